@@ -2,8 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::output::{self, Failure};
-use crate::paint;
+use cli::output::{self, Failure};
+use cli::paint;
 
 /// # Errors
 /// The filter is invalid.

@@ -1,15 +1,11 @@
 //! The `tidegate` binary: the command line, and the only place that composes concrete implementations.
 
-#[macro_use]
-mod printing;
+#[macro_use(print, println, eprintln)]
+extern crate cli;
 
-mod api;
 mod archive;
-mod body;
 mod commands;
-mod contexts;
 mod data_dir;
-mod declared;
 mod founding;
 mod hardening;
 mod heads;
@@ -18,10 +14,6 @@ mod logging;
 #[cfg(feature = "engine")]
 mod memory;
 mod node_keys;
-mod output;
-mod paint;
-mod parts;
-mod plot;
 mod postgres;
 mod server_state;
 mod settings;

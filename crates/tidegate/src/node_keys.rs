@@ -9,7 +9,7 @@ use domain::api_key;
 use proof::Digest;
 use world::World;
 
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
 
 const FILE: &str = "keys";
 

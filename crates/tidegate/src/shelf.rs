@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hub::{Entry, HubError, HubErrorKind, Memory, ModelStore};
 use serde_json::{Value, json};
 
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
 
 /// Where models are kept.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -69,38 +69,11 @@ pub fn document(entry: &Entry, memory: &Memory) -> Value {
 /// The memory that a model needs, as a phrase.
 #[must_use]
 pub fn need(memory: &Memory) -> String {
-    let weights = bytes(memory.weights_bytes);
+    let weights = output::bytes(memory.weights_bytes);
     match memory.thousand_tokens_bytes {
         Some(tokens) => {
-            format!("{weights} for the weights, {} more for each 1,000 tokens at hand", bytes(tokens))
+            format!("{weights} for the weights, {} more for each 1,000 tokens at hand", output::bytes(tokens))
         }
         None => format!("{weights} for the weights; what tokens take it does not say"),
-    }
-}
-
-/// A human-readable size.
-#[must_use]
-pub fn bytes(bytes: u64) -> String {
-    for (unit, size) in
-        [("TB", 1_000_000_000_000_u64), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)]
-    {
-        if bytes >= size {
-            return format!("{}.{} {unit}", bytes / size, bytes % size / (size / 10));
-        }
-    }
-    format!("{bytes} B")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        for (size, text) in
-            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_960, "1.9 kB"), (1_503_300_328, "1.5 GB")]
-        {
-            assert_eq!(bytes(size), text);
-        }
     }
 }

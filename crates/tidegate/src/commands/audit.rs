@@ -7,11 +7,11 @@ use proof::audit::{Head, Proof, VerifyError};
 use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::tail::{Tail, cells};
-use crate::api::Api;
 use crate::heads;
-use crate::output::{self, Failure};
+use cli::api::Api;
+use cli::commands::tail::{Tail, cells};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -94,7 +94,7 @@ const CUT_SHORT: usize = AUDIT_PROOF_ROWS_MAX as usize / 2;
 
 impl Chain {
     fn query(&self) -> String {
-        self.chain.as_deref().map(|chain| format!("&chain={}", crate::api::escape(chain))).unwrap_or_default()
+        self.chain.as_deref().map(|chain| format!("&chain={}", cli::api::escape(chain))).unwrap_or_default()
     }
 }
 

@@ -8,13 +8,13 @@ use serde_json::json;
 use store::datadir::{self, DATABASE_FILE, DataDir, JOURNAL_DIR, MASTER_KEY_FILE};
 use world::World;
 
-use super::Shared;
 use super::serve::SettingFlags;
 use crate::archive::{self, Manifest};
-use crate::output::{self, Failure};
 use crate::postgres::Tools;
 use crate::settings::Settings;
 use crate::{data_dir, server_state};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Backup {

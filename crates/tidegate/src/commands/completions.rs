@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use crate::output::Failure;
+use cli::output::Failure;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

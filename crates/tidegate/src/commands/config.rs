@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::Shared;
 use super::serve::SettingFlags;
-use crate::output::{self, Failure};
 use crate::settings::{DEFINITIONS, Settings};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::serve::SettingFlags;
-use crate::api::Api;
-use crate::output::{self, Failure};
 use crate::settings::Settings;
+use cli::api::Api;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use world::World;
 
-use super::Shared;
 use super::serve::SettingFlags;
 use crate::founding;
-use crate::output::{self, Failure};
 use crate::settings::Settings;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -6,10 +6,10 @@ use reconcilers::invoicing::{self, Checked};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::Shared;
 use crate::data_dir;
-use crate::output::{self, Failure};
 use crate::settings::Settings;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) -> Result<(), Failure> {
     let wanted: InvoiceId = id.parse().map_err(|error: domain::ids::IdError| {

@@ -4,11 +4,11 @@ use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};
 use store::Page;
 
-use super::Shared;
 use super::serve::SettingFlags;
 use crate::data_dir;
-use crate::output::{self, Failure};
 use crate::settings::Settings;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

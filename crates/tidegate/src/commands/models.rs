@@ -4,10 +4,10 @@
 use hub::{Entry, HubError, Reference, memory_of};
 use serde_json::{Map, Value, json};
 
-use super::Shared;
-use crate::api::Api;
-use crate::output::{self, Failure, Form};
 use crate::shelf::{self, ModelsDir};
+use cli::api::Api;
+use cli::output::{self, Failure, Form};
+use cli::shared::Shared;
 
 const MODEL_COLUMNS: [&str; 8] =
     ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "price_of"];
@@ -82,7 +82,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
         Some(LocalCommand::Rm(named)) => {
             let model = Reference::read(&named.name).map_err(failure)?;
             let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
-            shared.done(&format!("{model} is removed: {} are free again.", shelf::bytes(bytes)));
+            shared.done(&format!("{model} is removed: {} are free again.", output::bytes(bytes)));
             Ok(())
         }
     }
@@ -97,9 +97,9 @@ fn row(shared: &Shared, entry: &Entry) -> Value {
     json!({
         "name": entry.manifest.name,
         "repository": entry.manifest.repository,
-        "bytes": shelf::bytes(entry.manifest.bytes),
-        "weights_bytes": shelf::bytes(memory.weights_bytes),
-        "thousand_tokens_bytes": memory.thousand_tokens_bytes.map(shelf::bytes),
+        "bytes": output::bytes(entry.manifest.bytes),
+        "weights_bytes": output::bytes(memory.weights_bytes),
+        "thousand_tokens_bytes": memory.thousand_tokens_bytes.map(output::bytes),
         "pulled_at": entry.manifest.pulled_at,
     })
 }

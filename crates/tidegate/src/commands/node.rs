@@ -13,13 +13,13 @@ use tokio::task::LocalSet;
 use world::World;
 
 use super::node_join;
-use crate::api;
 use crate::hardening;
 use crate::logging;
 use crate::node_keys;
-use crate::output::{self, Failure};
 use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
+use cli::api;
+use cli::output::{self, Failure};
 
 /// The runtime that every build has.
 const ECHO: &str = "echo";

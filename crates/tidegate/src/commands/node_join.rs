@@ -6,9 +6,9 @@ use node::Membership;
 use serde_json::json;
 
 use super::node::DATA_DIR;
-use crate::api::{self, Api};
 use crate::node_keys;
-use crate::output::Failure;
+use cli::api::{self, Api};
+use cli::output::Failure;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

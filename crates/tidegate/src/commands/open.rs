@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 
-use super::Shared;
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::task::LocalSet;
 use world::World;
 
-use super::Shared;
-use crate::output::{self, Failure};
 use crate::settings::{Layers, Settings};
 use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 const INTERRUPTED: u8 = 130;
 /// A terminal is written to at most so often, a pipe far less.
@@ -101,7 +101,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let (name, files) = (&entry.manifest.name, entry.manifest.files.len());
     println!(
         "{name} is here: {files} files, {}, in {}",
-        shelf::bytes(entry.manifest.bytes),
+        output::bytes(entry.manifest.bytes),
         entry.directory.display()
     );
     println!("Memory to run it: {}.", shelf::need(&memory));
@@ -158,7 +158,7 @@ impl ProgressPrinter {
             Event::Begun { revision, files, bytes, bytes_here } => {
                 self.begun_us.set(self.world.clock.monotonic_us());
                 self.begun_bytes.set(*bytes_here);
-                let (size, here) = (shelf::bytes(*bytes), shelf::bytes(*bytes_here));
+                let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
                 self.say(
                     &format!("{files} files, {size}, of which {here} are here already"),
                     &json!({"event": "begun", "revision": revision, "files": files, "bytes": bytes, "bytes_here": bytes_here}),
@@ -166,7 +166,7 @@ impl ProgressPrinter {
             }
             Event::Moved { bytes_here, bytes } => self.moved(*bytes_here, *bytes),
             Event::Checked { file, bytes } => self.say(
-                &format!("{file} is whole ({})", shelf::bytes(*bytes)),
+                &format!("{file} is whole ({})", output::bytes(*bytes)),
                 &json!({"event": "checked", "file": file, "bytes": bytes}),
             ),
             Event::Waiting { why, wait } => self.say(
@@ -222,7 +222,12 @@ impl ProgressPrinter {
 fn line(here: u64, all: u64, rate: u64, left_s: Option<u64>) -> String {
     let percent = here.saturating_mul(100).checked_div(all).unwrap_or(100);
     let left = left_s.map_or_else(String::new, |seconds| format!(", {} left", clock(seconds)));
-    format!("{percent:>3} %  {} of {}  {}/s{left}", shelf::bytes(here), shelf::bytes(all), shelf::bytes(rate))
+    format!(
+        "{percent:>3} %  {} of {}  {}/s{left}",
+        output::bytes(here),
+        output::bytes(all),
+        output::bytes(rate)
+    )
 }
 
 fn clock(seconds: u64) -> String {

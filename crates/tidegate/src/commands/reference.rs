@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use domain::filter::{Field, Measure};
 
 use super::Arguments;
-use crate::declared::kinds::{Change, Form, KINDS, SecretNeed};
+use cli::declared::kinds::{Change, Form, KINDS, SecretNeed};
 
 const HEAD: &str = "# The command line
 

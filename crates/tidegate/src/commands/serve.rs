@@ -15,12 +15,12 @@ use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
 
-use crate::output::{self, Failure};
 use crate::server_state::ServerState;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
 use crate::system_core::SystemCore;
 use crate::{founding, hardening, logging};
+use cli::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -8,12 +8,12 @@ use serde_json::json;
 use vault::{LocalKeyWrap, MasterKey};
 use world::World;
 
-use super::Shared;
 use super::serve::SettingFlags;
-use crate::api::Api;
 use crate::founding;
-use crate::output::{self, Failure};
 use crate::settings::Settings;
+use cli::api::Api;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

@@ -10,11 +10,11 @@ pub use running::open;
 pub fn open(
     model: &str,
     _serving: &crate::commands::node::Serving,
-) -> Result<crate::commands::node::OpenedRuntime, crate::output::Failure> {
+) -> Result<crate::commands::node::OpenedRuntime, cli::output::Failure> {
     let message = format!(
         "This build of Tidegate holds no engine, so it can't run {}: it has the runtime echo. Build it with its usual \
          features, or start `tidegate node --model echo`.",
         model
     );
-    Err(crate::output::Failure::new(crate::output::NOT_FOUND, message))
+    Err(cli::output::Failure::new(cli::output::NOT_FOUND, message))
 }

@@ -10,7 +10,7 @@ use world::World;
 
 use crate::commands::node::{OpenedRuntime, Serving};
 use crate::memory::{FreeMemory, Needed};
-use crate::output::{self, Failure};
+use cli::output::{self, Failure};
 
 /// The most sequences in a step.
 const STEP_TEXTS: usize = 64;

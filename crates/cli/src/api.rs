@@ -1,0 +1,343 @@
+//! The command line's client of `/v2` and `/v1`: one request at a time, JSON responses, failures with an exit
+//! code.
+
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use egress::{Client, EgressSettings, OutBody, Request, TargetKind};
+use http::{HeaderValue, Method, Uri, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::task::LocalSet;
+
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A successful response.
+struct SuccessResponse {
+    body: Bytes,
+    etag: Option<String>,
+}
+
+/// A client of one gateway.
+pub struct Api {
+    base: String,
+    key: Option<String>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    /// Connects with the key of the environment, or of `tidegate login`.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn connect(shared: &Shared) -> Result<Self, Failure> {
+        let (base, key) = shared.gateway()?;
+        let key = key.ok_or_else(|| {
+            Failure::new(
+                output::AUTHENTICATION,
+                "No API key: run `tidegate login`, or set TIDEGATE_API_KEY. `tidegate init` and the first `tidegate serve` \
+                 print one; managing needs the admin key.",
+            )
+        })?;
+        Self::with_key(&base, &key)
+    }
+
+    /// Like `connect`, but calls an address that was given without a key if there is none: a node on this
+    /// machine may need no key, and a gateway says that it wants one.
+    ///
+    /// # Errors
+    /// There is no key, and no address was given.
+    pub fn connect_open(shared: &Shared) -> Result<Self, Failure> {
+        match (shared.gateway()?, &shared.url) {
+            ((base, None), Some(_)) => Self::without_key(&base),
+            _ => Self::connect(shared),
+        }
+    }
+
+    /// # Errors
+    /// The runtime can't be created.
+    pub fn with_key(base: &str, key: &str) -> Result<Self, Failure> {
+        Ok(Self { key: Some(key.to_owned()), ..Self::without_key(base)? })
+    }
+
+    /// # Errors
+    /// The runtime can't be created.
+    pub fn without_key(base: &str) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { base: base.to_owned(), key: None, runtime })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.base
+    }
+
+    /// Sleeps.
+    pub fn pause(&self, duration: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
+    }
+
+    /// All rows of a list, page by page.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn get_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        let join = if path.contains('?') { '&' } else { '?' };
+        loop {
+            let mut page = self.get(&format!("{path}{join}limit=1000{cursor}"))?;
+            if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
+                rows.extend(more);
+            }
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PATCH, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, None)
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.answer(&self.request(Method::GET, path, None)?)?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let request = self.request(method, path, body)?;
+        self.answer(&request).map(|answer| read(&answer.body))
+    }
+
+    /// An object with its ETag, for a write that must not overwrite another client's change.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn get_versioned(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
+        let answer = self.answer(&self.request(Method::GET, path, None)?)?;
+        Ok((read(&answer.body), answer.etag))
+    }
+
+    /// Writes only if the object is still at this version (`If-Match`).
+    ///
+    /// # Errors
+    /// The gateway can't be reached, or refuses; a conflict if the object has changed.
+    pub fn call_if(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        etag: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(method, path, body)?;
+        if let Some(tag) = etag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
+            request.headers.push((header::IF_MATCH, tag));
+        }
+        self.answer(&request).map(|answer| read(&answer.body))
+    }
+
+    fn answer(&self, request: &Request) -> Result<SuccessResponse, Failure> {
+        LocalSet::new().block_on(&self.runtime, async {
+            let whole = async {
+                let answer = client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+                let status = answer.status.as_u16();
+                let etag = answer.headers.text("etag").map(str::to_owned);
+                let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                if (200..300).contains(&status) {
+                    Ok(SuccessResponse { body, etag })
+                } else {
+                    Err(refused(status, &body))
+                }
+            };
+            tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
+                Failure::new(output::UNAVAILABLE, format!("{} has not answered for a minute.", self.base))
+            })?
+        })
+    }
+
+    /// Sends a streaming chat request and calls `on_data` with each event as it arrives; returns the response
+    /// headers.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, refuses, or breaks off the stream.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        mut on_data: impl FnMut(&Value),
+    ) -> Result<http::HeaderMap, Failure> {
+        let request = self.request(Method::POST, path, Some(body))?;
+        LocalSet::new().block_on(&self.runtime, async {
+            let answer = client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+            let egress::Answer { status, headers, mut body } = answer;
+            if !status.is_success() {
+                let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                return Err(refused(status.as_u16(), &body));
+            }
+            let mut pending = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|e| self.away(&e))?;
+                pending.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = pending.drain(..=end).collect();
+                    if let Some(event) = event_of(&line)? {
+                        on_data(&event);
+                    }
+                }
+            }
+            Ok(headers.to_map())
+        })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failure> {
+        let wrong = |error: http::Error| {
+            Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
+        };
+        let url = Uri::try_from(format!("{}{path}", self.base)).map_err(|error| wrong(error.into()))?;
+        let agent = HeaderValue::from_static(concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
+        let mut request = Request::new(method, url);
+        request.headers.push((header::USER_AGENT, agent));
+        if let Some(key) = &self.key {
+            let key = HeaderValue::try_from(format!("Bearer {key}")).map_err(|error| wrong(error.into()))?;
+            request.headers.push((header::AUTHORIZATION, key));
+        }
+        if let Some(body) = body {
+            let json = HeaderValue::from_static("application/json");
+            request.headers.push((header::CONTENT_TYPE, json));
+            request.body = OutBody::from(Bytes::from(body.to_string()));
+        }
+        Ok(request)
+    }
+
+    fn away(&self, error: &egress::EgressError) -> Failure {
+        Failure::new(
+            output::UNAVAILABLE,
+            format!(
+                "{} can't be reached: {error}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.",
+                self.base
+            ),
+        )
+    }
+}
+
+/// The user chose the address, so it may be a private one.
+fn client() -> Result<Client, Failure> {
+    Ok(Client::new(Arc::new(egress_settings()?))?)
+}
+
+/// The egress settings for addresses that the user named.
+///
+/// # Errors
+/// The file of extra root certificates can't be read.
+pub fn egress_settings() -> Result<EgressSettings, Failure> {
+    let extra_roots_pem = match std::env::var_os("TIDEGATE_CA_FILE").filter(|path| !path.is_empty()) {
+        Some(path) => Some(std::fs::read(path)?),
+        None => None,
+    };
+    Ok(EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() })
+}
+
+fn read(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or(Value::Null)
+}
+
+fn refused(status: u16, body: &[u8]) -> Failure {
+    let document = read(body);
+    let detail = document
+        .get("detail")
+        .or_else(|| document.pointer("/error/message"))
+        .and_then(Value::as_str)
+        .map_or_else(|| String::from_utf8_lossy(body.get(..200).unwrap_or(body)).into_owned(), str::to_owned);
+    let message = if detail.is_empty() { format!("The gateway answered {status}.") } else { detail };
+    let problem = ["/code", "/error/code"].iter().find_map(|pointer| document.pointer(pointer)?.as_str());
+    Failure { code: output::code_of(status, problem), message, document: Some(document), json: false }
+}
+
+fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
+    let Some(data) = line.strip_prefix(b"data:") else { return Ok(None) };
+    let event: Value = read(data);
+    match event.get("error") {
+        Some(error) => {
+            let message = error.get("message").and_then(Value::as_str).unwrap_or("The stream failed.");
+            Err(Failure { document: Some(event.clone()), ..Failure::new(output::UPSTREAM, message) })
+        }
+        None => Ok(Some(event).filter(Value::is_object)),
+    }
+}
+
+/// Reads a secret from the terminal without echo, or from standard input; never from the command line.
+///
+/// # Errors
+/// There is none.
+pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
+    let text = if std::io::stdin().is_terminal() {
+        if shared.no_input {
+            return Err(Failure::new(
+                output::USAGE,
+                format!("The secret of {what} must come on standard input."),
+            ));
+        }
+        rpassword::prompt_password(format!("Secret of {what} (not shown): "))?
+    } else {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    };
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(Failure::new(
+            output::USAGE,
+            format!("No secret was given for {what}: type it, or pipe it in."),
+        ));
+    }
+    Ok(secret.to_owned())
+}
+
+/// A string field of a JSON object; empty if there is none.
+#[must_use]
+pub fn field(object: &Value, name: &str) -> String {
+    object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Escapes a value of a query string.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

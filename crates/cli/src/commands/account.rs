@@ -1,0 +1,158 @@
+//! `tidegate account`: the operator's pooled provider accounts, which serve what no credential or node matches.
+
+use serde_json::json;
+
+use super::agreement::Agreement;
+use super::credential::secret_for;
+use super::hosting::Hosting;
+use super::servers;
+use crate::api::{self, Api};
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Seals an account's secret, asked for or read from standard input.
+    Add {
+        /// openai, nebius, `together_ai`, …
+        provider: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        base_url: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only these models.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Its share of the traffic beside other accounts that offer the same model.
+        #[arg(long)]
+        weight: Option<u32>,
+        /// What the operator adds to the price, in hundredths of a percent.
+        #[arg(long)]
+        markup_bps: Option<u32>,
+        /// Serves models without a known price, too; they are counted as unpriced.
+        #[arg(long)]
+        allow_unpriced: bool,
+        #[command(flatten)]
+        hosting: Hosting,
+        #[command(flatten)]
+        agreement: Box<Agreement>,
+        #[command(flatten)]
+        verifying: servers::Verifying,
+    },
+    /// Lists accounts.
+    List,
+    /// Shows one account; secrets are never shown.
+    Show { id: String },
+    /// Changes an account; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only these models.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        #[arg(long)]
+        weight: Option<u32>,
+        #[arg(long)]
+        markup_bps: Option<u32>,
+        #[command(flatten)]
+        hosting: Hosting,
+        #[command(flatten)]
+        agreement: Box<Agreement>,
+    },
+    /// Makes the provider's cheapest call with it.
+    Verify { id: String },
+    /// Replaces its secret.
+    Rotate {
+        id: String,
+        #[command(flatten)]
+        verifying: servers::Verifying,
+    },
+    /// Switches it off.
+    Disable { id: String },
+    /// Switches it on.
+    Enable { id: String },
+    /// Deletes it and its secret.
+    Remove { id: String },
+}
+
+const PATH: &str = "/v2/accounts";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add {
+            provider,
+            name,
+            base_url,
+            region,
+            models,
+            weight,
+            markup_bps,
+            allow_unpriced,
+            hosting,
+            agreement,
+            verifying,
+        } => {
+            let auth = hosting.auth.clone();
+            let secret = secret_for(shared, &api, &provider, auth.as_deref())?;
+            let body = Body::new()
+                .with("display_name", name.unwrap_or_else(|| provider.clone()))
+                .with("provider", provider)
+                .with_some("auth", auth)
+                .with_some("secret", secret)
+                .with("allow_unpriced", allow_unpriced)
+                .with_some("base_url", base_url)
+                .with_some("config", hosting.config()?)
+                .with_some("region", region)
+                .with_some("weight", weight)
+                .with_some("markup_bps", markup_bps)
+                .with_list("models", &models);
+            let made = api.post(PATH, &agreement.write(body)?.done())?;
+            output::object(shared, &verifying.verified(&api, PATH, made)?);
+        }
+        Command::List => output::list(
+            shared,
+            &api.get(PATH)?,
+            &["id", "provider", "display_name", "status", "models", "weight", "markup_bps", "last_error"],
+            "No accounts. `tidegate account add openai` seals one.",
+        ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, region, models, weight, markup_bps, hosting, agreement } => {
+            let body = Body::new()
+                .with_some("display_name", name)
+                .with_some("config", hosting.config()?)
+                .with_some("region", region)
+                .with_some("weight", weight)
+                .with_some("markup_bps", markup_bps)
+                .with_list("models", &models);
+            let body = agreement.write(body)?.done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Verify { id } => {
+            output::object(shared, &servers::verify(&api, &format!("{PATH}/{id}"))?);
+        }
+        Command::Rotate { id, verifying } => {
+            let secret = api::ask_secret(shared, &id)?;
+            let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
+            output::object(shared, &verifying.verified(&api, PATH, rotated)?);
+        }
+        Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
+        Command::Enable { id } => set_status(shared, &api, &id, "active")?,
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is deleted, and its secret with it."));
+        }
+    }
+    Ok(())
+}
+
+fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
+    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `tidegate budget`: spending limits, and what is left of them.
+
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Adds a budget: of the workspace where nothing else is named.
+    Add(Box<Budget>),
+    /// Lists budgets and what is left of them.
+    List,
+    /// Shows one budget.
+    Show { id: String },
+    /// Changes a budget.
+    Set {
+        id: String,
+        /// In USD, such as 25 or 0.50.
+        #[arg(long, value_name = "USD")]
+        limit: Option<String>,
+        #[arg(long)]
+        name: Option<String>,
+        /// pause or allow.
+        #[arg(long)]
+        on_reached: Option<String>,
+        /// Percents to be told of.
+        #[arg(long = "alert", value_delimiter = ',')]
+        alerts: Vec<u32>,
+    },
+    /// Removes a budget.
+    Remove { id: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Budget {
+    /// In USD, such as 25 or 0.50.
+    #[arg(long, value_name = "USD")]
+    limit: String,
+    /// day, week or month (default).
+    #[arg(long)]
+    period: Option<String>,
+    #[arg(long, group = "whose")]
+    project: Option<String>,
+    #[arg(long, group = "whose")]
+    key: Option<String>,
+    /// The name that your application gives its own user.
+    #[arg(long, group = "whose")]
+    end_user: Option<String>,
+    #[arg(long)]
+    name: Option<String>,
+    /// pause (default): requests are refused at its end; allow: it only counts and warns.
+    #[arg(long)]
+    on_reached: Option<String>,
+    /// all (default): also what providers bill to your own credentials; owed: what you owe the operator.
+    #[arg(long)]
+    counts: Option<String>,
+    /// Percents to be told of; 50, 80, 100 where left out.
+    #[arg(long = "alert", value_delimiter = ',')]
+    alerts: Vec<u32>,
+}
+
+const PATH: &str = "/v2/budgets";
+
+/// Parses an amount in dollars into micro-USD, without a float in between.
+///
+/// # Errors
+/// The text is not an amount.
+pub fn micros(text: &str) -> Result<u64, Failure> {
+    let wrong = || Failure::new(output::USAGE, format!("\"{text}\" is no amount; write USD as 25 or 0.50"));
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || part.len() > 6 || !is_digits(whole) || !is_digits(part) {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{part:0<6}").parse().map_err(|_| wrong())?;
+    whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(part)).ok_or_else(wrong)
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add(budget) => {
+            let is_of_workspace =
+                budget.project.is_none() && budget.key.is_none() && budget.end_user.is_none();
+            let body = Body::new()
+                .with("limit_micros", micros(&budget.limit)?)
+                .with_some("workspace", is_of_workspace.then_some(true))
+                .with_some("project_id", budget.project)
+                .with_some("key_id", budget.key)
+                .with_some("end_user", budget.end_user)
+                .with_some("period", budget.period)
+                .with_some("name", budget.name)
+                .with_some("on_reached", budget.on_reached)
+                .with_some("counts", budget.counts)
+                .with_some("alerts", Some(budget.alerts).filter(|alerts| !alerts.is_empty()));
+            output::object(shared, &api.post(PATH, &body.done())?);
+        }
+        Command::List => output::list(
+            shared,
+            &api.get(PATH)?,
+            &["id", "name", "limit_micros", "spent_micros", "free_micros", "period", "status"],
+            "No budgets. `tidegate budget add --limit USD` makes one.",
+        ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, limit, name, on_reached, alerts } => {
+            let body = Body::new()
+                .with_some("limit_micros", limit.as_deref().map(micros).transpose()?)
+                .with_some("name", name)
+                .with_some("on_reached", on_reached)
+                .with_some("alerts", Some(alerts).filter(|alerts| !alerts.is_empty()));
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body.done())?);
+        }
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is removed."));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_read_to_the_millionth() {
+        for (text, expected) in [("25", 25_000_000), ("0.5", 500_000), ("1.000001", 1_000_001), ("0", 0)] {
+            assert_eq!(micros(text).ok(), Some(expected), "{text}");
+        }
+        for wrong in ["", ".5", "-1", "1e3", "1.0000001", "99999999999999999999", "$5"] {
+            assert!(micros(wrong).is_err(), "{wrong}");
+        }
+    }
+}

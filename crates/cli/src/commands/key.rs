@@ -1,0 +1,150 @@
+//! `tidegate key`: API keys, which are shown once, and whose revocation takes effect at once.
+
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes a key and prints it: it is not shown again.
+    Create {
+        name: String,
+        /// The project it belongs to; the key's own project where left out.
+        #[arg(long)]
+        project: Option<String>,
+        /// The environment whose routes it uses; the project's where left out.
+        #[arg(long)]
+        environment: Option<String>,
+        /// What it may do: inference (default), read, admin.
+        #[arg(long = "scope", value_delimiter = ',')]
+        scopes: Vec<String>,
+        #[arg(long)]
+        expires_in_days: Option<u32>,
+        /// Addresses or blocks that may use it.
+        #[arg(long = "ip", value_delimiter = ',')]
+        ip_allowlist: Vec<String>,
+        /// Makes a pair of access keys, too, for AWS SDKs.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Lists keys.
+    List,
+    /// Shows one key; its text is not kept.
+    Show { id: String },
+    /// Changes a key; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// What it may do: inference, read, admin.
+        #[arg(long = "scope", value_delimiter = ',')]
+        scopes: Vec<String>,
+        #[arg(long)]
+        expires_in_days: Option<u32>,
+        /// Addresses or blocks that may use it.
+        #[arg(long = "ip", value_delimiter = ',')]
+        ip_allowlist: Vec<String>,
+    },
+    /// Bounds what a key may use, or shows the bounds where none is given.
+    Limits {
+        id: String,
+        #[command(flatten)]
+        rates: Rates,
+    },
+    /// Revokes a key: it is refused within a second.
+    Revoke { id: String },
+}
+
+const PATH: &str = "/v2/api-keys";
+
+#[derive(Debug, clap::Args)]
+pub struct Rates {
+    #[arg(long)]
+    requests_per_minute: Option<u64>,
+    #[arg(long)]
+    tokens_per_minute: Option<u64>,
+    #[arg(long)]
+    concurrent_streams: Option<u64>,
+    /// Takes all bounds away first.
+    #[arg(long)]
+    clear: bool,
+}
+
+impl Rates {
+    /// A merge patch of the key's limits; `None` if no option was given.
+    fn patch(&self) -> Option<Value> {
+        let set = Body::new()
+            .with_some("requests_per_minute", self.requests_per_minute)
+            .with_some("tokens_per_minute", self.tokens_per_minute)
+            .with_some("concurrent_streams", self.concurrent_streams)
+            .done();
+        let is_empty = set.as_object().is_none_or(serde_json::Map::is_empty);
+        match (is_empty, self.clear) {
+            (true, false) => None,
+            (true, true) => Some(json!({"limits": null})),
+            (false, false) => Some(json!({"limits": set})),
+            (false, true) => {
+                let mut all = json!({
+                    "requests_per_minute": null, "tokens_per_minute": null, "concurrent_streams": null,
+                });
+                if let (Some(all), Some(set)) = (all.as_object_mut(), set.as_object()) {
+                    all.extend(set.clone());
+                }
+                Some(json!({"limits": all}))
+            }
+        }
+    }
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist, aws } => {
+            let body = Body::new()
+                .with("name", name)
+                .with_some("project_id", project)
+                .with_some("environment", environment)
+                .with_some("aws", aws.then_some(true))
+                .with_some("expires_in_days", expires_in_days)
+                .with_list("scopes", &scopes)
+                .with_list("ip_allowlist", &ip_allowlist)
+                .done();
+            output::object(shared, &api.post(PATH, &body)?);
+        }
+        Command::List => output::list(
+            shared,
+            &api.get(PATH)?,
+            &["id", "name", "last4", "environment", "scopes", "status", "expires_at"],
+            "No keys. `tidegate key create NAME` makes one.",
+        ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, scopes, expires_in_days, ip_allowlist } => {
+            // Two expiries would contradict each other: the new one replaces the old one.
+            let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
+            let body = Body::new()
+                .with_some("name", name)
+                .with_some("expires_at", no_moment)
+                .with_some("expires_in_days", expires_in_days)
+                .with_list("scopes", &scopes)
+                .with_list("ip_allowlist", &ip_allowlist)
+                .done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Limits { id, rates } => {
+            let path = format!("{PATH}/{id}");
+            let key = match rates.patch() {
+                Some(patch) => api.patch(&path, &patch)?,
+                None => api.get(&path)?,
+            };
+            output::object(shared, &key);
+        }
+        Command::Revoke { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is revoked."));
+        }
+    }
+    Ok(())
+}

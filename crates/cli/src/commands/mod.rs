@@ -1,0 +1,31 @@
+//! The commands that talk to a gateway, one file for each with its arguments.
+
+pub mod account;
+pub mod adapters;
+mod agreement;
+pub mod apply;
+pub mod billing;
+pub mod budget;
+pub mod call;
+pub mod chat;
+pub mod context;
+pub mod credential;
+pub mod export;
+mod hosting;
+pub mod jobs;
+pub mod key;
+pub mod login;
+pub mod member;
+pub mod nodes;
+pub mod plan;
+pub mod policy;
+pub mod project;
+pub mod request;
+pub mod route;
+mod servers;
+pub mod tail;
+pub mod tariff;
+pub mod train;
+pub mod usage;
+pub mod webhook;
+pub mod workspace;

@@ -1,0 +1,254 @@
+//! `tidegate nodes`: the runtimes on the customer's own hardware.
+
+use serde_json::{Value, json};
+
+use super::servers;
+use crate::api::{self, Api};
+use crate::body::Body;
+use crate::output::{self, Failure, Form};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Registers a node: our own runtime, or any server that speaks the OpenAI dialect.
+    Add {
+        name: String,
+        /// Its address, ending in /v1.
+        #[arg(long)]
+        base_url: String,
+        /// What it serves; it is asked where left out.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Labels that routes choose by.
+        #[arg(long = "label", value_delimiter = ',')]
+        labels: Vec<String>,
+        /// Asks for the node's key, or reads it from standard input.
+        #[arg(long)]
+        with_key: bool,
+        #[command(flatten)]
+        verifying: servers::Verifying,
+    },
+    /// Makes a token that a node joins with, and shows it once; a new node, or one whose credential was revoked.
+    Invite {
+        name: String,
+        /// How long the token waits for its node: an hour where nothing is said, a week at most.
+        #[arg(long)]
+        expires_in_minutes: Option<u64>,
+    },
+    /// Lists the tokens that nodes may join with, and which were used; never the tokens themselves.
+    Invites,
+    /// Withdraws what `invite` made, as long as no node has joined with it.
+    Uninvite {
+        /// The name of the node that was to come, or the token's id.
+        name: String,
+    },
+    /// Lists nodes.
+    List,
+    /// Shows one node.
+    Show { id: String },
+    /// Changes a node; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// What it serves.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Labels that routes choose by.
+        #[arg(long = "label", value_delimiter = ',')]
+        labels: Vec<String>,
+        #[command(flatten)]
+        stating: servers::FactOptions,
+    },
+    /// Asks it what it takes of the OpenAI dialect, with a handful of small calls, and keeps what it said.
+    Probe {
+        id: String,
+        /// Which of its models to ask; without it the first.
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Asks one that is a runtime of ours how it is and what it runs.
+    Runtime {
+        /// Its id or name.
+        node: String,
+    },
+    /// Gives it the key that it asks for, typed or from standard input.
+    Rotate { id: String },
+    /// Sends it nothing new; what runs on it finishes.
+    Drain { id: String },
+    /// Takes a drained node back.
+    Resume { id: String },
+    /// Ends the credential of one that joined: it reports no more and is sent nothing; what is asked on it is answered on.
+    Revoke { id: String },
+    /// Lists what one that joined has reported of its own answers.
+    Usage { id: String },
+    /// Removes it, with what it has reported.
+    Remove { id: String },
+}
+
+const PATH: &str = "/v2/byoc/nodes";
+const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add { name, base_url, models, labels, with_key, verifying } => {
+            let secret = if with_key { Some(api::ask_secret(shared, &name)?) } else { None };
+            let body = Body::new()
+                .with("name", name)
+                .with("base_url", base_url)
+                .with_some("secret", secret)
+                .with_list("models", &models)
+                .with_list("labels", &labels)
+                .done();
+            servers::brief(shared, &verifying.reached(api.post(PATH, &body)?)?);
+        }
+        Command::Invite { name, expires_in_minutes } => {
+            let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);
+            invited(shared, &api, &api.post(TOKENS, &body.done())?);
+        }
+        Command::Invites => output::rows(
+            shared,
+            &api.get_all(TOKENS)?,
+            &["id", "name", "status", "created_at", "expires_at", "used_at"],
+            "No tokens wait for a node. `tidegate nodes invite NAME` makes one.",
+        ),
+        Command::Uninvite { name } => uninvite(shared, &api, &name)?,
+        Command::List => output::list(
+            shared,
+            &api.get(PATH)?,
+            &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
+            "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
+        ),
+        Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, models, labels, stating } => {
+            let body = Body::new()
+                .with_some("name", name)
+                .with_list("models", &models)
+                .with_list("labels", &labels)
+                .with_some("stated_facts", stating.patch()?)
+                .done();
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
+        Command::Runtime { node } => {
+            let id = id_of(&api, &node)?;
+            runtime(shared, &api.get(&format!("{PATH}/{id}/runtime"))?);
+        }
+        Command::Rotate { id } => {
+            let secret = api::ask_secret(shared, &id)?;
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
+        }
+        Command::Drain { id } => {
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
+        }
+        Command::Resume { id } => {
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
+        }
+        Command::Revoke { id } => {
+            servers::brief(shared, &api.post(&format!("{PATH}/{id}/revoke"), &json!({}))?);
+        }
+        Command::Usage { id } => usage(shared, &api, &id)?,
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is removed."));
+        }
+    }
+    Ok(())
+}
+
+/// Shows the token, and how to use it on the other machine.
+fn invited(shared: &Shared, api: &Api, invited: &Value) {
+    output::object(shared, invited);
+    if shared.form() == Form::Table {
+        let (control, token) = (api.address(), api::field(invited, "token"));
+        eprintln!(
+            "It is shown this once. On the node's machine, with the address that the gateway reaches it at:"
+        );
+        eprintln!("  tidegate node join --control {control} --token {token} --address http://127.0.0.1:8080");
+    }
+}
+
+/// Revokes the token with this id, or every open one of this name: a name may have been invited more than
+/// once.
+fn uninvite(shared: &Shared, api: &Api, name: &str) -> Result<(), Failure> {
+    let tokens = api.get_all(TOKENS)?;
+    let is_meant = |token: &&Value| {
+        let is_open = api::field(token, "status") == "open";
+        api::field(token, "id") == name || (is_open && api::field(token, "name") == name)
+    };
+    let ids: Vec<String> = tokens.iter().filter(is_meant).map(|token| api::field(token, "id")).collect();
+    if ids.is_empty() {
+        let text = format!("No token waits for {name}; `tidegate nodes invites` shows those there are.");
+        return Err(Failure::new(output::NOT_FOUND, text));
+    }
+    for id in ids {
+        api.delete(&format!("{TOKENS}/{id}"))?;
+        shared.done(&format!("{id} is withdrawn."));
+    }
+    Ok(())
+}
+
+fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
+    let rows = api.get_all(&format!("{PATH}/{id}/usage"))?;
+    let columns = [
+        "started_at",
+        "event_id",
+        "request_id",
+        "model",
+        "operation",
+        "end",
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+    ];
+    output::rows(shared, &rows, &columns, "It has reported nothing.");
+    Ok(())
+}
+
+/// The id of a node that is named by id or name.
+fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
+    if node.starts_with("node_") {
+        return Ok(api::escape(node));
+    }
+    let found = api
+        .get_all(PATH)?
+        .iter()
+        .find(|row| api::field(row, "name") == node)
+        .map(|row| api::field(row, "id"));
+    found.ok_or_else(|| {
+        let text = format!("There is no node {node}; `tidegate nodes list` shows those there are.");
+        Failure::new(output::NOT_FOUND, text)
+    })
+}
+
+/// The node's state as lines, and its models as a table below.
+fn runtime(shared: &Shared, state: &Value) {
+    if shared.form() != Form::Table {
+        return output::object(shared, state);
+    }
+    let adapters = state.get("adapters").filter(|adapters| adapters.is_object());
+    let part = |name: &str| adapters.and_then(|fields| fields.get(name)).and_then(Value::as_u64).unwrap_or(0);
+    let summary = adapters.map(|fields| {
+        let loaded = output::cell(fields, "loaded_loras");
+        let (known, known_max, most) = (part("registered"), part("max_registered"), part("max_active_loras"));
+        let (bytes, bytes_max) =
+            (output::bytes(part("loaded_bytes")), output::bytes(part("max_loaded_bytes")));
+        format!("{known} of {known_max} known; in memory {loaded} ({most} at most, {bytes} of {bytes_max})")
+    });
+    let field = |name: &str| state.get(name).cloned().unwrap_or_default();
+    output::object(
+        shared,
+        &json!({
+            "node": field("node"),
+            "status": field("status"),
+            "runtime": format!("{} {}", output::cell(state, "runtime"), output::cell(state, "version")),
+            "answers_on_their_way": field("requests_open"),
+            "answers_at": output::cell(state, "execution_modes"),
+            "adapters": summary.unwrap_or_else(|| "none are taken".to_owned()),
+        }),
+    );
+    println!();
+    let models = state.get("models").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    output::rows(shared, models, &["id", "context_tokens", "is_model"], "It runs no model.");
+}

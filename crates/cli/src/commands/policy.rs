@@ -1,0 +1,102 @@
+//! `tidegate policy`: what the requests of a project may reach, whatever a route says.
+
+use serde_json::Value;
+
+use super::agreement::retention;
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes the policy of a project. What is left out allows everything.
+    Add {
+        #[arg(long)]
+        project: String,
+        #[command(flatten)]
+        rules: Box<Rules>,
+    },
+    /// Lists policies.
+    List,
+    /// Shows one policy.
+    Show { id: String },
+    /// Changes a policy; what is left out stays.
+    Set {
+        id: String,
+        #[command(flatten)]
+        rules: Box<Rules>,
+    },
+    /// Removes a policy: its project's requests may reach whatever routes say.
+    Remove { id: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Rules {
+    /// The only sellers that serve; byoc for nodes of your own.
+    #[arg(long = "provider", value_delimiter = ',')]
+    providers: Vec<String>,
+    /// The only models, by their full names: each exact unless it ends in `*` or `/`.
+    #[arg(long = "model", value_delimiter = ',')]
+    models: Vec<String>,
+    /// The only regions. What does not say its region is not allowed.
+    #[arg(long = "region", value_delimiter = ',')]
+    regions: Vec<String>,
+    /// byok, byoc, `managed_provider`.
+    #[arg(long = "profile", value_delimiter = ',')]
+    profiles: Vec<String>,
+    /// The longest that a provider may keep what it is sent: zero, or days.
+    #[arg(long)]
+    retention: Option<String>,
+    /// What a credential or account must be agreed to be usable under, such as hipaa.
+    #[arg(long = "compliance", value_delimiter = ',')]
+    compliance: Vec<String>,
+}
+
+impl Rules {
+    fn body(&self, project: Option<&String>) -> Result<Value, Failure> {
+        Ok(Body::new()
+            .with_some("project_id", project)
+            .with_list("allowed_providers", &self.providers)
+            .with_list("allowed_models", &self.models)
+            .with_list("allowed_regions", &self.regions)
+            .with_list("profiles", &self.profiles)
+            .with_some("retention", self.retention.as_deref().map(retention).transpose()?)
+            .with_list("compliance", &self.compliance)
+            .done())
+    }
+}
+
+const PATH: &str = "/v2/policies";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add { project, rules } => {
+            output::object(shared, &api.post(PATH, &rules.body(Some(&project))?)?);
+        }
+        Command::List => output::list(
+            shared,
+            &api.get(PATH)?,
+            &[
+                "id",
+                "project_id",
+                "allowed_providers",
+                "allowed_models",
+                "allowed_regions",
+                "profiles",
+                "retention",
+            ],
+            "No policies: requests reach what routes say.",
+        ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, rules } => {
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rules.body(None)?)?);
+        }
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is removed."));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `tidegate project`: parts of a workspace, each with an environment and keys of its own.
+
+use serde_json::Value;
+
+use super::workspace::Caching;
+use crate::api::{Api, field};
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes a project.
+    Create {
+        name: String,
+        /// production (default), staging, development, or a name of your own.
+        #[arg(long)]
+        environment: Option<String>,
+    },
+    /// Lists projects.
+    List,
+    /// Shows one project.
+    Show {
+        /// An id or a name.
+        project: String,
+    },
+    /// Renames it, gives its new keys another environment, or says what the gateway may do for prompt caches.
+    Set {
+        /// An id or a name.
+        project: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        environment: Option<String>,
+        #[command(flatten)]
+        caching: Caching,
+    },
+    /// Removes it, once its keys, credentials and routes are gone.
+    Remove {
+        /// An id or a name.
+        project: String,
+    },
+}
+
+const PATH: &str = "/v2/projects";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Create { name, environment } => {
+            let body = Body::new().with("name", name).with_some("environment", environment).done();
+            output::object(shared, &api.post(PATH, &body)?);
+        }
+        Command::List => {
+            let columns = ["id", "name", "environment", "created_at"];
+            output::rows(
+                shared,
+                &api.get_all(PATH)?,
+                &columns,
+                "No projects. `tidegate project create NAME` makes one.",
+            );
+        }
+        Command::Show { project } => output::object(shared, &api.get(&one(&api, &project)?)?),
+        Command::Set { project, name, environment, caching } => {
+            let body = Body::new().with_some("name", name).with_some("environment", environment);
+            let body = body.with_some("caching", caching.patch()).done();
+            output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
+        }
+        Command::Remove { project } => {
+            api.delete(&one(&api, &project)?)?;
+            shared.done(&format!("{project} is removed."));
+        }
+    }
+    Ok(())
+}
+
+/// The path of a project that is named by id or name.
+fn one(api: &Api, named: &str) -> Result<String, Failure> {
+    if named.starts_with("prj_") {
+        return Ok(format!("{PATH}/{named}"));
+    }
+    let projects = api.get_all(PATH)?;
+    let found = projects.iter().find(|row: &&Value| field(row, "name") == named);
+    found.map(|row| format!("{PATH}/{}", field(row, "id"))).ok_or_else(|| {
+        Failure::new(output::NOT_FOUND, format!("There is no project {named} in this workspace."))
+    })
+}

@@ -1,0 +1,195 @@
+//! `tidegate request`: one request's timeline, plan, attempts and cost, or the latest, filtered and live.
+
+use domain::Filter;
+use serde_json::Value;
+
+use super::tail::Tail;
+use crate::api::{Api, escape};
+use crate::output::{self, Failure, Form};
+use crate::paint::{Style, paint};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The request id (`trc_…`); lists the latest requests where left out.
+    id: Option<String>,
+    /// Which ones, in the console's words: 'status:error model:gpt-4o* cost:>0.01 since:24h'.
+    #[arg(long, conflicts_with = "id", allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// How many to list.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Goes on with those that settle from now on, until it is interrupted.
+    #[arg(long, short, conflicts_with = "id")]
+    follow: bool,
+}
+
+const COLUMNS: [&str; 10] = [
+    "id",
+    "started_at",
+    "status",
+    "outcome",
+    "resolved_model",
+    "profile",
+    "provider",
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+];
+/// Requests that settle this much later than they began are still seen.
+const LOOK_BACK: &str = "15m";
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let query = options.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
+    let api = Api::connect(shared)?;
+    if let Some(id) = &options.id {
+        let request = api.get(&format!("/v2/requests/{id}"))?;
+        match shared.form() {
+            Form::Table => explain(&request),
+            _ => output::object(shared, &request),
+        }
+        return Ok(());
+    }
+    if options.follow {
+        return follow(shared, &api, options, &query);
+    }
+    let page = api.get(&format!("/v2/requests?limit={}{query}", options.limit))?;
+    let empty = if query.is_empty() { "No requests yet." } else { "No request matches." };
+    output::list(shared, &page, &COLUMNS, empty);
+    Ok(())
+}
+
+/// Checks a filter and encodes it for the query string. A mistake is shown at its position.
+///
+/// # Errors
+/// The filter can't be read.
+pub fn checked(filter: &str) -> Result<String, Failure> {
+    match Filter::parse(filter) {
+        Ok(_) => Ok(format!("&filter={}", escape(filter))),
+        Err(error) => {
+            let message =
+                format!("{}\n  {}\n{}", error.message, error.fix, indented(&error.shown_in(filter)));
+            Err(Failure::new(output::USAGE, message))
+        }
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Prints the latest requests, then each as it settles, oldest first.
+fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<(), Failure> {
+    // A long request settles after others that started later, so polling looks further back.
+    let since = if query.contains("since%3A") {
+        query.to_owned()
+    } else {
+        with_since(query, options.filter.as_deref())?
+    };
+    let tail = Tail {
+        first: format!("/v2/requests?limit={}{query}", options.limit),
+        then: format!("/v2/requests?limit=200{since}"),
+        columns: &COLUMNS,
+        identity_fields: &["id"],
+        line: &line,
+    };
+    tail.follow(shared, api)
+}
+
+fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
+    if filter.is_none() {
+        return Ok(format!("&filter={}", escape(&format!("since:{LOOK_BACK}"))));
+    }
+    let text = format!("{} since:{LOOK_BACK}", filter.unwrap_or_default());
+    checked(&text).or(Ok(query.to_owned()))
+}
+
+fn line(row: &Value) -> String {
+    let part = |name: &str| output::printable(&output::cell(row, name));
+    let status = row.get("status").and_then(Value::as_u64).unwrap_or(0);
+    let micros = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let status_text = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
+    let took_ms = row.get("latency_us").and_then(Value::as_u64).unwrap_or(0) / 1_000;
+    format!(
+        "{} {status_text} {} {} {} in {} out {} {} {took_ms} ms {}",
+        part("started_at"),
+        part("resolved_model"),
+        part("profile"),
+        part("provider"),
+        part("input_tokens"),
+        part("output_tokens"),
+        output::dollars(micros("cost_micros")),
+        part("id"),
+    )
+}
+
+fn explain(request: &Value) {
+    let field = |name: &str| output::printable(&output::cell(request, name));
+    println!("{}  {}  {}  {}", field("id"), field("started_at"), field("status"), field("outcome"));
+    if let Some(error) = request.get("error").filter(|error| error.is_object()) {
+        failure(error);
+    }
+    println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
+    if request.get("profile").is_some_and(Value::is_string) {
+        println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
+    } else {
+        println!("served by nothing: it was refused before an attempt")
+    }
+    println!(
+        "tokens    in {} cached {} out {}{}",
+        field("input_tokens"),
+        field("cached_tokens"),
+        field("output_tokens"),
+        if request.get("estimated").and_then(Value::as_bool) == Some(true) { " (estimated)" } else { "" }
+    );
+    let money = |name: &str| output::dollars(request.get(name).and_then(Value::as_i64).unwrap_or(0));
+    println!("cost      owed {}  provider bills {}", money("cost_micros"), money("provider_cost_micros"));
+    if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(caching, name));
+        println!(
+            "caching   {} breakpoints {} key {} saved {} ({})",
+            part("state"),
+            part("breakpoints"),
+            part("key"),
+            part("saved_tokens"),
+            part("evidence")
+        );
+    }
+    if let Some(timeline) = request.get("timeline").and_then(Value::as_object) {
+        let steps: Vec<_> = timeline.iter().map(|(step, us)| format!("{step} {us}")).collect();
+        println!("timeline  {}", steps.join("  "));
+    }
+    for attempt in request.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
+        let part = |name: &str| output::printable(&output::cell(attempt, name));
+        println!(
+            "attempt {} {} {} status {} fault {} {} us",
+            part("number"),
+            part("principal"),
+            part("provider"),
+            part("status"),
+            part("fault"),
+            part("duration_us")
+        );
+    }
+    for rejected in request.pointer("/plan/rejected").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+    {
+        let part = |name: &str| output::printable(&output::cell(rejected, name));
+        println!("rejected  {} {}: {}", part("principal"), part("provider"), part("detail"));
+    }
+}
+
+/// Prints why it failed or was cut off, the fix, and what in the configuration refused it.
+fn failure(error: &Value) {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(output::printable);
+    println!("{}     {}", paint(Style::Bad, "error"), text("message").unwrap_or_default());
+    if let Some(fix) = text("fix") {
+        println!("fix       {fix}");
+    }
+    if let Some(param) = text("param") {
+        println!("field     {param}");
+    }
+    if let Some(by) = error.get("refused_by").filter(|by| by.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(by, name));
+        println!("refused   by the {} {}", part("object"), part("id"));
+    }
+}

@@ -1,0 +1,94 @@
+//! `tidegate usage`: tokens and money over a window, grouped, filtered, and as a plot in the terminal.
+
+use serde_json::Value;
+
+use super::request;
+use crate::api::{self, Api};
+use crate::output::{self, Failure, Form};
+use crate::plot;
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// 24h, 7d, 30d, month.
+    #[arg(long, default_value = "30d")]
+    window: String,
+    /// provider, model, mode, profile, key, project, environment, day, hour, …
+    #[arg(long = "by", value_delimiter = ',')]
+    group_by: Vec<String>,
+    /// Which requests, in the console's words: 'model:gpt-4o* -status:ok key:ci'.
+    #[arg(long, allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// Also shows how fast and how reliably it was served.
+    #[arg(long)]
+    latency: bool,
+    /// Draws this over time: requests, `failed_requests`, `input_tokens`, `output_tokens`, `cost_micros`, …
+    #[arg(long, value_name = "COLUMN", num_args = 0..=1, default_missing_value = "requests")]
+    plot: Option<String>,
+}
+
+const SUMS: [&str; 6] =
+    ["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_micros", "provider_cost_micros"];
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let filter = options.filter.as_deref().map(request::checked).transpose()?.unwrap_or_default();
+    let noun = if options.latency { "analytics" } else { "usage" };
+    let path = format!("/v2/{noun}?window={}{filter}", api::escape(&options.window));
+    let groups = |names: &[String]| {
+        if names.is_empty() { String::new() } else { format!("&group_by={}", api::escape(&names.join(","))) }
+    };
+    let api = Api::connect(shared)?;
+    let usage = api.get(&format!("{path}{}", groups(&options.group_by)))?;
+    let mut columns: Vec<&str> = options.group_by.iter().map(|name| column_of(name)).collect();
+    columns.extend(SUMS);
+    if options.latency {
+        columns.extend(["success_rate", "latency_us", "time_to_first_byte_us"]);
+    }
+    if shared.json {
+        println!("{usage}");
+        return Ok(());
+    }
+    output::list(shared, &usage, &columns, "Nothing was used in this window.");
+    let Some(column) = options.plot.as_deref().filter(|_| shared.form() == Form::Table) else {
+        return Ok(());
+    };
+    let dimensions: Vec<String> =
+        options.group_by.iter().filter(|name| column_of(name) == name.as_str()).cloned().collect();
+    let interval = if is_short(&options.window) { "hour" } else { "day" };
+    let over_time = api.get(&format!("{path}{}&interval={interval}", groups(&dimensions)))?;
+    draw(&over_time, &dimensions, column, interval)
+}
+
+/// Time intervals are in the column of their start.
+fn column_of(name: &str) -> &str {
+    if matches!(name, "day" | "hour" | "minute") { "start" } else { name }
+}
+
+fn is_short(window: &str) -> bool {
+    let hours = window.strip_suffix('h').and_then(|hours| hours.parse::<u32>().ok());
+    let days = window.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    hours.is_some_and(|hours| hours <= 96) || days.is_some_and(|days| days <= 4)
+}
+
+fn draw(usage: &Value, dimensions: &[String], column: &str, interval: &str) -> Result<(), Failure> {
+    let rows = usage.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let unknown = rows.first().is_some_and(|row| !row.get(column).is_some_and(Value::is_number));
+    if unknown {
+        let message = format!(
+            "{column} is nothing to draw: name a column of the answer, such as requests or output_tokens."
+        );
+        return Err(Failure::new(output::USAGE, message));
+    }
+    let text = |row: &Value, name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let points = rows.iter().map(|row| plot::Point {
+        name: dimensions.iter().map(|dimension| output::cell(row, dimension)).collect::<Vec<_>>().join(" "),
+        start: text(row, "start"),
+        value: row.get(column).and_then(Value::as_i64).unwrap_or(0),
+    });
+    let span = [text(usage, "start"), text(usage, "end")];
+    for line in plot::lines(points.collect(), &span, interval) {
+        println!("{}", output::printable(&line));
+    }
+    println!("{column} by {interval}, {} to {}", span[0], span[1]);
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! `tidegate webhook`: the endpoints that receive a workspace's events.
+
+use serde_json::{Value, json};
+
+use super::tail::{Tail, cells};
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Adds a webhook and prints the secret that its receiver checks signatures with; it is not shown again.
+    Add {
+        /// An https address on port 443 or 8443.
+        // Not `url`: that is the gateway's, which every command takes.
+        #[arg(value_name = "URL")]
+        receiver: String,
+        /// Events to be told of, such as credential.invalid; every one where left out.
+        #[arg(long = "event", value_delimiter = ',')]
+        events: Vec<String>,
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Lists webhooks.
+    List,
+    /// Shows one webhook.
+    Show { id: String },
+    /// Changes a webhook; its secret stays.
+    Set {
+        id: String,
+        /// Another address for the events.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+        /// Events to be told of instead of those before.
+        #[arg(long = "event", value_delimiter = ',')]
+        events: Vec<String>,
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Sends a test at once and says how it went.
+    Test { id: String },
+    /// Makes a new secret; the one before signs beside it for a day.
+    Rotate { id: String },
+    /// Takes a disabled webhook back.
+    Enable { id: String },
+    /// Sends nothing more to it.
+    Disable { id: String },
+    /// Removes it; what was to be sent to it is not sent.
+    Remove { id: String },
+    /// Lists what was sent to it and how that went, newest first.
+    Deliveries { id: String },
+    /// Sends an event once more: under its id, so that a receiver that took it knows it, and freshly signed.
+    Resend {
+        id: String,
+        /// The event (`evt_…`), as `deliveries` lists it.
+        event: String,
+    },
+    /// Goes on with what is sent to it and how that goes, until it is interrupted.
+    Tail {
+        id: String,
+        /// How many to begin with.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+}
+
+const PATH: &str = "/v2/webhooks";
+const COLUMNS: [&str; 7] =
+    ["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"];
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let at = |id: &str| format!("{PATH}/{id}");
+    match command {
+        Command::Add { receiver, events, description } => {
+            let body = Body::new()
+                .with("url", receiver)
+                .with_list("events", &events)
+                .with_some("description", description)
+                .done();
+            output::object(shared, &api.post(PATH, &body)?);
+        }
+        Command::List => output::list(
+            shared,
+            &json!({"data": api.get_all(PATH)?}),
+            &["id", "url", "events", "status", "description"],
+            "No webhooks. `tidegate webhook add URL` adds one.",
+        ),
+        Command::Show { id } => output::object(shared, &api.get(&at(&id))?),
+        Command::Set { id, to, events, description } => {
+            let body = Body::new()
+                .with_some("url", to)
+                .with_list("events", &events)
+                .with_some("description", description);
+            output::object(shared, &api.patch(&at(&id), &body.done())?);
+        }
+        Command::Test { id } => test(shared, &api.post(&format!("{}/test", at(&id)), &json!({}))?)?,
+        Command::Rotate { id } => {
+            output::object(shared, &api.post(&format!("{}/rotate", at(&id)), &json!({}))?);
+        }
+        Command::Enable { id } => {
+            output::object(shared, &api.patch(&at(&id), &json!({"status": "active"}))?);
+        }
+        Command::Disable { id } => {
+            output::object(shared, &api.patch(&at(&id), &json!({"status": "disabled"}))?);
+        }
+        Command::Remove { id } => {
+            api.delete(&at(&id))?;
+            shared.done(&format!("{id} is removed."));
+        }
+        Command::Deliveries { id } => output::list(
+            shared,
+            &api.get(&format!("{}/deliveries", at(&id)))?,
+            &COLUMNS,
+            "Nothing was sent yet. `tidegate webhook test ID` sends a test.",
+        ),
+        Command::Resend { id, event } => {
+            let body = json!({"event_id": event});
+            output::object(shared, &api.post(&format!("{}/resend", at(&id)), &body)?);
+        }
+        Command::Tail { id, limit } => tail(shared, &api, &format!("{}/deliveries", at(&id)), limit)?,
+    }
+    Ok(())
+}
+
+fn tail(shared: &Shared, api: &Api, deliveries: &str, limit: u32) -> Result<(), Failure> {
+    let line_columns = ["created_at", "status", "type", "event_id", "attempts", "last_status", "last_error"];
+    let tail = Tail {
+        first: format!("{deliveries}?limit={limit}"),
+        then: format!("{deliveries}?limit=100"),
+        columns: &COLUMNS,
+        identity_fields: &["event_id", "status", "attempts"],
+        line: &|row| cells(row, &line_columns),
+    };
+    tail.follow(shared, api)
+}
+
+fn test(shared: &Shared, report: &Value) -> Result<(), Failure> {
+    output::object(shared, report);
+    if report.get("delivered").and_then(Value::as_bool) == Some(true) {
+        return Ok(());
+    }
+    Err(Failure::new(output::UPSTREAM, "The receiver did not take the test."))
+}

@@ -1,0 +1,79 @@
+//! `tidegate workspace`: workspaces, for the operator.
+
+use serde_json::{Map, Value, json};
+
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Makes a workspace with a project and keys; the keys are shown once.
+    Create { name: String },
+    /// Lists workspaces.
+    List,
+    /// Shows one workspace.
+    Show { id: String },
+    /// Gives it another name.
+    Rename { id: String, name: String },
+    /// Changes what the gateway may do for the prompt caches of providers.
+    Set {
+        id: String,
+        #[command(flatten)]
+        caching: Caching,
+    },
+    /// Removes it, once its projects, credentials and nodes are gone.
+    Remove { id: String },
+}
+
+/// What the gateway may do for the prompt caches of providers.
+#[derive(Debug, clap::Args)]
+pub struct Caching {
+    /// What may be done for prompt caches on the operator's accounts: apply, suggest, off, or inherit.
+    #[arg(long, value_name = "MODE", value_parser = MODES)]
+    cache_managed: Option<String>,
+    /// The same on own credentials.
+    #[arg(long, value_name = "MODE", value_parser = MODES)]
+    cache_byok: Option<String>,
+}
+
+const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
+
+impl Caching {
+    /// The given options as a merge patch; `inherit` removes a field.
+    pub fn patch(self) -> Option<Value> {
+        let value = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
+        let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];
+        let fields: Map<_, _> =
+            both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), value(&mode?)))).collect();
+        (!fields.is_empty()).then_some(Value::Object(fields))
+    }
+}
+
+const PATH: &str = "/v2/workspaces";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Create { name } => {
+            output::object(shared, &api.post(PATH, &json!({"name": name}))?);
+        }
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Rename { id, name } => {
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
+        }
+        Command::Set { id, caching } => {
+            let body = Body::new().with_some("caching", caching.patch()).done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is removed."));
+        }
+        Command::List => {
+            output::list(shared, &api.get(PATH)?, &["id", "name", "created_at"], "No workspaces.");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The command line client: the commands that need nothing but a gateway's address and a key, and what all commands
+//! print with.
+
+#[macro_use]
+pub mod printing;
+
+pub mod api;
+pub mod body;
+pub mod commands;
+mod contexts;
+pub mod declared;
+pub mod output;
+pub mod paint;
+mod parts;
+mod plot;
+pub mod shared;

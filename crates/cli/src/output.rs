@@ -1,0 +1,320 @@
+//! What a command prints: a table, CSV or a sentence for people, JSON for programs, and failures with an exit
+//! code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::paint::{Style, paint, paint_error};
+use crate::shared::Shared;
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// One object a line.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// Why a command failed; scripts branch on the code.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub message: String,
+    /// The server's problem document, for `--json`.
+    pub document: Option<Value>,
+    pub json: bool,
+}
+
+pub const FAILED: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const NOT_FOUND: u8 = 3;
+pub const AUTHENTICATION: u8 = 4;
+pub const FORBIDDEN: u8 = 5;
+pub const CONFLICT: u8 = 6;
+pub const RATE_LIMITED: u8 = 7;
+pub const BUDGET: u8 = 8;
+pub const UPSTREAM: u8 = 9;
+pub const UNAVAILABLE: u8 = 10;
+pub const FINDINGS: u8 = 11;
+
+impl Failure {
+    #[must_use]
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), document: None, json: false }
+    }
+
+    /// The code of the gateway's problem document, if it sent one.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.document.as_ref()?.get("code")?.as_str()
+    }
+
+    /// Prints what went wrong, how to fix it, and the id by which the server's operator finds it.
+    fn print_error(&self) {
+        eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
+        let text = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
+        if let Some(fix) = text("fix").filter(|fix| !self.message.contains(fix)) {
+            eprintln!("  fix: {}", printable(fix));
+        }
+        if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
+            eprintln!("  request: {}", printable(id));
+        }
+    }
+
+    /// Prints the failure and returns the process's exit code.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match &self.document {
+            Some(document) if self.json => println!("{document}"),
+            _ if self.json => println!("{}", serde_json::json!({"error": {"message": self.message}})),
+            _ => self.print_error(),
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(FAILED, format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(FAILED, error.to_string())
+    }
+}
+
+/// The exit code of an error response: its code distinguishes a budget from a rate limit, which share a
+/// status.
+#[must_use]
+pub fn code_of(status: u16, problem: Option<&str>) -> u8 {
+    if matches!(problem, Some("quota_exceeded" | "credits_required")) {
+        return BUDGET;
+    }
+    match status {
+        400 | 422 => USAGE,
+        401 => AUTHENTICATION,
+        402 => BUDGET,
+        403 => FORBIDDEN,
+        404 => NOT_FOUND,
+        409 | 412 => CONFLICT,
+        429 => RATE_LIMITED,
+        502 | 504 => UPSTREAM,
+        503 => UNAVAILABLE,
+        _ => FAILED,
+    }
+}
+
+/// Makes text from outside safe for a terminal: control characters, and so escape sequences, are shown and
+/// not executed.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{1b}' => '␛',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Prints rows under a header, each column as wide as its widest cell.
+pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(head.get(column).map(|h| h.chars().count())).max().unwrap_or(0)
+    };
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<_> =
+            cells.enumerate().map(|(i, cell)| format!("{cell:<width$}", width = width(i))).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    println!("{}", paint(Style::Head, &line(&mut head.iter().copied())));
+    for row in rows {
+        let cells: Vec<_> = row.iter().map(|cell| printable(cell)).collect();
+        println!("{}", line(&mut cells.iter().map(String::as_str)));
+    }
+}
+
+/// A line of CSV. A cell that begins like a formula is quoted as text, so that no spreadsheet executes it.
+#[must_use]
+pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let cell = |text: &str| {
+        let defused = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+            format!("'{text}")
+        } else {
+            text.to_owned()
+        };
+        if defused.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", defused.replace('"', "\"\""))
+        } else {
+            defused
+        }
+    };
+    let mut line = cells.into_iter().map(|text| cell(text.as_ref())).collect::<Vec<_>>().join(",");
+    line.push_str("\r\n");
+    line
+}
+
+/// An object's fields as a line of CSV; an absent one is an empty cell.
+fn csv_row(object: &Value, columns: &[impl AsRef<str>]) -> String {
+    csv_line(columns.iter().map(|column| field(object, column.as_ref()).unwrap_or_default()))
+}
+
+/// A field of a JSON object for display; a dash if it is empty.
+#[must_use]
+pub fn cell(object: &Value, name: &str) -> String {
+    field(object, name).unwrap_or_else(|| "-".to_owned())
+}
+
+/// A field as text; `None` if it is empty.
+fn field(object: &Value, name: &str) -> Option<String> {
+    match object.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => {
+            let texts: Vec<_> =
+                items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
+            (!texts.is_empty()).then(|| texts.join(","))
+        }
+        other => Some(other.to_string()),
+    }
+}
+
+/// Micro-USD as dollars.
+#[must_use]
+pub fn dollars(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let size = micros.unsigned_abs();
+    format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
+}
+
+/// A human-readable size.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    for (unit, size) in
+        [("TB", 1_000_000_000_000_u64), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)]
+    {
+        if bytes >= size {
+            return format!("{}.{} {unit}", bytes / size, bytes % size / (size / 10));
+        }
+    }
+    format!("{bytes} B")
+}
+
+/// Prints a list: NDJSON for programs, CSV, or a table for people.
+pub fn list(shared: &Shared, page: &Value, columns: &[&str], empty: &str) {
+    rows(shared, page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice), columns, empty);
+}
+
+/// Like `list`, for rows at hand.
+pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
+    match shared.form() {
+        Form::Json => rows.iter().for_each(|row| println!("{row}")),
+        Form::Csv => {
+            print!("{}", csv_line(columns));
+            rows.iter().for_each(|row| print!("{}", csv_row(row, columns)));
+        }
+        Form::Table if rows.is_empty() => println!("{empty}"),
+        Form::Table => {
+            let cells = |row| columns.iter().map(|column| cell(row, column)).collect();
+            table(columns, &rows.iter().map(cells).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Prints one object: JSON for programs, one line for each field for people.
+pub fn object(shared: &Shared, value: &Value) {
+    if shared.json {
+        println!("{value}");
+        return;
+    }
+    let Some(fields) = value.as_object() else {
+        println!("{value}");
+        return;
+    };
+    if shared.form() == Form::Csv {
+        let names: Vec<_> = fields.keys().collect();
+        print!("{}{}", csv_line(&names), csv_row(value, &names));
+        return;
+    }
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    for (name, field) in fields {
+        let text = match field {
+            Value::String(text) => printable(text),
+            Value::Null => "-".into(),
+            other => printable(&other.to_string()),
+        };
+        println!("{name:<width$}  {text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escape_sequence_is_shown_and_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[31mb\r"), "a␛[31mb\u{fffd}");
+    }
+
+    #[test]
+    fn cells_are_quoted_and_formulas_defused() {
+        assert_eq!(
+            csv_line(["a,b", "say \"hi\"", "=1+1", "-5", ""]),
+            "\"a,b\",\"say \"\"hi\"\"\",'=1+1,-5,\r\n"
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_an_empty_cell_for_programs_and_a_dash_for_people() {
+        let row = serde_json::json!({"tag": null, "models": [], "name": "-x", "count": 0});
+        let columns = ["tag", "models", "name", "count", "missing"];
+        assert_eq!(csv_row(&row, &columns), ",,'-x,0,\r\n");
+        assert_eq!(columns.map(|column| cell(&row, column)), ["-", "-", "-x", "0", "-"]);
+    }
+
+    #[test]
+    fn an_exit_code_says_whose_limit_it_was() {
+        let cases = [
+            (429, Some("rate_limit_exceeded"), RATE_LIMITED),
+            (429, Some("quota_exceeded"), BUDGET),
+            (402, Some("credits_required"), BUDGET),
+            (402, None, BUDGET),
+            (400, Some("invalid_value"), USAGE),
+            (422, None, USAGE),
+            (418, None, FAILED),
+        ];
+        for (status, code, expected) in cases {
+            assert_eq!(code_of(status, code), expected, "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn dollars_keep_every_micro() {
+        assert_eq!(dollars(1_234_567), "$1.234567");
+        assert_eq!(dollars(-5), "-$0.000005");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (size, text) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_960, "1.9 kB"), (1_503_300_328, "1.5 GB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The options of every command: where the gateway is, with which key, and how rows are printed.
+
+use clap::Args;
+
+use crate::contexts::Contexts;
+use crate::output::{Failure, Form};
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Shared {
+    /// Prints JSON: one object, or one object a line for lists and streams.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How rows are printed: table, json, csv.
+    #[arg(long, global = true, value_enum, conflicts_with = "json")]
+    pub output: Option<Form>,
+    /// Where the gateway listens; http://127.0.0.1:8787 where nothing says otherwise.
+    #[arg(long, global = true, env = "TIDEGATE_URL")]
+    pub url: Option<String>,
+    /// Which of the gateways that `tidegate login` knows.
+    #[arg(long, global = true, env = "TIDEGATE_CONTEXT")]
+    pub context: Option<String>,
+    /// Never asks: what would be asked for must be given or is an error.
+    #[arg(long, global = true, env = "TIDEGATE_NO_INPUT")]
+    pub no_input: bool,
+}
+
+const USUAL_URL: &str = "http://127.0.0.1:8787";
+
+impl Shared {
+    /// How rows are printed.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        if self.json { Form::Json } else { self.output.unwrap_or(Form::Table) }
+    }
+
+    /// The gateway's address, and the key to use there. A key is only sent where it belongs: the
+    /// environment's key to the address given with it, a context's key to that context's gateway.
+    ///
+    /// # Errors
+    /// The contexts can't be read, or the named one does not exist.
+    pub fn gateway(&self) -> Result<(String, Option<String>), Failure> {
+        let given = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
+        if let (Some(key), None) = (key, &self.context) {
+            return Ok((given.unwrap_or_else(|| USUAL_URL.to_owned()), Some(key)));
+        }
+        let contexts = Contexts::read()?;
+        let chosen = contexts.choose(self.context.as_deref())?.map(|(_, context)| context.clone());
+        Ok(match (given, chosen) {
+            (None, Some(context)) => (context.url, Some(context.api_key)),
+            (Some(given), Some(context)) if given == context.url => (given, Some(context.api_key)),
+            (Some(given), _) => (given, None),
+            (None, None) => (USUAL_URL.to_owned(), None),
+        })
+    }
+
+    /// The address of the gateway to sign in to. The context need not exist: signing in creates it.
+    ///
+    /// # Errors
+    /// The contexts can't be read.
+    pub fn address(&self) -> Result<String, Failure> {
+        if let Some(given) = &self.url {
+            return Ok(given.trim_end_matches('/').to_owned());
+        }
+        let contexts = Contexts::read()?;
+        let known = self.context.as_ref().and_then(|name| contexts.contexts.get(name));
+        Ok(known.map_or_else(|| USUAL_URL.to_owned(), |context| context.url.clone()))
+    }
+
+    /// Reports success; under `--json` as JSON, for programs that read lines.
+    pub fn done(&self, sentence: &str) {
+        if self.json {
+            println!("{}", serde_json::json!({"ok": true}));
+        } else {
+            println!("{sentence}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::failure::invalid;
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{
     AgreedLimits, Agreement, Commitment, CommitmentPeriod, Fault, Price, Rates, Retention, UnitRates,
@@ -10,8 +11,6 @@ use domain::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::failure::invalid;
 
 /// No provider's limit is higher.
 const LIMIT_MAX: u64 = 1_000_000_000_000;

@@ -1,14 +1,13 @@
 //! Validates the provider-specific settings (`auth`, `config`, `region`) of a credential or an account
 //! against the fields that its provider declares, and shows those as a JSON schema for forms.
 
+use api::failure::{invalid, missing};
+use api::state::Control;
 use catalogue::{AuthFacts, ConfigField, ConfigForm, ProviderFacts, SecretForm};
 use domain::hosting::StoragePlace;
 use domain::{AuthKind, Fault, FaultClass, Hosting, WorkspaceId};
 use egress::TargetKind;
 use serde_json::{Map, Value, json};
-
-use crate::Control;
-use crate::failure::{invalid, missing};
 
 /// A deployment's name becomes part of URLs.
 const NAME_BYTES_MAX: usize = 64;
@@ -96,7 +95,7 @@ fn not_the_host(workspace: WorkspaceId) -> Box<Fault> {
 /// The auth kind and the format of its secret; whether the provider accepts that kind is checked with the
 /// rest.
 pub fn secret_of(control: &Control, provider: &str, auth: Option<&str>) -> (AuthKind, SecretForm) {
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let facts = snapshot.catalogue().provider(provider);
     let kind = kind_of(facts, auth).unwrap_or_default();
     (kind, facts.and_then(|facts| facts.auth(kind)).map_or(SecretForm::Text, |auth| auth.secret))

@@ -1,10 +1,9 @@
 //! Nodes that joined with a token: what their heartbeats report.
 
+use api::moment::Moment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Joined;
-
-use crate::moment::Moment;
 
 /// What a node says of itself with each heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -1,12 +1,11 @@
 //! What gateways know of credentials and accounts from serving with them: the rate limits that the provider
 //! last reported, and the public id of who served.
 
+use api::moment::Moment;
+use api::state::Control;
 use domain::{Principal, RateLimitState};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::Control;
-use crate::moment::Moment;
 
 /// Shown instead of the id of an operator account.
 const MANAGED: &str = "managed";
@@ -32,7 +31,7 @@ struct Limit {
 
 /// Newest first.
 pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
-    let mut reported = control.board.reported_limits(principal);
+    let mut reported = control.deps.board.reported_limits(principal);
     reported.sort_by_key(|reported| std::cmp::Reverse(reported.reported_unix_ms));
     let rows = reported.into_iter().map(|reported| {
         let limit = |standing: RateLimitState| Limit {

@@ -1,13 +1,12 @@
 //! The first owner of an installation, and the links that sign people in without a password.
 
+use api::tokens::{self, Kind};
 use domain::limits::LINK_TIME_MAX;
 use domain::{MemberId, Role, WorkspaceId};
 use reconcilers::milliseconds;
 use store::{Act, Invitation, LinkRow, Page, PersonRow, Store, StoreError, TokenDigest};
 use vault::Vault;
 use world::World;
-
-use crate::tokens::{self, Kind};
 
 /// The installation owner's email until a real one is set.
 pub const OWNER_EMAIL: &str = "owner@localhost";

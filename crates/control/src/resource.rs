@@ -4,6 +4,11 @@
 use std::future::{Future, ready};
 use std::sync::Arc;
 
+use api::access::Access;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::{Fault, WorkspaceId};
 use http::Method;
 use reconcilers::of_store;
@@ -13,12 +18,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::resource::Owner;
 use store::{Listed, ResourceRow, Written};
-
-use crate::access::Access;
-use crate::reply::Page;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 /// Whose rows a caller reaches.
 pub trait OfCaller: Owner {
@@ -136,16 +135,16 @@ pub async fn reply<R: Resource>(control: &Control, row: R) -> Result<Reply, Box<
 
 /// Shows a row that was written, once it is in force.
 pub async fn reply_written<R: Resource>(control: &Control, written: Written<R>) -> Result<Reply, Box<Fault>> {
-    control.await_published(written.version).await?;
+    control.deps.await_published(written.version).await?;
     reply(control, written.row).await
 }
 
 fn create<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (new, rest) = R::new(control, &request, request.json()?).await?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let written = R::table(control).create(new, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         let location = format!("{}/{}", R::PATH, written.row.id());
         Ok(written.row.finish(control, &request, rest).await?.created(location))
     })
@@ -189,19 +188,19 @@ async fn write<R: Resource>(
     row: R,
 ) -> Result<Reply, Box<Fault>> {
     let (changed, rest) = row.change(control, request, input).await?;
-    let act = request.act(&control.world);
+    let act = request.act(&control.deps.world);
     let written = R::table(control).replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
+    control.deps.await_published(written.version).await?;
     written.row.finish(control, request, rest).await
 }
 
 fn remove<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let (owner, id) = (OfCaller::of(&request), request.id(R::WHAT)?);
         R::allow_deletion(control, &request).await?;
         let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
-        control.await_published(deleted.map_err(of_store)?.version).await?;
+        control.deps.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })
 }

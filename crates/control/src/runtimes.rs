@@ -4,6 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::failure::{missing, not_found};
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use bytes::Bytes;
 use domain::adapters::{NAME_BYTES_MAX, is_plain_name};
 use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX, RUNTIMES_ASKED_MAX};
@@ -19,11 +23,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::{NodeRow, Page};
 use tokio::task::JoinSet;
-
-use crate::Control;
-use crate::failure::missing;
-use crate::request::{ApiRequest, not_found};
-use crate::router::Route;
 
 /// A runtime that could not be asked: what else is listed lacks what it has.
 #[derive(Serialize, JsonSchema)]
@@ -74,181 +73,179 @@ const CODES: &[&str] = &[
     "unsupported_parameter",
 ];
 
-impl Control {
-    /// The runtimes of a workspace, or the named one.
-    ///
-    /// # Errors
-    /// The node doesn't exist, or doesn't run Tidegate's runtime.
-    pub(crate) async fn runtimes(
-        &self,
-        workspace: WorkspaceId,
-        named: Option<&str>,
-    ) -> Result<Vec<NodeRow>, Box<Fault>> {
-        if let Some(Ok(id)) = named.map(str::parse::<NodeId>) {
-            let row = self.store.nodes().get(workspace, id).await.map_err(of_store)?;
-            return is_ours(row).map(|row| vec![row]);
-        }
-        let (mut rows, mut after) = (Vec::new(), None);
-        loop {
-            let page = Page { limit: PAGE_ROWS_MAX, after };
-            let listed = self.store.nodes().list(workspace, page).await.map_err(of_store)?;
-            rows.extend(listed.rows);
-            after = listed.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        match named {
-            Some(name) => {
-                let found = rows.into_iter().find(|row| row.name == name);
-                is_ours(found.ok_or_else(|| not_found("node", name))?).map(|row| vec![row])
-            }
-            None => {
-                rows.retain(is_runtime);
-                rows.truncate(RUNTIMES_ASKED_MAX);
-                Ok(rows)
-            }
+/// The runtimes of a workspace, or the named one.
+///
+/// # Errors
+/// The node doesn't exist, or doesn't run Tidegate's runtime.
+pub async fn list(
+    control: &Control,
+    workspace: WorkspaceId,
+    named: Option<&str>,
+) -> Result<Vec<NodeRow>, Box<Fault>> {
+    if let Some(Ok(id)) = named.map(str::parse::<NodeId>) {
+        let row = control.deps.store.nodes().get(workspace, id).await.map_err(of_store)?;
+        return is_ours(row).map(|row| vec![row]);
+    }
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page { limit: PAGE_ROWS_MAX, after };
+        let listed = control.deps.store.nodes().list(workspace, page).await.map_err(of_store)?;
+        rows.extend(listed.rows);
+        after = listed.next;
+        if after.is_none() {
+            break;
         }
     }
+    match named {
+        Some(name) => {
+            let found = rows.into_iter().find(|row| row.name == name);
+            is_ours(found.ok_or_else(|| not_found("node", name))?).map(|row| vec![row])
+        }
+        None => {
+            rows.retain(is_runtime);
+            rows.truncate(RUNTIMES_ASKED_MAX);
+            Ok(rows)
+        }
+    }
+}
 
-    /// The named runtime, or the only one there is.
-    ///
-    /// # Errors
-    /// There is none, or there are several and none was named.
-    pub(crate) async fn runtime(
-        &self,
-        workspace: WorkspaceId,
-        named: Option<&str>,
-    ) -> Result<NodeRow, Box<Fault>> {
-        let mut rows = self.runtimes(workspace, named).await?;
-        match (rows.pop(), rows.pop()) {
-            (Some(row), None) => Ok(row),
-            (Some(last), Some(other)) => {
-                let names = rows.iter().chain([&other, &last]).map(|row| row.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
-                Err(missing("node", format!("Name the node that is meant: {names}.")))
-            }
-            (None, _) => Err(Box::new(
-                Fault::new(
-                    FaultClass::NotFound,
-                    "no_runtime",
-                    "This workspace has no node that is a runtime of ours.",
-                )
-                .fix("Start one with `tidegate node`, and add it with `tidegate nodes add`."),
-            )),
+/// The named runtime, or the only one there is.
+///
+/// # Errors
+/// There is none, or there are several and none was named.
+pub async fn pick(
+    control: &Control,
+    workspace: WorkspaceId,
+    named: Option<&str>,
+) -> Result<NodeRow, Box<Fault>> {
+    let mut rows = list(control, workspace, named).await?;
+    match (rows.pop(), rows.pop()) {
+        (Some(row), None) => Ok(row),
+        (Some(last), Some(other)) => {
+            let names = rows.iter().chain([&other, &last]).map(|row| row.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            Err(missing("node", format!("Name the node that is meant: {names}.")))
+        }
+        (None, _) => Err(Box::new(
+            Fault::new(
+                FaultClass::NotFound,
+                "no_runtime",
+                "This workspace has no node that is a runtime of ours.",
+            )
+            .fix("Start one with `tidegate node`, and add it with `tidegate nodes add`."),
+        )),
+    }
+}
+
+/// Queries a runtime for a JSON document.
+///
+/// # Errors
+/// It can't be reached, or its response can't be read.
+pub async fn query<T: DeserializeOwned>(
+    control: &Control,
+    row: &NodeRow,
+    path: impl Into<String>,
+) -> Result<T, Box<Fault>> {
+    let bytes = ask(control, row, Method::GET, path.into(), None, RUNTIME_LOOK_TIME_MAX).await?;
+    read(row, &bytes)
+}
+
+/// Sends a command to a runtime.
+///
+/// # Errors
+/// It can't be reached, refuses, or its response can't be read.
+pub async fn command<T: DeserializeOwned>(
+    control: &Control,
+    row: &NodeRow,
+    path: impl Into<String>,
+    body: &Value,
+) -> Result<T, Box<Fault>> {
+    let body = Some(Bytes::from(body.to_string()));
+    let bytes = ask(control, row, Method::POST, path.into(), body, RUNTIME_ACT_TIME_MAX).await?;
+    read(row, &bytes)
+}
+
+/// One request to a runtime.
+///
+/// # Errors
+/// It can't be reached, or refuses.
+pub async fn ask(
+    control: &Control,
+    row: &NodeRow,
+    method: Method,
+    path: String,
+    body: Option<Bytes>,
+    time_max: Duration,
+) -> Result<Bytes, Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let entry = snapshot
+        .workspace(row.workspace)
+        .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
+    let entry = entry.ok_or_else(|| not_found("node", &row.id.to_string()))?;
+    let target = control.deps.target(Seat::Byoc(entry))?;
+    let response =
+        control.deps.outbound.ask_runtime(target, RuntimeRequest { method, path, body, time_max }).await?;
+    match response.status {
+        200..300 => Ok(response.body),
+        _ => Err(refused((row.id, &row.name), &response)),
+    }
+}
+
+/// Queries all runtimes, or the one the request names, concurrently. A runtime that can't be reached is
+/// listed under `away`; one that refuses with a code in `has_none` lacks the feature and is left out.
+///
+/// # Errors
+/// The named node doesn't exist, or doesn't run Tidegate's runtime.
+pub async fn query_each<T>(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    path: &'static str,
+    has_none: &[&str],
+) -> Result<RuntimeResponses<T>, Box<Fault>>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    let rows = list(control, request.workspace(), request.query.get("node").map(String::as_str)).await?;
+    let mut queries = JoinSet::new();
+    for (index, row) in rows.into_iter().enumerate() {
+        let control = Arc::clone(control);
+        queries.spawn(async move {
+            let response = query::<T>(&control, &row, path).await;
+            (index, row, response)
+        });
+    }
+    let mut heard = queries.join_all().await;
+    heard.sort_by_key(|(index, ..)| *index);
+    let mut all = RuntimeResponses { responses: Vec::new(), failures: Vec::new() };
+    for (_, row, response) in heard {
+        match response {
+            Ok(response) => all.responses.push((row, response)),
+            Err(fault) if has_none.contains(&fault.code) => {}
+            Err(fault) => all.failures.push(UnreachableRuntime {
+                node_id: row.id.to_string(),
+                node: row.name,
+                code: fault.code,
+                message: fault.message.clone().into_owned(),
+            }),
         }
     }
+    Ok(all)
+}
 
-    /// Queries a runtime for a JSON document.
-    ///
-    /// # Errors
-    /// It can't be reached, or its response can't be read.
-    pub(crate) async fn query_runtime<T: DeserializeOwned>(
-        &self,
-        row: &NodeRow,
-        path: impl Into<String>,
-    ) -> Result<T, Box<Fault>> {
-        let bytes = self.ask_runtime(row, Method::GET, path.into(), None, RUNTIME_LOOK_TIME_MAX).await?;
-        read(row, &bytes)
-    }
-
-    /// Sends a command to a runtime.
-    ///
-    /// # Errors
-    /// It can't be reached, refuses, or its response can't be read.
-    pub(crate) async fn command_runtime<T: DeserializeOwned>(
-        &self,
-        row: &NodeRow,
-        path: impl Into<String>,
-        body: &Value,
-    ) -> Result<T, Box<Fault>> {
-        let body = Some(Bytes::from(body.to_string()));
-        let bytes = self.ask_runtime(row, Method::POST, path.into(), body, RUNTIME_ACT_TIME_MAX).await?;
-        read(row, &bytes)
-    }
-
-    /// One request to a runtime.
-    ///
-    /// # Errors
-    /// It can't be reached, or refuses.
-    pub(crate) async fn ask_runtime(
-        &self,
-        row: &NodeRow,
-        method: Method,
-        path: String,
-        body: Option<Bytes>,
-        time_max: Duration,
-    ) -> Result<Bytes, Box<Fault>> {
-        let snapshot = self.keeper.current();
-        let entry = snapshot
-            .workspace(row.workspace)
-            .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
-        let entry = entry.ok_or_else(|| not_found("node", &row.id.to_string()))?;
-        let target = self.target(Seat::Byoc(entry))?;
-        let response =
-            self.outbound.ask_runtime(target, RuntimeRequest { method, path, body, time_max }).await?;
-        match response.status {
-            200..300 => Ok(response.body),
-            _ => Err(refused((row.id, &row.name), &response)),
-        }
-    }
-
-    /// Queries all runtimes, or the one the request names, concurrently. A runtime that can't be reached is
-    /// listed under `away`; one that refuses with a code in `has_none` lacks the feature and is left out.
-    ///
-    /// # Errors
-    /// The named node doesn't exist, or doesn't run Tidegate's runtime.
-    pub(crate) async fn query_each<T>(
-        self: &Arc<Self>,
-        request: &ApiRequest,
-        path: &'static str,
-        has_none: &[&str],
-    ) -> Result<RuntimeResponses<T>, Box<Fault>>
-    where
-        T: DeserializeOwned + Send + 'static,
-    {
-        let rows = self.runtimes(request.workspace(), request.query.get("node").map(String::as_str)).await?;
-        let mut queries = JoinSet::new();
-        for (index, row) in rows.into_iter().enumerate() {
-            let control = Arc::clone(self);
-            queries.spawn(async move {
-                let response = control.query_runtime::<T>(&row, path).await;
-                (index, row, response)
-            });
-        }
-        let mut heard = queries.join_all().await;
-        heard.sort_by_key(|(index, ..)| *index);
-        let mut all = RuntimeResponses { responses: Vec::new(), failures: Vec::new() };
-        for (_, row, response) in heard {
-            match response {
-                Ok(response) => all.responses.push((row, response)),
-                Err(fault) if has_none.contains(&fault.code) => {}
-                Err(fault) => all.failures.push(UnreachableRuntime {
-                    node_id: row.id.to_string(),
-                    node: row.name,
-                    code: fault.code,
-                    message: fault.message.clone().into_owned(),
-                }),
-            }
-        }
-        Ok(all)
-    }
-
-    /// Records a command to a runtime in the audit, after it succeeded.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub(crate) async fn note_act(
-        &self,
-        request: &ApiRequest,
-        row: &NodeRow,
-        action: &'static str,
-        detail: String,
-    ) -> Result<(), Box<Fault>> {
-        let act = request.act(&self.world);
-        let written = self.store.nodes().acted(row.workspace, row.id, action, detail, act);
-        written.await.map(|_| ()).map_err(of_store)
-    }
+/// Records a command to a runtime in the audit, after it succeeded.
+///
+/// # Errors
+/// Store errors.
+pub async fn note_act(
+    control: &Control,
+    request: &ApiRequest,
+    row: &NodeRow,
+    action: &'static str,
+    detail: String,
+) -> Result<(), Box<Fault>> {
+    let act = request.act(&control.deps.world);
+    let written = control.deps.store.nodes().acted(row.workspace, row.id, action, detail, act);
+    written.await.map(|_| ()).map_err(of_store)
 }
 
 /// A route that calls one runtime, with the refusals for one that can't be reached.

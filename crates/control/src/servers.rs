@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use api::failure::invalid;
+use api::moment::Moment;
 use domain::{Fault, Finding, ServerFacts, ServerFeature};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::failure::invalid;
-use crate::moment::Moment;
 
 /// What a probe is told.
 #[derive(Deserialize, JsonSchema)]

@@ -25,7 +25,7 @@ pub trait ControlService: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 }
 
-impl ControlService for control::Control {
+impl ControlService for api::server::Server {
     fn call(
         self: Arc<Self>,
         request: Request<TimedBody>,

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
-use control::console;
 use conversation::request::{Addressed, StoredAct};
 use decode::Inbound;
 use domain::limits::BODY_BYTES_MAX;

@@ -1,7 +1,6 @@
 //! The table of all routes: method, path, dialect, what it does, and who may use it.
 
 use admit::Needs;
-use control::console;
 use domain::{Dialect, Operation, StoredObjectKind};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};

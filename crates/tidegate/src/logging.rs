@@ -1,9 +1,8 @@
 //! The log: one line per event on standard error, as text or as JSON.
 
-use tracing_subscriber::EnvFilter;
-
 use cli::output::{self, Failure};
 use cli::paint;
+use tracing_subscriber::EnvFilter;
 
 /// # Errors
 /// The filter is invalid.

@@ -5,11 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use cli::output::{self, Failure};
 use domain::api_key;
 use proof::Digest;
 use world::World;
-
-use cli::output::{self, Failure};
 
 const FILE: &str = "keys";
 

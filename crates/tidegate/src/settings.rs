@@ -431,7 +431,7 @@ impl Settings {
             public_url: layers.parsed("public_url", "an address such as https://gateway.example", |t| {
                 let given = Some(t.to_owned()).filter(|url| !url.is_empty());
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
-                control::Site::new(any, given.as_deref()).ok().map(|_| given)
+                api::site::Site::new(any, given.as_deref()).ok().map(|_| given)
             })?,
             workers: layers.parsed("workers", "a number from 0 to 256", |t| {
                 t.parse().ok().filter(|n| *n <= 256).map(|n: usize| if n == 0 { cores() } else { n })
@@ -489,8 +489,8 @@ impl Settings {
     ///
     /// # Errors
     /// The public URL is invalid; one that was checked never is.
-    pub fn site(&self) -> anyhow::Result<control::Site> {
-        control::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
+    pub fn site(&self) -> anyhow::Result<api::site::Site> {
+        api::site::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use cli::output::{self, Failure};
 use hub::{Entry, HubError, HubErrorKind, Memory, ModelStore};
 use serde_json::{Value, json};
-
-use cli::output::{self, Failure};
 
 /// Where models are kept.
 #[derive(Debug, Clone, Default, clap::Args)]

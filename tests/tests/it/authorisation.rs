@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use admit::Needs;
-use control::{Access, People, declared};
+use api::access::{Access, People};
+use control::declared;
 use domain::Role;
 use harness::client::{Answer, Client};
 use http::Method;

@@ -17,6 +17,7 @@ pub mod key;
 pub mod login;
 pub mod member;
 pub mod nodes;
+pub mod open;
 pub mod plan;
 pub mod policy;
 pub mod project;

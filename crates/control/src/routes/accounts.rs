@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::{AccountId, Agreement, Fault, Principal};
 use egress::TargetKind;
 use http::Method;
@@ -14,18 +23,11 @@ use store::{AccountRow, Verification};
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
-use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::failure::{invalid, missing};
 use crate::hosting::{Claim, Destination};
 use crate::learned_limits::LearnedLimits;
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::openapi::describe::Nothing;
-use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply, hosting, learned_limits};
+use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 8] = [
@@ -178,7 +180,7 @@ fn checked_provider(control: &Control, provider: Option<String>) -> Result<Strin
     let name = provider.ok_or_else(|| {
         missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them.")
     })?;
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let catalogue = snapshot.catalogue();
     match catalogue.provider(&name) {
         // The emergency provider may be stored before a route may choose it.
@@ -218,7 +220,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
             return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled."));
         }
     };
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let claim = Claim {
         facts: snapshot.catalogue().provider(&base.provider),
         workspace: None,
@@ -257,7 +259,7 @@ impl Resource for AccountRow {
     type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.accounts()
+        control.deps.store.accounts()
     }
 
     async fn view(&self, control: &Control) -> Result<AccountView, Box<Fault>> {
@@ -273,8 +275,8 @@ impl Resource for AccountRow {
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
-        let now = control.world.clock.unix_ms();
-        let id = AccountId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = AccountId::new(now, control.deps.world.id_bytes());
         let blank = Self {
             id,
             provider,
@@ -328,19 +330,19 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
         let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;
-        let report = control.verify(Seat::Managed(entry)).await?;
+        let report = control.deps.verify(Seat::Managed(entry)).await?;
         let (accepted, error) = judgement::of(&report);
         let found = Verification {
             secret_version: row.secret.sealed.version,
-            unix_ms: control.world.clock.unix_ms(),
+            unix_ms: control.deps.world.clock.unix_ms(),
             accepted,
             error,
         };
-        let act = request.act(&control.world);
-        let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
+        let act = request.act(&control.deps.world);
+        let written = control.deps.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
         reply_written(control, written).await
     })
 }

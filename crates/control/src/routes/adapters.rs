@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::missing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::NodeRow;
 
-use crate::access::Access;
-use crate::failure::missing;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::runtimes::{UnreachableRuntime, path_part, runtime_route};
-use crate::{Control, Reply};
+use crate::runtimes::{self, UnreachableRuntime, path_part, runtime_route};
 
 const PATH: &str = "/v2/adapters";
 const ON_A_NODE: &str = "What a node does can't be tried without being done.";
@@ -176,7 +177,8 @@ fn show(row: &NodeRow, adapter: NodeAdapter) -> AdapterView {
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         // A runtime that serves only a mock model takes no adapters.
-        let heard = control.query_each::<NodeAdapterList>(&request, "adapters", &["no_adapters"]).await?;
+        let heard =
+            runtimes::query_each::<NodeAdapterList>(control, &request, "adapters", &["no_adapters"]).await?;
         let (rows, away) = (heard.responses.into_iter(), heard.failures);
         let data = rows.flat_map(|(row, list)| {
             list.data.into_iter().map(move |adapter| show(&row, adapter)).collect::<Vec<_>>()
@@ -189,18 +191,18 @@ fn register(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Registration = request.json()?;
         let id = input.id.as_deref().ok_or_else(|| missing("id", "Say what it is to be asked for by."))?;
-        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
+        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
         let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
         if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
             fields.insert("path".to_owned(), path.as_str().into());
         }
-        let adapter: NodeAdapter = control.command_runtime(&row, "adapters", &body).await?;
+        let adapter: NodeAdapter = runtimes::command(control, &row, "adapters", &body).await?;
         let detail = if input.replace {
             format!("adapter {id}, in the place of another")
         } else {
             format!("adapter {id}")
         };
-        control.note_act(&request, &row, "adapter.register", detail).await?;
+        runtimes::note_act(control, &request, &row, "adapter.register", detail).await?;
         Reply::json(&show(&row, adapter))
     })
 }
@@ -209,16 +211,16 @@ fn load(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Loading = request.json()?;
         let id = adapter_id(&request)?;
-        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
+        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
         let body = json!({"wait": input.wait, "pinned": input.pinned});
         let adapter: NodeAdapter =
-            control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
+            runtimes::command(control, &row, format!("adapters/{id}/load"), &body).await?;
         let detail = match input.pinned {
             None => format!("adapter {id}"),
             Some(true) => format!("adapter {id}, pinned"),
             Some(false) => format!("adapter {id}, not pinned"),
         };
-        control.note_act(&request, &row, "adapter.load", detail).await?;
+        runtimes::note_act(control, &request, &row, "adapter.load", detail).await?;
         Reply::json(&show(&row, adapter))
     })
 }
@@ -227,10 +229,10 @@ fn unload(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Unloading = request.json()?;
         let id = adapter_id(&request)?;
-        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
+        let row = runtimes::pick(control, request.workspace(), input.node.as_deref()).await?;
         let reply: NodeUnloadReply =
-            control.command_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
-        control.note_act(&request, &row, "adapter.unload", format!("adapter {id}")).await?;
+            runtimes::command(control, &row, format!("adapters/{id}/unload"), &json!({})).await?;
+        runtimes::note_act(control, &request, &row, "adapter.unload", format!("adapter {id}")).await?;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&UnloadedAdapter { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
     })

@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use api::access::{Access, insufficient_role};
+use api::caller::rank_of;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
@@ -14,16 +23,8 @@ use super::limits::{self, LimitsForm};
 use super::projects::checked_environment;
 use super::secrets;
 use super::workspaces::checked_name;
-use crate::access::{Access, insufficient_role};
-use crate::caller::rank_of;
-use crate::failure::{invalid, missing};
 use crate::founding::new_key;
-use crate::moment::Moment;
-use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put};
-use crate::router::Route;
-use crate::{Control, Reply};
 
 const EXPIRES_IN_DAYS_MAX: u32 = 3_650;
 const DAY_MS: u64 = 86_400_000;
@@ -260,7 +261,7 @@ fn with_access_secret(
     if !is_wanted {
         return Ok((row, None, None));
     }
-    let secret = vault::mint_access_secret(&*control.world.random);
+    let secret = vault::mint_access_secret(&*control.deps.world.random);
     let sealed = secrets::seal(control, row.workspace, &row.id.to_string(), 1, &secret)?;
     Ok((ApiKeyRow { access_secret: Some(sealed.sealed), ..row }, Some(sealed.floor), Some(secret)))
 }
@@ -284,11 +285,11 @@ impl Resource for ApiKeyRow {
     type Rest = AfterWrite;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.api_keys()
+        control.deps.store.api_keys()
     }
 
     async fn view(&self, control: &Control) -> Result<ApiKeyView, Box<Fault>> {
-        Ok(show(control, self, control.world.clock.unix_ms()))
+        Ok(show(control, self, control.deps.world.clock.unix_ms()))
     }
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
@@ -304,20 +305,21 @@ impl Resource for ApiKeyRow {
         request: &ApiRequest,
         input: Input,
     ) -> Result<(Self::New, AfterWrite), Box<Fault>> {
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let project = match &input.project_id {
             None => home_project(request)?,
             Some(text) => text
                 .parse::<ProjectId>()
                 .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
         };
-        let home = control.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
+        let home = control.deps.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
         let environment =
             checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
         let scopes = checked_scopes(input.scopes.as_deref(), request)?;
         let name = checked_name(input.name.clone(), "name")?;
         let whose = (request.workspace(), project);
-        let (text, row) = new_key(&control.world, &control.vault, whose, &name, &environment, scopes);
+        let (text, row) =
+            new_key(&control.deps.world, &control.deps.vault, whose, &name, &environment, scopes);
         let row = Self {
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
@@ -335,7 +337,7 @@ impl Resource for ApiKeyRow {
         input: Input,
     ) -> Result<(Self, AfterWrite), Box<Fault>> {
         within_rank(self.scopes, request)?;
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         if input.aws.is_some_and(|wanted| wanted != self.access_secret.is_some()) {
             let message = "Access keys are made with their key, and end with it.";
             return Err(invalid("aws", message, "Make another key and revoke this one."));
@@ -373,7 +375,7 @@ impl Resource for ApiKeyRow {
                 })?),
             };
         let page = request.page()?;
-        control.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
+        control.deps.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
     }
 
     async fn allow_deletion(control: &Control, request: &ApiRequest) -> Result<(), Box<Fault>> {
@@ -388,7 +390,7 @@ impl Resource for ApiKeyRow {
         after: AfterWrite,
     ) -> Result<Reply, Box<Fault>> {
         let limits = limits::write(control, request, self.workspace, of(&self), after.limits).await?;
-        let view = show(control, &self, control.world.clock.unix_ms());
+        let view = show(control, &self, control.deps.world.clock.unix_ms());
         let mut view = ApiKeyView { key: after.text, limits, ..view };
         if let (Some(pair), Some(secret)) = (&mut view.aws, after.secret) {
             pair.secret_access_key = secret.expose_text().map(str::to_owned);

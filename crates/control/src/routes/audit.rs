@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::invalid;
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::{Fault, FaultClass, WorkspaceId};
 use evidence::NoProof;
 use http::Method;
@@ -10,13 +17,6 @@ use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::AuditRow;
-
-use crate::access::Access;
-use crate::failure::invalid;
-use crate::moment::Moment;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     let chain = "`installation`, for the operator: what concerns no workspace.";
@@ -99,7 +99,8 @@ fn chain(request: &ApiRequest) -> Result<Option<WorkspaceId>, Box<Fault>> {
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.audit().list(chain(&request)?, request.page()?).await.map_err(of_store)?;
+        let listed =
+            control.deps.store.audit().list(chain(&request)?, request.page()?).await.map_err(of_store)?;
         Reply::json(&request.paged(listed, show))
     })
 }
@@ -192,7 +193,7 @@ fn prove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if to.is_some_and(|to| to < from) {
             return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
         }
-        match control.auditor.proof(chain(&request)?, from, to).await {
+        match control.deps.auditor.proof(chain(&request)?, from, to).await {
             Ok(proof) => Reply::json(&show_proof(proof)),
             Err(NoProof::Store(error)) => Err(of_store(error)),
             Err(beyond @ NoProof::Beyond { .. }) => {
@@ -213,7 +214,7 @@ struct KeyView {
 
 fn key(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let key = control.auditor.public_key();
+        let key = control.deps.auditor.public_key();
         let (public_key, fingerprint) = (key.to_string(), key.fingerprint());
         Reply::json(&KeyView { object: "audit_key", public_key, fingerprint })
     })

@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::moment::Moment;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::BUDGET_MICROS_MAX;
 use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, WorkspaceId};
 use http::Method;
@@ -14,13 +21,6 @@ use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, Usage
 
 use super::tariff::{self, TariffView};
 use super::usage::{Columns, columns};
-use crate::access::Access;
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::reply::Page;
-use crate::request::{ApiRequest, not_found};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 const CREDITS_LISTED_MAX: u32 = 50;
 const NOTE_BYTES_MAX: usize = 500;
@@ -141,7 +141,7 @@ fn show_credit(row: &CreditRow) -> CreditView {
 }
 
 async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Account, Box<Fault>> {
-    let budgets = control.store.budgets();
+    let budgets = control.deps.store.budgets();
     let credit = budgets.credit(workspace).await.map_err(of_store)?;
     let standing = match &credit {
         Some(credit) => budgets.standing(credit.id, 0).await.map_err(of_store)?,
@@ -172,7 +172,7 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             None => request.workspace(),
             Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
         };
-        control.store.workspaces().get(workspace).await.map_err(of_store)?;
+        control.deps.store.workspaces().get(workspace).await.map_err(of_store)?;
         let amount = input.amount_micros.ok_or_else(|| {
             missing(
                 "amount_micros",
@@ -183,11 +183,11 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let message = format!("{amount} micro-USD with this note can't be added.");
             return Err(invalid("amount_micros", message, "Give an amount other than 0, and a short note."));
         }
-        let budget = BudgetId::new(control.world.clock.unix_ms(), control.world.id_bytes());
-        let (amount, act) = (Nanos(amount * 1_000), request.act(&control.world));
-        let added = control.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
+        let budget = BudgetId::new(control.deps.world.clock.unix_ms(), control.deps.world.id_bytes());
+        let (amount, act) = (Nanos(amount * 1_000), request.act(&control.deps.world));
+        let added = control.deps.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
         let added = added.map_err(of_store)?;
-        control.await_published(added.version).await?;
+        control.deps.await_published(added.version).await?;
         let mut account = show_account(control, workspace).await?;
         if request.is_rehearsal {
             account.add(&added.row);
@@ -199,7 +199,7 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 /// The current month by mode, taken from the invoice as it would be drawn now, so that the two always agree.
 fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let period = month_of(request.workspace(), control.world.clock.unix_ms());
+        let period = month_of(request.workspace(), control.deps.world.clock.unix_ms());
         let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
         let query = UsageQuery {
             workspace: period.workspace,
@@ -208,10 +208,10 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             interval: None,
             filter: UsageFilter::default(),
         };
-        let rows = control.store.records().usage(query).await.map_err(of_store)?;
-        let tariff = control.store.tariffs().in_force(period.workspace, period.start_unix_ms);
+        let rows = control.deps.store.records().usage(query).await.map_err(of_store)?;
+        let tariff = control.deps.store.tariffs().in_force(period.workspace, period.start_unix_ms);
         let tariff = tariff.await.map_err(of_store)?;
-        let acts = control.store.invoices().acts(period).await.map_err(of_store)?;
+        let acts = control.deps.store.invoices().acts(period).await.map_err(of_store)?;
         let mut by_mode = Mode::ALL.map(|mode| (mode, UsageSums::default()));
         for row in &rows {
             let profile = row.groups.first().and_then(|(_, value)| value.as_deref());
@@ -403,8 +403,8 @@ fn description(line: &InvoiceLine) -> String {
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let page: store::Page<InvoiceId> = request.page()?;
-        let (store, limit) = (&control.store, page.limit as usize);
-        let now = control.world.clock.unix_ms();
+        let (store, limit) = (&control.deps.store, page.limit as usize);
+        let now = control.deps.world.clock.unix_ms();
         let mut rows = Vec::new();
         for month in invoicing::open_months(store, request.workspace(), now).await.map_err(of_store)? {
             let id = month.invoice_id();
@@ -445,7 +445,7 @@ async fn find(
     request: &ApiRequest,
     id: InvoiceId,
 ) -> Result<Option<InvoiceRecord>, Box<Fault>> {
-    let (store, now) = (&control.store, control.world.clock.unix_ms());
+    let (store, now) = (&control.deps.store, control.deps.world.clock.unix_ms());
     if let Some(row) = store.invoices().get(request.workspace(), id).await.map_err(of_store)? {
         return Ok(Some(row.into()));
     }

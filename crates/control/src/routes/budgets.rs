@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
 use domain::{BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
 use reconcilers::of_store;
@@ -11,13 +18,7 @@ use serde_json::{Value, json};
 use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
 use super::workspaces::checked_name;
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, patch, post, put, reply};
-use crate::router::Route;
-use crate::{Control, Reply};
 
 const ALERTS: [u32; 3] = [50, 80, 100];
 const ALERTS_MAX: usize = 10;
@@ -204,7 +205,7 @@ fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
 }
 
 fn row_of(control: &Control, request: &ApiRequest, input: Input) -> Result<BudgetRow, Box<Fault>> {
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     let subject = subject_of(&input)?;
     let period = checked_word("period", input.period.as_deref(), Period::Month, "month, week or day")?;
     if period == Period::Ever {
@@ -215,7 +216,7 @@ fn row_of(control: &Control, request: &ApiRequest, input: Input) -> Result<Budge
         None => format!("{} by the {}", subject.kind(), period.as_str()),
     };
     Ok(BudgetRow {
-        id: BudgetId::new(now, control.world.id_bytes()),
+        id: BudgetId::new(now, control.deps.world.id_bytes()),
         workspace: request.workspace(),
         name,
         subject,
@@ -237,7 +238,7 @@ fn row_of(control: &Control, request: &ApiRequest, input: Input) -> Result<Budge
 /// What was already spent in this period before the budget existed, from the books, which don't record end
 /// users.
 async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<Fault>> {
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     let start_unix_ms = row.period.start(now);
     let end_unix_ms = row.period.end(start_unix_ms).unwrap_or(u64::MAX);
     let mut filter = UsageFilter::default();
@@ -251,7 +252,7 @@ async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<F
         let window = Window { start_unix_ms, end_unix_ms };
         let query =
             UsageQuery { workspace: row.workspace, window, group_by: Vec::new(), interval: None, filter };
-        control.store.records().usage(query)
+        control.deps.store.records().usage(query)
     };
     let owed: Nanos = sums(filter.clone()).await.map_err(of_store)?.iter().map(|row| row.sums.cost).sum();
     if row.counts == Counts::Owed {
@@ -272,12 +273,12 @@ impl Resource for BudgetRow {
     type Rest = Option<Nanos>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.budgets()
+        control.deps.store.budgets()
     }
 
     async fn view(&self, control: &Control) -> Result<BudgetView, Box<Fault>> {
-        let budgets = control.store.budgets();
-        let start = self.period.start(control.world.clock.unix_ms());
+        let budgets = control.deps.store.budgets();
+        let start = self.period.start(control.deps.world.clock.unix_ms());
         let standing = budgets.standing(self.id, start).await.map_err(of_store)?;
         let crossed = budgets.alerts(self.id, start).await.map_err(of_store)?;
         Ok(show_standing(self, start, standing, &crossed))
@@ -338,7 +339,7 @@ impl Resource for BudgetRow {
         let Some(spent) = spent.filter(|_| request.is_rehearsal) else {
             return reply(control, self).await;
         };
-        let start = self.period.start(control.world.clock.unix_ms());
+        let start = self.period.start(control.deps.world.clock.unix_ms());
         let standing = BudgetStanding { spent, ..BudgetStanding::default() };
         Ok(Reply::json(&show_standing(&self, start, standing, &[]))?.version(self.version))
     }

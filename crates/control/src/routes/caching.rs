@@ -1,11 +1,10 @@
 //! Prompt caching at providers: the policy field of workspaces and projects that says what the gateway may
 //! do, and the report of what it did for an exchange.
 
+use api::failure::invalid;
 use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, Profile, UsageSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::failure::invalid;
 
 /// As it is sent and shown, each one of `off`, `suggest` and `apply`; what is absent is left to the wider one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

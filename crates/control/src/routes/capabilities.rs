@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use catalogue::{Model, Offer, Origin, ProviderFacts, TierPrice, TierRates};
 use domain::{Fault, Price, Rates, UnitRates};
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-use crate::access::Access;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -29,7 +29,7 @@ pub fn routes() -> Vec<Route> {
 
 fn capabilities(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let manifest = snapshot.catalogue().capabilities();
         let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let providers: Vec<_> = match &wanted {
@@ -158,7 +158,7 @@ struct UnitPrices {
 
 fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let catalogue = snapshot.catalogue();
         let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use http::Method;
 use serde_json::{Map, Value};
-
-use crate::access::Access;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -19,5 +19,5 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn document(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Ok(Reply::written(control.api.document.clone())) })
+    Box::pin(async move { Ok(Reply::written(control.document.clone())) })
 }

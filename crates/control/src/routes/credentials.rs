@@ -3,6 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::description::Nothing;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{
     Agreement, AuthKind, CredentialId, Fault, FaultClass, Principal, ProjectId, ServerFacts, WorkspaceId,
@@ -20,20 +29,12 @@ use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verifica
 use super::projects::checked_environment;
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
-use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::failure::{invalid, missing};
 use crate::hosting::{Claim, Destination};
 use crate::learned_limits::LearnedLimits;
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::openapi::describe::Nothing;
-use crate::reply::Page;
-use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, list, load, patch, post, put, reply, without};
-use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
-use crate::{Control, Reply, hosting, learned_limits};
+use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 11] = [
@@ -203,7 +204,7 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
         provider: row.provider.clone(),
         display_name: row.display_name.clone(),
         auth: row.auth.clone(),
-        status: status_name(row, over_quota_until, control.world.clock.unix_ms()),
+        status: status_name(row, over_quota_until, control.deps.world.clock.unix_ms()),
         over_quota_until: over_quota_until.map(Moment),
         secret_fingerprint: row.secret.fingerprint.clone(),
         secret_version: row.secret.sealed.version,
@@ -232,8 +233,8 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
 
 /// When a provider that reported an exhausted quota is tried again, as far as this gateway knows.
 fn over_quota_until(control: &Control, row: &CredentialRow) -> Option<u64> {
-    let parking = control.board.parking(Principal::Credential(row.id))?;
-    let clock = &control.world.clock;
+    let parking = control.deps.board.parking(Principal::Credential(row.id))?;
+    let clock = &control.deps.world.clock;
     let is_of_this_secret = parking.secret_version == row.secret.sealed.version;
     let left_us = parking.probe_at_us.saturating_sub(clock.monotonic_us());
     // Computed from two clocks that drift: rounded to the second, the value is the same in every response.
@@ -269,7 +270,7 @@ fn checked_provider(
     let name = provider.ok_or_else(|| {
         missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them.")
     })?;
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     if let Some(facts) = snapshot.catalogue().provider(&name) {
         if facts.emergency_only || !facts.byok {
             return Err(invalid(
@@ -315,7 +316,7 @@ async fn row_of(
         None => None,
         Some(text) => {
             let id: ProjectId = text.parse().map_err(|_| not_found("project", text))?;
-            Some(control.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.deps.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     let environment = match scope.and_then(|scope| scope.environment.as_deref()) {
@@ -327,7 +328,7 @@ async fn row_of(
         Some(text) => Some(moment::read(text, "expires_at")?),
     };
     let server = stated_server(control, input, &base)?;
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let claim = Claim {
         facts: snapshot.catalogue().provider(&base.provider),
         workspace: Some(base.workspace),
@@ -362,7 +363,7 @@ fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Resu
             "State facts of servers at an address of your own, under a name of your own.",
         ));
     }
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     let stated = servers::read_stated(&input.stated_facts, &base.server.stated, now)?;
     Ok(ServerFacts { stated, ..base.server.clone() })
 }
@@ -384,7 +385,7 @@ impl Resource for CredentialRow {
     type Rest = AfterWrite;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.credentials()
+        control.deps.store.credentials()
     }
 
     async fn view(&self, control: &Control) -> Result<CredentialView, Box<Fault>> {
@@ -404,8 +405,8 @@ impl Resource for CredentialRow {
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
-        let now = control.world.clock.unix_ms();
-        let id = CredentialId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = CredentialId::new(now, control.deps.world.id_bytes());
         let secret = secrets::seal(control, request.workspace(), &id.to_string(), 1, &secret)?;
         let blank = blank(request.workspace(), id, provider, secret, now);
         let row = row_of(control, request, &input, blank).await?;
@@ -441,7 +442,7 @@ impl Resource for CredentialRow {
         let provider = request.query.get("provider").cloned();
         let filter = CredentialFilter { provider, ..CredentialFilter::default() };
         let page = request.page()?;
-        control.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
+        control.deps.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
     }
 
     async fn finish(
@@ -452,16 +453,20 @@ impl Resource for CredentialRow {
     ) -> Result<Reply, Box<Fault>> {
         let mut row = self;
         if let Some(state) = wanted_state(after.status.as_deref(), after.before)? {
-            let act = request.act(&control.world);
-            let set =
-                control.store.credentials().set_state(request.workspace(), row.id, state, None, act).await;
+            let act = request.act(&control.deps.world);
+            let set = control
+                .deps
+                .store
+                .credentials()
+                .set_state(request.workspace(), row.id, state, None, act)
+                .await;
             let set = set.map_err(of_store)?;
-            control.await_published(set.version).await?;
+            control.deps.await_published(set.version).await?;
             // In a rehearsal the second write doesn't see the first one.
             row = if request.is_rehearsal { Self { state, ..row } } else { set.row };
         }
         if after.probes && !request.is_rehearsal {
-            row = control.probe_credential(Act::system(&control.world), row, None).await?;
+            row = control.deps.probe_credential(Act::system(&control.deps.world), row, None).await?;
         }
         reply(control, row).await
     }
@@ -502,7 +507,7 @@ fn blank(
 fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row: CredentialRow = load(control, &request).await?;
-        let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
+        let openings = control.deps.store.audit().openings(row.id).await.map_err(of_store)?;
         Ok(Reply::json(&Opened { shown: show(control, &row), openings })?.version(row.version))
     })
 }
@@ -538,31 +543,32 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let entry = snapshot
             .workspace(row.workspace)
             .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned())
             .ok_or_else(|| not_found("credential", &row.id.to_string()))?;
-        let report = control.verify(Seat::Byok(entry)).await?;
+        let report = control.deps.verify(Seat::Byok(entry)).await?;
         let (accepted, error) = judgement::of(&report);
         let found = Verification {
             secret_version: row.secret.sealed.version,
-            unix_ms: control.world.clock.unix_ms(),
+            unix_ms: control.deps.world.clock.unix_ms(),
             accepted,
             error,
         };
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let written = control
+            .deps
             .store
             .credentials()
             .verified(row.workspace, row.id, found, act)
             .await
             .map_err(of_store)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         // If the server could not be probed before, it is probed now.
         let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
         let row = if report.is_well() && !is_known {
-            control.probe_credential(Act::system(&control.world), written.row, None).await?
+            control.deps.probe_credential(Act::system(&control.deps.world), written.row, None).await?
         } else {
             written.row
         };
@@ -584,7 +590,7 @@ fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = if request.is_rehearsal {
             row
         } else {
-            control.probe_credential(request.act(&control.world), row, model).await?
+            control.deps.probe_credential(request.act(&control.deps.world), row, model).await?
         };
         reply(control, row).await
     })
@@ -623,7 +629,7 @@ struct Kind {
 /// The kinds of credentials in the catalogue: each provider's name and authentication.
 fn list_kinds(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let offered = snapshot.catalogue().providers().iter().filter(|facts| facts.byok);
         let kinds = offered.flat_map(|facts| facts.auths.iter().map(move |auth| (facts, auth)));
         let kinds = kinds.map(|(facts, auth)| Kind {

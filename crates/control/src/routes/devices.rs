@@ -3,6 +3,17 @@
 
 use std::sync::Arc;
 
+use api::access::{Access, person_needed};
+use api::attempts::AttemptSubject;
+use api::caller::UnauthenticatedCaller;
+use api::failure::missing;
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use api::tokens::{self, Kind};
 use domain::limits::{DEVICE_KEY_TIME_MAX, DEVICE_POLL_EVERY, DEVICE_TIME_MAX, DEVICES_WAITING_MAX};
 use domain::{Fault, FaultClass, MemberId, Role, Secret, WorkspaceId};
 use http::Method;
@@ -14,17 +25,7 @@ use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreErro
 
 use super::sign_in::NO_REHEARSAL;
 use super::workspaces::checked_name;
-use crate::access::{Access, person_needed};
-use crate::attempts::AttemptSubject;
-use crate::caller::UnauthenticatedCaller;
-use crate::failure::missing;
 use crate::founding::new_key;
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::tokens::{self, Kind};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -95,14 +96,14 @@ fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCalle
     Box::pin(async move {
         let input: Client = request.json()?;
         let client_name = checked_name(input.client_name, "client_name")?;
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         control
             .sign_in
             .attempts
-            .count(&control.store, &AttemptSubject::address(request.peer), None, now)
+            .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
             .await?;
-        let device_code = tokens::mint(&*control.world.random);
-        let user_code = tokens::mint_user_code(&*control.world.random);
+        let device_code = tokens::mint(&*control.deps.world.random);
+        let user_code = tokens::mint_user_code(&*control.deps.world.random);
         let device = DeviceRow {
             digest: digest(control, Kind::Device, device_code.expose_text().unwrap_or_default()),
             user_code: digest(control, Kind::UserCode, &tokens::read_user_code(&user_code)),
@@ -113,7 +114,7 @@ fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCalle
             created_unix_ms: now,
             expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
         };
-        control.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
+        control.deps.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
         let base = control.web.site.base_url(&request.headers);
         Reply::json(&WaitingDevice {
             object: "device",
@@ -128,7 +129,7 @@ fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCalle
 }
 
 fn digest(control: &Control, kind: Kind, text: &str) -> store::TokenDigest {
-    tokens::digest(&*control.vault.hasher, kind, text)
+    tokens::digest(&*control.deps.vault.hasher, kind, text)
 }
 
 fn busy(error: StoreError) -> Box<Fault> {
@@ -170,8 +171,8 @@ fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller
             input.device_code.ok_or_else(|| missing("device_code", "Send what /v2/device answered."))?;
         let code = Secret::from_text(code);
         let digest = digest(control, Kind::Device, code.expose_text().unwrap_or_default());
-        let now = control.world.clock.unix_ms();
-        let device = control.store.devices().poll(digest, now).await.map_err(of_store)?;
+        let now = control.deps.world.clock.unix_ms();
+        let device = control.deps.store.devices().poll(digest, now).await.map_err(of_store)?;
         let device = device.ok_or_else(expired)?;
         match device.answer {
             Some(DeviceAnswer::Denied) => Err(denied()),
@@ -203,19 +204,19 @@ async fn give_key(
     person: MemberId,
     workspace: WorkspaceId,
 ) -> Result<Reply, Box<Fault>> {
-    let memberships = control.store.people().memberships(person).await.map_err(of_store)?;
+    let memberships = control.deps.store.people().memberships(person).await.map_err(of_store)?;
     let Some(membership) = memberships.into_iter().find(|one| one.workspace == workspace) else {
         return Err(denied());
     };
     let (text, key) = key_of(control, device, &membership).await?;
-    let act = Act::new(&control.world, person.to_string(), Some(request.trace));
-    let granted = control.store.devices().grant(device.digest, membership.role, key, act).await;
+    let act = Act::new(&control.deps.world, person.to_string(), Some(request.trace));
+    let granted = control.deps.store.devices().grant(device.digest, membership.role, key, act).await;
     let written = match granted {
         // The person's role was changed, or another poll was faster.
         Err(StoreError::NotFound { .. }) => return Err(denied()),
         granted => granted.map_err(of_store)?,
     };
-    control.await_published(written.version).await?;
+    control.deps.await_published(written.version).await?;
     Reply::json(&DeviceKey {
         object: "device_key",
         api_key: text.expose_text().unwrap_or_default(),
@@ -232,7 +233,7 @@ async fn key_of(
     membership: &Membership,
 ) -> Result<(Secret, ApiKeyRow), Box<Fault>> {
     let workspace = membership.workspace;
-    let projects = control.store.projects().list(workspace, Page::first(1)).await.map_err(of_store)?;
+    let projects = control.deps.store.projects().list(workspace, Page::first(1)).await.map_err(of_store)?;
     let Some(project) = projects.rows.first() else {
         return Err(not_yet(
             "no_project",
@@ -248,7 +249,7 @@ async fn key_of(
         operator: role == Role::Owner && workspace == control.operator,
     };
     let name = format!("{} (signed in)", device.client_name);
-    let (world, vault) = (&control.world, &control.vault);
+    let (world, vault) = (&control.deps.world, &control.deps.vault);
     let (text, row) = new_key(world, vault, (workspace, project.id), &name, &project.environment, scopes);
     let expires_unix_ms = world.clock.unix_ms().saturating_add(milliseconds(DEVICE_KEY_TIME_MAX));
     Ok((Secret::from_text(text), ApiKeyRow { expires_unix_ms: Some(expires_unix_ms), ..row }))
@@ -270,24 +271,28 @@ fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let typed =
             input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
         let person = request.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
-        let now = control.world.clock.unix_ms();
-        control.sign_in.attempts.count(&control.store, &AttemptSubject::Person(person), None, now).await?;
+        let now = control.deps.world.clock.unix_ms();
+        control
+            .sign_in
+            .attempts
+            .count(&control.deps.store, &AttemptSubject::Person(person), None, now)
+            .await?;
         let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
         let device = match input.approve {
-            None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
+            None => control.deps.store.devices().waiting(code, now).await.map_err(of_store)?,
             Some(approve) => {
                 let workspace = request.workspace();
                 let device_answer =
                     if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
-                let act = request.act(&control.world);
-                match control.store.devices().answer(code, device_answer, workspace, act).await {
+                let act = request.act(&control.deps.world);
+                match control.deps.store.devices().answer(code, device_answer, workspace, act).await {
                     Err(StoreError::NotFound { .. }) => None,
                     answered => Some(answered.map_err(of_store)?),
                 }
             }
         };
         let device = device.ok_or_else(unknown_code)?;
-        control.sign_in.attempts.forget(&control.store, &AttemptSubject::Person(person));
+        control.sign_in.attempts.forget(&control.deps.store, &AttemptSubject::Person(person));
         Reply::json(&AnsweredDevice {
             object: "device",
             requested_at: Moment(device.created_unix_ms),

@@ -2,6 +2,12 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::PAGE_ROWS_DEFAULT;
 use http::Method;
 use reconcilers::of_store;
@@ -10,12 +16,6 @@ use serde::Serialize;
 use serde_json::Value;
 use store::JobRow;
 use store::jobs::INSTALLATION;
-
-use crate::access::Access;
-use crate::moment::Moment;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -62,8 +62,8 @@ fn show(job: &JobRow) -> Job {
 
 fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let counts = control.store.jobs().counts().await.map_err(of_store)?;
-        let dead = control.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;
+        let counts = control.deps.store.jobs().counts().await.map_err(of_store)?;
+        let dead = control.deps.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;
         Reply::json(&Jobs {
             object: "jobs",
             waiting: counts.waiting,

@@ -4,6 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::access::Access;
+use api::attempts::AttemptSubject;
+use api::caller::{Reporter, UnauthenticatedCaller};
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use api::tokens::{self, Kind};
 use domain::limits::{
     JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
     NODE_RECORDS_MAX,
@@ -23,18 +35,7 @@ use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeR
 use super::nodes::{self, NodeView};
 use super::secrets;
 use super::workspaces::checked_name;
-use crate::access::Access;
-use crate::attempts::AttemptSubject;
-use crate::caller::{Reporter, UnauthenticatedCaller};
-use crate::failure::{invalid, missing};
 use crate::joined_nodes::{Load, NodeReport};
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::openapi::describe::Nothing;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::tokens::{self, Kind};
-use crate::{Control, Reply};
 
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 const TOKEN: &str = "/v2/byoc/nodes/join-tokens/{id}";
@@ -129,14 +130,14 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                     invalid("expires_in_minutes", format!("expires_in_minutes is {minutes}."), fix)
                 })?,
         };
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let token = mint_token(control, "tgj_");
         let text = token.expose_text().unwrap_or_default();
         let expires_unix_ms = now.saturating_add(milliseconds(time));
-        let id = JoinTokenId::new(now, control.world.id_bytes());
+        let id = JoinTokenId::new(now, control.deps.world.id_bytes());
         let row = JoinToken {
             id,
-            digest: tokens::digest(&*control.vault.hasher, Kind::Join, text),
+            digest: tokens::digest(&*control.deps.vault.hasher, Kind::Join, text),
             workspace: request.workspace(),
             name: name.clone(),
             used_unix_ms: None,
@@ -144,8 +145,8 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             expires_unix_ms,
         };
         let forgotten = now.saturating_sub(milliseconds(JOIN_TOKEN_KEPT));
-        let act = request.act(&control.world);
-        control.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
+        let act = request.act(&control.deps.world);
+        control.deps.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
         let expires_at = Moment(expires_unix_ms);
         let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
         Ok(Reply::json(&invited)?.created(format!("{TOKENS}/{id}")))
@@ -186,32 +187,37 @@ fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenView {
 
 fn invitations(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed =
-            control.store.joins().tokens(request.workspace(), request.page()?).await.map_err(of_store)?;
-        let now = control.world.clock.unix_ms();
+        let listed = control
+            .deps
+            .store
+            .joins()
+            .tokens(request.workspace(), request.page()?)
+            .await
+            .map_err(of_store)?;
+        let now = control.deps.world.clock.unix_ms();
         Reply::json(&request.paged(listed, |token| show_token(token, now)))
     })
 }
 
 fn invitation(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let token = control.store.joins().token_of(request.workspace(), request.id("join token")?);
+        let token = control.deps.store.joins().token_of(request.workspace(), request.id("join token")?);
         let token = token.await.map_err(of_store)?;
-        let view = show_token(&token, control.world.clock.unix_ms());
+        let view = show_token(&token, control.deps.world.clock.unix_ms());
         Ok(Reply::json(&view)?.version(version_of(&token)))
     })
 }
 
 fn uninvite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (joins, id) = (control.store.joins(), request.id("join token")?);
+        let (joins, id) = (control.deps.store.joins(), request.id("join token")?);
         if let Some(expected) = request.if_match()? {
             let current = version_of(&joins.token_of(request.workspace(), id).await.map_err(of_store)?);
             if expected != current {
                 return Err(of_store(StoreError::Precondition { what: "join token", current }));
             }
         }
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         joins.withdraw(request.workspace(), id, act).await.map_err(not_withdrawn)?;
         Ok(Reply::no_content())
     })
@@ -233,7 +239,7 @@ fn not_withdrawn(error: StoreError) -> Box<Fault> {
 }
 
 fn mint_token(control: &Control, prefix: &str) -> Secret {
-    let token = tokens::mint(&*control.world.random);
+    let token = tokens::mint(&*control.deps.world.random);
     Secret::from_text(format!("{prefix}{}", token.expose_text().unwrap_or_default()))
 }
 
@@ -278,24 +284,24 @@ struct JoinedNode<'a> {
 fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         let mut input: Join = request.json()?;
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let trier = AttemptSubject::address(request.peer);
-        control.sign_in.attempts.count(&control.store, &trier, None, now).await?;
+        control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
         let token = input.token.take().map(Secret::from_text);
         let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
         let digest =
-            tokens::digest(&*control.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
-        let found = control.store.joins().token(digest).await.map_err(of_store)?;
+            tokens::digest(&*control.deps.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
+        let found = control.deps.store.joins().token(digest).await.map_err(of_store)?;
         let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
-        control.sign_in.attempts.forget(&control.store, &trier);
+        control.sign_in.attempts.forget(&control.deps.store, &trier);
         let row = row_of(control, &held, input, now).await?;
         let credential = mint_token(control, "tgn_");
         let text = credential.expose_text().unwrap_or_default();
-        let credential = tokens::digest(&*control.vault.hasher, Kind::Node, text);
-        let act = Act::new(&control.world, row.id.to_string(), Some(request.trace));
+        let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, text);
+        let act = Act::new(&control.deps.world, row.id.to_string(), Some(request.trace));
         let joining = Joining { token: digest, credential, row };
-        let written = control.store.joins().join(joining, act).await.map_err(not_joined)?;
-        control.await_published(written.version).await?;
+        let written = control.deps.store.joins().join(joining, act).await.map_err(not_joined)?;
+        control.deps.await_published(written.version).await?;
         Reply::json(&JoinedNode {
             object: "node_join",
             node_id: written.row.id.to_string(),
@@ -353,9 +359,10 @@ async fn row_of(
 ) -> Result<NodeRow, Box<Fault>> {
     let base_url = secrets::base_url(control, input.base_url, TargetKind::Node)?
         .ok_or_else(|| missing("base_url", "Give the address that the gateway reaches the node at."))?;
-    let named = control.store.joins().named(token.workspace, token.name.clone());
+    let named = control.deps.store.joins().named(token.workspace, token.name.clone());
     let old = named.await.map_err(of_store)?;
-    let id = old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.world.id_bytes()), |old| old.id);
+    let id =
+        old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.deps.world.id_bytes()), |old| old.id);
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
     let secret = nodes::seal(control, token.workspace, id, version, input.secret)?;
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
@@ -416,17 +423,18 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             );
             return Err(invalid("models", message, "Have it serve fewer."));
         }
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
         let (due_unix_ms, not_asked) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
         let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_asked };
         let written = control
+            .deps
             .store
             .joins()
             .record_heartbeat(request.caller.credential, heartbeat)
             .await
             .map_err(revoked)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         control.nodes.poll_soon(written.row.workspace, written.row.id);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
@@ -512,14 +520,14 @@ fn report(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> 
         }
         let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
         // Booked first: once a record is stored as known, the node doesn't report it again.
-        let snapshot = control.keeper.current();
-        let booked = node_books::book(control, &snapshot, request.caller.known, &records).await;
+        let snapshot = control.deps.keeper.current();
+        let booked = node_books::book(&control.deps, &snapshot, request.caller.known, &records).await;
         booked.map_err(|error| {
             tracing::warn!(%error, "what a node reports could not be booked");
             away()
         })?;
-        let now = control.world.clock.unix_ms();
-        let kept = control.store.joins().report(request.caller.credential, records, now);
+        let now = control.deps.world.clock.unix_ms();
+        let kept = control.deps.store.joins().report(request.caller.credential, records, now);
         Reply::json(&Kept { object: "node_report", kept: kept.await.map_err(revoked)? })
     })
 }
@@ -549,11 +557,15 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
 fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let act = request.act(&control.world);
-        let revoked =
-            control.store.joins().revoke(request.workspace(), request.id("node")?, request.if_match()?, act);
+        let act = request.act(&control.deps.world);
+        let revoked = control.deps.store.joins().revoke(
+            request.workspace(),
+            request.id("node")?,
+            request.if_match()?,
+            act,
+        );
         let written = revoked.await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))
     })
 }
@@ -585,7 +597,8 @@ struct UsageView {
 
 fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
+        let listed =
+            control.deps.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
         let listed = listed.await.map_err(of_store)?;
         Reply::json(&request.paged(listed, show_usage))
     })

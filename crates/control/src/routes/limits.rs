@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use api::failure::invalid;
+use api::request::ApiRequest;
+use api::state::Control;
 use domain::{Fault, Limits, WorkspaceId};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::LimitsOf;
-
-use crate::Control;
-use crate::failure::invalid;
-use crate::request::ApiRequest;
 
 /// Anything above this per minute is not a meaningful limit.
 const RATE_MAX: u64 = 10_000_000_000;
@@ -53,7 +52,7 @@ impl LimitsForm {
 /// The limits in force, from the snapshot: a write returns only after the snapshot contains it.
 #[must_use]
 pub fn show(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let terms = snapshot.workspace(workspace).and_then(|workspace| workspace.terms.as_ref());
     let limits = terms.map(|terms| match of {
         LimitsOf::Subject(subject) => terms.limits.get(subject).copied().unwrap_or_default(),
@@ -80,9 +79,10 @@ pub async fn write(
     if show(control, workspace, &of) == form {
         return Ok(form);
     }
-    let act = request.act(&control.world);
-    let written = control.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
-    control.await_published(written.version).await.map(|()| form)
+    let act = request.act(&control.deps.world);
+    let written =
+        control.deps.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
+    control.deps.await_published(written.version).await.map(|()| form)
 }
 
 /// Validates limits before anything is written.

@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use api::access::{Access, person_needed};
+use api::attempts::AttemptSubject;
+use api::caller::{Caller, Person};
+use api::failure::invalid;
+use api::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::LINK_TIME_MAX;
 use domain::{Fault, FaultClass, Secret};
 use http::Method;
@@ -13,14 +22,6 @@ use store::{Membership, PersonRow, SignedIn};
 use super::api_keys::scope_names;
 use super::sign_in::{NewSession, in_one_form, welcome};
 use super::workspaces::checked_name;
-use crate::access::{Access, person_needed};
-use crate::attempts::AttemptSubject;
-use crate::caller::{Caller, Person};
-use crate::failure::invalid;
-use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -116,7 +117,7 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Caller::Key(key) => key,
         };
         let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
-        let row = control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
+        let row = control.deps.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
         let (workspace, project) = (key.workspace(), key.project());
         Reply::json(&Me::Key {
             object: "me",
@@ -161,7 +162,9 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             prove(control, person, input.current_password.map(Secret::from_text)).await?;
         }
         let hash = match input.password.map(Secret::from_text) {
-            Some(password) => Some(control.sign_in.passwords.hash(&password, &*control.world.random).await?),
+            Some(password) => {
+                Some(control.sign_in.passwords.hash(&password, &*control.deps.world.random).await?)
+            }
             None => None,
         };
         let before = &person.signed_in.person;
@@ -172,15 +175,15 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 email: email.unwrap_or_else(|| before.email.clone()),
                 ..before.clone()
             };
-            let act = request.act(&control.world);
-            let renamed = control.store.people().rename(wanted, request.workspace(), act);
+            let act = request.act(&control.deps.world);
+            let renamed = control.deps.store.people().rename(wanted, request.workspace(), act);
             changed.person = renamed.await.map_err(of_store)?.row;
         }
         if let Some(hash) = hash {
             // All sessions of the old password end; this one is replaced by a new session.
             let fresh = NewSession::of(control, &request, before.id, false);
-            let act = request.act(&control.world);
-            let set = control.store.people().set_password(hash, fresh.row, request.workspace(), act);
+            let act = request.act(&control.deps.world);
+            let set = control.deps.store.people().set_password(hash, fresh.row, request.workspace(), act);
             set.await.map_err(of_store)?;
             if request.is_rehearsal {
                 return Reply::json(&show(&changed, &person.acting, &person.csrf_token));
@@ -195,9 +198,9 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 /// password, or who has just signed in by a link, needs none.
 async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> Result<(), Box<Fault>> {
     let (row, session) = (&person.signed_in.person, &person.signed_in.session);
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     let trier = AttemptSubject::Person(row.id);
-    control.sign_in.attempts.count(&control.store, &trier, None, now).await?;
+    control.sign_in.attempts.count(&control.deps.store, &trier, None, now).await?;
     let by_fresh_link =
         session.by_link && now < session.created_unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));
     if by_fresh_link || row.password_hash.is_none() {
@@ -205,7 +208,7 @@ async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> 
     }
     let Some(password) = password else { return Err(current_password("The present password is missing.")) };
     if control.sign_in.passwords.matches(&password, row.password_hash.clone()).await? {
-        control.sign_in.attempts.forget(&control.store, &trier);
+        control.sign_in.attempts.forget(&control.deps.store, &trier);
         return Ok(());
     }
     Err(current_password("The present password is wrong."))

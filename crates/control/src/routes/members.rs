@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use api::access::{Access, insufficient_role};
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::{INVITATION_TIME_MAX, LINK_TIME_MAX};
 use domain::{Fault, MemberId, Role};
 use http::Method;
@@ -13,15 +22,7 @@ use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage,
 
 use super::me::checked_email;
 use super::workspaces::checked_name;
-use crate::access::{Access, insufficient_role};
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::openapi::describe::Nothing;
 use crate::owner::mint_link;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 const PATH: &str = "/v2/members";
 const ONE: &str = "/v2/members/{id}";
@@ -147,14 +148,14 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Some(name) => checked_name(Some(name), "name")?,
             None => email.split('@').next().unwrap_or_default().to_owned(),
         };
-        let act = request.act(&control.world);
-        let (path, digest) = mint_link(&control.vault, &control.world);
+        let act = request.act(&control.deps.world);
+        let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
         let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(INVITATION_TIME_MAX));
         let invitation = Invitation {
             workspace: request.workspace(),
             role,
             person: PersonRow {
-                id: MemberId::new(act.unix_ms, control.world.id_bytes()),
+                id: MemberId::new(act.unix_ms, control.deps.world.id_bytes()),
                 email,
                 name,
                 password_hash: None,
@@ -164,7 +165,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             accepted_unix_ms: None,
             link: Some((digest, expires_unix_ms)),
         };
-        let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
+        let written = control.deps.store.people().invite(invitation, act).await.map_err(of_store)?;
         let view = Invited {
             member: show(&written.row),
             invite_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
@@ -178,7 +179,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 async fn has_owner(control: &Control, request: &ApiRequest) -> Result<bool, Box<Fault>> {
     let mut page = StorePage::default();
     loop {
-        let listed = control.store.people().list(request.workspace(), page).await.map_err(of_store)?;
+        let listed = control.deps.store.people().list(request.workspace(), page).await.map_err(of_store)?;
         if listed.rows.iter().any(|row| row.role == Role::Owner) {
             return Ok(true);
         }
@@ -190,13 +191,13 @@ async fn has_owner(control: &Control, request: &ApiRequest) -> Result<bool, Box<
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let listed =
-            control.store.people().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+            control.deps.store.people().list(request.workspace(), request.page()?).await.map_err(of_store)?;
         Reply::json(&request.paged(listed, show))
     })
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<MemberRow, Box<Fault>> {
-    control.store.people().get(request.workspace(), request.id("member")?).await.map_err(of_store)
+    control.deps.store.people().get(request.workspace(), request.id("member")?).await.map_err(of_store)
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -221,8 +222,8 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let role = checked_role(changed.role.as_deref())?;
         within_rank(&request, row.role)?;
         within_rank(&request, role)?;
-        let act = request.act(&control.world);
-        let set = control.store.people().set_role(
+        let act = request.act(&control.deps.world);
+        let set = control.deps.store.people().set_role(
             request.workspace(),
             row.person.id,
             role,
@@ -230,7 +231,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             act,
         );
         let written = set.await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })
 }
@@ -240,11 +241,16 @@ fn remove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = load(control, &request).await?;
         within_rank(&request, row.role)?;
         let keys = made_keys(&request)?;
-        let act = request.act(&control.world);
-        let removed =
-            control.store.people().remove(request.workspace(), row.person.id, keys, request.if_match()?, act);
+        let act = request.act(&control.deps.world);
+        let removed = control.deps.store.people().remove(
+            request.workspace(),
+            row.person.id,
+            keys,
+            request.if_match()?,
+            act,
+        );
         let removed = removed.await.map_err(|error| with_keys_param(of_store(error)))?;
-        control.await_published(removed.version).await?;
+        control.deps.await_published(removed.version).await?;
         Ok(Reply::no_content())
     })
 }
@@ -273,8 +279,8 @@ fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let Nothing {} = request.json()?;
         let row = load(control, &request).await?;
         within_rank(&request, row.role)?;
-        let (path, digest) = mint_link(&control.vault, &control.world);
-        let act: Act = request.act(&control.world);
+        let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
+        let act: Act = request.act(&control.deps.world);
         let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
         let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
         // The operator may create links that sign in anybody of their workspace; others only people whom no
@@ -282,7 +288,7 @@ fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let of_installation = request.is_operator() && row.accepted_unix_ms.is_some();
         let workspace = (!of_installation).then(|| request.workspace());
         let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
-        control.store.people().add_link(link, request.workspace(), act).await.map_err(of_store)?;
+        control.deps.store.people().add_link(link, request.workspace(), act).await.map_err(of_store)?;
         let view = SignInLink {
             object: "sign_in_link",
             member_id: row.person.id.to_string(),

@@ -27,17 +27,19 @@ mod runtime;
 mod secrets;
 mod sign_in;
 mod tariff;
+#[cfg(test)]
+mod tests;
 mod training;
 mod usage;
 mod vault;
 mod webhooks;
 mod workspaces;
 
+use api::router::Route;
+
 pub use me::checked_email;
 #[cfg(test)]
-pub use {projects::checked_environment, workspaces::checked_name};
-
-use crate::router::Route;
+use {projects::checked_environment, workspaces::checked_name};
 
 /// All routes.
 #[must_use]

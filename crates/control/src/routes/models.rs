@@ -4,18 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::access::Access;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use catalogue::Modality;
 use domain::{Dialect, PriceTerms};
 use http::Method;
 use plan::{PlanQuery, served_models};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::access::Access;
-use crate::reply::Page;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -37,7 +36,7 @@ struct CallableModel {
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let (Some(workspace), Some(project)) =
             (snapshot.workspace(request.workspace()), request.caller.project())
         else {
@@ -59,7 +58,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),
             };
-            for model in served_models(&question, &snapshot, control.world.clock.unix_ms()) {
+            for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {
                 found.entry(model.id).or_insert(model.owned_by);
             }
         }

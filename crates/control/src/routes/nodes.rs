@@ -3,6 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use catalogue::SecretForm;
 use domain::{Fault, NodeId, ServerFacts, WorkspaceId};
 use egress::TargetKind;
@@ -15,16 +23,9 @@ use store::{NodeRow, SealedSecret};
 
 use super::secrets;
 use super::workspaces::checked_name;
-use crate::access::Access;
-use crate::failure::{invalid, missing};
 use crate::joined_nodes::{self, JoinedNodeView};
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
-use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -136,7 +137,7 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
     };
     let base_url = secrets::base_url(control, input.base_url.clone(), TargetKind::Node)?
         .ok_or_else(|| missing("base_url", "Give the node's address, such as http://10.0.0.5:8080/v1."))?;
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     let stated = servers::read_stated(&input.stated_facts, &base.server.stated, now)?;
     Ok(NodeRow {
         server: ServerFacts { stated, ..base.server },
@@ -199,7 +200,7 @@ impl Resource for NodeRow {
     type Rest = bool;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.nodes()
+        control.deps.store.nodes()
     }
 
     async fn view(&self, _: &Control) -> Result<NodeView, Box<Fault>> {
@@ -223,8 +224,8 @@ impl Resource for NodeRow {
         request: &ApiRequest,
         mut input: Input,
     ) -> Result<(Self, bool), Box<Fault>> {
-        let now = control.world.clock.unix_ms();
-        let id = NodeId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = NodeId::new(now, control.deps.world.id_bytes());
         let secret = seal(control, request.workspace(), id, 1, input.secret.take())?;
         let row = row_of(control, &input, Self { secret, ..blank(request.workspace(), id, now) })?;
         Ok((row, true))
@@ -254,7 +255,7 @@ impl Resource for NodeRow {
         request: &ApiRequest,
         polls: bool,
     ) -> Result<Reply, Box<Fault>> {
-        let row = if polls && !request.is_rehearsal { control.learn_node(self).await? } else { self };
+        let row = if polls && !request.is_rehearsal { control.deps.learn_node(self).await? } else { self };
         reply(control, row).await
     }
 }
@@ -266,7 +267,7 @@ fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = if request.is_rehearsal {
             row
         } else {
-            control.probe_node(request.act(&control.world), row, model).await?
+            control.deps.probe_node(request.act(&control.deps.world), row, model).await?
         };
         reply(control, row).await
     })

@@ -3,6 +3,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use catalogue::Modality;
 use domain::record::Rejected;
 use domain::{Dialect, Fault, Rates, RouteScope};
@@ -13,12 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::projects::checked_environment;
-use crate::access::Access;
-use crate::failure::{invalid, missing};
-use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
-use crate::request::{ApiRequest, not_found};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply, learned_limits};
+use crate::learned_limits;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -60,7 +62,7 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .ok_or_else(|| missing("model", "Name a model, as publisher/model or as its seller names it."))?;
         let modality = input.modality.as_deref().map(modality).transpose()?;
         let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
-        let snapshot = control.keeper.current();
+        let snapshot = control.deps.keeper.current();
         let workspace = snapshot.workspace(request.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
         let project = match &input.project_id {
             None => {
@@ -106,13 +108,13 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             dialect,
             terms: domain::PriceTerms::default(),
         };
-        let clock = &control.world.clock;
-        let random = control.world.random.next_u64();
+        let clock = &control.deps.world.clock;
+        let random = control.deps.world.random.next_u64();
         let plan = plan::explain(
             &question,
             modality,
             &snapshot,
-            &*control.board,
+            &*control.deps.board,
             random,
             clock.monotonic_us(),
             clock.unix_ms(),

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use api::failure::{invalid, missing, not_found};
+use api::moment::Moment;
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use domain::{Fault, ModelPattern, PolicyId, PolicySpec, Profile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::PolicyRow;
 
-use crate::Control;
 use crate::agreement::{self, RetentionForm};
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, get, list, patch, post, put, without};
-use crate::router::Route;
 
 const NAMES_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 256;
@@ -106,7 +106,7 @@ fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
             profile => Ok(profile),
         }
     };
-    let catalogue = Arc::clone(control.keeper.current().catalogue());
+    let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone());
     let pattern = |name: String| ModelPattern::read(&name).as_text().into_owned();
     Ok(PolicySpec {
@@ -148,7 +148,7 @@ impl Resource for PolicyRow {
     type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.policies()
+        control.deps.store.policies()
     }
 
     async fn view(&self, _: &Control) -> Result<PolicyView, Box<Fault>> {
@@ -167,8 +167,8 @@ impl Resource for PolicyRow {
             ));
         };
         let project = project.parse().map_err(|_| not_found("project", project))?;
-        let now = control.world.clock.unix_ms();
-        let id = PolicyId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = PolicyId::new(now, control.deps.world.id_bytes());
         let spec = spec_of(control, input)?;
         let workspace = request.workspace();
         Ok((Self { id, workspace, project, spec, created_unix_ms: now, version: 0 }, ()))

@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::failure::invalid;
+use api::moment::Moment;
+use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use domain::{Fault, ProjectId, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,13 +18,7 @@ use store::{LimitsOf, ProjectRow};
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
-use crate::failure::invalid;
-use crate::moment::Moment;
-use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, patch, post, put};
-use crate::router::Route;
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -115,7 +116,7 @@ impl Resource for ProjectRow {
     type Rest = Option<LimitsForm>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.projects()
+        control.deps.store.projects()
     }
 
     async fn view(&self, control: &Control) -> Result<ProjectView, Box<Fault>> {
@@ -133,10 +134,10 @@ impl Resource for ProjectRow {
         request: &ApiRequest,
         input: Input,
     ) -> Result<(Self, Self::Rest), Box<Fault>> {
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let blank = Self {
             caching: domain::CachePolicy::default(),
-            id: ProjectId::new(now, control.world.id_bytes()),
+            id: ProjectId::new(now, control.deps.world.id_bytes()),
             workspace: request.workspace(),
             name: String::new(),
             environment: String::new(),

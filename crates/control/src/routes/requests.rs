@@ -3,6 +3,14 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::invalid;
+use api::filter::{self, FilteredList};
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::record::Reason;
 use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Principal, Profile, Tier, Units, Usage};
 use http::Method;
@@ -14,13 +22,7 @@ use store::{RequestFilter, RequestRow};
 use super::caching::{self, CachingView, evidence};
 use super::plan::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
-use crate::access::Access;
-use crate::failure::invalid;
-use crate::filter::{self, FilteredList};
-use crate::moment::Moment;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply, learned_limits};
+use crate::learned_limits;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -65,6 +67,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let filter = filter(control, &request).await?;
         let listed = control
+            .deps
             .store
             .records()
             .requests(request.workspace(), filter, request.page()?)
@@ -182,6 +185,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let record = control
+            .deps
             .store
             .records()
             .request(request.workspace(), request.id("request")?)
@@ -196,7 +200,7 @@ fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let page = request.page()?;
         let listed =
-            control.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
+            control.deps.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
         Reply::list(
             request.query.get("format").map(String::as_str),
             &request.paged(listed, |one| show_exchange(one, request.is_operator())),

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use api::failure::{invalid, not_found};
+use api::moment::Moment;
+use api::request::ApiRequest;
+use api::router::Route;
+use api::state::Control;
 use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
     RouteSpec,
@@ -13,12 +18,7 @@ use serde_json::Value;
 use store::RouteRow;
 
 use super::projects::checked_environment;
-use crate::Control;
-use crate::failure::invalid;
-use crate::moment::Moment;
-use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, get, list, patch, post, put};
-use crate::router::Route;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -159,7 +159,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
     };
     let overflow_managed = only_word(wire.overflow.as_deref(), "overflow", "managed")?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
-    let catalogue = Arc::clone(control.keeper.current().catalogue());
+    let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
     Ok(RouteSpec {
         scope: scope_of(control, request, wire.scope, &canonical).await?,
@@ -201,14 +201,14 @@ async fn scope_of(
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("API key", text))?;
-            Some(control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.deps.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     let project_id = match &wire.project_id {
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("project", text))?;
-            Some(control.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.deps.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     if wire.alias.is_some() {
@@ -253,7 +253,7 @@ async fn own_credentials(
     let mut found = Vec::with_capacity(ids.len());
     for text in ids {
         let id = text.parse().map_err(|_| not_found("credential", text))?;
-        found.push(control.store.credentials().get(request.workspace(), id).await.map_err(of_store)?.id);
+        found.push(control.deps.store.credentials().get(request.workspace(), id).await.map_err(of_store)?.id);
     }
     Ok(found)
 }
@@ -276,7 +276,7 @@ impl Resource for RouteRow {
     type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.routes()
+        control.deps.store.routes()
     }
 
     async fn view(&self, _: &Control) -> Result<RouteView, Box<Fault>> {
@@ -294,8 +294,8 @@ impl Resource for RouteRow {
 
     async fn new(control: &Control, request: &ApiRequest, wire: Wire) -> Result<(Self, ()), Box<Fault>> {
         let spec = spec_of(control, request, wire).await?;
-        let now = control.world.clock.unix_ms();
-        let id = RouteId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = RouteId::new(now, control.deps.world.id_bytes());
         Ok((Self { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 }, ()))
     }
 

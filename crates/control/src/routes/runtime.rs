@@ -3,6 +3,11 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::RUNTIME_LOOK_TIME_MAX;
 use domain::{Fault, NodeId};
 use http::Method;
@@ -11,11 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::NodeRow;
 
-use crate::access::Access;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::runtimes::{is_ours, runtime_route};
-use crate::{Control, Reply};
+use crate::runtimes::{self, is_ours, runtime_route};
 
 pub fn routes() -> Vec<Route> {
     vec![runtime_route(
@@ -105,20 +106,23 @@ struct Capability {
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let id: NodeId = request.id("node")?;
-        let row = control.store.nodes().get(request.workspace(), id).await.map_err(of_store)?;
+        let row = control.deps.store.nodes().get(request.workspace(), id).await.map_err(of_store)?;
         Reply::json(&look(control, &is_ours(row)?).await?)
     })
 }
 
 async fn look(control: &Control, row: &NodeRow) -> Result<RuntimeView, Box<Fault>> {
     let (health, capabilities, counts) = tokio::join!(
-        control.query_runtime::<Health>(row, "health"),
-        control.query_runtime::<Capabilities>(row, "capabilities"),
-        control.ask_runtime(row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
+        runtimes::query::<Health>(control, row, "health"),
+        runtimes::query::<Capabilities>(control, row, "capabilities"),
+        runtimes::ask(control, row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
     );
     let (health, capabilities) = (health?, capabilities?);
-    let adapters =
-        if capabilities.adapters { Some(control.query_runtime(row, "adapters/status").await?) } else { None };
+    let adapters = if capabilities.adapters {
+        Some(runtimes::query(control, row, "adapters/status").await?)
+    } else {
+        None
+    };
     let model =
         |one: Capability| Model { id: one.id, context_tokens: one.context_tokens, is_model: one.is_model };
     Ok(RuntimeView {

@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use api::failure::{invalid, missing};
+use api::request::ApiRequest;
+use api::router::Handled;
+use api::state::Control;
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::TargetKind;
@@ -12,12 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use store::{AccountRow, CredentialRow, ResourceRow, SealedSecret};
 
-use crate::failure::{invalid, missing};
+use crate::hosting;
 use crate::hosting::Destination;
-use crate::request::ApiRequest;
 use crate::resource::{Resource, load, reply_written};
-use crate::router::Handled;
-use crate::{Control, hosting};
 
 /// Another secret for an object that has one.
 #[derive(Deserialize, JsonSchema)]
@@ -101,7 +102,7 @@ pub fn seal(
     version: u32,
     secret: &Secret,
 ) -> Result<SealedSecret, Box<Fault>> {
-    let resealed = control.vault.sealer.seal(workspace, object, version, secret).map_err(|error| {
+    let resealed = control.deps.vault.sealer.seal(workspace, object, version, secret).map_err(|error| {
         tracing::error!(%error, object, "a secret could not be sealed");
         Box::new(Fault::internal())
     })?;
@@ -149,7 +150,7 @@ pub fn rotate<R: HoldsSecret>(control: &Arc<Control>, request: ApiRequest) -> Ha
         let rotation: Rotation = request.json()?;
         let row: R = load(control, &request).await?;
         let secret = row.secret_owner().next_secret(control, rotation.secret)?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let expected = request.if_match()?.or(Some(row.version()));
         let replaced = R::table(control).replace((row, Some(secret)), expected, act).await;
         reply_written(control, replaced.map_err(of_store)?).await

@@ -2,6 +2,16 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::attempts::AttemptSubject;
+use api::caller::{Caller, UnauthenticatedCaller, cookie_name, live};
+use api::failure::missing;
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use api::tokens::{self, Kind};
 use domain::limits::SESSION_TIME_MAX;
 use domain::ports::AuditEntry;
 use domain::{AuditId, Fault, FaultClass, MemberId, Secret, TraceId, WorkspaceId};
@@ -13,15 +23,6 @@ use serde::Deserialize;
 use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
 
 use super::me::{self, Me};
-use crate::access::Access;
-use crate::attempts::AttemptSubject;
-use crate::caller::{Caller, UnauthenticatedCaller, cookie_name, live};
-use crate::failure::missing;
-use crate::openapi::describe::Nothing;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::tokens::{self, Kind};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -69,22 +70,22 @@ fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller
         let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let (address, trier) =
             (AttemptSubject::address(request.peer), AttemptSubject::account(email.clone(), request.peer));
         // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
-        let counting = control.sign_in.attempts.count(&control.store, &address, Some(&trier), now);
+        let counting = control.sign_in.attempts.count(&control.deps.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
             record_failure(control, request.trace, person);
             return Err(failed());
         };
-        let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
+        let memberships = control.deps.store.people().memberships(person.id).await.map_err(of_store)?;
         let Some(first) = memberships.first() else { return Err(failed()) };
-        control.sign_in.attempts.forget(&control.store, &trier);
+        control.sign_in.attempts.forget(&control.deps.store, &trier);
         let fresh = NewSession::of(control, &request, person.id, false);
-        let act = Act::new(&control.world, person.id.to_string(), Some(request.trace));
-        let start = control.store.sign_ins().start(
+        let act = Act::new(&control.deps.world, person.id.to_string(), Some(request.trace));
+        let start = control.deps.store.sign_ins().start(
             fresh.row,
             session_digest(control, &request),
             Some(first.workspace),
@@ -102,7 +103,7 @@ async fn compare(
     email: String,
     password: &Secret,
 ) -> Result<(Option<PersonRow>, bool), Box<Fault>> {
-    let people = control.store.people().by_email(email).await.map_err(of_store)?;
+    let people = control.deps.store.people().by_email(email).await.map_err(of_store)?;
     let (known, strangers): (Vec<_>, Vec<_>) =
         people.into_iter().partition(|person| person.password_hash.is_some());
     for person in &known {
@@ -132,11 +133,11 @@ fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -
         control.web.site.check(&request.headers, false)?;
         let input: Link = request.json()?;
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         control
             .sign_in
             .attempts
-            .count(&control.store, &AttemptSubject::address(request.peer), None, now)
+            .count(&control.deps.store, &AttemptSubject::address(request.peer), None, now)
             .await?;
         let signed_in = match &request.caller.session_token {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
@@ -151,9 +152,9 @@ fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -
         let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
         let fresh = NewSession::of(control, &request, nobody, true);
         let digest =
-            tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
-        let act = Act::new(&control.world, "link", Some(request.trace));
-        let redeem = control.store.sign_ins().redeem(
+            tokens::digest(&*control.deps.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
+        let act = Act::new(&control.deps.world, "link", Some(request.trace));
+        let redeem = control.deps.store.sign_ins().redeem(
             digest,
             redeemer,
             fresh.row,
@@ -185,16 +186,17 @@ fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -
 fn out(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         match &request.caller {
             Caller::Person(person) => {
                 let (digest, workspace) = (person.signed_in.session.digest, person.acting.workspace);
-                control.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
+                control.deps.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
                 Ok(Reply::no_content().cookie(cookie(control, &request.headers, "", 0)))
             }
             Caller::Key(key) => {
                 let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
                 let given_back = control
+                    .deps
                     .store
                     .devices()
                     .revoke_key(request.workspace(), key, act)
@@ -210,7 +212,7 @@ fn out(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                         .fix("Revoke it with `tidegate key revoke` where it is no longer needed."),
                     ));
                 }
-                control.await_published(given_back.version).await?;
+                control.deps.await_published(given_back.version).await?;
                 Ok(Reply::no_content())
             }
         }
@@ -226,13 +228,13 @@ pub struct NewSession {
 impl NewSession {
     /// Always a fresh token, against session fixation: a token that the browser sent before is never reused.
     pub fn of<C>(control: &Control, request: &ApiRequest<C>, person: MemberId, by_link: bool) -> Self {
-        let token = tokens::mint(&*control.world.random);
-        let now = control.world.clock.unix_ms();
+        let token = tokens::mint(&*control.deps.world.random);
+        let now = control.deps.world.clock.unix_ms();
         let agent = request.headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
         let agent = String::from_utf8_lossy(agent).chars().take(AGENT_CHARS_MAX).collect();
         let text = token.expose_text().unwrap_or_default();
         let row = SignInRow {
-            digest: tokens::digest(&*control.vault.hasher, Kind::Session, text),
+            digest: tokens::digest(&*control.deps.vault.hasher, Kind::Session, text),
             person,
             by_link,
             address: request.peer.to_string(),
@@ -253,7 +255,7 @@ pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> 
     let text = token.expose_text().unwrap_or_default();
     let signed_in = live(control, text).await?.ok_or_else(failed)?;
     let acting = signed_in.memberships.first().ok_or_else(failed)?;
-    let csrf_token = tokens::csrf(&*control.vault.hasher, text);
+    let csrf_token = tokens::csrf(&*control.deps.vault.hasher, text);
     let view = me::show(&signed_in, acting, &csrf_token);
     Ok(Reply::json(&view)?.cookie(cookie(control, headers, text, SESSION_TIME_MAX.as_secs())))
 }
@@ -271,7 +273,7 @@ fn session_digest(
     request: &ApiRequest<UnauthenticatedCaller>,
 ) -> Option<store::TokenDigest> {
     let carried = request.caller.session_token.as_ref()?.expose_text()?;
-    Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
+    Some(tokens::digest(&*control.deps.vault.hasher, Kind::Session, carried))
 }
 
 /// An email, normalised for storage and comparison.
@@ -294,10 +296,10 @@ fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonR
     let recording = writes.run(async move {
         let mut workspace: Option<WorkspaceId> = None;
         if let Some(person) = &person {
-            let memberships = control.store.people().memberships(person.id).await.unwrap_or_default();
+            let memberships = control.deps.store.people().memberships(person.id).await.unwrap_or_default();
             workspace = memberships.first().map(|membership| membership.workspace);
         }
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         // An unknown email is not stored: it may be a password typed in the wrong field.
         let object = person.map_or_else(|| "-".to_owned(), |person| person.id.to_string());
         let entry = AuditEntry {
@@ -308,8 +310,8 @@ fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonR
             detail: "wrong email or password".to_owned(),
             trace: Some(trace),
         };
-        let row = AuditRow::new(AuditId::new(now, control.world.id_bytes()), now, entry);
-        if let Err(error) = control.store.audit().append(vec![row]).await {
+        let row = AuditRow::new(AuditId::new(now, control.deps.world.id_bytes()), now, entry);
+        if let Err(error) = control.deps.store.audit().append(vec![row]).await {
             tracing::warn!(%error, "a failed sign-in could not be kept in the audit");
         }
     });

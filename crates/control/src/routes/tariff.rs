@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::{Fault, Price, WorkspaceId};
 use http::Method;
 use ledger::tariff::ProfileFees;
@@ -13,12 +20,6 @@ use store::tariffs::USUAL;
 use store::{Assignment, TariffVersion};
 
 use super::workspaces::checked_name;
-use crate::access::Access;
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 const PATH: &str = "/v2/tariff";
 const ASSIGNMENT: &str = "/v2/tariff/assignments/{id}";
@@ -188,7 +189,7 @@ fn show_assignment(assignment: &Assignment) -> AssignmentView {
 /// Each month is charged by a single tariff, so a tariff starts with a month; the default is the current
 /// month.
 fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault>> {
-    let Some(text) = text else { return Ok(moment::month_start(control.world.clock.unix_ms())) };
+    let Some(text) = text else { return Ok(moment::month_start(control.deps.world.clock.unix_ms())) };
     let unix_ms = moment::read(text, "effective_from")?;
     if moment::month_start(unix_ms) == unix_ms {
         return Ok(unix_ms);
@@ -199,9 +200,9 @@ fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault
 
 fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let versions = control.store.tariffs().list().await.map_err(of_store)?;
-        let assignments = control.store.tariffs().assignments().await.map_err(of_store)?;
-        let now = moment::month_start(control.world.clock.unix_ms());
+        let versions = control.deps.store.tariffs().list().await.map_err(of_store)?;
+        let assignments = control.deps.store.tariffs().assignments().await.map_err(of_store)?;
+        let now = moment::month_start(control.deps.world.clock.unix_ms());
         let usual =
             versions.iter().rfind(|version| version.tariff.name == USUAL && version.effective_unix_ms <= now);
         let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
@@ -232,9 +233,9 @@ fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             },
         };
         let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let version = TariffVersion { tariff, effective_unix_ms, created_unix_ms: act.unix_ms };
-        let written = control.store.tariffs().put(version, act).await.map_err(of_store)?;
+        let written = control.deps.store.tariffs().put(version, act).await.map_err(of_store)?;
         Reply::json(&show(&written.row))
     })
 }
@@ -255,8 +256,8 @@ fn assign(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let tariff = input.tariff.ok_or_else(|| missing("tariff", "Give the name of a tariff."))?;
         let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
         let assignment = Assignment { workspace, tariff, effective_unix_ms };
-        let act = request.act(&control.world);
-        let written = control.store.tariffs().assign(assignment, act).await.map_err(of_store)?;
+        let act = request.act(&control.deps.world);
+        let written = control.deps.store.tariffs().assign(assignment, act).await.map_err(of_store)?;
         Reply::json(&show_assignment(&written.row))
     })
 }

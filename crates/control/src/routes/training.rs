@@ -3,6 +3,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use bytes::Bytes;
 use domain::Fault;
 use domain::limits::RUNTIME_ACT_TIME_MAX;
@@ -12,13 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::NodeRow;
 
-use crate::access::Access;
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::runtimes::{UnreachableRuntime, path_part, read, runtime_route};
-use crate::{Control, Reply};
+use crate::runtimes::{self, UnreachableRuntime, path_part, read, runtime_route};
 
 const PATH: &str = "/v2/train/jobs";
 const ONE: &str = "/v2/train/jobs/{id}";
@@ -362,7 +363,8 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         // An inference-only runtime has no jobs.
         let only_answers = ["training_not_served", "unknown_path"];
-        let heard = control.query_each::<NodeJobList>(&request, "train/jobs", &only_answers).await?;
+        let heard =
+            runtimes::query_each::<NodeJobList>(control, &request, "train/jobs", &only_answers).await?;
         let away = heard.failures;
         let mut data: Vec<JobView> = Vec::new();
         for (row, list) in heard.responses {
@@ -387,16 +389,16 @@ async fn read_order(
         return Err(invalid("preview", "A job is not tried here.", fix));
     }
     settings.insert("data".to_owned(), data);
-    let row = control.runtime(request.workspace(), node.as_deref()).await?;
+    let row = runtimes::pick(control, request.workspace(), node.as_deref()).await?;
     Ok((row, settings))
 }
 
 fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (row, order) = read_order(control, &request).await?;
-        let train_job: NodeJob = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let train_job: NodeJob = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
         let detail = format!("job {}, adapter {}", train_job.id, train_job.adapter);
-        control.note_act(&request, &row, "train.begin", detail).await?;
+        runtimes::note_act(control, &request, &row, "train.begin", detail).await?;
         Reply::json(&show(&row, train_job))
     })
 }
@@ -405,7 +407,7 @@ fn preview(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (row, mut order) = read_order(control, &request).await?;
         order.insert("preview".to_owned(), true.into());
-        let reply: NodePreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let reply: NodePreview = runtimes::command(control, &row, "train/sft", &Value::Object(order)).await?;
         let NodePreview { model, settings, outlook } = reply;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
@@ -415,7 +417,7 @@ fn preview(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &request, None).await?;
-        let train_job: NodeJob = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
+        let train_job: NodeJob = runtimes::query(control, &row, format!("train/jobs/{id}")).await?;
         learn(control, &row, train_job.result.as_deref()).await;
         Reply::json(&show(&row, train_job))
     })
@@ -432,7 +434,7 @@ fn events(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let (row, id) = job(control, &request, None).await?;
         let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
-        let NodeEvents { data, next } = control.query_runtime(&row, path).await?;
+        let NodeEvents { data, next } = runtimes::query(control, &row, path).await?;
         let end = data.iter().rev().find(|event: &&NodeEvent| event.what.kind == "completed");
         learn(control, &row, end.and_then(|event| event.what.model.as_deref())).await;
         let data = data.into_iter().map(|event| Event { at: Moment(event.unix_ms), what: event.what });
@@ -444,7 +446,7 @@ fn events(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 /// is polled before the response is sent.
 async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
     let Some(made) = made.filter(|made| !row.models().iter().any(|known| known == made)) else { return };
-    if let Err(fault) = control.poll_node(row.clone()).await {
+    if let Err(fault) = control.deps.poll_node(row.clone()).await {
         tracing::warn!(node = %row.id, made, %fault, "what a training job made is learned at the node's next turn");
     }
 }
@@ -469,14 +471,14 @@ async fn act(control: &Arc<Control>, request: ApiRequest, what: &'static str) ->
         "cancel" => (Method::DELETE, format!("train/jobs/{id}")),
         _ => (Method::POST, format!("train/jobs/{id}/{what}")),
     };
-    let body: Bytes = control.ask_runtime(&row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
+    let body: Bytes = runtimes::ask(control, &row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
     let train_job: NodeJob = read(&row, &body)?;
     let named = match what {
         "cancel" => "train.cancel",
         "pause" => "train.pause",
         _ => "train.resume",
     };
-    control.note_act(&request, &row, named, format!("job {}", train_job.id)).await?;
+    runtimes::note_act(control, &request, &row, named, format!("job {}", train_job.id)).await?;
     Reply::json(&show(&row, train_job))
 }
 
@@ -484,7 +486,7 @@ fn checkpoints(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &request, None).await?;
         let list: NodeCheckpoints =
-            control.query_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
+            runtimes::query(control, &row, format!("train/jobs/{id}/checkpoints")).await?;
         let one = |checkpoint: NodeCheckpoint| Checkpoint {
             step: checkpoint.step,
             created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
@@ -503,7 +505,7 @@ async fn job(
     named: Option<&str>,
 ) -> Result<(NodeRow, String), Box<Fault>> {
     let named = named.or_else(|| request.query.get("node").map(String::as_str));
-    let row = control.runtime(request.workspace(), named).await?;
+    let row = runtimes::pick(control, request.workspace(), named).await?;
     let id = path_part("training job", request.parameters.first().map_or("", String::as_str))?;
     Ok((row, id))
 }

@@ -3,6 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::invalid;
+use api::filter::{self, FilteredList, ParsedFilter};
+use api::moment::Moment;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Handler, Route};
+use api::state::Control;
 use domain::{Fault, Mode};
 use http::Method;
 use reconcilers::{moment, of_store};
@@ -10,15 +18,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
-
-use crate::access::Access;
-use crate::failure::invalid;
-use crate::filter::{self, FilteredList, ParsedFilter};
-use crate::moment::Moment;
-use crate::reply::Page;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Handler, Route};
-use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -272,8 +271,8 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
         }
     };
     let parsed_filter = filter::read(control, request, FilteredList::Sums).await?;
-    let records = control.store.records();
-    let window = within(request, window(request, control.world.clock.unix_ms())?, &parsed_filter);
+    let records = control.deps.store.records();
+    let window = within(request, window(request, control.deps.world.clock.unix_ms())?, &parsed_filter);
     if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));

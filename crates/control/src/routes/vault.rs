@@ -2,6 +2,13 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::moment::Moment;
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::master_key::wrapped_prefix;
 use domain::{Fault, FaultClass, WorkspaceId};
 use http::Method;
@@ -12,13 +19,6 @@ use snapshot::WrappedKey;
 use store::StoreError;
 use store::rotations::REKEYED_PREFIX;
 use vault::MasterState;
-
-use crate::access::Access;
-use crate::moment::Moment;
-use crate::openapi::describe::Nothing;
-use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 const NO_REHEARSAL: &str = "A change of keys is work that goes on behind the requests; it can't be tried.";
 
@@ -113,13 +113,13 @@ struct WorkspaceKeyView {
 }
 
 async fn state(control: &Control) -> Result<MasterState, Box<Fault>> {
-    control.vault_facts().await.map(|facts| MasterState::from_meta(&facts)).map_err(of_store)
+    control.deps.vault_facts().await.map(|facts| MasterState::from_meta(&facts)).map_err(of_store)
 }
 
 async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
     let state = state(control).await?;
     let target = state.next.as_ref().unwrap_or(&state.current);
-    let holders = control.holders().await.map_err(of_store)?;
+    let holders = control.deps.holders().await.map_err(of_store)?;
     let gateways: Vec<Gateway> = holders
         .into_iter()
         .map(|holder| Gateway {
@@ -129,8 +129,9 @@ async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
             master_keys: holder.key_ids,
         })
         .collect();
-    let left = control.store.rotations().count_wrapped_otherwise(wrapped_prefix(target)).await;
-    let rekeyed = control.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await.map_err(of_store)?;
+    let left = control.deps.store.rotations().count_wrapped_otherwise(wrapped_prefix(target)).await;
+    let rekeyed =
+        control.deps.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await.map_err(of_store)?;
     let status = match (&state.next, &state.previous) {
         (Some(_), _) if gateways.iter().all(|gateway| gateway.ready) => "rotating",
         (Some(_), _) => "waiting_for_gateways",
@@ -159,15 +160,16 @@ fn show_vault(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
 fn rotate_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: RotateMaster = request.json()?;
-        control.reread_masters().await;
-        let found = candidates(&control.masters, &state(control).await?);
+        control.deps.reread_masters().await;
+        let found = candidates(&control.deps.masters, &state(control).await?);
         let next = match (input.key_id, found.as_slice()) {
             (Some(wanted), found) if found.contains(&wanted) => wanted,
             (None, [only]) => only.clone(),
             (_, found) => return Err(no_next_key(found)),
         };
-        let written = control.store.rotations().begin_master(next, request.act(&control.world)).await;
-        control.await_published(written.map_err(of_store)?.version).await?;
+        let written =
+            control.deps.store.rotations().begin_master(next, request.act(&control.deps.world)).await;
+        control.deps.await_published(written.map_err(of_store)?.version).await?;
         vault_reply(control).await
     })
 }
@@ -190,7 +192,7 @@ fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
         let current = state(control).await?.current;
-        let holders = control.holders().await.map_err(of_store)?;
+        let holders = control.deps.holders().await.map_err(of_store)?;
         if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
             let message = format!("The gateway {} does not hold the master key {current}.", lacking.replica);
             let fault = Fault::new(FaultClass::Conflict, "gateway_lacks_master_key", message);
@@ -198,11 +200,12 @@ fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         }
         loop {
             // A slow gateway may have wrapped something under the old key in the meantime.
-            let broken = control.rewrap_rest(&current).await.map_err(of_store)?;
-            let act = request.act(&control.world);
-            let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
+            let broken = control.deps.rewrap_rest(&current).await.map_err(of_store)?;
+            let act = request.act(&control.deps.world);
+            let retired =
+                control.deps.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
             if let Some(written) = retired {
-                control.await_published(written.version).await?;
+                control.deps.await_published(written.version).await?;
                 return vault_reply(control).await;
             }
         }
@@ -212,21 +215,22 @@ fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 /// Gives a workspace its next key; its secrets are resealed in the background.
 async fn begin(control: &Control, request: &ApiRequest, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
     let Nothing {} = request.json()?;
-    let (key_id, wrapped) = control.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {
-        tracing::error!(%error, "a workspace key could not be made");
-        Box::new(Fault::internal())
-    })?;
+    let (key_id, wrapped) =
+        control.deps.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {
+            tracing::error!(%error, "a workspace key could not be made");
+            Box::new(Fault::internal())
+        })?;
     let key = WrappedKey { workspace, key_id, wrapped };
-    let written = control.store.rotations().begin_workspace(key, request.act(&control.world)).await;
-    control.await_published(written.map_err(of_store)?.version).await
+    let written = control.deps.store.rotations().begin_workspace(key, request.act(&control.deps.world)).await;
+    control.deps.await_published(written.map_err(of_store)?.version).await
 }
 
 async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, Box<Fault>> {
-    let keys = control.store.workspaces().wrapped_keys(workspace).await.map_err(of_store)?;
+    let keys = control.deps.store.workspaces().wrapped_keys(workspace).await.map_err(of_store)?;
     let mut ids = keys.into_iter().rev().map(|key| key.key_id);
     let id = ids.next().ok_or_else(|| of_store(StoreError::NotFound { what: "workspace" }))?;
     let older: Vec<String> = ids.collect();
-    let rotations = control.store.rotations();
+    let rotations = control.deps.store.rotations();
     let left = if older.is_empty() {
         0
     } else {

@@ -2,6 +2,14 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::limits::WEBHOOK_OVERLAP;
 use domain::{EventId, Fault, WebhookId};
 use http::Method;
@@ -14,14 +22,7 @@ use store::webhooks::sealed_object;
 use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookRow};
 
 use super::secrets;
-use crate::access::Access;
-use crate::failure::{invalid, missing};
-use crate::moment::Moment;
-use crate::openapi::describe::Nothing;
-use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 const DESCRIPTION_CHARS_MAX: usize = 200;
 /// Every version of a webhook's secret is an object of its own, sealed once.
@@ -223,7 +224,7 @@ fn new_secret(
     id: WebhookId,
     generation: u32,
 ) -> Result<(SigningSecret, String), Box<Fault>> {
-    let secret = mint_secret(&*control.world.random);
+    let secret = mint_secret(&*control.deps.world.random);
     let object = sealed_object(id, generation);
     let sealed = secrets::seal(control, request.workspace(), &object, FIRST_VERSION, &secret)?;
     Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
@@ -239,7 +240,7 @@ impl Resource for WebhookRow {
     type Rest = Option<String>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
-        control.store.webhooks()
+        control.deps.store.webhooks()
     }
 
     async fn view(&self, _: &Control) -> Result<WebhookView, Box<Fault>> {
@@ -260,8 +261,8 @@ impl Resource for WebhookRow {
         request: &ApiRequest,
         input: Input,
     ) -> Result<(Self, Self::Rest), Box<Fault>> {
-        let now = control.world.clock.unix_ms();
-        let id = WebhookId::new(now, control.world.id_bytes());
+        let now = control.deps.world.clock.unix_ms();
+        let id = WebhookId::new(now, control.deps.world.id_bytes());
         let blank = Self {
             id,
             workspace: request.workspace(),
@@ -310,15 +311,15 @@ fn test(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
         let row: WebhookRow = load(control, &request).await?;
-        let now = control.world.clock.unix_ms();
+        let now = control.deps.world.clock.unix_ms();
         let event = EventRow {
-            id: EventId::new(now, control.world.id_bytes()),
+            id: EventId::new(now, control.deps.world.id_bytes()),
             workspace: row.workspace,
             kind: EventKind::WebhookTest,
             payload: json!({"webhook_id": row.id.to_string()}),
             created_unix_ms: now,
         };
-        let attempt = control.test_webhook(&row, &event).await;
+        let attempt = control.deps.test_webhook(&row, &event).await;
         Reply::json(&TestResult {
             object: "webhook_test",
             event_id: event.id.to_string(),
@@ -336,11 +337,11 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row: WebhookRow = load(control, &request).await?;
         let newest = row.secrets.first().map_or(0, |secret| secret.generation);
         let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
-        let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
+        let rotated = control.deps.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        control.deps.await_published(written.version).await?;
         show_with(&written.row, text)
     })
 }
@@ -354,8 +355,8 @@ fn resend(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let message = format!("\"{event_id}\" is no event.");
             invalid("event_id", message, "Take event_id of one of the webhook's deliveries.")
         })?;
-        let act = request.act(&control.world);
-        let pending = control.store.webhooks().resend(request.workspace(), id, event, act).await;
+        let act = request.act(&control.deps.world);
+        let pending = control.deps.store.webhooks().resend(request.workspace(), id, event, act).await;
         Reply::json(&show_delivery(&pending.map_err(not_resent)?))
     })
 }
@@ -389,7 +390,7 @@ fn show_delivery(row: &DeliveryRow) -> Delivery {
 fn deliveries(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let id = request.id("webhook")?;
-        let listed = control.store.webhooks().deliveries(request.workspace(), id, request.page()?);
+        let listed = control.deps.store.webhooks().deliveries(request.workspace(), id, request.page()?);
         Reply::json(&request.paged(listed.await.map_err(of_store)?, show_delivery))
     })
 }

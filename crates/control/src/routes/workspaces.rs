@@ -2,6 +2,14 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::moment::Moment;
+use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
 use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
 use reconcilers::of_store;
@@ -11,15 +19,7 @@ use store::{Act, Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
-use crate::access::Access;
-use crate::failure::{invalid, missing};
 use crate::founding::{Founded, NewWorkspace, found};
-use crate::moment::Moment;
-use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::reply::Page;
-use crate::request::{ApiRequest, not_found};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
 
 /// The actor in the audit instead of the operator's key.
 const OPERATOR: &str = "operator";
@@ -111,15 +111,15 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let input: Input = request.json()?;
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown: view } =
-            found(&control.world, &control.vault, &name, false).await?;
+            found(&control.deps.world, &control.deps.vault, &name, false).await?;
         let founded = founding.workspace.id;
         // The first audit entry of the new workspace, whose members must not see which key the operator used.
         let act = match request.caller.person() {
-            Some(_) => request.act(&control.world),
-            None => Act::new(&control.world, OPERATOR, Some(request.trace)),
+            Some(_) => request.act(&control.deps.world),
+            None => Act::new(&control.deps.world, OPERATOR, Some(request.trace)),
         };
-        let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        let written = control.deps.store.founder().found(founding, act).await.map_err(of_store)?;
+        control.deps.await_published(written.version).await?;
         if let Some(person) = request.caller.person().filter(|_| !request.is_rehearsal) {
             own(control, &request, founded, &person.signed_in.person).await?;
         }
@@ -139,21 +139,21 @@ async fn own(
         workspace,
         role: Role::Owner,
         person: person.clone(),
-        accepted_unix_ms: Some(control.world.clock.unix_ms()),
+        accepted_unix_ms: Some(control.deps.world.clock.unix_ms()),
         link: None,
     };
-    let act = request.act(&control.world);
-    control.store.people().invite(invitation, act).await.map(|_| ()).map_err(of_store)
+    let act = request.act(&control.deps.world);
+    control.deps.store.people().invite(invitation, act).await.map(|_| ()).map_err(of_store)
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let page = request.page()?;
         if !request.is_operator() {
-            let own = control.store.workspaces().get(request.workspace()).await.map_err(of_store)?;
+            let own = control.deps.store.workspaces().get(request.workspace()).await.map_err(of_store)?;
             return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
-        let listed = control.store.workspaces().list(page).await.map_err(of_store)?;
+        let listed = control.deps.store.workspaces().list(page).await.map_err(of_store)?;
         Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
@@ -170,14 +170,14 @@ fn reachable(request: &ApiRequest) -> Result<WorkspaceId, Box<Fault>> {
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
+        let row = control.deps.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
+        let row = control.deps.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
         let input: Input = request.patched(serde_json::json!({
             "name": row.name, "limits": limits::show(control, row.id, &OWN),
             "end_user_limits": limits::show(control, row.id, &LimitsOf::EveryEndUser),
@@ -186,11 +186,16 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         limits::check(input.limits, "limits")?;
         limits::check(input.end_user_limits, "end_user_limits")?;
         let name = checked_name(input.name, "name")?;
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let changed = WorkspaceRow { name, caching: input.caching.unwrap_or_default().read()?, ..row };
-        let written =
-            control.store.workspaces().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+        let written = control
+            .deps
+            .store
+            .workspaces()
+            .replace(changed, request.if_match()?, act)
+            .await
+            .map_err(of_store)?;
+        control.deps.await_published(written.version).await?;
         let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
         let limits = limits::write(control, &request, row.id, OWN, input.limits).await?;
         let end_user_limits =
@@ -208,10 +213,10 @@ fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             let what = "operators_workspace";
             return Err(of_store(StoreError::Conflict { what, detail, existing: None }));
         }
-        let act = request.act(&control.world);
+        let act = request.act(&control.deps.world);
         let written =
-            control.store.workspaces().delete(id, request.if_match()?, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
+            control.deps.store.workspaces().delete(id, request.if_match()?, act).await.map_err(of_store)?;
+        control.deps.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use cli::api::Api;
+use cli::commands::tail::{Tail, cells};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use domain::limits::AUDIT_PROOF_ROWS_MAX;
 use proof::audit::{Head, Proof, VerifyError};
 use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
 use crate::heads;
-use cli::api::Api;
-use cli::commands::tail::{Tail, cells};
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

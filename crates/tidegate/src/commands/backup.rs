@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use serde_json::json;
 use store::datadir::{self, DATABASE_FILE, DataDir, JOURNAL_DIR, MASTER_KEY_FILE};
 use world::World;
@@ -13,8 +15,6 @@ use crate::archive::{self, Manifest};
 use crate::postgres::Tools;
 use crate::settings::Settings;
 use crate::{data_dir, server_state};
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Backup {

@@ -1,7 +1,6 @@
 //! `tidegate completions`: a shell's completion script, made from the same definitions as the help.
 
 use clap::CommandFactory;
-
 use cli::output::Failure;
 
 #[derive(Debug, clap::Args)]

@@ -1,11 +1,11 @@
 //! `tidegate config`: every setting, its value, and where it came from.
 
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use serde_json::json;
 
 use super::serve::SettingFlags;
 use crate::settings::{DEFINITIONS, Settings};
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

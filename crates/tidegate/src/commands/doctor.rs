@@ -5,13 +5,13 @@ mod database;
 
 use std::os::unix::fs::PermissionsExt;
 
+use cli::api::Api;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use serde_json::{Value, json};
 
 use super::serve::SettingFlags;
 use crate::settings::Settings;
-use cli::api::Api;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

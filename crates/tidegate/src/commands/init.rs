@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use world::World;
 
 use super::serve::SettingFlags;
 use crate::founding;
 use crate::settings::Settings;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -1,5 +1,7 @@
 //! `tidegate ledger verify --invoice`: a finalised invoice recomputed from the records of its month.
 
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use domain::InvoiceId;
 use ledger::invoice::Difference;
 use reconcilers::invoicing::{self, Checked};
@@ -8,8 +10,6 @@ use tokio::runtime::Runtime;
 
 use crate::data_dir;
 use crate::settings::Settings;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) -> Result<(), Failure> {
     let wanted: InvoiceId = id.parse().map_err(|error: domain::ids::IdError| {

@@ -1,5 +1,7 @@
 //! `tidegate ledger`: recomputes the ledger's charges and sums from the records, without the gateway.
 
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};
 use store::Page;
@@ -7,8 +9,6 @@ use store::Page;
 use super::serve::SettingFlags;
 use crate::data_dir;
 use crate::settings::Settings;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

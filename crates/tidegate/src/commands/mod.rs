@@ -12,7 +12,6 @@ mod ledger;
 mod models;
 pub(crate) mod node;
 mod node_join;
-mod open;
 mod owner_link;
 mod pull;
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, apply, billing, budget, call, chat, context, credential, export, jobs, key, login,
-    member, nodes, plan, policy, project, request, route, tariff, train, usage, webhook, workspace,
+    member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;

@@ -1,13 +1,13 @@
 //! `tidegate models` and `tidegate capabilities`: the known models, what they cost, and what they and their
 //! sellers can do, each with its source; and the models on this machine's disk.
 
+use cli::api::Api;
+use cli::output::{self, Failure, Form};
+use cli::shared::Shared;
 use hub::{Entry, HubError, Reference, memory_of};
 use serde_json::{Map, Value, json};
 
 use crate::shelf::{self, ModelsDir};
-use cli::api::Api;
-use cli::output::{self, Failure, Form};
-use cli::shared::Shared;
 
 const MODEL_COLUMNS: [&str; 8] =
     ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "price_of"];

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::api;
+use cli::output::{self, Failure};
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Proxies, Times};
 use node::{Echo, Membership, NodeSettings, Reporter, Service};
@@ -18,8 +20,6 @@ use crate::logging;
 use crate::node_keys;
 use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
-use cli::api;
-use cli::output::{self, Failure};
 
 /// The runtime that every build has.
 const ECHO: &str = "echo";

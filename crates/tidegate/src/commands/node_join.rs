@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use cli::api::{self, Api};
+use cli::output::Failure;
 use node::Membership;
 use serde_json::json;
 
 use super::node::DATA_DIR;
 use crate::node_keys;
-use cli::api::{self, Api};
-use cli::output::Failure;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -6,6 +6,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use egress::{Client, EgressSettings};
 use hub::{Endpoint, Event, HubError, Order, Reference, Token};
 use serde_json::{Value, json};
@@ -15,8 +17,6 @@ use world::World;
 use crate::settings::{Layers, Settings};
 use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 const INTERRUPTED: u8 = 130;
 /// A terminal is written to at most so often, a pipe far less.

@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
+use cli::declared::kinds::{Change, Form, KINDS, SecretNeed};
 use domain::filter::{Field, Measure};
 
 use super::Arguments;
-use cli::declared::kinds::{Change, Form, KINDS, SecretNeed};
 
 const HEAD: &str = "# The command line
 

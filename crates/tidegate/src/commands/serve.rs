@@ -6,7 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use control::{Control, Founded, Site, Web};
+use api::server::Server;
+use api::site::Site;
+use api::state::Web;
+use cli::output::{self, Failure};
+use control::Founded;
 use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
@@ -20,7 +24,6 @@ use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
 use crate::system_core::SystemCore;
 use crate::{founding, hardening, logging};
-use cli::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -162,7 +165,7 @@ async fn start_control(
     state: &ServerState,
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
-) -> anyhow::Result<Arc<Control>> {
+) -> anyhow::Result<Arc<Server>> {
     let heads = heads(settings, state, Arc::<SystemCore>::clone(&system))?;
     let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
@@ -171,8 +174,8 @@ async fn start_control(
         egress: Arc::clone(&state.upstreams.egress),
         answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
     };
-    let started = Control::start(deps.clone(), Arc::clone(&nodes), web).await;
-    let control = started.map_err(anyhow::Error::msg)?;
+    let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
+    let control = Arc::new(started.map_err(anyhow::Error::msg)?);
     tasks.spawn("nodes", Arc::clone(&nodes).watch_nodes());
     tasks.spawn("heartbeats", Arc::clone(&nodes).watch_heartbeats());
     tasks.spawn("joined-nodes", nodes.watch_joined());
@@ -215,7 +218,7 @@ fn report_recovery(state: &ServerState) {
 async fn open_door(
     settings: &Settings,
     state: &Arc<ServerState>,
-    control: Arc<Control>,
+    control: Arc<Server>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Running> {
     let ready = Arc::clone(state);

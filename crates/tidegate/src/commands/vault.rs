@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use cli::api::Api;
+use cli::output::{self, Failure};
+use cli::shared::Shared;
 use domain::ports::KeyWrap;
 use serde_json::json;
 use vault::{LocalKeyWrap, MasterKey};
@@ -11,9 +14,6 @@ use world::World;
 use super::serve::SettingFlags;
 use crate::founding;
 use crate::settings::Settings;
-use cli::api::Api;
-use cli::output::{self, Failure};
-use cli::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

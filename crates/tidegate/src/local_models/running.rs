@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use cli::output::{self, Failure};
 use engine::{Drafting, EngineError, Local, LocalSettings, Processor, SchedulerLimits};
 use kernels::{BLOCK, KvCache};
 use weights::{AvailableMemory, Source};
@@ -10,7 +11,6 @@ use world::World;
 
 use crate::commands::node::{OpenedRuntime, Serving};
 use crate::memory::{FreeMemory, Needed};
-use cli::output::{self, Failure};
 
 /// The most sequences in a step.
 const STEP_TEXTS: usize = 64;

@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::process::{Command, Stdio};
 
-use cli::output::{self, Failure};
-use cli::shared::Shared;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -49,7 +49,7 @@ fn path(page: &str) -> Result<String, Failure> {
         return Ok(format!("{collection}{page}"));
     }
     let path = format!("/{page}");
-    let pages: Vec<_> = control::console::PAGES.iter().filter(|page| !page.contains('{')).collect();
+    let pages: Vec<_> = console::PAGES.iter().filter(|page| !page.contains('{')).collect();
     if pages.iter().any(|known| **known == path) {
         return Ok(path);
     }

@@ -4,8 +4,8 @@ use domain::filter::{Field, Term, Test};
 use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
 use reconcilers::{moment, of_store};
 
-use crate::Control;
 use crate::request::ApiRequest;
+use crate::state::Control;
 
 /// A parsed filter.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ async fn resolve_names(control: &Control, request: &ApiRequest, term: Term) -> R
     if is_id && !begins {
         return Ok(term);
     }
-    let (store, workspace, wanted) = (&control.store, request.workspace(), name.clone());
+    let (store, workspace, wanted) = (&control.deps.store, request.workspace(), name.clone());
     let ids = match term.field {
         Field::Key => store.api_keys().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
         Field::Credential => {
@@ -93,7 +93,7 @@ fn texts<Id: ToString>(ids: &[Id]) -> Vec<String> {
 }
 
 fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Fault>> {
-    let now = control.world.clock.unix_ms();
+    let now = control.deps.world.clock.unix_ms();
     moment::ago(text, now).or_else(|| moment::read(text, "filter").ok()).ok_or_else(|| {
         let name = term.field.as_str();
         invalid_filter(&FilterError {

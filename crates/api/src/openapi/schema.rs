@@ -4,7 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::describe::Shape;
+use super::description::Shape;
 
 const SCHEMAS_PATH: &str = "/components/schemas";
 const SENT: &str = "Input";

@@ -13,10 +13,10 @@ use snapshot::{KeyEntry, ProjectEntry};
 use store::{KnownNode, Membership, SignedIn, TokenDigest};
 use subtle::ConstantTimeEq;
 
-use crate::Control;
 use crate::access::{Access, People, insufficient_role, person_needed};
-use crate::request::not_found;
+use crate::failure::not_found;
 use crate::site::Site;
+use crate::state::Control;
 use crate::tokens::{self, Kind};
 
 pub const COOKIE_NAME: &str = "tidegate_session";
@@ -172,8 +172,8 @@ pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter
         Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
     };
     let unknown = || refused("unknown_node_credential", "This is the credential of no node.");
-    let credential = tokens::digest(&*control.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
-    let known = control.store.joins().known(credential).await.map_err(of_store)?.ok_or_else(unknown)?;
+    let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
+    let known = control.deps.store.joins().known(credential).await.map_err(of_store)?.ok_or_else(unknown)?;
     if known.is_revoked {
         Err(refused("node_credential_revoked", "The credential of this node is revoked."))
     } else {
@@ -187,7 +187,7 @@ fn key(
     peer: IpAddr,
     needs: Option<Needs>,
 ) -> Result<admit::Caller, Box<Fault>> {
-    let (snapshot, now) = (control.keeper.current(), control.world.clock.unix_ms());
+    let (snapshot, now) = (control.deps.keeper.current(), control.deps.world.clock.unix_ms());
     let known = needs.unwrap_or(Needs::Known);
     let caller = admit::identify(snapshot, &head.headers, peer, known, now)?;
     if needs.is_some() { Ok(caller) } else { Err(person_needed()) }
@@ -202,7 +202,7 @@ async fn person(
     let changes = !head.method.is_safe();
     control.web.site.check(&head.headers, changes)?;
     let signed_in = live(control, token).await?.ok_or_else(session_over)?;
-    let csrf_token = tokens::csrf(&*control.vault.hasher, token);
+    let csrf_token = tokens::csrf(&*control.deps.vault.hasher, token);
     if changes && !carries(&head.headers, &csrf_token) {
         return Err(csrf_refused());
     }
@@ -219,7 +219,7 @@ async fn person(
         Some(People::Least(_) | People::Operator) => {}
     }
     touch(control, &signed_in).await?;
-    let snapshot = control.keeper.current();
+    let snapshot = control.deps.keeper.current();
     let projects = snapshot.workspace(acting.workspace).map(|entry| entry.projects.clone());
     Ok(Person { signed_in, acting, csrf_token, is_operator, projects: projects.unwrap_or_default() })
 }
@@ -229,9 +229,9 @@ async fn person(
 /// # Errors
 /// Store errors.
 pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Box<Fault>> {
-    let digest = tokens::digest(&*control.vault.hasher, Kind::Session, token);
-    let found = control.store.sign_ins().find(digest).await.map_err(of_store)?;
-    let now = control.world.clock.unix_ms();
+    let digest = tokens::digest(&*control.deps.vault.hasher, Kind::Session, token);
+    let found = control.deps.store.sign_ins().find(digest).await.map_err(of_store)?;
+    let now = control.deps.world.clock.unix_ms();
     let idle_ms = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
     let lives = |signed_in: &SignedIn| {
         let session = &signed_in.session;
@@ -242,11 +242,11 @@ pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Bo
 }
 
 async fn touch(control: &Control, signed_in: &SignedIn) -> Result<(), Box<Fault>> {
-    let (session, now) = (&signed_in.session, control.world.clock.unix_ms());
+    let (session, now) = (&signed_in.session, control.deps.world.clock.unix_ms());
     if now < session.used_unix_ms.saturating_add(TOUCH_EVERY_MS) {
         return Ok(());
     }
-    control.store.sign_ins().touch(session.digest, now).await.map_err(of_store)
+    control.deps.store.sign_ins().touch(session.digest, now).await.map_err(of_store)
 }
 
 /// A workspace of others is answered like one that doesn't exist.

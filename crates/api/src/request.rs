@@ -14,6 +14,7 @@ use world::World;
 use crate::body;
 use crate::caller::Caller;
 use crate::cursor::CursorSeal;
+use crate::failure::not_found;
 use crate::reply::{Page, merge_patch};
 
 /// One request that passed its route's authorisation.
@@ -29,15 +30,6 @@ pub struct ApiRequest<C = Caller> {
     pub cursor_seal: CursorSeal,
     pub headers: HeaderMap,
     pub body: Bytes,
-}
-
-/// The 404 for an object, the same whether it never existed or belongs to another workspace.
-#[must_use]
-pub fn not_found(what: &str, id: &str) -> Box<Fault> {
-    Box::new(
-        Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
-            .fix("Check the id; the list at the collection's path shows what there is."),
-    )
 }
 
 impl ApiRequest {
@@ -155,18 +147,6 @@ impl<C> ApiRequest<C> {
             )
         })
     }
-}
-
-/// The 400 for a query parameter that the route doesn't know.
-pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
-    let truncated: String = unknown.chars().take(100).collect();
-    let fix = if known.is_empty() {
-        "It takes none.".to_owned()
-    } else {
-        format!("It takes: {}.", known.join(", "))
-    };
-    let message = format!("{truncated} is no parameter of this path.");
-    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(truncated).fix(fix))
 }
 
 /// Parses a query string. A duplicate name is a 400, since either value could be meant.

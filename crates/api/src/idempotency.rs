@@ -7,10 +7,10 @@ use http::{Method, Response};
 use http_body_util::{BodyExt, Full};
 use line::{ClaimGuard, KeyClaim};
 
-use crate::Control;
-use crate::access::HARMLESS;
 use crate::request::ApiRequest;
 use crate::router::Route;
+use crate::state::Control;
+use crate::table::HARMLESS;
 
 /// These answer with a secret that is shown once. Such an answer is never stored, and an idempotency key has
 /// no effect.

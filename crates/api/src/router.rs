@@ -10,9 +10,10 @@ use http::Method;
 
 use crate::access::Access;
 use crate::caller::{Reporter, UnauthenticatedCaller};
-use crate::openapi::describe::Description;
+use crate::openapi::description::Description;
+use crate::reply::Reply;
 use crate::request::ApiRequest;
-use crate::{Control, Reply};
+use crate::state::Control;
 
 /// What a handler returns.
 pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;

@@ -1,4 +1,4 @@
-//! Embeds the built console: writes the table of its files that `console.rs` includes. Without a build the
+//! Embeds the built console: writes the table of its files that the crate includes. Without a build the
 //! table is empty, and the server answers with how to build one.
 
 use std::env;

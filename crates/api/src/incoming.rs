@@ -13,10 +13,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
-use crate::Control;
 use crate::cursor::CursorSeal;
+use crate::reply::allow_list;
 use crate::request::{self, ApiRequest};
 use crate::router::Route;
+use crate::state::Control;
 use crate::version;
 
 pub struct Incoming<B> {
@@ -55,7 +56,7 @@ where
         if !body.is_empty() && !is_json(&head.headers) {
             return Err(not_json());
         }
-        let hasher = Arc::clone(&control.vault.hasher) as Arc<dyn KeyHash>;
+        let hasher = Arc::clone(&control.deps.vault.hasher) as Arc<dyn KeyHash>;
         let cursor_seal = CursorSeal::new(hasher, workspace, head.uri.path(), &query);
         let headers = head.headers;
         Ok(ApiRequest { caller, trace, peer, parameters, query, is_rehearsal, cursor_seal, headers, body })
@@ -151,15 +152,6 @@ pub fn unknown_path(path: &str) -> Box<Fault> {
         )
         .fix("docs/api.md lists what this version serves under /v2."),
     )
-}
-
-/// The methods for `Allow`: every GET route takes HEAD too.
-pub fn allow_list(mut allowed: Vec<Method>) -> String {
-    if allowed.contains(&Method::GET) {
-        allowed.push(Method::HEAD);
-    }
-    allowed.push(Method::OPTIONS);
-    allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 pub fn wrong_method(method: &Method, allowed: Vec<Method>) -> (Box<Fault>, Option<String>) {

@@ -9,55 +9,10 @@ use domain::limits::{BODY_BYTES_MAX, CONTROL_BODY_BYTES_MAX};
 use http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::failure::invalid;
+use crate::failure::{invalid, unknown_parameter};
+use crate::openapi::description::{Body, Nothing, Shape, SuccessResponse};
 use crate::reply::Page;
-use crate::request::unknown_parameter;
 use crate::router::Route;
-
-/// Writes a type's schema with the given generator.
-pub type Shape = fn(&mut SchemaGenerator) -> Schema;
-
-/// A body that must be empty, or an object without fields.
-#[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
-#[derive(Clone, Copy, Default)]
-pub enum Body {
-    #[default]
-    Absent,
-    Whole(Shape),
-    /// A merge patch (RFC 7396) of this shape: null takes a field away.
-    Patch(Shape),
-}
-
-/// A successful response.
-#[derive(Clone, Copy)]
-pub struct SuccessResponse {
-    pub status: StatusCode,
-    pub shape: Option<Shape>,
-    /// Whether it is a single object with an ETag.
-    pub is_object: bool,
-}
-
-#[derive(Clone, Default)]
-pub struct Description {
-    pub summary: &'static str,
-    /// Query parameters and their meaning; the router refuses all others.
-    pub query: Vec<(&'static str, &'static str)>,
-    /// The allowed values of query parameters that take one of a few words.
-    pub allowed_values: Vec<(&'static str, &'static [&'static str])>,
-    pub body: Body,
-    pub responses: Vec<SuccessResponse>,
-    /// Whether the body is content (training data), which is larger than any configuration.
-    pub takes_content: bool,
-    /// Why its writes can't be rehearsed.
-    pub no_rehearsal: Option<&'static str>,
-    /// Whether the object's lines can also be fetched as CSV, under a path with `.csv`.
-    pub has_csv: bool,
-    /// Refusals besides those of every route of its kind: status and code.
-    pub refusals: Vec<(u16, &'static str)>,
-}
 
 fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -252,29 +207,4 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         };
         Err(format!("the route {} {} doesn't describe itself; it lacks {lacks}", route.method, route.pattern))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routes;
-
-    #[test]
-    fn a_silent_route_is_refused() {
-        assert_eq!(check(&routes::all()), Ok(()));
-        let strip: [fn(&mut Description); 3] = [
-            |description| description.summary = "",
-            |description| description.responses.clear(),
-            |description| description.body = Body::Absent,
-        ];
-        for strip in strip {
-            let mut table = routes::all();
-            let row = table
-                .iter_mut()
-                .find(|row| row.pattern == "/v2/projects" && row.method == Method::POST)
-                .unwrap();
-            strip(&mut row.description);
-            assert!(check(&table).unwrap_err().starts_with("the route POST /v2/projects"));
-        }
-    }
 }

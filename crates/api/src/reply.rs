@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::export;
 use crate::failure::invalid;
-use crate::incoming::allow_list;
 
 /// A response, before its headers.
 #[derive(Debug)]
@@ -120,6 +119,15 @@ impl Reply {
     pub fn no_content() -> Self {
         Self::of(StatusCode::NO_CONTENT, Bytes::new(), "application/json")
     }
+}
+
+/// The methods for `Allow`: every GET route takes HEAD too.
+pub fn allow_list(mut allowed: Vec<Method>) -> String {
+    if allowed.contains(&Method::GET) {
+        allowed.push(Method::HEAD);
+    }
+    allowed.push(Method::OPTIONS);
+    allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// One page of a list.

@@ -1,0 +1,48 @@
+//! Faults of a request: its fields, its parameters, and what it names.
+
+use std::borrow::Cow;
+
+use domain::{Fault, FaultClass};
+
+/// A 400 for one field.
+#[must_use]
+pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::BadRequest, "invalid_value", message.into())
+            .param(field.into())
+            .fix(fix.into()),
+    )
+}
+
+/// A 400 for a missing field.
+#[must_use]
+pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Box<Fault> {
+    let field = field.into();
+    Box::new(
+        Fault::new(FaultClass::BadRequest, "missing_field", format!("{field} is missing."))
+            .param(field)
+            .fix(fix),
+    )
+}
+
+/// The 404 for an object, the same whether it never existed or belongs to another workspace.
+#[must_use]
+pub fn not_found(what: &str, id: &str) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
+            .fix("Check the id; the list at the collection's path shows what there is."),
+    )
+}
+
+/// The 400 for a query parameter that the route doesn't know.
+#[must_use]
+pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
+    let truncated: String = unknown.chars().take(100).collect();
+    let fix = if known.is_empty() {
+        "It takes none.".to_owned()
+    } else {
+        format!("It takes: {}.", known.join(", "))
+    };
+    let message = format!("{truncated} is no parameter of this path.");
+    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(truncated).fix(fix))
+}

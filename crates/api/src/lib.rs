@@ -1,0 +1,26 @@
+//! What the routes of the admin API, `/v2`, share: the server and its route table, who may call, how requests are read and
+//! answered, and the OpenAPI document. It runs on a runtime of its own, never on the serving cores.
+
+pub mod access;
+mod answering;
+pub mod attempts;
+mod body;
+pub mod caller;
+mod cursor;
+mod export;
+pub mod failure;
+pub mod filter;
+mod idempotency;
+mod incoming;
+pub mod moment;
+pub mod openapi;
+mod passwords;
+pub mod reply;
+pub mod request;
+pub mod router;
+pub mod server;
+pub mod site;
+pub mod state;
+pub mod table;
+pub mod tokens;
+mod version;

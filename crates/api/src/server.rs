@@ -1,0 +1,151 @@
+//! Answers the requests of `/v2`: finds the route, lets the caller in, runs the handler and writes the response.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::ports::StoredAnswer;
+use domain::{Fault, Secret, TraceId, WorkspaceId};
+use http::{Method, Response};
+use http_body::Body;
+use http_body_util::Full;
+use reconcilers::{Deps, Nodes};
+
+use crate::access::Access;
+use crate::answering::ResponseBuilder;
+use crate::caller::UnauthenticatedCaller;
+use crate::incoming::Incoming;
+use crate::openapi::describe;
+use crate::reply::Reply;
+use crate::router::{Handled, Matched, Route, RouteAuth};
+use crate::state::{Control, SignIn, Web};
+use crate::{caller, idempotency, incoming, openapi, router, table};
+
+/// The routes of `/v2`, and what their handlers work with.
+pub struct Server {
+    control: Arc<Control>,
+    table: Vec<Route>,
+}
+
+/// The outcome of a request.
+enum KeyedOutcome {
+    Unkeyed(Reply),
+    /// The first request under its idempotency key.
+    Claimed(Reply, line::ClaimGuard),
+    Replayed(StoredAnswer),
+}
+
+impl Server {
+    /// # Errors
+    /// The table of routes is unsound.
+    pub fn new(
+        deps: Deps,
+        nodes: Arc<Nodes>,
+        web: Web,
+        operator: WorkspaceId,
+        table: Vec<Route>,
+    ) -> Result<Self, String> {
+        table::check(&table)?;
+        describe::check(&table)?;
+        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
+        let sign_in = SignIn::new(&deps.vault);
+        let control = Control { deps, nodes, web, operator, sign_in, document: document.into() };
+        Ok(Self { control: Arc::new(control), table })
+    }
+
+    /// Returns when the writes that follow a response are done.
+    pub async fn finish(&self) {
+        self.control.sign_in.writes.finish().await;
+    }
+
+    /// Answers one `/v2` request. It never fails: errors become problem documents.
+    pub async fn handle<B>(
+        &self,
+        request: http::Request<B>,
+        peer: IpAddr,
+        trace: TraceId,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answering = ResponseBuilder::of(&request, trace);
+        let (mut head, body) = request.into_parts();
+        incoming::name_host(&mut head);
+        match self.answer(Incoming { head, body, peer, trace }).await {
+            Ok(KeyedOutcome::Unkeyed(reply)) => answering.succeed(reply),
+            Ok(KeyedOutcome::Claimed(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
+            Ok(KeyedOutcome::Replayed(answer)) => idempotency::again(answer),
+            Err((fault, allow)) => answering.fail(&fault, allow),
+        }
+    }
+
+    async fn answer<B>(&self, incoming: Incoming<B>) -> Result<KeyedOutcome, (Box<Fault>, Option<String>)>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let plain = |fault: Box<Fault>| (fault, None);
+        let control = &self.control;
+        let head = &incoming.head;
+        // The caller is authenticated before the response depends on the path: unauthenticated callers must
+        // not find out which paths exist.
+        let (route, parameters, other_methods) =
+            match router::find(&self.table, &head.method, head.uri.path()) {
+                Matched::Found(route, parameters) => (Some(route), parameters, None),
+                Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
+                Matched::Unknown => (None, Vec::new(), None),
+            };
+        if let Some(route @ Route { auth: RouteAuth::Open(handler), .. }) = route {
+            let carries = caller::session_token(&control.web.site, &head.headers).map_err(plain)?;
+            let carries = carries.map(|token| Secret::from_text(token.to_owned()));
+            let stranger = UnauthenticatedCaller { session_token: carries };
+            let request = incoming.read(control, route, parameters, stranger, None).await.map_err(plain)?;
+            return run_handler(request.is_rehearsal, handler(control, request))
+                .await
+                .map(KeyedOutcome::Unkeyed)
+                .map_err(plain);
+        }
+        if let Some(route @ Route { auth: RouteAuth::Node(handler), .. }) = route {
+            let reporter = caller::reporter(control, &head.headers).await.map_err(plain)?;
+            let workspace = Some(reporter.known.workspace);
+            let request =
+                incoming.read(control, route, parameters, reporter, workspace).await.map_err(plain)?;
+            return run_handler(request.is_rehearsal, handler(control, request))
+                .await
+                .map(KeyedOutcome::Unkeyed)
+                .map_err(plain);
+        }
+        let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
+        let access = route.and_then(|route| route.auth.access()).unwrap_or(unmatched);
+        let caller = caller::identify(control, head, incoming.peer, access).await.map_err(plain)?;
+        let Some(route @ Route { auth: RouteAuth::Known(_, handler), .. }) = route else {
+            return match other_methods {
+                Some(allowed) if head.method == Method::OPTIONS => {
+                    Ok(KeyedOutcome::Unkeyed(Reply::allows(allowed)))
+                }
+                Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
+                None => Err(plain(incoming::unknown_path(head.uri.path()))),
+            };
+        };
+        let workspace = Some(caller.workspace());
+        let path = head.uri.path().to_owned();
+        let request = incoming.read(control, route, parameters, caller, workspace).await.map_err(plain)?;
+        let held = match idempotency::claim(control, route, &path, &request).await.map_err(plain)? {
+            Some(line::KeyClaim::Repeat(answer)) => return Ok(KeyedOutcome::Replayed(answer)),
+            Some(line::KeyClaim::First(held)) => Some(held),
+            None => None,
+        };
+        // If it fails, the claim on the idempotency key is released.
+        let reply = run_handler(request.is_rehearsal, handler(control, request)).await.map_err(plain)?;
+        Ok(match held {
+            Some(held) => KeyedOutcome::Claimed(reply, held),
+            None => KeyedOutcome::Unkeyed(reply),
+        })
+    }
+}
+
+/// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
+async fn run_handler(is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
+    if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
+}

@@ -1,0 +1,51 @@
+//! What the handlers of `/v2` work with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::WorkspaceId;
+use domain::ports::{AnswerStore, KeyHash};
+use reconcilers::{Deps, Nodes};
+use tasks::Writes;
+
+use crate::attempts::AttemptLimiter;
+use crate::passwords::Passwords;
+use crate::site::Site;
+
+/// The parts that handlers share.
+pub struct Control {
+    pub deps: Deps,
+    pub nodes: Arc<Nodes>,
+    pub web: Web,
+    /// The workspace whose owners run this installation.
+    pub operator: WorkspaceId,
+    pub sign_in: SignIn,
+    /// The body of `/v2/openapi.json`.
+    pub document: Bytes,
+}
+
+/// What the API alone needs.
+pub struct Web {
+    pub site: Site,
+    pub egress: Arc<egress::EgressSettings>,
+    /// Stored answers to requests with an idempotency key.
+    pub answers: Arc<dyn AnswerStore>,
+}
+
+/// What signing in needs.
+pub struct SignIn {
+    pub passwords: Passwords,
+    pub attempts: AttemptLimiter,
+    /// Of the store, after a response.
+    pub writes: Writes,
+}
+
+impl SignIn {
+    #[must_use]
+    pub fn new(vault: &vault::Vault) -> Self {
+        let hasher = || Arc::clone(&vault.hasher) as Arc<dyn KeyHash>;
+        let writes = Writes::default();
+        let attempts = AttemptLimiter::new(hasher(), writes.clone());
+        Self { passwords: Passwords::new(hasher()), attempts, writes }
+    }
+}

@@ -141,9 +141,10 @@ fn call(json: &[u8]) -> Result<Block, JsonError> {
         }
         Ok(())
     })?;
-    Ok(match is_own {
-        true => Block::Call { id, name, input },
-        false => Block::Foreign { kind: "toolUse".to_owned(), json: raw(json, Span::new(0, json.len())) },
+    Ok(if is_own {
+        Block::Call { id, name, input }
+    } else {
+        Block::Foreign { kind: "toolUse".to_owned(), json: raw(json, Span::new(0, json.len())) }
     })
 }
 

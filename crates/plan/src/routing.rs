@@ -40,19 +40,27 @@ pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a
 /// Which part of its scope made a route win, in words.
 pub fn reason(spec: &RouteSpec) -> &'static str {
     let scope = &spec.scope;
-    match () {
-        () if scope.tag.is_some() => "its tag is the request's",
-        () if scope.key_id.is_some() => "its key is the request's",
-        () if scope.project_id.is_some() => "its project is the key's",
-        () if scope.alias.is_some() => "its alias is the model's name",
-        () if scope.model.as_deref().is_some_and(|model| ModelPattern::read(model).is_exact()) => {
-            "its model is the request's"
-        }
-        () if scope.model.is_some() => "its model is the longest match",
-        () if scope.modality.is_some() => "its modality is the request's",
-        () if scope.provider.is_some() => "its provider is the pinned seller or the publisher's own",
-        () if scope.environment.is_some() => "its environment is the key's",
-        () => "it is the workspace's default",
+    let is_exact = |model: &str| ModelPattern::read(model).is_exact();
+    if scope.tag.is_some() {
+        "its tag is the request's"
+    } else if scope.key_id.is_some() {
+        "its key is the request's"
+    } else if scope.project_id.is_some() {
+        "its project is the key's"
+    } else if scope.alias.is_some() {
+        "its alias is the model's name"
+    } else if scope.model.as_deref().is_some_and(is_exact) {
+        "its model is the request's"
+    } else if scope.model.is_some() {
+        "its model is the longest match"
+    } else if scope.modality.is_some() {
+        "its modality is the request's"
+    } else if scope.provider.is_some() {
+        "its provider is the pinned seller or the publisher's own"
+    } else if scope.environment.is_some() {
+        "its environment is the key's"
+    } else {
+        "it is the workspace's default"
     }
 }
 

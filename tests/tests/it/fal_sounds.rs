@@ -32,10 +32,7 @@ struct House {
 
 async fn house(is_queued: bool) -> House {
     let gateway = Gateway::priced(config(), PRICES).await;
-    let config = match is_queued {
-        true => json!({"queue_url": gateway.emulator.fal_queue_url()}),
-        false => json!({}),
-    };
+    let config = if is_queued { json!({"queue_url": gateway.emulator.fal_queue_url()}) } else { json!({}) };
     let base_url = gateway.emulator.fal_url();
     let body = json!({"provider": "fal", "secret": OWN, "base_url": base_url, "config": config});
     gateway.make("/v2/provider-credentials", body).await;

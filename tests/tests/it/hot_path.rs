@@ -154,10 +154,7 @@ impl Counted {
     /// Sends a request and reads the answer to its end, `0\r\n\r\n` if it is chunked. Each event that was
     /// read lets the upstream send the next.
     fn ask(&mut self, body: &Value) {
-        let mut turns = match body["stream"] == true {
-            true => body["max_tokens"].as_u64().unwrap() - 1,
-            false => 0,
-        };
+        let mut turns = if body["stream"] == true { body["max_tokens"].as_u64().unwrap() - 1 } else { 0 };
         let mut events = 0;
         let body = body.to_string();
         let head = format!(

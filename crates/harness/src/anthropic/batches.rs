@@ -237,10 +237,8 @@ impl Batch {
 
     fn end(&mut self, call: &Call<'_>, answered: usize) {
         let results = self.requests.iter().enumerate().map(|(at, (id, params))| {
-            let result = match at < answered {
-                true => self.process(call, params, at),
-                false => json!({"type": "canceled"}),
-            };
+            let result =
+                if at < answered { self.process(call, params, at) } else { json!({"type": "canceled"}) };
             (id.clone(), result)
         });
         self.results = results.collect();

@@ -41,9 +41,10 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     let edition = edition(call)?;
     let mut fields = fields(call, &body)?;
     resolve_deployment(call, &mut fields)?;
-    match is_count {
-        true => count_tokens(call, &key, &fields, edition).await,
-        false => messages(call, &key, &fields, edition).await,
+    if is_count {
+        count_tokens(call, &key, &fields, edition).await
+    } else {
+        messages(call, &key, &fields, edition).await
     }
 }
 

@@ -76,10 +76,8 @@ fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<EmbeddingResult
         fields.get("texts").and_then(Value::as_array).filter(|texts| (1..=TEXTS_MAX).contains(&texts.len()));
     let texts: Option<Vec<&str>> = texts.and_then(|texts| texts.iter().map(Value::as_str).collect());
     let texts = texts.ok_or_else(|| malformed("#/texts: expected 1 to 96 texts"))?;
-    let length = match is_sized {
-        true => length(fields.get("output_dimension"), &[256, 512, 1_024, 1_536])?,
-        false => 1_024,
-    };
+    let length =
+        if is_sized { length(fields.get("output_dimension"), &[256, 512, 1_024, 1_536])? } else { 1_024 };
     let vectors: Vec<Vec<f32>> = texts.iter().map(|text| vector(text, length)).collect();
     let typed = fields.contains_key("embedding_types");
     let tokens = texts.iter().map(|text| tokens::count(text)).sum();

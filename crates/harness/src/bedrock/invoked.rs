@@ -87,9 +87,10 @@ fn prompt(fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
     check_shapes(fields, PROMPT)?;
     let text = required_text(fields, "prompt")?;
     let seed = fields.get("seed").and_then(Value::as_u64).unwrap_or(2_130_420_379);
-    let (reason, image) = match text.contains(FILTERED) {
-        true => (json!("Filter reason: prompt"), Value::Null),
-        false => (Value::Null, json!(STANDARD.encode(PIXEL))),
+    let (reason, image) = if text.contains(FILTERED) {
+        (json!("Filter reason: prompt"), Value::Null)
+    } else {
+        (Value::Null, json!(STANDARD.encode(PIXEL)))
     };
     let is_billable = reason.is_null();
     let body = json!({"seeds": [seed], "finish_reasons": [reason], "images": [image]});
@@ -98,9 +99,10 @@ fn prompt(fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
 
 /// Reranks documents. Cohere's model requires `api_version`, Amazon's does not accept it.
 fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<EmbeddingResult, Refusal> {
-    match has_version {
-        true => only(fields, &["query", "documents", "top_n", "api_version", "max_tokens_per_doc"])?,
-        false => only(fields, &["query", "documents", "top_n"])?,
+    if has_version {
+        only(fields, &["query", "documents", "top_n", "api_version", "max_tokens_per_doc"])?
+    } else {
+        only(fields, &["query", "documents", "top_n"])?
     }
     if has_version && fields.get("api_version").and_then(Value::as_u64) != Some(2) {
         return Err(malformed("#/api_version: must be greater than or equal to 2"));

@@ -100,9 +100,10 @@ async fn messages(call: &Call<'_>, key: &str, body: &Bytes, path: &str) -> Answe
         let model = named.strip_prefix(MAKER).map(str::to_owned);
         let model = model.ok_or_else(|| anthropic::error::Refusal::not_found(format!("model: {named}")))?;
         fields.insert("model".to_owned(), Value::String(model));
-        match is_count {
-            true => anthropic::service::count_tokens(call, key, &fields, edition).await,
-            false => anthropic::service::messages(call, key, &fields, edition).await,
+        if is_count {
+            anthropic::service::count_tokens(call, key, &fields, edition).await
+        } else {
+            anthropic::service::messages(call, key, &fields, edition).await
         }
     };
     answered.await.unwrap_or_else(|refusal| {

@@ -38,9 +38,10 @@ pub(crate) fn serves(head: &Parts) -> bool {
 }
 
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
-    match storage::serves(call.head) {
-        true => storage::answer(call, body).await,
-        false => service::answer(call, body).await,
+    if storage::serves(call.head) {
+        storage::answer(call, body).await
+    } else {
+        service::answer(call, body).await
     }
 }
 

@@ -89,13 +89,13 @@ pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
         return by_id(id).ok_or_else(wrong);
     }
     let served = by_id(named).ok_or_else(wrong)?;
-    match served.on_demand {
-        true => Ok(served),
-        false => Err(Refusal::invalid(format!(
+    if !served.on_demand {
+        return Err(Refusal::invalid(format!(
             "Invocation of model ID {named} with on-demand throughput isn\u{2019}t supported. Retry your request with the \
              ID or ARN of an inference profile that contains this model."
-        ))),
+        )));
     }
+    Ok(served)
 }
 
 /// The model of an id; inference profiles are not accepted.

@@ -258,9 +258,10 @@ async fn converse(
         entry.cached_tokens = reply.cached_tokens;
     });
     let response = MeteredReply { reply: &reply, written_tokens, mode: behaviour.usage };
-    match stream == behaviour.wrong_form {
-        true => Ok(buffered(&response.whole(), reply.completion_tokens, &behaviour)?),
-        false => Ok(played(response.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?),
+    if stream == behaviour.wrong_form {
+        Ok(buffered(&response.whole(), reply.completion_tokens, &behaviour)?)
+    } else {
+        Ok(played(response.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?)
     }
 }
 
@@ -291,9 +292,10 @@ fn reply(
     if prompt.tokens > served.context_tokens_max {
         return Err(Refusal::invalid("Input is too long for requested model."));
     }
-    let cached_tokens = match request.has_cache_point {
-        true => call.shared.remember(&format!("{key} {BASE}"), served.id, &prompt),
-        false => 0,
+    let cached_tokens = if request.has_cache_point {
+        call.shared.remember(&format!("{key} {BASE}"), served.id, &prompt)
+    } else {
+        0
     };
     let is_kept = request.has_cache_point && prompt.tokens >= CACHE_TOKENS_MIN;
     let kept = if is_kept { prompt.tokens / CACHE_STEP_TOKENS * CACHE_STEP_TOKENS } else { 0 };

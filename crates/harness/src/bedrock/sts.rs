@@ -101,9 +101,10 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
         _ => return Err(Refusal::new(400, "InvalidAction", "Could not find operation for this version.")),
     };
     let by_token = action == BY_TOKEN;
-    let key = match by_token {
-        true => federated_key(call, field("WebIdentityToken"))?,
-        false => verify(call.shared, head, body, "sts")?,
+    let key = if by_token {
+        federated_key(call, field("WebIdentityToken"))?
+    } else {
+        verify(call.shared, head, body, "sts")?
     };
     let is_word = |text: &str| {
         (2..=64).contains(&text.len())

@@ -26,9 +26,10 @@ const STRANGE: &str = "https://files.example/made.mp4";
 
 /// The URL of a file generated from `text`.
 pub(super) fn url(base: &str, text: &str, name: &str) -> String {
-    match text.contains(ELSEWHERE) {
-        true => STRANGE.to_owned(),
-        false => format!("{base}{FILES}{}/{name}", URL_SAFE_NO_PAD.encode(text)),
+    if text.contains(ELSEWHERE) {
+        STRANGE.to_owned()
+    } else {
+        format!("{base}{FILES}{}/{name}", URL_SAFE_NO_PAD.encode(text))
     }
 }
 

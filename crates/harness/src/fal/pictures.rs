@@ -66,9 +66,10 @@ impl Pictures {
         let media = format!("image/{}", self.format);
         let images: Vec<Value> = (0..self.count)
             .map(|at| {
-                let url = match self.by_data {
-                    true => format!("data:{media};base64,{}", STANDARD.encode(PIXEL)),
-                    false => format!("https://v3.fal.media/files/tide/{at}.{}", self.format),
+                let url = if self.by_data {
+                    format!("data:{media};base64,{}", STANDARD.encode(PIXEL))
+                } else {
+                    format!("https://v3.fal.media/files/tide/{at}.{}", self.format)
                 };
                 json!({"url": url, "width": width, "height": height, "content_type": media})
             })

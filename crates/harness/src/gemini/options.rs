@@ -210,9 +210,10 @@ fn json_schema(path: &str, schema: &Value) -> Result<(), ApiError> {
     if !schema.is_object() {
         return Err(ApiError::at(path, "schema must be an object"));
     }
-    match jsonschema::draft202012::meta::is_valid(schema) {
-        true => Ok(()),
-        false => Err(ApiError::at(path, "schema is not valid JSON Schema")),
+    if jsonschema::draft202012::meta::is_valid(schema) {
+        Ok(())
+    } else {
+        Err(ApiError::at(path, "schema is not valid JSON Schema"))
     }
 }
 

@@ -155,9 +155,10 @@ impl Picture {
     }
 
     fn one(&self, at: u64) -> (&'static str, Value) {
-        match self.by_url {
-            true => ("url", format!("https://images.example/{at}.png").into()),
-            false => ("b64_json", self.file().into()),
+        if self.by_url {
+            ("url", format!("https://images.example/{at}.png").into())
+        } else {
+            ("b64_json", self.file().into())
         }
     }
 }
@@ -192,9 +193,10 @@ pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
             &behaviour,
         );
     }
-    let view = match is_together {
-        true => picture.together_view(call.number(), &model.id),
-        false => picture.view(is_vendors && behaviour.usage != UsageMode::Missing),
+    let view = if is_together {
+        picture.together_view(call.number(), &model.id)
+    } else {
+        picture.view(is_vendors && behaviour.usage != UsageMode::Missing)
     };
     buffered(&view, 0, &behaviour)
 }
@@ -323,9 +325,10 @@ fn check_wishes(
         let message = "Value must be 'dall-e-2'.";
         return Err(ApiError::bad(message).param("model").code("invalid_value"));
     }
-    let others: &[&str] = match is_old {
-        true => &["stream", "partial_images", "input_fidelity", "background", "output_format", "quality"],
-        false => &["response_format"],
+    let others: &[&str] = if is_old {
+        &["stream", "partial_images", "input_fidelity", "background", "output_format", "quality"]
+    } else {
+        &["response_format"]
     };
     if is_vendors(call)
         && let Some(name) = others.iter().find(|name| is_given(fields, name))

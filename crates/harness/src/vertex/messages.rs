@@ -28,9 +28,10 @@ pub(super) async fn answer(
         Ok((fields, edition)) if is_count => count_tokens(call, key, &fields, edition).await,
         Ok((fields, edition)) => {
             let streams = fields.get("stream") == Some(&Value::Bool(true));
-            match streams == (verb == "streamRawPredict") {
-                true => messages(call, key, &fields, edition).await,
-                false => Err(Refusal::at("stream", "it is not what the address says")),
+            if streams == (verb == "streamRawPredict") {
+                messages(call, key, &fields, edition).await
+            } else {
+                Err(Refusal::at("stream", "it is not what the address says"))
             }
         }
         Err(refusal) => Err(refusal),

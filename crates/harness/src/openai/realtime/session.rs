@@ -368,9 +368,10 @@ impl Session {
     fn finish(&mut self, id: &str, is_spoken: bool, words: u64, fails: bool) {
         let text =
             WORDS.iter().cycle().take(usize::try_from(words).unwrap_or(0)).copied().collect::<String>();
-        let part = match is_spoken {
-            true => json!({"type": "output_audio", "transcript": text}),
-            false => json!({"type": "output_text", "text": text}),
+        let part = if is_spoken {
+            json!({"type": "output_audio", "transcript": text})
+        } else {
+            json!({"type": "output_text", "text": text})
         };
         let item = json!({"id": format!("item_of_{id}"), "object": "realtime.item", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
         self.emit(

@@ -196,11 +196,11 @@ struct ItemLine<'a> {
     #[serde(borrow)]
     custom_id: Cow<'a, str>,
     #[serde(borrow)]
-    result: Became<'a>,
+    result: ItemResult<'a>,
 }
 
 #[derive(Deserialize)]
-struct Became<'a> {
+struct ItemResult<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -212,13 +212,13 @@ struct Became<'a> {
 #[derive(Deserialize)]
 struct Refused<'a> {
     #[serde(borrow)]
-    error: Option<Why<'a>>,
+    error: Option<ErrorType<'a>>,
     #[serde(borrow)]
     request_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
-struct Why<'a> {
+struct ErrorType<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
 }

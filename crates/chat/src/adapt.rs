@@ -11,7 +11,7 @@ use domain::{Fault, Grammar, MissingFeatures, ServerFeature};
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 
-use super::taste::SupportedFields;
+use super::supported_fields::SupportedFields;
 
 /// The client's bytes for a server with quirks: like `upstream_body`, but without what the server does not
 /// accept.
@@ -23,7 +23,7 @@ pub fn adapt_body(
     request: &Request,
     upstream_model: &str,
     quirks: MissingFeatures,
-    taste: &SupportedFields,
+    supported: &SupportedFields,
     losses: &mut DroppedFields,
     inserts: &[Insert],
 ) -> Result<Vec<Bytes>, Box<Fault>> {
@@ -31,7 +31,7 @@ pub fn adapt_body(
     // Inserted text goes before what is cut at the same place.
     let inserts = inserts.iter().map(Insert::edit);
     let mut edits: Vec<Edit<'_>> = usage.into_iter().chain(rename).chain(inserts).collect();
-    edits.extend(suit(body, quirks, taste, losses)?);
+    edits.extend(adapt(body, quirks, supported, losses)?);
     let mut out = Vec::with_capacity(1);
     splice(body, &mut edits, &mut out);
     Ok(out)
@@ -41,74 +41,75 @@ pub fn adapt_body(
 ///
 /// # Errors
 /// As `adapt_body`.
-pub fn suited(
+pub fn adapt_written_body(
     body: &Bytes,
     quirks: MissingFeatures,
-    taste: &SupportedFields,
+    supported: &SupportedFields,
     losses: &mut DroppedFields,
 ) -> Result<Vec<Bytes>, Box<Fault>> {
     let mut out = Vec::with_capacity(1);
-    splice(body, &mut suit(body, quirks, taste, losses)?, &mut out);
+    splice(body, &mut adapt(body, quirks, supported, losses)?, &mut out);
     Ok(out)
 }
 
-fn suit(
+fn adapt(
     body: &[u8],
     quirks: MissingFeatures,
-    taste: &SupportedFields,
+    supported: &SupportedFields,
     losses: &mut DroppedFields,
 ) -> Result<Vec<Edit<'static>>, JsonError> {
     let newer_length = find_member(body, "max_completion_tokens")?;
-    let mut suiting = Suiting {
+    let mut filter = FieldFilter {
         body,
         quirks,
-        taste,
+        supported,
         losses,
         has_newer_length: newer_length.is_some_and(|span| span.of(body) != b"null"),
         edits: Vec::new(),
     };
-    suiting.members(&mut Cursor::new(body)?, Suiting::field)?;
-    Ok(suiting.edits)
+    filter.members(&mut Cursor::new(body)?, FieldFilter::field)?;
+    Ok(filter.edits)
 }
 
-struct Suiting<'a, 'b> {
+struct FieldFilter<'a, 'b> {
     body: &'a [u8],
     quirks: MissingFeatures,
-    taste: &'b SupportedFields,
+    supported: &'b SupportedFields,
     losses: &'b mut DroppedFields,
     has_newer_length: bool,
     edits: Vec<Edit<'static>>,
 }
 
-/// Whether a member is kept or cut.
+/// What happens to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Stays,
-    Goes,
+enum MemberAction {
+    Keep,
+    Remove,
 }
 
-type Reading<'a, 'b> = fn(&mut Suiting<'a, 'b>, &mut Cursor<'a>, &Text<'a>, &str) -> Result<Fate, JsonError>;
+type Reading<'a, 'b> =
+    fn(&mut FieldFilter<'a, 'b>, &mut Cursor<'a>, &Text<'a>, &str) -> Result<MemberAction, JsonError>;
 
 /// Cuts members out of one object, each with one comma.
 #[derive(Default)]
 struct Cutter {
     /// Start of the members that were cut before any was kept.
     lead: Option<usize>,
-    any_stays: bool,
+    any_kept: bool,
     end: usize,
 }
 
 impl Cutter {
-    fn pass(&mut self, start: usize, end: usize, fate: Fate) -> Option<Edit<'static>> {
+    fn pass(&mut self, start: usize, end: usize, action: MemberAction) -> Option<Edit<'static>> {
         let before = std::mem::replace(&mut self.end, end);
-        match fate {
-            Fate::Goes if self.any_stays => Some(Edit::cut(Span::new(before, end))),
-            Fate::Goes => {
+        match action {
+            MemberAction::Remove if self.any_kept => Some(Edit::cut(Span::new(before, end))),
+            MemberAction::Remove => {
                 self.lead.get_or_insert(start);
                 None
             }
-            Fate::Stays => {
-                self.any_stays = true;
+            MemberAction::Keep => {
+                self.any_kept = true;
                 self.lead.take().map(|lead| Edit::cut(Span::new(lead, start)))
             }
         }
@@ -120,13 +121,13 @@ impl Cutter {
     }
 }
 
-impl<'a, 'b> Suiting<'a, 'b> {
+impl<'a, 'b> FieldFilter<'a, 'b> {
     /// Walks an object and cuts the members that `read` rejects. Returns where its last member ends.
     fn members(&mut self, cursor: &mut Cursor<'a>, read: Reading<'a, 'b>) -> Result<usize, JsonError> {
         let mut cutter = Cutter::default();
         cursor.object(|cursor, member| {
-            let fate = read(self, cursor, &member.key, &member.key.decode())?;
-            let cut = cutter.pass(member.key.span.start, cursor.position(), fate);
+            let action = read(self, cursor, &member.key, &member.key.decode())?;
+            let cut = cutter.pass(member.key.span.start, cursor.position(), action);
             self.edits.extend(cut);
             Ok::<(), JsonError>(())
         })?;
@@ -135,22 +136,29 @@ impl<'a, 'b> Suiting<'a, 'b> {
         Ok(end)
     }
 
-    fn field(&mut self, cursor: &mut Cursor<'a>, key: &Text<'a>, name: &str) -> Result<Fate, JsonError> {
+    fn field(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key: &Text<'a>,
+        name: &str,
+    ) -> Result<MemberAction, JsonError> {
         let lacks = |of| self.quirks.lacks(of);
         match name {
             "messages" if cursor.kind()? == Kind::Array => {
                 cursor.array(|cursor, _| self.message(cursor))?;
-                return Ok(Fate::Stays);
+                return Ok(MemberAction::Keep);
             }
             "tools" if lacks(ServerFeature::UnknownFields) && cursor.kind()? == Kind::Array => {
                 cursor.array(|cursor, _| self.tool(cursor))?;
-                return Ok(Fate::Stays);
+                return Ok(MemberAction::Keep);
             }
             _ => {}
         }
         let value = cursor.value()?;
-        let fate = match name {
-            "max_tokens" if lacks(ServerFeature::MaxCompletionTokens) && self.has_newer_length => Fate::Goes,
+        let action = match name {
+            "max_tokens" if lacks(ServerFeature::MaxCompletionTokens) && self.has_newer_length => {
+                MemberAction::Remove
+            }
             "max_completion_tokens" if lacks(ServerFeature::MaxCompletionTokens) => self.older_length(key),
             "stream_options" if lacks(ServerFeature::StreamOptions) => self.stream_options(&value),
             "tool_choice" if lacks(ServerFeature::ForcedCall) && is_word(&value, "required") => {
@@ -162,36 +170,36 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 if matches!(value, Value::Boolean(false)) {
                     self.losses.drop_feature(Feature::SingleToolCalls);
                 }
-                Fate::Goes
+                MemberAction::Remove
             }
             "response_format" if lacks(ServerFeature::JsonSchema) && self.is_schema(&value)? => {
                 self.lose(Feature::JsonSchema)
             }
-            "logprobs" | "top_logprobs" if self.taste.counts_logprobs => self.logprobs(name, &value),
-            _ if self.taste.lists.contains(&name) => {
+            "logprobs" | "top_logprobs" if self.supported.counts_logprobs => self.logprobs(name, &value),
+            _ if self.supported.lists.contains(&name) => {
                 self.as_list(&value);
-                Fate::Stays
+                MemberAction::Keep
             }
-            _ => match self.taste.own_name(name) {
+            _ => match self.supported.own_name(name) {
                 Some(own) => self.own_name(key, own)?,
-                None => self.filter_field(&value, name, self.taste.fields, name),
+                None => self.filter_field(&value, name, self.supported.fields, name),
             },
         };
-        Ok(fate)
+        Ok(action)
     }
 
-    fn lose(&mut self, feature: Feature) -> Fate {
+    fn lose(&mut self, feature: Feature) -> MemberAction {
         self.losses.drop_feature(feature);
-        Fate::Goes
+        MemberAction::Remove
     }
 
     /// A number is the server's own form; the client could not read its answer to OpenAI's.
-    fn logprobs(&mut self, name: &str, value: &Value<'_>) -> Fate {
+    fn logprobs(&mut self, name: &str, value: &Value<'_>) -> MemberAction {
         match value {
             Value::Boolean(true) => self.lose(Feature::Logprobs),
             Value::Number(_) if name == "top_logprobs" => self.lose(Feature::Logprobs),
-            Value::Number(_) => Fate::Stays,
-            _ => Fate::Goes,
+            Value::Number(_) => MemberAction::Keep,
+            _ => MemberAction::Remove,
         }
     }
 
@@ -203,29 +211,29 @@ impl<'a, 'b> Suiting<'a, 'b> {
     }
 
     /// Renames the newer name to the older one.
-    fn older_length(&mut self, key: &Text<'_>) -> Fate {
+    fn older_length(&mut self, key: &Text<'_>) -> MemberAction {
         if !self.has_newer_length {
-            return Fate::Goes;
+            return MemberAction::Remove;
         }
         self.edits.push(Edit { span: key.span, text: Cow::Borrowed("\"max_tokens\"") });
-        Fate::Stays
+        MemberAction::Keep
     }
 
     /// Renames OpenAI's name to the server's own; dropped where the client sent the latter too.
-    fn own_name(&mut self, key: &Text<'_>, own: &'static str) -> Result<Fate, JsonError> {
+    fn own_name(&mut self, key: &Text<'_>, own: &'static str) -> Result<MemberAction, JsonError> {
         if find_member(self.body, own)?.is_some() {
-            return Ok(Fate::Goes);
+            return Ok(MemberAction::Remove);
         }
         self.edits.push(Edit { span: key.span, text: Cow::Owned(format!("\"{own}\"")) });
-        Ok(Fate::Stays)
+        Ok(MemberAction::Keep)
     }
 
     /// Not a loss where we requested usage ourselves.
-    fn stream_options(&mut self, value: &Value<'_>) -> Fate {
+    fn stream_options(&mut self, value: &Value<'_>) -> MemberAction {
         if self.losses.client() == Grammar::Chat && value.is_something(self.body) {
             self.losses.drop_feature(Feature::StreamUsage);
         }
-        Fate::Goes
+        MemberAction::Remove
     }
 
     fn is_schema(&self, value: &Value<'_>) -> Result<bool, JsonError> {
@@ -236,9 +244,9 @@ impl<'a, 'b> Suiting<'a, 'b> {
     }
 
     /// A strict server is sent no field that it may not know. Dropping an empty value is not a loss.
-    fn filter_field(&mut self, value: &Value<'_>, name: &str, fields: &[&str], path: &str) -> Fate {
+    fn filter_field(&mut self, value: &Value<'_>, name: &str, fields: &[&str], path: &str) -> MemberAction {
         if !self.quirks.lacks(ServerFeature::UnknownFields) || fields.contains(&name) {
-            return Fate::Stays;
+            return MemberAction::Keep;
         }
         if value.is_something(self.body) {
             let named = |name| Feature::named(Grammar::Chat, name);
@@ -247,20 +255,20 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 None => self.losses.drop_unknown(path, is_meaning(name)),
             }
         }
-        Fate::Goes
+        MemberAction::Remove
     }
 
     fn tool(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return cursor.ignore();
         }
-        self.members(cursor, |suiting, cursor, _, name| {
+        self.members(cursor, |filter, cursor, _, name| {
             if name == "function" && cursor.kind()? == Kind::Object {
-                suiting.members(cursor, Self::function_field)?;
+                filter.members(cursor, Self::function_field)?;
             } else {
                 cursor.skip()?;
             }
-            Ok(Fate::Stays)
+            Ok(MemberAction::Keep)
         })?;
         Ok(())
     }
@@ -270,10 +278,10 @@ impl<'a, 'b> Suiting<'a, 'b> {
         cursor: &mut Cursor<'a>,
         _key: &Text<'a>,
         name: &str,
-    ) -> Result<Fate, JsonError> {
+    ) -> Result<MemberAction, JsonError> {
         let value = cursor.value()?;
         let path = if name == "strict" { "tools.function.strict" } else { name };
-        Ok(self.filter_field(&value, name, self.taste.function_fields, path))
+        Ok(self.filter_field(&value, name, self.supported.function_fields, path))
     }
 
     fn message(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
@@ -294,7 +302,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         cursor: &mut Cursor<'a>,
         _key: &Text<'a>,
         name: &str,
-    ) -> Result<Fate, JsonError> {
+    ) -> Result<MemberAction, JsonError> {
         let value = cursor.value()?;
         match (name, &value) {
             ("role", Value::String(role))
@@ -306,15 +314,15 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 self.flatten(*span)?;
             }
             ("tool_call_id", Value::String(id)) => self.call_id(id, 0),
-            ("tool_calls", Value::Array(span)) if self.taste.call_id_letters.is_some() => {
+            ("tool_calls", Value::Array(span)) if self.supported.call_id_letters.is_some() => {
                 self.call_ids(*span)?;
             }
             _ => {
                 let path = format!("messages.{name}");
-                return Ok(self.filter_field(&value, name, self.taste.message_fields, &path));
+                return Ok(self.filter_field(&value, name, self.supported.message_fields, &path));
             }
         }
-        Ok(Fate::Stays)
+        Ok(MemberAction::Keep)
     }
 
     fn call_ids(&mut self, array: Span) -> Result<(), JsonError> {
@@ -337,7 +345,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     /// Rewrites an id to what the server accepts; `offset` is the start of the bytes that its span refers to.
     fn call_id(&mut self, id: &Text<'_>, offset: usize) {
         let decoded = id.decode();
-        let mapped = self.taste.call_id(&decoded);
+        let mapped = self.supported.call_id(&decoded);
         if mapped != decoded {
             let span = Span::new(id.span.start + offset, id.span.end + offset);
             self.edits.push(Edit { span, text: Cow::Owned(format!("\"{mapped}\"")) });
@@ -418,7 +426,9 @@ mod tests {
     fn send_to(body: &str, lacking: &[ServerFeature]) -> (String, DroppedFields) {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let mut losses = DroppedFields::of_server(Grammar::Chat);
-        let out = suited(&body, quirks(lacking), &SupportedFields::COMMON, &mut losses).unwrap().concat();
+        let out = adapt_written_body(&body, quirks(lacking), &SupportedFields::COMMON, &mut losses)
+            .unwrap()
+            .concat();
         (String::from_utf8(out).unwrap(), losses)
     }
 
@@ -538,11 +548,17 @@ mod tests {
 
     #[test]
     fn a_list_stands_for_a_text_and_a_number_for_a_wish() {
-        let taste = SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
+        let supported =
+            SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
         let adapt = |body: &'static str| {
             let mut losses = DroppedFields::of_server(Grammar::Chat);
-            let sent =
-                suited(&Bytes::from_static(body.as_bytes()), quirks(&[]), &taste, &mut losses).unwrap();
+            let sent = adapt_written_body(
+                &Bytes::from_static(body.as_bytes()),
+                quirks(&[]),
+                &supported,
+                &mut losses,
+            )
+            .unwrap();
             let lost =
                 losses.finish(false).err().and_then(|fault| fault.param.map(|param| param.to_string()));
             (String::from_utf8(sent.concat()).unwrap(), lost)
@@ -560,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_vendors_own_names_and_ids_are_said() {
-        let taste = SupportedFields {
+        let supported = SupportedFields {
             fields: &["model", "messages", "random_seed", "tools"],
             message_fields: &["role", "content", "tool_calls", "tool_call_id"],
             function_fields: &["name", "strict"],
@@ -572,7 +588,9 @@ mod tests {
             let mut losses = DroppedFields::of_server(Grammar::Chat);
             let body = Bytes::from_static(body.as_bytes());
             let sent =
-                suited(&body, quirks(&[ServerFeature::UnknownFields]), &taste, &mut losses).unwrap().concat();
+                adapt_written_body(&body, quirks(&[ServerFeature::UnknownFields]), &supported, &mut losses)
+                    .unwrap()
+                    .concat();
             (String::from_utf8(sent).unwrap(), losses.finish(false).unwrap())
         };
         let (sent, dropped) = adapt(
@@ -581,7 +599,7 @@ mod tests {
                 {"role":"tool","tool_call_id":"call_1"},{"role":"tool","tool_call_id":"D681PevKs"}],
                 "tools":[{"function":{"name":"f","strict":true}}]}"#,
         );
-        let id = taste.call_id("call_1");
+        let id = supported.call_id("call_1");
         let expected = r#"{"random_seed":7,"messages":[{"role":"user","content":"x"},
                 {"role":"assistant","tool_calls":[{"type":"function","id":"@"},{"id":"D681PevKs"}]},
                 {"role":"tool","tool_call_id":"@"},{"role":"tool","tool_call_id":"D681PevKs"}],

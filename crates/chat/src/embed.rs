@@ -12,7 +12,7 @@ use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Value};
 use serde::Serialize;
 
-use super::{side, usage};
+use super::{operations, usage};
 
 const BASE64: &str = "base64";
 const FLOAT: &str = "float";
@@ -100,7 +100,7 @@ pub fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, 
 
 /// Reads a response. Base64 is understood even from servers that were not asked for it.
 pub fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
-    let usage = side::read_counts(body)?.usage;
+    let usage = operations::read_counts(body)?.usage;
     let mut found = Vec::new();
     let mut cursor = Cursor::new(body)?;
     cursor.object(|cursor, member| {

@@ -7,19 +7,19 @@ use conversation::request::Request;
 use domain::{Fault, Operation};
 
 use super::chunk::Reading;
-use super::request::{Subject, decode_of};
+use super::request::{MainInput, decode_of};
 use super::scanner::skip_lead;
 
 /// Reads a request of an operation.
 pub fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {
-    let subject = match operation {
-        Operation::Embed => Subject::Input,
-        Operation::Moderate => Subject::Judged,
-        Operation::Complete => Subject::Prompt,
-        Operation::Images => Subject::Picture,
-        Operation::Speech => Subject::Speech,
-        Operation::Rerank => Subject::Query,
-        Operation::Video => Subject::Film,
+    let main_input = match operation {
+        Operation::Embed => MainInput::Input,
+        Operation::Moderate => MainInput::Moderated,
+        Operation::Complete => MainInput::Prompt,
+        Operation::Images => MainInput::Image,
+        Operation::Speech => MainInput::Speech,
+        Operation::Rerank => MainInput::Query,
+        Operation::Video => MainInput::Video,
         Operation::Chat
         | Operation::Run
         | Operation::Verify
@@ -31,9 +31,9 @@ pub fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>>
         | Operation::Translate
         | Operation::ImageEdits
         | Operation::ImageVariations
-        | Operation::Realtime => Subject::Messages,
+        | Operation::Realtime => MainInput::Messages,
     };
-    let mut request = decode_of(body, subject)?;
+    let mut request = decode_of(body, main_input)?;
     match operation {
         // Their answers are never streamed, whatever the request says.
         Operation::Embed | Operation::Moderate | Operation::Rerank | Operation::Video => {
@@ -48,7 +48,7 @@ pub fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>>
 
 /// Reads a request to remix an existing video.
 pub fn decode_remix(body: &Bytes) -> Result<Request, Box<Fault>> {
-    Ok(Request { stream: false, ..decode_of(body, Subject::Remix)? })
+    Ok(Request { stream: false, ..decode_of(body, MainInput::Remix)? })
 }
 
 /// Reads an answer without choices: one JSON object, with or without usage.

@@ -14,13 +14,13 @@ use super::texts::{self, Documents};
 use super::{embed, messages};
 
 /// The default moderation model, as OpenAI has it.
-const JUDGE: &str = "omni-moderation-latest";
+const MODERATION_MODEL: &str = "omni-moderation-latest";
 
 /// The fields that are read here: a duplicate of one is refused.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Model,
-    Subject,
+    MainInput,
     Stream,
     StreamOptions,
     Choices,
@@ -40,7 +40,7 @@ enum Field {
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Draft {
-    subject: Subject,
+    main_input: MainInput,
     seen: SeenFields,
     request: Request,
     max_tokens: Option<u64>,
@@ -56,12 +56,12 @@ struct Draft {
 /// # Errors
 /// What is wrong, where, and how to fix it.
 pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
-    decode_of(body, Subject::Messages)
+    decode_of(body, MainInput::Messages)
 }
 
 /// The main input of a request, and the field that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Subject {
+pub(super) enum MainInput {
     #[default]
     Messages,
     /// A text to complete.
@@ -69,25 +69,25 @@ pub(super) enum Subject {
     /// Inputs to embed.
     Input,
     /// Inputs to moderate, by a model that need not be named.
-    Judged,
+    Moderated,
     /// The prompt of an image.
-    Picture,
+    Image,
     /// The text to speak.
     Speech,
     /// The query to rerank documents by.
     Query,
     /// The prompt of a video.
-    Film,
+    Video,
     /// The prompt of a remix: changes to an existing video, whose model it uses.
     Remix,
 }
 
-impl Subject {
+impl MainInput {
     const fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
-            Self::Prompt | Self::Picture | Self::Film | Self::Remix => "prompt",
-            Self::Input | Self::Judged | Self::Speech => "input",
+            Self::Prompt | Self::Image | Self::Video | Self::Remix => "prompt",
+            Self::Input | Self::Moderated | Self::Speech => "input",
             Self::Query => "query",
         }
     }
@@ -98,17 +98,17 @@ impl Subject {
     }
 
     const fn is_one_text(self) -> bool {
-        matches!(self, Self::Picture | Self::Speech | Self::Query | Self::Film | Self::Remix)
+        matches!(self, Self::Image | Self::Speech | Self::Query | Self::Video | Self::Remix)
     }
 }
 
-/// As `decode_request`, for any subject.
-pub(super) fn decode_of(body: &Bytes, subject: Subject) -> Result<Request, Box<Fault>> {
+/// As `decode_request`, for any main input.
+pub(super) fn decode_of(body: &Bytes, main_input: MainInput) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;
-    let mut draft = Draft { subject, ..Draft::default() };
+    let mut draft = Draft { main_input, ..Draft::default() };
     let open = cursor.position();
-    draft.request.usage_edit = subject
+    draft.request.usage_edit = main_input
         .has_stream_options()
         .then(|| (Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#));
     cursor.object(|cursor, member| draft.read(cursor, &member))?;
@@ -121,17 +121,17 @@ impl Draft {
         let name = member.key.decode();
         let field = match &*name {
             "model" => Field::Model,
-            name if name == self.subject.name() => Field::Subject,
+            name if name == self.main_input.name() => Field::MainInput,
             "stream" => Field::Stream,
-            "stream_options" if self.subject.has_stream_options() => Field::StreamOptions,
+            "stream_options" if self.main_input.has_stream_options() => Field::StreamOptions,
             "n" => Field::Choices,
             "max_tokens" => Field::MaxTokens,
             "max_completion_tokens" => Field::MaxCompletionTokens,
             "user" => Field::User,
             "safety_identifier" => Field::SafetyIdentifier,
-            "encoding_format" if self.subject == Subject::Input => Field::EncodingFormat,
-            "documents" if self.subject == Subject::Query => Field::Documents,
-            "seconds" if self.subject == Subject::Film => Field::Seconds,
+            "encoding_format" if self.main_input == MainInput::Input => Field::EncodingFormat,
+            "documents" if self.main_input == MainInput::Query => Field::Documents,
+            "seconds" if self.main_input == MainInput::Video => Field::Seconds,
             "service_tier" => Field::ServiceTier,
             // The answer does not report searches, so they are recognised by the request.
             "web_search_options" | "search_parameters" => {
@@ -158,17 +158,17 @@ impl Draft {
     fn read_field(&mut self, cursor: &mut Cursor<'_>, field: Field, name: &str) -> Result<(), Box<Fault>> {
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
-            Field::Subject if self.subject == Subject::Messages => {
+            Field::MainInput if self.main_input == MainInput::Messages => {
                 self.request.prompt_bytes += messages::read(cursor, &mut self.request.files)?;
             }
-            Field::Subject if self.subject.is_one_text() => {
+            Field::MainInput if self.main_input.is_one_text() => {
                 let text = texts::read_one(cursor, name)?;
                 self.request.prompt_bytes += text.bytes;
-                if self.subject == Subject::Speech {
+                if self.main_input == MainInput::Speech {
                     self.request.units.characters = text.characters;
                 }
             }
-            Field::Subject => self.request.prompt_bytes += texts::read(cursor, name)?,
+            Field::MainInput => self.request.prompt_bytes += texts::read(cursor, name)?,
             Field::Documents => self.documents = texts::read_documents(cursor, name)?,
             Field::Seconds => self.request.units.video_ms = video::read_seconds(cursor, name)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
@@ -241,27 +241,27 @@ impl Draft {
     fn finish(self) -> Result<Request, Box<Fault>> {
         let has = |field: Field| self.seen.has(field as u16);
         let mut request = self.request;
-        if !has(Field::Model) && self.subject == Subject::Judged {
-            JUDGE.clone_into(&mut request.model);
-        } else if !has(Field::Model) && self.subject != Subject::Remix {
+        if !has(Field::Model) && self.main_input == MainInput::Moderated {
+            MODERATION_MODEL.clone_into(&mut request.model);
+        } else if !has(Field::Model) && self.main_input != MainInput::Remix {
             let fix = "Send the id of a model as GET /v1/models lists it.";
             return Err(missing("model".to_owned(), fix));
         }
-        if !has(Field::Subject) {
-            let fix = match self.subject {
-                Subject::Messages => "Send an array of messages, each with a role.",
-                subject if subject.is_one_text() => "Send a text.",
+        if !has(Field::MainInput) {
+            let fix = match self.main_input {
+                MainInput::Messages => "Send an array of messages, each with a role.",
+                main_input if main_input.is_one_text() => "Send a text.",
                 _ => "Send a text, or an array of texts.",
             };
-            return Err(missing(self.subject.name().to_owned(), fix));
+            return Err(missing(self.main_input.name().to_owned(), fix));
         }
         request.choices = request.choices.max(1);
-        match self.subject {
-            Subject::Picture => request.units.images = u64::from(request.choices),
-            Subject::Query if !has(Field::Documents) => {
+        match self.main_input {
+            MainInput::Image => request.units.images = u64::from(request.choices),
+            MainInput::Query if !has(Field::Documents) => {
                 return Err(missing("documents".to_owned(), "Send an array of the texts to put in order."));
             }
-            Subject::Query => {
+            MainInput::Query => {
                 // The query is read with each document.
                 let question = request.prompt_bytes.saturating_mul(self.documents.count);
                 request.prompt_bytes = self.documents.bytes.saturating_add(question);

@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn an_id_that_is_not_taken_has_one_that_is() {
-        let taste = SupportedFields { call_id_letters: Some(9), ..SupportedFields::COMMON };
-        assert_eq!(taste.call_id("D681PevKs"), "D681PevKs");
+        let supported = SupportedFields { call_id_letters: Some(9), ..SupportedFields::COMMON };
+        assert_eq!(supported.call_id("D681PevKs"), "D681PevKs");
         let mut seen = std::collections::HashSet::new();
         for number in 0..10_000 {
             let id = format!("call_{number}");
-            let mapped = taste.call_id(&id).into_owned();
+            let mapped = supported.call_id(&id).into_owned();
             assert!(is_of(&mapped, 9), "{mapped}");
-            assert_eq!(taste.call_id(&id), mapped, "it is the same each time");
+            assert_eq!(supported.call_id(&id), mapped, "it is the same each time");
             assert!(seen.insert(mapped), "{id}");
         }
         assert_eq!(SupportedFields::COMMON.call_id("call_1"), "call_1");

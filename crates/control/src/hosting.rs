@@ -18,7 +18,7 @@ const WORD_BYTES_MAX: usize = 2_048;
 
 /// The requested settings of a credential or an account, as far as its provider constrains them.
 #[derive(Clone, Copy)]
-pub struct Claim<'a> {
+pub struct RequestedHosting<'a> {
     pub facts: Option<&'a ProviderFacts>,
     /// `None` for an account, which belongs to the operator.
     pub workspace: Option<WorkspaceId>,
@@ -29,23 +29,23 @@ pub struct Claim<'a> {
 }
 
 /// The kind of authentication, if all settings fit together.
-pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault>> {
-    let auth = check_auth(claim.facts, claim.auth)?;
-    let own = claim.facts.and_then(|facts| facts.auth(auth));
-    if let (Some(workspace), true) = (claim.workspace, own.is_some_and(|own| own.host))
+pub fn check(control: &Control, requested: &RequestedHosting<'_>) -> Result<AuthKind, Box<Fault>> {
+    let auth = check_auth(requested.facts, requested.auth)?;
+    let own = requested.facts.and_then(|facts| facts.auth(auth));
+    if let (Some(workspace), true) = (requested.workspace, own.is_some_and(|own| own.host))
         && !control.web.egress.host_identity.contains(&workspace)
     {
         return Err(not_the_host(workspace));
     }
-    check_config(claim.facts, own, claim.config)?;
-    check_region(claim.region)?;
+    check_config(requested.facts, own, requested.config)?;
+    check_region(requested.region)?;
     for field in ["token_url", "queue_url", "storage_url"] {
-        if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
+        if let Some(url) = requested.config.get(field).and_then(Value::as_str) {
             egress::check_base_url(url, &control.web.egress, TargetKind::Provider)
                 .map_err(|fault| Box::new(fault.param(format!("config.{field}"))))?;
         }
     }
-    if let Some(path) = claim.config.get("token_file").and_then(Value::as_str)
+    if let Some(path) = requested.config.get("token_file").and_then(Value::as_str)
         && !control.web.egress.may_read(path)
     {
         let message = format!("No token may be read out of {path}.");
@@ -53,13 +53,13 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         let fault = Fault::new(FaultClass::Forbidden, "token_file_not_allowed", message);
         return Err(Box::new(fault.param("config.token_file").fix(fix)));
     }
-    if let Some(uri) = claim.config.get("batch_storage").and_then(Value::as_str)
+    if let Some(uri) = requested.config.get("batch_storage").and_then(Value::as_str)
         && StoragePlace::read(uri).is_none()
     {
         let fix = "Give a bucket and what names in it begin with, as in s3://my-bucket/batches.";
         return Err(invalid("config.batch_storage", "config.batch_storage is no place in a storage.", fix));
     }
-    check_address(claim)?;
+    check_address(requested)?;
     Ok(auth)
 }
 
@@ -265,12 +265,12 @@ fn check_region(region: Option<&str>) -> Result<(), Box<Fault>> {
 }
 
 /// A provider with an address per customer needs `base_url`, or the parts that the address is built from.
-fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
-    let Some(facts) = claim.facts.filter(|facts| claim.base_url.is_none() && !facts.custom) else {
+fn check_address(requested: &RequestedHosting<'_>) -> Result<(), Box<Fault>> {
+    let Some(facts) = requested.facts.filter(|facts| requested.base_url.is_none() && !facts.custom) else {
         return Ok(());
     };
-    let configured: Hosting = serde_json::from_value(claim.config.clone()).unwrap_or_default();
-    let hosting = Hosting { region: claim.region.map(str::to_owned), ..configured };
+    let configured: Hosting = serde_json::from_value(requested.config.clone()).unwrap_or_default();
+    let hosting = Hosting { region: requested.region.map(str::to_owned), ..configured };
     match (facts.address(&hosting), facts.base_url_example.as_deref()) {
         (Ok(_), _) => Ok(()),
         (Err(_), Some(example)) => {
@@ -339,8 +339,9 @@ mod tests {
         let (none, resource) = (Value::Null, json!({"resource": "mine"}));
         let fault_param = |provider, config, base_url| {
             let facts = catalogue.provider(provider);
-            let claim = Claim { facts, workspace: None, auth: None, config, base_url, region: None };
-            check_address(&claim).err().map(|fault| fault.param.clone().unwrap().into_string())
+            let requested =
+                RequestedHosting { facts, workspace: None, auth: None, config, base_url, region: None };
+            check_address(&requested).err().map(|fault| fault.param.clone().unwrap().into_string())
         };
         assert_eq!(fault_param("azure_openai", &none, None).as_deref(), Some("base_url"));
         assert_eq!(fault_param("azure_openai", &none, Some("https://x.example")), None);

@@ -21,7 +21,7 @@ pub struct BatchInputLine {
 }
 
 #[derive(Deserialize)]
-struct AskLine<'a> {
+struct RequestLine<'a> {
     #[serde(borrow)]
     custom_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -75,7 +75,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
 /// Reads a line of an input file; `None` where it is not a request.
 #[must_use]
 pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
-    let read: AskLine<'_> = serde_json::from_slice(line).ok()?;
+    let read: RequestLine<'_> = serde_json::from_slice(line).ok()?;
     let model = read.body.model.unwrap_or_default().into_owned();
     Some(BatchInputLine { custom_id: read.custom_id.into_owned(), model })
 }

@@ -64,7 +64,7 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
 
 /// The count in a response that is an object and not an error.
 fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
-    let text = chat::side::document(body)?;
+    let text = chat::operations::document(body)?;
     let mut cursor = Cursor::new(text)?;
     if cursor.kind()? != Kind::Object {
         return Err(StreamFault::Broken("not_an_object"));

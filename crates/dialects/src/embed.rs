@@ -68,9 +68,9 @@ fn read_texts<'a>(
 
 /// Reads an embeddings response, and writes it as the client requested.
 pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let text = chat::side::document(&body)?;
+    let text = chat::operations::document(&body)?;
     if answer_path.is_same_dialect() && answer_path.client == Grammar::Chat {
-        let facts = chat::side::read_answer(&body)?;
+        let facts = chat::operations::read_answer(&body)?;
         return Ok(BufferedAnswer::plain(body, facts));
     }
     let mut answer = match answer_path.upstream {

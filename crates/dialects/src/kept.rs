@@ -37,10 +37,10 @@ pub(crate) fn decode(
     if operation == Operation::Video {
         return match named {
             Some(stored) if stored.act == StoredAct::Make => {
-                Ok(Request { stored: Some(Box::new(stored)), ..chat::side::decode_remix(body)? })
+                Ok(Request { stored: Some(Box::new(stored)), ..chat::operations::decode_remix(body)? })
             }
             Some(stored) => Ok(Request::about(stored)),
-            None => chat::side::decode(operation, body),
+            None => chat::operations::decode(operation, body),
         };
     }
     let (stored, stored_value) = match named {

@@ -1,7 +1,7 @@
 //! Transcription and translation responses: forwarded as they are, and read on the way for their usage.
 
 use bytes::Bytes;
-use chat::{side, upstream_error};
+use chat::{operations, upstream_error};
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Grammar, Units, Usage, UsageSource};
@@ -135,7 +135,7 @@ impl Transcript {
 pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     match form {
         AnswerForm::Json => {
-            let transcript = read(side::document(body)?)?;
+            let transcript = read(operations::document(body)?)?;
             Ok(AnswerFacts { usage: transcript.usage(), content_bytes: transcript.text_bytes })
         }
         AnswerForm::Text => {

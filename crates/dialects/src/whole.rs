@@ -52,7 +52,7 @@ pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<Buffered
 /// Chat Completions on both sides: only the usage is read.
 fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     if answer_path.operation == Operation::Moderate {
-        let facts = chat::side::read_answer(&body)?;
+        let facts = chat::operations::read_answer(&body)?;
         return Ok(BufferedAnswer::plain(body, facts));
     }
     let (body, facts) = chat::normalise_completion(body, answer_path.needs_normalising)?;

@@ -105,7 +105,7 @@ pub struct FilterError {
 }
 
 /// Something that a filter can be applied to.
-pub trait Subject {
+pub trait Filterable {
     /// Whether any of the field's texts satisfies the predicate; `false` if it has none.
     fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool;
     /// The field's number, in the units of `Test::Within`.
@@ -206,16 +206,16 @@ impl Filter {
 }
 
 impl Term {
-    /// Whether the term holds for `subject`. A test of a point in time always holds here: only a caller with
+    /// Whether the term holds for `item`. A test of a point in time always holds here: only a caller with
     /// a clock can evaluate it.
     #[must_use]
-    pub fn holds(&self, subject: &impl Subject) -> bool {
+    pub fn holds(&self, item: &impl Filterable) -> bool {
         let is_so = match &self.test {
-            Test::Is(wanted) => subject.any_text(self.field, &|text| text == wanted),
-            Test::Begins(wanted) => subject.any_text(self.field, &|text| text.starts_with(wanted.as_str())),
-            Test::OneOf(wanted) => subject.any_text(self.field, &|text| wanted.iter().any(|one| one == text)),
+            Test::Is(wanted) => item.any_text(self.field, &|text| text == wanted),
+            Test::Begins(wanted) => item.any_text(self.field, &|text| text.starts_with(wanted.as_str())),
+            Test::OneOf(wanted) => item.any_text(self.field, &|text| wanted.iter().any(|one| one == text)),
             Test::Within { least, most } => {
-                subject.number(self.field).is_some_and(|number| (*least..=*most).contains(&number))
+                item.number(self.field).is_some_and(|number| (*least..=*most).contains(&number))
             }
             Test::Moment(_) => return true,
         };
@@ -553,7 +553,7 @@ mod tests {
 
     struct Request;
 
-    impl Subject for Request {
+    impl Filterable for Request {
         fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
             let texts: &[&str] = match field {
                 Field::Model => &["gpt-4o-mini", "openai/gpt-4o-mini"],

@@ -67,7 +67,7 @@ pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
-pub use secret::{Kept, Sealed, Secret};
+pub use secret::{ContentKind, Sealed, Secret};
 pub use server::{Evidence, Finding, MissingFeatures, ProbeResult, ServerFacts, ServerFeature};
 pub use stored_object::{
     FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,

@@ -154,12 +154,12 @@ pub struct ClearedPrefixes {
     pub blocks: u64,
     pub bytes: u64,
     /// What is freed when the generations that use it end.
-    pub held: Held,
+    pub held: InUse,
 }
 
 /// What running generations still use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Held {
+pub struct InUse {
     pub answers: u64,
     pub blocks: u64,
     pub bytes: u64,

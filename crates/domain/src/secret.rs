@@ -55,7 +55,7 @@ pub struct Sealed {
 
 /// Kinds of content that are stored encrypted for a limited time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum ContentKind {
     /// An answer stored under an idempotency key.
     Answer,
     /// The state of a turn that a provider must be sent again.

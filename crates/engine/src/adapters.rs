@@ -106,17 +106,17 @@ struct Entry {
     rank: usize,
     bytes: u64,
     digest: u128,
-    held: Held,
+    state: LoadState,
     is_pinned: bool,
     used: u64,
     failed: Option<String>,
 }
 
 #[derive(Debug)]
-enum Held {
+enum LoadState {
     Absent,
-    Coming,
-    Here(Arc<Adapter>),
+    Loading,
+    Loaded(Arc<Adapter>),
     /// It could not be read; those that wait for it have yet to be notified.
     Failed,
 }
@@ -152,18 +152,18 @@ impl AdapterReadResult {
 
 impl Entry {
     fn in_use(&self) -> usize {
-        match &self.held {
-            Held::Here(adapter) => Arc::strong_count(adapter) - 1,
+        match &self.state {
+            LoadState::Loaded(adapter) => Arc::strong_count(adapter) - 1,
             _ => 0,
         }
     }
 
     const fn takes_room(&self) -> bool {
-        matches!(self.held, Held::Here(_) | Held::Coming)
+        matches!(self.state, LoadState::Loaded(_) | LoadState::Loading)
     }
 
     fn may_leave(&self) -> bool {
-        matches!(self.held, Held::Here(_)) && !self.is_pinned && self.in_use() == 0
+        matches!(self.state, LoadState::Loaded(_)) && !self.is_pinned && self.in_use() == 0
     }
 }
 
@@ -265,9 +265,14 @@ impl AdapterRegistry {
         adapter.generation = self.generation;
         let (rank, bytes) = (adapter.rank(), adapter.bytes());
         let Adapter { digest, generation, .. } = adapter;
-        let held = if residency == Residency::Here { Held::Here(Arc::new(adapter)) } else { Held::Absent };
+        let state = if residency == Residency::Here {
+            LoadState::Loaded(Arc::new(adapter))
+        } else {
+            LoadState::Absent
+        };
         let (is_pinned, used) = (registering.is_pinned, self.clock);
-        let entry = Entry { directory, generation, rank, bytes, digest, held, is_pinned, used, failed: None };
+        let entry =
+            Entry { directory, generation, rank, bytes, digest, state, is_pinned, used, failed: None };
         self.entries.insert(id, entry);
         Ok((generation, gone))
     }
@@ -279,7 +284,8 @@ impl AdapterRegistry {
         generation: u64,
         adapter: Result<Adapter, WeightsError>,
     ) -> Result<u64, EngineError> {
-        let is_it = |entry: &&mut Entry| entry.generation == generation && matches!(entry.held, Held::Coming);
+        let is_it =
+            |entry: &&mut Entry| entry.generation == generation && matches!(entry.state, LoadState::Loading);
         // The name was unregistered or replaced meanwhile.
         let Some(entry) = self.entries.get_mut(id).filter(is_it) else {
             return Err(EngineError::NoAdapter(id.to_string()));
@@ -296,11 +302,12 @@ impl AdapterRegistry {
             Ok(mut adapter) => {
                 self.clock += 1;
                 adapter.generation = generation;
-                (entry.held, entry.used, entry.failed) = (Held::Here(Arc::new(adapter)), self.clock, None);
+                (entry.state, entry.used, entry.failed) =
+                    (LoadState::Loaded(Arc::new(adapter)), self.clock, None);
                 Ok(generation)
             }
             Err(error) => {
-                (entry.held, entry.failed) = (Held::Failed, Some(error.to_string()));
+                (entry.state, entry.failed) = (LoadState::Failed, Some(error.to_string()));
                 Err(error.into())
             }
         }
@@ -314,7 +321,7 @@ impl AdapterRegistry {
 
     fn retire(&mut self, entry: &Entry) -> u64 {
         self.retired.retain(|adapter| adapter.strong_count() > 0);
-        if let Held::Here(adapter) = &entry.held {
+        if let LoadState::Loaded(adapter) = &entry.state {
             self.retired.push(Arc::downgrade(adapter));
         }
         entry.generation
@@ -329,11 +336,11 @@ impl AdapterRegistry {
     /// Requests that an adapter be in memory. Idle ones are evicted for it only if `may_push` is set.
     pub(crate) fn want(&mut self, id: &AdapterId, may_push: bool) -> Residency {
         let Some(entry) = self.entries.get(id) else { return Residency::Never };
-        match entry.held {
-            Held::Here(_) => return Residency::Here,
-            Held::Coming => return Residency::Coming,
-            Held::Failed => return Residency::Never,
-            Held::Absent => {}
+        match entry.state {
+            LoadState::Loaded(_) => return Residency::Here,
+            LoadState::Loading => return Residency::Coming,
+            LoadState::Failed => return Residency::Never,
+            LoadState::Absent => {}
         }
         let (bytes, generation, directory) = (entry.bytes, entry.generation, entry.directory.clone());
         let residency = if self.fits(bytes, &[], id) {
@@ -349,24 +356,24 @@ impl AdapterRegistry {
         let reading = self.to_be_read(id.clone(), directory, Purpose::Return(generation));
         self.readings.push(reading);
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.held = Held::Coming;
+            entry.state = LoadState::Loading;
         }
         Residency::Coming
     }
 
     pub(crate) fn is_here(&self, id: &AdapterId) -> bool {
-        self.entries.get(id).is_some_and(|entry| matches!(entry.held, Held::Here(_)))
+        self.entries.get(id).is_some_and(|entry| matches!(entry.state, LoadState::Loaded(_)))
     }
 
     /// Whether any is being read.
     pub(crate) fn is_bringing(&self) -> bool {
-        self.entries.values().any(|entry| matches!(entry.held, Held::Coming))
+        self.entries.values().any(|entry| matches!(entry.state, LoadState::Loading))
     }
 
     /// Hands an adapter that is in memory to a sequence.
     pub(crate) fn give(&mut self, id: &AdapterId) -> Option<Arc<Adapter>> {
         let entry = self.entries.get_mut(id)?;
-        let Held::Here(adapter) = &entry.held else { return None };
+        let LoadState::Loaded(adapter) = &entry.state else { return None };
         self.clock += 1;
         entry.used = self.clock;
         Some(Arc::clone(adapter))
@@ -374,14 +381,14 @@ impl AdapterRegistry {
 
     /// Whether it will not become available: it is not registered, or can't be read or held.
     pub(crate) fn is_lost(&self, id: &AdapterId) -> bool {
-        self.entries.get(id).is_none_or(|entry| matches!(entry.held, Held::Failed))
+        self.entries.get(id).is_none_or(|entry| matches!(entry.state, LoadState::Failed))
     }
 
     /// Marks an adapter as failed because it will never fit.
     pub(crate) fn lose(&mut self, id: &AdapterId) {
         let failed = self.limit_error(id).to_string();
         if let Some(entry) = self.entries.get_mut(id) {
-            (entry.held, entry.failed) = (Held::Failed, Some(failed));
+            (entry.state, entry.failed) = (LoadState::Failed, Some(failed));
         }
     }
 
@@ -396,8 +403,8 @@ impl AdapterRegistry {
 
     /// Resets failed adapters once all that waited have been notified: the next request tries again.
     pub(crate) fn forgive(&mut self) {
-        for entry in self.entries.values_mut().filter(|entry| matches!(entry.held, Held::Failed)) {
-            entry.held = Held::Absent;
+        for entry in self.entries.values_mut().filter(|entry| matches!(entry.state, LoadState::Failed)) {
+            entry.state = LoadState::Absent;
         }
     }
 
@@ -412,7 +419,7 @@ impl AdapterRegistry {
             generation: entry.generation,
             rank: entry.rank,
             bytes: entry.bytes,
-            is_resident: matches!(entry.held, Held::Here(_)),
+            is_resident: matches!(entry.state, LoadState::Loaded(_)),
             is_pinned: entry.is_pinned,
             in_use: entry.in_use(),
             failed: entry.failed.clone(),
@@ -461,7 +468,7 @@ impl AdapterRegistry {
         };
         for id in idle.iter().take(count) {
             if let Some(entry) = self.entries.get_mut(id) {
-                entry.held = Held::Absent;
+                entry.state = LoadState::Absent;
             }
         }
         Residency::Here

@@ -18,8 +18,8 @@ use ledger::Tab;
 use plan::{Attempt, Timeouts};
 
 use crate::attempt::OpenAttempt;
+use crate::attempt_stream::AttemptStream;
 use crate::failure::AttemptFailure;
-use crate::feed::Feed;
 use crate::{Deps, schedule};
 
 /// Appended to an error message to explain why there was no failover.
@@ -169,7 +169,7 @@ pub enum AnswerBody {
         usage: Usage,
         open: OpenAttempt,
     },
-    Stream(Box<Feed>),
+    Stream(Box<AttemptStream>),
     /// Produced here, not read from an upstream.
     Own(Bytes),
 }

@@ -43,7 +43,7 @@ enum Source {
 }
 
 /// The stream of one attempt. Dropping it cancels the upstream request.
-pub struct Feed {
+pub struct AttemptStream {
     pub(crate) exchange: Rc<Exchange>,
     pub(crate) attempt: Rc<Attempt>,
     source: Source,
@@ -64,7 +64,7 @@ pub struct Feed {
     pub(crate) tries: u32,
 }
 
-impl Feed {
+impl AttemptStream {
     pub(crate) fn new(
         exchange: &Rc<Exchange>,
         attempt: &Rc<Attempt>,

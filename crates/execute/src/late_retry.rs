@@ -5,22 +5,22 @@ use ledger::Tab;
 use tokio::time::sleep;
 
 use crate::attempt::{self, Start};
+use crate::attempt_stream::AttemptStream;
 use crate::failure::AttemptFailure;
-use crate::feed::Feed;
 use crate::schedule::{self, Situation, Step};
 
 /// The outcome of retrying a stream that failed after its head was sent.
 pub enum LateRetry {
     /// A new attempt is running on the same seat.
-    Resumed(Box<Feed>),
-    /// No retry: the client gets the error. The failed feed still knows what was used.
-    Exhausted(Box<Feed>, AttemptFailure),
+    Resumed(Box<AttemptStream>),
+    /// No retry: the client gets the error. The failed stream still knows what was used.
+    Exhausted(Box<AttemptStream>, AttemptFailure),
 }
 
 /// Retries on the same seat if the schedule and the retry budget allow it. The failed
 /// attempt's end is recorded in the tab.
 pub async fn retry_late(
-    mut failed: Box<Feed>,
+    mut failed: Box<AttemptStream>,
     mut tab: Tab,
     mut failure: AttemptFailure,
 ) -> (Tab, LateRetry) {
@@ -64,9 +64,9 @@ pub async fn retry_late(
                 continue;
             }
         };
-        let mut feed = Box::new(Feed::new(&exchange, &attempt, open, request));
-        feed.tries = failed.tries + 1;
-        feed.tries_on_seat = failed.tries_on_seat + 1;
-        return (tab, LateRetry::Resumed(feed));
+        let mut stream = Box::new(AttemptStream::new(&exchange, &attempt, open, request));
+        stream.tries = failed.tries + 1;
+        stream.tries_on_seat = failed.tries_on_seat + 1;
+        return (tab, LateRetry::Resumed(stream));
     }
 }

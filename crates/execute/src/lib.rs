@@ -3,12 +3,12 @@
 
 mod answer;
 mod attempt;
+mod attempt_stream;
 mod caching;
 mod ceiling;
 mod estimate;
 mod failover;
 mod failure;
-mod feed;
 mod late_retry;
 mod lead;
 mod outgoing;
@@ -39,15 +39,15 @@ use world::World;
 
 pub use answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 pub use attempt::OpenAttempt;
+pub use attempt_stream::{AttemptStream, Flow};
 pub use egress::Socket as UpstreamSocket;
 pub use failover::{DenialAction, FailoverState};
 pub use failure::{AttemptFailure, HealthSignal, health_signal};
-pub use feed::{Feed, Flow};
 pub use late_retry::{LateRetry, retry_late};
 pub use ledger::Journal;
 pub use poll_stored::{PollSink, StoredPoll, poll_object};
 pub use probe::probe;
-pub use realtime::{OpenSession, SessionSeat, Turn, TurnEnd};
+pub use realtime::{OpenSession, RealtimeResponse, RealtimeResponseEnd, SessionSeat};
 pub use retry_loop::{begin_response, execute, open_session};
 pub use runtime::{RuntimeReply, RuntimeRequest, call_runtime};
 pub use timer::Timers;

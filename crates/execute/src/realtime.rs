@@ -22,7 +22,7 @@ use crate::shared::check_shared_event;
 pub struct OpenSession {
     pub socket: Socket,
     /// The first response, which was admitted with the session.
-    pub first: Turn,
+    pub first: RealtimeResponse,
     /// Empty, with capacity for the response headers.
     pub header_map: HeaderMap,
     /// The upstream headers that a client may see.
@@ -59,7 +59,7 @@ impl SessionSeat {
 }
 
 /// A response in progress. If dropped before `end`, its tab closes itself as left by the client.
-pub struct Turn {
+pub struct RealtimeResponse {
     exchange: Rc<Exchange>,
     attempt: Rc<Attempt>,
     open: OpenAttempt,
@@ -75,14 +75,14 @@ pub struct Turn {
 }
 
 /// What remains of a response that ended, for closing its tab.
-pub struct TurnEnd {
+pub struct RealtimeResponseEnd {
     pub tab: Tab,
     pub usage: Usage,
     pub bytes_out: u64,
     pub fallback_used: bool,
 }
 
-impl Turn {
+impl RealtimeResponse {
     pub(crate) fn new(
         exchange: Rc<Exchange>,
         attempt: Rc<Attempt>,
@@ -161,7 +161,7 @@ impl Turn {
 
     /// It ended well, or as far as the client wanted it. `reported` is what the upstream counted.
     #[must_use]
-    pub fn end(mut self, reported: Option<Usage>) -> TurnEnd {
+    pub fn end(mut self, reported: Option<Usage>) -> RealtimeResponseEnd {
         let usage = self.usage(reported);
         self.open.close(&mut self.tab, &usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
@@ -169,14 +169,14 @@ impl Turn {
 
     /// It failed.
     #[must_use]
-    pub fn fail(mut self, reported: Option<Usage>, fault: Fault) -> TurnEnd {
+    pub fn fail(mut self, reported: Option<Usage>, fault: Fault) -> RealtimeResponseEnd {
         let usage = self.usage(reported);
         self.open.end_as_failed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
 
-    const fn ended(tab: Tab, usage: Usage, bytes_out: u64, served: &Served) -> TurnEnd {
-        TurnEnd { tab, usage, bytes_out, fallback_used: served.fallback_used }
+    const fn ended(tab: Tab, usage: Usage, bytes_out: u64, served: &Served) -> RealtimeResponseEnd {
+        RealtimeResponseEnd { tab, usage, bytes_out, fallback_used: served.fallback_used }
     }
 
     /// Usage that was not reported is estimated if the response had started; else nothing was used.

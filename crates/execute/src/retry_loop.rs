@@ -24,10 +24,10 @@ use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 use crate::attempt::{
     self, OpenAttempt, Start, UpstreamResponse, forwarded_headers, judge_whole, send_and_follow,
 };
+use crate::attempt_stream::AttemptStream;
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
-use crate::feed::Feed;
-use crate::realtime::{self, OpenSession, SessionSeat, Turn};
+use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
 use crate::schedule::{self, Step};
 use crate::timer::{Alarm, Timer};
 use crate::usage::{Outcome, usage};
@@ -59,7 +59,7 @@ pub async fn open_session(planned: Planned, deps: &Deps) -> Result<OpenSession, 
     let Some(upgraded) = retry_loop.upgraded.take() else { return Err(retry_loop.failed()) };
     let UpgradedSocket { socket, attempt, open } = *upgraded;
     let parts = retry_loop.answer(reply).into_parts();
-    let first = Turn::new(parts.exchange, attempt, open, parts.tab, parts.served);
+    let first = RealtimeResponse::new(parts.exchange, attempt, open, parts.tab, parts.served);
     Ok(OpenSession { socket, first, header_map: parts.header_map, upstream_headers: parts.upstream_headers })
 }
 
@@ -67,7 +67,11 @@ pub async fn open_session(planned: Planned, deps: &Deps) -> Result<OpenSession, 
 ///
 /// # Errors
 /// The seat may not be called now, or the journal has no room. The tab is still open.
-pub async fn begin_response(planned: Planned, deps: &Deps, seat: &SessionSeat) -> Result<Turn, Box<Failed>> {
+pub async fn begin_response(
+    planned: Planned,
+    deps: &Deps,
+    seat: &SessionSeat,
+) -> Result<RealtimeResponse, Box<Failed>> {
     let mut retry_loop = RetryLoop::begin(planned, deps);
     let exchange = Rc::clone(&retry_loop.exchange);
     let Some(attempt) = retry_loop.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
@@ -87,7 +91,7 @@ pub async fn begin_response(planned: Planned, deps: &Deps, seat: &SessionSeat) -
         Ok(open) => {
             retry_loop.failover.tried();
             let served = retry_loop.served_by(&attempt);
-            Ok(Turn::new(exchange, attempt, open, retry_loop.tab, served))
+            Ok(RealtimeResponse::new(exchange, attempt, open, retry_loop.tab, served))
         }
         Err(fault) => {
             retry_loop.record_failure(AttemptFailure::of_boxed(fault));
@@ -295,10 +299,10 @@ impl RetryLoop {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
         }
         if exchange.call.request().stream {
-            let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
-            feed.tries_on_seat = self.failover.tries_on_seat();
-            feed.tries = self.failover.tries();
-            return self.wait_for_stream(feed).await;
+            let mut stream = Box::new(AttemptStream::new(&exchange, attempt, open, request));
+            stream.tries_on_seat = self.failover.tries_on_seat();
+            stream.tries = self.failover.tries();
+            return self.wait_for_stream(stream).await;
         }
         if exchange.call.operation().is_kept()
             && let Err(failure) = Box::pin(stored_objects::poll_before_delete(&exchange, attempt)).await
@@ -353,21 +357,25 @@ impl RetryLoop {
         }
     }
 
-    async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> AttemptOutcome {
+    async fn wait_for_stream(&mut self, mut stream: Box<AttemptStream>) -> AttemptOutcome {
         let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
-        let head_left = if feed.needs_head() {
+        let head_left = if stream.needs_head() {
             self.exchange.time_left()
         } else {
             Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
         };
-        if let Err(failure) = feed.wait_first(Instant::now() + head_left).await {
-            let failure = self.exchange.assign_blame(feed.process_failure(failure));
-            feed.end_as_failed(&mut self.tab, &failure);
+        if let Err(failure) = stream.wait_first(Instant::now() + head_left).await {
+            let failure = self.exchange.assign_blame(stream.process_failure(failure));
+            stream.end_as_failed(&mut self.tab, &failure);
             return AttemptOutcome::Failed(failure);
         }
-        let upstream_headers = std::mem::take(&mut feed.upstream_headers);
-        let served = self.served_by(&feed.attempt);
-        AttemptOutcome::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
+        let upstream_headers = std::mem::take(&mut stream.upstream_headers);
+        let served = self.served_by(&stream.attempt);
+        AttemptOutcome::Answered(Box::new(Reply {
+            served,
+            body: AnswerBody::Stream(stream),
+            upstream_headers,
+        }))
     }
 
     fn answered(

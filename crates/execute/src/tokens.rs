@@ -12,7 +12,7 @@ use domain::timeline::micros;
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
 use egress::{Destination, TargetKind};
 use plan::Seat;
-use providers::{ExchangeReach, Grant, Granted, Outgoing, Provider, Signer};
+use providers::{ExchangeReach, GrantStep, Granted, Outgoing, Provider, Signer};
 use tokio::time::timeout;
 
 use crate::attempt::{destination, open_secret, request_of};
@@ -35,7 +35,7 @@ type Slot = tokio::sync::Mutex<Option<Outcome>>;
 #[derive(Debug, Clone)]
 struct Outcome {
     grounds: TokenInputs,
-    found: Result<Held, Refused>,
+    found: Result<CachedToken, Refused>,
 }
 
 impl Outcome {
@@ -55,7 +55,7 @@ struct TokenInputs {
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct CachedToken {
     secret: Arc<Secret>,
     refresh_us: u64,
     expires_us: u64,
@@ -103,7 +103,7 @@ fn may_be_machine(deps: &Deps, seat: &Seat) -> bool {
 /// One core's copies of the process's tokens, read without its locks.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    own: RefCell<HashMap<Principal, (TokenInputs, Held)>>,
+    own: RefCell<HashMap<Principal, (TokenInputs, CachedToken)>>,
     shared: Arc<SharedTokens>,
 }
 
@@ -180,7 +180,7 @@ impl Tokens {
         }
     }
 
-    fn cached(&self, principal: Principal, grounds: &TokenInputs, now_us: u64) -> Option<Held> {
+    fn cached(&self, principal: Principal, grounds: &TokenInputs, now_us: u64) -> Option<CachedToken> {
         let own = self.own.borrow();
         let (cached_grounds, held) = own.get(&principal)?;
         (cached_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
@@ -190,7 +190,7 @@ impl Tokens {
         &self,
         principal: Principal,
         grounds: TokenInputs,
-        held: Held,
+        held: CachedToken,
         was_cached: bool,
         now_us: u64,
     ) -> Token {
@@ -214,9 +214,9 @@ fn grounds(seat: &Seat) -> TokenInputs {
     }
 }
 
-fn hold(granted: Granted, now_us: u64) -> Held {
+fn hold(granted: Granted, now_us: u64) -> CachedToken {
     let lives_us = granted.lives_s.saturating_mul(1_000_000);
-    Held {
+    CachedToken {
         secret: Arc::new(granted.secret),
         refresh_us: now_us.saturating_add(lives_us / 100 * USED_PERCENT),
         expires_us: now_us.saturating_add(lives_us),
@@ -244,11 +244,11 @@ async fn walk(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Gr
         let unix_s = deps.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
         match provider.grant(base_url, &signer, &answers).map_err(AttemptFailure::of_us)? {
-            Grant::Granted(granted) => return Ok(granted),
-            Grant::Read { path } => {
+            GrantStep::Granted(granted) => return Ok(granted),
+            GrantStep::Read { path } => {
                 answers.push(read_file(deps, seat, &path).map_err(AttemptFailure::of_us)?)
             }
-            Grant::Request { outgoing, reach: door } => {
+            GrantStep::Request { outgoing, reach: door } => {
                 let reach = match door {
                     ExchangeReach::Cloud => TargetKind::Provider,
                     ExchangeReach::Machine if may_be_machine(deps, seat) => TargetKind::Machine,

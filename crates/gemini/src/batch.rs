@@ -293,7 +293,7 @@ pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
 }
 
 #[derive(Deserialize)]
-struct Became<'a> {
+struct OutputLine<'a> {
     #[serde(borrow)]
     metadata: Option<Keyed<'a>>,
     #[serde(borrow)]
@@ -328,7 +328,7 @@ struct Refused<'a> {
 /// Reads the result of one request. Its id is the key that the client gave it, which may be missing or shared
 /// by several. Beside it the answer, whose usage it counts.
 pub(super) fn read_item(item: &[u8]) -> Option<(BatchOutputLine, LineAnswer<'_>)> {
-    let Became { metadata, response, error } = serde_json::from_slice(item).ok()?;
+    let OutputLine { metadata, response, error } = serde_json::from_slice(item).ok()?;
     let key = metadata.and_then(|metadata| metadata.key).map(RawValue::get);
     let nothing = BatchOutputLine {
         custom_id: key.unwrap_or_default().to_owned(),

@@ -8,7 +8,7 @@ use domain::WorkspaceId;
 use domain::limits::{
     DEADLINE, JOB_GOODBYE_MAX, JOB_LEASE, JOB_POLL_EVERY, JOBS_AT_ONCE, JOBS_AT_ONCE_OF_WORKSPACE,
 };
-use store::jobs::{Claim, INSTALLATION, JobLease};
+use store::jobs::{INSTALLATION, JobClaim, JobLease};
 use store::{JobRow, Store};
 use tasks::Task;
 use tokio::sync::watch;
@@ -88,7 +88,7 @@ impl Runner {
         if limit == 0 {
             return Vec::new();
         }
-        let claim = Claim {
+        let claim = JobClaim {
             worker: self.worker.clone(),
             unix_ms: self.world.clock.unix_ms(),
             lease_ms: milliseconds(JOB_LEASE),

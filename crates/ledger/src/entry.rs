@@ -19,7 +19,7 @@ pub(crate) const KIND_SETTLED: u8 = 3;
 pub enum Entry {
     /// An attempt starts or has failed: everything known of the open tab, so that no earlier entry is needed.
     State(Box<TabState>),
-    Checkpoint(Box<Checkpoint>),
+    Checkpoint(Box<StreamCheckpoint>),
     Settled(Box<MeterRecord>),
 }
 
@@ -44,7 +44,7 @@ impl Entry {
 
 /// The progress of an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Checkpoint {
+pub struct StreamCheckpoint {
     pub usage: Usage,
     pub bytes_out: u64,
     pub timeline: Timeline,
@@ -77,7 +77,7 @@ pub struct TabState<Text = String> {
     pub started_unix_ms: u64,
     pub plan: PlanRecord,
     pub attempts: Vec<OpenAttempt<Text>>,
-    pub checkpoint: Checkpoint,
+    pub checkpoint: StreamCheckpoint,
     /// The budgets that it draws on.
     pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
@@ -109,7 +109,7 @@ impl<Text> TabState<Text> {
         let Some(attempt) = self.attempts.last().filter(|attempt| !attempt.ended) else {
             return Usage::default();
         };
-        let Checkpoint { usage, bytes_out, .. } = self.checkpoint;
+        let StreamCheckpoint { usage, bytes_out, .. } = self.checkpoint;
         if !usage.is_nothing() {
             return usage;
         }
@@ -352,7 +352,7 @@ pub(crate) mod tests {
                 snapshot_version: 6,
             },
             attempts: vec![OpenAttempt { record, ended: false, estimate_prompt_bytes: 12 }],
-            checkpoint: Checkpoint { usage, bytes_out: 13, timeline: Timeline::default() },
+            checkpoint: StreamCheckpoint { usage, bytes_out: 13, timeline: Timeline::default() },
             drawings: vec![BudgetClaim {
                 budget: domain::BudgetId::new(9, [9; 10]),
                 period_unix_ms: 10,

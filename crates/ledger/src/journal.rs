@@ -17,7 +17,7 @@ use tasks::Task;
 use tokio::sync::Notify;
 use world::World;
 
-use crate::entry::{Checkpoint, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, SettledView, TabState};
+use crate::entry::{KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, SettledView, StreamCheckpoint, TabState};
 use crate::frame::{self, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
 use crate::settings::{Durability, JournalSettings};
 use crate::shared::{CoreShared, JournalShared, LiveSegment, Prepared};
@@ -300,7 +300,7 @@ impl Journal {
     }
 
     /// Appends a checkpoint if there is space.
-    pub(crate) fn append_checkpoint(&self, trace: TraceId, checkpoint: &Checkpoint) {
+    pub(crate) fn append_checkpoint(&self, trace: TraceId, checkpoint: &StreamCheckpoint) {
         let mut inner = self.inner.borrow_mut();
         if let Ok(frame) = encoded(&mut inner, KIND_CHECKPOINT, trace, checkpoint) {
             self.append_refusable(inner, frame);

@@ -43,7 +43,7 @@ pub struct LeaseRequest {
 
 /// The centre's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Grant {
+pub struct LeaseGrant {
     pub sequence: u64,
     pub amount: i64,
     /// What other replicas hold: some of it may be returned.
@@ -75,7 +75,7 @@ impl CentralBudget {
 
     /// Grants a slice: what is waited for or, if that is less, a small share, so that others find something
     /// too.
-    pub fn grant(&mut self, replica: i64, replicas: u64, ask: &LeaseRequest, now_unix_ms: u64) -> Grant {
+    pub fn grant(&mut self, replica: i64, replicas: u64, ask: &LeaseRequest, now_unix_ms: u64) -> LeaseGrant {
         let free = self.free();
         let known = self.leases.get(&replica).copied();
         let amount = match known {
@@ -104,7 +104,7 @@ impl CentralBudget {
         if amount == 0 && ask.least > 0 && elsewhere > 0 && is_due {
             self.recalled_unix_ms = now_unix_ms;
         }
-        Grant { sequence: ask.sequence, amount, elsewhere }
+        LeaseGrant { sequence: ask.sequence, amount, elsewhere }
     }
 
     fn slice(&self, replicas: u64, free: i64, ask: &LeaseRequest, now_unix_ms: u64) -> i64 {

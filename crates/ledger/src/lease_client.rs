@@ -11,7 +11,7 @@ use domain::timeline::micros;
 use world::World;
 
 use crate::allowances::LimitState;
-use crate::lease::Grant;
+use crate::lease::LeaseGrant;
 use crate::local_budget::{LeaseOp, LocalBudget};
 use crate::sink::SinkError;
 
@@ -30,7 +30,7 @@ pub struct LeaseCall {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseAnswer {
-    Granted(Grant),
+    Granted(LeaseGrant),
     Returned { sequence: u64 },
 }
 

@@ -11,7 +11,7 @@ use domain::limits::{BUDGET_WAITING_MAX, LEASE_IDLE_MAX};
 use domain::{Budget, BudgetId};
 use tokio::sync::Notify;
 
-use crate::lease::{Grant, LeaseRequest};
+use crate::lease::{LeaseGrant, LeaseRequest};
 
 /// How often the centre is asked while requests wait for what others may return.
 const ASK_AGAIN_US: u64 = 300_000;
@@ -237,7 +237,7 @@ impl LocalBudget {
     }
 
     /// The centre's reply to an ask.
-    pub fn granted(&self, grant: Grant, now_us: u64) {
+    pub fn granted(&self, grant: LeaseGrant, now_us: u64) {
         let mut state = self.lock();
         let Some(LeaseOp::Ask(ask)) = state.in_doubt.filter(|_| state.in_flight) else { return };
         if ask.sequence != grant.sequence {

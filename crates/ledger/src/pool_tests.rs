@@ -30,7 +30,7 @@ fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
     let call = pool.next_call(now_us, 0, false).expect("a call is due");
     match (call, amount) {
         (LeaseOp::Ask(ask), Some(amount)) => {
-            pool.granted(Grant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
+            pool.granted(LeaseGrant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
         }
         _ => pool.failed(now_us),
     }
@@ -69,7 +69,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
     // It is sent at once, and answered separately.
     let Some(LeaseOp::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
     assert_eq!((ask.least, ask.wanted), (100, 100));
-    pool.granted(Grant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
+    pool.granted(LeaseGrant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
     assert_eq!(pool.outlook(100, SECOND), Outlook::Exhausted);
     assert_eq!(pool.next_call(SECOND, 0, false), None, "who needs as much is answered already");
     pool.leave(small);

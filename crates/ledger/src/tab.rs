@@ -11,7 +11,7 @@ use domain::{
     Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
-use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
+use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
 use crate::journal::{Appended, Journal, PendingWrite};
 use crate::reservation::{Ceiling, Reservation};
 
@@ -343,7 +343,7 @@ impl Tab {
     /// Records the best known usage so far, in case the process dies; appended without waiting.
     pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
         let state = &mut self.state;
-        state.checkpoint = Checkpoint { usage, bytes_out, ..state.checkpoint };
+        state.checkpoint = StreamCheckpoint { usage, bytes_out, ..state.checkpoint };
         let Some(anchor) = self.anchor_segment else { return };
         if anchor == self.journal.current_segment() {
             self.journal.append_checkpoint(state.trace, &state.checkpoint);
@@ -533,7 +533,7 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         started_unix_ms: opening.started_unix_ms,
         plan: PlanRecord::default(),
         attempts: Vec::new(),
-        checkpoint: Checkpoint::default(),
+        checkpoint: StreamCheckpoint::default(),
         drawings: Vec::new(),
         caching: None,
     }

@@ -116,9 +116,9 @@ pub fn serve(
                 let (fault, standings) = &*bounded;
                 return refuse::with_standings(core, dialect, fault, standings, trace);
             }
-            Err(EarlyExit::AfterAdmission(delivery, code)) => {
+            Err(EarlyExit::AfterAdmission(response, code)) => {
                 core.counters.refused(code);
-                settle(*delivery)
+                settle(*response)
             }
         };
         core.counters.answered(response.status().as_u16());
@@ -155,6 +155,6 @@ async fn plan_to_settle(
     let random = core.deps.world.random.next_u64();
     let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
     let answer = execute(planned, &core.deps).await?;
-    let delivery = relay(answer, &core.deps);
-    Ok(settle(delivery))
+    let response = relay(answer, &core.deps);
+    Ok(settle(response))
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use conversation::request::Addressed;
 use decode::{Inbound, decode};
 use domain::{Dialect, Fault, Operation, TraceId};
-use execute::{SessionSeat, Turn, begin_response};
+use execute::{RealtimeResponse, SessionSeat, begin_response};
 use http::{HeaderMap, Response, StatusCode};
 use plan::{Planned, plan};
 use relay::{fill, standings};
@@ -57,9 +57,9 @@ pub async fn open_session(
             let (fault, standings) = &*bounded;
             return Err(refuse::with_standings(core, dialect, fault, standings, trace));
         }
-        Err(EarlyExit::AfterAdmission(delivery, code)) => {
+        Err(EarlyExit::AfterAdmission(response, code)) => {
             core.counters.refused(code);
-            let answer = settle(*delivery);
+            let answer = settle(*response);
             core.counters.answered(answer.status().as_u16());
             return Err(answer);
         }
@@ -92,7 +92,7 @@ impl SessionRequest {
 
     /// Starts the exchange of the next response: admitted and planned like a new request, but at the
     /// session's seat.
-    async fn respond(&self, seat: &SessionSeat, prompt_bytes: u64) -> Result<Turn, Box<Fault>> {
+    async fn respond(&self, seat: &SessionSeat, prompt_bytes: u64) -> Result<RealtimeResponse, Box<Fault>> {
         let core = &self.core;
         let caller = self.caller()?;
         let addressed = Addressed { model: self.model.clone(), prompt_bytes, ..Addressed::default() };
@@ -115,9 +115,9 @@ impl SessionRequest {
         begun.map_err(|stop| {
             let fault = stop.fault();
             core.counters.refused(fault.code);
-            if let EarlyExit::AfterAdmission(delivery, _) = stop {
+            if let EarlyExit::AfterAdmission(response, _) = stop {
                 // Only its record is needed.
-                drop(settle(*delivery));
+                drop(settle(*response));
             }
             fault
         })

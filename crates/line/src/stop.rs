@@ -5,7 +5,7 @@ use admit::AdmitFailed;
 use domain::{Fault, RateLimitStates};
 use execute::Failed;
 use plan::PlanFailed;
-use relay::{Delivery, deliver_failed, deliver_fault};
+use relay::{ClientResponse, deliver_failed, deliver_fault};
 
 /// Why no upstream answered.
 pub(crate) enum EarlyExit {
@@ -13,7 +13,7 @@ pub(crate) enum EarlyExit {
     /// A rate limit refuses the request; with the client's standing at its limits.
     RateLimited(Box<(Box<Fault>, RateLimitStates)>),
     /// After admission; with the fault's code for the counters.
-    AfterAdmission(Box<Delivery>, &'static str),
+    AfterAdmission(Box<ClientResponse>, &'static str),
 }
 
 impl EarlyExit {
@@ -22,8 +22,8 @@ impl EarlyExit {
         match self {
             Self::BeforeAdmission(fault) => fault.clone(),
             Self::RateLimited(bounded) => bounded.0.clone(),
-            Self::AfterAdmission(delivery, _) => {
-                delivery.fault().map_or_else(|| Box::new(Fault::internal()), |fault| Box::new(fault.clone()))
+            Self::AfterAdmission(response, _) => {
+                response.fault().map_or_else(|| Box::new(Fault::internal()), |fault| Box::new(fault.clone()))
             }
         }
     }

@@ -100,13 +100,13 @@ fn credential_attempt(
     if !input.query.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
-    let held = Held {
+    let placement = Placement {
         profile: Profile::Byok,
         provider,
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
-    check_policy(input, resolved, &held)?;
+    check_policy(input, resolved, &placement)?;
     check_credential(input, credential)?;
     if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
         return Err(Refusal::CredentialNotInRoute);
@@ -217,8 +217,8 @@ fn node_attempt(
         wanted.filter(|name| node.models.iter().any(|model| model == name)).ok_or(Refusal::DoesNotOffer)?;
     // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
-    let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(input, resolved, &held)?;
+    let placement = Placement { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
+    check_policy(input, resolved, &placement)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -242,13 +242,13 @@ fn account_attempt(
         Some(publisher) => pooled_deployment(resolved, provider, publisher, account)?,
         None => pooled_by(resolved, facts, provider, account)?,
     };
-    let held = Held {
+    let placement = Placement {
         profile: Profile::ManagedProvider,
         provider,
         regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
         agreement: Some(&account.agreement),
     };
-    check_policy(input, resolved, &held)?;
+    check_policy(input, resolved, &placement)?;
     if account.disabled {
         return Err(Refusal::Disabled);
     }
@@ -411,7 +411,7 @@ fn check_provider(input: &PlanInput<'_>, spec: &RouteSpec, provider: &str) -> Re
 }
 
 /// What a policy checks in a candidate.
-struct Held<'a> {
+struct Placement<'a> {
     profile: Profile,
     provider: &'a str,
     /// All regions where it may run; empty if that is not known.
@@ -434,16 +434,20 @@ fn is_within(allowed: &[String], regions: &[&str]) -> bool {
 
 /// The project's policy overrides every route. Where it restricts something, a candidate of
 /// which that is not known is refused.
-fn check_policy(input: &PlanInput<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
+fn check_policy(
+    input: &PlanInput<'_>,
+    resolved: &Resolved<'_>,
+    placement: &Placement<'_>,
+) -> Result<(), Refusal> {
     let Some(policy) = &input.query.project.policy else { return Ok(()) };
     let spec = &policy.spec;
     let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
-    let agreed = |holds: &dyn Fn(&Agreement) -> bool| held.agreement.is_none_or(holds);
+    let agreed = |holds: &dyn Fn(&Agreement) -> bool| placement.agreement.is_none_or(holds);
     let checks = [
-        (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&held.profile)),
-        (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, held.provider)),
+        (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&placement.profile)),
+        (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, placement.provider)),
         (PolicyRule::Models, resolved.names().any(|(name, _)| spec.allows_model(name))),
-        (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(held.regions)())),
+        (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(placement.regions)())),
         (
             PolicyRule::Retention,
             spec.retention.is_none_or(|most| agreed(&|agreement| most.is_kept_by(agreement.retention))),

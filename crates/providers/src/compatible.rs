@@ -1,7 +1,7 @@
 //! Shared by OpenAI-compatible servers: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
-use chat::{SupportedFields, adapt_body, suited};
+use chat::{SupportedFields, adapt_body, adapt_written_body};
 use conversation::losses::DroppedFields;
 use conversation::request::{Stored, StoredAct, upstream_body_with};
 use conversation::target::TargetModel;
@@ -58,14 +58,14 @@ pub(crate) fn generate(
     generate_at(target, ask, native, |path| join(target.base_url, path))
 }
 
-/// The same for a provider with documented deviations from the format (`taste`).
+/// The same for a provider with documented deviations from the format (`supported`).
 pub(crate) fn generate_for(
     target: &Target<'_>,
     ask: &ModelRequest<'_>,
     native: &[Grammar],
-    taste: &SupportedFields,
+    supported: &SupportedFields,
 ) -> Result<Outgoing, Box<Fault>> {
-    generate_of(target, ask, native, taste, |path| join(target.base_url, path))
+    generate_of(target, ask, native, supported, |path| join(target.base_url, path))
 }
 
 /// Like `generate`, at addresses that `at` makes from the usual paths.
@@ -82,7 +82,7 @@ fn generate_of(
     target: &Target<'_>,
     ask: &ModelRequest<'_>,
     native: &[Grammar],
-    taste: &SupportedFields,
+    supported: &SupportedFields,
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
     let is_made = |stored: &Stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make);
@@ -92,7 +92,7 @@ fn generate_of(
     if ask.operation == Operation::Realtime {
         return call(target, ask, native, at);
     }
-    let encoded = encode_for(target, ask, native, taste)?;
+    let encoded = encode_for(target, ask, native, supported)?;
     if let (Operation::Video, Some(video)) = (ask.operation, &ask.request.stored) {
         return Ok(encoded.to(at(&format!("videos/{}/remix", video.upstream_id())), ask));
     }
@@ -196,15 +196,15 @@ fn encode_for(
     target: &Target<'_>,
     ask: &ModelRequest<'_>,
     native: &[Grammar],
-    taste: &SupportedFields,
+    supported: &SupportedFields,
 ) -> Result<EncodedBody, Box<Fault>> {
-    let quirks = quirks_for(ask.operation, target.quirks, taste);
+    let quirks = quirks_for(ask.operation, target.quirks, supported);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
         let (body, dropped) = if quirks.is_none() {
             (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new())
         } else {
-            suit(model, ask, quirks, taste)?
+            adapt(model, ask, quirks, supported)?
         };
         return Ok(EncodedBody { grammar: ask.grammar, body, dropped });
     }
@@ -241,7 +241,7 @@ fn encode_for(
     let mut encoded = EncodedBody { grammar, body: vec![translated.body], dropped: translated.dropped };
     if !quirks.is_none() {
         let mut losses = DroppedFields::of_server(ask.grammar);
-        encoded.body = suited(&encoded.body.concat().into(), quirks, taste, &mut losses)?;
+        encoded.body = adapt_written_body(&encoded.body.concat().into(), quirks, supported, &mut losses)?;
         let lost = losses.finish(ask.is_lenient)?;
         let lost: Vec<String> = lost.into_iter().filter(|name| !encoded.dropped.contains(name)).collect();
         encoded.dropped.extend(lost);
@@ -250,26 +250,26 @@ fn encode_for(
 }
 
 /// The client's own bytes, without what the server does not support.
-fn suit(
+fn adapt(
     model: &str,
     ask: &ModelRequest<'_>,
     quirks: MissingFeatures,
-    taste: &SupportedFields,
+    supported: &SupportedFields,
 ) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::of_server(ask.grammar);
-    let body = adapt_body(ask.body, ask.request, model, quirks, taste, &mut losses, ask.inserts)?;
+    let body = adapt_body(ask.body, ask.request, model, quirks, supported, &mut losses, ask.inserts)?;
     Ok((body, losses.finish(ask.is_lenient)?))
 }
 
 /// The server's limitations that can matter for this operation.
-fn quirks_for(operation: Operation, quirks: MissingFeatures, taste: &SupportedFields) -> MissingFeatures {
+fn quirks_for(operation: Operation, quirks: MissingFeatures, supported: &SupportedFields) -> MissingFeatures {
     match operation {
         Operation::Chat | Operation::Run => quirks,
-        Operation::Embed if taste.fields.contains(&"input") => MissingFeatures::default()
+        Operation::Embed if supported.fields.contains(&"input") => MissingFeatures::default()
             .lacking(ServerFeature::UnknownFields)
             .lacking(ServerFeature::StreamOptions),
         // Only for providers that list the fields that they accept.
-        Operation::Rerank if taste.fields.contains(&"query") => {
+        Operation::Rerank if supported.fields.contains(&"query") => {
             MissingFeatures::default().lacking(ServerFeature::UnknownFields)
         }
         Operation::Complete if quirks.lacks(ServerFeature::StreamOptions) => {

@@ -110,7 +110,7 @@ pub struct Signer<'a> {
 }
 
 /// One step of a token exchange, for accounts whose secret does not sign requests itself.
-pub enum Grant {
+pub enum GrantStep {
     /// Send this request next; its answer is passed to the next step after the earlier ones.
     Request {
         outgoing: Box<Outgoing>,
@@ -292,7 +292,12 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// The secret is of the wrong kind, or an answer can't be parsed.
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, _answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        _answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         Err(auth::no_such_kind(signer.hosting.auth))
     }
 

@@ -35,7 +35,7 @@ pub struct Heads {
 }
 
 /// The last head of a chain that this process stored.
-struct Kept {
+struct StoredHead {
     length: u64,
     hash: Digest,
     unix_ms: u64,
@@ -45,7 +45,7 @@ struct Kept {
 pub struct StoreHeadsHandler {
     pub deps: Deps,
     pub heads: Option<Heads>,
-    kept: Mutex<HashMap<String, Kept>>,
+    kept: Mutex<HashMap<String, StoredHead>>,
 }
 
 impl StoreHeadsHandler {
@@ -81,7 +81,7 @@ impl StoreHeadsHandler {
         heads.keeper.store(due.clone()).await?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         for head in due {
-            kept.insert(head.chain, Kept { length: head.length, hash: head.hash, unix_ms: now });
+            kept.insert(head.chain, StoredHead { length: head.length, hash: head.hash, unix_ms: now });
         }
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::master_key::wrapped_prefix;
-use domain::{Kept, Sealed, WorkspaceId};
+use domain::{ContentKind, Sealed, WorkspaceId};
 use store::rotations::{
-    KeptPlaceRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing,
+    ContentRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing,
 };
 use store::webhooks::sealed_object;
 use store::{Act, StoreError};
@@ -266,7 +266,7 @@ impl Deps {
         let rotations = self.store.rotations();
         let things = rotations.sealed_with_other_keys(workspace, key_id.clone()).await?;
         let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
-        for kept in [Kept::Answer, Kept::Turn] {
+        for kept in [ContentKind::Answer, ContentKind::Turn] {
             if resealed.is_empty() {
                 resealed = self.reseal_kept(turns, workspace, &key_id, kept).await?;
             }
@@ -296,7 +296,7 @@ impl Deps {
         turns: &mut KeyRotationState,
         workspace: WorkspaceId,
         key_id: &str,
-        kept: Kept,
+        kept: ContentKind,
     ) -> Result<Vec<Resealing>, StoreError> {
         let (mut after, mut resealed) = (None, Vec::new());
         while resealed.is_empty() {
@@ -304,7 +304,7 @@ impl Deps {
             let rows = rotations
                 .content_sealed_with_other_keys(kept, workspace, key_id.to_owned(), after, KEPT_ROWS)
                 .await?;
-            let Some(SealedThing::Kept(last)) = rows.last().map(|row| &row.thing) else { break };
+            let Some(SealedThing::Content(last)) = rows.last().map(|row| &row.thing) else { break };
             after = Some(last.digest);
             resealed = self.reseal(turns, workspace, rows, SEALED_ROWS);
         }
@@ -352,8 +352,8 @@ impl Deps {
                 self.vault.reseal_secret(workspace, &sealed_object(*id, *generation), sealed)
             }
             SealedThing::Floor(object) => self.vault.reseal_floor(workspace, object, sealed),
-            SealedThing::Kept(content_row) => {
-                let KeptPlaceRow { kept, digest, project, request } = *content_row;
+            SealedThing::Content(content_row) => {
+                let ContentRow { kept, digest, project, request } = *content_row;
                 let content = ContentRef { kept, workspace, project, digest, request };
                 self.vault.reseal_content(&content, sealed)
             }
@@ -369,9 +369,9 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::AccessKey(id) => id.to_string(),
         SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
         SealedThing::Floor(object) => format!("floor of {object}"),
-        SealedThing::Kept(row) => match row.kept {
-            Kept::Answer => format!("answer {}", row.request),
-            Kept::Turn => format!("turn of {}", row.request),
+        SealedThing::Content(row) => match row.kept {
+            ContentKind::Answer => format!("answer {}", row.request),
+            ContentKind::Turn => format!("turn of {}", row.request),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! `Delivery`, the input of settle: the response head, the pieces to poll, and the tab with the outcome to
+//! `ClientResponse`, the input of settle: the response head, the pieces to poll, and the tab with the outcome to
 //! close it with.
 
 use std::task::{Context, Poll};
@@ -64,7 +64,7 @@ enum Body {
 
 /// An answer on its way to the client, or an error in its place. If it is dropped before `conclude`, its tab
 /// closes itself as cancelled.
-pub struct Delivery {
+pub struct ClientResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Body,
@@ -74,7 +74,7 @@ pub struct Delivery {
 /// Builds the client's response from an answer. A buffered one is complete; a stream is not read before it is
 /// polled.
 #[must_use]
-pub fn relay(answer: Answer, deps: &Deps) -> Delivery {
+pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
     let parts = answer.into_parts();
     let mut headers = fill(parts.header_map, parts.exchange.trace(), Some(&parts.served));
     for (name, value) in parts.upstream_headers {
@@ -108,29 +108,29 @@ pub fn relay(answer: Answer, deps: &Deps) -> Delivery {
             let ending = Ending { outcome: Outcome::Completed, fault: None, usage: Usage::default() };
             Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }
         }
-        AnswerBody::Stream(feed) => {
+        AnswerBody::Stream(stream) => {
             let as_array = parts.exchange.call.request().as_array;
             let media_type = dialects::stream_type(parts.exchange.dialect(), as_array);
             // A stream that is passed through unchanged keeps its own type.
-            let own = feed.media_type();
+            let own = stream.media_type();
             headers.insert(CONTENT_TYPE, own.unwrap_or(HeaderValue::from_static(media_type)));
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
-            Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
+            Body::Stream(Box::new(Stream::new(parts.exchange, tab, stream)))
         }
     };
-    Delivery { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
+    ClientResponse { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
 }
 
 /// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
 #[must_use]
-pub fn deliver_failed(failed: Failed) -> Delivery {
+pub fn deliver_failed(failed: Failed) -> ClientResponse {
     let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect } = failed;
     let answer = blocked.unwrap_or_else(|| dialects::render_error(&fault, dialect, trace));
-    let mut delivery = deliver(tab, fault, answer, served.as_ref(), dialect, trace);
+    let mut response = deliver(tab, fault, answer, served.as_ref(), dialect, trace);
     for (name, value) in upstream_headers {
-        delivery.headers.entry(name).or_insert(value);
+        response.headers.entry(name).or_insert(value);
     }
-    delivery
+    response
 }
 
 /// An error after admission, in the client's dialect, with the tab that it closes. `served` is the last
@@ -142,7 +142,7 @@ pub fn deliver_fault(
     served: Option<&Served>,
     dialect: Dialect,
     trace: TraceId,
-) -> Delivery {
+) -> ClientResponse {
     let answer = dialects::render_error(&fault, dialect, trace);
     deliver(tab, fault, answer, served, dialect, trace)
 }
@@ -154,7 +154,7 @@ fn deliver(
     served: Option<&Served>,
     dialect: Dialect,
     trace: TraceId,
-) -> Delivery {
+) -> ClientResponse {
     let mut headers = served_headers(trace, served);
     if served.is_none() {
         headers.insert(ATTEMPTS, HeaderValue::from(0));
@@ -170,7 +170,7 @@ fn deliver(
     let outcome = if fault.class == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
     let length = answer.body.len() as u64;
     let ending = Ending { outcome, fault: Some(fault), usage: Usage::default() };
-    Delivery {
+    ClientResponse {
         status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         headers,
         body: Body::Whole { bytes: Some(answer.body), end: Some((tab, ending, length)) },
@@ -186,7 +186,7 @@ pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> 
         .unwrap_or_default()
 }
 
-impl Delivery {
+impl ClientResponse {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
@@ -225,7 +225,7 @@ impl Delivery {
 
     /// Ends the exchange: cuts the upstream off, records on the board and in the tab how the open attempt
     /// ended, and returns the tab. `Some` exactly once; before the last piece it means that the client went
-    /// away. `None` also while a retry holds the tab: dropped with this delivery, it closes itself as
+    /// away. `None` also while a retry holds the tab: dropped with this response, it closes itself as
     /// cancelled.
     pub fn conclude(&mut self) -> Option<Conclusion> {
         let (tab, ending, bytes_out) = match &mut self.body {
@@ -244,8 +244,8 @@ impl Delivery {
     }
 }
 
-impl std::fmt::Debug for Delivery {
+impl std::fmt::Debug for ClientResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("ClientResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }

@@ -1,11 +1,13 @@
 //! The fifth stage: turns an upstream's answer into the client's response, which is read from the upstream
 //! only as fast as the client takes it.
 
-mod delivery;
+mod client_response;
 mod headers;
 mod socket;
 mod stream;
 
-pub use delivery::{Conclusion, Delivery, Piece, deliver_failed, deliver_fault, relay, standings};
+pub use client_response::{
+    ClientResponse, Conclusion, Piece, deliver_failed, deliver_fault, relay, standings,
+};
 pub use headers::{fill, served_headers};
 pub use socket::{Sockets, Step, Stream};

@@ -10,16 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, ERROR_EVENT_LINGER, PING_EVERY};
 use domain::{Fault, FaultClass, Outcome, Usage};
-use execute::{AttemptFailure, Exchange, Feed, Flow, LateRetry, retry_late};
+use execute::{AttemptFailure, AttemptStream, Exchange, Flow, LateRetry, retry_late};
 use ledger::Tab;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::delivery::{Ending, Piece};
+use crate::client_response::{Ending, Piece};
 
 type Retry = Pin<Box<dyn Future<Output = (Tab, LateRetry)>>>;
 
 enum State {
-    Flowing(Box<Feed>),
+    Flowing(Box<AttemptStream>),
     /// The attempt is repeated at the same seat; the retry owns the tab until its answer starts.
     Retrying(Retry),
     /// The error event was sent; after a pause that lets it leave, the connection is aborted.
@@ -39,11 +39,11 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(exchange: Rc<Exchange>, tab: Tab, feed: Box<Feed>) -> Self {
+    pub(crate) fn new(exchange: Rc<Exchange>, tab: Tab, stream: Box<AttemptStream>) -> Self {
         Self {
             checkpoint_us: exchange.now_us(),
             exchange,
-            state: State::Flowing(feed),
+            state: State::Flowing(stream),
             tab: Some(tab),
             pinger: Pinger::new(PING_EVERY),
             bytes_out: 0,
@@ -55,7 +55,7 @@ impl Stream {
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
             match &mut self.state {
-                State::Flowing(feed) => match feed.poll_flow(cx) {
+                State::Flowing(stream) => match stream.poll_flow(cx) {
                     Poll::Ready(Ok(Flow::Data(bytes))) => return Poll::Ready(self.data(bytes)),
                     Poll::Ready(Ok(Flow::End)) => return Poll::Ready(self.complete()),
                     Poll::Ready(Err(failure)) => {
@@ -69,9 +69,9 @@ impl Stream {
                     Poll::Ready((tab, next)) => {
                         self.tab = Some(tab);
                         match next {
-                            LateRetry::Resumed(feed) => self.state = State::Flowing(feed),
-                            LateRetry::Exhausted(feed, failure) => {
-                                return Poll::Ready(self.break_off(feed, failure));
+                            LateRetry::Resumed(stream) => self.state = State::Flowing(stream),
+                            LateRetry::Exhausted(stream, failure) => {
+                                return Poll::Ready(self.break_off(stream, failure));
                             }
                         }
                     }
@@ -95,7 +95,7 @@ impl Stream {
         let mut tab = self.tab.take()?;
         let ending = ending.unwrap_or_else(|| {
             let usage = match state {
-                State::Flowing(mut feed) => feed.close(&mut tab),
+                State::Flowing(mut stream) => stream.close(&mut tab),
                 State::Retrying(_) | State::Breaking(_) | State::Over => Usage::default(),
             };
             Ending { outcome: Outcome::ClientCancelled, fault: Some(left()), usage }
@@ -109,11 +109,11 @@ impl Stream {
         let now_us = self.exchange.now_us();
         let is_due = self.bytes_out - self.checkpoint_bytes >= CHECKPOINT_BYTES
             || u128::from(now_us.saturating_sub(self.checkpoint_us)) >= CHECKPOINT_EVERY.as_micros();
-        let (State::Flowing(feed), Some(tab)) = (&self.state, &mut self.tab) else {
+        let (State::Flowing(stream), Some(tab)) = (&self.state, &mut self.tab) else {
             return Piece::Data(bytes);
         };
-        let is_last = feed.is_over();
-        if tab.timeline_mut().first_byte_us == 0 && feed.facts().content_started {
+        let is_last = stream.is_over();
+        if tab.timeline_mut().first_byte_us == 0 && stream.facts().content_started {
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
             self.exchange.forget_body();
         }
@@ -121,14 +121,14 @@ impl Stream {
             self.complete();
             return Piece::Last(bytes);
         }
-        if tab.has_budgets() && feed.can_be_cut() {
-            let used = feed.usage_upper_bound();
-            if let Some(fault) = tab.cut_at(&feed.usage(), &used) {
+        if tab.has_budgets() && stream.can_be_cut() {
+            let used = stream.usage_upper_bound();
+            if let Some(fault) = tab.cut_at(&stream.usage(), &used) {
                 return self.cut(bytes, used, fault);
             }
         }
         if is_due {
-            tab.checkpoint(feed.usage(), self.bytes_out);
+            tab.checkpoint(stream.usage(), self.bytes_out);
             self.checkpoint_bytes = self.bytes_out;
             self.checkpoint_us = now_us;
         }
@@ -138,8 +138,8 @@ impl Stream {
     /// The credit or budget is used up: the client gets a clean end with the finish reason "length", and the
     /// upstream is cut off.
     fn cut(&mut self, bytes: Bytes, used: Usage, fault: Box<Fault>) -> Piece {
-        let State::Flowing(feed) = &mut self.state else { return Piece::Data(bytes) };
-        let stop = feed.length_stop(&bytes, used);
+        let State::Flowing(stream) = &mut self.state else { return Piece::Data(bytes) };
+        let stop = stream.length_stop(&bytes, used);
         self.bytes_out = self.bytes_out.saturating_add(stop.len() as u64);
         self.complete();
         if let Some(ending) = &mut self.ending {
@@ -149,10 +149,10 @@ impl Stream {
     }
 
     fn complete(&mut self) -> Piece {
-        if let (State::Flowing(mut feed), Some(tab)) =
+        if let (State::Flowing(mut stream), Some(tab)) =
             (std::mem::replace(&mut self.state, State::Over), &mut self.tab)
         {
-            let usage = feed.close(tab);
+            let usage = stream.close(tab);
             self.ending = Some(Ending { outcome: Outcome::Completed, fault: None, usage });
         }
         Piece::End
@@ -160,15 +160,15 @@ impl Stream {
 
     /// `None` where the attempt is repeated.
     fn failed(&mut self, failure: AttemptFailure) -> Option<Piece> {
-        let State::Flowing(feed) = std::mem::replace(&mut self.state, State::Over) else {
+        let State::Flowing(stream) = std::mem::replace(&mut self.state, State::Over) else {
             return Some(Piece::Abort);
         };
-        if feed.facts().content_started {
-            return Some(self.break_off(feed, failure));
+        if stream.facts().content_started {
+            return Some(self.break_off(stream, failure));
         }
         match self.tab.take() {
             Some(tab) => {
-                self.state = State::Retrying(Box::pin(retry_late(feed, tab, failure)));
+                self.state = State::Retrying(Box::pin(retry_late(stream, tab, failure)));
                 None
             }
             None => Some(Piece::Abort),
@@ -176,18 +176,18 @@ impl Stream {
     }
 
     /// Sends an error event in the client's dialect; the usage so far is booked.
-    fn break_off(&mut self, mut feed: Box<Feed>, failure: AttemptFailure) -> Piece {
+    fn break_off(&mut self, mut stream: Box<AttemptStream>, failure: AttemptFailure) -> Piece {
         let mut usage = Usage::default();
         if let Some(tab) = &mut self.tab {
-            usage = feed.end_as_failed(tab, &failure);
+            usage = stream.end_as_failed(tab, &failure);
         }
         let outcome =
             if failure.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
         // The client has seen the content so far; an SDK that retried would pay twice.
         let fault = failure.fault.should_retry(false);
-        let event = feed.error_event(&fault);
-        let is_end = feed.ends_with_its_error() && !event.is_empty();
-        drop(feed);
+        let event = stream.error_event(&fault);
+        let is_end = stream.ends_with_its_error() && !event.is_empty();
+        drop(stream);
         self.bytes_out = self.bytes_out.saturating_add(event.len() as u64);
         self.ending = Some(Ending { outcome, fault: Some(Box::new(fault)), usage });
         if is_end {
@@ -204,7 +204,7 @@ impl Stream {
     /// Nothing to forward: sends a comment now and then to keep the connection open.
     fn silent(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         let ping = match &self.state {
-            State::Flowing(feed) => feed.ping(),
+            State::Flowing(stream) => stream.ping(),
             _ => Bytes::from_static(dialects::ping(self.exchange.dialect().grammar())),
         };
         // Some stream formats have no comments.

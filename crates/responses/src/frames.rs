@@ -312,13 +312,13 @@ impl Standing {
 
 /// Writes events with their sequence numbers.
 #[derive(Debug, Default)]
-pub(super) struct Pen {
+pub(super) struct EventWriter {
     pub sequence: u64,
     /// A buffered response is assembled, and no event is written.
     pub is_silent: bool,
 }
 
-impl Pen {
+impl EventWriter {
     pub(super) fn put(&mut self, mut frame: Frame<'_>, out: &mut Vec<u8>) {
         if self.is_silent {
             return;

@@ -8,7 +8,7 @@ use domain::{Json, PartKind};
 use serde_json::value::RawValue;
 
 use super::annotations::own_annotation;
-use super::frames::{Frame, Item, Part, Pen, raw};
+use super::frames::{EventWriter, Frame, Item, Part, raw};
 use super::write_items::owned;
 
 #[derive(Debug, Default)]
@@ -68,25 +68,25 @@ impl Output {
         self.items.iter().flatten().map(AsRef::as_ref).collect()
     }
 
-    pub(super) fn begin(&mut self, part: u32, kind: PartKind, pen: &mut Pen, out: &mut Vec<u8>) {
+    pub(super) fn begin(&mut self, part: u32, kind: PartKind, events: &mut EventWriter, out: &mut Vec<u8>) {
         match kind {
-            PartKind::Text => self.begin_text(part, false, pen, out),
-            PartKind::Refusal => self.begin_text(part, true, pen, out),
+            PartKind::Text => self.begin_text(part, false, events, out),
+            PartKind::Refusal => self.begin_text(part, true, events, out),
             PartKind::Thought { is_summary, id } => {
                 // Clients that requested summaries look for reasoning nowhere else.
                 let is_summary = is_summary || self.constraints.summaries;
                 let id = id.filter(|id| id.starts_with("rs_"));
-                self.begin_item(part, id, OpenKind::Thought { is_summary, seal: None }, pen, out);
+                self.begin_item(part, id, OpenKind::Thought { is_summary, seal: None }, events, out);
             }
             PartKind::Redacted => {
-                self.begin_item(part, None, OpenKind::Thought { is_summary: true, seal: None }, pen, out);
+                self.begin_item(part, None, OpenKind::Thought { is_summary: true, seal: None }, events, out);
             }
             PartKind::Call { id, name, is_custom } => {
                 let (namespace, name) = self.declared_name(name);
                 let kind = OpenKind::Call { call_id: id, name, namespace, is_custom };
-                self.begin_item(part, None, kind, pen, out);
+                self.begin_item(part, None, kind, events, out);
             }
-            PartKind::Foreign { kind, json } => self.foreign(&kind, &json, pen, out),
+            PartKind::Foreign { kind, json } => self.foreign(&kind, &json, events, out),
         }
     }
 
@@ -104,15 +104,15 @@ impl Output {
     }
 
     /// Writes an item that only this format has; foreign items of other dialects are dropped.
-    fn foreign(&mut self, kind: &str, json: &Json, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn foreign(&mut self, kind: &str, json: &Json, events: &mut EventWriter, out: &mut Vec<u8>) {
         if !is_own_item(kind) {
             return;
         }
         let Some(item) = owned(json) else { return };
-        self.end_message("completed", pen, out);
+        self.end_message("completed", events, out);
         let index = Some(self.items.len());
         for r#type in ["response.output_item.added", "response.output_item.done"] {
-            pen.put(Frame { r#type, output_index: index, item: Some(&item), ..Frame::default() }, out);
+            events.put(Frame { r#type, output_index: index, item: Some(&item), ..Frame::default() }, out);
         }
         self.items.push(Some(item));
     }
@@ -121,39 +121,40 @@ impl Output {
         format!("{prefix}_{}{:02x}", self.stem, self.items.len())
     }
 
-    fn begin_text(&mut self, part: u32, is_refusal: bool, pen: &mut Pen, out: &mut Vec<u8>) {
-        self.end_text(pen, out);
+    fn begin_text(&mut self, part: u32, is_refusal: bool, events: &mut EventWriter, out: &mut Vec<u8>) {
+        self.end_text(events, out);
         self.has_refusal |= is_refusal;
         if self.message.is_none() {
             let (index, id) = (self.items.len(), self.new_id("msg"));
             let item = raw(&message_item(&id, "in_progress", &[]));
             self.items.push(None);
             let r#type = "response.output_item.added";
-            pen.put(Frame { r#type, output_index: Some(index), item: Some(&item), ..Frame::default() }, out);
+            events
+                .put(Frame { r#type, output_index: Some(index), item: Some(&item), ..Frame::default() }, out);
             self.message = Some(Message { index, id, parts: Vec::new(), open: None });
         }
         let Some(message) = &mut self.message else { return };
         let text =
             Text { part, is_refusal, text: String::new(), annotations: Vec::new(), logprobs: Vec::new() };
         let frame = message.frame("response.content_part.added");
-        pen.put(Frame { part: Some(text.body()), ..frame }, out);
+        events.put(Frame { part: Some(text.body()), ..frame }, out);
         message.open = Some(text);
     }
 
-    pub(super) fn delta(&mut self, part: u32, text: &str, pen: &mut Pen, out: &mut Vec<u8>) {
+    pub(super) fn delta(&mut self, part: u32, text: &str, events: &mut EventWriter, out: &mut Vec<u8>) {
         if let Some(open) = self.open.get_mut(&part) {
-            return open.delta(text, pen, out);
+            return open.delta(text, events, out);
         }
         let Some(message) = &mut self.message else { return };
         let Some(mut open) = message.open.take_if(|open| open.part == part) else { return };
         open.text.push_str(text);
         if open.is_refusal {
             let frame = message.frame("response.refusal.delta");
-            pen.put(Frame { delta: Some(text), ..frame }, out);
+            events.put(Frame { delta: Some(text), ..frame }, out);
         } else {
             let logprobs = std::mem::take(&mut self.logprobs);
             let frame = message.frame("response.output_text.delta");
-            pen.put(Frame { delta: Some(text), logprobs: Some(&logprobs), ..frame }, out);
+            events.put(Frame { delta: Some(text), logprobs: Some(&logprobs), ..frame }, out);
             open.logprobs.extend(logprobs);
         }
         message.open = Some(open);
@@ -166,7 +167,7 @@ impl Output {
     }
 
     /// Writes a citation, where the format can express it.
-    pub(super) fn cite(&mut self, part: u32, json: &Json, pen: &mut Pen, out: &mut Vec<u8>) {
+    pub(super) fn cite(&mut self, part: u32, json: &Json, events: &mut EventWriter, out: &mut Vec<u8>) {
         let Some(message) = &mut self.message else { return };
         let Some(mut open) = message.open.take_if(|open| open.part == part) else { return };
         if !open.is_refusal
@@ -174,7 +175,7 @@ impl Output {
         {
             let frame = message.frame("response.output_text.annotation.added");
             let annotation_index = Some(open.annotations.len());
-            pen.put(Frame { annotation_index, annotation: Some(&annotation), ..frame }, out);
+            events.put(Frame { annotation_index, annotation: Some(&annotation), ..frame }, out);
             open.annotations.push(annotation);
         }
         message.open = Some(open);
@@ -186,51 +187,51 @@ impl Output {
         self.logprobs.extend(tokens);
     }
 
-    pub(super) fn end(&mut self, part: u32, pen: &mut Pen, out: &mut Vec<u8>) {
+    pub(super) fn end(&mut self, part: u32, events: &mut EventWriter, out: &mut Vec<u8>) {
         match self.open.remove(&part) {
-            Some(open) => self.end_item(open, "completed", pen, out),
+            Some(open) => self.end_item(open, "completed", events, out),
             None if self.message.as_ref().is_some_and(|message| message.is_at(part)) => {
-                self.end_text(pen, out)
+                self.end_text(events, out)
             }
             None => {}
         }
     }
 
     /// Ends everything that is open.
-    pub(super) fn end_all(&mut self, status: &'static str, pen: &mut Pen, out: &mut Vec<u8>) {
-        self.end_message(status, pen, out);
+    pub(super) fn end_all(&mut self, status: &'static str, events: &mut EventWriter, out: &mut Vec<u8>) {
+        self.end_message(status, events, out);
         while let Some((_, open)) = self.open.pop_first() {
-            self.end_item(open, status, pen, out);
+            self.end_item(open, status, events, out);
         }
     }
 
-    fn end_text(&mut self, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn end_text(&mut self, events: &mut EventWriter, out: &mut Vec<u8>) {
         let Some(message) = &mut self.message else { return };
         let Some(mut open) = message.open.take() else { return };
         if open.is_refusal {
             let frame = message.frame("response.refusal.done");
-            pen.put(Frame { refusal: Some(&open.text), ..frame }, out);
+            events.put(Frame { refusal: Some(&open.text), ..frame }, out);
         } else {
             open.logprobs.append(&mut self.logprobs);
             let frame = message.frame("response.output_text.done");
-            pen.put(Frame { text: Some(&open.text), logprobs: Some(&open.logprobs), ..frame }, out);
+            events.put(Frame { text: Some(&open.text), logprobs: Some(&open.logprobs), ..frame }, out);
         }
         let frame = message.frame("response.content_part.done");
-        pen.put(Frame { part: Some(open.body()), ..frame }, out);
+        events.put(Frame { part: Some(open.body()), ..frame }, out);
         let part = raw(&open.body());
         message.parts.push(part);
     }
 
-    pub(super) fn end_message(&mut self, status: &'static str, pen: &mut Pen, out: &mut Vec<u8>) {
-        self.end_text(pen, out);
+    pub(super) fn end_message(&mut self, status: &'static str, events: &mut EventWriter, out: &mut Vec<u8>) {
+        self.end_text(events, out);
         let Some(message) = self.message.take() else { return };
         let item = raw(&message_item(&message.id, status, &message.parts));
-        self.put_done(message.index, item, pen, out);
+        self.put_done(message.index, item, events, out);
     }
 
-    fn put_done(&mut self, index: usize, item: Box<RawValue>, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn put_done(&mut self, index: usize, item: Box<RawValue>, events: &mut EventWriter, out: &mut Vec<u8>) {
         let r#type = "response.output_item.done";
-        pen.put(Frame { r#type, output_index: Some(index), item: Some(&item), ..Frame::default() }, out);
+        events.put(Frame { r#type, output_index: Some(index), item: Some(&item), ..Frame::default() }, out);
         if let Some(slot) = self.items.get_mut(index) {
             *slot = Some(item);
         }
@@ -241,10 +242,10 @@ impl Output {
         part: u32,
         id: Option<String>,
         kind: OpenKind,
-        pen: &mut Pen,
+        events: &mut EventWriter,
         out: &mut Vec<u8>,
     ) {
-        self.end_message("completed", pen, out);
+        self.end_message("completed", events, out);
         let prefix = match &kind {
             OpenKind::Call { is_custom: false, .. } => "fc",
             OpenKind::Call { is_custom: true, .. } => "ctc",
@@ -255,20 +256,29 @@ impl Output {
         self.items.push(None);
         let item = open.item("in_progress");
         let r#type = "response.output_item.added";
-        pen.put(Frame { r#type, output_index: Some(open.index), item: Some(&item), ..Frame::default() }, out);
+        events.put(
+            Frame { r#type, output_index: Some(open.index), item: Some(&item), ..Frame::default() },
+            out,
+        );
         self.open.insert(part, open);
     }
 
-    fn end_item(&mut self, mut open: Open, status: &'static str, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn end_item(
+        &mut self,
+        mut open: Open,
+        status: &'static str,
+        events: &mut EventWriter,
+        out: &mut Vec<u8>,
+    ) {
         if let OpenKind::Call { is_custom: false, .. } = open.kind
             && open.text.trim().is_empty()
         {
             // Clients parse the arguments, so empty ones become an empty object.
-            open.delta("{}", pen, out);
+            open.delta("{}", events, out);
         }
-        open.done(pen, out);
+        open.done(events, out);
         let item = open.item(status);
-        self.put_done(open.index, item, pen, out);
+        self.put_done(open.index, item, events, out);
     }
 }
 
@@ -321,7 +331,7 @@ impl Open {
         frame
     }
 
-    fn delta(&mut self, text: &str, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn delta(&mut self, text: &str, events: &mut EventWriter, out: &mut Vec<u8>) {
         let r#type = match self.kind {
             OpenKind::Call { is_custom: false, .. } => "response.function_call_arguments.delta",
             OpenKind::Call { is_custom: true, .. } => "response.custom_tool_call_input.delta",
@@ -332,7 +342,7 @@ impl Open {
                         "response.reasoning_summary_part.added",
                         "response.content_part.added",
                     );
-                    pen.put(Frame { part: self.thought(), ..self.frame(r#type) }, out);
+                    events.put(Frame { part: self.thought(), ..self.frame(r#type) }, out);
                 }
                 part_event(
                     is_summary,
@@ -341,20 +351,20 @@ impl Open {
                 )
             }
         };
-        pen.put(Frame { delta: Some(text), ..self.frame(r#type) }, out);
+        events.put(Frame { delta: Some(text), ..self.frame(r#type) }, out);
         self.text.push_str(text);
     }
 
-    fn done(&self, pen: &mut Pen, out: &mut Vec<u8>) {
+    fn done(&self, events: &mut EventWriter, out: &mut Vec<u8>) {
         let text = self.text.as_str();
         match &self.kind {
             OpenKind::Call { name, is_custom: false, .. } => {
                 let frame = self.frame("response.function_call_arguments.done");
-                pen.put(Frame { name: Some(name), arguments: Some(text), ..frame }, out);
+                events.put(Frame { name: Some(name), arguments: Some(text), ..frame }, out);
             }
             OpenKind::Call { .. } => {
                 let frame = self.frame("response.custom_tool_call_input.done");
-                pen.put(Frame { input: Some(text), ..frame }, out);
+                events.put(Frame { input: Some(text), ..frame }, out);
             }
             OpenKind::Thought { .. } if text.is_empty() => {}
             OpenKind::Thought { is_summary, .. } => {
@@ -363,13 +373,13 @@ impl Open {
                     "response.reasoning_summary_text.done",
                     "response.reasoning_text.done",
                 );
-                pen.put(Frame { text: Some(text), ..self.frame(r#type) }, out);
+                events.put(Frame { text: Some(text), ..self.frame(r#type) }, out);
                 let r#type = part_event(
                     *is_summary,
                     "response.reasoning_summary_part.done",
                     "response.content_part.done",
                 );
-                pen.put(Frame { part: self.thought(), ..self.frame(r#type) }, out);
+                events.put(Frame { part: self.thought(), ..self.frame(r#type) }, out);
             }
         }
     }

@@ -4,7 +4,7 @@ use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
 use conversation::fault_text::message;
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
 
-use super::frames::{Frame, Head, Pen, Repeated, Standing};
+use super::frames::{EventWriter, Frame, Head, Repeated, Standing};
 use super::output::Output;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Writer {
     is_resumed: bool,
     finish: Option<Finish>,
     output: Output,
-    pen: Pen,
+    events: EventWriter,
 }
 
 impl Writer {
@@ -35,7 +35,7 @@ impl Writer {
             is_resumed: false,
             finish: None,
             output: Output::new(stem, wish.constraints),
-            pen: Pen::default(),
+            events: EventWriter::default(),
         }
     }
 
@@ -47,7 +47,7 @@ impl Writer {
         let standing = Standing::InProgress;
         for r#type in ["response.created", standing.event()] {
             let response = Some(standing.response(&self.head, Vec::new()));
-            self.pen.put(Frame { r#type, response, ..Frame::default() }, out);
+            self.events.put(Frame { r#type, response, ..Frame::default() }, out);
         }
     }
 
@@ -68,14 +68,16 @@ impl Writer {
             return self.start(id, model, created_unix_s, out);
         }
         self.start(None, None, None, out);
-        let (output, pen) = (&mut self.output, &mut self.pen);
+        let (output, events) = (&mut self.output, &mut self.events);
         match event {
-            Event::Begin { choice: 0, part, kind } => output.begin(part, kind, pen, out),
-            Event::Delta { choice: 0, part, text } if !text.is_empty() => output.delta(part, &text, pen, out),
+            Event::Begin { choice: 0, part, kind } => output.begin(part, kind, events, out),
+            Event::Delta { choice: 0, part, text } if !text.is_empty() => {
+                output.delta(part, &text, events, out)
+            }
             Event::Signature { choice: 0, part, value } => output.seal(part, value),
-            Event::Citation { choice: 0, part, json } => output.cite(part, &json, pen, out),
+            Event::Citation { choice: 0, part, json } => output.cite(part, &json, events, out),
             Event::Logprobs { choice: 0, tokens } => output.logprobs(&tokens),
-            Event::End { choice: 0, part } => output.end(part, pen, out),
+            Event::End { choice: 0, part } => output.end(part, events, out),
             Event::Finish { choice: 0, finish } => self.finish(finish, out),
             Event::Usage(usage) => self.head.usage = Some(usage),
             Event::Done => self.done(out),
@@ -93,7 +95,7 @@ impl Writer {
         }
         let is_whole = matches!(self.standing_of(Some(&finish)), Standing::Completed);
         let status = if is_whole { "completed" } else { "incomplete" };
-        self.output.end_all(status, &mut self.pen, out);
+        self.output.end_all(status, &mut self.events, out);
         self.finish = Some(finish);
     }
 
@@ -101,9 +103,9 @@ impl Writer {
     fn refuse(&mut self, words: &str, out: &mut Vec<u8>) {
         // No upstream numbers its parts this high.
         let part = u32::MAX;
-        self.output.begin(part, PartKind::Refusal, &mut self.pen, out);
-        self.output.delta(part, words, &mut self.pen, out);
-        self.output.end(part, &mut self.pen, out);
+        self.output.begin(part, PartKind::Refusal, &mut self.events, out);
+        self.output.delta(part, words, &mut self.events, out);
+        self.output.end(part, &mut self.events, out);
     }
 
     fn standing_of(&self, finish: Option<&Finish>) -> Standing {
@@ -121,7 +123,7 @@ impl Writer {
     /// Writes the last event, which holds the complete answer.
     fn done(&mut self, out: &mut Vec<u8>) {
         if !self.is_resumed {
-            self.output.end_all("completed", &mut self.pen, out);
+            self.output.end_all("completed", &mut self.events, out);
         }
         let standing = self.standing_of(self.finish.as_ref());
         self.put_end(&standing, out);
@@ -129,7 +131,7 @@ impl Writer {
 
     fn put_end(&mut self, standing: &Standing, out: &mut Vec<u8>) {
         let response = Some(standing.response(&self.head, self.output.finished_items()));
-        self.pen.put(Frame { r#type: standing.event(), response, ..Frame::default() }, out);
+        self.events.put(Frame { r#type: standing.event(), response, ..Frame::default() }, out);
     }
 }
 
@@ -144,7 +146,7 @@ impl WriteAnswer for Writer {
         self.name(progress.id.clone(), progress.model.clone(), progress.created_unix_s);
         self.head.usage = progress.usage;
         // The upstream numbers its events from 0, and all of them were forwarded.
-        self.pen.sequence = progress.events;
+        self.events.sequence = progress.events;
     }
 
     fn event(&mut self, event: Event, out: &mut Vec<u8>) {
@@ -154,7 +156,7 @@ impl WriteAnswer for Writer {
     fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>) {
         self.start(None, None, None, out);
         // Text that was sent stays. An open call is never reported as done, so that no client executes it.
-        self.output.end_message("incomplete", &mut self.pen, out);
+        self.output.end_message("incomplete", &mut self.events, out);
         // Usage counted so far is not the final usage.
         self.head.usage = None;
         let standing = Standing::Failed { code: code(fault.class), message: message(fault, trace) };
@@ -162,7 +164,7 @@ impl WriteAnswer for Writer {
     }
 
     fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
-        self.pen.is_silent = true;
+        self.events.is_silent = true;
         let mut out = Vec::new();
         for event in events {
             self.take(event, &mut out);

@@ -12,7 +12,7 @@ use domain::limits::{
 use domain::ports::{
     AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable, StoredAnswer,
 };
-use domain::{Kept, ProjectId, TraceId, WorkspaceId};
+use domain::{ContentKind, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
 use tasks::{RuntimeTasks, Task};
 use tokio::sync::{oneshot, watch};
@@ -361,7 +361,7 @@ const fn content_ref(
     digest: [u8; 32],
     request: TraceId,
 ) -> ContentRef {
-    ContentRef { kept: Kept::Answer, workspace, project, digest, request }
+    ContentRef { kept: ContentKind::Answer, workspace, project, digest, request }
 }
 
 /// Runs work on the store's runtime, and waits for it up to `wait_max`.

@@ -13,14 +13,14 @@ const CALL_BYTES: usize = 192;
 pub(crate) type Digest = [u8; 32];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub(crate) struct CachedTurn {
     pub content_ref: ContentRef,
     pub calls: Vec<Digest>,
     pub content: Bytes,
     pub until_unix_ms: u64,
 }
 
-impl Turn {
+impl CachedTurn {
     pub(crate) fn bytes(&self) -> usize {
         TURN_BYTES + self.calls.len() * CALL_BYTES + self.content.len()
     }
@@ -36,15 +36,15 @@ pub(crate) struct Now {
 pub(crate) struct TurnCache {
     bytes_max: usize,
     bytes: usize,
-    turns: HashMap<Digest, Held>,
+    turns: HashMap<Digest, CacheEntry>,
     by_call: HashMap<Digest, Digest>,
     /// The turns in order of their last use; the keys are unique.
     by_use: BTreeMap<u64, Digest>,
     uses: u64,
 }
 
-struct Held {
-    turn: Arc<Turn>,
+struct CacheEntry {
+    turn: Arc<CachedTurn>,
     used: u64,
     fresh_until_us: u64,
 }
@@ -63,7 +63,7 @@ impl TurnCache {
 
     /// Storing a turn again renews its trust period. If two turns have a call with the same id, the newer one
     /// is found.
-    pub(crate) fn put(&mut self, turn: Arc<Turn>, believed_until_us: u64) {
+    pub(crate) fn put(&mut self, turn: Arc<CachedTurn>, believed_until_us: u64) {
         let digest = turn.content_ref.digest;
         self.remove(&digest);
         if turn.bytes() > self.bytes_max {
@@ -78,7 +78,7 @@ impl TurnCache {
         self.bytes += turn.bytes();
         self.uses += 1;
         self.by_use.insert(self.uses, digest);
-        self.turns.insert(digest, Held { turn, used: self.uses, fresh_until_us: believed_until_us });
+        self.turns.insert(digest, CacheEntry { turn, used: self.uses, fresh_until_us: believed_until_us });
         while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.by_use.first_key_value()
         {
@@ -88,7 +88,7 @@ impl TurnCache {
     }
 
     /// The turn of a call, and whether it may be used without checking the store.
-    pub(crate) fn find(&mut self, call: &Digest, now: Now) -> Option<(Arc<Turn>, bool)> {
+    pub(crate) fn find(&mut self, call: &Digest, now: Now) -> Option<(Arc<CachedTurn>, bool)> {
         let digest = *self.by_call.get(call)?;
         let held = self.turns.get_mut(&digest)?;
         if held.turn.until_unix_ms <= now.unix_ms {
@@ -103,7 +103,7 @@ impl TurnCache {
     }
 
     pub(crate) fn remove(&mut self, digest: &Digest) {
-        let Some(Held { turn, used, .. }) = self.turns.remove(digest) else { return };
+        let Some(CacheEntry { turn, used, .. }) = self.turns.remove(digest) else { return };
         self.bytes -= turn.bytes();
         self.by_use.remove(&used);
         for call in &turn.calls {
@@ -113,7 +113,7 @@ impl TurnCache {
         }
     }
 
-    pub(crate) fn forget(&mut self, is_over: impl Fn(&Turn) -> bool) {
+    pub(crate) fn forget(&mut self, is_over: impl Fn(&CachedTurn) -> bool) {
         let over = self.turns.values().filter(|held| is_over(&held.turn));
         let over: Vec<_> = over.map(|held| held.turn.content_ref.digest).collect();
         for digest in &over {
@@ -124,14 +124,14 @@ impl TurnCache {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Kept, ProjectId, TraceId, WorkspaceId};
+    use domain::{ContentKind, ProjectId, TraceId, WorkspaceId};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn turn(number: u8, calls: &[u8], length: usize) -> Arc<Turn> {
+    fn turn(number: u8, calls: &[u8], length: usize) -> Arc<CachedTurn> {
         let content_ref = ContentRef {
-            kept: Kept::Turn,
+            kept: ContentKind::Turn,
             workspace: WorkspaceId::new(1, [number % 2; 10]),
             project: ProjectId::new(1, [1; 10]),
             digest: [number; 32],
@@ -139,7 +139,7 @@ mod tests {
         };
         let calls = calls.iter().map(|call| [*call; 32]).collect();
         let content = Bytes::from(vec![number; length]);
-        Arc::new(Turn { content_ref, calls, content, until_unix_ms: 1_000 + u64::from(number) })
+        Arc::new(CachedTurn { content_ref, calls, content, until_unix_ms: 1_000 + u64::from(number) })
     }
 
     const NOW: Now = Now { unix_ms: 0, us: 0 };
@@ -209,7 +209,7 @@ mod tests {
         fn what_was_used_last_stays_and_the_bound_holds(steps in steps()) {
             const BYTES_MAX: usize = 6_000;
             let mut memory = TurnCache::new(BYTES_MAX);
-            let mut model: Vec<Arc<Turn>> = Vec::new();
+            let mut model: Vec<Arc<CachedTurn>> = Vec::new();
             for step in steps {
                 match step {
                     Step::Put(number, length) => {

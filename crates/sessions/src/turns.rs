@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::Kept;
+use domain::ContentKind;
 use domain::limits::{
     KEPT_TURN_BYTES_MAX, STORE_CLOSING_TIME_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX,
     TURN_KEPT, TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use vault::{ContentRef, Vault};
 use world::World;
 
-use crate::memory::{Digest, Now, Turn, TurnCache};
+use crate::memory::{CachedTurn, Digest, Now, TurnCache};
 use crate::packing::{pack_turn, unpack_turn};
 
 /// How often a turn is written again while the store is away; the pause doubles each time.
@@ -127,7 +127,7 @@ impl Inner {
     }
 
     /// The turn to store; `None` where it has no calls to find it by, or is too long.
-    fn turn(&self, kept: StoredTurn) -> Option<Arc<Turn>> {
+    fn turn(&self, kept: StoredTurn) -> Option<Arc<CachedTurn>> {
         let StoredTurn { workspace, project, request, calls, content } = kept;
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
         let calls: Vec<_> = calls.iter().take(TURN_CALLS_MAX).map(hash).collect();
@@ -135,19 +135,19 @@ impl Inner {
         if content.len() > KEPT_TURN_BYTES_MAX {
             return None;
         }
-        let content_ref = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
+        let content_ref = ContentRef { kept: ContentKind::Turn, workspace, project, digest, request };
         let kept_ms = u64::try_from(TURN_KEPT.as_millis()).unwrap_or(u64::MAX);
         let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
-        Some(Arc::new(Turn { content_ref, calls, content: content.into(), until_unix_ms }))
+        Some(Arc::new(CachedTurn { content_ref, calls, content: content.into(), until_unix_ms }))
     }
 
     /// `None` where too many bytes wait for the store already.
-    fn permit_for(&self, turn: &Turn) -> Option<OwnedSemaphorePermit> {
+    fn permit_for(&self, turn: &CachedTurn) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(turn.bytes()).ok()?;
         Arc::clone(&self.permits).try_acquire_many_owned(bytes).ok()
     }
 
-    async fn write(&self, turn: &Turn) {
+    async fn write(&self, turn: &CachedTurn) {
         let mut pause = WRITE_PAUSE;
         for tries_left in (0..WRITE_TRIES).rev() {
             match self.try_write(turn).await {
@@ -162,7 +162,7 @@ impl Inner {
         self.here().waiting.remove(&turn.content_ref.digest);
     }
 
-    async fn try_write(&self, turn: &Turn) -> Result<(), StoreError> {
+    async fn try_write(&self, turn: &CachedTurn) -> Result<(), StoreError> {
         let _no_purge = self.purging.read().await;
         let content_ref = turn.content_ref;
         if !self.here().waiting.contains_key(&content_ref.digest) {
@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// The cached turns of these calls, and the calls that the store must be queried for.
-    fn find_cached(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<Turn>>, HashSet<Digest>) {
+    fn find_cached(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<CachedTurn>>, HashSet<Digest>) {
         let (mut known, mut unsure) = (HashMap::new(), HashSet::new());
         let now = self.now();
         let memory = &mut self.here().memory;
@@ -226,8 +226,13 @@ impl Inner {
     }
 
     /// For the calls that the store was queried for, its result replaces the cached one.
-    fn correct(&self, known: &mut HashMap<Digest, Arc<Turn>>, unsure: &HashSet<Digest>, found: &[Arc<Turn>]) {
-        let is_found = |turn: &Turn| found.iter().any(|other| other.content_ref == turn.content_ref);
+    fn correct(
+        &self,
+        known: &mut HashMap<Digest, Arc<CachedTurn>>,
+        unsure: &HashSet<Digest>,
+        found: &[Arc<CachedTurn>],
+    ) {
+        let is_found = |turn: &CachedTurn| found.iter().any(|other| other.content_ref == turn.content_ref);
         for turn in unsure.iter().filter_map(|call| known.remove(call)) {
             if !is_found(&turn) {
                 self.here().memory.remove(&turn.content_ref.digest);
@@ -241,7 +246,7 @@ impl Inner {
     }
 
     /// The turns in the store; `None` where it failed or did not answer in time.
-    async fn query_store(self: &Arc<Self>, lookup: TurnLookup) -> Option<Vec<Arc<Turn>>> {
+    async fn query_store(self: &Arc<Self>, lookup: TurnLookup) -> Option<Vec<Arc<CachedTurn>>> {
         const WHAT: &str = "turns could not be looked for";
         let inner = Arc::clone(self);
         let looking = self.tasks.run(async move { inner.read_from_store(lookup).await });
@@ -254,7 +259,7 @@ impl Inner {
         None
     }
 
-    async fn read_from_store(&self, lookup: TurnLookup) -> Result<Vec<Arc<Turn>>, StoreError> {
+    async fn read_from_store(&self, lookup: TurnLookup) -> Result<Vec<Arc<CachedTurn>>, StoreError> {
         let _no_purge = self.purging.read().await;
         let rows = self.store.kept_turns().find(lookup).await?;
         let turns: Vec<_> = rows.into_iter().filter_map(|row| self.open(row)).map(Arc::new).collect();
@@ -268,12 +273,12 @@ impl Inner {
 
     /// A turn that doesn't open counts as unknown. Refusals are audited; a key made by another process is
     /// learned within a moment.
-    fn open(&self, row: KeptTurnRow) -> Option<Turn> {
+    fn open(&self, row: KeptTurnRow) -> Option<CachedTurn> {
         let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
-        let content_ref = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
+        let content_ref = ContentRef { kept: ContentKind::Turn, workspace, project, digest, request };
         let packed = self.vault.opener.open_content(&content_ref, &sealed).ok()?;
         let (calls, content) = unpack_turn(packed.expose())?;
-        Some(Turn { content_ref, calls, content, until_unix_ms })
+        Some(CachedTurn { content_ref, calls, content, until_unix_ms })
     }
 
     async fn expire(&self) -> Result<(), StoreError> {

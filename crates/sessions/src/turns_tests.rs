@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::Kept;
+use domain::ContentKind;
 use domain::limits::{
     TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_WAITING_BYTES_MAX,
 };
@@ -306,11 +306,11 @@ async fn a_call_that_was_led_to_another_turn_finds_nothing() {
     turns.keep(turn(2, &["b"], "two")).await;
     let rotations = bench.store.rotations();
     let mut rows = rotations
-        .content_sealed_with_other_keys(Kept::Turn, workspace(1), String::new(), None, 9)
+        .content_sealed_with_other_keys(ContentKind::Turn, workspace(1), String::new(), None, 9)
         .await
         .unwrap();
-    rows.retain(|row| matches!(&row.thing, SealedThing::Kept(kept) if kept.request == request(2)));
-    let SealedThing::Kept(kept) = rows[0].thing.clone() else { panic!("{rows:?}") };
+    rows.retain(|row| matches!(&row.thing, SealedThing::Content(kept) if kept.request == request(2)));
+    let SealedThing::Content(kept) = rows[0].thing.clone() else { panic!("{rows:?}") };
     let row = store::KeptTurnRow {
         digest: kept.digest,
         workspace: workspace(1),
@@ -340,13 +340,14 @@ async fn a_turn_is_found_after_its_workspace_has_another_key() {
     };
     learn(&keys).await;
     let rows = rotations
-        .content_sealed_with_other_keys(Kept::Turn, workspace(1), key_id.clone(), None, 9)
+        .content_sealed_with_other_keys(ContentKind::Turn, workspace(1), key_id.clone(), None, 9)
         .await
         .unwrap();
     let reseal = |old: &store::rotations::SealedRow| {
-        let SealedThing::Kept(kept) = old.thing.clone() else { panic!("{old:?}") };
+        let SealedThing::Content(kept) = old.thing.clone() else { panic!("{old:?}") };
         let (digest, project, request) = (kept.digest, kept.project, kept.request);
-        let content_ref = ContentRef { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
+        let content_ref =
+            ContentRef { kept: ContentKind::Turn, workspace: workspace(1), project, digest, request };
         Resealing { old: old.clone(), new: bench.vault.reseal_content(&content_ref, &old.sealed).unwrap() }
     };
     rotations.reseal(workspace(1), rows.iter().map(reseal).collect()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The response body that hyper polls: either complete bytes, or a delivery that is settled when it ends or
+//! The response body that hyper polls: either complete bytes, or a client response that is settled when it ends or
 //! is dropped.
 
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use domain::Usage;
 use http_body::{Body, Frame, SizeHint};
 use ledger::PendingWrite;
-use relay::{Delivery, Piece};
+use relay::{ClientResponse, Piece};
 
 /// The answer broke off after its head. Hyper then closes the connection without a clean end, which would
 /// make the answer look complete. The client has already got an error in the stream.
@@ -37,7 +37,7 @@ pub struct ReplyBody {
 #[derive(Debug)]
 enum Kind {
     Whole(Bytes),
-    Relayed(Box<Delivery>),
+    Relayed(Box<ClientResponse>),
     Over,
 }
 
@@ -46,8 +46,8 @@ impl ReplyBody {
         Self { kind: Kind::Whole(bytes), usage: None, pending_record: None, is_failed: false }
     }
 
-    pub(crate) fn relayed(delivery: Delivery) -> Self {
-        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, pending_record: None, is_failed: false }
+    pub(crate) fn from_relay(response: ClientResponse) -> Self {
+        Self { kind: Kind::Relayed(Box::new(response)), usage: None, pending_record: None, is_failed: false }
     }
 
     /// The usage as booked; known once the answer is settled.
@@ -79,8 +79,8 @@ impl ReplyBody {
         Poll::Ready(())
     }
 
-    pub(crate) fn settle(&mut self, delivery: &mut Delivery) {
-        if let Some((usage, booked)) = crate::close(delivery) {
+    pub(crate) fn settle(&mut self, response: &mut ClientResponse) {
+        if let Some((usage, booked)) = crate::close(response) {
             self.usage = Some(usage);
             self.pending_record = Some(booked);
         }
@@ -88,8 +88,8 @@ impl ReplyBody {
 
     /// Settles if that is not done yet, and drops the upstream connection.
     fn end(&mut self) {
-        if let Kind::Relayed(mut delivery) = std::mem::replace(&mut self.kind, Kind::Over) {
-            self.settle(&mut delivery);
+        if let Kind::Relayed(mut response) = std::mem::replace(&mut self.kind, Kind::Over) {
+            self.settle(&mut response);
         }
     }
 }
@@ -103,8 +103,8 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        if let Kind::Relayed(delivery) = &mut this.kind {
-            match std::task::ready!(delivery.poll_piece(cx)) {
+        if let Kind::Relayed(response) = &mut this.kind {
+            match std::task::ready!(response.poll_piece(cx)) {
                 Piece::Data(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Piece::Last(bytes) => {
                     this.end();

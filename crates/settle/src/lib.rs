@@ -1,4 +1,4 @@
-//! The sixth stage: turns a delivery into an HTTP response, and closes its tab exactly once, however the
+//! The sixth stage: turns a client response into an HTTP response, and closes its tab exactly once, however the
 //! answer ends.
 
 mod body;
@@ -10,28 +10,28 @@ use bytes::Bytes;
 use domain::Usage;
 use http::{HeaderMap, Response, StatusCode};
 use ledger::Closing;
-use relay::{Conclusion, Delivery};
+use relay::{ClientResponse, Conclusion};
 
-/// Makes the response of a delivery. A buffered answer is settled at once, since what was used doesn't depend
+/// Makes the HTTP response. A buffered answer is settled at once, since what was used doesn't depend
 /// on whether the client still reads. A stream is settled at its end, at its error, or when hyper drops the
 /// body.
 #[must_use]
-pub fn settle(mut delivery: Delivery) -> Response<ReplyBody> {
-    let (status, headers) = (delivery.status(), delivery.take_headers());
-    match delivery.take_whole() {
+pub fn settle(mut response: ClientResponse) -> Response<ReplyBody> {
+    let (status, headers) = (response.status(), response.take_headers());
+    match response.take_whole() {
         Some(bytes) => {
             let mut body = ReplyBody::whole(bytes);
-            body.settle(&mut delivery);
-            response(status, headers, body)
+            body.settle(&mut response);
+            http_response(status, headers, body)
         }
-        None => response(status, headers, ReplyBody::relayed(delivery)),
+        None => http_response(status, headers, ReplyBody::from_relay(response)),
     }
 }
 
 /// A response without a tab: a refusal before admission, or a model list.
 #[must_use]
 pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<ReplyBody> {
-    response(status, headers, ReplyBody::whole(bytes))
+    http_response(status, headers, ReplyBody::whole(bytes))
 }
 
 /// Closes the tab of an exchange that has no body of its own. The event that ends it for the client must wait
@@ -42,16 +42,16 @@ pub fn book(conclusion: Conclusion) -> PendingWrite {
     tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used })
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
+fn http_response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-/// Closes the delivery's tab and returns the usage; `None` the second time.
-fn close(delivery: &mut Delivery) -> Option<(Usage, PendingWrite)> {
-    let conclusion = delivery.conclude()?;
+/// Closes the response's tab and returns the usage; `None` the second time.
+fn close(response: &mut ClientResponse) -> Option<(Usage, PendingWrite)> {
+    let conclusion = response.conclude()?;
     Some((conclusion.usage, book(conclusion)))
 }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_that_nobody_settles_closes_its_tab_all_the_same() {
+    fn a_response_that_is_dropped_unsettled_closes_its_tab() {
         let books = books();
         let fault = refusal(FaultClass::NotFound);
         drop(relay::deliver_fault(open(&books), fault, None, Dialect::Chat, trace()));

@@ -41,7 +41,7 @@ pub struct JobRow {
 
 /// A worker's request for jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct JobClaim {
     pub worker: String,
     pub unix_ms: u64,
     pub lease_ms: u64,
@@ -80,7 +80,7 @@ pub trait Jobs: Send + Sync {
     fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()>;
     /// Leases jobs that are due, round-robin between workspaces. A job whose lease has expired is taken like
     /// any other.
-    fn claim(&self, claim: Claim) -> StoreFuture<'_, Vec<JobRow>>;
+    fn claim(&self, claim: JobClaim) -> StoreFuture<'_, Vec<JobRow>>;
     /// Extends the lease; `false` if it was lost.
     fn extend(&self, hold: JobLease, until_unix_ms: u64) -> StoreFuture<'_, bool>;
     /// Records the outcome; `false` if the lease was lost, and another worker decides.

@@ -1,6 +1,6 @@
 //! Meter records as requests: filtered lists with a stable cursor, and one full record.
 
-use domain::filter::{Field, Subject, Term};
+use domain::filter::{Field, Filterable, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
 
 use crate::tally::{first_byte_us, latency_us, region, sums_of};
@@ -108,7 +108,7 @@ pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
 /// A record as the subject of a filter expression.
 struct Recorded<'r>(&'r MeterRecord);
 
-impl Subject for Recorded<'_> {
+impl Filterable for Recorded<'_> {
     fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
         let record = self.0;
         let is = |text: &str| !text.is_empty() && is_wanted(text);

@@ -2,7 +2,7 @@
 //! workspace's secrets. Each step is one transaction, and the remaining work is derived from the database, so
 //! that a killed process resumes after the last step.
 
-use domain::{AccountId, CredentialId, Kept, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
+use domain::{AccountId, ContentKind, CredentialId, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::{Act, StoreFuture, Written};
@@ -22,13 +22,13 @@ pub enum SealedThing {
     Webhook(WebhookId, u32),
     /// The anti-rollback record of the object with this name.
     Floor(String),
-    Kept(KeptPlaceRow),
+    Content(ContentRow),
 }
 
 /// The location of a stored answer or turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptPlaceRow {
-    pub kept: Kept,
+pub struct ContentRow {
+    pub kept: ContentKind,
     pub digest: [u8; 32],
     pub project: domain::ProjectId,
     pub request: TraceId,
@@ -94,7 +94,7 @@ pub trait Rotations: Send + Sync {
     /// Stored content that another key than this one seals, in order, from a cursor.
     fn content_sealed_with_other_keys(
         &self,
-        kept: Kept,
+        kept: ContentKind,
         workspace: WorkspaceId,
         key_id: String,
         after: Option<[u8; 32]>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use domain::filter::{Field, Subject, Term};
+use domain::filter::{Field, Filterable, Term};
 use domain::{
     Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Principal, Profile,
     Units, UsageSource, WorkspaceId,
@@ -276,7 +276,7 @@ fn behind<'a, T: Deserialize<'a>>(rest: &'a [u8]) -> Result<(Option<T>, &'a [u8]
     postcard::take_from_bytes(rest).map(|(found, rest)| (Some(found), rest))
 }
 
-impl Subject for Group<'_> {
+impl Filterable for Group<'_> {
     fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
         let named = Dimension::from_name(field.as_str()).and_then(|dimension| self.value(dimension));
         named.is_some_and(|text| is_wanted(&text))
@@ -290,7 +290,7 @@ impl Subject for Group<'_> {
 /// A group standing for each of its requests, whose model may also match by its requested name.
 struct Alike<'g>(&'g Group<'g>);
 
-impl Subject for Alike<'_> {
+impl Filterable for Alike<'_> {
     fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
         let is = |text: &str| !text.is_empty() && is_wanted(text);
         self.0.any_text(field, &is) || (field == Field::Model && self.0.requested.is_some_and(is))

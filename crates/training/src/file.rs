@@ -130,7 +130,7 @@ pub(super) fn write(
 pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 #[derive(Deserialize)]
-struct Told {
+struct TensorHeader {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
@@ -172,7 +172,7 @@ pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), TrainerError> {
     let mut tensors = Tensors::new();
     for (name, value) in entries {
         let wrong = |what: &dyn fmt::Display| broken(format!("\"{name}\": {what}"));
-        let Told { dtype, shape, data_offsets: (start, end) } =
+        let TensorHeader { dtype, shape, data_offsets: (start, end) } =
             serde_json::from_value(value).map_err(|error| wrong(&error))?;
         let bytes = rest.get(start..end).ok_or_else(|| wrong(&"the file ends before it does"))?;
         let count = shape.iter().try_fold(4usize, |count, size| count.checked_mul(*size));

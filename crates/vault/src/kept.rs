@@ -4,7 +4,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    Kept, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
+    ContentKind, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
     TraceId, WorkspaceId,
 };
 
@@ -19,7 +19,7 @@ use crate::wrap::{derive, hex};
 /// The location of stored content. It can't be opened anywhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentRef {
-    pub kept: Kept,
+    pub kept: ContentKind,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub digest: [u8; 32],
@@ -34,16 +34,16 @@ impl ContentRef {
 
     fn binding<'a>(&self, object: &'a str, key_id: &'a str) -> Binding<'a> {
         let purpose = match self.kept {
-            Kept::Answer => Purpose::Answer,
-            Kept::Turn => Purpose::Turn,
+            ContentKind::Answer => Purpose::Answer,
+            ContentKind::Turn => Purpose::Turn,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
 
     fn key(&self, workspace_key: &WorkspaceKey) -> Result<LessSafeKey, VaultError> {
         let purpose = match self.kept {
-            Kept::Answer => b"tidegate/answer/1".as_slice(),
-            Kept::Turn => b"tidegate/turn/1",
+            ContentKind::Answer => b"tidegate/answer/1".as_slice(),
+            ContentKind::Turn => b"tidegate/turn/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -75,8 +75,8 @@ impl Opener {
         seal::open(&key, bound.as_slice(), &sealed.bytes).map_err(|_| {
             let detail = format!("{} (key {})", OpenError::Refused.as_str(), sealed.key_id);
             let action = match content_ref.kept {
-                Kept::Answer => "answer.open_refused",
-                Kept::Turn => "turn.open_refused",
+                ContentKind::Answer => "answer.open_refused",
+                ContentKind::Turn => "turn.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused

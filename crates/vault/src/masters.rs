@@ -50,12 +50,12 @@ impl MasterState {
 }
 
 #[derive(Default)]
-struct Held {
+struct MasterKeys {
     keys: Vec<Arc<LocalKeyWrap>>,
     state: MasterState,
 }
 
-impl Held {
+impl MasterKeys {
     fn named(&self, id: &str) -> Option<&Arc<LocalKeyWrap>> {
         self.keys.iter().find(|key| key.key_id() == id)
     }
@@ -65,7 +65,7 @@ impl Held {
 pub struct MasterKeyring {
     read: ReadMasterKeys,
     random: Arc<dyn Random>,
-    held: ArcSwap<Held>,
+    held: ArcSwap<MasterKeys>,
     /// Serialises writers of `held`.
     changing: Mutex<()>,
 }
@@ -76,8 +76,12 @@ impl MasterKeyring {
     /// # Errors
     /// If they can't be read.
     pub fn new(read: ReadMasterKeys, random: Arc<dyn Random>) -> Result<Self, VaultError> {
-        let masters =
-            Self { read, random, held: ArcSwap::from_pointee(Held::default()), changing: Mutex::new(()) };
+        let masters = Self {
+            read,
+            random,
+            held: ArcSwap::from_pointee(MasterKeys::default()),
+            changing: Mutex::new(()),
+        };
         masters.reread()?;
         let first = masters.held.load().keys.first().map(|key| key.key_id()).unwrap_or_default();
         masters.follow(MasterState { current: first, ..MasterState::default() });
@@ -107,7 +111,7 @@ impl MasterKeyring {
 
     fn hold(&self, mut keys: Vec<Arc<LocalKeyWrap>>, state: MasterState) {
         keys.retain(|key| !state.retired.contains(&key.key_id()));
-        self.held.store(Arc::new(Held { keys, state }));
+        self.held.store(Arc::new(MasterKeys { keys, state }));
     }
 
     /// The ids of the keys that this process can use.
@@ -145,7 +149,7 @@ impl MasterKeyring {
 }
 
 /// Tries every key: except for an instant there are at most two, and a wrong one fails at once.
-fn open(held: &Held, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
+fn open(held: &MasterKeys, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
     let mut opened = held.keys.iter().filter_map(|key| key.unwrapped(wrapped, context).ok());
     opened.next().ok_or_else(|| KeyWrapError("the wrapped key does not open".into()))
 }

@@ -81,7 +81,7 @@ impl WorkspaceKey {
 }
 
 #[derive(Clone)]
-struct Held {
+struct RingKey {
     id: String,
     key: Arc<WorkspaceKey>,
     /// Set once it was deleted from the store: until then it opens secrets for requests planned before.
@@ -89,7 +89,7 @@ struct Held {
 }
 
 /// The keys of one workspace in the order of their creation; the last one seals.
-type WorkspaceKeys = Arc<Vec<Held>>;
+type WorkspaceKeys = Arc<Vec<RingKey>>;
 
 #[derive(Default)]
 pub(crate) struct Ring {
@@ -124,7 +124,7 @@ impl Ring {
         self.keys.change(added, |known, (id, key)| {
             let mut keys = known.unwrap_or_default();
             if keys.iter().all(|held| held.id != id) {
-                Arc::make_mut(&mut keys).push(Held { id, key: Arc::new(key), until_us: None });
+                Arc::make_mut(&mut keys).push(RingKey { id, key: Arc::new(key), until_us: None });
             }
             keys
         });

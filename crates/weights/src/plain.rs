@@ -39,7 +39,7 @@ struct TensorEntry {
 
 /// A tensor's entry in the header. Tensors that the model doesn't use are accepted, too.
 #[derive(Deserialize)]
-struct Told {
+struct TensorHeader {
     dtype: Kind,
     shape: Vec<usize>,
     data_offsets: (u64, u64),
@@ -128,7 +128,7 @@ impl Files {
         for (name, tensor) in entries.into_iter().filter(|(name, _)| name != METADATA) {
             let wrong =
                 |what: &dyn std::fmt::Display| broken(&path, format!("the tensor \"{name}\": {what}"));
-            let tensor: Told = serde_json::from_value(tensor).map_err(|error| wrong(&error))?;
+            let tensor: TensorHeader = serde_json::from_value(tensor).map_err(|error| wrong(&error))?;
             let (start, end) = tensor.data_offsets;
             let count = tensor.shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size as u64));
             if count.and_then(|count| count.checked_mul(tensor.dtype.bytes())) != end.checked_sub(start) {
@@ -139,7 +139,7 @@ impl Files {
                 return Err(wrong(&"the file ends before it does"));
             }
             let (start, end) = (first + start, first + end);
-            let Told { dtype: kind, shape, .. } = tensor;
+            let TensorHeader { dtype: kind, shape, .. } = tensor;
             self.tensors.insert(name, TensorEntry { file: self.files.len(), kind, shape, start, end });
         }
         self.files.push((path, file));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use harness::client::Client;
-use harness::hub::{Access, Asked, Fault, Hub, TOKEN};
+use harness::hub::{Access, Fault, Hub, HubRequest, TOKEN};
 use harness::process::{Launch, tidegate, workspace};
 use serde_json::{Value, json};
 
@@ -86,12 +86,12 @@ impl Fixture {
     }
 
     /// Requests for the bytes of a file, whichever server holds it.
-    fn requests_for(&self, file: &str) -> Vec<Asked> {
+    fn requests_for(&self, file: &str) -> Vec<HubRequest> {
         let at_storage = file == WEIGHTS;
-        let is_it = |request: &Asked| {
+        let is_it = |request: &HubRequest| {
             if at_storage { request.at_storage } else { request.path.ends_with(&format!("/{file}")) }
         };
-        self.hub.asked().into_iter().filter(is_it).collect()
+        self.hub.requests().into_iter().filter(is_it).collect()
     }
 
     fn bytes_for(&self, file: &str) -> u64 {
@@ -139,7 +139,7 @@ fn a_model_is_pulled_once_and_then_shown_and_removed() {
     // A second pull requests only the file list.
     fixture.hub.forget();
     fixture.pull().ok();
-    let requests = fixture.hub.asked();
+    let requests = fixture.hub.requests();
     assert_eq!((requests.len(), requests[0].path.as_str()), (1, "/api/models/acme/tiny/revision/main"));
 
     let listed = fixture.local();
@@ -303,7 +303,7 @@ fn names_that_lead_out_of_the_directory_are_refused() {
         let done = fixture.pull();
         assert_eq!(done.code, 9, "{}", done.stderr);
         assert!(done.stderr.contains("outside of the model's directory"), "{}", done.stderr);
-        assert_eq!(fixture.hub.asked().len(), 1, "nothing but the list was asked for");
+        assert_eq!(fixture.hub.requests().len(), 1, "nothing but the list was asked for");
         assert!(fixture.local().is_empty());
     }
     let fixture = Fixture::new();
@@ -311,7 +311,7 @@ fn names_that_lead_out_of_the_directory_are_refused() {
         let done = fixture.cli.run(&["pull", "--", name]);
         assert_eq!(done.code, 2, "{name}: {}", done.stderr);
     }
-    assert!(fixture.hub.asked().is_empty() && !fixture.models().exists());
+    assert!(fixture.hub.requests().is_empty() && !fixture.models().exists());
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn a_pickle_is_never_fetched() {
     let done = fixture.pull();
     assert_eq!(done.code, 9, "{}", done.stderr);
     assert!(done.stderr.contains("runs code when it is read"), "{}", done.stderr);
-    assert_eq!(fixture.hub.asked().len(), 1);
+    assert_eq!(fixture.hub.requests().len(), 1);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn the_token_goes_to_the_hub_and_to_nobody_else() {
     let done = fixture.cli.clone().env("HF_TOKEN", TOKEN).run(&["pull", MODEL]);
     assert!(!done.stderr.contains(TOKEN) && !done.stdout.contains(TOKEN));
     done.ok();
-    let requests = fixture.hub.asked();
+    let requests = fixture.hub.requests();
     assert!(requests.iter().any(|request| request.at_storage), "the weights lie elsewhere");
     for request in requests {
         assert_eq!(request.token.is_some(), !request.at_storage, "{request:?}");
@@ -373,7 +373,7 @@ fn the_token_goes_to_the_hub_and_to_nobody_else() {
     mirror.put("acme/other", &tiny(&bytes));
     let cli = fixture.cli.env("HF_TOKEN", TOKEN);
     cli.run(&["pull", "acme/other", "--from", &mirror.origin()]).ok();
-    assert!(mirror.asked().iter().all(|request| request.token.is_none()) && !mirror.asked().is_empty());
+    assert!(mirror.requests().iter().all(|request| request.token.is_none()) && !mirror.requests().is_empty());
     assert_eq!(mirror.violations(), Vec::<String>::new());
 }
 
@@ -383,7 +383,7 @@ fn a_terse_mirror_is_asked_for_each_file() {
     let fixture = Fixture::with(&tiny(&bytes));
     fixture.hub.be_terse(MODEL);
     fixture.pull().ok();
-    let heads = fixture.hub.asked().iter().filter(|request| request.method == "HEAD").count();
+    let heads = fixture.hub.requests().iter().filter(|request| request.method == "HEAD").count();
     assert_eq!(heads, 4);
     fixture.hub.fail(WEIGHTS, &[Fault::Corrupt]);
     fixture.cli.run(&["models", "rm", MODEL]).ok();

@@ -24,7 +24,7 @@ use store::{AccountRow, Verification};
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::hosting::{Claim, Destination};
+use crate::hosting::{Destination, RequestedHosting};
 use crate::learned_limits::LearnedLimits;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
 use crate::{hosting, learned_limits};
@@ -221,7 +221,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         }
     };
     let snapshot = control.deps.keeper.current();
-    let claim = Claim {
+    let claim = RequestedHosting {
         facts: snapshot.catalogue().provider(&base.provider),
         workspace: None,
         auth: input.auth.as_deref(),

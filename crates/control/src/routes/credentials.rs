@@ -30,7 +30,7 @@ use super::projects::checked_environment;
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::hosting::{Claim, Destination};
+use crate::hosting::{Destination, RequestedHosting};
 use crate::learned_limits::LearnedLimits;
 use crate::resource::{Resource, delete, list, load, patch, post, put, reply, without};
 use crate::servers::{self, ProbeInput, ServerView};
@@ -329,7 +329,7 @@ async fn row_of(
     };
     let server = stated_server(control, input, &base)?;
     let snapshot = control.deps.keeper.current();
-    let claim = Claim {
+    let claim = RequestedHosting {
         facts: snapshot.catalogue().provider(&base.provider),
         workspace: Some(base.workspace),
         auth: input.auth.as_deref(),

@@ -80,7 +80,7 @@ pub fn routes() -> Vec<Route> {
             .says("Keeps what a node has in its journal, each record once however often it comes.")
             .takes::<Report>()
             .no_rehearsal(OF_A_NODE)
-            .returns_value::<Kept>()
+            .returns_value::<ReportReceipt>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
@@ -505,7 +505,7 @@ struct Reported {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeReportKept")]
-struct Kept {
+struct ReportReceipt {
     object: &'static str,
     /// How many were not known before.
     kept: u64,
@@ -528,7 +528,7 @@ fn report(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> 
         })?;
         let now = control.deps.world.clock.unix_ms();
         let kept = control.deps.store.joins().report(request.caller.credential, records, now);
-        Reply::json(&Kept { object: "node_report", kept: kept.await.map_err(revoked)? })
+        Reply::json(&ReportReceipt { object: "node_report", kept: kept.await.map_err(revoked)? })
     })
 }
 

@@ -287,13 +287,13 @@ struct NodeCheckpoint {
 #[schemars(rename = "TrainCheckpoints")]
 struct Checkpoints {
     object: &'static str,
-    data: Vec<Checkpoint>,
+    data: Vec<CheckpointView>,
 }
 
 /// What a job was at the end of an epoch.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TrainCheckpoint")]
-struct Checkpoint {
+struct CheckpointView {
     step: u64,
     created_at: Moment,
     /// What requests name to be answered with it.
@@ -487,7 +487,7 @@ fn checkpoints(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let (row, id) = job(control, &request, None).await?;
         let list: NodeCheckpoints =
             runtimes::query(control, &row, format!("train/jobs/{id}/checkpoints")).await?;
-        let one = |checkpoint: NodeCheckpoint| Checkpoint {
+        let one = |checkpoint: NodeCheckpoint| CheckpointView {
             step: checkpoint.step,
             created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
             model: checkpoint.model,

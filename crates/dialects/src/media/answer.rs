@@ -14,7 +14,7 @@ use crate::buffered::BufferedAnswer;
 /// # Errors
 /// The body is not a response of its kind, or it is an error sent with a success status.
 pub(crate) fn buffered_answer(operation: Operation, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let text = chat::side::document(&body)?;
+    let text = chat::operations::document(&body)?;
     let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
     if answer.find_text("error").is_some() || answer.find_object("error").is_some() {
         return Err(chat::upstream_error(text));

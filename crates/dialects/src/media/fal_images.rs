@@ -184,7 +184,7 @@ pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
 
 /// Reads a buffered response, and writes it as an OpenAI image response.
 pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let text = chat::side::document(body)?;
+    let text = chat::operations::document(body)?;
     let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
     let Some(pictures) = pictures(&members)? else { return Err(StreamFault::Broken("not_an_answer")) };
     let data: Vec<Json> = pictures.iter().map(Picture::to_json).collect();

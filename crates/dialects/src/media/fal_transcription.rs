@@ -171,8 +171,8 @@ pub(crate) fn transcript_answer(
 ) -> Result<BufferedAnswer, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
     let ask = answer_path.transcript.as_ref().ok_or_else(no_answer)?;
-    let answer: Json =
-        serde_json::from_slice(chat::side::document(body)?).map_err(|_| StreamFault::Broken("bad_json"))?;
+    let answer: Json = serde_json::from_slice(chat::operations::document(body)?)
+        .map_err(|_| StreamFault::Broken("bad_json"))?;
     let text = answer.get("text").and_then(Json::as_str).ok_or_else(no_answer)?;
     let chunks: Vec<Chunk<'_>> =
         answer.get("chunks").and_then(Json::as_array).into_iter().flatten().filter_map(Chunk::of).collect();

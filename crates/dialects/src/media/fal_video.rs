@@ -196,7 +196,7 @@ pub(super) fn queued_video(ask: &VideoAsk, answer: &Members<'_>) -> Result<Bytes
 
 /// The fault for a response that came in place of the video's bytes.
 pub(super) fn no_content(body: &[u8]) -> StreamFault {
-    let end = chat::side::document(body).and_then(End::of);
+    let end = chat::operations::document(body).and_then(End::of);
     match end {
         Ok(End::Queued | End::Coming) => refusal("The video is not ready yet, its status is 'in_progress'."),
         Ok(End::Failed { message, .. }) => refusal(&format!("There is no video: {message}")),

@@ -203,7 +203,7 @@ impl MediaStream {
         let Some(hosted) = &mut self.hosted else { return Ok(()) };
         if hosted.is_whole {
             let body = self.cutter.take();
-            let text = chat::side::document(&body)?;
+            let text = chat::operations::document(&body)?;
             let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
             hosted.take(&members)?;
             self.facts.events += 1;

@@ -248,7 +248,8 @@ pub fn operation_of(id: &str) -> Option<String> {
 /// # Errors
 /// The upstream's response has no such state.
 pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
-    let answer = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let answer =
+        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     if fal_video::is_queued(ask, &answer) {
         return fal_video::queued_video(ask, &answer);
     }
@@ -288,7 +289,8 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: &[u8]) -> Result<B
 
 /// The video itself, in pieces.
 pub(super) fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
-    let operation = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let operation =
+        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let base64 = match End::of(&operation) {
         End::Made(Some(base64)) => base64,
         End::Made(None) => {

@@ -517,7 +517,7 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
             &[
                 include_str!("../../../chat/src/request.rs"),
                 include_str!("../../../chat/src/messages.rs"),
-                include_str!("../../../chat/src/side.rs"),
+                include_str!("../../../chat/src/operations.rs"),
             ][..],
         ),
         (

@@ -20,7 +20,7 @@ use domain::Fault;
 use domain::adapters::{Adapters, RuntimeFuture};
 use domain::inference_task::{BoxedInferenceTask, EmbedRequest, RankRequest};
 use domain::runtime::{
-    BoxedGeneration, ClearedPrefixes, GenerateRequest, Held, Runtime, RuntimeLoad, RuntimeModel,
+    BoxedGeneration, ClearedPrefixes, GenerateRequest, InUse, Runtime, RuntimeLoad, RuntimeModel,
 };
 use domain::training::Trainer;
 use kernels::BLOCK;
@@ -101,7 +101,7 @@ impl Runtime for Local {
                 tokens: (found * BLOCK) as u64,
                 blocks: wiped as u64,
                 bytes: bytes(wiped),
-                held: Held { answers: texts as u64, blocks: held as u64, bytes: bytes(held) },
+                held: InUse { answers: texts as u64, blocks: held as u64, bytes: bytes(held) },
             })
         })
     }

@@ -20,12 +20,12 @@ pub struct DraftModel {
     model: Arc<Model>,
     pool: KvCache,
     free: Vec<u32>,
-    texts: HashMap<SequenceId, Held>,
+    texts: HashMap<SequenceId, DraftCache>,
 }
 
 /// What is in the draft model's KV cache of a sequence.
 #[derive(Debug, Default)]
-struct Held {
+struct DraftCache {
     tokens: Vec<u32>,
     blocks: Vec<u32>,
 }
@@ -52,7 +52,7 @@ impl DraftModel {
 
     /// Computes these tokens, which complete the sequence, and returns the likeliest next one. `None` if the
     /// cache is full, the context ends or the model fails.
-    fn read(&mut self, held: &mut Held, tokens: &[u32]) -> Option<u32> {
+    fn read(&mut self, held: &mut DraftCache, tokens: &[u32]) -> Option<u32> {
         let end = held.tokens.len() + tokens.len();
         if end > self.model.shape().context {
             return None;
@@ -73,7 +73,7 @@ impl DraftModel {
         likeliest.map(|(token, _)| token)
     }
 
-    fn follow(&mut self, held: &mut Held, all: &[u32], most: usize) -> Vec<u32> {
+    fn follow(&mut self, held: &mut DraftCache, all: &[u32], most: usize) -> Vec<u32> {
         let same = held.tokens.iter().zip(all).take_while(|(read, is)| read == is).count();
         // Rejected draft tokens are dropped from the cache; the last token is always computed again, for its
         // logits.

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use serde_json::{Value, json};
 
 use super::request_head::RequestHead;
-use super::{Access, Asked, Fault, Repository, Shared, TOKEN, blob_id, is_large, sha256};
+use super::{Access, Fault, HubRequest, Repository, Shared, TOKEN, blob_id, is_large, sha256};
 
 /// A response before it is sent.
 struct Answer {
@@ -30,7 +30,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Shared, at_storage: bool) {
     {
         let mut state = shared.state();
         state.violations.extend(ask.faults(at_storage));
-        state.asked.push(Asked {
+        state.requests.push(HubRequest {
             at_storage,
             method: ask.method.clone(),
             path: ask.path.clone(),

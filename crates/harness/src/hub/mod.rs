@@ -19,7 +19,7 @@ pub const TOKEN: &str = "hf_of_the_loopback_hub";
 
 /// A recorded request, with the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct HubRequest {
     /// Whether the request went to the storage address.
     pub at_storage: bool,
     pub method: String,
@@ -68,7 +68,7 @@ pub(crate) struct Repository {
 struct State {
     repositories: HashMap<String, Repository>,
     faults: HashMap<String, Vec<Fault>>,
-    asked: Vec<Asked>,
+    requests: Vec<HubRequest>,
     violations: Vec<String>,
 }
 
@@ -141,12 +141,12 @@ impl Hub {
     }
 
     /// All requests so far.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.shared.state().asked.clone()
+    pub fn requests(&self) -> Vec<HubRequest> {
+        self.shared.state().requests.clone()
     }
 
     pub fn forget(&self) {
-        self.shared.state().asked.clear();
+        self.shared.state().requests.clear();
     }
 
     /// Requests that a correct client would not send.

@@ -41,7 +41,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
         return Ok(answer);
     }
-    let results: Vec<Value> = subjects.iter().map(Subject::verdict).collect();
+    let results: Vec<Value> = subjects.iter().map(ModeratedInput::verdict).collect();
     let body =
         json!({"id": format!("modr-emulator{:012}", call.number()), "model": model, "results": results});
     buffered(&body, 0, &behaviour)
@@ -49,24 +49,24 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
 
 /// One input with its own verdict.
 #[derive(Default)]
-struct Subject {
+struct ModeratedInput {
     text: String,
     image: bool,
 }
 
 /// Strings are judged separately, content parts together.
-fn subjects(fields: &Map<String, Value>) -> Result<Vec<Subject>, ApiError> {
+fn subjects(fields: &Map<String, Value>) -> Result<Vec<ModeratedInput>, ApiError> {
     let invalid = || ApiError::bad("'$.input' is invalid. Please check the API reference.").param("input");
     match fields.get("input") {
         None => Err(ApiError::missing("input")),
-        Some(Value::String(text)) => Ok(vec![Subject { text: text.clone(), image: false }]),
+        Some(Value::String(text)) => Ok(vec![ModeratedInput { text: text.clone(), image: false }]),
         Some(Value::Array(list)) if list.is_empty() => Err(invalid()),
         Some(Value::Array(list)) if list.iter().all(Value::is_string) => Ok(list
             .iter()
-            .map(|text| Subject { text: text.as_str().unwrap_or_default().to_owned(), image: false })
+            .map(|text| ModeratedInput { text: text.as_str().unwrap_or_default().to_owned(), image: false })
             .collect()),
         Some(Value::Array(list)) => {
-            let mut whole = Subject::default();
+            let mut whole = ModeratedInput::default();
             for (at, part) in list.iter().enumerate() {
                 whole.add(&format!("input[{at}]"), part)?;
             }
@@ -76,7 +76,7 @@ fn subjects(fields: &Map<String, Value>) -> Result<Vec<Subject>, ApiError> {
     }
 }
 
-impl Subject {
+impl ModeratedInput {
     fn add(&mut self, param: &str, part: &Value) -> Result<(), ApiError> {
         match part.get("type").and_then(Value::as_str) {
             Some("text") => {

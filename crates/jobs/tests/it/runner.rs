@@ -9,7 +9,7 @@ use domain::WorkspaceId;
 use domain::limits::JOBS_AT_ONCE_OF_WORKSPACE;
 use domain::ports::PortFuture;
 use jobs::{Handler, Outcome, Policy, Runner};
-use store::jobs::{Claim, INSTALLATION};
+use store::jobs::{INSTALLATION, JobClaim};
 use store::{JobRow, Store};
 use tokio::sync::Semaphore;
 use world::World;
@@ -139,7 +139,7 @@ async fn one_workspace_does_not_take_every_place() {
 async fn what_the_dead_one_before_held_is_taken_at_once() {
     let (store, _dir) = store().await;
     store.jobs().enqueue(job(INSTALLATION, 5, now())).await.unwrap();
-    let claim = Claim {
+    let claim = JobClaim {
         worker: "one".into(),
         unix_ms: now(),
         lease_ms: 3_600_000,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jobs::{Outcome, Policy, ending};
-use store::jobs::{Claim, INSTALLATION, JobLease};
+use store::jobs::{INSTALLATION, JobClaim, JobLease};
 use store::{JobRow, Store};
 use world::{Random, SeededRandom};
 
@@ -42,7 +42,7 @@ struct Life {
 impl Life {
     async fn claim(&mut self, at: usize) {
         let worker = &self.workers[at];
-        let claim = Claim {
+        let claim = JobClaim {
             worker: format!("worker {at}"),
             unix_ms: self.now,
             lease_ms: LEASE_MS,

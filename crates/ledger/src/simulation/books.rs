@@ -32,7 +32,7 @@ pub fn now<F: Future>(future: F) -> Option<F::Output> {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct SinkState {
     records: BTreeMap<TraceId, MeterRecord>,
     positions: BTreeMap<u32, JournalPosition>,
     ignored: u64,
@@ -42,7 +42,7 @@ struct Kept {
 /// An in-memory store: it survives every crash, applies records and position atomically, and ignores known
 /// traces.
 #[derive(Debug, Default)]
-pub struct MemorySink(Mutex<Kept>);
+pub struct MemorySink(Mutex<SinkState>);
 
 impl MemorySink {
     #[must_use]
@@ -76,7 +76,7 @@ impl MemorySink {
         self.lock().fail_next = batches;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, SinkState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,7 +10,7 @@ use domain::limits::{BUDGET_WAIT_MAX, LEASE_RENEW_EVERY, LEASE_TIME_MAX};
 use domain::{Budget, BudgetId, Counts, Nanos, OnReached, Period, Subject, WorkspaceId};
 use world::{Random, SeededRandom};
 
-use crate::lease::{CentralBudget, Grant, lease_ms, skew_ms};
+use crate::lease::{CentralBudget, LeaseGrant, lease_ms, skew_ms};
 use crate::local_budget::{LeaseOp, LocalBudget, Outlook, Ticket};
 
 const MS: u64 = 1_000;
@@ -167,7 +167,7 @@ struct Replica {
     /// Settled but not drained: the journal, which survives a crash.
     journal: i64,
     call: Option<LeaseOp>,
-    answer: Option<Option<Grant>>,
+    answer: Option<Option<LeaseGrant>>,
     turning: bool,
 }
 
@@ -545,7 +545,7 @@ impl LeaseRun {
                 LeaseOp::Return { sequence, amount } => {
                     self.report.returns += 1;
                     self.purse.take_back(number, sequence, amount);
-                    answer = Some(Grant { sequence, ..Grant::default() });
+                    answer = Some(LeaseGrant { sequence, ..LeaseGrant::default() });
                 }
             }
             if !self.calm && self.random.below(50) == 0 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dialects::{RealtimeAct, RealtimeEvent, realtime_error};
 use domain::limits::{REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX};
 use domain::{Fault, FaultClass, Outcome, Profile, TraceId, Usage};
-use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
+use execute::{RealtimeResponse, RealtimeResponseEnd, SessionSeat, UpstreamSocket};
 use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
 use relay::{Conclusion, Sockets, Step, Stream};
 use settle::{PendingWrite, book};
@@ -39,11 +39,11 @@ pub struct Session {
 #[derive(Default)]
 struct Responses {
     /// Admitted when the session was opened, and not requested yet.
-    first: Option<Turn>,
+    first: Option<RealtimeResponse>,
     /// Requested by the client, with the id of its event.
-    requested: VecDeque<(Option<String>, Turn)>,
+    requested: VecDeque<(Option<String>, RealtimeResponse)>,
     /// Started, by the upstream's response id.
-    running: Vec<(String, Turn)>,
+    running: Vec<(String, RealtimeResponse)>,
 }
 
 /// Why a session ended.
@@ -66,7 +66,7 @@ struct Closing {
 }
 
 impl Session {
-    pub(super) fn new(request: SessionRequest, socket: UpstreamSocket, first: Turn) -> Self {
+    pub(super) fn new(request: SessionRequest, socket: UpstreamSocket, first: RealtimeResponse) -> Self {
         let version = request.core.snapshot.current().version();
         Self {
             request,
@@ -127,7 +127,7 @@ impl Session {
             RealtimeAct::Create => {
                 self.prompt_bytes = self.prompt_bytes.saturating_add(bytes);
                 match self.admit_response().await {
-                    Ok(turn) => self.responses.requested.push_back((event.id, turn)),
+                    Ok(response) => self.responses.requested.push_back((event.id, response)),
                     Err(fault) => return self.refuse(sockets, fault, event.id.as_deref()),
                 }
             }
@@ -157,13 +157,13 @@ impl Session {
         Ok(())
     }
 
-    async fn admit_response(&mut self) -> Result<Turn, Box<Fault>> {
+    async fn admit_response(&mut self) -> Result<RealtimeResponse, Box<Fault>> {
         if self.responses.count() >= REALTIME_RESPONSES_MAX {
             let message = "The session has as many responses under way as it may have.";
             let fault = Fault::new(FaultClass::Limited, "realtime_responses", message);
             return Err(Box::new(fault.fix("Wait until one of them is done.")));
         }
-        let mut turn = match self.responses.first.take() {
+        let mut response = match self.responses.first.take() {
             Some(first) => match self.request.caller() {
                 Ok(_) => first,
                 Err(fault) => {
@@ -173,8 +173,8 @@ impl Session {
             },
             None => self.request.respond(&self.seat, self.prompt_bytes).await?,
         };
-        turn.set_prompt_bytes(self.prompt_bytes);
-        Ok(turn)
+        response.set_prompt_bytes(self.prompt_bytes);
+        Ok(response)
     }
 
     async fn handle_upstream_message<C: Stream, U: Stream>(
@@ -185,33 +185,33 @@ impl Session {
         let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
         match event.act() {
             RealtimeAct::Created => {
-                let mut turn = match self.responses.requested.pop_front() {
-                    Some((_, turn)) => turn,
+                let mut response = match self.responses.requested.pop_front() {
+                    Some((_, response)) => response,
                     // Started by the upstream itself, when voice activity detection saw the speaker stop.
                     None => self.admit_response().await.map_err(End::Refused)?,
                 };
-                turn.record_event(&event, bytes);
-                self.responses.running.push((event.response.unwrap_or_default(), turn));
+                response.record_event(&event, bytes);
+                self.responses.running.push((event.response.unwrap_or_default(), response));
             }
             RealtimeAct::TextDelta | RealtimeAct::SoundDelta => {
-                if let Some(turn) = self.responses.running(event.response.as_deref()) {
-                    turn.record_event(&event, bytes);
+                if let Some(response) = self.responses.running(event.response.as_deref()) {
+                    response.record_event(&event, bytes);
                 }
             }
             RealtimeAct::Done => {
-                if let Some(turn) = self.responses.ended(event.response.as_deref()) {
+                if let Some(response) = self.responses.ended(event.response.as_deref()) {
                     if let Some(usage) = &event.usage {
                         let tokens = usage.prompt_total().saturating_add(usage.completion_total());
                         self.prompt_bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
                     }
                     // The event is held back until the record is written.
-                    let booked = settle_done(turn, &event, bytes);
+                    let booked = settle_done(response, &event, bytes);
                     poll_fn(|cx| booked.poll(cx)).await;
                 }
             }
             RealtimeAct::Error => {
-                if let Some(turn) = self.responses.refused(event.about.as_deref()) {
-                    drop(settle_failed(turn, None, refused_by_upstream(&event)));
+                if let Some(response) = self.responses.refused(event.about.as_deref()) {
+                    drop(settle_failed(response, None, refused_by_upstream(&event)));
                 }
             }
             _ => {}
@@ -257,23 +257,26 @@ impl Session {
             // It was never requested: the session was opened, but nothing was used.
             drop(book(completed(first.end(None), 200)));
         }
-        let requested = std::mem::take(&mut self.responses.requested).into_iter().map(|(_, turn)| turn);
-        let running = std::mem::take(&mut self.responses.running).into_iter().map(|(_, turn)| turn);
-        for turn in running.chain(requested) {
+        let requested =
+            std::mem::take(&mut self.responses.requested).into_iter().map(|(_, response)| response);
+        let running = std::mem::take(&mut self.responses.running).into_iter().map(|(_, response)| response);
+        for response in running.chain(requested) {
             drop(match &end {
-                End::Closed(Sender::Client) | End::Gone(Sender::Client) => settle_left(turn),
+                End::Closed(Sender::Client) | End::Gone(Sender::Client) => settle_left(response),
                 End::Closed(Sender::Server) | End::Gone(Sender::Server) | End::Wrong(Sender::Server, _) => {
                     let message = "The provider ended the session in the midst of a response.";
                     settle_failed(
-                        turn,
+                        response,
                         None,
                         Fault::new(FaultClass::StreamBroken, "realtime_broken", message),
                     )
                 }
-                End::Wrong(Sender::Client, violation) => {
-                    settle_failed(turn, None, Fault::new(FaultClass::BadRequest, "websocket", violation.what))
-                }
-                End::Refused(fault) | End::Ours(fault, _) => settle_failed(turn, None, (**fault).clone()),
+                End::Wrong(Sender::Client, violation) => settle_failed(
+                    response,
+                    None,
+                    Fault::new(FaultClass::BadRequest, "websocket", violation.what),
+                ),
+                End::Refused(fault) | End::Ours(fault, _) => settle_failed(response, None, (**fault).clone()),
             });
         }
         let (client, _upstream) = sockets.end(&to_client, &to_upstream, REALTIME_CLOSE_WAIT).await;
@@ -322,25 +325,25 @@ impl Responses {
         self.count() == 0
     }
 
-    fn running(&mut self, id: Option<&str>) -> Option<&mut Turn> {
+    fn running(&mut self, id: Option<&str>) -> Option<&mut RealtimeResponse> {
         let id = id.unwrap_or_default();
-        self.running.iter_mut().find(|(name, _)| name == id).map(|(_, turn)| turn)
+        self.running.iter_mut().find(|(name, _)| name == id).map(|(_, response)| response)
     }
 
     /// The response that is done. If its start was never announced, it is the oldest requested one.
-    fn ended(&mut self, id: Option<&str>) -> Option<Turn> {
+    fn ended(&mut self, id: Option<&str>) -> Option<RealtimeResponse> {
         let id = id.unwrap_or_default();
         match self.running.iter().position(|(name, _)| name == id) {
             Some(at) => Some(self.running.swap_remove(at).1),
-            None => self.requested.pop_front().map(|(_, turn)| turn).or_else(|| self.first.take()),
+            None => self.requested.pop_front().map(|(_, response)| response).or_else(|| self.first.take()),
         }
     }
 
     /// The requested response that an error refers to; if the error refers to none, the oldest one that was
     /// requested without an id.
-    fn refused(&mut self, about: Option<&str>) -> Option<Turn> {
+    fn refused(&mut self, about: Option<&str>) -> Option<RealtimeResponse> {
         let at = self.requested.iter().position(|(name, _)| name.as_deref() == about)?;
-        self.requested.remove(at).map(|(_, turn)| turn)
+        self.requested.remove(at).map(|(_, response)| response)
     }
 }
 
@@ -388,41 +391,41 @@ fn unmetered() -> Box<Fault> {
     Box::new(fault.fix("Leave \"transcription\" out, or use a credential of your own."))
 }
 
-fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> PendingWrite {
-    turn.record_event(event, bytes);
+fn settle_done(mut response: RealtimeResponse, event: &RealtimeEvent, bytes: u64) -> PendingWrite {
+    response.record_event(event, bytes);
     match event.status.as_deref() {
-        Some("failed") => settle_failed(turn, event.usage, failed_by_upstream(event)),
+        Some("failed") => settle_failed(response, event.usage, failed_by_upstream(event)),
         Some("cancelled") => {
             let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The response was cancelled.");
             book(Conclusion {
                 outcome: Outcome::ClientCancelled,
                 fault: Some(Box::new(fault)),
-                ..completed(turn.end(event.usage), 200)
+                ..completed(response.end(event.usage), 200)
             })
         }
-        _ => book(completed(turn.end(event.usage), 200)),
+        _ => book(completed(response.end(event.usage), 200)),
     }
 }
 
 /// The client left during the response.
-fn settle_left(turn: Turn) -> PendingWrite {
-    let status = if turn.has_begun() { 200 } else { 499 };
+fn settle_left(response: RealtimeResponse) -> PendingWrite {
+    let status = if response.has_begun() { 200 } else { 499 };
     let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end.");
     book(Conclusion {
         outcome: Outcome::ClientCancelled,
         fault: Some(Box::new(fault)),
-        ..completed(turn.end(None), status)
+        ..completed(response.end(None), status)
     })
 }
 
-fn settle_failed(turn: Turn, reported: Option<Usage>, fault: Fault) -> PendingWrite {
-    let status = if turn.has_begun() { 200 } else { 502 };
-    let end = turn.fail(reported, fault.clone());
+fn settle_failed(response: RealtimeResponse, reported: Option<Usage>, fault: Fault) -> PendingWrite {
+    let status = if response.has_begun() { 200 } else { 502 };
+    let end = response.fail(reported, fault.clone());
     book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })
 }
 
-fn completed(end: TurnEnd, status: u16) -> Conclusion {
-    let TurnEnd { tab, usage, bytes_out, fallback_used } = end;
+fn completed(end: RealtimeResponseEnd, status: u16) -> Conclusion {
+    let RealtimeResponseEnd { tab, usage, bytes_out, fallback_used } = end;
     Conclusion { tab, outcome: Outcome::Completed, status, fault: None, usage, bytes_out, fallback_used }
 }
 

@@ -77,10 +77,10 @@ type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
 /// A node's training; empty if it has no data directory, or its runtime does not train.
 pub(crate) struct Training {
-    kept: Option<Kept>,
+    active: Option<ActiveTraining>,
 }
 
-struct Kept {
+struct ActiveTraining {
     runtime: Arc<dyn Runtime>,
     book: Arc<JobStore>,
     files: Arc<Files>,
@@ -102,7 +102,7 @@ impl Training {
         world: &World,
     ) -> io::Result<Self> {
         let Some(data_dir) = data_dir.filter(|_| runtime.trainer().is_some()) else {
-            return Ok(Self { kept: None });
+            return Ok(Self { active: None });
         };
         let book = Arc::new(JobStore::open(data_dir.join("train"), world.clone())?);
         let files = Arc::new(Files::open(data_dir.join("files"), world.clone())?);
@@ -113,7 +113,7 @@ impl Training {
         };
         let worker = Thread::spawn("training", run)?;
         Ok(Self {
-            kept: Some(Kept {
+            active: Some(ActiveTraining {
                 runtime: Arc::clone(runtime),
                 book,
                 files,
@@ -129,27 +129,27 @@ impl Training {
     /// Returns the adapters, of checkpoints and of completed jobs, that could not be registered, with the
     /// reason.
     pub(crate) async fn register_left(&self) -> Vec<(String, String)> {
-        let Some(kept) = &self.kept else { return Vec::new() };
-        let mut left_out = kept.left_out.clone();
-        left_out.extend(worker::publish_left(&kept.book, &*kept.runtime).await);
+        let Some(active) = &self.active else { return Vec::new() };
+        let mut left_out = active.left_out.clone();
+        left_out.extend(worker::publish_left(&active.book, &*active.runtime).await);
         left_out
     }
 
     /// The training capabilities, if there are any.
     pub(crate) fn offers(&self) -> Option<Offers> {
-        self.kept.as_ref().map(|_| Offers::default())
+        self.active.as_ref().map(|_| Offers::default())
     }
 
     /// Begins the shutdown: event streams end, and a running job stops within a step.
     pub(crate) fn close(&self) {
-        if let Some(kept) = &self.kept {
-            kept.book.close();
-            kept.wake();
+        if let Some(active) = &self.active {
+            active.book.close();
+            active.wake();
         }
     }
 
     pub(crate) fn page(&self) -> String {
-        self.kept.as_ref().map_or_else(String::new, |kept| kept.book.page())
+        self.active.as_ref().map_or_else(String::new, |active| active.book.page())
     }
 
     pub(crate) async fn answer(
@@ -158,40 +158,41 @@ impl Training {
         head: &Parts,
         body: &Bytes,
     ) -> Answer {
-        let Some(kept) = &self.kept else {
+        let Some(active) = &self.active else {
             let message = "This node trains nothing.";
             let fault = Fault::new(FaultClass::Unsupported, "training_not_served", message);
             return Err(Box::new(fault.fix("Start a node with a model of its own and a --data-dir.")));
         };
         let query = Query::of(head.uri.query());
         match operation {
-            TrainingOperation::Begin | TrainingOperation::Tune => kept.begin(operation, head, body).await,
+            TrainingOperation::Begin | TrainingOperation::Tune => active.begin(operation, head, body).await,
             TrainingOperation::Tunings
             | TrainingOperation::Tuning(_)
             | TrainingOperation::TuningEvents(_)
-            | TrainingOperation::TuningCheckpoints(_) => kept.tunings(operation, query),
+            | TrainingOperation::TuningCheckpoints(_) => active.tunings(operation, query),
             TrainingOperation::UploadFile
             | TrainingOperation::Files
             | TrainingOperation::File(_)
             | TrainingOperation::Content(_)
-            | TrainingOperation::Remove(_) => kept.files(operation, (head, body), query).await,
+            | TrainingOperation::Remove(_) => active.files(operation, (head, body), query).await,
             TrainingOperation::Jobs | TrainingOperation::Job(_) | TrainingOperation::Events(_) => {
-                kept.jobs(operation, query, &head.headers)
+                active.jobs(operation, query, &head.headers)
             }
-            TrainingOperation::Cancel(id) => kept.call_off(id, query).await,
+            TrainingOperation::Cancel(id) => active.call_off(id, query).await,
             TrainingOperation::Checkpoints(id) => {
                 query.end()?;
-                let data = kept.book.one(id)?.points().into_iter().map(view::Checkpoint::from).collect();
+                let data =
+                    active.book.one(id)?.points().into_iter().map(view::CheckpointView::from).collect();
                 json_response(StatusCode::OK, &List { object: "list", data, has_more: false })
             }
             TrainingOperation::Pause(_) | TrainingOperation::Resume(_) => {
-                let state = kept.change_state(operation, query)?;
+                let state = active.change_state(operation, query)?;
                 json_response(StatusCode::OK, &view::Object::from(state))
             }
             TrainingOperation::CancelTuning(_)
             | TrainingOperation::TuningPause(_)
             | TrainingOperation::TuningResume(_) => {
-                let state = kept.change_state(operation, query)?;
+                let state = active.change_state(operation, query)?;
                 json_response(StatusCode::OK, &tuning::Object::of(&state))
             }
         }
@@ -201,13 +202,13 @@ impl Training {
 impl Drop for Training {
     fn drop(&mut self) {
         self.close();
-        if let Some(worker) = self.kept.as_mut().and_then(|kept| kept.worker.take()) {
+        if let Some(worker) = self.active.as_mut().and_then(|active| active.worker.take()) {
             let _ = worker.join();
         }
     }
 }
 
-impl Kept {
+impl ActiveTraining {
     fn wake(&self) {
         if let Some(trainer) = self.runtime.trainer() {
             trainer.wake();
@@ -346,7 +347,7 @@ impl Kept {
         let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
         query.end()?;
         if matches!(operation, TrainingOperation::TuningCheckpoints(_)) {
-            let mut data = tuning::Checkpoint::all(&state);
+            let mut data = tuning::CheckpointObject::all(&state);
             if let Some(after) = after {
                 let behind =
                     data.iter().position(|point| point.id() == after).map_or(data.len(), |at| at + 1);

@@ -74,7 +74,7 @@ pub(super) struct Happened {
 }
 
 #[derive(Serialize)]
-pub(super) struct Checkpoint {
+pub(super) struct CheckpointObject {
     id: String,
     object: &'static str,
     created_at: u64,
@@ -293,7 +293,7 @@ impl Happened {
     }
 }
 
-impl Checkpoint {
+impl CheckpointObject {
     /// The job's retained checkpoints, newest first.
     pub(super) fn all(state: &JobState) -> Vec<Self> {
         let record = &state.record;

@@ -58,7 +58,7 @@ pub(super) struct Settings {
 
 /// A checkpoint at the end of an epoch.
 #[derive(Serialize)]
-pub(super) struct Checkpoint {
+pub(super) struct CheckpointView {
     object: &'static str,
     step: u64,
     created_at: u64,
@@ -153,7 +153,7 @@ impl From<JobState> for Object {
     }
 }
 
-impl From<Point> for Checkpoint {
+impl From<Point> for CheckpointView {
     fn from(point: Point) -> Self {
         let Point { step, unix_ms, model, loss, held_out_loss } = point;
         Self { object: "train.checkpoint", step, created_at: unix_ms / 1_000, model, loss, held_out_loss }

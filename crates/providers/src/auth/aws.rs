@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{bearer, federated_token, file, needed, no_such_kind, oauth, sigv4};
 use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, Signer, classify, missing};
+use crate::{Classified, ExchangeReach, GrantStep, Granted, Outgoing, Signer, classify, missing};
 
 /// The role session name, where the `config` sets none.
 const SESSION: &str = "tidegate";
@@ -38,7 +38,7 @@ pub(crate) fn sign(
 }
 
 /// The next step towards temporary access keys.
-pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     match signer.hosting.auth {
         AuthKind::IamRole => assume_role(signer, region(signer.hosting, base_url)?, answers),
         AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
@@ -67,7 +67,7 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
 }
 
 /// `AssumeRole`: a form signed with access keys; the answer has the role's keys.
-fn assume_role(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn assume_role(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     if let Some(answer) = answers.last() {
         return read_xml(answer, signer.unix_s);
     }
@@ -79,11 +79,15 @@ fn assume_role(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<G
     }
     let mut outgoing = sts_request(hosting, region, &fields);
     sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
-    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
+    Ok(GrantStep::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 /// `AssumeRoleWithWebIdentity`: an unsigned form with a federated token; the answer has the role's keys.
-fn assume_role_by_token(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn assume_role_by_token(
+    signer: &Signer<'_>,
+    region: &str,
+    answers: &[Bytes],
+) -> Result<GrantStep, Box<Fault>> {
     let Some((token, answers)) = federated_token(signer, answers) else { return file(signer, None) };
     if let Some(answer) = answers.last() {
         return read_xml(answer, signer.unix_s);
@@ -93,7 +97,7 @@ fn assume_role_by_token(signer: &Signer<'_>, region: &str, answers: &[Bytes]) ->
     let mut fields = lending("AssumeRoleWithWebIdentity", role, hosting);
     fields.push(("WebIdentityToken", token));
     let outgoing = sts_request(hosting, region, &fields);
-    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
+    Ok(GrantStep::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'static str, &'a [u8])> {
@@ -113,7 +117,7 @@ fn sts_request(hosting: &Hosting, region: &str, fields: &[(&str, &[u8])]) -> Out
     outgoing
 }
 
-fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<Grant, Box<Fault>> {
+fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<GrantStep, Box<Fault>> {
     let text = std::str::from_utf8(body).map_err(|_| no_keys())?;
     let keys = element(text, "Credentials").ok_or_else(no_keys)?;
     let part = |name: &str| element(keys, name).ok_or_else(no_keys);
@@ -135,7 +139,7 @@ pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The instance metadata service, version 2: a session token, then the role's name, then the role's keys.
-fn machine(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn machine(signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     let token = || {
         let mut value = answers.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
         value.set_sensitive(true);
@@ -184,11 +188,11 @@ fn granted(
     token: &str,
     expiration: &str,
     now_unix_s: u64,
-) -> Result<Grant, Box<Fault>> {
+) -> Result<GrantStep, Box<Fault>> {
     let expires_s = moment_unix_ms(expiration).ok_or_else(no_keys)? / 1_000;
     let keys = json!({"access_key_id": id, "secret_access_key": secret, "session_token": token});
     let lives_s = expires_s.saturating_sub(now_unix_s);
-    Ok(Grant::Granted(Granted { secret: Secret::from_text(keys.to_string()), lives_s }))
+    Ok(GrantStep::Granted(Granted { secret: Secret::from_text(keys.to_string()), lives_s }))
 }
 
 fn no_keys() -> Box<Fault> {
@@ -239,7 +243,7 @@ mod tests {
         Hosting { auth, role_arn, external_id: some("e-1"), ..Hosting::default() }
     }
 
-    fn step(hosting: &Hosting, answers: &[&'static str]) -> Result<Grant, Box<Fault>> {
+    fn step(hosting: &Hosting, answers: &[&'static str]) -> Result<GrantStep, Box<Fault>> {
         let secret = Secret::from_text(KEYS.to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 1_795_248_900 };
         let answers: Vec<Bytes> =
@@ -257,7 +261,7 @@ mod tests {
         hosting: &Hosting,
         answers: &[&'static str],
     ) -> (String, String, Vec<(HeaderName, HeaderValue)>, ExchangeReach) {
-        let Ok(Grant::Request { outgoing, reach: door }) = step(hosting, answers) else {
+        let Ok(GrantStep::Request { outgoing, reach: door }) = step(hosting, answers) else {
             panic!("more was to be asked")
         };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();
@@ -290,7 +294,7 @@ mod tests {
         let answer = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA1</AccessKeyId>\
                       <SecretAccessKey>s/+=</SecretAccessKey><SessionToken>t==</SessionToken>\
                       <Expiration>2026-11-21T09:15:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
-        let Ok(Grant::Granted(granted)) = step(&hosting(AuthKind::IamRole), &[answer]) else {
+        let Ok(GrantStep::Granted(granted)) = step(&hosting(AuthKind::IamRole), &[answer]) else {
             panic!("it was granted")
         };
         assert_eq!(granted.lives_s, 3_600);
@@ -320,7 +324,7 @@ mod tests {
         // The token is in a file, which is read first.
         let path = || Some("/run/token".to_owned());
         let filed = Hosting { token_file: path(), ..hosting(AuthKind::WorkloadIdentityFile) };
-        assert!(matches!(step(&filed, &[]), Ok(Grant::Read { path }) if path == "/run/token"));
+        assert!(matches!(step(&filed, &[]), Ok(GrantStep::Read { path }) if path == "/run/token"));
         assert!(
             exchange_request(&filed, &["tok\n"])
                 .1
@@ -356,7 +360,7 @@ mod tests {
             format!("GET {MACHINE_KEYS}my%20role")
         );
         let keys = r#"{"Code":"Success","AccessKeyId":"ASIA1","SecretAccessKey":"s","Token":"t","Expiration":"2026-11-21T08:16:00Z"}"#;
-        let Ok(Grant::Granted(granted)) = step(&machine, &["tok", "r", keys]) else {
+        let Ok(GrantStep::Granted(granted)) = step(&machine, &["tok", "r", keys]) else {
             panic!("it was granted")
         };
         assert_eq!(granted.lives_s, 60);

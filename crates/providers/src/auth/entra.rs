@@ -6,7 +6,7 @@ use domain::{AuthKind, Fault};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{federated_token, file, needed, no_such_kind, oauth};
-use crate::{Classified, Grant, Signer, missing};
+use crate::{Classified, GrantStep, Signer, missing};
 
 const DIRECTORY: &str = "https://login.microsoftonline.com";
 const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01";
@@ -14,7 +14,7 @@ const METADATA: HeaderName = HeaderName::from_static("metadata");
 const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One request and its answer, for every kind of secret.
-pub(crate) fn grant(signer: &Signer<'_>, service: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(crate) fn grant(signer: &Signer<'_>, service: &str, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     let Some((secret, answers)) = federated_token(signer, answers) else { return file(signer, None) };
     if let Some(answer) = answers.last() {
         return oauth::read(answer);
@@ -67,7 +67,8 @@ mod tests {
     fn exchange_request(hosting: &Hosting) -> (String, String, ExchangeReach) {
         let secret = Secret::from_text("s&cret".to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 0 };
-        let Ok(Grant::Request { outgoing, reach: door }) = grant(&signer, "https://ai.azure.com", &[]) else {
+        let Ok(GrantStep::Request { outgoing, reach: door }) = grant(&signer, "https://ai.azure.com", &[])
+        else {
             panic!("nothing was heard yet")
         };
         (outgoing.url, String::from_utf8(outgoing.body.concat()).unwrap(), door)
@@ -107,6 +108,6 @@ mod tests {
         );
         let answer = Bytes::from_static(br#"{"access_token":"t","expires_in":60}"#);
         let granted = grant(&signer, "https://x", &[answer]);
-        assert!(matches!(granted, Ok(Grant::Granted(Granted { lives_s: 60, .. }))));
+        assert!(matches!(granted, Ok(GrantStep::Granted(Granted { lives_s: 60, .. }))));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::google::{SCOPE, endpoint, is_google, unusable};
 use super::{bearer, federated_token, file, oauth};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, Signer};
+use crate::{Classified, ExchangeReach, GrantStep, Granted, Outgoing, Signer};
 
 const ENDPOINT: &str = "https://sts.googleapis.com/v1/token";
 const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:token-exchange";
@@ -47,7 +47,7 @@ struct Format {
 }
 
 /// Reads a file, if the token is in one; then makes one request, or two if a service account is named.
-pub(super) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(super) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     let account = read(signer.secret)?;
     let Some((content, answers)) = federated_token(signer, answers) else {
         let named = account.credential_source.as_ref().and_then(|source| source.file.as_ref());
@@ -70,7 +70,7 @@ fn read(secret: &Secret) -> Result<Account, Box<Fault>> {
 }
 
 impl Account {
-    fn ask(&self, signer: &Signer<'_>, content: &[u8]) -> Result<Grant, Box<Fault>> {
+    fn ask(&self, signer: &Signer<'_>, content: &[u8]) -> Result<GrantStep, Box<Fault>> {
         let token_url = self.token_url.as_deref().unwrap_or(ENDPOINT);
         let url = endpoint(token_url, signer.hosting.token_url.as_deref())?;
         let is_filed = signer.hosting.auth == AuthKind::WorkloadIdentityFile;
@@ -106,8 +106,8 @@ impl Account {
 }
 
 /// Exchanges the federated token for the service account's.
-fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, Box<Fault>> {
-    let Grant::Granted(pooled) = oauth::read(answer)? else { return Err(no_token()) };
+fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<GrantStep, Box<Fault>> {
+    let GrantStep::Granted(pooled) = oauth::read(answer)? else { return Err(no_token()) };
     if !is_google(url) && !signer.hosting.token_url.as_deref().is_some_and(|own| is_beside(own, url)) {
         let message = "The configuration names an address for its service account that is not Google's.";
         return Err(unusable(message, "Use the configuration as gcloud made it."));
@@ -118,7 +118,7 @@ fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, B
     let mut outgoing =
         Outgoing { body: vec![body], ..Outgoing::without_body(Method::POST, url.to_owned(), headers) };
     bearer::sign(&mut outgoing, &pooled.secret)?;
-    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
+    Ok(GrantStep::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 /// Whether an address has the host of the owner's `token_url`, which was checked when the credential was
@@ -138,11 +138,11 @@ struct Impersonated {
     expire_time: String,
 }
 
-fn read_impersonated(body: &[u8], now_unix_s: u64) -> Result<Grant, Box<Fault>> {
+fn read_impersonated(body: &[u8], now_unix_s: u64) -> Result<GrantStep, Box<Fault>> {
     let token: Impersonated = serde_json::from_slice(body).map_err(|_| no_token())?;
     let expires_s = moment_unix_ms(&token.expire_time).ok_or_else(no_token)? / 1_000;
     let lives_s = expires_s.saturating_sub(now_unix_s);
-    Ok(Grant::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s }))
+    Ok(GrantStep::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s }))
 }
 
 fn no_token() -> Box<Fault> {
@@ -190,7 +190,7 @@ mod tests {
         account
     }
 
-    fn step(account: &Value, hosting: &Hosting, answers: &[&'static str]) -> Result<Grant, Box<Fault>> {
+    fn step(account: &Value, hosting: &Hosting, answers: &[&'static str]) -> Result<GrantStep, Box<Fault>> {
         let secret = Secret::from_text(account.to_string());
         let answers: Vec<Bytes> =
             answers.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
@@ -202,7 +202,8 @@ mod tests {
         hosting: &Hosting,
         answers: &[&'static str],
     ) -> (String, String, Outgoing) {
-        let Ok(Grant::Request { outgoing, reach: ExchangeReach::Cloud }) = step(account, hosting, answers)
+        let Ok(GrantStep::Request { outgoing, reach: ExchangeReach::Cloud }) =
+            step(account, hosting, answers)
         else {
             panic!("more was to be asked")
         };
@@ -214,8 +215,8 @@ mod tests {
         Hosting { auth, ..Hosting::default() }
     }
 
-    fn granted(found: Result<Grant, Box<Fault>>) -> (String, u64) {
-        let Ok(Grant::Granted(granted)) = found else { panic!("it was granted") };
+    fn granted(found: Result<GrantStep, Box<Fault>>) -> (String, u64) {
+        let Ok(GrantStep::Granted(granted)) = found else { panic!("it was granted") };
         (granted.secret.expose_text().unwrap().to_owned(), granted.lives_s)
     }
 
@@ -259,14 +260,14 @@ mod tests {
         let own = hosting(AuthKind::WorkloadIdentityFile);
         let source = |more: Value| account(&json!({"credential_source": more}));
         let text = source(json!({"file": "/run/t"}));
-        assert!(matches!(step(&text, &own, &[]), Ok(Grant::Read { path }) if path == "/run/t"));
+        assert!(matches!(step(&text, &own, &[]), Ok(GrantStep::Read { path }) if path == "/run/t"));
         assert!(exchange_request(&text, &own, &["tok\n"]).1.contains("&subject_token=tok&"));
         let format = json!({"type": "json", "subject_token_field_name": "id"});
         let field = source(json!({"file": "/run/t", "format": format}));
         assert!(exchange_request(&field, &own, &[r#"{"id":"tok"}"#]).1.contains("&subject_token=tok&"));
         assert_eq!(step(&field, &own, &["tok"]).err().unwrap().code, "credential_unusable");
         let over = Hosting { token_file: Some("/run/own".to_owned()), ..own.clone() };
-        assert!(matches!(step(&text, &over, &[]), Ok(Grant::Read { path }) if path == "/run/own"));
+        assert!(matches!(step(&text, &over, &[]), Ok(GrantStep::Read { path }) if path == "/run/own"));
         assert_eq!(step(&account(&json!({})), &own, &[]).err().unwrap().code, "credential_incomplete");
     }
 

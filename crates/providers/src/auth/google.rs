@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{bearer, federation, no_such_kind, oauth};
 use crate::escape::escape;
-use crate::{Grant, Granted, Outgoing, Signer};
+use crate::{GrantStep, Granted, Outgoing, Signer};
 
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 const MACHINE: &str =
@@ -58,13 +58,13 @@ struct Claims<'a> {
 
 /// One request and its answer. The grant's secret is the token, followed by the project that the key file
 /// names.
-pub(crate) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(crate) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
     match (signer.hosting.auth, answers.last()) {
         (AuthKind::ServiceAccount, None) => ask(signer),
         (AuthKind::ServiceAccount, Some(answer)) => {
             let project = read_file(signer.secret)?.project_id;
             Ok(match oauth::read(answer)? {
-                Grant::Granted(granted) => Grant::Granted(with_project(&granted, project.as_deref())),
+                GrantStep::Granted(granted) => GrantStep::Granted(with_project(&granted, project.as_deref())),
                 further => further,
             })
         }
@@ -112,7 +112,7 @@ fn with_project(granted: &Granted, project: Option<&str>) -> Granted {
     Granted { secret: Secret::new(secret), lives_s: granted.lives_s }
 }
 
-fn ask(signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
+fn ask(signer: &Signer<'_>) -> Result<GrantStep, Box<Fault>> {
     let file = read_file(signer.secret)?;
     let token_uri = file.token_uri.as_deref().unwrap_or(ENDPOINT);
     let url = endpoint(token_uri, signer.hosting.token_url.as_deref())?;
@@ -213,7 +213,7 @@ mod tests {
         })
     }
 
-    fn grant_with(file: &Value, hosting: &Hosting, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant_with(file: &Value, hosting: &Hosting, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
         let secret = Secret::from_text(file.to_string());
         grant(&Signer { secret: &secret, hosting, unix_s: NOW }, answers)
     }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_a_service_account_says_is_signed_with_its_key() {
         let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let Ok(Grant::Request { outgoing, reach: door }) =
+        let Ok(GrantStep::Request { outgoing, reach: door }) =
             grant_with(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
         else {
             panic!("nothing was heard yet")
@@ -255,7 +255,7 @@ mod tests {
     fn a_token_signs_and_brings_the_project_of_its_file() {
         let answer = Bytes::from_static(br#"{"access_token":"t","expires_in":3599}"#);
         let outcome = grant_with(&file("", ENDPOINT), &hosting(None), std::slice::from_ref(&answer));
-        let Ok(Grant::Granted(granted)) = outcome else { panic!("it was granted") };
+        let Ok(GrantStep::Granted(granted)) = outcome else { panic!("it was granted") };
         assert_eq!(granted.lives_s, 3_599);
         let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
         outgoing.headers.clear();
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(value.as_bytes(), b"Bearer t");
         // A machine's identity has no key file: its project comes from the `config`.
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
-        let Ok(Grant::Granted(granted)) = grant_with(&json!({}), &machine, &[answer]) else {
+        let Ok(GrantStep::Granted(granted)) = grant_with(&json!({}), &machine, &[answer]) else {
             panic!("granted")
         };
         let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_machine_asks_inside_itself() {
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
-        let Ok(Grant::Request { outgoing, reach: door }) = grant_with(&json!({}), &machine, &[]) else {
+        let Ok(GrantStep::Request { outgoing, reach: door }) = grant_with(&json!({}), &machine, &[]) else {
             panic!("it asks")
         };
         assert_eq!((outgoing.url.as_str(), door), (MACHINE, ExchangeReach::Machine));

@@ -12,7 +12,7 @@ pub(crate) mod sigv4;
 use bytes::Bytes;
 use domain::{AuthKind, Fault, FaultClass};
 
-use crate::{Grant, Signer};
+use crate::{GrantStep, Signer};
 
 /// A field of the `config` that this kind of secret requires.
 pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Result<&'a str, Box<Fault>> {
@@ -38,9 +38,9 @@ pub(crate) fn federated_token<'a>(
 }
 
 /// Requests the file named in the `config`, or else the one that the secret names.
-pub(crate) fn file(signer: &Signer<'_>, named: Option<&String>) -> Result<Grant, Box<Fault>> {
+pub(crate) fn file(signer: &Signer<'_>, named: Option<&String>) -> Result<GrantStep, Box<Fault>> {
     let path = signer.hosting.token_file.as_ref().or(named);
-    needed(path, "token_file").map(|path| Grant::Read { path: path.to_owned() })
+    needed(path, "token_file").map(|path| GrantStep::Read { path: path.to_owned() })
 }
 
 /// Unreachable through the catalogue, which offers no kind that its provider has no code for.

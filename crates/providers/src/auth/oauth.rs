@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, Method};
 use serde::Deserialize;
 
 use crate::escape::{UNRESERVED, escape};
-use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, classify};
+use crate::{Classified, ExchangeReach, GrantStep, Granted, Outgoing, classify};
 
 /// Assumed lifetime of a token without `expires_in`; shorter than that of any provider's tokens.
 const LIFE_UNKNOWN_S: u64 = 300;
 
 /// A form that requests a token.
-pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
-    Grant::Request { outgoing: Box::new(form_to(url, fields)), reach: ExchangeReach::Cloud }
+pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> GrantStep {
+    GrantStep::Request { outgoing: Box::new(form_to(url, fields)), reach: ExchangeReach::Cloud }
 }
 
 /// A form, not yet wrapped as a grant step.
@@ -34,9 +34,9 @@ pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
 }
 
 /// A request to the machine's metadata service.
-pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> Grant {
+pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> GrantStep {
     let outgoing = Outgoing::without_body(method, url, vec![(name, value)]);
-    Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Machine }
+    GrantStep::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Machine }
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ enum Seconds {
 }
 
 /// The token in an answer.
-pub(crate) fn read(body: &[u8]) -> Result<Grant, Box<Fault>> {
+pub(crate) fn read(body: &[u8]) -> Result<GrantStep, Box<Fault>> {
     let token: Token = serde_json::from_slice(body).map_err(|_| not_a_token())?;
     let lives_s = match token.expires_in {
         Some(Seconds::Number(seconds)) => seconds,
@@ -64,7 +64,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Grant, Box<Fault>> {
     if token.access_token.is_empty() {
         return Err(not_a_token());
     }
-    Ok(Grant::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s }))
+    Ok(GrantStep::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s }))
 }
 
 fn not_a_token() -> Box<Fault> {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_form_escapes_what_a_secret_may_hold() {
-        let Grant::Request { outgoing, reach: door } =
+        let GrantStep::Request { outgoing, reach: door } =
             form("https://h/t".to_owned(), &[("a", b"x"), ("b", b"p&q =\xff~")])
         else {
             panic!("nothing was granted yet")
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_token_is_read_with_its_life() {
         let life = |body: &str| match read(body.as_bytes()) {
-            Ok(Grant::Granted(granted)) => Some((granted.secret.expose().to_vec(), granted.lives_s)),
+            Ok(GrantStep::Granted(granted)) => Some((granted.secret.expose().to_vec(), granted.lives_s)),
             _ => None,
         };
         let token = || b"t".to_vec();

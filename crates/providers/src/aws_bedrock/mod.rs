@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::auth::aws;
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, compatible};
+use crate::{Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
@@ -88,7 +88,7 @@ impl Provider for AwsBedrock {
         aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
         aws::grant(base_url, signer, answers)
     }
 

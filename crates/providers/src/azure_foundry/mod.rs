@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::anthropic::Anthropic;
 use crate::{
-    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, auth, compatible, missing,
+    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, auth, compatible,
+    missing,
 };
 
 /// The path under the resource where Anthropic's paths start.
@@ -46,7 +47,12 @@ impl Provider for AzureFoundry {
         KEYS.into_iter().try_for_each(|name| auth::key::sign(outgoing, name, signer.secret))
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         auth::entra::grant(signer, SERVICE, answers)
     }
 

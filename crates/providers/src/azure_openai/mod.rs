@@ -7,8 +7,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::{
-    CacheHelp, Classified, Grant, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Signer, Target, auth,
-    classify, compatible, missing,
+    CacheHelp, Classified, GrantStep, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Signer, Target,
+    auth, classify, compatible, missing,
 };
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
@@ -62,7 +62,12 @@ impl Provider for AzureOpenAi {
         }
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         auth::entra::grant(signer, scope(signer.hosting), answers)
     }
 

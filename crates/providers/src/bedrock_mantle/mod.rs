@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::anthropic::Anthropic;
 use crate::auth::aws;
 use crate::{
-    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock, classify,
-    compatible, missing,
+    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock,
+    classify, compatible, missing,
 };
 
 const SERVICE: &str = "bedrock-mantle";
@@ -54,7 +54,7 @@ impl Provider for BedrockMantle {
         aws::sign(outgoing, signer, SERVICE)
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
         aws::grant(base_url, signer, answers)
     }
 

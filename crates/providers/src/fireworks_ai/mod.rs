@@ -43,8 +43,8 @@ impl Provider for FireworksAi {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        let taste = if ask.operation == Operation::Rerank { &RANKING } else { &SupportedFields::COMMON };
-        let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), taste)?;
+        let supported = if ask.operation == Operation::Rerank { &RANKING } else { &SupportedFields::COMMON };
+        let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), supported)?;
         let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
         outgoing.headers.extend(key.map(|key| (ISOLATION, key)));
         Ok(outgoing)

@@ -89,9 +89,9 @@ impl Provider for Mistral {
             ServerFeature::DeveloperRole,
         ];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
-        let taste = if ask.operation == Operation::Embed { &EMBEDDINGS } else { &CHAT };
+        let supported = if ask.operation == Operation::Embed { &EMBEDDINGS } else { &CHAT };
         let target = Target { quirks, ..*target };
-        compatible::generate_for(&target, ask, self.grammars(ask.operation), taste)
+        compatible::generate_for(&target, ask, self.grammars(ask.operation), supported)
     }
 
     /// Unknown models are reported as bad requests, and models without free capacity as rate limits.

@@ -17,7 +17,7 @@ use crate::auth::{federation, google};
 use crate::compatible::EncodedBody;
 use crate::gemini::{Gemini, STORES};
 use crate::{
-    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, compatible, missing,
+    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, compatible, missing,
 };
 
 /// New fields of Google's own models appear in this version first.
@@ -88,7 +88,12 @@ impl Provider for VertexAi {
         google::sign(outgoing, signer.secret)
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         google::grant(signer, answers)
     }
 

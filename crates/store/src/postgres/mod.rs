@@ -23,7 +23,7 @@ pub(crate) use inspect::inspect;
 pub(crate) use usage::set_day;
 
 use crate::sql::writing::{database, unavailable};
-use crate::sql::{Database, Held, founding, meta, within};
+use crate::sql::{Database, PooledConnection, founding, meta, within};
 use crate::{Foundation, Store, StoreError};
 
 const CONNECTIONS: u32 = 10;
@@ -40,12 +40,12 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    pub(crate) async fn held(&self) -> Result<Held<Postgres>, StoreError> {
-        self.pool.acquire().await.map(Held::new).map_err(unavailable)
+    pub(crate) async fn held(&self) -> Result<PooledConnection<Postgres>, StoreError> {
+        self.pool.acquire().await.map(PooledConnection::new).map_err(unavailable)
     }
 
     /// A connection inside a transaction.
-    pub(crate) async fn begun(&self, how: &'static str) -> Result<Held<Postgres>, StoreError> {
+    pub(crate) async fn begun(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
         let mut held = self.held().await?;
         within(held.begin(how)).await?;
         Ok(held)

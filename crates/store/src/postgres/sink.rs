@@ -77,14 +77,14 @@ impl Draining {
 
 /// The rows of a batch, delta-encoded against their groups.
 #[derive(Default)]
-struct Kept {
+struct RecordColumns {
     groups: Vec<i32>,
     workspaces: Vec<Vec<u8>>,
     traces: Vec<Vec<u8>>,
     bodies: Vec<Vec<u8>>,
 }
 
-impl Kept {
+impl RecordColumns {
     fn of(prepared: &Prepared, groups: &[Arc<Group>], before: &HashSet<TraceId>) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::corrupt(TABLE, detail);
         let mut kept = Self::default();
@@ -188,7 +188,7 @@ async fn apply(
     let (mut groups, new_groups) = usage::groups(connection, known, &prepared.tallies).await?;
     if prepared.len() > 0 {
         let before = if has_earlier { kept_before(connection, &prepared).await? } else { HashSet::new() };
-        let mut new = keep(connection, &Kept::of(&prepared, &groups, &before)?).await?;
+        let mut new = keep(connection, &RecordColumns::of(&prepared, &groups, &before)?).await?;
         if new.len() < prepared.len() {
             prepared = Prepared::of(&batch.records, |trace| new.remove(&trace))?;
             groups = usage::groups(connection, known, &prepared.tallies).await?.0;
@@ -229,7 +229,7 @@ async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Re
 }
 
 /// Inserts the records; returns the traces that are new.
-async fn keep(connection: &mut PgConnection, kept: &Kept) -> Result<HashSet<TraceId>, StoreError> {
+async fn keep(connection: &mut PgConnection, kept: &RecordColumns) -> Result<HashSet<TraceId>, StoreError> {
     let new = if kept.traces.len() < COPIED_MIN {
         sqlx::query(KEEP_FEW)
             .bind(&kept.groups)

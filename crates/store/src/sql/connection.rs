@@ -17,8 +17,8 @@ const PLAN_IS_STALE: &str = "0A000";
 
 /// What statements run on.
 pub(crate) enum Connection {
-    Sqlite(Held<Sqlite>),
-    Postgres(Held<Postgres>),
+    Sqlite(PooledConnection<Sqlite>),
+    Postgres(PooledConnection<Postgres>),
 }
 
 impl Connection {
@@ -50,12 +50,12 @@ impl Connection {
 /// A pooled connection, and whether it is inside a transaction. One that is dropped inside a transaction,
 /// could not begin or end one, or whose server went silent is closed instead of returned to the pool: SQLite
 /// rolls back by itself when the disk is full or fails, so the next user could not know its state.
-pub(crate) struct Held<D: sqlx::Database> {
+pub(crate) struct PooledConnection<D: sqlx::Database> {
     connection: PoolConnection<D>,
     in_transaction: bool,
 }
 
-impl<D: sqlx::Database> Held<D>
+impl<D: sqlx::Database> PooledConnection<D>
 where
     for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
 {
@@ -83,13 +83,13 @@ where
     }
 }
 
-impl Held<Sqlite> {
+impl PooledConnection<Sqlite> {
     pub(crate) fn raw(&mut self) -> &mut SqliteConnection {
         &mut self.connection
     }
 }
 
-impl Held<Postgres> {
+impl PooledConnection<Postgres> {
     pub(crate) fn raw(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
@@ -116,7 +116,7 @@ pub(crate) async fn within<T>(request: impl Future<Output = Result<T, StoreError
     timeout(STATEMENT_TIME_MAX, request).await.unwrap_or_else(silent)
 }
 
-impl<D: sqlx::Database> Drop for Held<D> {
+impl<D: sqlx::Database> Drop for PooledConnection<D> {
     fn drop(&mut self) {
         if self.in_transaction {
             self.connection.close_on_drop();

@@ -5,7 +5,7 @@ use domain::WorkspaceId;
 use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, sql};
-use crate::jobs::{Claim, JobCounts, JobLease, JobResult, JobRow, NewJob};
+use crate::jobs::{JobClaim, JobCounts, JobLease, JobResult, JobRow, NewJob};
 use crate::{Jobs, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "jobs";
@@ -85,7 +85,7 @@ async fn is_due(connection: &mut Connection, unix_ms: u64) -> Result<bool, Store
     Fields::new(TABLE, &row).flag("due")
 }
 
-async fn claim(writing: &mut Writing, claim: Claim) -> Result<Vec<JobRow>, StoreError> {
+async fn claim(writing: &mut Writing, claim: JobClaim) -> Result<Vec<JobRow>, StoreError> {
     let of_many = matches!(writing.connection(), Connection::Postgres(_));
     let statements = if of_many { [MAKE_READY_OF_MANY, TAKE_BACK_OF_MANY] } else { [MAKE_READY, TAKE_BACK] };
     for statement in statements {
@@ -117,12 +117,12 @@ async fn claim(writing: &mut Writing, claim: Claim) -> Result<Vec<JobRow>, Store
 }
 
 /// How many of a workspace's jobs the worker has, including those of this claim.
-fn running(claim: &Claim, taken: &[JobRow], workspace: WorkspaceId) -> usize {
+fn running(claim: &JobClaim, taken: &[JobRow], workspace: WorkspaceId) -> usize {
     let before = claim.running.iter().filter(|(id, _)| *id == workspace).map(|(_, count)| count);
     before.sum::<usize>() + taken.iter().filter(|job| job.workspace == workspace).count()
 }
 
-async fn lease(writing: &mut Writing, claim: &Claim, mut job: JobRow) -> Result<JobRow, StoreError> {
+async fn lease(writing: &mut Writing, claim: &JobClaim, mut job: JobRow) -> Result<JobRow, StoreError> {
     sql("UPDATE jobs SET state = 'running', worker = $2, lease_unix_ms = $3, attempts = attempts + 1 WHERE id = $1")
         .bind(job.id)
         .bind(&claim.worker)
@@ -190,7 +190,7 @@ impl Jobs for Database {
         Box::pin(self.note(move |writing| Box::pin(async move { enqueue(writing, job).await.map(|_| ()) })))
     }
 
-    fn claim(&self, wanted: Claim) -> StoreFuture<'_, Vec<JobRow>> {
+    fn claim(&self, wanted: JobClaim) -> StoreFuture<'_, Vec<JobRow>> {
         Box::pin(async move {
             // Most polls find nothing, and a read does not wait for writers.
             if !is_due(&mut self.read().await?, wanted.unix_ms).await? {

@@ -53,7 +53,7 @@ use tokio::task::JoinHandle;
 
 use crate::audit_notes::{self, AuditNote, AuditNotes};
 use crate::{StoreError, Written, rehearsal};
-pub(crate) use connection::{Connection, Held, within};
+pub(crate) use connection::{Connection, PooledConnection, within};
 pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
 use writing::{Lock, Writing, unavailable};
@@ -148,9 +148,12 @@ impl Database {
     /// For single read statements.
     pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                readers.acquire().await.map(Held::new).map(Connection::Sqlite).map_err(unavailable)
-            }
+            Pools::Sqlite { readers, .. } => readers
+                .acquire()
+                .await
+                .map(PooledConnection::new)
+                .map(Connection::Sqlite)
+                .map_err(unavailable),
             Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
         }
     }
@@ -316,7 +319,7 @@ impl Database {
 
 /// A SQLite connection inside a transaction.
 async fn begun(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
-    let mut held = pool.acquire().await.map(Held::new).map_err(unavailable)?;
+    let mut held = pool.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
     held.begin(how).await?;
     Ok(Connection::Sqlite(held))
 }

@@ -1,7 +1,7 @@
 //! SQL for key rotation.
 
 use domain::master_key::{self, wrapped_prefix};
-use domain::{Kept, Sealed, WorkspaceId};
+use domain::{ContentKind, Sealed, WorkspaceId};
 use snapshot::WrappedKey;
 
 use super::fields::{ColumnId, Fields};
@@ -10,7 +10,7 @@ use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, accounts, meta, sql, workspaces};
 use crate::feed::Part;
 use crate::rotations::{
-    KeptPlaceRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
+    ContentRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
 };
 use crate::{Act, StoreError, StoreFuture, Written};
 
@@ -267,18 +267,18 @@ async fn sealed_otherwise(
 
 async fn kept_otherwise(
     connection: &mut Connection,
-    kept: Kept,
+    kept: ContentKind,
     workspace: WorkspaceId,
     key_id: &str,
     after: Option<[u8; 32]>,
     rows_max: u32,
 ) -> Result<Vec<SealedRow>, StoreError> {
     let query = match kept {
-        Kept::Answer => {
+        ContentKind::Answer => {
             "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_answers
              WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
         }
-        Kept::Turn => {
+        ContentKind::Turn => {
             "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_turns
              WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
         }
@@ -287,7 +287,7 @@ async fn kept_otherwise(
     let query = sql(query).bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
     let read = |row: &Row| {
         let fields = Fields::new("kept content", row);
-        let content = KeptPlaceRow {
+        let content = ContentRow {
             kept,
             digest: fields.digest("digest")?,
             project: fields.id("project")?,
@@ -298,7 +298,7 @@ async fn kept_otherwise(
             key_id: fields.text("sealed_key_id")?,
             bytes: fields.get("sealed")?,
         };
-        Ok(SealedRow { thing: SealedThing::Kept(content), sealed })
+        Ok(SealedRow { thing: SealedThing::Content(content), sealed })
     };
     query.rows(connection).await?.iter().map(read).collect()
 }
@@ -330,11 +330,11 @@ async fn reseal_one(
             "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
         }
-        SealedThing::Kept(KeptPlaceRow { kept: Kept::Answer, .. }) => {
+        SealedThing::Content(ContentRow { kept: ContentKind::Answer, .. }) => {
             "UPDATE kept_answers SET sealed_key_id = $1, sealed = $2
              WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
         }
-        SealedThing::Kept(KeptPlaceRow { kept: Kept::Turn, .. }) => {
+        SealedThing::Content(ContentRow { kept: ContentKind::Turn, .. }) => {
             "UPDATE kept_turns SET sealed_key_id = $1, sealed = $2
              WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
         }
@@ -351,7 +351,7 @@ async fn reseal_one(
         SealedThing::Account(id) => query.bind(id.bytes()),
         SealedThing::AccessKey(id) => query.bind(id.bytes()),
         SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
-        SealedThing::Kept(content) => query.bind(content.digest.to_vec()).bind(content.request.bytes()),
+        SealedThing::Content(content) => query.bind(content.digest.to_vec()).bind(content.request.bytes()),
         SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),
     };
     query.run(writing.connection()).await
@@ -364,7 +364,7 @@ async fn reseal(
 ) -> Result<u64, StoreError> {
     let (mut written, mut in_snapshot) = (0, false);
     for row in rows {
-        let is_kept = matches!(row.old.thing, SealedThing::Kept(_));
+        let is_kept = matches!(row.old.thing, SealedThing::Content(_));
         let key = match &row.old.thing {
             SealedThing::AccessKey(id) => Some(*id),
             _ => None,
@@ -397,8 +397,12 @@ async fn end_workspace(
         return Ok(true);
     }
     let is_used = !sealed_otherwise(writing.connection(), workspace, &key_id).await?.is_empty()
-        || !kept_otherwise(writing.connection(), Kept::Answer, workspace, &key_id, None, 1).await?.is_empty()
-        || !kept_otherwise(writing.connection(), Kept::Turn, workspace, &key_id, None, 1).await?.is_empty();
+        || !kept_otherwise(writing.connection(), ContentKind::Answer, workspace, &key_id, None, 1)
+            .await?
+            .is_empty()
+        || !kept_otherwise(writing.connection(), ContentKind::Turn, workspace, &key_id, None, 1)
+            .await?
+            .is_empty();
     if newest.as_ref() != Some(&key_id) || is_used {
         return Ok(false);
     }
@@ -481,7 +485,7 @@ impl Rotations for Database {
 
     fn content_sealed_with_other_keys(
         &self,
-        kept: Kept,
+        kept: ContentKind,
         workspace: WorkspaceId,
         key_id: String,
         after: Option<[u8; 32]>,

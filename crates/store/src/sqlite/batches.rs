@@ -300,7 +300,7 @@ fn candidates<'b>(
 }
 
 /// A row's range, traces and body.
-type Held = (RowRange, Vec<u8>, Vec<u8>);
+type WaitingRow = (RowRange, Vec<u8>, Vec<u8>);
 
 /// The rows of a scan, in the order of their edges.
 struct Rows {
@@ -310,7 +310,7 @@ struct Rows {
     bodies_at_once: usize,
     is_last: bool,
     ranges: VecDeque<RowRange>,
-    held: VecDeque<Held>,
+    held: VecDeque<WaitingRow>,
 }
 
 impl Rows {
@@ -335,7 +335,7 @@ impl Rows {
         connection: &mut Connection,
         walk: &Scan<'_>,
         found: &Matches<T>,
-    ) -> Result<Option<Held>, StoreError> {
+    ) -> Result<Option<WaitingRow>, StoreError> {
         loop {
             if let Some(held) = self.held.pop_front() {
                 return Ok(Some(held).filter(|(range, ..)| found.has_room_for(range.edge(walk.order))));

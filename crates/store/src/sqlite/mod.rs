@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
 
 use crate::sql::writing::unavailable;
-use crate::sql::{Connection, Database, Held, Pools, founding, meta};
+use crate::sql::{Connection, Database, PooledConnection, Pools, founding, meta};
 use crate::{Foundation, Store, StoreError};
 pub(crate) use usage::set_day;
 
@@ -147,7 +147,7 @@ impl SqliteStore {
     {
         let store = self.clone();
         let done = self.database.run_to_end(async move {
-            let mut held = store.writer.acquire().await.map(Held::new).map_err(unavailable)?;
+            let mut held = store.writer.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
             held.begin("BEGIN IMMEDIATE").await?;
             match work(held.raw()).await {
                 Ok(done) => {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::master_key::wrapped_prefix;
 use domain::ports::{KeyWrap, NoAudit};
-use domain::{Kept, ProjectId, Secret, TraceId};
+use domain::{ContentKind, ProjectId, Secret, TraceId};
 use vault::{ContentRef, KeyUpdate, MasterKey, MasterKeyring, MasterState, OpenError, Vault};
 use world::{SeededRandom, World};
 
@@ -90,7 +90,7 @@ fn the_records_of_an_installation_move_to_the_next_key() {
 
 fn content_ref(number: u8) -> ContentRef {
     ContentRef {
-        kept: Kept::Answer,
+        kept: ContentKind::Answer,
         workspace: workspace(1),
         project: ProjectId::new(1, [number; 10]),
         digest: [number; 32],
@@ -110,7 +110,7 @@ fn a_kept_answer_opens_in_its_place_alone() {
         ContentRef { project: content_ref(2).project, ..content_ref(1) },
         ContentRef { digest: content_ref(2).digest, ..content_ref(1) },
         ContentRef { request: content_ref(2).request, ..content_ref(1) },
-        ContentRef { kept: Kept::Turn, ..content_ref(1) },
+        ContentRef { kept: ContentKind::Turn, ..content_ref(1) },
     ];
     for (number, other) in elsewhere.iter().enumerate() {
         let error = b.vault.opener.open_content(other, &sealed).err().unwrap();
@@ -150,7 +150,7 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     let broken = b.seal(id, &other, 1, "sk-broken");
     b.publish(id, &object, &second);
     b.publish(id, &other, &broken);
-    let turn_ref = ContentRef { kept: Kept::Turn, ..content_ref(1) };
+    let turn_ref = ContentRef { kept: ContentKind::Turn, ..content_ref(1) };
     let answer = b.vault.sealer.seal_content(&content_ref(1), b"an answer").unwrap();
     let turn = b.vault.sealer.seal_content(&turn_ref, b"a turn").unwrap();
     let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();

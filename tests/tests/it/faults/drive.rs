@@ -29,7 +29,7 @@ pub struct Sdk {
 
 /// One call by an application.
 #[derive(Debug, Clone, Serialize)]
-pub struct Ask {
+pub struct SdkCall {
     pub id: usize,
     pub sdk: &'static str,
     pub surface: &'static str,
@@ -119,7 +119,7 @@ impl Language {
 }
 
 /// Makes all calls through the SDKs of one language.
-pub async fn drive(language: Language, requests: Vec<Ask>) -> Vec<Report> {
+pub async fn drive(language: Language, requests: Vec<SdkCall>) -> Vec<Report> {
     let (program, script) = language.command();
     let mut child = Command::new(program)
         .arg(script)

@@ -8,7 +8,7 @@ use domain::Grammar;
 use harness::{Behaviour, Config, Emulator, KeyState};
 use serde_json::json;
 
-use super::drive::{Ask, Language, Report, SDKS, Sdk, drive};
+use super::drive::{Language, Report, SDKS, Sdk, SdkCall, drive};
 use super::scripted::Scripted;
 use crate::gateway::{Founded, Gateway};
 use crate::wait::a_moment;
@@ -26,7 +26,7 @@ struct Case {
     secret: String,
     /// The workspace whose books it is in; `None` if the SDK calls the provider directly.
     books: Option<Founded>,
-    ask: Ask,
+    call: SdkCall,
 }
 
 /// What an SDK did and what it reported.
@@ -76,8 +76,8 @@ impl Stage {
         let Some(behaviour) = (scripted.behaviour)(sdk.grammar) else { return };
         let secret = self.secret(sdk, behaviour);
         let base_url = base_url(self.upstream(sdk), sdk.grammar);
-        let ask = self.request(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
-        self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, ask });
+        let call = self.request(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
+        self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, call });
     }
 
     /// The SDK calls the gateway, with the vendor's key as the workspace's own credential.
@@ -97,22 +97,22 @@ impl Stage {
         assert_eq!(made.status, 201, "{}", made.text());
         let version = if matches!(sdk.grammar, Grammar::Chat | Grammar::Responses) { "/v1" } else { "" };
         let base_url = format!("{}{version}", self.gateway.origin);
-        let ask = self.request(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
-        self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), ask });
+        let call = self.request(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
+        self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), call });
     }
 
     /// Makes all scheduled SDK calls.
     pub async fn play(self) -> Outcomes {
         let of = |language| {
             let cases = self.cases.iter().filter(move |case| case.sdk.language == language);
-            drive(language, cases.map(|case| case.ask.clone()).collect())
+            drive(language, cases.map(|case| case.call.clone()).collect())
         };
         let (python, node) = tokio::join!(of(Language::Python), of(Language::Node));
         let mut reports: HashMap<usize, Report> =
             python.into_iter().chain(node).map(|report| (report.id, report)).collect();
         let mut outcomes = Outcomes::default();
         for case in &self.cases {
-            let report = reports.remove(&case.ask.id).unwrap();
+            let report = reports.remove(&case.call.id).unwrap();
             let upstream = self.upstream_requests(case);
             let row = Row { sdk: case.sdk, vendor: case.vendor, fault: case.fault };
             match &case.books {
@@ -136,8 +136,8 @@ impl Stage {
         base_url: String,
         api_key: String,
         model: &'static str,
-    ) -> Ask {
-        Ask {
+    ) -> SdkCall {
+        SdkCall {
             id: self.cases.len(),
             sdk: sdk.package(),
             surface: sdk.surface(),

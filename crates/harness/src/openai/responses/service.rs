@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::Response;
 use super::order::Known;
 use super::request::{self, ResponsesRequest};
-use super::store::{Kept, Owner, Stage};
+use super::store::{Owner, Stage, StoredEntry};
 use super::stream;
 use crate::emulator::answering::{bill, buffered, reply, special_as, streamed};
 use crate::emulator::service::{Answer, json_answer};
@@ -97,7 +97,7 @@ fn keep(call: &OpenAiCall<'_>, request: &ResponsesRequest, response: &Response, 
         }
         item
     };
-    let kept = Kept {
+    let kept = StoredEntry {
         flavour: call.flavour,
         key: call.key.to_owned(),
         response: response.clone(),
@@ -244,7 +244,7 @@ impl Page {
     }
 }
 
-impl Kept {
+impl StoredEntry {
     /// The response object as a poll returns it.
     fn view(&self) -> Value {
         match self.stage {

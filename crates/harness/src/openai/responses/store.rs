@@ -29,7 +29,7 @@ pub(crate) struct Owner<'a> {
 
 /// A stored response with its request's input.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct StoredEntry {
     pub(crate) flavour: Flavour,
     pub(crate) key: String,
     pub(crate) response: Response,
@@ -41,7 +41,7 @@ pub(crate) struct Kept {
     pub(crate) previous: Option<String>,
 }
 
-impl Kept {
+impl StoredEntry {
     fn is_of(&self, owner: Owner<'_>) -> bool {
         self.flavour == owner.flavour && self.key == owner.key
     }
@@ -50,23 +50,23 @@ impl Kept {
 /// All stored responses by id; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, StoredEntry>,
 }
 
 impl Store {
-    pub(crate) fn keep(&mut self, kept: Kept) {
+    pub(crate) fn keep(&mut self, kept: StoredEntry) {
         self.kept.insert(kept.response.id.clone(), kept);
         while self.kept.len() > KEPT_MAX {
             self.kept.pop_first();
         }
     }
 
-    pub(crate) fn find(&self, owner: Owner<'_>, id: &str) -> Result<&Kept, ApiError> {
+    pub(crate) fn find(&self, owner: Owner<'_>, id: &str) -> Result<&StoredEntry, ApiError> {
         self.kept.get(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))
     }
 
     /// Polls a response, which advances it; the second value says whether this poll completed it.
-    pub(crate) fn poll(&mut self, owner: Owner<'_>, id: &str) -> Result<(&Kept, bool), ApiError> {
+    pub(crate) fn poll(&mut self, owner: Owner<'_>, id: &str) -> Result<(&StoredEntry, bool), ApiError> {
         let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
         let before = kept.stage;
         kept.stage = match before {
@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// Cancels a background response that is still running.
-    pub(crate) fn cancel(&mut self, owner: Owner<'_>, id: &str) -> Result<&Kept, ApiError> {
+    pub(crate) fn cancel(&mut self, owner: Owner<'_>, id: &str) -> Result<&StoredEntry, ApiError> {
         let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
         if !kept.response.background {
             return Err(ApiError::bad("Cannot cancel a synchronous response."));
@@ -111,14 +111,14 @@ impl Store {
             turns.push(kept);
             next = kept.previous.as_deref();
         }
-        let spoken = |kept: &&Kept| [kept.input.clone(), kept.response.output()].concat();
+        let spoken = |kept: &&StoredEntry| [kept.input.clone(), kept.response.output()].concat();
         Ok(turns.iter().rev().flat_map(spoken).collect())
     }
 
     /// An input or output item of any stored response.
     pub(crate) fn item(&self, owner: Owner<'_>, id: &str) -> Option<Value> {
         let named = |item: &Value| item.get("id").and_then(Value::as_str) == Some(id);
-        let owned = |kept: &Kept| {
+        let owned = |kept: &StoredEntry| {
             let output = kept.response.output().into_iter().find(named);
             output.or_else(|| kept.input.iter().find(|item| named(item)).cloned())
         };

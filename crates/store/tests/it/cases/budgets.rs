@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use domain::*;
-use ledger::lease::{Grant, LeaseRequest};
+use ledger::lease::{LeaseGrant, LeaseRequest};
 use ledger::local_budget::LeaseOp;
 use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
@@ -48,7 +48,7 @@ fn call(budget: BudgetId, call: LeaseOp) -> LeaseCall {
     LeaseCall { budget, period_unix_ms: *TODAY, call }
 }
 
-async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<Grant> {
+async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<LeaseGrant> {
     match fresh.store.lease_centre().apply_calls(vec![one]).await.unwrap()[..] {
         [LeaseAnswer::Granted(grant)] => Some(grant),
         _ => None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::WorkspaceId;
 use serde_json::json;
-use store::jobs::{Claim, INSTALLATION, JobCounts, JobLease, JobResult};
+use store::jobs::{INSTALLATION, JobClaim, JobCounts, JobLease, JobResult};
 use store::{JobRow, NewJob, Store};
 
 use crate::Fresh;
@@ -24,8 +24,8 @@ fn job(workspace: WorkspaceId, number: u64) -> NewJob {
     }
 }
 
-fn claim(worker: &str, unix_ms: u64) -> Claim {
-    Claim {
+fn claim(worker: &str, unix_ms: u64) -> JobClaim {
+    JobClaim {
         worker: worker.into(),
         unix_ms,
         lease_ms: LEASE_MS,
@@ -117,11 +117,11 @@ pub async fn workspaces_take_turns(fresh: &Fresh) {
     );
     // A workspace at its maximum gets no more jobs, and does not keep other workspaces from theirs.
     jobs.enqueue(job(quiet, 102)).await.unwrap();
-    let bounded = Claim { running: vec![(busy, 8)], of_workspace_max: 8, ..claim("one", NOW) };
+    let bounded = JobClaim { running: vec![(busy, 8)], of_workspace_max: 8, ..claim("one", NOW) };
     let taken = store.jobs().claim(bounded).await.unwrap();
     assert_eq!(taken.iter().map(|job| job.workspace).collect::<Vec<_>>(), [quiet]);
     // The round-robin continues where it was.
-    let after = Claim { limit: 1, after: busy, ..claim("one", NOW) };
+    let after = JobClaim { limit: 1, after: busy, ..claim("one", NOW) };
     jobs.enqueue(job(quiet, 103)).await.unwrap();
     assert_eq!(store.jobs().claim(after).await.unwrap()[0].workspace, quiet);
 }
@@ -131,7 +131,7 @@ pub async fn a_dead_workers_jobs_are_let_go(fresh: &Fresh) {
     for number in 0..3 {
         jobs.enqueue(job(INSTALLATION, number)).await.unwrap();
     }
-    let first = store.jobs().claim(Claim { limit: 2, ..claim("dead", NOW) }).await.unwrap();
+    let first = store.jobs().claim(JobClaim { limit: 2, ..claim("dead", NOW) }).await.unwrap();
     let other = take(store, "alive", NOW).await;
     assert_eq!((first.len(), other.len()), (2, 1));
     assert_eq!(jobs.release("dead".into()).await.unwrap(), 2);

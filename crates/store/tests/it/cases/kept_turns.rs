@@ -1,10 +1,10 @@
 //! Stored provider state of turns, and the tool calls that lead to it.
 
 use domain::ports::{PurgeScope, Purged};
-use domain::{Kept, Sealed, TraceId};
+use domain::{ContentKind, Sealed, TraceId};
 use snapshot::WrappedKey;
 use store::fixtures::CommitFault;
-use store::rotations::{KeptPlaceRow, Resealing, SealedRow, SealedThing};
+use store::rotations::{ContentRow, Resealing, SealedRow, SealedThing};
 use store::{KeptTurnRow, StoreError, TurnLookup};
 
 use crate::Fresh;
@@ -144,17 +144,18 @@ pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
     let next = WrappedKey { workspace, key_id: "wk_next".into(), wrapped: vec![1] };
     rotations.begin_workspace(next, act()).await.unwrap();
     let left = |after, rows| {
-        rotations.content_sealed_with_other_keys(Kept::Turn, workspace, "wk_next".into(), after, rows)
+        rotations.content_sealed_with_other_keys(ContentKind::Turn, workspace, "wk_next".into(), after, rows)
     };
-    let answers =
-        rotations.content_sealed_with_other_keys(Kept::Answer, workspace, "wk_next".into(), None, 9).await;
+    let answers = rotations
+        .content_sealed_with_other_keys(ContentKind::Answer, workspace, "wk_next".into(), None, 9)
+        .await;
     assert_eq!(answers.unwrap(), []);
     let rows = left(None, 2).await.unwrap();
     let content = |number| {
         let row = turn(fresh, number);
-        KeptPlaceRow { kept: Kept::Turn, digest: row.digest, project: row.project, request: row.request }
+        ContentRow { kept: ContentKind::Turn, digest: row.digest, project: row.project, request: row.request }
     };
-    let wanted: Vec<_> = [1, 2].into_iter().map(|number| SealedThing::Kept(content(number))).collect();
+    let wanted: Vec<_> = [1, 2].into_iter().map(|number| SealedThing::Content(content(number))).collect();
     assert_eq!(rows.iter().map(|row| row.thing.clone()).collect::<Vec<_>>(), wanted);
     assert_eq!(left(Some(digest(2)), 9).await.unwrap().len(), 1);
     let end = || rotations.end_workspace(workspace, "wk_next".into(), act());

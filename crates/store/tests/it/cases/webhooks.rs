@@ -3,7 +3,7 @@
 use domain::{EventId, WebhookId};
 use serde_json::json;
 use snapshot::CredentialState;
-use store::jobs::{Claim, INSTALLATION, JobLease, JobResult};
+use store::jobs::{INSTALLATION, JobClaim, JobLease, JobResult};
 use store::webhooks::DELIVER;
 use store::{
     CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
@@ -34,7 +34,7 @@ pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> Webho
 }
 
 async fn claim_jobs(fresh: &Fresh) -> Vec<JobRow> {
-    let claim = Claim {
+    let claim = JobClaim {
         worker: "one".into(),
         unix_ms: LATER,
         lease_ms: 1,

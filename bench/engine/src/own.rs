@@ -67,7 +67,7 @@ fn generate(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usiz
             Err(refused) => bail!("the runner refuses: {refused:?}"),
         }
     }
-    let (mut begun, mut tokens) = (Instant::now(), 0);
+    let (mut started, mut tokens) = (Instant::now(), 0);
     while !runner.is_idle() {
         let is_counted = silent.is_empty();
         for happened in runner.step()? {
@@ -77,10 +77,10 @@ fn generate(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usiz
             }
         }
         if !is_counted {
-            begun = Instant::now();
+            started = Instant::now();
         }
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     runner.forget(CacheScope(1));
     Ok((seconds, tokens))
 }

@@ -82,7 +82,7 @@ pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let steps: usize = line.strip_prefix("train ").context("no command")?.parse()?;
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut loss = f64::NAN;
         for _ in 0..steps {
             match job.step(&mut || true)? {
@@ -90,7 +90,7 @@ pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
                 went => bail!("a step that is none: {went:?}"),
             }
         }
-        ours::tell(&[begun.elapsed().as_secs_f64(), loss])?;
+        ours::tell(&[started.elapsed().as_secs_f64(), loss])?;
     }
     Ok(())
 }

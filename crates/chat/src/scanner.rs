@@ -138,14 +138,14 @@ impl StreamScanner {
     }
 
     fn start(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        let begun = if self.carry.is_empty() {
+        let started = if self.carry.is_empty() {
             chunk
         } else {
             self.carry.extend_from_slice(&chunk);
             self.carry.split().freeze()
         };
-        let text = skip_lead(&begun);
-        let lead = begun.len() - text.len();
+        let text = skip_lead(&started);
+        let lead = started.len() - text.len();
         match text.first() {
             Some(b'{' | b'[') => {
                 self.mode = Mode::Whole;
@@ -155,7 +155,7 @@ impl StreamScanner {
             _ => match begins_stream(text) {
                 Some(true) => {
                     self.mode = Mode::Events;
-                    self.push_events(&begun.slice(lead..), out)
+                    self.push_events(&started.slice(lead..), out)
                 }
                 Some(false) => Err(StreamFault::Broken("not_a_stream")),
                 None => self.hold(text, EVENT_BYTES_MAX),

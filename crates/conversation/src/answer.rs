@@ -79,7 +79,7 @@ pub struct Progress {
     /// How many parts started, over all choices.
     pub parts: u32,
     /// Indices of the choices that started, and of those that have their finish reason.
-    pub begun: Vec<u32>,
+    pub started_choices: Vec<u32>,
     pub finished: Vec<u32>,
     /// Events that were emitted, for dialects that number them.
     pub events: u64,
@@ -150,21 +150,22 @@ impl Progress {
     }
 
     fn begin(&mut self, choice: u32) {
-        if !self.begun.contains(&choice) {
-            self.begun.push(choice);
+        if !self.started_choices.contains(&choice) {
+            self.started_choices.push(choice);
         }
     }
 
     #[inline]
     pub fn is_finished(&self) -> bool {
-        !self.begun.is_empty() && self.begun.len() == self.finished.len()
+        !self.started_choices.is_empty() && self.started_choices.len() == self.finished.len()
     }
 
     /// The choices without a finish reason; the first one, where none started.
     pub fn unfinished(&self) -> impl Iterator<Item = u32> {
-        let begun = if self.begun.is_empty() { vec![0] } else { self.begun.clone() };
+        let started_choices =
+            if self.started_choices.is_empty() { vec![0] } else { self.started_choices.clone() };
         let finished = self.finished.clone();
-        begun.into_iter().filter(move |choice| !finished.contains(choice))
+        started_choices.into_iter().filter(move |choice| !finished.contains(choice))
     }
 }
 

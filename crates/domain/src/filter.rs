@@ -467,7 +467,7 @@ fn text_test(name: &str, operator: Option<&str>, value: &Value) -> Result<Test, 
         return Ok(Test::Begins(value.text.clone()));
     }
     match (value.is_quoted, value.text.strip_suffix('*')) {
-        (false, Some(begun)) if !begun.contains('*') => Ok(Test::Begins(begun.to_owned())),
+        (false, Some(started)) if !started.contains('*') => Ok(Test::Begins(started.to_owned())),
         (false, _) if value.text.contains('*') => {
             let message = "* stands for what follows, so it can only be the last character.".to_owned();
             Err((message, format!("Write {name}:BEGINNING*, or put a text with a * in it into quotes.")))

@@ -340,8 +340,8 @@ impl Scheduler {
                 self.preempt(text);
                 break;
             }
-            if !text.has_begun {
-                text.has_begun = true;
+            if !text.has_started {
+                text.has_started = true;
                 happened.push(StepEvent::Scheduled { sequence: text.id, cached_tokens: text.computed });
                 self.counts.cached_tokens += text.computed as u64;
                 let unreported = std::mem::take(&mut text.unreported).into_iter();

@@ -19,7 +19,7 @@ pub(crate) struct Sequence {
     pub blocks: Vec<u32>,
     /// How many tokens of prompt and answer are in the KV cache.
     pub computed: usize,
-    pub has_begun: bool,
+    pub has_started: bool,
     /// Its position in the grammar constraint; `None` while the mask thread has it.
     pub constraint_state: Option<ConstraintState>,
     pub acceptance_rate: AcceptanceRate,
@@ -56,7 +56,7 @@ impl Sequence {
             generated: Vec::new(),
             blocks: Vec::new(),
             computed: 0,
-            has_begun: false,
+            has_started: false,
             constraint_state: following,
             acceptance_rate: AcceptanceRate::new(),
             unreported: Vec::new(),

@@ -226,7 +226,7 @@ impl AttemptStream {
     /// The attempt failed before any content.
     pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), AttemptFailure> {
         let fill = std::future::poll_fn(|cx| {
-            while !self.is_begun() || self.is_uploading(cx) {
+            while !self.has_started() || self.is_uploading(cx) {
                 std::task::ready!(self.poll_fill(cx));
             }
             Poll::Ready(())
@@ -283,8 +283,8 @@ impl AttemptStream {
     fn usage_of_failure(&self, failure: &AttemptFailure) -> Usage {
         let facts = self.stream.facts();
         // Media was started all the same, and its provider bills the request.
-        let is_begun = facts.content_started && !self.can_be_cut();
-        let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !is_begun;
+        let has_started = facts.content_started && !self.can_be_cut();
+        let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !has_started;
         if is_silent {
             self.exchange.usage_without_answer(&self.attempt, failure)
         } else {
@@ -309,7 +309,7 @@ impl AttemptStream {
         self.open.as_ref().filter(|_| is_answered).and_then(OpenAttempt::media_type)
     }
 
-    fn is_begun(&self) -> bool {
+    fn has_started(&self) -> bool {
         let facts = self.stream.facts();
         // The first event may be a role without content, and an error right behind it can still fail over. A
         // second one is enough whatever it holds, so that an unknown dialect is not held back.

@@ -71,7 +71,7 @@ pub struct RealtimeResponse {
     sound_bytes: u64,
     bytes_out: u64,
     checkpoint_bytes: u64,
-    has_begun: bool,
+    has_started: bool,
 }
 
 /// What remains of a response that ended, for closing its tab.
@@ -101,7 +101,7 @@ impl RealtimeResponse {
             sound_bytes: 0,
             bytes_out: 0,
             checkpoint_bytes: 0,
-            has_begun: false,
+            has_started: false,
         }
     }
 
@@ -127,8 +127,8 @@ impl RealtimeResponse {
 
     /// Whether the upstream has reported that the response started.
     #[must_use]
-    pub const fn has_begun(&self) -> bool {
-        self.has_begun
+    pub const fn has_started(&self) -> bool {
+        self.has_started
     }
 
     /// Sets how much input the model has had when the response starts.
@@ -142,7 +142,7 @@ impl RealtimeResponse {
         self.bytes_out = self.bytes_out.saturating_add(bytes);
         match event.act() {
             RealtimeAct::Created => {
-                self.has_begun = true;
+                self.has_started = true;
                 self.open.record_start(200, now_us);
             }
             RealtimeAct::TextDelta => self.text_bytes = self.text_bytes.saturating_add(event.delta_bytes),
@@ -183,7 +183,7 @@ impl RealtimeResponse {
     fn usage(&self, reported: Option<Usage>) -> Usage {
         match reported.filter(|usage| !usage.is_nothing()) {
             Some(usage) => usage,
-            None if self.has_begun => self.estimate(),
+            None if self.has_started => self.estimate(),
             None => Usage::default(),
         }
     }
@@ -249,8 +249,8 @@ pub(crate) async fn begin(
 ) -> Result<OpenAttempt, Box<Fault>> {
     let ceiling = tab.has_budgets().then(|| ceiling(exchange));
     let prompt_bytes = exchange.call.request().prompt_bytes;
-    let begun = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
-    Ok(OpenAttempt::new(exchange, attempt, ticket, begun, false))
+    let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
+    Ok(OpenAttempt::new(exchange, attempt, ticket, started, false))
 }
 
 /// The fault for a session whose seat may no longer be used.

@@ -111,7 +111,7 @@ struct RetryLoop {
     tab: Tab,
     header_map: HeaderMap,
     /// On the monotonic clock.
-    begun_us: u64,
+    started_us: u64,
     /// The failure that the client would be sent now.
     reported_failure: Option<AttemptFailure>,
     /// The headers that its upstream sent with it and that a client may see.
@@ -176,7 +176,7 @@ impl RetryLoop {
             refusal_headers: RefCell::new(Vec::new()),
         });
         Self {
-            begun_us: now_us,
+            started_us: now_us,
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
             failover: FailoverState::new(parts.fallback_on),
             exchange,
@@ -191,7 +191,7 @@ impl RetryLoop {
     }
 
     async fn walk(&mut self) -> Option<Box<Reply>> {
-        let mut now_us = self.begun_us;
+        let mut now_us = self.started_us;
         loop {
             let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
             match self.try_seat(&attempt, now_us).await {
@@ -358,7 +358,7 @@ impl RetryLoop {
     }
 
     async fn wait_for_stream(&mut self, mut stream: Box<AttemptStream>) -> AttemptOutcome {
-        let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
+        let head_until_us = self.started_us.saturating_add(micros(self.exchange.timeouts.head_wait));
         let head_left = if stream.needs_head() {
             self.exchange.time_left()
         } else {

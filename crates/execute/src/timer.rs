@@ -98,11 +98,11 @@ mod tests {
     const SHORT: Duration = Duration::from_secs(3);
 
     async fn check(timers: &Rc<Timers>, limit: Duration, left: Duration, rings_after: Duration) {
-        let begun = Instant::now();
-        let alarm = Timer::new(timers).within(limit, begun + left, pin!(pending::<()>())).await;
+        let started = Instant::now();
+        let alarm = Timer::new(timers).within(limit, started + left, pin!(pending::<()>())).await;
         assert_eq!(matches!(alarm, Err(Alarm::Silence)), limit == rings_after);
-        let late = begun.elapsed().saturating_sub(rings_after);
-        assert!(begun.elapsed() >= rings_after && late < Duration::from_millis(5), "{late:?} late");
+        let late = started.elapsed().saturating_sub(rings_after);
+        assert!(started.elapsed() >= rings_after && late < Duration::from_millis(5), "{late:?} late");
         assert_eq!(timers.0.borrow().len(), 1, "one timer serves all");
     }
 

@@ -53,9 +53,9 @@ async fn unpack_by(
         // It is never closed. Held until the event loop has polled everything else, it gives the
         // next body its slice only then.
         let turn = turns.acquire().await;
-        let begun = worked();
+        let started = worked();
         let step = unpacking.step();
-        let charged = unpacking.charge(worked().saturating_sub(begun));
+        let charged = unpacking.charge(worked().saturating_sub(started));
         tokio::task::yield_now().await;
         drop(turn);
         let step = step?;

@@ -29,7 +29,7 @@ const LOG_EVERY_US: u64 = 10_000_000;
 struct QueueDelay {
     max_us: u64,
     /// When the current measurement started.
-    begun_us: Option<u64>,
+    started_us: Option<u64>,
     measured_us: u64,
     /// Since then every measurement was too long.
     behind_since_us: Option<u64>,
@@ -39,16 +39,16 @@ struct QueueDelay {
 impl QueueDelay {
     /// Whether a measurement is to start now.
     fn begins(&mut self, now_us: u64) -> bool {
-        let is_due = self.begun_us.is_none() && now_us.saturating_sub(self.measured_us) >= MEASURE_EVERY_US;
+        let is_due = self.started_us.is_none() && now_us.saturating_sub(self.measured_us) >= MEASURE_EVERY_US;
         if is_due {
-            self.begun_us = Some(now_us);
+            self.started_us = Some(now_us);
         }
         is_due
     }
 
     fn ended(&mut self, now_us: u64) {
-        let Some(begun) = self.begun_us.take() else { return };
-        self.saw(now_us.saturating_sub(begun), now_us);
+        let Some(started) = self.started_us.take() else { return };
+        self.saw(now_us.saturating_sub(started), now_us);
     }
 
     fn saw(&mut self, delay_us: u64, now_us: u64) {
@@ -64,10 +64,10 @@ impl QueueDelay {
     /// Whether a request that arrives now is refused.
     fn sheds(&mut self, now_us: u64) -> bool {
         // A measurement that is overdue is too long, however long it will turn out to be.
-        if let Some(begun) = self.begun_us
-            && now_us.saturating_sub(begun) > self.max_us
+        if let Some(started) = self.started_us
+            && now_us.saturating_sub(started) > self.max_us
         {
-            self.saw(now_us.saturating_sub(begun), now_us);
+            self.saw(now_us.saturating_sub(started), now_us);
         }
         let Some(since) = self.behind_since_us else { return false };
         if now_us.saturating_sub(self.measured_us) > STALE_US {

@@ -65,15 +65,15 @@ mod tests {
 
     /// How long a client that takes `bytes` every `every` is waited for, up to an hour.
     async fn waited_for(bytes: usize, every: Duration) -> Duration {
-        let (begun, mut patience) = (Instant::now(), StallTimer::new(Times::default()));
-        while begun.elapsed() < Duration::from_secs(3_600) {
+        let (started, mut patience) = (Instant::now(), StallTimer::new(Times::default()));
+        while started.elapsed() < Duration::from_secs(3_600) {
             let ending = std::future::poll_fn(|cx| patience.poll_end(cx));
             if tokio::time::timeout(every, ending).await.is_ok() {
                 break;
             }
             patience.took(bytes);
         }
-        begun.elapsed()
+        started.elapsed()
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The download starts: the number of files, the total size, and the bytes that are on disk already.
-    Begun { revision: String, files: usize, bytes: u64, bytes_here: u64 },
+    Started { revision: String, files: usize, bytes: u64, bytes_here: u64 },
     /// Bytes on disk now; sent for every piece.
     Moved { bytes_here: u64, bytes: u64 },
     /// A file is complete and verified.

@@ -50,7 +50,12 @@ pub async fn pull(order: &Order<'_>, notify: &dyn Fn(&Event)) -> Result<Entry, H
     let _lock = order.store.lock(order.model)?;
     if let Some(entry) = order.store.find(order.model).filter(|entry| is_that(entry, &expected)) {
         let bytes = entry.manifest.bytes;
-        notify(&Event::Begun { revision: listing.revision, files: expected.len(), bytes, bytes_here: bytes });
+        notify(&Event::Started {
+            revision: listing.revision,
+            files: expected.len(),
+            bytes,
+            bytes_here: bytes,
+        });
         return Ok(entry);
     }
     let files = bring(order, &hub, &listing.revision, &expected, notify).await?;
@@ -81,8 +86,8 @@ async fn bring(
     let parts: u64 = missing.iter().map(|file| length(&file.part(&directory)).min(file.size)).sum();
     let bytes_here = parts + files.iter().map(|file| file.bytes).sum::<u64>();
     check_disk_space(&directory, bytes.saturating_sub(bytes_here))?;
-    let begun = Event::Begun { revision: revision.to_owned(), files: expected.len(), bytes, bytes_here };
-    notify(&begun);
+    let started = Event::Started { revision: revision.to_owned(), files: expected.len(), bytes, bytes_here };
+    notify(&started);
     let meter = Meter::new(bytes, bytes_here, notify);
     let plan =
         DownloadPlan { hub, revision, directory: &directory, meter: &meter, random: &*order.world.random };

@@ -275,14 +275,14 @@ impl Tab {
             Some(_) => Start::Bounded(Box::new(intent)),
         };
         async move {
-            let begun = match start {
-                Start::Started(begun) => begun,
+            let started = match start {
+                Start::Started(started) => started,
                 Start::Bounded(intent) => {
                     Box::pin(self.reserve(&intent)).await?;
                     self.begin(*intent)
                 }
             };
-            let (number, appended) = begun?;
+            let (number, appended) = started?;
             if let Err(fault) = self.journal.durable(appended.end).await {
                 let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
                 self.end_attempt(number, end);

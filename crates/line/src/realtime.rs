@@ -108,11 +108,11 @@ impl SessionRequest {
             received_us,
             received_unix_ms,
         };
-        let begun = match planned(core, inbound, caller) {
+        let started = match planned(core, inbound, caller) {
             Ok(planned) => begin_response(planned, &core.deps, seat).await.map_err(EarlyExit::from),
             Err(stop) => Err(stop),
         };
-        begun.map_err(|stop| {
+        started.map_err(|stop| {
             let fault = stop.fault();
             core.counters.refused(fault.code);
             if let EarlyExit::AfterAdmission(response, _) = stop {

@@ -8,7 +8,7 @@ use domain::Usage;
 use tokio::sync::Notify;
 use world::World;
 
-use crate::journal::{Begun, Journal};
+use crate::journal::{Journal, StartedRequest};
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct RequestRecorder {
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
     books: Arc<RequestRecorder>,
-    begun: Begun,
+    started: StartedRequest,
     is_measured: bool,
 }
 
@@ -55,14 +55,14 @@ impl RequestRecorder {
         Self { world, journal, counts: Counts::default(), written: Notify::new() }
     }
 
-    pub(crate) fn begin(self: &Arc<Self>, begun: Begun, is_measured: bool) -> RequestGuard {
+    pub(crate) fn begin(self: &Arc<Self>, started: StartedRequest, is_measured: bool) -> RequestGuard {
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         if let Some(journal) = &self.journal
-            && let Err(error) = journal.begin(&begun)
+            && let Err(error) = journal.begin(&started)
         {
-            tracing::error!(%error, request = %begun.id, "the journal can't be written to");
+            tracing::error!(%error, request = %started.id, "the journal can't be written to");
         }
-        RequestGuard { books: Arc::clone(self), begun, is_measured }
+        RequestGuard { books: Arc::clone(self), started, is_measured }
     }
 
     pub(crate) fn refuse(&self) {
@@ -84,9 +84,9 @@ impl RequestGuard {
         self.books.counts.end(ended, usage);
         let now = self.books.world.clock.unix_ms();
         if let Some(journal) = &self.books.journal
-            && let Err(error) = journal.end(&self.begun, ended.into(), usage, now, self.is_measured)
+            && let Err(error) = journal.end(&self.started, ended.into(), usage, now, self.is_measured)
         {
-            tracing::error!(%error, request = %self.begun.id, "the journal can't be written to");
+            tracing::error!(%error, request = %self.started.id, "the journal can't be written to");
         }
         self.books.written.notify_one();
     }

@@ -19,7 +19,7 @@ pub(crate) const PAGE_MAX: usize = 1_000;
 
 /// The start of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Begun {
+pub(crate) struct StartedRequest {
     pub id: String,
     /// The gateway's id of the request, if it came through one.
     #[serde(default)]
@@ -68,7 +68,7 @@ pub enum RuntimeEnd {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
-    Begun(Begun),
+    Begun(StartedRequest),
     Ended(RuntimeRecord),
 }
 
@@ -118,19 +118,19 @@ impl Journal {
         file.set_len(whole)?;
         let (open, sequence) = read_unfinished(&path)?;
         let journal = Self { path, inner: Mutex::new(Inner { file, sequence }) };
-        for begun in open {
-            journal.end(&begun, RuntimeEnd::Lost, &Usage::default(), begun.unix_ms, true)?;
+        for started in open {
+            journal.end(&started, RuntimeEnd::Lost, &Usage::default(), started.unix_ms, true)?;
         }
         Ok(journal)
     }
 
-    pub(crate) fn begin(&self, begun: &Begun) -> io::Result<()> {
-        self.write(|_| Line::Begun(begun.clone()))
+    pub(crate) fn begin(&self, started: &StartedRequest) -> io::Result<()> {
+        self.write(|_| Line::Begun(started.clone()))
     }
 
     pub(crate) fn end(
         &self,
-        begun: &Begun,
+        started: &StartedRequest,
         end: RuntimeEnd,
         usage: &Usage,
         now_unix_ms: u64,
@@ -138,7 +138,7 @@ impl Journal {
     ) -> io::Result<()> {
         self.write(|inner| {
             inner.sequence += 1;
-            let Begun { id, request, unix_ms, model, adapter, operation } = begun.clone();
+            let StartedRequest { id, request, unix_ms, model, adapter, operation } = started.clone();
             Line::Ended(RuntimeRecord {
                 sequence: inner.sequence,
                 id,
@@ -259,13 +259,13 @@ fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
 }
 
 /// The answers without an end, and the number of the last record.
-fn read_unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
-    let (mut open, mut last): (Vec<Begun>, u64) = (Vec::new(), 0);
+fn read_unfinished(path: &Path) -> io::Result<(Vec<StartedRequest>, u64)> {
+    let (mut open, mut last): (Vec<StartedRequest>, u64) = (Vec::new(), 0);
     for line in lines(path)? {
         match line? {
-            Line::Begun(begun) => open.push(begun),
+            Line::Begun(started) => open.push(started),
             Line::Ended(record) => {
-                open.retain(|begun| begun.id != record.id);
+                open.retain(|started| started.id != record.id);
                 last = record.sequence;
             }
         }
@@ -277,9 +277,9 @@ fn read_unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
 mod tests {
     use super::*;
 
-    fn begun(id: &str) -> Begun {
+    fn started(id: &str) -> StartedRequest {
         let word = || "m".to_owned();
-        Begun {
+        StartedRequest {
             id: id.to_owned(),
             request: None,
             unix_ms: 5,
@@ -294,9 +294,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let usage = Usage { input: 3, cached_read: 2, output: 4, ..Usage::default() };
         let journal = Journal::open(dir.path()).unwrap();
-        journal.begin(&begun("a")).unwrap();
-        journal.begin(&begun("b")).unwrap();
-        journal.end(&begun("a"), RuntimeEnd::Whole, &usage, 12, true).unwrap();
+        journal.begin(&started("a")).unwrap();
+        journal.begin(&started("b")).unwrap();
+        journal.end(&started("a"), RuntimeEnd::Whole, &usage, 12, true).unwrap();
         drop(journal);
         // Simulates a process killed in the middle of a line.
         let path = dir.path().join(FILE);
@@ -322,8 +322,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path()).unwrap();
         let end = |journal: &Journal, id: &str| {
-            journal.begin(&begun(id)).unwrap();
-            journal.end(&begun(id), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
+            journal.begin(&started(id)).unwrap();
+            journal.end(&started(id), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
         };
         ["a", "b", "c"].into_iter().for_each(|id| end(&journal, id));
         let ids = |found: &[(RuntimeRecord, JournalPosition)]| -> Vec<String> {

@@ -23,7 +23,7 @@ use world::World;
 use crate::adapters::AdapterRegistry;
 use crate::body::{NodeBody, Running};
 use crate::books::{RequestGuard, RequestRecorder};
-use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
+use crate::journal::{Journal, PAGE_MAX, RuntimeRecord, StartedRequest};
 use crate::json_body::{check_json, json, json_response, read, typed_response};
 use crate::routes::{Endpoint, find};
 use crate::sticky::Sessions;
@@ -267,7 +267,7 @@ impl Service {
         ids: RequestIds,
         is_measured: bool,
     ) -> RequestGuard {
-        let begun = Begun {
+        let started = StartedRequest {
             id: ids.trace.to_string(),
             request: ids.request.map(|request| request.to_string()),
             unix_ms: self.settings.world.clock.unix_ms(),
@@ -275,7 +275,7 @@ impl Service {
             adapter: adapter.map(str::to_owned),
             operation: operation.as_str().to_owned(),
         };
-        self.books.begin(begun, is_measured)
+        self.books.begin(started, is_measured)
     }
 
     /// Resolves the execution mode and the adapter of a request; returns whether a real model serves it, so

@@ -542,14 +542,14 @@ mod tests {
             written: vec![],
         };
         let question = || turn(Role::User, vec![Part::text("Count.")]);
-        let begun = |text: &str| turn(Role::Assistant, vec![Part::text(text)]);
+        let started = |text: &str| turn(Role::Assistant, vec![Part::text(text)]);
         assert_eq!(open(vec![question()]).unwrap(), opening("<user>Count.</><assistant><think>", true));
         assert_eq!(
-            open(vec![question(), begun("One,")]).unwrap(),
+            open(vec![question(), started("One,")]).unwrap(),
             opening("<user>Count.</><assistant>One,", false)
         );
         assert_eq!(
-            open(vec![question(), begun("One, ")]).unwrap(),
+            open(vec![question(), started("One, ")]).unwrap(),
             opening("<user>Count.</><assistant>One,", false)
         );
         let called = turn(Role::Assistant, vec![call("a", "f", "{}")]);
@@ -559,7 +559,7 @@ mod tests {
         );
         let silent = Template::new("{{ messages[0].content }}").unwrap();
         let conversation =
-            Conversation::of(&prompt(vec![question(), begun("One")]), silent.manner()).unwrap();
+            Conversation::of(&prompt(vec![question(), started("One")]), silent.manner()).unwrap();
         assert!(
             conversation
                 .open(&silent, &SpecialTokens::default(), &|| 0, 0)

@@ -339,15 +339,15 @@ mod tests {
     const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
     const ROOM: usize = 512;
 
-    struct House {
+    struct Fixture {
         sockets: Sockets<DuplexStream, DuplexStream>,
         client: DuplexStream,
         upstream: DuplexStream,
     }
 
-    fn house() -> House {
+    fn fixture() -> Fixture {
         let ((client, near), (upstream, far)) = (duplex(ROOM), duplex(ROOM));
-        House { sockets: Sockets::new(near, b"", far), client, upstream }
+        Fixture { sockets: Sockets::new(near, b"", far), client, upstream }
     }
 
     async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
@@ -358,24 +358,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_clients_message_goes_on_when_it_is_let_on_and_not_when_it_is_kept_back() {
-        let mut house = house();
+        let mut fixture = fixture();
         let (discarded, forwarded) = (text_frame(b"one", MASK), text_frame(b"two", MASK));
-        house.client.write_all(&[&*discarded, &forwarded].concat()).await.unwrap();
-        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
-        assert_eq!(house.sockets.message(Sender::Client), b"one");
-        assert!(house.sockets.discard(Sender::Client));
-        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
-        house.sockets.forward(Sender::Client);
+        fixture.client.write_all(&[&*discarded, &forwarded].concat()).await.unwrap();
+        assert_eq!(fixture.sockets.step().await, Step::Message(Sender::Client));
+        assert_eq!(fixture.sockets.message(Sender::Client), b"one");
+        assert!(fixture.sockets.discard(Sender::Client));
+        assert_eq!(fixture.sockets.step().await, Step::Message(Sender::Client));
+        fixture.sockets.forward(Sender::Client);
         let passed = tokio::select! {
-            bytes = read(&mut house.upstream, forwarded.len()) => bytes,
-            step = house.sockets.step() => panic!("{step:?}"),
+            bytes = read(&mut fixture.upstream, forwarded.len()) => bytes,
+            step = fixture.sockets.step() => panic!("{step:?}"),
         };
         assert_eq!(passed, forwarded, "as it came, and nothing before it");
     }
 
     #[tokio::test]
     async fn of_a_guarded_client_nothing_goes_on_that_was_not_read_whole() {
-        let House { sockets, mut client, mut upstream } = house();
+        let Fixture { sockets, mut client, mut upstream } = fixture();
         let mut sockets = sockets.guarded();
         let mut binary = text_frame(b"two", MASK);
         binary[0] = 0x82;
@@ -397,29 +397,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_ours_to_say_stands_between_two_messages() {
-        let mut house = house();
+        let mut fixture = fixture();
         let frame = text_frame(&[b'x'; 300], None);
         let (first, second) = frame.split_at(200);
-        house.upstream.write_all(first).await.unwrap();
+        fixture.upstream.write_all(first).await.unwrap();
         let seen = tokio::select! {
-            bytes = read(&mut house.client, first.len()) => bytes,
-            step = house.sockets.step() => panic!("{step:?}"),
+            bytes = read(&mut fixture.client, first.len()) => bytes,
+            step = fixture.sockets.step() => panic!("{step:?}"),
         };
         assert_eq!(seen, first, "all but its end goes on at once");
-        house.sockets.send_to_client(b"ours");
-        house.upstream.write_all(second).await.unwrap();
-        assert_eq!(house.sockets.step().await, Step::Message(Sender::Server));
-        house.sockets.forward(Sender::Server);
+        fixture.sockets.send_to_client(b"ours");
+        fixture.upstream.write_all(second).await.unwrap();
+        assert_eq!(fixture.sockets.step().await, Step::Message(Sender::Server));
+        fixture.sockets.forward(Sender::Server);
         let seen = tokio::select! {
-            bytes = read(&mut house.client, second.len() + 4) => bytes,
-            step = house.sockets.step() => panic!("{step:?}"),
+            bytes = read(&mut fixture.client, second.len() + 4) => bytes,
+            step = fixture.sockets.step() => panic!("{step:?}"),
         };
         assert_eq!(seen, [second, b"ours"].concat());
     }
 
     #[tokio::test]
     async fn a_side_that_takes_nothing_is_not_read_for() {
-        let House { mut sockets, client, mut upstream } = house();
+        let Fixture { mut sockets, client, mut upstream } = fixture();
         let (frame, written) = (text_frame(&[b'x'; 100], None), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&written);
         let talking = tokio::spawn(async move {
@@ -446,16 +446,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_close_is_passed_on_and_stands_alone_at_the_end() {
-        let mut house = house();
+        let mut fixture = fixture();
         let close = close_frame(1000, "", MASK);
-        house.client.write_all(&close).await.unwrap();
-        assert_eq!(house.sockets.step().await, Step::Closes(Sender::Client, Some(1000)));
+        fixture.client.write_all(&close).await.unwrap();
+        assert_eq!(fixture.sockets.step().await, Step::Closes(Sender::Client, Some(1000)));
         let wait = Duration::from_secs(5);
-        let (near, far) = house.sockets.end(b"to the client", b"to the upstream", wait).await;
+        let (near, far) = fixture.sockets.end(b"to the client", b"to the upstream", wait).await;
         drop((near, far));
         let (mut of_client, mut of_upstream) = (Vec::new(), Vec::new());
-        house.client.read_to_end(&mut of_client).await.unwrap();
-        house.upstream.read_to_end(&mut of_upstream).await.unwrap();
+        fixture.client.read_to_end(&mut of_client).await.unwrap();
+        fixture.upstream.read_to_end(&mut of_upstream).await.unwrap();
         assert_eq!((&*of_client, &*of_upstream), (&b"to the client"[..], &*close));
     }
 }

@@ -36,7 +36,7 @@ fn short(events: &[Event]) -> Vec<String> {
     };
     let one = |event: &Event| match event {
         Event::Start { .. } => "start".to_owned(),
-        Event::Begin { part, kind: begun, .. } => format!("{part}< {}", kind(begun)),
+        Event::Begin { part, kind: started, .. } => format!("{part}< {}", kind(started)),
         Event::Delta { part, text, .. } => format!("{part}: {text}"),
         Event::Signature { part, value, .. } => format!("{part}~ {value}"),
         Event::Citation { part, .. } => format!("{part}^"),

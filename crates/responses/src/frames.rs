@@ -324,13 +324,13 @@ impl EventWriter {
             return;
         }
         frame.sequence_number = self.sequence;
-        let begun = out.len();
+        let started = out.len();
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(frame.r#type.as_bytes());
         out.extend_from_slice(b"\ndata: ");
         if serde_json::to_writer(&mut *out, &frame).is_err() {
             // These types always serialise; half an event would be worse than none.
-            out.truncate(begun);
+            out.truncate(started);
             return;
         }
         out.extend_from_slice(b"\n\n");

@@ -11,7 +11,7 @@ use super::usage::read_usage;
 /// read.
 #[derive(Debug, Default)]
 pub struct StoredReader {
-    is_begun: bool,
+    has_started: bool,
 }
 
 /// What a provider reports about a stored response.
@@ -50,7 +50,7 @@ impl ReadAnswer for StoredReader {
         let Some(event) = Members::of_answer(data.trim_ascii()) else { return Ok(()) };
         let kind = event.find_text("type").unwrap_or(String::from_utf8_lossy(name));
         // Whatever the event is, the client has started to read the answer, which can't be restarted then.
-        if !std::mem::replace(&mut self.is_begun, true) {
+        if !std::mem::replace(&mut self.has_started, true) {
             let kind = PartKind::Foreign { kind: kind.clone().into_owned(), json: Json("{}".to_owned()) };
             out.push(Event::Begin { choice: 0, part: 0, kind });
         }

@@ -88,8 +88,8 @@ fn cpu_ns() -> u64 {
     spent.sum()
 }
 
-fn tell(what: &str, records: u64, begun: (u64, Instant)) {
-    let (cpu, wall) = (cpu_ns() - begun.0, begun.1.elapsed());
+fn tell(what: &str, records: u64, started: (u64, Instant)) {
+    let (cpu, wall) = (cpu_ns() - started.0, started.1.elapsed());
     let each = |time: Duration| time.as_secs_f64() * 1e6 / records as f64;
     println!("{what}: {:.2} us CPU, {:.2} us wall a record", each(Duration::from_nanos(cpu)), each(wall));
 }
@@ -147,9 +147,9 @@ async fn measure_drain(dir: &std::path::Path, records: u64, sink: Arc<dyn Record
         }
     }
     journal.close().unwrap();
-    let begun = start();
+    let started = start();
     assert_eq!(drainer.drain_all().await.unwrap().records, records);
-    tell(what, records, begun);
+    tell(what, records, started);
     shared.stop();
 }
 
@@ -163,11 +163,11 @@ async fn sunk(records: &[MeterRecord], per_batch: usize) {
         records: SettledRecords::of(records).unwrap(),
     });
     let batches: Vec<_> = batches.collect();
-    let begun = start();
+    let started = start();
     for batch in batches {
         sink.apply(batch).await.unwrap();
     }
-    tell(&format!("sink, batches of {per_batch}"), records.len() as u64, begun);
+    tell(&format!("sink, batches of {per_batch}"), records.len() as u64, started);
     assert_eq!(store.records().record_count().await.unwrap(), records.len() as u64);
     store.close().await;
 }

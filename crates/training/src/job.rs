@@ -119,8 +119,8 @@ impl Job {
         directory: &Path,
     ) -> Result<Self, TrainerError> {
         let inputs = RunInputs { examples: texts, ..RunInputs::default() };
-        let begun = Self::begin(source, inputs, settings, directory, &|| true)?;
-        begun.ok_or(TrainerError::Kernel(KernelError::Step("a run that nobody called off did not begin")))
+        let started = Self::begin(source, inputs, settings, directory, &|| true)?;
+        started.ok_or(TrainerError::Kernel(KernelError::Step("a run that nobody called off did not begin")))
     }
 
     /// Like `open`, with validation examples, an adapter to start from and the base's digest. `None` where
@@ -167,8 +167,8 @@ impl Job {
                 what: "name nothing that this model has".into(),
             });
         }
-        if let Some(begun) = &adapter {
-            network.begin_as(begun)?;
+        if let Some(started) = &adapter {
+            network.begin_as(started)?;
         }
         let none = vec![0.0; network.parameters().len()];
         let mut job = Self {
@@ -216,7 +216,7 @@ impl Job {
         }
         let note = Note::read(&file::notes(&checkpoint)?, &checkpoint)?;
         match note.base {
-            Some(begun) if begun != digits(base) => Err(TrainerError::OtherBase),
+            Some(started) if started != digits(base) => Err(TrainerError::OtherBase),
             _ => Ok(()),
         }
     }

@@ -248,9 +248,9 @@ impl Network {
     }
 
     /// Initialises the LoRA matrices with those of an existing adapter.
-    pub(super) fn begin_as(&mut self, begun: &InitialAdapter) -> Result<(), TrainerError> {
+    pub(super) fn begin_as(&mut self, started: &InitialAdapter) -> Result<(), TrainerError> {
         for slot in &self.slots {
-            let numbers = begun.numbers(&slot.name, &slot.shape);
+            let numbers = started.numbers(&slot.name, &slot.shape);
             let numbers = numbers.ok_or_else(|| WeightsError::NoTensor(slot.name.clone()))?;
             self.parameters[slot.range.clone()].copy_from_slice(numbers);
         }

@@ -59,7 +59,7 @@ async fn what_was_heard_is_booked_for_each_profile() {
     let gateway = gateway().await;
     gateway.node("listener", &["gpt-4o-mini-transcribe"]).await;
     let two_seconds = sound(32_000);
-    let booked = async |model: &str, format: &str, profile: &str| {
+    let record_of = async |model: &str, format: &str, profile: &str| {
         let body = form(&[
             ("model", model.as_bytes()),
             ("response_format", format.as_bytes()),
@@ -76,7 +76,7 @@ async fn what_was_heard_is_booked_for_each_profile() {
         );
         row
     };
-    let row = booked(TOKENS, "json", "byok").await;
+    let row = record_of(TOKENS, "json", "byok").await;
     let words = transcript(&two_seconds).split(' ').count() as u64;
     assert_eq!(
         (row["input_tokens"].as_u64(), row["output_tokens"].as_u64()),
@@ -87,9 +87,9 @@ async fn what_was_heard_is_booked_for_each_profile() {
         (row["units"]["audio_input_tokens"].as_u64(), row["estimated"].as_bool()),
         (Some(20), Some(false))
     );
-    let row = booked("gpt-4o-mini-transcribe", "json", "byoc").await;
+    let row = record_of("gpt-4o-mini-transcribe", "json", "byoc").await;
     assert_eq!(row["units"]["audio_input_tokens"], 20, "{row}");
-    let row = booked(WHISPER, "verbose_json", "byok").await;
+    let row = record_of(WHISPER, "verbose_json", "byok").await;
     assert_eq!(
         (row["units"]["audio_ms"].as_u64(), row["estimated"].as_bool()),
         (Some(2_000), Some(false)),
@@ -97,7 +97,7 @@ async fn what_was_heard_is_booked_for_each_profile() {
     );
     // A duration known only from subtitles, or not at all, is an estimate.
     for format in ["srt", "vtt", "text"] {
-        let row = booked(WHISPER, format, "byok").await;
+        let row = record_of(WHISPER, format, "byok").await;
         assert_eq!(row["estimated"], true, "{format}: {row}");
         let ms = row["units"]["audio_ms"].as_u64().unwrap();
         assert!((2_000..2_100).contains(&ms), "{format}: {row}");

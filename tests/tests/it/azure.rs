@@ -53,12 +53,12 @@ async fn a_deployment_serves_the_model_that_was_asked_for() {
             let sent = last(&gateway, OWN);
             assert_eq!((sent.path.as_str(), &sent.json()["model"]), (path.as_str(), &json!(DEPLOYMENT)));
             assert_eq!((sent.header("api-key"), sent.header("authorization")), (Some(OWN), None));
-            let booked = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+            let record = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
             assert_eq!(
-                (&booked["estimated"], &booked["unpriced"]),
+                (&record["estimated"], &record["unpriced"]),
                 (&json!(false), &json!(true)),
-                "{booked}"
+                "{record}"
             );
         }
         assert_eq!(gateway.emulator.violations(), []);
@@ -280,8 +280,8 @@ async fn an_application_of_the_directory_signs_by_its_token() {
             let sent = last(&gateway, OWN);
             let token = sent.header("authorization").unwrap();
             assert!(token.starts_with("Bearer tok-") && sent.header("api-key").is_none(), "{token}");
-            let booked = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+            let record = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
         }
         assert_eq!(gateway.emulator.tokens_issued(), 1, "one token serves them all");
         assert_eq!(gateway.emulator.violations(), []);
@@ -373,8 +373,8 @@ async fn a_directory_that_is_away_bills_nothing() {
     for request in [question(MINI), streaming(MINI)] {
         let answer = gateway.chat(&request).await;
         refused(&answer, 502, "upstream_connection_broken");
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!((&booked["input_tokens"], &booked["output_tokens"]), (&json!(0), &json!(0)), "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!((&record["input_tokens"], &record["output_tokens"]), (&json!(0), &json!(0)), "{record}");
     }
     assert_eq!(gateway.calls(OWN).len(), 0);
     hangs_up.abort();
@@ -527,9 +527,9 @@ async fn every_client_reaches_claude_on_a_resource() {
             ("/foundry/anthropic/v1/messages", &json!(CLAUDE))
         );
         assert_eq!((sent.header("x-api-key"), sent.header("api-key")), (Some(OWN), Some(OWN)));
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
-        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(true)), "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
+        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(false), &json!(true)), "{record}");
     }
     for (path, body) in in_each_grammar().into_iter().skip(1) {
         let path = path.replace(MINI, HAIKU);

@@ -32,7 +32,7 @@ fn polls(gateway: &Gateway) -> usize {
 }
 
 /// The records of the gateway's own polls, once there are this many.
-async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
+async fn record(gateway: &Gateway, number: usize) -> Vec<Value> {
     let rows = found("the gateway books them", async || {
         Some(ours(gateway).await).filter(|rows| rows.len() >= number)
     });
@@ -59,7 +59,7 @@ async fn what_nobody_looks_at_is_booked() {
     let client = gateway.client();
     let id = start_response(&client).await;
     assert_eq!(open_jobs(&gateway).await, before + 1);
-    let rows = booked(&gateway, 1).await;
+    let rows = record(&gateway, 1).await;
     let row = gateway.settled(rows[0]["id"].as_str().unwrap()).await;
     assert_eq!(
         (&row["operation"], &row["resolved_model"], &row["provider"], &row["outcome"]),
@@ -75,7 +75,7 @@ async fn what_nobody_looks_at_is_booked() {
     let seen = gateway.settled(&trace_of(&retrieve(&client, &id).await)).await;
     assert_eq!((&seen["input_tokens"], &seen["output_tokens"]), (&json!(0), &json!(0)), "{seen}");
     agree(&gateway, 2).await;
-    booked(&gateway, 1).await;
+    record(&gateway, 1).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -128,9 +128,9 @@ async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
     let so_far = polls(&gateway);
     until("the gateway looks", async || polls(&gateway) > so_far).await;
     gateway.crash().await;
-    booked(&gateway, 2).await;
+    record(&gateway, 2).await;
     jobs_end(&gateway, before).await;
-    booked(&gateway, 2).await;
+    record(&gateway, 2).await;
     agree(&gateway, 2).await;
 }
 
@@ -147,7 +147,7 @@ async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
     jobs_end(&gateway, before).await;
     // The cancelled response was polled once, to find out that it reports no usage.
     assert_eq!(polls(&gateway), 1);
-    booked(&gateway, 0).await;
+    record(&gateway, 0).await;
     agree(&gateway, 4).await;
     assert_eq!(gateway.get("/v2/jobs").await["dead"], 0);
 }
@@ -172,7 +172,7 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
         (&json!(1), &json!("responses.poll")),
         "{jobs}"
     );
-    booked(&gateway, 0).await;
+    record(&gateway, 0).await;
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
     for _ in 0..20 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    gateway.booked(20).await;
+    gateway.wait_for_usage(20).await;
     gateway.stop().await;
     let (data, root) = (gateway.data(), gateway.directory().to_owned());
     let wanted = books(&Cli::new(), &data);
@@ -212,7 +212,7 @@ async fn there_and_back(form: &str, more: &[&str]) {
     for _ in 0..5 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    gateway.booked(5).await;
+    gateway.wait_for_usage(5).await;
     let (data, root) = (gateway.data(), gateway.directory().to_owned());
     let backup = root.join("backup");
     let cli = |url: &str| Cli::new().env("TIDEGATE_DATABASE_URL", url);

@@ -238,10 +238,10 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let id = made(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
     ended(&client, &id).await;
-    let booked = booked_over_kills(&mut gateway).await;
+    let record = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &id).await;
     let lines = results(&gateway.client(), &batch, "output_file_id").await;
     let total: u64 =
         lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
-    assert_eq!(booked, total, "the sums know each once, too");
+    assert_eq!(record, total, "the sums know each once, too");
 }

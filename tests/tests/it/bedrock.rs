@@ -64,9 +64,9 @@ async fn access_keys_sign_what_is_sent() {
         assert!(
             signed.contains("/us-east-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date,")
         );
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
-        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(true)), "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
+        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(false), &json!(true)), "{record}");
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -262,8 +262,8 @@ async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
         let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
         assert_eq!(last["error"]["code"], code, "{behaviour:?}: {events:?}");
         assert!(end.is_err(), "{behaviour:?}: it looks complete");
-        let booked = gateway.settled(&trace).await;
-        assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{behaviour:?}: {booked}");
+        let record = gateway.settled(&trace).await;
+        assert!(record["output_tokens"].as_u64().unwrap() > 0, "{behaviour:?}: {record}");
     }
     // Frames may arrive in pieces of any size.
     gateway.emulator.script(OWN, [Behaviour::ok().split(7)]);
@@ -348,11 +348,11 @@ async fn pictures_are_asked_for_in_each_makers_words() {
             let call = last(&gateway, OWN);
             assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
             assert_eq!(call.json(), sent, "{model}");
-            let booked = gateway.settled(&trace).await;
+            let record = gateway.settled(&trace).await;
             assert_eq!(
-                (&booked["units"]["images"], &booked["estimated"]),
+                (&record["units"]["images"], &record["estimated"]),
                 (&json!(made), &json!(false)),
-                "{booked}"
+                "{record}"
             );
         }
     }
@@ -365,8 +365,8 @@ async fn pictures_are_asked_for_in_each_makers_words() {
         let request = json!({"model": format!("bedrock:{model}"), "prompt": prompt});
         let answer = gateway.client().post(PICTURES, &request).await.unwrap();
         refused(&answer, 400, "content_filter");
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert!(!last(&gateway, OWN).billable && booked["units"]["images"].is_null(), "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert!(!last(&gateway, OWN).billable && record["units"]["images"].is_null(), "{record}");
     }
     let talk = gateway.client().post(CHAT, &question(&format!("bedrock:{canvas}"))).await.unwrap();
     assert_eq!(talk.status, 400, "{}", talk.text());
@@ -394,9 +394,9 @@ async fn texts_are_put_in_order_in_each_makers_words() {
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         let sent = json!({"query": query, "documents": plain, "top_n": 2});
         assert_eq!(call.json(), with(sent, version), "{model}");
-        let booked = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
         // The service reports the tokens it read nowhere that clients can see.
-        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(true), &json!(true)), "{booked}");
+        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(true), &json!(true)), "{record}");
         let with_documents = with(request, json!({"return_documents": true}));
         let answer = gateway.client().post("/v1/rerank", &with_documents).await.unwrap();
         assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "return_documents");
@@ -436,10 +436,10 @@ async fn texts_become_vectors_in_each_makers_form() {
         let call = last(&gateway, OWN);
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         assert_eq!(call.json(), sent, "{model}");
-        let booked = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
         // Of these, only one vendor's models report their input tokens in the body.
-        assert_eq!(booked["estimated"], model != titan, "{model}: {booked}");
-        assert!(booked["input_tokens"].as_u64().unwrap() > 0, "{booked}");
+        assert_eq!(record["estimated"], model != titan, "{model}: {record}");
+        assert!(record["input_tokens"].as_u64().unwrap() > 0, "{record}");
     }
     let before = gateway.calls(OWN).len();
     for (request, param) in [

@@ -136,7 +136,7 @@ async fn a_thousand_mixed_calls_agree_to_the_token() {
     gateway.account("together_ai", POOL).await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
     thousand_calls(&gateway).await;
-    gateway.booked(CALLS as u64).await;
+    gateway.wait_for_usage(CALLS as u64).await;
     let totals = gateway.emulator.totals();
     assert_eq!(totals.all.calls, CALLS as u64, "one upstream call for each: {:?}", totals.all);
     assert!(totals.all.cached_tokens > 100_000, "{:?}", totals.all);
@@ -253,7 +253,7 @@ async fn the_books_are_settled_within_a_second_and_after_a_restart() {
     // The process was killed as the answer ended: the request is in the books, possibly as interrupted.
     let last = gateway.settled(&last).await;
     assert!(matches!(last["outcome"].as_str(), Some("completed" | "interrupted")), "{last}");
-    assert_eq!(gateway.booked(2).await["requests"], 2);
+    assert_eq!(gateway.wait_for_usage(2).await["requests"], 2);
     let timeline = before["timeline"].as_object().unwrap();
     let steps: Vec<u64> = timeline.values().filter_map(Value::as_u64).collect();
     assert_eq!(steps.len(), 7, "{before}");

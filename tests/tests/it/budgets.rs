@@ -44,7 +44,7 @@ async fn ask_all(clients: &[Client], count: usize, body: &Value) -> Vec<Answer> 
 
 /// The budget once nothing is reserved any more; its sums are checked on each read.
 async fn at_rest(admin: &Client, id: &str) -> Value {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let answer = admin.get(&format!("/v2/budgets/{id}")).await.unwrap();
         let budget = answer.json();
@@ -56,7 +56,7 @@ async fn at_rest(admin: &Client, id: &str) -> Value {
         if micros("reserved_micros") == 0 {
             return budget;
         }
-        assert!(begun.elapsed() < Duration::from_secs(40), "still reserved: {budget}");
+        assert!(started.elapsed() < Duration::from_secs(40), "still reserved: {budget}");
         a_moment().await;
     }
 }
@@ -84,10 +84,10 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
         assert!(message.contains(word), "{message}");
     }
     answers.iter().filter(|answer| answer.status != 200).for_each(|answer| assert_eq!(answer.status, 429));
-    let booked = gateway.booked(served as u64).await;
-    assert_eq!(booked["requests"], served, "a refusal asked nobody");
+    let totals = gateway.wait_for_usage(served as u64).await;
+    assert_eq!(totals["requests"], served, "a refusal asked nobody");
     let view = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view} {booked}");
+    assert_eq!(view["spent_micros"], totals["provider_cost_micros"], "{view} {totals}");
     let spent = view["spent_micros"].as_i64().unwrap();
     assert!(spent <= 5_000 && spent > 4_750, "{view}");
     let crossed = view["alerts_crossed"].as_array().unwrap();
@@ -96,9 +96,9 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
     assert_eq!(view["status"], "reached", "{view}");
     // A raised limit takes effect at once.
     gateway.patch(&format!("/v2/budgets/{id}"), json!({"limit_micros": 6_000})).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     while gateway.chat(&priced()).await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(2));
     }
     // A removed budget no longer limits.
     gateway.remove(&format!("/v2/budgets/{id}")).await;
@@ -121,12 +121,12 @@ async fn what_a_request_does_not_use_is_there_again() {
     let trace = trace_of_stream(&stream);
     stream.hang_up();
     gateway.settled(&trace).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     while gateway.chat(&big).await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(3), "the cancelled stream's money did not come back");
+        assert!(started.elapsed() < Duration::from_secs(3), "the cancelled stream's money did not come back");
     }
     let view = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(view["spent_micros"], gateway.booked(2).await["provider_cost_micros"], "{view}");
+    assert_eq!(view["spent_micros"], gateway.wait_for_usage(2).await["provider_cost_micros"], "{view}");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_workspace_that_paid_ahead_stops_at_the_end_of_its_credit() {
     let account = gateway.get("/v2/billing/account").await;
     assert_eq!((&account["mode"], &account["credit_micros"]), (&json!("postpaid"), &Value::Null));
     gateway.chat_ok(&priced()).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let add = async |amount: i64| {
         let body = json!({"amount_micros": amount, "note": "a transfer"});
         gateway.make("/v2/billing/account/credits", body).await
@@ -190,13 +190,13 @@ async fn a_workspace_that_paid_ahead_stops_at_the_end_of_its_credit() {
         assert!(served < 20);
     };
     is_money_refusal(&refusal, 402, "credits_required");
-    let cost = gateway.booked(served).await["cost_micros"].as_i64().unwrap();
+    let cost = gateway.wait_for_usage(served).await["cost_micros"].as_i64().unwrap();
     add(1_000).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     while gateway.chat(&priced()).await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(2));
     }
-    let all = gateway.booked(served + 1).await["cost_micros"].as_i64().unwrap();
+    let all = gateway.wait_for_usage(served + 1).await["cost_micros"].as_i64().unwrap();
     let account = gateway.get("/v2/billing/account").await;
     // The first request came before any credit was added: it is owed, and not taken from the credit.
     let of_first = all - account["spent_micros"].as_i64().unwrap();
@@ -283,7 +283,7 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
     gateway.credential("openai", OWN).await;
     let before = gateway.chat_ok(&priced()).await;
     gateway.settled(&trace_of(&before)).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let over = json!({"workspace": true, "limit_micros": 20, "on_reached": "allow"});
     let id = budget(&gateway, over).await;
     // Two exhausted budgets that don't apply: nothing is owed to the operator under an own credential, and
@@ -294,9 +294,9 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
     for _ in 0..4 {
         gateway.chat_ok(&priced()).await;
     }
-    let booked = gateway.booked(5).await;
+    let totals = gateway.wait_for_usage(5).await;
     let view = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "what was spent before it counts too");
+    assert_eq!(view["spent_micros"], totals["provider_cost_micros"], "what was spent before it counts too");
     assert_eq!((&view["status"], &view["free_micros"]), (&json!("reached"), &json!(0)), "{view}");
     assert_eq!(view["alerts_crossed"].as_array().unwrap().len(), 3, "{view}");
     for other in [owed, user] {
@@ -358,9 +358,9 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
         }
     }
     let view = at_rest(&admin, &id).await;
-    let booked = sums(&admin.get("/v2/usage").await.unwrap().json());
+    let totals = sums(&admin.get("/v2/usage").await.unwrap().json());
     println!("at the end: {view}");
-    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view} {booked}");
+    assert_eq!(view["spent_micros"], totals["provider_cost_micros"], "{view} {totals}");
     let spent = view["spent_micros"].as_i64().unwrap();
     assert!(spent <= limit && spent * 100 >= limit * 90, "{view}");
     let percents: Vec<_> =
@@ -393,11 +393,11 @@ async fn without_its_database_a_budget_does_not_open() {
     assert!(served > 0, "a lease lasts without its database");
     refused(&refusal, 503, "budget_unavailable");
     server.start().await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     while gateway.chat(&priced()).await.status != 200 {
-        assert!(begun.elapsed() < WITHIN, "it does not come back");
+        assert!(started.elapsed() < WITHIN, "it does not come back");
     }
     let view = at_rest(&gateway.admin(), &id).await;
-    let booked = sums(&gateway.get("/v2/usage").await);
-    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view}");
+    let totals = sums(&gateway.get("/v2/usage").await);
+    assert_eq!(view["spent_micros"], totals["provider_cost_micros"], "{view}");
 }

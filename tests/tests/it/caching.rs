@@ -36,7 +36,7 @@ async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
     answer
 }
 
-async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
+async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(answer.header("agent-trace-id").unwrap()).await
 }
 
@@ -45,7 +45,7 @@ async fn converse(gateway: &Gateway, path: &str, model: &str, about: &str, quest
     let mut booked_all = Vec::new();
     for number in 1..=questions {
         let answer = ask(&gateway.client(), path, &talk(path, model, about, number)).await;
-        booked_all.push(booked(gateway, &answer).await);
+        booked_all.push(record_of(gateway, &answer).await);
     }
     booked_all
 }
@@ -95,10 +95,10 @@ async fn a_managed_conversation_is_read_from_the_cache() {
     for (path, about) in [(MESSAGES, "the sea"), (CHAT, "the moon")] {
         let gateway = Gateway::start().await;
         claude(&gateway, "/v2/accounts").await;
-        let booked = converse(&gateway, path, CLAUDE, about, 4).await;
-        assert_eq!(booked[0]["caching"], Value::Null, "nothing came before: {}", booked[0]);
-        assert!(booked[1]["cache_write_tokens"].as_u64().unwrap() > 1_024, "{}", booked[1]);
-        for request in &booked[2..] {
+        let record = converse(&gateway, path, CLAUDE, about, 4).await;
+        assert_eq!(record[0]["caching"], Value::Null, "nothing came before: {}", record[0]);
+        assert!(record[1]["cache_write_tokens"].as_u64().unwrap() > 1_024, "{}", record[1]);
+        for request in &record[2..] {
             let cached = request["cached_tokens"].as_u64().unwrap();
             assert!(cached > 1_024, "{request}");
             let caching = &request["caching"];
@@ -135,7 +135,7 @@ async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
         let mut body = talk(MESSAGES, CLAUDE, "the moon", 2);
         body["messages"][0]["content"] =
             json!([{"type": "text", "text": "Hello.", "cache_control": {"type": "ephemeral"}}]);
-        let request = booked(&gateway, &ask(&gateway.client(), MESSAGES, &body).await).await;
+        let request = record_of(&gateway, &ask(&gateway.client(), MESSAGES, &body).await).await;
         assert_eq!(request["caching"], Value::Null, "{request}");
     }
     assert!(sent(&gateway).iter().skip(3).all(|call| marks(call) == 1));
@@ -300,7 +300,7 @@ async fn conversations_are_named_where_a_header_does() {
         let calls = sent(&gateway);
         let own: Vec<_> = calls[3].headers.iter().filter(|(known, _)| known == name).collect();
         assert_eq!(own.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["mine"]);
-        assert_eq!(booked(&gateway, &answer).await["caching"], Value::Null);
+        assert_eq!(record_of(&gateway, &answer).await["caching"], Value::Null);
     }
 }
 

@@ -194,7 +194,7 @@ async fn commands_that_use_and_look() {
     );
 
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
-    gateway.booked(4).await;
+    gateway.wait_for_usage(4).await;
     let request = gateway.cli().run(&["request", &trace]).ok();
     for part in ["openai/gpt-4o-mini -> openai/gpt-4o-mini", "served by byok openai", "timeline", "attempt 1"]
     {
@@ -541,7 +541,7 @@ async fn rows_come_live_and_in_each_form() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let tail = gateway.cli().follow(&["requests", "--follow", "--filter", "status:ok", "--json"]);
     let first = tail.line();
     gateway.chat(&crate::ask::with(question(MINI), json!({"model": "no-such-model"}))).await;
@@ -576,7 +576,7 @@ async fn a_reader_that_leaves_ends_a_command_without_a_word() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let commands: [&[&str]; 7] = [
         &["completions", "bash"],
         &["requests"],

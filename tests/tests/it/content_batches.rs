@@ -247,8 +247,8 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_content_once() {
     let path = create(&client, &requests).await;
     slowly(&gateway, 50);
     ended(&client, &path).await;
-    let booked = booked_over_kills(&mut gateway).await;
+    let record = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &path).await;
     assert_eq!(results(&batch).len(), MANY);
-    assert_eq!(booked, used(results(&batch)), "the sums know each once, too");
+    assert_eq!(record, used(results(&batch)), "the sums know each once, too");
 }

@@ -209,14 +209,14 @@ async fn a_question_is_answered_by_whoever_serves_the_model() {
         let head = &whole["answer"]["ResponseMetadata"];
         let trace = head["RequestId"].as_str().unwrap();
         assert_eq!(head["HTTPHeaders"]["agent-trace-id"], trace, "{head}");
-        let booked = gateway.settled(trace).await;
+        let record = gateway.settled(trace).await;
         assert_eq!(
-            (&booked["dialect"], &booked["outcome"]),
+            (&record["dialect"], &record["outcome"]),
             (&json!("converse"), &json!("completed")),
-            "{booked}"
+            "{record}"
         );
-        assert_eq!(booked["key_id"], boto.key_id, "{booked}");
-        assert_eq!(booked["output_tokens"], whole["answer"]["usage"]["outputTokens"], "{booked}");
+        assert_eq!(record["key_id"], boto.key_id, "{record}");
+        assert_eq!(record["output_tokens"], whole["answer"]["usage"]["outputTokens"], "{record}");
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -457,8 +457,8 @@ async fn access_keys_are_shown_once_and_outlive_a_change_of_the_workspaces_key()
     assert!(!listed.contains(&secret), "{listed}");
     boto.answered(false, &question(OPENAI)).await;
     let before = gateway.get(WORKSPACE_KEY).await["id"].clone();
-    let begun = gateway.admin().post(&format!("{WORKSPACE_KEY}/rotate"), &json!({})).await.unwrap();
-    assert!(begun.status < 300, "{} {}", begun.status, begun.text());
+    let started = gateway.admin().post(&format!("{WORKSPACE_KEY}/rotate"), &json!({})).await.unwrap();
+    assert!(started.status < 300, "{} {}", started.status, started.text());
     let deadline = Instant::now() + WITHIN * 3;
     while gateway.get(WORKSPACE_KEY).await["status"] != "steady" {
         assert!(Instant::now() < deadline, "{}", gateway.get(WORKSPACE_KEY).await);
@@ -541,7 +541,7 @@ async fn a_stream_that_is_cut_is_an_error_and_never_an_end() {
         let trace = result["answer"]["ResponseMetadata"]["RequestId"].as_str().unwrap();
         let message = result["error"]["message"].as_str().unwrap();
         assert!(message.contains(trace), "{model}: {result}");
-        let booked = gateway.settled(trace).await;
-        assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{model}: {booked}");
+        let record = gateway.settled(trace).await;
+        assert!(record["output_tokens"].as_u64().unwrap() > 0, "{model}: {record}");
     }
 }

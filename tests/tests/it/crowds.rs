@@ -74,12 +74,12 @@ async fn a_crowd_that_is_limited_everywhere_is_told_the_earliest_time() {
     gateway.credential("openai", OWN_SECOND).await;
     gateway.emulator.script(OWN, [Behaviour::rate_limited(55).always()]);
     gateway.emulator.script(OWN_SECOND, [Behaviour::rate_limited(FIRST_S).always()]);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut calls = Vec::new();
     for _ in 0..2 {
         let answers = crowd(&gateway, CLIENTS, 1).await;
         assert_eq!(of_status(&answers, 429), CLIENTS);
-        let passed_s = begun.elapsed().as_secs() + 1;
+        let passed_s = started.elapsed().as_secs() + 1;
         for answer in &answers {
             let wait_s = wait_of(answer);
             assert!(wait_s <= FIRST_S && wait_s + passed_s >= FIRST_S, "{wait_s} s after {passed_s} s");
@@ -110,10 +110,10 @@ async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: u64) -> Cl
 async fn times(client: &Client, questions: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..questions {
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
-        times.push(begun.elapsed());
+        times.push(started.elapsed());
     }
     times.sort_unstable();
     times
@@ -132,7 +132,7 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
     let neighbour = gateway.client();
     let quiet = times(&neighbour, QUESTIONS).await;
 
-    let (begun, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let (started, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let sent = Arc::new(AtomicUsize::new(0));
     let noise: Vec<_> = (0..8)
         .map(|_| {
@@ -153,7 +153,7 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
     for client in noise {
         answers.extend(client.await.unwrap());
     }
-    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (served, refused) = (of_status(&answers, 200), of_status(&answers, 429));
     let at = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
     println!(
@@ -186,16 +186,16 @@ async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     gateway.patch(&project, json!({"limits": {"concurrent_streams": AT_ONCE}})).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(LATENCY).always()]);
     let every = LATENCY / u32::try_from(3 * AT_ONCE).unwrap();
-    let (begun, mut coming) = (Instant::now(), Vec::new());
+    let (started, mut coming) = (Instant::now(), Vec::new());
     for _ in 0..COME {
         let client = gateway.client();
         coming.push(tokio::spawn(async move {
-            let begun = Instant::now();
-            (client.post(CHAT, &question(MINI)).await.unwrap(), begun.elapsed())
+            let started = Instant::now();
+            (client.post(CHAT, &question(MINI)).await.unwrap(), started.elapsed())
         }));
         a_pause(every).await;
     }
-    let span = begun.elapsed();
+    let span = started.elapsed();
     let (mut served, mut shed) = (0_u32, Vec::new());
     for one in coming {
         let (answer, took) = one.await.unwrap();

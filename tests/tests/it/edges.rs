@@ -250,7 +250,7 @@ async fn clients_that_leave_are_noticed_and_booked_once() {
     println!("noticed upstream after {:?}, {:?} at worst", after[CALLS / 2], after[CALLS - 1]);
     // The target is 100 ms; here other tests may occupy the processors.
     assert!(after[CALLS / 2] <= Duration::from_millis(500), "{after:?}");
-    gateway.booked(CALLS as u64).await;
+    gateway.wait_for_usage(CALLS as u64).await;
     let rows = gateway.requests(100).await;
     assert_eq!(rows.len(), CALLS);
     assert!(rows.iter().all(|row| row["outcome"] == "client_cancelled"), "{rows:?}");

@@ -32,7 +32,7 @@ async fn two_keys_the_same_body_two_credentials() {
         assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()));
         assert_eq!(gateway.calls(secret).len(), before + 1);
     }
-    gateway.booked(2).await;
+    gateway.wait_for_usage(2).await;
     let usage = gateway.get("/v2/usage?group_by=environment").await;
     let mut seen: Vec<(&Value, &Value)> = Vec::new();
     for row in usage["data"].as_array().unwrap() {

@@ -25,7 +25,7 @@ async fn every_row_is_there_and_adds_up() {
     }
     let formula = with(question("=1+1/nobody"), json!({}));
     gateway.chat(&formula).await;
-    gateway.booked(6).await;
+    gateway.wait_for_usage(6).await;
     gateway.listed(7).await;
     let to = gateway.directory().join("leaving");
     let there = to.display().to_string();
@@ -70,7 +70,7 @@ async fn an_interrupted_one_goes_on() {
     for _ in 0..5 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    gateway.booked(5).await;
+    gateway.wait_for_usage(5).await;
     let to = gateway.directory().join("leaving");
     std::fs::create_dir(&to).unwrap();
     // The state that a killed export leaves: one complete page, and a torn write after it.
@@ -94,7 +94,7 @@ async fn records_are_of_ones_own_workspace() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let client = gateway.with_key(other["admin_key"].as_str().unwrap());
     assert_eq!(client.get("/v2/records").await.unwrap().json()["data"], json!([]));

@@ -47,7 +47,7 @@ async fn post_ok(gateway: &Gateway, more: Value) -> Answer {
     answer
 }
 
-async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
+async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(&trace_of(answer)).await
 }
 
@@ -87,7 +87,7 @@ async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
     assert_eq!(path, format!("/fal/{SCHNELL}"));
     let expected = json!({"prompt": "a tide", "num_images": 2, "image_size": {"width": 640, "height": 480}, "seed": 7, "num_inference_steps": 4});
     assert_eq!(body, expected);
-    let row = booked(&gateway, &answer).await;
+    let row = record_of(&gateway, &answer).await;
     // 0.6144 megapixels at 3,000 micro-USD, plus the markup of a tenth.
     assert_eq!((units(&row), money(&row)), ((2, 614_400), (2_027_520, 1_843_200, false)), "{row}");
     assert_eq!(row["estimated"], false);
@@ -117,7 +117,7 @@ async fn units_that_nobody_told_are_guessed_by_the_pixels_and_marked() {
     let gateway = pooled().await;
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     gateway.emulator.script(POOL, [silent.clone(), silent]);
-    let row = booked(&gateway, &post_ok(&gateway, json!({"n": 2, "size": "1024x1024"})).await).await;
+    let row = record_of(&gateway, &post_ok(&gateway, json!({"n": 2, "size": "1024x1024"})).await).await;
     assert_eq!((units(&row), money(&row).1), ((2, 2_000_000), 6_000_000), "{row}");
     assert_eq!(row["estimated"], true);
 }
@@ -128,7 +128,7 @@ async fn ones_own_key_pays_for_itself_and_a_revoked_one_is_told() {
     own(&gateway).await;
     let answer = post_ok(&gateway, json!({})).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
-    let row = booked(&gateway, &answer).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((units(&row), money(&row)), ((1, 786_432), (0, 2_359_296, false)), "{row}");
     gateway.emulator.set_key(OWN, KeyState::Revoked);
     let answer = post(&gateway, json!({})).await;
@@ -142,7 +142,7 @@ async fn what_an_app_refuses_is_told_in_the_clients_words_and_costs_nothing() {
     let answer = post(&gateway, json!({"prompt": "something forbidden"})).await;
     let error = refused(&answer, 400, "content_filter");
     assert!(error["message"].as_str().unwrap().contains("content checker"), "{error}");
-    let row = booked(&gateway, &answer).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((money(&row), row.get("units")), ((0, 0, false), None), "{row}");
 }
 
@@ -225,7 +225,7 @@ async fn through_the_queue_it_is_looked_at_until_it_is_done() {
     let steps = steps(&gateway);
     assert_eq!(steps[..4], ["POST schnell", "GET status", "GET status", "GET status"], "{steps:?}");
     assert!(steps.len() == 5 && steps[4].starts_with("GET 0000"), "{steps:?}");
-    let row = booked(&gateway, &answer).await;
+    let row = record_of(&gateway, &answer).await;
     assert_eq!((units(&row), money(&row)), ((2, 1_572_864), (0, 4_718_592, false)), "{row}");
     assert_eq!(row["attempts"].as_array().unwrap().len(), 1);
 
@@ -300,7 +300,7 @@ async fn errors_are_told_as_the_table_says() {
         let answer = post(&gateway, json!({})).await;
         let error = refused(&answer, status, code);
         assert!(error["message"].as_str().unwrap().contains(words), "{error}");
-        let row = booked(&gateway, &answer).await;
+        let row = record_of(&gateway, &answer).await;
         assert_eq!((money(&row), row.get("units")), ((0, 0, false), None), "{row}");
     }
     let locked = Behaviour {
@@ -326,7 +326,7 @@ async fn errors_are_told_as_the_table_says() {
         println!("{error}");
         assert_eq!(gateway.calls(OWN).len() - before, tries, "{more}");
         gateway.emulator.clear_scripts();
-        let row = booked(&gateway, &answer).await;
+        let row = record_of(&gateway, &answer).await;
         assert_eq!(money(&row).1, 0, "{row}");
     }
 }

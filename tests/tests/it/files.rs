@@ -171,7 +171,7 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
     refused(&get(&gateway.with_key(&key), &format!("/{id}/content")).await, 404, "file_not_found");
     assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
     // File operations cost nothing, and none counts as unmetered.
-    let sums = gateway.booked(2).await;
+    let sums = gateway.wait_for_usage(2).await;
     assert_eq!((&sums["requests"], &sums["input_tokens"]), (&json!(2), &json!(0)), "{sums}");
     assert_eq!((&sums["estimated_requests"], &sums["unpriced_requests"]), (&json!(0), &json!(0)), "{sums}");
     let gone = gateway.client().delete(&format!("{PATH}/{id}")).await.unwrap();
@@ -201,8 +201,8 @@ async fn a_long_file_is_sent_on_while_it_comes() {
     assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
     // The provider never receives the end of an upload that breaks off.
     let mut raw = RawConnection::open(address, WITHIN).await.unwrap();
-    let begun = whole.get(..3 * MIB).unwrap();
-    raw.write([head(whole.len()).as_bytes(), begun].concat()).await.unwrap();
+    let started = whole.get(..3 * MIB).unwrap();
+    raw.write([head(whole.len()).as_bytes(), started].concat()).await.unwrap();
     raw.finish_writing().await.unwrap();
     let answer = raw.read_to_end().await.unwrap();
     assert!(status_of(&answer).is_none_or(|status| status >= 400), "{}", String::from_utf8_lossy(&answer));

@@ -25,7 +25,7 @@ async fn busy() -> Gateway {
     let (key, _) = gateway.key(json!({"name": "ci bot", "project_id": gateway.founded.project_id})).await;
     let answer = gateway.with_key(&key).post(crate::ask::CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    gateway.booked(4).await;
+    gateway.wait_for_usage(4).await;
     let deadline = Instant::now() + WITHIN;
     while gateway.requests(100).await.len() < 5 {
         assert!(Instant::now() < deadline, "five calls are not in the books");

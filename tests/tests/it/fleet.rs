@@ -322,7 +322,7 @@ async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     }
     let served = load.end().await;
     let reached = fleet.gateway.emulator.journal().len() as u64 - before;
-    let sums = fleet.gateway.booked(before + reached).await;
+    let sums = fleet.gateway.wait_for_usage(before + reached).await;
     println!(
         "{restarts} restarts beside {served} requests, {reached} upstream; booked: {}",
         sums["requests"]
@@ -344,7 +344,7 @@ async fn a_silent_database_holds_nobody_up() {
     let gateway = Gateway::with(config(), &environment).await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     relay.silence();
     let started_at = Instant::now();
     // A statement times out after twenty seconds, a connection after three.

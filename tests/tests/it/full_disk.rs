@@ -46,7 +46,7 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
         leave(&mut gateway, None);
         if created.status == 201 && kept.status == 204 {
             assert!(refused >= 3, "the writes need several pages: {refused}");
-            gateway.booked(requests).await;
+            gateway.wait_for_usage(requests).await;
             return;
         }
         for answer in [&created, &kept] {
@@ -91,6 +91,6 @@ async fn what_waited_for_room_is_booked_without_a_restart() {
     assert!(gateway.process().stderr().contains("disk I/O error"), "{}", gateway.process().stderr());
     assert_eq!(gateway.get("/v2/requests").await["data"], json!([]), "nothing is in the books yet");
     leave(&mut gateway, None);
-    gateway.booked(20).await;
+    gateway.wait_for_usage(20).await;
     gateway.stop().await;
 }

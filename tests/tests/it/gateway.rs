@@ -349,7 +349,7 @@ impl Gateway {
     }
 
     /// Waits until the books count this many requests.
-    pub async fn booked(&self, requests: u64) -> Value {
+    pub async fn wait_for_usage(&self, requests: u64) -> Value {
         let deadline = Instant::now() + BOOKED_WITHIN;
         loop {
             let usage = self.get("/v2/usage").await;

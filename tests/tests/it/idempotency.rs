@@ -57,11 +57,11 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
         ids.push(trace_of(&first));
     }
     assert_eq!(gateway.calls(OWN).len(), 3);
-    let sums = gateway.booked(3).await;
+    let sums = gateway.wait_for_usage(3).await;
     assert_eq!(sums["requests"], 3);
-    let booked: Vec<_> =
+    let record: Vec<_> =
         gateway.requests(50).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(booked, ids, "a replay is no record");
+    assert_eq!(record, ids, "a replay is no record");
     let metrics = gateway.client().get("/metrics").await.unwrap().text();
     assert!(metrics.contains("tidegate_idempotent_replays_total 6"), "{metrics}");
 }
@@ -219,7 +219,7 @@ async fn a_thousand_at_once_are_one_call() {
     println!("{refused} of 1000 were refused at first");
     all_are_one(&answers);
     assert_eq!(gateway.calls(OWN).len(), 1);
-    assert_eq!(gateway.booked(1).await["requests"], 1);
+    assert_eq!(gateway.wait_for_usage(1).await["requests"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,29 +35,29 @@ const SOLD_NANOS: i64 = 44_000_000;
 /// The price of one image from another provider.
 const ELSEWHERE_NANOS: i64 = 30_000_000;
 
-struct House {
+struct Fixture {
     gateway: Gateway,
 }
 
-async fn house() -> House {
-    House { gateway: Gateway::priced(config(), PRICES).await }
+async fn fixture() -> Fixture {
+    Fixture { gateway: Gateway::priced(config(), PRICES).await }
 }
 
 /// With a pooled account.
-async fn pooled() -> House {
-    let house = house().await;
-    house.gateway.make("/v2/accounts", house.body(POOL, json!({"markup_bps": 1_000}))).await;
-    house
+async fn pooled() -> Fixture {
+    let fixture = fixture().await;
+    fixture.gateway.make("/v2/accounts", fixture.body(POOL, json!({"markup_bps": 1_000}))).await;
+    fixture
 }
 
 /// With the workspace's own credential.
-async fn own() -> House {
-    let house = house().await;
-    house.credential(OWN).await;
-    house
+async fn own() -> Fixture {
+    let fixture = fixture().await;
+    fixture.credential(OWN).await;
+    fixture
 }
 
-impl House {
+impl Fixture {
     /// A credential with a service account file whose tokens represent this key.
     fn body(&self, key: &str, more: Value) -> Value {
         let file = self.gateway.emulator.service_account(key);
@@ -89,7 +89,7 @@ impl House {
         answer
     }
 
-    async fn booked(&self, answer: &Answer) -> Value {
+    async fn record_of(&self, answer: &Answer) -> Value {
         self.gateway.settled(&trace_of(answer)).await
     }
 
@@ -124,12 +124,12 @@ fn money(row: &Value) -> (i64, i64, bool) {
 
 #[tokio::test]
 async fn managed_pictures_are_predicted_and_billed_by_the_picture() {
-    let house = pooled().await;
+    let fixture = pooled().await;
     let more = json!({
         "n": 2, "size": "1408x768", "output_format": "jpeg", "output_compression": 80, "response_format": "b64_json",
         "personGeneration": "dont_allow", "enhancePrompt": true, "user": "u",
     });
-    let answer = house.post_ok(more).await;
+    let answer = fixture.post_ok(more).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
@@ -146,43 +146,43 @@ async fn managed_pictures_are_predicted_and_billed_by_the_picture() {
         "personGeneration": "dont_allow", "enhancePrompt": true, "includeRaiReason": true,
     });
     let expected = json!({"instances": [{"prompt": "a tide"}], "parameters": parameters});
-    assert_eq!(house.sent(POOL), (address("imagen-4.0-generate-001"), expected, true));
-    let booked = house.booked(&answer).await;
-    assert_eq!((booked["operation"].as_str(), pictures(&booked)), (Some("images"), 2), "{booked}");
-    assert_eq!(money(&booked), (2 * SOLD_NANOS, 2 * NANOS, false), "{booked}");
-    assert_eq!(booked["estimated"], false);
-    let line = &booked["attempts"][0]["receipt"][0];
+    assert_eq!(fixture.sent(POOL), (address("imagen-4.0-generate-001"), expected, true));
+    let record = fixture.record_of(&answer).await;
+    assert_eq!((record["operation"].as_str(), pictures(&record)), (Some("images"), 2), "{record}");
+    assert_eq!(money(&record), (2 * SOLD_NANOS, 2 * NANOS, false), "{record}");
+    assert_eq!(record["estimated"], false);
+    let line = &record["attempts"][0]["receipt"][0];
     assert_eq!((&line["class"], &line["units"]), (&json!("images"), &json!(2)), "{line}");
-    let usage = house.gateway.get("/v2/usage?group_by=modality").await;
+    let usage = fixture.gateway.get("/v2/usage?group_by=modality").await;
     assert_eq!(row(&usage["data"], "modality", "image")["images"], 2, "{usage}");
-    house.is_clean();
+    fixture.is_clean();
 }
 
 #[tokio::test]
 async fn ones_own_service_account_pays_for_itself() {
-    let house = own().await;
-    let answer = house.post_ok(json!({"size": "2048x2048"})).await;
+    let fixture = own().await;
+    let answer = fixture.post_ok(json!({"size": "2048x2048"})).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 1);
-    let (_, body, _) = house.sent(OWN);
+    let (_, body, _) = fixture.sent(OWN);
     // Without a count such a model generates four.
     let parameters =
         json!({"sampleCount": 1, "aspectRatio": "1:1", "sampleImageSize": "2K", "includeRaiReason": true});
     assert_eq!(body["parameters"], parameters);
-    let booked = house.booked(&answer).await;
-    assert_eq!((pictures(&booked), money(&booked)), (1, (0, NANOS, false)), "{booked}");
-    let answer = house.post_ok(json!({"model": FAST, "n": 3})).await;
-    assert_eq!(house.sent(OWN).0, address("imagen-4.0-fast-generate-001"));
-    let booked = house.booked(&answer).await;
-    assert_eq!((pictures(&booked), money(&booked)), (3, (0, 0, true)), "{booked}");
-    house.is_clean();
+    let record = fixture.record_of(&answer).await;
+    assert_eq!((pictures(&record), money(&record)), (1, (0, NANOS, false)), "{record}");
+    let answer = fixture.post_ok(json!({"model": FAST, "n": 3})).await;
+    assert_eq!(fixture.sent(OWN).0, address("imagen-4.0-fast-generate-001"));
+    let record = fixture.record_of(&answer).await;
+    assert_eq!((pictures(&record), money(&record)), (3, (0, 0, true)), "{record}");
+    fixture.is_clean();
 }
 
 #[tokio::test]
 async fn a_whole_answer_is_told_as_a_stream() {
-    let house = pooled().await;
+    let fixture = pooled().await;
     let body = wanted(json!({"stream": true, "n": 2, "partial_images": 1}));
-    let mut streaming = house.gateway.client().stream(IMAGES, &body).await.unwrap();
+    let mut streaming = fixture.gateway.client().stream(IMAGES, &body).await.unwrap();
     assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(streaming.header("agent-dropped-params"), Some("partial_images"));
     let (events, ended) = streaming.events().await;
@@ -196,58 +196,58 @@ async fn a_whole_answer_is_told_as_a_stream() {
         );
         assert!(event["b64_json"].as_str().unwrap().len() > 50, "{event}");
     }
-    let booked = house.gateway.settled(&trace_of_stream(&streaming)).await;
-    assert_eq!((pictures(&booked), money(&booked)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{booked}");
-    house.is_clean();
+    let record = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
+    assert_eq!((pictures(&record), money(&record)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{record}");
+    fixture.is_clean();
 }
 
 #[tokio::test]
 async fn what_a_filter_holds_back_costs_nothing() {
-    let house = pooled().await;
-    let answer = house.post_ok(json!({"prompt": "a tide, half filtered", "n": 4})).await;
+    let fixture = pooled().await;
+    let answer = fixture.post_ok(json!({"prompt": "a tide, half filtered", "n": 4})).await;
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2, "{}", answer.text());
-    let booked = house.booked(&answer).await;
-    assert_eq!((pictures(&booked), money(&booked)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{booked}");
+    let record = fixture.record_of(&answer).await;
+    assert_eq!((pictures(&record), money(&record)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{record}");
     for (prompt, words) in [
         ("a tide, all filtered", "All images were filtered out"),
         ("something forbidden", "Responsible AI practices"),
     ] {
         for stream in [false, true] {
-            let before = house.gateway.calls(POOL).len();
-            let answer = house.post(json!({"prompt": prompt, "n": 2, "stream": stream})).await;
+            let before = fixture.gateway.calls(POOL).len();
+            let answer = fixture.post(json!({"prompt": prompt, "n": 2, "stream": stream})).await;
             let error = refused(&answer, 400, "content_filter");
             assert!(error["message"].as_str().unwrap().contains(words), "{error}");
-            let booked = house.booked(&answer).await;
-            assert_eq!((money(&booked), booked.get("units")), ((0, 0, false), None), "{booked}");
+            let record = fixture.record_of(&answer).await;
+            assert_eq!((money(&record), record.get("units")), ((0, 0, false), None), "{record}");
             // Neither another provider nor the same one is tried again.
-            assert_eq!(house.gateway.calls(POOL).len() - before, 1, "{prompt}, stream {stream}");
-            assert!(!house.sent(POOL).2, "{prompt} was charged");
+            assert_eq!(fixture.gateway.calls(POOL).len() - before, 1, "{prompt}, stream {stream}");
+            assert!(!fixture.sent(POOL).2, "{prompt} was charged");
         }
     }
-    house.is_clean();
+    fixture.is_clean();
 }
 
 #[tokio::test]
 async fn what_google_refuses_is_told_exactly() {
-    let house = own().await;
-    let error = refused(&house.post(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
+    let fixture = own().await;
+    let error = refused(&fixture.post(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
     assert!(error["message"].as_str().unwrap().contains("aspectRatio"), "{error}");
-    let missing = house.post(json!({"model": "vertex:imagen-0"})).await;
+    let missing = fixture.post(json!({"model": "vertex:imagen-0"})).await;
     let error = refused(&missing, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
-    house.gateway.emulator.deny(OWN);
-    let answer = house.post(json!({})).await;
+    fixture.gateway.emulator.deny(OWN);
+    let answer = fixture.post(json!({})).await;
     let error = refused(&answer, 403, "upstream_permission_denied");
     let denied = "Permission 'aiplatform.endpoints.predict' denied";
     assert!(error["message"].as_str().unwrap().contains(denied), "{error}");
-    let booked = house.booked(&answer).await;
-    assert_eq!((money(&booked), booked.get("units")), ((0, 0, false), None), "{booked}");
-    house.is_clean();
+    let record = fixture.record_of(&answer).await;
+    assert_eq!((money(&record), record.get("units")), ((0, 0, false), None), "{record}");
+    fixture.is_clean();
 }
 
 #[tokio::test]
 async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
-    let house = own().await;
+    let fixture = own().await;
     for (more, param, code) in [
         (json!({"size": "1536x1024"}), "size", "unsupported_value"),
         (json!({"output_format": "webp"}), "output_format", "unsupported_value"),
@@ -256,16 +256,16 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         (json!({"background": "transparent"}), "background", "unsupported_parameter"),
         (json!({"storageUri": "gs://bucket/tides"}), "storageUri", "unsupported_parameter"),
     ] {
-        let error = refused(&house.post(more.clone()).await, 400, code);
+        let error = refused(&fixture.post(more.clone()).await, 400, code);
         assert_eq!(error["param"], param, "{error}");
-        let lenient = house.gateway.client().header("agent-lenient", "true");
+        let lenient = fixture.gateway.client().header("agent-lenient", "true");
         let answer = lenient.post(IMAGES, &wanted(more)).await.unwrap();
         assert_eq!(answer.status, 200, "{param}: {}", answer.text());
         assert_eq!(answer.header("agent-dropped-params"), Some(param));
         let parameters = json!({"sampleCount": 1, "includeRaiReason": true});
-        assert_eq!(house.sent(OWN).1["parameters"], parameters, "{param}");
+        assert_eq!(fixture.sent(OWN).1["parameters"], parameters, "{param}");
     }
-    let before = house.gateway.calls(OWN).len();
+    let before = fixture.gateway.calls(OWN).len();
     for (more, param, code) in [
         (json!({"n": 5}), "n", "invalid_value"),
         (json!({"n": "two"}), "n", "invalid_type"),
@@ -273,17 +273,17 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         (json!({"size": "1024x1024", "aspectRatio": "1:1"}), "aspectRatio", "invalid_value"),
     ] {
         // None of these can be dropped in lenient mode.
-        let lenient = house.gateway.client().header("agent-lenient", "true");
+        let lenient = fixture.gateway.client().header("agent-lenient", "true");
         let error = refused(&lenient.post(IMAGES, &wanted(more)).await.unwrap(), 400, code);
         assert_eq!(error["param"], param, "{error}");
     }
     // Other models generate no images there, and these models do nothing else.
-    let other = house.post(json!({"model": "vertex:gemini-2.5-pro"})).await;
+    let other = fixture.post(json!({"model": "vertex:gemini-2.5-pro"})).await;
     assert_eq!(other.status, 400, "{}", other.text());
-    let talk = house.gateway.chat(&crate::ask::question(FAST)).await;
+    let talk = fixture.gateway.chat(&crate::ask::question(FAST)).await;
     assert_eq!(talk.status, 400, "{}", talk.text());
-    assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
-    house.is_clean();
+    assert_eq!(fixture.gateway.calls(OWN).len(), before, "nothing was sent");
+    fixture.is_clean();
 }
 
 /// The full records of the answered requests, once there are this many.
@@ -306,22 +306,22 @@ async fn answered_rows(gateway: &Gateway, count: usize) -> Vec<Value> {
 async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_the_same() {
     let interpreter = workspace().join(".venv/bin/python");
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
-    let house = pooled().await;
-    let (vertex, elsewhere) = (house.credential(OWN).await, house.elsewhere(OWN_SECOND).await);
+    let fixture = pooled().await;
+    let (vertex, elsewhere) = (fixture.credential(OWN).await, fixture.elsewhere(OWN_SECOND).await);
     let scope = json!({"model": IMAGEN});
     let on = |id: &str| json!({"scope": scope, "profiles": ["byok"], "credential_ids": [id]});
-    let route = house.gateway.route(on(&elsewhere)).await;
+    let route = fixture.gateway.route(on(&elsewhere)).await;
     let path = format!("/v2/routes/{route}");
     for body in [None, Some(on(&vertex)), Some(json!({"scope": scope, "profiles": ["managed_provider"]}))] {
         if let Some(body) = body {
-            let answer = house.gateway.admin().put(&path, &body).await.unwrap();
+            let answer = fixture.gateway.admin().put(&path, &body).await.unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
         let script = workspace().join("tests/sdk/imagen.py");
-        assert_eq!(drive(interpreter.clone(), script, &house.gateway).await.held, 3);
+        assert_eq!(drive(interpreter.clone(), script, &fixture.gateway).await.held, 3);
     }
     // Each time two requests for two images, in routing order.
-    let rows = answered_rows(&house.gateway, 6).await;
+    let rows = answered_rows(&fixture.gateway, 6).await;
     let expected = [
         ("fal", "byok", 0, ELSEWHERE_NANOS),
         ("vertex_ai", "byok", 0, NANOS),
@@ -333,5 +333,5 @@ async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_t
             assert_eq!((pictures(row), money(row)), (2, (2 * sold, 2 * billed, false)), "{row}");
         }
     }
-    house.is_clean();
+    fixture.is_clean();
 }

@@ -35,7 +35,7 @@ async fn traffic(gateway: &Gateway) {
         gateway.chat_ok(&question(MINI)).await;
     }
     gateway.chat_ok(&question(LOCAL_MODEL)).await;
-    gateway.booked(6).await;
+    gateway.wait_for_usage(6).await;
 }
 
 fn lines<'a>(invoice: &'a Value, kind: &str) -> Vec<&'a Value> {
@@ -88,8 +88,8 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
         tokens * 3_000,
         "3 dollars the million tokens"
     );
-    let booked = row(&before["mtd"]["by_mode"], "mode", "mi")["cost_micros"].clone();
-    assert_eq!(lines(&invoice, "managed_tokens")[0]["amount_micros"], booked, "tokens as they were booked");
+    let record = row(&before["mtd"]["by_mode"], "mode", "mi")["cost_micros"].clone();
+    assert_eq!(lines(&invoice, "managed_tokens")[0]["amount_micros"], record, "tokens as they were booked");
 
     for mode in ["mi", "byok", "byoc"] {
         assert_eq!(row(&invoice["by_mode"], "mode", mode)["cost_micros"], of(mode, "cost_micros"), "{mode}");

@@ -193,10 +193,10 @@ async fn all_settled(gateway: &Gateway) -> Vec<Value> {
 fn booked_once(gateway: &Gateway, rows: &[Value]) {
     let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), rows.len(), "a request is in the books twice");
-    let mut booked: BTreeMap<String, (String, u64)> = BTreeMap::new();
+    let mut record: BTreeMap<String, (String, u64)> = BTreeMap::new();
     for row in rows {
         let how = (row["outcome"].as_str().unwrap().to_owned(), row["attempts"].as_u64().unwrap());
-        let earlier = booked.insert(row["tag"].as_str().unwrap().to_owned(), how);
+        let earlier = record.insert(row["tag"].as_str().unwrap().to_owned(), how);
         assert_eq!(earlier, None, "a call is in the books twice: {row}");
     }
     let mut upstream: BTreeMap<String, u64> = BTreeMap::new();
@@ -207,7 +207,7 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
             *upstream.entry(number.to_owned()).or_default() += 1;
         }
     }
-    for (number, (outcome, attempts)) in &booked {
+    for (number, (outcome, attempts)) in &record {
         let calls = upstream.get(number).copied().unwrap_or(0);
         // An intent is written before its call leaves: a kill between the two books one attempt that no
         // upstream saw.
@@ -217,7 +217,7 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
             "call {number}, {outcome}: {calls} upstream, {attempts} in the books"
         );
     }
-    let unbooked: Vec<_> = upstream.keys().filter(|number| !booked.contains_key(*number)).collect();
+    let unbooked: Vec<_> = upstream.keys().filter(|number| !record.contains_key(*number)).collect();
     assert!(unbooked.is_empty(), "upstream and not in the books: {unbooked:?}");
     println!("{} upstream calls in {} records", upstream.values().sum::<u64>(), rows.len());
 }
@@ -233,8 +233,8 @@ fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
     }
     for row in rows.iter().filter(|row| row["outcome"] == "completed") {
         let tag = row["tag"].as_str().unwrap();
-        let booked = (row["input_tokens"].as_u64().unwrap(), row["output_tokens"].as_u64().unwrap());
-        assert_eq!(counted[tag].last(), Some(&booked), "{row}");
+        let record = (row["input_tokens"].as_u64().unwrap(), row["output_tokens"].as_u64().unwrap());
+        assert_eq!(counted[tag].last(), Some(&record), "{row}");
     }
 }
 
@@ -250,8 +250,8 @@ fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>
         // The last byte of an answer is sent only after its record is written.
         assert!(!answered.contains(&number) || outcome == "completed", "{row}");
     }
-    let booked: BTreeSet<u64> = rows.iter().filter_map(|row| row["tag"].as_str()?.parse().ok()).collect();
-    let lost: Vec<_> = answered.difference(&booked).collect();
+    let record: BTreeSet<u64> = rows.iter().filter_map(|row| row["tag"].as_str()?.parse().ok()).collect();
+    let lost: Vec<_> = answered.difference(&record).collect();
     assert!(lost.is_empty(), "answered and not in the books: {lost:?}");
     assert!(interrupted > 0, "no kill hit a running call: the test tests nothing");
     println!("{} answered, {interrupted} interrupted", answered.len());
@@ -304,8 +304,8 @@ async fn cut_after(script: &str, events: usize) {
     let request = gateway.settled(&trace).await;
     assert_eq!((&request["outcome"], &request["mode"]), (&json!("interrupted"), &json!("byok")), "{request}");
     let generated = gateway.emulator.journal()[0].said_tokens;
-    let booked = request["output_tokens"].as_u64().unwrap();
-    assert!(booked <= generated, "{booked} of {generated} tokens: {request}");
+    let record = request["output_tokens"].as_u64().unwrap();
+    assert!(record <= generated, "{record} of {generated} tokens: {request}");
     // Each piece that is due when it is sent has a checkpoint behind it: of what the client had, only what
     // came within one checkpoint interval of the end may be missing.
     let last = *received.last().unwrap();
@@ -316,8 +316,8 @@ async fn cut_after(script: &str, events: usize) {
     let known = received.iter().filter(is_due).map(|one| one.tokens).max().unwrap_or(0);
     assert!(known > 0, "{script}: nothing was due, so the test tests nothing");
     assert!(
-        booked >= known,
-        "{script}: {booked} tokens in the books, {known} were due of {generated}: {request}"
+        record >= known,
+        "{script}: {record} tokens in the books, {known} were due of {generated}: {request}"
     );
     gateway.chat_ok(&question(MINI)).await;
 }

@@ -15,15 +15,15 @@ use crate::first_request::node;
 
 const MODEL: &str = "tidegate-demo";
 
-struct House {
+struct Fixture {
     root: tempfile::TempDir,
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
-        let house = Self { root: tempfile::tempdir().unwrap() };
-        std::fs::create_dir(house.adapters()).unwrap();
-        house
+        let fixture = Self { root: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(fixture.adapters()).unwrap();
+        fixture
     }
 
     fn adapters(&self) -> PathBuf {
@@ -86,10 +86,10 @@ async fn known_from_the_start(client: &Client) {
 
 #[tokio::test]
 async fn adapters_come_and_go_while_a_node_serves() {
-    let house = House::new();
-    house.write("law", 1, |_| {});
-    house.write("law-2", 2, |_| {});
-    let (_process, client) = house.node().await;
+    let fixture = Fixture::new();
+    fixture.write("law", 1, |_| {});
+    fixture.write("law-2", 2, |_| {});
+    let (_process, client) = fixture.node().await;
     known_from_the_start(&client).await;
     let base = ask(&client, MODEL).await;
     let law = ask(&client, "tidegate-demo:law").await;
@@ -156,15 +156,15 @@ async fn adapters_come_and_go_while_a_node_serves() {
 
 #[tokio::test]
 async fn a_session_keeps_its_adapter_and_a_start_knows_what_was_registered() {
-    let house = House::new();
-    house.write("law", 1, |_| {});
+    let fixture = Fixture::new();
+    fixture.write("law", 1, |_| {});
     {
-        let (mut process, client) = house.node().await;
+        let (mut process, client) = fixture.node().await;
         let (status, _) = post(&client, "/v1/adapters", json!({"id": "statutes", "path": "law"})).await;
         assert_eq!(status, 201);
         process.kill9().unwrap();
     }
-    let (_process, client) = house.node().await;
+    let (_process, client) = fixture.node().await;
     let named = client.clone().header("x-hybrie-session-id", "s-1");
     let adapter = async |client: Client, headers: &[(&'static str, &str)]| {
         let client = headers.iter().fold(client, |client, (name, value)| client.header(*name, *value));
@@ -180,18 +180,18 @@ async fn a_session_keeps_its_adapter_and_a_start_knows_what_was_registered() {
 
 #[tokio::test]
 async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
-    let house = House::new();
-    house.write("weights", 1, |config| config["use_dora"] = json!(true));
-    house.write("biased", 1, |config| config["bias"] = json!("all"));
-    std::fs::create_dir(house.adapters().join("pickled")).unwrap();
-    std::fs::write(house.adapters().join("pickled/adapter_config.json"), "{").unwrap();
-    let (process, client) = house.node().await;
+    let fixture = Fixture::new();
+    fixture.write("weights", 1, |config| config["use_dora"] = json!(true));
+    fixture.write("biased", 1, |config| config["bias"] = json!("all"));
+    std::fs::create_dir(fixture.adapters().join("pickled")).unwrap();
+    std::fs::write(fixture.adapters().join("pickled/adapter_config.json"), "{").unwrap();
+    let (process, client) = fixture.node().await;
     // An adapter that can't be loaded at startup is reported, and the node still serves.
     assert!(process.stderr().contains("the adapter weights is left out"), "{}", process.stderr());
     for (path, param) in [("weights", "use_dora"), ("biased", "bias")] {
         let (status, refused) = post(&client, "/v1/adapters", json!({"id": "one", "path": path})).await;
         assert_eq!((status, &refused["error"]["param"]), (422, &json!(param)), "{refused}");
-        assert!(!refused.to_string().contains(&house.root.path().display().to_string()), "{refused}");
+        assert!(!refused.to_string().contains(&fixture.root.path().display().to_string()), "{refused}");
     }
     let (status, refused) = post(&client, "/v1/adapters", json!({"id": "one", "path": "pickled"})).await;
     assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_adapter")), "{refused}");
@@ -219,8 +219,8 @@ async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
 
 #[tokio::test]
 async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
-    let house = House::new();
-    let (_process, client) = house.node().await;
+    let fixture = Fixture::new();
+    let (_process, client) = fixture.node().await;
     let cached = async |salt: &str| {
         let mut request = chat_body(MODEL);
         request["cache_salt"] = json!(salt);
@@ -243,8 +243,8 @@ async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
 
 #[tokio::test]
 async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() {
-    let house = House::new();
-    let (_process, client) = house.node().await;
+    let fixture = Fixture::new();
+    let (_process, client) = fixture.node().await;
     let salted = |salt: &str| {
         let mut request = chat_body(MODEL);
         request["cache_salt"] = json!(salt);
@@ -305,10 +305,10 @@ fn limit(process: &Process, more: Option<u64>) {
 
 #[tokio::test]
 async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
-    let house = House::new();
-    house.write("law", 1, |_| {});
-    house.write("sea", 2, |_| {});
-    let (process, client) = house.node().await;
+    let fixture = Fixture::new();
+    fixture.write("law", 1, |_| {});
+    fixture.write("sea", 2, |_| {});
+    let (process, client) = fixture.node().await;
     assert_eq!(post(&client, "/v1/adapters/law/load", json!({"wait": true})).await.0, 200);
     let before = said(&ask(&client, "tidegate-demo:law").await);
     limit(&process, Some(64 << 20));
@@ -328,11 +328,11 @@ async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
 
 #[tokio::test]
 async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
-    let house = House::new();
-    house.write("law", 1, |_| {});
-    house.write("sea", 2, |_| {});
-    house.write("sky", 3, |_| {});
-    let (_process, client) = house.node().await;
+    let fixture = Fixture::new();
+    fixture.write("law", 1, |_| {});
+    fixture.write("sea", 2, |_| {});
+    fixture.write("sky", 3, |_| {});
+    let (_process, client) = fixture.node().await;
     let timed = async |timeline: Value| {
         let mut body = chat_body(MODEL);
         body["metadata"] = json!({"hybrie": {"adapter_timeline": timeline}});

@@ -27,7 +27,7 @@ const ADAPTERS: &str = "adapters";
 const ANSWER: &str = "Twice a day.";
 
 /// A synthetic model, and the data directories of its nodes.
-struct House {
+struct Fixture {
     root: tempfile::TempDir,
 }
 
@@ -50,16 +50,16 @@ fn shape() -> Architecture {
     }
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
-        let house = Self { root: tempfile::tempdir().unwrap() };
+        let fixture = Self { root: tempfile::tempdir().unwrap() };
         let template = workspace().join("crates/prompts/tests/fixtures/templates/qwen3.jinja");
         let template = std::fs::read_to_string(template).unwrap();
         let mut made = SyntheticModel::new("qwen3", shape(), 7);
         made.tokens = Some(Tokens::new("qwen2", &template, shape().vocabulary));
-        made.write_plain(&house.path(MODEL), false).unwrap();
-        std::fs::create_dir(house.path(ADAPTERS)).unwrap();
-        house
+        made.write_plain(&fixture.path(MODEL), false).unwrap();
+        std::fs::create_dir(fixture.path(ADAPTERS)).unwrap();
+        fixture
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -144,12 +144,12 @@ async fn events_of(client: &Client, id: &str) -> Vec<Value> {
 }
 
 /// The folder of the adapter that a job produced.
-fn result(house: &House, data: &str, id: &str) -> PathBuf {
-    house.path(data).join("train").join(id).join("adapter")
+fn result(fixture: &Fixture, data: &str, id: &str) -> PathBuf {
+    fixture.path(data).join("train").join(id).join("adapter")
 }
 
-fn weights(house: &House, data: &str, id: &str) -> Vec<u8> {
-    std::fs::read(result(house, data, id).join("adapter_model.safetensors")).unwrap()
+fn weights(fixture: &Fixture, data: &str, id: &str) -> Vec<u8> {
+    std::fs::read(result(fixture, data, id).join("adapter_model.safetensors")).unwrap()
 }
 
 async fn post_ok(client: &Client, path: &str) -> Value {
@@ -160,9 +160,9 @@ async fn post_ok(client: &Client, path: &str) -> Value {
 
 #[tokio::test]
 async fn what_is_learned_is_said_at_once_and_after_another_start() {
-    let house = House::new();
+    let fixture = Fixture::new();
     {
-        let (_process, client) = house.node("node").await;
+        let (_process, client) = fixture.node("node").await;
         let before = said(&answer_to(&client, MODEL, "How often is tide 1?").await);
         let id = start_job(&client, &job("tides", 40)).await;
         let events = events_of(&client, &id).await;
@@ -190,7 +190,7 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         assert!(page.contains("tidegate_node_training_jobs{status=\"completed\"} 1"), "{page}");
         assert!(page.contains("tidegate_node_training_steps_total 80"), "{page}");
     }
-    let (_process, client) = house.node("node").await;
+    let (_process, client) = fixture.node("node").await;
     assert_eq!(said(&answer_to(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
     let jobs = client.get(JOBS).await.unwrap().json();
     assert_eq!(jobs["data"][0]["status"], "completed", "{jobs}");
@@ -198,26 +198,26 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
 
 #[tokio::test]
 async fn a_node_that_is_killed_comes_to_the_same_weights() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let request = job("tides", 60);
     let whole = {
-        let (_process, client) = house.node("whole").await;
+        let (_process, client) = fixture.node("whole").await;
         let id = start_job(&client, &request).await;
         done(&client, &id).await;
-        weights(&house, "whole", &id)
+        weights(&fixture, "whole", &id)
     };
     let id = {
-        let (mut process, client) = house.node("broken").await;
+        let (mut process, client) = fixture.node("broken").await;
         let id = start_job(&client, &request).await;
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
         process.kill9().unwrap();
         id
     };
-    let (_process, client) = house.node("broken").await;
+    let (_process, client) = fixture.node("broken").await;
     let job = done(&client, &id).await;
     assert_eq!(job["progress"]["step"], 120, "{job}");
     assert!(
-        weights(&house, "broken", &id) == whole,
+        weights(&fixture, "broken", &id) == whole,
         "other weights than those of a run that nobody broke off"
     );
     let events = events_of(&client, &id).await;
@@ -231,13 +231,13 @@ async fn a_node_that_is_killed_comes_to_the_same_weights() {
 
 #[tokio::test]
 async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let request = job("tides", 60);
     let (whole, id) = {
-        let (mut process, client) = house.node("node").await;
+        let (mut process, client) = fixture.node("node").await;
         let id = start_job(&client, &request).await;
         done(&client, &id).await;
-        let whole = weights(&house, "node", &id);
+        let whole = weights(&fixture, "node", &id);
         let mut again = request.clone();
         again["replace"] = json!(true);
         let id = start_job(&client, &again).await;
@@ -247,20 +247,20 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
         process.kill9().unwrap();
         (whole, id)
     };
-    let (mut process, client) = house.node("node").await;
+    let (mut process, client) = fixture.node("node").await;
     // The next job in the queue runs.
     let next = start_job(&client, &job("next", 1)).await;
     done(&client, &next).await;
     assert_eq!(look(&client, &id).await["status"], "paused");
     process.kill9().unwrap();
-    let (_process, client) = house.node("node").await;
+    let (_process, client) = fixture.node("node").await;
     assert_eq!(post_ok(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
     // Paused and resumed again halfway, where all completed work must be preserved.
     until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(63)).await;
     post_ok(&client, &format!("{JOBS}/{id}/pause")).await;
     post_ok(&client, &format!("{JOBS}/{id}/resume")).await;
     done(&client, &id).await;
-    assert!(weights(&house, "node", &id) == whole, "other weights than those of a run that nobody paused");
+    assert!(weights(&fixture, "node", &id) == whole, "other weights than those of a run that nobody paused");
     let events = events_of(&client, &id).await;
     let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
     assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
@@ -272,19 +272,19 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
 
 #[tokio::test]
 async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let first = job("first", 15);
     let mut on = job("on", 40);
     on["init_adapter_dir"] = json!("sea/first");
     on.as_object_mut().unwrap().remove("lora_rank");
     let (loss, whole) = {
-        let (_process, client) = house.node("whole").await;
+        let (_process, client) = fixture.node("whole").await;
         let id = start_job(&client, &first).await;
         let loss = done(&client, &id).await["progress"]["loss"].as_f64().unwrap();
-        let to = house.path(ADAPTERS).join("sea/first");
+        let to = fixture.path(ADAPTERS).join("sea/first");
         std::fs::create_dir_all(&to).unwrap();
         for name in ["adapter_config.json", "adapter_model.safetensors"] {
-            std::fs::copy(result(&house, "whole", &id).join(name), to.join(name)).unwrap();
+            std::fs::copy(result(&fixture, "whole", &id).join(name), to.join(name)).unwrap();
         }
         for (name, value) in
             [("lora_rank", json!(4)), ("lora_alpha", json!(3)), ("target_modules", json!(["q_proj"]))]
@@ -301,22 +301,22 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
         }
         let id = start_job(&client, &on).await;
         done(&client, &id).await;
-        (loss, weights(&house, "whole", &id))
+        (loss, weights(&fixture, "whole", &id))
     };
     let id = {
-        let (mut process, client) = house.node("broken").await;
+        let (mut process, client) = fixture.node("broken").await;
         let id = start_job(&client, &on).await;
         // By now the job has its own copy of the adapter from which it continues.
-        std::fs::remove_dir_all(house.path(ADAPTERS).join("sea")).unwrap();
+        std::fs::remove_dir_all(fixture.path(ADAPTERS).join("sea")).unwrap();
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(15)).await;
         process.kill9().unwrap();
         id
     };
-    let (_process, client) = house.node("broken").await;
+    let (_process, client) = fixture.node("broken").await;
     let job = done(&client, &id).await;
     assert_eq!((&job["init_adapter_dir"], &job["settings"]["lora_rank"]), (&json!("sea/first"), &json!(8)));
     assert!(
-        weights(&house, "broken", &id) == whole,
+        weights(&fixture, "broken", &id) == whole,
         "other weights than those of a run that nobody broke off"
     );
     let events = events_of(&client, &id).await;
@@ -333,20 +333,20 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
 
 #[tokio::test]
 async fn a_job_does_not_go_on_beside_another_model() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let id = {
-        let (mut process, client) = house.node("node").await;
+        let (mut process, client) = fixture.node("node").await;
         let id = start_job(&client, &job("tides", 500)).await;
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(3)).await;
         process.kill9().unwrap();
         id
     };
     // One bit of one weight changes; the file's header stays the same.
-    let path = house.path(MODEL).join("model.safetensors");
+    let path = fixture.path(MODEL).join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let (_process, client) = house.node("node").await;
+    let (_process, client) = fixture.node("node").await;
     let job = until(&client, &id, |job| job["status"] == "failed").await;
     assert_eq!(job["error"]["code"], "base_changed", "{job}");
     // Started again, the job trains against the current model.
@@ -362,8 +362,8 @@ fn step_of(event: &Value) -> u64 {
 
 #[tokio::test]
 async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_turn() {
-    let house = House::new();
-    let (_process, client) = house.node("node").await;
+    let fixture = Fixture::new();
+    let (_process, client) = fixture.node("node").await;
     let mut long = job("long", 1);
     // One step over more data than this test could wait for.
     let mut texts = tides(200);
@@ -404,8 +404,8 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
 
 #[tokio::test]
 async fn what_can_not_be_trained_is_refused_before_it_begins() {
-    let house = House::new();
-    let (_process, client) = house.node("node").await;
+    let fixture = Fixture::new();
+    let (_process, client) = fixture.node("node").await;
     let refused = async |change: &dyn Fn(&mut Value)| {
         let mut request = job("tides", 1);
         change(&mut request);
@@ -455,15 +455,15 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
 
 #[tokio::test]
 async fn the_python_sdk_brings_files_and_has_models_tuned() {
-    let house = House::new();
-    let (mut process, client) = house.node("node").await;
+    let fixture = Fixture::new();
+    let (mut process, client) = fixture.node("node").await;
     let data: String = tides(8).iter().map(|line| format!("{line}\n")).collect();
-    std::fs::write(house.path("tides.jsonl"), data).unwrap();
+    std::fs::write(fixture.path("tides.jsonl"), data).unwrap();
     let rest = process.wait_text("http://", WITHIN).await.unwrap();
     let origin = rest.split_whitespace().next().unwrap();
     let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
     command.arg(workspace().join("tests/sdk/tuning.py"));
-    command.args([format!("http://{origin}/v1"), house.path("tides.jsonl").display().to_string()]);
+    command.args([format!("http://{origin}/v1"), fixture.path("tides.jsonl").display().to_string()]);
     command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 2, command.output()).await.unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -84,8 +84,8 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
             assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{row}");
             let expected = if rescued { "true" } else { "false" };
             assert_eq!(answer.header("agent-fallback-used"), Some(expected), "{row}");
-            let booked = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!((&booked["mode"], &booked["provider"]), (&json!("mi"), &json!(provider)), "{booked}");
+            let record = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!((&record["mode"], &record["provider"]), (&json!("mi"), &json!(provider)), "{record}");
         }
         if rescued {
             let entry = audited(&gateway, "request.emergency").await;

@@ -57,13 +57,13 @@ async fn each_model_is_asked_where_its_vendor_answers() {
             let sent = last(&gateway);
             assert_eq!(sent.path, path, "{model}");
             assert!(sent.header("authorization").unwrap().contains("/us-east-1/bedrock-mantle/aws4_request"));
-            let booked = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+            let record = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
             let is_priced = [OPEN, FRONTIER].contains(&model);
             assert_eq!(
-                (&booked["estimated"], &booked["unpriced"]),
+                (&record["estimated"], &record["unpriced"]),
                 (&json!(false), &json!(!is_priced)),
-                "{booked}"
+                "{record}"
             );
         }
     }

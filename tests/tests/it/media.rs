@@ -40,13 +40,13 @@ rates = { input = 100_000 }
 const TEXT: &str = "The tide is high né 漢字";
 const TEXT_CHARACTERS: u64 = 22;
 
-struct House {
+struct Fixture {
     gateway: Gateway,
 }
 
 /// A gateway whose emulator generates images, synthesises speech and reranks, with one credential, account
 /// and node each.
-async fn house() -> House {
+async fn fixture() -> Fixture {
     let served = config()
         .model(Model::image("gpt-image-1-mini"))
         .model(Model::image(FLUX))
@@ -55,10 +55,10 @@ async fn house() -> House {
         .model(Model::rerank(RANKER))
         .model(Model::rerank(LOCAL_RANKER))
         .model(Model::rerank("accounts/fireworks/models/qwen3-reranker-8b"));
-    House { gateway: Gateway::priced(served, PRICES).await }
+    Fixture { gateway: Gateway::priced(served, PRICES).await }
 }
 
-impl House {
+impl Fixture {
     async fn credential(&self, provider: &str, secret: &str, base: &str) -> String {
         let base_url = format!("{}{base}", self.gateway.emulator.origin());
         let body =
@@ -84,7 +84,7 @@ impl House {
         answer
     }
 
-    async fn booked(&self, answer: &Answer) -> Value {
+    async fn record_of(&self, answer: &Answer) -> Value {
         self.gateway.settled(&trace_of(answer)).await
     }
 
@@ -109,25 +109,25 @@ fn money(row: &Value) -> (i64, i64, bool) {
 async fn official_clients_draw_speak_and_rank() {
     let interpreter = workspace().join(".venv/bin/python");
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
-    let house = house().await;
-    house.credential("openai", OWN, "/v1").await;
-    house.credential("together", OWN_SECOND, "/together/v1").await;
-    let driven = drive(interpreter, workspace().join("tests/sdk/media.py"), &house.gateway).await;
+    let fixture = fixture().await;
+    fixture.credential("openai", OWN, "/v1").await;
+    fixture.credential("together", OWN_SECOND, "/together/v1").await;
+    let driven = drive(interpreter, workspace().join("tests/sdk/media.py"), &fixture.gateway).await;
     assert_eq!(driven.held, 7);
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn pictures_are_told_in_tokens_and_billed_so() {
-    let house = house().await;
-    house.credential("openai", OWN, "/v1").await;
+    let fixture = fixture().await;
+    fixture.credential("openai", OWN, "/v1").await;
     let body = json!({"model": PAINTER, "prompt": "a tide", "n": 2, "quality": "low", "size": "1024x1024"});
-    let answer = house.post(IMAGES, &body).await;
+    let answer = fixture.post(IMAGES, &body).await;
     let document = answer.json();
     assert_eq!(document["data"].as_array().unwrap().len(), 2, "{document}");
-    let (path, sent) = house.sent(OWN);
+    let (path, sent) = fixture.sent(OWN);
     assert_eq!((path.as_str(), &sent["model"]), (IMAGES, &json!("gpt-image-1-mini")));
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     let prompt = document["usage"]["input_tokens"].as_i64().unwrap();
     assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("images"), Some("byok")));
     assert_eq!(row["input_tokens"], prompt, "{row}");
@@ -137,7 +137,7 @@ async fn pictures_are_told_in_tokens_and_billed_so() {
     assert_eq!(row["estimated"], false);
 
     let stream = json!({"model": PAINTER, "prompt": "a tide", "stream": true, "partial_images": 2});
-    let mut streaming = house.gateway.client().stream(IMAGES, &stream).await.unwrap();
+    let mut streaming = fixture.gateway.client().stream(IMAGES, &stream).await.unwrap();
     assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
     let (events, ended) = streaming.events().await;
     ended.unwrap();
@@ -145,13 +145,13 @@ async fn pictures_are_told_in_tokens_and_billed_so() {
         events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap()["type"].take()).collect();
     let partial = "image_generation.partial_image";
     assert_eq!(kinds, [partial, partial, "image_generation.completed"]);
-    let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
+    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (1, 272));
     assert_eq!(money(&row).1, prompt * 2_000 + 272 * 8_000);
-    let usage = house.gateway.get("/v2/usage?group_by=modality").await;
+    let usage = fixture.gateway.get("/v2/usage?group_by=modality").await;
     let sums = row_of(&usage);
     assert_eq!((&sums["images"], &sums["output_tokens"]), (&json!(3), &json!(816)), "{usage}");
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 fn row_of(usage: &Value) -> &Value {
@@ -160,39 +160,39 @@ fn row_of(usage: &Value) -> &Value {
 
 #[tokio::test]
 async fn pictures_are_billed_by_the_picture_where_they_are_sold_so() {
-    let house = house().await;
-    house.account("together", "/together/v1").await;
+    let fixture = fixture().await;
+    fixture.account("together", "/together/v1").await;
     let body =
         json!({"model": FLUX, "prompt": "a tide", "n": 2, "size": "640x480", "response_format": "b64_json"});
-    let answer = house.post(IMAGES, &body).await;
+    let answer = fixture.post(IMAGES, &body).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
-    let (path, sent) = house.sent(POOL);
+    let (path, sent) = fixture.sent(POOL);
     assert_eq!(path, format!("/together{IMAGES}"));
     let expected = json!({"model": FLUX, "prompt": "a tide", "n": 2, "width": 640, "height": 480, "response_format": "base64"});
     assert_eq!(sent, expected);
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((units(&row, "images"), row["input_tokens"].as_u64()), (2, Some(0)));
     assert_eq!(money(&row), (5_940_000, 5_400_000, false), "{row}");
     let line = &row["attempts"][0]["receipt"][0];
     assert_eq!((&line["class"], &line["units"], line.get("tokens")), (&json!("images"), &json!(2), None));
 
     // An own server's images have no known price.
-    house.credential("openai_compatible", OWN, "/lenient/v1").await;
+    fixture.credential("openai_compatible", OWN, "/lenient/v1").await;
     let body = json!({"model": format!("openai_compatible:{FLUX}"), "prompt": "a tide"});
-    let answer = house.post(IMAGES, &body).await;
-    let row = house.booked(&answer).await;
+    let answer = fixture.post(IMAGES, &body).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((units(&row, "images"), money(&row)), (1, (0, 0, true)), "{row}");
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn speech_goes_on_as_it_comes_and_is_billed_by_the_character() {
-    let house = house().await;
-    house.account("openai", "/v1").await;
+    let fixture = fixture().await;
+    fixture.account("openai", "/v1").await;
     let body = json!({"model": OLD_VOICE, "input": TEXT, "voice": "alloy", "response_format": "wav"});
-    house.gateway.emulator.script(POOL, [Behaviour { interval: 60, ..Behaviour::default() }]);
-    let mut streaming = house.gateway.client().stream(SPEECH, &body).await.unwrap();
+    fixture.gateway.emulator.script(POOL, [Behaviour { interval: 60, ..Behaviour::default() }]);
+    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
     assert_eq!((streaming.status, streaming.header("content-type")), (200, Some("audio/wav")));
     let first = streaming.chunk().await.unwrap().unwrap();
     let words = TEXT.split(' ').count();
@@ -200,58 +200,58 @@ async fn speech_goes_on_as_it_comes_and_is_billed_by_the_character() {
     let rest = streaming.rest().await.unwrap();
     assert_eq!(first.len() + rest.len(), words * 480);
     assert!(first.starts_with(b"The\0The"));
-    let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
+    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((row["operation"].as_str(), units(&row, "characters")), (Some("speech"), TEXT_CHARACTERS));
     // 15 USD per million characters, plus the markup of a tenth.
     assert_eq!(money(&row), (363_000, 330_000, false), "{row}");
     assert_eq!((&row["estimated"], &row["output_tokens"]), (&json!(false), &json!(0)), "{row}");
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn speech_that_is_sold_by_the_token_is_told_or_estimated() {
-    let house = house().await;
-    house.credential("openai", OWN, "/v1").await;
+    let fixture = fixture().await;
+    fixture.credential("openai", OWN, "/v1").await;
     let body = json!({"model": VOICE, "input": TEXT, "voice": "alloy", "stream_format": "sse"});
-    let mut streaming = house.gateway.client().stream(SPEECH, &body).await.unwrap();
+    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
     assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
     let (events, ended) = streaming.events().await;
     ended.unwrap();
     let done: Value = serde_json::from_str(events.last().unwrap()).unwrap();
     let (input, output) = (&done["usage"]["input_tokens"], &done["usage"]["output_tokens"]);
-    let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
+    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((&row["input_tokens"], &row["output_tokens"]), (input, output), "{row}");
     assert_eq!((units(&row, "characters"), &row["estimated"]), (TEXT_CHARACTERS, &json!(false)));
     let cost = input.as_i64().unwrap() * 600 + output.as_i64().unwrap() * 12_000;
     assert_eq!(money(&row), (0, cost, false), "{row}");
 
-    let answer = house.post(SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
+    let answer = fixture.post(SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
     assert_eq!(answer.header("content-type"), Some("audio/mpeg"));
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
     // 1.4 audio tokens per character.
     assert_eq!(units(&row, "audio_output_tokens"), 31);
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn speech_that_breaks_has_no_clean_end_and_a_refusal_is_one() {
-    let house = house().await;
-    house.credential("openai", OWN, "/v1").await;
+    let fixture = fixture().await;
+    fixture.credential("openai", OWN, "/v1").await;
     let body = json!({"model": OLD_VOICE, "input": TEXT, "voice": "alloy"});
     let cut = Behaviour { interval: 20, cut: Some(At::Event(3)), ..Behaviour::default() };
-    house.gateway.emulator.script(OWN, [cut]);
-    let mut streaming = house.gateway.client().stream(SPEECH, &body).await.unwrap();
+    fixture.gateway.emulator.script(OWN, [cut]);
+    let mut streaming = fixture.gateway.client().stream(SPEECH, &body).await.unwrap();
     assert_eq!(streaming.status, 200);
     assert!(streaming.rest().await.is_err(), "it looks whole");
-    let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
+    let row = fixture.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((row["outcome"].as_str(), units(&row, "characters")), (Some("failed"), TEXT_CHARACTERS));
 
     let long = json!({"model": OLD_VOICE, "input": "a".repeat(5_000), "voice": "alloy"});
-    let answer = house.gateway.client().post(SPEECH, &long).await.unwrap();
+    let answer = fixture.gateway.client().post(SPEECH, &long).await.unwrap();
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert_eq!(answer.json()["error"]["param"], "input");
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((row.get("units"), &row["provider_cost_nanos"]), (None, &json!(0)), "{row}");
 }
 
@@ -269,13 +269,13 @@ fn order(answer: &Answer) -> Vec<(u64, String)> {
 
 #[tokio::test]
 async fn texts_are_put_in_order_through_three_modes() {
-    let house = house().await;
+    let fixture = fixture().await;
     let expected = vec![(2, "a high tide".to_owned()), (1, "the tide".to_owned())];
-    house.account("together", "/together/v1").await;
-    let answer = house.post(RERANK, &question(RANKER)).await;
+    fixture.account("together", "/together/v1").await;
+    let answer = fixture.post(RERANK, &question(RANKER)).await;
     assert_eq!(order(&answer), expected);
     let tokens = answer.json()["usage"]["prompt_tokens"].as_i64().unwrap();
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!(
         (row["operation"].as_str(), row["profile"].as_str()),
         (Some("rerank"), Some("managed_provider"))
@@ -283,57 +283,57 @@ async fn texts_are_put_in_order_through_three_modes() {
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (tokens * 110, tokens * 100, false)));
 
     // A field that this provider does not support is reported, and its answer has the common shape.
-    house.credential("fireworks", OWN, "/fireworks/inference/v1").await;
-    let answer = house.post(RERANK, &question(FIREWORKS_RANKER)).await;
+    fixture.credential("fireworks", OWN, "/fireworks/inference/v1").await;
+    let answer = fixture.post(RERANK, &question(FIREWORKS_RANKER)).await;
     assert_eq!(order(&answer), expected);
-    assert_eq!(house.sent(OWN).0, format!("/fireworks/inference{RERANK}"));
-    let row = house.booked(&answer).await;
+    assert_eq!(fixture.sent(OWN).0, format!("/fireworks/inference{RERANK}"));
+    let row = fixture.record_of(&answer).await;
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (0, 0, true)), "{row}");
     let mut fields = question(FIREWORKS_RANKER);
     fields["rank_fields"] = json!(["title"]);
-    let answer = house.gateway.client().post(RERANK, &fields).await.unwrap();
+    let answer = fixture.gateway.client().post(RERANK, &fields).await.unwrap();
     let error = refused(&answer, 400, "unsupported_parameter");
     assert_eq!(error["param"], "rank_fields", "{error}");
 
-    house.node(&[LOCAL_RANKER], "/vllm/v1").await;
-    let answer = house.post(RERANK, &question(LOCAL_RANKER)).await;
+    fixture.node(&[LOCAL_RANKER], "/vllm/v1").await;
+    let answer = fixture.post(RERANK, &question(LOCAL_RANKER)).await;
     assert_eq!(order(&answer), expected);
-    let row = house.booked(&answer).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!(row["profile"], "byoc");
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (0, 0, false)), "{row}");
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn searches_are_counted_where_tokens_are_not_and_nothing_is_estimated() {
-    let house = house().await;
-    let credential = house.credential("openai_compatible", OWN, "/lenient/v1").await;
+    let fixture = fixture().await;
+    let credential = fixture.credential("openai_compatible", OWN, "/lenient/v1").await;
     let priced =
         json!({"pricing": {LOCAL_RANKER: {"input": 0, "output": 0, "per_thousand_searches": 2_000_000}}});
-    house.gateway.patch(&format!("/v2/provider-credentials/{credential}"), priced.clone()).await;
-    let stored = house.gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
+    fixture.gateway.patch(&format!("/v2/provider-credentials/{credential}"), priced.clone()).await;
+    let stored = fixture.gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
     assert_eq!(stored["pricing"], priced["pricing"]);
     let model = format!("openai_compatible:{LOCAL_RANKER}");
-    let answer = house.post(RERANK, &question(&model)).await;
-    let row = house.booked(&answer).await;
+    let answer = fixture.post(RERANK, &question(&model)).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((units(&row, "searches"), money(&row)), (1, (0, 2_000_000, false)), "{row}");
 
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
-    house.credential("together", OWN_SECOND, "/together/v1").await;
-    house.gateway.emulator.script(OWN_SECOND, [silent]);
-    let answer = house.post(RERANK, &question(RANKER)).await;
-    let row = house.booked(&answer).await;
+    fixture.credential("together", OWN_SECOND, "/together/v1").await;
+    fixture.gateway.emulator.script(OWN_SECOND, [silent]);
+    let answer = fixture.post(RERANK, &question(RANKER)).await;
+    let row = fixture.record_of(&answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
     assert!(row["input_tokens"].as_u64().unwrap() > 0, "{row}");
 }
 
 #[tokio::test]
 async fn who_has_no_way_to_do_it_is_not_asked() {
-    let house = house().await;
-    house.credential("openai", OWN, "/v1").await;
-    let answer = house.gateway.client().post(RERANK, &question("openai:gpt-image-1-mini")).await.unwrap();
+    let fixture = fixture().await;
+    fixture.credential("openai", OWN, "/v1").await;
+    let answer = fixture.gateway.client().post(RERANK, &question("openai:gpt-image-1-mini")).await.unwrap();
     refused(&answer, 400, "model_modality");
-    let answer = house.gateway.client().post(RERANK, &question("openai:my-ranker")).await.unwrap();
+    let answer = fixture.gateway.client().post(RERANK, &question("openai:my-ranker")).await.unwrap();
     let error = refused(&answer, 400, "unsupported_operation");
     assert!(error["message"].as_str().unwrap().contains("no way to put texts in the order"), "{error}");
     for (path, body, param) in [
@@ -347,8 +347,8 @@ async fn who_has_no_way_to_do_it_is_not_asked() {
         (RERANK, json!({"model": RANKER, "query": "a", "documents": [1]}), "documents[0]"),
         (RERANK, json!({"model": RANKER, "documents": ["a"]}), "query"),
     ] {
-        let answer = house.gateway.client().post(path, &body).await.unwrap();
+        let answer = fixture.gateway.client().post(path, &body).await.unwrap();
         assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{body}");
     }
-    assert_eq!(house.gateway.calls(OWN).len(), 0);
+    assert_eq!(fixture.gateway.calls(OWN).len(), 0);
 }

@@ -288,10 +288,10 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     let id = create_batch(&client, &requests).await;
     slowly(&gateway, 50);
     until_ended(&client, &id).await;
-    let booked = booked_over_kills(&mut gateway).await;
+    let record = booked_over_kills(&mut gateway).await;
     let batch = until_ended(&gateway.client(), &id).await;
     let lines = results(&gateway.client(), &batch).await;
     let used = |line: &Value, name: &str| line["result"]["message"]["usage"][name].as_u64().unwrap();
     let total: u64 = lines.iter().map(|line| used(line, "input_tokens") + used(line, "output_tokens")).sum();
-    assert_eq!(booked, total, "the sums know each once, too");
+    assert_eq!(record, total, "the sums know each once, too");
 }

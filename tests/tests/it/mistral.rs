@@ -39,9 +39,9 @@ async fn a_request_of_openais_client_is_said_in_its_words() {
         assert_eq!((&sent["model"], &sent["random_seed"]), (&json!("mistral-large-2512"), &json!(7)));
         assert_eq!((&sent["max_tokens"], &sent["safe_prompt"]), (&json!(64), &json!(true)));
         assert_eq!(sent["prompt_mode"], "reasoning");
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(booked["input_tokens"], last(&gateway).prompt_tokens, "{booked}");
-        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(false)), "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(record["input_tokens"], last(&gateway).prompt_tokens, "{record}");
+        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(false), &json!(false)), "{record}");
     }
     let unsayable = with(question(LARGE), json!({"modalities": ["text", "audio"]}));
     refused(&gateway.chat(&unsayable).await, 400, "unsupported_parameter");

@@ -128,7 +128,7 @@ async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
     // Each was sent to one provider, once, and is booked there.
     let reached = [OWN, OWN_SECOND].map(|key| gateway.calls(key).len() as u64);
     assert_eq!(reached, served);
-    gateway.booked(served.iter().sum()).await;
+    gateway.wait_for_usage(served.iter().sum()).await;
     let usage = gateway.get("/v2/usage?group_by=provider").await;
     for (provider, count) in [("azure_openai", served[0]), ("vertex_ai", served[1])] {
         let row = gateway::row(&usage["data"], "provider", provider);

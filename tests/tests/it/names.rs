@@ -51,8 +51,8 @@ async fn served(gateway: &Gateway, answer: &Answer, name: &str, provider: &str, 
     assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{name}");
     let call = gateway.emulator.journal().pop().unwrap();
     assert_eq!(call.model.as_deref(), Some(bare(name)), "{name}");
-    let booked = gateway.settled(&trace_of(answer)).await;
-    assert_eq!(booked["unpriced"], !is_priced, "{name}: {booked}");
+    let record = gateway.settled(&trace_of(answer)).await;
+    assert_eq!(record["unpriced"], !is_priced, "{name}: {record}");
 }
 
 #[tokio::test]

@@ -35,20 +35,20 @@ upstream_model = \"dall-e-2\"
 rates = { per_image = 20_000 }
 ";
 
-struct House {
+struct Fixture {
     gateway: Gateway,
 }
 
 /// A gateway whose emulator edits images.
-async fn bare() -> House {
+async fn bare() -> Fixture {
     let served = config().model(Model::image("gpt-image-1-mini")).model(Model::image("dall-e-2"));
-    House { gateway: Gateway::priced(served, PRICES).await }
+    Fixture { gateway: Gateway::priced(served, PRICES).await }
 }
 
-async fn house() -> House {
-    let house = bare().await;
-    house.gateway.credential("openai", OWN).await;
-    house
+async fn fixture() -> Fixture {
+    let fixture = bare().await;
+    fixture.gateway.credential("openai", OWN).await;
+    fixture
 }
 
 async fn post(gateway: &Gateway, path: &str, body: Vec<u8>) -> Answer {
@@ -105,17 +105,17 @@ async fn official_clients_edit_and_vary_pictures() {
     let interpreter = workspace().join(".venv/bin/python");
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
     assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");
-    let house = house().await;
-    let driven = drive(interpreter, workspace().join("tests/sdk/pictures.py"), &house.gateway).await;
+    let fixture = fixture().await;
+    let driven = drive(interpreter, workspace().join("tests/sdk/pictures.py"), &fixture.gateway).await;
     assert_eq!(driven.held, 6);
-    let driven = drive("node".into(), workspace().join("tests/node/pictures.mjs"), &house.gateway).await;
+    let driven = drive("node".into(), workspace().join("tests/node/pictures.mjs"), &fixture.gateway).await;
     assert_eq!(driven.held, 4);
-    assert_eq!(house.gateway.emulator.violations(), []);
+    assert_eq!(fixture.gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
 async fn an_edit_is_told_and_billed_in_tokens() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let (one, two, mask) = (noise(1_000), noise(70_000), noise(500));
     let files: [(&str, &[u8]); 4] = [("n", b"2"), ("image[]", &one), ("image[]", &two), ("mask", &mask)];
     let answer = posted_ok(gateway, EDITS, edit(PAINTER, &files)).await;
@@ -141,7 +141,7 @@ async fn an_edit_is_told_and_billed_in_tokens() {
 
 #[tokio::test]
 async fn an_edit_comes_by_and_by() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let picture = noise(3 * MIB);
     let more: [(&str, &[u8]); 3] = [("stream", b"true"), ("partial_images", b"2"), ("image", &picture)];
     // If `stream` follows a long file in the form, the answer's content type reveals the stream.
@@ -169,7 +169,7 @@ async fn an_edit_comes_by_and_by() {
 
 #[tokio::test]
 async fn variations_are_billed_by_the_picture_through_the_pool() {
-    let House { gateway, .. } = &bare().await;
+    let Fixture { gateway, .. } = &bare().await;
     let body = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url(), "markup_bps": 1_000});
     gateway.make("/v2/accounts", body).await;
     let picture = noise(2_000);
@@ -203,7 +203,7 @@ async fn a_deployment_edits_by_either_path_and_varies_nothing() {
             "/azure/openai/deployments/my-gpt-image-1-mini/images/edits?api-version=2025-04-01-preview",
         ),
     ] {
-        let House { gateway, .. } = &bare().await;
+        let Fixture { gateway, .. } = &bare().await;
         let mut config = json!({"deployments": {PAINTER: "my-gpt-image-1-mini", OLD: "my-dall-e-2"}});
         if !version.is_null() {
             config["api_version"] = version;
@@ -228,7 +228,7 @@ async fn a_deployment_edits_by_either_path_and_varies_nothing() {
 
 #[tokio::test]
 async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
-    let House { gateway, .. } = &mut house().await;
+    let Fixture { gateway, .. } = &mut fixture().await;
     posted_ok(gateway, EDITS, edit(PAINTER, &[("image", b"warm")])).await;
     let picture = noise(24 * MIB);
     let body = edit(PAINTER, &[("quality", b"low"), ("image", &picture)]);
@@ -250,7 +250,7 @@ async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let (model, long) = (("model", PAINTER.as_bytes()), noise(3 * MIB));
     let check = async |path: &str, body: Vec<u8>, status: u16, code: &str, param: Value| {
         let answer = post(gateway, path, body).await;
@@ -290,7 +290,7 @@ async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
 
 #[tokio::test]
 async fn who_edits_no_pictures_is_not_asked() {
-    let House { gateway, .. } = &bare().await;
+    let Fixture { gateway, .. } = &bare().await;
     gateway.credential("xai", OWN_SECOND).await;
     let answer = post(gateway, EDITS, edit("xai:some-painter", &[("image", b"x")])).await;
     let error = refused(&answer, 400, "unsupported_operation");
@@ -301,7 +301,7 @@ async fn who_edits_no_pictures_is_not_asked() {
 
 #[tokio::test]
 async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     // With 8,192 tokens each: 66,000 micro-USD per generated image, 21,000 per input image.
     let limit = json!({"project_id": gateway.founded.project_id, "period": "month", "limit_micros": 600_000});
     let id = id_of(&gateway.make("/v2/budgets", limit).await);
@@ -322,7 +322,7 @@ async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn an_edit_that_is_cut_short_goes_nowhere_whole() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let whole = edit(PAINTER, &[("image", &noise(3 * MIB))]);
     let mut raw = RawConnection::open(address(gateway), WITHIN).await.unwrap();
     raw.write(head(gateway, EDITS, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
@@ -342,7 +342,7 @@ async fn an_edit_that_is_cut_short_goes_nowhere_whole() {
 
 #[tokio::test]
 async fn another_credential_is_asked_while_nothing_is_gone_and_none_afterwards() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     gateway.credential("openai", OWN_SECOND).await;
     let broken = Behaviour { status: Some(500), ..Behaviour::default() };
     for key in [OWN, OWN_SECOND] {
@@ -361,7 +361,7 @@ async fn another_credential_is_asked_while_nothing_is_gone_and_none_afterwards()
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_what_was_sent_for_it() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let listener = own_upstream(gateway).await;
     let body = parts(&[("model", b"slow/painter"), ("prompt", b"x"), ("image", &noise(3 * MIB))]);
     let mut client = TcpStream::connect(address(gateway)).await.unwrap();

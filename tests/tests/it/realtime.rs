@@ -364,7 +364,7 @@ async fn budgets_and_keys_hold_while_a_session_lasts() {
         "{error}"
     );
     gateway.patch(&format!("/v2/budgets/{budget}"), json!({"limit_micros": 900_000})).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         socket.say(&json!({"type": "response.create"})).await;
         let event = loop {
@@ -379,7 +379,7 @@ async fn budgets_and_keys_hold_while_a_session_lasts() {
         if event["type"] == "response.done" {
             break;
         }
-        assert!(begun.elapsed() < WITHIN, "{event}");
+        assert!(started.elapsed() < WITHIN, "{event}");
         a_moment().await;
     }
     gateway.remove(&format!("/v2/api-keys/{id}")).await;

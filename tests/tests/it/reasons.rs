@@ -120,7 +120,7 @@ async fn sums_and_rows_are_each_credentials_own() {
         assert_eq!(client.post(crate::ask::CHAT, &question(MINI)).await.unwrap().status, 200);
     }
     gateway.chat_ok(&question("tide-1")).await;
-    let booked = gateway.booked(5).await;
+    let totals = gateway.wait_for_usage(5).await;
     let usage = gateway.get("/v2/usage?group_by=credential").await;
     let of = |id: &str| row(&usage["data"], "credential", id).clone();
     let total: i64 =
@@ -132,8 +132,8 @@ async fn sums_and_rows_are_each_credentials_own() {
         (5, &json!(1), &json!(3)),
         "{usage}"
     );
-    assert!((own - booked["provider_cost_micros"].as_i64().unwrap()).abs() <= 2, "{usage} {booked}");
-    assert_eq!(gateway.get("/v2/usage").await["data"][0]["spend_micros"], booked["provider_cost_micros"]);
+    assert!((own - totals["provider_cost_micros"].as_i64().unwrap()).abs() <= 2, "{usage} {totals}");
+    assert_eq!(gateway.get("/v2/usage").await["data"][0]["spend_micros"], totals["provider_cost_micros"]);
     let nodes = gateway.get("/v2/usage?group_by=node").await;
     assert_eq!(row(&nodes["data"], "node", &node)["requests"], 1, "{nodes}");
     let named = gateway.get("/v2/requests?filter=credential:%22team%20two%22").await;

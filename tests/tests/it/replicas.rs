@@ -53,8 +53,8 @@ async fn until_answered(client: &Client, status: u16, within: Duration) -> Durat
 }
 
 /// The totals that one of the gateways reports, once they count this many requests.
-async fn booked(admin: &Client, requests: u64, within: Duration) -> Value {
-    let begun = Instant::now();
+async fn wait_for_usage(admin: &Client, requests: u64, within: Duration) -> Value {
+    let started = Instant::now();
     loop {
         let answer = admin.get("/v2/usage").await.unwrap();
         if answer.status == 200 {
@@ -63,7 +63,7 @@ async fn booked(admin: &Client, requests: u64, within: Duration) -> Value {
                 return sums;
             }
         }
-        assert!(begun.elapsed() < within, "{requests} requests are not in the books: {}", answer.text());
+        assert!(started.elapsed() < within, "{requests} requests are not in the books: {}", answer.text());
         a_moment().await;
     }
 }
@@ -94,7 +94,7 @@ async fn two_gateways_are_one() {
     let admins = [gateway.admin(), at_other(&gateway.founded.admin_key)];
     let mut totals = Vec::new();
     for admin in &admins {
-        totals.push(booked(admin, before + 20, WITHIN).await);
+        totals.push(wait_for_usage(admin, before + 20, WITHIN).await);
         for trace in &traces {
             let request = admin.get(&format!("/v2/requests/{trace}")).await.unwrap();
             assert_eq!(request.status, 200, "{}", request.text());
@@ -143,7 +143,7 @@ async fn the_password_is_shown_to_nobody() {
     assert!(explained.contains("(set)") && !explained.contains(PASSWORD), "{explained}");
     shared.gateway.credential("openai", OWN).await;
     shared.gateway.chat_ok(&question(MINI)).await;
-    shared.gateway.booked(1).await;
+    shared.gateway.wait_for_usage(1).await;
     shared.gateway.stop().await;
     let data = shared.gateway.data().display().to_string();
     let report = cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
@@ -175,12 +175,12 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     let gateway = &shared.gateway;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
-    booked(&gateway.admin(), 1, WITHIN).await;
+    wait_for_usage(&gateway.admin(), 1, WITHIN).await;
     server.stop().await.unwrap();
     let away = std::env::var("TIDEGATE_OUTAGE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut served = 1_u64;
-    while begun.elapsed() < Duration::from_secs(away) || served < 50 {
+    while started.elapsed() < Duration::from_secs(away) || served < 50 {
         let body = if served.is_multiple_of(2) { question(MINI) } else { streaming(MINI) };
         gateway.chat_ok(&body).await;
         served += 1;
@@ -193,10 +193,10 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     assert_eq!(gateway.client().get("/health/ready").await.unwrap().status, 200);
     server.start().await.unwrap();
     let back = Instant::now();
-    let sums = booked(&gateway.admin(), served, WITHIN).await;
+    let sums = wait_for_usage(&gateway.admin(), served, WITHIN).await;
     println!(
         "{served} requests over {:?}; in the books {:?} after the return",
-        begun.elapsed(),
+        started.elapsed(),
         back.elapsed()
     );
     assert_eq!((&sums["requests"], &sums["failed_requests"]), (&json!(served), &json!(0)), "{sums}");

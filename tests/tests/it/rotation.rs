@@ -35,13 +35,13 @@ fn setting(name: &str, usual: u64) -> u64 {
 }
 
 /// A gateway with one secret of each kind.
-struct House {
+struct Fixture {
     gateway: Gateway,
     key_file: String,
     _keys: TempDir,
 }
 
-async fn house(url: Option<&str>) -> House {
+async fn fixture(url: Option<&str>) -> Fixture {
     let keys = tempfile::tempdir().unwrap();
     let key_file = keys.path().join("master.key").display().to_string();
     let mut environment = vec![("TIDEGATE_MASTER_KEY_FILE", key_file.as_str())];
@@ -51,10 +51,10 @@ async fn house(url: Option<&str>) -> House {
     gateway.credential("acme", OWN_SECOND).await;
     gateway.account("together_ai", POOL).await;
     gateway.node("rack", &["tide-1"]).await;
-    House { gateway, key_file, _keys: keys }
+    Fixture { gateway, key_file, _keys: keys }
 }
 
-impl House {
+impl Fixture {
     fn vault(&self, arguments: &[&str]) -> crate::command::Done {
         let cli = self.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &self.key_file);
         cli.run(&[&["vault"], arguments, &["--json"]].concat())
@@ -84,7 +84,7 @@ async fn until(admin: &Client, path: &str, status: &str) -> Value {
 
 /// Constant traffic at a given total rate of requests per second.
 struct Load {
-    begun: Instant,
+    start: Instant,
     over: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<u64>>,
 }
@@ -100,7 +100,7 @@ impl Load {
             tokio::spawn(keep_asking(client, Arc::clone(&over), Arc::clone(&next), pause))
         });
         let tasks = tasks.collect();
-        Self { begun: Instant::now(), over, tasks }
+        Self { start: Instant::now(), over, tasks }
     }
 
     async fn stop(self) -> u64 {
@@ -109,7 +109,7 @@ impl Load {
         for task in self.tasks {
             served += task.await.unwrap();
         }
-        let took = self.begun.elapsed();
+        let took = self.start.elapsed();
         println!(
             "{served} requests in {took:.1?}, {:.0} a second, none failed",
             served as f64 / took.as_secs_f64()
@@ -122,7 +122,7 @@ async fn keep_asking(client: Client, over: Arc<AtomicBool>, next: Arc<AtomicU64>
     let mut served = 0;
     while !over.load(Ordering::Relaxed) {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let (model, begun) = (MODELS[usize::try_from(number).unwrap() % 3], Instant::now());
+        let (model, start) = (MODELS[usize::try_from(number).unwrap() % 3], Instant::now());
         let body = if number.is_multiple_of(2) { question(model) } else { streaming(model) };
         let client = match number % 10 {
             0 => client.clone().header("idempotency-key", format!("load {number}")),
@@ -131,7 +131,7 @@ async fn keep_asking(client: Client, over: Arc<AtomicBool>, next: Arc<AtomicU64>
         let answer = client.post(CHAT, &body).await.unwrap();
         assert_eq!(answer.status, 200, "request {number} failed: {}", answer.text());
         served += 1;
-        a_pause(pause.saturating_sub(begun.elapsed())).await;
+        a_pause(pause.saturating_sub(start.elapsed())).await;
     }
     served
 }
@@ -143,28 +143,28 @@ async fn post(gateway: &Gateway, path: &str) -> Value {
 }
 
 /// Rotates every kind of key once, while clients send requests through `clients`.
-async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
-    let gateway = &house.gateway;
-    let before = house.until_status("steady").await;
+async fn change_everything(fixture: &Fixture, clients: Vec<Client>) -> u64 {
+    let gateway = &fixture.gateway;
+    let before = fixture.until_status("steady").await;
     let kept =
         gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
     let load = Load::start(clients);
     problem(&gateway.admin().post(ROTATE_MASTER, &json!({})).await.unwrap(), 409, "no_next_master_key");
     problem(&gateway.admin().post(FINALIZE, &json!({})).await.unwrap(), 409, "nothing_to_finalize");
-    let next = house.new_key();
-    house.vault(&["rotate-master"]).ok();
-    let done = house.until_status("to_be_finalized").await;
+    let next = fixture.new_key();
+    fixture.vault(&["rotate-master"]).ok();
+    let done = fixture.until_status("to_be_finalized").await;
     assert_eq!((&done["master_key"]["id"], &done["keys_left"]), (&json!(next), &json!(0)), "{done}");
     assert_eq!(done["master_key"]["previous_id"], before["master_key"]["id"]);
-    house.vault(&["finalize"]).ok();
-    let done = house.until_status("steady").await;
+    fixture.vault(&["finalize"]).ok();
+    let done = fixture.until_status("steady").await;
     assert_eq!(done["master_key"]["retired_ids"], json!([before["master_key"]["id"]]));
-    assert_eq!(house.vault(&["forget-old"]).json()["forgotten"], 1);
-    let changing = house.vault(&["rotate-workspace"]).json();
+    assert_eq!(fixture.vault(&["forget-old"]).json()["forgotten"], 1);
+    let changing = fixture.vault(&["rotate-workspace"]).json();
     assert_eq!(changing["status"], "rotating", "{changing}");
     let twice = gateway.admin().post(&format!("{OWN_KEY}/rotate"), &json!({})).await.unwrap();
     problem(&twice, 409, "rotation_under_way");
-    house.vault(&["rotate-accounts"]).ok();
+    fixture.vault(&["rotate-accounts"]).ok();
     let deadline = Instant::now() + LONG;
     while gateway.get(STATUS).await["workspace_keys_rotating"] != 0 {
         assert!(Instant::now() < deadline, "it does not end: {}", gateway.get(STATUS).await);
@@ -180,19 +180,19 @@ async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
 }
 
 /// After a start with only the new key everything can be decrypted, and with only the old one nothing.
-async fn starts_with_the_new_key_alone(house: &mut House, old: &str) {
-    house.gateway.stop().await;
-    let key = std::fs::read_to_string(&house.key_file).unwrap();
+async fn starts_with_the_new_key_alone(fixture: &mut Fixture, old: &str) {
+    fixture.gateway.stop().await;
+    let key = std::fs::read_to_string(&fixture.key_file).unwrap();
     assert_eq!(key.lines().count(), 1);
-    std::fs::write(&house.key_file, old).unwrap();
-    let data = house.gateway.data().display().to_string();
-    let cli = house.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &house.key_file);
+    std::fs::write(&fixture.key_file, old).unwrap();
+    let data = fixture.gateway.data().display().to_string();
+    let cli = fixture.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &fixture.key_file);
     let message = cli.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
     assert!(message.contains("did not seal this data"), "{message}");
-    std::fs::write(&house.key_file, key).unwrap();
-    house.gateway.start_again().await;
+    std::fs::write(&fixture.key_file, key).unwrap();
+    fixture.gateway.start_again().await;
     for model in MODELS {
-        house.gateway.chat_ok(&question(model)).await;
+        fixture.gateway.chat_ok(&question(model)).await;
     }
 }
 
@@ -213,31 +213,31 @@ async fn audited(gateway: &Gateway, actions: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_keys_change_under_load() {
-    let mut house = house(None).await;
-    let old = std::fs::read_to_string(&house.key_file).unwrap();
-    let served = change_everything(&house, vec![house.gateway.client()]).await;
-    assert_eq!(house.gateway.booked(served + 1).await["failed_requests"], 0);
+    let mut fixture = fixture(None).await;
+    let old = std::fs::read_to_string(&fixture.key_file).unwrap();
+    let served = change_everything(&fixture, vec![fixture.gateway.client()]).await;
+    assert_eq!(fixture.gateway.wait_for_usage(served + 1).await["failed_requests"], 0);
     let masters = ["master_key.rotate", "master_key.switch", "master_key.finalize"];
-    audited(&house.gateway, &masters).await;
-    audited(&house.gateway, &["workspace_key.rotate", "workspace_key.rotated"]).await;
-    starts_with_the_new_key_alone(&mut house, &old).await;
+    audited(&fixture.gateway, &masters).await;
+    audited(&fixture.gateway, &["workspace_key.rotate", "workspace_key.rotated"]).await;
+    starts_with_the_new_key_alone(&mut fixture, &old).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_keys_change_under_load_on_two_gateways() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("rot_{}", std::process::id())).await.unwrap();
-    let house = house(Some(&url)).await;
-    let (mut other, origin) = house.gateway.replica().await;
-    let at_other = Client::new(&origin).bearer(&house.gateway.founded.api_key).within(crate::WITHIN);
+    let fixture = fixture(Some(&url)).await;
+    let (mut other, origin) = fixture.gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&fixture.gateway.founded.api_key).within(crate::WITHIN);
     let deadline = Instant::now() + LONG;
-    while house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
+    while fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
         assert!(Instant::now() < deadline, "the other is not known");
         a_moment().await;
     }
-    change_everything(&house, vec![house.gateway.client(), at_other]).await;
+    change_everything(&fixture, vec![fixture.gateway.client(), at_other]).await;
     other.stop(crate::WITHIN).await.unwrap();
-    assert_eq!(house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
+    assert_eq!(fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
 }
 
 /// A gateway that lacks the new key blocks the rotation, and continues it as soon as it has the key.
@@ -245,98 +245,98 @@ async fn all_keys_change_under_load_on_two_gateways() {
 async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("lack_{}", std::process::id())).await.unwrap();
-    let house = house(Some(&url)).await;
-    let theirs = house.gateway.directory().join("their.key");
-    std::fs::copy(&house.key_file, &theirs).unwrap();
+    let fixture = fixture(Some(&url)).await;
+    let theirs = fixture.gateway.directory().join("their.key");
+    std::fs::copy(&fixture.key_file, &theirs).unwrap();
     let environment = [
         ("TIDEGATE_DATABASE_URL".to_owned(), url.clone()),
         ("TIDEGATE_MASTER_KEY_FILE".to_owned(), theirs.display().to_string()),
         ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
     ];
-    let directory = house.gateway.directory().join("lacking");
+    let directory = fixture.gateway.directory().join("lacking");
     let (mut other, origin) = crate::gateway::serve(&directory, &environment).await;
     let deadline = Instant::now() + LONG;
-    while house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
+    while fixture.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
         assert!(Instant::now() < deadline, "the other is not known");
         a_moment().await;
     }
-    house.new_key();
-    let begun = post(&house.gateway, ROTATE_MASTER).await;
-    assert_eq!(begun["status"], "waiting_for_gateways", "{begun}");
+    fixture.new_key();
+    let rotation = post(&fixture.gateway, ROTATE_MASTER).await;
+    assert_eq!(rotation["status"], "waiting_for_gateways", "{rotation}");
     for _ in 0..3 {
         a_pause(Duration::from_millis(600)).await;
-        let state = house.gateway.get(STATUS).await;
+        let state = fixture.gateway.get(STATUS).await;
         assert_eq!(
             (&state["status"], &state["keys_left"]),
             (&json!("waiting_for_gateways"), &json!(2)),
             "{state}"
         );
     }
-    let at_other = Client::new(&origin).bearer(&house.gateway.founded.api_key).within(crate::WITHIN);
+    let at_other = Client::new(&origin).bearer(&fixture.gateway.founded.api_key).within(crate::WITHIN);
     assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
-    std::fs::copy(&house.key_file, &theirs).unwrap();
-    house.until_status("to_be_finalized").await;
+    std::fs::copy(&fixture.key_file, &theirs).unwrap();
+    fixture.until_status("to_be_finalized").await;
     assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
     other.stop(crate::WITHIN).await.unwrap();
 }
 
 /// `TIDEGATE_ROTATION_KILLS` sets the number of kills.
-async fn killed_at_random(mut house: House) {
+async fn killed_at_random(mut fixture: Fixture) {
     let kills = setting("TIDEGATE_ROTATION_KILLS", 8);
     // Several objects of each kind, so that a kill interrupts the work halfway.
     for number in 0..12 {
-        house.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
+        fixture.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
     }
     for number in 0..kills {
-        let status = house.gateway.get(STATUS).await["status"].as_str().unwrap().to_owned();
+        let status = fixture.gateway.get(STATUS).await["status"].as_str().unwrap().to_owned();
         let (path, body) = match status.as_str() {
-            "steady" if number % 2 == 0 => (ROTATE_MASTER, json!({"key_id": house.new_key()})),
+            "steady" if number % 2 == 0 => (ROTATE_MASTER, json!({"key_id": fixture.new_key()})),
             "to_be_finalized" => (FINALIZE, json!({})),
             _ => ("/v2/vault/workspace-key/rotate", json!({})),
         };
-        let admin = house.gateway.admin();
+        let admin = fixture.gateway.admin();
         // A rotation may be in progress already, or the call may be cut off.
         let act = tokio::spawn(async move { admin.post(path, &body).await.map(drop) });
         until_a_random_moment(Duration::from_millis(number * 373 % 1_300)).await;
-        house.gateway.process().kill9().unwrap();
+        fixture.gateway.process().kill9().unwrap();
         let _ = act.await.unwrap();
-        house.gateway.start_again().await;
+        fixture.gateway.start_again().await;
         for model in MODELS {
-            house.gateway.chat_ok(&question(model)).await;
+            fixture.gateway.chat_ok(&question(model)).await;
         }
     }
     // The rotation completes by itself, and is finalized.
     let deadline = Instant::now() + LONG;
     loop {
-        let state = house.gateway.get(STATUS).await;
+        let state = fixture.gateway.get(STATUS).await;
         match (state["status"].as_str().unwrap(), state["workspace_keys_rotating"].as_u64().unwrap()) {
             ("steady", 0) => break,
-            ("to_be_finalized", _) => drop(post(&house.gateway, FINALIZE).await),
+            ("to_be_finalized", _) => drop(post(&fixture.gateway, FINALIZE).await),
             _ => {}
         }
         assert!(Instant::now() < deadline, "the change does not end: {state}");
         a_moment().await;
     }
-    let retired = house.gateway.get(STATUS).await["master_key"]["retired_ids"].as_array().unwrap().len();
+    let retired = fixture.gateway.get(STATUS).await["master_key"]["retired_ids"].as_array().unwrap().len();
     assert!(retired > 0, "no master key was changed");
-    house.vault(&["forget-old"]).ok();
-    house.gateway.crash().await;
+    fixture.vault(&["forget-old"]).ok();
+    fixture.gateway.crash().await;
     for model in MODELS {
-        house.gateway.chat_ok(&question(model)).await;
+        fixture.gateway.chat_ok(&question(model)).await;
     }
     println!("{kills} kills, {retired} master keys retired");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_it_goes_on() {
-    killed_at_random(house(None).await).await;
+    killed_at_random(fixture(None).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_it_goes_on_on_postgresql() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("rotk_{}", std::process::id())).await.unwrap();
-    killed_at_random(house(Some(&url)).await).await;
+    killed_at_random(fixture(Some(&url)).await).await;
 }
 
 fn edit(gateway: &Gateway, script: &str) {
@@ -348,60 +348,63 @@ fn edit(gateway: &Gateway, script: &str) {
 
 #[tokio::test]
 async fn what_was_tampered_with_does_not_come_out_as_genuine() {
-    let mut house = house(None).await;
-    let rows = house.gateway.get("/v2/provider-credentials").await;
+    let mut fixture = fixture(None).await;
+    let rows = fixture.gateway.get("/v2/provider-credentials").await;
     let of = |provider: &str| {
         let found = rows["data"].as_array().unwrap().iter().find(|row| row["provider"] == provider);
         id_of(found.unwrap())
     };
     let (changed, put_back) = (of("openai"), of("acme"));
-    house.gateway.stop().await;
+    fixture.gateway.stop().await;
     edit(
-        &house.gateway,
+        &fixture.gateway,
         "db.execute('CREATE TABLE old AS SELECT * FROM credentials WHERE provider = \"acme\"')",
     );
-    house.gateway.start_again().await;
+    fixture.gateway.start_again().await;
     let path = format!("/v2/provider-credentials/{put_back}/rotate");
-    assert_eq!(house.gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().status, 200);
-    house.gateway.stop().await;
+    assert_eq!(
+        fixture.gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().status,
+        200
+    );
+    fixture.gateway.stop().await;
     edit(
-        &house.gateway,
+        &fixture.gateway,
         "row = db.execute('SELECT secret_sealed FROM credentials WHERE provider = \"openai\"').fetchone()[0]\n\
          row = row[:20] + bytes([row[20] ^ 1]) + row[21:]\n\
          db.execute('UPDATE credentials SET secret_sealed = ? WHERE provider = \"openai\"', (row,))\n\
          db.execute('DELETE FROM credentials WHERE provider = \"acme\"')\n\
          db.execute('INSERT INTO credentials SELECT * FROM old')\ndb.execute('DROP TABLE old')",
     );
-    house.gateway.start_again().await;
-    post(&house.gateway, "/v2/vault/workspace-key/rotate").await;
+    fixture.gateway.start_again().await;
+    post(&fixture.gateway, "/v2/vault/workspace-key/rotate").await;
     // Everything but these two is sealed again; the old key stays for as long as they exist.
     let deadline = Instant::now() + LONG;
-    while house.gateway.get(OWN_KEY).await["secrets_left"] != 2 {
-        assert!(Instant::now() < deadline, "{}", house.gateway.get(OWN_KEY).await);
+    while fixture.gateway.get(OWN_KEY).await["secrets_left"] != 2 {
+        assert!(Instant::now() < deadline, "{}", fixture.gateway.get(OWN_KEY).await);
         a_moment().await;
     }
     for model in [MINI, "acme/acme-large"] {
-        refused(&house.gateway.chat(&question(model)).await, 502, "credential_unreadable");
+        refused(&fixture.gateway.chat(&question(model)).await, 502, "credential_unreadable");
     }
-    house.gateway.chat_ok(&question("tide-1")).await;
-    audited(&house.gateway, &["credential.open_refused", "credential.rollback_noticed"]).await;
+    fixture.gateway.chat_ok(&question("tide-1")).await;
+    audited(&fixture.gateway, &["credential.open_refused", "credential.rollback_noticed"]).await;
     for id in [changed, put_back] {
-        house.gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+        fixture.gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     }
-    until(&house.gateway.admin(), OWN_KEY, "steady").await;
-    assert_eq!(house.gateway.calls(NODE).len(), 1);
+    until(&fixture.gateway.admin(), OWN_KEY, "steady").await;
+    assert_eq!(fixture.gateway.calls(NODE).len(), 1);
 }
 
 /// `TIDEGATE_WRAPPED_KEYS` sets the number; a hundred thousand may take a minute.
 async fn many_keys(
-    mut house: House,
-    insert: impl AsyncFn(&House, Vec<(WorkspaceId, String, Vec<u8>)>),
+    mut fixture: Fixture,
+    insert: impl AsyncFn(&Fixture, Vec<(WorkspaceId, String, Vec<u8>)>),
     store: Store,
 ) {
     let count = setting("TIDEGATE_WRAPPED_KEYS", 2_000);
-    house.gateway.stop().await;
+    fixture.gateway.stop().await;
     let world = World::system();
-    let path = house.key_file.clone();
+    let path = fixture.key_file.clone();
     let read = Box::new(move || MasterKey::all_from_file(path.as_ref()));
     let masters = Arc::new(MasterKeyring::new(read, Arc::clone(&world.random)).unwrap());
     let facts = store.meta().starting_with(::vault::META_PREFIX.to_owned()).await.unwrap();
@@ -415,20 +418,20 @@ async fn many_keys(
         rows.push((workspace, key_id, wrapped));
     }
     store.close().await;
-    insert(&house, rows).await;
-    house.new_key();
-    let started = house.gateway.start_again().await;
-    let begun = Instant::now();
-    let state = post(&house.gateway, ROTATE_MASTER).await;
+    insert(&fixture, rows).await;
+    fixture.new_key();
+    let started = fixture.gateway.start_again().await;
+    let start = Instant::now();
+    let state = post(&fixture.gateway, ROTATE_MASTER).await;
     assert!(state["keys_left"].as_u64().unwrap() > 0, "{state}");
-    house.until_status("to_be_finalized").await;
-    let took = begun.elapsed();
+    fixture.until_status("to_be_finalized").await;
+    let took = start.elapsed();
     println!("{count} keys were wrapped anew in {took:?}; with them the gateway starts in {started:?}");
     assert!(took < LONG, "{took:?}");
-    let begun = Instant::now();
-    post(&house.gateway, FINALIZE).await;
-    println!("finalized in {:?}", begun.elapsed());
-    house.gateway.chat_ok(&question(MINI)).await;
+    let start = Instant::now();
+    post(&fixture.gateway, FINALIZE).await;
+    println!("finalized in {:?}", start.elapsed());
+    fixture.gateway.chat_ok(&question(MINI)).await;
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -437,10 +440,10 @@ fn hex(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_keys_are_wrapped_anew_in_little_time() {
-    let house = house(None).await;
-    let store = Store::open(&house.gateway.data().join("tidegate.db")).await.unwrap();
-    let insert = async |house: &House, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
-        let file = house.gateway.directory().join("rows");
+    let fixture = fixture(None).await;
+    let store = Store::open(&fixture.gateway.data().join("tidegate.db")).await.unwrap();
+    let insert = async |fixture: &Fixture, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
+        let file = fixture.gateway.directory().join("rows");
         let lines =
             rows.iter().map(|(id, key, wrapped)| format!("{} {key} {}\n", hex(id.as_bytes()), hex(wrapped)));
         std::fs::write(&file, lines.collect::<String>()).unwrap();
@@ -450,9 +453,9 @@ async fn many_keys_are_wrapped_anew_in_little_time() {
              [(bytes.fromhex(a), b, bytes.fromhex(c)) for a, b, c in rows])",
             file.display()
         );
-        edit(&house.gateway, &script);
+        edit(&fixture.gateway, &script);
     };
-    many_keys(house, insert, store).await;
+    many_keys(fixture, insert, store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -460,9 +463,9 @@ async fn many_keys_are_wrapped_anew_in_little_time_on_postgresql() {
     let server = Server::shared().await.unwrap();
     let name = format!("rotm_{}", std::process::id());
     let url = server.database(&name).await.unwrap();
-    let house = house(Some(&url)).await;
+    let fixture = fixture(Some(&url)).await;
     let store = Store::connect(&url.parse().unwrap(), store::ReplicaId::from_bytes([9; 16])).await.unwrap();
-    let insert = async |_: &House, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
+    let insert = async |_: &Fixture, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
         for rows in rows.chunks(500) {
             let values = rows.iter().map(|(id, key, wrapped)| {
                 format!("('\\x{}', 1, '{key}', '\\x{}')", hex(id.as_bytes()), hex(wrapped))
@@ -473,5 +476,5 @@ async fn many_keys_are_wrapped_anew_in_little_time_on_postgresql() {
             server.run(&name, &statement).await.unwrap();
         }
     };
-    many_keys(house, insert, store).await;
+    many_keys(fixture, insert, store).await;
 }

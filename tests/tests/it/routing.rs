@@ -191,7 +191,7 @@ async fn names_find_their_seller() {
         let call = gateway.emulator.journal().pop().unwrap();
         assert_eq!((call.model.as_deref(), call.key.as_deref()), (Some(upstream), Some(key)), "{model}");
     }
-    let sums = gateway.booked(8).await;
+    let sums = gateway.wait_for_usage(8).await;
     // The two that the price book does not list; a node has no token price by nature.
     assert_eq!(sums["unpriced_requests"], 3, "{sums}");
     assert_eq!(gateway.get("/v2/billing/snapshot").await["unpriced_event_count"], 3);

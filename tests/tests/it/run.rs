@@ -138,7 +138,7 @@ async fn one_shape_whatever_served() {
     }
     assert_eq!(shapes[0], shapes[1]);
     assert_eq!(shapes[0], shapes[2]);
-    let usage = gateway.booked(3).await;
+    let usage = gateway.wait_for_usage(3).await;
     assert_eq!(usage["output_tokens"], gateway.emulator.totals().all.completion_tokens);
 }
 

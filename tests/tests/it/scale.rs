@@ -132,10 +132,10 @@ async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
     let (is_proof, mut took) = (records().1, Vec::new());
     // The proof does not count the first answer.
     for round in usize::from(!is_proof)..=ASKED[usize::from(is_proof)] {
-        let begun = Instant::now();
+        let started = Instant::now();
         let answer = admin.get(path).await.unwrap();
         if round > 0 {
-            took.push(begun.elapsed());
+            took.push(started.elapsed());
         }
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
@@ -197,13 +197,13 @@ async fn agrees(gateway: &Gateway, filled: &Filled) {
 
 /// Waits for the maintenance pass over the books that follows a start.
 async fn await_maintenance(gateway: &mut Gateway) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let is_done = |text: String| text.contains("sums by the minute");
     while !is_done(gateway.process().stderr()) && !is_done(gateway.process().stdout()) {
-        assert!(begun.elapsed() < 20 * WITHIN, "the days are not summed");
+        assert!(started.elapsed() < 20 * WITHIN, "the days are not summed");
         a_moment().await;
     }
-    println!("the days were summed, and old minutes forgotten, in {:?}", begun.elapsed());
+    println!("the days were summed, and old minutes forgotten, in {:?}", started.elapsed());
 }
 
 async fn journey(gateway: &mut Gateway, store: Store, database: &str) -> (Filled, Vec<String>) {

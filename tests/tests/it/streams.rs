@@ -327,7 +327,7 @@ async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
     let entry = journal.unwrap_or_else(|journal| panic!("{leaving:?}: {journal:?}")).remove(0);
     let took = pace.usable(entry.cancelled.unwrap().saturating_duration_since(left));
     assert!(took <= Duration::from_millis(100), "{leaving:?} http2 {http2}: cancelled after {took:?}");
-    gateway.booked(1).await;
+    gateway.wait_for_usage(1).await;
     let rows = gateway.requests(10).await;
     assert_eq!(rows.len(), 1, "{leaving:?}: {rows:?}");
     assert_eq!(rows[0]["outcome"], "client_cancelled", "{leaving:?}: {rows:?}");
@@ -359,7 +359,7 @@ async fn a_hundred_and_fifty_streams_at_once() {
         for call in calls {
             assert_eq!(said(&call.await.unwrap()), "You said: hello there");
         }
-        assert_eq!(gateway.booked(150).await["requests"], 150);
+        assert_eq!(gateway.wait_for_usage(150).await["requests"], 150);
     }
 }
 

@@ -91,7 +91,7 @@ async fn the_same_request_through_three_modes() {
 /// Compares every figure of the billing snapshot and of usage with the emulator's count for each key.
 async fn books_agree(gateway: &Gateway) {
     let totals = gateway.emulator.totals();
-    gateway.booked(totals.by_key.values().map(|tally| tally.calls).sum()).await;
+    gateway.wait_for_usage(totals.by_key.values().map(|tally| tally.calls).sum()).await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     let usage = gateway.get("/v2/usage?window=month&group_by=mode").await;
     let modes = &snapshot["mtd"]["by_mode"];

@@ -22,7 +22,7 @@ async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
     answer
 }
 
-async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
+async fn row(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(&trace_of(answer)).await
 }
 
@@ -61,14 +61,14 @@ async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
         ] {
             gateway.emulator.script(OWN, [Behaviour { tier: Some(answered.to_owned()), ..Behaviour::ok() }]);
             let body = with(question(MINI), json!({"stream": stream, "service_tier": requested}));
-            let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+            let record = row(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
             let expected = (tier, rates.map_or(0, |rates| at(rates, &record)), rates.is_none());
             assert_eq!(cost(&record), expected, "{requested:?}, {answered}, {stream}: {record}");
             assert_eq!(record["attempts"][0]["service_tier"], record["service_tier"], "{record}");
         }
     }
     let body = json!({"model": MINI, "input": "hello", "service_tier": "flex"});
-    let record = booked(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
+    let record = row(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
     assert_eq!(cost(&record), (Some("flex"), at(half, &record), false), "{record}");
     let summed = gateway.get("/v2/usage").await;
     assert_eq!(summed["data"][0]["unpriced_requests"], 4, "{summed}");
@@ -116,13 +116,13 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
     // Priced tiers are served, and the workspace pays for them.
     for (requested, rates) in [("flex", MINI_RATES.map(|rate| rate / 2)), ("priority", MINI_PRIORITY)] {
         let body = with(question(MINI), json!({"service_tier": requested}));
-        let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+        let record = row(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
         assert_eq!(cost(&record), (Some(requested), at(rates, &record), false), "{record}");
         assert_eq!(record["cost_nanos"], record["provider_cost_nanos"], "{record}");
     }
     gateway.emulator.script(POOL, [Behaviour { searches: Some(3), ..Behaviour::ok() }]);
     let body = json!({"model": MINI, "input": "hello", "tools": [{"type": "web_search"}]});
-    let record = booked(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
+    let record = row(&gateway, &ask(&gateway.client(), RESPONSES, &body).await).await;
     assert_eq!(cost(&record), (None, at(MINI_RATES, &record) + 3 * SEARCHES, false), "{record}");
     assert_eq!(record["cost_nanos"], record["provider_cost_nanos"], "{record}");
     let receipt = record["attempts"][0]["receipt"].as_array().unwrap();
@@ -131,7 +131,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
     // On its own credential the workspace may spend on any tier.
     gateway.credential("openai", OWN).await;
     let body = with(question(MINI), json!({"service_tier": "scale"}));
-    let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
+    let record = row(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
     assert_eq!((&record["mode"], cost(&record)), (&json!("byok"), (Some("scale"), 0, true)), "{record}");
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -160,7 +160,7 @@ async fn searches_of_messages_are_counted_and_priced() {
     for stream in [false, true] {
         gateway.emulator.script(OWN, [Behaviour { searches: Some(2), ..Behaviour::ok() }]);
         let answer = ask(&gateway.client(), MESSAGES, &with(body.clone(), json!({"stream": stream}))).await;
-        let record = booked(&gateway, &answer).await;
+        let record = row(&gateway, &answer).await;
         let expected = at([3_000_000, 15_000_000], &record) + 2 * SEARCHES;
         assert_eq!(cost(&record), (None, expected, false), "{record}");
         assert_eq!(record["units"]["web_searches"], 2, "{record}");
@@ -168,7 +168,7 @@ async fn searches_of_messages_are_counted_and_priced() {
     // Anthropic's priority capacity is prepaid, so it has no price per token.
     gateway.emulator.script(OWN, [Behaviour { tier: Some("priority".to_owned()), ..Behaviour::ok() }]);
     let plain = with(body, json!({"tools": null, "service_tier": "auto"}));
-    let record = booked(&gateway, &ask(&gateway.client(), MESSAGES, &plain).await).await;
+    let record = row(&gateway, &ask(&gateway.client(), MESSAGES, &plain).await).await;
     assert_eq!(cost(&record), (Some("priority"), 0, true), "{record}");
 }
 
@@ -180,16 +180,16 @@ async fn a_downgrade_that_a_header_tells_is_priced_as_one() {
     let model = "google/gemini-2.5-flash";
     let path = format!("/v1beta/models/{model}:generateContent");
     let body = |tier: &str| json!({"contents": [{"parts": [{"text": "hello"}]}], "serviceTier": tier});
-    let plain = booked(&gateway, &ask(&gateway.client(), &path, &body("STANDARD")).await).await;
+    let plain = row(&gateway, &ask(&gateway.client(), &path, &body("STANDARD")).await).await;
     let (none, standard, unpriced) = cost(&plain);
     assert!(none.is_none() && standard > 0 && !unpriced, "{plain}");
-    let flex = booked(&gateway, &ask(&gateway.client(), &path, &body("FLEX")).await).await;
+    let flex = row(&gateway, &ask(&gateway.client(), &path, &body("FLEX")).await).await;
     assert_eq!(cost(&flex).0, Some("flex"), "{flex}");
     let tokens = |record: &Value| (record["input_tokens"].clone(), record["output_tokens"].clone());
     assert_eq!((tokens(&flex), cost(&flex).1 * 2), (tokens(&plain), standard), "{flex}");
-    let priority = booked(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
+    let priority = row(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
     assert_eq!(cost(&priority), (Some("priority"), 0, true), "{priority}");
     gateway.emulator.script(OWN, [Behaviour::ok().header("x-gemini-service-tier", "standard")]);
-    let downgraded = booked(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
+    let downgraded = row(&gateway, &ask(&gateway.client(), &path, &body("PRIORITY")).await).await;
     assert_eq!((cost(&downgraded).0, cost(&downgraded).2), (None, false), "{downgraded}");
 }

@@ -60,13 +60,13 @@ async fn a_length_in_the_newer_word_is_a_limit() {
             (&json!(2), &json!(["never"]), &json!(7))
         );
         assert_eq!(body.get("max_completion_tokens"), None, "{body}");
-        let booked = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(
-            (&booked["input_tokens"], &booked["output_tokens"]),
+            (&record["input_tokens"], &record["output_tokens"]),
             (&json!(sent.prompt_tokens), &json!(2)),
-            "{booked}"
+            "{record}"
         );
-        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(false)), "{booked}");
+        assert_eq!((&record["estimated"], &record["unpriced"]), (&json!(false), &json!(false)), "{record}");
     }
     assert_eq!(gateway.emulator.violations(), []);
 }

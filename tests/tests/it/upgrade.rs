@@ -30,7 +30,7 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     let main = fleet.gateway.founded.api_key.clone();
     seen(&fleet, &main, &question(MINI), |answer| answer.status == 200).await;
     let earlier = fleet.gateway.emulator.journal().len() as u64;
-    fleet.gateway.booked(earlier).await;
+    fleet.gateway.wait_for_usage(earlier).await;
     let database = format!("upgrade_{}", std::process::id());
     let schema = "SELECT MAX(version) FROM _sqlx_migrations";
     let old_schema = server.run(&database, schema).await.unwrap();
@@ -59,7 +59,7 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     }
     let served = load.end().await;
     let reached = fleet.gateway.emulator.journal().len() as u64;
-    let sums = fleet.gateway.booked(reached).await;
+    let sums = fleet.gateway.wait_for_usage(reached).await;
     println!("from schema {old_schema}: {served} requests beside {GATEWAYS} upgrades, {reached} booked");
     assert_eq!(reached, earlier + served + noticed, "a request failed: {sums}");
     assert_eq!(sums["failed_requests"], 0, "{sums}");

@@ -251,7 +251,7 @@ async fn rotation_under_load_fails_no_request() {
     for client in clients {
         served += client.await.unwrap();
     }
-    assert_eq!(gateway.booked(served).await["failed_requests"], 0);
+    assert_eq!(gateway.wait_for_usage(served).await["failed_requests"], 0);
     let both = (gateway.calls(OWN).len(), gateway.calls(OWN_SECOND).len());
     assert!(both.0 > 0 && both.1 > 0, "{both:?}");
     assert_eq!(gateway.emulator.violations(), []);

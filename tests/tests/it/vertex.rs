@@ -96,9 +96,9 @@ async fn a_service_account_serves_what_was_asked_for() {
         assert_eq!(sent.path, path);
         assert!(sent.header("authorization").unwrap().starts_with("Bearer tok-"));
         assert_eq!(sent.header("x-goog-user-project"), Some("tides-quota"));
-        let booked = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
-        assert_eq!(booked["estimated"], false, "{booked}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(record["input_tokens"], sent.prompt_tokens, "{record}");
+        assert_eq!(record["estimated"], false, "{record}");
     }
     assert_eq!(gateway.emulator.tokens_issued(), 1, "one token serves them all");
     assert_eq!(gateway.emulator.violations(), []);
@@ -566,9 +566,9 @@ async fn texts_become_vectors_by_each_models_own_verb() {
         let call = last(&gateway, OWN);
         assert_eq!((call.path.as_str(), call.json()), (&*format!("{google}/{verb}"), sent));
         assert_eq!(reply["usage"]["prompt_tokens"], call.prompt_tokens, "{reply}");
-        let booked = gateway.settled(&trace_of(&answer)).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(
-            (&booked["input_tokens"], &booked["estimated"]),
+            (&record["input_tokens"], &record["estimated"]),
             (&json!(call.prompt_tokens), &json!(false))
         );
     }

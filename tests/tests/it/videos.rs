@@ -30,19 +30,19 @@ upstream_model = \"sora-2\"
 rates = { per_video_second = 100_000 }
 ";
 
-struct House {
+struct Fixture {
     gateway: Gateway,
 }
 
-async fn bare() -> House {
+async fn bare() -> Fixture {
     let served = config().model(Model::video("sora-2"));
-    House { gateway: Gateway::priced(served, PRICES).await }
+    Fixture { gateway: Gateway::priced(served, PRICES).await }
 }
 
-async fn house() -> House {
-    let house = bare().await;
-    house.gateway.credential("openai", OWN).await;
-    house
+async fn fixture() -> Fixture {
+    let fixture = bare().await;
+    fixture.gateway.credential("openai", OWN).await;
+    fixture
 }
 
 async fn made(gateway: &Gateway, body: Value) -> Answer {
@@ -129,7 +129,7 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
     let python = workspace().join(".venv/bin/python");
     assert!(python.exists(), "run scripts/python-env.sh first");
     let script = workspace().join("tests/sdk/videos.py");
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let driven = drive(python, script, gateway).await;
     assert_eq!((direct.held, driven.held), (7, 7));
@@ -142,7 +142,7 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
 
 #[tokio::test]
 async fn a_film_is_booked_once_though_its_client_never_looks() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let answer = made(gateway, video_request("a high tide")).await;
     let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
     assert_eq!(sent, json!({"model": "sora-2", "prompt": "a high tide", "seconds": "8", "size": "1280x720"}));
@@ -175,7 +175,7 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
 /// The process dies between the video's creation and its completion, twice.
 #[tokio::test]
 async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
-    let House { gateway, .. } = &mut house().await;
+    let Fixture { gateway, .. } = &mut fixture().await;
     let video = id(&made(gateway, video_request("a high tide")).await);
     assert_eq!(polls(gateway), 0);
     gateway.crash().await;
@@ -195,7 +195,7 @@ async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
 
 #[tokio::test]
 async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let id = id(&made(gateway, json!({"model": SORA, "prompt": "sea ", "seconds": "12"})).await);
     let content = format!("{VIDEOS}/{id}/content");
     let early = gateway.client().get(&content).await.unwrap();
@@ -220,7 +220,7 @@ async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
 
 #[tokio::test]
 async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let failed = id(&made(gateway, video_request("what nobody may see")).await);
     let end = seen_to_the_end(gateway, &failed).await;
     assert_eq!(
@@ -249,7 +249,7 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
 
 #[tokio::test]
 async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let id = id(&made(gateway, video_request("an ebb")).await);
     gateway.emulator.reset();
     for path in [format!("{VIDEOS}/{id}"), format!("{VIDEOS}/{id}/content")] {
@@ -268,7 +268,7 @@ async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked()
 
 #[tokio::test]
 async fn nobody_sees_what_another_project_made() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let id = id(&made(gateway, video_request("a high tide")).await);
     booked_videos(gateway, 1).await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
@@ -303,7 +303,7 @@ async fn nobody_sees_what_another_project_made() {
 
 #[tokio::test]
 async fn a_film_like_another_is_made_where_that_one_lies() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     let path = format!("{VIDEOS}/{first}/remix");
     let body = json!({"prompt": "an ebb"});
@@ -330,7 +330,7 @@ async fn a_film_like_another_is_made_where_that_one_lies() {
 
 #[tokio::test]
 async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
-    let House { gateway, .. } = &mut house().await;
+    let Fixture { gateway, .. } = &mut fixture().await;
     let send = async |gateway: &Gateway, picture: &[u8]| {
         let parts: [(&str, &[u8]); 4] = [
             ("model", SORA.as_bytes()),
@@ -361,7 +361,7 @@ async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
 
 #[tokio::test]
 async fn deployments_and_servers_of_ones_own_make_films() {
-    let House { gateway, .. } = &bare().await;
+    let Fixture { gateway, .. } = &bare().await;
     let config = json!({"deployments": {SORA: "my-sora-2"}});
     let azure = gateway.emulator.base_url_of(Flavour::Azure);
     let body = json!({"provider": "azure", "secret": OWN, "base_url": azure, "config": config});
@@ -388,7 +388,7 @@ async fn deployments_and_servers_of_ones_own_make_films() {
 
 #[tokio::test]
 async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
-    let House { gateway, .. } = &bare().await;
+    let Fixture { gateway, .. } = &bare().await;
     gateway.account("openai", POOL).await;
     let pooled = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
     assert_eq!(refused(&pooled, 400, "video_needs_own_credential")["param"], "model");
@@ -419,7 +419,7 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
 
 #[tokio::test]
 async fn a_policy_keeps_films_from_being_made_and_remade() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     seen_to_the_end(gateway, &first).await;
     let policy = json!({"project_id": gateway.founded.project_id, "allowed_providers": ["anthropic"]});
@@ -438,7 +438,7 @@ async fn a_policy_keeps_films_from_being_made_and_remade() {
 
 #[tokio::test]
 async fn a_lost_answer_makes_no_second_film() {
-    let House { gateway, .. } = &house().await;
+    let Fixture { gateway, .. } = &fixture().await;
     gateway.credential("openai", OWN_SECOND).await;
     let cut = [Behaviour { status: Some(500), ..Behaviour::default() }];
     gateway.emulator.script(OWN, cut.clone());

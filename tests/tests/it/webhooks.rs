@@ -358,8 +358,8 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     // All dates share one second: three days before one expiry is one day before another.
-    let begun = date("now");
-    let soon = |days: u64| date(&format!("{begun} + {days} days"));
+    let started = date("now");
+    let soon = |days: u64| date(&format!("{started} + {days} days"));
     let credential = gateway.credential("openai", OWN).await;
     let path = format!("/v2/provider-credentials/{credential}");
     // No notice goes out for an expiry date that has been replaced in the meantime.

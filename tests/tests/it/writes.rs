@@ -183,8 +183,8 @@ impl Preparing<'_> {
             "/v2/vault/master-key/finalize" => {
                 if vault["status"] == "steady" {
                     let path = "/v2/vault/master-key/rotate";
-                    let begun = self.gateway.admin().post(path, &self.new_master_key()).await.unwrap();
-                    assert_eq!(begun.status, 200, "{}", begun.text());
+                    let started = self.gateway.admin().post(path, &self.new_master_key()).await.unwrap();
+                    assert_eq!(started.status, 200, "{}", started.text());
                     self.keys_at_rest().await;
                 }
                 json!({})

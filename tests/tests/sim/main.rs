@@ -14,7 +14,7 @@
 )]
 
 mod exchange;
-mod house;
+mod fixture;
 mod oracle;
 mod run;
 mod upstream;

@@ -10,7 +10,7 @@ use ledger::verify::recompute;
 use snapshot::CredentialState;
 
 use crate::exchange::Exchange;
-use crate::house::{House, RULES, Rule};
+use crate::fixture::{Fixture, RULES, Rule};
 
 /// Retry times from one principal that are no further apart than this count as one: in a storm each refusal
 /// names a new one.
@@ -53,16 +53,16 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn opened(&mut self, trace: TraceId, workspace: usize, house: &House, principals: &[Principal]) {
+    pub fn opened(&mut self, trace: TraceId, workspace: usize, fixture: &Fixture, principals: &[Principal]) {
         let own = 2 * workspace..2 * workspace + 2;
         let own_live = own
-            .filter(|at| house.credential_states.get(*at) == Some(&CredentialState::Active))
+            .filter(|at| fixture.credential_states.get(*at) == Some(&CredentialState::Active))
             .map(|at| principals[at])
             .collect();
         let observed = Observed {
             rule: RULES[workspace],
             own_live,
-            fallback_on: house.fallback_on.clone(),
+            fallback_on: fixture.fallback_on.clone(),
             calls: Vec::new(),
             limited_us: None,
             own_left_for: None,
@@ -221,8 +221,8 @@ fn check_one(trace: TraceId, observed: &Observed, record: Option<&MeterRecord>) 
     };
     for (number, principal) in &observed.calls {
         let attempt = record.attempts.iter().find(|attempt| attempt.number == *number);
-        let booked = attempt.map(|attempt| attempt.principal);
-        assert_eq!(booked, Some(*principal), "{trace}: call {number} is not in the books");
+        let row = attempt.map(|attempt| attempt.principal);
+        assert_eq!(row, Some(*principal), "{trace}: call {number} is not in the books");
     }
     let is_called = |number: u32| observed.calls.iter().any(|(called, _)| *called == number);
     let uncalled = record.attempts.iter().filter(|attempt| !is_called(attempt.number)).count();

@@ -24,7 +24,7 @@ use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
 
 use crate::exchange::{Exchange, Stage, intending};
-use crate::house::{House, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
+use crate::fixture::{Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
 use crate::oracle::Truth;
 use crate::upstream::{Reply, Upstream};
 
@@ -76,7 +76,7 @@ pub struct Run {
     random: SeededRandom,
     books: SimulatedBooks,
     board: Rc<Cell>,
-    house: House,
+    fixture: Fixture,
     snapshot: Arc<Snapshot>,
     principals: Vec<Principal>,
     upstream: Upstream,
@@ -144,14 +144,14 @@ impl Run {
     fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
-        let house = House::new();
-        let snapshot = house.snapshot();
+        let fixture = Fixture::new();
+        let snapshot = fixture.snapshot();
         Self {
             loud,
             random,
             books,
             board: Cell::new(Shared::new(), 1),
-            house,
+            fixture,
             snapshot,
             principals: principals(),
             upstream,
@@ -211,8 +211,8 @@ impl Run {
             Event::Turn => self.turn(),
             Event::Change => {
                 let random = &self.random;
-                self.house.change(|bound| random.below(bound));
-                self.snapshot = self.house.snapshot();
+                self.fixture.change(|bound| random.below(bound));
+                self.snapshot = self.fixture.snapshot();
             }
             Event::Kill => self.die(),
             Event::DieSoon => {
@@ -257,7 +257,7 @@ impl Run {
                 }
             };
         self.report.exchanges += 1;
-        self.truth.opened(trace, workspace, &self.house, &self.principals);
+        self.truth.opened(trace, workspace, &self.fixture, &self.principals);
         if self.chance(8) == 0 {
             let at = now_us + self.chance(3_000_000);
             self.plan_event(at, Event::HangUp(number));
@@ -354,7 +354,7 @@ impl Run {
                 self.open.insert(exchange.number, exchange);
                 self.plan_turn();
             }
-            Some((tab, Ok(begun))) => self.send(exchange, tab, begun.number, ticket),
+            Some((tab, Ok(started))) => self.send(exchange, tab, started.number, ticket),
             Some((tab, Err(fault))) => {
                 assert_eq!(fault.code, "storage_full");
                 self.close(tab, Outcome::Failed, Some(&fault), Usage::default(), false);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use domain::{FaultClass, Principal, Usage, UsageSource};
 
-use crate::house::principals;
+use crate::fixture::principals;
 
 /// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use domain::{Outcome, TraceId};
 use ledger::simulation::SimulatedBooks;
 use ledger::{Closing, Durability};
 
-use crate::house::{project_id, snapshot, workspace_id};
+use crate::fixture::{project_id, snapshot, workspace_id};
 
 fn books() -> SimulatedBooks {
     let mut books = SimulatedBooks::new(1, Durability::Written);

@@ -6,7 +6,7 @@ use admit::{Caller, Needs, identify, system};
 use domain::{Fault, FaultClass};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::house::{
+use crate::fixture::{
     ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, Plain, READ, key_id, project_id, snapshot, snapshot_by, text,
     workspace_id,
 };

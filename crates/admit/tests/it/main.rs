@@ -8,6 +8,6 @@
 )]
 
 mod admission;
-mod house;
+mod fixture;
 mod identity;
 mod signed;

@@ -6,7 +6,7 @@ use admit::{Caller, Needs, SignedHead, identify_signed, is_signed};
 use domain::{Fault, FaultClass, Secret, api_key};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::house::{NOW_UNIX_MS, key_id, snapshot};
+use crate::fixture::{NOW_UNIX_MS, key_id, snapshot};
 
 const BODY: &[u8] = br#"{"a":1}"#;
 const BODY_HASH: &str = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";

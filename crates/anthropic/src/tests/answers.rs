@@ -218,8 +218,8 @@ fn what_is_no_block_is_passed_over() {
     Reader::default().read_buffered(body, &mut events).unwrap();
     let whole = String::from_utf8(Writer::new(own_wish()).write_buffered(events)).unwrap();
     assert!(whole.contains(r#""content":[{},{"type":"text","text":"a"}]"#), "{whole}");
-    let begun = r#"{"type":"content_block_start","index":0,"content_block":7}"#;
-    assert_eq!(read_stream(&stream(&[START, begun, END, STOP])), read_stream(&stream(&[START, END, STOP])));
+    let started = r#"{"type":"content_block_start","index":0,"content_block":7}"#;
+    assert_eq!(read_stream(&stream(&[START, started, END, STOP])), read_stream(&stream(&[START, END, STOP])));
 }
 
 #[test]

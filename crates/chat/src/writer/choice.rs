@@ -41,7 +41,7 @@ pub(super) fn of(choices: &mut Vec<ChoiceWriting>, number: u32) -> &mut ChoiceWr
 
 impl ChoiceWriting {
     /// A choice whose start was forwarded from the upstream.
-    pub(super) fn begun(number: u32) -> Self {
+    pub(super) fn started(number: u32) -> Self {
         Self { number, has_role: true, ..Self::default() }
     }
 

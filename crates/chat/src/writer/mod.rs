@@ -42,7 +42,8 @@ impl WriteAnswer for Writer {
             self.head.id.clone_from(id);
         }
         self.usage = progress.usage;
-        self.choices = progress.begun.iter().map(|number| ChoiceWriting::begun(*number)).collect();
+        self.choices =
+            progress.started_choices.iter().map(|number| ChoiceWriting::started(*number)).collect();
         for (number, part, kind) in &progress.open {
             let field = self.choice(*number).resume(kind);
             self.choice(*number).open.push((*part, field));

@@ -282,7 +282,7 @@ fn a_whole_answer_has_every_key_that_sdks_look_for() {
 fn what_others_began_goes_on_under_its_name() {
     let mut progress =
         Progress { started: true, id: Some("x1".to_owned()), created_unix_s: Some(3), ..Progress::default() };
-    progress.begun = vec![0];
+    progress.started_choices = vec![0];
     progress.open = vec![(0, 0, call("a", false))];
     let mut writer = Writer::new(wish(false));
     writer.resume(&progress);

@@ -320,8 +320,8 @@ fn usage(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> 
     let mut text = format.head(&USAGE_COLUMNS);
     let mut rows = 0_u64;
     let now = time::OffsetDateTime::now_utc();
-    let begun = time::OffsetDateTime::parse(&first, rfc3339).map_or(now, |moment| moment);
-    let mut start = begun.date().midnight().assume_utc();
+    let started = time::OffsetDateTime::parse(&first, rfc3339).map_or(now, |moment| moment);
+    let mut start = started.date().midnight().assume_utc();
     while start < now {
         let end = start + Duration::from_secs(86_400) * u32::try_from(DAYS_AT_ONCE).unwrap_or(1);
         let moment = |at: time::OffsetDateTime| {

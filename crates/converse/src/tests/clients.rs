@@ -501,13 +501,13 @@ proptest! {
 
 #[test]
 fn a_stream_that_breaks_ends_in_an_exception() {
-    let begun = [
+    let started = [
         event("messageStart", r#"{"role":"assistant"}"#),
         event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#),
     ]
     .concat();
-    let thrown = [begun.clone(), exception("throttlingException", r#"{"message":"slow"}"#)].concat();
-    for stream in [begun, thrown] {
+    let thrown = [started.clone(), exception("throttlingException", r#"{"message":"slow"}"#)].concat();
+    for stream in [started, thrown] {
         let mut answer = AnswerStream::new(answer_path(Grammar::Converse, Grammar::Converse, false));
         let mut out = Vec::new();
         let end = answer.push(Bytes::from(stream), &mut out).and_then(|()| answer.finish(&mut out));
@@ -524,7 +524,7 @@ fn a_stream_that_breaks_ends_in_an_exception() {
 
 #[test]
 fn a_stream_that_the_money_ends_is_stopped_as_by_its_length() {
-    let begun = [
+    let started = [
         event("messageStart", r#"{"role":"assistant"}"#),
         event(
             "contentBlockStart",
@@ -535,7 +535,7 @@ fn a_stream_that_the_money_ends_is_stopped_as_by_its_length() {
     .concat();
     let mut answer = AnswerStream::new(answer_path(Grammar::Converse, Grammar::Converse, false));
     let mut out = Vec::new();
-    answer.push(Bytes::from(begun), &mut out).unwrap();
+    answer.push(Bytes::from(started), &mut out).unwrap();
     let usage = Usage { input: 3, output: 1, ..Usage::default() };
     out.push(answer.length_stop(b"", usage));
     let written = frames(&out.concat());

@@ -191,17 +191,17 @@ proptest! {
 
 #[test]
 fn a_failure_is_never_an_end() {
-    let begun = [event("messageStart", r#"{"role":"assistant"}"#), delta("Hi")].concat();
-    let ended = [begun.clone(), event("messageStop", r#"{"stopReason":"end_turn"}"#)].concat();
+    let started = [event("messageStart", r#"{"role":"assistant"}"#), delta("Hi")].concat();
+    let ended = [started.clone(), event("messageStop", r#"{"stopReason":"end_turn"}"#)].concat();
     let failed = exception("modelStreamErrorException", r#"{"message":"m","originalStatusCode":500}"#);
-    for before in [Vec::new(), begun.clone(), ended] {
+    for before in [Vec::new(), started.clone(), ended] {
         for client in CLIENTS {
             let (_, end, facts) = push_stream(&[before.clone(), failed.clone()].concat(), 11, client);
             assert!(matches!(end, Err(StreamFault::Upstream(..))), "{end:?}");
             assert!(!facts.done);
         }
     }
-    let (out, end, facts) = push_stream(&begun, 5, Grammar::Chat);
+    let (out, end, facts) = push_stream(&started, 5, Grammar::Chat);
     assert_eq!(end, Err(StreamFault::Broken("ended_early")));
     assert!(facts.content_started && !facts.finished && !out.is_empty());
 }

@@ -210,9 +210,9 @@ fn an_error_ends_what_began_and_what_did_not() {
 #[test]
 fn what_was_counted_of_a_broken_answer_is_not_told_as_its_usage() {
     let mut stream = AnswerStream::new(AnswerPath { upstream: Grammar::Anthropic, ..answer_path() });
-    let begun = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n";
+    let started = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n";
     let mut out = Vec::new();
-    stream.push(Bytes::from(begun), &mut out).unwrap();
+    stream.push(Bytes::from(started), &mut out).unwrap();
     assert!(stream.facts().usage.is_some());
     let fault = Fault::new(FaultClass::StreamBroken, "broken", "It broke.");
     let frames = events(&stream.error_event(&fault, answer_path().trace));

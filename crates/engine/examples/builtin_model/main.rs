@@ -104,8 +104,8 @@ fn train(base: &Path, lessons: Vec<Example>, work: &Path, passes: usize) -> Resu
     let source = Source::open(base)?;
     let mut job = Job::open(&source, lessons, settings(passes), work)?;
     println!("{} parameters, {} steps", job.network().parameters().len(), job.of());
-    let begun = (Instant::now(), None::<u64>);
-    let (start, mut first) = begun;
+    let started = (Instant::now(), None::<u64>);
+    let (start, mut first) = started;
     while let StepOutcome::Step(progress) = job.step(&mut || true)? {
         let before = *first.get_or_insert(progress.tokens);
         if progress.step % 20 == 0 || progress.step == progress.of {

@@ -66,7 +66,7 @@ pub enum Thinking {
     /// The model may reason first, and opens the reasoning itself.
     May,
     /// The prompt ends inside the reasoning.
-    Begun,
+    Open,
 }
 
 /// Compiles constraints for a model's vocabulary (with llguidance).
@@ -227,7 +227,7 @@ impl ConstraintCompiler {
         let start = match thinking {
             Thinking::No => return None,
             Thinking::May => format!("start: ({open} thought /\\n{{0,2}}/)? @answer\n"),
-            Thinking::Begun => "start: thought /\\n{0,2}/ @answer\n".to_owned(),
+            Thinking::Open => "start: thought /\\n{0,2}/ @answer\n".to_owned(),
         };
         Some(start + &thought)
     }

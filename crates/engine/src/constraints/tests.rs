@@ -16,7 +16,7 @@ fn rulebook() -> ConstraintCompiler {
 enum Is {
     Whole,
     /// It may go on, but not end here.
-    Begun,
+    Prefix,
     Wrong,
 }
 
@@ -32,7 +32,7 @@ fn is(rulebook: &ConstraintCompiler, rule: &Constraint, text: &str) -> Is {
         let allowed = following.draft_masks(&[], &[end]).remove(0).unwrap();
         allowed.words()[end as usize / 32] >> (end % 32) & 1 == 1
     };
-    if may_end { Is::Whole } else { Is::Begun }
+    if may_end { Is::Whole } else { Is::Prefix }
 }
 
 fn check(spec: ConstraintSpec<'_>, thinking: Thinking, texts: &[(&str, Is)]) {
@@ -52,7 +52,7 @@ fn what_is_json_of_a_schema_is_known() {
     let texts = [
         (r#"{"a":1}"#, Is::Whole),
         ("{\n  \"a\": 1,\n  \"b\": 2\n}", Is::Whole),
-        (r#"{"a":1"#, Is::Begun),
+        (r#"{"a":1"#, Is::Prefix),
         (r#"{"a":1,"c":2}"#, Is::Wrong),
         (r#"{"b":1}"#, Is::Wrong),
         (r#"{"a":1.5}"#, Is::Wrong),
@@ -82,19 +82,19 @@ fn what_was_thought_stands_before_it() {
     let texts = [
         ("<think>so {</think>\n\n{}", Is::Whole),
         ("{}", Is::Whole),
-        ("<think>{}", Is::Begun),
+        ("<think>{}", Is::Prefix),
         ("so</think>{}", Is::Wrong),
     ];
     check(ConstraintSpec::Object, Thinking::May, &texts);
-    let texts = [("so\n</think>\n\n{}", Is::Whole), ("{}", Is::Begun)];
-    check(ConstraintSpec::Object, Thinking::Begun, &texts);
+    let texts = [("so\n</think>\n\n{}", Is::Whole), ("{}", Is::Prefix)];
+    check(ConstraintSpec::Object, Thinking::Open, &texts);
 }
 
 #[test]
 fn expressions_and_grammars_are_kept_from_end_to_end() {
-    let texts = [("12-ab/c", Is::Whole), ("12-", Is::Begun), ("x12-a", Is::Wrong)];
+    let texts = [("12-ab/c", Is::Whole), ("12-", Is::Prefix), ("x12-a", Is::Wrong)];
     check(ConstraintSpec::Expression("[0-9]+-[a-z/]+"), Thinking::No, &texts);
-    let texts = [("((x))", Is::Whole), ("((x)", Is::Begun), ("(x))", Is::Wrong)];
+    let texts = [("((x))", Is::Whole), ("((x)", Is::Prefix), ("(x))", Is::Wrong)];
     check(ConstraintSpec::Grammar("start: \"x\" | \"(\" start \")\""), Thinking::No, &texts);
 }
 
@@ -117,7 +117,7 @@ fn calls_in_json_are_known() {
     let call = format!("<tool_call>\n{one}\n</tool_call>");
     let two = format!("{call}\n<tool_call>\n{{\"name\": \"stop\", \"arguments\": {{}}}}\n</tool_call>");
     let calls = Calls { form: Form::Json, tools: tools(), several: true, or_text: false };
-    let texts = [(call.as_str(), Is::Whole), (&two, Is::Whole), (one, Is::Wrong), ("", Is::Begun)];
+    let texts = [(call.as_str(), Is::Whole), (&two, Is::Whole), (one, Is::Wrong), ("", Is::Prefix)];
     check(ConstraintSpec::Calls(&calls), Thinking::No, &texts);
     let texts = [(call.as_str(), Is::Whole), (&two, Is::Wrong)];
     check(ConstraintSpec::Calls(&Calls { several: false, ..calls.clone() }), Thinking::No, &texts);

@@ -62,7 +62,7 @@ pub(super) struct Answer {
     prompt_tokens: u64,
     remembered: u64,
     has_logprobs: bool,
-    has_begun: bool,
+    has_started: bool,
     is_over: bool,
 }
 
@@ -114,7 +114,7 @@ impl Answer {
             prompt_tokens: prompt_tokens as u64,
             remembered: 0,
             has_logprobs,
-            has_begun: false,
+            has_started: false,
             is_over: false,
         }
     }
@@ -123,7 +123,7 @@ impl Answer {
         let reasoning = self.choices.iter().map(|choice| choice.thought_tokens).sum();
         let all: u64 = self.choices.iter().map(|choice| choice.tokens).sum();
         Usage {
-            input: if self.has_begun { self.prompt_tokens - self.remembered } else { 0 },
+            input: if self.has_started { self.prompt_tokens - self.remembered } else { 0 },
             cached_read: self.remembered,
             output: all - reasoning,
             reasoning,
@@ -136,7 +136,7 @@ impl Answer {
         match event {
             SequenceEvent::Refused(refused) => return Err(refusal(refused)),
             SequenceEvent::Scheduled { cached_tokens: remembered } => {
-                if !std::mem::replace(&mut self.has_begun, true) {
+                if !std::mem::replace(&mut self.has_started, true) {
                     self.remembered = (remembered as u64).min(self.prompt_tokens);
                     // Some dialects report the prompt's usage at the start of the response.
                     self.ready.push_back(Event::Usage(self.usage()));

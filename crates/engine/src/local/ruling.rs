@@ -21,7 +21,7 @@ pub(super) fn read<'a>(
     book: impl Fn() -> Result<&'a ConstraintCompiler, Fault>,
 ) -> Result<Option<Constraint>, Fault> {
     let thinking = match (voice.is_in_thought, voice.manner.thinks && !voice.has_thought) {
-        (true, _) => Thinking::Begun,
+        (true, _) => Thinking::Open,
         (false, true) => Thinking::May,
         (false, false) => Thinking::No,
     };

@@ -70,8 +70,8 @@ impl Local {
             return Err(unfit(TrainerError::Setting { field: "targets", what }));
         }
         let from = lesson.from.map(|from| self.open_initial_adapter(from, source)).transpose()?;
-        if let Some(begun) = &from {
-            check_same(begun, lesson.settings)?;
+        if let Some(started) = &from {
+            check_same(started, lesson.settings)?;
         }
         let texts = self.read(lesson, source, may_go_on)?;
         let settings = settings(lesson.settings, texts.0.len(), &low);
@@ -103,8 +103,8 @@ impl Local {
                 learned => learned?,
             };
         let inputs = RunInputs { examples: texts, validation: beside, adapter: from, base: Some(base) };
-        let begun = Job::begin(&source, inputs, settings, directories.work, may_go_on).map_err(unfit)?;
-        Ok(begun.map(|mut job| {
+        let started = Job::begin(&source, inputs, settings, directories.work, may_go_on).map_err(unfit)?;
+        Ok(started.map(|mut job| {
             job.leave_epochs(&self.path, directories.epochs);
             job
         }))
@@ -212,27 +212,31 @@ impl Trainer for Local {
 
 /// Continuing from an adapter requires the same rank, alpha and targets: another scaling, for example, would
 /// change its output at once.
-fn check_same(begun: &InitialAdapter, course: &TrainingSettings) -> Result<(), TrainingError> {
+fn check_same(started: &InitialAdapter, course: &TrainingSettings) -> Result<(), TrainingError> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
         names
     };
-    let (requested, had) = (sorted(&course.targets), sorted(&begun.targets));
+    let (requested, had) = (sorted(&course.targets), sorted(&started.targets));
     let other = |field, requested: String, had: String| {
         let what = format!("is {requested}, and that of the adapter that it goes on from is {had}");
         Err(unfit(TrainerError::Setting { field, what }))
     };
-    if course.rank != begun.rank {
-        return other("rank", course.rank.to_string(), begun.rank.to_string());
+    if course.rank != started.rank {
+        return other("rank", course.rank.to_string(), started.rank.to_string());
     }
     #[expect(clippy::float_cmp, reason = "either one number was said twice, or it is another")]
-    if course.alpha != begun.alpha {
-        return other("alpha", course.alpha.to_string(), begun.alpha.to_string());
+    if course.alpha != started.alpha {
+        return other("alpha", course.alpha.to_string(), started.alpha.to_string());
     }
-    if course.is_rank_stable != begun.is_rank_stable {
-        return other("is_rank_stable", course.is_rank_stable.to_string(), begun.is_rank_stable.to_string());
+    if course.is_rank_stable != started.is_rank_stable {
+        return other(
+            "is_rank_stable",
+            course.is_rank_stable.to_string(),
+            started.is_rank_stable.to_string(),
+        );
     }
     if requested != had {
         return other("targets", requested.join(", "), had.join(", "));

@@ -154,9 +154,12 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
             (std::fs::read(result.join("adapter_model.safetensors")).unwrap(), result)
         };
         let (numbers, result) = left(&first, "first");
-        let begun = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
-        assert_eq!((begun.rank, begun.alpha, begun.is_rank_stable, begun.targets.len()), (8, 16.0, false, 7));
-        let inputs = RunInputs { examples: text(), adapter: Some(begun), ..RunInputs::default() };
+        let started = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
+        assert_eq!(
+            (started.rank, started.alpha, started.is_rank_stable, started.targets.len()),
+            (8, 16.0, false, 7)
+        );
+        let inputs = RunInputs { examples: text(), adapter: Some(started), ..RunInputs::default() };
         let path = work.path().join("second");
         let second = Job::begin(&source, inputs, settings(), &path, &|| true).unwrap().unwrap();
         assert_eq!(second.network().parameters(), first.network().parameters(), "{packing:?}");

@@ -87,11 +87,11 @@ fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Output)> {
 
 /// How many of the prompt's tokens came from the prefix cache, by the first step.
 fn remembered(runner: &mut Scheduler) -> usize {
-    let begun = |happened| match happened {
+    let started = |happened| match happened {
         StepEvent::Scheduled { cached_tokens: remembered, .. } => Some(remembered),
         _ => None,
     };
-    runner.step().unwrap().into_iter().find_map(begun).unwrap()
+    runner.step().unwrap().into_iter().find_map(started).unwrap()
 }
 
 fn alone(keeps: KvDtype, model: &Arc<Model>, request: &Request) -> Output {

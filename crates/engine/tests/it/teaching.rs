@@ -34,12 +34,12 @@ struct Watcher {
     /// The last step that was done.
     last: Mutex<Option<Step>>,
     /// Receives a message when the run starts.
-    begun: Mutex<Sender<(u64, u64)>>,
+    progress: Mutex<Sender<(u64, u64)>>,
 }
 
 impl Watcher {
     fn new(polls_max: usize) -> (Arc<Self>, Receiver<(u64, u64)>) {
-        let (begun, started) = channel();
+        let (progress, started) = channel();
         let watcher = Self {
             polls_max,
             polls: AtomicUsize::new(0),
@@ -49,7 +49,7 @@ impl Watcher {
             steps: AtomicUsize::new(0),
             left: Mutex::default(),
             last: Mutex::default(),
-            begun: Mutex::new(begun),
+            progress: Mutex::new(progress),
         };
         (Arc::new(watcher), started)
     }
@@ -72,7 +72,7 @@ impl TrainingObserver for Watcher {
     fn on_start(&self, step: u64, of: u64, last: Option<&Step>) {
         self.last.lock().unwrap().clone_from(&last.cloned());
         self.polls_at_start.store(self.polls.load(Ordering::SeqCst), Ordering::SeqCst);
-        self.begun.lock().unwrap().send((step, of)).unwrap();
+        self.progress.lock().unwrap().send((step, of)).unwrap();
     }
 
     fn on_step(&self, step: &Step) {
@@ -185,8 +185,8 @@ fn answers(local: &Local) -> Vec<BoxedGeneration> {
     let mut request = chat_request("tide", 2_000);
     request.parameters.ignore_eos = true;
     let mut answers: Vec<_> = (0..32).map(|_| local.generate(request.clone()).unwrap()).collect();
-    let begun = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
-    assert!(begun.unwrap().is_ok());
+    let first = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
+    assert!(first.unwrap().is_ok());
     answers
 }
 

@@ -120,9 +120,9 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     let mut runner = runner(&model, 64);
     let common = 7 * BLOCK;
     // Longer than a step, so that it is computed in pieces; its last block is partial.
-    let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
+    let started = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
     let mut read = |of: u32, group: u128, reading: u64| {
-        let (tokens, before) = (begun(of), runner.counts().rows);
+        let (tokens, before) = (started(of), runner.counts().rows);
         let shared_prefix = Some(SharedPrefix { embedding_request: reading, tokens: common });
         let group = Group(group);
         let id = runner.read(EmbeddingInput { tokens, group, adapter: None, shared_prefix }).unwrap();
@@ -130,8 +130,8 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
             StepEvent::State { sequence: text, state } if text == id => Some(state),
             _ => None,
         });
-        assert_eq!(state.unwrap(), state_of(KvDtype::F16, &model, &begun(of)), "{of}");
-        begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
+        assert_eq!(state.unwrap(), state_of(KvDtype::F16, &model, &started(of)), "{of}");
+        started(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
     };
     let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];
     assert_eq!(left_out, [0, common, common]);
@@ -139,7 +139,7 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     assert_eq!(read(5, 2, 1), 0, "another workspace");
     let mut generation = request(1, 1, 1);
     (generation.prompt, generation.cache_scope, generation.group) =
-        (begun(6), engine::CacheScope(1), Group(1));
+        (started(6), engine::CacheScope(1), Group(1));
     runner.submit(generation).unwrap();
     let before = runner.counts().cached_tokens;
     run(&mut runner);
@@ -147,9 +147,11 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     runner.end_reading(1);
     let (before, shared_prefix) =
         (runner.counts().rows, Some(SharedPrefix { embedding_request: 1, tokens: common }));
-    runner.read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, shared_prefix }).unwrap();
+    runner
+        .read(EmbeddingInput { tokens: started(2), group: Group(1), adapter: None, shared_prefix })
+        .unwrap();
     run(&mut runner);
-    assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
+    assert_eq!(runner.counts().rows - before, started(2).len() as u64, "it is over");
 }
 
 const TEMPLATE: &str = include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja");

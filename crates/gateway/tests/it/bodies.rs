@@ -7,7 +7,7 @@ use async_compression::tokio::write::{BrotliEncoder, DeflateEncoder, GzipEncoder
 use domain::limits::BODY_BYTES_MAX;
 use tokio::io::AsyncWriteExt;
 
-use crate::house::{House, Plan};
+use crate::fixture::{Fixture, Plan};
 
 const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#;
 
@@ -34,50 +34,50 @@ fn packed(encoding: &str, plain: &[u8]) -> Vec<u8> {
     runtime.block_on(pack(encoding, plain))
 }
 
-fn encoded(house: &House, encoding: &str, body: &[u8]) -> Vec<u8> {
+fn encoded(fixture: &Fixture, encoding: &str, body: &[u8]) -> Vec<u8> {
     let headers = format!("Content-Type: application/json\r\nContent-Encoding: {encoding}\r\n");
-    house.request("POST", "/v1/chat/completions", &headers, body)
+    fixture.request("POST", "/v1/chat/completions", &headers, body)
 }
 
 #[test]
 fn packed_bodies_are_unpacked_and_bombs_are_not() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     // Far below the cap, far above the ratio.
     let bomb = vec![b' '; BODY_BYTES_MAX / 8];
     for encoding in ["gzip", "deflate", "br", "zstd"] {
-        let answer = house.ask(&encoded(&house, encoding, &packed(encoding, CHAT.as_bytes())));
+        let answer = fixture.ask(&encoded(&fixture, encoding, &packed(encoding, CHAT.as_bytes())));
         assert_eq!(answer.status, 200, "{encoding}: {answer:?}");
-        let answer = house.ask(&encoded(&house, encoding, &packed(encoding, &bomb)));
+        let answer = fixture.ask(&encoded(&fixture, encoding, &packed(encoding, &bomb)));
         assert_eq!((answer.status, answer.code().as_str()), (413, "request_too_large"), "{encoding}");
-        let answer = house.ask(&encoded(&house, encoding, b"not packed at all"));
+        let answer = fixture.ask(&encoded(&fixture, encoding, b"not packed at all"));
         assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_content_encoding"), "{encoding}");
     }
     for encoding in ["gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress", "x"] {
-        let answer = house.ask(&encoded(&house, encoding, &packed("gzip", CHAT.as_bytes())));
+        let answer = fixture.ask(&encoded(&fixture, encoding, &packed("gzip", CHAT.as_bytes())));
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (415, "unsupported_content_encoding"),
             "{encoding}"
         );
     }
-    assert_eq!(house.ask(&encoded(&house, "identity", CHAT.as_bytes())).status, 200);
+    assert_eq!(fixture.ask(&encoded(&fixture, "identity", CHAT.as_bytes())).status, 200);
 }
 
 #[test]
 fn a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let head = |length: &str| {
         format!(
             "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\n{length}\r\n\r\n",
-            house.key
+            fixture.key
         )
     };
     // No byte of it is sent, and the refusal comes all the same.
-    let answer = house.ask(head(&format!("Content-Length: {}", BODY_BYTES_MAX + 1)).as_bytes());
+    let answer = fixture.ask(head(&format!("Content-Length: {}", BODY_BYTES_MAX + 1)).as_bytes());
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
     // Chunks do not announce their total.
-    let mut wire = house.connect();
+    let mut wire = fixture.connect();
     let mut sending = wire.socket.try_clone().unwrap();
     let head = head("Transfer-Encoding: chunked");
     let sender = std::thread::spawn(move || {
@@ -94,8 +94,8 @@ fn a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes() {
 
 #[test]
 fn identity_comes_before_the_body() {
-    let house = House::start(Plan::default());
-    let answer = house.ask(
+    let fixture = Fixture::start(Plan::default());
+    let answer = fixture.ask(
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
     );
     assert_eq!(answer.status, 401, "no byte of the body was sent, and none was waited for");
@@ -103,15 +103,15 @@ fn identity_comes_before_the_body() {
 
 #[test]
 fn broken_bodies_are_told() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     for (rest, what) in [
         ("Content-Length: 50\r\n\r\n{", "shorter than it says"),
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nabcdeX", "a chunk without its end"),
         ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"),
     ] {
-        let mut wire = house.connect();
+        let mut wire = fixture.connect();
         let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
-        wire.send(format!("{head}Authorization: Bearer {}\r\n{rest}", house.key).as_bytes());
+        wire.send(format!("{head}Authorization: Bearer {}\r\n{rest}", fixture.key).as_bytes());
         wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
         // If the client's half is closed or the framing is lost, a 400 and a bare end are both correct.
         if let Some(answer) = wire.try_answer() {
@@ -119,8 +119,8 @@ fn broken_bodies_are_told() {
         }
     }
     // More bytes than the length says are a next request, and a bad one.
-    let mut wire = house.connect();
-    wire.send(&house.chat(CHAT));
+    let mut wire = fixture.connect();
+    wire.send(&fixture.chat(CHAT));
     wire.send(b"trailing garbage\r\n\r\n");
     assert_eq!(wire.answer().status, 200);
     assert_eq!(wire.answer().status, 400);
@@ -128,37 +128,37 @@ fn broken_bodies_are_told() {
 
 #[test]
 fn bad_json_never_reaches_upstream() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let deep = format!(r#"{{"model":"echo","messages":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
     for body in ["", "{", "[]", "null", r#"{"model":"echo"}"#, "{\"model\":\"\u{0}\"}", &deep] {
-        let answer = house.ask(&house.chat(body));
+        let answer = fixture.ask(&fixture.chat(body));
         assert_eq!(answer.status, 400, "{}", &body[..body.len().min(60)]);
     }
-    let answer = house.ask(&house.request(
+    let answer = fixture.ask(&fixture.request(
         "POST",
         "/v1/chat/completions",
         "Content-Type: application/json\r\n",
         b"\xff",
     ));
     assert_eq!(answer.status, 400);
-    let answer = house.ask(&house.request(
+    let answer = fixture.ask(&fixture.request(
         "POST",
         "/v1/chat/completions",
         "Content-Type: text/plain\r\n",
         CHAT.as_bytes(),
     ));
     assert_eq!(answer.status, 415);
-    assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
+    assert_eq!(fixture.gauge("tidegate_upstream_connections"), 0);
 }
 
 #[test]
 fn expect_continue_and_chunks_are_fine() {
-    let house = House::start(Plan::default());
-    let mut wire = house.connect();
+    let fixture = Fixture::start(Plan::default());
+    let mut wire = fixture.connect();
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\n",
-        house.key
+        fixture.key
     );
     wire.send(format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", CHAT.len()).as_bytes());
     wire.send(CHAT.as_bytes());
@@ -186,12 +186,12 @@ fn empty_members(bytes: usize) -> Vec<u8> {
 #[test]
 fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
     const MIB: usize = 1024 * 1024;
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let bare = empty_blocks(8 * MIB)[10..].to_vec();
     let bombs = [("gzip", empty_blocks(8 * MIB)), ("gzip", empty_members(8 * MIB)), ("deflate", bare)];
-    let bombs: Vec<_> = bombs.iter().map(|(encoding, bomb)| encoded(&house, encoding, bomb)).collect();
+    let bombs: Vec<_> = bombs.iter().map(|(encoding, bomb)| encoded(&fixture, encoding, bomb)).collect();
     let ask = |bomb: &[u8]| {
-        let answer = house.ask(bomb);
+        let answer = fixture.ask(bomb);
         assert_eq!((answer.status, answer.code().as_str()), (413, "packed_body_too_costly"), "{answer:?}");
     };
     let mut worst = Duration::ZERO;
@@ -200,9 +200,9 @@ fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
         let senders: Vec<_> =
             bombs.iter().cycle().take(12).map(|bomb| scope.spawn(move || ask(bomb))).collect();
         while senders.iter().any(|sender| !sender.is_finished()) {
-            let begun = Instant::now();
-            assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-            worst = worst.max(begun.elapsed());
+            let started = Instant::now();
+            assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+            worst = worst.max(started.elapsed());
         }
     });
     println!("a neighbour waited {} ms at worst", worst.as_millis());

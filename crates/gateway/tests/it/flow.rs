@@ -5,36 +5,36 @@ use std::sync::Arc;
 
 use gateway::{Proxies, Readiness};
 
-use crate::house::{House, Plan};
+use crate::fixture::{Fixture, Plan};
 
 const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello tide"}]}"#;
 const STREAM: &str = r#"{"model":"echo","stream":true,"messages":[{"role":"user","content":"hello tide"}]}"#;
 
 #[test]
 fn a_chat_is_answered_whole_and_streamed_over_one_connection() {
-    let house = House::start(Plan::default());
-    let mut wire = house.connect();
+    let fixture = Fixture::start(Plan::default());
+    let mut wire = fixture.connect();
     for _ in 0..20 {
-        wire.send(&house.chat(CHAT));
+        wire.send(&fixture.chat(CHAT));
         let answer = wire.answer();
         assert_eq!(answer.status, 200, "{answer:?}");
         let text = answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
         assert!(text.contains("no model") && text.ends_with("hello tide"), "{text}");
         assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
         assert_eq!(answer.header("agent-trace-id"), answer.header("x-request-id"));
-        wire.send(&house.chat(STREAM));
+        wire.send(&fixture.chat(STREAM));
         let answer = wire.answer();
         let text = answer.text();
         assert_eq!(answer.status, 200);
         assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
         assert!(text.contains("\"tide\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
     }
-    assert_eq!(house.gauge("tidegate_upstream_connections"), 1, "one connection, used again and again");
+    assert_eq!(fixture.gauge("tidegate_upstream_connections"), 1, "one connection, used again and again");
 }
 
 #[test]
 fn every_path_has_its_answer() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let cases: &[(&str, &str, u16, &str)] = &[
         ("GET", "/v1/models", 200, ""),
         ("HEAD", "/v1/models", 200, ""),
@@ -60,11 +60,11 @@ fn every_path_has_its_answer() {
         ("OPTIONS", "/v1/models", 405, "method_not_allowed"),
     ];
     for (method, path, status, code) in cases {
-        let mut wire = house.connect();
+        let mut wire = fixture.connect();
         // A response without a body is read to the connection's end, which the server is asked to make: a
         // client that ended it first would count as gone.
         let headers = if *method == "HEAD" { "Connection: close\r\n" } else { "" };
-        wire.send(&house.request(method, path, headers, b""));
+        wire.send(&fixture.request(method, path, headers, b""));
         if *method == "HEAD" {
             let bytes = wire.rest();
             assert!(bytes.starts_with(b"HTTP/1.1 200") && bytes.ends_with(b"\r\n\r\n"), "{path}");
@@ -86,81 +86,81 @@ fn every_path_has_its_answer() {
 
 #[test]
 fn a_path_of_the_api_asks_for_a_key_first() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/mcp"] {
-        let answer = house.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let answer = fixture.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 401, "{path}");
     }
-    let answer = house.ask(b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = fixture.ask(b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")));
 }
 
 #[test]
 fn readiness_says_why_not_and_a_panic_is_a_500() {
-    let house = House::start(Plan {
+    let fixture = Fixture::start(Plan {
         ready: Arc::new(|| Readiness::Not("the books are being read".to_owned())),
         ..Plan::default()
     });
-    let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = fixture.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: the books are being read\n"));
     // A gateway that still serves stays in its load balancer, and says what is wrong.
     let degraded = || Readiness::Degraded("the database takes no record".to_owned());
-    let house = House::start(Plan { ready: Arc::new(degraded), ..Plan::default() });
-    let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    let fixture = Fixture::start(Plan { ready: Arc::new(degraded), ..Plan::default() });
+    let answer = fixture.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (200, "degraded: the database takes no record\n"));
-    assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
-    let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
-    let mut wire = house.connect();
+    assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    let fixture = Fixture::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
+    let mut wire = fixture.connect();
     for _ in 0..3 {
         wire.send(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
         let answer = wire.answer();
         assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("internal_error")));
     }
-    wire.send(&house.chat(CHAT));
+    wire.send(&fixture.chat(CHAT));
     assert_eq!(wire.answer().status, 200, "the core goes on");
 }
 
 /// Case 35: a panic ends one request. Its neighbours are half-way through on every core meanwhile.
 #[test]
 fn a_request_that_panics_ends_itself_alone() {
-    let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
-    let whole = house.chat(CHAT);
-    let (begun, rest) = whole.split_at(whole.len() - 10);
-    let mut neighbours: Vec<_> = (0..8).map(|_| house.connect()).collect();
+    let fixture = Fixture::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
+    let whole = fixture.chat(CHAT);
+    let (started, rest) = whole.split_at(whole.len() - 10);
+    let mut neighbours: Vec<_> = (0..8).map(|_| fixture.connect()).collect();
     for wire in &mut neighbours {
-        wire.send(begun);
+        wire.send(started);
     }
     for _ in 0..20 {
-        assert_eq!(house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n").status, 500);
+        assert_eq!(fixture.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n").status, 500);
     }
     for wire in &mut neighbours {
         wire.send(rest);
         assert_eq!(wire.answer().status, 200);
     }
-    assert_eq!(house.gauge("tidegate_cores_silent"), 0);
+    assert_eq!(fixture.gauge("tidegate_cores_silent"), 0);
 }
 
 #[test]
 fn v2_is_answered_by_the_control_plane() {
-    let house = House::start(Plan::default());
-    let answer = house.ask(&house.request("POST", "/v2/routes?x=1", "", b"{}"));
+    let fixture = Fixture::start(Plan::default());
+    let answer = fixture.ask(&fixture.request("POST", "/v2/routes?x=1", "", b"{}"));
     assert_eq!(answer.status, 202);
     assert!(answer.text().starts_with("POST /v2/routes?x=1 from 127.0.0.1: Ok(b\"{}\") trc_"), "{answer:?}");
-    let answer = house.ask(&house.request("GET", "/v2/panic", "", b""));
+    let answer = fixture.ask(&fixture.request("GET", "/v2/panic", "", b""));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("internal_error")));
-    assert_eq!(house.ask(&house.request("TRACE", "/v2/routes", "", b"")).status, 405);
+    assert_eq!(fixture.ask(&fixture.request("TRACE", "/v2/routes", "", b"")).status, 405);
 }
 
 #[test]
 fn metrics_are_the_sum_of_all_cores() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     for _ in 0..8 {
-        assert_eq!(house.ask(&house.chat(CHAT)).status, 200);
-        assert_eq!(house.ask(&house.request("GET", "/v1/nonsense", "", b"")).status, 404);
+        assert_eq!(fixture.ask(&fixture.chat(CHAT)).status, 200);
+        assert_eq!(fixture.ask(&fixture.request("GET", "/v1/nonsense", "", b"")).status, 404);
     }
-    assert_eq!(house.gauge("tidegate_answers_total{class=\"2xx\"}"), 8);
-    assert_eq!(house.gauge("tidegate_refusals_total{code=\"unknown_path\"}"), 8);
-    assert_eq!(house.gauge("tidegate_cores_silent"), 0);
+    assert_eq!(fixture.gauge("tidegate_answers_total{class=\"2xx\"}"), 8);
+    assert_eq!(fixture.gauge("tidegate_refusals_total{code=\"unknown_path\"}"), 8);
+    assert_eq!(fixture.gauge("tidegate_cores_silent"), 0);
 }
 
 #[test]
@@ -173,28 +173,28 @@ fn behind_a_trusted_proxy_the_client_is_who_asks() {
         (vec![any("192.0.2.0", 24)], "X-Forwarded-For: 203.0.113.9\r\n", "127.0.0.1"),
     ] {
         let proxies = Proxies { trusted, is_fronted: false };
-        let house = House::start(Plan { proxies, ..Plan::default() });
-        let answer = house.ask(&house.request("POST", "/v2/routes", forwarded, b"{}"));
+        let fixture = Fixture::start(Plan { proxies, ..Plan::default() });
+        let answer = fixture.ask(&fixture.request("POST", "/v2/routes", forwarded, b"{}"));
         assert!(answer.text().contains(&format!(" from {from}: ")), "{forwarded}: {answer:?}");
     }
 }
 
 #[test]
 fn counters_are_shown_without_a_key_to_this_machine_alone() {
-    let metrics = |house: &House, headers: &str| {
-        house.ask(format!("GET /metrics HTTP/1.1\r\n{headers}\r\n").as_bytes()).status
+    let metrics = |fixture: &Fixture, headers: &str| {
+        fixture.ask(format!("GET /metrics HTTP/1.1\r\n{headers}\r\n").as_bytes()).status
     };
-    let house = House::start(Plan::default());
-    assert_eq!(metrics(&house, "Host: 127.0.0.1\r\n"), 200);
+    let fixture = Fixture::start(Plan::default());
+    assert_eq!(metrics(&fixture, "Host: 127.0.0.1\r\n"), 200);
     for headers in [
         "Host: evil.example\r\n",
         "Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n",
         "Host: localhost\r\nForwarded: for=127.0.0.1\r\n",
         "Host: localhost\r\nVia: 1.1 proxy\r\n",
     ] {
-        assert_eq!(metrics(&house, headers), 401, "{headers}");
+        assert_eq!(metrics(&fixture, headers), 401, "{headers}");
     }
     let fronted = Proxies { is_fronted: true, ..Proxies::default() };
-    let house = House::start(Plan { proxies: fronted, ..Plan::default() });
-    assert_eq!(metrics(&house, "Host: 127.0.0.1\r\n"), 401);
+    let fixture = Fixture::start(Plan { proxies: fronted, ..Plan::default() });
+    assert_eq!(metrics(&fixture, "Host: 127.0.0.1\r\n"), 401);
 }

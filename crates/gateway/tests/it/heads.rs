@@ -1,6 +1,6 @@
 //! Request smuggling and host confusion: one reading, or a 400 that closes the connection.
 
-use crate::house::{House, Plan};
+use crate::fixture::{Fixture, Plan};
 
 /// `KEY` and `HOST` are filled in. Behind each follows a second request that must never be answered.
 const VECTORS: &[(&str, &str)] = &[
@@ -71,9 +71,9 @@ const LINES: &[(&str, &str)] = &[
     ("invalid_request_line", "POST /v1/chat/completions"),
 ];
 
-fn refused(house: &House, bytes: &str, code: &str) {
-    let mut wire = house.connect();
-    let behind = format!("GET /health/live HTTP/1.1\r\nHost: a\r\nX-Behind: {}\r\n\r\n", house.key);
+fn refused(fixture: &Fixture, bytes: &str, code: &str) {
+    let mut wire = fixture.connect();
+    let behind = format!("GET /health/live HTTP/1.1\r\nHost: a\r\nX-Behind: {}\r\n\r\n", fixture.key);
     wire.send(format!("{bytes}{behind}").as_bytes());
     let answer = wire.answer();
     assert_eq!((answer.status, answer.code().as_str()), (400, code), "{bytes:?}: {answer:?}");
@@ -86,51 +86,51 @@ fn refused(house: &House, bytes: &str, code: &str) {
 
 #[test]
 fn ambiguous_framing_is_refused_and_what_is_behind_it_is_not_answered() {
-    let house = House::start(Plan::default());
-    let host = house.address.to_string();
+    let fixture = Fixture::start(Plan::default());
+    let host = fixture.address.to_string();
     for (code, rest) in VECTORS {
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {}\r\n", house.key);
-        refused(&house, &(head + &rest.replace("HOST", &host)), code);
+        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {}\r\n", fixture.key);
+        refused(&fixture, &(head + &rest.replace("HOST", &host)), code);
     }
     for (code, line) in LINES {
-        refused(&house, &format!("{}\r\nHost: a\r\n\r\n", line.replace("HOST", &host)), code);
+        refused(&fixture, &format!("{}\r\nHost: a\r\n\r\n", line.replace("HOST", &host)), code);
     }
-    assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
+    assert_eq!(fixture.gauge("tidegate_upstream_connections"), 0);
 }
 
 /// RFC 9112, 3.2.2: a server accepts an absolute URL as the target, and takes the host from it.
 #[test]
 fn a_whole_url_is_a_target_and_a_star_is_the_server() {
-    let house = House::start(Plan::default());
-    let url = format!("http://{}/v1/models", house.address);
-    assert_eq!(house.ask(&house.request("GET", &url, "", b"")).status, 200);
+    let fixture = Fixture::start(Plan::default());
+    let url = format!("http://{}/v1/models", fixture.address);
+    assert_eq!(fixture.ask(&fixture.request("GET", &url, "", b"")).status, 200);
     let metrics = |target: &str, host: &str| {
-        house.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).status
+        fixture.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).status
     };
     // The target's host counts, whatever the header says.
     assert_eq!(metrics("http://localhost/metrics", "evil.example"), 200);
     assert_eq!(metrics("http://evil.example/metrics", "localhost"), 401);
-    let answer = house.ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = fixture.ask(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.body.as_slice()), (204, &b""[..]));
     assert!(answer.header("allow").is_some_and(|allow| allow.contains("POST")), "{answer:?}");
 }
 
 #[test]
 fn headers_are_bounded() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     for headers in [format!("X: {}\r\n", "x".repeat(70_000)), "X: y\r\n".repeat(200)] {
-        let answer = house.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes());
+        let answer = fixture.ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes());
         assert_eq!((answer.status, answer.code().as_str()), (431, "headers_too_large"));
     }
     let large = format!("X: {}\r\n", "x".repeat(60_000));
-    assert_eq!(house.ask(&house.request("GET", "/v1/models", &large, b"")).status, 200);
+    assert_eq!(fixture.ask(&fixture.request("GET", "/v1/models", &large, b"")).status, 200);
 }
 
 #[test]
 fn a_refusal_keeps_its_place_behind_the_answers_before_it() {
-    let house = House::start(Plan::default());
-    let mut wire = house.connect();
-    let good = house.request("GET", "/v1/models", "", b"");
+    let fixture = Fixture::start(Plan::default());
+    let mut wire = fixture.connect();
+    let good = fixture.request("GET", "/v1/models", "", b"");
     let bad = b"GET / HTTP/1.1\nHost: a\n\n";
     wire.send(&[good.as_slice(), &good, bad].concat());
     assert_eq!(wire.answer().status, 200);
@@ -140,7 +140,7 @@ fn a_refusal_keeps_its_place_behind_the_answers_before_it() {
 
 #[test]
 fn other_spellings_of_a_path_are_other_paths() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     for path in [
         "/v1/models/../chat/completions%00",
         "//v1/chat/completions",
@@ -151,9 +151,9 @@ fn other_spellings_of_a_path_are_other_paths() {
         "/health/live/../../v1/chat/completions",
         "/v1/chat/completions;x=1",
     ] {
-        let answer = house.ask(&house.request("POST", path, "Content-Type: application/json\r\n", b"{}"));
+        let answer = fixture.ask(&fixture.request("POST", path, "Content-Type: application/json\r\n", b"{}"));
         assert!(matches!(answer.status, 404 | 405), "{path}: {answer:?}");
         let bare = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-        assert!(matches!(house.ask(bare.as_bytes()).status, 401 | 404 | 405), "{path}");
+        assert!(matches!(fixture.ask(bare.as_bytes()).status, 401 | 404 | 405), "{path}");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::house::{House, Plan};
+use crate::fixture::{Fixture, Plan};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
@@ -50,8 +50,8 @@ fn read(socket: &mut impl Read) -> Option<Frame> {
 }
 
 /// The first byte of the answer's header block: a status that is in the static table is one byte.
-fn status(house: &House, fields: &[(&str, &str)]) -> u8 {
-    let mut wire = house.connect();
+fn status(fixture: &Fixture, fields: &[(&str, &str)]) -> u8 {
+    let mut wire = fixture.connect();
     wire.send(PREFACE);
     wire.send(&frame(SETTINGS, 0, 0, &[]));
     wire.send(&get(1, fields));
@@ -70,7 +70,7 @@ const NOT_FOUND: u8 = 0x8d;
 
 #[test]
 fn requests_are_answered_and_hosts_must_agree() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let cases: &[(&[(&str, &str)], u8)] = &[
         (&[(":path", "/health/live"), (":authority", "a")], OK),
         (&[(":path", "/health/live"), (":authority", "a"), ("host", "a")], OK),
@@ -80,7 +80,7 @@ fn requests_are_answered_and_hosts_must_agree() {
         (&[(":path", "/nothing"), (":authority", "a")], NOT_FOUND),
     ];
     for (fields, expected) in cases {
-        assert_eq!(status(&house, fields), *expected, "{fields:?}");
+        assert_eq!(status(&fixture, fields), *expected, "{fields:?}");
     }
 }
 
@@ -88,8 +88,8 @@ fn requests_are_answered_and_hosts_must_agree() {
 fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
     let times =
         gateway::Times { write_stall: std::time::Duration::from_millis(200), ..gateway::Times::default() };
-    let house = House::start(Plan { times, ..Plan::default() });
-    let mut wire = house.connect();
+    let fixture = Fixture::start(Plan { times, ..Plan::default() });
+    let mut wire = fixture.connect();
     wire.send(PREFACE);
     // A SETTINGS_INITIAL_WINDOW_SIZE of zero.
     wire.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
@@ -102,8 +102,11 @@ fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
 }
 
 /// Writes to a connection until no more can be written, and expects a GOAWAY meanwhile.
-fn expect_goaway(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) {
-    let mut wire = house.connect();
+fn expect_goaway(
+    fixture: &Fixture,
+    flood: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
+) {
+    let mut wire = fixture.connect();
     wire.send(PREFACE);
     wire.send(&frame(SETTINGS, 0, 0, &[]));
     let mut sending = wire.socket.try_clone().unwrap();
@@ -117,24 +120,24 @@ fn expect_goaway(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::R
 
 #[test]
 fn a_flood_of_resets_ends_the_connection() {
-    let house = House::start(Plan::default());
-    expect_goaway(&house, |sending| {
+    let fixture = Fixture::start(Plan::default());
+    expect_goaway(&fixture, |sending| {
         (1..20_000_u32).step_by(2).try_for_each(|stream| {
             let request = get(stream, &[(":path", "/v1/models"), (":authority", "a")]);
             let cancel = frame(RESET, 0, stream, &8_u32.to_be_bytes());
             sending.write_all(&[request, cancel].concat())
         })
     });
-    assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
+    assert_eq!(status(&fixture, &[(":path", "/health/live"), (":authority", "a")]), OK);
 }
 
 #[test]
 fn a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     const PING: u8 = 6;
     for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[]), frame(2, 0, 1, &[0; 5])] {
         let many = flood.repeat(500);
-        expect_goaway(&house, move |sending| (0..400).try_for_each(|_| sending.write_all(&many)));
+        expect_goaway(&fixture, move |sending| (0..400).try_for_each(|_| sending.write_all(&many)));
     }
-    assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
+    assert_eq!(status(&fixture, &[(":path", "/health/live"), (":authority", "a")]), OK);
 }

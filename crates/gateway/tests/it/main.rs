@@ -10,9 +10,9 @@
 )]
 
 mod bodies;
+mod fixture;
 mod flow;
 mod heads;
-mod house;
 mod http2;
 mod overload;
 mod patience;

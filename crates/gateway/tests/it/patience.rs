@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gateway::{GatewaySettings, Proxies, Times};
 
-use crate::house::{House, Plan, Wire};
+use crate::fixture::{Fixture, Plan, Wire};
 
 fn impatient() -> Times {
     Times {
@@ -21,52 +21,52 @@ fn impatient() -> Times {
     }
 }
 
-fn house() -> House {
-    House::start(Plan { times: impatient(), ..Plan::default() })
+fn fixture() -> Fixture {
+    Fixture::start(Plan { times: impatient(), ..Plan::default() })
 }
 
 #[test]
 fn a_slow_head_is_answered_408_and_a_silent_connection_is_closed() {
-    let house = house();
+    let fixture = fixture();
     for part in ["G", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "POST / HTTP/1.1\r\nHost: a\r\n"] {
-        let mut wire = house.connect();
+        let mut wire = fixture.connect();
         wire.send(part.as_bytes());
         let answer = wire.answer();
         assert_eq!((answer.status, answer.code().as_str()), (408, "headers_too_slow"), "{part:?}");
         assert_eq!(wire.rest(), b"");
     }
-    let mut silent = house.connect();
+    let mut silent = fixture.connect();
     assert_eq!(silent.rest(), b"");
     // A head that dribbles has no more time than one that stops.
-    let mut wire = house.connect();
-    let begun = Instant::now();
+    let mut wire = fixture.connect();
+    let started = Instant::now();
     wire.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    while begun.elapsed() < Duration::from_secs(10) {
+    while started.elapsed() < Duration::from_secs(10) {
         wire.send(b"x");
         let mut byte = [0];
         if std::io::Read::read(&mut wire.socket, &mut byte).is_ok() {
             break;
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]
 fn an_idle_connection_outlives_the_heads_time_but_not_its_own() {
-    let house = house();
-    let mut wire = house.connect();
-    let begun = Instant::now();
-    wire.send(&house.request("GET", "/v1/models", "", b""));
+    let fixture = fixture();
+    let mut wire = fixture.connect();
+    let started = Instant::now();
+    wire.send(&fixture.request("GET", "/v1/models", "", b""));
     assert_eq!(wire.answer().status, 200);
     assert_eq!(wire.rest(), b"");
-    assert!(begun.elapsed() >= impatient().idle, "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= impatient().idle, "{:?}", started.elapsed());
 }
 
 #[test]
 fn a_slow_body_is_answered_408() {
-    let house = house();
-    let mut wire = house.connect();
-    let request = house.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
+    let fixture = fixture();
+    let mut wire = fixture.connect();
+    let request = fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
     wire.send(&request[..request.len() - 5]);
     let answer = wire.answer();
     assert_eq!((answer.status, answer.code().as_str()), (408, "request_too_slow"));
@@ -74,49 +74,49 @@ fn a_slow_body_is_answered_408() {
 }
 
 /// Impatient with readers only: sending millions of words takes a busy machine longer than the other times.
-fn impatient_with_readers() -> House {
+fn impatient_with_readers() -> Fixture {
     let times = Times { write_stall: impatient().write_stall, ..Times::default() };
-    House::start(Plan { times, ..Plan::default() })
+    Fixture::start(Plan { times, ..Plan::default() })
 }
 
 /// A stream of millions of words, of whose answer only the start is read, which arrives
 /// with the upstream's first word.
-fn long_stream_begun(house: &House) -> Wire {
+fn long_stream_begun(fixture: &Fixture) -> Wire {
     let prompt = "word ".repeat(2_000_000);
     let body =
         format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
-    let request = house.chat(&body);
-    let mut wire = house.connect();
+    let request = fixture.chat(&body);
+    let mut wire = fixture.connect();
     wire.send(&request);
-    let mut begun = [0; 12];
-    std::io::Read::read_exact(&mut wire.socket, &mut begun).unwrap();
-    assert_eq!(&begun, b"HTTP/1.1 200");
+    let mut started = [0; 12];
+    std::io::Read::read_exact(&mut wire.socket, &mut started).unwrap();
+    assert_eq!(&started, b"HTTP/1.1 200");
     wire
 }
 
 #[test]
 fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
-    let house = impatient_with_readers();
-    let _wire = long_stream_begun(&house);
+    let fixture = impatient_with_readers();
+    let _wire = long_stream_begun(&fixture);
     // Its connections are counted until the gateway gives up on it. Only the polling one is left; the one
     // before it may take a moment to be gone.
-    house.until("both of its connections are gone", |house| {
-        house.gauge("tidegate_connections ") <= 1 && house.gauge("tidegate_upstream_connections") == 0
+    fixture.until("both of its connections are gone", |fixture| {
+        fixture.gauge("tidegate_connections ") <= 1 && fixture.gauge("tidegate_upstream_connections") == 0
     });
 }
 
 #[test]
 fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
-    let mut house = House::start(Plan::default());
-    let running = house.gateway.take().unwrap();
-    let mut idle = house.connect();
-    idle.send(&house.request("GET", "/v1/models", "", b""));
+    let mut fixture = Fixture::start(Plan::default());
+    let running = fixture.gateway.take().unwrap();
+    let mut idle = fixture.connect();
+    idle.send(&fixture.request("GET", "/v1/models", "", b""));
     assert_eq!(idle.answer().status, 200);
-    let request = house.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
+    let request = fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
     let (before, after) = request.split_at(request.len() - 5);
-    let mut wire = house.connect();
+    let mut wire = fixture.connect();
     wire.send(before);
-    house.until("three connections are open", |house| house.gauge("tidegate_connections ") >= 3);
+    fixture.until("three connections are open", |fixture| fixture.gauge("tidegate_connections ") >= 3);
     running.drain();
     assert_eq!(idle.rest(), b"", "an idle connection is closed at once");
     wire.send(after);
@@ -125,18 +125,18 @@ fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
     assert_eq!(wire.rest(), b"");
     drop((idle, wire));
     running.join();
-    assert!(std::net::TcpStream::connect(house.address).is_err());
+    assert!(std::net::TcpStream::connect(fixture.address).is_err());
 }
 
 #[test]
 fn a_drain_answers_whoever_was_let_in_before_it() {
-    let mut house = House::start(Plan::default());
-    let running = house.gateway.take().unwrap();
+    let mut fixture = Fixture::start(Plan::default());
+    let running = fixture.gateway.take().unwrap();
     // So many at once that some are still in the kernel's queue, and none has sent a request.
-    let mut waiting: Vec<_> = (0..16).map(|_| house.connect()).collect();
+    let mut waiting: Vec<_> = (0..16).map(|_| fixture.connect()).collect();
     running.drain();
     for wire in &mut waiting {
-        wire.send(&house.request("GET", "/v1/models", "", b""));
+        wire.send(&fixture.request("GET", "/v1/models", "", b""));
     }
     for wire in &mut waiting {
         assert_eq!(wire.answer().status, 200);
@@ -173,15 +173,15 @@ fn nobody_who_was_let_in_is_reset_by_an_end() {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
         for _ in 0..rounds {
-            let mut house = House::start(Plan::default());
-            *here.lock().unwrap() = Some(house.address);
+            let mut fixture = Fixture::start(Plan::default());
+            *here.lock().unwrap() = Some(fixture.address);
             let before = answered.load(Ordering::SeqCst);
             while answered.load(Ordering::SeqCst) < before + 50
                 && !clients.iter().all(|one| one.is_finished())
             {
                 std::thread::yield_now();
             }
-            let running = house.gateway.take().unwrap();
+            let running = fixture.gateway.take().unwrap();
             running.drain();
             running.join();
         }
@@ -192,12 +192,12 @@ fn nobody_who_was_let_in_is_reset_by_an_end() {
 
 #[test]
 fn a_stop_cuts_at_once() {
-    let mut house = House::start(Plan::default());
-    let running = house.gateway.take().unwrap();
-    let mut wire = house.connect();
-    let request = house.chat("{}");
+    let mut fixture = Fixture::start(Plan::default());
+    let running = fixture.gateway.take().unwrap();
+    let mut wire = fixture.connect();
+    let request = fixture.chat("{}");
     wire.send(&request[..request.len() - 1]);
-    house.until("two connections are open", |house| house.gauge("tidegate_connections ") >= 2);
+    fixture.until("two connections are open", |fixture| fixture.gauge("tidegate_connections ") >= 2);
     running.stop();
     running.join();
     assert_eq!(wire.socket.take_error().unwrap().map(|error| error.kind()), None);
@@ -206,12 +206,12 @@ fn a_stop_cuts_at_once() {
 /// It reads a little now and then, always before the stall timeout.
 #[test]
 fn a_reader_that_trickles_is_cut() {
-    let house = impatient_with_readers();
-    let mut wire = long_stream_begun(&house);
-    let begun = Instant::now();
-    while house.gauge("tidegate_connections ") > 1 || house.gauge("tidegate_upstream_connections") > 0 {
+    let fixture = impatient_with_readers();
+    let mut wire = long_stream_begun(&fixture);
+    let started = Instant::now();
+    while fixture.gauge("tidegate_connections ") > 1 || fixture.gauge("tidegate_upstream_connections") > 0 {
         let _ = std::io::Read::read(&mut wire.socket, &mut [0; 1]);
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is still served");
+        assert!(started.elapsed() < Duration::from_secs(60), "it is still served");
     }
 }
 
@@ -219,34 +219,34 @@ fn a_reader_that_trickles_is_cut() {
 #[test]
 fn a_client_that_leaves_behind_what_it_sent_ahead_is_noticed() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let house = House::start(Plan { upstream: Some(silent.local_addr().unwrap()), ..Plan::default() });
-    let mut wire = house.connect();
-    wire.send(&house.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#));
+    let fixture = Fixture::start(Plan { upstream: Some(silent.local_addr().unwrap()), ..Plan::default() });
+    let mut wire = fixture.connect();
+    wire.send(&fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#));
     let (_request, _) = silent.accept().unwrap();
     wire.socket.set_nonblocking(true).unwrap();
-    let ahead = house.request("GET", "/v1/models", "", b"").repeat(1_024);
+    let ahead = fixture.request("GET", "/v1/models", "", b"").repeat(1_024);
     let mut sent = 0;
     while sent < 128 * 1024 {
         sent += std::io::Write::write(&mut wire.socket, &ahead[..1_024]).unwrap_or(0);
     }
     drop(wire);
     let left = Instant::now();
-    while house.gauge("tidegate_upstream_connections") > 0 {
+    while fixture.gauge("tidegate_upstream_connections") > 0 {
         assert!(left.elapsed() < Duration::from_secs(10), "the call goes on");
     }
 }
 
 #[test]
 fn clients_beyond_the_room_wait_until_one_has_left() {
-    let house = House::start(Plan { connections_max: 3, ..Plan::default() });
+    let fixture = Fixture::start(Plan { connections_max: 3, ..Plan::default() });
     let live = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut held: Vec<_> = (0..3).map(|_| house.connect()).collect();
+    let mut held: Vec<_> = (0..3).map(|_| fixture.connect()).collect();
     for wire in &mut held {
         wire.send(live);
         assert_eq!(wire.answer().status, 200);
     }
     // Every core may have found room just before it was gone.
-    let mut waiting: Vec<_> = (0..8).map(|_| house.connect()).collect();
+    let mut waiting: Vec<_> = (0..8).map(|_| fixture.connect()).collect();
     for wire in &mut waiting {
         wire.send(live);
         wire.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -262,7 +262,7 @@ fn clients_beyond_the_room_wait_until_one_has_left() {
 
 #[test]
 fn an_address_is_served_by_one_process_at_a_time() {
-    let house = House::start(Plan::default());
+    let fixture = Fixture::start(Plan::default());
     let service = || {
         let settings = node::NodeSettings {
             world: world::World::system(),
@@ -274,7 +274,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
         node::Service::new(std::sync::Arc::new(node::Echo), settings).unwrap()
     };
     let settings = GatewaySettings {
-        listen: house.address,
+        listen: fixture.address,
         workers: 2,
         times: Times::default(),
         proxies: Proxies::default(),
@@ -282,9 +282,9 @@ fn an_address_is_served_by_one_process_at_a_time() {
         queue_delay_max: Duration::ZERO,
     };
     let refused = gateway::serve_node(service(), &settings).err().unwrap();
-    assert_eq!(refused.to_string(), format!("{} is in use by another process", house.address));
+    assert_eq!(refused.to_string(), format!("{} is in use by another process", fixture.address));
     // All its workers are still served by the first, and by each of its cores.
     for _ in 0..64 {
-        assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+        assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     }
 }

@@ -194,9 +194,9 @@ impl Choice {
         part
     }
 
-    fn open(&mut self, kind: Kind, begun: PartKind, out: &mut Vec<Event>) -> u32 {
+    fn open(&mut self, kind: Kind, started: PartKind, out: &mut Vec<Event>) -> u32 {
         self.close(out);
-        let part = self.begin(begun, out);
+        let part = self.begin(started, out);
         self.open = Some(Open { part, kind });
         part
     }

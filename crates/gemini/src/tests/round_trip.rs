@@ -220,7 +220,7 @@ fn seals_of_another_upstream_are_not_handed_out() {
 #[test]
 fn an_error_is_the_first_member_of_its_chunk_and_a_stop_by_length_the_last() {
     let first = r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]},"index":0}],"responseId":"r"}"#;
-    let begun = |as_array| {
+    let started = |as_array| {
         let mut answer = AnswerStream::new(answer_path(Grammar::Gemini, Grammar::Gemini, as_array));
         let mut out = Vec::new();
         answer.push(Bytes::from(format!("{first}\r\n\r\n")), &mut out).expect("a good chunk");
@@ -228,16 +228,16 @@ fn an_error_is_the_first_member_of_its_chunk_and_a_stop_by_length_the_last() {
     };
     let fault = domain::Fault::new(domain::FaultClass::Overloaded, "overloaded", "Too much.");
     let trace = TraceId::new(1, [7; 10]);
-    let (mut answer, _) = begun(false);
+    let (mut answer, _) = started(false);
     let event = answer.error_event(&fault, trace);
     let text = String::from_utf8_lossy(&event);
     assert!(text.starts_with(r#"data: {"error":{"code":503,"message":"Too much."#), "{text}");
     assert_eq!(documents(&event).len(), 1);
     assert!(text.contains(r#""status":"UNAVAILABLE""#), "{text}");
-    let (mut answer, begun_array) = begun(true);
+    let (mut answer, begun_array) = started(true);
     let array = [begun_array, answer.error_event(&fault, trace).to_vec()].concat();
     assert_eq!(json::validate(&array), Ok(()));
-    let (mut answer, begun_stream) = begun(false);
+    let (mut answer, begun_stream) = started(false);
     let used = domain::Usage { input: 3, output: 1, ..domain::Usage::default() };
     let stopped = [begun_stream, answer.length_stop(b"", used).to_vec()].concat();
     let (events, end) = read_events(documents(&stopped));

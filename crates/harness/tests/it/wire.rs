@@ -18,8 +18,8 @@ async fn http2_with_prior_knowledge() {
     for behaviour in [Behaviour::ok().cut(3), Behaviour::ok().close(3)] {
         emulator.script(KEY, [behaviour]);
         match client.stream(CHAT, &streaming()).await {
-            Ok(mut begun) => {
-                let (events, end) = begun.events().await;
+            Ok(mut started) => {
+                let (events, end) = started.events().await;
                 assert!(end.is_err() && events.len() <= 3, "{} events", events.len());
             }
             // A reset discards unsent data: on a busy machine the response head, too.

@@ -7,6 +7,6 @@
     reason = "the helpers of tests may fail as loudly as the tests"
 )]
 
-mod house;
+mod fixture;
 mod runner;
 mod simulation;

@@ -14,7 +14,7 @@ use store::{JobRow, Store};
 use tokio::sync::Semaphore;
 use world::World;
 
-use crate::house::{job, store, workspace};
+use crate::fixture::{job, store, workspace};
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ use store::jobs::{INSTALLATION, JobClaim, JobLease};
 use store::{JobRow, Store};
 use world::{Random, SeededRandom};
 
-use crate::house::{NOW, job, store, workspace};
+use crate::fixture::{NOW, job, store, workspace};
 
 const SEEDS: u64 = 12;
 const JOBS: u64 = 24;

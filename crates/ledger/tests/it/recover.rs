@@ -139,9 +139,9 @@ fn many_records_are_recovered_in_the_time_of_their_build() {
     }
     books.kill();
     books.revive();
-    let begun = Instant::now();
+    let start = Instant::now();
     let report = books.start().unwrap();
-    let took = begun.elapsed();
+    let took = start.elapsed();
     assert_eq!((report.applied, report.entries), (RECORDS, 2 * RECORDS));
     assert!(took < WITHIN, "{RECORDS} records in {took:?}");
 }

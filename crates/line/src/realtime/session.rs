@@ -409,7 +409,7 @@ fn settle_done(mut response: RealtimeResponse, event: &RealtimeEvent, bytes: u64
 
 /// The client left during the response.
 fn settle_left(response: RealtimeResponse) -> PendingWrite {
-    let status = if response.has_begun() { 200 } else { 499 };
+    let status = if response.has_started() { 200 } else { 499 };
     let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end.");
     book(Conclusion {
         outcome: Outcome::ClientCancelled,
@@ -419,7 +419,7 @@ fn settle_left(response: RealtimeResponse) -> PendingWrite {
 }
 
 fn settle_failed(response: RealtimeResponse, reported: Option<Usage>, fault: Fault) -> PendingWrite {
-    let status = if response.has_begun() { 200 } else { 502 };
+    let status = if response.has_started() { 200 } else { 502 };
     let end = response.fail(reported, fault.clone());
     book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })
 }

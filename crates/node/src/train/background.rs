@@ -62,8 +62,8 @@ impl BlockingTasks {
             // The caller may have gone.
             let _ = sender.send(done);
         };
-        let begun = Thread::spawn("training-reader", run);
-        begun.map_err(|_| Box::new(Fault::internal()))?;
+        let started = Thread::spawn("training-reader", run);
+        started.map_err(|_| Box::new(Fault::internal()))?;
         receiver.await.map_err(|_| Box::new(Fault::internal()))
     }
 }
@@ -94,16 +94,16 @@ mod tests {
         let broken = block_on(aside.run(|| -> u32 { panic!("a panic that is meant") }));
         assert_eq!(broken.unwrap_err().code, "internal_error");
         // A caller that goes away is noticed by the work, which ends.
-        let (begun, has_begun) = channel();
+        let (started, has_started) = channel();
         let mut left = Box::pin(aside.run_while(move |is_wanted| {
-            begun.send(()).unwrap();
+            started.send(()).unwrap();
             while is_wanted() {
                 std::thread::yield_now();
             }
         }));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(left.as_mut().poll(&mut cx).is_pending());
-        has_begun.recv().unwrap();
+        has_started.recv().unwrap();
         drop(left);
         drop(slots);
         while aside.0.load(Ordering::SeqCst) > 0 {

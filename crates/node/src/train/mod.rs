@@ -240,14 +240,14 @@ impl ActiveTraining {
         let is_tuning = operation == TrainingOperation::Tune;
         let (runtime, book, files) =
             (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
-        let begun = self.aside.run_while(move |is_wanted| {
+        let started = self.aside.run_while(move |is_wanted| {
             let trainer = runtime.trainer().ok_or_else(|| Box::new(Fault::internal()))?;
             let read = if is_tuning { tuning::read } else { job_request::read };
             let request = read(&body, &Offer { models: &models, trainer, adapters: adapters.as_deref() })?;
             drop(body);
             plan(request, &*runtime, (&book, &files), is_wanted)
         });
-        match begun.await?? {
+        match started.await?? {
             Planned::Preview(preview) => json_response(StatusCode::OK, &*preview),
             Planned::Queued(state) if is_tuning => json_response(StatusCode::OK, &tuning::Object::of(&state)),
             Planned::Queued(state) => json_response(StatusCode::ACCEPTED, &view::Object::from(*state)),

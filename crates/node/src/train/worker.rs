@@ -27,7 +27,7 @@ struct JobObserver<'a> {
     book: &'a JobStore,
     runtime: &'a dyn Runtime,
     turn: &'a JobRun,
-    begun_us: u64,
+    started_us: u64,
     is_late: AtomicBool,
     /// Tokens counted so far; unknown before the first step of a resumed run.
     tokens: AtomicU64,
@@ -80,9 +80,9 @@ fn train(book: &JobStore, runtime: &dyn Runtime, turn: &JobRun) -> JobRunEnd {
     if let Err(fault) = check_memory(trainer, turn.memory_bytes) {
         return JobRunEnd::Failed(fault);
     }
-    let begun_us = book.world().clock.monotonic_us();
+    let started_us = book.world().clock.monotonic_us();
     let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
-    let watch = JobObserver { book, runtime, turn, begun_us, is_late, tokens };
+    let watch = JobObserver { book, runtime, turn, started_us, is_late, tokens };
     let lesson = TrainingInput {
         settings: &turn.order.course,
         training_set: &turn.training_data,
@@ -194,7 +194,7 @@ fn late(turn: &JobRun) -> Box<Fault> {
 impl JobObserver<'_> {
     fn seconds(&self) -> f64 {
         let now_us = self.book.world().clock.monotonic_us();
-        self.turn.seconds + now_us.saturating_sub(self.begun_us) as f64 / 1e6
+        self.turn.seconds + now_us.saturating_sub(self.started_us) as f64 / 1e6
     }
 
     fn report_step(&self, step: &Step) {

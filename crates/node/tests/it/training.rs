@@ -265,12 +265,12 @@ impl Trainer for SimulatedTrainer {
     }
 }
 
-struct House {
+struct Fixture {
     root: tempfile::TempDir,
     school: Arc<TrainerState>,
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap(), school: Arc::default() }
     }
@@ -331,9 +331,9 @@ fn followed(service: &Service, id: &str, after: u64) -> Vec<(String, Value)> {
 
 #[test]
 fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
-    let house = House::new();
-    let service = house.open();
-    let left = |bytes| *house.school.available.lock().unwrap() = bytes;
+    let fixture = Fixture::new();
+    let service = fixture.open();
+    let left = |bytes| *fixture.school.available.lock().unwrap() = bytes;
     left(Some(999));
     let mut body = json!({"data": LINE, "adapter": "one", "preview": true});
     let (status, preview) = ask(&service, "POST", "/v1/train/sft", &body);
@@ -347,20 +347,20 @@ fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
     let (one, two) = (begin(&service, "one"), begin(&service, "two"));
     until(&service, &one, "running");
     left(Some(0));
-    house.school.let_go(3);
+    fixture.school.let_go(3);
     until(&service, &one, "completed");
     let failed = until(&service, &two, "failed");
     assert_eq!(failed["error"]["code"], "not_enough_memory", "{failed}");
     left(None);
     let three = begin(&service, "three");
-    house.school.let_go(3);
+    fixture.school.let_go(3);
     until(&service, &three, "completed");
 }
 
 #[test]
 fn jobs_have_their_turns_and_are_followed_to_their_ends() {
-    let house = House::new();
-    let service = house.open();
+    let fixture = Fixture::new();
+    let service = fixture.open();
     let (one, two, three) = (begin(&service, "one"), begin(&service, "two"), begin(&service, "three"));
     until(&service, &one, "running");
     until(&service, &two, "queued");
@@ -368,14 +368,14 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
         ask(&service, "DELETE", &format!("/v1/train/jobs/{two}"), &Value::Null).1["status"],
         "cancelled"
     );
-    house.school.let_go(6);
+    fixture.school.let_go(6);
     let events = followed(&service, &one, 0);
     let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(kinds, ["queued", "started", "progress", "progress", "progress", "completed"]);
     assert_eq!((&events[3].1["loss"], &events[3].1["tokens"]), (&json!(0.5), &json!(20)));
     assert_eq!(followed(&service, &one, 5), events[5..]);
     until(&service, &three, "completed");
-    let known: Vec<String> = house.school.known().into_iter().map(|(id, _)| id).collect();
+    let known: Vec<String> = fixture.school.known().into_iter().map(|(id, _)| id).collect();
     assert_eq!(known, ["one", "three"]);
     let (_, jobs) = ask(&service, "GET", "/v1/train/jobs", &Value::Null);
     let statuses: Vec<&str> =
@@ -399,11 +399,11 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
 
 #[test]
 fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let (one, two) = {
-        let service = house.open();
+        let service = fixture.open();
         let (one, two) = (begin(&service, "one"), begin(&service, "two"));
-        house.school.let_go(2);
+        fixture.school.let_go(2);
         loop {
             let (_, job) = ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null);
             if job["progress"]["step"] == 2 {
@@ -412,26 +412,26 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
             std::thread::yield_now();
         }
     };
-    let folder = house.root.path().join("train").join(&one);
+    let folder = fixture.root.path().join("train").join(&one);
     let record: Value = serde_json::from_slice(&std::fs::read(folder.join("job.json")).unwrap()).unwrap();
     assert_eq!(record["status"], "running", "whoever stops the node does not call its jobs off");
     // An incomplete job directory is ignored.
-    std::fs::create_dir(house.root.path().join("train/ftjob-half")).unwrap();
-    house.school.let_go(4);
-    let service = house.open();
+    std::fs::create_dir(fixture.root.path().join("train/ftjob-half")).unwrap();
+    fixture.school.let_go(4);
+    let service = fixture.open();
     until(&service, &two, "completed");
     let kinds: Vec<String> = followed(&service, &one, 2).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["progress", "progress", "resumed", "progress", "completed"]);
     assert!(!folder.join("work").exists(), "what it was taken up with is of no use any more");
-    assert!(!house.root.path().join("train/ftjob-half").exists());
+    assert!(!fixture.root.path().join("train/ftjob-half").exists());
     drop(service);
     // Adapters of completed jobs are registered again.
-    house.school.known.lock().unwrap().clear();
-    let service = house.open();
-    let known = house.school.known();
+    fixture.school.known.lock().unwrap().clear();
+    let service = fixture.open();
+    let known = fixture.school.known();
     assert_eq!(known, [("one".to_owned(), "3".to_owned()), ("two".to_owned(), "3".to_owned())]);
     let forgotten = ask(&service, "DELETE", &format!("/v1/train/jobs/{one}?forget=true"), &Value::Null);
-    assert_eq!((forgotten.0, house.school.known().len(), folder.exists()), (200, 1, false));
+    assert_eq!((forgotten.0, fixture.school.known().len(), folder.exists()), (200, 1, false));
 }
 
 fn act(service: &Service, id: &str, what: &str) -> Value {
@@ -446,11 +446,11 @@ fn kinds(service: &Service, id: &str) -> Vec<String> {
 
 #[test]
 fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node() {
-    let house = House::new();
+    let fixture = Fixture::new();
     let (one, two, three) = {
-        let service = house.open();
+        let service = fixture.open();
         let (one, two) = (begin(&service, "one"), begin(&service, "two"));
-        house.school.let_go(1);
+        fixture.school.let_go(1);
         while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"].is_null() {
             std::thread::yield_now();
         }
@@ -460,14 +460,14 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
         until(&service, &two, "running");
         let three = begin(&service, "three");
         assert_eq!(act(&service, &three, "pause")["status"], "paused", "one that has not begun");
-        house.school.let_go(3);
+        fixture.school.let_go(3);
         until(&service, &two, "completed");
         let page = String::from_utf8(call(&service, "GET", "/metrics", "").1.to_vec()).unwrap();
         assert!(page.contains("tidegate_node_training_jobs{status=\"paused\"} 2"), "{page}");
         (one, two, three)
     };
-    house.school.let_go(9);
-    let service = house.open();
+    fixture.school.let_go(9);
+    let service = fixture.open();
     let four = begin(&service, "four");
     until(&service, &four, "completed");
     for id in [&one, &three] {
@@ -513,7 +513,7 @@ fn names(points: &[(u64, String)]) -> Vec<String> {
     names
 }
 
-impl House {
+impl Fixture {
     /// The registered adapters.
     fn known(&self) -> Vec<String> {
         let mut known: Vec<String> = self.school.known().into_iter().map(|(id, _)| id).collect();
@@ -524,24 +524,24 @@ impl House {
 
 #[test]
 fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
-    let house = House::new();
-    house.school.leaves.store(true, Ordering::SeqCst);
+    let fixture = Fixture::new();
+    fixture.school.leaves.store(true, Ordering::SeqCst);
     let (one, kept) = {
-        let service = house.open();
+        let service = fixture.open();
         let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
         let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
-        house.school.let_go(5);
+        fixture.school.let_go(5);
         while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"]["step"] != 5
         {
             std::thread::yield_now();
         }
         // Older checkpoints are deleted after the new one is registered: first from the job, then from the
         // runtime.
-        while checkpoints(&service, &one).len() > 3 || house.known().len() > 3 {
+        while checkpoints(&service, &one).len() > 3 || fixture.known().len() > 3 {
             std::thread::yield_now();
         }
         let points = checkpoints(&service, &one);
-        assert_eq!((steps(&points), house.known()), (vec![5, 4, 3], names(&points)));
+        assert_eq!((steps(&points), fixture.known()), (vec![5, 4, 3], names(&points)));
         let path = format!("/v1/fine_tuning/jobs/{one}/checkpoints?limit=1");
         let page = ask(&service, "GET", &path, &Value::Null).1;
         assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
@@ -552,19 +552,19 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
         (one, points)
     };
     // A restart registers them again, and the final adapter counts as one.
-    house.school.known.lock().unwrap().clear();
-    let service = house.open();
+    fixture.school.known.lock().unwrap().clear();
+    let service = fixture.open();
     assert!(waited(service.register_adapters()).is_empty());
     assert_eq!(checkpoints(&service, &one), kept);
-    house.school.let_go(1);
+    fixture.school.let_go(1);
     until(&service, &one, "completed");
-    while house.known().len() > 3 {
+    while fixture.known().len() > 3 {
         std::thread::yield_now();
     }
     let points = checkpoints(&service, &one);
     assert_eq!(steps(&points), [6, 5, 4]);
-    assert_eq!((points[0].1.as_str(), house.known()), ("one", names(&points)));
-    let folders = std::fs::read_dir(house.root.path().join("train").join(&one).join("epochs")).unwrap();
+    assert_eq!((points[0].1.as_str(), fixture.known()), ("one", names(&points)));
+    let folders = std::fs::read_dir(fixture.root.path().join("train").join(&one).join("epochs")).unwrap();
     assert_eq!(folders.count(), 2);
     let (_, own) = ask(&service, "GET", &format!("/v1/train/jobs/{one}/checkpoints"), &Value::Null);
     assert_eq!((&own["data"][0]["model"], &own["data"][2]["step"]), (&json!("m:one"), &json!(4)), "{own}");
@@ -572,52 +572,52 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
 
 #[test]
 fn the_ends_of_epochs_give_way_to_what_is_made() {
-    let house = House::new();
-    house.school.leaves.store(true, Ordering::SeqCst);
-    let service = house.open();
+    let fixture = Fixture::new();
+    fixture.school.leaves.store(true, Ordering::SeqCst);
+    let service = fixture.open();
     let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
     let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
-    house.school.let_go(6);
+    fixture.school.let_go(6);
     until(&service, &one, "completed");
     // The runtime's adapter limit is reached.
-    house.school.let_go(9);
+    fixture.school.let_go(9);
     for name in ["two", "three", "four"] {
         let id = begin(&service, name);
         until(&service, &id, "completed");
-        assert!(house.known().len() <= 9, "{:?}", house.known());
+        assert!(fixture.known().len() <= 9, "{:?}", fixture.known());
     }
-    assert_eq!(checkpoints(&service, &one).len(), 1, "what was left first goes first: {:?}", house.known());
+    assert_eq!(checkpoints(&service, &one).len(), 1, "what was left first goes first: {:?}", fixture.known());
     for name in ["one", "two", "three", "four"] {
-        assert!(house.known().contains(&name.to_owned()), "{name}");
+        assert!(fixture.known().contains(&name.to_owned()), "{name}");
     }
     // A cancelled job leaves its checkpoints, a deleted one leaves nothing.
-    house.school.let_go(1);
+    fixture.school.let_go(1);
     let last = begin(&service, "last");
     while checkpoints(&service, &last).is_empty() {
         std::thread::yield_now();
     }
     ask(&service, "DELETE", &format!("/v1/train/jobs/{last}"), &Value::Null);
     let (_, name) = checkpoints(&service, &last).remove(0);
-    assert!(house.known().contains(&name));
+    assert!(fixture.known().contains(&name));
     ask(&service, "DELETE", &format!("/v1/train/jobs/{last}?forget=true"), &Value::Null);
-    assert!(!house.known().contains(&name));
+    assert!(!fixture.known().contains(&name));
 }
 
 #[test]
 fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_folder() {
-    let house = House::new();
-    let adapters = house.root.path().join("adapters");
+    let fixture = Fixture::new();
+    let adapters = fixture.root.path().join("adapters");
     write_adapter(&adapters.join("law"), 7);
-    write_adapter(&house.root.path().join("secret"), 9);
+    write_adapter(&fixture.root.path().join("secret"), 9);
     write_adapter(&adapters.join("linked"), 9);
     std::fs::remove_file(adapters.join("linked/adapter_config.json")).unwrap();
     std::os::unix::fs::symlink(
-        house.root.path().join("secret/adapter_config.json"),
+        fixture.root.path().join("secret/adapter_config.json"),
         adapters.join("linked/adapter_config.json"),
     )
     .unwrap();
     std::fs::create_dir_all(adapters.join("empty")).unwrap();
-    let service = house.open();
+    let service = fixture.open();
     let body = |from: &str| json!({"data": LINE, "adapter": "on", "init_adapter_dir": from});
     for (from, status, code) in [
         ("../secret", 403, "adapter_outside"),
@@ -638,26 +638,26 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
     assert_eq!((status, &job["init_adapter_dir"]), (202, &json!("law")), "{job}");
     // The job has its own copy of the adapter that it continues from.
     std::fs::remove_dir_all(adapters.join("law")).unwrap();
-    house.school.let_go(3);
+    fixture.school.let_go(3);
     let id = job["id"].as_str().unwrap();
     until(&service, id, "completed");
-    assert_eq!(house.school.known(), [("on".to_owned(), "10".to_owned())]);
-    while house.root.path().join("train").join(id).join("from").exists() {
+    assert_eq!(fixture.school.known(), [("on".to_owned(), "10".to_owned())]);
+    while fixture.root.path().join("train").join(id).join("from").exists() {
         std::thread::yield_now();
     }
 }
 
 #[test]
 fn what_is_read_is_broken_off_when_nobody_wants_it() {
-    let house = House::new();
-    let service = house.open();
+    let fixture = Fixture::new();
+    let service = fixture.open();
     let one = begin(&service, "one");
     until(&service, &one, "running");
     act(&service, &one, "pause");
-    house.school.reads_on.store(true, Ordering::SeqCst);
+    fixture.school.reads_on.store(true, Ordering::SeqCst);
     act(&service, &one, "resume");
     let readings = |count: usize| {
-        while house.school.readings.load(Ordering::SeqCst) != count {
+        while fixture.school.readings.load(Ordering::SeqCst) != count {
             std::thread::yield_now();
         }
     };
@@ -689,8 +689,8 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
 
 #[test]
 fn a_node_says_what_it_trains() {
-    let house = House::new();
-    let capabilities = ask(&house.open(), "GET", "/v1/capabilities", &Value::Null).1;
+    let fixture = Fixture::new();
+    let capabilities = ask(&fixture.open(), "GET", "/v1/capabilities", &Value::Null).1;
     let training = &capabilities["training"];
     assert_eq!(
         (&training["kinds"], &training["methods"]),
@@ -709,16 +709,16 @@ fn a_node_says_what_it_trains() {
 
 #[test]
 fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
-    let house = House::new();
-    let service = house.open();
-    house.school.fails.store(true, Ordering::SeqCst);
-    house.school.let_go(1);
+    let fixture = Fixture::new();
+    let service = fixture.open();
+    fixture.school.fails.store(true, Ordering::SeqCst);
+    fixture.school.let_go(1);
     let one = begin(&service, "one");
     let failed = until(&service, &one, "failed");
     assert_eq!(failed["error"]["code"], "training_diverged", "{failed}");
     let (kind, event) = followed(&service, &one, 0).pop().unwrap();
     assert_eq!((kind.as_str(), &event["message"]), ("failed", &json!("It is no number any more.")));
-    house.school.fails.store(false, Ordering::SeqCst);
+    fixture.school.fails.store(false, Ordering::SeqCst);
     let body = json!({"data": [{"messages": []}], "max_duration_hours": 1e-12});
     let (_, late) = ask(&service, "POST", "/v1/train/sft", &body);
     let late = until(&service, late["id"].as_str().unwrap(), "failed");
@@ -729,8 +729,8 @@ fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
 
 #[test]
 fn what_is_asked_is_refused_by_name_before_anything_begins() {
-    let house = House::new();
-    let service = house.open();
+    let fixture = Fixture::new();
+    let service = fixture.open();
     let refused = |body: Value| {
         let (status, answer) = ask(&service, "POST", "/v1/train/sft", &body);
         let error = &answer["error"];

@@ -6,8 +6,8 @@ use board::Availability;
 use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::{CredentialState, NodeState};
 
-use crate::house::{
-    House, NOW_UNIX_MS, NOW_US, account_id, credential_id, node_id, project_id, reason, short, spec,
+use crate::fixture::{
+    Fixture, NOW_UNIX_MS, NOW_US, account_id, credential_id, node_id, project_id, reason, short, spec,
     workspace_id,
 };
 
@@ -43,8 +43,8 @@ fn parked() -> Availability {
     Availability::Parked { us: NOW_US + 60_000_000 }
 }
 
-fn expect(house: &House, model: &str, attempts: &str, refused: &[(Principal, &str)]) {
-    let answer = house.ask(model);
+fn expect(fixture: &Fixture, model: &str, attempts: &str, refused: &[(Principal, &str)]) {
+    let answer = fixture.ask(model);
     assert_eq!(short(&answer), attempts, "{model}: {answer:#?}");
     for (principal, word) in refused {
         assert_eq!(reason(&answer, *principal), *word, "{model}: {answer:#?}");
@@ -54,20 +54,20 @@ fn expect(house: &House, model: &str, attempts: &str, refused: &[(Principal, &st
 /// C10: byok, else byoc, else managed; each away in turn.
 #[test]
 fn own_credentials_then_own_nodes_then_the_pool() {
-    let all = || House::new().credential(1, "together_ai").node(1, &[LLAMA]).account(1, "nebius");
+    let all = || Fixture::new().credential(1, "together_ai").node(1, &[LLAMA]).account(1, "nebius");
     expect(&all(), LLAMA, "c1", &[(n(1), "profile_not_chosen"), (a(1), "byok_strict")]);
     for (state, word) in [
         (CredentialState::Disabled, "disabled"),
         (CredentialState::Revoked, "revoked"),
         (CredentialState::Invalid, "invalid"),
     ] {
-        let house = House::new()
+        let fixture = Fixture::new()
             .credential_with(1, "together_ai", |entry| entry.state = state)
             .node(1, &[LLAMA])
             .account(1, "nebius");
-        expect(&house, LLAMA, "n1", &[(c(1), word), (a(1), "profile_not_chosen")]);
+        expect(&fixture, LLAMA, "n1", &[(c(1), word), (a(1), "profile_not_chosen")]);
     }
-    let no_node = House::new()
+    let no_node = Fixture::new()
         .credential_with(1, "together_ai", |entry| entry.expires_unix_ms = Some(NOW_UNIX_MS))
         .node_with(1, &[LLAMA], |entry| entry.state = NodeState::Draining)
         .account(1, "nebius");
@@ -82,8 +82,8 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
         profiles: vec![profile],
         ..RouteSpec::default()
     };
-    let house = |gpt: Profile| {
-        House::new()
+    let fixture = |gpt: Profile| {
+        Fixture::new()
             .credential(1, "openai")
             .node(1, &["qwen-7b"])
             .account(1, "openai")
@@ -91,17 +91,17 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
             .route(1, profile_of("gpt-*", gpt))
             .route(2, profile_of("qwen*", Profile::Byoc))
     };
-    let before = house(Profile::Byok);
+    let before = fixture(Profile::Byok);
     expect(&before, "gpt-4o", "c1", &[(a(1), "byok_strict")]);
     expect(&before, "qwen-7b", "n1", &[]);
     expect(&before, LLAMA, "a2", &[(a(1), "does_not_offer")]);
-    expect(&house(Profile::ManagedProvider), "gpt-4o", "a1", &[(c(1), "profile_not_in_route")]);
+    expect(&fixture(Profile::ManagedProvider), "gpt-4o", "a1", &[(c(1), "profile_not_in_route")]);
 }
 
 #[test]
 fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
-    let house = |profiles: &[Profile]| {
-        House::new()
+    let fixture = |profiles: &[Profile]| {
+        Fixture::new()
             .credential(1, "together_ai")
             .node(1, &[LLAMA])
             .account(1, "nebius")
@@ -109,15 +109,15 @@ fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
     };
     use Profile::{Byoc, Byok, ManagedProvider, Subscription};
     expect(
-        &house(&[ManagedProvider, Byok]),
+        &fixture(&[ManagedProvider, Byok]),
         LLAMA,
         "a1",
         &[(c(1), "profile_not_chosen"), (n(1), "profile_not_in_route")],
     );
-    expect(&house(&[Byoc, Byok]), LLAMA, "n1", &[(c(1), "profile_not_chosen")]);
-    expect(&house(&[Subscription, Byok]), LLAMA, "c1", &[]);
-    expect(&house(&[Subscription]), LLAMA, "", &[(c(1), "profile_not_in_route")]);
-    let away = House::new()
+    expect(&fixture(&[Byoc, Byok]), LLAMA, "n1", &[(c(1), "profile_not_chosen")]);
+    expect(&fixture(&[Subscription, Byok]), LLAMA, "c1", &[]);
+    expect(&fixture(&[Subscription]), LLAMA, "", &[(c(1), "profile_not_in_route")]);
+    let away = Fixture::new()
         .node_with(1, &[LLAMA], |node| node.state = NodeState::Unreachable)
         .account(1, "nebius")
         .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]));
@@ -127,19 +127,19 @@ fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
 /// C11: a failure of an own credential goes to the next own one, and nowhere else.
 #[test]
 fn own_credentials_are_asked_oldest_first_with_the_publishers_own_provider_before() {
-    let house = House::new().credential(9, "openai").credential(3, "openai").account(1, "openai");
-    expect(&house, "gpt-4o", "c3 c9", &[(a(1), "byok_strict")]);
+    let fixture = Fixture::new().credential(9, "openai").credential(3, "openai").account(1, "openai");
+    expect(&fixture, "gpt-4o", "c3 c9", &[(a(1), "byok_strict")]);
     // No publisher sells this one itself, so the older credential is first.
-    let house = House::new().credential(1, "nebius").credential(2, "together_ai");
-    expect(&house, LLAMA, "c1 c2", &[]);
+    let fixture = Fixture::new().credential(1, "nebius").credential(2, "together_ai");
+    expect(&fixture, LLAMA, "c1 c2", &[]);
     let sellers = by_default(|spec| spec.providers = vec!["together".into(), "nebius".into()]);
-    expect(&house.route(1, sellers), LLAMA, "c2 c1", &[]);
+    expect(&fixture.route(1, sellers), LLAMA, "c2 c1", &[]);
 }
 
 #[test]
 fn a_route_narrows_who_may_serve() {
     let listed = |change: fn(&mut RouteSpec)| {
-        House::new()
+        Fixture::new()
             .credential_with(1, "nebius", |entry| entry.region = Some("eu".into()))
             .credential_with(2, "together_ai", |entry| entry.region = Some("us".into()))
             .credential(3, "together_ai")
@@ -163,27 +163,27 @@ fn a_route_narrows_who_may_serve() {
 
 #[test]
 fn an_offers_regions_count_where_the_credential_says_none() {
-    let house = |regions: &[&str]| {
+    let fixture = |regions: &[&str]| {
         let regions = regions.iter().map(|region| (*region).to_owned()).collect();
-        House::new().credential(1, "openai").route(1, by_default(|spec| spec.regions = regions))
+        Fixture::new().credential(1, "openai").route(1, by_default(|spec| spec.regions = regions))
     };
-    expect(&house(&["eu", "us"]), "openai/regional", "c1", &[]);
-    expect(&house(&["eu"]), "openai/regional", "", &[(c(1), "region_not_allowed")]);
+    expect(&fixture(&["eu", "us"]), "openai/regional", "c1", &[]);
+    expect(&fixture(&["eu"]), "openai/regional", "", &[(c(1), "region_not_allowed")]);
 }
 
 #[test]
 fn nodes_need_every_label() {
-    let house = House::new()
+    let fixture = Fixture::new()
         .node(1, &["m"])
         .node_with(2, &["m"], |entry| entry.labels = Arc::new(vec!["gpu".into(), "eu".into()]))
         .node_with(3, &["m"], |entry| entry.labels = Arc::new(vec!["gpu".into()]))
         .route(1, by_default(|spec| spec.node_labels = vec!["gpu".into(), "eu".into()]));
-    expect(&house, "m", "n2", &[(n(1), "label_missing"), (n(3), "label_missing")]);
+    expect(&fixture, "m", "n2", &[(n(1), "label_missing"), (n(3), "label_missing")]);
 }
 
 #[test]
 fn credentials_serve_their_own_project_environment_and_workspace() {
-    let house = House::new()
+    let fixture = Fixture::new()
         .credential_with(1, "openai", |entry| entry.project = Some(project_id(2)))
         .credential_with(2, "openai", |entry| entry.environment = Some("staging".into()))
         .credential_with(3, "openai", |entry| entry.workspace = workspace_id(2))
@@ -193,31 +193,36 @@ fn credentials_serve_their_own_project_environment_and_workspace() {
         })
         .node_with(1, &["gpt-x"], |entry| entry.workspace = workspace_id(2));
     let scoped = "out_of_scope";
-    expect(&house, "gpt-4o", "c4", &[(c(1), scoped), (c(2), scoped), (c(3), scoped)]);
-    expect(&house, "gpt-x", "", &[(n(1), scoped)]);
+    expect(&fixture, "gpt-4o", "c4", &[(c(1), scoped), (c(2), scoped), (c(3), scoped)]);
+    expect(&fixture, "gpt-x", "", &[(n(1), scoped)]);
 }
 
 #[test]
 fn a_pinned_seller_is_the_only_one() {
-    let house = House::new()
+    let fixture = Fixture::new()
         .credential(1, "nebius")
         .credential(2, "together_ai")
         .node(1, &[LLAMA])
         .account(1, "nebius");
-    expect(&house, &format!("together:{LLAMA}"), "c2", &[(c(1), "does_not_offer"), (n(1), "does_not_offer")]);
+    expect(
+        &fixture,
+        &format!("together:{LLAMA}"),
+        "c2",
+        &[(c(1), "does_not_offer"), (n(1), "does_not_offer")],
+    );
 }
 
 /// C13: the pool, by weight.
 #[test]
 fn accounts_are_drawn_by_weight_and_every_one_is_in_the_plan() {
-    let mut house = House::new()
+    let mut fixture = Fixture::new()
         .account_with(1, "openai", |entry| entry.weight = 3)
         .account_with(2, "openai", |entry| entry.weight = 1)
         .account_with(3, "openai", |entry| entry.weight = 0);
     let mut first = [0_u32; 4];
     for random in 0..4_000_u64 {
-        house.random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let drawn = short(&house.ask("gpt-4o"));
+        fixture.random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let drawn = short(&fixture.ask("gpt-4o"));
         match drawn.as_str() {
             "a1 a2 a3" => first[1] += 1,
             "a2 a1 a3" => first[2] += 1,
@@ -225,51 +230,51 @@ fn accounts_are_drawn_by_weight_and_every_one_is_in_the_plan() {
         }
     }
     assert!((2_850..3_150).contains(&first[1]), "three of four: {first:?}");
-    house.random = 5;
-    assert_eq!(short(&house.ask("gpt-4o")), short(&house.ask("gpt-4o")));
+    fixture.random = 5;
+    assert_eq!(short(&fixture.ask("gpt-4o")), short(&fixture.ask("gpt-4o")));
 }
 
 #[test]
 fn a_routes_sellers_come_before_weights() {
-    let mut house = House::new()
+    let mut fixture = Fixture::new()
         .account_with(1, "nebius", |entry| entry.weight = 1)
         .account_with(2, "together_ai", |entry| entry.weight = 1_000)
         .route(1, by_default(|spec| spec.providers = vec!["nebius".into(), "together_ai".into()]));
     for random in 0..100 {
-        house.random = random;
-        expect(&house, LLAMA, "a1 a2", &[]);
+        fixture.random = random;
+        expect(&fixture, LLAMA, "a1 a2", &[]);
     }
 }
 
 #[test]
 fn the_pool_refuses_what_has_no_price_unless_its_operator_allows() {
-    let house = House::new()
+    let fixture = Fixture::new()
         .account(1, "openai")
         .account_with(2, "openai", |entry| entry.allow_unpriced = true)
         .account_with(3, "openai", |entry| entry.models = Some(Arc::new(vec!["gpt-4o".into()])));
-    expect(&house, "openai/gpt-99", "a2", &[(a(1), "unpriced"), (a(3), "model_not_listed")]);
-    expect(&house, "acme/twin", "a2", &[(a(1), "unpriced")]);
-    let answer = house.ask("gpt-4o");
+    expect(&fixture, "openai/gpt-99", "a2", &[(a(1), "unpriced"), (a(3), "model_not_listed")]);
+    expect(&fixture, "acme/twin", "a2", &[(a(1), "unpriced")]);
+    let answer = fixture.ask("gpt-4o");
     assert_eq!(answer.attempts.len(), 3);
     assert!(answer.attempts.iter().all(|attempt| attempt.markup_bps == 500 && attempt.rates.is_some()));
 }
 
 #[test]
 fn an_account_may_list_what_no_offer_names() {
-    let house = House::new().account_with(1, "openai_compatible", |entry| {
+    let fixture = Fixture::new().account_with(1, "openai_compatible", |entry| {
         entry.models = Some(Arc::new(vec!["openai/gpt-4o".into()]));
         entry.allow_unpriced = true;
         entry.base_url = Some("https://pool.example/v1".into());
     });
-    let answer = house.ask("gpt-4o");
+    let answer = fixture.ask("gpt-4o");
     assert_eq!(answer.attempts[0].upstream_model, "openai/gpt-4o");
 }
 
 /// An ordinary account and an emergency account, with the two settings that allow the latter.
-fn rescued(operator: bool, route: bool) -> House {
+fn rescued(operator: bool, route: bool) -> Fixture {
     let spec = RouteSpec { emergency_allowed: route, ..RouteSpec::default() };
-    let house = House::new().route(1, spec);
-    House { takes_emergencies: operator, ..house.account(1, "openai").account(2, "openrouter") }
+    let fixture = Fixture::new().route(1, spec);
+    Fixture { takes_emergencies: operator, ..fixture.account(1, "openai").account(2, "openrouter") }
 }
 
 #[test]
@@ -280,9 +285,9 @@ fn an_emergency_needs_the_operators_word_and_the_routes() {
         (true, false, "a1", "emergency_not_allowed"),
         (true, true, "a1 a2", "-"),
     ] {
-        let house = rescued(operator, route);
-        expect(&house, "openai/gpt-4o-mini", attempts, &[(a(2), refused)]);
-        let planned = house.ask("openai/gpt-4o-mini").attempts;
+        let fixture = rescued(operator, route);
+        expect(&fixture, "openai/gpt-4o-mini", attempts, &[(a(2), refused)]);
+        let planned = fixture.ask("openai/gpt-4o-mini").attempts;
         let kept: Vec<bool> = planned.iter().map(|attempt| attempt.is_emergency).collect();
         assert_eq!(kept, [false, true][..planned.len()], "{operator} {route}");
     }
@@ -291,26 +296,26 @@ fn an_emergency_needs_the_operators_word_and_the_routes() {
 #[test]
 fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
     // No other account is in the pool, or none has the model: nothing failed.
-    let alone = |house: House| House {
+    let alone = |fixture: Fixture| Fixture {
         takes_emergencies: true,
-        ..house.route(1, RouteSpec { emergency_allowed: true, ..RouteSpec::default() }).account_with(
+        ..fixture.route(1, RouteSpec { emergency_allowed: true, ..RouteSpec::default() }).account_with(
             2,
             "openrouter",
             |entry| entry.allow_unpriced = true,
         )
     };
-    expect(&alone(House::new()), "acme/twin", "", &[(a(2), "emergency_not_due")]);
-    let other = alone(House::new().account(1, "nebius"));
+    expect(&alone(Fixture::new()), "acme/twin", "", &[(a(2), "emergency_not_due")]);
+    let other = alone(Fixture::new().account(1, "nebius"));
     expect(&other, "acme/twin", "", &[(a(2), "emergency_not_due")]);
     expect(
-        &alone(House::new().account(1, "openai")),
+        &alone(Fixture::new().account(1, "openai")),
         "openrouter:anything",
         "",
         &[(a(2), "emergency_not_due")],
     );
     // A disabled account is not a failure, nor is a rate limit, and one that only
     // seems to be down is tried first.
-    let off = alone(House::new().account_with(1, "openai", |entry| entry.disabled = true));
+    let off = alone(Fixture::new().account_with(1, "openai", |entry| entry.disabled = true));
     expect(&off, "openai/gpt-4o-mini", "", &[(a(2), "emergency_not_due")]);
     let limited = rescued(true, true).standing(a(1), resting(1));
     expect(&limited, "openai/gpt-4o-mini", "", &[(a(2), "emergency_not_due")]);
@@ -325,8 +330,8 @@ fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
 
 #[test]
 fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
-    let house = rescued(true, true).credential(1, "openrouter");
-    expect(&house, "acme/twin", "", &[(c(1), "emergency_only")]);
+    let fixture = rescued(true, true).credential(1, "openrouter");
+    expect(&fixture, "acme/twin", "", &[(c(1), "emergency_only")]);
     expect(
         &rescued(true, true).credential(2, "openai"),
         "openai/gpt-4o-mini",
@@ -338,10 +343,10 @@ fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
         RouteSpec { byok_fallback: ByokFallback::Managed, emergency_allowed: true, ..RouteSpec::default() },
         RouteSpec { overflow_managed: true, emergency_allowed: true, ..RouteSpec::default() },
     ] {
-        let own = House::new().account(1, "openai").account(2, "openrouter").credential(2, "openai");
-        let house = House { takes_emergencies: true, ..own.route(1, spec) };
-        let house = house.standing(c(2), resting(1));
-        let answer = house.ask("openai/gpt-4o-mini");
+        let own = Fixture::new().account(1, "openai").account(2, "openrouter").credential(2, "openai");
+        let fixture = Fixture { takes_emergencies: true, ..own.route(1, spec) };
+        let fixture = fixture.standing(c(2), resting(1));
+        let answer = fixture.ask("openai/gpt-4o-mini");
         assert!(answer.attempts.iter().all(|attempt| attempt.provider == "openai"), "{answer:?}");
         assert_eq!(reason(&answer, a(2)), "emergency_only");
     }
@@ -352,7 +357,7 @@ fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
 #[test]
 fn a_server_without_an_address_is_not_asked() {
     expect(
-        &House::new().credential(1, "openai_compatible"),
+        &Fixture::new().credential(1, "openai_compatible"),
         "openai_compatible/x",
         "",
         &[(c(1), "no_address")],
@@ -362,17 +367,17 @@ fn a_server_without_an_address_is_not_asked() {
 #[test]
 fn own_prices_come_before_the_price_book_and_nodes_have_none() {
     let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
-    let rates = |house: House, model: &str| house.ask(model).attempts[0].rates;
+    let rates = |fixture: Fixture, model: &str| fixture.ask(model).attempts[0].rates;
     let priced = |name: &str| {
         let pricing = Arc::new(vec![(name.to_owned(), own)]);
-        House::new().credential_with(1, "openai", |entry| entry.pricing = pricing)
+        Fixture::new().credential_with(1, "openai", |entry| entry.pricing = pricing)
     };
     assert_eq!(rates(priced("openai/gpt-4o"), "gpt-4o"), Some(own));
     assert_eq!(rates(priced("gpt-4o"), "gpt-4o"), Some(own));
     assert_eq!(rates(priced("gpt-99"), "openai/gpt-99"), Some(own));
     assert_eq!(rates(priced("other"), "gpt-4o").unwrap().input, Price(2_500_000));
     assert_eq!(rates(priced("other"), "openai/gpt-99"), None);
-    assert_eq!(rates(House::new().node(1, &["openai/gpt-4o"]), "openai/gpt-4o"), None);
+    assert_eq!(rates(Fixture::new().node(1, &["openai/gpt-4o"]), "openai/gpt-4o"), None);
 }
 
 #[test]
@@ -380,7 +385,7 @@ fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_doe
     let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
     let priced = |name: &str| {
         let pricing = Arc::new(vec![(name.to_owned(), own)]);
-        House::new().account_with(1, "openai", |entry| entry.pricing = pricing)
+        Fixture::new().account_with(1, "openai", |entry| entry.pricing = pricing)
     };
     let first = |name: &str, model: &str| priced(name).ask(model).attempts[0].rates;
     assert_eq!(first("openai/gpt-4o", "gpt-4o"), Some(own));
@@ -395,12 +400,12 @@ fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_doe
 fn strict_is_strict_whatever_stands_on_the_board() {
     for standing in [resting(9), parked(), broken(), Availability::HalfOpen] {
         for listed in [vec![], vec![Profile::Byok, Profile::ManagedProvider], vec![Profile::Byok]] {
-            let house = House::new()
+            let fixture = Fixture::new()
                 .credential(1, "openai")
                 .account(1, "openai")
                 .route(1, by_default(|spec| spec.profiles = listed))
                 .standing(c(1), standing);
-            let answer = house.ask("gpt-4o");
+            let answer = fixture.ask("gpt-4o");
             assert!(answer.attempts.iter().all(|attempt| attempt.profile == Profile::Byok), "{answer:?}");
             assert_eq!(reason(&answer, a(1)), "byok_strict");
         }
@@ -410,9 +415,9 @@ fn strict_is_strict_whatever_stands_on_the_board() {
 /// C12: the pool after own credentials, marked, if the route allows it.
 #[test]
 fn a_fallback_comes_after_own_credentials_and_is_marked() {
-    let house = |fallback_on: &[FallbackClass]| {
+    let fixture = |fallback_on: &[FallbackClass]| {
         let fallback_on = fallback_on.to_vec();
-        House::new().credential(1, "openai").credential(2, "openai").account(1, "openai").route(
+        Fixture::new().credential(1, "openai").credential(2, "openai").account(1, "openai").route(
             1,
             by_default(|spec| {
                 spec.byok_fallback = ByokFallback::Managed;
@@ -420,8 +425,8 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
             }),
         )
     };
-    expect(&house(&[]), "gpt-4o", "c1 c2 a1*", &[]);
-    let resting_one = house(&[]).standing(c(1), resting(3));
+    expect(&fixture(&[]), "gpt-4o", "c1 c2 a1*", &[]);
+    let resting_one = fixture(&[]).standing(c(1), resting(3));
     expect(&resting_one, "gpt-4o", "c2 a1*", &[(c(1), "rate_limited")]);
 
     use FallbackClass::{Auth, RateLimit};
@@ -434,54 +439,54 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
         (&[Auth][..], parked(), "c1 c2 a1*", "-"),
         (&[RateLimit][..], broken(), "c1 c2 a1*", "-"),
     ] {
-        let house = house(fallback_on).standing(c(1), standing).standing(c(2), standing);
-        expect(&house, "gpt-4o", attempts, &[(a(1), word)]);
+        let fixture = fixture(fallback_on).standing(c(1), standing).standing(c(2), standing);
+        expect(&fixture, "gpt-4o", attempts, &[(a(1), word)]);
     }
-    let mixed = house(&[Auth]).standing(c(1), resting(3)).standing(c(2), parked());
+    let mixed = fixture(&[Auth]).standing(c(1), resting(3)).standing(c(2), parked());
     expect(&mixed, "gpt-4o", "c2 a1*", &[(c(1), "rate_limited")]);
     let pool_rests =
-        house(&[]).standing(c(1), resting(9)).standing(c(2), resting(3)).standing(a(1), resting(1));
+        fixture(&[]).standing(c(1), resting(9)).standing(c(2), resting(3)).standing(a(1), resting(1));
     expect(&pool_rests, "gpt-4o", "", &[(a(1), "rate_limited")]);
 }
 
 #[test]
 fn overflow_is_for_want_of_capacity_and_never_for_failure() {
-    let house = |standing: Availability| {
-        House::new()
+    let fixture = |standing: Availability| {
+        Fixture::new()
             .credential(1, "openai")
             .account(1, "openai")
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)
     };
-    expect(&house(Availability::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
-    expect(&house(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
-    expect(&house(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
-    expect(&house(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&fixture(Availability::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&fixture(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
+    expect(&fixture(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&fixture(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
 }
 
 #[test]
 fn who_is_known_to_refuse_is_not_asked_while_another_may_be() {
-    let house = || House::new().credential(1, "openai").credential(2, "openai");
+    let fixture = || Fixture::new().credential(1, "openai").credential(2, "openai");
     for (standing, word) in [(resting(3), "rate_limited"), (parked(), "parked"), (broken(), "breaker_open")] {
-        expect(&house().standing(c(1), standing), "gpt-4o", "c2", &[(c(1), word)]);
+        expect(&fixture().standing(c(1), standing), "gpt-4o", "c2", &[(c(1), word)]);
     }
-    expect(&house().standing(c(1), Availability::HalfOpen), "gpt-4o", "c1 c2", &[]);
-    let last_resort = house().standing(c(1), broken()).standing(c(2), resting(3));
+    expect(&fixture().standing(c(1), Availability::HalfOpen), "gpt-4o", "c1 c2", &[]);
+    let last_resort = fixture().standing(c(1), broken()).standing(c(2), resting(3));
     expect(&last_resort, "gpt-4o", "c1", &[(c(2), "rate_limited")]);
-    let parked_too = house().standing(c(1), broken()).standing(c(2), parked());
+    let parked_too = fixture().standing(c(1), broken()).standing(c(2), parked());
     expect(&parked_too, "gpt-4o", "c1 c2", &[]);
-    let resting_too = house().standing(c(1), parked()).standing(c(2), resting(3));
+    let resting_too = fixture().standing(c(1), parked()).standing(c(2), resting(3));
     expect(&resting_too, "gpt-4o", "", &[(c(1), "parked"), (c(2), "rate_limited")]);
-    let nodes = House::new().node(1, &["m"]).node(2, &["m"]).standing(n(1), broken());
+    let nodes = Fixture::new().node(1, &["m"]).node(2, &["m"]).standing(n(1), broken());
     expect(&nodes, "m", "n2", &[(n(1), "breaker_open")]);
-    let pool = House::new().account(1, "openai").account(2, "openai").standing(a(2), resting(1));
+    let pool = Fixture::new().account(1, "openai").account(2, "openai").standing(a(2), resting(1));
     expect(&pool, "gpt-4o", "a1", &[(a(2), "rate_limited")]);
 }
 
 #[test]
 fn the_explanation_tells_address_free_facts_of_each_attempt() {
     let answer =
-        House::new().credential_with(1, "together", |entry| entry.region = Some("eu".into())).ask(LLAMA);
+        Fixture::new().credential_with(1, "together", |entry| entry.region = Some("eu".into())).ask(LLAMA);
     let attempt = &answer.attempts[0];
     assert_eq!(attempt.provider, "together_ai", "a synonym is stored under its slug");
     assert_eq!((attempt.display_name.as_deref(), attempt.region.as_deref()), (Some("c1"), Some("eu")));

@@ -7,7 +7,7 @@ use catalogue::Catalogue;
 use domain::{Fault, FaultClass, Principal, RouteScope};
 use snapshot::{CredentialState, NodeState};
 
-use crate::house::{House, NOW_US, credential_id, spec};
+use crate::fixture::{Fixture, NOW_US, credential_id, spec};
 
 fn check_mentions(fault: &Fault, parts: &[&str]) {
     let text = fault.to_string();
@@ -18,7 +18,7 @@ fn check_mentions(fault: &Fault, parts: &[&str]) {
 
 #[test]
 fn nothing_serves_names_the_commands_that_would_change_it() {
-    let fault = House::new().ask("openai/gpt-4o").fault.unwrap();
+    let fault = Fixture::new().ask("openai/gpt-4o").fault.unwrap();
     assert_eq!((fault.class, fault.code), (FaultClass::NotFound, "model_not_served"));
     check_mentions(
         &fault,
@@ -30,7 +30,7 @@ fn nothing_serves_names_the_commands_that_would_change_it() {
             "`tidegate plan openai/gpt-4o`",
         ],
     );
-    let fault = House::new().ask("meta-llama/Llama-3.3-70B-Instruct").fault.unwrap();
+    let fault = Fixture::new().ask("meta-llama/Llama-3.3-70B-Instruct").fault.unwrap();
     check_mentions(&fault, &["credential add together_ai", "credential add nebius"]);
 }
 
@@ -39,9 +39,9 @@ fn a_provider_that_has_no_code_yet_says_so_and_is_no_advice() {
     let providers = "[[provider]]\nslug = \"later\"\ndisplay_name = \"Later\"\nbase_url = \"https://later.example\"\nbyok = true\nmanaged = true\n";
     let catalogue = Arc::new(Catalogue::of_texts(providers, "revision = \"1\"").unwrap());
     for model in ["later/flux", "later:flux"] {
-        let mut house = House::new().credential(1, "later").account(1, "later");
-        house.catalogue = Some(Arc::clone(&catalogue));
-        let fault = house.ask(model).fault.unwrap();
+        let mut fixture = Fixture::new().credential(1, "later").account(1, "later");
+        fixture.catalogue = Some(Arc::clone(&catalogue));
+        let fault = fixture.ask(model).fault.unwrap();
         assert_eq!(fault.code, "model_not_served", "{model}");
         check_mentions(&fault, &["is not in this build yet"]);
         assert!(!fault.to_string().contains("credential add"), "{fault}");
@@ -50,52 +50,52 @@ fn a_provider_that_has_no_code_yet_says_so_and_is_no_advice() {
 
 #[test]
 fn those_who_would_serve_but_can_not_are_named_with_their_reason() {
-    let house = House::new()
+    let fixture = Fixture::new()
         .credential_with(1, "openai", |entry| entry.state = CredentialState::Disabled)
         .credential_with(2, "openai", |entry| entry.expires_unix_ms = Some(5));
     check_mentions(
-        &house.ask("gpt-4o").fault.unwrap(),
+        &fixture.ask("gpt-4o").fault.unwrap(),
         &["credential \"c1\" is switched off", "credential \"c2\" has expired"],
     );
-    let routed = house.route(3, spec(RouteScope::default())).ask("gpt-4o").fault.unwrap();
+    let routed = fixture.route(3, spec(RouteScope::default())).ask("gpt-4o").fault.unwrap();
     check_mentions(&routed, &["under route rte_"]);
 }
 
 #[test]
 fn an_operators_names_stay_the_operators() {
-    let house = House::new().account_with(1, "openai", |entry| entry.disabled = true);
-    let answer = house.ask("gpt-4o");
+    let fixture = Fixture::new().account_with(1, "openai", |entry| entry.disabled = true);
+    let answer = fixture.ask("gpt-4o");
     assert!(!format!("{answer:?}").contains("pool 1"), "{answer:?}");
 }
 
 #[test]
 fn the_first_reset_is_told_when_everybody_was_told_to_wait() {
     let at = |seconds: u64| Availability::RetryAt { us: NOW_US + seconds * 1_000_000 };
-    let house = House::new()
+    let fixture = Fixture::new()
         .credential(1, "openai")
         .credential(2, "openai")
         .account(1, "openai")
         .standing(Principal::Credential(credential_id(1)), at(40))
         .standing(Principal::Credential(credential_id(2)), at(7));
-    let answer = house.ask("gpt-4o");
+    let answer = fixture.ask("gpt-4o");
     let fault = answer.fault.unwrap();
     assert_eq!((fault.class, fault.code), (FaultClass::RateLimit, "rate_limit_exceeded"));
     assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(7_000), None));
     assert!(answer.attempts.is_empty());
 
-    let house =
-        House::new().credential(1, "openai").standing(Principal::Credential(credential_id(1)), at(600));
-    let fault = house.ask("gpt-4o").fault.unwrap();
+    let fixture =
+        Fixture::new().credential(1, "openai").standing(Principal::Credential(credential_id(1)), at(600));
+    let fault = fixture.ask("gpt-4o").fault.unwrap();
     assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(600_000), Some(false)));
 }
 
 #[test]
 fn a_node_that_is_away_is_no_reason_to_leave_the_hardware() {
-    let away = |house: House| {
-        house.node_with(1, &["openai/gpt-4o", "llama"], |node| node.state = NodeState::Unreachable)
+    let away = |fixture: Fixture| {
+        fixture.node_with(1, &["openai/gpt-4o", "llama"], |node| node.state = NodeState::Unreachable)
     };
     for model in ["openai/gpt-4o", "llama"] {
-        let fault = away(House::new().account(1, "openai")).ask(model).fault.unwrap();
+        let fault = away(Fixture::new().account(1, "openai")).ask(model).fault.unwrap();
         assert_eq!((fault.class, fault.code), (FaultClass::Overloaded, "node_unreachable"), "{model}");
         check_mentions(&fault, &["node \"n1\""]);
     }
@@ -103,7 +103,7 @@ fn a_node_that_is_away_is_no_reason_to_leave_the_hardware() {
 
 #[test]
 fn a_model_of_another_kind_is_told_apart() {
-    let answer = House::new().credential(1, "openai").ask("text-embedding-3-small");
+    let answer = Fixture::new().credential(1, "openai").ask("text-embedding-3-small");
     let fault = answer.fault.unwrap();
     assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "model_modality"));
     assert!(answer.attempts.is_empty());

@@ -9,7 +9,7 @@
 
 mod broker;
 mod faults;
-mod house;
+mod fixture;
 mod precedence;
 mod properties;
 mod resolution;

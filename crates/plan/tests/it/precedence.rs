@@ -2,7 +2,7 @@
 
 use domain::{RouteScope, RouteSpec};
 
-use crate::house::{House, key_id, project_id, route_id, spec};
+use crate::fixture::{Fixture, key_id, project_id, route_id, spec};
 
 fn scope() -> RouteScope {
     RouteScope::default()
@@ -36,18 +36,19 @@ fn environment() -> RouteScope {
     RouteScope { environment: Some("production".into()), ..scope() }
 }
 
-fn house(scopes: &[RouteScope]) -> House {
-    let mut house = House::new().credential(1, "openai").credential(2, "together_ai").account(1, "openai");
-    house.tag = Some("batch");
+fn fixture(scopes: &[RouteScope]) -> Fixture {
+    let mut fixture =
+        Fixture::new().credential(1, "openai").credential(2, "together_ai").account(1, "openai");
+    fixture.tag = Some("batch");
     for (number, scope) in (1..).zip(scopes) {
-        house = house.route(number, spec(scope.clone()));
+        fixture = fixture.route(number, spec(scope.clone()));
     }
-    house
+    fixture
 }
 
 /// The number of the winning route, counted from one; zero where none won.
-fn winner(house: &House, model: &str) -> usize {
-    let won = house.ask(model).route;
+fn winner(fixture: &Fixture, model: &str) -> usize {
+    let won = fixture.ask(model).route;
     won.map_or(0, |route| (1..=u8::MAX).position(|number| route_id(number) == route.id).unwrap() + 1)
 }
 
@@ -58,9 +59,9 @@ fn scopes_stand_in_one_order_of_strength() {
     for (stronger, strong) in order.iter().enumerate() {
         for weak in &order[stronger + 1..] {
             let pair = format!("{strong:?} before {weak:?}");
-            assert_eq!(winner(&house(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{pair}");
+            assert_eq!(winner(&fixture(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{pair}");
             assert_eq!(
-                winner(&house(&[weak.clone(), strong.clone()]), "openai/gpt-4o"),
+                winner(&fixture(&[weak.clone(), strong.clone()]), "openai/gpt-4o"),
                 2,
                 "{pair}, saved later"
             );
@@ -71,15 +72,15 @@ fn scopes_stand_in_one_order_of_strength() {
 #[test]
 fn a_scope_with_more_of_the_same_strength_wins() {
     let both = RouteScope { tag: Some("batch".into()), environment: Some("production".into()), ..scope() };
-    assert_eq!(winner(&house(&[tag(), both]), "openai/gpt-4o"), 2);
+    assert_eq!(winner(&fixture(&[tag(), both]), "openai/gpt-4o"), 2);
     let strongest_decides =
         RouteScope { project_id: Some(project_id(1)), model: Some("openai/gpt-4o".into()), ..scope() };
-    assert_eq!(winner(&house(&[key(), strongest_decides]), "openai/gpt-4o"), 1);
+    assert_eq!(winner(&fixture(&[key(), strongest_decides]), "openai/gpt-4o"), 1);
 }
 
 #[test]
 fn the_longest_model_wins() {
-    let house = house(&[
+    let fixture = fixture(&[
         model("*"),
         model("openai/"),
         model("gpt-*"),
@@ -107,7 +108,7 @@ fn the_longest_model_wins() {
         ("together:some/thing", 1),
         ("together:qwen-3", 7),
     ] {
-        assert_eq!(winner(&house, name), number, "{name}");
+        assert_eq!(winner(&fixture, name), number, "{name}");
     }
 }
 
@@ -130,13 +131,13 @@ fn every_field_that_is_set_must_match() {
         (model("openai/gpt-4o"), 1),
         (model("gpt*"), 1),
     ] {
-        assert_eq!(winner(&house(std::slice::from_ref(&scope)), "openai/gpt-4o"), number, "{scope:?}");
+        assert_eq!(winner(&fixture(std::slice::from_ref(&scope)), "openai/gpt-4o"), number, "{scope:?}");
     }
 }
 
 #[test]
 fn the_provider_is_the_pinned_seller_or_the_publishers_own() {
-    let house = house(&[provider("together"), provider("openai")]);
+    let fixture = fixture(&[provider("together"), provider("openai")]);
     for (model, number) in [
         ("together:meta-llama/Llama-3.3-70B-Instruct", 1),
         ("together_ai/x", 1),
@@ -144,26 +145,26 @@ fn the_provider_is_the_pinned_seller_or_the_publishers_own() {
         ("openai:x", 2),
         ("meta-llama/Llama-3.3-70B-Instruct", 0),
     ] {
-        assert_eq!(winner(&house, model), number, "{model}");
+        assert_eq!(winner(&fixture, model), number, "{model}");
     }
 }
 
 #[test]
 fn the_same_scope_twice_is_decided_by_age_and_each_winner_says_why() {
-    assert_eq!(winner(&house(&[environment(), environment()]), "openai/gpt-4o"), 1);
-    let why = house(&[scope()]).ask("openai/gpt-4o").route.unwrap().why;
+    assert_eq!(winner(&fixture(&[environment(), environment()]), "openai/gpt-4o"), 1);
+    let why = fixture(&[scope()]).ask("openai/gpt-4o").route.unwrap().why;
     assert_eq!(why, "it is the workspace's default");
-    assert!(house(&[]).ask("openai/gpt-4o").route.is_none());
+    assert!(fixture(&[]).ask("openai/gpt-4o").route.is_none());
 }
 
 /// C3: default, provider, environment and model of one account, eight questions.
 #[test]
 fn four_scopes_of_an_account_answer_eight_cases() {
-    let mut house = House::new().credential(1, "openai").credential(2, "nebius").account(1, "openai");
+    let mut fixture = Fixture::new().credential(1, "openai").credential(2, "nebius").account(1, "openai");
     for (number, scope) in
         (1..).zip([scope(), provider("openai"), environment(), model("openai/gpt-4o-mini")])
     {
-        house = house.route(number, RouteSpec { scope, ..RouteSpec::default() });
+        fixture = fixture.route(number, RouteSpec { scope, ..RouteSpec::default() });
     }
     for (environment, name, number) in [
         ("production", "openai/gpt-4o-mini", 4),
@@ -175,7 +176,7 @@ fn four_scopes_of_an_account_answer_eight_cases() {
         ("production", "meta-llama/Llama-3.3-70B-Instruct", 3),
         ("staging", "meta-llama/Llama-3.3-70B-Instruct", 1),
     ] {
-        house.environment = environment;
-        assert_eq!(winner(&house, name), number, "{environment} {name}");
+        fixture.environment = environment;
+        assert_eq!(winner(&fixture, name), number, "{environment} {name}");
     }
 }

@@ -7,7 +7,7 @@ use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteS
 use proptest::prelude::*;
 use snapshot::{CredentialState, NodeState};
 
-use crate::house::{House, NOW_US, account_id, credential_id, node_id, workspace_id};
+use crate::fixture::{Fixture, NOW_US, account_id, credential_id, node_id, workspace_id};
 
 const MODELS: [&str; 9] = [
     "openai/gpt-4o",
@@ -71,19 +71,19 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_house()(
+    fn any_fixture()(
         credentials in proptest::collection::vec((provider(), credential_state(), any::<bool>(), standing()), 0..5),
         nodes in proptest::collection::vec((0_usize..3, 0_usize..3, standing()), 0..3),
         accounts in proptest::collection::vec((provider(), any::<bool>(), 0_u32..4, any::<bool>(), standing()), 0..5),
         routes in proptest::collection::vec(route(), 0..3),
         random in any::<u64>(),
         takes_emergencies in any::<bool>(),
-    ) -> House {
-        let mut house = House::new();
-        house.random = random;
-        house.takes_emergencies = takes_emergencies;
+    ) -> Fixture {
+        let mut fixture = Fixture::new();
+        fixture.random = random;
+        fixture.takes_emergencies = takes_emergencies;
         for (number, (provider, state, foreign, standing)) in (1..).zip(credentials) {
-            house = house.credential_with(number, provider, |entry| {
+            fixture = fixture.credential_with(number, provider, |entry| {
                 entry.state = state;
                 entry.base_url = (provider == "own").then(|| "https://own.example/v1".into());
                 if foreign && number % 3 == 0 {
@@ -94,20 +94,20 @@ prop_compose! {
         for (number, (models, state, standing)) in (1..).zip(nodes) {
             let models = [&["m"][..], &["m", "openai/gpt-4o"][..], &["gpt-4o-mini"][..]][models];
             let state = [NodeState::Ready, NodeState::Draining, NodeState::Unreachable][state];
-            house = house.node_with(number, models, |entry| entry.state = state)
+            fixture = fixture.node_with(number, models, |entry| entry.state = state)
                 .standing(Principal::Node(node_id(number)), standing);
         }
         for (number, (provider, disabled, weight, unpriced, standing)) in (1..).zip(accounts) {
-            house = house.account_with(number, provider, |entry| {
+            fixture = fixture.account_with(number, provider, |entry| {
                 entry.disabled = disabled && number % 2 == 0;
                 entry.weight = weight;
                 entry.allow_unpriced = unpriced;
             }).standing(Principal::Account(account_id(number)), standing);
         }
         for (number, spec) in (1..).zip(routes) {
-            house = house.route(number, spec);
+            fixture = fixture.route(number, spec);
         }
-        house
+        fixture
     }
 }
 
@@ -115,25 +115,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_decision_is_whole_strict_and_the_same_again(house in any_house(), model in proptest::sample::select(MODELS.as_slice())) {
-        let answer = house.ask(model);
+    fn a_decision_is_whole_strict_and_the_same_again(fixture in any_fixture(), model in proptest::sample::select(MODELS.as_slice())) {
+        let answer = fixture.ask(model);
         prop_assert_eq!(answer.attempts.is_empty(), answer.fault.is_some());
-        prop_assert_eq!(&answer.attempts, &house.ask(model).attempts);
+        prop_assert_eq!(&answer.attempts, &fixture.ask(model).attempts);
 
         // Every candidate is in one of the two lists, once, if the name resolves.
         let tried: Vec<Principal> = answer.attempts.iter().map(|attempt| attempt.principal).collect();
         let refused: Vec<Principal> = answer.rejected.iter().map(|rejected| rejected.principal).collect();
         let listed: BTreeSet<String> = tried.iter().chain(&refused).map(Principal::to_string).collect();
-        let everybody = house.workspace.credentials.len() + house.workspace.nodes.len() + house.accounts.len();
+        let everybody = fixture.workspace.credentials.len() + fixture.workspace.nodes.len() + fixture.accounts.len();
         if answer.resolved_model.is_some() {
             prop_assert_eq!(listed.len(), everybody);
             prop_assert_eq!(tried.len() + refused.len(), everybody);
         }
 
         let spec = answer.route.as_ref().and_then(|won| {
-            house.workspace.routes.iter().find(|route| route.id == won.id).map(|route| route.spec.clone())
+            fixture.workspace.routes.iter().find(|route| route.id == won.id).map(|route| route.spec.clone())
         }).unwrap_or_default();
-        let live_own = house.workspace.credentials.iter().any(|credential| {
+        let live_own = fixture.workspace.credentials.iter().any(|credential| {
             tried.contains(&Principal::Credential(credential.id))
                 || answer.rejected.iter().any(|rejected| {
                     rejected.principal == Principal::Credential(credential.id)
@@ -144,8 +144,8 @@ proptest! {
             match attempt.principal {
                 // No BYOK call on anybody else's credential.
                 Principal::Credential(id) => {
-                    let own = house.workspace.credentials.iter().find(|credential| credential.id == id).unwrap();
-                    prop_assert_eq!(own.workspace, house.workspace.id);
+                    let own = fixture.workspace.credentials.iter().find(|credential| credential.id == id).unwrap();
+                    prop_assert_eq!(own.workspace, fixture.workspace.id);
                     prop_assert_eq!(own.state, CredentialState::Active);
                 }
                 // Strict: with a live own credential chosen, the pool is reached only if the route allows it.
@@ -160,12 +160,12 @@ proptest! {
             // and behind another of the pool.
             prop_assert_eq!(attempt.is_emergency, attempt.provider == "openrouter");
             if attempt.is_emergency {
-                prop_assert!(house.takes_emergencies && spec.emergency_allowed && !live_own);
+                prop_assert!(fixture.takes_emergencies && spec.emergency_allowed && !live_own);
                 prop_assert!(attempt.profile == Profile::ManagedProvider && !attempt.is_fallback);
                 prop_assert!(!answer.attempts[0].is_emergency);
             }
             if attempt.profile == Profile::ManagedProvider && attempt.rates.is_none() {
-                let account = house.accounts.iter().find(|a| Principal::Account(a.id) == attempt.principal).unwrap();
+                let account = fixture.accounts.iter().find(|a| Principal::Account(a.id) == attempt.principal).unwrap();
                 prop_assert!(account.allow_unpriced);
             }
         }

@@ -3,11 +3,11 @@
 use catalogue::Modality;
 use domain::{Dialect, FaultClass, Price};
 
-use crate::house::{House, short};
+use crate::fixture::{Fixture, short};
 
 /// Every kind of candidate that a name could mean.
-fn everybody() -> House {
-    House::new()
+fn everybody() -> Fixture {
+    Fixture::new()
         .credential(1, "openai")
         .credential(2, "together_ai")
         .credential_with(3, "my-vllm", |entry| entry.base_url = Some("https://vllm.example/v1".into()))
@@ -69,9 +69,9 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         // 6: a bare name of one model.
         ("gpt-4o-mini", "bare_name", "openai/gpt-4o-mini", "c1", "gpt-4o-mini"),
     ];
-    let house = everybody();
+    let fixture = everybody();
     for (model, rule, resolved, attempts, upstream) in rows {
-        let answer = house.ask(model);
+        let answer = fixture.ask(model);
         assert_eq!(answer.fault, None, "{model}");
         assert_eq!(answer.resolution, *rule, "{model}");
         assert_eq!(answer.resolved_model.as_deref(), Some(*resolved), "{model}");
@@ -82,7 +82,7 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
 
 #[test]
 fn a_name_that_means_nothing_or_too_much_is_refused() {
-    let house = everybody();
+    let fixture = everybody();
     for (model, class, code, expected) in [
         ("openai/", FaultClass::NotFound, "model_not_found", "no model"),
         ("", FaultClass::NotFound, "model_not_found", "no model"),
@@ -93,7 +93,7 @@ fn a_name_that_means_nothing_or_too_much_is_refused() {
         ("nobody/nothing-like-it", FaultClass::NotFound, "model_not_found", "GET /v1/models"),
         ("twin", FaultClass::BadRequest, "model_ambiguous", "acme/twin or other/twin"),
     ] {
-        let answer = house.ask(model);
+        let answer = fixture.ask(model);
         let fault = answer.fault.unwrap();
         assert_eq!((fault.class, fault.code), (class, code), "{model}");
         assert!(fault.to_string().contains(expected), "{model}: {fault}");
@@ -104,18 +104,18 @@ fn a_name_that_means_nothing_or_too_much_is_refused() {
 
 #[test]
 fn a_clients_text_is_cut_in_messages() {
-    let fault = House::new().ask(&format!("{}\u{7}", "x".repeat(100_000))).fault.unwrap();
+    let fault = Fixture::new().ask(&format!("{}\u{7}", "x".repeat(100_000))).fault.unwrap();
     assert!(fault.to_string().len() < 1_000);
 }
 
 /// A workspace with a credential of each of the five, called on the paths of a dialect.
-fn five(dialect: Dialect) -> House {
-    let mut house = House::new();
+fn five(dialect: Dialect) -> Fixture {
+    let mut fixture = Fixture::new();
     for (number, provider) in (1..).zip(["openai", "anthropic", "gemini", "xai", "mistral"]) {
-        house = house.credential(number, provider);
+        fixture = fixture.credential(number, provider);
     }
-    house.dialect = dialect;
-    house
+    fixture.dialect = dialect;
+    fixture
 }
 
 /// The names that production code pins, as their vendors serve them: which provider
@@ -189,12 +189,12 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
         let placed = five(dialect).ask("nobody/brand-new").fault.unwrap();
         assert_eq!(placed.code, "model_not_found");
     }
-    let mut elsewhere = House::new()
+    let mut elsewhere = Fixture::new()
         .credential_with(1, "openai", |entry| entry.environment = Some("staging".into()))
         .account(1, "openai");
     elsewhere.dialect = Dialect::Chat;
     assert_eq!(elsewhere.ask("brand-new").fault.unwrap().code, "model_not_found");
-    let fault = House::new().credential(1, "openai").ask("grok-4.6x").fault.unwrap();
+    let fault = Fixture::new().credential(1, "openai").ask("grok-4.6x").fault.unwrap();
     assert_eq!(fault.code, "model_not_served");
     let message = fault.to_string();
     assert!(message.contains("tidegate credential add xai") && message.contains("xai/grok-4.6"), "{message}");
@@ -205,8 +205,9 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
 #[test]
 fn a_release_is_asked_of_those_who_have_it() {
     let at = |entry: &mut snapshot::CredentialEntry| entry.base_url = Some("https://bedrock.example".into());
-    let clouds =
-        || House::new().credential_with(1, "aws_bedrock", at).account(1, "openai").account(2, "azure_openai");
+    let clouds = || {
+        Fixture::new().credential_with(1, "aws_bedrock", at).account(1, "openai").account(2, "azure_openai")
+    };
     let answer = clouds().ask("claude-haiku-4-5-20251001");
     assert_eq!(short(&answer), "c1", "{answer:?}");
     assert_ne!(answer.attempts[0].upstream_model, "claude-haiku-4-5-20251001");
@@ -214,7 +215,7 @@ fn a_release_is_asked_of_those_who_have_it() {
     // A pooled account is shared: of its customers' fine-tunes only those that its operator lists are served.
     assert_eq!(short(&clouds().ask("gpt-4o-2024-08-06")), "a1");
     assert_eq!(short(&clouds().ask("ft:gpt-4o:acme::x")), "");
-    let listed = House::new()
+    let listed = Fixture::new()
         .account_with(1, "openai", |entry| entry.models = Some(vec!["ft:gpt-4o:acme::x".into()].into()))
         .account_with(2, "openai", |entry| entry.models = Some(vec!["openai/gpt-4o".into()].into()));
     assert_eq!(short(&listed.ask("ft:gpt-4o:acme::x")), "a1");
@@ -223,7 +224,7 @@ fn a_release_is_asked_of_those_who_have_it() {
 
 #[test]
 fn a_plan_is_for_what_the_model_does() {
-    let house = five(Dialect::Chat);
+    let fixture = five(Dialect::Chat);
     for (model, modality, attempts) in [
         ("openai/gpt-4o", Modality::Chat, "c1"),
         ("text-embedding-3-small", Modality::Embedding, "c1"),
@@ -232,9 +233,9 @@ fn a_plan_is_for_what_the_model_does() {
         ("gpt-realtime-2", Modality::Realtime, "c1"),
         ("omni-moderation-latest", Modality::Moderation, "c1"),
     ] {
-        let answer = house.ask_for(model, None);
+        let answer = fixture.ask_for(model, None);
         assert_eq!((answer.modality, short(&answer).as_str()), (modality, attempts), "{model}: {answer:?}");
     }
-    let answer = house.ask_for("openai/gpt-4o", Some(Modality::Image));
+    let answer = fixture.ask_for("openai/gpt-4o", Some(Modality::Image));
     assert_eq!(answer.fault.unwrap().code, "model_modality");
 }

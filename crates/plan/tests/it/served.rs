@@ -5,16 +5,16 @@ use domain::{Price, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::NodeState;
 use std::sync::Arc;
 
-use crate::house::House;
+use crate::fixture::Fixture;
 
-fn ids(house: &House) -> Vec<String> {
-    house.served().into_iter().map(|model| model.id).collect()
+fn ids(fixture: &Fixture) -> Vec<String> {
+    fixture.served().into_iter().map(|model| model.id).collect()
 }
 
 #[test]
 fn what_would_be_served_is_listed_and_nothing_else() {
-    assert!(ids(&House::new()).is_empty());
-    let house = House::new()
+    assert!(ids(&Fixture::new()).is_empty());
+    let fixture = Fixture::new()
         .credential(1, "nebius")
         .credential_with(2, "my-vllm", |entry| {
             entry.base_url = Some("https://vllm.example/v1".into());
@@ -24,7 +24,7 @@ fn what_would_be_served_is_listed_and_nothing_else() {
         .node_with(2, &["gone"], |entry| entry.state = NodeState::Draining);
     let shipped = catalogue::Catalogue::embedded().unwrap();
     let sold = |id: &str| shipped.model(id).is_some_and(|model| model.offer("nebius").is_some());
-    let all = house.served();
+    let all = fixture.served();
     assert!(all.iter().filter(|model| sold(&model.id)).count() > 10);
     // One of the models that the provider has is enough.
     let is_served = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
@@ -44,7 +44,7 @@ fn what_would_be_served_is_listed_and_nothing_else() {
 
 #[test]
 fn a_route_and_the_modality_narrow_the_list() {
-    let mut house = House::new().account(1, "openai").credential(1, "nebius").route(
+    let mut fixture = Fixture::new().account(1, "openai").credential(1, "nebius").route(
         1,
         RouteSpec {
             scope: RouteScope { model: Some("openai/gpt-4o".into()), ..RouteScope::default() },
@@ -52,12 +52,12 @@ fn a_route_and_the_modality_narrow_the_list() {
             ..RouteSpec::default()
         },
     );
-    let listed = ids(&house);
+    let listed = ids(&fixture);
     assert!(!listed.contains(&"openai/gpt-4o".to_owned()) && listed.contains(&"openai/gpt-5.4".to_owned()));
     assert!(!listed.iter().any(|id| id.contains("embedding")));
-    house.modality = Modality::Embedding;
+    fixture.modality = Modality::Embedding;
     assert_eq!(
-        ids(&house),
+        ids(&fixture),
         [
             "Qwen/Qwen3-Embedding-8B",
             "openai/text-embedding-3-large",

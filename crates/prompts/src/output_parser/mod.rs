@@ -107,7 +107,7 @@ struct Open {
     is_wrapped: bool,
     /// The text before it, which is emitted as text if this is not a call.
     lead: String,
-    has_begun: bool,
+    has_started: bool,
 }
 
 #[derive(Debug)]
@@ -253,7 +253,7 @@ impl OutputParser {
                 self.think(&format!("{CALL}{held}"), out);
             }
             // A call that was cut off stays incomplete; the finish reason says so.
-            Mode::Call(open) if open.has_begun => {}
+            Mode::Call(open) if open.has_started => {}
             Mode::Call(open) => self.take_back(&open, out),
             Mode::After { .. } => {}
         }
@@ -365,7 +365,7 @@ impl OutputParser {
 
     fn open_named(&mut self, in_thought: bool, lead: String) {
         let call = Call::Named(NamedCall::new());
-        let open = Open { call, in_thought, is_wrapped: true, lead, has_begun: false };
+        let open = Open { call, in_thought, is_wrapped: true, lead, has_started: false };
         self.mode = Mode::Call(Box::new(open));
     }
 
@@ -374,7 +374,8 @@ impl OutputParser {
         self.begin(name.clone(), out);
         let call = Call::Tagged(TaggedCall::new(name));
         let lead = String::new();
-        self.mode = Mode::Call(Box::new(Open { call, in_thought: false, is_wrapped, lead, has_begun: true }));
+        self.mode =
+            Mode::Call(Box::new(Open { call, in_thought: false, is_wrapped, lead, has_started: true }));
     }
 
     fn begin(&mut self, name: String, out: &mut Vec<Event>) {
@@ -404,7 +405,7 @@ impl OutputParser {
                 self.is_over = self.offered.is_one;
                 self.mode = Mode::After { is_wrapped: open.is_wrapped };
             }
-            Step::Broken if open.has_begun => {
+            Step::Broken if open.has_started => {
                 self.parts.close(out);
                 self.is_broken = true;
             }
@@ -419,7 +420,7 @@ impl OutputParser {
         match call.name().map(str::to_owned) {
             Some(name) if !open.in_thought || self.offered.has(&name) => {
                 self.begin(name, out);
-                (open.has_begun, open.in_thought) = (true, false);
+                (open.has_started, open.in_thought) = (true, false);
                 self.mode = Mode::Call(open);
             }
             _ => self.take_back(&open, out),

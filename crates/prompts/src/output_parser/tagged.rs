@@ -26,7 +26,7 @@ struct Parameter {
     /// Text that is not emitted yet; for types other than string, the whole value.
     value: String,
     /// The optional line break after the tag was handled.
-    has_begun: bool,
+    has_started: bool,
     /// Some of the value was consumed.
     has_more: bool,
     /// A duplicate, which is dropped.
@@ -139,7 +139,7 @@ impl TaggedCall {
         }
         self.given.push(name);
         self.parameter =
-            Some(Parameter { kinds, value: String::new(), has_begun: false, has_more: false, is_again });
+            Some(Parameter { kinds, value: String::new(), has_started: false, has_more: false, is_again });
     }
 
     fn value(
@@ -151,11 +151,11 @@ impl TaggedCall {
     ) -> Option<Step> {
         let (name, given) = (&self.name, &self.given);
         let parameter = self.parameter.as_mut()?;
-        if !parameter.has_begun {
+        if !parameter.has_started {
             if held.is_empty() && !is_all {
                 return Some(Step::More);
             }
-            parameter.has_begun = true;
+            parameter.has_started = true;
             if held.starts_with('\n') {
                 held.drain(..1);
             }

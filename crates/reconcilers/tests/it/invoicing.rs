@@ -63,11 +63,11 @@ async fn a_month_is_its_own_records_and_equals_the_snapshot() {
         filter: UsageFilter::default(),
     };
     let rows = books.store.records().usage(query).await.unwrap();
-    let booked = [Mode::Mi, Mode::Byok]
+    let record = [Mode::Mi, Mode::Byok]
         .map(|mode| rows.iter().find(|row| row.groups[0].1.as_deref() == Some(mode.as_str())).unwrap().sums);
-    assert_eq!(invoice.amount_of(LineKind::ManagedTokens), booked[0].cost);
-    assert_eq!(booked[0].requests, 3);
-    assert_eq!(invoice.of_mode(Mode::Mi), booked[0].cost.plus(Nanos(3 * 100_000)));
+    assert_eq!(invoice.amount_of(LineKind::ManagedTokens), record[0].cost);
+    assert_eq!(record[0].requests, 3);
+    assert_eq!(invoice.of_mode(Mode::Mi), record[0].cost.plus(Nanos(3 * 100_000)));
     // Four requests, two of them included, and 440 tokens.
     assert_eq!(invoice.of_mode(Mode::Byok), Nanos(2 * 500_000 + 440));
     assert_eq!(invoice.of_mode(Mode::Byoc), Nanos::ZERO);
@@ -78,7 +78,7 @@ async fn a_month_is_its_own_records_and_equals_the_snapshot() {
         .filter(|line| line.kind == LineKind::ByokTokens)
         .map(|line| line.counted.provider_cost)
         .sum();
-    assert_eq!((memo, booked[1].cost), (booked[1].provider_cost, Nanos::ZERO));
+    assert_eq!((memo, record[1].cost), (record[1].provider_cost, Nanos::ZERO));
     let september = draw(&books.store, month(&books, SEPTEMBER)).await.unwrap();
     assert_eq!(september.amount_of(LineKind::Base), Nanos::ZERO, "before the tariff");
     assert_eq!(september.lines.len(), 1);

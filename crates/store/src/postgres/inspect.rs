@@ -38,9 +38,9 @@ pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError>
 }
 
 async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
-    let (sent_at, begun) = (SystemTime::now(), Instant::now());
+    let (sent_at, started) = (SystemTime::now(), Instant::now());
     let facts: Facts = sqlx::query_as(FACTS).fetch_one(pool).await.map_err(database)?;
-    let took = begun.elapsed();
+    let took = started.elapsed();
     let (server_version, number, server_ms, connections, connections_max, size_bytes) = facts;
     let midpoint = sent_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + took / 2;
     let (schema, schema_known, schema_ahead) = migrations::state(pool).await?;
@@ -69,7 +69,7 @@ async fn notify_round_trip(pool: &Pool<Postgres>) -> Result<Option<Duration>, sq
     let channel = format!("tidegate_doctor_{}", Uuid::now_v7().simple());
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(&channel).await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     sqlx::query("SELECT pg_notify($1, '')").bind(&channel).execute(pool).await?;
-    Ok(timeout(HEARD_WITHIN, listener.recv()).await.ok().and_then(Result::ok).map(|_| begun.elapsed()))
+    Ok(timeout(HEARD_WITHIN, listener.recv()).await.ok().and_then(Result::ok).map(|_| started.elapsed()))
 }

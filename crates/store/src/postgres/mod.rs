@@ -45,7 +45,7 @@ impl Pools {
     }
 
     /// A connection inside a transaction.
-    pub(crate) async fn begun(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
+    pub(crate) async fn started(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
         let mut held = self.held().await?;
         within(held.begin(how)).await?;
         Ok(held)

@@ -138,7 +138,7 @@ async fn try_to_take(store: &PostgresStore, batch: DrainBatch) -> Result<(), Sto
     let mut prepared = Prepared::of(&batch.records, |_| true)?;
     let remarks = std::mem::take(&mut prepared.remarks);
     let has_earlier = make_partitions(store, &prepared).await?;
-    let mut held = store.pools.begun("BEGIN").await?;
+    let mut held = store.pools.started("BEGIN").await?;
     let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
     let new_groups = held.settled(applied)?;
     store.database.commit(Connection::Postgres(held), None).await?;

@@ -178,8 +178,8 @@ impl Database {
     /// returns to the pool.
     pub(crate) async fn snapshot(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => begun(readers, "BEGIN").await,
-            Pools::Postgres(pools) => pools.begun(MOMENT).await.map(Connection::Postgres),
+            Pools::Sqlite { readers, .. } => started(readers, "BEGIN").await,
+            Pools::Postgres(pools) => pools.started(MOMENT).await.map(Connection::Postgres),
         }
     }
 
@@ -189,15 +189,15 @@ impl Database {
     pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => self.snapshot().await,
-            Pools::Postgres(pools) => pools.begun(MOMENT_IN_ORDER).await.map(Connection::Postgres),
+            Pools::Postgres(pools) => pools.started(MOMENT_IN_ORDER).await.map(Connection::Postgres),
         }
     }
 
     /// A write transaction; on SQLite concurrent ones are serialised.
     pub(crate) async fn begin(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { writer, .. } => begun(writer, "BEGIN IMMEDIATE").await,
-            Pools::Postgres(pools) => pools.begun("BEGIN").await.map(Connection::Postgres),
+            Pools::Sqlite { writer, .. } => started(writer, "BEGIN IMMEDIATE").await,
+            Pools::Postgres(pools) => pools.started("BEGIN").await.map(Connection::Postgres),
         }
     }
 
@@ -318,7 +318,7 @@ impl Database {
 }
 
 /// A SQLite connection inside a transaction.
-async fn begun(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
+async fn started(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
     let mut held = pool.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
     held.begin(how).await?;
     Ok(Connection::Sqlite(held))

@@ -47,7 +47,7 @@ struct ProgressPrinter {
     how: ProgressStyle,
     every: Duration,
     last_printed_us: Cell<Option<u64>>,
-    begun_us: Cell<u64>,
+    started_us: Cell<u64>,
     begun_bytes: Cell<u64>,
     is_line_open: Cell<bool>,
 }
@@ -147,7 +147,7 @@ impl ProgressPrinter {
             how,
             every,
             last_printed_us: Cell::new(None),
-            begun_us: Cell::new(0),
+            started_us: Cell::new(0),
             begun_bytes: Cell::new(0),
             is_line_open: Cell::new(false),
         }
@@ -155,8 +155,8 @@ impl ProgressPrinter {
 
     fn print_event(&self, event: &Event) {
         match event {
-            Event::Begun { revision, files, bytes, bytes_here } => {
-                self.begun_us.set(self.world.clock.monotonic_us());
+            Event::Started { revision, files, bytes, bytes_here } => {
+                self.started_us.set(self.world.clock.monotonic_us());
                 self.begun_bytes.set(*bytes_here);
                 let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
                 self.say(
@@ -179,12 +179,12 @@ impl ProgressPrinter {
     fn moved(&self, here: u64, all: u64) {
         let now_us = self.world.clock.monotonic_us();
         let since_us =
-            now_us.saturating_sub(self.last_printed_us.get().unwrap_or_else(|| self.begun_us.get()));
+            now_us.saturating_sub(self.last_printed_us.get().unwrap_or_else(|| self.started_us.get()));
         if u128::from(since_us) < self.every.as_micros() {
             return;
         }
         self.last_printed_us.set(Some(now_us));
-        let passed_us = now_us.saturating_sub(self.begun_us.get()).max(1);
+        let passed_us = now_us.saturating_sub(self.started_us.get()).max(1);
         let fetched = u128::from(here.saturating_sub(self.begun_bytes.get()));
         let rate = u64::try_from(fetched * 1_000_000 / u128::from(passed_us)).unwrap_or(u64::MAX);
         let left_s = all.saturating_sub(here).checked_div(rate);

@@ -16,7 +16,7 @@ use crate::memory::{FreeMemory, Needed};
 const STEP_TEXTS: usize = 64;
 
 pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let named = |error: EngineError| Failure::new(output::USAGE, format!("--device: {error}."));
     let processor: Processor = serving.device().parse().map_err(named)?;
     processor.check().map_err(named)?;
@@ -32,7 +32,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
     let remark = format!(
         "texts of up to {} tokens; ready after {:.1} s",
         local.longest(),
-        begun.elapsed().as_secs_f32()
+        started.elapsed().as_secs_f32()
     );
     Ok(OpenedRuntime { runtime: Arc::new(local), kind: "engine", remark })
 }

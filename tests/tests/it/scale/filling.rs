@@ -251,9 +251,9 @@ pub async fn fill(store: &Store, ids: (WorkspaceId, ProjectId), records: u64) ->
         filled.newest = batch.last().unwrap().trace;
         let upto = JournalPosition { epoch: 1, segment: 1, offset: first + 1 };
         let settled = SettledRecords::of(&batch).unwrap();
-        let begun = Instant::now();
+        let start = Instant::now();
         sink.apply(DrainBatch { core: 99, upto, records: settled }).await.unwrap();
-        filled.took += begun.elapsed();
+        filled.took += start.elapsed();
     }
     for list in [&mut filled.broken, &mut filled.fast, &mut filled.tagged] {
         list.sort();

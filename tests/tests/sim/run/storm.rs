@@ -5,7 +5,7 @@ use domain::limits::{RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT};
 use world::SeededRandom;
 
 use super::{Event, Report, Run};
-use crate::house::{RULES, Rule, principals};
+use crate::fixture::{RULES, Rule, principals};
 use crate::upstream::Upstream;
 
 const REQUESTS: u64 = 2_000;

@@ -31,8 +31,8 @@ async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (Workspace
 
 async fn redeem(fresh: &Fresh, link: u8, redeemer: Redeemer, fresh_number: u8) -> Redeemed {
     let nobody = MemberId::new(NOW, [0; 10]);
-    let begun = SignInRow { by_link: true, ..session(nobody, fresh_number) };
-    fresh.store.sign_ins().redeem(digest(link), redeemer, begun, None, act()).await.unwrap()
+    let started = SignInRow { by_link: true, ..session(nobody, fresh_number) };
+    fresh.store.sign_ins().redeem(digest(link), redeemer, started, None, act()).await.unwrap()
 }
 
 async fn is_in(fresh: &Fresh, number: u8) -> bool {

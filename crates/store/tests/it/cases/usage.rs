@@ -212,7 +212,7 @@ pub async fn an_answer_has_an_end(fresh: &Fresh) {
 pub async fn many_records_are_summed_in_little_time(fresh: &Fresh) {
     const RECORDS: u64 = 100_000;
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     for batch in 0..RECORDS / 1_000 {
         let records = (0..1_000).map(|number| {
             let number = batch * 1_000 + number;
@@ -225,12 +225,12 @@ pub async fn many_records_are_summed_in_little_time(fresh: &Fresh) {
         });
         put_behind(fresh, 0, batch + 1, records.collect()).await;
     }
-    let applied = begun.elapsed() / u32::try_from(RECORDS).unwrap();
-    let begun = std::time::Instant::now();
+    let applied = started.elapsed() / u32::try_from(RECORDS).unwrap();
+    let started = std::time::Instant::now();
     let rows = fresh.store.records().usage(query(fresh, &[Dimension::Model])).await.unwrap();
-    let summed = begun.elapsed();
+    let summed = started.elapsed();
     assert_eq!((rows.len(), rows.iter().map(|row| row.sums.requests).sum::<u64>()), (10, RECORDS));
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     assert_eq!(by_mode(fresh, EVER).await[0].requests, RECORDS);
-    println!("applied: {applied:?} a record; by model: {summed:?}; by mode: {:?}", begun.elapsed());
+    println!("applied: {applied:?} a record; by model: {summed:?}; by mode: {:?}", started.elapsed());
 }

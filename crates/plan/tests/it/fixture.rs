@@ -51,7 +51,7 @@ rates = { input = 1, output = 1 }
 "#;
 
 #[derive(Debug)]
-pub struct House {
+pub struct Fixture {
     pub workspace: WorkspaceEntry,
     pub accounts: Vec<Arc<AccountEntry>>,
     pub standings: HashMap<Principal, Availability>,
@@ -76,7 +76,7 @@ impl KeyHash for NoHash {
     }
 }
 
-impl AvailabilityView for House {
+impl AvailabilityView for Fixture {
     fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
         self.standings.get(&principal).copied().unwrap_or(Availability::Open)
     }
@@ -175,7 +175,7 @@ pub fn spec(scope: RouteScope) -> RouteSpec {
     RouteSpec { scope, ..RouteSpec::default() }
 }
 
-impl House {
+impl Fixture {
     pub fn new() -> Self {
         let project = ProjectEntry {
             policy: None,

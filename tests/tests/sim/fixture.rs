@@ -33,7 +33,7 @@ pub const RULES: [Rule; 5] = [Rule::Strict, Rule::FallsBack, Rule::Overflows, Ru
 
 /// The part of the configuration that may change while requests are in flight.
 #[derive(Debug, Clone)]
-pub struct House {
+pub struct Fixture {
     version: u64,
     /// Two for each of the first three workspaces.
     pub credential_states: [CredentialState; 6],
@@ -54,7 +54,7 @@ impl KeyHash for Plain {
     }
 }
 
-impl House {
+impl Fixture {
     pub fn new() -> Self {
         Self {
             version: 1,

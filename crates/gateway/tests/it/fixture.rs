@@ -29,7 +29,7 @@ use world::World;
 /// Long enough for a slow machine, short enough for a hanging test.
 const WAIT: Duration = Duration::from_secs(20);
 
-pub struct House {
+pub struct Fixture {
     pub gateway: Option<Running>,
     pub address: SocketAddr,
     pub key: String,
@@ -84,7 +84,7 @@ impl ControlService for Mirror {
     }
 }
 
-impl House {
+impl Fixture {
     pub fn start(plan: Plan) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

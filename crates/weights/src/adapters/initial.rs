@@ -35,7 +35,7 @@ impl InitialAdapter {
         let Found { config, changed, path, files, .. } = find(directory, shape, limits)?;
         let (rank, alpha, is_rank_stable) = config.alike()?;
         let mut of_layers = vec![BTreeSet::new(); shape.layers];
-        let mut begun = Self { rank, alpha, is_rank_stable, targets: Vec::new(), tensors: BTreeMap::new() };
+        let mut started = Self { rank, alpha, is_rank_stable, targets: Vec::new(), tensors: BTreeMap::new() };
         for (module, part) in &changed {
             let end = module.name.rsplit('.').next().unwrap_or_default();
             if let Some(ends) = of_layers.get_mut(module.layer) {
@@ -58,16 +58,18 @@ impl InitialAdapter {
                 } else {
                     numbers
                 };
-                begun.tensors.insert(name.trim_start_matches(BEFORE).to_owned(), (wanted.to_vec(), numbers));
+                started
+                    .tensors
+                    .insert(name.trim_start_matches(BEFORE).to_owned(), (wanted.to_vec(), numbers));
             }
         }
-        let Some((first, others)) = of_layers.split_first() else { return Ok(begun) };
+        let Some((first, others)) = of_layers.split_first() else { return Ok(started) };
         if others.iter().any(|other| other != first) {
             let what = "means other matrices of one layer than of another, and training goes on with the same of each";
             return Err(refusal(&directory.join(CONFIG), "target_modules", what));
         }
-        begun.targets = first.iter().cloned().collect();
-        Ok(begun)
+        started.targets = first.iter().cloned().collect();
+        Ok(started)
     }
 
     /// The LoRA matrix of this name, if it has this shape.

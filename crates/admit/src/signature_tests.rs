@@ -86,7 +86,7 @@ fn a_signature_is_of_one_secret_and_one_body() {
 }
 
 #[test]
-fn what_is_told_by_the_head_alone_is_refused_at_once() {
+fn a_fault_of_the_head_is_refused_before_the_body() {
     let zeros = "0".repeat(64);
     let good = authorization("host;x-amz-date", &zeros);
     let others = [
@@ -137,7 +137,7 @@ fn what_changes_the_answer_is_signed() {
 }
 
 #[test]
-fn five_minutes_are_allowed_either_way() {
+fn clocks_may_differ_by_five_minutes() {
     let good = authorization("host;x-amz-date", &"0".repeat(64));
     let pairs = [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", &*good)];
     for (now, is_fresh) in

@@ -9,9 +9,9 @@ use std::time::Duration;
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdMap, WorkspaceId};
 
-/// The slots that a fingerprint may be in (associativity).
-const WAYS: usize = 8;
-const BUCKETS: usize = PREFIXES_REMEMBERED_MAX / WAYS;
+/// The slots that a fingerprint may be in.
+const ASSOCIATIVITY: usize = 8;
+const BUCKETS: usize = PREFIXES_REMEMBERED_MAX / ASSOCIATIVITY;
 /// How many tables a core holds on to; others are fetched again.
 const KNOWN_MAX: usize = 64;
 const SECOND_US: u64 = 1_000_000;
@@ -23,7 +23,7 @@ const TAG_SHIFT: u32 = COUNT_BITS + SECOND_BITS;
 /// The prefixes of one workspace.
 #[derive(Debug)]
 pub struct PrefixTable {
-    buckets: Box<[[AtomicU64; WAYS]]>,
+    buckets: Box<[[AtomicU64; ASSOCIATIVITY]]>,
     /// When a core last fetched it.
     used_us: AtomicU64,
 }
@@ -89,7 +89,7 @@ impl PrefixTable {
     fn locate(&self, fingerprint: u64) -> (&[AtomicU64], u64) {
         let number = usize::try_from(fingerprint % BUCKETS as u64);
         let bucket = number.ok().and_then(|number| self.buckets.get(number));
-        (bucket.map_or(&[], <[AtomicU64; WAYS]>::as_slice), fingerprint >> TAG_SHIFT)
+        (bucket.map_or(&[], <[AtomicU64; ASSOCIATIVITY]>::as_slice), fingerprint >> TAG_SHIFT)
     }
 }
 
@@ -165,11 +165,12 @@ mod tests {
     fn a_full_bucket_forgets_what_was_away_longest() {
         let table = PrefixTable::default();
         let prefix = |number: u64| number << TAG_SHIFT | 5;
-        for number in 0..=WAYS as u64 {
+        for number in 0..=ASSOCIATIVITY as u64 {
             table.note(prefix(number), LIFETIME, number * SECOND_US);
         }
-        let kept: Vec<_> =
-            (0..=WAYS as u64).map(|number| table.count(prefix(number), LIFETIME, 9 * SECOND_US)).collect();
+        let kept: Vec<_> = (0..=ASSOCIATIVITY as u64)
+            .map(|number| table.count(prefix(number), LIFETIME, 9 * SECOND_US))
+            .collect();
         assert_eq!(kept, [0, 1, 1, 1, 1, 1, 1, 1, 1]);
     }
 

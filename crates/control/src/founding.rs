@@ -22,7 +22,7 @@ pub struct Founded {
 /// A workspace ready to be written, and what its creator is shown.
 pub struct NewWorkspace {
     pub founding: Founding,
-    pub shown: Founded,
+    pub view: Founded,
 }
 
 /// The environment of the first project: what a new application would call live.
@@ -74,9 +74,9 @@ pub async fn found(
         },
         keys: vec![admin_row, api_row],
     };
-    let shown =
+    let view =
         Founded { workspace_id: workspace.to_string(), project_id: project.to_string(), admin_key, api_key };
-    Ok(NewWorkspace { founding, shown })
+    Ok(NewWorkspace { founding, view })
 }
 
 /// A fresh key: its text, which only its creator ever sees, and the row it is found by.

@@ -46,7 +46,8 @@ pub struct JoinedNodeView {
     joined_at: Moment,
     revoked_at: Option<Moment>,
     last_heartbeat_at: Option<Moment>,
-    said: Option<NodeReport>,
+    #[serde(rename = "said")]
+    report: Option<NodeReport>,
 }
 
 pub fn show(joined: &Joined) -> JoinedNodeView {
@@ -54,6 +55,6 @@ pub fn show(joined: &Joined) -> JoinedNodeView {
         joined_at: Moment(joined.unix_ms),
         revoked_at: joined.revoked_unix_ms.map(Moment),
         last_heartbeat_at: joined.beat_unix_ms.map(Moment),
-        said: joined.report.clone().and_then(|report| serde_json::from_value(report).ok()),
+        report: joined.report.clone().and_then(|report| serde_json::from_value(report).ok()),
     }
 }

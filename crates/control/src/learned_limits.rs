@@ -17,7 +17,8 @@ pub struct LearnedLimits {
     model: String,
     requests: Option<Limit>,
     tokens: Option<Limit>,
-    told_at: Moment,
+    #[serde(rename = "told_at")]
+    reported_at: Moment,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -42,7 +43,7 @@ pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
         LearnedLimits {
             requests: reported.standings.requests.map(limit),
             tokens: reported.standings.tokens.map(limit),
-            told_at: Moment(reported.reported_unix_ms),
+            reported_at: Moment(reported.reported_unix_ms),
             model: reported.upstream_model.into(),
         }
     });

@@ -10,7 +10,7 @@ use api::router::Route;
 use api::state::Control;
 use bytes::Bytes;
 use domain::adapters::{NAME_BYTES_MAX, is_plain_name};
-use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX, RUNTIMES_ASKED_MAX};
+use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_QUERY_TIME_MAX, RUNTIMES_QUERIED_MAX};
 use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
@@ -103,7 +103,7 @@ pub async fn list(
         }
         None => {
             rows.retain(is_runtime);
-            rows.truncate(RUNTIMES_ASKED_MAX);
+            rows.truncate(RUNTIMES_QUERIED_MAX);
             Ok(rows)
         }
     }
@@ -146,7 +146,7 @@ pub async fn query<T: DeserializeOwned>(
     row: &NodeRow,
     path: impl Into<String>,
 ) -> Result<T, Box<Fault>> {
-    let bytes = ask(control, row, Method::GET, path.into(), None, RUNTIME_LOOK_TIME_MAX).await?;
+    let bytes = ask(control, row, Method::GET, path.into(), None, RUNTIME_QUERY_TIME_MAX).await?;
     read(row, &bytes)
 }
 

@@ -49,7 +49,7 @@ pub enum Feature {
     JsonSchema,
     Reasoning,
     /// Whether reasoning is returned to the client.
-    ShownReasoning,
+    VisibleReasoning,
     ThinkingBudget,
     EncryptedReasoning,
     /// Reasoning in the history that only its own provider can read, or that has no field.
@@ -396,7 +396,7 @@ const TABLE: &[Row] = &[
         },
     },
     Row {
-        feature: Feature::ShownReasoning,
+        feature: Feature::VisibleReasoning,
         droppable: Droppable::Hint,
         names: Names {
             responses: "reasoning.summary",

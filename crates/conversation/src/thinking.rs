@@ -58,7 +58,7 @@ pub fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut D
             losses.drop_feature(Feature::Reasoning);
         }
         if !is_off && wants_to_see {
-            losses.drop_feature(Feature::ShownReasoning);
+            losses.drop_feature(Feature::VisibleReasoning);
         }
         plan.mode =
             if is_requested && abilities.thinking != Ability::Never { Mode::Disabled } else { Mode::Unset };
@@ -67,7 +67,7 @@ pub fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut D
     if !is_requested {
         // A request to see thinking does not enable it.
         if wants_to_see {
-            losses.drop_feature(Feature::ShownReasoning);
+            losses.drop_feature(Feature::VisibleReasoning);
         }
         return plan;
     }

@@ -24,7 +24,7 @@ pub const MODEL: &str = "modelId";
 pub const NAME: &str = "jobArn";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 /// The members of the client's request that lists show until the job is polled.
-const SHOWN: [&str; 7] = [
+const LISTED: [&str; 7] = [
     "jobName",
     "roleArn",
     "clientRequestToken",
@@ -73,7 +73,7 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
                 None => Ok(()),
             };
         }
-        if !SHOWN.contains(&&*name) {
+        if !LISTED.contains(&&*name) {
             return Ok(());
         }
         match listed.insert(name.clone().into_owned(), read(span, body)) {

@@ -49,7 +49,7 @@ fn a_conversation_that_goes_on_begins_as_it_did() {
 }
 
 #[test]
-fn instructions_at_the_beginning_of_a_chat_are_its_head() {
+fn leading_instructions_of_a_chat_are_its_head() {
     let talk = |role: &str, last: &str| {
         let messages = [
             json!({"role": role, "content": "Be brief."}),
@@ -96,7 +96,7 @@ fn a_client_that_helps_itself_is_seen() {
 }
 
 #[test]
-fn of_a_long_conversation_its_beginning_and_its_end_are_kept() {
+fn a_long_conversation_keeps_its_first_and_last_turns() {
     let turns: Vec<_> =
         (0..200).map(|number| json!({"role": "user", "content": number.to_string()})).collect();
     let all = read(Grammar::Anthropic, &json!({"system": "s", "messages": turns}));

@@ -183,37 +183,37 @@ struct Parts {
 
 fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
     let (mut input, mut output) = (0, 0);
-    let (mut asked, mut answered) = (Parts::default(), Parts::default());
+    let (mut input_parts, mut output_parts) = (Parts::default(), Parts::default());
     cursor.object(|cursor, member| match &*member.key.decode() {
         "input_tokens" => count(cursor, &mut input),
         "output_tokens" => count(cursor, &mut output),
         // Both spellings occur.
         "input_token_details" | "input_tokens_details" if cursor.kind()? == Kind::Object => {
-            read_parts(cursor, &mut asked)
+            read_parts(cursor, &mut input_parts)
         }
         "output_token_details" | "output_tokens_details" if cursor.kind()? == Kind::Object => {
-            read_parts(cursor, &mut answered)
+            read_parts(cursor, &mut output_parts)
         }
         _ => cursor.ignore(),
     })?;
     // Cached tokens are included in the counts of their modality, and are counted once only.
-    let audio_in = asked.audio.saturating_sub(asked.cached_audio);
-    let image_in = asked.image.saturating_sub(asked.cached_image);
+    let audio_in = input_parts.audio.saturating_sub(input_parts.cached_audio);
+    let image_in = input_parts.image.saturating_sub(input_parts.cached_image);
     let units = Units {
         audio_in,
         image_in,
-        audio_out: answered.audio,
-        image_out: answered.image,
+        audio_out: output_parts.audio,
+        image_out: output_parts.image,
         ..Units::default()
     };
     Ok(Usage {
-        input: input.saturating_sub(asked.cached).saturating_sub(audio_in).saturating_sub(image_in),
-        cached_read: asked.cached,
+        input: input.saturating_sub(input_parts.cached).saturating_sub(audio_in).saturating_sub(image_in),
+        cached_read: input_parts.cached,
         output: output
-            .saturating_sub(answered.audio)
-            .saturating_sub(answered.image)
-            .saturating_sub(answered.thought),
-        reasoning: answered.thought,
+            .saturating_sub(output_parts.audio)
+            .saturating_sub(output_parts.image)
+            .saturating_sub(output_parts.thought),
+        reasoning: output_parts.thought,
         units,
         source: UsageSource::Provider,
         ..Usage::default()

@@ -226,7 +226,7 @@ impl Term {
 impl FilterError {
     /// The text, with a mark under the position of the error.
     #[must_use]
-    pub fn shown_in(&self, text: &str) -> String {
+    pub fn render_in(&self, text: &str) -> String {
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("{line}\n{:>width$}", '^', width = self.at + 1)
     }
@@ -657,7 +657,7 @@ mod tests {
             );
         }
         let error = Filter::parse("model:a  cots:1").unwrap_err();
-        assert_eq!(error.shown_in("model:a  cots:1"), "model:a  cots:1\n         ^");
+        assert_eq!(error.render_in("model:a  cots:1"), "model:a  cots:1\n         ^");
         assert!(Filter::parse(&"tag:x".repeat(FILTER_BYTES_MAX)).is_err());
         assert!(Filter::parse(&"-tag:x ".repeat(FILTER_TERMS_MAX + 1)).is_err());
     }

@@ -162,14 +162,14 @@ pub const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
 pub const PROBE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Time to query a runtime's state. A person waits for it, and a list of runtimes is shown when the slowest
 /// has answered.
-pub const RUNTIME_LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+pub const RUNTIME_QUERY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for an operation on a runtime: loading an adapter from disk, or counting the tokens of a training
 /// job.
 pub const RUNTIME_ACT_TIME_MAX: Duration = Duration::from_secs(50);
 /// The part of a runtime's answer that is read.
 pub const RUNTIME_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Nodes of a workspace that are queried for one list.
-pub const RUNTIMES_ASKED_MAX: usize = 100;
+pub const RUNTIMES_QUERIED_MAX: usize = 100;
 /// Time to read the body of an upstream's error. Its status alone says enough.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Size of the answer to one step of a token exchange (OAuth, STS, metadata service).
@@ -260,7 +260,7 @@ pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
 /// Missed heartbeats after which a joined node counts as offline.
 pub const NODE_BEATS_MISSED_MAX: u32 = 3;
 /// Joined nodes whose address is checked at the same time; the others queue.
-pub const JOINED_ASKED_AT_ONCE: usize = 8;
+pub const JOINED_POLLED_AT_ONCE: usize = 8;
 /// Models that a node may report.
 pub const NODE_MODELS_MAX: usize = 1_000;
 /// A node's first pause before it calls an unreachable control plane again; the pauses grow up to
@@ -446,11 +446,11 @@ pub const REALTIME_CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for a realtime session with a response in progress: ten seconds less than for
 /// streams, to close it properly.
 pub const REALTIME_DRAIN_MAX: Duration = Duration::from_secs(590);
-/// The first pause between polls of a request in a provider's queue; the pauses grow up to `QUEUE_LOOK_MAX`.
-pub const QUEUE_LOOK_FIRST: Duration = Duration::from_millis(100);
-pub const QUEUE_LOOK_MAX: Duration = Duration::from_secs(2);
+/// The first pause between polls of a request in a provider's queue; the pauses grow up to `QUEUE_POLL_PAUSE_MAX`.
+pub const QUEUE_POLL_PAUSE_FIRST: Duration = Duration::from_millis(100);
+pub const QUEUE_POLL_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Consecutive polls that may fail.
-pub const QUEUE_LOOKS_FAILED_MAX: u32 = 3;
+pub const QUEUE_POLLS_FAILED_MAX: u32 = 3;
 /// The most tokens that one image is assumed to take, for reserving money.
 pub const IMAGE_TOKENS_MAX: u64 = 8_192;
 /// The most text that is assumed to come with an image edit of which a part has not arrived yet: 32,000

@@ -33,7 +33,7 @@ struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
-    Beginning(PrefixScope),
+    Start(PrefixScope),
     /// The preceding cached block, as a serial number that is never reused, unlike block indices.
     Serial(u64),
 }
@@ -110,7 +110,7 @@ impl BlockAllocator {
     /// token is left uncached: it has to be computed to get an output for it.
     pub(crate) fn find(&mut self, under: PrefixScope, tokens: &[u32]) -> Vec<u32> {
         let most = tokens.len().saturating_sub(1) / BLOCK;
-        let (mut found, mut after) = (Vec::new(), After::Beginning(under));
+        let (mut found, mut after) = (Vec::new(), After::Start(under));
         for tokens in tokens.as_chunks::<BLOCK>().0.iter().take(most) {
             let key = Key { after, tokens: *tokens };
             let Some(block) = self.known.get(&key).copied() else { break };
@@ -164,7 +164,7 @@ impl BlockAllocator {
     /// Enters the full blocks of a sequence whose first `computed` tokens are in the KV cache into the prefix
     /// cache.
     pub(crate) fn cache_prefix(&mut self, under: PrefixScope, computed: &[u32], blocks: &[u32]) {
-        let mut after = After::Beginning(under);
+        let mut after = After::Start(under);
         for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             let key = Key { after, tokens: *tokens };
             let Some(at) = self.blocks.get(*block as usize) else { return };

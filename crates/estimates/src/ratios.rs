@@ -18,9 +18,9 @@ const TOKENS_MIN: u64 = 16;
 /// The weight of one exchange falls to one in this many.
 const MEMORY: u64 = 16;
 
-/// The slots that a model may be in (associativity).
-const WAYS: usize = 8;
-const BUCKETS: usize = RATIOS_MAX / WAYS;
+/// The slots that a model may be in.
+const ASSOCIATIVITY: usize = 8;
+const BUCKETS: usize = RATIOS_MAX / ASSOCIATIVITY;
 
 /// Ratios are stored in this fraction of a byte.
 const UNIT: u64 = 4_096;
@@ -53,7 +53,7 @@ pub struct Ratio {
 
 #[derive(Debug)]
 pub struct Ratios {
-    buckets: Box<[[AtomicU64; WAYS]]>,
+    buckets: Box<[[AtomicU64; ASSOCIATIVITY]]>,
     /// Names may come from clients, who must not be able to tell which of them share a bucket.
     hasher: RandomState,
 }
@@ -158,7 +158,7 @@ impl Ratios {
         let hash = self.hasher.hash_one((provider, model));
         let number = usize::try_from(hash % BUCKETS as u64);
         let bucket = number.ok().and_then(|number| self.buckets.get(number));
-        (bucket.map_or(&[], <[AtomicU64; WAYS]>::as_slice), hash >> TAG_SHIFT)
+        (bucket.map_or(&[], <[AtomicU64; ASSOCIATIVITY]>::as_slice), hash >> TAG_SHIFT)
     }
 }
 

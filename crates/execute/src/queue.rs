@@ -4,7 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use domain::limits::{QUEUE_LOOK_FIRST, QUEUE_LOOK_MAX, QUEUE_LOOKS_FAILED_MAX, REFUSAL_BYTES_MAX};
+use domain::limits::{
+    QUEUE_POLL_PAUSE_FIRST, QUEUE_POLL_PAUSE_MAX, QUEUE_POLLS_FAILED_MAX, REFUSAL_BYTES_MAX,
+};
 use egress::{OutBody, Request};
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
@@ -84,7 +86,7 @@ async fn poll_until_done(
     poll: &Request,
 ) -> Result<(), AttemptFailure> {
     let slug = attempt.provider();
-    let (mut pause, mut failed) = (QUEUE_LOOK_FIRST, 0);
+    let (mut pause, mut failed) = (QUEUE_POLL_PAUSE_FIRST, 0);
     loop {
         sleep(pause).await;
         pause = longer(pause);
@@ -93,7 +95,7 @@ async fn poll_until_done(
             // The request stays in the queue while the provider can't be reached for a moment.
             Err(failure) if schedule::remedy(failure.class()) == schedule::Remedy::SameSeat => {
                 failed += 1;
-                if failed > QUEUE_LOOKS_FAILED_MAX {
+                if failed > QUEUE_POLLS_FAILED_MAX {
                     return Err(failure);
                 }
                 continue;
@@ -113,7 +115,7 @@ async fn poll_until_done(
 }
 
 fn longer(pause: Duration) -> Duration {
-    (pause + pause / 2).min(QUEUE_LOOK_MAX)
+    (pause + pause / 2).min(QUEUE_POLL_PAUSE_MAX)
 }
 
 /// Whether a URL is below the queue's address: the key goes nowhere else, whatever the queue names.
@@ -146,10 +148,10 @@ mod tests {
 
     #[test]
     fn looks_become_rarer() {
-        let mut pause = QUEUE_LOOK_FIRST;
+        let mut pause = QUEUE_POLL_PAUSE_FIRST;
         for _ in 0..20 {
             pause = longer(pause);
         }
-        assert_eq!(pause, QUEUE_LOOK_MAX);
+        assert_eq!(pause, QUEUE_POLL_PAUSE_MAX);
     }
 }

@@ -94,7 +94,7 @@ fn headers_of_every_type_are_passed_over_and_texts_are_found() {
 }
 
 #[test]
-fn what_is_no_frame_is_told() {
+fn a_malformed_frame_is_an_error() {
     let whole = encode_frame(&[(":event-type", "metadata")], b"{\"p\":\"ab\"}").unwrap();
     for at in 0..whole.len() {
         let mut bent = whole.clone();
@@ -172,7 +172,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_told_the_same_wherever_they_are_split(
+    fn the_result_does_not_depend_on_where_bytes_are_split(
         bytes in prop::collection::vec(any::<u8>(), 0..80),
         size in 1_usize..20,
     ) {

@@ -120,7 +120,7 @@ fn a_part_says_its_name_and_whether_it_is_a_file() {
 }
 
 #[test]
-fn what_two_readers_could_read_in_two_ways_is_refused() {
+fn an_ambiguous_part_header_is_refused() {
     for head in [
         "Content-Type: text/plain",
         "Content-Disposition: attachment; name=\"model\"",

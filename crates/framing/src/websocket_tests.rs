@@ -119,7 +119,7 @@ fn what_may_not_come_is_refused() {
 }
 
 #[test]
-fn a_message_that_is_too_long_is_told_by_its_head() {
+fn the_head_shows_that_a_message_is_too_long() {
     let head = [vec![0x81, 127], ((1_u64 << 20) + 1).to_be_bytes().to_vec()].concat();
     assert_refused(Sender::Server, &head, TOO_BIG);
     let most = frame(0x01, &vec![b'x'; 1 << 20], None);

@@ -102,7 +102,7 @@ fn credit_pays_what_is_owed_and_no_more() {
 }
 
 #[test]
-fn whatever_is_altered_is_told() {
+fn any_alteration_is_found() {
     let credit = Nanos(77);
     let invoice = Invoice::compute(period(), tariff(), &month(), &[], credit);
     let altered = |alter: &dyn Fn(&mut Invoice)| {

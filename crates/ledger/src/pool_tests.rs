@@ -37,7 +37,7 @@ fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
 }
 
 #[test]
-fn what_a_centre_said_before_it_went_away_is_no_answer() {
+fn an_old_reply_does_not_outlive_the_centre() {
     let pool = LocalBudget::new(&budget(), 0);
     let ticket = pool.enqueue(10, 10, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{JOINED_ASKED_AT_ONCE, NODE_BEATS_MISSED_MAX, NODE_POLL_EVERY};
+use domain::limits::{JOINED_POLLED_AT_ONCE, NODE_BEATS_MISSED_MAX, NODE_POLL_EVERY};
 use domain::{Fault, NodeId, WorkspaceId};
 use plan::Seat;
 use store::{Act, NodeObservation, NodeRow, Page, StoreError};
@@ -105,7 +105,7 @@ impl Nodes {
 
     /// Polls the nodes in the queue, a few at once, until the process ends.
     pub async fn watch_joined(self: Arc<Self>) {
-        let permits = Arc::new(Semaphore::new(JOINED_ASKED_AT_ONCE));
+        let permits = Arc::new(Semaphore::new(JOINED_POLLED_AT_ONCE));
         let mut polls = JoinSet::new();
         loop {
             let (workspace, node) = tokio::select! {

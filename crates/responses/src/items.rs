@@ -16,7 +16,7 @@ use super::tools::flat_name;
 /// Items about hosted tools, or that only the provider can read. The assistant's text already contains what
 /// the hosted tools found, so they are as dispensable as those tools. Calls that clients run themselves
 /// (`local_shell_call`, `apply_patch_call`, …) are not among them: dropping those changes the conversation.
-const TOLD_ITEMS: &[&str] = &[
+const DROPPABLE_ITEMS: &[&str] = &[
     "web_search_call",
     "file_search_call",
     "code_interpreter_call",
@@ -108,7 +108,7 @@ fn read_item(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         "custom_tool_call_output" => read_result(item, true, conversation),
         "reasoning" => read_thought(item, conversation),
         // Reported once per type: a long history has many.
-        other if TOLD_ITEMS.contains(&other) => {
+        other if DROPPABLE_ITEMS.contains(&other) => {
             conversation.prompt.add_extra(other.to_owned(), false);
             Ok(())
         }

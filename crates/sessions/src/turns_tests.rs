@@ -264,7 +264,7 @@ async fn what_is_too_long_or_of_no_call_is_not_kept() {
 }
 
 #[tokio::test]
-async fn of_a_long_conversation_the_newest_calls_are_looked_for() {
+async fn a_long_conversation_finds_its_newest_calls() {
     let bench = bench().await;
     let turns = bench.turns();
     turns.keep(turn(1, &["first"], "one")).await;

@@ -15,7 +15,7 @@ pub struct Inspection {
     pub schema_ahead: u64,
     /// The server's clock minus this machine's, and the query's round-trip time, which bounds the error.
     pub clock_ahead_ms: i64,
-    pub asked_ms: u64,
+    pub round_trip_ms: u64,
     pub connections: u64,
     pub connections_max: u64,
     /// The round-trip time of a notification (`NOTIFY`); `None` if it never arrived.

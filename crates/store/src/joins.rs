@@ -71,7 +71,7 @@ pub struct Heartbeat {
     pub models: Vec<String>,
     pub report: Json,
     /// The `last_error` of a node that was unreachable, until a poll reaches it at its address.
-    pub not_asked: String,
+    pub not_polled: String,
 }
 
 /// One request that a node served, from its own journal. It books no money.

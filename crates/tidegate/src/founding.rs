@@ -85,7 +85,7 @@ async fn create_installation(
     control::first_owner(&store, world, owner_email).await?;
     store.close().await;
     finish(settings, making)?;
-    Ok(first.shown)
+    Ok(first.view)
 }
 
 fn new_replica(world: &World) -> ReplicaId {

@@ -22,7 +22,7 @@ fn fuzz_filter() {
             }
             Err(error) => {
                 assert!(error.at <= text.chars().count() && !error.fix.is_empty(), "{error:?}");
-                assert_eq!(error.shown_in(&text).lines().count(), 2);
+                assert_eq!(error.render_in(&text).lines().count(), 2);
             }
         }
     });

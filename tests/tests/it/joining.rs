@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use domain::limits::{JOINED_ASKED_AT_ONCE, VERIFY_TIME_MAX};
+use domain::limits::{JOINED_POLLED_AT_ONCE, VERIFY_TIME_MAX};
 use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
@@ -377,7 +377,7 @@ async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
 async fn nobody_waits_for_nodes_that_do_not_answer() {
     let (gateway, mute) = (gateway().await, Mute::listen().await);
     let mut nodes = Vec::new();
-    for number in 0..JOINED_ASKED_AT_ONCE + 4 {
+    for number in 0..JOINED_POLLED_AT_ONCE + 4 {
         let token = gateway.make(TOKENS, json!({"name": format!("attic {number}")})).await["token"].clone();
         let body = json!({"token": token, "base_url": format!("http://{}/v1", mute.address)});
         let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().json();
@@ -390,7 +390,7 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
             let heard = reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap();
             assert_eq!(heard.status, 200, "{}", heard.text());
         }
-        while mute.held() < JOINED_ASKED_AT_ONCE {
+        while mute.held() < JOINED_POLLED_AT_ONCE {
             assert!(began.elapsed() < VERIFY_TIME_MAX, "{} are asked", mute.held());
             a_moment().await;
         }
@@ -399,7 +399,7 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
     for (id, _) in &nodes {
         until_unreachable(&gateway, id, "has not been asked at its address yet").await;
     }
-    assert_eq!(mute.held(), JOINED_ASKED_AT_ONCE, "so many at once, and no more");
+    assert_eq!(mute.held(), JOINED_POLLED_AT_ONCE, "so many at once, and no more");
     assert!(began.elapsed() < VERIFY_TIME_MAX, "all of it while they were being asked");
 }
 

@@ -95,7 +95,7 @@ pub(super) fn effort(
         losses.drop_feature(Feature::EncryptedReasoning);
     }
     if matches!(reasoning.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full)) {
-        losses.drop_feature(Feature::ShownReasoning);
+        losses.drop_feature(Feature::VisibleReasoning);
     }
     if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
         losses.drop_feature(Feature::ThinkingBudget);

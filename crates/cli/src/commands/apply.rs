@@ -87,7 +87,7 @@ fn show(shared: &Shared, step: &Step, is_done: bool, answer: &Value) {
             "notes": step.notes(),
             "done": is_done,
         });
-        if let (Some(name), Some(fields)) = (step.kind.shown_once, line.as_object_mut()) {
+        if let (Some(name), Some(fields)) = (step.kind.one_time_field, line.as_object_mut()) {
             let value = answer.get(name).cloned();
             fields.extend(value.map(|value| (name.to_owned(), value)));
         }
@@ -115,7 +115,7 @@ fn describe(action: Action, changed: &Changed) -> String {
 }
 
 fn show_once(step: &Step, answer: &Value) {
-    let value = step.kind.shown_once.and_then(|name| answer.get(name)?.as_str());
+    let value = step.kind.one_time_field.and_then(|name| answer.get(name)?.as_str());
     if let Some(value) = value {
         println!("{} {}: {value}   (shown once)", step.kind.noun, output::printable(&step.label));
     }
@@ -128,7 +128,7 @@ fn open_private(path: &Path) -> Result<std::fs::File, Failure> {
 
 /// Moves a value that is shown only once from the answer to the file.
 fn keep(file: &mut std::fs::File, step: &Step, answer: &mut Value) -> Result<(), Failure> {
-    let Some(name) = step.kind.shown_once else { return Ok(()) };
+    let Some(name) = step.kind.one_time_field else { return Ok(()) };
     if let Some(value) = answer.as_object_mut().and_then(|fields| fields.remove(name)) {
         writeln!(file, "{}", json!({"kind": step.kind.noun, "name": step.label, name: value}))?;
         file.sync_all()?;
@@ -178,7 +178,7 @@ fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
     if !plan.left.is_empty() {
         println!("No longer declared, and removed with --prune: {}.", plan.left.join(", "));
     }
-    let once = changes::kinds_shown_once(&plan.steps);
+    let once = changes::kinds_with_one_time_values(&plan.steps);
     if options.dry_run && !once.is_empty() {
         println!(
             "{}",

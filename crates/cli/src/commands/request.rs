@@ -68,7 +68,7 @@ pub fn checked(filter: &str) -> Result<String, Failure> {
         Ok(_) => Ok(format!("&filter={}", escape(filter))),
         Err(error) => {
             let message =
-                format!("{}\n  {}\n{}", error.message, error.fix, indented(&error.shown_in(filter)));
+                format!("{}\n  {}\n{}", error.message, error.fix, indented(&error.render_in(filter)));
             Err(Failure::new(output::USAGE, message))
         }
     }

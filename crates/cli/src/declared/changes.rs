@@ -492,9 +492,9 @@ pub fn counts(steps: &[Step]) -> [(Action, usize); 4] {
 
 /// The kinds of created objects that have a value which is shown only once.
 #[must_use]
-pub fn kinds_shown_once(steps: &[Step]) -> HashSet<&'static str> {
+pub fn kinds_with_one_time_values(steps: &[Step]) -> HashSet<&'static str> {
     let made = steps.iter().filter(|step| step.action == Action::Create);
-    made.filter_map(|step| step.kind.shown_once).collect()
+    made.filter_map(|step| step.kind.one_time_field).collect()
 }
 
 #[cfg(test)]

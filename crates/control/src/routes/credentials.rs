@@ -191,7 +191,7 @@ struct ScopeView {
 #[schemars(rename = "OpenedProviderCredential")]
 struct Opened {
     #[serde(flatten)]
-    shown: CredentialView,
+    credential: CredentialView,
     openings: u64,
 }
 
@@ -508,7 +508,7 @@ fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row: CredentialRow = load(control, &request).await?;
         let openings = control.deps.store.audit().openings(row.id).await.map_err(of_store)?;
-        Ok(Reply::json(&Opened { shown: show(control, &row), openings })?.version(row.version))
+        Ok(Reply::json(&Opened { credential: show(control, &row), openings })?.version(row.version))
     })
 }
 

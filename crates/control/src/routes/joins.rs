@@ -425,8 +425,8 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         }
         let now = control.deps.world.clock.unix_ms();
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
-        let (due_unix_ms, not_asked) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_asked };
+        let (due_unix_ms, not_polled) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_polled };
         let written = control
             .deps
             .store

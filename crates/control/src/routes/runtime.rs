@@ -8,7 +8,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::limits::RUNTIME_LOOK_TIME_MAX;
+use domain::limits::RUNTIME_QUERY_TIME_MAX;
 use domain::{Fault, NodeId};
 use http::Method;
 use reconcilers::of_store;
@@ -115,7 +115,7 @@ async fn look(control: &Control, row: &NodeRow) -> Result<RuntimeView, Box<Fault
     let (health, capabilities, counts) = tokio::join!(
         runtimes::query::<Health>(control, row, "health"),
         runtimes::query::<Capabilities>(control, row, "capabilities"),
-        runtimes::ask(control, row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
+        runtimes::ask(control, row, Method::GET, "metrics".to_owned(), None, RUNTIME_QUERY_TIME_MAX),
     );
     let (health, capabilities) = (health?, capabilities?);
     let adapters = if capabilities.adapters {

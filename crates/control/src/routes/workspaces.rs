@@ -110,7 +110,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = request.json()?;
         let name = checked_name(input.name, "name")?;
-        let NewWorkspace { founding, shown: view } =
+        let NewWorkspace { founding, view } =
             found(&control.deps.world, &control.deps.vault, &name, false).await?;
         let founded = founding.workspace.id;
         // The first audit entry of the new workspace, whose members must not see which key the operator used.

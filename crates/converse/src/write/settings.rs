@@ -103,7 +103,7 @@ fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut DroppedFields) -> 
         return None;
     }
     if reasoning.visibility == Some(ThinkingVisibility::Nothing) {
-        losses.drop_feature(Feature::ShownReasoning);
+        losses.drop_feature(Feature::VisibleReasoning);
     }
     if reasoning.effort.is_none() && reasoning.budget_tokens.is_some_and(|tokens| tokens > 0) {
         losses.drop_feature(Feature::ThinkingBudget);

@@ -47,7 +47,8 @@ pub(crate) struct Order {
     /// The longest running time, over all starts.
     pub seconds_max: Option<f64>,
     /// Steps between two progress events.
-    pub told_every: u64,
+    #[serde(rename = "told_every")]
+    pub report_every: u64,
     /// The adapter to continue from, as the client named it; the job has its own copy.
     #[serde(default)]
     pub from: Option<String>,

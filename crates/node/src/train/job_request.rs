@@ -101,7 +101,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fau
             replaces: fields.flag("replace")?.unwrap_or(false),
             course,
             seconds_max: hours.map(|hours| hours * 3_600.0),
-            told_every: fields.whole("log_every", 1..=COUNT_MAX)?.unwrap_or(1),
+            report_every: fields.whole("log_every", 1..=COUNT_MAX)?.unwrap_or(1),
             from: begins,
             training_file,
             validation_file,

@@ -58,7 +58,7 @@ pub(super) fn plan(
     let outlook = outlook.map_err(|unfit| job_request::rename_param(data::unusable(unfit)))?;
     check_steps(&outlook)?;
     if is_preview {
-        let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
+        let settings = view::Settings::of(&order.course, order.report_every, order.seconds_max);
         return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
     }
     check_memory(trainer, outlook.memory_bytes)?;

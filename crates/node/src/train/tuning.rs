@@ -118,7 +118,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fau
         replaces: false,
         course: course(usual, seed, &tuned),
         seconds_max: None,
-        told_every: 1,
+        report_every: 1,
         from: None,
         training_file: Some(training_file.clone()),
         validation_file: validation_file.clone(),

@@ -145,7 +145,7 @@ impl From<JobState> for Object {
             init_adapter_dir: order.from,
             training_file: order.training_file,
             validation_file: order.validation_file,
-            settings: Settings::of(&order.course, order.told_every, order.seconds_max),
+            settings: Settings::of(&order.course, order.report_every, order.seconds_max),
             outlook: record.outlook,
             progress,
             error: record.error,

@@ -207,7 +207,7 @@ impl JobObserver<'_> {
             }
             return;
         }
-        let is_reported = step.step.is_multiple_of(self.turn.order.told_every)
+        let is_reported = step.step.is_multiple_of(self.turn.order.report_every)
             || step.validation_loss.is_some()
             || step.has_epoch_adapter
             || step.step == step.steps_total;

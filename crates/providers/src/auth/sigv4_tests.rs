@@ -227,7 +227,7 @@ fn what_the_clouds_tools_write_is_taken_as_it_is() {
 }
 
 #[test]
-fn what_is_no_pair_of_keys_is_told_without_its_text() {
+fn a_malformed_key_pair_is_refused_without_its_text() {
     for wrong in [
         "AKIDEXAMPLE:canary",
         r#"{"access_key_id":"canary"}"#,

@@ -53,7 +53,7 @@ async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
         schema_known: schema_known.unsigned_abs(),
         schema_ahead: schema_ahead.unsigned_abs(),
         clock_ahead_ms: server_ms.saturating_sub(i64::try_from(midpoint.as_millis()).unwrap_or(i64::MAX)),
-        asked_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        round_trip_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         connections: connections.unsigned_abs(),
         connections_max: connections_max.unsigned_abs(),
         heard_after: notify_round_trip(pool).await.unwrap_or(None),

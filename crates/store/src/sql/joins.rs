@@ -210,7 +210,7 @@ async fn beat(
     let error = match (row.reachable, was_heard) {
         (true, _) => None,
         (false, true) => row.last_error.clone(),
-        (false, false) => Some(beat.not_asked),
+        (false, false) => Some(beat.not_polled),
     };
     let (unix_ms, reachable) = (beat.unix_ms, row.reachable);
     nodes::see(writing, row, NodeObservation { unix_ms, reachable, models: Some(beat.models), error }).await

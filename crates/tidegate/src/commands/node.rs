@@ -85,8 +85,8 @@ pub struct Serving {
     #[arg(long, default_value_t = 256)]
     draft_memory: usize,
     /// How many tokens of an answer are guessed at once, from what was said before or by --draft; 0 guesses nothing.
-    #[arg(long, default_value_t = 8)]
-    guesses: usize,
+    #[arg(long = "guesses", value_name = "GUESSES", default_value_t = 8)]
+    draft_tokens: usize,
     /// The folder that adapters lie in, each in a directory of its own; where nobody says `adapters` beside the journal.
     #[arg(long)]
     adapters: Option<PathBuf>,
@@ -162,7 +162,7 @@ impl Serving {
     }
 
     pub const fn draft_tokens(&self) -> usize {
-        self.guesses
+        self.draft_tokens
     }
 
     /// The path of the draft model, and the bytes of its KV cache.

@@ -33,8 +33,8 @@ fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
 
 fn beat(unix_ms: u64) -> Heartbeat {
     let report = serde_json::json!({"version": "1"});
-    let not_asked = "not asked".into();
-    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], report, not_asked }
+    let not_polled = "not asked".into();
+    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], report, not_polled }
 }
 
 /// The result of polling a node at its address.

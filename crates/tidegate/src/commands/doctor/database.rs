@@ -40,7 +40,7 @@ fn judge(
     let mib = found.size_bytes / (1024 * 1024);
     checks.push(Check::fine(
         NAME,
-        format!("{address} answers within {} ms and holds {mib} MiB", found.asked_ms),
+        format!("{address} answers within {} ms and holds {mib} MiB", found.round_trip_ms),
     ));
     checks.push(version(found));
     checks.push(schema(found));
@@ -88,7 +88,7 @@ fn schema(found: &Inspection) -> Check {
 }
 
 fn clock(found: &Inspection) -> Check {
-    let apart = found.clock_ahead_ms.unsigned_abs().saturating_sub(found.asked_ms);
+    let apart = found.clock_ahead_ms.unsigned_abs().saturating_sub(found.round_trip_ms);
     let side = if found.clock_ahead_ms < 0 { "behind" } else { "ahead of" };
     let detail = format!("{} ms {side} this machine's", found.clock_ahead_ms.unsigned_abs());
     if apart <= CLOCK_APART_MS_MAX {
@@ -157,7 +157,7 @@ mod tests {
             schema_known: 8,
             schema_ahead: 0,
             clock_ahead_ms: -20,
-            asked_ms: 3,
+            round_trip_ms: 3,
             connections: 5,
             connections_max: 100,
             heard_after: Some(std::time::Duration::from_millis(1)),

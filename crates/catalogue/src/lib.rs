@@ -18,7 +18,9 @@ mod tokenizers;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use domain::{Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Rates, StoredObjectKind, Vocabulary};
+use domain::{
+    Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Modality, Rates, StoredObjectKind, Vocabulary,
+};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
@@ -29,57 +31,6 @@ pub use distance::nearest_of;
 pub use error::CatalogueError;
 pub use releases::Release;
 pub use tiers::{Fee, Fees, Origin, TierPrice, TierRates};
-
-/// What kind of work a model does; a route's `modality` names one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Modality {
-    Chat,
-    Embedding,
-    Image,
-    Audio,
-    Video,
-    Rerank,
-    Moderation,
-    Realtime,
-}
-
-impl Modality {
-    pub const ALL: [Self; 8] = [
-        Self::Chat,
-        Self::Embedding,
-        Self::Image,
-        Self::Audio,
-        Self::Video,
-        Self::Rerank,
-        Self::Moderation,
-        Self::Realtime,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Embedding => "embedding",
-            Self::Image => "image",
-            Self::Audio => "audio",
-            Self::Video => "video",
-            Self::Rerank => "rerank",
-            Self::Moderation => "moderation",
-            Self::Realtime => "realtime",
-        }
-    }
-
-    /// The modality that a word names.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            // People say `text` for what `chat` serves.
-            "text" => Some(Self::Chat),
-            "embeddings" => Some(Self::Embedding),
-            _ => Self::ALL.into_iter().find(|modality| modality.as_str() == word),
-        }
-    }
-}
 
 /// A model, independent of its providers.
 #[derive(Debug, Clone, PartialEq, Eq)]

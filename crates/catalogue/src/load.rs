@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use domain::{Dialect, IdMap, Price, Rates, UnitRates};
+use domain::{Dialect, IdMap, Modality, Price, Rates, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
@@ -14,8 +14,8 @@ use crate::files::{
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
-    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts,
-    capabilities, tokenizers,
+    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, Offer, ProviderFacts, capabilities,
+    tokenizers,
 };
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");

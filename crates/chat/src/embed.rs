@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::embed::{EmbeddingInputs, Vector, VectorOptions, Vectors, unsayable};
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
+use conversation::request::{Request, VectorForm};
 use domain::Fault;
 use json::fields::optional_count;
 use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Value};
 use serde::Serialize;
 
+use super::request::{self, Input, RequestFields};
 use super::{operations, usage};
 
 const BASE64: &str = "base64";
@@ -24,6 +27,20 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dimensions: Option<u64>,
     encoding_format: &'static str,
+}
+
+static FIELDS: RequestFields =
+    RequestFields { own: &["encoding_format"], ..RequestFields::of("input", Input::Texts) };
+
+/// Reads a request, whose answer is never streamed.
+pub(super) fn read_request(body: &Bytes) -> Result<Request, Box<Fault>> {
+    let mut as_base64 = false;
+    let read = request::read_request(body, &FIELDS, &mut |_, cursor| {
+        as_base64 = is_base64(cursor)?;
+        Ok(())
+    })?;
+    let vectors = VectorForm { as_base64, ..VectorForm::default() };
+    Ok(Request { stream: false, vectors, ..read.request })
 }
 
 pub fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Result<EmbeddingInputs<'a>, Box<Fault>> {

@@ -11,7 +11,7 @@ use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, TraceId};
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, embed, operations, read_prompt, write_prompt};
+use crate::{Reader, Writer, decode_request, embed, read_prompt, write_prompt};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
@@ -57,7 +57,8 @@ impl Face for Chat {
             Some(addressed) => {
                 Ok(Request { prompt_bytes: addressed.prompt_bytes, ..Request::of_model(&addressed.model) })
             }
-            None => operations::decode(operation, body),
+            None if operation == Operation::Embed => embed::read_request(body),
+            None => decode_request(body),
         }
     }
 

@@ -38,7 +38,9 @@ pub use face::Chat;
 pub use prompt::{read_continued, read_prompt, read_words};
 pub use prompt_writer::write_prompt;
 pub use reader::Reader;
-pub use request::decode_request;
+pub use request::{
+    Input, ModelField, ReadOwn, ReadRequest, RequestFields, decode_request, read_common, read_request,
+};
 pub use scanner::StreamScanner;
 pub use scanner::{begins_stream, skip_lead};
 pub use supported_fields::SupportedFields;

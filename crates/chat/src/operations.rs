@@ -1,55 +1,10 @@
-//! Requests of OpenAI's API other than chat (embeddings, moderations, images, speech, rerank, video), and
-//! their answers.
+//! Answers of OpenAI's API that are not conversations: embeddings, moderations, images, rankings.
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::request::Request;
-use domain::{Fault, Operation};
 
 use super::chunk::Reading;
-use super::request::{MainInput, decode_of};
 use super::scanner::skip_lead;
-
-/// Reads a request of an operation.
-pub fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {
-    let main_input = match operation {
-        Operation::Embed => MainInput::Input,
-        Operation::Moderate => MainInput::Moderated,
-        Operation::Complete => MainInput::Prompt,
-        Operation::Images => MainInput::Image,
-        Operation::Speech => MainInput::Speech,
-        Operation::Rerank => MainInput::Query,
-        Operation::Video => MainInput::Video,
-        Operation::Chat
-        | Operation::Run
-        | Operation::Verify
-        | Operation::Count
-        | Operation::Stored
-        | Operation::File
-        | Operation::Batch
-        | Operation::Transcribe
-        | Operation::Translate
-        | Operation::ImageEdits
-        | Operation::ImageVariations
-        | Operation::Realtime => MainInput::Messages,
-    };
-    let mut request = decode_of(body, main_input)?;
-    match operation {
-        // Their answers are never streamed, whatever the request says.
-        Operation::Embed | Operation::Moderate | Operation::Rerank | Operation::Video => {
-            request.stream = false
-        }
-        // Audio is forwarded while it is synthesised, as events or as bytes.
-        Operation::Speech => request.stream = true,
-        _ => {}
-    }
-    Ok(request)
-}
-
-/// Reads a request to remix an existing video.
-pub fn decode_remix(body: &Bytes) -> Result<Request, Box<Fault>> {
-    Ok(Request { stream: false, ..decode_of(body, MainInput::Remix)? })
-}
 
 /// Reads an answer without choices: one JSON object, with or without usage.
 ///

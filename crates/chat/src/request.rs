@@ -3,18 +3,13 @@
 use bytes::Bytes;
 use conversation::fields::{optional_tier, read_model};
 use conversation::request::Request;
-use conversation::video;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
 use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
 use json::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
 use json::{Cursor, Kind, Member, Span};
 
-use super::texts::{self, Documents};
-use super::{embed, messages};
-
-/// The default moderation model, as OpenAI has it.
-const MODERATION_MODEL: &str = "omni-moderation-latest";
+use super::{messages, texts};
 
 /// The fields that are read here: a duplicate of one is refused.
 #[derive(Debug, Clone, Copy)]
@@ -28,26 +23,75 @@ enum Field {
     MaxCompletionTokens,
     User,
     SafetyIdentifier,
-    /// The encoding of embedding vectors.
-    EncodingFormat,
-    /// The documents to rerank.
-    Documents,
-    /// The length of a video.
-    Seconds,
     ServiceTier,
 }
 
+/// The number of the first field that only one operation has.
+const OWN: u16 = Field::ServiceTier as u16 + 1;
+
+/// What an operation of OpenAI's API has in its requests, beside the fields that all have.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestFields {
+    /// The field of the main input.
+    pub main_input: &'static str,
+    pub input: Input,
+    pub model: ModelField,
+    /// The fields that the operation reads itself; at most five.
+    pub own: &'static [&'static str],
+}
+
+/// The form of a request's main input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    Messages,
+    /// A text, tokens, or an array of either.
+    Texts,
+    /// One text. Such a request can't ask for usage in its stream.
+    OneText,
+}
+
+/// Whether a request names its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelField {
+    Required,
+    /// The model where the request names none.
+    Default(&'static str),
+    /// The model is that of the object which the request is about.
+    Inherited,
+}
+
+impl RequestFields {
+    /// Those of Chat Completions.
+    pub const MESSAGES: Self = Self::of("messages", Input::Messages);
+
+    #[must_use]
+    pub const fn of(main_input: &'static str, input: Input) -> Self {
+        Self { main_input, input, model: ModelField::Required, own: &[] }
+    }
+}
+
+/// Reads the value of an operation's own field.
+pub type ReadOwn<'r> = &'r mut dyn FnMut(&str, &mut Cursor<'_>) -> Result<(), Box<Fault>>;
+
+/// A request, as far as the fields go that all have.
+#[derive(Debug)]
+pub struct ReadRequest {
+    pub request: Request,
+    /// The characters of the one text that is its input.
+    pub characters: u64,
+}
+
 /// What was read so far.
-#[derive(Debug, Default)]
-struct Draft {
-    main_input: MainInput,
+struct Draft<'r> {
+    fields: &'static RequestFields,
+    read_own: ReadOwn<'r>,
     seen: SeenFields,
     request: Request,
+    characters: u64,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     user: Option<Span>,
     safety_identifier: Option<Span>,
-    documents: Documents,
 }
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields read here are
@@ -56,82 +100,62 @@ struct Draft {
 /// # Errors
 /// What is wrong, where, and how to fix it.
 pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
-    decode_of(body, MainInput::Messages)
+    read_common(body, &RequestFields::MESSAGES).map(|read| read.request)
 }
 
-/// The main input of a request, and the field that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum MainInput {
-    #[default]
-    Messages,
-    /// A text to complete.
-    Prompt,
-    /// Inputs to embed.
-    Input,
-    /// Inputs to moderate, by a model that need not be named.
-    Moderated,
-    /// The prompt of an image.
-    Image,
-    /// The text to speak.
-    Speech,
-    /// The query to rerank documents by.
-    Query,
-    /// The prompt of a video.
-    Video,
-    /// The prompt of a remix: changes to an existing video, whose model it uses.
-    Remix,
+/// As `decode_request`, for an operation without fields of its own.
+///
+/// # Errors
+/// What is wrong, where, and how to fix it.
+pub fn read_common(body: &Bytes, fields: &'static RequestFields) -> Result<ReadRequest, Box<Fault>> {
+    read_request(body, fields, &mut |_, _| Ok(()))
 }
 
-impl MainInput {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Prompt | Self::Image | Self::Video | Self::Remix => "prompt",
-            Self::Input | Self::Moderated | Self::Speech => "input",
-            Self::Query => "query",
-        }
-    }
-
-    /// Whether the request can ask for usage in the stream.
-    const fn has_stream_options(self) -> bool {
-        !self.is_one_text()
-    }
-
-    const fn is_one_text(self) -> bool {
-        matches!(self, Self::Image | Self::Speech | Self::Query | Self::Video | Self::Remix)
-    }
-}
-
-/// As `decode_request`, for any main input.
-pub(super) fn decode_of(body: &Bytes, main_input: MainInput) -> Result<Request, Box<Fault>> {
+/// As `decode_request`, for any operation; `read_own` reads its own fields.
+///
+/// # Errors
+/// What is wrong, where, and how to fix it.
+pub fn read_request(
+    body: &Bytes,
+    fields: &'static RequestFields,
+    read_own: ReadOwn<'_>,
+) -> Result<ReadRequest, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = open_object(body)?;
-    let mut draft = Draft { main_input, ..Draft::default() };
     let open = cursor.position();
-    draft.request.usage_edit = main_input
-        .has_stream_options()
-        .then(|| (Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#));
+    let insert = (Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#);
+    let mut draft = Draft {
+        fields,
+        read_own,
+        seen: SeenFields::default(),
+        request: Request {
+            usage_edit: (fields.input != Input::OneText).then_some(insert),
+            ..Request::default()
+        },
+        characters: 0,
+        max_tokens: None,
+        max_completion_tokens: None,
+        user: None,
+        safety_identifier: None,
+    };
     cursor.object(|cursor, member| draft.read(cursor, &member))?;
     cursor.end()?;
     draft.finish()
 }
 
-impl Draft {
+impl Draft<'_> {
     fn read(&mut self, cursor: &mut Cursor<'_>, member: &Member<'_>) -> Result<(), Box<Fault>> {
         let name = member.key.decode();
         let field = match &*name {
             "model" => Field::Model,
-            name if name == self.main_input.name() => Field::MainInput,
+            name if name == self.fields.main_input => Field::MainInput,
             "stream" => Field::Stream,
-            "stream_options" if self.main_input.has_stream_options() => Field::StreamOptions,
+            "stream_options" if self.fields.input != Input::OneText => Field::StreamOptions,
             "n" => Field::Choices,
             "max_tokens" => Field::MaxTokens,
             "max_completion_tokens" => Field::MaxCompletionTokens,
             "user" => Field::User,
             "safety_identifier" => Field::SafetyIdentifier,
-            "encoding_format" if self.main_input == MainInput::Input => Field::EncodingFormat,
-            "documents" if self.main_input == MainInput::Query => Field::Documents,
-            "seconds" if self.main_input == MainInput::Video => Field::Seconds,
             "service_tier" => Field::ServiceTier,
             // The answer does not report searches, so they are recognised by the request.
             "web_search_options" | "search_parameters" => {
@@ -146,9 +170,13 @@ impl Draft {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
                 return Ok(());
             }
-            _ => {
-                cursor.skip()?;
-                return Ok(());
+            name => {
+                let Some(number) = self.fields.own.iter().zip(0..).find(|(own, _)| **own == name) else {
+                    cursor.skip()?;
+                    return Ok(());
+                };
+                self.seen.add(OWN + number.1, || name.to_owned())?;
+                return (self.read_own)(name, cursor);
             }
         };
         self.seen.add(field as u16, || name.to_string())?;
@@ -158,19 +186,17 @@ impl Draft {
     fn read_field(&mut self, cursor: &mut Cursor<'_>, field: Field, name: &str) -> Result<(), Box<Fault>> {
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
-            Field::MainInput if self.main_input == MainInput::Messages => {
-                self.request.prompt_bytes += messages::read(cursor, &mut self.request.files)?;
-            }
-            Field::MainInput if self.main_input.is_one_text() => {
-                let text = texts::read_one(cursor, name)?;
-                self.request.prompt_bytes += text.bytes;
-                if self.main_input == MainInput::Speech {
-                    self.request.units.characters = text.characters;
+            Field::MainInput => match self.fields.input {
+                Input::Messages => {
+                    self.request.prompt_bytes += messages::read(cursor, &mut self.request.files)?;
                 }
-            }
-            Field::MainInput => self.request.prompt_bytes += texts::read(cursor, name)?,
-            Field::Documents => self.documents = texts::read_documents(cursor, name)?,
-            Field::Seconds => self.request.units.video_ms = video::read_seconds(cursor, name)?,
+                Input::Texts => self.request.prompt_bytes += texts::read(cursor, name)?,
+                Input::OneText => {
+                    let text = texts::read_one(cursor, name)?;
+                    self.request.prompt_bytes += text.bytes;
+                    self.characters = text.characters;
+                }
+            },
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             Field::StreamOptions => self.read_stream_options(cursor)?,
             Field::Choices => self.read_choices(cursor)?,
@@ -179,7 +205,6 @@ impl Draft {
             Field::User => self.user = optional_text(cursor, name)?,
             Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
             Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
-            Field::EncodingFormat => self.request.vectors.as_base64 = embed::is_base64(cursor)?,
         }
         Ok(())
     }
@@ -238,39 +263,29 @@ impl Draft {
         }
     }
 
-    fn finish(self) -> Result<Request, Box<Fault>> {
+    fn finish(self) -> Result<ReadRequest, Box<Fault>> {
         let has = |field: Field| self.seen.has(field as u16);
         let mut request = self.request;
-        if !has(Field::Model) && self.main_input == MainInput::Moderated {
-            MODERATION_MODEL.clone_into(&mut request.model);
-        } else if !has(Field::Model) && self.main_input != MainInput::Remix {
-            let fix = "Send the id of a model as GET /v1/models lists it.";
-            return Err(missing("model".to_owned(), fix));
+        match self.fields.model {
+            _ if has(Field::Model) => {}
+            ModelField::Required => {
+                let fix = "Send the id of a model as GET /v1/models lists it.";
+                return Err(missing("model".to_owned(), fix));
+            }
+            ModelField::Default(model) => model.clone_into(&mut request.model),
+            ModelField::Inherited => {}
         }
         if !has(Field::MainInput) {
-            let fix = match self.main_input {
-                MainInput::Messages => "Send an array of messages, each with a role.",
-                main_input if main_input.is_one_text() => "Send a text.",
-                _ => "Send a text, or an array of texts.",
+            let fix = match self.fields.input {
+                Input::Messages => "Send an array of messages, each with a role.",
+                Input::Texts => "Send a text, or an array of texts.",
+                Input::OneText => "Send a text.",
             };
-            return Err(missing(self.main_input.name().to_owned(), fix));
+            return Err(missing(self.fields.main_input.to_owned(), fix));
         }
         request.choices = request.choices.max(1);
-        match self.main_input {
-            MainInput::Image => request.units.images = u64::from(request.choices),
-            MainInput::Query if !has(Field::Documents) => {
-                return Err(missing("documents".to_owned(), "Send an array of the texts to put in order."));
-            }
-            MainInput::Query => {
-                // The query is read with each document.
-                let question = request.prompt_bytes.saturating_mul(self.documents.count);
-                request.prompt_bytes = self.documents.bytes.saturating_add(question);
-                request.units.searches = self.documents.searches_max(request.prompt_bytes);
-            }
-            _ => {}
-        }
         request.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
         request.end_user = self.safety_identifier.or(self.user);
-        Ok(request)
+        Ok(ReadRequest { request, characters: self.characters })
     }
 }

@@ -7,28 +7,10 @@ use json::{Cursor, Kind, Value};
 /// Bytes counted for each token id, where a text is sent as tokens.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Providers that bill searches count this many texts as one, and a longer text as several.
-const TEXTS_OF_A_SEARCH: u64 = 100;
-const BYTES_OF_A_TEXT: u64 = 500;
-
 /// The length of one text.
 pub(super) struct Length {
     pub bytes: u64,
     pub characters: u64,
-}
-
-/// The documents to rerank.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Documents {
-    pub count: u64,
-    pub bytes: u64,
-}
-
-impl Documents {
-    /// An upper bound of the billed searches: no token is shorter than a byte.
-    pub(super) const fn searches_max(self, bytes: u64) -> u64 {
-        self.count.saturating_add(bytes / BYTES_OF_A_TEXT).div_ceil(TEXTS_OF_A_SEARCH)
-    }
 }
 
 /// One text.
@@ -41,33 +23,6 @@ pub(super) fn read_one(cursor: &mut Cursor<'_>, name: &str) -> Result<Length, Bo
         }
         _ => Err(wrong_type(name.to_owned(), "a string", kind)),
     }
-}
-
-/// Strings, or objects with text in them.
-pub(super) fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Documents, Box<Fault>> {
-    let kind = cursor.kind()?;
-    if kind != Kind::Array {
-        cursor.skip()?;
-        return Err(wrong_type(name.to_owned(), "an array", kind));
-    }
-    let mut documents = Documents::default();
-    cursor.array(|cursor, _| {
-        let kind = cursor.kind()?;
-        documents.bytes += match cursor.value()? {
-            Value::String(text) => text.decoded_len() as u64,
-            Value::Object(span) => span.len() as u64,
-            _ => {
-                let path = format!("{name}[{}]", documents.count);
-                return Err(wrong_type(path, "a string or an object", kind));
-            }
-        };
-        documents.count += 1;
-        Ok::<(), Box<Fault>>(())
-    })?;
-    if documents.count == 0 {
-        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one text.".to_owned()));
-    }
-    Ok(documents)
 }
 
 /// A string, tokens, or an array of either. Other items are for the upstream to judge.

@@ -7,9 +7,14 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use conversation::request::Request;
 use dialects::FormReader;
-use domain::limits::{BODY_BYTES_MAX, FILE_BYTES_MAX, FORM_HELD_BYTES_MAX};
+use domain::limits::{BODY_BYTES_MAX, FORM_HELD_BYTES_MAX};
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, FaultClass, Operation};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use operations::Body;
+
+const FORM: &[u8] = b"multipart/form-data";
 
 /// A form, parsed as far as necessary.
 #[derive(Debug)]
@@ -78,10 +83,23 @@ fn check_length(length: usize, bytes_max: usize) -> Result<(), Box<Fault>> {
     if length > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
 }
 
-/// The size limit of a form. A file that is only stored is never buffered, so it may be longer.
+/// The size limit of a form.
 #[must_use]
-pub const fn form_bytes_max(operation: Operation) -> usize {
-    if matches!(operation, Operation::File) { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
+pub fn form_bytes_max(operation: Operation) -> usize {
+    operations::of(operation).facts().form_bytes_max
+}
+
+/// Whether the body of a request that makes something new is a form.
+#[must_use]
+pub fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
+    match operations::of(operation).facts().body {
+        Body::Json => false,
+        Body::Form => true,
+        Body::JsonOrForm => headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let start = value.as_bytes().get(..FORM.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+        }),
+    }
 }
 
 /// The body exceeds this path's limit.

@@ -16,8 +16,9 @@ use domain::ports::FoundResponse;
 use domain::{Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredObjectKind, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use operations::{OperationSpec, RequestSource, Subject};
 
-pub use form::{FormArrival, FormIn, form_bytes_max, incomplete, open_form, too_large};
+pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -108,13 +109,13 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             (request, form.held, form.rest)
         }
         None => {
+            let (body, addressed) = (&inbound.body, inbound.addressed.as_deref());
             // The body of a request about a stored response is not read.
-            let is_about = inbound.addressed.as_ref().is_some_and(|addressed| addressed.stored.is_some());
-            if !is_about {
+            if addressed.is_none_or(|addressed| addressed.stored.is_none()) {
                 check_content_type(&inbound.headers)?;
             }
-            let (operation, addressed) = (inbound.operation, inbound.addressed.as_deref());
-            let request = dialects::decode_request(grammar, operation, &inbound.body, addressed)?;
+            let source = RequestSource { grammar, body, addressed };
+            let request = operations::of(inbound.operation).read_request(source)?;
             (request, inbound.body, None)
         }
     };
@@ -163,6 +164,18 @@ impl Call {
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation
+    }
+
+    /// What is known of its operation.
+    #[must_use]
+    pub fn spec(&self) -> &'static dyn OperationSpec {
+        operations::of(self.0.operation)
+    }
+
+    /// Whether it makes or names a file, batch or video that its provider stores.
+    #[must_use]
+    pub fn is_about_object(&self) -> bool {
+        self.spec().facts().subject == Subject::StoredObject
     }
 
     #[must_use]
@@ -229,7 +242,7 @@ impl Call {
     #[must_use]
     pub fn derives_from_stored(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
-        self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
+        self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
     }
 
     /// The kind of stored object that the request names, if any.
@@ -246,7 +259,7 @@ impl Call {
     #[must_use]
     pub fn deletes_stored_object(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
-        self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
+        self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
     /// The call with the provider's names of the models in a batch's requests, in order.

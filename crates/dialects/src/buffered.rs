@@ -25,7 +25,9 @@ pub struct ProviderResponse {
 }
 
 impl BufferedAnswer {
-    pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
+    /// A body with what was read of it, and nothing else.
+    #[must_use]
+    pub const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
         Self { body, facts, signatures: None, provider_response: None, text: String::new() }
     }
 }

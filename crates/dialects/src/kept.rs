@@ -8,7 +8,7 @@ use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::request::{Addressed, Request, Stored, StoredAct, rename_at};
 use conversation::stored::StoredObjectReport;
-use domain::{Fault, Grammar, Operation, StoredObjectKind};
+use domain::{Fault, Grammar, StoredObjectKind};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::splice::{Edit, splice};
@@ -23,37 +23,21 @@ const FILES: [&str; 3] = [INPUT, "output_file_id", "error_file_id"];
 /// The member in which a video names the one that it was remixed from.
 const REMIXED: &str = "remixed_from_video_id";
 
-/// Decodes a request about a stored object.
+/// Reads a request for a new batch: it names a file of requests, or holds them, as its dialect has it.
 ///
 /// # Errors
 /// What is wrong, where, and how to fix it.
-pub(crate) fn decode(
+pub fn decode_batch(
     grammar: Grammar,
-    operation: Operation,
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    let named = addressed.and_then(|addressed| addressed.stored.clone());
-    if operation == Operation::Video {
-        return match named {
-            Some(stored) if stored.act == StoredAct::Make => {
-                Ok(Request { stored: Some(Box::new(stored)), ..chat::operations::decode_remix(body)? })
-            }
-            Some(stored) => Ok(Request::about(stored)),
-            None => chat::operations::decode(operation, body),
-        };
+    if let Some(batch) = face(grammar).and_then(|face| face.decode_batch(body, addressed)) {
+        return batch;
     }
-    let (stored, stored_value) = match named {
-        Some(stored) => (stored, None),
-        None if let Some(batch) = face(grammar).and_then(|face| face.decode_batch(body, addressed)) => {
-            return batch;
-        }
-        None => {
-            let (id, span) = input_of(body)?;
-            (Stored::new(id, StoredAct::Make, String::new()), Some(span))
-        }
-    };
-    Ok(Request { stored_value, ..Request::about(stored) })
+    let (id, span) = input_of(body)?;
+    let stored = Stored::new(id, StoredAct::Make, String::new());
+    Ok(Request { stored_value: Some(span), ..Request::about(stored) })
 }
 
 /// The input file of a new batch, and the span of its id.
@@ -244,33 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn a_film_is_asked_for_anew_or_of_another_that_its_address_names() {
-        let read = |body: &'static str, addressed: Option<StoredAct>| {
-            let stored = addressed.map(|act| Stored::new("video_tg_1".to_owned(), act, String::new()));
-            let addressed = stored.map(|stored| Addressed { stored: Some(stored), ..Addressed::default() });
-            decode(Grammar::Chat, Operation::Video, &Bytes::from(body), addressed.as_ref())
-        };
-        let new = read(r#"{"model":"m","prompt":"a tide","seconds":"8","stream":true}"#, None).unwrap();
-        assert_eq!((&*new.model, new.stream, new.units.video_ms, new.stored), ("m", false, 8_000, None));
-        let remix = read(r#"{"prompt":"an ebb"}"#, Some(StoredAct::Make)).unwrap();
-        assert_eq!((&*remix.model, remix.stored.unwrap().act), ("", StoredAct::Make));
-        assert!(read("", Some(StoredAct::Content)).unwrap().stream);
-        for (body, addressed, param) in [
-            (r#"{"model":"m"}"#, None, "prompt"),
-            (r#"{"prompt":"x"}"#, None, "model"),
-            (r#"{"model":"m","prompt":"x","seconds":[]}"#, None, "seconds"),
-            ("{}", Some(StoredAct::Make), "prompt"),
-        ] {
-            assert_eq!(read(body, addressed).unwrap_err().param.as_deref(), Some(param), "{body}");
-        }
-    }
-
-    #[test]
     fn a_new_batch_names_its_input_by_its_makers_name() {
         let body = Bytes::from_static(
             br#"{"endpoint":"/v1/responses","input_file_id":"file-tg_1","completion_window":"24h"}"#,
         );
-        let mut request = decode(Grammar::Chat, Operation::Batch, &body, None).unwrap();
+        let mut request = decode_batch(Grammar::Chat, &body, None).unwrap();
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
         stored.provider_object_id = Some("file-abc".to_owned());
@@ -291,7 +253,7 @@ mod tests {
             (r#"{"input_file_id":7}"#, "invalid_type"),
             (r#"{"input_file_id":"a","input_file_id":"b"}"#, "duplicate_field"),
         ] {
-            let read = decode(Grammar::Chat, Operation::Batch, &Bytes::from(body), None);
+            let read = decode_batch(Grammar::Chat, &Bytes::from(body), None);
             assert_eq!(read.unwrap_err().code, code, "{body}");
         }
     }

@@ -44,7 +44,7 @@ pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::FormReader;
 pub use hosted::{bare_count, with_members};
-pub use kept::rewrite_ids;
+pub use kept::{decode_batch, rewrite_ids};
 pub use media::{
     FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
     QueuedVideo, operation_of, video_object, with_width_and_height, write_fal_images, write_fal_speech,

@@ -8,9 +8,7 @@ use conversation::request::{Addressed, Request};
 use conversation::target::{TargetModel, TranslatedRequest};
 use domain::{Fault, Grammar, Operation, Prompt};
 
-use crate::kept;
-
-/// Reads what later stages need to know about a request. `addressed` is what its address says, for dialects
+/// Reads what later stages need to know about a conversation, a count or texts to embed. `addressed` is what its address says, for dialects
 /// that name the model there.
 ///
 /// # Errors
@@ -21,9 +19,6 @@ pub fn decode_request(
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    if operation.is_kept() {
-        return kept::decode(grammar, operation, body, addressed);
-    }
     row(grammar)?.decode_request(operation, body, addressed)
 }
 

@@ -19,6 +19,7 @@ pub mod ids;
 pub mod inference_task;
 pub mod limits;
 pub mod master_key;
+pub mod modality;
 pub mod money;
 pub mod operation;
 mod pattern;
@@ -58,6 +59,7 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId,
     NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
+pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use pattern::ModelPattern;

@@ -1,58 +1,94 @@
-//! The kinds of request that a client can make.
+//! The kinds of request that a client can make: the registry of operations.
 
 use serde::{Deserialize, Serialize};
 
-/// The operation that one request performs. Records store the variant's number: append new ones at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Operation {
-    /// A model's answer to a conversation, in any wire format.
-    Chat,
-    /// A model step of `/v1/run`.
-    Run,
-    /// The cheapest real call with a credential, account or node, to check that it works.
-    Verify,
-    /// The number of tokens of a request, without an answer.
-    Count,
-    /// Embeddings of texts.
-    Embed,
-    /// Moderation: whether texts violate a content policy.
-    Moderate,
-    /// Text completion: the continuation of a prompt that is not a conversation.
-    Complete,
-    /// An operation on a response that its provider stores: retrieve, resume the stream, cancel, delete.
-    Stored,
-    /// Images generated from a text.
-    Images,
-    /// Speech synthesis: a text read aloud.
-    Speech,
-    /// Documents ranked by their relevance to a query.
-    Rerank,
-    /// Transcription of a recording in its own language.
-    Transcribe,
-    /// Transcription of a recording in English translation.
-    Translate,
-    /// Images edited according to a text.
-    ImageEdits,
-    /// Variations of an image.
-    ImageVariations,
-    /// A response within a realtime session.
-    Realtime,
-    /// An operation on a file that its provider stores: upload, retrieve, delete.
-    File,
-    /// An operation on an asynchronous batch of requests.
-    Batch,
-    /// An operation on a generated video: create, retrieve, download, delete; and the record that bills its
-    /// seconds once it is finished.
-    Video,
+use crate::modality::Modality;
+
+/// Passes every operation to a macro, one line each: the variant, its name in records and lists, the modality of the models
+/// that serve it, and its folder in the crate `operations`: `mod` where the folder's first operation is, `in` for those
+/// that share it. Records store a line's position: add new ones at the end.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($then:ident) => {
+        $then! {
+            /// A model's answer to a conversation, in any wire format.
+            Chat, "chat", Chat, mod chat;
+            /// A model step of `/v1/run`.
+            Run, "run", Chat, in chat;
+            /// The cheapest real call with a credential, account or node, to check that it works.
+            Verify, "verify", Chat, in chat;
+            /// The number of tokens of a request, without an answer.
+            Count, "count", Chat, mod count;
+            /// Embeddings of texts.
+            Embed, "embed", Embedding, mod embed;
+            /// Moderation: whether texts violate a content policy.
+            Moderate, "moderate", Moderation, mod moderate;
+            /// Text completion: the continuation of a prompt that is not a conversation.
+            Complete, "complete", Chat, mod complete;
+            /// An operation on a response that its provider stores: retrieve, resume the stream, cancel, delete.
+            Stored, "stored", Chat, mod stored_response;
+            /// Images generated from a text.
+            Images, "images", Image, mod images;
+            /// Speech synthesis: a text read aloud.
+            Speech, "speech", Audio, mod speech;
+            /// Documents ranked by their relevance to a query.
+            Rerank, "rerank", Rerank, mod rerank;
+            /// Transcription of a recording in its own language.
+            Transcribe, "transcribe", Audio, mod transcription;
+            /// Transcription of a recording in English translation.
+            Translate, "translate", Audio, in transcription;
+            /// Images edited according to a text.
+            ImageEdits, "image_edits", Image, in images;
+            /// Variations of an image.
+            ImageVariations, "image_variations", Image, in images;
+            /// A response within a realtime session.
+            Realtime, "realtime", Realtime, mod realtime;
+            /// An operation on a file that its provider stores: upload, retrieve, delete.
+            File, "file", Chat, mod file;
+            /// An operation on an asynchronous batch of requests.
+            Batch, "batch", Chat, mod batch;
+            /// An operation on a generated video: create, retrieve, download, delete; and the record that bills its
+            /// seconds once it is finished.
+            Video, "video", Video, mod video;
+            /// A text translated to Morse code: an example for CONTRIBUTING, in no release.
+            Morse, "morse", Audio, mod morse, if feature = "morse";
+        }
+    };
 }
 
-impl Operation {
-    /// Whether its answer is not a text whose tokens could be counted or that could be cut short.
-    #[must_use]
-    pub const fn is_media(self) -> bool {
-        self.makes_pictures() || self.is_kept() || matches!(self, Self::Speech | Self::Rerank)
-    }
+macro_rules! operations {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, $modality:ident, $place:tt $folder:ident
+        $(, if $condition:meta)?;)*) => {
+        /// The operation that one request performs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Operation {
+            $($(#[$doc])* $(#[cfg($condition)])? $variant,)*
+        }
 
+        impl Operation {
+            pub const ALL: &'static [Self] = &[$($(#[cfg($condition)])? Self::$variant,)*];
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($(#[cfg($condition)])? Self::$variant => $name,)*
+                }
+            }
+
+            /// The modality of the models that serve it.
+            #[must_use]
+            pub const fn modality(self) -> Modality {
+                match self {
+                    $($(#[cfg($condition)])? Self::$variant => Modality::$modality,)*
+                }
+            }
+        }
+    };
+}
+
+for_each_operation!(operations);
+
+impl Operation {
     /// Whether its answer is images.
     #[must_use]
     pub const fn makes_pictures(self) -> bool {
@@ -65,46 +101,44 @@ impl Operation {
         matches!(self, Self::Transcribe | Self::Translate)
     }
 
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Run => "run",
-            Self::Verify => "verify",
-            Self::Count => "count",
-            Self::Embed => "embed",
-            Self::Moderate => "moderate",
-            Self::Complete => "complete",
-            Self::Stored => "stored",
-            Self::Images => "images",
-            Self::Speech => "speech",
-            Self::Rerank => "rerank",
-            Self::Transcribe => "transcribe",
-            Self::Translate => "translate",
-            Self::ImageEdits => "image_edits",
-            Self::ImageVariations => "image_variations",
-            Self::Realtime => "realtime",
-            Self::File => "file",
-            Self::Batch => "batch",
-            Self::Video => "video",
-        }
-    }
-
-    /// Whether its request is a multipart form with files.
-    #[must_use]
-    pub const fn is_form(self) -> bool {
-        self.is_transcription() || matches!(self, Self::ImageEdits | Self::ImageVariations)
-    }
-
     /// Whether it is about an object that its provider stores and that has an id of ours.
     #[must_use]
     pub const fn is_kept(self) -> bool {
         matches!(self, Self::File | Self::Batch | Self::Video)
     }
+}
 
-    /// Whether only the upstream's `content-type` says which form the answer has.
-    #[must_use]
-    pub const fn needs_content_type(self) -> bool {
-        self.is_form() || matches!(self, Self::Speech) || self.is_kept()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What old records have: a line may be added at the end, and none changes.
+    #[test]
+    fn records_keep_their_numbers_and_names() {
+        let recorded = [
+            "chat",
+            "run",
+            "verify",
+            "count",
+            "embed",
+            "moderate",
+            "complete",
+            "stored",
+            "images",
+            "speech",
+            "rerank",
+            "transcribe",
+            "translate",
+            "image_edits",
+            "image_variations",
+            "realtime",
+            "file",
+            "batch",
+            "video",
+        ];
+        for (number, name) in recorded.into_iter().enumerate() {
+            let operation = Operation::ALL[number];
+            assert_eq!((operation as usize, operation.as_str()), (number, name));
+        }
     }
 }

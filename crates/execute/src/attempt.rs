@@ -14,6 +14,7 @@ use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, T
 use egress::{Answer, Destination, Headers, InBody, OutBody, Request, TargetKind};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, StartedAttempt, Tab};
+use operations::ContentType;
 use plan::{Attempt, Seat};
 use providers::{Outgoing, Provider, Signer};
 
@@ -48,7 +49,7 @@ pub struct OpenAttempt {
     status: Option<u16>,
     upstream_request_id: Option<Arc<str>>,
     is_node: bool,
-    operation: Operation,
+    content_type: ContentType,
     is_loose: bool,
     is_usage_estimated: bool,
     /// The upstream's content type, where the client should see it.
@@ -85,7 +86,7 @@ impl OpenAttempt {
             status: None,
             upstream_request_id: None,
             is_node: matches!(attempt.seat(), Seat::Byoc(_)),
-            operation: exchange.call.operation(),
+            content_type: exchange.call.spec().facts().content_type,
             media_type: None,
             billed: None,
             terms: PriceTerms::default(),
@@ -128,7 +129,7 @@ impl OpenAttempt {
         self.billed = billed(provider, reported_headers);
         let tier = provider.tier_header().and_then(|name| reported_headers.text(name));
         self.reported_tier = tier.and_then(Tier::from_word);
-        if self.operation.needs_content_type() {
+        if self.content_type != ContentType::Implied {
             let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
@@ -161,7 +162,7 @@ impl OpenAttempt {
             _ if self.transcript_format.as_ref().is_some_and(|options| options.is_text()) => {
                 Some(HeaderValue::from_static("text/plain; charset=utf-8"))
             }
-            _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
+            _ if self.content_type != ContentType::Recognised => self.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
             AnswerForm::Text => self.media_type.as_deref().cloned(),
@@ -528,7 +529,7 @@ pub(crate) async fn send_and_follow(
 /// and no request waits for them.
 fn queue_of<'a>(exchange: &Exchange, attempt: &'a Attempt) -> Option<providers::Queue<'a>> {
     let queue = providers::provider(attempt.provider()).queue(attempt.seat().hosting());
-    queue.filter(|_| !exchange.call.operation().is_kept())
+    queue.filter(|_| !exchange.call.is_about_object())
 }
 
 /// Follows an interim answer to the one that was requested.
@@ -680,11 +681,12 @@ pub(crate) fn forwarded_headers(
 
 /// Reads a buffered answer and renders it for the client; one that came as a stream is assembled first.
 pub(crate) fn judge_whole(
+    exchange: &Exchange,
     answer_path: &AnswerPath,
     bytes: Bytes,
     provider: &str,
 ) -> Result<BufferedAnswer, AttemptFailure> {
-    dialects::buffered_answer(answer_path, bytes).map_err(|fault| stream_failure(fault, provider))
+    exchange.call.spec().buffered_answer(answer_path, bytes).map_err(|fault| stream_failure(fault, provider))
 }
 
 /// Lists the fields that were dropped from the request, for the client.

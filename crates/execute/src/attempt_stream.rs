@@ -15,6 +15,7 @@ use egress::{InBody, Request};
 use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
+use operations::ContentType;
 use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
@@ -78,7 +79,7 @@ impl AttemptStream {
         };
         Self {
             source: Source::Opening(Box::pin(opening)),
-            stream: AnswerStream::new(open.answer_path(exchange)),
+            stream: exchange.call.spec().answer_stream(open.answer_path(exchange)),
             pieces: Vec::new(),
             ended: None,
             upstream_headers: open.dropped_params_header().into_iter().collect(),
@@ -135,14 +136,14 @@ impl AttemptStream {
     /// Whether its dialect has an end that says that it was cut. What can't be cut was reserved in full.
     #[must_use]
     pub fn can_be_cut(&self) -> bool {
-        !self.exchange.call.operation().is_media()
+        self.exchange.call.spec().facts().counts_tokens
     }
 
     /// Whether the response head must wait for the upstream's: a body that is not events is
     /// known by its content type alone.
     pub(crate) fn needs_head(&self) -> bool {
         // And a client that is still sending reads nothing.
-        self.exchange.call.operation().needs_content_type()
+        self.exchange.call.spec().facts().content_type != ContentType::Implied
     }
 
     /// The last events of an answer that is cut here, with the finish reason for that.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use conversation::prompt_text::{UsageEstimator, each_text};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
+use domain::{Usage, UsageSource, Vocabulary};
 use estimates::{Observation, Tally};
 use plan::Attempt;
 
@@ -14,11 +14,6 @@ use crate::answer::Exchange;
 /// Tokens around each message, and before the answer, as the tokenizers' publisher says to count them.
 const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
-/// For speech: 150 words of six characters are a minute, which takes some 1,250 audio tokens.
-const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
-/// Audio of 128 kbit/s.
-const SOUND_BYTES_PER_S: u64 = 16_000;
-const SOUND_MS_PER_TOKEN: u64 = 100;
 
 /// Estimates the usage of one attempt, for the writer of its answer.
 pub(crate) struct AttemptUsageEstimator {
@@ -70,8 +65,10 @@ impl Exchange {
 
     /// Estimates from bytes alone, cheap enough for each piece of a stream.
     pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
-        if self.call.operation().is_media()
-            && let Some(usage) = self.counted_in_units(attempt)
+        let spec = self.call.spec();
+        let sells_tokens = || attempt.rates_for(0).map(|rates| rates.are_of_tokens());
+        if !spec.facts().counts_tokens
+            && let Some(usage) = spec.counted_in_units(self.call.request(), sells_tokens())
         {
             return usage;
         }
@@ -79,59 +76,15 @@ impl Exchange {
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
-            units: self.of_sound(),
+            units: spec.estimated_units(&self.size()),
             source: UsageSource::Estimate,
             ..Usage::default()
         }
     }
 
-    /// Usage that needs no estimate, since it is not sold by the token: the characters of text that is read
-    /// aloud, and nothing for images or rankings that did not arrive. `None` where tokens have a price.
-    fn counted_in_units(&self, attempt: &Attempt) -> Option<Usage> {
-        let rates = attempt.rates_for(0);
-        match self.call.operation() {
-            Operation::Speech if rates.is_none_or(|rates| !rates.are_of_tokens()) => {
-                let units = Units { characters: self.characters(), ..Units::default() };
-                Some(Usage { units, source: UsageSource::Provider, ..Usage::default() })
-            }
-            operation
-                if (operation.makes_pictures() || operation == Operation::Rerank)
-                    && rates.is_some_and(|rates| !rates.are_of_tokens()) =>
-            {
-                Some(Usage::default())
-            }
-            _ => None,
-        }
-    }
-
-    /// Audio of unknown length: of speech by the characters of its text, and of a recording by its bytes, at
-    /// the density that most have.
-    fn of_sound(&self) -> Units {
-        match self.call.operation() {
-            Operation::Speech => {
-                let characters = self.characters();
-                let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
-                Units { characters, audio_out, ..Units::default() }
-            }
-            operation if operation.is_transcription() => self.heard_at(SOUND_BYTES_PER_S),
-            _ => Units::default(),
-        }
-    }
-
-    /// The characters that are read aloud; zero for all but speech.
-    fn characters(&self) -> u64 {
-        self.call.request().units.characters
-    }
-
-    /// How long a recording is at so many bytes per second.
-    pub(crate) fn heard_at(&self, bytes_per_s: u64) -> Units {
-        let audio_ms = self.form_bytes_max().saturating_mul(1_000) / bytes_per_s.max(1);
-        Units { audio_in: audio_ms / SOUND_MS_PER_TOKEN, audio_ms, ..Units::default() }
-    }
-
     /// `None` if this is not a conversation, or if the request is no longer held.
     fn prompt_tokens(&self, vocabulary: Vocabulary) -> Option<u64> {
-        if !matches!(self.call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
+        if !self.call.spec().facts().is_conversation {
             return None;
         }
         let mut tally = Tally::new(vocabulary)?;
@@ -154,12 +107,9 @@ impl Exchange {
     /// Learns this model's bytes per token from an answer whose tokens its provider counted to the end.
     pub(crate) fn learn(&self, attempt: &Attempt, usage: &Usage, content_bytes: u64) {
         let request = self.call.request();
-        let is_text = matches!(
-            self.call.operation(),
-            Operation::Chat | Operation::Run | Operation::Complete | Operation::Embed
-        );
+        let teaches = self.call.spec().facts().teaches_ratios;
         // If the answer continues a stored one, the prompt is longer than what was sent.
-        if usage.source != UsageSource::Provider || !is_text || request.stored.is_some() {
+        if usage.source != UsageSource::Provider || !teaches || request.stored.is_some() {
             return;
         }
         let prompt = Observation { bytes: request.prompt_bytes, tokens: usage.prompt_total() };

@@ -73,7 +73,7 @@ pub(crate) async fn prompt_for(
     attempt: &Attempt,
 ) -> Result<Option<Rc<Prompt>>, Box<Fault>> {
     let (call, caller) = (&exchange.call, &exchange.caller);
-    if !matches!(call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
+    if !call.spec().facts().is_conversation {
         return Ok(None);
     }
     let mut prompt = match exchange.prompt.get() {

@@ -19,7 +19,7 @@ pub(crate) async fn hear(
     spoken: &[Grammar],
 ) -> Result<Option<Box<TranscriptOptions>>, Box<Fault>> {
     let is_unchanged = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
-    if is_unchanged || !exchange.call.operation().is_transcription() {
+    if is_unchanged || !exchange.call.spec().facts().has_recording {
         return Ok(None);
     }
     // Boxed: few requests need it, and every future is as large as what is awaited inline.

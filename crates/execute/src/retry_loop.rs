@@ -304,7 +304,7 @@ impl RetryLoop {
             stream.tries = self.failover.tries();
             return self.wait_for_stream(stream).await;
         }
-        if exchange.call.operation().is_kept()
+        if exchange.call.is_about_object()
             && let Err(failure) = Box::pin(stored_objects::poll_before_delete(&exchange, attempt)).await
         {
             return self.end_failed(open, exchange.rewrite_not_found(failure));
@@ -557,8 +557,8 @@ async fn wait_for_rest(
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
-    let whole = judge_whole(&open.answer_path(exchange), bytes, provider)?;
-    if exchange.call.operation().is_kept() {
+    let whole = judge_whole(exchange, &open.answer_path(exchange), bytes, provider)?;
+    if exchange.call.is_about_object() {
         return Box::pin(stored_objects::record_objects(exchange, attempt, whole)).await;
     }
     if !exchange.is_stored_by_provider() && exchange.stored_id().is_none() {

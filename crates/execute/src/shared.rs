@@ -2,7 +2,8 @@
 //! workspaces and the operator's own.
 
 use dialects::{Objection, Reason, SharedAccount};
-use domain::{Fault, FaultClass, Operation};
+use domain::{Fault, FaultClass};
+use operations::Subject;
 use plan::{Attempt, Seat};
 
 use crate::answer::Exchange;
@@ -25,7 +26,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     }
     let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
     // Requests about stored objects, and the opening of a session, say nothing in a body.
-    if body.is_empty() || operation.is_kept() || operation == Operation::Stored {
+    if body.is_empty() || exchange.call.spec().facts().subject != Subject::NewAnswer {
         return Ok(());
     }
     let is_exchanged = |path: &str| request.files.iter().any(|file| file.is_exchanged && file.path == path);

@@ -7,25 +7,21 @@ use conversation::request::StoredAct;
 use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
+use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
 
 use crate::answer::Exchange;
 use crate::failure::AttemptFailure;
-use crate::usage::{Booking, Known, Outcome, Subject, usage};
+use crate::usage::{Known, Outcome, usage};
 
 impl Exchange {
     pub(crate) fn booking(&self) -> Booking {
-        let (request, is_granted) = (self.call.request(), self.may_book.get());
-        match (self.call.operation(), &request.stored, self.call.found_response()) {
-            (Operation::Stored, Some(stored), Some(FoundResponse::Known(known))) => {
-                let returns_answer = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
-                if returns_answer && !known.is_booked { Booking::Once { is_granted } } else { Booking::Never }
-            }
-            (Operation::Stored, ..) => Booking::Never,
-            (operation, ..) if operation.is_kept() => Booking::Never,
-            _ if self.is_stored_by_provider() && request.is_background => Booking::Once { is_granted },
-            _ => Booking::Own,
-        }
+        self.call.spec().booking(&AnsweredCall {
+            request: self.call.request(),
+            found: self.call.found_response(),
+            is_stored_by_provider: self.is_stored_by_provider(),
+            is_granted: self.may_book.get(),
+        })
     }
 
     /// Whether the provider stores the answer. A translated one is not stored.
@@ -35,14 +31,9 @@ impl Exchange {
 
     /// What is known of the usage of its attempts, whichever seat was asked.
     pub(crate) fn known(&self) -> Known {
-        let operation = self.call.operation();
         Known {
             booking: self.booking(),
-            subject: match operation {
-                Operation::Stored => Subject::StoredAnswer,
-                operation if operation.is_kept() => Subject::PolledObject,
-                _ => Subject::NewAnswer,
-            },
+            subject: self.call.spec().facts().subject,
             is_upstream_estimate: false,
             characters: self.call.request().units.characters,
             head_units: None,
@@ -98,7 +89,7 @@ impl Exchange {
     /// The id of the stored answer that this exchange is about, if it is about one.
     pub(crate) fn stored_id(&self) -> Option<&str> {
         let stored = self.call.request().stored.as_deref()?;
-        (self.call.operation() == Operation::Stored).then_some(stored.id.as_str())
+        (self.call.spec().facts().subject == Subject::StoredAnswer).then_some(stored.id.as_str())
     }
 
     /// Rewrites a provider's not-found for a stored answer, which would read as if a model were missing.

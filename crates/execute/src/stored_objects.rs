@@ -26,15 +26,15 @@ impl Exchange {
     /// Whether the object may exist although no answer said so: another attempt could make it twice.
     pub(crate) fn may_have_made(&self, failure: &AttemptFailure) -> bool {
         let stored = self.call.request().stored.as_ref();
-        let makes =
-            self.call.operation().is_kept() && stored.is_none_or(|stored| stored.act == StoredAct::Make);
+        let makes = self.call.is_about_object() && stored.is_none_or(|stored| stored.act == StoredAct::Make);
         makes && failure.request_sent && failure.status.is_none_or(|status| status >= 500)
     }
 
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
     pub(crate) fn rewrite_object_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
         let operation = self.call.operation();
-        let Some(stored) = self.call.request().stored.as_deref().filter(|_| operation.is_kept()) else {
+        let Some(stored) = self.call.request().stored.as_deref().filter(|_| self.call.is_about_object())
+        else {
             return failure;
         };
         if failure.class() != FaultClass::UpstreamNotFound {

@@ -2,29 +2,9 @@
 
 use conversation::prompt_text::is_counted;
 use domain::{Grammar, PriceTerms, Tier, Units, Usage, UsageSource};
+use operations::{Booking, Subject};
 
 use crate::terms;
-
-/// Which request books the usage of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Booking {
-    /// The request that it answers.
-    Own,
-    /// The one request that is granted the right to, once the answer's end was seen: a stored answer may be read by many.
-    Once { is_granted: bool },
-    /// None: it is booked elsewhere, or nothing is used.
-    Never,
-}
-
-/// What a call is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
-    NewAnswer,
-    /// An answer that the provider stores. A failed read of it used nothing.
-    StoredAnswer,
-    /// A file, batch or video. A poller books what these use.
-    PolledObject,
-}
 
 /// How an attempt ended, as far as its usage goes.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +56,7 @@ pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> 
                 Booking::Once { is_granted: false } | Booking::Never => Usage::default(),
             };
             match known.subject {
-                Subject::PolledObject => counted,
+                Subject::StoredObject => counted,
                 Subject::NewAnswer | Subject::StoredAnswer => with_head(known, counted),
             }
         }
@@ -159,7 +139,7 @@ mod tests {
         let granted = |is_granted| Known { booking: Booking::Once { is_granted }, ..known() };
         let never = Known { booking: Booking::Never, ..known() };
         let stored = Known { subject: Subject::StoredAnswer, ..known() };
-        let polled = Known { booking: Booking::Never, subject: Subject::PolledObject, ..known() };
+        let polled = Known { booking: Booking::Never, subject: Subject::StoredObject, ..known() };
         let node = Known { is_upstream_estimate: true, ..known() };
         let speech = Known { characters: 40, ..known() };
         let head = |units| Known { head_units: Some(units), ..known() };

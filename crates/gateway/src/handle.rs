@@ -11,7 +11,7 @@ use std::rc::Rc;
 use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
 use conversation::request::{Addressed, StoredAct};
-use decode::Inbound;
+use decode::{Inbound, comes_as_form};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
@@ -34,8 +34,6 @@ use crate::reply::Reply;
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::{AskReadiness, Readiness, Times};
-
-const FORM: &[u8] = b"multipart/form-data";
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -163,7 +161,7 @@ fn serve_call(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
-        if trip.operation.is_form() || (trip.is_made() && comes_as_form(trip.operation, &headers)) {
+        if trip.is_made() && comes_as_form(trip.operation, &headers) {
             return Box::pin(serve_form(handler, headers, body, trip, arrival)).await;
         }
         let Trip { caller, path, dialect, operation, addressed } = trip;
@@ -189,19 +187,6 @@ fn serve_call(
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
-    }
-}
-
-/// A file arrives in a form, and a video is requested by one or as JSON.
-fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
-    let is_form = |value: &HeaderValue| {
-        let with_request_id = value.as_bytes().get(..FORM.len());
-        with_request_id.is_some_and(|with_request_id| with_request_id.eq_ignore_ascii_case(FORM))
-    };
-    match operation {
-        Operation::File => true,
-        Operation::Video => headers.get(CONTENT_TYPE).is_some_and(is_form),
-        _ => false,
     }
 }
 

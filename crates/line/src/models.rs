@@ -3,10 +3,10 @@
 use admit::Caller;
 use conversation::models::ModelRow;
 use dialects::{model_object, models_list};
-use domain::{Dialect, Fault, FaultClass, PriceTerms, TraceId};
+use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{Modality, PlanQuery, ServedModel, served_models};
+use plan::{PlanQuery, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
 use time::Date;

@@ -35,7 +35,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
     let (workspace, project) = (caller.workspace().id, caller.project().id);
     let owner = ObjectOwner { workspace, project };
     let of = request.stored.as_ref().map(|stored| {
-        if call.operation().is_kept() {
+        if call.is_about_object() {
             // An id of one kind is not valid where another kind is expected.
             let is_of_kind = |id: &StoredObjectId| Some(id.kind) == call.names_kind();
             Name::Kept(owner, stored.id.parse().ok().filter(is_of_kind))

@@ -4,8 +4,7 @@
 use std::sync::LazyLock;
 
 use board::{Availability, AvailabilityView};
-use catalogue::Modality;
-use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
+use domain::{ByokFallback, FallbackClass, Fault, Modality, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::attempt::{Attempt, Seat};

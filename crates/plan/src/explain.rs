@@ -1,9 +1,8 @@
 //! What would happen to a call and why, without making it: the answer of `POST /v2/plan`.
 
 use board::AvailabilityView;
-use catalogue::Modality;
 use domain::record::Rejected;
-use domain::{Fault, Principal, Profile, Rates, RouteId, RouteScope};
+use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};

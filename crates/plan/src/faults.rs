@@ -1,8 +1,8 @@
 //! What a client reads when nothing can be planned: what is wrong and which command would change it.
 
-use catalogue::{Modality, Model, nearest_of};
+use catalogue::{Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Operation, PolicyRule, Principal, Profile, Refuser};
+use domain::{Fault, FaultClass, Modality, Operation, PolicyRule, Principal, Profile, Refuser};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;

@@ -21,7 +21,6 @@ mod uploads;
 
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
-pub use catalogue::Modality;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
 pub use faults::kept_not_found;
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};

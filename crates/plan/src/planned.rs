@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use admit::Admitted;
 use board::AvailabilityView;
-use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
@@ -105,7 +104,8 @@ pub fn plan(
         return Err(failed(admitted, fault));
     }
     let operation = admitted.call().operation();
-    let names_kept = operation.is_kept() && admitted.call().request().stored.is_some();
+    let is_about_object = admitted.call().is_about_object();
+    let names_kept = is_about_object && admitted.call().request().stored.is_some();
     let is_about = names_kept && remixed(&admitted).is_none();
     if operation == Operation::Stored || is_about {
         return plan_for_stored(admitted, now_us, now_unix_ms);
@@ -113,13 +113,13 @@ pub fn plan(
     let affinity = || affinity(&admitted);
     let input = input_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
-    let keepers = if operation.is_kept() { uploads::names(input.catalogue) } else { Vec::new() };
+    let keepers = if is_about_object { uploads::names(input.catalogue) } else { Vec::new() };
     let bundle = admitted.call().request().batch.as_deref();
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
         (Some(bundle), _) => decide_batch(&input, bundle, storage, board),
         (None, Operation::Video) => (uploads::of_own(decide(&input, board)), Vec::new()),
-        (None, operation) if operation.is_kept() => {
+        (None, _) if is_about_object => {
             let provider = admitted.call().request().provider.as_deref();
             (decide_upload(&input, provider, &keepers, board), Vec::new())
         }
@@ -168,7 +168,7 @@ fn plan_for_stored(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<
         Err(fault) => return Err(failed(admitted, fault)),
     };
     let record = PlanRecord {
-        resolution: if admitted.call().operation().is_kept() { "kept" } else { "stored_response" }.into(),
+        resolution: if admitted.call().is_about_object() { "kept" } else { "stored_response" }.into(),
         candidates: vec![attempt.principal()],
         snapshot_version: admitted.caller().snapshot().version(),
         ..PlanRecord::default()
@@ -187,7 +187,7 @@ fn pinned_attempt(
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
         return Err(match call.operation() {
             Operation::Batch if call.derives_from_stored() => faults::unknown_input(id),
-            operation if operation.is_kept() => faults::unknown_object(operation, id),
+            operation if call.is_about_object() => faults::unknown_object(operation, id),
             _ => faults::unknown_response(id),
         });
     };
@@ -200,7 +200,7 @@ fn pinned_attempt(
     }
     let attempt = candidates::pinned_attempt(&input_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
     let attempt = attempt.map_err(|rejection| {
-        if call.operation().is_kept() {
+        if call.is_about_object() {
             faults::keeper_away(call.operation(), rejection.as_ref())
         } else {
             faults::maker_away(rejection.as_ref())
@@ -242,7 +242,7 @@ fn input_of<'a>(
         environment: caller.environment(),
         key: caller.key().map(|key| key.id),
         tag: call.tag(),
-        modality: modality(call.operation()),
+        modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,
     };
@@ -318,27 +318,6 @@ fn affinity(admitted: &Admitted) -> Option<u64> {
     }
     let head = call.prefixes(call.body())?.head();
     Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, head)))
-}
-
-/// The model modality that an operation needs.
-pub const fn modality(operation: Operation) -> Modality {
-    match operation {
-        Operation::Chat
-        | Operation::Run
-        | Operation::Verify
-        | Operation::Count
-        | Operation::Complete
-        | Operation::Stored
-        | Operation::File
-        | Operation::Batch => Modality::Chat,
-        Operation::Embed => Modality::Embedding,
-        Operation::Moderate => Modality::Moderation,
-        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => Modality::Image,
-        Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
-        Operation::Rerank => Modality::Rerank,
-        Operation::Realtime => Modality::Realtime,
-        Operation::Video => Modality::Video,
-    }
 }
 
 /// The part of a decision that is stored. Candidates that have nothing to do with the model are left out.

@@ -1,7 +1,7 @@
 //! The broker's input: whose call it is and which model it names.
 
-use catalogue::{Catalogue, Modality};
-use domain::{Dialect, KeyId, PriceTerms, Principal};
+use catalogue::Catalogue;
+use domain::{Dialect, KeyId, Modality, PriceTerms, Principal};
 use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! Which route applies to a call: every field of its scope must match, and the strongest scope wins.
 
-use catalogue::Modality;
-use domain::{ModelPattern, RouteScope, RouteSpec};
+use domain::{Modality, ModelPattern, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::question::PlanInput;

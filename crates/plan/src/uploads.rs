@@ -2,8 +2,8 @@
 //! or a provider, or leaves the choice to the project's providers that store files.
 
 use board::AvailabilityView;
-use catalogue::{Catalogue, Modality};
-use domain::{Fault, FaultClass};
+use catalogue::Catalogue;
+use domain::{Fault, FaultClass, Modality};
 
 use crate::attempt::Seat;
 use crate::broker::{Decision, decide};

@@ -31,20 +31,7 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Chat | Operation::Run | Operation::Verify => native,
         Operation::Embed | Operation::Complete => CHAT,
         Operation::Stored if native.contains(&Grammar::Responses) => RESPONSES,
-        Operation::Count
-        | Operation::Moderate
-        | Operation::Stored
-        | Operation::File
-        | Operation::Batch
-        | Operation::Video
-        | Operation::Images
-        | Operation::Speech
-        | Operation::Rerank
-        | Operation::Transcribe
-        | Operation::Translate
-        | Operation::ImageEdits
-        | Operation::ImageVariations
-        | Operation::Realtime => &[],
+        _ => &[],
     }
 }
 
@@ -221,22 +208,8 @@ fn encode_for(
         Operation::Embed => {
             translate_embeddings(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?
         }
-        // Only one format can express these.
-        Operation::Moderate
-        | Operation::Complete
-        | Operation::Verify
-        | Operation::Stored
-        | Operation::File
-        | Operation::Batch
-        | Operation::Video
-        | Operation::Images
-        | Operation::Speech
-        | Operation::Rerank
-        | Operation::Transcribe
-        | Operation::Translate
-        | Operation::ImageEdits
-        | Operation::ImageVariations
-        | Operation::Realtime => return Err(unsupported_operation(ask.operation)),
+        // Only one format can express the others.
+        _ => return Err(unsupported_operation(ask.operation)),
     };
     let mut encoded = EncodedBody { grammar, body: vec![translated.body], dropped: translated.dropped };
     if !quirks.is_none() {
@@ -290,61 +263,7 @@ pub(crate) fn encode_embeddings(
 
 /// The fault for an operation that the provider does not support.
 pub fn unsupported_operation(operation: Operation) -> Box<Fault> {
-    let (what, fix) = match operation {
-        Operation::Embed => {
-            ("make vectors of texts", "Use a model that embeds, such as GET /v2/capabilities lists.")
-        }
-        Operation::Moderate => (
-            "judge texts",
-            "Leave \"model\" out, or use one that moderates, such as GET /v2/capabilities lists.",
-        ),
-        Operation::Complete => (
-            "go on with a text that is no conversation",
-            "Send the text as the message of a user to /v1/chat/completions.",
-        ),
-        Operation::Images => {
-            ("make pictures", "Use a model that makes some, such as GET /v2/capabilities lists.")
-        }
-        Operation::ImageEdits => (
-            "edit pictures",
-            "Use a model that edits some, or send the text alone to /v1/images/generations.",
-        ),
-        Operation::ImageVariations => (
-            "vary pictures",
-            "Use a model that varies some, or say what is to change in a request to /v1/images/edits.",
-        ),
-        Operation::Speech => {
-            ("read texts aloud", "Use a model that speaks, such as GET /v2/capabilities lists.")
-        }
-        Operation::Rerank => (
-            "put texts in the order of a question",
-            "Use a model that ranks, such as GET /v2/capabilities lists.",
-        ),
-        Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
-        Operation::Transcribe => (
-            "write down what is said in a recording",
-            "Use a model that transcribes, such as GET /v2/capabilities lists.",
-        ),
-        Operation::Translate => (
-            "say in English what is said in a recording",
-            "Use a model that translates recordings, such as GET /v2/capabilities lists.",
-        ),
-        Operation::Realtime => {
-            let message = "The provider of this model has no realtime sessions.";
-            let fault = Fault::new(FaultClass::Unsupported, "realtime_not_supported_for_model", message);
-            return Box::new(fault.fix("Name a realtime model of a provider that has them.").param("model"));
-        }
-        Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
-        Operation::File => ("keep files", "Send what is in the file with the request that needs it."),
-        Operation::Batch => ("work through a batch", "Send its requests one by one."),
-        Operation::Video => ("make videos", "Use a model of a provider that makes some."),
-        Operation::Chat | Operation::Run | Operation::Verify => {
-            ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
-        }
-    };
-    let message = format!("The provider of this model has no way to {what}.");
-    let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
-    Box::new(fault.fix(fix).param("model"))
+    operations::of(operation).unsupported()
 }
 
 impl EncodedBody {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use domain::filter::{Field, Filterable, Term};
 use domain::{
     Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Principal, Profile,
-    Units, UsageSource, WorkspaceId,
+    StoredObjectKind, Units, UsageSource, WorkspaceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,34 +128,13 @@ pub(crate) fn first_byte_us<Text>(record: &MeterRecord<Text>) -> Option<u64> {
     Some(record.timeline.first_byte_us).filter(|us| *us > 0)
 }
 
-/// The modality of an operation.
-const fn modality(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Embed => "embedding",
-        Operation::Moderate => "moderation",
-        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => "image",
-        Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
-        Operation::Rerank => "rerank",
-        Operation::Realtime => "realtime",
-        Operation::Video => "video",
-        Operation::Chat
-        | Operation::Run
-        | Operation::Verify
-        | Operation::Count
-        | Operation::Complete
-        | Operation::Stored
-        | Operation::File
-        | Operation::Batch => "chat",
-    }
-}
-
 impl<'a> Group<'a> {
     fn of(record: &MeterRecord<&'a str>) -> Self {
         Self {
             project: *record.project.as_bytes(),
             key: record.key.map(|key| *key.as_bytes()),
             model: record.resolved_model,
-            modality: modality(record.operation),
+            modality: record.operation.modality().as_str(),
             provider: record.provider,
             profile: record.profile().map_or("", Profile::as_str),
             region: region(record).copied(),
@@ -388,7 +367,8 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
     // Retrieving a stored response uses nothing, nor do operations on files and batches.
-    let is_counted = record.operation != Operation::Stored && !record.operation.is_kept();
+    let is_about_object = StoredObjectKind::of(record.operation, record.dialect).is_some();
+    let is_counted = record.operation != Operation::Stored && !is_about_object;
     UsageSums {
         requests: u64::from(attempted),
         input_tokens: usage.prompt_total(),

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use catalogue::{Modality, Offer, TierRates};
-use domain::{HostedTool, Nanos, Price, Tier, Units, Usage};
+use catalogue::{Offer, TierRates};
+use domain::{HostedTool, Modality, Nanos, Price, Tier, Units, Usage};
 
 use crate::{FIRST_CLASS, shipped};
 

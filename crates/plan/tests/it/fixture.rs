@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use board::{Availability, AvailabilityView};
-use catalogue::{Catalogue, Modality};
+use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, Dialect, KeyId, NodeId, PriceTerms, Principal, ProjectId, RouteId, RouteScope,
-    RouteSpec, Sealed, WorkspaceId,
+    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RouteId,
+    RouteScope, RouteSpec, Sealed, WorkspaceId,
 };
 use plan::{Explanation, PlanQuery, ServedModel, explain, served_models};
 use snapshot::{

@@ -1,7 +1,6 @@
 //! What a model's name resolves to.
 
-use catalogue::Modality;
-use domain::{Dialect, FaultClass, Price};
+use domain::{Dialect, FaultClass, Modality, Price};
 
 use crate::fixture::{Fixture, short};
 

@@ -1,7 +1,6 @@
 //! What `/v1/models` lists.
 
-use catalogue::Modality;
-use domain::{Price, Profile, Rates, RouteScope, RouteSpec};
+use domain::{Modality, Price, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::NodeState;
 use std::sync::Arc;
 

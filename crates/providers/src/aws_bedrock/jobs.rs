@@ -141,7 +141,7 @@ const LIES_THERE: &str = "Leave the results where the batch wrote them until the
 #[cfg(test)]
 mod tests {
     use conversation::request::Request;
-    use dialects::decode_request;
+    use dialects::decode_batch;
     use domain::{AuthKind, Hosting, MissingFeatures, Secret};
 
     use super::*;
@@ -204,7 +204,7 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"jobName":"n","roleArn":"r","modelId":"anthropic/claude-x","inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://a"}},"outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://b"}}}"#,
         );
-        let mut request = decode_request(Grammar::Converse, Operation::Batch, &body, None).unwrap();
+        let mut request = decode_batch(Grammar::Converse, &body, None).unwrap();
         for named in &mut request.batch.as_mut().unwrap().models {
             named.upstream_name = Some("us.anthropic.claude-x".to_owned());
         }

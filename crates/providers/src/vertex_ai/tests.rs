@@ -2,6 +2,7 @@
 
 use conversation::request::Addressed;
 use domain::{AuthKind, FaultClass, Secret};
+use operations::RequestSource;
 
 use super::*;
 
@@ -27,10 +28,11 @@ fn sent(
     let body = Bytes::from_static(body.as_bytes());
     let addressed =
         (grammar == Grammar::Gemini).then(|| Addressed { model: model.to_owned(), ..Addressed::default() });
-    let request = dialects::decode_request(grammar, operation, &body, addressed.as_ref()).unwrap();
+    let source = RequestSource { grammar, body: &body, addressed: addressed.as_ref() };
+    let request = operations::of(operation).read_request(source).unwrap();
     let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
     // Image requests have no turns.
-    let has_prompt = !is_spoken && !operation.makes_pictures();
+    let has_prompt = !is_spoken && operation != Operation::Images;
     let prompt = has_prompt.then(|| dialects::read_prompt(grammar, &body, &request).unwrap());
     let read = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))

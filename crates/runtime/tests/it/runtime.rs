@@ -1,9 +1,9 @@
 //! Requests to a self-hosted runtime and its answers, in each dialect that a node speaks.
 
 use chat::{StreamScanner, answer_text, read_answer};
-use dialects::decode_request;
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};
+use operations::RequestSource;
 use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
 use serde_json::{Value, json};
 
@@ -11,7 +11,8 @@ const CONVERSATION: &str = r#""model":"m","messages":[{"role":"user","content":"
 
 fn read(operation: Operation, text: &str, is_lenient: bool) -> Result<GenerateRequest, Box<Fault>> {
     let body = bytes::Bytes::copy_from_slice(text.as_bytes());
-    let request = decode_request(Grammar::Chat, operation, &body, None)?;
+    let source = RequestSource { grammar: Grammar::Chat, body: &body, addressed: None };
+    let request = operations::of(operation).read_request(source)?;
     read_runtime(Grammar::Chat, operation, &body, &request, is_lenient)
 }
 

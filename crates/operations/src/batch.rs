@@ -1,0 +1,42 @@
+//! Operations on an asynchronous batch of requests.
+
+use conversation::request::Request;
+use domain::{Fault, Operation, Usage};
+
+use crate::spec::{
+    AnsweredCall, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
+};
+
+static FACTS: Facts = Facts {
+    unsupported: Unsupported::new("has no way to work through a batch", "Send its requests one by one."),
+    ..Facts::STORED_OBJECT
+};
+
+#[derive(Debug)]
+pub(crate) struct Batch;
+
+impl OperationSpec for Batch {
+    fn operation(&self) -> Operation {
+        Operation::Batch
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    /// A new batch names a file of requests, or holds them, as its dialect has it.
+    fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
+        match source.addressed.and_then(|addressed| addressed.stored.clone()) {
+            Some(stored) => Ok(Request::about(stored)),
+            None => dialects::decode_batch(source.grammar, source.body, source.addressed),
+        }
+    }
+
+    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        Usage::default()
+    }
+
+    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
+        Booking::Never
+    }
+}

@@ -1,0 +1,31 @@
+//! Token counts: how many tokens a prompt has, before it is sent.
+
+use domain::{Operation, Usage};
+
+use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, Unsupported};
+
+static FACTS: Facts = Facts {
+    unsupported: Unsupported::new(
+        "has no way to count tokens",
+        "Send the request itself: its answer tells what it used.",
+    ),
+    is_conversation: true,
+    ..Facts::TEXT
+};
+
+#[derive(Debug)]
+pub(crate) struct Count;
+
+impl OperationSpec for Count {
+    fn operation(&self) -> Operation {
+        Operation::Count
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        Usage::default()
+    }
+}

@@ -1,0 +1,122 @@
+//! Images: generated from a text, edited, and varied.
+
+use chat::{Input, RequestFields};
+use conversation::request::Request;
+use domain::limits::{PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX};
+use domain::{Fault, Operation, Usage};
+
+use crate::ceiling;
+use crate::spec::{
+    Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
+};
+
+static FACTS: Facts = Facts {
+    counts_tokens: false,
+    unsupported: Unsupported::new(
+        "has no way to make pictures",
+        "Use a model that makes some, such as GET /v2/capabilities lists.",
+    ),
+    ..Facts::TEXT
+};
+static EDITS: Facts = Facts {
+    body: Body::Form,
+    content_type: ContentType::Recognised,
+    unsupported: Unsupported::new(
+        "has no way to edit pictures",
+        "Use a model that edits some, or send the text alone to /v1/images/generations.",
+    ),
+    ..FACTS
+};
+static VARIATIONS: Facts = Facts {
+    unsupported: Unsupported::new(
+        "has no way to vary pictures",
+        "Use a model that varies some, or say what is to change in a request to /v1/images/edits.",
+    ),
+    ..EDITS
+};
+static FIELDS: RequestFields = RequestFields::of("prompt", Input::OneText);
+
+#[derive(Debug)]
+pub(crate) struct Images;
+
+impl OperationSpec for Images {
+    fn operation(&self) -> Operation {
+        Operation::Images
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
+        let mut request = chat::read_common(source.body, &FIELDS)?.request;
+        request.units.images = u64::from(request.choices);
+        Ok(request)
+    }
+
+    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        ceiling::of_media(call.request, call.request.prompt_bytes.max(call.body_bytes), 0)
+    }
+
+    fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
+        nothing_without_tokens(sells_tokens)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ImageEdits;
+
+impl OperationSpec for ImageEdits {
+    fn operation(&self) -> Operation {
+        Operation::ImageEdits
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &EDITS
+    }
+
+    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        form_ceiling(call)
+    }
+
+    fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
+        nothing_without_tokens(sells_tokens)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ImageVariations;
+
+impl OperationSpec for ImageVariations {
+    fn operation(&self) -> Operation {
+        Operation::ImageVariations
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &VARIATIONS
+    }
+
+    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        form_ceiling(call)
+    }
+
+    fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
+        nothing_without_tokens(sells_tokens)
+    }
+}
+
+/// The part of a form that has yet to arrive may hold a prompt, and files, as long and as many as are accepted.
+fn form_ceiling(call: &CallSize<'_>) -> Usage {
+    let request = call.request;
+    let (prompt_bytes, files) = if call.is_arriving {
+        (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX)
+    } else {
+        (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files))
+    };
+    ceiling::of_media(request, prompt_bytes, files)
+}
+
+/// Images that did not arrive cost nothing, unless the tokens of their prompt have a price.
+fn nothing_without_tokens(sells_tokens: Option<bool>) -> Option<Usage> {
+    (sells_tokens == Some(false)).then(Usage::default)
+}

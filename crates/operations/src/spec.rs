@@ -1,0 +1,210 @@
+//! The trait of an operation, and what the stages ask it about.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use conversation::answer::StreamFault;
+use conversation::request::{Addressed, Request};
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
+use domain::limits::BODY_BYTES_MAX;
+use domain::ports::FoundResponse;
+use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage};
+
+use crate::ceiling;
+
+/// What never changes about an operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub body: Body,
+    /// The size limit of a form.
+    pub form_bytes_max: usize,
+    pub subject: Subject,
+    pub content_type: ContentType,
+    /// Its tokens are counted or estimated, and its stream can be cut short.
+    pub counts_tokens: bool,
+    /// Its request is a conversation, which can be translated between dialects.
+    pub is_conversation: bool,
+    /// What its providers count teaches the bytes per token of their models.
+    pub teaches_ratios: bool,
+    /// Its form holds a recording.
+    pub has_recording: bool,
+    /// What a client reads whose model's provider can't perform it.
+    pub unsupported: Unsupported,
+}
+
+/// What is wrong with a provider that can't perform an operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsupported {
+    pub code: &'static str,
+    /// The rest of a sentence about the provider.
+    pub lacks: &'static str,
+    pub fix: &'static str,
+}
+
+impl Unsupported {
+    #[must_use]
+    pub const fn new(lacks: &'static str, fix: &'static str) -> Self {
+        Self { code: "unsupported_operation", lacks, fix }
+    }
+}
+
+impl Facts {
+    /// Those of an operation that takes JSON and answers with text.
+    pub const TEXT: Self = Self {
+        body: Body::Json,
+        form_bytes_max: BODY_BYTES_MAX,
+        subject: Subject::NewAnswer,
+        content_type: ContentType::Implied,
+        counts_tokens: true,
+        is_conversation: false,
+        teaches_ratios: false,
+        has_recording: false,
+        unsupported: Unsupported::new(
+            "has no way to have a conversation",
+            "Use a model that chats, such as GET /v2/capabilities lists.",
+        ),
+    };
+
+    /// Those of an operation on an object that its provider stores.
+    pub const STORED_OBJECT: Self = Self {
+        subject: Subject::StoredObject,
+        content_type: ContentType::Forwarded,
+        counts_tokens: false,
+        ..Self::TEXT
+    };
+}
+
+/// The form of a request that makes something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    Json,
+    /// A multipart form with files.
+    Form,
+    JsonOrForm,
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    NewAnswer,
+    /// An answer that the provider stores. A failed read of it used nothing.
+    StoredAnswer,
+    /// A file, batch or video that the provider stores and that has an id of ours. A poller books what these use.
+    StoredObject,
+}
+
+/// What determines the content type of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentType {
+    /// The client's dialect implies it.
+    Implied,
+    /// It is whatever the upstream sent.
+    Forwarded,
+    /// The upstream's tells whether the answer is JSON, events or text.
+    Recognised,
+}
+
+/// A request without a form.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestSource<'a> {
+    pub grammar: Grammar,
+    pub body: &'a Bytes,
+    /// What its address says.
+    pub addressed: Option<&'a Addressed>,
+}
+
+/// A call, as far as its size bounds its usage.
+#[derive(Debug, Clone, Copy)]
+pub struct CallSize<'a> {
+    pub request: &'a Request,
+    pub body_bytes: u64,
+    /// A part of its form has yet to arrive.
+    pub is_arriving: bool,
+    /// The most bytes that its form can have.
+    pub form_bytes_max: u64,
+}
+
+/// The limits of a model; unknown for one that is not in the catalogue.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModelLimits {
+    pub is_known: bool,
+    pub context_tokens: Option<u64>,
+    pub output_tokens_max: Option<u64>,
+}
+
+/// Which request books the usage of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Booking {
+    /// The request that it answers.
+    Own,
+    /// The one request that is granted the right to, once the answer's end was seen: a stored answer may be read by many.
+    Once { is_granted: bool },
+    /// None: it is booked elsewhere, or nothing is used.
+    Never,
+}
+
+/// A call, as far as it determines who books it.
+#[derive(Debug, Clone, Copy)]
+pub struct AnsweredCall<'a> {
+    pub request: &'a Request,
+    /// What is known of the stored response or object that it names.
+    pub found: Option<&'a FoundResponse>,
+    pub is_stored_by_provider: bool,
+    /// This request was granted the right to book an answer that others may read too.
+    pub is_granted: bool,
+}
+
+/// All that is known of an operation.
+pub trait OperationSpec: Debug + Sync {
+    fn operation(&self) -> Operation;
+
+    fn facts(&self) -> &'static Facts;
+
+    /// Reads what later stages need to know about a request.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
+        dialects::decode_request(source.grammar, self.operation(), source.body, source.addressed)
+    }
+
+    /// The most that an answer can use.
+    fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
+        ceiling::of_text(call.request, call.body_bytes, model, Units::default())
+    }
+
+    /// Usage that needs no estimate, since the model is not sold by the token. `sells_tokens` is unknown for a model without a
+    /// price.
+    fn counted_in_units(&self, _request: &Request, _sells_tokens: Option<bool>) -> Option<Usage> {
+        None
+    }
+
+    /// Estimates the units, besides tokens, of an answer that reported none.
+    fn estimated_units(&self, _call: &CallSize<'_>) -> Units {
+        Units::default()
+    }
+
+    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
+        Booking::Own
+    }
+
+    /// The fault of a request for it to a provider that can't perform it.
+    fn unsupported(&self) -> Box<Fault> {
+        let Unsupported { code, lacks, fix } = self.facts().unsupported;
+        let message = format!("The provider of this model {lacks}.");
+        Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param("model"))
+    }
+
+    /// Reads a buffered answer, and returns what the client gets.
+    ///
+    /// # Errors
+    /// The body is not an answer, or it is an error that came with a success status.
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_answer(path, body)
+    }
+
+    /// The relay of a streamed answer.
+    fn answer_stream(&self, path: AnswerPath) -> AnswerStream {
+        AnswerStream::new(path)
+    }
+}

@@ -1,0 +1,46 @@
+//! Operations on a response that its provider stores: retrieve, resume the stream, cancel, delete.
+
+use conversation::request::StoredAct;
+use domain::ports::FoundResponse;
+use domain::{Operation, Usage};
+
+use crate::spec::{AnsweredCall, Booking, CallSize, Facts, ModelLimits, OperationSpec, Subject, Unsupported};
+
+static FACTS: Facts = Facts {
+    unsupported: Unsupported::new(
+        "has no way to show an answer that it made before",
+        "Send the conversation again.",
+    ),
+    subject: Subject::StoredAnswer,
+    ..Facts::TEXT
+};
+
+#[derive(Debug)]
+pub(crate) struct Stored;
+
+impl OperationSpec for Stored {
+    fn operation(&self) -> Operation {
+        Operation::Stored
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        Usage::default()
+    }
+
+    /// The first request that sees the end of an answer books it, unless the request that made it did.
+    fn booking(&self, call: &AnsweredCall<'_>) -> Booking {
+        let (Some(stored), Some(FoundResponse::Known(known))) = (&call.request.stored, call.found) else {
+            return Booking::Never;
+        };
+        let returns_answer = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
+        if returns_answer && !known.is_booked {
+            Booking::Once { is_granted: call.is_granted }
+        } else {
+            Booking::Never
+        }
+    }
+}

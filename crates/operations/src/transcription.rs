@@ -1,0 +1,86 @@
+//! Transcription of a recording, in its own language or in English translation.
+
+use domain::limits::SOUND_UNITS_OF_MS_MAX;
+use domain::{Operation, Units, Usage};
+
+use crate::ceiling;
+use crate::spec::{Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, Unsupported};
+
+/// Audio of 128 kbit/s.
+const BYTES_PER_S: u64 = 16_000;
+/// No codec compresses a second of speech to less.
+const BYTES_PER_S_MIN: u64 = 500;
+const MS_PER_TOKEN: u64 = 100;
+
+static FACTS: Facts = Facts {
+    body: Body::Form,
+    content_type: ContentType::Recognised,
+    has_recording: true,
+    unsupported: Unsupported::new(
+        "has no way to write down what is said in a recording",
+        "Use a model that transcribes, such as GET /v2/capabilities lists.",
+    ),
+    ..Facts::TEXT
+};
+static TRANSLATION: Facts = Facts {
+    unsupported: Unsupported::new(
+        "has no way to say in English what is said in a recording",
+        "Use a model that translates recordings, such as GET /v2/capabilities lists.",
+    ),
+    ..FACTS
+};
+
+#[derive(Debug)]
+pub(crate) struct Transcribe;
+
+impl OperationSpec for Transcribe {
+    fn operation(&self) -> Operation {
+        Operation::Transcribe
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
+        ceiling_of(call, model)
+    }
+
+    fn estimated_units(&self, call: &CallSize<'_>) -> Units {
+        heard(call, BYTES_PER_S)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Translate;
+
+impl OperationSpec for Translate {
+    fn operation(&self) -> Operation {
+        Operation::Translate
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &TRANSLATION
+    }
+
+    fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
+        ceiling_of(call, model)
+    }
+
+    fn estimated_units(&self, call: &CallSize<'_>) -> Units {
+        heard(call, BYTES_PER_S)
+    }
+}
+
+/// The text of the longest recording that the form can hold.
+fn ceiling_of(call: &CallSize<'_>, model: ModelLimits) -> Usage {
+    let heard = heard(call, BYTES_PER_S_MIN);
+    let billed = heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX);
+    ceiling::of_text(call.request, 0, model, Units { billed, ..heard })
+}
+
+/// How long a recording of unknown length is at so many bytes per second.
+fn heard(call: &CallSize<'_>, bytes_per_s: u64) -> Units {
+    let audio_ms = call.form_bytes_max.saturating_mul(1_000) / bytes_per_s.max(1);
+    Units { audio_in: audio_ms / MS_PER_TOKEN, audio_ms, ..Units::default() }
+}

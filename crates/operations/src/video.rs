@@ -1,0 +1,62 @@
+//! Operations on a generated video: create, remix, retrieve, download, delete.
+
+use chat::{Input, ModelField, RequestFields};
+use conversation::request::{Request, StoredAct};
+use conversation::video;
+use domain::{Fault, Operation, Usage};
+
+use crate::spec::{
+    AnsweredCall, Body, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
+};
+
+static FACTS: Facts = Facts {
+    unsupported: Unsupported::new("has no way to make videos", "Use a model of a provider that makes some."),
+    body: Body::JsonOrForm,
+    ..Facts::STORED_OBJECT
+};
+static FIELDS: RequestFields =
+    RequestFields { own: &["seconds"], ..RequestFields::of("prompt", Input::OneText) };
+/// A remix changes an existing video, whose model it uses.
+static REMIX: RequestFields =
+    RequestFields { model: ModelField::Inherited, ..RequestFields::of("prompt", Input::OneText) };
+
+#[derive(Debug)]
+pub(crate) struct Video;
+
+impl OperationSpec for Video {
+    fn operation(&self) -> Operation {
+        Operation::Video
+    }
+
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
+        match source.addressed.and_then(|addressed| addressed.stored.clone()) {
+            Some(stored) if stored.act == StoredAct::Make => {
+                let request = chat::read_common(source.body, &REMIX)?.request;
+                Ok(Request { stream: false, stored: Some(Box::new(stored)), ..request })
+            }
+            Some(stored) => Ok(Request::about(stored)),
+            None => {
+                let mut video_ms = 0;
+                let read = chat::read_request(source.body, &FIELDS, &mut |name, cursor| {
+                    video_ms = video::read_seconds(cursor, name)?;
+                    Ok(())
+                })?;
+                let mut request = Request { stream: false, ..read.request };
+                request.units.video_ms = video_ms;
+                Ok(request)
+            }
+        }
+    }
+
+    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        Usage::default()
+    }
+
+    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
+        Booking::Never
+    }
+}

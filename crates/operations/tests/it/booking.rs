@@ -1,0 +1,63 @@
+//! Which request books an answer.
+
+use conversation::request::{Request, Stored, StoredAct};
+use domain::ports::{FoundResponse, StoredResponse};
+use domain::{NodeId, Operation, Principal, TraceId};
+use operations::{AnsweredCall, Booking, Subject};
+
+fn about(act: StoredAct) -> Request {
+    Request::about(Stored::new("resp_1".to_owned(), act, String::new()))
+}
+
+fn known(is_booked: bool) -> FoundResponse {
+    FoundResponse::Known(StoredResponse {
+        request: TraceId::new(1, [0; 10]),
+        created_by: Principal::Node(NodeId::new(1, [1; 10])),
+        model: "m".to_owned(),
+        upstream_model: "m".to_owned(),
+        is_booked,
+    })
+}
+
+fn booking(
+    operation: Operation,
+    request: &Request,
+    found: Option<&FoundResponse>,
+    is_stored: bool,
+) -> Booking {
+    let call = AnsweredCall { request, found, is_stored_by_provider: is_stored, is_granted: true };
+    operations::of(operation).booking(&call)
+}
+
+#[test]
+fn a_background_answer_is_booked_once() {
+    let background = Request { is_background: true, ..Request::default() };
+    let once = Booking::Once { is_granted: true };
+    assert_eq!(booking(Operation::Chat, &background, None, true), once);
+    assert_eq!(booking(Operation::Chat, &background, None, false), Booking::Own);
+    assert_eq!(booking(Operation::Chat, &Request::default(), None, true), Booking::Own);
+    assert_eq!(booking(Operation::Embed, &background, None, true), Booking::Own);
+}
+
+#[test]
+fn a_stored_answer_is_booked_by_the_first_that_sees_its_end() {
+    let once = Booking::Once { is_granted: true };
+    for (act, is_booked, expected) in [
+        (StoredAct::Read, false, once),
+        (StoredAct::Cancel, false, once),
+        (StoredAct::Read, true, Booking::Never),
+        (StoredAct::Delete, false, Booking::Never),
+    ] {
+        let found = known(is_booked);
+        assert_eq!(booking(Operation::Stored, &about(act), Some(&found), false), expected, "{act:?}");
+    }
+    assert_eq!(booking(Operation::Stored, &about(StoredAct::Read), None, false), Booking::Never);
+}
+
+#[test]
+fn stored_objects_are_booked_by_their_poller() {
+    for operation in [Operation::File, Operation::Batch, Operation::Video] {
+        assert_eq!(operations::of(operation).facts().subject, Subject::StoredObject);
+        assert_eq!(booking(operation, &about(StoredAct::Make), None, false), Booking::Never);
+    }
+}

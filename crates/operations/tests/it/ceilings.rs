@@ -1,0 +1,91 @@
+//! The most that each operation can use, and what is estimated of it.
+
+use conversation::request::Request;
+use domain::{Operation, Units, Usage};
+use operations::{CallSize, ModelLimits};
+
+const MODEL: ModelLimits =
+    ModelLimits { is_known: true, context_tokens: Some(1_000), output_tokens_max: Some(100) };
+
+fn ceiling(operation: Operation, request: &Request, model: ModelLimits) -> Usage {
+    let size = CallSize { request, body_bytes: 500, is_arriving: false, form_bytes_max: 1_000 };
+    operations::of(operation).ceiling(&size, model)
+}
+
+#[test]
+fn texts_are_bounded_by_their_bytes_and_by_the_model() {
+    let request = Request { max_output_tokens: Some(7), choices: 2, prompt_bytes: 20, ..Request::default() };
+    for operation in [Operation::Chat, Operation::Run, Operation::Embed, Operation::Complete] {
+        let usage = ceiling(operation, &request, MODEL);
+        assert_eq!((usage.input, usage.output), (500, 14), "{operation:?}");
+    }
+    let unbounded = Request { choices: 1, prompt_bytes: 5_000, ..Request::default() };
+    let usage = ceiling(Operation::Chat, &unbounded, MODEL);
+    assert_eq!((usage.input, usage.output), (1_000, 100));
+    let requested = Request { max_output_tokens: Some(9_000), ..unbounded };
+    assert_eq!(ceiling(Operation::Chat, &requested, MODEL).output, 100);
+    assert_eq!(ceiling(Operation::Chat, &requested, ModelLimits::default()).output, 9_000);
+}
+
+#[test]
+fn what_is_not_booked_with_its_request_reserves_nothing() {
+    let request = Request { prompt_bytes: 20, ..Request::default() };
+    for operation in
+        [Operation::Count, Operation::Stored, Operation::File, Operation::Batch, Operation::Video]
+    {
+        assert_eq!(ceiling(operation, &request, MODEL), Usage::default(), "{operation:?}");
+    }
+}
+
+#[test]
+fn media_are_bounded_by_what_was_requested() {
+    let units = Units { images: 2, ..Units::default() };
+    let request = Request { units, prompt_bytes: 20, ..Request::default() };
+    let made = ceiling(Operation::Images, &request, MODEL);
+    assert_eq!((made.input, made.units.images, made.units.image_out > 0), (500, 2, true));
+    // A form's bytes are mostly its file's.
+    assert_eq!(ceiling(Operation::ImageEdits, &request, MODEL).input, 20);
+    let arriving = CallSize { request: &request, body_bytes: 500, is_arriving: true, form_bytes_max: 1_000 };
+    let edited = operations::of(Operation::ImageEdits).ceiling(&arriving, MODEL);
+    assert!(edited.input > 20 && edited.units.image_in > 0);
+    let units = Units { characters: 10, ..Units::default() };
+    let read_aloud = ceiling(Operation::Speech, &Request { units, ..request }, MODEL).units;
+    assert!(read_aloud.audio_out >= 10 && read_aloud.billed > 0);
+}
+
+#[test]
+fn recordings_are_bounded_by_their_bytes() {
+    let request = Request { choices: 1, ..Request::default() };
+    let usage = ceiling(Operation::Transcribe, &request, MODEL);
+    assert_eq!((usage.input, usage.output, usage.units.audio_ms), (0, 100, 2_000));
+    assert_eq!(usage, ceiling(Operation::Translate, &request, MODEL));
+    let size = CallSize { request: &request, body_bytes: 0, is_arriving: false, form_bytes_max: 16_000 };
+    assert_eq!(operations::of(Operation::Transcribe).estimated_units(&size).audio_ms, 1_000);
+}
+
+#[test]
+fn a_session_is_bounded_by_what_it_said_so_far() {
+    let request = Request { prompt_bytes: 5_000, ..Request::default() };
+    let usage = ceiling(Operation::Realtime, &request, MODEL);
+    assert_eq!((usage.input, usage.units.audio_out), (1_000, 100));
+}
+
+#[test]
+fn what_is_sold_by_units_is_not_estimated_in_tokens() {
+    let units = Units { characters: 10, ..Units::default() };
+    let request = Request { units, ..Request::default() };
+    for (operation, sells_tokens, characters) in [
+        (Operation::Speech, None, Some(10)),
+        (Operation::Speech, Some(false), Some(10)),
+        (Operation::Speech, Some(true), None),
+        (Operation::Images, None, None),
+        (Operation::Images, Some(false), Some(0)),
+        (Operation::ImageEdits, Some(false), Some(0)),
+        (Operation::ImageVariations, Some(true), None),
+        (Operation::Rerank, Some(false), Some(0)),
+        (Operation::Chat, Some(false), None),
+    ] {
+        let counted = operations::of(operation).counted_in_units(&request, sells_tokens);
+        assert_eq!(counted.map(|usage| usage.units.characters), characters, "{operation:?} {sells_tokens:?}");
+    }
+}

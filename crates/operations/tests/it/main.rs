@@ -1,0 +1,7 @@
+//! Operations, as the stages see them.
+
+mod booking;
+mod ceilings;
+#[cfg(feature = "morse")]
+mod morse;
+mod requests;

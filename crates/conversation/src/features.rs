@@ -472,7 +472,7 @@ impl Names {
             Grammar::Responses => self.responses,
             Grammar::Anthropic => self.anthropic,
             Grammar::Gemini => self.gemini,
-            Grammar::Converse | Grammar::Hosted => self.converse,
+            Grammar::Converse => self.converse,
         }
     }
 }

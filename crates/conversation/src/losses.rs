@@ -55,6 +55,8 @@ pub struct DroppedFields {
 enum By {
     /// The upstream's dialect can't express it.
     Grammar(Grammar),
+    /// The vendor's own format can't express it.
+    Vendor,
     /// The dialect can, but this server does not accept it.
     Server,
 }
@@ -71,6 +73,12 @@ impl DroppedFields {
     pub fn with_aliases(mut self, aliases: &Aliases) -> Self {
         self.aliases.clone_from(aliases);
         self
+    }
+
+    /// For an upstream that takes requests in a format of its vendor's own.
+    #[must_use]
+    pub fn of_vendor(client: Grammar) -> Self {
+        Self { by: By::Vendor, ..Self::of_server(client) }
     }
 
     /// For a server that supports only part of its dialect.
@@ -168,7 +176,11 @@ impl DroppedFields {
         let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
             return Err(match self.by {
-                By::Grammar(upstream) => unsupported_by_grammar(name, *feature, upstream),
+                By::Grammar(upstream) => {
+                    let format = format!("in the {} grammar", upstream.as_str());
+                    unsupported_by_format(name, *feature, &format)
+                }
+                By::Vendor => unsupported_by_format(name, *feature, "in its vendor's own format"),
                 By::Server => unsupported_by_server(name),
             });
         }
@@ -204,11 +216,9 @@ pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
     ]
 }
 
-fn unsupported_by_grammar(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault> {
-    let message = format!(
-        "The model that was to answer is spoken to in the {} grammar, which has no words for \"{name}\".",
-        upstream.as_str()
-    );
+fn unsupported_by_format(name: &str, feature: Option<Feature>, format: &str) -> Box<Fault> {
+    let message =
+        format!("The model that was to answer is spoken to {format}, which has no words for \"{name}\".");
     let able: Vec<&str> = Grammar::ALL
         .into_iter()
         .filter(|grammar| feature.is_some_and(|feature| feature.name(*grammar).is_some()))

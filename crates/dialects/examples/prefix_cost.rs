@@ -27,7 +27,7 @@ fn talk(grammar: Grammar, bytes: usize) -> Bytes {
             format!(r#"{{"model":"m","max_tokens":9,"system":"{instructions}","messages":[{turns}]}}"#)
         }
         Grammar::Responses => format!(r#"{{"model":"m","instructions":"{instructions}","input":[{turns}]}}"#),
-        Grammar::Chat | Grammar::Gemini | Grammar::Converse | Grammar::Hosted => {
+        Grammar::Chat | Grammar::Gemini | Grammar::Converse => {
             format!(r#"{{"model":"m","messages":[{{"role":"system","content":"{instructions}"}},{turns}]}}"#)
         }
     })

@@ -1,6 +1,7 @@
 //! The way of an answer: what it is, who speaks what, and what the request asked of it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use conversation::answer::AnswerOptions;
 use conversation::constraints::AnswerConstraints;
@@ -8,15 +9,16 @@ use conversation::prompt_text::UsageEstimator;
 use conversation::request::VectorForm;
 use domain::{Grammar, Operation, TraceId};
 
-use crate::options::{TranscriptOptions, VideoAsk};
-use crate::registry::usual_face;
+use crate::registry::face;
 use crate::transcript::AnswerForm;
+use crate::vendor::VendorAnswer;
 
 /// The dialects on both sides of an answer, and how the client wants it.
 #[derive(Debug, Clone)]
 pub struct AnswerPath {
     pub operation: Operation,
     pub client: Grammar,
+    /// The client's, where `vendor` writes the answer.
     pub upstream: Grammar,
     /// The server is known to deviate from the format: a buffered response is repaired on the way.
     pub needs_normalising: bool,
@@ -40,10 +42,10 @@ pub struct AnswerPath {
     pub form: AnswerForm,
     /// Estimates usage where the upstream reports none and the answer is rewritten.
     pub estimator: Option<Rc<dyn UsageEstimator>>,
-    /// For a video whose provider reports it as a long-running operation.
-    pub video: Option<Box<VideoAsk>>,
-    /// For a transcription by a fal app.
-    pub transcript: Option<Box<TranscriptOptions>>,
+    /// The billed units that the response head reports, in millionths.
+    pub head_units: Option<u64>,
+    /// What reads the answer, where it is in a format of the vendor's own.
+    pub vendor: Option<Arc<dyn VendorAnswer>>,
 }
 
 impl AnswerPath {
@@ -66,8 +68,8 @@ impl AnswerPath {
             keeps_text: false,
             form: AnswerForm::default(),
             estimator: None,
-            video: None,
-            transcript: None,
+            head_units: None,
+            vendor: None,
         }
     }
 
@@ -102,6 +104,6 @@ impl AnswerPath {
 
     /// The upstream streams binary frames.
     pub(crate) fn has_frames(&self) -> bool {
-        usual_face(self.upstream).facts().has_frames
+        face(self.upstream).facts().has_frames
     }
 }

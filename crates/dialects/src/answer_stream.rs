@@ -17,8 +17,9 @@ use json::splice::join_small;
 
 use crate::cut::EventBuffer;
 use crate::media::MediaStream;
-use crate::registry::{ping, usual_face};
+use crate::registry::{face, ping};
 use crate::transcript::{AnswerForm, Transcript};
+use crate::vendor::VendorStream;
 
 /// An answer that is being streamed to a client.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ enum Kind {
     Media(Box<MediaStream>),
     /// A transcript, forwarded as it is.
     Listen(Box<Transcript>),
+    /// An answer in a format of the vendor's own.
+    Vendor(Box<dyn VendorStream>),
 }
 
 /// A stream whose events are read, and forwarded or rewritten.
@@ -75,11 +78,8 @@ enum Mode {
 impl AnswerStream {
     #[must_use]
     pub fn new(answer_path: AnswerPath) -> Self {
-        if answer_path.operation == Operation::Images && answer_path.upstream == Grammar::Hosted {
-            return Self { kind: Kind::Media(Box::new(MediaStream::hosted(answer_path.created_unix_s))) };
-        }
-        if let Some(ask) = &answer_path.video {
-            return Self { kind: Kind::Media(Box::new(MediaStream::video(ask))) };
+        if let Some(stream) = answer_path.vendor.as_ref().and_then(|vendor| vendor.stream(&answer_path)) {
+            return Self { kind: Kind::Vendor(stream) };
         }
         let is_passed_on = answer_path.operation == Operation::Speech || answer_path.operation.is_kept();
         if answer_path.operation.makes_pictures() || is_passed_on {
@@ -110,6 +110,7 @@ impl AnswerStream {
                 transcript.set_form(AnswerForm::of(std::str::from_utf8(media_type).ok()));
                 Ok(())
             }
+            Kind::Vendor(vendor) => vendor.opened(media_type),
         }
     }
 
@@ -117,8 +118,8 @@ impl AnswerStream {
     #[must_use]
     pub fn media_type(&self) -> Option<&'static str> {
         match &self.kind {
-            Kind::Media(media) => media.media_type(),
-            Kind::Scan(_) | Kind::Walk(_) | Kind::Listen(_) => None,
+            Kind::Vendor(vendor) => vendor.media_type(),
+            Kind::Scan(_) | Kind::Walk(_) | Kind::Media(_) | Kind::Listen(_) => None,
         }
     }
 
@@ -132,6 +133,7 @@ impl AnswerStream {
             Kind::Walk(walk) => walk.push(&chunk, out),
             Kind::Media(media) => media.push(chunk, out),
             Kind::Listen(transcript) => transcript.push(&chunk, out),
+            Kind::Vendor(vendor) => vendor.push(chunk, out),
         }
     }
 
@@ -145,6 +147,7 @@ impl AnswerStream {
             Kind::Walk(walk) => walk.finish(out),
             Kind::Media(media) => media.finish(out),
             Kind::Listen(transcript) => transcript.finish(out),
+            Kind::Vendor(vendor) => vendor.finish(out),
         }
     }
 
@@ -152,7 +155,7 @@ impl AnswerStream {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => None,
             Kind::Walk(walk) => walk.progress.id.as_deref(),
         }
     }
@@ -164,6 +167,7 @@ impl AnswerStream {
             Kind::Walk(walk) => &walk.facts,
             Kind::Media(media) => &media.facts,
             Kind::Listen(transcript) => transcript.facts(),
+            Kind::Vendor(vendor) => vendor.facts(),
         }
     }
 
@@ -173,7 +177,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.kept_text(),
             Kind::Walk(walk) => walk.kept.as_str(),
-            Kind::Media(_) | Kind::Listen(_) => "",
+            Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => "",
         }
     }
 
@@ -181,7 +185,7 @@ impl AnswerStream {
     #[must_use]
     pub fn signatures(&self) -> Option<TurnSignatures> {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.answer_path.upstream),
         }
     }
@@ -193,7 +197,7 @@ impl AnswerStream {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
             Kind::Walk(walk) => walk.length_stop(used),
             // These formats can't express an early end.
-            Kind::Media(_) | Kind::Listen(_) => Bytes::new(),
+            Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => Bytes::new(),
         }
     }
 
@@ -204,6 +208,7 @@ impl AnswerStream {
             Kind::Scan(_) | Kind::Listen(_) => conversation::openai_error::error_event(fault, trace),
             Kind::Walk(walk) => walk.error_event(fault, trace),
             Kind::Media(media) => media.error_event(fault, trace),
+            Kind::Vendor(vendor) => vendor.error_event(fault, trace),
         }
     }
 
@@ -213,9 +218,9 @@ impl AnswerStream {
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => false,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) | Kind::Vendor(_) => false,
             Kind::Walk(walk) => {
-                usual_face(walk.answer_path.client).facts().ends_with_its_error && !walk.answer_path.is_look()
+                face(walk.answer_path.client).facts().ends_with_its_error && !walk.answer_path.is_look()
             }
         }
     }
@@ -229,6 +234,7 @@ impl AnswerStream {
             Kind::Walk(walk) if walk.answer_path.as_array => Bytes::from_static(b"\n"),
             Kind::Walk(walk) => Bytes::from_static(ping(walk.answer_path.client)),
             Kind::Media(media) => Bytes::from_static(media.ping()),
+            Kind::Vendor(vendor) => Bytes::from_static(vendor.ping()),
         }
     }
 }
@@ -239,10 +245,10 @@ impl EventRelay {
             reader: if answer_path.is_look() {
                 Box::new(responses::StoredReader::default())
             } else {
-                usual_face(answer_path.upstream).reader()
+                face(answer_path.upstream).reader()
             },
             writer: (!answer_path.is_passthrough())
-                .then(|| usual_face(answer_path.client).writer(answer_path.options())),
+                .then(|| face(answer_path.client).writer(answer_path.options())),
             kept: CountedText::new(answer_path.keeps_text),
             fitting: AnswerFilter::new(&answer_path.constraints),
             answer_path,
@@ -430,7 +436,7 @@ impl EventRelay {
     }
 
     fn resumed(&self) -> Box<dyn WriteAnswer> {
-        let mut writer = usual_face(self.answer_path.client).writer(self.answer_path.options());
+        let mut writer = face(self.answer_path.client).writer(self.answer_path.options());
         writer.resume(&self.progress);
         writer
     }
@@ -515,7 +521,7 @@ impl EventRelay {
         self.facts.events = 1;
         // Nothing was forwarded yet, so the writer starts from the beginning.
         if self.writer.is_none() {
-            self.writer = Some(usual_face(self.answer_path.client).writer(self.answer_path.options()));
+            self.writer = Some(face(self.answer_path.client).writer(self.answer_path.options()));
         }
         self.note_all(&mut events);
         self.write(&mut events, out);

@@ -83,7 +83,7 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
 /// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
 pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
-    if let Some(face) = own_grammar(endpoint).and_then(face) {
+    if let Some(face) = own_grammar(endpoint).map(face) {
         let (line, answer) = face.read_batch_item(line)?;
         let usage = answer.and_then(|(answer, grammar)| usage_of(answer, Operation::Chat, grammar));
         return Some(BatchOutputLine { usage, ..line });
@@ -117,8 +117,7 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
 
 /// The grammar whose own batches are booked under this endpoint.
 fn own_grammar(endpoint: &str) -> Option<Grammar> {
-    let is_own =
-        |grammar: &Grammar| face(*grammar).is_some_and(|face| face.facts().batches == Some(endpoint));
+    let is_own = |grammar: &Grammar| face(*grammar).facts().batches == Some(endpoint);
     Grammar::ALL.into_iter().find(is_own)
 }
 

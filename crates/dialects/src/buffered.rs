@@ -25,7 +25,7 @@ pub struct ProviderResponse {
 }
 
 impl BufferedAnswer {
-    /// A body with what was read of it, and nothing else.
+    /// A body of which nothing else was read.
     #[must_use]
     pub const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
         Self { body, facts, signatures: None, provider_response: None, text: String::new() }

@@ -9,13 +9,13 @@ use json::{Cursor, JsonError, Kind};
 
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
-use crate::registry::usual_face;
+use crate::registry::face;
 use crate::translate::translate_request;
 
 /// The response that reports this count, in a client's dialect.
 #[must_use]
 pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
-    Bytes::from(format!("{}{tokens}}}", usual_face(grammar).facts().count.open))
+    Bytes::from(format!("{}{tokens}}}", face(grammar).facts().count.open))
 }
 
 /// Removes the settings that only concern the answer: they do not affect the count, and other dialects may
@@ -45,7 +45,7 @@ pub fn write_count_request(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let TranslatedRequest { body, dropped } =
         translate_request(client, prompt, upstream, target, is_lenient)?;
-    let body = usual_face(upstream).count_request(&body, target.model)?;
+    let body = face(upstream).count_request(&body, target.model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped })
 }
 
@@ -69,7 +69,7 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     if cursor.kind()? != Kind::Object {
         return Err(StreamFault::Broken("not_an_object"));
     }
-    let count = usual_face(upstream).facts().count;
+    let count = face(upstream).facts().count;
     let mut tokens = None;
     let mut is_error = false;
     cursor.object(|cursor, member| {

@@ -1,12 +1,9 @@
 //! Embeddings requests and responses, translated between dialects.
 
-mod hosted;
-
 use bytes::Bytes;
 use chat::Chat;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions};
-use conversation::face::Face;
+use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::losses::DroppedFields;
 use conversation::request::Request;
 use conversation::target::TranslatedRequest;
@@ -15,8 +12,7 @@ use domain::{Fault, Grammar};
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
 use crate::registry::face;
-
-pub use hosted::EmbeddingForm;
+use crate::vendor::VendorAnswer;
 
 /// Translates a client's embeddings request for an upstream.
 ///
@@ -32,29 +28,16 @@ pub fn translate_embeddings(
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut losses = DroppedFields::new(client, upstream);
-    let texts = read_texts(client, body, request, false, &mut losses)?;
+    let texts = read_embedding_inputs(client, body, request, false, &mut losses)?;
     let body = embeddings(upstream).write_texts(&texts, model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }
 
-/// Translates it into the form that a model hosted at Vertex AI or Bedrock reads.
+/// Reads the inputs of a client's request; `has_tasks` where the upstream takes task types.
 ///
 /// # Errors
-/// As `translate_embeddings`.
-pub fn translate_hosted_embeddings(
-    client: Grammar,
-    body: &[u8],
-    request: &Request,
-    form: EmbeddingForm,
-    is_lenient: bool,
-) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut losses = DroppedFields::new(client, Grammar::Hosted);
-    let texts = read_texts(client, body, request, form.has_tasks(), &mut losses)?;
-    let body = hosted::write_texts(&texts, form)?;
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
-}
-
-fn read_texts<'a>(
+/// The request is invalid, or has an input that is not text.
+pub fn read_embedding_inputs<'a>(
     client: Grammar,
     body: &'a [u8],
     request: &Request,
@@ -62,8 +45,22 @@ fn read_texts<'a>(
     losses: &mut DroppedFields,
 ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
     // The other dialects have no embeddings, and no route leads here.
-    let embeddings = face(client).and_then(Face::embeddings).ok_or_else(|| Box::new(Fault::internal()))?;
+    let embeddings = face(client).embeddings().ok_or_else(|| Box::new(Fault::internal()))?;
     embeddings.read_texts(body, request.vectors, has_tasks, losses)
+}
+
+/// An embeddings response in a vendor's own format.
+#[derive(Debug, Clone, Copy)]
+pub struct VendorVectors {
+    pub read: for<'a> fn(&'a [u8]) -> Result<Vectors<'a>, StreamFault>,
+}
+
+impl VendorAnswer for VendorVectors {
+    fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+        let mut answer = (self.read)(chat::operations::document(body)?)?;
+        let facts = complete(&mut answer, answer_path)?;
+        write(&answer, facts, answer_path)
+    }
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
@@ -73,31 +70,41 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
         let facts = chat::operations::read_answer(&body)?;
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let mut answer = match answer_path.upstream {
-        Grammar::Hosted => hosted::read_vectors(text)?,
-        upstream => embeddings(upstream).read_vectors(text)?,
-    };
+    let mut answer = embeddings(answer_path.upstream).read_vectors(text)?;
+    let facts = complete(&mut answer, answer_path)?;
+    if answer_path.is_same_dialect() {
+        return Ok(BufferedAnswer::plain(body, facts));
+    }
+    write(&answer, facts, answer_path)
+}
+
+/// Checks that there are vectors, and estimates their usage where the upstream does not report it.
+fn complete(answer: &mut Vectors<'_>, answer_path: &AnswerPath) -> Result<AnswerFacts, StreamFault> {
     if answer.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
     }
     answer.usage =
         answer.usage.or_else(|| answer_path.estimator.as_ref().map(|estimator| estimator.usage("", 0)));
-    let facts = AnswerFacts { usage: answer.usage, content_bytes: 0 };
-    if answer_path.is_same_dialect() {
-        return Ok(BufferedAnswer::plain(body, facts));
-    }
+    Ok(AnswerFacts { usage: answer.usage, content_bytes: 0 })
+}
+
+fn write(
+    answer: &Vectors<'_>,
+    facts: AnswerFacts,
+    answer_path: &AnswerPath,
+) -> Result<BufferedAnswer, StreamFault> {
     let options = VectorOptions {
         model: &answer_path.model,
         form: answer_path.vectors,
         prompt_bytes: answer_path.prompt_bytes,
     };
-    let written = embeddings(answer_path.client).write_vectors(&answer, options)?;
+    let written = embeddings(answer_path.client).write_vectors(answer, options)?;
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }
 
 /// The embeddings of a grammar, or those of OpenAI's API where it has none.
 fn embeddings(grammar: Grammar) -> &'static dyn Embeddings {
-    face(grammar).and_then(Face::embeddings).unwrap_or(&Chat)
+    face(grammar).embeddings().unwrap_or(&Chat)
 }
 
 #[cfg(test)]

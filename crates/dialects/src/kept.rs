@@ -32,7 +32,7 @@ pub fn decode_batch(
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    if let Some(batch) = face(grammar).and_then(|face| face.decode_batch(body, addressed)) {
+    if let Some(batch) = face(grammar).decode_batch(body, addressed) {
         return batch;
     }
     let (id, span) = input_of(body)?;

@@ -16,11 +16,9 @@ mod embed;
 mod error;
 mod files;
 mod form;
-mod hosted;
 mod kept;
-mod media;
+pub mod media;
 mod native;
-mod options;
 mod prefix;
 mod problem;
 mod rate_limit_headers;
@@ -30,6 +28,7 @@ mod salt;
 mod shared_account;
 mod transcript;
 mod translate;
+mod vendor;
 mod whole;
 
 pub use answer_path::AnswerPath;
@@ -39,28 +38,21 @@ pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_ou
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use converse::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job, read_model_path};
 pub use count::{count_answer, forget_answer, write_count_request};
-pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
+pub use embed::{VendorVectors, read_embedding_inputs, translate_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::FormReader;
-pub use hosted::{bare_count, with_members};
 pub use kept::{decode_batch, rewrite_ids};
-pub use media::{
-    FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
-    QueuedVideo, operation_of, video_object, with_width_and_height, write_fal_images, write_fal_speech,
-    write_fal_transcription, write_fal_video, write_imagen, write_invoke_model_images,
-    write_invoke_model_rerank, write_veo,
-};
 pub use native::native_headers;
-pub use options::{TranscriptOptions, VideoAsk};
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use registry::{model_object, models_list, ping, status, stream_type, usual_face};
+pub use registry::{face, model_object, models_list, ping, status, stream_type};
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,
 };
 pub use transcript::AnswerForm;
 pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
+pub use vendor::{VendorAnswer, VendorStream};
 pub use whole::buffered_answer;

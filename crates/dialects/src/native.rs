@@ -9,8 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 #[must_use]
 pub fn native_headers(grammar: Grammar, headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut native = Vec::new();
-    let Some(face) = face(grammar) else { return native };
-    for name in face.facts().native_headers {
+    for name in face(grammar).facts().native_headers {
         let values = headers.get_all(name).iter().cloned();
         native.extend(values.map(|value| (name.clone(), value)));
     }

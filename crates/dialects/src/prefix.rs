@@ -70,7 +70,7 @@ struct Draft {
 /// this kind, or there are no turns.
 #[must_use]
 pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
-    let names = face(grammar)?.facts().prefix?;
+    let names = face(grammar).facts().prefix?;
     let mut cursor = Cursor::new(body).ok()?;
     let mut draft = Draft { is_helped: names.takes_marks && has_mark(body), ..Draft::default() };
     if cursor.kind().ok()? != Kind::Object {

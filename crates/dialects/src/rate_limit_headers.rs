@@ -30,7 +30,7 @@ pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<
 /// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
 #[must_use]
 pub fn is_rate_limit_header(grammar: Grammar, name: &[u8]) -> bool {
-    let Some(prefix) = face(grammar).and_then(|face| face.facts().rate_limits.upstream) else { return false };
+    let Some(prefix) = face(grammar).facts().rate_limits.upstream else { return false };
     name.get(..prefix.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(prefix))
 }
 

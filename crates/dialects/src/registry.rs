@@ -10,28 +10,22 @@ use domain::{Dialect, Fault, Grammar};
 use gemini::Gemini;
 use responses::Responses;
 
-/// The face of a grammar. `Hosted` has none: no client speaks it, and it carries no conversations.
-pub(crate) const fn face(grammar: Grammar) -> Option<&'static dyn Face> {
-    Some(match grammar {
+/// The face of a grammar.
+#[inline]
+#[must_use]
+pub const fn face(grammar: Grammar) -> &'static dyn Face {
+    match grammar {
         Grammar::Chat => &Chat,
         Grammar::Responses => &Responses,
         Grammar::Anthropic => &Anthropic,
         Grammar::Gemini => &Gemini,
         Grammar::Converse => &Converse,
-        Grammar::Hosted => return None,
-    })
-}
-
-/// The face of a grammar, or that of Chat Completions, the common denominator, where it has none.
-#[inline]
-#[must_use]
-pub fn usual_face(grammar: Grammar) -> &'static dyn Face {
-    face(grammar).unwrap_or(&Chat)
+    }
 }
 
 /// The face of what a client speaks; tasks and the native API borrow that of Chat Completions.
 pub(crate) fn client_face(dialect: Dialect) -> &'static dyn Face {
-    usual_face(dialect.grammar())
+    face(dialect.grammar())
 }
 
 /// The `content-type` of a stream.
@@ -45,7 +39,7 @@ pub fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
 /// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
 #[must_use]
 pub fn ping(grammar: Grammar) -> &'static [u8] {
-    usual_face(grammar).facts().ping
+    face(grammar).facts().ping
 }
 
 /// The status code for a fault.

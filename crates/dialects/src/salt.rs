@@ -24,11 +24,10 @@ pub struct CacheSalt<'a> {
 /// `has_key` says that another insert already sets that key.
 #[must_use]
 pub fn salt_cache(grammar: Grammar, body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Vec<Insert> {
-    let read = match face(grammar).map(|face| face.facts().salt) {
-        Some(SaltPlace::Messages) => messages(body, salt.word),
-        Some(SaltPlace::Instructions(field)) => instructions(body, &field, &line(salt.word)),
-        Some(SaltPlace::CacheKey) => key(body, salt, has_key),
-        None => Ok(None),
+    let read = match face(grammar).facts().salt {
+        SaltPlace::Messages => messages(body, salt.word),
+        SaltPlace::Instructions(field) => instructions(body, &field, &line(salt.word)),
+        SaltPlace::CacheKey => key(body, salt, has_key),
     };
     // A body that can't be read here is reported by its next reader.
     read.ok().flatten().into_iter().collect()

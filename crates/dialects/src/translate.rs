@@ -2,7 +2,6 @@
 
 use crate::registry::face;
 use bytes::Bytes;
-use conversation::face::Face;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
 use conversation::target::{TargetModel, TranslatedRequest};
@@ -19,7 +18,7 @@ pub fn decode_request(
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    row(grammar)?.decode_request(operation, body, addressed)
+    face(grammar).decode_request(operation, body, addressed)
 }
 
 /// Reads a complete request into `Prompt`, the intermediate form that every dialect can be written from.
@@ -27,7 +26,7 @@ pub fn decode_request(
 /// # Errors
 /// What is wrong, where, and how to fix it.
 pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
-    row(grammar)?.read_prompt(body, request)
+    face(grammar).read_prompt(body, request)
 }
 
 /// Writes a request. Fields that the dialect can't express are recorded in `losses`.
@@ -40,7 +39,7 @@ pub fn write_prompt(
     target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
-    row(grammar)?.write_prompt(prompt, target, losses)
+    face(grammar).write_prompt(prompt, target, losses)
 }
 
 /// Translates a client's request into an upstream's dialect.
@@ -61,9 +60,4 @@ pub fn translate_request(
         losses.drop_unknown(&*extra.name, extra.affects_answer);
     }
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
-}
-
-/// The row of a grammar in which conversations are had.
-fn row(grammar: Grammar) -> Result<&'static dyn Face, Box<Fault>> {
-    face(grammar).ok_or_else(|| Box::new(Fault::internal()))
 }

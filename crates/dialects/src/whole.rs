@@ -13,7 +13,7 @@ use framing::sse::{EventSplitter, read_event};
 use crate::answer_path::AnswerPath;
 use crate::answer_stream::content_bytes;
 use crate::buffered::{BufferedAnswer, ProviderResponse};
-use crate::registry::usual_face;
+use crate::registry::face;
 use crate::transcript::read_whole;
 use crate::{count, embed, kept, media};
 
@@ -24,21 +24,17 @@ use crate::{count, embed, kept, media};
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
 pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    if let Some(vendor) = &answer_path.vendor {
+        return vendor.buffered(answer_path, &body);
+    }
     match answer_path.operation {
         Operation::Count => count::buffered_answer(answer_path, body),
         Operation::Embed => embed::buffered_answer(answer_path, body),
         Operation::Stored => Ok(look_answer(body)),
-        Operation::Video if answer_path.video.is_some() => media::video_answer(answer_path, &body),
         Operation::Batch if answer_path.client == Grammar::Converse => kept::job_answer(&body),
         operation if operation.is_kept() => kept::buffered_answer(answer_path.upstream, body),
-        Operation::Images if answer_path.upstream == Grammar::Hosted => {
-            media::image_answer(answer_path, &body)
-        }
         Operation::Rerank => media::buffered_answer(answer_path.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(answer_path, body),
-        operation if operation.is_transcription() && answer_path.transcript.is_some() => {
-            media::transcript_answer(answer_path, &body)
-        }
         operation if operation.is_transcription() => {
             Ok(BufferedAnswer::plain(body.clone(), read_whole(answer_path.form, &body)?))
         }
@@ -66,7 +62,7 @@ fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, St
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
 fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
-    let mut reader = usual_face(answer_path.upstream).reader();
+    let mut reader = face(answer_path.upstream).reader();
     let mut events = Vec::new();
     let mut is_stream = false;
     match text.first() {
@@ -102,8 +98,7 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
     AnswerFilter::new(&answer_path.constraints).apply(&mut events);
-    let body =
-        Bytes::from(usual_face(answer_path.client).writer(answer_path.options()).write_buffered(events));
+    let body = Bytes::from(face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),
         provider_response: made,
@@ -122,7 +117,7 @@ fn look_answer(body: Bytes) -> BufferedAnswer {
 fn text_of(body: &[u8]) -> String {
     let mut events = Vec::new();
     // It was already accepted as an answer: if it can't be read here, it has no text to count.
-    drop(usual_face(Grammar::Chat).reader().read_buffered(skip_lead(body), &mut events));
+    drop(face(Grammar::Chat).reader().read_buffered(skip_lead(body), &mut events));
     CountedText::of(&events).as_str().to_owned()
 }
 

@@ -38,9 +38,6 @@ pub enum Grammar {
     Gemini,
     /// Amazon Bedrock Converse.
     Converse,
-    /// Vendor-specific request bodies without a chat format, such as those of fal, Vertex AI `predict` and
-    /// Bedrock `InvokeModel`. No client speaks it.
-    Hosted,
 }
 
 impl Dialect {
@@ -105,7 +102,6 @@ impl Grammar {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Converse => "converse",
-            Self::Hosted => "hosted",
         }
     }
 
@@ -117,7 +113,7 @@ impl Grammar {
             Self::Anthropic => Dialect::Anthropic,
             Self::Gemini => Dialect::Gemini,
             Self::Converse => Dialect::Converse,
-            Self::Chat | Self::Hosted => Dialect::Chat,
+            Self::Chat => Dialect::Chat,
         }
     }
 }

@@ -8,7 +8,7 @@ use board::{Availability, Ticket, Verdict};
 use bytes::Bytes;
 use conversation::constraints::AnswerConstraints;
 use conversation::prompt_text::UsageEstimator;
-use dialects::{AnswerForm, AnswerPath, BufferedAnswer, TranscriptOptions, VideoAsk};
+use dialects::{AnswerForm, AnswerPath, BufferedAnswer, VendorAnswer};
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Usage};
 use egress::{Answer, Destination, Headers, InBody, OutBody, Request, TargetKind};
@@ -59,9 +59,10 @@ pub struct OpenAttempt {
     /// The requested price terms as far as they were sent, and the tier that the response head names.
     terms: PriceTerms,
     reported_tier: Option<Tier>,
-    grammar: Grammar,
-    /// How to render a transcription; `None` if the upstream answers in the client's form already.
-    transcript_format: Option<Box<TranscriptOptions>>,
+    /// The wire format of the request; `None` in a format of the vendor's own.
+    grammar: Option<Grammar>,
+    /// What reads the answer, where that is in a format of the vendor's own.
+    answer: Option<Arc<dyn VendorAnswer>>,
     dropped: Vec<String>,
     /// The planned attempt, which holds the prices.
     attempt: Rc<Attempt>,
@@ -93,8 +94,8 @@ impl OpenAttempt {
             reported_tier: None,
             is_loose,
             is_usage_estimated: false,
-            grammar: exchange.dialect().grammar(),
-            transcript_format: None,
+            grammar: Some(exchange.dialect().grammar()),
+            answer: None,
             dropped: Vec::new(),
             attempt: Rc::clone(attempt),
             token: None,
@@ -145,7 +146,7 @@ impl OpenAttempt {
             is_sold_by_units: self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()),
             head_tier: self.reported_tier,
             terms: self.terms,
-            grammar: self.grammar,
+            grammar: self.grammar.unwrap_or(Grammar::Chat),
             ..exchange.known()
         }
     }
@@ -158,10 +159,9 @@ impl OpenAttempt {
     /// The content type for the client: `None` where the client's dialect implies it.
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
+        let own = self.answer.as_ref().and_then(|answer| answer.content_type());
         match self.form() {
-            _ if self.transcript_format.as_ref().is_some_and(|options| options.is_text()) => {
-                Some(HeaderValue::from_static("text/plain; charset=utf-8"))
-            }
+            _ if own.is_some() => own.map(HeaderValue::from_static),
             _ if self.content_type != ContentType::Recognised => self.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -176,11 +176,11 @@ impl OpenAttempt {
         let make_estimator =
             || AttemptUsageEstimator { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
         // Only a translated answer has to be given the model's name.
-        let is_translated = client != self.grammar;
+        let is_translated = self.grammar != Some(client);
         AnswerPath {
             operation: call.operation(),
             client,
-            upstream: self.grammar,
+            upstream: self.grammar.unwrap_or(client),
             needs_normalising: self.is_loose,
             usage: request.include_usage,
             as_array: request.as_array,
@@ -192,9 +192,8 @@ impl OpenAttempt {
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            video: (is_translated && call.operation() == Operation::Video)
-                .then(|| Box::new(self.video(exchange))),
-            transcript: self.transcript_format.clone(),
+            head_units: self.billed,
+            vendor: self.answer.clone(),
             estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
         }
     }
@@ -207,21 +206,6 @@ impl OpenAttempt {
             // are what servers do by default.
             _ if self.dropped.iter().any(|name| name == ONE_CALL) => AnswerConstraints::one_call(),
             _ => AnswerConstraints::default(),
-        }
-    }
-
-    /// What the upstream's answer about a video does not contain itself.
-    fn video(&self, exchange: &Exchange) -> VideoAsk {
-        let (call, model) = (&exchange.call, self.attempt.upstream_model());
-        let request = call.request();
-        match request.stored.as_deref() {
-            Some(stored) => VideoAsk::Known { id: stored.upstream_id().to_owned(), billed: self.billed },
-            None => VideoAsk::of(
-                request.form.as_deref(),
-                &exchange.body.borrow(),
-                model,
-                call.received_unix_ms() / 1_000,
-            ),
         }
     }
 
@@ -356,10 +340,11 @@ pub(crate) async fn begin(
     if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
         return Start::Refused(fault);
     }
-    let transcript_format = match recording::hear(exchange, spoken).await {
-        Ok(transcript_format) => transcript_format,
-        Err(fault) => return Start::Refused(fault),
-    };
+    let has_own_format = provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
+    let is_gathered = has_own_format && exchange.call.operation().is_transcription();
+    if is_gathered && let Err(fault) = recording::gather(exchange).await {
+        return Start::Refused(fault);
+    }
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.
     let prompt = if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, attempt)).await };
     let outgoing = prompt.and_then(|prompt| outgoing::write(exchange, attempt, provider, prompt.as_deref()));
@@ -375,10 +360,9 @@ pub(crate) async fn begin(
         Err(fault) => return Start::Refused(fault),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.needs_normalising());
-    let is_gathered = transcript_format.is_some();
-    open.transcript_format = transcript_format;
     open.terms = terms;
     open.grammar = outgoing.grammar;
+    open.answer = outgoing.answer.take();
     open.dropped = std::mem::take(&mut outgoing.dropped);
     open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {

@@ -49,9 +49,9 @@ pub(crate) fn write(
     };
     let mut outgoing = provider.generate(&target, &ask)?;
     let Some(mut care) = care else { return Ok((outgoing, None)) };
-    if prompt.is_some() {
+    if let (Some(_), Some(grammar)) = (prompt, outgoing.grammar) {
         let written = joined(std::mem::take(&mut outgoing.body));
-        let inserts = care.inserts_for_body(outgoing.grammar, &written);
+        let inserts = care.inserts_for_body(grammar, &written);
         outgoing.body = dialects::insert(&written, &inserts);
     }
     outgoing.headers.extend(care.header(&outgoing.headers));

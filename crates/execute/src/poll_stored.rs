@@ -1,9 +1,11 @@
 //! Our own polls of objects that providers store, for the books: no client
 //! requested them, and none is answered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use conversation::request::{Request, Stored, StoredAct};
-use dialects::VideoAsk;
+use dialects::{AnswerPath, VendorAnswer};
 use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
 use domain::{Abilities, Fault, Grammar, MissingFeatures, Operation};
 use providers::{ModelRequest, Target};
@@ -43,28 +45,27 @@ pub(crate) async fn whole(
     poll: StoredPoll,
     deps: &Deps,
 ) -> Result<Bytes, AttemptFailure> {
-    let (id, is_video) = (poll.id.clone(), poll.operation == Operation::Video);
-    let (mut opened, grammar) = open(target, poll, deps).await?;
+    let operation = poll.operation;
+    let (mut opened, vendor) = open(target, poll, deps).await?;
     let (mut timer, deadline) = (Timer::new(&deps.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-    let video = VideoAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
+    let Some(vendor) = vendor else { return Ok(bytes) };
     // The status of a long-running operation is read as the status of its video.
-    if is_video && grammar == Grammar::Hosted {
-        dialects::video_object(&video, &bytes).map_err(|fault| attempt::stream_failure(fault, slug))
-    } else {
-        Ok(bytes)
-    }
+    let head_units = attempt::billed(providers::provider(slug), &opened.headers);
+    let path = AnswerPath { operation, head_units, ..AnswerPath::chat(Grammar::Chat, Grammar::Chat) };
+    let answer = vendor.buffered(&path, &bytes).map_err(|fault| attempt::stream_failure(fault, slug))?;
+    Ok(answer.body)
 }
 
-/// The response, and the dialect that it is in.
+/// The response, and what reads it where it is in a format of the vendor's own.
 async fn open(
     target: &VerifyTarget,
     poll: StoredPoll,
     deps: &Deps,
-) -> Result<(UpstreamResponse, Grammar), AttemptFailure> {
+) -> Result<(UpstreamResponse, Option<Arc<dyn VendorAnswer>>), AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let act = if poll.is_content { StoredAct::Content } else { StoredAct::Read };
     let request = Request::about(Stored::new(poll.id, act, String::new()));
@@ -88,7 +89,7 @@ async fn open(
         quirks: MissingFeatures::default(),
     };
     let mut outgoing = provider.generate(&upstream, &model_request).map_err(AttemptFailure::of_us)?;
-    let grammar = outgoing.grammar;
+    let vendor = outgoing.answer.take();
     sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
@@ -106,7 +107,7 @@ async fn open(
         lead::follow(deps, road, opened).await
     };
     let opened = timeout(FIRST_BYTE_TIME_MAX, answering).await.map_err(silent)??;
-    Ok((opened, grammar))
+    Ok((opened, vendor))
 }
 
 async fn send_object(

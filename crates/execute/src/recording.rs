@@ -3,36 +3,21 @@
 use std::future::poll_fn;
 
 use bytes::BytesMut;
-use dialects::TranscriptOptions;
 use domain::limits::RECORDING_BYTES_MAX;
-use domain::{Fault, FaultClass, Grammar};
+use domain::{Fault, FaultClass};
 use tokio::time::timeout;
 
 use crate::answer::Exchange;
 use crate::failure::AttemptFailure;
 
-/// How to render the transcription for the client, once the whole form has arrived; `None` if
-/// the form is streamed on, or there is no recording. `spoken` are the dialects that its
-/// provider takes for the operation.
-pub(crate) async fn hear(
-    exchange: &Exchange,
-    spoken: &[Grammar],
-) -> Result<Option<Box<TranscriptOptions>>, Box<Fault>> {
-    let is_unchanged = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
-    if is_unchanged || !exchange.call.spec().facts().has_recording {
-        return Ok(None);
-    }
+/// Waits for the whole form, for a provider whose own format contains the recording.
+pub(crate) async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
-    Box::pin(gather_in_time(exchange)).await?;
-    let (call, body) = (&exchange.call, exchange.body.borrow());
-    Ok(Some(Box::new(TranscriptOptions::of(call.operation(), call.request().form.as_deref(), &body))))
+    let gathering = Box::pin(read_to_end(exchange));
+    timeout(exchange.time_left(), gathering).await.map_err(|_| AttemptFailure::deadline().fault)?
 }
 
-async fn gather_in_time(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    timeout(exchange.time_left(), gather(exchange)).await.map_err(|_| AttemptFailure::deadline().fault)?
-}
-
-async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {
+async fn read_to_end(exchange: &Exchange) -> Result<(), Box<Fault>> {
     let held = exchange.body.borrow().len();
     let left = exchange.call.upload().and_then(domain::Upload::left).unwrap_or(0);
     let announced = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(held);

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use chat::{SupportedFields, adapt_body, adapt_written_body};
+use conversation::embed::EmbeddingInputs;
 use conversation::losses::DroppedFields;
 use conversation::request::{Stored, StoredAct, upstream_body_with};
-use conversation::target::TargetModel;
-use dialects::{
-    EmbeddingForm, translate_embeddings, translate_hosted_embeddings, translate_request, write_count_request,
-};
+use conversation::target::{TargetModel, TranslatedRequest};
+use dialects::{read_embedding_inputs, translate_embeddings, translate_request, write_count_request};
 use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -98,8 +97,8 @@ fn generate_of(
         (Operation::Batch, _) => "batches",
         (Operation::Video, _) => "videos",
         (Operation::Count, _) => "responses/input_tokens",
-        (_, Grammar::Responses) => "responses",
-        (_, Grammar::Anthropic) => "messages",
+        (_, Some(Grammar::Responses)) => "responses",
+        (_, Some(Grammar::Anthropic)) => "messages",
         (_, _) => "chat/completions",
     };
     Ok(encoded.to(at(path), ask))
@@ -156,15 +155,15 @@ pub(crate) fn stored_request_at(
 
 /// A request about a stored object, without a body.
 pub(crate) fn about(ask: &ModelRequest<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
-    let encoded = EncodedBody { grammar, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = encoded.to(url, ask);
+    let mut outgoing = EncodedBody::empty(Some(grammar)).to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
 
 /// A request body, in a format that the upstream speaks.
 pub(crate) struct EncodedBody {
-    pub grammar: Grammar,
+    /// `None` in a format of the vendor's own.
+    pub grammar: Option<Grammar>,
     pub body: Vec<Bytes>,
     pub dropped: Vec<String>,
 }
@@ -193,7 +192,7 @@ fn encode_for(
         } else {
             adapt(model, ask, quirks, supported)?
         };
-        return Ok(EncodedBody { grammar: ask.grammar, body, dropped });
+        return Ok(EncodedBody { grammar: Some(ask.grammar), body, dropped });
     }
     let grammar = *native.first().ok_or_else(|| unsupported_operation(ask.operation))?;
     let model = target.upstream_model;
@@ -211,7 +210,7 @@ fn encode_for(
         // Only one format can express the others.
         _ => return Err(unsupported_operation(ask.operation)),
     };
-    let mut encoded = EncodedBody { grammar, body: vec![translated.body], dropped: translated.dropped };
+    let mut encoded = EncodedBody { grammar: Some(grammar), ..EncodedBody::own(translated) };
     if !quirks.is_none() {
         let mut losses = DroppedFields::of_server(ask.grammar);
         encoded.body = adapt_written_body(&encoded.body.concat().into(), quirks, supported, &mut losses)?;
@@ -252,13 +251,16 @@ fn quirks_for(operation: Operation, quirks: MissingFeatures, supported: &Support
     }
 }
 
-/// Texts to embed, in the format of a cloud-hosted model.
+/// Texts to embed, in a format of the vendor's own that `write` writes; `has_tasks` where it has task types.
 pub(crate) fn encode_embeddings(
     ask: &ModelRequest<'_>,
-    form: EmbeddingForm,
+    has_tasks: bool,
+    write: impl FnOnce(&EmbeddingInputs<'_>) -> Result<Vec<u8>, Box<Fault>>,
 ) -> Result<EncodedBody, Box<Fault>> {
-    let translated = translate_hosted_embeddings(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
-    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped })
+    let mut losses = DroppedFields::of_vendor(ask.grammar);
+    let texts = read_embedding_inputs(ask.grammar, ask.body, ask.request, has_tasks, &mut losses)?;
+    let body = Bytes::from(write(&texts)?);
+    Ok(EncodedBody::own(TranslatedRequest { body, dropped: losses.finish(ask.is_lenient)? }))
 }
 
 /// The fault for an operation that the provider does not support.
@@ -267,6 +269,15 @@ pub fn unsupported_operation(operation: Operation) -> Box<Fault> {
 }
 
 impl EncodedBody {
+    /// A body in a format of the vendor's own.
+    pub(crate) fn own(translated: TranslatedRequest) -> Self {
+        Self { grammar: None, body: vec![translated.body], dropped: translated.dropped }
+    }
+
+    pub(crate) const fn empty(grammar: Option<Grammar>) -> Self {
+        Self { grammar, body: Vec::new(), dropped: Vec::new() }
+    }
+
     /// The request with this body, to a URL.
     pub(crate) fn to(self, url: String, ask: &ModelRequest<'_>) -> Outgoing {
         // Leaves space for the authentication headers.
@@ -286,11 +297,11 @@ impl EncodedBody {
             let is_form = ask.request.form.is_some();
             headers.push((ACCEPT, if is_form { HeaderValue::from_static("*/*") } else { JSON }));
         }
-        if self.grammar == ask.grammar {
+        if self.grammar == Some(ask.grammar) {
             headers.extend_from_slice(ask.native_headers);
         }
         let Self { grammar, body, dropped } = self;
-        Outgoing { method: Method::POST, url, headers, body, grammar, dropped }
+        Outgoing { method: Method::POST, url, headers, body, grammar, answer: None, dropped }
     }
 
     /// The same where the client's form was translated to JSON.
@@ -514,7 +525,10 @@ mod tests {
     #[test]
     fn what_a_provider_does_not_do_is_said_in_words() {
         use crate::provider;
-        let does = |slug, operation| !provider(slug).grammars(operation).is_empty();
+        let does = |slug, operation| {
+            let provider = provider(slug);
+            !provider.grammars(operation).is_empty() || provider.has_own_format(operation, "m")
+        };
         assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
         assert!(does("together_ai", Operation::Rerank) && !does("openai", Operation::Rerank));
         assert!(does("azure_openai", Operation::Speech) && !does("nebius", Operation::Speech));

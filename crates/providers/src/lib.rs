@@ -22,11 +22,15 @@ mod rate_limit_headers;
 mod registry;
 mod retry_after;
 mod together_ai;
+mod vectors;
 mod vertex_ai;
 mod xai;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use conversation::request::{Insert, Request, Stored};
+use dialects::VendorAnswer;
 use domain::{
     Abilities, Fault, FaultClass, Grammar, Hosting, MissingFeatures, Operation, Prompt, Secret,
     UpstreamReport, WorkspaceId,
@@ -83,8 +87,10 @@ pub struct Outgoing {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Segments of one body: most are slices of the client's.
     pub body: Vec<Bytes>,
-    /// The wire format of the request and its answer.
-    pub grammar: Grammar,
+    /// The wire format of the request; `None` in a format of the vendor's own.
+    pub grammar: Option<Grammar>,
+    /// What reads the answer, where that is in a format of the vendor's own.
+    pub answer: Option<Arc<dyn VendorAnswer>>,
     /// Fields that the client sent and this request omits, by the client's names.
     pub dropped: Vec<String>,
 }
@@ -96,7 +102,15 @@ impl Outgoing {
         url: String,
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Self {
-        Self { method, url, headers, body: Vec::new(), grammar: Grammar::Chat, dropped: Vec::new() }
+        let grammar = Some(Grammar::Chat);
+        Self { method, url, headers, body: Vec::new(), grammar, answer: None, dropped: Vec::new() }
+    }
+}
+
+impl Outgoing {
+    /// The same request, whose answer is in a format of the vendor's own.
+    pub(crate) fn answered_by(self, answer: impl VendorAnswer + 'static) -> Self {
+        Self { answer: Some(Arc::new(answer)), ..self }
     }
 }
 
@@ -233,12 +247,17 @@ pub struct Classified {
 /// One provider. Defaults are those of OpenAI-compatible servers.
 pub trait Provider: Sync {
     /// The wire formats for an operation; requests in other formats are translated into the first. Empty if
-    /// the operation is not supported.
+    /// the operation is not supported, or only in a format of the vendor's own.
     fn grammars(&self, operation: Operation) -> &'static [Grammar];
 
     /// The same for one model, at providers whose models differ.
     fn grammars_for(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         self.grammars(operation)
+    }
+
+    /// Whether it takes this operation's requests in a format of the vendor's own, for this model.
+    fn has_own_format(&self, _operation: Operation, _upstream_model: &str) -> bool {
+        false
     }
 
     /// Whether the provider counts a request's tokens for this model (not as part of an answer).

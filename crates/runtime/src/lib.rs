@@ -6,7 +6,7 @@ use bytes::Bytes;
 use conversation::answer::{AnswerOptions, WriteAnswer};
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Request;
-use dialects::{read_prompt, usual_face};
+use dialects::{face, read_prompt};
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
@@ -89,7 +89,7 @@ impl AnswerWriter {
         };
         let writer = match operation {
             Operation::Complete => Box::new(chat::CompletionsWriter::new(wish)),
-            _ => usual_face(grammar).writer(wish),
+            _ => face(grammar).writer(wish),
         };
         Self { writer, trace }
     }

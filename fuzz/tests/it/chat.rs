@@ -106,8 +106,8 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        head_units: None,
+        vendor: None,
     };
     let mut stream = AnswerStream::new(answer_path);
     let mut out = Vec::new();

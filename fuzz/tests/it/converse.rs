@@ -61,8 +61,8 @@ fn answer_path(client: Grammar) -> AnswerPath {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        head_units: None,
+        vendor: None,
     }
 }
 

@@ -62,8 +62,8 @@ fn answer_path(as_array: bool) -> AnswerPath {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        head_units: None,
+        vendor: None,
     }
 }
 

@@ -39,8 +39,8 @@ fn answer_path() -> AnswerPath {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        head_units: None,
+        vendor: None,
     }
 }
 

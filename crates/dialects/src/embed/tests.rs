@@ -49,8 +49,8 @@ fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Answe
         keeps_text: false,
         form: crate::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        vendor: None,
+        head_units: None,
     }
 }
 

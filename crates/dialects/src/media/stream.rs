@@ -1,38 +1,40 @@
 //! Streamed media responses: images as events, speech as events or raw bytes, files and videos as raw bytes.
-//! They pass through as they arrive, except for images from hosted models (fal and others), which are
-//! rewritten. Of the others only the usage, errors and the end are read.
+//! They pass through as they arrive; only their usage, errors and end are read.
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
-use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 use json::members::Members;
 use json::splice::join_small;
 
-use super::fal_images::HostedImages;
-use super::fal_video::{QueuedVideo, no_content};
-use super::veo::video_content;
 use super::{buffered_answer, counts};
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
 use crate::cut::EventBuffer;
-use crate::options::VideoAsk;
 use crate::transcript::AnswerForm;
 
-const EVENTS: &[u8] = b"text/event-stream";
-/// Media types that never contain speech.
-const DOCUMENTS: [&[u8]; 3] = [b"application/json", b"text/html", b"application/problem+json"];
+pub(super) const EVENTS: &[u8] = b"text/event-stream";
+pub(super) const JSON: &[u8] = b"application/json";
+/// Media types that never contain speech or a video.
+const DOCUMENTS: [&[u8]; 3] = [JSON, b"text/html", b"application/problem+json"];
 
-/// The body in which a video arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum VideoBody {
-    /// Vertex AI: the operation's state, which contains the video in Base64.
-    Operation,
-    /// fal: raw bytes, unless a JSON document explains why there is no video.
-    Queue,
-    /// That document.
-    Refusal,
+/// Whether a content type is this media type, with parameters or without.
+pub(super) fn is_media_type(content_type: &[u8], named: &[u8]) -> bool {
+    content_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
+}
+
+pub(super) fn is_document(content_type: &[u8]) -> bool {
+    DOCUMENTS.into_iter().any(|named| is_media_type(content_type, named))
+}
+
+/// Whether an event reports an error, by its own type, its name or a member.
+pub(super) fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
+    let is_error = match members.find_text("type") {
+        Some(kind) => kind == "error",
+        None => name == b"error",
+    };
+    is_error || members.find_text("error").is_some() || members.find_object("error").is_some()
 }
 
 #[derive(Debug)]
@@ -45,34 +47,11 @@ pub(crate) struct MediaStream {
     images: u64,
     /// The events are OpenAI's own, so the last one is known.
     has_end: bool,
-    /// Set if the images are rewritten as events for the client.
-    hosted: Option<HostedImages>,
-    /// Set for the content of a video, unless it passes through as it is.
-    video: Option<VideoBody>,
 }
 
 impl MediaStream {
-    /// Images of a hosted model.
-    pub(crate) fn hosted(created_unix_s: u64) -> Self {
-        Self { hosted: Some(HostedImages::new(created_unix_s)), ..Self::new(Operation::Images) }
-    }
-
-    /// The content of a video: from an operation, buffered until it is complete, or from a fal queue.
-    pub(crate) fn video(ask: &VideoAsk) -> Self {
-        let is_queued = matches!(ask, VideoAsk::Known { id, .. } if QueuedVideo::read(id).is_some());
-        let video = if is_queued { VideoBody::Queue } else { VideoBody::Operation };
-        Self { video: Some(video), ..Self::new(Operation::Video) }
-    }
-
-    /// Whether the body is a document that is buffered and read at the end.
-    const fn holds_video(&self) -> bool {
-        matches!(self.video, Some(VideoBody::Operation | VideoBody::Refusal))
-    }
-
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
-            hosted: None,
-            video: None,
             operation,
             has_events: operation.makes_pictures(),
             cutter: EventBuffer::default(),
@@ -84,45 +63,25 @@ impl MediaStream {
 
     /// The response's head arrived, with its content type.
     pub(crate) fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
-        let is = |named: &[u8]| {
-            media_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
-        };
-        if let Some(hosted) = &mut self.hosted {
-            hosted.is_whole = is(DOCUMENTS[0]);
-            return if hosted.is_whole || is(EVENTS) {
+        if self.operation.makes_pictures() {
+            return if is_media_type(media_type, EVENTS) {
                 Ok(())
             } else {
                 Err(StreamFault::Broken("not_a_stream"))
             };
         }
-        if self.operation.makes_pictures() {
-            return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
-        }
-        match self.video {
-            Some(VideoBody::Operation) if !is(DOCUMENTS[0]) => {
-                return Err(StreamFault::Broken("not_an_answer"));
-            }
-            Some(VideoBody::Queue) if is(DOCUMENTS[0]) => self.video = Some(VideoBody::Refusal),
-            Some(VideoBody::Queue) if DOCUMENTS.into_iter().any(is) => {
-                return Err(StreamFault::Broken("not_a_film"));
-            }
-            _ => {}
-        }
         // A stored file may have any content.
         if self.operation.is_kept() {
             return Ok(());
         }
-        if DOCUMENTS.into_iter().any(is) {
+        if is_document(media_type) {
             return Err(StreamFault::Broken("not_an_answer"));
         }
-        self.has_events = is(EVENTS);
+        self.has_events = is_media_type(media_type, EVENTS);
         Ok(())
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.holds_video() || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
-            return self.cutter.hold(&chunk, ANSWER_BYTES_MAX);
-        }
         if self.has_events {
             return self.split(&chunk, out);
         }
@@ -137,9 +96,7 @@ impl MediaStream {
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
         let mut at = self.cutter.stray(chunk);
-        if self.hosted.is_none() {
-            out.push(chunk.slice(..at));
-        }
+        out.push(chunk.slice(..at));
         let result = self.take_all(chunk, &mut at, out);
         join_small(out, first);
         result
@@ -161,22 +118,13 @@ impl MediaStream {
             self.facts.finished = true;
         } else if !data.is_empty() {
             let Some(members) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
-            let kind = members.find_text("type").unwrap_or(String::from_utf8_lossy(parsed.name));
-            if kind == "error"
-                || members.find_text("error").is_some()
-                || members.find_object("error").is_some()
-            {
+            if is_refusal(parsed.name, &members) {
                 return Err(chat::upstream_error(data));
             }
-            if let Some(hosted) = &mut self.hosted {
-                self.facts.events += 1;
-                return hosted.take(&members);
-            }
+            let kind = members.find_text("type").unwrap_or(String::from_utf8_lossy(parsed.name));
             self.note(&kind, &members);
         }
-        if self.hosted.is_none() {
-            out.push(event);
-        }
+        out.push(event);
         Ok(())
     }
 
@@ -198,51 +146,8 @@ impl MediaStream {
         }
     }
 
-    /// Writes the images once the response is complete.
-    fn finish_hosted(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        let Some(hosted) = &mut self.hosted else { return Ok(()) };
-        if hosted.is_whole {
-            let body = self.cutter.take();
-            let text = chat::operations::document(&body)?;
-            let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-            hosted.take(&members)?;
-            self.facts.events += 1;
-        }
-        if self.facts.events == 0 {
-            return Err(StreamFault::Broken("empty"));
-        }
-        let Some(usage) = hosted.write(out) else {
-            let what = if hosted.is_whole { "not_an_answer" } else { "ended_early" };
-            return Err(StreamFault::Broken(what));
-        };
-        self.facts.usage = Some(usage);
-        self.facts.content_started = true;
-        (self.facts.done, self.facts.finished) = (true, true);
-        Ok(())
-    }
-
-    fn finish_video(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        let body = self.cutter.take();
-        if self.video == Some(VideoBody::Refusal) {
-            return Err(no_content(&body));
-        }
-        out.extend(video_content(&body)?);
-        self.facts.events += 1;
-        self.facts.content_started = true;
-        (self.facts.done, self.facts.finished) = (true, true);
-        Ok(())
-    }
-
-    pub(crate) const fn media_type(&self) -> Option<&'static str> {
-        if matches!(self.video, Some(VideoBody::Operation)) { Some("video/mp4") } else { None }
-    }
-
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.holds_video() {
-            return self.finish_video(out);
-        }
-        let is_whole = self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole);
-        if !is_whole && self.cutter.holds_data() {
+        if self.cutter.holds_data() {
             let event = self.cutter.last();
             match self.take(event, out) {
                 Err(StreamFault::Broken(_)) if !self.facts.finished => {
@@ -251,9 +156,6 @@ impl MediaStream {
                 Err(fault @ StreamFault::Upstream(..)) => return Err(fault),
                 Ok(()) | Err(StreamFault::Broken(_)) => {}
             }
-        }
-        if self.hosted.is_some() {
-            return self.finish_hosted(out);
         }
         if self.facts.events == 0 && !self.operation.is_kept() {
             return Err(StreamFault::Broken("empty"));
@@ -297,46 +199,6 @@ mod tests {
 
     const PARTIAL: &str = "event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\",\"b64_json\":\"AA==\"}\n\n";
     const COMPLETED: &str = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA==\",\"usage\":{\"input_tokens\":4,\"output_tokens\":9,\"total_tokens\":13}}\n\n";
-
-    #[test]
-    fn pictures_of_hosted_models_become_the_vendors_events() {
-        let run = |media_type: &str, chunks: &[&str]| {
-            let mut stream = MediaStream::hosted(7);
-            let mut out = Vec::new();
-            let mut read = stream.opened(media_type.as_bytes());
-            for chunk in chunks {
-                read = read.and_then(|()| stream.push(Bytes::copy_from_slice(chunk.as_bytes()), &mut out));
-            }
-            let read = read.and_then(|()| stream.finish(&mut out));
-            (read, String::from_utf8(out.concat()).unwrap(), stream.facts)
-        };
-        let made = r#"{"images":[{"url":"data:image/png;base64,AA==","width":640,"height":480,"content_type":"image/png"}]}"#;
-        let far = "data: {\"progress\":0.5}\n\n";
-        let event = format!("data: {made}\n\n");
-        let expected = (
-            "event: image_generation.completed\n",
-            r#""b64_json":"AA==""#,
-            r#""created_at":7"#,
-            r#""size":"640x480""#,
-        );
-        for (media_type, chunks) in [
-            ("application/json", vec![&made[..20], &made[20..]]),
-            ("text/event-stream; charset=utf-8", vec![far, far, &event]),
-        ] {
-            let (read, out, facts) = run(media_type, &chunks);
-            assert_eq!(read, Ok(()), "{media_type}");
-            assert!(out.starts_with(expected.0) && out.matches("event: ").count() == 1, "{out}");
-            assert!([expected.1, expected.2, expected.3].iter().all(|part| out.contains(part)), "{out}");
-            assert_eq!(facts.usage.map(|usage| usage.units.images), Some(1));
-        }
-        let broken = |media_type: &str, chunks: &[&str]| run(media_type, chunks).0.unwrap_err();
-        assert_eq!(broken("text/event-stream", &[far]), StreamFault::Broken("ended_early"));
-        assert_eq!(broken("text/event-stream", &[]), StreamFault::Broken("empty"));
-        assert_eq!(broken("application/json", &["{}"]), StreamFault::Broken("not_an_answer"));
-        assert_eq!(broken("text/html", &[]), StreamFault::Broken("not_a_stream"));
-        let refused = "data: {\"detail\":\"gone\",\"error_type\":\"runner_disconnected\"}\n\n";
-        assert!(matches!(broken("text/event-stream", &[refused]), StreamFault::Upstream(..)));
-    }
 
     fn run(
         operation: Operation,

@@ -183,7 +183,8 @@ fn outgoing(vector: &Vector) -> Outgoing {
         url: url.to_owned(),
         headers: content.into_iter().collect(),
         body: vec![Bytes::from_static(first), Bytes::from_static(second)],
-        grammar: Grammar::Chat,
+        grammar: Some(Grammar::Chat),
+        answer: None,
         dropped: Vec::new(),
     }
 }

@@ -39,7 +39,7 @@ fn make(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fau
         named.upstream_name = Some(there);
     }
     let body = upstream_body(ask.body, &request, "", false);
-    let encoded = EncodedBody { grammar: Grammar::Converse, body, dropped: Vec::new() };
+    let encoded = EncodedBody { grammar: Some(Grammar::Converse), body, dropped: Vec::new() };
     Ok(encoded.to(join(&control(target.base_url), JOBS), ask))
 }
 
@@ -58,7 +58,7 @@ fn look(target: &Target<'_>, ask: &ModelRequest<'_>, job: &Stored) -> Result<Out
 }
 
 fn bare(ask: &ModelRequest<'_>, method: Method, url: String) -> Outgoing {
-    let encoded = EncodedBody { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
+    let encoded = EncodedBody::empty(Some(Grammar::Converse));
     let mut outgoing = encoded.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }

@@ -2,15 +2,16 @@
 //! model in the path. Authentication is by Bedrock API key, by access keys, or by those of a role.
 
 pub(crate) mod class;
+mod embeddings;
+mod invoke_model;
 mod jobs;
 
 use bytes::Bytes;
-use dialects::{
-    EmbeddingForm, InvokeModelImages, InvokeModelRerank, write_invoke_model_images, write_invoke_model_rerank,
-};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
+use embeddings::EmbeddingForm;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
+use invoke_model::{ImageForm, RerankForm};
 use serde::Deserialize;
 
 use crate::auth::aws;
@@ -33,21 +34,26 @@ impl Provider for AwsBedrock {
             Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
                 NATIVE
             }
-            Operation::Embed | Operation::Images | Operation::Rerank => &[Grammar::Hosted],
             _ => &[],
         }
     }
 
     fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         let does = match operation {
-            Operation::Embed => form(upstream_model).is_some(),
-            Operation::Images => picture_words(upstream_model).is_some(),
-            Operation::Rerank => ranking(upstream_model).is_some(),
             Operation::Count => countable_model(upstream_model).is_some(),
             // Image and rerank models serve no conversations.
-            _ => picture_words(upstream_model).is_none() && ranking(upstream_model).is_none(),
+            _ => image_form(upstream_model).is_none() && rerank_form(upstream_model).is_none(),
         };
         if does { self.grammars(operation) } else { &[] }
+    }
+
+    fn has_own_format(&self, operation: Operation, upstream_model: &str) -> bool {
+        match operation {
+            Operation::Embed => form(upstream_model).is_some(),
+            Operation::Images => image_form(upstream_model).is_some(),
+            Operation::Rerank => rerank_form(upstream_model).is_some(),
+            _ => false,
+        }
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
@@ -75,6 +81,11 @@ impl Provider for AwsBedrock {
         escape(model.as_bytes(), UNRESERVED, &mut path);
         path.push_str(verb);
         let mut outgoing = encoded.to(compatible::join(target.base_url, &path), ask);
+        outgoing = match ask.operation {
+            Operation::Embed => outgoing.answered_by(embeddings::ANSWER),
+            Operation::Images => outgoing.answered_by(invoke_model::IMAGES),
+            _ => outgoing,
+        };
         if ask.request.stream && ask.operation != Operation::Images {
             let accepts = outgoing.headers.iter_mut().filter(|(name, _)| *name == ACCEPT);
             accepts.for_each(|(_, value)| *value = EVENTS);
@@ -143,22 +154,22 @@ fn form(named: &str) -> Option<EmbeddingForm> {
 }
 
 /// The request format of an image model.
-fn picture_words(named: &str) -> Option<InvokeModelImages> {
+fn image_form(named: &str) -> Option<ImageForm> {
     if named.contains("amazon.titan-image-generator") || named.contains("amazon.nova-canvas") {
-        Some(InvokeModelImages::Tasks)
+        Some(ImageForm::Tasks)
     } else if named.contains("stability.") {
-        Some(InvokeModelImages::Prompt)
+        Some(ImageForm::Prompt)
     } else {
         None
     }
 }
 
 /// The request format of a rerank model.
-fn ranking(named: &str) -> Option<InvokeModelRerank> {
+fn rerank_form(named: &str) -> Option<RerankForm> {
     if named.contains("cohere.rerank-") {
-        Some(InvokeModelRerank { version: Some(2), passthrough: &["max_tokens_per_doc"] })
+        Some(RerankForm { version: Some(2), passthrough: &["max_tokens_per_doc"] })
     } else if named.contains("amazon.rerank-") {
-        Some(InvokeModelRerank { version: None, passthrough: &[] })
+        Some(RerankForm { version: None, passthrough: &[] })
     } else {
         None
     }
@@ -169,16 +180,21 @@ fn invoke_body(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<F
     let no_such = || compatible::unsupported_operation(ask.operation);
     let translated = match ask.operation {
         Operation::Images => {
-            let words = picture_words(named).ok_or_else(no_such)?;
-            write_invoke_model_images(ask.grammar, ask.body, words, ask.is_lenient)?
+            let words = image_form(named).ok_or_else(no_such)?;
+            invoke_model::write_images(ask.grammar, ask.body, words, ask.is_lenient)?
         }
         Operation::Rerank => {
-            let ranking = ranking(named).ok_or_else(no_such)?;
-            write_invoke_model_rerank(ask.grammar, ask.body, ranking, ask.is_lenient)?
+            let ranking = rerank_form(named).ok_or_else(no_such)?;
+            invoke_model::write_rerank(ask.grammar, ask.body, ranking, ask.is_lenient)?
         }
-        _ => return compatible::encode_embeddings(ask, form(named).ok_or_else(no_such)?),
+        _ => {
+            return {
+                let form = form(named).ok_or_else(no_such)?;
+                compatible::encode_embeddings(ask, false, |texts| embeddings::write(texts, form))
+            };
+        }
     };
-    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped })
+    Ok(EncodedBody::own(translated))
 }
 
 /// The model id for counting tokens, without the inference profile's prefix: `CountTokens` accepts no

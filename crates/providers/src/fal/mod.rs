@@ -3,12 +3,14 @@
 
 mod class;
 mod files;
-mod sounds;
+mod images;
+mod queued_video;
+mod speech;
+mod transcription;
 mod videos;
 
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
-use dialects::write_fal_images;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use serde::Deserialize;
@@ -48,23 +50,28 @@ const OWN_WORDS: &[&str] = &[
 pub(crate) struct Fal;
 
 impl Provider for Fal {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        match operation {
+    /// Its formats are its own.
+    fn grammars(&self, _operation: Operation) -> &'static [Grammar] {
+        &[]
+    }
+
+    fn has_own_format(&self, operation: Operation, _upstream_model: &str) -> bool {
+        matches!(
+            operation,
             Operation::Images
-            | Operation::Video
-            | Operation::Speech
-            | Operation::Transcribe
-            | Operation::Translate => &[Grammar::Hosted],
-            _ => &[],
-        }
+                | Operation::Video
+                | Operation::Speech
+                | Operation::Transcribe
+                | Operation::Translate
+        )
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         match ask.operation {
             Operation::Images => {}
             Operation::Video => return videos::generate(target, ask),
-            Operation::Speech => return sounds::read_aloud(target, ask),
-            Operation::Transcribe | Operation::Translate => return sounds::listen(target, ask),
+            Operation::Speech => return speech::generate(target, ask),
+            Operation::Transcribe | Operation::Translate => return transcription::generate(target, ask),
             _ => return Err(compatible::unsupported_operation(ask.operation)),
         }
         let mut path = path_of(target.upstream_model)?;
@@ -73,13 +80,9 @@ impl Provider for Fal {
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
         }
-        let translated = write_fal_images(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
-        let encoded = EncodedBody {
-            grammar: Grammar::Hosted,
-            body: vec![translated.body],
-            dropped: translated.dropped,
-        };
-        Ok(encoded.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
+        let translated = images::write(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
+        let url = compatible::join(queue.unwrap_or(target.base_url), &path);
+        Ok(EncodedBody::own(translated).to(url, ask).answered_by(images::ANSWER))
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
@@ -103,7 +106,7 @@ impl Provider for Fal {
     fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
         match leading.stored {
             Some(video) => videos::lead(leading, video),
-            None => sounds::lead(leading),
+            None => speech::lead(leading),
         }
     }
 

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
-use dialects::{FalVideoParams, QueuedVideo, write_fal_video};
-use domain::{Fault, FaultClass, Grammar, Hosting};
+use dialects::media::video::VideoRequest;
+use domain::{Fault, FaultClass, Hosting};
 use http::Method;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
+use super::queued_video::{self, QueuedVideo, VideoAnswer, VideoParams};
 use super::{HOST, path_of};
 use crate::compatible::{self, EncodedBody};
 use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target, fal::files};
@@ -29,20 +30,20 @@ const OWN_WORDS: &[&str] = &[
     "seed",
 ];
 /// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
-const APPS: &[(&str, FalVideoParams)] = &[
+const APPS: &[(&str, VideoParams)] = &[
     (
         "fal-ai/veo",
-        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS },
+        VideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS },
     ),
     (
         "fal-ai/kling-video/",
-        FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: false, passthrough: OWN_WORDS },
+        VideoParams { seconds_unit: "", has_ratio: true, has_resolution: false, passthrough: OWN_WORDS },
     ),
     (
         "fal-ai/minimax/",
-        FalVideoParams { seconds_unit: "", has_ratio: false, has_resolution: false, passthrough: OWN_WORDS },
+        VideoParams { seconds_unit: "", has_ratio: false, has_resolution: false, passthrough: OWN_WORDS },
     ),
-    ("", FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS }),
+    ("", VideoParams { seconds_unit: "", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS }),
 ];
 
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
@@ -51,19 +52,19 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
         compatible::require_plain_video(video)?;
         let url =
             QueuedVideo::read(video.upstream_id()).and_then(|video| url_at_queue(&queue, &video.status));
-        let encoded = EncodedBody { grammar: Grammar::Hosted, body: Vec::new(), dropped: Vec::new() };
-        let mut outgoing = encoded.to(url.ok_or_else(compatible::video_not_found)?, ask);
+        let mut outgoing = EncodedBody::empty(None).to(url.ok_or_else(compatible::video_not_found)?, ask);
         outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
-        return Ok(Outgoing { method: Method::GET, ..outgoing });
+        let answer = VideoAnswer(VideoRequest::Known { id: video.upstream_id().to_owned() });
+        return Ok(Outgoing { method: Method::GET, ..outgoing }.answered_by(answer));
     }
     let path = path_of(target.upstream_model)?;
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let form = ask.request.form.as_deref();
-    let translated = write_fal_video(ask.grammar, form, ask.body, words, ask.is_lenient)?;
-    let encoded =
-        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
-    Ok(encoded.into_document(compatible::join(&queue, &path), ask))
+    let translated = queued_video::write(ask.grammar, form, ask.body, words, ask.is_lenient)?;
+    let answer = VideoAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
+    let outgoing = EncodedBody::own(translated).into_document(compatible::join(&queue, &path), ask);
+    Ok(outgoing.answered_by(answer))
 }
 
 /// The queue's base URL: the configured one, or fal's own beside `fal.run`.

@@ -42,7 +42,7 @@ impl Provider for OpenAi {
             Some((request, name)) => {
                 let mut outgoing =
                     compatible::generate(target, &ModelRequest { request: &request, ..*ask }, grammars)?;
-                if outgoing.grammar == ask.grammar {
+                if outgoing.grammar == Some(ask.grammar) {
                     outgoing.dropped.push(name.to_owned());
                 }
                 Ok(outgoing)

@@ -366,7 +366,7 @@ impl Probe {
             outgoing.headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
         }
         outgoing.body = vec![Bytes::from(Value::Object(body).to_string())];
-        outgoing.grammar = Grammar::Chat;
+        outgoing.grammar = Some(Grammar::Chat);
         outgoing
     }
 }

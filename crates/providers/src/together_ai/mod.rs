@@ -1,6 +1,8 @@
 //! Together: chat completions with the older field names, and lists where OpenAI takes a single text. Its
 //! model list is a bare array.
 
+mod sizes;
+
 use chat::SupportedFields;
 use domain::{Fault, Grammar, Operation, ServerFeature};
 
@@ -39,7 +41,7 @@ impl Provider for TogetherAi {
         let target = Target { quirks, ..*target };
         let mut outgoing = compatible::generate_for(&target, ask, self.grammars(ask.operation), &TASTE)?;
         if ask.operation == Operation::Images {
-            outgoing.body = dialects::with_width_and_height(&outgoing.body.concat().into());
+            outgoing.body = sizes::with_width_and_height(&outgoing.body.concat().into());
         }
         Ok(outgoing)
     }

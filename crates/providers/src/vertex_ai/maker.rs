@@ -57,11 +57,17 @@ impl Vendor {
                 &[Grammar::Anthropic]
             }
             (Operation::Chat | Operation::Run | Operation::Verify, Self::Others) => &[Grammar::Chat],
-            (Operation::Embed, Self::Google)
-            | (Operation::Images, Self::Imagen)
-            | (Operation::Video, Self::Veo) => &[Grammar::Hosted],
             _ => &[],
         }
+    }
+
+    pub(super) fn has_own_format(self, operation: Operation) -> bool {
+        matches!(
+            (operation, self),
+            (Operation::Embed, Self::Google)
+                | (Operation::Images, Self::Imagen)
+                | (Operation::Video, Self::Veo)
+        )
     }
 }
 

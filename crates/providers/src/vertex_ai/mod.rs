@@ -1,11 +1,15 @@
 //! Vertex AI: models of several vendors in the customer's own project and location. Each vendor has its own
 //! wire format and paths; they share the rest of the URL, the access token and most errors.
 
+mod bodies;
+mod embeddings;
+mod imagen;
 mod maker;
+mod veo;
 mod videos;
 
+use bodies::{bare_count, with_members};
 use bytes::Bytes;
-use dialects::{EmbeddingForm, bare_count, with_members, write_imagen};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -47,15 +51,15 @@ pub(crate) struct VertexAi;
 impl Provider for VertexAi {
     /// The formats of Google's own models.
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        match operation {
-            Operation::Images => Vendor::Imagen.grammars(operation),
-            Operation::Video => Vendor::Veo.grammars(operation),
-            _ => Vendor::Google.grammars(operation),
-        }
+        Vendor::Google.grammars(operation)
     }
 
     fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         maker(upstream_model).0.grammars(operation)
+    }
+
+    fn has_own_format(&self, operation: Operation, upstream_model: &str) -> bool {
+        maker(upstream_model).0.has_own_format(operation)
     }
 
     fn storage_domains(&self) -> &'static [&'static str] {
@@ -175,24 +179,23 @@ fn of_pictures(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Resul
     if ask.operation != Operation::Images {
         return Err(compatible::unsupported_operation(ask.operation));
     }
-    let translated = write_imagen(ask.grammar, ask.body, ask.is_lenient)?;
-    let encoded =
-        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
+    let translated = imagen::write(ask.grammar, ask.body, ask.is_lenient)?;
     let below = format!("publishers/google/models/{}:predict", google::segment(name));
-    Ok(encoded.to(address(target.base_url, target.hosting, STABLE, &below), ask))
+    let url = address(target.base_url, target.hosting, STABLE, &below);
+    Ok(EncodedBody::own(translated).to(url, ask).answered_by(imagen::ANSWER))
 }
 
 /// Newer embedding models take a single content; the first one, and all before it, take a list of instances.
 fn of_texts(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let is_newer = name.contains("gemini") && name != FIRST_EMBEDDING;
-    let (form, verb) = if is_newer {
-        (EmbeddingForm::Content, "embedContent")
+    let (encoded, verb) = if is_newer {
+        (compatible::encode_embeddings(ask, true, embeddings::write_content)?, "embedContent")
     } else {
-        (EmbeddingForm::Instances, "predict")
+        (compatible::encode_embeddings(ask, true, embeddings::write_instances)?, "predict")
     };
-    let encoded = compatible::encode_embeddings(ask, form)?;
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
-    Ok(encoded.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+    let url = address(target.base_url, target.hosting, NEWEST, &below);
+    Ok(encoded.to(url, ask).answered_by(embeddings::ANSWER))
 }
 
 /// Anthropic's body, except that the model is in the path and the version and betas move from headers into
@@ -201,7 +204,7 @@ fn of_anthropic(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Resu
     let own = Target { upstream_model: name, ..*target };
     let mut encoded = compatible::encode_body(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
     let is_count = ask.operation == Operation::Count;
-    let headers = if encoded.grammar == ask.grammar { ask.native_headers } else { &[] };
+    let headers = if encoded.grammar == Some(ask.grammar) { ask.native_headers } else { &[] };
     encoded.body = with_members(&encoded.body, &members(headers)?, is_count)?;
     if ask.prompt.is_some() {
         // A translated body is one segment, as inserting cache marks requires.

@@ -161,7 +161,7 @@ fn pictures_are_predicted_and_nothing_else_is_asked_of_their_models() {
         r#"{"instances":[{"prompt":"a tide"}],"parameters":{"sampleCount":2,"includeRaiReason":true}}"#;
     assert_eq!(body, expected);
     let grammars = |operation, model| VertexAi.grammars_for(operation, model);
-    assert_eq!(grammars(Operation::Images, "google/imagen-x"), [Grammar::Hosted]);
+    assert!(VertexAi.has_own_format(Operation::Images, "google/imagen-x"));
     for (operation, model) in [
         (Operation::Images, "gemini-2.5-pro"),
         (Operation::Images, "claude-opus-5"),
@@ -170,6 +170,7 @@ fn pictures_are_predicted_and_nothing_else_is_asked_of_their_models() {
         (Operation::Count, "imagen-4.0-generate-001"),
     ] {
         assert!(grammars(operation, model).is_empty(), "{operation:?} {model}");
+        assert!(!VertexAi.has_own_format(operation, model), "{operation:?} {model}");
     }
 }
 

@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 use conversation::request::Stored;
-use dialects::{operation_of, write_veo};
-use domain::{Fault, Grammar, Operation};
+use dialects::media::video::VideoRequest;
+use domain::{Fault, Operation};
 
 use super::maker::{Vendor, has_resolution};
+use super::veo::{self, OperationAnswer, operation_of};
 use super::{STABLE, address, bare};
 use crate::auth::google;
 use crate::compatible::{self, EncodedBody};
@@ -24,20 +25,12 @@ pub(super) fn generate(
         Some(video) => look(target, ask, video),
         None if maker != Vendor::Veo => Err(compatible::unsupported_operation(Operation::Video)),
         None => {
-            let translated = write_veo(
-                ask.grammar,
-                ask.request.form.as_deref(),
-                ask.body,
-                ask.is_lenient,
-                has_resolution(name),
-            )?;
-            let encoded = EncodedBody {
-                grammar: Grammar::Hosted,
-                body: vec![translated.body],
-                dropped: translated.dropped,
-            };
+            let form = ask.request.form.as_deref();
+            let translated = veo::write(ask.grammar, form, ask.body, ask.is_lenient, has_resolution(name))?;
+            let answer = OperationAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
-            Ok(encoded.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
+            let url = address(target.base_url, target.hosting, STABLE, &below);
+            Ok(EncodedBody::own(translated).into_document(url, ask).answered_by(answer))
         }
     }
 }
@@ -50,7 +43,7 @@ fn look(target: &Target<'_>, ask: &ModelRequest<'_>, video: &Stored) -> Result<O
     let resource: Vec<String> = resource.split('/').map(google::segment).collect();
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
     let body = serde_json::json!({"operationName": operation}).to_string();
-    let encoded =
-        EncodedBody { grammar: Grammar::Hosted, body: vec![Bytes::from(body)], dropped: Vec::new() };
-    Ok(encoded.to(url, ask))
+    let encoded = EncodedBody { body: vec![Bytes::from(body)], ..EncodedBody::empty(None) };
+    let answer = OperationAnswer(VideoRequest::Known { id: video.upstream_id().to_owned() });
+    Ok(encoded.to(url, ask).answered_by(answer))
 }

@@ -10,7 +10,7 @@ use FaultClass::{
     BadRequest, Conflict, ContentPolicy, ContextLength, Overloaded, RateLimit, StreamBroken, Timeout,
     Unsupported, Upstream, UpstreamAuth, UpstreamNotFound, UpstreamPermission, UpstreamQuota,
 };
-use Grammar::{Anthropic, Chat, Converse, Gemini, Hosted, Responses};
+use Grammar::{Anthropic, Chat, Converse, Gemini, Responses};
 
 /// One kind of failure.
 pub struct Scripted {
@@ -123,14 +123,14 @@ fn refusals() -> Vec<Scripted> {
         fault("unsupported parameter", Unsupported, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(400).code("unsupported_parameter")),
             Anthropic => Some(Behaviour::status(400).message("temperature: Extra inputs are not permitted")),
-            Gemini | Converse | Hosted => None,
+            Gemini | Converse => None,
         }),
         fault("context length", ContextLength, |vendor| {
             let refused = Behaviour::status(400);
             Some(match vendor {
                 Chat | Responses => refused.code("context_length_exceeded"),
                 Anthropic => refused.message("prompt is too long: 200001 tokens > 200000 maximum"),
-                Converse | Hosted => refused.message("Input is too long for requested model."),
+                Converse => refused.message("Input is too long for requested model."),
                 Gemini => refused
                     .message("The input token count (9) exceeds the maximum number of tokens allowed (5)."),
             })
@@ -138,7 +138,7 @@ fn refusals() -> Vec<Scripted> {
         fault("content filter", ContentPolicy, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(400).code("content_filter")),
             Anthropic => Some(Behaviour::status(400).message("Output blocked by content filtering policy")),
-            Gemini | Converse | Hosted => None,
+            Gemini | Converse => None,
         }),
         fault("moderation", ContentPolicy, |vendor| {
             is_openai(vendor).then(|| Behaviour::status(400).code("moderation_blocked"))
@@ -153,7 +153,7 @@ fn refusals() -> Vec<Scripted> {
         fault("permission", UpstreamPermission, |_| status(403)),
         fault("country", UpstreamPermission, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(403).code("unsupported_country_region_territory")),
-            Anthropic | Converse | Hosted => None,
+            Anthropic | Converse => None,
             Gemini => Some(
                 Behaviour::status(400)
                     .code("FAILED_PRECONDITION")
@@ -177,7 +177,7 @@ fn refusals() -> Vec<Scripted> {
 
 fn limits() -> Vec<Scripted> {
     let quota = |vendor: Grammar| match vendor {
-        Chat | Responses | Gemini | Converse | Hosted => Some(Behaviour::out_of_quota()),
+        Chat | Responses | Gemini | Converse => Some(Behaviour::out_of_quota()),
         Anthropic => {
             Some(Behaviour::status(400).message("Your credit balance is too low to access the API."))
         }
@@ -185,7 +185,7 @@ fn limits() -> Vec<Scripted> {
     vec![
         fault("no credit", UpstreamQuota, |vendor| match vendor {
             Chat | Responses | Anthropic => status(402),
-            Gemini | Converse | Hosted => Some(Behaviour::out_of_quota()),
+            Gemini | Converse => Some(Behaviour::out_of_quota()),
         }),
         fault("quota", UpstreamQuota, quota).why(NO_CREDIT),
         fault("quota, streamed", UpstreamQuota, quota).streamed().why(NO_CREDIT),
@@ -311,7 +311,7 @@ fn errors_in_streams() -> Vec<Scripted> {
                 Chat | Responses => "server_is_overloaded",
                 Anthropic => "overloaded_error",
                 Gemini => "UNAVAILABLE",
-                Converse | Hosted => "serviceUnavailableException",
+                Converse => "serviceUnavailableException",
             };
             stream_error(vendor, At::Finish, code)
         })
@@ -321,7 +321,7 @@ fn errors_in_streams() -> Vec<Scripted> {
                 Chat | Responses => "rate_limit_exceeded",
                 Anthropic => "rate_limit_error",
                 Gemini => "RESOURCE_EXHAUSTED",
-                Converse | Hosted => "throttlingException",
+                Converse => "throttlingException",
             };
             stream_error(vendor, At::Finish, code)
         })

@@ -11,7 +11,7 @@ use json::{Cursor, JsonError, Kind, Span};
 ///
 /// # Errors
 /// The body is not an object.
-pub fn with_members(
+pub(super) fn with_members(
     body: &[Bytes],
     members: &[(&str, String)],
     has_model: bool,
@@ -62,7 +62,7 @@ const COUNTED: [&str; 6] =
 ///
 /// # Errors
 /// The body is not an object.
-pub fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
+pub(super) fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
     let body = join(body);
     let mut inner = None;
     let mut cursor = Cursor::new(&body)?;

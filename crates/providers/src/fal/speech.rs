@@ -1,12 +1,15 @@
-//! Speech synthesis by fal's apps: translates the request into an app's parameters. The response is a file.
+//! Speech synthesis by fal's apps: each names its parameters differently, and answers with a file.
 
 use bytes::Bytes;
 use conversation::target::TranslatedRequest;
+use dialects::media::request::{UnsupportedParams, drop_rest, json_object, json_string, raw_json};
 use domain::{Fault, Grammar};
 use json::members::Members;
+use serde::Deserialize;
 
-use super::fal_images::{json_string, lose_rest, raw_json};
-use super::words::{UnsupportedParams, object};
+use super::{files, path_of};
+use crate::compatible::{self, EncodedBody};
+use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target};
 
 const TEXT_FIX: &str = "Send the text that is to be read.";
 const VOICE_FIX: &str = "Send the name of one of the app's voices.";
@@ -16,29 +19,77 @@ const SPEED_FIX: &str = "Leave \"speed\" out.";
 
 /// The parameters of a speech app.
 #[derive(Debug, Clone, Copy)]
-pub struct FalSpeechParams {
+struct SpeechParams {
     /// The name of the text's field.
-    pub text: &'static str,
+    text: &'static str,
     /// The member that holds voice and speed; `None` if they are at the top level.
-    pub setting: Option<&'static str>,
-    pub voice: &'static str,
-    pub has_speed: bool,
+    setting: Option<&'static str>,
+    voice: &'static str,
+    has_speed: bool,
     /// The format of its files, in OpenAI's word for it; `None` if unknown.
-    pub format: Option<&'static str>,
+    format: Option<&'static str>,
     /// Parameters that are always sent, so that the response is a file.
-    pub always: &'static [(&'static str, &'static str)],
+    always: &'static [(&'static str, &'static str)],
     /// Further parameters, which pass through unchanged.
-    pub passthrough: &'static [&'static str],
+    passthrough: &'static [&'static str],
+}
+
+const PLAIN: SpeechParams = SpeechParams {
+    text: "text",
+    setting: None,
+    voice: "voice",
+    has_speed: true,
+    format: None,
+    always: &[],
+    passthrough: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
+};
+/// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
+const APPS: &[(&str, SpeechParams)] = &[
+    ("fal-ai/kokoro/", SpeechParams { text: "prompt", format: Some("wav"), passthrough: &[], ..PLAIN }),
+    (
+        "fal-ai/minimax/speech-",
+        SpeechParams {
+            setting: Some("voice_setting"),
+            voice: "voice_id",
+            format: Some("mp3"),
+            always: &[("output_format", "url")],
+            ..PLAIN
+        },
+    ),
+    ("fal-ai/playai/tts/", SpeechParams { text: "input", has_speed: false, format: Some("mp3"), ..PLAIN }),
+    ("fal-ai/elevenlabs/tts/", SpeechParams { format: Some("mp3"), ..PLAIN }),
+    ("", PLAIN),
+];
+
+/// A request to the app, or to its queue.
+pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
+    let path = path_of(target.upstream_model)?;
+    let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
+    let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
+    let translated = write(ask.grammar, ask.body, words, ask.is_lenient)?;
+    let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
+    Ok(EncodedBody::own(translated).to(compatible::join(address, &path), ask))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    audio: files::File,
+}
+
+/// The step from the answer to its file.
+pub(super) fn lead(leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
+    let answer: Answer = serde_json::from_slice(leading.body).map_err(|_| "it names no file of sound")?;
+    files::fetch(leading.base_url, &answer.audio)
 }
 
 /// Translates a speech request for a fal app.
 ///
 /// # Errors
 /// The request is invalid, or needs something that the app lacks and that may not be dropped.
-pub fn write_fal_speech(
+fn write(
     client: Grammar,
     body: &[u8],
-    words: &FalSpeechParams,
+    words: &SpeechParams,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
@@ -54,7 +105,7 @@ pub fn write_fal_speech(
         }
     }
     match words.setting {
-        Some(setting) => fields.push((setting, object(&manner))),
+        Some(setting) => fields.push((setting, json_object(&manner))),
         None => fields.extend(manner),
     }
     let format = members.text("response_format")?;
@@ -68,9 +119,9 @@ pub fn write_fal_speech(
     for name in words.passthrough {
         fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsupported.losses)?;
+    drop_rest(members, &mut unsupported.losses)?;
     Ok(TranslatedRequest {
-        body: Bytes::from(object(&fields)),
+        body: Bytes::from(json_object(&fields)),
         dropped: unsupported.losses.finish(is_lenient)?,
     })
 }
@@ -81,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: FalSpeechParams = FalSpeechParams {
+    const PLAIN: SpeechParams = SpeechParams {
         text: "prompt",
         setting: None,
         voice: "voice",
@@ -90,7 +141,7 @@ mod tests {
         always: &[],
         passthrough: &["seed"],
     };
-    const DEEP: FalSpeechParams = FalSpeechParams {
+    const DEEP: SpeechParams = SpeechParams {
         text: "text",
         setting: Some("voice_setting"),
         voice: "voice_id",
@@ -101,11 +152,11 @@ mod tests {
     };
 
     fn translate(
-        words: &FalSpeechParams,
+        words: &SpeechParams,
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let translated = write_fal_speech(Grammar::Chat, body.as_bytes(), words, is_lenient)?;
+        let translated = write(Grammar::Chat, body.as_bytes(), words, is_lenient)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 

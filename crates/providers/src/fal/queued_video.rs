@@ -5,31 +5,36 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use conversation::answer::StreamFault;
+use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::form::Form;
 use conversation::target::TranslatedRequest;
 use conversation::video::millis;
+use dialects::media::request::{
+    PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json,
+};
+use dialects::media::video::{
+    COMPLETED, FAILED, IN_PROGRESS, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES, VideoContent,
+    VideoContentStream, VideoReply, VideoRequest, failure_message, no_content, not_ready, request_document,
+    seconds, unsupported_reference,
+};
+use dialects::{AnswerPath, BufferedAnswer, VendorAnswer, VendorStream};
 use domain::{Fault, Grammar};
 use json::members::Members;
 use serde_json::Value as Json;
 
-use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
-use super::veo::{
-    COMING, COMPLETED, FAILED, LOW, QUEUED, REFERENCE, SEPARATOR, SIZE_FIX, SIZES, VideoReply, refusal,
-    seconds, unsupported_reference,
-};
-use super::video_form::document;
-use super::words::{UnsupportedParams, object};
-use crate::options::VideoAsk;
-
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";
+/// Separates the values in our id. No path of a queue contains it.
+const SEPARATOR: char = '?';
+/// The apps' parameters that are no texts.
+const LITERALS: [&str; 6] =
+    ["seed", "generate_audio", "enhance_prompt", "prompt_optimizer", "auto_fix", "cfg_scale"];
 /// The maximum length of a path in the queue.
 const PATH_BYTES_MAX: usize = 160;
 
 /// The parameters of an app.
 #[derive(Debug, Clone, Copy)]
-pub struct FalVideoParams {
+pub(super) struct VideoParams {
     /// The unit that follows the number of seconds.
     pub seconds_unit: &'static str,
     pub has_ratio: bool,
@@ -43,18 +48,18 @@ pub struct FalVideoParams {
 ///
 /// # Errors
 /// The request is invalid, or needs something that the app lacks and that may not be dropped.
-pub fn write_fal_video(
+pub(super) fn write(
     client: Grammar,
     form: Option<&Form>,
     body: &[u8],
-    words: &FalVideoParams,
+    words: &VideoParams,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let body = &*document(form, body)?;
+    let body = &*request_document(form, body, &LITERALS)?;
     let mut members = Members::read(body, String::new())?;
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
+    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
     let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", words.seconds_unit));
     fields.extend(length.map(|length| ("duration", json_string(&length))));
     if let Some(size) = members.text("size")? {
@@ -76,9 +81,9 @@ pub fn write_fal_video(
     for name in words.passthrough {
         fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsupported.losses)?;
+    drop_rest(members, &mut unsupported.losses)?;
     Ok(TranslatedRequest {
-        body: Bytes::from(object(&fields)),
+        body: Bytes::from(json_object(&fields)),
         dropped: unsupported.losses.finish(is_lenient)?,
     })
 }
@@ -86,7 +91,7 @@ pub fn write_fal_video(
 /// The content of our id of such a video: its status, result and cancel paths in the queue, and the requested
 /// values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuedVideo {
+pub(super) struct QueuedVideo {
     pub status: String,
     pub fetch: String,
     pub cancel: String,
@@ -99,8 +104,7 @@ pub struct QueuedVideo {
 
 impl QueuedVideo {
     /// Decodes our id. Returns `None` if it is not the id of such a video.
-    #[must_use]
-    pub fn read(id: &str) -> Option<Self> {
+    pub(super) fn read(id: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
         let mut parts = text.splitn(8, SEPARATOR);
         let mut next = || parts.next().map(str::to_owned);
@@ -127,8 +131,11 @@ impl QueuedVideo {
     }
 
     /// From the queue's response to a new request.
-    fn from_queue(ask: &VideoAsk, answer: &Members<'_>) -> Option<Self> {
-        let VideoAsk::New { model, seconds, size, created_unix_s } = ask else { return None };
+    fn from_queue(
+        (model, seconds, size): (&str, Option<u64>, Option<&str>),
+        created_unix_s: u64,
+        answer: &Members<'_>,
+    ) -> Option<Self> {
         let path = |name: &str| {
             let url = answer.find_text(name)?;
             let (_, behind) = url.split_once("://")?;
@@ -139,10 +146,10 @@ impl QueuedVideo {
             status: path("status_url")?,
             fetch: path("response_url")?,
             cancel: path("cancel_url")?,
-            created_unix_s: *created_unix_s,
+            created_unix_s,
             seconds: seconds.map(|seconds| seconds.to_string()).unwrap_or_default(),
             size: size.unwrap_or_default().to_owned(),
-            model: model.clone(),
+            model: model.to_owned(),
         })
     }
 }
@@ -155,26 +162,38 @@ fn is_queue_path(path: &str) -> bool {
     path.len() <= PATH_BYTES_MAX && path.starts_with('/') && path.bytes().all(is_plain) && !parts().any(leads)
 }
 
-/// Whether this is about a video in a queue.
-pub(super) fn is_queued(ask: &VideoAsk, answer: &Members<'_>) -> bool {
-    match ask {
-        VideoAsk::New { .. } => answer.find_text("status_url").is_some(),
-        VideoAsk::Known { id, .. } => QueuedVideo::read(id).is_some(),
+/// The state of a video, or its content.
+#[derive(Debug)]
+pub(super) struct VideoAnswer(pub VideoRequest);
+
+impl VendorAnswer for VideoAnswer {
+    fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+        let object = video_object(&self.0, answer_path, body)?;
+        Ok(BufferedAnswer::plain(object, AnswerFacts::default()))
+    }
+
+    fn stream(&self, _answer_path: &AnswerPath) -> Option<Box<dyn VendorStream>> {
+        Some(Box::new(VideoContentStream::new(VideoContent::Raw(why_no_content))))
     }
 }
 
 /// Writes the video object for the client, from the state of the queue or the result of the app.
-pub(super) fn queued_video(ask: &VideoAsk, answer: &Members<'_>) -> Result<Bytes, StreamFault> {
-    let no_answer = || StreamFault::Broken("not_an_answer");
-    let (video, end, billed) = match ask {
-        VideoAsk::New { .. } => (QueuedVideo::from_queue(ask, answer), End::Queued, None),
-        VideoAsk::Known { id, billed } => (QueuedVideo::read(id), End::of(answer.bytes())?, *billed),
+fn video_object(request: &VideoRequest, answer_path: &AnswerPath, body: &[u8]) -> Result<Bytes, StreamFault> {
+    let answer = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let (video, end, billed) = match request {
+        VideoRequest::New { model, seconds, size } => {
+            let request = (&**model, *seconds, *size);
+            (QueuedVideo::from_queue(request, answer_path.created_unix_s, &answer), End::Queued, None)
+        }
+        VideoRequest::Known { id } => {
+            (QueuedVideo::read(id), End::of(answer.bytes())?, answer_path.head_units)
+        }
     };
-    let video = video.ok_or_else(no_answer)?;
+    let video = video.ok_or(StreamFault::Broken("not_an_answer"))?;
     let mut seconds = video.seconds.clone();
     let (status, error) = match &end {
         End::Queued => (QUEUED, None),
-        End::Coming => (COMING, None),
+        End::InProgress => (IN_PROGRESS, None),
         End::Made { seconds: made } => {
             made.iter().for_each(|made| seconds.clone_from(made));
             (COMPLETED, None)
@@ -195,11 +214,11 @@ pub(super) fn queued_video(ask: &VideoAsk, answer: &Members<'_>) -> Result<Bytes
 }
 
 /// The fault for a response that came in place of the video's bytes.
-pub(super) fn no_content(body: &[u8]) -> StreamFault {
+fn why_no_content(body: &[u8]) -> StreamFault {
     let end = chat::operations::document(body).and_then(End::of);
     match end {
-        Ok(End::Queued | End::Coming) => refusal("The video is not ready yet, its status is 'in_progress'."),
-        Ok(End::Failed { message, .. }) => refusal(&format!("There is no video: {message}")),
+        Ok(End::Queued | End::InProgress) => not_ready(),
+        Ok(End::Failed { message, .. }) => no_content(&format!("There is no video: {message}")),
         Ok(End::Made { .. }) => StreamFault::Broken("not_a_film"),
         Err(fault) => fault,
     }
@@ -208,7 +227,7 @@ pub(super) fn no_content(body: &[u8]) -> StreamFault {
 /// The state of a queued request.
 enum End {
     Queued,
-    Coming,
+    InProgress,
     Made {
         /// The length, if the app reports it.
         seconds: Option<String>,
@@ -238,21 +257,18 @@ impl End {
             (None, Some(error), _) => Ok(Self::failed(kind, Some(error))),
             (None, None, _) if kind.is_some() => Ok(Self::failed(kind, None)),
             (None, None, Some("IN_QUEUE")) => Ok(Self::Queued),
-            (None, None, Some(_)) => Ok(Self::Coming),
+            (None, None, Some(_)) => Ok(Self::InProgress),
             (None, None, None) => Ok(Self::failed(None, Some("The app made no video."))),
         }
     }
 
-    /// `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     fn failed(kind: Option<&str>, message: Option<&str>) -> Self {
         let code = match kind {
             Some("content_policy_violation") => "moderation_blocked",
             Some("client_cancelled") => "cancelled",
             _ => "unknown",
         };
-        let message =
-            message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
-        Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
+        Self::Failed { code, message: failure_message(message) }
     }
 }
 
@@ -269,21 +285,21 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: FalVideoParams = FalVideoParams {
+    const PLAIN: VideoParams = VideoParams {
         seconds_unit: "",
         has_ratio: true,
         has_resolution: false,
         passthrough: &["negative_prompt", "cfg_scale"],
     };
-    const TALL: FalVideoParams =
-        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: &["seed"] };
+    const TALL: VideoParams =
+        VideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: &["seed"] };
 
     fn translate(
-        words: &FalVideoParams,
+        words: &VideoParams,
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let translated = write_fal_video(Grammar::Chat, None, body.as_bytes(), words, is_lenient)?;
+        let translated = write(Grammar::Chat, None, body.as_bytes(), words, is_lenient)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
@@ -323,15 +339,17 @@ mod tests {
         answer.to_string()
     }
 
-    fn reply_of(ask: &VideoAsk, body: &str) -> Result<Json, StreamFault> {
-        let object = super::super::video_object(ask, body.as_bytes())?;
+    fn reply_of(request: &VideoRequest, head_units: Option<u64>, body: &str) -> Result<Json, StreamFault> {
+        let chat = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
+        let object =
+            video_object(request, &AnswerPath { created_unix_s: 17, head_units, ..chat }, body.as_bytes())?;
         Ok(serde_json::from_slice(&object).unwrap())
     }
 
     #[test]
     fn what_a_queue_tells_is_a_film_by_what_was_asked_of_it() {
-        let ask = VideoAsk::of(None, br#"{"seconds":"5","size":"720x1280"}"#, "me/app/v1", 17);
-        let begun = reply_of(&ask, &queued("https://queue.example/base")).unwrap();
+        let ask = VideoRequest::of(None, br#"{"seconds":"5","size":"720x1280"}"#, "me/app/v1");
+        let begun = reply_of(&ask, None, &queued("https://queue.example/base")).unwrap();
         let id = begun["id"].as_str().unwrap();
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
         let video = QueuedVideo::read(id).unwrap();
@@ -341,7 +359,7 @@ mod tests {
             (&*format!("{}/status", video.fetch), &*format!("{}/cancel", video.fetch))
         );
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));
-        let known = VideoAsk::Known { id: id.to_owned(), billed: Some(5_000_000) };
+        let known = VideoRequest::Known { id: id.to_owned() };
         for (body, status, seconds, code) in [
             (r#"{"status":"IN_QUEUE","queue_position":1}"#, "queued", "5", Json::Null),
             (r#"{"status":"IN_PROGRESS"}"#, "in_progress", "5", Json::Null),
@@ -363,7 +381,7 @@ mod tests {
             (r#"{"detail":"Internal Server Error"}"#, "failed", "5", json!("unknown")),
             (r#"{"images":[]}"#, "failed", "5", json!("unknown")),
         ] {
-            let video = reply_of(&known, body).unwrap();
+            let video = reply_of(&known, Some(5_000_000), body).unwrap();
             assert_eq!(
                 (&video["status"], &video["seconds"], &video["error"]["code"]),
                 (&json!(status), &json!(seconds), &code),
@@ -373,8 +391,8 @@ mod tests {
             let billed = if status == "completed" { json!(5_000_000) } else { Json::Null };
             assert_eq!(video["billed_micro_units"], billed, "{body}");
         }
-        let bare = VideoAsk::of(None, b"{}", "me/app", 17);
-        let begun = reply_of(&bare, &queued("https://queue.example")).unwrap();
+        let bare = VideoRequest::of(None, b"{}", "me/app");
+        let begun = reply_of(&bare, None, &queued("https://queue.example")).unwrap();
         assert_eq!((&begun["seconds"], &begun["size"]), (&Json::Null, &Json::Null));
     }
 
@@ -385,8 +403,8 @@ mod tests {
         {
             assert!(!is_queue_path(wrong), "{wrong}");
         }
-        let ask = VideoAsk::of(None, b"{}", "me/app", 17);
-        assert!(reply_of(&ask, &queued("https://queue.example/a/..")).is_err());
+        let ask = VideoRequest::of(None, b"{}", "me/app");
+        assert!(reply_of(&ask, None, &queued("https://queue.example/a/..")).is_err());
         assert_eq!(QueuedVideo::read("video_1"), None);
         assert_eq!(QueuedVideo::read(&URL_SAFE_NO_PAD.encode("queued?/../a?/b?/c?1???m")), None);
     }
@@ -397,7 +415,8 @@ mod tests {
             (r#"{"status":"IN_PROGRESS"}"#, "not ready"),
             (r#"{"detail":[{"msg":"flagged","type":"content_policy_violation"}]}"#, "flagged"),
         ] {
-            let StreamFault::Upstream(report, FaultClass::BadRequest) = no_content(body.as_bytes()) else {
+            let StreamFault::Upstream(report, FaultClass::BadRequest) = why_no_content(body.as_bytes())
+            else {
                 panic!("{body}")
             };
             assert!(report.message.as_deref().is_some_and(|message| message.contains(words)), "{report:?}");

@@ -5,18 +5,18 @@ use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
+use dialects::media::images::{Image, ImageSource, VendorImages};
+use dialects::media::request::{
+    AUTO, PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json, width_and_height,
+};
 use domain::{Fault, FaultClass, Grammar};
 use json::Value;
 use json::members::{Members, kind_of, value_of};
 use json::refusal::{missing, wrong_type};
 
-use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
-use super::sides::sides;
-use super::words::{UnsupportedParams, object};
-
 /// A vendor's format of image requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvokeModelImages {
+pub(super) enum ImageForm {
     /// Nova Canvas and Titan: `{"taskType", "textToImageParams", "imageGenerationConfig"}`.
     Tasks,
     /// Stability: `{"prompt", "aspect_ratio", "output_format"}`, one image at a time.
@@ -25,12 +25,15 @@ pub enum InvokeModelImages {
 
 /// A vendor's format of rerank requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvokeModelRerank {
+pub(super) struct RerankForm {
     /// The API version to send, if the vendor requires one.
     pub version: Option<u32>,
     /// Further parameters, which pass through unchanged.
     pub passthrough: &'static [&'static str],
 }
+
+/// How an image response is read, of either vendor.
+pub(super) const IMAGES: VendorImages = VendorImages { read: read_images, read_event: read_images };
 
 const PNG: &str = "png";
 const ONE_FIX: &str = "Send 1, or leave it out; ask again for the next.";
@@ -46,10 +49,10 @@ const REASON: &str = "error";
 ///
 /// # Errors
 /// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub fn write_invoke_model_images(
+pub(super) fn write_images(
     client: Grammar,
     body: &[u8],
-    form: InvokeModelImages,
+    form: ImageForm,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
@@ -57,10 +60,10 @@ pub fn write_invoke_model_images(
     members.take("model")?;
     unsupported.require_inline_bytes(&mut members)?;
     let body = match form {
-        InvokeModelImages::Tasks => tasks(&mut members, &mut unsupported, body)?,
-        InvokeModelImages::Prompt => prompt(&mut members, &mut unsupported, body)?,
+        ImageForm::Tasks => tasks(&mut members, &mut unsupported, body)?,
+        ImageForm::Prompt => prompt(&mut members, &mut unsupported, body)?,
     };
-    lose_rest(members, &mut unsupported.losses)?;
+    drop_rest(members, &mut unsupported.losses)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
 }
 
@@ -69,7 +72,7 @@ fn tasks(
     unsupported: &mut UnsupportedParams,
     body: &[u8],
 ) -> Result<String, Box<Fault>> {
-    let mut params = vec![("text", json_string(&members.needed_text("prompt", PROMPT)?))];
+    let mut params = vec![("text", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
     params.extend(members.take("negativeText")?.map(|value| ("negativeText", raw_json(&value, body))));
     let mut config: Vec<(&str, String)> = Vec::new();
     config.extend(members.count("n")?.map(|count| ("numberOfImages", count.to_string())));
@@ -82,7 +85,7 @@ fn tasks(
             unsupported.value("quality", "asks for what pictures of this model do not come in", fix)?;
         }
     }
-    match members.text("size")?.filter(|size| size != AUTO).map(|size| sides(&size)) {
+    match members.text("size")?.filter(|size| size != AUTO).map(|size| width_and_height(&size)) {
         None => {}
         Some(Some((width, height))) => {
             config.extend([("width", width.to_string()), ("height", height.to_string())]);
@@ -100,7 +103,7 @@ fn tasks(
     for name in ["cfgScale", "seed"] {
         config.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
     }
-    let (params, config) = (object(&params), object(&config));
+    let (params, config) = (json_object(&params), json_object(&config));
     Ok(format!(
         r#"{{"taskType":"TEXT_IMAGE","textToImageParams":{params},"imageGenerationConfig":{config}}}"#
     ))
@@ -111,7 +114,7 @@ fn prompt(
     unsupported: &mut UnsupportedParams,
     body: &[u8],
 ) -> Result<String, Box<Fault>> {
-    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
+    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
     if members.count("n")?.is_some_and(|count| count != 1) {
         unsupported.value(
             "n",
@@ -140,23 +143,31 @@ fn prompt(
         }
         fields.push((name, raw_json(&value, body)));
     }
-    Ok(object(&fields))
+    Ok(json_object(&fields))
+}
+
+/// The images of a response. A list without any, and without a reason, is an answer too.
+fn read_images(answer: &Members<'_>) -> Result<Option<Vec<Image>>, StreamFault> {
+    let is_list = answer.find_array("images").is_some();
+    let found = base64_images(answer)?;
+    Ok(found.or_else(|| (is_list && answer.find_elements("images").is_empty()).then(Vec::new)))
 }
 
 /// The images of a response that lists them in Base64; `None` if it is not such a list. If all of them were
 /// filtered, this is a refusal by the provider.
-pub(super) fn base64_images(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
-    let mut pictures = Vec::new();
+fn base64_images(answer: &Members<'_>) -> Result<Option<Vec<Image>>, StreamFault> {
+    let mut images = Vec::new();
     for element in answer.find_elements("images") {
         match value_of(element) {
             Ok(Value::String(bytes)) => {
                 let bytes = bytes.decode().into_owned();
                 let format = format_of(&bytes).map(str::to_owned);
-                pictures.push(Picture {
+                images.push(Image {
                     source: ImageSource::Bytes(bytes),
                     size: None,
                     format,
-                    revised: None,
+                    revised_prompt: None,
+                    billed: None,
                 });
             }
             // In place of a filtered image.
@@ -164,8 +175,8 @@ pub(super) fn base64_images(answer: &Members<'_>) -> Result<Option<Vec<Picture>>
             _ => return Ok(None),
         }
     }
-    if !pictures.is_empty() {
-        return Ok(Some(pictures));
+    if !images.is_empty() {
+        return Ok(Some(images));
     }
     let reasons = answer.find_elements(REASONS).into_iter();
     let reason = reasons.filter_map(|reason| match value_of(reason) {
@@ -191,14 +202,14 @@ fn format_of(base64: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub fn write_invoke_model_rerank(
+pub(super) fn write_rerank(
     client: Grammar,
     body: &[u8],
-    ranking: InvokeModelRerank,
+    ranking: RerankForm,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut losses = DroppedFields::new(client, Grammar::Hosted);
+    let mut losses = DroppedFields::of_vendor(client);
     members.take("model")?;
     let mut fields = vec![("query", json_string(&members.needed_text("query", QUERY)?))];
     let Some(documents) = members.elements("documents")? else {
@@ -221,7 +232,7 @@ pub fn write_invoke_model_rerank(
         }
     }
     fields.extend(ranking.version.map(|version| ("api_version", version.to_string())));
-    Ok(TranslatedRequest { body: Bytes::from(object(&fields)), dropped: losses.finish(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: losses.finish(is_lenient)? })
 }
 
 /// The text of a document, which is a string or an object with a `text`.
@@ -247,19 +258,15 @@ fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
 mod tests {
     use super::*;
 
-    fn pictures(
-        form: InvokeModelImages,
-        body: &str,
-        is_lenient: bool,
-    ) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write_invoke_model_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
+    fn pictures(form: ImageForm, body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let translated = write_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     #[test]
     fn common_words_become_a_task() {
         let (body, dropped) = pictures(
-            InvokeModelImages::Tasks,
+            ImageForm::Tasks,
             r#"{"model":"m","prompt":"a \"tide\"","n":2,"size":"1280x720","quality":"hd","output_format":"png","stream":true,
             "response_format":"b64_json","negativeText":"boats","cfgScale":6.50,"seed":12,"user":"u","background":"auto"}"#,
             false,
@@ -267,8 +274,7 @@ mod tests {
         .unwrap();
         let expected = r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a \"tide\"","negativeText":"boats"},"imageGenerationConfig":{"numberOfImages":2,"quality":"premium","width":1280,"height":720,"cfgScale":6.50,"seed":12}}"#;
         assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
-        let bare =
-            pictures(InvokeModelImages::Tasks, r#"{"prompt":"a","size":"auto","quality":"auto"}"#, false);
+        let bare = pictures(ImageForm::Tasks, r#"{"prompt":"a","size":"auto","quality":"auto"}"#, false);
         let expected =
             r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a"},"imageGenerationConfig":{}}"#;
         assert_eq!(bare.unwrap(), (expected.to_owned(), Vec::new()));
@@ -277,7 +283,7 @@ mod tests {
     #[test]
     fn common_words_become_a_prompt_and_its_settings() {
         let (body, dropped) = pictures(
-            InvokeModelImages::Prompt,
+            ImageForm::Prompt,
             r#"{"prompt":"a","n":1,"size":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#,
             false,
         )
@@ -285,13 +291,13 @@ mod tests {
         let expected = r#"{"prompt":"a","aspect_ratio":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#;
         assert_eq!((body.as_str(), dropped), (expected, Vec::new()));
         let both = r#"{"prompt":"a","size":"16:9","aspect_ratio":"1:1"}"#;
-        let fault = pictures(InvokeModelImages::Prompt, both, true).unwrap_err();
+        let fault = pictures(ImageForm::Prompt, both, true).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("aspect_ratio")));
     }
 
     #[test]
     fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
-        use InvokeModelImages::{Prompt, Tasks};
+        use ImageForm::{Prompt, Tasks};
         for (form, more, name, code) in [
             (Tasks, r#""size":"16:9""#, "size", "unsupported_value"),
             (Tasks, r#""quality":"medium""#, "quality", "unsupported_value"),
@@ -334,8 +340,8 @@ mod tests {
     }
 
     fn rerank(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let ranking = InvokeModelRerank { version: Some(2), passthrough: &["max_tokens_per_doc"] };
-        let translated = write_invoke_model_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
+        let ranking = RerankForm { version: Some(2), passthrough: &["max_tokens_per_doc"] };
+        let translated = write_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 

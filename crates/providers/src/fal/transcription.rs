@@ -1,30 +1,27 @@
-//! Transcription by fal's apps: the client's form becomes JSON with the recording as a data URL, and the
-//! transcript becomes a response in OpenAI's format.
+//! Transcription by fal's apps: the client's form becomes JSON with the recording as a data URL.
 
-use crate::options::TranscriptForm;
-use crate::options::TranscriptOptions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::answer::StreamFault;
 use conversation::form::Form;
 use conversation::target::TranslatedRequest;
-use conversation::video::millis;
-use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage, UsageSource};
+use dialects::media::form::parts;
+use dialects::media::request::{UnsupportedParams, json_object, json_string};
+use dialects::media::transcription::{
+    FORMAT, LANGUAGE, TIMES, TranscriptChunk, TranscriptOptions, Transcription,
+};
+use dialects::{AnswerPath, BufferedAnswer, VendorAnswer};
+use domain::{Fault, FaultClass, Grammar, Operation};
 use json::refusal::{missing, wrong_value};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
-use super::fal_images::json_string;
-use super::video_form::parts;
-use super::words::{UnsupportedParams, object};
-use crate::answer_path::AnswerPath;
-use crate::buffered::BufferedAnswer;
+use super::path_of;
+use crate::compatible::{self, EncodedBody};
+use crate::{ModelRequest, Outgoing, Target};
 
 const FILE: &str = "file";
-const LANGUAGE: &str = "language";
 const PROMPT: &str = "prompt";
-const FORMAT: &str = "response_format";
-const TIMES: &str = "timestamp_granularities[]";
 const STREAM: &str = "stream";
 const FORMAT_FIX: &str = "Send \"json\", \"text\" or \"verbose_json\".";
 const TIMES_FIX: &str = "Send \"segment\", or leave it out.";
@@ -43,46 +40,41 @@ const SOUNDS: [(usize, &[u8], &str); 7] = [
 
 /// The features of a transcription app.
 #[derive(Debug, Clone, Copy)]
-pub struct FalTranscriptionParams {
+struct Features {
     /// Whether it reports timestamps per word.
-    pub has_words: bool,
-    pub has_prompt: bool,
+    has_words: bool,
+    has_prompt: bool,
 }
 
-impl TranscriptOptions {
-    /// Reads it from a request that was translated before.
-    #[must_use]
-    pub fn of(operation: Operation, form: Option<&Form>, body: &[u8]) -> Self {
-        let parts = form.and_then(|form| parts(form, body)).unwrap_or_default();
-        let field = |name: &str| {
-            let found = parts.iter().find(|(part, _)| part.name == name && !part.is_file);
-            found.map(|(_, field)| String::from_utf8_lossy(field).trim().to_owned())
-        };
-        let form = match (field(FORMAT).as_deref(), field(TIMES).as_deref()) {
-            (Some("text"), _) => TranscriptForm::Text,
-            (Some("verbose_json"), Some("word")) => TranscriptForm::Words,
-            (Some("verbose_json"), _) => TranscriptForm::Segments,
-            _ => TranscriptForm::Json,
-        };
-        let language = field(LANGUAGE).filter(|language| !language.is_empty());
-        Self { form, is_translation: operation == Operation::Translate, language }
-    }
+/// Transcription apps, each with the features that it supports. The parameters of others are unknown.
+const LISTENERS: &[(&str, Features)] = &[
+    ("fal-ai/whisper", Features { has_words: true, has_prompt: true }),
+    ("fal-ai/wizper", Features { has_words: false, has_prompt: false }),
+];
+const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
 
-    #[must_use]
-    pub fn is_text(&self) -> bool {
-        self.form == TranscriptForm::Text
-    }
+pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
+    let path = path_of(target.upstream_model)?;
+    let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
+    let (_, words) =
+        words.ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
+    let (client, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
+    let translated = write(client, form, ask.body, *words, ask.is_lenient)?;
+    let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
+    let options = TranscriptOptions::of(ask.operation, form, ask.body);
+    let outgoing = EncodedBody::own(translated).into_document(compatible::join(address, &path), ask);
+    Ok(outgoing.answered_by(TranscriptAnswer(options)))
 }
 
 /// Translates a client's form into JSON for a fal app.
 ///
 /// # Errors
 /// The form is invalid or incomplete, or needs something that the app lacks and that may not be dropped.
-pub fn write_fal_transcription(
+fn write(
     (client, operation): (Grammar, Operation),
     form: Option<&Form>,
     body: &[u8],
-    words: FalTranscriptionParams,
+    words: Features,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
@@ -128,13 +120,13 @@ pub fn write_fal_transcription(
     let task = if operation == Operation::Translate { "translate" } else { "transcribe" };
     fields.push(("task", json_string(task)));
     Ok(TranslatedRequest {
-        body: Bytes::from(object(&fields)),
+        body: Bytes::from(json_object(&fields)),
         dropped: unsupported.losses.finish(is_lenient)?,
     })
 }
 
 /// The `chunk_level`: what gets timestamps.
-fn level(times: &[String], words: FalTranscriptionParams) -> Result<Option<&'static str>, Box<Fault>> {
+fn level(times: &[String], words: Features) -> Result<Option<&'static str>, Box<Fault>> {
     match times {
         [] => Ok(None),
         [one] if one == "segment" => Ok(Some("segment")),
@@ -164,80 +156,42 @@ fn not_whole() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_form", message).fix("Send the whole form again."))
 }
 
-/// Writes the transcript as the response that the client waits for.
-pub(crate) fn transcript_answer(
-    answer_path: &AnswerPath,
-    body: &[u8],
-) -> Result<BufferedAnswer, StreamFault> {
-    let no_answer = || StreamFault::Broken("not_an_answer");
-    let ask = answer_path.transcript.as_ref().ok_or_else(no_answer)?;
-    let answer: Json = serde_json::from_slice(chat::operations::document(body)?)
-        .map_err(|_| StreamFault::Broken("bad_json"))?;
-    let text = answer.get("text").and_then(Json::as_str).ok_or_else(no_answer)?;
-    let chunks: Vec<Chunk<'_>> =
-        answer.get("chunks").and_then(Json::as_array).into_iter().flatten().filter_map(Chunk::of).collect();
-    let until = chunks.iter().filter_map(|chunk| chunk.until).fold(0.0, f64::max);
-    let rendered = match ask.form {
-        TranscriptForm::Text => format!("{text}\n"),
-        TranscriptForm::Json => json!({"text": text}).to_string(),
-        TranscriptForm::Segments | TranscriptForm::Words => {
-            verbose(ask, (text, until), &chunks, &answer).to_string()
-        }
-    };
-    let units = Units { audio_ms: millis(&until.to_string()).unwrap_or(0), ..Units::default() };
-    let usage = Usage { units, source: UsageSource::Estimate, ..Usage::default() };
-    let facts = AnswerFacts { usage: Some(usage), content_bytes: text.len() as u64 };
-    Ok(BufferedAnswer::plain(Bytes::from(rendered), facts))
-}
+/// The transcript, to be written as the client asked for it.
+#[derive(Debug)]
+struct TranscriptAnswer(TranscriptOptions);
 
-/// A segment or word of the transcript, with its timestamps in seconds.
-struct Chunk<'a> {
-    text: &'a str,
-    from: Option<f64>,
-    until: Option<f64>,
-}
+impl VendorAnswer for TranscriptAnswer {
+    fn buffered(&self, _answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+        let answer: Json = serde_json::from_slice(chat::operations::document(body)?)
+            .map_err(|_| StreamFault::Broken("bad_json"))?;
+        let text = answer.get("text").and_then(Json::as_str);
+        let text = text.ok_or(StreamFault::Broken("not_an_answer"))?;
+        let inferred = answer.get("inferred_languages").or_else(|| answer.get("languages"));
+        let language = inferred.and_then(|languages| languages.get(0)).and_then(Json::as_str);
+        let chunks = answer.get("chunks").and_then(Json::as_array).into_iter().flatten();
+        let chunks = chunks.filter_map(chunk).collect();
+        Ok(Transcription { text, language, chunks }.answer(&self.0))
+    }
 
-impl<'a> Chunk<'a> {
-    fn of(chunk: &'a Json) -> Option<Self> {
-        let time = |at: usize| chunk.get("timestamp")?.get(at)?.as_f64();
-        Some(Self { text: chunk.get("text")?.as_str()?, from: time(0), until: time(1) })
+    fn content_type(&self) -> Option<&'static str> {
+        self.0.content_type()
     }
 }
 
-fn verbose(ask: &TranscriptOptions, (text, until): (&str, f64), chunks: &[Chunk<'_>], answer: &Json) -> Json {
-    let inferred = answer.get("inferred_languages").or_else(|| answer.get("languages"));
-    let inferred = inferred.and_then(|languages| languages.get(0)).and_then(Json::as_str);
-    let mut document = json!({
-        "task": if ask.is_translation { "translate" } else { "transcribe" },
-        "language": ask.language.as_deref().or(inferred),
-        // fal reports no duration, so this is the end of the last chunk.
-        "duration": until,
-        "text": text,
-    });
-    let times = |chunk: &Chunk<'_>| (chunk.from, chunk.until);
-    let (name, list): (&str, Vec<Json>) = match ask.form {
-        TranscriptForm::Words => {
-            let word = |chunk: &Chunk<'_>| json!({"word": chunk.text, "start": times(chunk).0, "end": times(chunk).1});
-            ("words", chunks.iter().map(word).collect())
-        }
-        _ => {
-            let segment = |(id, chunk): (usize, &Chunk<'_>)| json!({"id": id, "start": times(chunk).0, "end": times(chunk).1, "text": chunk.text});
-            ("segments", chunks.iter().enumerate().map(segment).collect())
-        }
-    };
-    if let Some(document) = document.as_object_mut() {
-        document.insert(name.to_owned(), list.into());
-    }
-    document
+fn chunk(chunk: &Json) -> Option<TranscriptChunk<'_>> {
+    let time = |at: usize| chunk.get("timestamp")?.get(at)?.as_f64();
+    Some(TranscriptChunk { text: chunk.get("text")?.as_str()?, from: time(0), until: time(1) })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::FormReader;
+    use dialects::FormReader;
+    use serde_json::json;
 
-    const ALL: FalTranscriptionParams = FalTranscriptionParams { has_words: true, has_prompt: true };
-    const FEW: FalTranscriptionParams = FalTranscriptionParams { has_words: false, has_prompt: false };
+    use super::*;
+
+    const ALL: Features = Features { has_words: true, has_prompt: true };
+    const FEW: Features = Features { has_words: false, has_prompt: false };
 
     fn form(parts: &[(&str, &str)]) -> (Form, Vec<u8>) {
         let mut body = String::new();
@@ -254,13 +208,13 @@ mod tests {
     }
 
     fn translate(
-        words: FalTranscriptionParams,
+        words: Features,
         parts: &[(&str, &str)],
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
         let (form, body) = form(parts);
         let who = (Grammar::Chat, Operation::Transcribe);
-        let translated = write_fal_transcription(who, Some(&form), &body, words, is_lenient)?;
+        let translated = write(who, Some(&form), &body, words, is_lenient)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
@@ -282,7 +236,7 @@ mod tests {
         assert_eq!(translate(ALL, &parts, false).unwrap(), (expected, vec![]));
         let (form, body) = form(&parts);
         let who = (Grammar::Chat, Operation::Transcribe);
-        let cut = write_fal_transcription(who, Some(&form), &body[..body.len() - 4], ALL, true);
+        let cut = write(who, Some(&form), &body[..body.len() - 4], ALL, true);
         assert_eq!(cut.unwrap_err().code, "invalid_form");
         assert_eq!(translate(ALL, &[], false).unwrap_err().param.as_deref(), Some(FILE));
     }

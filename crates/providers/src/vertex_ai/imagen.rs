@@ -6,13 +6,16 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::target::TranslatedRequest;
+use dialects::media::images::{Image, ImageSource, VendorImages};
+use dialects::media::request::{
+    AUTO, PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json, width_and_height,
+};
 use domain::{Fault, FaultClass, Grammar};
 use json::members::Members;
 use json::refusal::wrong_value;
 
-use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
-use super::sides::sides;
-use super::words::{UnsupportedParams, object};
+/// How the answer is read.
+pub(super) const ANSWER: VendorImages = VendorImages { read: predictions, read_event: predictions };
 
 /// Imagen's default is several images, but clients of OpenAI's API expect one.
 const COUNT: u64 = 1;
@@ -52,11 +55,11 @@ const OWN_WORDS: [&str; 10] = [
 ///
 /// # Errors
 /// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<TranslatedRequest, Box<Fault>> {
+pub(super) fn write(client: Grammar, body: &[u8], is_lenient: bool) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let prompt = json_string(&members.needed_text("prompt", PROMPT)?);
+    let prompt = json_string(&members.needed_text("prompt", PROMPT_FIX)?);
     let count = members.count("n")?.unwrap_or(COUNT);
     if !COUNTS.contains(&count) {
         let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
@@ -80,10 +83,10 @@ pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<Tr
         }
         fields.push((name, raw_json(&value, body)));
     }
-    lose_rest(members, &mut unsupported.losses)?;
+    drop_rest(members, &mut unsupported.losses)?;
     // Without it the response gives no reason for missing images.
     fields.push(("includeRaiReason", "true".to_owned()));
-    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&fields));
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, json_object(&fields));
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
 }
 
@@ -96,7 +99,7 @@ fn size(
     if requested.contains(':') {
         return Ok(vec![(RATIO, json_string(&requested))]);
     }
-    let Some(wanted) = sides(&requested) else {
+    let Some(wanted) = width_and_height(&requested) else {
         unsupported.value("size", "is no size", SIZE_FIX)?;
         return Ok(Vec::new());
     };
@@ -138,11 +141,11 @@ fn form(
 
 /// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
 /// this is a refusal by the provider.
-pub(super) fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Image>>, StreamFault> {
     if answer.find_array("predictions").is_none() {
         return Ok(None);
     }
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     let mut reason = None;
     for element in answer.find_elements("predictions") {
         let Some(one) = Members::of_answer(element) else {
@@ -154,15 +157,16 @@ pub(super) fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, 
             continue;
         };
         let format = one.find_text("mimeType");
-        pictures.push(Picture {
+        images.push(Image {
             source: ImageSource::Bytes(bytes.into_owned()),
             size: None,
             format: format.and_then(|format| format.strip_prefix("image/").map(str::to_owned)),
-            revised: one.find_text("prompt").map(std::borrow::Cow::into_owned),
+            revised_prompt: one.find_text("prompt").map(std::borrow::Cow::into_owned),
+            billed: None,
         });
     }
     match reason {
-        _ if !pictures.is_empty() => Ok(Some(pictures)),
+        _ if !images.is_empty() => Ok(Some(images)),
         // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
         Some(reason) => Err(StreamFault::Upstream(
             conversation::upstream_error::read_error(reason.as_bytes()),
@@ -177,7 +181,7 @@ mod tests {
     use super::*;
 
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write_imagen(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write(Grammar::Chat, body.as_bytes(), is_lenient)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
@@ -252,7 +256,7 @@ mod tests {
         assert_eq!(translate(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
     }
 
-    fn read(answer: &str) -> Result<Option<Vec<Picture>>, StreamFault> {
+    fn read(answer: &str) -> Result<Option<Vec<Image>>, StreamFault> {
         predictions(&Members::of_answer(answer.as_bytes()).unwrap())
     }
 
@@ -262,7 +266,7 @@ mod tests {
         let pictures = read(answer).unwrap().unwrap();
         assert_eq!(pictures.len(), 1);
         assert_eq!((pictures[0].datum(), pictures[0].format.as_deref()), (("b64_json", "AA=="), Some("png")));
-        assert_eq!(pictures[0].revised.as_deref(), Some("a high tide"));
+        assert_eq!(pictures[0].revised_prompt.as_deref(), Some("a high tide"));
         assert!(read(r#"{"images":[]}"#).unwrap().is_none());
         let fault = read(r#"{"predictions":[{"raiFilteredReason":"All images were filtered out."}]}"#);
         let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = fault else {

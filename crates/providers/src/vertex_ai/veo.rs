@@ -3,129 +3,56 @@
 //! does not repeat the request, so our id of the video encodes the operation's name together with the
 //! requested length and size.
 
-use crate::options::VideoAsk;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::embed::unsayable;
 use conversation::form::Form;
 use conversation::target::TranslatedRequest;
-use conversation::video::BILLED;
-use domain::{Fault, FaultClass, Grammar, UpstreamReport};
+use dialects::media::request::{
+    PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json,
+};
+use dialects::media::video::{
+    COMPLETED, FAILED, IN_PROGRESS, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES, VideoContent,
+    VideoContentStream, VideoReply, VideoRequest, failure_message, no_content, not_ready, request_document,
+    seconds, unsupported_reference,
+};
+use dialects::{AnswerPath, BufferedAnswer, VendorAnswer, VendorStream};
+use domain::{Fault, Grammar};
 use json::Value;
 use json::members::{Members, value_of};
-use json::refusal::wrong_value;
-use serde_json::json;
-
-use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
-use super::fal_video;
-use super::video_form::document;
-use super::words::{UnsupportedParams, object};
-use crate::answer_path::AnswerPath;
-use crate::buffered::BufferedAnswer;
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
 const SECONDS: u64 = 8;
-const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
-/// The supported sizes, with their aspect ratio and resolution. The first is the default.
-pub(super) const SIZES: [(&str, &str, &str); 4] = [
-    ("1280x720", "16:9", LOW),
-    ("720x1280", "9:16", LOW),
-    ("1920x1080", "16:9", "1080p"),
-    ("1080x1920", "9:16", "1080p"),
-];
-/// The only resolution of older models, which have no parameter for it.
-pub(super) const LOW: &str = "720p";
-pub(super) const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
-pub(super) const REFERENCE: &str = "input_reference";
-const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
 /// Veo's own parameters, which pass through unchanged: none of them changes how much is generated, or where
 /// it is stored.
 const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
+/// The parameters that are no texts.
+const LITERALS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
 /// The collections in an operation's name, each followed by its id.
 const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
 /// Separates the operation's name and the request's values in our id. No operation's name contains it.
-pub(super) const SEPARATOR: char = '?';
-/// The states of a video, in OpenAI's words.
-pub(super) const QUEUED: &str = "queued";
-pub(super) const COMING: &str = "in_progress";
-pub(super) const COMPLETED: &str = "completed";
-pub(super) const FAILED: &str = "failed";
+const SEPARATOR: char = '?';
 /// The most that is sent of a video at once.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-impl VideoAsk {
-    /// Reads it from a request that was translated before, for this model.
-    #[must_use]
-    pub fn of(form: Option<&Form>, body: &[u8], model: &str, created_unix_s: u64) -> Self {
-        let body = document(form, body).unwrap_or_default();
-        let members = Members::of_answer(&body);
-        let seconds = members.as_ref().and_then(|members| {
-            members.find_count("seconds").or_else(|| members.find_text("seconds")?.trim().parse().ok())
-        });
-        let wanted = members.and_then(|members| members.find_text("size"));
-        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
-        Self::New { model: model.to_owned(), seconds, size, created_unix_s }
-    }
-}
-
-/// A video's state, to be written as a video object of OpenAI's `/v1/videos`.
-pub(super) struct VideoReply<'a> {
-    pub id: String,
-    pub created_unix_s: u64,
-    pub model: &'a str,
-    pub status: &'static str,
-    pub seconds: Option<&'a str>,
-    pub size: Option<&'a str>,
-    pub billed: Option<u64>,
-    /// The error's code and message, if the video failed.
-    pub error: Option<(&'static str, &'a str)>,
-}
-
-impl VideoReply<'_> {
-    pub(super) fn document(&self) -> Bytes {
-        let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
-        let mut object = json!({
-            "id": self.id,
-            "object": "video",
-            "created_at": self.created_unix_s,
-            // The upstream does not report when it completed.
-            "completed_at": null,
-            "expires_at": null,
-            "status": self.status,
-            "model": self.model,
-            "progress": if self.status == COMPLETED { 100 } else { 0 },
-            "prompt": null,
-            "seconds": self.seconds,
-            "size": self.size,
-            "remixed_from_video_id": null,
-            "error": error,
-        });
-        if let (Some(object), Some(billed)) = (object.as_object_mut(), self.billed) {
-            object.insert(BILLED.to_owned(), billed.into());
-        }
-        Bytes::from(object.to_string())
-    }
-}
 
 /// Translates a video request into an instance and parameters. `says_low` is set if the model has a parameter
 /// for the lower resolution.
 ///
 /// # Errors
 /// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub fn write_veo(
+pub(super) fn write(
     client: Grammar,
     form: Option<&Form>,
     body: &[u8],
     is_lenient: bool,
     names_low: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let body = &*document(form, body)?;
+    let body = &*request_document(form, body, &LITERALS)?;
     let mut members = Members::read(body, String::new())?;
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut instance = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
+    let mut instance = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
     instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
     let length = seconds(&mut members)?.unwrap_or(SECONDS).to_string();
     let mut parameters = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
@@ -144,22 +71,10 @@ pub fn write_veo(
     for name in OWN_WORDS {
         parameters.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsupported.losses)?;
-    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&parameters));
+    drop_rest(members, &mut unsupported.losses)?;
+    let body =
+        format!(r#"{{"instances":[{}],"parameters":{}}}"#, json_object(&instance), json_object(&parameters));
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
-}
-
-/// The requested length: a string, as OpenAI's SDK sends it, or a number.
-pub(super) fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
-    let wanted = match members.take("seconds")? {
-        None => return Ok(None),
-        Some(Value::String(text)) => text.decode().trim().parse().ok(),
-        Some(value) => value.as_count(),
-    };
-    let wanted = wanted.filter(|seconds: &u64| *seconds > 0);
-    wanted.map(Some).ok_or_else(|| {
-        wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
-    })
 }
 
 /// The first frame, if its bytes are in the request.
@@ -174,11 +89,6 @@ fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
         }
         _ => Err(unsupported_reference()),
     }
-}
-
-/// The reference image is given in a form that such models do not support.
-pub(super) fn unsupported_reference() -> Box<Fault> {
-    unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }
 
 /// The content of our id of a video: the operation's name, and the requested values. It is encoded so that it
@@ -238,33 +148,40 @@ impl Named {
 }
 
 /// Decodes the operation's name from our id of its video. Returns `None` if the id is not ours.
-#[must_use]
-pub fn operation_of(id: &str) -> Option<String> {
+pub(super) fn operation_of(id: &str) -> Option<String> {
     Named::read(id).map(|named| named.operation())
 }
 
-/// Writes the video object for the client, from the state of the operation or of the queued request.
-///
-/// # Errors
-/// The upstream's response has no such state.
-pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
-    let answer =
-        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
-    if fal_video::is_queued(ask, &answer) {
-        return fal_video::queued_video(ask, &answer);
+/// The state of a video, or its content.
+#[derive(Debug)]
+pub(super) struct OperationAnswer(pub VideoRequest);
+
+impl VendorAnswer for OperationAnswer {
+    fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+        let object = video_object(&self.0, answer_path.created_unix_s, body)?;
+        Ok(BufferedAnswer::plain(object, AnswerFacts::default()))
     }
-    let (named, end) = match ask {
-        VideoAsk::New { seconds, size, created_unix_s, .. } => {
+
+    fn stream(&self, _answer_path: &AnswerPath) -> Option<Box<dyn VendorStream>> {
+        Some(Box::new(VideoContentStream::new(VideoContent::InDocument(video_content))))
+    }
+}
+
+/// Writes the video object for the client, from the state of the operation.
+fn video_object(request: &VideoRequest, created_unix_s: u64, body: &[u8]) -> Result<Bytes, StreamFault> {
+    let answer = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let (named, end) = match request {
+        VideoRequest::New { seconds, size, .. } => {
             let name = answer.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
             let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
-            (Named::new(&name, *created_unix_s, seconds, size), End::Queued)
+            (Named::new(&name, created_unix_s, seconds, size), End::Queued)
         }
-        VideoAsk::Known { id, .. } => (Named::read(id), End::of(&answer)),
+        VideoRequest::Known { id } => (Named::read(id), End::of(&answer)),
     };
     let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
     let (status, error) = match &end {
         End::Queued => (QUEUED, None),
-        End::Coming => (COMING, None),
+        End::InProgress => (IN_PROGRESS, None),
         End::Made(_) => (COMPLETED, None),
         End::Failed { code, message } => (FAILED, Some((*code, message.as_str()))),
     };
@@ -281,24 +198,17 @@ pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     Ok(reply.document())
 }
 
-/// The same, as a buffered response.
-pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
-    let ask = answer_path.video.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
-    Ok(BufferedAnswer::plain(video_object(ask, body)?, AnswerFacts::default()))
-}
-
 /// The video itself, in pieces.
-pub(super) fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
-    let operation =
-        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
+    let operation = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let base64 = match End::of(&operation) {
         End::Made(Some(base64)) => base64,
         End::Made(None) => {
-            return Err(refusal("It was put into a bucket, and not kept where it can be taken."));
+            return Err(no_content("It was put into a bucket, and not kept where it can be taken."));
         }
-        End::Failed { message, .. } => return Err(refusal(&format!("There is no video: {message}"))),
-        End::Queued | End::Coming => {
-            return Err(refusal("The video is not ready yet, its status is 'in_progress'."));
+        End::Failed { message, .. } => return Err(no_content(&format!("There is no video: {message}"))),
+        End::Queued | End::InProgress => {
+            return Err(not_ready());
         }
     };
     let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| StreamFault::Broken("bad_base64"))?;
@@ -310,15 +220,10 @@ pub(super) fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
     Ok(pieces)
 }
 
-pub(super) fn refusal(message: &str) -> StreamFault {
-    let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
-    StreamFault::Upstream(report, FaultClass::BadRequest)
-}
-
 /// The state of an operation.
 enum End<'a> {
     Queued,
-    Coming,
+    InProgress,
     /// With the video's bytes, unless it was stored elsewhere.
     Made(Option<std::borrow::Cow<'a, str>>),
     Failed {
@@ -334,7 +239,7 @@ impl<'a> End<'a> {
             return Self::failed(code, error.find_text("message").as_deref());
         }
         if !operation.is_true("done") {
-            return Self::Coming;
+            return Self::InProgress;
         }
         let Some(response) = operation.find_members("response") else { return Self::failed("unknown", None) };
         // Only one video was requested.
@@ -352,11 +257,8 @@ impl<'a> End<'a> {
         }
     }
 
-    /// `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     fn failed(code: &'static str, message: Option<&str>) -> Self {
-        let message =
-            message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
-        Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
+        Self::Failed { code, message: failure_message(message) }
     }
 }
 
@@ -378,12 +280,13 @@ const fn code_of(code: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value as Json;
+    use domain::FaultClass;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write_veo(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
+        let translated = write(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
@@ -404,7 +307,7 @@ mod tests {
         );
         let older = |size: &str| {
             let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
-            let translated = write_veo(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
+            let translated = write(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
             String::from_utf8(translated.body.to_vec()).unwrap()
         };
         assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
@@ -443,8 +346,8 @@ mod tests {
 
     #[test]
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
-        let ask = VideoAsk::of(None, br#"{"seconds":"4","size":"720x1280"}"#, "veo-x", 17);
-        let begun = video_object(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let ask = VideoRequest::of(None, br#"{"seconds":"4","size":"720x1280"}"#, "veo-x");
+        let begun = video_object(&ask, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         let id = begun["id"].as_str().unwrap();
         assert_eq!((operation_of(id).as_deref(), &begun["status"]), (Some(NAME), &json!("queued")));
@@ -452,8 +355,8 @@ mod tests {
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
-            let video =
-                video_object(&VideoAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
+            let known = VideoRequest::Known { id: id.to_owned() };
+            let video = video_object(&known, 18, body.as_bytes()).unwrap();
             serde_json::from_slice(&video).unwrap()
         };
         for (body, status, code) in [
@@ -484,13 +387,13 @@ mod tests {
             assert_eq!((&video["id"], &video["seconds"]), (&json!(id), &json!("4")), "{body}");
         }
         for wrong in ["", "<html>", "[]", "{}", r#"{"name":"operations/o-1"}"#] {
-            assert!(video_object(&ask, wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(video_object(&ask, 17, wrong.as_bytes()).is_err(), "{wrong}");
         }
         for unknown in ["", "video_1", NAME] {
             assert_eq!(operation_of(unknown), None, "{unknown}");
         }
-        let bare = VideoAsk::of(None, br#"{"size":"1x1"}"#, "veo-x", 17);
-        let begun = video_object(&bare, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let bare = VideoRequest::of(None, br#"{"size":"1x1"}"#, "veo-x");
+        let begun = video_object(&bare, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("8"), &json!("1280x720")));
     }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use dialects::media::request::width_and_height;
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Span, Value};
 
 /// Rewrites `size` as `width` and `height`, and `b64_json` as `base64`. A size that is not two numbers stays,
 /// for the upstream to judge.
-#[must_use]
-pub fn with_width_and_height(body: &Bytes) -> Vec<Bytes> {
+pub(super) fn with_width_and_height(body: &Bytes) -> Vec<Bytes> {
     let mut edits = Vec::new();
     // A body that is not an object passes unchanged; decoding has already rejected it.
     if edits_of(body, &mut edits).is_err() {
@@ -28,7 +28,7 @@ fn edits_of(body: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<(), JsonError
         let Value::String(text) = value else { return Ok::<(), JsonError>(()) };
         let text = text.decode();
         if member.key.is("size")
-            && let Some((width, height)) = sides(&text)
+            && let Some((width, height)) = width_and_height(&text)
         {
             let span = Span::new(start, cursor.position());
             let text = format!(r#""width":{width},"height":{height}"#);
@@ -40,11 +40,6 @@ fn edits_of(body: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<(), JsonError
         Ok(())
     })?;
     Ok(())
-}
-
-pub(super) fn sides(size: &str) -> Option<(u32, u32)> {
-    let (width, height) = size.split_once('x')?;
-    Some((width.parse().ok()?, height.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,300 @@
+//! Videos of vendors with a format of their own: OpenAI's request as JSON, the video object that reports a
+//! video's state, and the relay of its content.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use conversation::answer::{StreamFacts, StreamFault};
+use conversation::embed::unsayable;
+use conversation::form::Form;
+use conversation::video::BILLED;
+use domain::limits::ANSWER_BYTES_MAX;
+use domain::{Fault, FaultClass, TraceId, UpstreamReport};
+use framing::multipart::Part;
+use json::Value;
+use json::members::Members;
+use json::refusal::wrong_value;
+use serde_json::{Map, Value as Json, json};
+
+use super::form::parts;
+use super::stream::{JSON, is_document, is_media_type};
+use crate::cut::EventBuffer;
+use crate::vendor::VendorStream;
+
+const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
+/// The sizes of OpenAI's API, with their aspect ratio and resolution. The first is the default.
+pub const SIZES: [(&str, &str, &str); 4] = [
+    ("1280x720", "16:9", LOW),
+    ("720x1280", "9:16", LOW),
+    ("1920x1080", "16:9", "1080p"),
+    ("1080x1920", "9:16", "1080p"),
+];
+/// The only resolution of many models, which have no parameter for it.
+pub const LOW: &str = "720p";
+pub const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
+pub const REFERENCE: &str = "input_reference";
+const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
+/// The form's name for a reference image that is given by URL.
+const REFERENCE_URL: &str = "input_reference[image_url]";
+/// Magic bytes of the image types that are accepted.
+const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
+/// The states of a video, in OpenAI's words.
+pub const QUEUED: &str = "queued";
+pub const IN_PROGRESS: &str = "in_progress";
+pub const COMPLETED: &str = "completed";
+pub const FAILED: &str = "failed";
+
+/// What the request says about a video, since the upstream's response does not repeat it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VideoRequest {
+    /// A new video, as far as the client specified it.
+    New { model: String, seconds: Option<u64>, size: Option<&'static str> },
+    /// A video named by our id, which encodes the request.
+    Known { id: String },
+}
+
+impl VideoRequest {
+    /// Reads it from a request that was translated before, for this model.
+    #[must_use]
+    pub fn of(form: Option<&Form>, body: &[u8], model: &str) -> Self {
+        let body = request_document(form, body, &[]).unwrap_or_default();
+        let members = Members::of_answer(&body);
+        let seconds = members.as_ref().and_then(|members| {
+            members.find_count("seconds").or_else(|| members.find_text("seconds")?.trim().parse().ok())
+        });
+        let wanted = members.and_then(|members| members.find_text("size"));
+        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
+        Self::New { model: model.to_owned(), seconds, size }
+    }
+}
+
+/// The request as JSON: the body itself if it is not a form, as OpenAI's SDK sends it. A form has texts only:
+/// `literals` are the fields whose values are parsed.
+///
+/// # Errors
+/// The form is incomplete, or holds a file that is not an image.
+pub fn request_document<'b>(
+    form: Option<&Form>,
+    body: &'b [u8],
+    literals: &[&str],
+) -> Result<Cow<'b, [u8]>, Box<Fault>> {
+    let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
+    let mut fields = Map::new();
+    for (part, content) in parts(form, body).ok_or_else(unsupported_reference)? {
+        let (name, value) = member(part, content, literals)?;
+        fields.insert(name, value);
+    }
+    Ok(Cow::Owned(Json::Object(fields).to_string().into_bytes()))
+}
+
+fn member(part: Part, content: &[u8], literals: &[&str]) -> Result<(String, Json), Box<Fault>> {
+    if part.is_file {
+        let picture = PICTURES.iter().find(|(start, _)| part.name == REFERENCE && content.starts_with(start));
+        let (_, media_type) = picture.ok_or_else(unsupported_reference)?;
+        let url = format!("data:{media_type};base64,{}", STANDARD.encode(content));
+        return Ok((part.name, json!({"image_url": url})));
+    }
+    let text = String::from_utf8_lossy(content);
+    if part.name == REFERENCE_URL {
+        return Ok((REFERENCE.to_owned(), json!({"image_url": text})));
+    }
+    let literal = || serde_json::from_str(&text).ok().filter(|value: &Json| !value.is_object());
+    let value = if literals.contains(&&*part.name) { literal() } else { None };
+    Ok((part.name, value.unwrap_or_else(|| text.into())))
+}
+
+/// The requested length: a string, as OpenAI's SDK sends it, or a number.
+///
+/// # Errors
+/// It is not a whole number of seconds, or comes twice.
+pub fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
+    let wanted = match members.take("seconds")? {
+        None => return Ok(None),
+        Some(Value::String(text)) => text.decode().trim().parse().ok(),
+        Some(value) => value.as_count(),
+    };
+    let wanted = wanted.filter(|seconds: &u64| *seconds > 0);
+    wanted.map(Some).ok_or_else(|| {
+        wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
+    })
+}
+
+/// The reference image is given in a form that such models do not support.
+#[must_use]
+pub fn unsupported_reference() -> Box<Fault> {
+    unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
+}
+
+/// A video's state, to be written as a video object of OpenAI's `/v1/videos`.
+pub struct VideoReply<'a> {
+    pub id: String,
+    pub created_unix_s: u64,
+    pub model: &'a str,
+    pub status: &'static str,
+    pub seconds: Option<&'a str>,
+    pub size: Option<&'a str>,
+    pub billed: Option<u64>,
+    /// The error's code and message, if the video failed.
+    pub error: Option<(&'static str, &'a str)>,
+}
+
+impl VideoReply<'_> {
+    #[must_use]
+    pub fn document(&self) -> Bytes {
+        let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
+        let mut object = json!({
+            "id": self.id,
+            "object": "video",
+            "created_at": self.created_unix_s,
+            // The upstream does not report when it completed.
+            "completed_at": null,
+            "expires_at": null,
+            "status": self.status,
+            "model": self.model,
+            "progress": if self.status == COMPLETED { 100 } else { 0 },
+            "prompt": null,
+            "seconds": self.seconds,
+            "size": self.size,
+            "remixed_from_video_id": null,
+            "error": error,
+        });
+        if let (Some(object), Some(billed)) = (object.as_object_mut(), self.billed) {
+            object.insert(BILLED.to_owned(), billed.into());
+        }
+        Bytes::from(object.to_string())
+    }
+}
+
+/// The message of a failed video, limited in length and without what looks like a key.
+#[must_use]
+pub fn failure_message(message: Option<&str>) -> String {
+    let message =
+        message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
+    message.unwrap_or_else(|| "Its maker does not say why.".to_owned())
+}
+
+/// The fault of a request for content that there is not, or not yet.
+#[must_use]
+pub fn no_content(message: &str) -> StreamFault {
+    let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
+    StreamFault::Upstream(report, FaultClass::BadRequest)
+}
+
+#[must_use]
+pub fn not_ready() -> StreamFault {
+    no_content("The video is not ready yet, its status is 'in_progress'.")
+}
+
+/// The body in which a video's content arrives.
+#[derive(Debug, Clone, Copy)]
+pub enum VideoContent {
+    /// A document that contains it: reads its pieces.
+    InDocument(fn(&[u8]) -> Result<Vec<Bytes>, StreamFault>),
+    /// Raw bytes. A JSON document in their place says why there is no video: reads it.
+    Raw(fn(&[u8]) -> StreamFault),
+}
+
+/// Relays the content of a video.
+#[derive(Debug)]
+pub struct VideoContentStream {
+    content: VideoContent,
+    /// The body is a document, which is held and read at the end.
+    is_held: bool,
+    held: EventBuffer,
+    facts: StreamFacts,
+}
+
+impl VideoContentStream {
+    #[must_use]
+    pub fn new(content: VideoContent) -> Self {
+        let is_held = matches!(content, VideoContent::InDocument(_));
+        Self { content, is_held, held: EventBuffer::default(), facts: StreamFacts::default() }
+    }
+}
+
+impl VendorStream for VideoContentStream {
+    fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
+        let is_json = is_media_type(media_type, JSON);
+        match self.content {
+            VideoContent::InDocument(_) if !is_json => Err(StreamFault::Broken("not_an_answer")),
+            VideoContent::Raw(_) if !is_json && is_document(media_type) => {
+                Err(StreamFault::Broken("not_a_film"))
+            }
+            _ => {
+                self.is_held = is_json;
+                Ok(())
+            }
+        }
+    }
+
+    fn media_type(&self) -> Option<&'static str> {
+        matches!(self.content, VideoContent::InDocument(_)).then_some("video/mp4")
+    }
+
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.is_held {
+            return self.held.hold(&chunk, ANSWER_BYTES_MAX);
+        }
+        if !chunk.is_empty() {
+            self.facts.content_started = true;
+            self.facts.events += 1;
+            out.push(chunk);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.is_held {
+            let body = self.held.take();
+            match self.content {
+                VideoContent::InDocument(read) => out.extend(read(&body)?),
+                VideoContent::Raw(refusal) => return Err(refusal(&body)),
+            }
+            self.facts.events += 1;
+            self.facts.content_started = true;
+        }
+        (self.facts.done, self.facts.finished) = (true, true);
+        Ok(())
+    }
+
+    fn facts(&self) -> &StreamFacts {
+        &self.facts
+    }
+
+    /// Raw bytes can't carry an error, so the connection is closed instead.
+    fn error_event(&self, _fault: &Fault, _trace: TraceId) -> Bytes {
+        Bytes::new()
+    }
+
+    fn ping(&self) -> &'static [u8] {
+        b""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(content: VideoContent, media_type: &str, body: &[u8]) -> (Result<(), StreamFault>, Vec<u8>) {
+        let mut stream = VideoContentStream::new(content);
+        let mut out = Vec::new();
+        let result = stream
+            .opened(media_type.as_bytes())
+            .and_then(|()| stream.push(Bytes::copy_from_slice(body), &mut out))
+            .and_then(|()| stream.finish(&mut out));
+        (result, out.concat())
+    }
+
+    #[test]
+    fn content_comes_in_a_document_or_raw() {
+        let inside = VideoContent::InDocument(|body| Ok(vec![Bytes::copy_from_slice(body)]));
+        let raw = VideoContent::Raw(|_| not_ready());
+        assert_eq!(run(inside, "application/json", b"{}"), (Ok(()), b"{}".to_vec()));
+        assert_eq!(run(inside, "video/mp4", b"x").0, Err(StreamFault::Broken("not_an_answer")));
+        assert_eq!(run(raw, "video/mp4", b"x"), (Ok(()), b"x".to_vec()));
+        assert_eq!(run(raw, "text/html", b"x").0, Err(StreamFault::Broken("not_a_film")));
+        assert_eq!(run(raw, "application/json", b"{}"), (Err(not_ready()), Vec::new()));
+    }
+}

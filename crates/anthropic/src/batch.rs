@@ -176,21 +176,6 @@ impl<'b> BatchItem<'b> {
     }
 }
 
-/// The status of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct MessageBatchStatus {
-    #[serde(rename = "processing_status")]
-    pub status: String,
-    /// RFC 3339; set once all requests have ended, successfully or not.
-    pub ended_at: Option<String>,
-}
-
-/// Reads a provider's batch object; `None` where it is not one.
-#[must_use]
-pub fn read_message_batch(body: &[u8]) -> Option<MessageBatchStatus> {
-    serde_json::from_slice(body).ok()
-}
-
 #[derive(Deserialize)]
 struct ItemLine<'a> {
     #[serde(borrow)]
@@ -370,14 +355,5 @@ mod tests {
             (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
         let body = format!(r#"{{"requests":[{{"custom_id":"a","params":{{{}}}}}]}}"#, members.join(","));
         assert_eq!(decode(&Bytes::from(body)).unwrap_err().code, "json_too_many_keys");
-    }
-
-    #[test]
-    fn a_batch_says_when_it_ended() {
-        let going = br#"{"id":"b","processing_status":"in_progress","ended_at":null}"#;
-        assert_eq!(read_message_batch(going).unwrap().ended_at, None);
-        let ended = br#"{"id":"b","processing_status":"ended","ended_at":"2026-11-21T10:00:00Z"}"#;
-        assert_eq!(read_message_batch(ended).unwrap().ended_at.as_deref(), Some("2026-11-21T10:00:00Z"));
-        assert_eq!(read_message_batch(b"{}"), None);
     }
 }

@@ -8,17 +8,22 @@ use conversation::face::{
 };
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
+use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request};
+use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::target::TargetModel;
-use domain::{Fault, Operation, Prompt, TraceId};
+use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
+use http::Method;
 use http::header::HeaderName;
 use json::members::keep_members;
 
+use crate::objects::MessageBatches;
 use crate::{
     PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, status, write_prompt,
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+static VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 static HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("anthropic-version"),
     HeaderName::from_static("anthropic-beta"),
@@ -37,7 +42,21 @@ static TOKENS: [HeaderName; 3] = [
 const COUNTED: &[&str] =
     &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
 
+static ROUTES: [DialectRoute; 7] = [
+    call("/v1/messages", Operation::Chat),
+    call("/v1/messages/count_tokens", Operation::Count),
+    route(Method::GET, LIST, RouteAction::ListObjects(StoredKind::Batch)),
+    call(LIST, Operation::Batch),
+    route(Method::GET, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::POST, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::DELETE, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+];
+const LIST: &str = "/v1/messages/batches";
+const NAMED: &str = "/v1/messages/batches/{rest}";
+
 static FACTS: Facts = Facts {
+    roots: &["/v1/messages"],
+    sdk_header: Some(&VERSION),
     ping: PING,
     request_id: &REQUEST_ID,
     native_headers: &HEADERS,
@@ -72,6 +91,14 @@ pub struct Anthropic;
 impl Face for Anthropic {
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn routes(&self) -> &'static [DialectRoute] {
+        &ROUTES
+    }
+
+    fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
+        (kind == StoredKind::Batch).then_some(&MessageBatches)
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

@@ -13,6 +13,7 @@ mod error;
 mod face;
 mod marks;
 mod models;
+mod objects;
 mod parts;
 mod pieces;
 mod prompt;
@@ -26,7 +27,6 @@ mod wire;
 mod write;
 mod writer;
 
-pub use batch::{MESSAGES, MessageBatchStatus, read_message_batch, results_address};
 pub use decode::decode_request;
 pub use error::{error_body, status};
 pub use face::Anthropic;

@@ -55,11 +55,7 @@ pub struct ProviderRow {
     #[serde(default)]
     pub files: bool,
     #[serde(default)]
-    pub message_batches: bool,
-    #[serde(default)]
-    pub stored_batches: bool,
-    #[serde(default)]
-    pub content_batches: bool,
+    pub batches: Vec<String>,
     pub batch: Option<BatchRow>,
     #[serde(default)]
     pub tier: Vec<TierRow>,

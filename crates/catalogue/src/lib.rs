@@ -19,7 +19,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{
-    Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Modality, Rates, StoredObjectKind, Vocabulary,
+    Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Modality, Rates, StoredKind, StoredObjectKind,
+    Vocabulary,
 };
 
 pub use capabilities::{
@@ -134,12 +135,8 @@ pub struct ProviderFacts {
     pub reports_usage: bool,
     /// Stores files, and takes batches of requests in them.
     pub files: bool,
-    /// Takes batches of messages, whose requests are inline.
-    pub message_batches: bool,
-    /// The same for requests in its own dialect, if it has one.
-    pub content_batches: bool,
-    /// Takes batches in its customers' own storage.
-    pub stored_batches: bool,
+    /// The dialects of which it takes batches that name their models when they are made.
+    pub batches: Vec<Dialect>,
     /// The price of a request in a batch, in per cent of its usual price; `None` if not known.
     pub batch_percent: Option<u16>,
     /// The tier prices of whatever has none of its own.
@@ -151,13 +148,8 @@ pub struct ProviderFacts {
 impl ProviderFacts {
     /// Whether it takes batches of this kind, which name their models when they are made.
     #[must_use]
-    pub const fn takes(&self, batches: StoredObjectKind) -> bool {
-        match batches {
-            StoredObjectKind::MessageBatch => self.message_batches,
-            StoredObjectKind::ContentBatch => self.content_batches,
-            StoredObjectKind::StoredBatch => self.stored_batches,
-            StoredObjectKind::File | StoredObjectKind::Batch | StoredObjectKind::Video => false,
-        }
+    pub fn takes(&self, batches: StoredObjectKind) -> bool {
+        batches.kind() == StoredKind::Batch && self.batches.contains(&batches.dialect())
     }
 
     /// The address of an account that names none.

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use domain::{Dialect, IdMap, Modality, Price, Rates, UnitRates};
+use domain::{Dialect, IdMap, Modality, Price, Rates, StoredKind, StoredObjectKind, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
@@ -107,6 +107,7 @@ fn add_provider(
         return Err(source.wrong(span, &field, &message));
     }
     let wrong = |message: &str| source.wrong(span.clone(), &field, message);
+    let batches = batch_dialects(&row.batches).map_err(|message| wrong(&message))?;
     let dialects =
         own_dialects(catalogue, &row.families, &row.dialects).map_err(|message| wrong(&message))?;
     catalogue.providers.push(ProviderFacts {
@@ -130,9 +131,7 @@ fn add_provider(
         custom: row.custom,
         reports_usage: row.reports_usage,
         files: row.files,
-        message_batches: row.message_batches,
-        stored_batches: row.stored_batches,
-        content_batches: row.content_batches,
+        batches,
         batch_percent: batch_percent(row.batch).map_err(wrong)?,
         tiers,
         fees,
@@ -183,6 +182,18 @@ fn read_prices(tiers: Vec<TierRow>, fees: Vec<FeeRow>) -> Result<(Arc<[TierPrice
     let no_rates = |_| Err("has a share of the standard price alone, for all models".to_owned());
     let tiers = tiers.into_iter().map(|tier| tier.read(UNVERIFIED, no_rates)).collect::<Result<_, _>>()?;
     Ok((tiers, fees.into_iter().map(FeeRow::read).collect::<Result<_, _>>()?))
+}
+
+/// The dialects of batches that name their models when they are made: those that have batches of their own.
+fn batch_dialects(names: &[String]) -> Result<Vec<Dialect>, String> {
+    let has_own = |dialect: &Dialect| {
+        *dialect != Dialect::Chat && StoredObjectKind::of(*dialect, StoredKind::Batch).dialect() == *dialect
+    };
+    let read = |name: &String| {
+        let known = Dialect::ALL.into_iter().filter(has_own).find(|known| known.as_str() == name);
+        known.ok_or_else(|| format!("\"{name}\" is no dialect with batches of its own"))
+    };
+    names.iter().map(read).collect()
 }
 
 /// A batch discount is never guessed.

@@ -5,18 +5,56 @@ use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{Face, Facts, PrefixMembers, RateLimits, SaltPlace};
 use conversation::losses::DroppedFields;
+use conversation::objects::StoredObjects;
 use conversation::openai_error::error_body;
 use conversation::request::{Addressed, Request, VectorForm};
+use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::target::TargetModel;
-use domain::{Fault, Operation, Prompt, TraceId};
+use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
+use http::Method;
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, decode_request, embed, read_prompt, write_prompt};
+use crate::{Reader, Writer, decode_request, embed, objects, read_prompt, write_prompt};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
 
+const FILES: &str = "/v1/files";
+const FILE: &str = "/v1/files/{rest}";
+const BATCHES: &str = "/v1/batches";
+const BATCH: &str = "/v1/batches/{rest}";
+const VIDEOS: &str = "/v1/videos";
+const VIDEO: &str = "/v1/videos/{rest}";
+static ROUTES: [DialectRoute; 25] = [
+    call("/v1/chat/completions", Operation::Chat),
+    call("/v1/completions", Operation::Complete),
+    call("/v1/embeddings", Operation::Embed),
+    call("/v1/moderations", Operation::Moderate),
+    call("/v1/images/generations", Operation::Images),
+    call("/v1/images/edits", Operation::ImageEdits),
+    call("/v1/images/variations", Operation::ImageVariations),
+    call("/v1/audio/speech", Operation::Speech),
+    call("/v1/audio/transcriptions", Operation::Transcribe),
+    call("/v1/audio/translations", Operation::Translate),
+    call("/v1/rerank", Operation::Rerank),
+    route(Method::GET, "/v1/realtime", RouteAction::Realtime),
+    route(Method::GET, FILES, RouteAction::ListObjects(StoredKind::File)),
+    call(FILES, Operation::File),
+    route(Method::GET, FILE, RouteAction::StoredObject(StoredKind::File)),
+    route(Method::DELETE, FILE, RouteAction::StoredObject(StoredKind::File)),
+    route(Method::GET, BATCHES, RouteAction::ListObjects(StoredKind::Batch)),
+    call(BATCHES, Operation::Batch),
+    route(Method::GET, BATCH, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::POST, BATCH, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::GET, VIDEOS, RouteAction::ListObjects(StoredKind::Video)),
+    call(VIDEOS, Operation::Video),
+    route(Method::GET, VIDEO, RouteAction::StoredObject(StoredKind::Video)),
+    route(Method::DELETE, VIDEO, RouteAction::StoredObject(StoredKind::Video)),
+    route(Method::POST, VIDEO, RouteAction::StoredObject(StoredKind::Video)),
+];
+
 static FACTS: Facts = Facts {
+    roots: &["/v1"],
     native_headers: &HEADERS,
     rate_limits: RateLimits { upstream: Some(b"x-ratelimit-"), ..Facts::USUAL.rate_limits },
     prefix: Some(PrefixMembers {
@@ -36,6 +74,18 @@ pub struct Chat;
 impl Face for Chat {
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn routes(&self) -> &'static [DialectRoute] {
+        &ROUTES
+    }
+
+    fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
+        Some(match kind {
+            StoredKind::File => &objects::FILES,
+            StoredKind::Batch => &objects::BATCHES,
+            StoredKind::Video => &objects::VIDEOS,
+        })
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

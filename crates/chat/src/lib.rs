@@ -16,6 +16,7 @@ mod encode;
 mod face;
 mod listed;
 mod messages;
+mod objects;
 pub mod operations;
 mod prompt;
 mod prompt_writer;

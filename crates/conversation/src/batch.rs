@@ -65,6 +65,63 @@ pub struct BatchOutputLine {
 /// The answer in the line of a result, whose usage counts, and the grammar that it is in.
 pub type LineAnswer<'a> = Option<(&'a str, Grammar)>;
 
+/// How far a batch is, by its provider's object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchState {
+    /// Its provider's words for it.
+    Running(String),
+    /// It ended before any of its requests was processed.
+    NoResults,
+    Ended(EndedBatch),
+}
+
+/// A batch whose requests have all ended, successfully or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedBatch {
+    pub ended: BatchEnd,
+    /// The endpoint under which its requests are booked.
+    pub endpoint: String,
+    pub results: BatchResults,
+}
+
+/// When a batch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchEnd {
+    UnixMs(u64),
+    /// RFC 3339, and the member that it was read from.
+    Written(String, &'static str),
+}
+
+/// Where the results of a batch are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchResults {
+    /// In files at the provider; `requests` is the file of the requests.
+    Files { results: Vec<String>, requests: Option<String> },
+    /// At an address below that of the batch.
+    Below,
+    /// Inside the batch object.
+    Inside,
+    /// In the customer's own storage, at this URI, if the provider reports it.
+    Storage(Option<String>),
+}
+
+/// Splits the results of a batch out of the object that holds them, while it is being received. It does not
+/// validate the JSON; whoever parses the pieces does.
+pub trait SplitResults: Send {
+    /// The results that this piece of the object completes.
+    ///
+    /// # Errors
+    /// The object is too long or too deep.
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<Bytes>, TooLong>;
+
+    /// The object without its results.
+    fn rest(self: Box<Self>) -> Vec<u8>;
+}
+
+/// A result or the rest of the object is too large, or nested too deeply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong;
+
 /// The model that an answer or a request names.
 #[derive(Deserialize, Default)]
 pub struct Named<'a> {

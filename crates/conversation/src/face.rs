@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use domain::{Fault, Operation, Prompt, TraceId};
+use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId};
+use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
@@ -12,7 +13,9 @@ use crate::batch::{BatchOutputLine, LineAnswer};
 use crate::embed::Embeddings;
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
+use crate::objects::StoredObjects;
 use crate::request::{Addressed, Request};
+use crate::routes::DialectRoute;
 use crate::status::common;
 use crate::target::TargetModel;
 
@@ -43,6 +46,14 @@ const COUNTED: &[&str] = &[
 /// What never changes about a dialect.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
+    /// The paths below which errors are written in it, where no longer one of another dialect holds.
+    pub roots: &'static [&'static str],
+    /// The header that only its SDKs send.
+    pub sdk_header: Option<&'static HeaderName>,
+    /// The query parameter in which clients may send their key instead.
+    pub key_parameter: Option<&'static str>,
+    /// Paths of another dialect that its SDKs use too, each with the path here that they mean.
+    pub shared_paths: &'static [(&'static str, &'static str)],
     /// The `content-type` of a stream.
     pub stream_type: &'static str,
     /// Streams are binary frames, not server-sent events.
@@ -133,6 +144,10 @@ pub fn bare_block(line: &str) -> String {
 impl Facts {
     /// Those of OpenAI, which most dialects have in common.
     pub const USUAL: Self = Self {
+        roots: &[],
+        sdk_header: None,
+        key_parameter: None,
+        shared_paths: &[],
         stream_type: "text/event-stream; charset=utf-8",
         has_frames: false,
         ping: b": ping\n\n",
@@ -154,6 +169,35 @@ impl Facts {
 /// One wire format, as clients and upstreams speak it.
 pub trait Face: Debug + Sync {
     fn facts(&self) -> &'static Facts;
+
+    /// Its paths at the front door. The first one that fits is taken.
+    fn routes(&self) -> &'static [DialectRoute];
+
+    /// Reads an address that names a model and what is requested of it.
+    ///
+    /// # Errors
+    /// It names neither, or no operation of the dialect.
+    fn read_address(&self, _rest: &str, _query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+        Err(no_address())
+    }
+
+    /// Reads an address that names a stored response.
+    ///
+    /// # Errors
+    /// There is nothing at it, or no such operation.
+    fn read_response_address(
+        &self,
+        _method: &Method,
+        _rest: &str,
+        _query: &str,
+    ) -> Result<Addressed, Box<Fault>> {
+        Err(no_address())
+    }
+
+    /// Its objects of a kind that providers store.
+    fn objects(&self, _kind: StoredKind) -> Option<&'static dyn StoredObjects> {
+        None
+    }
 
     fn reader(&self) -> Box<dyn ReadAnswer>;
 
@@ -239,4 +283,9 @@ pub trait Face: Debug + Sync {
     fn model_object(&self, row: &ModelRow) -> Bytes {
         models::model_object(row)
     }
+}
+
+/// The dialect has no such addresses.
+fn no_address() -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::NotFound, "unknown_path", "There is nothing at this path."))
 }

@@ -81,7 +81,7 @@ impl NamedFile {
     /// The id has the form of those that Tidegate issues.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.id.starts_with(StoredObjectKind::File.prefix())
+        self.id.starts_with(StoredObjectKind::FILE.prefix())
     }
 }
 

@@ -5,19 +5,36 @@ use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
+use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request};
+use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::target::TargetModel;
-use domain::{Fault, Operation, Prompt, TraceId};
+use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
+use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
-use crate::{Reader, Writer, decode_request, error_body, error_type, job, read_prompt, status, write_prompt};
+use crate::objects::InvocationJobs;
+use crate::{
+    Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt, status,
+    write_prompt,
+};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const COUNTED: &[&str] = &["messages", "system", "toolConfig", "additionalModelRequestFields"];
 
+const NAMED: &str = "/model-invocation-job/{rest}";
+static ROUTES: [DialectRoute; 5] = [
+    route(Method::POST, "/model/{rest}", RouteAction::Addressed),
+    call(job::JOBS, Operation::Batch),
+    route(Method::GET, "/model-invocation-jobs", RouteAction::ListObjects(StoredKind::Batch)),
+    route(Method::GET, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::POST, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+];
+
 static FACTS: Facts = Facts {
+    roots: &["/model", "/model-invocation-job", "/model-invocation-jobs"],
     stream_type: "application/vnd.amazon.eventstream",
     has_frames: true,
     // No frame is ignored by every SDK: some pass on each event, known or not.
@@ -42,6 +59,18 @@ pub struct Converse;
 impl Face for Converse {
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn routes(&self) -> &'static [DialectRoute] {
+        &ROUTES
+    }
+
+    fn read_address(&self, rest: &str, _query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+        read_model_path(rest)
+    }
+
+    fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
+        (kind == StoredKind::Batch).then_some(&InvocationJobs)
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

@@ -17,11 +17,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 /// The endpoint that creates jobs.
-pub const JOBS: &str = "/model-invocation-job";
+pub(crate) const JOBS: &str = "/model-invocation-job";
 
-pub const MODEL: &str = "modelId";
+pub(crate) const MODEL: &str = "modelId";
 /// The member that holds a job's id in responses.
-pub const NAME: &str = "jobArn";
+pub(crate) const NAME: &str = "jobArn";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 /// The members of the client's request that lists show until the job is polled.
 const LISTED: [&str; 7] = [
@@ -35,11 +35,10 @@ const LISTED: [&str; 7] = [
 ];
 
 /// The status of a new job.
-pub const NEW_JOB: &str = "Submitted";
+pub(crate) const NEW_JOB: &str = "Submitted";
 
 /// A job as lists show it after its creation, until it is polled.
-#[must_use]
-pub fn job_list_entry(storage: &JobStorage, name: &str, model: &str, made_unix_s: u64) -> String {
+pub(crate) fn job_list_entry(storage: &JobStorage, name: &str, model: &str, made_unix_s: u64) -> String {
     let made = &*moment(made_unix_s);
     let mut entry = storage.listed.clone();
     for (member, value) in [(NAME, name), (MODEL, model), ("status", NEW_JOB), ("submitTime", made)] {
@@ -128,7 +127,7 @@ fn kind_of(value: &Json) -> Kind {
 /// The status of a job, and where its results are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InvocationJob {
+pub(crate) struct InvocationJob {
     pub status: String,
     message: Option<String>,
     #[serde(rename = "jobArn")]
@@ -161,7 +160,7 @@ struct StorageUri {
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobOutcome {
+pub(crate) enum JobOutcome {
     /// It is still running.
     Running,
     /// It ended without a single processed request.
@@ -171,7 +170,6 @@ pub enum JobOutcome {
 }
 
 impl InvocationJob {
-    #[must_use]
     pub fn outcome(&self) -> JobOutcome {
         match (self.status.as_str(), self.processed_record_count) {
             ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobOutcome::NoResults,
@@ -181,13 +179,11 @@ impl InvocationJob {
     }
 
     /// RFC 3339.
-    #[must_use]
     pub fn ended(&self) -> &str {
         self.end_time.as_deref().or(self.last_modified_time.as_deref()).unwrap_or(&self.submit_time)
     }
 
     /// The status and its reason in the provider's words.
-    #[must_use]
     pub fn why(&self) -> Cow<'_, str> {
         match &self.message {
             Some(message) => format!("it is {}: {message}", self.status).into(),
@@ -196,7 +192,6 @@ impl InvocationJob {
     }
 
     /// The URI of its results: a file named after the input file, in a folder named after the job.
-    #[must_use]
     pub fn results(&self) -> Option<String> {
         let job = self.name.rsplit('/').next()?;
         let file = self.input_data_config.at.uri.rsplit('/').next().filter(|file| !file.is_empty())?;
@@ -205,8 +200,7 @@ impl InvocationJob {
 }
 
 /// Reads a provider's job object; `None` where it is not one.
-#[must_use]
-pub fn read_job(body: &[u8]) -> Option<InvocationJob> {
+pub(crate) fn read_job(body: &[u8]) -> Option<InvocationJob> {
     serde_json::from_slice(body).ok()
 }
 

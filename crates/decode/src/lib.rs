@@ -13,7 +13,9 @@ use bytes::Bytes;
 use conversation::request::{Addressed, Request, StoredAct};
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
-use domain::{Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredObjectKind, TraceId, Upload};
+use domain::{
+    Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredKind, StoredObjectKind, TraceId, Upload,
+};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{OperationSpec, RequestSource, Subject};
@@ -249,10 +251,17 @@ impl Call {
     #[must_use]
     pub fn names_kind(&self) -> Option<StoredObjectKind> {
         if self.derives_from_stored() && self.0.operation == Operation::Batch {
-            Some(StoredObjectKind::File)
+            Some(StoredObjectKind::FILE)
         } else {
-            StoredObjectKind::of(self.0.operation, self.0.dialect)
+            let kind = StoredKind::of(self.0.operation)?;
+            Some(StoredObjectKind::of(self.0.dialect, kind))
         }
+    }
+
+    /// Whether the request is about a batch that names its models when it is made.
+    #[must_use]
+    pub fn is_about_batch_with_models(&self) -> bool {
+        self.names_kind().is_some_and(dialects::lists_models)
     }
 
     /// Whether the request deletes the stored object that it names.

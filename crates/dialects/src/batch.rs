@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_result_of_contents_tells_what_it_used_and_only_an_answer_used_something() {
-        let read_item = |line: &[u8]| read_batch_output(line, gemini::CONTENTS);
+        let read_item = |line: &[u8]| read_batch_output(line, ":generateContent");
         let response = r#"{"candidates":[{"content":{"parts":[{"text":"x"}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":16},"modelVersion":"gemini-2.5-flash","responseId":"r1"}"#;
         let good =
             read_item(format!(r#"{{"response":{response},"metadata":{{"key":"a\u0062"}}}}"#).as_bytes())
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_result_of_messages_tells_what_it_used_and_only_an_answer_used_something() {
-        let read_item = |line: &[u8]| read_batch_output(line, anthropic::MESSAGES);
+        let read_item = |line: &[u8]| read_batch_output(line, "/v1/messages");
         let message = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":5}}"#;
         let item = |result: &str| {
             read_item(format!(r#"{{"custom_id":"a\u0062","result":{result}}}"#).as_bytes()).unwrap()
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_it_used_in_the_form_of_its_vendor_or_not_at_all() {
-        let read_item = |line: &[u8]| read_batch_output(line, converse::JOBS);
+        let read_item = |line: &[u8]| read_batch_output(line, "/model-invocation-job");
         let message = r#"{"id":"m","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}"#;
         let converse = r#"{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":9,"outputTokens":5,"totalTokens":14}}"#;
         let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}"#;
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_failed_of_a_job_used_nothing() {
-        let read_item = |line: &[u8]| read_batch_output(line, converse::JOBS);
+        let read_item = |line: &[u8]| read_batch_output(line, "/model-invocation-job");
         let read = |line: &str| {
             let item = read_item(line.as_bytes()).unwrap();
             assert_eq!(item.usage, None);

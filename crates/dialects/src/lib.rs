@@ -33,21 +33,22 @@ mod whole;
 
 pub use answer_path::AnswerPath;
 pub use answer_stream::AnswerStream;
-pub use anthropic::{MESSAGES, MessageBatchStatus, read_message_batch};
 pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
 pub use buffered::{BufferedAnswer, ProviderResponse};
-pub use converse::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job, read_model_path};
 pub use count::{count_answer, forget_answer, write_count_request};
 pub use embed::{VendorVectors, read_embedding_inputs, translate_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::FormReader;
-pub use kept::{decode_batch, rewrite_ids};
+pub use kept::decode_batch;
 pub use native::native_headers;
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use registry::{face, model_object, models_list, ping, status, stream_type};
+pub use registry::{
+    client_face, face, lists_models, meant_path, model_object, models_list, ping, roots, routes, sdk_dialect,
+    status, stored_objects, stream_type,
+};
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,

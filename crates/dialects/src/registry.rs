@@ -3,11 +3,14 @@
 use anthropic::Anthropic;
 use bytes::Bytes;
 use chat::Chat;
-use conversation::face::Face;
+use conversation::face::{Face, Facts};
 use conversation::models::ModelRow;
+use conversation::objects::StoredObjects;
+use conversation::routes::DialectRoute;
 use converse::Converse;
-use domain::{Dialect, Fault, Grammar};
+use domain::{Dialect, Fault, Grammar, StoredKind, StoredObjectKind};
 use gemini::Gemini;
+use http::HeaderMap;
 use responses::Responses;
 
 /// The face of a grammar.
@@ -24,8 +27,60 @@ pub const fn face(grammar: Grammar) -> &'static dyn Face {
 }
 
 /// The face of what a client speaks; tasks and the native API borrow that of Chat Completions.
-pub(crate) fn client_face(dialect: Dialect) -> &'static dyn Face {
+#[must_use]
+pub fn client_face(dialect: Dialect) -> &'static dyn Face {
     face(dialect.grammar())
+}
+
+/// Every dialect that has a face of its own.
+fn faces() -> impl Iterator<Item = (Dialect, &'static dyn Face)> {
+    Grammar::ALL.into_iter().map(|grammar| (grammar.dialect(), face(grammar)))
+}
+
+/// The paths of every dialect. Of two that fit a request, the first is meant.
+pub fn routes() -> impl Iterator<Item = (Dialect, &'static DialectRoute)> {
+    faces().flat_map(|(dialect, face)| face.routes().iter().map(move |route| (dialect, route)))
+}
+
+/// The paths below which errors are written in a dialect, where no longer one of another dialect holds.
+pub fn roots() -> impl Iterator<Item = (Dialect, &'static str)> {
+    faces().flat_map(|(dialect, face)| face.facts().roots.iter().map(move |root| (dialect, *root)))
+}
+
+/// The dialect whose SDKs send such headers, if no other's do.
+#[must_use]
+pub fn sdk_dialect(headers: &HeaderMap) -> Option<Dialect> {
+    let sends = |face: &dyn Face| face.facts().sdk_header.is_some_and(|name| headers.contains_key(name));
+    faces().find(|(_, face)| sends(*face)).map(|(dialect, _)| dialect)
+}
+
+/// The path that is meant where two dialects have the same one: their SDKs differ in where they put the key.
+#[must_use]
+pub fn meant_path(path: &str, query: &str, headers: &HeaderMap) -> Option<String> {
+    faces().find_map(|(_, face)| {
+        let Facts { sdk_header, key_parameter, shared_paths, .. } = face.facts();
+        let (own, rest) = shared_paths.iter().find_map(|(shared, own)| {
+            let rest = path.strip_prefix(shared)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((own, rest))
+        })?;
+        let is_key = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| Some(name) == *key_parameter);
+        let is_meant =
+            sdk_header.is_some_and(|name| headers.contains_key(name)) || query.split('&').any(is_key);
+        is_meant.then(|| format!("{own}{rest}"))
+    })
+}
+
+/// A type of object that providers store, in the format of its dialect.
+#[must_use]
+pub fn stored_objects(kind: StoredObjectKind) -> Option<&'static dyn StoredObjects> {
+    client_face(kind.dialect()).objects(kind.kind())
+}
+
+/// Whether a batch's models are known when it is created: one model for all of it, or several that the
+/// request names. Other batches are files of requests.
+#[must_use]
+pub fn lists_models(kind: StoredObjectKind) -> bool {
+    kind.kind() == StoredKind::Batch && client_face(kind.dialect()).facts().batches.is_some()
 }
 
 /// The `content-type` of a stream.
@@ -95,6 +150,38 @@ mod tests {
         check(FaultClass::Unauthenticated, 401, Dialect::Converse, 403);
         check(FaultClass::UpstreamAuth, 401, Dialect::Converse, 424);
         check(FaultClass::Overloaded, 529, Dialect::Converse, 503);
+    }
+
+    #[test]
+    fn each_type_of_stored_object_has_a_format() {
+        for kind in StoredObjectKind::all() {
+            assert!(stored_objects(kind).is_some(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_two_dialects_means_that_of_the_key() {
+        let meant = |address: &str, header: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(name) = header {
+                headers.insert(name, http::HeaderValue::from_static("k"));
+            }
+            let (path, query) = address.split_once('?').unwrap_or((address, ""));
+            meant_path(path, query, &headers)
+        };
+        let google = Some("x-goog-api-key");
+        for (path, header, expected) in [
+            ("/v1/batches", google, Some("/v1beta/batches")),
+            ("/v1/batches?pageSize=1", google, Some("/v1beta/batches")),
+            ("/v1/batches/b:cancel?alt=json&key=k", None, Some("/v1beta/batches/b:cancel")),
+            ("/v1/batches/b", Some("authorization"), None),
+            ("/v1/batches?after=key=", None, None),
+            ("/v1/batchesx", google, None),
+            ("/v1/models", google, None),
+            ("/v1beta/batches", google, None),
+        ] {
+            assert_eq!(meant(path, header).as_deref(), expected, "{path}");
+        }
     }
 
     fn row() -> ModelRow {

@@ -31,8 +31,7 @@ pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<Buffered
         Operation::Count => count::buffered_answer(answer_path, body),
         Operation::Embed => embed::buffered_answer(answer_path, body),
         Operation::Stored => Ok(look_answer(body)),
-        Operation::Batch if answer_path.client == Grammar::Converse => kept::job_answer(&body),
-        operation if operation.is_kept() => kept::buffered_answer(answer_path.upstream, body),
+        operation if operation.is_kept() => kept::buffered_answer(answer_path, body),
         Operation::Rerank => media::buffered_answer(answer_path.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(answer_path, body),
         operation if operation.is_transcription() => {

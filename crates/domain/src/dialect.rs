@@ -3,11 +3,56 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stored_object::StoredObjectKind;
+use crate::stored_object::{StoredKind, StoredObjectType};
 
-/// The prefix of our ids for batches whose files are in a customer's own storage. AWS SDKs accept only ARNs,
-/// so the account and resource parts are made up.
-pub(crate) const STORED_BATCH: &str = "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/";
+/// Every type of object that providers store. Names are in the database and in the hashes that ids are made
+/// of, and prefixes are in ids that clients have: neither ever changes.
+pub(crate) static STORED_OBJECTS: [&StoredObjectType; 6] =
+    [&FILES, &BATCHES, &VIDEOS, &MESSAGE_BATCHES, &INVOCATION_JOBS, &CONTENT_BATCHES];
+
+pub(crate) static FILES: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Chat,
+    kind: StoredKind::File,
+    name: "file",
+    prefix: "file-tg_",
+    has_short_ids: false,
+};
+pub(crate) static BATCHES: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Chat,
+    kind: StoredKind::Batch,
+    name: "batch",
+    prefix: "batch_tg_",
+    has_short_ids: false,
+};
+pub(crate) static VIDEOS: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Chat,
+    kind: StoredKind::Video,
+    name: "video",
+    prefix: "video_tg_",
+    has_short_ids: false,
+};
+static MESSAGE_BATCHES: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Anthropic,
+    kind: StoredKind::Batch,
+    name: "message_batch",
+    prefix: "msgbatch_tg_",
+    has_short_ids: false,
+};
+static INVOCATION_JOBS: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Converse,
+    kind: StoredKind::Batch,
+    name: "stored_batch",
+    // AWS SDKs accept only ARNs, so the account and resource parts are made up.
+    prefix: "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/",
+    has_short_ids: true,
+};
+static CONTENT_BATCHES: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Gemini,
+    kind: StoredKind::Batch,
+    name: "content_batch",
+    prefix: "genbatch_tg_",
+    has_short_ids: false,
+};
 
 /// The API surface that a client speaks. It decides how requests are parsed and how responses and errors are
 /// written. Records store the variant's number: append new ones at the end.
@@ -75,17 +120,6 @@ impl Dialect {
             Self::Anthropic => Grammar::Anthropic,
             Self::Gemini => Grammar::Gemini,
             Self::Converse => Grammar::Converse,
-        }
-    }
-
-    /// The kind of batch that this dialect creates and reads.
-    #[must_use]
-    pub const fn batches(self) -> StoredObjectKind {
-        match self {
-            Self::Anthropic => StoredObjectKind::MessageBatch,
-            Self::Gemini => StoredObjectKind::ContentBatch,
-            Self::Converse => StoredObjectKind::StoredBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses => StoredObjectKind::Batch,
         }
     }
 }

@@ -72,7 +72,8 @@ pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{ContentKind, Sealed, Secret};
 pub use server::{Evidence, Finding, MissingFeatures, ProbeResult, ServerFacts, ServerFeature};
 pub use stored_object::{
-    FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
+    FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
+    StoredObjectKind,
 };
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;

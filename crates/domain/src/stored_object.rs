@@ -4,86 +4,115 @@
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
-use crate::dialect::{Dialect, STORED_BATCH};
+use crate::dialect::{BATCHES, Dialect, FILES, STORED_OBJECTS, VIDEOS};
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::operation::Operation;
 use crate::profile::Principal;
 
-/// The type of object.
+/// What a stored object is, in whichever dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StoredObjectKind {
+pub enum StoredKind {
     File,
     Batch,
     Video,
-    /// A batch whose requests come in the creating request, and whose results are not a file (Anthropic).
-    MessageBatch,
-    /// A batch whose requests and results are in the customer's own storage (Bedrock).
-    StoredBatch,
-    /// A batch whose results are part of the batch object (Gemini).
-    ContentBatch,
 }
+
+/// One row of the table of types.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoredObjectType {
+    pub dialect: Dialect,
+    pub kind: StoredKind,
+    pub name: &'static str,
+    pub prefix: &'static str,
+    /// Clients accept only ids of a form that holds no more than sixty bits.
+    pub has_short_ids: bool,
+}
+
+/// The type of a stored object: its kind, and the dialect whose object it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoredObjectKind(&'static StoredObjectType);
 
 /// The digits of short ids: five bits each.
 const SHORT_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SHORT_LENGTH: u32 = 12;
 const SHORT_BITS: u32 = 5;
 
-impl StoredObjectKind {
-    pub const ALL: [Self; 6] =
-        [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch, Self::ContentBatch];
-
-    /// The kind of object that an operation in a dialect is about; `None` if it is not about a stored object.
+impl StoredKind {
+    /// The kind of object that an operation is about; `None` if it is not about a stored object.
     #[must_use]
-    pub const fn of(operation: Operation, dialect: Dialect) -> Option<Self> {
+    pub const fn of(operation: Operation) -> Option<Self> {
         match operation {
             Operation::File => Some(Self::File),
-            Operation::Batch => Some(dialect.batches()),
+            Operation::Batch => Some(Self::Batch),
             Operation::Video => Some(Self::Video),
             _ => None,
         }
     }
 
-    /// Whether it is any kind of batch.
+    /// The operation that makes and reads such objects.
     #[must_use]
-    pub const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch) || self.lists_models()
+    pub const fn operation(self) -> Operation {
+        match self {
+            Self::File => Operation::File,
+            Self::Batch => Operation::Batch,
+            Self::Video => Operation::Video,
+        }
+    }
+}
+
+impl StoredObjectKind {
+    /// A file of OpenAI's API, in which batches of that API have their requests and results.
+    pub const FILE: Self = Self(&FILES);
+    /// A batch of OpenAI's API.
+    pub const BATCH: Self = Self(&BATCHES);
+    /// A video of OpenAI's API.
+    pub const VIDEO: Self = Self(&VIDEOS);
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        STORED_OBJECTS.into_iter().map(Self)
     }
 
-    /// Whether the batch's models are known when it is created: one model for all of it, or several that the
-    /// request names.
+    /// The dialect's own objects of a kind, or those of OpenAI's API where it has none.
     #[must_use]
-    pub const fn lists_models(self) -> bool {
-        matches!(self, Self::MessageBatch | Self::StoredBatch | Self::ContentBatch)
+    pub fn of(dialect: Dialect, kind: StoredKind) -> Self {
+        let own = Self::all().find(|own| own.dialect() == dialect && own.kind() == kind);
+        own.unwrap_or(match kind {
+            StoredKind::File => Self::FILE,
+            StoredKind::Batch => Self::BATCH,
+            StoredKind::Video => Self::VIDEO,
+        })
+    }
+
+    /// The dialect whose object it is.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        self.0.dialect
+    }
+
+    #[must_use]
+    pub const fn kind(self) -> StoredKind {
+        self.0.kind
     }
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Batch => "batch",
-            Self::Video => "video",
-            Self::MessageBatch => "message_batch",
-            Self::StoredBatch => "stored_batch",
-            Self::ContentBatch => "content_batch",
-        }
+        self.0.name
     }
 
-    /// The prefix of our ids of this kind. Providers' own ids have the same one.
+    /// The prefix of our ids of this type. Providers' own ids have the same one.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::File => "file-tg_",
-            Self::Batch => "batch_tg_",
-            Self::Video => "video_tg_",
-            Self::MessageBatch => "msgbatch_tg_",
-            Self::StoredBatch => STORED_BATCH,
-            Self::ContentBatch => "genbatch_tg_",
-        }
+        self.0.prefix
     }
 
-    /// Whether clients accept only ids of a form that holds no more than sixty bits.
     const fn is_short(self) -> bool {
-        matches!(self, Self::StoredBatch)
+        self.0.has_short_ids
+    }
+}
+
+impl fmt::Debug for StoredObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -144,7 +173,7 @@ impl FromStr for StoredObjectId {
 
     fn from_str(text: &str) -> Result<Self, NoKeptId> {
         let of_kind = |kind: StoredObjectKind| Some((kind, text.strip_prefix(kind.prefix())?));
-        let (kind, hex) = StoredObjectKind::ALL.into_iter().find_map(of_kind).ok_or(NoKeptId)?;
+        let (kind, hex) = StoredObjectKind::all().find_map(of_kind).ok_or(NoKeptId)?;
         if kind.is_short() {
             return Self::read_short(kind, hex).ok_or(NoKeptId);
         }
@@ -222,17 +251,18 @@ mod tests {
 
     #[test]
     fn a_name_reads_back_and_nothing_else_is_one() {
-        for kind in StoredObjectKind::ALL {
+        for kind in StoredObjectKind::all() {
             let id = StoredObjectId::of(kind, [0xa7; 16]);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
         let digits = "a7".repeat(16);
         assert_eq!(
-            StoredObjectId { kind: StoredObjectKind::File, digest: [0xa7; 16] }.to_string(),
+            StoredObjectId { kind: StoredObjectKind::FILE, digest: [0xa7; 16] }.to_string(),
             format!("file-tg_{digits}")
         );
-        let short = StoredObjectId::of(StoredObjectKind::StoredBatch, [0xa7; 16]).to_string();
-        assert_eq!(short, format!("{STORED_BATCH}f9x7myktf9x7"));
+        let job = StoredObjectKind::of(Dialect::Converse, StoredKind::Batch);
+        let short = StoredObjectId::of(job, [0xa7; 16]).to_string();
+        assert_eq!(short, "arn:aws:bedrock:tidegate:000000000000:model-invocation-job/f9x7myktf9x7");
         for wrong in [
             short[..short.len() - 1].to_owned(),
             short.to_uppercase(),

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use conversation::batch::BatchModels;
+use conversation::objects::{RequestedBatch, StoredObjects};
 use conversation::request::StoredAct;
 use conversation::stored::StoredObjectReport;
 use conversation::video::{VideoState, read_video};
-use dialects::{BufferedAnswer, NEW_JOB, job_list_entry, rewrite_ids};
-use domain::{Fault, FaultClass, ObjectOwner, Operation, StoredObject, StoredObjectId, StoredObjectKind};
+use dialects::{BufferedAnswer, stored_objects};
+use domain::{
+    Fault, FaultClass, ObjectOwner, Operation, StoredKind, StoredObject, StoredObjectId, StoredObjectKind,
+};
 use plan::{Attempt, kept_not_found};
 
 use crate::answer::Exchange;
@@ -61,28 +64,20 @@ pub(crate) async fn record_objects(
     attempt: &Attempt,
     whole: BufferedAnswer,
 ) -> Result<BufferedAnswer, AttemptFailure> {
-    let Some(kind) = StoredObjectKind::of(exchange.call.operation(), exchange.dialect()) else {
-        return Ok(whole);
-    };
-    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
-    // A stop is answered with a status alone.
-    if kind == StoredObjectKind::StoredBatch && act == Some(StoredAct::Cancel) {
-        return Ok(whole);
-    }
+    let Some(kind) = StoredKind::of(exchange.call.operation()) else { return Ok(whole) };
+    let kind = StoredObjectKind::of(exchange.dialect(), kind);
+    let Some(objects) = stored_objects(kind) else { return Ok(whole) };
     let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let stored = exchange.call.request().stored.as_deref();
     let act = stored.map(|stored| stored.act);
-    // The answer to a cancel or delete says nothing.
-    if let (StoredObjectKind::ContentBatch, Some(stored)) = (kind, stored)
-        && matches!(stored.act, StoredAct::Cancel | StoredAct::Delete)
-    {
+    if let Some(stored) = stored.filter(|stored| objects.has_empty_answer(stored.act)) {
         if stored.act == StoredAct::Delete {
             keeper.forget(owner, keeper.id(owner, kind, maker, stored.upstream_id())).await;
         }
         return Ok(whole);
     }
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
-    let Some((body, made)) = rewrite_ids(&whole.body, kind, &mut ours) else {
+    let Some((body, made)) = objects.rewrite_ids(&whole.body, &mut ours) else {
         return Err(
             AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_retryable()
         );
@@ -101,7 +96,7 @@ pub(crate) async fn record_objects(
         let kept = keep(
             exchange,
             attempt,
-            keeper.id(owner, StoredObjectKind::File, maker, file),
+            keeper.id(owner, StoredObjectKind::FILE, maker, file),
             named,
             String::new(),
         );
@@ -109,7 +104,7 @@ pub(crate) async fn record_objects(
             return Err(lost());
         }
     }
-    let made = as_requested(exchange, id, made);
+    let made = as_requested(exchange, objects, id, made);
     let list_entry = made.list_entry.clone();
     if !keep(exchange, attempt, id, made, list_entry).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
@@ -119,13 +114,24 @@ pub(crate) async fn record_objects(
 
 /// A new batch in its customer's own storage is answered with its name alone:
 /// lists show it as it was requested.
-fn as_requested(exchange: &Exchange, id: StoredObjectId, made: StoredObjectReport) -> StoredObjectReport {
+fn as_requested(
+    exchange: &Exchange,
+    objects: &dyn StoredObjects,
+    id: StoredObjectId,
+    made: StoredObjectReport,
+) -> StoredObjectReport {
     let request = exchange.call.request();
     let bundle = request.batch.as_deref();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
-    let made_unix_s = exchange.call.received_unix_ms() / 1_000;
-    let list_entry = job_list_entry(storage, &id.to_string(), &request.model, made_unix_s);
-    StoredObjectReport { list_entry, purpose: NEW_JOB.to_owned(), ..made }
+    let created_unix_s = exchange.call.received_unix_ms() / 1_000;
+    let id = id.to_string();
+    let requested = RequestedBatch { storage, id: &id, model: &request.model, created_unix_s };
+    match objects.requested_entry(&requested) {
+        Some(entry) => {
+            StoredObjectReport { list_entry: entry.list_entry, purpose: entry.label.to_owned(), ..made }
+        }
+        None => made,
+    }
 }
 
 /// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten
@@ -171,11 +177,12 @@ pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -
     let body = poll_stored::whole(&target, poll, &exchange.deps).await?;
     let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
-    let Some((_, made)) = rewrite_ids(&body, StoredObjectKind::Video, &mut ours) else {
+    let videos = stored_objects(StoredObjectKind::VIDEO);
+    let Some((_, made)) = videos.and_then(|videos| videos.rewrite_ids(&body, &mut ours)) else {
         return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
     };
     let (id, list_entry) =
-        (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.list_entry.clone());
+        (keeper.id(owner, StoredObjectKind::VIDEO, maker, &made.id), made.list_entry.clone());
     if keep(exchange, attempt, id, made, list_entry).await { Ok(()) } else { Err(unseen()) }
 }
 
@@ -204,7 +211,7 @@ async fn keep(
         // A batch may be read long after the time by which its requests had to be done.
         until_unix_ms: made
             .expires_unix_s
-            .filter(|_| id.kind == StoredObjectKind::File)
+            .filter(|_| id.kind == StoredObjectKind::FILE)
             .map(|expires| expires.saturating_mul(1_000)),
     };
     Arc::clone(&exchange.deps.objects).keep(exchange.owner(), id, object).await

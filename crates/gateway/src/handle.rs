@@ -13,12 +13,12 @@ use bytes::Bytes;
 use conversation::request::{Addressed, StoredAct};
 use decode::{Inbound, comes_as_form};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, FaultClass, Operation, StoredObjectKind, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
 
 use crate::addresses;
@@ -216,9 +216,8 @@ async fn serve_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
-    if let Action::KeptList(kind) = route.action {
-        let query = head.uri.query().unwrap_or_default().to_owned();
-        return list_stored(handler, caller, kind, query, dialect, arrival.trace).await;
+    if let Action::ListObjects(kind) = route.action {
+        return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
@@ -341,7 +340,7 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
     if let Some(refusal) = malformed(&head) {
         return Dispatched::Answered(refused_head(handler, refusal, arrival.trace));
     }
-    let meant = routes::disambiguated_path(&head.uri, &head.headers);
+    let meant = routes::meant_path(&head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
@@ -383,12 +382,12 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
             let (handler, dialect) = (Rc::clone(handler), route.dialect);
             return Dispatched::Detached(Box::pin(realtime::open(handler, head, dialect, caller, arrival)));
         }
-        (Action::KeptList(kind), Some(caller)) => {
-            let query = head.uri.query().unwrap_or_default().to_owned();
-            let listing = list_stored(Rc::clone(handler), caller, kind, query, route.dialect, arrival.trace);
+        (Action::ListObjects(kind), Some(caller)) => {
+            let objects = (route.dialect, kind);
+            let listing = list_stored(Rc::clone(handler), caller, objects, &head.uri, arrival.trace);
             return Dispatched::Detached(Box::pin(listing));
         }
-        (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
+        (Action::Trip(_) | Action::Addressed | Action::Stored | Action::StoredObject(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
@@ -595,13 +594,14 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
         }
         Action::Trip(operation) => (operation, None),
         Action::Stored => {
-            let addressed = addresses::read_stored(&head.method, rest, head.uri.query().unwrap_or_default())?;
+            let query = head.uri.query().unwrap_or_default();
+            let addressed = addresses::read_response(route.dialect, &head.method, rest, query)?;
             (Operation::Stored, Some(Box::new(addressed)))
         }
-        Action::Kept(operation) => {
-            let kind = StoredObjectKind::of(operation, route.dialect);
+        Action::StoredObject(kind) => {
             let query = head.uri.query().unwrap_or_default();
-            (operation, Some(Box::new(addresses::read_object(kind, &head.method, rest, query)?)))
+            let addressed = addresses::read_object((route.dialect, kind), &head.method, rest, query)?;
+            (kind.operation(), Some(Box::new(addressed)))
         }
         _ => {
             let (addressed, operation) =
@@ -627,15 +627,15 @@ fn listed(
     line::models(&handler.core, caller, id, dialect, trace).map(Reply::from)
 }
 
-async fn list_stored(
+fn list_stored(
     handler: Rc<CoreHandler>,
     caller: Caller,
-    kind: StoredObjectKind,
-    query: String,
-    dialect: Dialect,
+    objects: (Dialect, StoredKind),
+    uri: &Uri,
     trace: TraceId,
-) -> Response<Reply> {
-    line::kept(&handler.core, &caller, kind, &query, dialect, trace).await.map(Reply::from)
+) -> impl Future<Output = Response<Reply>> + use<> {
+    let query = uri.query().unwrap_or_default().to_owned();
+    async move { line::list_objects(&handler.core, &caller, objects, &query, trace).await.map(Reply::from) }
 }
 
 async fn control(handler: &CoreHandler, request: Request<TimedBody>, arrival: Arrival) -> Response<Reply> {

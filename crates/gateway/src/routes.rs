@@ -1,7 +1,8 @@
 //! The table of all routes: method, path, dialect, what it does, and who may use it.
 
 use admit::Needs;
-use domain::{Dialect, Operation, StoredObjectKind};
+use conversation::routes::RouteAction;
+use domain::{Dialect, Operation, StoredKind};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -22,7 +23,6 @@ pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
     /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
 
-const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
 /// Who may use a route. A row can't be written without stating it.
@@ -45,14 +45,14 @@ pub enum Action {
     Trip(Operation),
     /// A call whose address names the model and the operation.
     Addressed,
-    /// A call whose address names a stored answer and the operation on it.
+    /// A call whose address names a stored response and the operation on it.
     Stored,
     /// A session, each response of which is a call.
     Realtime,
     /// A call whose address names another stored object.
-    Kept(Operation),
+    StoredObject(StoredKind),
     /// A list of such objects.
-    KeptList(StoredObjectKind),
+    ListObjects(StoredKind),
     /// Something about a task that ran.
     Task,
     Models,
@@ -97,6 +97,8 @@ impl Route {
 }
 
 const REST: &str = "{rest}";
+/// The paths below which errors are written as those of tasks.
+const RUN_ROOTS: [&str; 3] = ["/v1/tasks", "/v1/run", "/v1/apps"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] = &[
@@ -117,126 +119,37 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, acces
     Route { method, path, dialect, action: does, access }
 }
 
-/// A stored kind of object: made and listed at one path, and read or acted upon by its id below it.
-struct Kept {
-    path: &'static str,
-    /// It is made elsewhere, where its model is addressed.
-    is_only_listed: bool,
-    named: &'static str,
-    dialect: Dialect,
-    kind: StoredObjectKind,
-    of: Operation,
-    acts: &'static [Method],
-}
-
-impl Kept {
-    fn rows(&self) -> Vec<Route> {
-        let inference = Access::Key(Needs::Inference);
-        let at = |method: Method, path, does| row(method, path, self.dialect, does, inference);
-        let mut rows = vec![at(Method::GET, self.path, Action::KeptList(self.kind))];
-        if !self.is_only_listed {
-            rows.push(at(Method::POST, self.path, Action::Trip(self.of)));
+impl From<RouteAction> for Action {
+    fn from(action: RouteAction) -> Self {
+        match action {
+            RouteAction::Call(operation) => Self::Trip(operation),
+            RouteAction::Addressed => Self::Addressed,
+            RouteAction::StoredResponse => Self::Stored,
+            RouteAction::StoredObject(kind) => Self::StoredObject(kind),
+            RouteAction::ListObjects(kind) => Self::ListObjects(kind),
+            RouteAction::ListModels => Self::Models,
+            RouteAction::ShowModel => Self::Model,
+            RouteAction::Realtime => Self::Realtime,
         }
-        rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Action::Kept(self.of))));
-        rows
     }
 }
-
-/// Jobs are listed at another path than they are made at.
-fn jobs() -> [Route; 4] {
-    let at = |method, path, does| row(method, path, Dialect::Converse, does, Access::Key(Needs::Inference));
-    let (made, named) = ("/model-invocation-job", "/model-invocation-job/{rest}");
-    [
-        at(Method::POST, made, Action::Trip(Operation::Batch)),
-        at(Method::GET, "/model-invocation-jobs", Action::KeptList(StoredObjectKind::StoredBatch)),
-        at(Method::GET, named, Action::Kept(Operation::Batch)),
-        at(Method::POST, named, Action::Kept(Operation::Batch)),
-    ]
-}
-
-const KEPT: &[Kept] = &[
-    Kept {
-        path: "/v1/files",
-        is_only_listed: false,
-        named: "/v1/files/{rest}",
-        dialect: Dialect::Chat,
-        kind: StoredObjectKind::File,
-        of: Operation::File,
-        acts: &[Method::GET, Method::DELETE],
-    },
-    Kept {
-        path: "/v1/batches",
-        is_only_listed: false,
-        named: "/v1/batches/{rest}",
-        dialect: Dialect::Chat,
-        kind: StoredObjectKind::Batch,
-        of: Operation::Batch,
-        acts: &[Method::GET, Method::POST],
-    },
-    Kept {
-        path: "/v1/videos",
-        is_only_listed: false,
-        named: "/v1/videos/{rest}",
-        dialect: Dialect::Chat,
-        kind: StoredObjectKind::Video,
-        of: Operation::Video,
-        acts: &[Method::GET, Method::DELETE, Method::POST],
-    },
-    Kept {
-        path: "/v1/messages/batches",
-        is_only_listed: false,
-        named: "/v1/messages/batches/{rest}",
-        dialect: Dialect::Anthropic,
-        kind: StoredObjectKind::MessageBatch,
-        of: Operation::Batch,
-        acts: &[Method::GET, Method::POST, Method::DELETE],
-    },
-    Kept {
-        path: "/v1beta/batches",
-        is_only_listed: true,
-        named: "/v1beta/batches/{rest}",
-        dialect: Dialect::Gemini,
-        kind: StoredObjectKind::ContentBatch,
-        of: Operation::Batch,
-        acts: &[Method::GET, Method::POST, Method::DELETE],
-    },
-];
 
 /// Every route of the gateway.
 #[must_use]
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
-    let trip = |path, dialect, of| row(Method::POST, path, dialect, Action::Trip(of), inference);
-    let mut table = vec![
-        trip("/v1/chat/completions", Dialect::Chat, Operation::Chat),
-        trip("/v1/completions", Dialect::Chat, Operation::Complete),
-        trip("/v1/embeddings", Dialect::Chat, Operation::Embed),
-        trip("/v1/moderations", Dialect::Chat, Operation::Moderate),
-        trip("/v1/images/generations", Dialect::Chat, Operation::Images),
-        trip("/v1/images/edits", Dialect::Chat, Operation::ImageEdits),
-        trip("/v1/images/variations", Dialect::Chat, Operation::ImageVariations),
-        trip("/v1/audio/speech", Dialect::Chat, Operation::Speech),
-        trip("/v1/audio/transcriptions", Dialect::Chat, Operation::Transcribe),
-        trip("/v1/audio/translations", Dialect::Chat, Operation::Translate),
-        trip("/v1/rerank", Dialect::Chat, Operation::Rerank),
-        trip("/v1/responses", Dialect::Responses, Operation::Chat),
-        trip("/v1/responses/input_tokens", Dialect::Responses, Operation::Count),
-        trip("/v1/messages", Dialect::Anthropic, Operation::Chat),
-        trip("/v1/messages/count_tokens", Dialect::Anthropic, Operation::Count),
-        row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
-        row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
-        row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
-        row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Action::Addressed, inference),
-        row(Method::POST, "/model/{rest}", Dialect::Converse, Action::Addressed, inference),
-        row(Method::GET, "/v1beta/models", Dialect::Gemini, Action::Models, inference),
-        row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Action::Model, inference),
-        row(Method::GET, "/v1/realtime", Dialect::Chat, Action::Realtime, inference),
+    let run = |path| row(Method::POST, path, Dialect::Run, Action::Trip(Operation::Run), inference);
+    let mut table: Vec<Route> = dialects::routes()
+        .map(|(dialect, own)| row(own.method.clone(), own.path, dialect, Action::from(own.action), inference))
+        .collect();
+    table.extend([
+        // Several dialects list models here, and one calls them below it.
         row(Method::GET, "/v1/models", Dialect::Chat, Action::Models, inference),
         row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Action::Model, inference),
-        trip("/v1/run", Dialect::Run, Operation::Run),
-        trip("/run", Dialect::Run, Operation::Run),
-        trip("/v1/apps/run", Dialect::Run, Operation::Run),
-        trip("/apps/run", Dialect::Run, Operation::Run),
+        run("/v1/run"),
+        run("/run"),
+        run("/v1/apps/run"),
+        run("/apps/run"),
         row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
@@ -247,17 +160,13 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
         row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
         row(Method::GET, "/", Dialect::Native, Action::Welcome, Access::Open),
-    ];
+    ]);
     let console = |paths: &[&'static str], does| {
         paths
             .iter()
             .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
             .collect::<Vec<_>>()
     };
-    table.extend(KEPT.iter().flat_map(Kept::rows));
-    table.extend(jobs());
-    // After the routes that have paths of their own there.
-    table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Action::Addressed, inference));
     table.extend(console(console::PAGES, Action::Page));
     table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
@@ -290,11 +199,11 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::Key(_) => {
                 let trips = matches!(
                     route.action,
-                    Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_)
+                    Action::Trip(_) | Action::Addressed | Action::Stored | Action::StoredObject(_)
                 );
                 let more = matches!(
                     route.action,
-                    Action::Models | Action::Model | Action::KeptList(_) | Action::Realtime
+                    Action::Models | Action::Model | Action::ListObjects(_) | Action::Realtime
                 );
                 trips || more || route.action == Action::Task
             }
@@ -306,14 +215,10 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
-/// The path that is meant where two vendors have the same one: their SDKs differ in where they put the key.
+/// The path that is meant where two dialects have the same one.
 #[must_use]
-pub fn disambiguated_path(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let rest = uri.path().strip_prefix("/v1/batches")?;
-    let has_key = || uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("key="));
-    let is_google = headers.contains_key(GOOGLE_KEY) || has_key();
-    let is_below = rest.is_empty() || rest.starts_with('/');
-    (is_below && is_google).then(|| format!("/v1beta/batches{rest}"))
+pub fn meant_path(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    dialects::meant_path(uri.path(), uri.query().unwrap_or_default(), headers)
 }
 
 /// Finds the route of a request. `HEAD` is answered as `GET` without its body.
@@ -361,25 +266,16 @@ pub fn is_planned(path: &str) -> bool {
 pub fn dialect_of(path: &str) -> Dialect {
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    match () {
-        () if is_under("/v1/messages") => Dialect::Anthropic,
-        () if is_under("/v1/responses") => Dialect::Responses,
-        () if is_under("/v1beta") => Dialect::Gemini,
-        () if ["/model", "/model-invocation-job", "/model-invocation-jobs"].into_iter().any(is_under) => {
-            Dialect::Converse
-        }
-        () if ["/v1/tasks", "/v1/run", "/v1/apps"].into_iter().any(is_under) => Dialect::Run,
-        () if is_under("/v1") => Dialect::Chat,
-        () => Dialect::Native,
-    }
+    let roots = dialects::roots().chain(RUN_ROOTS.map(|root| (Dialect::Run, root)));
+    let longest = roots.filter(|(_, root)| is_under(root)).max_by_key(|(_, root)| root.len());
+    longest.map_or(Dialect::Native, |(dialect, _)| dialect)
 }
 
 /// The dialect of the model list at a path that several share: their SDKs differ in a header.
 #[must_use]
 pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
     match route.dialect {
-        Dialect::Chat if headers.contains_key("anthropic-version") => Dialect::Anthropic,
-        Dialect::Chat if headers.contains_key(GOOGLE_KEY) => Dialect::Gemini,
+        Dialect::Chat => dialects::sdk_dialect(headers).unwrap_or(Dialect::Chat),
         dialect => dialect,
     }
 }
@@ -389,16 +285,18 @@ pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
     if route.action == Action::Realtime {
         return take_key_of_browser(headers);
     }
-    if route.dialect != Dialect::Gemini || headers.contains_key(GOOGLE_KEY) {
+    let facts = dialects::client_face(route.dialect).facts();
+    let (Some(parameter), Some(header)) = (facts.key_parameter, facts.sdk_header) else { return };
+    if headers.contains_key(header) {
         return;
     }
-    let key = query.split('&').find_map(|pair| pair.strip_prefix("key="));
+    let key = query.split('&').find_map(|pair| pair.strip_prefix(parameter)?.strip_prefix('='));
     let Some(key) = key.and_then(|key| percent_encoding::percent_decode_str(key).decode_utf8().ok()) else {
         return;
     };
     if let Ok(mut value) = HeaderValue::from_str(&key) {
         value.set_sensitive(true);
-        headers.insert(GOOGLE_KEY, value);
+        headers.insert(header, value);
     }
 }
 
@@ -422,8 +320,6 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use conversation::request::StoredAct;
-
     use super::*;
     use crate::addresses;
 
@@ -455,10 +351,10 @@ mod tests {
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
             ("PUT", "/tasks/tsk_1", "allow GET, POST, DELETE, HEAD"),
-            ("GET", "/v1beta/batches", "KeptList(ContentBatch) "),
-            ("GET", "/v1beta/batches/b", "Kept(Batch) b"),
-            ("POST", "/v1beta/batches/b:cancel", "Kept(Batch) b:cancel"),
-            ("DELETE", "/v1beta/batches/b", "Kept(Batch) b"),
+            ("GET", "/v1beta/batches", "ListObjects(Batch) "),
+            ("GET", "/v1beta/batches/b", "StoredObject(Batch) b"),
+            ("POST", "/v1beta/batches/b:cancel", "StoredObject(Batch) b:cancel"),
+            ("DELETE", "/v1beta/batches/b", "StoredObject(Batch) b"),
             ("PUT", "/v1beta/batches/b", "allow GET, POST, DELETE, HEAD"),
             ("POST", "/v1beta/models/m:batchGenerateContent", "Addressed models/m:batchGenerateContent"),
             ("GET", "/v2/usage", "Control usage"),
@@ -494,94 +390,47 @@ mod tests {
             (Action::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
             (Action::Stored, "POST") => &["{response_id}/cancel"],
             (Action::Stored, _) => &["{response_id}"],
-            (Action::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
+            (Action::StoredObject(StoredKind::Batch), "GET") if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}", "{message_batch_id}/results"]
             }
-            (Action::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Converse => {
+            (Action::StoredObject(StoredKind::Batch), "GET") if route.dialect == Dialect::Converse => {
                 &["{job_identifier}"]
             }
-            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Converse => {
+            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Converse => {
                 &["{job_identifier}/stop"]
             }
-            (Action::Kept(Operation::Batch), "POST") if route.dialect == Dialect::Gemini => {
+            (Action::StoredObject(StoredKind::Batch), "POST") if route.dialect == Dialect::Gemini => {
                 &["{batch_id}:cancel"]
             }
-            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Gemini => &["{batch_id}"],
-            (Action::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
-            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
+            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Gemini => {
+                &["{batch_id}"]
+            }
+            (Action::StoredObject(StoredKind::Batch), "DELETE") => &["{message_batch_id}"],
+            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}/cancel"]
             }
-            (Action::Kept(Operation::Batch), "GET") => &["{batch_id}"],
-            (Action::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
-            (Action::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
-            (Action::Kept(Operation::Video), "POST") => &["{video_id}/remix"],
-            (Action::Kept(Operation::Video), _) => &["{video_id}"],
+            (Action::StoredObject(StoredKind::Batch), "GET") => &["{batch_id}"],
+            (Action::StoredObject(StoredKind::Batch), _) => &["{batch_id}/cancel"],
+            (Action::StoredObject(StoredKind::Video), "GET") => &["{video_id}", "{video_id}/content"],
+            (Action::StoredObject(StoredKind::Video), "POST") => &["{video_id}/remix"],
+            (Action::StoredObject(StoredKind::Video), _) => &["{video_id}"],
             (Action::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
             (Action::Task, "POST") => &["{task_id}/cancel"],
             (Action::Task, _) => &["{task_id}"],
-            (Action::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
-            (Action::Kept(_), _) => &["{file_id}"],
+            (Action::StoredObject(_), "GET") => &["{file_id}", "{file_id}/content"],
+            (Action::StoredObject(_), _) => &["{file_id}"],
             _ => &["{model}"],
         };
         below.iter().map(|below| route.path.replace(REST, below)).collect()
     }
 
     #[test]
-    fn an_answer_is_addressed_by_its_id() {
-        let read = |method: &str, rest| {
-            let read = addresses::read_stored(&method.parse().unwrap(), rest, "limit=1");
-            read.map(|read| read.stored.map(|stored| (stored.id, stored.act, stored.query))).ok().flatten()
-        };
-        for (method, rest, act) in [
-            ("GET", "resp_1", StoredAct::Read),
-            ("HEAD", "resp_1", StoredAct::Read),
-            ("DELETE", "resp_1", StoredAct::Delete),
-            ("POST", "resp_1/cancel", StoredAct::Cancel),
-            ("GET", "resp_1/input_items", StoredAct::ListInput),
-        ] {
-            let expected = Some(("resp_1".to_owned(), act, "limit=1".to_owned()));
-            assert_eq!(read(method, rest), expected, "{method} {rest}");
-        }
-        for (method, rest) in [
-            ("POST", "resp_1"),
-            ("GET", "resp_1/cancel"),
-            ("DELETE", "resp_1/cancel"),
-            ("POST", "resp_1/input_items"),
-            ("GET", "resp_1/"),
-            ("GET", "resp_1/input_items/more"),
-        ] {
-            assert_eq!(read(method, rest), None, "{method} {rest}");
-        }
-    }
-
-    #[test]
-    fn a_film_is_addressed_by_its_name() {
-        let read = |method: &str, rest: &str, query: &str| {
-            let read =
-                addresses::read_object(Some(StoredObjectKind::Video), &method.parse().unwrap(), rest, query)
-                    .ok()?;
-            read.stored.map(|stored| (stored.id, stored.act, stored.query))
-        };
-        for (method, rest, query, act, variant) in [
-            ("GET", "v_1", "variant=thumbnail", StoredAct::Read, ""),
-            ("DELETE", "v_1", "", StoredAct::Delete, ""),
-            ("GET", "v_1/content", "", StoredAct::Content, ""),
-            ("GET", "v_1/content", "a=b&variant=thumbnail&c", StoredAct::Content, "variant=thumbnail"),
-            ("POST", "v_1/remix", "variant=x", StoredAct::Make, ""),
-        ] {
-            let expected = Some(("v_1".to_owned(), act, variant.to_owned()));
-            assert_eq!(read(method, rest, query), expected, "{method} {rest} {query}");
-        }
-        for (method, rest) in
-            [("POST", "v_1"), ("POST", "edits"), ("POST", "v_1/content"), ("GET", "characters/c_1")]
-        {
-            assert_eq!(read(method, rest, ""), None, "{method} {rest}");
-        }
-    }
-
-    #[test]
     fn what_is_kept_is_addressed_as_its_kind_is() {
-        let kinds = [StoredObjectKind::File, StoredObjectKind::Batch, StoredObjectKind::MessageBatch];
+        let kinds = [
+            (Dialect::Chat, StoredKind::File),
+            (Dialect::Chat, StoredKind::Batch),
+            (Dialect::Anthropic, StoredKind::Batch),
+        ];
         let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
         for (method, rest, by_kind) in [
             ("GET", "a", [true; 3]),
@@ -595,86 +444,9 @@ mod tests {
             ("DELETE", "a/results", [false; 3]),
             ("GET", "a/results/more", [false; 3]),
         ] {
-            let read = kinds
-                .map(|kind| addresses::read_object(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
+            let read =
+                kinds.map(|kind| addresses::read_object(kind, &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
-        }
-    }
-
-    #[test]
-    fn a_job_is_addressed_by_its_name_or_the_end_of_it() {
-        let read = |method: &str, rest: &str| {
-            let read = addresses::read_object(
-                Some(StoredObjectKind::StoredBatch),
-                &method.parse().unwrap(),
-                rest,
-                "",
-            )
-            .ok()?;
-            read.stored.map(|stored| (stored.id, stored.act))
-        };
-        let name = format!("{}0123456789ab", StoredObjectKind::StoredBatch.prefix());
-        let escaped = name.replace(':', "%3A").replace('/', "%2F");
-        for rest in [&name, &escaped, "0123456789ab"] {
-            assert_eq!(read("GET", rest), Some((name.clone(), StoredAct::Read)), "{rest}");
-            let stop = format!("{rest}/stop");
-            assert_eq!(read("POST", &stop), Some((name.clone(), StoredAct::Cancel)), "{rest}");
-            assert_eq!((read("POST", rest), read("GET", &stop), read("DELETE", rest)), (None, None, None));
-        }
-    }
-
-    #[test]
-    fn a_content_batch_is_addressed_by_its_name_and_a_verb() {
-        let read = |method: &str, rest: &str| {
-            let read = addresses::read_object(
-                Some(StoredObjectKind::ContentBatch),
-                &method.parse().unwrap(),
-                rest,
-                "key=k",
-            )
-            .ok()?;
-            read.stored.map(|stored| (stored.id, stored.act, stored.query))
-        };
-        for (method, rest, act) in [
-            ("GET", "b", StoredAct::Read),
-            ("HEAD", "b", StoredAct::Read),
-            ("DELETE", "b", StoredAct::Delete),
-            ("POST", "b:cancel", StoredAct::Cancel),
-        ] {
-            assert_eq!(read(method, rest), Some(("b".to_owned(), act, String::new())), "{method} {rest}");
-        }
-        for (method, rest) in [
-            ("POST", "b"),
-            ("GET", "b:cancel"),
-            ("POST", "b:pause"),
-            ("DELETE", "b:cancel"),
-            ("POST", "b/cancel"),
-        ] {
-            assert_eq!(read(method, rest), None, "{method} {rest}");
-        }
-    }
-
-    #[test]
-    fn a_path_of_two_vendors_means_that_of_the_key() {
-        let meant = |path: &str, key: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            if let Some(name) = key {
-                headers.insert(name, HeaderValue::from_static("k"));
-            }
-            disambiguated_path(&path.parse().unwrap(), &headers)
-        };
-        let google = Some(GOOGLE_KEY);
-        for (path, key, expected) in [
-            ("/v1/batches", google, Some("/v1beta/batches")),
-            ("/v1/batches?pageSize=1", google, Some("/v1beta/batches")),
-            ("/v1/batches/b:cancel?alt=json&key=k", None, Some("/v1beta/batches/b:cancel")),
-            ("/v1/batches/b", Some("authorization"), None),
-            ("/v1/batches?after=key=", None, None),
-            ("/v1/batchesx", google, None),
-            ("/v1/models", google, None),
-            ("/v1beta/batches", google, None),
-        ] {
-            assert_eq!(meant(path, key).as_deref(), expected, "{path}");
         }
     }
 

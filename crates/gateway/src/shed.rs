@@ -84,7 +84,10 @@ impl QueueDelay {
 
 /// What is refused: everything that calls an upstream.
 const fn is_shed(does: Action) -> bool {
-    matches!(does, Action::Trip(_) | Action::Addressed | Action::Stored | Action::Realtime | Action::Kept(_))
+    matches!(
+        does,
+        Action::Trip(_) | Action::Addressed | Action::Stored | Action::Realtime | Action::StoredObject(_)
+    )
 }
 
 /// The queue of one serving thread.

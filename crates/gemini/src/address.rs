@@ -3,8 +3,10 @@
 use conversation::address::unescape;
 use conversation::fields::checked_model;
 use conversation::request::Addressed;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Operation};
 use json::refusal::wrong_value;
+
+const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 
 /// An operation on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +22,17 @@ pub enum Verb {
 impl Verb {
     pub const ALL: [Self; 6] =
         [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed, Self::BatchGenerate];
+
+    /// What the pipeline does for it.
+    #[must_use]
+    pub const fn operation(self) -> Operation {
+        match self {
+            Self::Generate | Self::Stream => Operation::Chat,
+            Self::Count => Operation::Count,
+            Self::Embed | Self::BatchEmbed => Operation::Embed,
+            Self::BatchGenerate => Operation::Batch,
+        }
+    }
 
     /// The verb as paths have it, after the colon.
     #[must_use]
@@ -53,6 +66,20 @@ pub fn read_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<Fa
     let as_array = stream && !requests_events(query);
     let is_batch = verb == Verb::BatchEmbed;
     Ok((Addressed { model, stream, as_array, is_batch, ..Addressed::default() }, verb))
+}
+
+/// Reads what follows `/v1beta/` or `/v1/models/`.
+///
+/// # Errors
+/// It names no model, or no operation of this dialect.
+pub(crate) fn read_model_address(rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+    // No model has such a name, and dot segments must not reach another path.
+    if rest.split('/').any(|part| matches!(part, "." | "..")) {
+        let message = "There is nothing at this path.";
+        return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)));
+    }
+    let (addressed, verb) = read_address(rest.strip_prefix("models/").unwrap_or(rest), query)?;
+    Ok((addressed, verb.operation()))
 }
 
 /// The model's bare name: without `models/`, and without the project and publisher of a Vertex AI path.

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use conversation::batch::{BatchModels, BatchOutputLine, LineAnswer};
 use conversation::fields::checked_model;
+use conversation::objects::ClientIds;
 use conversation::request::{Addressed, Request, rename_at};
 use conversation::stored::StoredObjectReport;
-use domain::{Fault, FaultClass, Grammar, StoredObjectKind};
+use domain::{Fault, FaultClass, Grammar};
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type};
 use json::splice::{Edit, splice};
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 
 use super::embed::check_model;
 use super::names::{each, members};
+use super::objects::kind;
 
 /// The endpoint under which a batch's requests are booked.
 pub const CONTENTS: &str = ":generateContent";
@@ -193,10 +195,7 @@ fn too_many() -> Box<Fault> {
 
 /// Rewrites a batch's status for the client: with our name of the batch. `list_entry` is the form for lists,
 /// without the requests and responses.
-pub fn rename(
-    body: &Bytes,
-    ours: &mut dyn FnMut(StoredObjectKind, &str) -> String,
-) -> Option<(Bytes, StoredObjectReport)> {
+pub fn rename(body: &Bytes, ours: &mut ClientIds<'_>) -> Option<(Bytes, StoredObjectReport)> {
     let (mut made, mut names, mut content) = (StoredObjectReport::default(), Vec::new(), Vec::new());
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
@@ -220,10 +219,8 @@ pub fn rename(
     read.ok()?;
     cursor.end().ok()?;
     made.id = names.first()?.1.clone();
-    let names: Vec<(Span, String)> = names
-        .into_iter()
-        .map(|(span, id)| (span, format!("{RESOURCE}{}", ours(StoredObjectKind::ContentBatch, &id))))
-        .collect();
+    let names: Vec<(Span, String)> =
+        names.into_iter().map(|(span, id)| (span, format!("{RESOURCE}{}", ours(kind(), &id)))).collect();
     let spliced = |content: &[Span]| {
         let renames = names.iter().map(|(span, name)| rename_at(*span, name));
         let cuts = content.iter().map(|span| Edit { span: *span, text: Cow::Borrowed("null") });
@@ -382,6 +379,8 @@ fn status_of(code: i64) -> (u16, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use domain::StoredObjectKind;
+
     use super::*;
 
     fn read(body: &str) -> Result<Request, Box<Fault>> {

@@ -7,17 +7,42 @@ use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
+use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request, VectorForm, resource_text};
+use conversation::routes::{DialectRoute, RouteAction, route};
 use conversation::target::TargetModel;
-use domain::{Fault, FaultClass, Operation, Prompt, TraceId};
+use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId};
+use http::Method;
+use http::header::HeaderName;
 use json::members::with_first;
 
+use crate::address::read_model_address;
+use crate::objects::ContentBatches;
 use crate::{
     Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt, status,
     vectors, write_prompt,
 };
 
+static KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const LIST: &str = "/v1beta/batches";
+const NAMED: &str = "/v1beta/batches/{rest}";
+static ROUTES: [DialectRoute; 8] = [
+    route(Method::POST, "/v1/models/{rest}", RouteAction::Addressed),
+    route(Method::GET, "/v1beta/models", RouteAction::ListModels),
+    route(Method::GET, "/v1beta/models/{rest}", RouteAction::ShowModel),
+    // A batch is created at the address of its model.
+    route(Method::GET, LIST, RouteAction::ListObjects(StoredKind::Batch)),
+    route(Method::GET, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::POST, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::DELETE, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::POST, "/v1beta/{rest}", RouteAction::Addressed),
+];
+
 static FACTS: Facts = Facts {
+    roots: &["/v1beta"],
+    sdk_header: Some(&KEY),
+    key_parameter: Some("key"),
+    shared_paths: &[("/v1/batches", LIST)],
     // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
     // parts; blank lines pass.
     ping: b"\r\n\r\n",
@@ -40,6 +65,18 @@ pub struct Gemini;
 impl Face for Gemini {
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn routes(&self) -> &'static [DialectRoute] {
+        &ROUTES
+    }
+
+    fn read_address(&self, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+        read_model_address(rest, query)
+    }
+
+    fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
+        (kind == StoredKind::Batch).then_some(&ContentBatches)
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

@@ -15,6 +15,7 @@ mod finish;
 mod media;
 mod models;
 mod names;
+mod objects;
 mod read;
 mod reader;
 mod request;
@@ -28,8 +29,7 @@ mod writer;
 #[cfg(test)]
 pub mod tests;
 
-pub use address::{Verb, read_address};
-pub use batch::rename as rename_batch;
+pub use address::read_address;
 pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
 pub use error::{blocked_body, error_body, status};
 pub use face::Gemini;
@@ -38,6 +38,6 @@ pub use names::camel;
 pub use read::read_prompt;
 pub use reader::Reader;
 pub use request::decode_request;
-pub use results::{GeminiBatchResults, TooLong};
+pub use results::GeminiBatchResults;
 pub use write::write_prompt;
 pub use writer::Writer;

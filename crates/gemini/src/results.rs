@@ -2,16 +2,13 @@
 //! received.
 
 use bytes::Bytes;
+use conversation::batch::{SplitResults, TooLong};
 use domain::limits::JSON_DEPTH_MAX;
 
 /// The limit on the size of a result, and on the rest of the object.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// No name that is looked for is longer.
 const NAME_BYTES_MAX: usize = 32;
-
-/// A result or the rest of the object is too large, or nested too deeply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
 
 /// An incremental splitter: it yields the results one by one and collects the rest of the object. It does not
 /// validate the JSON; whoever parses the pieces does.
@@ -78,6 +75,16 @@ impl Position {
             (Self::OutputList | Self::OutputItem, ..) => Self::OutputItem,
             _ => Self::Other,
         }
+    }
+}
+
+impl SplitResults for GeminiBatchResults {
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<Bytes>, TooLong> {
+        self.push(piece)
+    }
+
+    fn rest(self: Box<Self>) -> Vec<u8> {
+        (*self).rest()
     }
 }
 

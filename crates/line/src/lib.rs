@@ -30,7 +30,6 @@ use settle::{ReplyBody, settle};
 use crate::stop::EarlyExit;
 
 pub use counters::Counters;
-pub use gemini::{CONTENTS, GeminiBatchResults, TooLong, Verb, read_address, read_gemini_batch_status};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
@@ -38,7 +37,7 @@ pub use idempotency::{
 pub use models::models;
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
-pub use stored_lists::kept;
+pub use stored_lists::list_objects;
 pub use verify::{
     RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,
     verify,

@@ -98,7 +98,7 @@ async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKe
             return (Err(too_many(&file.path)), known);
         }
         let found = match file.id.parse::<StoredObjectId>() {
-            Ok(id) if id.kind == StoredObjectKind::File => core.deps.objects.find(owner, id).await,
+            Ok(id) if id.kind == StoredObjectKind::FILE => core.deps.objects.find(owner, id).await,
             _ => FoundObject::Unknown,
         };
         let object = match found {

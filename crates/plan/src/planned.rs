@@ -194,7 +194,7 @@ fn pinned_attempt(
     if call.derives_from_stored() && matches!(known.created_by, Principal::Account(_)) {
         return Err(faults::batch_on_account());
     }
-    let is_bundle = call.names_kind().is_some_and(StoredObjectKind::lists_models);
+    let is_bundle = call.is_about_batch_with_models();
     if is_bundle && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }

@@ -165,7 +165,7 @@ impl<'a> ObjectBilling<'a> {
         object: &StoredObject,
     ) -> Option<Self> {
         let whose = BillingContext::of(deps, snapshot, owner, object.created_by)?;
-        let has_model = id.kind.lists_models() && !object.upstream_model.is_empty();
+        let has_model = dialects::lists_models(id.kind) && !object.upstream_model.is_empty();
         let model = has_model.then(|| object.upstream_model.clone());
         Some(Self { context: whose, id, request: object.request, model })
     }
@@ -183,7 +183,10 @@ impl<'a> ObjectBilling<'a> {
         body: &Bytes,
     ) -> Result<(), String> {
         let mut ours = |kind: StoredObjectKind, id: &str| self.object_id_of(kind, id).to_string();
-        let Some((_, made)) = dialects::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
+        let objects = dialects::stored_objects(id.kind);
+        let Some((_, made)) = objects.and_then(|objects| objects.rewrite_ids(body, &mut ours)) else {
+            return Ok(());
+        };
         let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
         let BillingContext { deps, owner, .. } = self.context;
         let row = KeptObjectRow {
@@ -199,7 +202,7 @@ impl<'a> ObjectBilling<'a> {
                 list_entry: made.list_entry,
                 is_booked: false,
                 created_unix_ms: deps.world.clock.unix_ms(),
-                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::File).map(unix_ms),
+                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::FILE).map(unix_ms),
             },
         };
         deps.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())

@@ -2,15 +2,15 @@
 //! exactly once, at batch prices, whoever else reads its results and however often reading them restarts.
 
 use bytes::{Bytes, BytesMut};
-use conversation::batch::BatchOutputLine;
-use dialects::JobOutcome;
+use conversation::batch::{
+    BatchEnd, BatchOutputLine, BatchResults, BatchState, EndedBatch, SplitResults, TooLong,
+};
+use conversation::objects::StoredObjects;
 use domain::{
     Fault, MeterRecord, ObjectOwner, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
 };
 use execute::StoredPoll;
 use jobs::Outcome;
-use line::{GeminiBatchResults, TooLong};
-use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
@@ -22,35 +22,6 @@ const BOOKED_AT_ONCE: usize = 100;
 /// The longest line of a results file.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A batch object of the OpenAI format, as the provider returns it.
-#[derive(Debug, Deserialize)]
-struct ProviderBatch {
-    status: String,
-    #[serde(default)]
-    endpoint: String,
-    input_file_id: Option<String>,
-    output_file_id: Option<String>,
-    error_file_id: Option<String>,
-    #[serde(default)]
-    created_at: u64,
-    completed_at: Option<u64>,
-    expired_at: Option<u64>,
-    cancelled_at: Option<u64>,
-}
-
-impl ProviderBatch {
-    /// When it ended; `None` while it runs, or where it failed before any request was processed.
-    fn ended_unix_ms(&self) -> Option<u64> {
-        let at = match self.status.as_str() {
-            "completed" => self.completed_at,
-            "expired" => self.expired_at,
-            "cancelled" => self.cancelled_at,
-            _ => return None,
-        };
-        Some(at.unwrap_or(self.created_at).saturating_mul(1_000))
-    }
-}
-
 /// One poll.
 pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
     let now = deps.world.clock.unix_ms();
@@ -61,75 +32,102 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
-    if id.kind == StoredObjectKind::ContentBatch {
-        return books.take_contents(&object.provider_id).await;
-    }
-    let body = books.context.fetch_object(Operation::Batch, &object.provider_id).await?;
-    match id.kind {
-        StoredObjectKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
-        StoredObjectKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
-        _ => books.take_files(&object.provider_id, &body).await,
-    }
+    let format = dialects::stored_objects(id.kind).ok_or("its dialect has no batches")?;
+    books.poll(format, &object.provider_id).await
 }
 
 impl ObjectBilling<'_> {
-    /// A batch whose requests are in an input file and whose results are files too (OpenAI).
-    async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let batch: ProviderBatch =
-            serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
-        self.update_listing(self.id, provider_id, body).await?;
-        if batch.status == "failed" {
-            return Ok(Outcome::Done);
-        }
-        let Some(ended_unix_ms) = batch.ended_unix_ms() else {
-            return Err(format!("it is {}", batch.status));
+    async fn poll(&self, format: &dyn StoredObjects, provider_id: &str) -> Result<Outcome, String> {
+        // Where results are inside the batch object, it is read twice, because the time it ended may come
+        // after them in the document.
+        let body = match self.results(format, provider_id) {
+            Some(mut results) => {
+                while results.next().await?.is_some() {}
+                results.rest()
+            }
+            None => self.context.fetch_object(Operation::Batch, provider_id).await?,
         };
-        for file in [&batch.output_file_id, &batch.error_file_id].into_iter().flatten() {
+        let state = format.read_batch(&body)?;
+        self.update_listing(self.id, provider_id, &body).await?;
+        match &state {
+            BatchState::Running(why) => Err(why.clone()),
+            BatchState::NoResults => Ok(Outcome::Done),
+            BatchState::Ended(batch) => {
+                let ended_unix_ms = match &batch.ended {
+                    BatchEnd::UnixMs(unix_ms) => *unix_ms,
+                    BatchEnd::Written(text, member) => {
+                        moment::read(text, member).map_err(|fault| fault_message(&fault))?
+                    }
+                };
+                self.book_batch(format, provider_id, batch, ended_unix_ms).await
+            }
+        }
+    }
+
+    async fn book_batch(
+        &self,
+        format: &dyn StoredObjects,
+        provider_id: &str,
+        batch: &EndedBatch,
+        ended_unix_ms: u64,
+    ) -> Result<Outcome, String> {
+        let EndedBatch { endpoint, results, .. } = batch;
+        match results {
+            BatchResults::Files { results, requests } => {
+                self.book_files(results, requests.as_deref(), endpoint, ended_unix_ms).await
+            }
+            BatchResults::Below => {
+                let source =
+                    StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+                self.book_lines(source, endpoint, ended_unix_ms, &HashMap::new()).await?;
+                self.all_booked().await
+            }
+            BatchResults::Inside => {
+                let mut again = self.results(format, provider_id).ok_or("its results can't be split")?;
+                self.book_results(&mut again, endpoint, ended_unix_ms).await?;
+                // A truncated or changed response does not count as this batch.
+                let is_same = matches!(
+                    format.read_batch(&again.rest()),
+                    Ok(BatchState::Ended(same)) if same.ended == batch.ended
+                );
+                if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
+            }
+            BatchResults::Storage(uri) => {
+                let id = uri.clone().ok_or("it does not say where its results lie")?;
+                let source = StoredPoll { operation: Operation::File, id, is_content: true };
+                let booked = self.book_lines(source, endpoint, ended_unix_ms, &HashMap::new()).await;
+                // The customer's storage may deny access for a long time, and only the customer can grant it.
+                booked
+                    .inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// Books results that are in files at the provider.
+    async fn book_files(
+        &self,
+        results: &[String],
+        requests: Option<&str>,
+        endpoint: &str,
+        ended_unix_ms: u64,
+    ) -> Result<Outcome, String> {
+        for file in results {
             // Lists show the file from now on, if the provider still has it.
             if let Ok(body) = self.context.fetch_object(Operation::File, file).await {
-                let id = self.object_id_of(StoredObjectKind::File, file);
+                let id = self.object_id_of(StoredObjectKind::FILE, file);
                 self.update_listing(id, file, &body).await?;
             }
         }
-        let requested_models = match &batch.input_file_id {
+        let requested_models = match requests {
             Some(file) => self.models(file).await?,
             None => HashMap::new(),
         };
-        for file in [&batch.output_file_id, &batch.error_file_id].into_iter().flatten() {
+        for file in results {
             let source = StoredPoll { operation: Operation::File, id: file.clone(), is_content: true };
-            self.book_lines(source, &batch.endpoint, ended_unix_ms, &requested_models).await?;
+            self.book_lines(source, endpoint, ended_unix_ms, &requested_models).await?;
         }
         Ok(Outcome::Done)
-    }
-
-    /// A batch that was created with inline requests, and whose results have an address of their own
-    /// (Anthropic).
-    async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let batch = dialects::read_message_batch(body).ok_or("no batch")?;
-        self.update_listing(self.id, provider_id, body).await?;
-        let Some(ended) = batch.ended_at else { return Err(format!("it is {}", batch.status)) };
-        let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| fault_message(&fault))?;
-        let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        self.book_lines(source, dialects::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
-        self.all_booked().await
-    }
-
-    /// A batch that was created with inline requests, and whose results are inside the batch object (Gemini).
-    /// The object is read twice, because the time it ended may come after the results in the document.
-    async fn take_contents(&self, provider_id: &str) -> Result<Outcome, String> {
-        let mut results = self.results(provider_id);
-        while results.next().await?.is_some() {}
-        let body = Bytes::from(results.apart.rest());
-        let batch = line::read_gemini_batch_status(&body).ok_or("no batch")?;
-        self.update_listing(self.id, provider_id, &body).await?;
-        let Some(ended) = batch.ended_at else { return Err(format!("it is {}", batch.state)) };
-        let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| fault_message(&fault))?;
-        let mut again = self.results(provider_id);
-        self.book_results(&mut again, ended_unix_ms).await?;
-        // A truncated or changed response does not count as this batch.
-        let is_same = line::read_gemini_batch_status(&again.apart.rest())
-            .is_some_and(|same| same.ended_at == Some(ended));
-        if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
     }
 
     /// From now on the batch and its results may be deleted.
@@ -137,24 +135,6 @@ impl ObjectBilling<'_> {
         let booked =
             self.context.deps.store.kept_objects().book(self.context.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
-        Ok(Outcome::Done)
-    }
-
-    /// A batch whose results are written to the customer's own storage (Bedrock).
-    async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let job = dialects::read_job(body).ok_or("no batch")?;
-        self.update_listing(self.id, provider_id, body).await?;
-        match job.outcome() {
-            JobOutcome::Running => return Err(job.why().into_owned()),
-            JobOutcome::NoResults => return Ok(Outcome::Done),
-            JobOutcome::Results => {}
-        }
-        let ended_unix_ms = moment::read(job.ended(), "endTime").map_err(|fault| fault_message(&fault))?;
-        let id = job.results().ok_or("it does not say where its results lie")?;
-        let source = StoredPoll { operation: Operation::File, id, is_content: true };
-        let booked = self.book_lines(source, dialects::JOBS, ended_unix_ms, &HashMap::new()).await;
-        // The customer's storage may deny access for a long time, and only the customer can grant it.
-        booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
     }
 }
@@ -206,14 +186,20 @@ impl ObjectBilling<'_> {
         self.context.book(records).await
     }
 
-    /// Streams the results inside a batch object.
-    fn results(&self, provider_id: &str) -> Results {
+    /// Streams the results inside a batch object; `None` in a dialect whose results are elsewhere.
+    fn results(&self, format: &dyn StoredObjects, provider_id: &str) -> Option<Results> {
+        let splitter = format.split_results()?;
         let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         let chunks = self.context.deps.outbound.fetch_object(self.context.target.clone(), source);
-        Results { chunks, apart: GeminiBatchResults::default(), found: VecDeque::new() }
+        Some(Results { chunks, splitter, found: VecDeque::new() })
     }
 
-    async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
+    async fn book_results(
+        &self,
+        results: &mut Results,
+        endpoint: &str,
+        ended_unix_ms: u64,
+    ) -> Result<(), String> {
         let (mut records, mut named) = (Vec::new(), CustomIdDeduplicator::default());
         while let Some(result) = results.next().await? {
             // The request was made, but its result can't be read.
@@ -225,13 +211,8 @@ impl ObjectBilling<'_> {
                 error_code: Some("batch_item_unreadable".to_owned()),
                 usage: None,
             };
-            let item = dialects::read_batch_output(&result, line::CONTENTS).unwrap_or_else(unread);
-            records.push(self.record(
-                named.deduplicate(item),
-                line::CONTENTS,
-                ended_unix_ms,
-                &HashMap::new(),
-            ));
+            let item = dialects::read_batch_output(&result, endpoint).unwrap_or_else(unread);
+            records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
                 self.context.book(std::mem::take(&mut records)).await?;
             }
@@ -355,7 +336,7 @@ impl CustomIdDeduplicator {
 /// A batch object, parsed for its results as it streams in.
 struct Results {
     chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
-    apart: GeminiBatchResults,
+    splitter: Box<dyn SplitResults>,
     found: VecDeque<Bytes>,
 }
 
@@ -371,9 +352,14 @@ impl Results {
             if piece.is_empty() {
                 return Ok(None);
             }
-            let found = self.apart.push(&piece);
+            let found = self.splitter.push(&piece);
             self.found.extend(found.map_err(|TooLong| "it is too long or too deep")?);
         }
+    }
+
+    /// The object without its results.
+    fn rest(self) -> Bytes {
+        self.splitter.rest().into()
     }
 }
 

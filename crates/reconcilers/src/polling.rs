@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{ObjectOwner, Principal, StoredObjectId, StoredObjectKind};
+use domain::{ObjectOwner, Principal, StoredKind, StoredObjectId, StoredObjectKind};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
 use store::{JobRow, NewJob, StoredResponseRow};
@@ -33,10 +33,10 @@ enum Object {
 
 impl Object {
     const fn of(kind: StoredObjectKind) -> Option<Self> {
-        match kind {
-            StoredObjectKind::Video => Some(Self::Video),
-            kind if kind.is_batch() => Some(Self::Batch),
-            _ => None,
+        match kind.kind() {
+            StoredKind::Batch => Some(Self::Batch),
+            StoredKind::Video => Some(Self::Video),
+            StoredKind::File => None,
         }
     }
 

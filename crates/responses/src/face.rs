@@ -6,16 +6,28 @@ use conversation::face::{Face, Facts, PrefixMembers, RateLimits};
 use conversation::losses::DroppedFields;
 use conversation::openai_error;
 use conversation::request::{Addressed, Request};
+use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, TraceId};
+use http::Method;
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, decode_request, decode_stored_request, read_prompt, write_prompt};
+use crate::{Reader, Writer, address, decode_request, decode_stored_request, read_prompt, write_prompt};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
 
+const NAMED: &str = "/v1/responses/{rest}";
+static ROUTES: [DialectRoute; 5] = [
+    call("/v1/responses", Operation::Chat),
+    call("/v1/responses/input_tokens", Operation::Count),
+    route(Method::GET, NAMED, RouteAction::StoredResponse),
+    route(Method::DELETE, NAMED, RouteAction::StoredResponse),
+    route(Method::POST, NAMED, RouteAction::StoredResponse),
+];
+
 static FACTS: Facts = Facts {
+    roots: &["/v1/responses"],
     ends_with_its_error: true,
     native_headers: &HEADERS,
     rate_limits: RateLimits { upstream: Some(b"x-ratelimit-"), ..Facts::USUAL.rate_limits },
@@ -35,6 +47,19 @@ pub struct Responses;
 impl Face for Responses {
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn routes(&self) -> &'static [DialectRoute] {
+        &ROUTES
+    }
+
+    fn read_response_address(
+        &self,
+        method: &Method,
+        rest: &str,
+        query: &str,
+    ) -> Result<Addressed, Box<Fault>> {
+        address::read_stored_address(method, rest, query)
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {

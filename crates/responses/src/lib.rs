@@ -5,6 +5,7 @@
     reason = "a fault ends a stream, so its size is paid once and not per chunk"
 )]
 
+mod address;
 mod annotations;
 mod ending;
 mod face;

@@ -46,12 +46,12 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     let bench = bench().await;
     let (here, there) = (keeper(&bench), keeper(&bench));
     let (own, other) = (owner(1)(), owner(2)());
-    let id = here.id(own, StoredObjectKind::File, maker(3), "file-abc");
-    assert_eq!(there.id(own, StoredObjectKind::File, maker(3), "file-abc"), id);
+    let id = here.id(own, StoredObjectKind::FILE, maker(3), "file-abc");
+    assert_eq!(there.id(own, StoredObjectKind::FILE, maker(3), "file-abc"), id);
     let others = [
-        here.id(other, StoredObjectKind::File, maker(3), "file-abc"),
-        here.id(own, StoredObjectKind::File, maker(4), "file-abc"),
-        here.id(own, StoredObjectKind::File, maker(3), "file-xyz"),
+        here.id(other, StoredObjectKind::FILE, maker(3), "file-abc"),
+        here.id(own, StoredObjectKind::FILE, maker(4), "file-abc"),
+        here.id(own, StoredObjectKind::FILE, maker(3), "file-xyz"),
     ];
     assert!(others.iter().all(|other| *other != id));
     bench.store.commit_faults().script([CommitFault::AnswerLost]);
@@ -60,7 +60,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     assert_eq!(there.find(other, id).await, FoundObject::Unknown);
     let page = |owner| ObjectListQuery {
         owner,
-        kind: StoredObjectKind::File,
+        kind: StoredObjectKind::FILE,
         label: None,
         after: None,
         oldest_first: false,
@@ -79,7 +79,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
 async fn nobody_waits_long_for_a_store_that_is_away() {
     let bench = bench().await;
     let keeper = keeper(&bench);
-    let id = keeper.id(owner(1)(), StoredObjectKind::File, maker(3), "file-abc");
+    let id = keeper.id(owner(1)(), StoredObjectKind::FILE, maker(3), "file-abc");
     bench.store.close().await;
     tokio::time::pause();
     assert!(!keeper.keep(owner(1)(), id, object("file-abc")).await);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use domain::filter::{Field, Filterable, Term};
 use domain::{
     Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Principal, Profile,
-    StoredObjectKind, Units, UsageSource, WorkspaceId,
+    StoredKind, Units, UsageSource, WorkspaceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -367,7 +367,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
     // Retrieving a stored response uses nothing, nor do operations on files and batches.
-    let is_about_object = StoredObjectKind::of(record.operation, record.dialect).is_some();
+    let is_about_object = StoredKind::of(record.operation).is_some();
     let is_counted = record.operation != Operation::Stored && !is_about_object;
     UsageSums {
         requests: u64::from(attempted),

@@ -7,9 +7,9 @@ use conversation::request::{Addressed, upstream_body};
 use conversation::target::TargetModel;
 use dialects::{
     AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_batch_output,
-    read_prompt, rewrite_ids, write_prompt,
+    read_prompt, stored_objects, write_prompt,
 };
-use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
+use domain::{Abilities, Dialect, Grammar, Operation, StoredKind, StoredObjectKind, TraceId};
 use gemini::{CONTENTS, GeminiBatchResults, read_address, read_gemini_batch_status};
 use json::validate;
 
@@ -118,7 +118,8 @@ fn fuzz_gemini_results() {
         }
         drop(read_gemini_batch_status(&rest));
         let mut ours = |_: StoredObjectKind, _: &str| "ours".to_owned();
-        if let Some((body, made)) = rewrite_ids(&content, StoredObjectKind::ContentBatch, &mut ours) {
+        let batches = stored_objects(StoredObjectKind::of(Dialect::Gemini, StoredKind::Batch)).unwrap();
+        if let Some((body, made)) = batches.rewrite_ids(&content, &mut ours) {
             assert_eq!(validate(&body), Ok(()));
             assert_eq!(validate(made.list_entry.as_bytes()), Ok(()));
         }

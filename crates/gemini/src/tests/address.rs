@@ -1,6 +1,6 @@
 //! Request paths: the model and the operation.
 
-use super::super::{Verb, read_address};
+use crate::address::{Verb, read_address};
 
 fn model(rest: &str) -> String {
     let (addressed, verb) = read_address(rest, "").unwrap_or_else(|fault| panic!("{rest}: {fault}"));

@@ -90,7 +90,7 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
     let digest: &[u8] = fields.get("id")?;
     let digest = digest.try_into().map_err(|error| StoreError::corrupt(TABLE, format!("id: {error}")))?;
     let word = fields.text("kind")?;
-    let kind = StoredObjectKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    let kind = StoredObjectKind::all().find(|kind| kind.as_str() == word);
     let kind = kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("kind is {word}")))?;
     let maker = fields.text("maker")?;
     let object = StoredObject {

@@ -16,7 +16,7 @@ fn owner(fresh: &Fresh) -> ObjectOwner {
 
 fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
     KeptObjectRow {
-        id: StoredObjectId { kind: StoredObjectKind::File, digest: [number; 16] },
+        id: StoredObjectId { kind: StoredObjectKind::FILE, digest: [number; 16] },
         owner: owner(fresh),
         object: StoredObject {
             request: TraceId::new(NOW, bytes(number.into())),
@@ -44,7 +44,7 @@ pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     assert_eq!(find(fresh, 2).await, None);
     let elsewhere = ObjectOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
     assert_eq!(objects.find(elsewhere, row(fresh, 1).id, NOW).await.unwrap(), None);
-    let as_batch = StoredObjectId { kind: StoredObjectKind::Batch, ..row(fresh, 1).id };
+    let as_batch = StoredObjectId { kind: StoredObjectKind::BATCH, ..row(fresh, 1).id };
     assert_eq!(objects.find(owner(fresh), as_batch, NOW).await.unwrap(), None);
     objects.keep(KeptObjectRow { owner: elsewhere, ..row(fresh, 2) }, None).await.unwrap_err();
     // Stored again, only what lists show changes.
@@ -65,12 +65,12 @@ pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
         objects.keep(row(fresh, number), None).await.unwrap();
     }
     let unseen = StoredObject { list_entry: String::new(), ..row(fresh, 5).object };
-    let id = StoredObjectId { kind: StoredObjectKind::File, digest: [40; 16] };
+    let id = StoredObjectId { kind: StoredObjectKind::FILE, digest: [40; 16] };
     objects.keep(KeptObjectRow { id, object: unseen, ..row(fresh, 5) }, None).await.unwrap();
     let listed = async |after: Option<u8>, oldest_first: bool, label: Option<&str>| {
         let page = ObjectListQuery {
             owner: owner(fresh),
-            kind: StoredObjectKind::File,
+            kind: StoredObjectKind::FILE,
             label: label.map(str::to_owned),
             after: after.map(|number| row(fresh, number).id),
             oldest_first,
@@ -136,7 +136,7 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     let video = |number: u8, list_entry: &str| {
         let KeptObjectRow { id, object, .. } = row(fresh, number);
         let object = StoredObject { list_entry: list_entry.into(), until_unix_ms: None, ..object };
-        KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::Video, ..id }, owner, object }
+        KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::VIDEO, ..id }, owner, object }
     };
     let known = async |number: u8, at: u64| objects.find(owner, video(number, "").id, at).await.unwrap();
     for number in [1, 2] {
@@ -151,7 +151,7 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     assert_eq!((hidden.list_entry.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
     let page = ObjectListQuery {
         owner,
-        kind: StoredObjectKind::Video,
+        kind: StoredObjectKind::VIDEO,
         label: None,
         after: None,
         oldest_first: false,

@@ -1,0 +1,43 @@
+//! The paths that a dialect has at the front door, and what requests at them do.
+
+use domain::{Operation, StoredKind};
+use http::Method;
+
+/// One path of a dialect.
+#[derive(Debug)]
+pub struct DialectRoute {
+    pub method: Method,
+    /// Exact, or with a last segment `{rest}` that takes whatever follows, slashes too.
+    pub path: &'static str,
+    pub action: RouteAction,
+}
+
+/// What a request at a path does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteAction {
+    /// A call whose body says all.
+    Call(Operation),
+    /// A call whose address names the model and the operation.
+    Addressed,
+    /// Something about a stored response, which the address names.
+    StoredResponse,
+    /// Something about a stored object, which the address names.
+    StoredObject(StoredKind),
+    /// A list of such objects.
+    ListObjects(StoredKind),
+    ListModels,
+    ShowModel,
+    /// A session, each response of which is a call.
+    Realtime,
+}
+
+/// The row of a call whose body says all.
+#[must_use]
+pub const fn call(path: &'static str, operation: Operation) -> DialectRoute {
+    route(Method::POST, path, RouteAction::Call(operation))
+}
+
+#[must_use]
+pub const fn route(method: Method, path: &'static str, action: RouteAction) -> DialectRoute {
+    DialectRoute { method, path, action }
+}

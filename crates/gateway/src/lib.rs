@@ -13,11 +13,14 @@ mod http2;
 mod incoming;
 mod linger;
 mod metrics;
+mod protocols;
+mod readiness;
 mod realtime;
 mod reply;
 pub mod routes;
 mod serve;
 mod shed;
+mod times;
 mod unpack;
 mod worker;
 mod write_stall;
@@ -31,10 +34,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{
-    BODY_BYTES_MAX, BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_RATE_MIN_BYTES_S,
-    WRITE_STALL_MAX,
-};
+use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, TraceId};
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -55,38 +55,11 @@ pub use client::Proxies;
 pub use control::{ControlHandle, ControlService};
 pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
+pub use readiness::{AskReadiness, Readiness};
+pub use times::Times;
 
-/// A silent connection between two requests is closed after this long.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 /// How many requests for counters may wait at one core.
 const QUESTIONS_MAX: usize = 16;
-
-/// How long clients may take. The defaults are the limits of `domain`; tests shorten them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// For a request head, from its first byte or the start of the connection.
-    pub head: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    pub body_grace: Duration,
-    pub body_rate_bytes_s: u64,
-    /// A client that lets its response wait for so long, beyond what the minimum rate takes, is cut off.
-    pub write_stall: Duration,
-    pub write_rate_bytes_s: u64,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            head: HEADER_READ_TIME_MAX,
-            idle: IDLE_TIME_MAX,
-            body_grace: BODY_GRACE,
-            body_rate_bytes_s: BODY_RATE_MIN_BYTES_S,
-            write_stall: WRITE_STALL_MAX,
-            write_rate_bytes_s: WRITE_RATE_MIN_BYTES_S,
-        }
-    }
-}
 
 /// Where the gateway listens, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,18 +78,6 @@ pub struct GatewaySettings {
 
 /// Makes a core on its own thread; called once for each worker with its number.
 pub type MakeCore = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc<Core>>>>> + Send + Sync>;
-
-/// Whether the process can serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    Ready,
-    /// It serves, but something needs attention.
-    Degraded(String),
-    /// It can't serve; the text says why.
-    Not(String),
-}
-
-pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
 /// A running gateway. Dropping it closes it at once.
 pub struct Running {

@@ -17,18 +17,13 @@ use percent_encoding::percent_decode_str;
 
 use crate::handle::{Arrival, CoreHandler, inbound, refuse};
 use crate::linger;
+use crate::protocols::protocols;
 use crate::reply::{HandedOver, Reply};
 
 /// The dialect's WebSocket subprotocol.
 const PROTOCOL: &str = "realtime";
 const VERSION: &str = "13";
 const HOW: &str = "Open a WebSocket at /v1/realtime?model=… over HTTP/1.1, as the SDKs' realtime clients do.";
-
-/// The subprotocols that a client offers.
-pub(crate) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
-}
 
 /// What a handshake requests.
 struct Handshake {

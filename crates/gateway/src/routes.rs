@@ -6,7 +6,7 @@ use domain::{Dialect, Operation, StoredKind};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use crate::realtime::protocols;
+use crate::protocols::protocols;
 
 /// The body of `GET /`.
 pub const WELCOME: &str = concat!(

@@ -34,6 +34,8 @@ step "clippy without the engine" cargo clippy --locked --workspace --all-targets
 # One build for all tests: the journeys run target/debug/tidegate, and building everything at once resolves features
 # once, so that nothing is compiled a second time.
 [ "${1:-}" = gates ] || step "build" cargo build --locked --workspace --all-targets
+# Programs that must not compile; nextest runs none of them.
+[ "${1:-}" = gates ] || step "doc tests" cargo test --locked --quiet --workspace --doc
 [ "${1:-}" = gates ] || step "tests" cargo nextest run --locked --workspace --profile ci
 [ "${1:-}" = gates ] || cargo xtask times
 printf '\nall passed in %d s\n' $((SECONDS - began))

@@ -27,6 +27,7 @@ lint: ## the gates without the tests
 
 fmt: ## format the sources
 	@cargo fmt --all
+	@find crates/operations/src -name '*.rs' -exec rustfmt --edition 2024 {} +
 
 release: ## build what is shipped: target/tidegate, laid out by a profile of real requests (half an hour)
 	@scripts/release.sh

@@ -22,6 +22,8 @@ step "environment" scripts/test-env.sh
 . scripts/node.sh # which the journeys start
 step "console" scripts/console.sh test
 step "format" cargo fmt --all --check
+# The registry of operations declares their folders, which cargo fmt doesn't see.
+step "format of operations" find crates/operations/src -name '*.rs' -exec rustfmt --edition 2024 --check {} +
 step "spelling" .venv/bin/typos
 step "tidy" cargo xtask tidy
 step "licences" cargo xtask licences
@@ -37,5 +39,8 @@ step "clippy without the engine" cargo clippy --locked --workspace --all-targets
 # Programs that must not compile; nextest runs none of them.
 [ "${1:-}" = gates ] || step "doc tests" cargo test --locked --quiet --workspace --doc
 [ "${1:-}" = gates ] || step "tests" cargo nextest run --locked --workspace --profile ci
+# The example of CONTRIBUTING.md: no other crate needs to know of a new operation.
+[ "${1:-}" = gates ] || step "a new operation" cargo nextest run --locked -p operations --features morse
+[ "${1:-}" = gates ] || step "a new operation everywhere" cargo check --locked -p operations -p gateway --features operations/morse
 [ "${1:-}" = gates ] || cargo xtask times
 printf '\nall passed in %d s\n' $((SECONDS - began))

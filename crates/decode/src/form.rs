@@ -6,13 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use conversation::request::Request;
-use dialects::FormReader;
 use domain::limits::{BODY_BYTES_MAX, FORM_HELD_BYTES_MAX};
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, FaultClass, Operation};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use operations::Body;
+use operations::{Body, FormReader};
 
 const FORM: &[u8] = b"multipart/form-data";
 
@@ -94,8 +93,8 @@ pub fn form_bytes_max(operation: Operation) -> usize {
 pub fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     match operations::of(operation).facts().body {
         Body::Json => false,
-        Body::Form => true,
-        Body::JsonOrForm => headers.get(CONTENT_TYPE).is_some_and(|value| {
+        Body::Form(_) => true,
+        Body::JsonOrForm(_) => headers.get(CONTENT_TYPE).is_some_and(|value| {
             let start = value.as_bytes().get(..FORM.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
         }),

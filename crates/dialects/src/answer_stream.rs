@@ -10,13 +10,13 @@ use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::{Gatherer, TurnSignatures};
 use converse::{begins_frames, no_frame, read_frame};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
+use domain::{Event, Fault, Finish, Grammar, PartKind, Reason, TraceId, Usage};
 use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::read_event;
 use json::splice::join_small;
 
 use crate::cut::EventBuffer;
-use crate::media::MediaStream;
+use crate::media::{Media, MediaStream};
 use crate::registry::{face, ping};
 use crate::transcript::{AnswerForm, Transcript};
 use crate::vendor::VendorStream;
@@ -76,18 +76,9 @@ enum Mode {
 }
 
 impl AnswerStream {
+    /// The stream of a conversation, a text completion or a stored answer.
     #[must_use]
     pub fn new(answer_path: AnswerPath) -> Self {
-        if let Some(stream) = answer_path.vendor.as_ref().and_then(|vendor| vendor.stream(&answer_path)) {
-            return Self { kind: Kind::Vendor(stream) };
-        }
-        let is_passed_on = answer_path.operation == Operation::Speech || answer_path.operation.is_kept();
-        if answer_path.operation.makes_pictures() || is_passed_on {
-            return Self { kind: Kind::Media(Box::new(MediaStream::new(answer_path.operation))) };
-        }
-        if answer_path.operation.is_transcription() {
-            return Self { kind: Kind::Listen(Box::default()) };
-        }
         if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!answer_path.usage);
             if answer_path.keeps_text {
@@ -96,6 +87,22 @@ impl AnswerStream {
             return Self { kind: Kind::Scan(Box::new(scanner)) };
         }
         Self { kind: Kind::Walk(Box::new(EventRelay::new(answer_path))) }
+    }
+
+    #[must_use]
+    pub fn media(media: Media) -> Self {
+        Self { kind: Kind::Media(Box::new(MediaStream::new(media))) }
+    }
+
+    #[must_use]
+    pub fn transcript() -> Self {
+        Self { kind: Kind::Listen(Box::default()) }
+    }
+
+    /// A stream in a format of the vendor's own.
+    #[must_use]
+    pub fn vendor(stream: Box<dyn VendorStream>) -> Self {
+        Self { kind: Kind::Vendor(stream) }
     }
 
     /// The upstream's response head arrived, with this content type.

@@ -4,14 +4,18 @@ use std::borrow::Cow;
 
 use crate::registry::face;
 use bytes::Bytes;
+use conversation::answer::StreamFault;
 use conversation::batch::BatchOutputLine;
 use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::answer_path::AnswerPath;
+use crate::buffered::BufferedAnswer;
+use crate::embed::buffered_vectors;
+use crate::media::buffered_image_answer;
 use crate::transcript::AnswerForm;
-use crate::whole::buffered_answer;
+use crate::whole::{buffered_answer, buffered_object};
 
 /// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +89,7 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
 pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
     if let Some(face) = own_grammar(endpoint).map(face) {
         let (line, answer) = face.read_batch_item(line)?;
-        let usage = answer.and_then(|(answer, grammar)| usage_of(answer, Operation::Chat, grammar));
+        let usage = answer.and_then(|(answer, grammar)| usage_of(answer, grammar, buffered_answer));
         return Some(BatchOutputLine { usage, ..line });
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
@@ -101,7 +105,7 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
             usage: None,
         });
     };
-    let (operation, grammar) = batch_operation(endpoint);
+    let (_, grammar) = batch_operation(endpoint);
     let is_well = (200..300).contains(&answered.status_code);
     let body = answered.body.map(RawValue::get).filter(|_| is_well);
     let named = body.and_then(|body| serde_json::from_str::<Named<'_>>(body).ok()).unwrap_or_default();
@@ -111,7 +115,7 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
         status: answered.status_code,
         request_id: answered.request_id.map(Cow::into_owned),
         error_code,
-        usage: body.and_then(|body| usage_of(body, operation, grammar)),
+        usage: body.and_then(|body| usage_of(body, grammar, answer_reader(endpoint))),
     })
 }
 
@@ -121,10 +125,22 @@ fn own_grammar(endpoint: &str) -> Option<Grammar> {
     Grammar::ALL.into_iter().find(is_own)
 }
 
+type ReadAnswerBody = fn(&AnswerPath, Bytes) -> Result<BufferedAnswer, StreamFault>;
+
+/// What reads the answers to an endpoint's requests.
+fn answer_reader(endpoint: &str) -> ReadAnswerBody {
+    match endpoint {
+        "/v1/embeddings" => buffered_vectors,
+        "/v1/moderations" => |_, body| buffered_object(body),
+        "/v1/images/generations" => buffered_image_answer,
+        _ => buffered_answer,
+    }
+}
+
 /// The usage that an answer reports.
-fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
-    let answer_path = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
-    buffered_answer(&answer_path, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
+fn usage_of(body: &str, grammar: Grammar, read: ReadAnswerBody) -> Option<Usage> {
+    let answer_path = AnswerPath { form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
+    read(&answer_path, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
 
 #[cfg(test)]

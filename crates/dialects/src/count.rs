@@ -49,9 +49,11 @@ pub fn write_count_request(
     Ok(TranslatedRequest { body: Bytes::from(body), dropped })
 }
 
-/// The members that token counters accept; they refuse all others.
 /// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
-pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+///
+/// # Errors
+/// The body is not a count, or it is an error in a 200.
+pub fn buffered_count(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let tokens = read_count(answer_path.upstream, &body)?;
     let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
     let body = if answer_path.client == answer_path.upstream {

@@ -64,7 +64,10 @@ impl VendorAnswer for VendorVectors {
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
-pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+///
+/// # Errors
+/// The body holds no vectors, or it is an error in a 200.
+pub fn buffered_vectors(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::operations::document(&body)?;
     if answer_path.is_same_dialect() && answer_path.client == Grammar::Chat {
         let facts = chat::operations::read_answer(&body)?;

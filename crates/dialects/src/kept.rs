@@ -63,7 +63,10 @@ fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
 }
 
 /// Checks a response about a stored object.
-pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+///
+/// # Errors
+/// It is not a response about such an object.
+pub fn buffered_stored_object(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let objects = StoredKind::of(answer_path.operation)
         .and_then(|kind| stored_objects(StoredObjectKind::of(answer_path.upstream.dialect(), kind)));
     let objects = objects.ok_or(StreamFault::Broken("not_an_answer"))?;

@@ -7,49 +7,56 @@ use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::Gatherer;
 use converse::{begins_frames, read_frames};
-use domain::{Event, Grammar, Operation};
+use domain::{Event, Grammar};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer_path::AnswerPath;
 use crate::answer_stream::content_bytes;
 use crate::buffered::{BufferedAnswer, ProviderResponse};
 use crate::registry::face;
-use crate::transcript::read_whole;
-use crate::{count, embed, kept, media};
+use crate::transcript::{AnswerForm, read_whole};
 
-/// Reads the body of a response with status 200, and returns what the client gets: the body itself, where
-/// both sides speak the same dialect.
+/// Reads the body of a response with status 200 to a conversation, a continuation of one, or a text completion, and returns
+/// what the client gets: the body itself, where both sides speak the same dialect.
 ///
 /// # Errors
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
 pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    if let Some(vendor) = &answer_path.vendor {
-        return vendor.buffered(answer_path, &body);
+    if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
+        same_chat(answer_path, body)
+    } else {
+        conversation(answer_path, body)
     }
-    match answer_path.operation {
-        Operation::Count => count::buffered_answer(answer_path, body),
-        Operation::Embed => embed::buffered_answer(answer_path, body),
-        Operation::Stored => Ok(look_answer(body)),
-        operation if operation.is_kept() => kept::buffered_answer(answer_path, body),
-        Operation::Rerank => media::buffered_answer(answer_path.operation, body),
-        operation if operation.makes_pictures() => media::whole_pictures(answer_path, body),
-        operation if operation.is_transcription() => {
-            Ok(BufferedAnswer::plain(body.clone(), read_whole(answer_path.form, &body)?))
-        }
-        _ if answer_path.is_passthrough() && answer_path.client == Grammar::Chat => {
-            same_chat(answer_path, body)
-        }
-        _ => conversation(answer_path, body),
-    }
+}
+
+/// Reads a response of OpenAI's API that is one JSON object and forwarded as it is.
+///
+/// # Errors
+/// The body is not a JSON object, or it is an error in a 200.
+pub fn buffered_object(body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let facts = chat::operations::read_answer(&body)?;
+    Ok(BufferedAnswer::plain(body, facts))
+}
+
+/// A response about a stored answer is forwarded, whatever it is.
+#[must_use]
+pub fn buffered_stored_answer(body: Bytes) -> BufferedAnswer {
+    let facts = AnswerFacts { usage: responses::read_final_usage(&body), content_bytes: 0 };
+    BufferedAnswer::plain(body, facts)
+}
+
+/// Reads a transcript, whose form the upstream's content type says, and forwards it as it is.
+///
+/// # Errors
+/// The body is not a transcript, or it is an error in a 200.
+pub fn buffered_transcript(form: AnswerForm, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let facts = read_whole(form, &body)?;
+    Ok(BufferedAnswer::plain(body, facts))
 }
 
 /// Chat Completions on both sides: only the usage is read.
 fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    if answer_path.operation == Operation::Moderate {
-        let facts = chat::operations::read_answer(&body)?;
-        return Ok(BufferedAnswer::plain(body, facts));
-    }
     let (body, facts) = chat::normalise_completion(body, answer_path.needs_normalising)?;
     let text = match facts.usage {
         Some(_) => String::new(),
@@ -104,12 +111,6 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         text,
         ..BufferedAnswer::plain(body, facts)
     })
-}
-
-/// A response about a stored answer is forwarded, whatever it is.
-fn look_answer(body: Bytes) -> BufferedAnswer {
-    let facts = AnswerFacts { usage: responses::read_final_usage(&body), content_bytes: 0 };
-    BufferedAnswer::plain(body, facts)
 }
 
 /// The text of a buffered Chat Completions response.

@@ -88,26 +88,6 @@ macro_rules! operations {
 
 for_each_operation!(operations);
 
-impl Operation {
-    /// Whether its answer is images.
-    #[must_use]
-    pub const fn makes_pictures(self) -> bool {
-        matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
-    }
-
-    /// Whether it transcribes a recording.
-    #[must_use]
-    pub const fn is_transcription(self) -> bool {
-        matches!(self, Self::Transcribe | Self::Translate)
-    }
-
-    /// Whether it is about an object that its provider stores and that has an id of ours.
-    #[must_use]
-    pub const fn is_kept(self) -> bool {
-        matches!(self, Self::File | Self::Batch | Self::Video)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

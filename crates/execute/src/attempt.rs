@@ -341,7 +341,7 @@ pub(crate) async fn begin(
         return Start::Refused(fault);
     }
     let has_own_format = provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
-    let is_gathered = has_own_format && exchange.call.operation().is_transcription();
+    let is_gathered = has_own_format && exchange.call.spec().facts().has_recording;
     if is_gathered && let Err(fault) = recording::gather(exchange).await {
         return Start::Refused(fault);
     }
@@ -665,12 +665,11 @@ pub(crate) fn forwarded_headers(
 
 /// Reads a buffered answer and renders it for the client; one that came as a stream is assembled first.
 pub(crate) fn judge_whole(
-    exchange: &Exchange,
     answer_path: &AnswerPath,
     bytes: Bytes,
     provider: &str,
 ) -> Result<BufferedAnswer, AttemptFailure> {
-    exchange.call.spec().buffered_answer(answer_path, bytes).map_err(|fault| stream_failure(fault, provider))
+    operations::buffered_answer(answer_path, bytes).map_err(|fault| stream_failure(fault, provider))
 }
 
 /// Lists the fields that were dropped from the request, for the client.

@@ -79,7 +79,7 @@ impl AttemptStream {
         };
         Self {
             source: Source::Opening(Box::pin(opening)),
-            stream: exchange.call.spec().answer_stream(open.answer_path(exchange)),
+            stream: operations::answer_stream(open.answer_path(exchange)),
             pieces: Vec::new(),
             ended: None,
             upstream_headers: open.dropped_params_header().into_iter().collect(),

@@ -557,7 +557,7 @@ async fn wait_for_rest(
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
-    let whole = judge_whole(exchange, &open.answer_path(exchange), bytes, provider)?;
+    let whole = judge_whole(&open.answer_path(exchange), bytes, provider)?;
     if exchange.call.is_about_object() {
         return Box::pin(stored_objects::record_objects(exchange, attempt, whole)).await;
     }

@@ -1,6 +1,10 @@
 //! Operations on an asynchronous batch of requests.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
 use conversation::request::Request;
+use dialects::media::Media;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::{Fault, Operation, Usage};
 
 use crate::spec::{
@@ -38,5 +42,13 @@ impl OperationSpec for Batch {
 
     fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
         Booking::Never
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_stored_object(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::File)
     }
 }

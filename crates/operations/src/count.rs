@@ -1,5 +1,8 @@
 //! Token counts: how many tokens a prompt has, before it is sent.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
+use dialects::{AnswerPath, BufferedAnswer};
 use domain::{Operation, Usage};
 
 use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, Unsupported};
@@ -27,5 +30,9 @@ impl OperationSpec for Count {
 
     fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
         Usage::default()
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_count(path, body)
     }
 }

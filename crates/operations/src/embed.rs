@@ -1,5 +1,8 @@
 //! Embeddings of texts.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
+use dialects::{AnswerPath, BufferedAnswer};
 use domain::Operation;
 
 use crate::spec::{Facts, OperationSpec, Unsupported};
@@ -23,5 +26,9 @@ impl OperationSpec for Embed {
 
     fn facts(&self) -> &'static Facts {
         &FACTS
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_vectors(path, body)
     }
 }

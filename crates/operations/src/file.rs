@@ -1,20 +1,38 @@
 //! Operations on a file that its provider stores: upload, retrieve, delete.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
 use conversation::request::Request;
+use dialects::media::Media;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::limits::FILE_BYTES_MAX;
 use domain::{Fault, Operation, Usage};
 
+use crate::form::FormFields;
 use crate::spec::{
     AnsweredCall, Body, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
 };
 
+static FORM: FormFields = FormFields {
+    is_stored: true,
+    known: &[
+        "custom_llm_provider",
+        "expires_after[anchor]",
+        "expires_after[seconds]",
+        "file",
+        "model",
+        "provider",
+        "purpose",
+    ],
+    ..FormFields::FILE
+};
 /// A file that is only stored is never buffered, so it may be longer than other forms.
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
         "has no way to keep files",
         "Send what is in the file with the request that needs it.",
     ),
-    body: Body::Form,
+    body: Body::Form(&FORM),
     form_bytes_max: FILE_BYTES_MAX,
     ..Facts::STORED_OBJECT
 };
@@ -43,5 +61,13 @@ impl OperationSpec for File {
 
     fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
         Booking::Never
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_stored_object(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::File)
     }
 }

@@ -1,11 +1,16 @@
 //! Images: generated from a text, edited, and varied.
 
+use bytes::Bytes;
 use chat::{Input, RequestFields};
+use conversation::answer::StreamFault;
 use conversation::request::Request;
+use dialects::media::Media;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::limits::{PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX};
 use domain::{Fault, Operation, Usage};
 
 use crate::ceiling;
+use crate::form::{Count, FormFields, PromptPart};
 use crate::spec::{
     Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
 };
@@ -19,7 +24,7 @@ static FACTS: Facts = Facts {
     ..Facts::TEXT
 };
 static EDITS: Facts = Facts {
-    body: Body::Form,
+    body: Body::Form(&EDIT_FORM),
     content_type: ContentType::Recognised,
     unsupported: Unsupported::new(
         "has no way to edit pictures",
@@ -28,11 +33,52 @@ static EDITS: Facts = Facts {
     ..FACTS
 };
 static VARIATIONS: Facts = Facts {
+    body: Body::Form(&VARIATION_FORM),
     unsupported: Unsupported::new(
         "has no way to vary pictures",
         "Use a model that varies some, or say what is to change in a request to /v1/images/edits.",
     ),
     ..EDITS
+};
+static EDIT_FORM: FormFields = FormFields {
+    several_files: Some("image[]"),
+    other_files: &["mask", "markup"],
+    prompt: PromptPart::Required,
+    has_stream: true,
+    ..VARIATION_FORM
+};
+static VARIATION_FORM: FormFields = FormFields {
+    file: "image",
+    prompt: PromptPart::None,
+    count: Some(Count::Images),
+    known: &[
+        "aspect_ratio",
+        "background",
+        "complexity",
+        "frame_count",
+        "frame_duration_ms",
+        "image",
+        "input_fidelity",
+        "mask",
+        "markup",
+        "model",
+        "moderation",
+        "n",
+        "output_compression",
+        "output_format",
+        "partial_images",
+        "prompt",
+        "quality",
+        "resolution",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "size",
+        "stream",
+        "style",
+        "user",
+    ],
+    ..FormFields::FILE
 };
 static FIELDS: RequestFields = RequestFields::of("prompt", Input::OneText);
 
@@ -61,6 +107,14 @@ impl OperationSpec for Images {
     fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
         nothing_without_tokens(sells_tokens)
     }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::media::buffered_image_answer(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::Images)
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +136,14 @@ impl OperationSpec for ImageEdits {
     fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
         nothing_without_tokens(sells_tokens)
     }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::media::buffered_image_answer(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::Images)
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +164,14 @@ impl OperationSpec for ImageVariations {
 
     fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
         nothing_without_tokens(sells_tokens)
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::media::buffered_image_answer(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::Images)
     }
 }
 

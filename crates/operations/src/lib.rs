@@ -2,10 +2,15 @@
 //! estimated and who books it, and how its answer is read. The stages see one trait.
 
 mod ceiling;
+mod form;
 mod spec;
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::Operation;
 
+pub use form::{FormFields, FormReader, PromptPart};
 pub use spec::{
     AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource,
     Subject, Unsupported,
@@ -35,3 +40,23 @@ macro_rules! registry {
 }
 
 domain::for_each_operation!(registry);
+
+/// Reads the body of a response with status 200, and returns what the client gets.
+///
+/// # Errors
+/// The body is not an answer to the operation: an error in a 200, HTML, nothing at all, or truncated JSON.
+pub fn buffered_answer(path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    match &path.vendor {
+        Some(vendor) => vendor.buffered(path, &body),
+        None => of(path.operation).buffered_answer(path, body),
+    }
+}
+
+/// The relay of a streamed answer.
+#[must_use]
+pub fn answer_stream(path: AnswerPath) -> AnswerStream {
+    match path.vendor.as_ref().and_then(|vendor| vendor.stream(&path)) {
+        Some(stream) => AnswerStream::vendor(stream),
+        None => of(path.operation).answer_stream(path),
+    }
+}

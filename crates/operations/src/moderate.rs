@@ -1,7 +1,10 @@
 //! Moderation: whether texts violate a content policy.
 
+use bytes::Bytes;
 use chat::{Input, ModelField, RequestFields};
+use conversation::answer::StreamFault;
 use conversation::request::Request;
+use dialects::{AnswerPath, BufferedAnswer};
 use domain::{Fault, Operation};
 
 use crate::spec::{Facts, OperationSpec, RequestSource, Unsupported};
@@ -35,5 +38,9 @@ impl OperationSpec for Moderate {
     fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
         let read = chat::read_common(source.body, &FIELDS)?;
         Ok(Request { stream: false, ..read.request })
+    }
+
+    fn buffered_answer(&self, _path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_object(body)
     }
 }

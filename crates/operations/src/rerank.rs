@@ -1,7 +1,10 @@
 //! Documents ranked by their relevance to a query.
 
+use bytes::Bytes;
 use chat::{Input, RequestFields};
+use conversation::answer::StreamFault;
 use conversation::request::Request;
+use dialects::{AnswerPath, BufferedAnswer};
 use domain::{Fault, Operation, Usage};
 use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, Kind, Value};
@@ -60,6 +63,10 @@ impl OperationSpec for Rerank {
     /// Nothing for a ranking that did not arrive, unless the tokens of its documents have a price.
     fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
         (sells_tokens == Some(false)).then(Usage::default)
+    }
+
+    fn buffered_answer(&self, _path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::media::buffered_ranking(body)
     }
 }
 

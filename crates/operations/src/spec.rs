@@ -11,6 +11,7 @@ use domain::ports::FoundResponse;
 use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage};
 
 use crate::ceiling;
+use crate::form::FormFields;
 
 /// What never changes about an operation.
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +76,12 @@ impl Facts {
 }
 
 /// The form of a request that makes something new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Body {
     Json,
     /// A multipart form with files.
-    Form,
-    JsonOrForm,
+    Form(&'static FormFields),
+    JsonOrForm(&'static FormFields),
 }
 
 /// What a call is about.
@@ -195,7 +196,7 @@ pub trait OperationSpec: Debug + Sync {
         Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param("model"))
     }
 
-    /// Reads a buffered answer, and returns what the client gets.
+    /// Reads a buffered answer in a dialect's own format, and returns what the client gets.
     ///
     /// # Errors
     /// The body is not an answer, or it is an error that came with a success status.
@@ -203,7 +204,7 @@ pub trait OperationSpec: Debug + Sync {
         dialects::buffered_answer(path, body)
     }
 
-    /// The relay of a streamed answer.
+    /// The relay of a streamed answer in a dialect's own format.
     fn answer_stream(&self, path: AnswerPath) -> AnswerStream {
         AnswerStream::new(path)
     }

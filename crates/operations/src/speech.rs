@@ -2,6 +2,8 @@
 
 use chat::{Input, RequestFields};
 use conversation::request::Request;
+use dialects::media::Media;
+use dialects::{AnswerPath, AnswerStream};
 use domain::{Fault, Operation, Units, Usage, UsageSource};
 
 use crate::ceiling;
@@ -57,5 +59,9 @@ impl OperationSpec for Speech {
         let characters = call.request.units.characters;
         let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
         Units { characters, audio_out, ..Units::default() }
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::Speech)
     }
 }

@@ -1,6 +1,9 @@
 //! Operations on a response that its provider stores: retrieve, resume the stream, cancel, delete.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
 use conversation::request::StoredAct;
+use dialects::{AnswerPath, BufferedAnswer};
 use domain::ports::FoundResponse;
 use domain::{Operation, Usage};
 
@@ -42,5 +45,9 @@ impl OperationSpec for Stored {
         } else {
             Booking::Never
         }
+    }
+
+    fn buffered_answer(&self, _path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        Ok(dialects::buffered_stored_answer(body))
     }
 }

@@ -1,9 +1,13 @@
 //! Transcription of a recording, in its own language or in English translation.
 
+use bytes::Bytes;
+use conversation::answer::StreamFault;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::limits::SOUND_UNITS_OF_MS_MAX;
 use domain::{Operation, Units, Usage};
 
 use crate::ceiling;
+use crate::form::FormFields;
 use crate::spec::{Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, Unsupported};
 
 /// Audio of 128 kbit/s.
@@ -12,8 +16,30 @@ const BYTES_PER_S: u64 = 16_000;
 const BYTES_PER_S_MIN: u64 = 500;
 const MS_PER_TOKEN: u64 = 100;
 
+static FORM: FormFields = FormFields { has_stream: true, ..TRANSLATION_FORM };
+static TRANSLATION_FORM: FormFields = FormFields { known: KNOWN_PARTS, ..FormFields::FILE };
+pub(crate) const KNOWN_PARTS: &[&str] = &[
+    "chunking_strategy",
+    "context_bias",
+    "diarize",
+    "file",
+    "include",
+    "known_speaker_names",
+    "known_speaker_references",
+    "language",
+    "max_alternatives",
+    "model",
+    "prompt",
+    "response_format",
+    "stream",
+    "temperature",
+    "timestamp_granularities",
+    "user",
+    "vad_model",
+];
+
 static FACTS: Facts = Facts {
-    body: Body::Form,
+    body: Body::Form(&FORM),
     content_type: ContentType::Recognised,
     has_recording: true,
     unsupported: Unsupported::new(
@@ -23,6 +49,7 @@ static FACTS: Facts = Facts {
     ..Facts::TEXT
 };
 static TRANSLATION: Facts = Facts {
+    body: Body::Form(&TRANSLATION_FORM),
     unsupported: Unsupported::new(
         "has no way to say in English what is said in a recording",
         "Use a model that translates recordings, such as GET /v2/capabilities lists.",
@@ -49,6 +76,14 @@ impl OperationSpec for Transcribe {
     fn estimated_units(&self, call: &CallSize<'_>) -> Units {
         heard(call, BYTES_PER_S)
     }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_transcript(path.form, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::transcript()
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +104,14 @@ impl OperationSpec for Translate {
 
     fn estimated_units(&self, call: &CallSize<'_>) -> Units {
         heard(call, BYTES_PER_S)
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_transcript(path.form, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::transcript()
     }
 }
 

@@ -1,18 +1,32 @@
 //! Operations on a generated video: create, remix, retrieve, download, delete.
 
+use bytes::Bytes;
 use chat::{Input, ModelField, RequestFields};
+use conversation::answer::StreamFault;
 use conversation::request::{Request, StoredAct};
 use conversation::video;
+use dialects::media::Media;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::{Fault, Operation, Usage};
 
+use crate::form::{Count, FormFields, PromptPart};
 use crate::spec::{
     AnsweredCall, Body, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
 };
+use crate::transcription::KNOWN_PARTS;
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to make videos", "Use a model of a provider that makes some."),
-    body: Body::JsonOrForm,
+    body: Body::JsonOrForm(&FORM),
     ..Facts::STORED_OBJECT
+};
+static FORM: FormFields = FormFields {
+    needs_file: false,
+    other_files: &["input_reference"],
+    prompt: PromptPart::Required,
+    count: Some(Count::VideoSeconds),
+    known: KNOWN_PARTS,
+    ..FormFields::FILE
 };
 static FIELDS: RequestFields =
     RequestFields { own: &["seconds"], ..RequestFields::of("prompt", Input::OneText) };
@@ -58,5 +72,13 @@ impl OperationSpec for Video {
 
     fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
         Booking::Never
+    }
+
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        dialects::buffered_stored_object(path, body)
+    }
+
+    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
+        AnswerStream::media(Media::File)
     }
 }

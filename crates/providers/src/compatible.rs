@@ -11,6 +11,7 @@ use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeatu
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use json::{Cursor, JsonError, Kind, Value};
+use operations::ContentType;
 
 use crate::escape::{UNRESERVED, escape};
 use crate::{ModelRequest, Outgoing, Target};
@@ -287,7 +288,7 @@ impl EncodedBody {
         headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
             // Audio comes in whatever format was requested.
-            let is_plain = ask.operation == Operation::Speech || ask.operation.is_kept();
+            let is_plain = operations::of(ask.operation).facts().content_type == ContentType::Forwarded;
             let form = if is_plain { "*/*" } else { "text/event-stream" };
             headers.push((ACCEPT, HeaderValue::from_static(form)));
             // Compression would delay a stream's events.

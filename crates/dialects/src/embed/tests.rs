@@ -55,7 +55,7 @@ fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Answe
 }
 
 fn read_answer(answer_path: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
-    let whole = buffered_answer(answer_path, Bytes::copy_from_slice(body.as_bytes()))?;
+    let whole = buffered_vectors(answer_path, Bytes::copy_from_slice(body.as_bytes()))?;
     Ok((String::from_utf8(whole.body.to_vec()).unwrap(), whole.facts.usage))
 }
 

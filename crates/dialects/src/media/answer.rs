@@ -2,42 +2,55 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use domain::{Operation, UsageSource};
+use domain::UsageSource;
 use json::members::Members;
 use serde_json::{Value, json};
 
 use super::counts;
 use crate::buffered::BufferedAnswer;
 
-/// Reads a body that came with status 200.
+/// Reads an image response that came with status 200.
 ///
 /// # Errors
-/// The body is not a response of its kind, or it is an error sent with a success status.
-pub(crate) fn buffered_answer(operation: Operation, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let text = chat::operations::document(&body)?;
-    let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-    if answer.find_text("error").is_some() || answer.find_object("error").is_some() {
-        return Err(chat::upstream_error(text));
+/// The body is not such a response, or it is an error sent with a success status.
+pub(super) fn buffered_images(body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let answer = read_document(&body)?;
+    if answer.find_array("data").is_none() {
+        return Err(StreamFault::Broken("not_an_answer"));
     }
-    let no_answer = StreamFault::Broken("not_an_answer");
-    if operation.makes_pictures() {
-        if answer.find_array("data").is_none() {
-            return Err(no_answer);
-        }
-        let mut usage = counts::of_pictures(&answer);
-        usage.units.images = answer.find_elements("data").len() as u64;
-        usage.source = UsageSource::Provider;
-        return Ok(BufferedAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }));
-    }
+    let mut usage = counts::of_pictures(&answer);
+    usage.units.images = answer.find_elements("data").len() as u64;
+    usage.source = UsageSource::Provider;
+    Ok(BufferedAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }))
+}
+
+/// The same for a ranking, which is forwarded in one shape.
+///
+/// # Errors
+/// The body is not such a response, or it is an error sent with a success status.
+pub fn buffered_ranking(body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let answer = read_document(&body)?;
     let facts = AnswerFacts { usage: counts::of_ranks(&answer), content_bytes: 0 };
     if answer.find_array("results").is_some() {
         return Ok(BufferedAnswer::plain(body, facts));
     }
+    let no_answer = StreamFault::Broken("not_an_answer");
     if answer.find_array("data").is_none() {
         return Err(no_answer);
     }
+    let text = chat::operations::document(&body)?;
     let renamed = serde_json::from_slice(text).ok().and_then(normalise_ranking).ok_or(no_answer)?;
     Ok(BufferedAnswer::plain(Bytes::from(renamed.to_string()), facts))
+}
+
+/// A document that is not an error.
+fn read_document(body: &[u8]) -> Result<Members<'_>, StreamFault> {
+    let text = chat::operations::document(body)?;
+    let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+    if answer.find_text("error").is_some() || answer.find_object("error").is_some() {
+        return Err(chat::upstream_error(text));
+    }
+    Ok(answer)
 }
 
 /// Converts a rerank response that lists its results as `data`, with documents as plain strings, to the
@@ -59,14 +72,19 @@ fn normalise_ranking(mut answer: Value) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn read(operation: Operation, body: &'static str) -> Result<BufferedAnswer, StreamFault> {
-        buffered_answer(operation, Bytes::from_static(body.as_bytes()))
+    type Read = fn(Bytes) -> Result<BufferedAnswer, StreamFault>;
+
+    const IMAGES: Read = buffered_images;
+    const RANKING: Read = buffered_ranking;
+
+    fn read(reader: Read, body: &'static str) -> Result<BufferedAnswer, StreamFault> {
+        reader(Bytes::from_static(body.as_bytes()))
     }
 
     #[test]
     fn pictures_are_counted_and_passed_on() {
         let body = r#"{"created":1,"data":[{"b64_json":"AA=="},{"url":"u"}]}"#;
-        let answer = read(Operation::Images, body).unwrap();
+        let answer = read(IMAGES, body).unwrap();
         assert_eq!(answer.body, body);
         let usage = answer.facts.usage.unwrap();
         assert_eq!((usage.units.images, usage.has_tokens(), usage.source), (2, false, UsageSource::Provider));
@@ -74,17 +92,17 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_told() {
-        for (operation, body, word) in [
-            (Operation::Images, r#"{"created":1}"#, "not_an_answer"),
-            (Operation::Rerank, r#"{"created":1}"#, "not_an_answer"),
-            (Operation::Images, "", "empty"),
-            (Operation::Images, "<html>", "html"),
-            (Operation::Rerank, "[1]", "bad_json"),
-            (Operation::Rerank, r#"{"results":["#, "bad_json"),
+        for (reader, body, word) in [
+            (IMAGES, r#"{"created":1}"#, "not_an_answer"),
+            (RANKING, r#"{"created":1}"#, "not_an_answer"),
+            (IMAGES, "", "empty"),
+            (IMAGES, "<html>", "html"),
+            (RANKING, "[1]", "bad_json"),
+            (RANKING, r#"{"results":["#, "bad_json"),
         ] {
-            assert_eq!(read(operation, body).unwrap_err(), StreamFault::Broken(word), "{body}");
+            assert_eq!(read(reader, body).unwrap_err(), StreamFault::Broken(word), "{body}");
         }
-        let refused = read(Operation::Images, r#"{"error":{"message":"no"}}"#);
+        let refused = read(IMAGES, r#"{"error":{"message":"no"}}"#);
         assert!(matches!(refused, Err(StreamFault::Upstream(..))), "{refused:?}");
     }
 
@@ -92,9 +110,9 @@ mod tests {
     fn ranks_have_one_shape() {
         let own =
             r#"{"object":"rerank","results":[{"index":1,"relevance_score":0.5,"document":{"text":"a"}}]}"#;
-        assert_eq!(read(Operation::Rerank, own).unwrap().body, own);
+        assert_eq!(read(RANKING, own).unwrap().body, own);
         let other = r#"{"object":"list","model":"m","data":[{"index":1,"relevance_score":0.5,"document":"a"},{"index":0,"relevance_score":0.25}],"usage":{"total_tokens":3}}"#;
-        let answer = read(Operation::Rerank, other).unwrap();
+        let answer = read(RANKING, other).unwrap();
         let expected = json!({
             "object": "rerank",
             "model": "m",

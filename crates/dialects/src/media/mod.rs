@@ -10,5 +10,6 @@ mod stream;
 pub mod transcription;
 pub mod video;
 
-pub(crate) use answer::buffered_answer;
-pub(crate) use stream::{MediaStream, whole_pictures};
+pub use answer::buffered_ranking;
+pub(crate) use stream::MediaStream;
+pub use stream::{Media, buffered_image_answer};

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
-use domain::{Fault, Operation, TraceId, UsageSource};
+use domain::{Fault, TraceId, UsageSource};
 use framing::sse::read_event;
 use json::members::Members;
 use json::splice::join_small;
 
-use super::{buffered_answer, counts};
+use super::answer::buffered_images;
+use super::counts;
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
 use crate::cut::EventBuffer;
@@ -37,9 +38,20 @@ pub(super) fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
     is_error || members.find_text("error").is_some() || members.find_object("error").is_some()
 }
 
+/// What a stream of media holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// Images, as events.
+    Images,
+    /// Speech, as events or bytes.
+    Speech,
+    /// A stored file or video, whatever it is.
+    File,
+}
+
 #[derive(Debug)]
 pub(crate) struct MediaStream {
-    operation: Operation,
+    media: Media,
     /// The response is SSE. Speech is raw bytes unless its content type says otherwise.
     has_events: bool,
     cutter: EventBuffer,
@@ -50,20 +62,20 @@ pub(crate) struct MediaStream {
 }
 
 impl MediaStream {
-    pub(crate) fn new(operation: Operation) -> Self {
+    pub(crate) fn new(media: Media) -> Self {
         Self {
-            operation,
-            has_events: operation.makes_pictures(),
+            media,
+            has_events: media == Media::Images,
             cutter: EventBuffer::default(),
             facts: StreamFacts::default(),
             images: 0,
-            has_end: operation.makes_pictures(),
+            has_end: media == Media::Images,
         }
     }
 
     /// The response's head arrived, with its content type.
     pub(crate) fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
-        if self.operation.makes_pictures() {
+        if self.media == Media::Images {
             return if is_media_type(media_type, EVENTS) {
                 Ok(())
             } else {
@@ -71,7 +83,7 @@ impl MediaStream {
             };
         }
         // A stored file may have any content.
-        if self.operation.is_kept() {
+        if self.media == Media::File {
             return Ok(());
         }
         if is_document(media_type) {
@@ -132,7 +144,7 @@ impl MediaStream {
         self.facts.events += 1;
         self.facts.content_started = true;
         self.has_end |= kind.starts_with("speech.audio.");
-        if self.operation.makes_pictures() && kind.ends_with(".completed") {
+        if self.media == Media::Images && kind.ends_with(".completed") {
             self.images += 1;
             // Each image of a stream reports only its own usage.
             let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(members));
@@ -157,7 +169,7 @@ impl MediaStream {
                 Ok(()) | Err(StreamFault::Broken(_)) => {}
             }
         }
-        if self.facts.events == 0 && !self.operation.is_kept() {
+        if self.facts.events == 0 && self.media != Media::File {
             return Err(StreamFault::Broken("empty"));
         }
         if self.has_events && self.has_end && !self.facts.finished {
@@ -183,11 +195,11 @@ impl MediaStream {
 ///
 /// # Errors
 /// As for a stream, and if the body is not a response of its kind.
-pub(crate) fn whole_pictures(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+pub fn buffered_image_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     if answer_path.form != AnswerForm::Events {
-        return buffered_answer(answer_path.operation, body);
+        return buffered_images(body);
     }
-    let mut stream = MediaStream::new(answer_path.operation);
+    let mut stream = MediaStream::new(Media::Images);
     stream.push(body.clone(), &mut Vec::new())?;
     stream.finish(&mut Vec::new())?;
     Ok(BufferedAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))
@@ -201,11 +213,11 @@ mod tests {
     const COMPLETED: &str = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA==\",\"usage\":{\"input_tokens\":4,\"output_tokens\":9,\"total_tokens\":13}}\n\n";
 
     fn run(
-        operation: Operation,
+        media: Media,
         media_type: &str,
         chunks: &[&str],
     ) -> (Result<(), StreamFault>, String, StreamFacts) {
-        let mut stream = MediaStream::new(operation);
+        let mut stream = MediaStream::new(media);
         let mut out = Vec::new();
         let read = stream.opened(media_type.as_bytes()).and_then(|()| {
             let mut chunks = chunks.iter().map(|chunk| Bytes::from(chunk.as_bytes().to_vec()));
@@ -220,7 +232,7 @@ mod tests {
         for length in [1, 7, whole.len()] {
             let chunks: Vec<&str> =
                 whole.as_bytes().chunks(length).map(|part| str::from_utf8(part).unwrap()).collect();
-            let (read, out, facts) = run(Operation::Images, "text/event-stream; charset=utf-8", &chunks);
+            let (read, out, facts) = run(Media::Images, "text/event-stream; charset=utf-8", &chunks);
             assert_eq!((read, out.as_str()), (Ok(()), whole.as_str()));
             let usage = facts.usage.unwrap();
             assert_eq!((usage.input, usage.units.image_out, usage.units.images), (4, 9, 1));
@@ -230,33 +242,33 @@ mod tests {
     #[test]
     fn a_stream_of_pictures_that_breaks_is_no_end() {
         let events = "text/event-stream";
-        assert_eq!(run(Operation::Images, events, &[PARTIAL]).0, Err(StreamFault::Broken("ended_early")));
-        assert_eq!(run(Operation::Images, events, &[]).0, Err(StreamFault::Broken("empty")));
+        assert_eq!(run(Media::Images, events, &[PARTIAL]).0, Err(StreamFault::Broken("ended_early")));
+        assert_eq!(run(Media::Images, events, &[]).0, Err(StreamFault::Broken("empty")));
         let refused = "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"no\"}}\n\n";
-        let (read, out, facts) = run(Operation::Images, events, &[refused]);
+        let (read, out, facts) = run(Media::Images, events, &[refused]);
         assert!(matches!(read, Err(StreamFault::Upstream(..))) && out.is_empty() && !facts.content_started);
         assert_eq!(
-            run(Operation::Images, "application/json", &["{}"]).0,
+            run(Media::Images, "application/json", &["{}"]).0,
             Err(StreamFault::Broken("not_a_stream"))
         );
     }
 
     #[test]
     fn speech_is_bytes_or_events_as_its_head_says() {
-        let (read, out, facts) = run(Operation::Speech, "audio/mpeg", &["ID3", "data: {"]);
+        let (read, out, facts) = run(Media::Speech, "audio/mpeg", &["ID3", "data: {"]);
         assert_eq!((read, out.as_str(), facts.usage), (Ok(()), "ID3data: {", None));
         assert!(facts.content_started && facts.finished);
-        assert_eq!(run(Operation::Speech, "audio/mpeg", &[]).0, Err(StreamFault::Broken("empty")));
-        let document = run(Operation::Speech, "application/json", &["{}"]).0;
+        assert_eq!(run(Media::Speech, "audio/mpeg", &[]).0, Err(StreamFault::Broken("empty")));
+        let document = run(Media::Speech, "application/json", &["{}"]).0;
         assert_eq!(document, Err(StreamFault::Broken("not_an_answer")));
         let delta = "data: {\"type\":\"speech.audio.delta\",\"audio\":\"AA==\"}\n\n";
         let done =
             "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":2,\"output_tokens\":8}}\n\n";
-        let (read, out, facts) = run(Operation::Speech, "text/event-stream", &[delta, done]);
+        let (read, out, facts) = run(Media::Speech, "text/event-stream", &[delta, done]);
         assert_eq!((read, out), (Ok(()), [delta, done].concat()));
         assert_eq!(facts.usage.map(|usage| usage.units.audio_out), Some(8));
         assert_eq!(
-            run(Operation::Speech, "text/event-stream", &[delta]).0,
+            run(Media::Speech, "text/event-stream", &[delta]).0,
             Err(StreamFault::Broken("ended_early"))
         );
     }

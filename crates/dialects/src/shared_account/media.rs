@@ -1,7 +1,5 @@
 //! The fields of requests without a conversation: embeddings, images, speech, transcription, reranking.
 
-use domain::Operation;
-
 use super::FieldRule::{Object, Plain, Text};
 use super::chat::{PART, VOICE};
 use super::{Fields, Text as Words};
@@ -124,64 +122,3 @@ pub(super) static RERANK: Fields = Fields(&[
     ("top_n", Plain),
     ("user", Plain),
 ]);
-
-/// The parts of a multipart form.
-pub(super) const fn form(operation: Operation) -> &'static [&'static str] {
-    match operation {
-        Operation::ImageEdits | Operation::ImageVariations => &[
-            "aspect_ratio",
-            "background",
-            "complexity",
-            "frame_count",
-            "frame_duration_ms",
-            "image",
-            "input_fidelity",
-            "mask",
-            "markup",
-            "model",
-            "moderation",
-            "n",
-            "output_compression",
-            "output_format",
-            "partial_images",
-            "prompt",
-            "quality",
-            "resolution",
-            "response_format",
-            "safety_identifier",
-            "seed",
-            "size",
-            "stream",
-            "style",
-            "user",
-        ],
-        Operation::File => &[
-            "custom_llm_provider",
-            "expires_after[anchor]",
-            "expires_after[seconds]",
-            "file",
-            "model",
-            "provider",
-            "purpose",
-        ],
-        _ => &[
-            "chunking_strategy",
-            "context_bias",
-            "diarize",
-            "file",
-            "include",
-            "known_speaker_names",
-            "known_speaker_references",
-            "language",
-            "max_alternatives",
-            "model",
-            "prompt",
-            "response_format",
-            "stream",
-            "temperature",
-            "timestamp_granularities",
-            "user",
-            "vad_model",
-        ],
-    }
-}

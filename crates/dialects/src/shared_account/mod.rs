@@ -128,14 +128,9 @@ fn table(grammar: Grammar, operation: Operation) -> Table {
         (_, Operation::Complete) => &media::COMPLETE,
         (_, Operation::Speech) => &media::SPEECH,
         (_, Operation::Rerank) => &media::RERANK,
-        (_, operation) if operation.makes_pictures() => &media::PICTURES,
+        (_, Operation::Images | Operation::ImageEdits | Operation::ImageVariations) => &media::PICTURES,
         _ => &chat::REQUEST,
     }
-}
-
-/// Whether a form part of this name is known and never refers to a stored object.
-pub(crate) fn is_form_field(operation: Operation, name: &str) -> bool {
-    media::form(operation).contains(&name.strip_suffix("[]").unwrap_or(name))
 }
 
 fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> Result<(), Box<Objection>> {

@@ -403,13 +403,6 @@ fn what_is_no_conversation() {
         let found = objection(Grammar::Chat, operation, body, true);
         assert_eq!(found.map(|(_, reason)| reason), expected, "{body}");
     }
-    for (name, is_known) in
-        [("image[]", true), ("prompt", true), ("file_id", false), ("cloud_storage_url", false)]
-    {
-        assert_eq!(is_form_field(Operation::ImageEdits, name), is_known, "{name}");
-    }
-    assert!(is_form_field(Operation::Transcribe, "timestamp_granularities[]"));
-    assert!(!is_form_field(Operation::Transcribe, "file_id"), "one vendor's name of an uploaded recording");
 }
 
 #[test]

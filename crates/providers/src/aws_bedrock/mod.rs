@@ -12,6 +12,7 @@ use embeddings::EmbeddingForm;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use invoke_model::{ImageForm, RerankForm};
+use operations::Subject;
 use serde::Deserialize;
 
 use crate::auth::aws;
@@ -57,7 +58,7 @@ impl Provider for AwsBedrock {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        if ask.operation.is_kept() {
+        if operations::of(ask.operation).facts().subject == Subject::StoredObject {
             return jobs::generate(target, ask);
         }
         let named = target.upstream_model;

@@ -185,8 +185,9 @@ fn chunk(chunk: &Json) -> Option<TranscriptChunk<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use dialects::FormReader;
     use serde_json::json;
+
+    use operations::FormReader;
 
     use super::*;
 

@@ -12,12 +12,75 @@ use domain::{Fault, FaultClass, Operation, Units};
 use framing::multipart::{Found, Malformed, Scanner, boundary};
 use json::refusal::{duplicate, missing, wrong_value};
 
-use crate::shared_account::is_form_field;
+use crate::spec::Body;
+
+/// The parts of an operation's form.
+#[derive(Debug, Clone, Copy)]
+pub struct FormFields {
+    /// The part with the file that the request is about.
+    pub file: &'static str,
+    pub needs_file: bool,
+    /// Its other name, under which several may come.
+    pub several_files: Option<&'static str>,
+    /// Parts with additional files, for example a mask.
+    pub other_files: &'static [&'static str],
+    pub prompt: PromptPart,
+    pub has_stream: bool,
+    pub count: Option<Count>,
+    /// The file is stored, and no model reads it now.
+    pub is_stored: bool,
+    /// All parts that never refer to a stored object; without the brackets of a list.
+    pub known: &'static [&'static str],
+}
+
+impl FormFields {
+    /// Those of a file of which nothing else is read.
+    pub const FILE: Self = Self {
+        file: "file",
+        needs_file: true,
+        several_files: None,
+        other_files: &[],
+        prompt: PromptPart::Optional,
+        has_stream: false,
+        count: None,
+        is_stored: false,
+        known: &[],
+    };
+
+    /// Whether a part of this name is known and never refers to a stored object.
+    fn knows(&self, name: &str) -> bool {
+        self.known.contains(&name.strip_suffix("[]").unwrap_or(name))
+    }
+}
+
+/// Whether a form has a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptPart {
+    None,
+    Optional,
+    Required,
+}
+
+/// What a form asks for a number of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    Images,
+    VideoSeconds,
+}
+
+impl Count {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Images => "n",
+            Self::VideoSeconds => "seconds",
+        }
+    }
+}
 
 /// Reads a form piece by piece. It stores the positions of values, and none of their bytes.
 #[derive(Debug, Clone)]
 pub struct FormReader {
-    operation: Operation,
+    fields: &'static FormFields,
     boundary: String,
     scanner: Scanner,
     found: Vec<Found>,
@@ -56,49 +119,29 @@ enum Field {
     /// The file that the request is about.
     File,
     /// An additional file, for example a mask.
-    Beside,
+    OtherFile,
     Other,
 }
 
 impl Field {
-    fn of(operation: Operation, name: &str) -> Self {
-        let has_prompt = operation != Operation::ImageVariations;
+    fn of(fields: &FormFields, name: &str) -> Self {
         match name {
             "model" => Self::Model,
-            "provider" | "custom_llm_provider" if operation == Operation::File => Self::Provider,
-            "stream" if has_stream(operation) => Self::Stream,
-            "prompt" if has_prompt => Self::Prompt,
+            "provider" | "custom_llm_provider" if fields.is_stored => Self::Provider,
+            "stream" if fields.has_stream => Self::Stream,
+            "prompt" if fields.prompt != PromptPart::None => Self::Prompt,
             "response_format" => Self::ResponseForm,
-            "n" if operation.makes_pictures() => Self::Count,
-            "seconds" if operation == Operation::Video => Self::Count,
-            INPUT if operation == Operation::Video => Self::Beside,
-            "image[]" | "mask" | "markup" if operation == Operation::ImageEdits => match name {
-                "image[]" => Self::File,
-                _ => Self::Beside,
-            },
-            name if name == file(operation) => Self::File,
+            name if fields.count.is_some_and(|count| count.name() == name) => Self::Count,
+            name if fields.file == name || fields.several_files == Some(name) => Self::File,
+            name if fields.other_files.contains(&name) => Self::OtherFile,
             _ => Self::Other,
         }
     }
 
     const fn is_file(self) -> bool {
-        matches!(self, Self::File | Self::Beside)
+        matches!(self, Self::File | Self::OtherFile)
     }
 }
-
-/// The name of the part that holds the request's file.
-const fn file(operation: Operation) -> &'static str {
-    if operation.makes_pictures() { IMAGE } else { FILE }
-}
-
-const fn has_stream(operation: Operation) -> bool {
-    matches!(operation, Operation::Transcribe | Operation::ImageEdits)
-}
-
-const FILE: &str = "file";
-const IMAGE: &str = "image";
-/// The first frame or a reference image of a video.
-const INPUT: &str = "input_reference";
 
 impl FormReader {
     /// # Errors
@@ -112,9 +155,12 @@ impl FormReader {
             let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
             return Err(Box::new(fault.fix("Send the body as a form, as the SDKs do.")));
         }
+        let (Body::Form(fields) | Body::JsonOrForm(fields)) = crate::of(operation).facts().body else {
+            return Err(Box::new(Fault::internal()));
+        };
         let named = boundary(content_type).map_err(malformed)?;
         Ok(Self {
-            operation,
+            fields,
             boundary: named.to_owned(),
             scanner: Scanner::new(named).map_err(malformed)?,
             found: Vec::new(),
@@ -150,7 +196,7 @@ impl FormReader {
     fn take(&mut self, found: Found) -> Result<(), Box<Fault>> {
         match found {
             Found::Begin { part, from } => {
-                let field = Field::of(self.operation, &part.name);
+                let field = Field::of(self.fields, &part.name);
                 self.begin(field, &part.name)?;
                 self.open = Some((field, from));
             }
@@ -158,7 +204,7 @@ impl FormReader {
                 let Some((field, from)) = self.open.take() else { return Ok(()) };
                 let part = self.begun..until + 2;
                 self.begun = part.end;
-                if self.keeps_file() && matches!(field, Field::Model | Field::Provider) {
+                if self.fields.is_stored && matches!(field, Field::Model | Field::Provider) {
                     self.own.push(part);
                 }
                 match field {
@@ -167,7 +213,7 @@ impl FormReader {
                     Field::Stream => self.stream = Some(from..until),
                     Field::Count => self.count = Some(from..until),
                     Field::Prompt => self.prompt_bytes += until.saturating_sub(from),
-                    Field::ResponseForm | Field::File | Field::Beside | Field::Other => {}
+                    Field::ResponseForm | Field::File | Field::OtherFile | Field::Other => {}
                 }
             }
             Found::Over => {}
@@ -178,11 +224,11 @@ impl FormReader {
     /// Checks a part when it starts.
     fn begin(&mut self, field: Field, named: &str) -> Result<(), Box<Fault>> {
         self.files += u64::from(field.is_file());
-        if field == Field::Other && !is_form_field(self.operation, named) {
+        if field == Field::Other && !self.fields.knows(named) {
             self.note_unknown(named)?;
         }
         let (again, name) = match field {
-            Field::Model | Field::Provider if self.keeps_file() && self.subjects > 0 => {
+            Field::Model | Field::Provider if self.fields.is_stored && self.subjects > 0 => {
                 return Err(behind_its_file(named));
             }
             Field::Model => (self.model.is_some(), "model"),
@@ -197,13 +243,13 @@ impl FormReader {
             Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
             Field::File => {
                 self.subjects += 1;
-                (self.subjects > 1 && self.operation != Operation::ImageEdits, file(self.operation))
+                (self.subjects > 1 && self.fields.several_files.is_none(), self.fields.file)
             }
             Field::Prompt => {
                 self.has_prompt = true;
                 (false, "")
             }
-            Field::Beside | Field::Other => (false, ""),
+            Field::OtherFile | Field::Other => (false, ""),
         };
         if again { Err(duplicate(name.to_owned())) } else { Ok(()) }
     }
@@ -221,13 +267,8 @@ impl FormReader {
     /// Whether enough is known to forward the request, and the current part is a file.
     #[must_use]
     pub fn can_go(&self) -> bool {
-        let is_known = self.model.is_some() || self.keeps_file();
+        let is_known = self.model.is_some() || self.fields.is_stored;
         is_known && self.open.is_some_and(|(field, _)| field.is_file())
-    }
-
-    /// The file is stored, and no model reads it now.
-    fn keeps_file(&self) -> bool {
-        self.operation == Operation::File
     }
 
     /// The body has ended.
@@ -238,13 +279,13 @@ impl FormReader {
         if !self.scanner.is_over() {
             return Err(malformed(Malformed("it breaks off before its last boundary")));
         }
-        if self.model.is_none() && !self.keeps_file() {
+        if self.model.is_none() && !self.fields.is_stored {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
-        if self.subjects == 0 && self.operation != Operation::Video {
-            return Err(missing(file(self.operation).to_owned(), "Send the file as a part of the form."));
+        if self.subjects == 0 && self.fields.needs_file {
+            return Err(missing(self.fields.file.to_owned(), "Send the file as a part of the form."));
         }
-        if matches!(self.operation, Operation::ImageEdits | Operation::Video) && !self.has_prompt {
+        if self.fields.prompt == PromptPart::Required && !self.has_prompt {
             return Err(missing("prompt".to_owned(), "Say what is to be seen."));
         }
         Ok(())
@@ -256,7 +297,7 @@ impl FormReader {
     /// The model's name is not valid, `stream` is not a boolean, or the number of images is out of range.
     pub fn request(&mut self, held: &[u8]) -> Result<Request, Box<Fault>> {
         self.went = true;
-        if self.keeps_file() {
+        if self.fields.is_stored {
             return self.upload(held);
         }
         let model = self.model.as_ref().and_then(index_range).unwrap_or_default();
@@ -266,7 +307,7 @@ impl FormReader {
         })?;
         Ok(Request {
             model: checked_model(text)?,
-            stream: has_stream(self.operation) && self.wants_stream(held)?,
+            stream: self.fields.has_stream && self.wants_stream(held)?,
             choices: 1,
             prompt_bytes: self.prompt_bytes,
             units: Units {
@@ -286,8 +327,9 @@ impl FormReader {
         })
     }
 
-    const fn count_name(&self) -> &'static str {
-        if self.operation.makes_pictures() { "n" } else { "seconds" }
+    /// A form without a count has no part of this name.
+    fn count_name(&self) -> &'static str {
+        self.fields.count.map_or("", Count::name)
     }
 
     /// The number of images or seconds as written; empty where it is not UTF-8.
@@ -298,13 +340,13 @@ impl FormReader {
 
     /// The requested length of a video.
     fn length_ms(&self, held: &[u8]) -> u64 {
-        let text = self.count_text(held).filter(|_| self.operation == Operation::Video);
+        let text = self.count_text(held).filter(|_| self.fields.count == Some(Count::VideoSeconds));
         text.and_then(video::millis).unwrap_or(0)
     }
 
     /// The requested number of images.
     fn image_count(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
-        if !self.operation.makes_pictures() {
+        if self.fields.count != Some(Count::Images) {
             return Ok(0);
         }
         let Some(text) = self.count_text(held) else { return Ok(1) };
@@ -386,6 +428,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+
+    const FILE: &str = "file";
+    const IMAGE: &str = "image";
+    const INPUT: &str = "input_reference";
 
     fn form(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut body = String::new();
@@ -581,5 +627,23 @@ mod tests {
         let held = b"--b:c\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b:c\r\n";
         let form = reader.request(held).unwrap().form.unwrap();
         assert_eq!(form.content_type(), "multipart/form-data; boundary=\"b:c\"");
+    }
+
+    #[test]
+    fn parts_that_may_refer_to_a_stored_object_are_unknown() {
+        let unknown = |operation, name| {
+            let file = if operation == Operation::Transcribe { FILE } else { IMAGE };
+            let (request, _) =
+                read_as(operation, &[("model", "m"), ("prompt", "x"), (name, "y"), (file, "z")]).unwrap();
+            request.form.unwrap().unknown
+        };
+        for (name, is_known) in
+            [("size", true), ("user", true), ("file_id", false), ("cloud_storage_url", false)]
+        {
+            assert_eq!(unknown(Operation::ImageEdits, name).is_none(), is_known, "{name}");
+        }
+        assert_eq!(unknown(Operation::Transcribe, "timestamp_granularities[]"), None);
+        // One vendor's name of an uploaded recording.
+        assert_eq!(unknown(Operation::Transcribe, "file_id").as_deref(), Some("file_id"));
     }
 }

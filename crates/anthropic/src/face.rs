@@ -11,6 +11,7 @@ use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
+use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
@@ -19,7 +20,8 @@ use json::members::keep_members;
 
 use crate::objects::MessageBatches;
 use crate::{
-    PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, status, write_prompt,
+    PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, shared_fields, status,
+    write_prompt,
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -141,6 +143,10 @@ impl Face for Anthropic {
 
     fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
         batch::read_item(line)
+    }
+
+    fn shared_fields(&self, _operation: Operation) -> &'static Fields {
+        &shared_fields::REQUEST
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -19,6 +19,7 @@ mod pieces;
 mod prompt;
 mod reader;
 mod settings;
+mod shared_fields;
 mod tools;
 mod turns;
 mod usage;
@@ -32,6 +33,7 @@ pub use error::{error_body, status};
 pub use face::Anthropic;
 pub use prompt::read_prompt;
 pub use reader::Reader;
+pub use shared_fields::TOOL;
 pub use write::write_prompt;
 pub use writer::{PING, Writer};
 

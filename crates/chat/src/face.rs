@@ -9,12 +9,13 @@ use conversation::objects::StoredObjects;
 use conversation::openai_error::error_body;
 use conversation::request::{Addressed, Request, VectorForm};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
+use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, decode_request, embed, objects, read_prompt, write_prompt};
+use crate::{Reader, Writer, decode_request, embed, objects, read_prompt, shared_fields, write_prompt};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
@@ -127,6 +128,10 @@ impl Face for Chat {
 
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {
         Some(&Chat)
+    }
+
+    fn shared_fields(&self, operation: Operation) -> &'static Fields {
+        shared_fields::fields(operation)
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

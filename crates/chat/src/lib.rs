@@ -23,6 +23,8 @@ mod prompt_writer;
 mod reader;
 mod request;
 mod scanner;
+mod shared_fields;
+mod shared_media_fields;
 mod supported_fields;
 mod template;
 mod texts;

@@ -1,5 +1,6 @@
 //! A dialect's face: what the gateway needs of each wire format, which its crate implements once.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::models::{self, ModelRow};
 use crate::objects::StoredObjects;
 use crate::request::{Addressed, Request};
 use crate::routes::DialectRoute;
+use crate::shared_fields::Fields;
 use crate::status::common;
 use crate::target::TargetModel;
 
@@ -42,6 +44,9 @@ const COUNTED: &[&str] = &[
     "text",
     "truncation",
 ];
+
+/// Writes the name of a field as tables have it.
+pub type FieldName = fn(&str) -> Cow<'_, str>;
 
 /// What never changes about a dialect.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +75,8 @@ pub struct Facts {
     pub count: Count,
     /// The endpoint under which its own batches are booked, where it has some.
     pub batches: Option<&'static str>,
+    /// How its tables of fields write a name that requests may write in several ways.
+    pub field_name: Option<FieldName>,
     /// Where a line goes that sets its workspace's prompts apart.
     pub salt: SaltPlace,
     /// `None` where the format has no prompt caching that the gateway could help with.
@@ -161,6 +168,7 @@ impl Facts {
             omits_zero: false,
         },
         batches: None,
+        field_name: None,
         salt: SaltPlace::CacheKey,
         prefix: None,
     };
@@ -252,6 +260,9 @@ pub trait Face: Debug + Sync {
     fn read_batch_item<'l>(&self, _line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
         None
     }
+
+    /// What the fields of a request may contain on an account that several workspaces share.
+    fn shared_fields(&self, operation: Operation) -> &'static Fields;
 
     /// Embeddings, where the dialect has them.
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {

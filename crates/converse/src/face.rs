@@ -8,6 +8,7 @@ use conversation::losses::DroppedFields;
 use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
+use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
@@ -16,8 +17,8 @@ use json::members::keep_members;
 
 use crate::objects::InvocationJobs;
 use crate::{
-    Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt, status,
-    write_prompt,
+    Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt, shared_fields,
+    status, write_prompt,
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -113,6 +114,10 @@ impl Face for Converse {
 
     fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
         job::read_item(line)
+    }
+
+    fn shared_fields(&self, _operation: Operation) -> &'static Fields {
+        &shared_fields::REQUEST
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -10,6 +10,7 @@ use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request, VectorForm, resource_text};
 use conversation::routes::{DialectRoute, RouteAction, route};
+use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
@@ -17,10 +18,11 @@ use http::header::HeaderName;
 use json::members::with_first;
 
 use crate::address::read_model_address;
+use crate::names::camel;
 use crate::objects::ContentBatches;
 use crate::{
-    Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt, status,
-    vectors, write_prompt,
+    Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt,
+    shared_fields, status, vectors, write_prompt,
 };
 
 static KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -48,6 +50,7 @@ static FACTS: Facts = Facts {
     ping: b"\r\n\r\n",
     count: Count { open: "{\"totalTokens\":", member: "totalTokens", omits_zero: true },
     batches: Some(batch::CONTENTS),
+    field_name: Some(camel),
     salt: SaltPlace::Instructions(Instructions {
         name: "systemInstruction",
         alias: "system_instruction",
@@ -123,6 +126,10 @@ impl Face for Gemini {
 
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {
         Some(&Gemini)
+    }
+
+    fn shared_fields(&self, operation: Operation) -> &'static Fields {
+        if operation == Operation::Embed { &shared_fields::EMBED } else { &shared_fields::REQUEST }
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -21,6 +21,7 @@ mod reader;
 mod request;
 mod results;
 mod schema;
+mod shared_fields;
 mod vectors;
 mod wire;
 mod write;

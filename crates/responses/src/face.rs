@@ -7,12 +7,15 @@ use conversation::losses::DroppedFields;
 use conversation::openai_error;
 use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
+use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, TraceId};
 use http::Method;
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, address, decode_request, decode_stored_request, read_prompt, write_prompt};
+use crate::{
+    Reader, Writer, address, decode_request, decode_stored_request, read_prompt, shared_fields, write_prompt,
+};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
@@ -93,6 +96,10 @@ impl Face for Responses {
         losses: &mut DroppedFields,
     ) -> Result<Vec<u8>, Box<Fault>> {
         write_prompt(prompt, target, losses)
+    }
+
+    fn shared_fields(&self, _operation: Operation) -> &'static Fields {
+        &shared_fields::REQUEST
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -6,57 +6,19 @@
 //! field that is in no table passes only if its value cannot be an id.
 
 mod address;
-mod anthropic;
-mod chat;
-mod converse;
-mod gemini;
-mod media;
 mod realtime;
-mod responses;
 #[cfg(test)]
 mod tests;
 
-use ::gemini::camel;
+use conversation::face::FieldName;
+use conversation::shared_fields::{FieldRule, Fields, Text};
 use domain::{Grammar, Operation};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 use crate::RealtimeEvent;
+use crate::registry::usual_face;
 
 pub use address::is_public_address;
-
-/// What a field may contain.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum FieldRule {
-    /// Anything: it never refers to a stored object.
-    Plain,
-    /// Only references to stored objects.
-    Reference,
-    /// A request for deferred completion, whose result is fetched later by an id.
-    Deferral,
-    /// A string, or a list of strings.
-    Text(Text),
-    /// An object with these fields, a list of such objects, or a string.
-    Object(Text, Table),
-    /// Items of a conversation, which may refer to stored items by id alone.
-    Items(Table),
-}
-
-/// What a string in a field means.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Text {
-    Plain,
-    Reference,
-    /// A file id. The id of a file that this project uploaded was already replaced by the provider's.
-    File,
-    /// A URL to fetch.
-    Address,
-    /// Encoded bytes, or a URL to fetch them from.
-    Bytes,
-}
-
-/// The fields of an object, by name.
-#[derive(Debug)]
-pub(crate) struct Fields(&'static [(&'static str, FieldRule)]);
 
 type Table = &'static Fields;
 
@@ -102,7 +64,8 @@ pub fn check_shared(
     body: &[u8],
     seat: &SharedAccount<'_>,
 ) -> Result<(), Box<Objection>> {
-    walk(body, table(grammar, operation), grammar == Grammar::Gemini, seat)
+    let face = usual_face(grammar);
+    walk(body, face.shared_fields(operation), face.facts().field_name, seat)
 }
 
 /// The same for an event of a realtime session.
@@ -113,28 +76,16 @@ pub fn check_shared_event(event: &[u8], seat: &SharedAccount<'_>) -> Result<(), 
     if !RealtimeEvent::is_whole(event) {
         return Err(Box::new(Objection { path: String::new(), reason: Reason::Unread }));
     }
-    walk(event, &realtime::EVENT, false, seat)
+    walk(event, &realtime::EVENT, None, seat)
 }
 
-fn table(grammar: Grammar, operation: Operation) -> Table {
-    match (grammar, operation) {
-        (Grammar::Responses, _) => &responses::REQUEST,
-        (Grammar::Anthropic, _) => &anthropic::REQUEST,
-        (Grammar::Gemini, Operation::Embed) => &gemini::EMBED,
-        (Grammar::Gemini, _) => &gemini::REQUEST,
-        (Grammar::Converse, _) => &converse::REQUEST,
-        (_, Operation::Embed) => &media::EMBED,
-        (_, Operation::Moderate) => &media::MODERATE,
-        (_, Operation::Complete) => &media::COMPLETE,
-        (_, Operation::Speech) => &media::SPEECH,
-        (_, Operation::Rerank) => &media::RERANK,
-        (_, Operation::Images | Operation::ImageEdits | Operation::ImageVariations) => &media::PICTURES,
-        _ => &chat::REQUEST,
-    }
-}
-
-fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> Result<(), Box<Objection>> {
-    let walker = Walker { is_camel, seat };
+fn walk(
+    body: &[u8],
+    table: Table,
+    field_name: Option<FieldName>,
+    seat: &SharedAccount<'_>,
+) -> Result<(), Box<Objection>> {
+    let walker = Walker { field_name, seat };
     let walked = Cursor::new(body).map_err(Stop::from).and_then(|mut cursor| {
         cursor.kind()?;
         walker.object(&mut cursor, table, &FieldPath::Root)?;
@@ -148,8 +99,8 @@ fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> 
 }
 
 struct Walker<'a> {
-    /// Names are accepted in camelCase and snake_case.
-    is_camel: bool,
+    /// How the table writes a name that requests may write in several ways.
+    field_name: Option<FieldName>,
     seat: &'a SharedAccount<'a>,
 }
 
@@ -191,7 +142,7 @@ impl Walker<'_> {
         cursor.object(|cursor, member| {
             let written = member.key.decode();
             let path = FieldPath::Member(path, &written);
-            let name = if self.is_camel { camel(&written) } else { (&*written).into() };
+            let name = self.field_name.map_or_else(|| (&*written).into(), |field_name| field_name(&written));
             match table.0.iter().find(|(known, _)| *known == name) {
                 Some((_, holds)) => self.value(cursor, *holds, &path),
                 None => self.unknown(cursor, &path),

@@ -1,9 +1,9 @@
 //! The fields of a realtime client's events, of every type.
 
-use super::FieldRule::{Object, Plain, Reference};
-use super::chat::{TOOL, VOICE};
-use super::responses::ITEM;
-use super::{Fields, Text as Words};
+use conversation::openai_fields::{TOOL, VOICE};
+use conversation::shared_fields::FieldRule::{Object, Plain, Reference};
+use conversation::shared_fields::{Fields, Text as Words};
+use responses::ITEM;
 
 pub(super) static EVENT: Fields = Fields(&[
     ("audio", Plain),

@@ -490,7 +490,7 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
     let of = |grammar, operations: &[Operation]| {
         let (mut seen, mut found) = (Vec::new(), BTreeSet::new());
         for operation in operations {
-            names(table(grammar, *operation), &mut seen, &mut found);
+            names(usual_face(grammar).shared_fields(*operation), &mut seen, &mut found);
         }
         found
     };
@@ -538,4 +538,10 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
         let unsorted: Vec<_> = read.difference(&sorted).filter(|name| !apart.contains(*name)).collect();
         assert!(unsorted.is_empty(), "{grammar:?}: {unsorted:?} are in no table");
     }
+}
+
+/// Bedrock's models take Claude's tools in a field of their own.
+#[test]
+fn claudes_tools_have_the_same_fields_wherever_it_is_served() {
+    assert_eq!(format!("{:?}", anthropic::TOOL), format!("{:?}", converse::TOOL));
 }

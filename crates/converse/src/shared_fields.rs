@@ -1,10 +1,10 @@
 //! The fields of Bedrock's Converse API, and those that its models take in addition.
 
-use super::FieldRule::{Object, Plain, Reference};
-use super::{Fields, Text as Words, anthropic};
+use conversation::shared_fields::FieldRule::{Object, Plain, Reference};
+use conversation::shared_fields::{Fields, Text as Words};
 
-pub(super) static REQUEST: Fields = Fields(&[
-    ("additionalModelRequestFields", Object(Words::Plain, &anthropic::REQUEST_OF_HOSTED)),
+pub(crate) static REQUEST: Fields = Fields(&[
+    ("additionalModelRequestFields", Object(Words::Plain, &MODEL_FIELDS)),
     ("additionalModelResponseFieldPaths", Plain),
     ("guardrailConfig", Reference),
     ("inferenceConfig", Plain),
@@ -92,4 +92,64 @@ static MEDIA: Fields = Fields(&[
             ]),
         ),
     ),
+]);
+
+/// The fields of `additionalModelRequestFields` on Bedrock, for Claude and other models.
+static MODEL_FIELDS: Fields = Fields(&[
+    ("anthropic_beta", Plain),
+    ("cache_control", Plain),
+    ("context_management", Plain),
+    ("inferenceConfig", Plain),
+    ("max_tokens", Plain),
+    ("metadata", Object(Words::Plain, &METADATA)),
+    ("output_config", Plain),
+    ("output_format", Plain),
+    ("reasoningConfig", Plain),
+    ("reasoning_config", Plain),
+    ("reasoning_effort", Plain),
+    ("response_format", Plain),
+    ("seed", Plain),
+    ("speed", Plain),
+    ("stop", Plain),
+    ("stop_sequences", Plain),
+    ("temperature", Plain),
+    ("thinking", Plain),
+    ("tool_choice", Plain),
+    ("tools", Object(Words::Plain, &TOOL)),
+    ("topK", Plain),
+    ("top_k", Plain),
+    ("top_p", Plain),
+]);
+
+/// The client's own id for its user, which the provider does not store.
+static METADATA: Fields = Fields(&[("user_id", Plain)]);
+
+/// The fields of Claude's own tools, as in the Messages API.
+pub static TOOL: Fields = Fields(&[
+    ("allowed_callers", Plain),
+    ("allowed_domains", Plain),
+    ("blocked_domains", Plain),
+    ("cache_control", Plain),
+    ("citations", Plain),
+    ("configs", Plain),
+    ("default_config", Plain),
+    ("defer_loading", Plain),
+    ("description", Plain),
+    ("display_height_px", Plain),
+    ("display_number", Plain),
+    ("display_width_px", Plain),
+    ("eager_input_streaming", Plain),
+    ("enable_zoom", Plain),
+    ("input_examples", Plain),
+    ("input_schema", Plain),
+    ("max_characters", Plain),
+    ("max_content_tokens", Plain),
+    ("max_uses", Plain),
+    ("mcp_server_name", Plain),
+    ("model", Plain),
+    ("name", Plain),
+    ("strict", Plain),
+    ("type", Plain),
+    ("use_cache", Plain),
+    ("user_location", Plain),
 ]);

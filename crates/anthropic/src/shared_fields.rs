@@ -1,9 +1,9 @@
 //! The fields of Anthropic's Messages API.
 
-use super::FieldRule::{Object, Plain, Reference, Text};
-use super::{Fields, Text as Words};
+use conversation::shared_fields::FieldRule::{Object, Plain, Reference, Text};
+use conversation::shared_fields::{Fields, Text as Words};
 
-pub(super) static REQUEST: Fields = Fields(&[
+pub(crate) static REQUEST: Fields = Fields(&[
     ("billing_policy", Reference),
     ("cache_control", Plain),
     ("compaction", Plain),
@@ -99,7 +99,7 @@ static SOURCE: Fields = Fields(&[
     ("url", Text(Words::Address)),
 ]);
 
-static TOOL: Fields = Fields(&[
+pub static TOOL: Fields = Fields(&[
     ("allowed_callers", Plain),
     ("allowed_domains", Plain),
     ("blocked_domains", Plain),
@@ -126,31 +126,4 @@ static TOOL: Fields = Fields(&[
     ("type", Plain),
     ("use_cache", Plain),
     ("user_location", Plain),
-]);
-
-/// The fields of `additionalModelRequestFields` on Bedrock, for Claude and other models.
-pub(super) static REQUEST_OF_HOSTED: Fields = Fields(&[
-    ("anthropic_beta", Plain),
-    ("cache_control", Plain),
-    ("context_management", Plain),
-    ("inferenceConfig", Plain),
-    ("max_tokens", Plain),
-    ("metadata", Object(Words::Plain, &METADATA)),
-    ("output_config", Plain),
-    ("output_format", Plain),
-    ("reasoningConfig", Plain),
-    ("reasoning_config", Plain),
-    ("reasoning_effort", Plain),
-    ("response_format", Plain),
-    ("seed", Plain),
-    ("speed", Plain),
-    ("stop", Plain),
-    ("stop_sequences", Plain),
-    ("temperature", Plain),
-    ("thinking", Plain),
-    ("tool_choice", Plain),
-    ("tools", Object(Words::Plain, &TOOL)),
-    ("topK", Plain),
-    ("top_k", Plain),
-    ("top_p", Plain),
 ]);

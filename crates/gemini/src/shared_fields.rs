@@ -1,9 +1,9 @@
 //! The fields of Gemini's `generateContent`, `countTokens` and embedding requests, in camelCase.
 
-use super::FieldRule::{Object, Plain, Reference, Text};
-use super::{Fields, Text as Words};
+use conversation::shared_fields::FieldRule::{Object, Plain, Reference, Text};
+use conversation::shared_fields::{FieldRule, Fields, Text as Words};
 
-pub(super) static REQUEST: Fields = Fields(&[
+pub(crate) static REQUEST: Fields = Fields(&[
     ("cachedContent", Reference),
     ("contents", CONTENT),
     ("generateContentRequest", Object(Words::Plain, &REQUEST)),
@@ -18,7 +18,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("tools", Object(Words::Plain, &TOOL)),
 ]);
 
-pub(super) static EMBED: Fields = Fields(&[
+pub(crate) static EMBED: Fields = Fields(&[
     ("content", CONTENT),
     ("model", Plain),
     ("outputDimensionality", Plain),
@@ -27,7 +27,7 @@ pub(super) static EMBED: Fields = Fields(&[
     ("title", Plain),
 ]);
 
-const CONTENT: super::FieldRule =
+const CONTENT: FieldRule =
     Object(Words::Plain, &Fields(&[("parts", Object(Words::Plain, &PART)), ("role", Plain)]));
 
 static PART: Fields = Fields(&[
@@ -47,7 +47,7 @@ static PART: Fields = Fields(&[
     ("videoMetadata", Plain),
 ]);
 
-const FILE: super::FieldRule = Object(
+const FILE: FieldRule = Object(
     Words::Reference,
     &Fields(&[("displayName", Plain), ("fileUri", Text(Words::Address)), ("mimeType", Plain)]),
 );
@@ -79,7 +79,7 @@ static TOOL: Fields = Fields(&[
     ("urlContext", Plain),
 ]);
 
-const TRANSPORT: super::FieldRule = Object(
+const TRANSPORT: FieldRule = Object(
     Words::Reference,
     &Fields(&[
         ("headers", Plain),
@@ -146,4 +146,4 @@ static SPEECH: Fields = Fields(&[
     ("voiceConfig", VOICE),
 ]);
 
-const VOICE: super::FieldRule = Object(Words::Plain, &Fields(&[("prebuiltVoiceConfig", Plain)]));
+const VOICE: FieldRule = Object(Words::Plain, &Fields(&[("prebuiltVoiceConfig", Plain)]));

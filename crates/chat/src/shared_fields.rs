@@ -1,9 +1,26 @@
 //! The fields of Chat Completions, including the extensions of every provider that speaks it.
 
-use super::FieldRule::{Deferral, Object, Plain, Reference, Text};
-use super::{Fields, Text as Words};
+use conversation::openai_fields::{FUNCTION, LINK, TOOL, VOICE};
+use conversation::shared_fields::FieldRule::{Deferral, Object, Plain, Reference, Text};
+use conversation::shared_fields::{Fields, Text as Words};
+use domain::Operation;
 
-pub(super) static REQUEST: Fields = Fields(&[
+use crate::shared_media_fields::{COMPLETE, EMBED, MODERATE, PICTURES, RERANK, SPEECH};
+
+/// The fields of a request.
+pub(crate) fn fields(operation: Operation) -> &'static Fields {
+    match operation {
+        Operation::Embed => &EMBED,
+        Operation::Moderate => &MODERATE,
+        Operation::Complete => &COMPLETE,
+        Operation::Speech => &SPEECH,
+        Operation::Rerank => &RERANK,
+        operation if operation.makes_pictures() => &PICTURES,
+        _ => &REQUEST,
+    }
+}
+
+static REQUEST: Fields = Fields(&[
     ("audio", Object(Words::Plain, &Fields(&[("format", Plain), ("voice", VOICE)]))),
     ("cache_control", Plain),
     ("chat_template_kwargs", Plain),
@@ -84,9 +101,6 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("web_search_options", Plain),
 ]);
 
-/// A custom voice has an id.
-pub(super) const VOICE: super::FieldRule = Object(Words::Plain, &Fields(&[("id", Reference)]));
-
 static MESSAGE: Fields = Fields(&[
     ("annotations", Plain),
     (
@@ -110,7 +124,7 @@ static MESSAGE: Fields = Fields(&[
     ("tool_calls", Plain),
 ]);
 
-pub(super) static PART: Fields = Fields(&[
+pub(crate) static PART: Fields = Fields(&[
     ("audio_url", LINK),
     ("cache_control", Plain),
     ("closed", Plain),
@@ -132,87 +146,9 @@ pub(super) static PART: Fields = Fields(&[
     ("video_url", LINK),
 ]);
 
-const LINK: super::FieldRule =
-    Object(Words::Address, &Fields(&[("url", Text(Words::Address)), ("detail", Plain)]));
-
 static FILE: Fields = Fields(&[
     ("file_data", Text(Words::Bytes)),
     ("file_id", Text(Words::File)),
     ("filename", Plain),
     ("format", Plain),
-]);
-
-pub(super) static FUNCTION: Fields =
-    Fields(&[("description", Plain), ("name", Plain), ("parameters", Plain), ("strict", Plain)]);
-
-/// The fields of every kind of tool; the provider judges which of them a kind may have.
-pub(super) static TOOL: Fields = Fields(&[
-    ("action", Plain),
-    ("allowed_callers", Plain),
-    ("allowed_domains", Plain),
-    ("allowed_tools", Plain),
-    ("allowed_x_handles", Plain),
-    ("authorization", Plain),
-    ("background", Plain),
-    ("cache_control", Plain),
-    ("collection_ids", Reference),
-    ("connector_id", Reference),
-    ("container", Object(Words::Reference, &CONTAINER)),
-    ("custom", Object(Words::Plain, &Fields(&[("description", Plain), ("format", Plain), ("name", Plain)]))),
-    ("defer_loading", Plain),
-    ("description", Plain),
-    ("display_height", Plain),
-    ("display_width", Plain),
-    ("enable_image_understanding", Plain),
-    ("enable_video_understanding", Plain),
-    ("environment", Object(Words::Plain, &CONTAINER)),
-    ("excluded_domains", Plain),
-    ("excluded_x_handles", Plain),
-    ("execution", Plain),
-    ("external_web_access", Plain),
-    ("filters", Plain),
-    ("format", Plain),
-    ("from_date", Plain),
-    ("function", Object(Words::Plain, &FUNCTION)),
-    ("headers", Plain),
-    ("input_fidelity", Plain),
-    (
-        "input_image_mask",
-        Object(Words::Reference, &Fields(&[("file_id", Text(Words::File)), ("image_url", LINK)])),
-    ),
-    ("library_ids", Reference),
-    ("max_num_results", Plain),
-    ("model", Plain),
-    ("moderation", Plain),
-    ("name", Plain),
-    ("output_compression", Plain),
-    ("output_format", Plain),
-    ("output_schema", Plain),
-    ("parameters", Plain),
-    ("partial_images", Plain),
-    ("quality", Plain),
-    ("ranking_options", Plain),
-    ("require_approval", Plain),
-    ("search_content_types", Plain),
-    ("search_context_size", Plain),
-    ("server_description", Plain),
-    ("server_label", Plain),
-    ("server_url", Text(Words::Address)),
-    ("size", Plain),
-    ("strict", Plain),
-    ("to_date", Plain),
-    ("tools", Object(Words::Plain, &TOOL)),
-    ("type", Plain),
-    ("user_location", Plain),
-    ("vector_store_ids", Reference),
-]);
-
-/// Where code runs: in a container created for the request, or in an existing one.
-pub(super) static CONTAINER: Fields = Fields(&[
-    ("container_id", Reference),
-    ("file_ids", Text(Words::File)),
-    ("memory_limit", Plain),
-    ("network_policy", Plain),
-    ("skills", Reference),
-    ("type", Plain),
 ]);

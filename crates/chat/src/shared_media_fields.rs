@@ -1,10 +1,12 @@
 //! The fields of requests without a conversation: embeddings, images, speech, transcription, reranking.
 
-use super::FieldRule::{Object, Plain, Text};
-use super::chat::{PART, VOICE};
-use super::{Fields, Text as Words};
+use conversation::openai_fields::VOICE;
+use conversation::shared_fields::FieldRule::{Object, Plain, Text};
+use conversation::shared_fields::{FieldRule, Fields, Text as Words};
 
-pub(super) static EMBED: Fields = Fields(&[
+use crate::shared_fields::PART;
+
+pub(crate) static EMBED: Fields = Fields(&[
     ("dimensions", Plain),
     ("encoding_format", Plain),
     ("input", Object(Words::Plain, &PART)),
@@ -18,10 +20,10 @@ pub(super) static EMBED: Fields = Fields(&[
     ("user", Plain),
 ]);
 
-pub(super) static MODERATE: Fields =
+pub(crate) static MODERATE: Fields =
     Fields(&[("input", Object(Words::Plain, &PART)), ("model", Plain), ("user", Plain)]);
 
-pub(super) static COMPLETE: Fields = Fields(&[
+pub(crate) static COMPLETE: Fields = Fields(&[
     ("best_of", Plain),
     ("echo", Plain),
     ("frequency_penalty", Plain),
@@ -50,7 +52,7 @@ pub(super) static COMPLETE: Fields = Fields(&[
     ("user", Plain),
 ]);
 
-pub(super) static PICTURES: Fields = Fields(&[
+pub(crate) static PICTURES: Fields = Fields(&[
     ("aspect_ratio", Plain),
     ("background", Plain),
     ("complexity", Plain),
@@ -87,7 +89,7 @@ pub(super) static PICTURES: Fields = Fields(&[
     ("width", Plain),
 ]);
 
-const PICTURE: super::FieldRule = Object(
+const PICTURE: FieldRule = Object(
     Words::Bytes,
     &Fields(&[
         ("file_id", Text(Words::File)),
@@ -97,7 +99,7 @@ const PICTURE: super::FieldRule = Object(
     ]),
 );
 
-pub(super) static SPEECH: Fields = Fields(&[
+pub(crate) static SPEECH: Fields = Fields(&[
     ("input", Plain),
     ("instructions", Plain),
     ("language", Plain),
@@ -110,7 +112,7 @@ pub(super) static SPEECH: Fields = Fields(&[
     ("voice", VOICE),
 ]);
 
-pub(super) static RERANK: Fields = Fields(&[
+pub(crate) static RERANK: Fields = Fields(&[
     ("documents", Plain),
     ("max_chunks_per_doc", Plain),
     ("max_tokens_per_doc", Plain),

@@ -1,10 +1,10 @@
 //! The fields of OpenAI's Responses API, and those of its items.
 
-use super::FieldRule::{Items, Object, Plain, Reference, Text};
-use super::chat::{CONTAINER, TOOL};
-use super::{Fields, Text as Words};
+use conversation::openai_fields::{CONTAINER, TOOL};
+use conversation::shared_fields::FieldRule::{Items, Object, Plain, Reference, Text};
+use conversation::shared_fields::{Fields, Text as Words};
 
-pub(super) static REQUEST: Fields = Fields(&[
+pub(crate) static REQUEST: Fields = Fields(&[
     ("access_programs", Reference),
     // Planning already keeps background requests off shared accounts.
     ("background", Plain),
@@ -45,7 +45,7 @@ pub(super) static REQUEST: Fields = Fields(&[
 ]);
 
 /// The fields of every kind of item.
-pub(super) static ITEM: Fields = Fields(&[
+pub static ITEM: Fields = Fields(&[
     ("acknowledged_safety_checks", Plain),
     ("action", Plain),
     ("actions", Plain),
@@ -91,7 +91,7 @@ pub(super) static ITEM: Fields = Fields(&[
     ("type", Plain),
 ]);
 
-pub(super) static PART: Fields = Fields(&[
+static PART: Fields = Fields(&[
     ("annotations", Plain),
     ("audio", Plain),
     ("detail", Plain),

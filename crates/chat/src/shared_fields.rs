@@ -15,7 +15,7 @@ pub(crate) fn fields(operation: Operation) -> &'static Fields {
         Operation::Complete => &COMPLETE,
         Operation::Speech => &SPEECH,
         Operation::Rerank => &RERANK,
-        operation if operation.makes_pictures() => &PICTURES,
+        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => &PICTURES,
         _ => &REQUEST,
     }
 }

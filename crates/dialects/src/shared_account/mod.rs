@@ -16,7 +16,7 @@ use domain::{Grammar, Operation};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 use crate::RealtimeEvent;
-use crate::registry::usual_face;
+use crate::registry::face;
 
 pub use address::is_public_address;
 
@@ -64,7 +64,7 @@ pub fn check_shared(
     body: &[u8],
     seat: &SharedAccount<'_>,
 ) -> Result<(), Box<Objection>> {
-    let face = usual_face(grammar);
+    let face = face(grammar);
     walk(body, face.shared_fields(operation), face.facts().field_name, seat)
 }
 

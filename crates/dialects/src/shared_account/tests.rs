@@ -490,7 +490,7 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
     let of = |grammar, operations: &[Operation]| {
         let (mut seen, mut found) = (Vec::new(), BTreeSet::new());
         for operation in operations {
-            names(usual_face(grammar).shared_fields(*operation), &mut seen, &mut found);
+            names(face(grammar).shared_fields(*operation), &mut seen, &mut found);
         }
         found
     };

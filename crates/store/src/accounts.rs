@@ -1,8 +1,11 @@
 //! The operator's pooled provider accounts.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use domain::{AccountId, Agreement, Rates};
 
-use crate::{Act, Json, Resource, SealedSecret, StoreFuture, Verification, Written};
+use crate::credentials::{SealedSecret, Verification};
+use crate::resource::{Json, Resource};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountRow {

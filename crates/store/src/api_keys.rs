@@ -1,9 +1,11 @@
 //! Tidegate's own API keys: looked up by a keyed hash; the key itself is never stored.
 
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 use snapshot::{IpNet, KeyDigest, Scopes};
 
-use crate::{Listed, Page, Resource, StoreFuture};
+use crate::resource::Resource;
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyRow {

@@ -1,9 +1,11 @@
 //! Budgets with their periods and alerts, a workspace's prepaid credit, and the rate limits of keys, projects
 //! and users.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use domain::{AuditId, Budget, BudgetId, Counts, Limits, Nanos, OnReached, Period, Subject, WorkspaceId};
 
-use crate::{Act, Resource, StoreFuture, Written};
+use crate::resource::Resource;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetRow {

@@ -1,9 +1,12 @@
 //! BYOK credentials: a workspace's sealed provider secrets, with their state and settings.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{Agreement, CredentialId, ProbeResult, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
-use crate::{Act, Json, Listed, Page, Resource, StoreFuture, Written};
+use crate::resource::{Json, Resource};
 
 /// A sealed secret with its anti-rollback record and the fingerprint that people compare.
 #[derive(Debug, Clone, PartialEq, Eq)]

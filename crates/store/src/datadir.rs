@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{ReplicaId, StoreError};
+use database::address::ReplicaId;
+use database::error::StoreError;
 
 /// The database's file name in a data directory.
 pub const DATABASE_FILE: &str = "tidegate.db";

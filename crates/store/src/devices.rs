@@ -1,10 +1,12 @@
 //! The device authorisation flow: a device, for example a command line, shows a code, and a signed-in person
 //! approves or denies it a key.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
+use crate::api_keys::ApiKeyRow;
 use crate::sign_ins::TokenDigest;
-use crate::{Act, ApiKeyRow, StoreFuture, Written};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceRow {

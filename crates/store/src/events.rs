@@ -1,8 +1,9 @@
 //! Events: changes in a workspace that its own systems can subscribe to through webhooks.
 
+use database::error::StoreFuture;
 use domain::{EventId, WorkspaceId};
 
-use crate::{Json, StoreFuture};
+use crate::resource::Json;
 
 /// The event's type. A new kind is a line here and one in `docs/webhooks.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

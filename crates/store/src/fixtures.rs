@@ -1,14 +1,13 @@
-//! For tests and benchmarks: faults injected around a commit, to see what callers do when a write fails or
-//! its reply is lost, and bulk insertion of keys.
+//! For tests and benchmarks: faults injected around a commit, a full disk, and bulk insertion of keys.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
+use database::error::StoreError;
+pub use database::fixtures::{CommitFault, CommitFaults};
 use domain::{KeyId, ProjectId, WorkspaceId};
 use snapshot::Scopes;
 
+use crate::api_keys::ApiKeyRow;
+use crate::handle::Store;
 use crate::sql::api_keys;
-use crate::{ApiKeyRow, Store, StoreError};
 
 /// Inserts keys that no client holds.
 ///
@@ -59,44 +58,4 @@ const fn spread(number: u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ (mixed >> 31)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitFault {
-    /// Nothing is written, and the caller gets an error.
-    Refused,
-    /// Everything is written, but the caller gets `Uncertain`.
-    AnswerLost,
-}
-
-/// Faults for the next commits, in order; after the scripted ones, commits succeed.
-#[derive(Debug, Default)]
-pub struct CommitFaults(Mutex<Vec<CommitFault>>);
-
-impl CommitFaults {
-    pub fn script(&self, faults: impl IntoIterator<Item = CommitFault>) {
-        let mut waiting: Vec<_> = faults.into_iter().collect();
-        waiting.reverse();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
-    }
-
-    pub(crate) fn before(&self) -> Result<(), StoreError> {
-        if self.take(CommitFault::Refused) {
-            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn after(&self) -> Result<(), StoreError> {
-        if self.take(CommitFault::AnswerLost) { Err(StoreError::Uncertain) } else { Ok(()) }
-    }
-
-    fn take(&self, fault: CommitFault) -> bool {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_next = waiting.last() == Some(&fault);
-        if is_next {
-            waiting.pop();
-        }
-        is_next
-    }
 }

@@ -1,8 +1,12 @@
 //! Atomic creation: a workspace with its first project and keys, and a database with its first workspace.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use snapshot::WrappedKey;
 
-use crate::{Act, ApiKeyRow, ProjectRow, StoreFuture, WorkspaceRow, Written};
+use crate::api_keys::ApiKeyRow;
+use crate::projects::ProjectRow;
+use crate::workspaces::WorkspaceRow;
 
 /// A workspace that can be used at once.
 #[derive(Debug, Clone, PartialEq, Eq)]

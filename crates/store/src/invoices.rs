@@ -1,10 +1,11 @@
 //! Finalised invoices: written once, never changed.
 
+use database::act::Act;
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{InvoiceId, WorkspaceId};
 use ledger::Invoice;
 use ledger::invoice::Period;
-
-use crate::{Act, Listed, Page, StoreFuture};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvoiceRow {

@@ -1,9 +1,10 @@
 //! The durable job queue's rows: enqueued in the transaction of the act that needs them, leased to one worker
 //! at a time.
 
+use database::error::StoreFuture;
 use domain::WorkspaceId;
 
-use crate::{Json, StoreFuture};
+use crate::resource::Json;
 
 /// The nil workspace, which owns the installation's own jobs.
 pub const INSTALLATION: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());

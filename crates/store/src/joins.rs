@@ -1,10 +1,14 @@
 //! Nodes that join by themselves: the join token that admits each, the credential that it reports with, its
 //! heartbeats, and the usage records that it reports.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{JoinTokenId, NodeId, TraceId, WorkspaceId};
 
+use crate::nodes::NodeRow;
+use crate::resource::Json;
 use crate::sign_ins::TokenDigest;
-use crate::{Act, Json, Listed, NodeRow, Page, StoreFuture, Written};
 
 /// A one-time token that admits a machine as the node of this name.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Answers stored under idempotency keys for replay, and the claims of requests still in progress.
 
+use database::address::ReplicaId;
+use database::error::StoreFuture;
 use domain::ports::PurgeScope;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
-
-use crate::{ReplicaId, StoreFuture};
 
 /// The keyed hash of project, path and key.
 pub type AnswerDigest = [u8; 32];

@@ -1,8 +1,9 @@
 //! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
+use database::error::StoreFuture;
 use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
 
-use crate::{NewJob, StoreFuture};
+use crate::jobs::NewJob;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptObjectRow {

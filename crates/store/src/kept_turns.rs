@@ -1,10 +1,9 @@
 //! Sealed provider state of turns with tool calls, for example encrypted reasoning, that must be sent back
 //! with the next turn. Looked up by the ids of the calls.
 
+use database::error::StoreFuture;
 use domain::ports::PurgeScope;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
-
-use crate::StoreFuture;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptTurnRow {

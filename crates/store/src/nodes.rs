@@ -1,9 +1,14 @@
 //! BYOC nodes: runtimes on the customer's hardware.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{NodeId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::NodeState;
 
-use crate::{Act, Joined, Json, Listed, Page, Resource, SealedSecret, StoreFuture, Written};
+use crate::credentials::SealedSecret;
+use crate::joins::Joined;
+use crate::resource::{Json, Resource};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeRow {

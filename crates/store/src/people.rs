@@ -1,9 +1,11 @@
 //! People and their memberships: who may sign in, and with which role in which workspace.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{MemberId, Role, WorkspaceId};
 
 use crate::sign_ins::{LinkRow, SignInRow, TokenDigest};
-use crate::{Act, Listed, Page, StoreFuture, Written};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct PersonRow {

@@ -1,8 +1,9 @@
 //! Projects: parts of a workspace, each with an environment and keys.
 
+use database::error::StoreFuture;
 use domain::{CachePolicy, ProjectId, WorkspaceId};
 
-use crate::{Json, Resource, StoreFuture};
+use crate::resource::{Json, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectRow {

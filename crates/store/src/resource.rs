@@ -3,15 +3,13 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use domain::{
-    AccountId, BudgetId, CredentialId, KeyId, Nanos, NodeId, PolicyId, ProjectId, RouteId, Sealed, WebhookId,
-    WorkspaceId,
-};
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
+use domain::WorkspaceId;
 
-use crate::{
-    AccountRow, Act, ApiKeyRow, BudgetRow, CredentialRow, Listed, NewSecret, NodeRow, Page, PolicyRow,
-    ProjectRow, RouteRow, StoreFuture, WebhookRow, Written,
-};
+/// JSON that is stored as given: configuration that the gateway does not read.
+pub type Json = serde_json::Value;
 
 /// Whose rows are: a workspace's or, as `()`, the operator's.
 pub trait Owner: Copy + Debug + Send + Sync + 'static {
@@ -77,50 +75,6 @@ pub trait ResourceRow: Clone + Send + Sync + 'static {
     /// The version of its last change.
     fn version(&self) -> u64;
     fn set_version(&mut self, version: u64);
-}
-
-macro_rules! resource_rows {
-    ($($row:ty { id: $id:ty, owner: $owner:ty = $of:expr, new: $new:ty, change: $change:ty })*) => {$(
-        impl ResourceRow for $row {
-            type Id = $id;
-            type Owner = $owner;
-            type New = $new;
-            type Change = $change;
-
-            fn id(&self) -> $id {
-                self.id
-            }
-
-            fn owner(&self) -> $owner {
-                let of: fn(&Self) -> $owner = $of;
-                of(self)
-            }
-
-            fn version(&self) -> u64 {
-                self.version
-            }
-
-            fn set_version(&mut self, version: u64) {
-                self.version = version;
-            }
-        }
-    )*};
-}
-
-resource_rows! {
-    ProjectRow { id: ProjectId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    RouteRow { id: RouteId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    WebhookRow { id: WebhookId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    ApiKeyRow { id: KeyId, owner: WorkspaceId = |row| row.workspace, new: (Self, Option<Sealed>), change: Self }
-    BudgetRow { id: BudgetId, owner: WorkspaceId = |row| row.workspace, new: (Self, Nanos), change: Self }
-    AccountRow { id: AccountId, owner: () = |_| (), new: Self, change: (Self, Option<NewSecret>) }
-    CredentialRow {
-        id: CredentialId, owner: WorkspaceId = |row| row.workspace, new: Self, change: (Self, Option<NewSecret>)
-    }
-    NodeRow {
-        id: NodeId, owner: WorkspaceId = |row| row.workspace, new: Self, change: (Self, Option<Option<NewSecret>>)
-    }
 }
 
 /// The rows of one kind.

@@ -2,10 +2,10 @@
 //! workspace's secrets. Each step is one transaction, and the remaining work is derived from the database, so
 //! that a killed process resumes after the last step.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use domain::{AccountId, ContentKind, CredentialId, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
-
-use crate::{Act, StoreFuture, Written};
 
 /// Facts with this prefix name the workspaces whose key is being rotated.
 pub const REKEYED_PREFIX: &str = "rekeyed.";

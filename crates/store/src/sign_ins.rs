@@ -1,9 +1,10 @@
 //! Sessions of signed-in people, one-time sign-in links, and the counts of attempts.
 
+use database::act::Act;
+use database::error::StoreFuture;
 use domain::{MemberId, WorkspaceId};
 
 use crate::people::{Membership, PersonRow};
-use crate::{Act, StoreFuture};
 
 /// The keyed hash of a token that only its holder has.
 pub type TokenDigest = [u8; 32];

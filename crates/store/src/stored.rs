@@ -3,22 +3,14 @@
 
 use std::net::IpAddr;
 
+use database::error::StoreError;
+use database::fields::{from_text, to_text};
 use domain::{
     ByokFallback, FallbackClass, Finding, ModelPattern, Price, ProbeResult, Profile, Rates, RouteScope,
     RouteSpec, ServerFacts, ServerFeature, UnitRates,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
-
-use crate::StoreError;
-
-pub(crate) fn to_text<T: Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::corrupt(table, error))
-}
-
-pub(crate) fn from_text<'a, T: Deserialize<'a>>(table: &'static str, text: &'a str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::corrupt(table, error))
-}
 
 pub(crate) fn scopes_to_text(scopes: Scopes) -> String {
     let named = [

@@ -1,9 +1,10 @@
 //! Ownership of responses that providers store, found by a keyed hash of the provider's id.
 
+use database::error::StoreFuture;
 use domain::ports::StoredResponse;
 use domain::{ProjectId, TraceId, WorkspaceId};
 
-use crate::{NewJob, StoreFuture};
+use crate::jobs::NewJob;
 
 /// `response.is_booked` is true if its own request bills its usage, or another one did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Tariffs, versioned by the month from which they apply, and their assignment to workspaces.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
 use domain::WorkspaceId;
 use ledger::Tariff;
-
-use crate::{Act, StoreFuture, Written};
 
 /// The tariff of every workspace without an assignment.
 pub const USUAL: &str = "default";

@@ -1,10 +1,14 @@
 //! Webhooks: where a workspace's events are delivered, the secrets that sign them, and the state of each
 //! delivery.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{EventId, WebhookId, WorkspaceId};
 
+use crate::credentials::SealedSecret;
 use crate::events::{EventKind, EventRow};
-use crate::{Act, Listed, Page, Resource, SealedSecret, StoreFuture, Written};
+use crate::resource::Resource;
 
 /// The job that delivers one event to one webhook.
 pub const DELIVER: &str = "webhook.deliver";

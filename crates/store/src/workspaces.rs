@@ -1,9 +1,10 @@
 //! Workspaces: the tenants, which own everything else.
 
+use database::act::{Act, Written};
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
 use domain::{CachePolicy, WorkspaceId};
 use snapshot::WrappedKey;
-
-use crate::{Act, Listed, Page, StoreFuture, Written};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkspaceRow {

@@ -10,15 +10,15 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use database::address::Address;
+use database::error::{StoreError, database, unavailable};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
-use super::{Address, migrations};
-use crate::StoreError;
-use crate::sql::writing::{database, unavailable};
+use crate::postgres::migrations;
 
 const FORMAT: u32 = 1;
 /// Far longer than a row with the longest answer stored under an idempotency key.

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use database::address::Address;
+use database::connection::within;
+use database::error::{StoreError, database, unavailable};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Pool, Postgres};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Address, WAIT_FOR_CONNECTION_MAX, migrations};
-use crate::StoreError;
 use crate::inspect::Inspection;
-use crate::sql::within;
-use crate::sql::writing::{database, unavailable};
+use crate::postgres::migrations::{self, WAIT_FOR_CONNECTION_MAX};
 
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::BIGINT, \

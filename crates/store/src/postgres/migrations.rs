@@ -1,13 +1,15 @@
 //! Forward-only schema migrations, applied by whichever replica starts first.
 
+use std::time::Duration;
+
+use database::address::Address;
+use database::error::{StoreError, database, unavailable};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, Pool, Postgres, SqlSafeStr};
 
-use super::{Address, WAIT_FOR_CONNECTION_MAX};
-use crate::StoreError;
-use crate::sql::writing::{database, unavailable};
-
+/// How long an operation waits for a connection before it fails.
+pub(super) const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(3);
 const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/postgres/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/postgres/0002_people.sql")),

@@ -1,16 +1,20 @@
 //! SQL for the operator's provider accounts, whose secrets are sealed under the nil workspace.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::statement::Row;
+use database::writing::Writing;
 use domain::{AccountId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, agreements, seals};
-use crate::feed::Part;
-use crate::{
-    AccountRow, Accounts, Act, NewSecret, SealedSecret, StoreError, StoreFuture, Verification, Written,
-    stored,
-};
+use crate::accounts::{AccountRow, Accounts};
+use crate::credentials::{NewSecret, SealedSecret, Verification};
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{agreements, seals};
+use crate::stored;
 
 const TABLE: &str = "accounts";
 const WHAT: &str = "account";
@@ -28,7 +32,7 @@ impl Table for AccountRow {
             provider: fields.text("provider")?,
             display_name: fields.text("display_name")?,
             auth: fields.text("auth")?,
-            secret: fields.secret()?,
+            secret: seals::secret(&fields)?,
             base_url: fields.maybe_text("base_url")?,
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
@@ -57,10 +61,10 @@ impl Table for AccountRow {
             .secret(Some(&self.secret))
             .set("base_url", &self.base_url)
             .set("region", &self.region)
-            .set("config", stored::to_text(TABLE, &self.config)?)
+            .set("config", to_text(TABLE, &self.config)?)
             .set("limits", agreed.limits)
-            .set("metadata", stored::to_text(TABLE, &self.metadata)?)
-            .set("models", stored::to_text(TABLE, &self.models)?)
+            .set("metadata", to_text(TABLE, &self.metadata)?)
+            .set("models", to_text(TABLE, &self.models)?)
             .set("weight", i64::from(self.weight))
             .set("markup_bps", i64::from(self.markup_bps))
             .set("allow_unpriced", i64::from(self.allow_unpriced))

@@ -1,12 +1,11 @@
 //! Encoding of a contract's stated terms in the columns `limits`, `retention`, `commitment` and `compliance`
 //! of credentials and accounts.
 
+use database::error::StoreError;
+use database::fields::{Fields, to_text};
+use database::statement::Columns;
 use domain::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Rates, Retention};
 use serde_json::{Map, Value, json};
-
-use super::fields::Fields;
-use super::statement::Columns;
-use crate::{StoreError, stored};
 
 /// The encoded columns.
 pub(super) struct Texts {
@@ -26,10 +25,10 @@ pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts,
     let commitment = commitment
         .map(|agreed| json!({"amount_micros": agreed.amount_micros, "period": agreed.period.as_str()}));
     Ok(Texts {
-        limits: stored::to_text(table, &limits)?,
-        retention: stored::to_text(table, &retention_text(*retention))?,
-        commitment: stored::to_text(table, &commitment)?,
-        compliance: stored::to_text(table, compliance)?,
+        limits: to_text(table, &limits)?,
+        retention: to_text(table, &retention_text(*retention))?,
+        commitment: to_text(table, &commitment)?,
+        compliance: to_text(table, compliance)?,
     })
 }
 

@@ -1,14 +1,22 @@
 //! SQL for the API keys.
 
+use database::act::Act;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, after, signed};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
-use super::fields::{ColumnId, Fields, after};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Database, Row, events, names, projects, seals, sql};
+use crate::api_keys::{ApiKeyRow, ApiKeys};
 use crate::events::EventKind;
-use crate::feed::Part;
-use crate::{Act, ApiKeyRow, ApiKeys, KeysOnLeave, Listed, Page, StoreError, StoreFuture, stored};
+use crate::people::KeysOnLeave;
+use crate::resource::Json;
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{events, names, projects, seals};
+use crate::stored;
 
 const TABLE: &str = "api_keys";
 const WHAT: &str = "API key";
@@ -156,7 +164,7 @@ pub(super) async fn tell_revoked(
     events::of_act(writing, act, workspace, EventKind::KeyRevoked, payload(&row)).await
 }
 
-fn payload(row: &ApiKeyRow) -> crate::Json {
+fn payload(row: &ApiKeyRow) -> Json {
     serde_json::json!({
         "id": row.id.to_string(),
         "name": row.name,

@@ -1,21 +1,24 @@
 //! SQL for budgets, prepaid credit and rate limits.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{
     BudgetId, Counts, EventId, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId,
 };
 
 use serde_json::json;
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, events, projects, sql};
+use crate::api_keys::ApiKeyRow;
+use crate::budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
 use crate::events::{EventKind, EventRow};
-use crate::feed::Part;
-use crate::{
-    Act, ApiKeyRow, BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf, StoreError,
-    StoreFuture, Written,
-};
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{events, projects};
 
 const TABLE: &str = "budgets";
 const EVERY_END_USER: &str = "end_users";

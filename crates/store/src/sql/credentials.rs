@@ -1,17 +1,23 @@
 //! SQL for the BYOK credentials.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, after, signed, to_text};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::{Writing, expect_version};
 use domain::{CredentialId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
-use super::fields::{ColumnId, Fields, after};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, agreements, events, names, projects, seals, sql};
-use crate::events::EventKind;
-use crate::{
-    Act, CredentialFilter, CredentialRow, Credentials, Listed, NewSecret, Page, SealedSecret, StoreError,
-    StoreFuture, Verification, Written, stored,
+use crate::credentials::{
+    CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification,
 };
+use crate::events::EventKind;
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{agreements, events, names, projects, seals};
+use crate::stored;
 
 const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
@@ -28,7 +34,7 @@ impl Table for CredentialRow {
             provider: fields.text("provider")?,
             display_name: fields.text("display_name")?,
             auth: fields.text("auth")?,
-            secret: fields.secret()?,
+            secret: seals::secret(&fields)?,
             base_url: fields.maybe_text("base_url")?,
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
@@ -58,12 +64,12 @@ impl Table for CredentialRow {
             .secret(Some(&self.secret))
             .set("base_url", &self.base_url)
             .set("region", &self.region)
-            .set("config", stored::to_text(TABLE, &self.config)?)
+            .set("config", to_text(TABLE, &self.config)?)
             .set("pricing", stored::pricing_to_text(TABLE, &self.pricing)?)
             .set("limits", agreed.limits)
             .set("retention", agreed.retention)
             .set("commitment", agreed.commitment)
-            .set("metadata", stored::to_text(TABLE, &self.metadata)?)
+            .set("metadata", to_text(TABLE, &self.metadata)?)
             .set("project", self.project.map(|id| id.bytes()))
             .set("environment", &self.environment)
             .set("state", stored::state_to_text(self.state))

@@ -1,15 +1,20 @@
 //! SQL for the device flow: devices waiting for approval, and the keys issued to them.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, Table};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, api_keys, people, sql};
-use crate::feed::Part;
-use crate::{
-    Act, ApiKeyRow, DeviceAnswer, DeviceRow, Devices, StoreError, StoreFuture, TokenDigest, Written,
-};
+use crate::api_keys::ApiKeyRow;
+use crate::devices::{DeviceAnswer, DeviceRow, Devices};
+use crate::sign_ins::TokenDigest;
+use crate::sql::resource::{self, Table};
+use crate::sql::{api_keys, people};
 
 const WHAT: &str = "device";
 

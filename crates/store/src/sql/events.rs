@@ -1,16 +1,20 @@
 //! SQL for events and of the webhook deliveries that they cause.
 
+use database::act::Act;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{CredentialId, EventId, WebhookId, WorkspaceId};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, signed};
-use super::{Database, Row, sql, webhooks};
-use crate::events::{EventKind, EventRow};
+use crate::events::{EventKind, EventRow, Events};
 use crate::jobs::{INSTALLATION, NewJob};
-use crate::{Act, Events, Json, StoreError, StoreFuture, stored};
+use crate::resource::Json;
+use crate::sql::webhooks;
 
 const TABLE: &str = "events";
 /// The kind of job that delivers one event to one webhook.
@@ -61,7 +65,7 @@ pub(super) async fn emit(writing: &mut Writing, event: EventRow) -> Result<(), S
         .bind(event.id.bytes())
         .bind(event.workspace.bytes())
         .bind(event.kind.as_str())
-        .bind(stored::to_text(TABLE, &event.payload)?)
+        .bind(to_text(TABLE, &event.payload)?)
         .bind(signed(event.created_unix_ms))
         .run(writing.connection())
         .await?;

@@ -1,9 +1,13 @@
 //! Founding in one transaction: a workspace with everything it needs, or a database with its first workspace.
 
-use super::writing::Writing;
-use super::{COMPLETE, Database, api_keys, meta, projects, workspaces};
-use crate::founding::Founder;
-use crate::{Act, Foundation, Founding, StoreError, StoreFuture, Written};
+use database::act::{Act, Written};
+use database::error::{StoreError, StoreFuture};
+use database::handle::Database;
+use database::meta::{self, COMPLETE};
+use database::writing::Writing;
+
+use crate::founding::{Foundation, Founder, Founding};
+use crate::sql::{api_keys, projects, workspaces};
 
 /// Writes the foundation, unless another process was first.
 pub(crate) async fn lay(store: &Database, foundation: Foundation, name: String) -> Result<(), StoreError> {

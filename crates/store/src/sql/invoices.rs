@@ -1,15 +1,20 @@
 //! SQL for the finalised invoices.
 
+use database::act::Act;
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{InvoiceId, KeyId, MemberId, WorkspaceId};
 use ledger::invoice::Period;
 use serde_json::json;
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, events, sql};
 use crate::events::EventKind;
 use crate::invoices::{InvoiceRow, Invoices};
-use crate::{Act, Listed, Page, StoreError, StoreFuture, stored};
+use crate::sql::events;
 
 const TABLE: &str = "invoices";
 
@@ -30,7 +35,7 @@ async fn finalise(writing: &mut Writing, row: InvoiceRow, act: Act) -> Result<bo
         .bind(row.id.bytes())
         .bind(period.workspace.bytes())
         .bind(signed(period.start_unix_ms))
-        .bind(stored::to_text(TABLE, &row.invoice)?)
+        .bind(to_text(TABLE, &row.invoice)?)
         .bind(signed(row.finalised_unix_ms))
         .run(writing.connection())
         .await?;

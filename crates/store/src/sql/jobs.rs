@@ -1,12 +1,14 @@
 //! SQL for the durable job queue.
 
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::WorkspaceId;
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, sql};
-use crate::jobs::{JobClaim, JobCounts, JobLease, JobResult, JobRow, NewJob};
-use crate::{Jobs, StoreError, StoreFuture, stored};
+use crate::jobs::{JobClaim, JobCounts, JobLease, JobResult, JobRow, Jobs, NewJob};
 
 const TABLE: &str = "jobs";
 /// How many jobs become ready, or lose their worker, in one transaction.
@@ -63,7 +65,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, 
         .bind(job.workspace.bytes())
         .bind(job.kind)
         .bind(&job.name)
-        .bind(stored::to_text(TABLE, &job.payload)?)
+        .bind(to_text(TABLE, &job.payload)?)
         .bind(if job.run_unix_ms <= job.unix_ms { "ready" } else { "waiting" })
         .bind(signed(job.run_unix_ms))
         .bind(job.every_ms.map(signed))

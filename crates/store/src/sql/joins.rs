@@ -1,15 +1,20 @@
 //! SQL for nodes that joined by themselves: join tokens, credentials, heartbeats, and reported usage records.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, after, signed, to_text};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::{Writing, expect_version};
 use domain::{JoinTokenId, NodeId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields, after};
-use super::nodes::{self, WHAT};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, resource, seals, sql};
-use crate::{
-    Act, Heartbeat, JoinToken, Joining, Joins, KnownNode, Listed, NodeObservation, NodeRecord, NodeRecordRow,
-    NodeRow, Page, StoreError, StoreFuture, TokenDigest, Written, stored,
-};
+use crate::joins::{Heartbeat, JoinToken, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
+use crate::nodes::{NodeObservation, NodeRow};
+use crate::sign_ins::TokenDigest;
+use crate::sql::nodes::{self, WHAT};
+use crate::sql::{resource, seals};
 
 const TOKENS: &str = "node_join_tokens";
 const CREDENTIALS: &str = "node_credentials";
@@ -202,7 +207,7 @@ async fn beat(
         .bind(node.bytes())
         .bind(signed(beat.unix_ms))
         .bind(signed(beat.due_unix_ms))
-        .bind(stored::to_text(CREDENTIALS, &beat.report)?)
+        .bind(to_text(CREDENTIALS, &beat.report)?)
         .run(writing.connection())
         .await?;
     let mut row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;

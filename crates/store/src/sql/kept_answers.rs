@@ -1,14 +1,17 @@
 //! SQL for stored answers and claims under idempotency keys.
 
+use database::address::ReplicaId;
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::sql;
+use database::writing::Writing;
 use domain::ports::PurgeScope;
 use domain::{Sealed, TraceId};
 
-use super::fields::{ColumnId, Fields};
-use super::purging::{self, Texts};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, sql};
-use crate::kept_answers::AnswerDigest;
-use crate::{AnswerClaim, Claiming, IdempotentAnswers, ReplicaId, StoreError, StoreFuture};
+use crate::kept_answers::{AnswerClaim, AnswerDigest, Claiming, IdempotentAnswers};
+use crate::sql::purging::{self, Texts};
 
 const TABLE: &str = "kept_answers";
 const PURGE: Texts = [

@@ -1,13 +1,15 @@
 //! SQL for the ownership of objects that providers store (files, batches, videos).
 
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
 
-use super::fields::{ColumnId, Fields};
-use super::jobs;
-use super::writing::{Writing, signed};
-use super::{Database, Row, sql};
+use crate::jobs::NewJob;
 use crate::kept_objects::{KeptObjectRow, ProviderObjects};
-use crate::{NewJob, StoreError, StoreFuture};
+use crate::sql::jobs;
 
 const TABLE: &str = "kept_objects";
 const KEEP: &str = "INSERT INTO kept_objects

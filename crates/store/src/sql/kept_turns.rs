@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::Sealed;
 use domain::ports::PurgeScope;
 
-use super::fields::{ColumnId, Fields};
-use super::purging::{self, Texts};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, seals, sql};
 use crate::kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
-use crate::{StoreError, StoreFuture};
+use crate::sql::purging::{self, Texts};
+use crate::sql::seals;
 
 const TABLE: &str = "kept_turns";
 const PURGE: Texts = [

@@ -1,14 +1,13 @@
 //! Finds objects by name, for filters.
 
+use database::connection::Connection;
+use database::error::StoreError;
+use database::fields::{ColumnId, Fields, signed};
+use database::statement::composed;
 use domain::WorkspaceId;
 use domain::limits::FILTER_NAMED_MAX;
 
-use super::Connection;
-use super::fields::{ColumnId, Fields};
-use super::resource::Table;
-use super::statement::composed;
-use super::writing::signed;
-use crate::StoreError;
+use crate::sql::resource::Table;
 
 /// The ids of a workspace's rows whose `column` is this name or, if `begins`, starts with it.
 pub(super) async fn ids<R: Table>(

@@ -1,16 +1,22 @@
 //! SQL for the BYOC nodes.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, from_text, signed, to_text};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{EventId, NodeId, ProbeResult, ServerFacts, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, events, names, seals, sql};
+use crate::credentials::NewSecret;
 use crate::events::{EventKind, EventRow};
-use crate::{
-    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, StoreError, StoreFuture, Written,
-    stored,
-};
+use crate::joins::Joined;
+use crate::nodes::{NodeObservation, NodeRow, Nodes};
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{events, names, seals};
+use crate::stored;
 
 const TABLE: &str = "nodes";
 pub(super) const WHAT: &str = "node";
@@ -20,7 +26,7 @@ pub(super) const WHAT: &str = "node";
 pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let secret = match fields.maybe_number("secret_version")? {
-        Some(_) => Some(fields.secret()?),
+        Some(_) => Some(seals::secret(&fields)?),
         None => None,
     };
     Ok(NodeRow {
@@ -56,7 +62,7 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
             due_unix_ms: fields.maybe_number("due_unix_ms")?,
             report: fields
                 .maybe_text("said")?
-                .map(|text| stored::from_text("node_credentials", &text))
+                .map(|text| from_text("node_credentials", &text))
                 .transpose()?,
         }),
         None => None,
@@ -103,12 +109,12 @@ impl Table for NodeRow {
             .set("base_url", &self.base_url)
             .secret(self.secret.as_ref())
             .set("secret_version_last", i64::from(self.secret_version_last))
-            .set("declared_models", stored::to_text(TABLE, &self.declared_models)?)
-            .set("learned_models", stored::to_text(TABLE, &self.learned_models)?)
-            .set("labels", stored::to_text(TABLE, &self.labels)?)
+            .set("declared_models", to_text(TABLE, &self.declared_models)?)
+            .set("learned_models", to_text(TABLE, &self.learned_models)?)
+            .set("labels", to_text(TABLE, &self.labels)?)
             .set("draining", i64::from(self.draining))
             .set("reachable", i64::from(self.reachable))
-            .set("metadata", stored::to_text(TABLE, &self.metadata)?)
+            .set("metadata", to_text(TABLE, &self.metadata)?)
             .set("last_seen_unix_ms", self.last_seen_unix_ms.map(signed))
             .set("last_error", &self.last_error)
             .set("server", stored::server_to_text(TABLE, &self.server)?)

@@ -1,15 +1,19 @@
 //! SQL for people and their memberships.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, after, signed};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::{Writing, expect_version};
 use domain::{MemberId, Role, WorkspaceId};
 
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, api_keys, devices, sign_ins, sql};
-use crate::feed::Part;
-use crate::{
-    Act, Invitation, KeysOnLeave, LinkRow, Listed, MemberRow, Membership, Page, People, PersonRow, SignInRow,
-    StoreError, StoreFuture, Written,
-};
+use crate::people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
+use crate::sign_ins::{LinkRow, SignInRow};
+use crate::sql::{api_keys, devices, sign_ins};
 
 const WHAT: &str = "member";
 /// How many people of one address may sign in by password: each costs one hash comparison.

@@ -1,15 +1,19 @@
 //! SQL for the policies.
 
+use database::act::Act;
+use database::error::StoreError;
+use database::fields::{self, ColumnId, Fields, signed};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{ModelPattern, PolicyId, PolicySpec, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agreements::{retention, retention_text};
-use super::fields::{ColumnId, Fields};
-use super::resource::{ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Row, projects, sql};
-use crate::{Act, PolicyRow, StoreError, stored};
+use crate::policies::PolicyRow;
+use crate::sql::agreements::{retention, retention_text};
+use crate::sql::projects;
+use crate::sql::resource::{ColumnValues, Table};
+use crate::stored;
 
 const TABLE: &str = "policies";
 
@@ -41,13 +45,13 @@ fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
         retention: retention_text(spec.retention),
         compliance: spec.compliance.clone(),
     };
-    stored::to_text(TABLE, &stored)
+    fields::to_text(TABLE, &stored)
 }
 
 /// An unreadable policy is an error: it may forbid more than is understood, and is never read as a weaker
 /// one.
 fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
-    let stored: Stored = stored::from_text(TABLE, text)?;
+    let stored: Stored = fields::from_text(TABLE, text)?;
     let wrong = |what: &str| StoreError::corrupt(TABLE, format!("{what} can't be read"));
     let profile = |name: &String| name.parse::<Profile>().map_err(|_| wrong("profiles"));
     let agreed = retention(&stored.retention);

@@ -1,13 +1,17 @@
 //! SQL for the projects.
 
+use database::act::Act;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{CacheMode, KeyId, ProjectId, Subject, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Database, Row, budgets, names, sql};
-use crate::feed::Part;
-use crate::{Act, ProjectRow, Projects, StoreError, StoreFuture, stored};
+use crate::projects::{ProjectRow, Projects};
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{budgets, names};
 
 /// Checks a reference to a project: it must belong to the same workspace.
 pub(super) async fn require(
@@ -56,7 +60,7 @@ impl Table for ProjectRow {
             .fixed("workspace", self.workspace.bytes())
             .set("name", &self.name)
             .set("environment", &self.environment)
-            .set("metadata", stored::to_text(Self::NAME, &self.metadata)?)
+            .set("metadata", to_text(Self::NAME, &self.metadata)?)
             .fixed("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))

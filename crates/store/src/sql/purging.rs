@@ -1,13 +1,12 @@
 //! Purging of stored content, shared by its tables: by workspace, project or request.
 
+use database::connection::Connection;
+use database::error::StoreError;
+use database::fields::{ColumnId, Fields};
+use database::statement::{Statement, sql};
+use database::writing::Writing;
 use domain::WorkspaceId;
 use domain::ports::{PurgeScope, Purged};
-
-use super::fields::{ColumnId, Fields};
-use super::statement::Statement;
-use super::writing::Writing;
-use super::{Connection, sql};
-use crate::StoreError;
 
 /// One statement each for a whole workspace, a project, and a request.
 pub(super) type Texts = [&'static str; 3];

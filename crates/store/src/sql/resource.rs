@@ -3,15 +3,19 @@
 
 use std::future::{Future, ready};
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, after, signed};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, Statement, Value, composed};
+use database::writing::{Writing, expect_version};
 use domain::WorkspaceId;
 
-use super::fields::{ColumnId, Fields, after};
-use super::statement::{Statement, Value, composed};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row};
-use crate::feed::Part;
+use crate::credentials::SealedSecret;
 use crate::resource::{Carries, Owner, Resource, ResourceRow};
-use crate::{Act, Listed, Page, SealedSecret, StoreError, StoreFuture, Written};
 
 /// The table of a resource, and what is particular about it.
 pub(super) trait Table: ResourceRow<Id: ColumnId> {

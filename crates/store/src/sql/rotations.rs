@@ -1,18 +1,22 @@
 //! SQL for key rotation.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::meta;
+use database::statement::{Row, Statement, sql};
+use database::writing::Writing;
 use domain::master_key::{self, wrapped_prefix};
 use domain::{ContentKind, Sealed, WorkspaceId};
 use snapshot::WrappedKey;
 
-use super::fields::{ColumnId, Fields};
-use super::statement::Statement;
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, accounts, meta, sql, workspaces};
-use crate::feed::Part;
 use crate::rotations::{
     ContentRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
 };
-use crate::{Act, StoreError, StoreFuture, Written};
+use crate::sql::{accounts, workspaces};
 
 const MASTER: &str = "master key";
 

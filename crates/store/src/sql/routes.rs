@@ -1,13 +1,18 @@
 //! SQL for the routes.
 
+use database::act::Act;
+use database::error::StoreError;
+use database::fields::{ColumnId, Fields, signed};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::RouteId;
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Row, projects, sql};
-use crate::routes::scope_text;
-use crate::{Act, ApiKeyRow, CredentialRow, RouteRow, StoreError, stored};
+use crate::api_keys::ApiKeyRow;
+use crate::credentials::CredentialRow;
+use crate::routes::{RouteRow, scope_text};
+use crate::sql::projects;
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::stored;
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")

@@ -1,13 +1,15 @@
 //! SQL for the anti-rollback records of sealed objects, and the rule that a secret's version increases by
 //! one.
 
+use database::connection::Connection;
+use database::error::StoreError;
+use database::fields::{ColumnId, Fields};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{Sealed, WorkspaceId};
 use snapshot::MinimumVersion;
 
-use super::fields::{ColumnId, Fields};
-use super::writing::Writing;
-use super::{Connection, Row, sql};
-use crate::StoreError;
+use crate::credentials::SealedSecret;
 
 pub(super) fn read(row: &Row) -> Result<MinimumVersion, StoreError> {
     let fields = Fields::new("seal_floors", row);
@@ -104,4 +106,10 @@ pub(super) fn require_secret_for(
         "another base_url for the {what} needs its secret anew: a secret goes only where it was meant to"
     );
     Err(StoreError::conflict("base_url_needs_secret", detail, None))
+}
+
+/// The columns of `sealed` and `fingerprint`. The anti-rollback record is in another table: without it, nothing opens.
+pub(super) fn secret(fields: &Fields<'_>) -> Result<SealedSecret, StoreError> {
+    let floor = Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
+    Ok(SealedSecret { sealed: fields.sealed()?, floor, fingerprint: fields.text("fingerprint")? })
 }

@@ -1,14 +1,18 @@
 //! SQL for sessions, one-time links and sign-in attempts.
 
+use database::act::Act;
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::{MemberId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, people, sql};
-use crate::{
-    Act, LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, StoreError, StoreFuture,
-    TokenDigest, Tries,
+use crate::sign_ins::{
+    LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
+use crate::sql::people;
 
 macro_rules! count_tries {
     ($triers:literal) => {

@@ -3,6 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use database::connection::Connection;
+use database::error::StoreError;
+use database::feed::Part;
+use database::fields::{ColumnId, Fields};
+use database::handle::Database;
+use database::meta;
+use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
@@ -11,13 +18,15 @@ use snapshot::{
     RouteEntry, Source, SourceError, WorkspaceEntry,
 };
 
-use super::fields::{ColumnId, Fields};
-use super::resource::Table;
-use super::{Connection, Database, Row, accounts, budgets, meta, nodes, seals, sql, workspaces};
-use crate::feed::Part;
-use crate::{
-    AccountRow, ApiKeyRow, BudgetRow, CredentialRow, LimitsOf, PolicyRow, ProjectRow, RouteRow, StoreError,
-};
+use crate::accounts::AccountRow;
+use crate::api_keys::ApiKeyRow;
+use crate::budgets::{BudgetRow, LimitsOf};
+use crate::credentials::CredentialRow;
+use crate::policies::PolicyRow;
+use crate::projects::ProjectRow;
+use crate::routes::RouteRow;
+use crate::sql::resource::Table;
+use crate::sql::{accounts, budgets, nodes, seals, workspaces};
 
 /// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
@@ -85,7 +94,7 @@ fn account_entry(row: AccountRow) -> AccountEntry {
     }
 }
 
-fn node_entry(row: crate::NodeRow) -> NodeEntry {
+fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     let (state, models) = (row.state(), Arc::new(row.models().to_vec()));
     NodeEntry {
         id: row.id,
@@ -308,10 +317,13 @@ async fn changes_since(connection: &mut Connection, version: u64) -> Result<Chan
     Ok(change)
 }
 
-impl Source for Database {
+/// The database as the source that the snapshot's keeper follows.
+pub(crate) struct SnapshotSource(pub(crate) Database);
+
+impl Source for SnapshotSource {
     fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
+            let mut reading = self.0.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
             let loaded = load(&mut reading).await.map_err(|error| SourceError(error.with_causes()))?;
             reading.roll_back().await;
             Ok(loaded)
@@ -320,7 +332,7 @@ impl Source for Database {
 
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
+            let mut reading = self.0.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
             let change = changes_since(&mut reading, version).await;
             let change = change.map_err(|error| SourceError(error.with_causes()))?;
             reading.roll_back().await;
@@ -329,6 +341,6 @@ impl Source for Database {
     }
 
     fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
-        Database::watch(self)
+        self.0.watch()
     }
 }

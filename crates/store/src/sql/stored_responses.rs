@@ -1,14 +1,15 @@
 //! SQL for the ownership of responses that providers store.
 
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::TraceId;
 use domain::ports::StoredResponse;
 
-use super::fields::{ColumnId, Fields};
-use super::jobs;
-use super::writing::{Writing, signed};
-use super::{Database, Row, sql};
+use crate::sql::jobs;
 use crate::stored_responses::{StoredResponseRow, StoredResponses};
-use crate::{StoreError, StoreFuture};
 
 const TABLE: &str = "stored_responses";
 

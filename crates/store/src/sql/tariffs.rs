@@ -1,14 +1,17 @@
 //! SQL for the tariffs and their assignment to workspaces.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed, to_text};
+use database::handle::Database;
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::WorkspaceId;
 use ledger::Tariff;
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, sql};
-use crate::feed::Part;
 use crate::tariffs::{Assignment, TariffVersion, Tariffs, USUAL};
-use crate::{Act, StoreError, StoreFuture, Written, stored};
 
 const TABLE: &str = "tariffs";
 const ASSIGNMENTS: &str = "tariff_assignments";
@@ -35,7 +38,7 @@ async fn put(writing: &mut Writing, version: TariffVersion, act: Act) -> Result<
     let query =
         sql("INSERT INTO tariffs (name, effective_unix_ms, spec, created_unix_ms) VALUES ($1, $2, $3, $4)
          ON CONFLICT (name, effective_unix_ms) DO UPDATE SET spec = $3, created_unix_ms = $4");
-    let spec = stored::to_text(TABLE, &version.tariff)?;
+    let spec = to_text(TABLE, &version.tariff)?;
     query
         .bind(&version.tariff.name)
         .bind(signed(version.effective_unix_ms))

@@ -1,18 +1,24 @@
 //! SQL for webhooks, their signing secrets and their deliveries.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, signed};
+use database::handle::Database;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::Writing;
 use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
 use domain::{EventId, WebhookId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields};
-use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, signed};
-use super::{Connection, Database, Row, events, jobs, seals, sql};
+use crate::credentials::SealedSecret;
 use crate::events::EventKind;
-use crate::feed::Part;
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::{events, jobs, seals};
 use crate::webhooks::{
     DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks, sealed_object,
 };
-use crate::{Act, Listed, Page, SealedSecret, StoreError, StoreFuture, Written};
 
 const TABLE: &str = "webhooks";
 const SECRETS: &str = "webhook_secrets";

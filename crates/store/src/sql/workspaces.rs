@@ -1,14 +1,20 @@
 //! SQL for workspaces and their wrapped keys.
 
+use database::act::{Act, Written};
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
+use database::fields::{ColumnId, Fields, after, signed};
+use database::handle::Database;
+use database::meta;
+use database::page::{Listed, Page};
+use database::statement::{Row, sql};
+use database::writing::{Writing, expect_version};
 use domain::master_key::{self, wrapped_prefix};
 use domain::{CacheMode, WorkspaceId};
 use snapshot::WrappedKey;
 
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, meta, sql};
-use crate::feed::Part;
-use crate::{Act, Listed, Page, StoreError, StoreFuture, WorkspaceRow, Workspaces, Written};
+use crate::workspaces::{WorkspaceRow, Workspaces};
 
 const WHAT: &str = "workspace";
 

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
+use database::error::{StoreError, unavailable};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
-
-use crate::StoreError;
-use crate::sql::writing::unavailable;
 
 const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),

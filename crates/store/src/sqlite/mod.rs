@@ -1,27 +1,24 @@
 //! The store on SQLite: one writer, several readers, and a write-ahead log that is fsynced at every commit.
 
-mod batches;
 mod migrations;
-mod records;
-mod sink;
-mod upkeep;
-mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::PortFuture;
+use database::error::{StoreError, unavailable};
+use database::handle::{Database, Pools};
+use database::meta;
+use records::sqlite::{REPLICA, SqliteRecords};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite};
 
-use crate::sql::writing::unavailable;
-use crate::sql::{Connection, Database, PooledConnection, Pools, founding, meta};
-use crate::{Foundation, Store, StoreError};
-pub(crate) use usage::set_day;
+use crate::founding::Foundation;
+use crate::opened::Opened;
+use crate::sql::founding;
 
-pub(crate) const READERS: u32 = 4;
+const READERS: u32 = 4;
 /// For new databases; an existing one keeps its page size. Rows of packed records are long, and each of their
 /// pages costs two writes to the log and one to the database. With larger pages a lone record would write too
 /// much.
@@ -29,19 +26,22 @@ const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
 
-/// The only replica of its file.
-const REPLICA: i64 = 0;
-
-/// The part of the books that is specific to SQLite. Cloning it shares the pools.
-#[derive(Clone)]
-pub(crate) struct SqliteStore {
+/// An open database, before it is known to be complete.
+struct Parts {
     database: Database,
     writer: Pool<Sqlite>,
     readers: Pool<Sqlite>,
-    draining: Arc<sink::Draining>,
 }
 
-pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Store, StoreError> {
+impl Parts {
+    fn opened(self) -> Opened {
+        let Self { database, writer, readers } = self;
+        let books = SqliteRecords::new(database.clone(), writer, readers);
+        Opened { database, books: Arc::new(books), replica: REPLICA }
+    }
+}
+
+pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Opened, StoreError> {
     make_file(path)?;
     let made = found(path, foundation).await;
     if made.is_err() {
@@ -53,16 +53,16 @@ pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Store,
     made
 }
 
-pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
+pub(crate) async fn open(path: &Path) -> Result<Opened, StoreError> {
     if !path.exists() {
         return Err(StoreError::NotMade { path: path.into() });
     }
-    let store = connect(path).await?;
-    migrations::run(&store.writer, path).await?;
-    if !meta::is_complete(&store.database).await? {
+    let parts = connect(path).await?;
+    migrations::run(&parts.writer, path).await?;
+    if !meta::is_complete(&parts.database).await? {
         return Err(StoreError::HalfMade { path: path.into() });
     }
-    Ok(store.into_store())
+    Ok(parts.opened())
 }
 
 /// A consistent snapshot of the database, while others write to it; its schema is not migrated.
@@ -78,11 +78,11 @@ pub(crate) async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     copied.map(|_| ())
 }
 
-async fn found(path: &Path, foundation: Foundation) -> Result<Store, StoreError> {
-    let store = connect(path).await?;
-    migrations::run(&store.writer, path).await?;
-    founding::lay(&store.database, foundation, path.display().to_string()).await?;
-    Ok(store.into_store())
+async fn found(path: &Path, foundation: Foundation) -> Result<Opened, StoreError> {
+    let parts = connect(path).await?;
+    migrations::run(&parts.writer, path).await?;
+    founding::lay(&parts.database, foundation, path.display().to_string()).await?;
+    Ok(parts.opened())
 }
 
 /// Creates the file before SQLite does, so that it is private from its first byte; the `-wal` and `-shm`
@@ -107,7 +107,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
+async fn connect(path: &Path) -> Result<Parts, StoreError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -127,39 +127,5 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(unavailable)?;
     let readers = pool().max_connections(READERS).connect_lazy_with(options.read_only(true));
     let database = Database::new(Pools::Sqlite { writer: writer.clone(), readers: readers.clone() });
-    Ok(SqliteStore { database, writer, readers, draining: Arc::default() })
-}
-
-impl SqliteStore {
-    fn into_store(self) -> Store {
-        Store::new(self.database.clone(), Arc::new(self), REPLICA)
-    }
-
-    pub(crate) const fn readers(&self) -> &Pool<Sqlite> {
-        &self.readers
-    }
-
-    /// Like `Database::note`, for statements that only SQLite understands.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: for<'w> FnOnce(&'w mut SqliteConnection) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
-    {
-        let store = self.clone();
-        let done = self.database.run_to_end(async move {
-            let mut held = store.writer.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
-            held.begin("BEGIN IMMEDIATE").await?;
-            match work(held.raw()).await {
-                Ok(done) => {
-                    store.database.commit(Connection::Sqlite(held), None).await?;
-                    Ok(done)
-                }
-                Err(error) => {
-                    Connection::Sqlite(held).roll_back().await;
-                    Err(error)
-                }
-            }
-        });
-        done.await.unwrap_or(Err(StoreError::Uncertain))
-    }
+    Ok(Parts { database, writer, readers })
 }

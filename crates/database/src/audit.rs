@@ -1,0 +1,104 @@
+//! The audit log: who did what to which object. It is append-only, and each workspace's entries form a hash
+//! chain.
+
+use domain::ports::AuditEntry;
+use domain::{AuditId, CredentialId, TraceId, WorkspaceId};
+
+use proof::Digest;
+use proof::audit::{Entry, INSTALLATION};
+
+use crate::error::StoreFuture;
+use crate::page::{Listed, Page};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    pub id: AuditId,
+    pub unix_ms: u64,
+    pub workspace: Option<WorkspaceId>,
+    pub actor: String,
+    /// For example `credential.create`.
+    pub action: String,
+    pub object: String,
+    pub detail: String,
+    pub trace: Option<TraceId>,
+    /// Hashes of the object's stored state before and after this act.
+    pub before: Option<Digest>,
+    pub after: Option<Digest>,
+    /// Its sequence number and the chain's hash there; `None` until the entry is linked into the chain.
+    pub link: Option<Link>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub sequence: u64,
+    pub hash: Digest,
+}
+
+/// The name of a workspace's chain, or of the installation's.
+#[must_use]
+pub fn chain_name(workspace: Option<WorkspaceId>) -> String {
+    workspace.map_or_else(|| INSTALLATION.to_owned(), |id| id.to_string())
+}
+
+impl AuditRow {
+    /// The row as it is hashed, at `sequence` of its chain.
+    #[must_use]
+    pub fn entry(&self, sequence: u64) -> Entry {
+        Entry {
+            sequence,
+            id: self.id.to_string(),
+            unix_ms: self.unix_ms,
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            target: self.object.clone(),
+            detail: self.detail.clone(),
+            request_id: self.trace.map(|id| id.to_string()),
+            before: self.before,
+            after: self.after,
+        }
+    }
+
+    #[must_use]
+    pub fn new(id: AuditId, unix_ms: u64, entry: AuditEntry) -> Self {
+        Self {
+            id,
+            unix_ms,
+            workspace: entry.workspace,
+            actor: entry.actor,
+            action: entry.action.to_owned(),
+            object: entry.object,
+            detail: entry.detail,
+            trace: entry.trace,
+            before: None,
+            after: None,
+            link: None,
+        }
+    }
+}
+
+pub trait Audit: Send + Sync {
+    /// Idempotent by id.
+    fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()>;
+    /// Newest first. Without a workspace: the operator's own entries.
+    fn list(
+        &self,
+        workspace: Option<WorkspaceId>,
+        page: Page<AuditId>,
+    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
+    /// Links every entry that is in no chain yet, which are those from before chains existed.
+    fn link_all(&self) -> StoreFuture<'_, ()>;
+    /// Consecutive entries of a chain, starting at sequence `from`, at most `rows_max`.
+    fn stretch(
+        &self,
+        workspace: Option<WorkspaceId>,
+        from: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<AuditRow>>;
+    /// The length of a chain and its last hash.
+    fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link>;
+    /// The `head` of every workspace's chain, deleted workspaces included.
+    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
+    /// Adds to the counts of how often each credential was opened.
+    fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
+    fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;
+}

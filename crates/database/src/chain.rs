@@ -1,0 +1,279 @@
+//! SQL for the audit: entries, each linked into its workspace's hash chain, and the counts of credential
+//! openings.
+
+use std::collections::BTreeMap;
+
+use domain::{AuditId, CredentialId, WorkspaceId};
+use proof::Digest;
+
+use crate::audit::{Audit, AuditRow, Link, chain_name};
+use crate::connection::Connection;
+use crate::error::{StoreError, StoreFuture};
+use crate::fields::{ColumnId, Fields, signed};
+use crate::handle::Database;
+use crate::objects;
+use crate::page::{Listed, Page};
+use crate::statement::{Row, sql};
+use crate::writing::Writing;
+
+/// How many entries are held in memory while they are linked.
+const LINKED_AT_ONCE_MAX: usize = 1_000;
+
+fn read(row: &Row) -> Result<AuditRow, StoreError> {
+    let fields = Fields::new("audit", row);
+    let (sequence, hash) = (fields.maybe_number("sequence")?, fields.maybe_hash("hash")?);
+    Ok(AuditRow {
+        id: fields.id("id")?,
+        unix_ms: fields.number("unix_ms")?,
+        workspace: fields.maybe_id("workspace")?,
+        actor: fields.text("actor")?,
+        action: fields.text("action")?,
+        object: fields.text("object")?,
+        detail: fields.text("detail")?,
+        trace: fields.maybe_id("trace")?,
+        before: fields.maybe_hash("before_digest")?,
+        after: fields.maybe_hash("after_digest")?,
+        link: sequence.zip(hash).map(|(sequence, hash)| Link { sequence, hash }),
+    })
+}
+
+/// Writes an entry and links it into its chain.
+pub async fn add(writing: &mut Writing, row: AuditRow) -> Result<(), StoreError> {
+    let workspace = row.workspace;
+    insert(writing, row).await?;
+    link_up(writing, workspace).await
+}
+
+/// The only place that writes to the audit. An existing entry stays as it is.
+async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreError> {
+    row.after = objects::digest(writing.connection(), row.workspace, &row.object).await?;
+    row.before = last_left(writing, &row).await?;
+    let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace, before_digest, after_digest)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING");
+    query
+        .bind(row.id.bytes())
+        .bind(signed(row.unix_ms))
+        .bind(row.workspace.map(|id| id.bytes()))
+        .bind(row.actor)
+        .bind(row.action)
+        .bind(row.object)
+        .bind(row.detail)
+        .bind(row.trace.map(|id| id.bytes()))
+        .bind(row.before.map(|digest| digest.0.to_vec()))
+        .bind(row.after.map(|digest| digest.0.to_vec()))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+/// The object's hash after the last act on it.
+async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Digest>, StoreError> {
+    let query = sql("SELECT after_digest FROM audit WHERE object = $1 AND COALESCE(workspace, $2) = $2
+         ORDER BY id DESC LIMIT 1");
+    let query = query.bind(&row.object).bind(chain_bytes(row.workspace));
+    let row = query.row(writing.connection()).await?;
+    row.map_or(Ok(None), |row| Fields::new("audit", &row).maybe_hash("after_digest"))
+}
+
+/// Sixteen zero bytes for entries without a workspace.
+fn chain_bytes(workspace: Option<WorkspaceId>) -> Vec<u8> {
+    workspace.map_or_else(|| vec![0; 16], |id| id.bytes())
+}
+
+/// The end of a chain. A writer locks it until the end of its transaction: concurrent entries, on whatever
+/// replica, are serialised.
+async fn end_of(connection: &mut Connection, chain: &[u8], to_write: bool) -> Result<Link, StoreError> {
+    let query = match (&*connection, to_write) {
+        (Connection::Postgres(_), true) => {
+            sql("SELECT length, hash FROM audit_chains WHERE chain = $1 FOR UPDATE")
+        }
+        _ => sql("SELECT length, hash FROM audit_chains WHERE chain = $1"),
+    };
+    let row = query.bind(chain).row(connection).await?;
+    row.as_ref().map_or(Ok(Link { sequence: 0, hash: Digest::ZERO }), read_end)
+}
+
+fn read_end(row: &Row) -> Result<Link, StoreError> {
+    let fields = Fields::new("audit_chains", row);
+    let hash = fields.maybe_hash("hash")?.unwrap_or(Digest::ZERO);
+    Ok(Link { sequence: fields.number("length")?, hash })
+}
+
+async fn ends(
+    connection: &mut Connection,
+    page: Page<WorkspaceId>,
+) -> Result<Listed<(WorkspaceId, Link), WorkspaceId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let query = sql("SELECT chain, length, hash FROM audit_chains WHERE chain > $1 ORDER BY chain LIMIT $2");
+    // The installation's own chain sorts before every workspace's.
+    let query = query.bind(chain_bytes(page.after)).bind(signed(wanted as u64 + 1));
+    let rows = query.rows(connection).await?;
+    let read = |row: &Row| Ok((Fields::new("audit_chains", row).id("chain")?, read_end(row)?));
+    let rows = rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(Listed::cut(rows, wanted, |(workspace, _): &(WorkspaceId, Link)| *workspace))
+}
+
+/// The oldest entries that are in no chain.
+async fn unlinked(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+) -> Result<Vec<AuditRow>, StoreError> {
+    let query = match workspace {
+        Some(id) => sql("SELECT * FROM audit WHERE sequence IS NULL AND workspace = $2 ORDER BY id LIMIT $1")
+            .bind(signed(LINKED_AT_ONCE_MAX as u64))
+            .bind(id.bytes()),
+        None => sql("SELECT * FROM audit WHERE sequence IS NULL AND workspace IS NULL ORDER BY id LIMIT $1")
+            .bind(signed(LINKED_AT_ONCE_MAX as u64)),
+    };
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+/// Links unlinked entries into their workspace's chain, oldest first.
+async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Result<(), StoreError> {
+    let (chain, name) = (chain_bytes(workspace), chain_name(workspace));
+    sql("INSERT INTO audit_chains (chain, length, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING")
+        .bind(&chain)
+        .bind(Digest::ZERO.0.as_slice())
+        .run(writing.connection())
+        .await?;
+    let mut end = end_of(writing.connection(), &chain, true).await?;
+    loop {
+        let rows = unlinked(writing.connection(), workspace).await?;
+        let is_last = rows.len() < LINKED_AT_ONCE_MAX;
+        for row in rows {
+            let entry = row.entry(end.sequence + 1);
+            end = Link { sequence: entry.sequence, hash: entry.link(&name, end.hash) };
+            sql("UPDATE audit SET chain = $1, sequence = $2, hash = $3 WHERE id = $4")
+                .bind(&chain)
+                .bind(signed(end.sequence))
+                .bind(end.hash.0.as_slice())
+                .bind(row.id.bytes())
+                .run(writing.connection())
+                .await?;
+        }
+        if is_last {
+            break;
+        }
+    }
+    sql("UPDATE audit_chains SET length = $2, hash = $3 WHERE chain = $1")
+        .bind(&chain)
+        .bind(signed(end.sequence))
+        .bind(end.hash.0.as_slice())
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+/// One chain per transaction, so that the holder of one lock never waits for a second.
+async fn link_all(database: &Database) -> Result<(), StoreError> {
+    let rows = sql("SELECT DISTINCT workspace FROM audit WHERE sequence IS NULL")
+        .rows(&mut database.read().await?)
+        .await?;
+    for row in rows {
+        let workspace = Fields::new("audit", &row).maybe_id("workspace")?;
+        database.note(move |writing| Box::pin(link_up(writing, workspace))).await?;
+    }
+    Ok(())
+}
+
+pub async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+    let mut chains: BTreeMap<Option<WorkspaceId>, Vec<AuditRow>> = BTreeMap::new();
+    for row in rows {
+        chains.entry(row.workspace).or_default().push(row);
+    }
+    for (workspace, rows) in chains {
+        let work = database.note(move |writing| {
+            Box::pin(async move {
+                for row in rows {
+                    insert(writing, row).await?;
+                }
+                link_up(writing, workspace).await
+            })
+        });
+        work.await?;
+    }
+    Ok(())
+}
+
+async fn count(writing: &mut Writing, openings: Vec<(CredentialId, u64)>) -> Result<(), StoreError> {
+    for (credential, count) in openings {
+        let query = sql("INSERT INTO credential_openings (credential, openings) VALUES ($1, $2)
+             ON CONFLICT (credential) DO UPDATE SET openings = credential_openings.openings + $2");
+        let query = query.bind(credential.bytes()).bind(signed(count));
+        query.run(writing.connection()).await?;
+    }
+    Ok(())
+}
+
+impl Audit for Database {
+    fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()> {
+        Box::pin(append(self, rows))
+    }
+
+    fn link_all(&self) -> StoreFuture<'_, ()> {
+        Box::pin(link_all(self))
+    }
+
+    fn stretch(
+        &self,
+        workspace: Option<WorkspaceId>,
+        from: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<AuditRow>> {
+        Box::pin(async move {
+            let query =
+                sql("SELECT * FROM audit WHERE chain = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3")
+                    .bind(chain_bytes(workspace))
+                    .bind(signed(from))
+                    .bind(i64::from(rows_max));
+            query.rows(&mut self.read().await?).await?.iter().map(read).collect()
+        })
+    }
+
+    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>> {
+        Box::pin(async move { ends(&mut self.read().await?, page).await })
+    }
+
+    fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link> {
+        Box::pin(async move { end_of(&mut self.read().await?, &chain_bytes(workspace), false).await })
+    }
+
+    fn list(
+        &self,
+        workspace: Option<WorkspaceId>,
+        page: Page<AuditId>,
+    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let before = page.after.map_or_else(|| vec![0xFF; 17], |id| id.bytes());
+            let query = match workspace {
+                Some(id) => {
+                    sql("SELECT * FROM audit WHERE workspace = $3 AND id < $1 ORDER BY id DESC LIMIT $2")
+                        .bind(before)
+                        .bind(signed(wanted as u64 + 1))
+                        .bind(id.bytes())
+                }
+                None => {
+                    sql("SELECT * FROM audit WHERE workspace IS NULL AND id < $1 ORDER BY id DESC LIMIT $2")
+                        .bind(before)
+                        .bind(signed(wanted as u64 + 1))
+                }
+            };
+            let rows = query.rows(&mut self.read().await?).await?;
+            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+            Ok(Listed::cut(rows, wanted, |row: &AuditRow| row.id))
+        })
+    }
+
+    fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.note(move |writing| Box::pin(count(writing, openings))).await })
+    }
+
+    fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let query = sql("SELECT openings FROM credential_openings WHERE credential = $1");
+            let row = query.bind(credential.bytes()).row(&mut self.read().await?).await?;
+            row.map_or(Ok(0), |row| Fields::new("credential_openings", &row).number("openings"))
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! Connections, transactions and statements over SQLite or PostgreSQL, and what every write brings along: a version, a row
+//! in the change feed, and an audit entry.
+
+pub mod act;
+pub mod address;
+pub mod audit;
+pub mod chain;
+pub mod connection;
+pub mod error;
+pub mod feed;
+pub mod fields;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
+pub mod handle;
+mod listen;
+pub mod meta;
+mod objects;
+pub mod page;
+pub mod postgres;
+pub mod rehearsal;
+pub mod statement;
+pub mod writing;

@@ -1,0 +1,122 @@
+//! Facts of the installation by name (the vault's records, and how the database was founded), and the change feed.
+
+use crate::connection::Connection;
+use crate::error::{StoreError, StoreFuture};
+use crate::feed::{Feed, FeedRow};
+use crate::fields::{Fields, signed};
+use crate::handle::Database;
+use crate::statement::sql;
+use crate::writing::Writing;
+
+/// A fact that the founding transaction writes: without it a database is half-made.
+pub const COMPLETE: &str = "store.complete";
+
+pub trait Meta: Send + Sync {
+    fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>>;
+    /// Every fact whose name starts with `prefix`.
+    fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>>;
+    /// Upserts all of them in one transaction.
+    fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()>;
+    fn remove(&self, name: String) -> StoreFuture<'_, ()>;
+}
+
+pub async fn find(connection: &mut Connection, name: String) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = sql("SELECT value FROM meta WHERE name = $1").bind(name).row(connection).await?;
+    row.map(|row| Fields::new("meta", &row).get("value")).transpose()
+}
+
+/// Whether the database was founded completely.
+pub async fn is_complete(database: &Database) -> Result<bool, StoreError> {
+    let found = find(&mut database.read().await?, COMPLETE.to_owned()).await?;
+    Ok(found.is_some())
+}
+
+pub async fn put(writing: &mut Writing, facts: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+    for (name, value) in facts {
+        sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2")
+            .bind(name)
+            .bind(value)
+            .run(writing.connection())
+            .await?;
+    }
+    Ok(())
+}
+
+pub async fn remove(writing: &mut Writing, name: impl ToString) -> Result<(), StoreError> {
+    let query = sql("DELETE FROM meta WHERE name = $1").bind(name.to_string());
+    query.run(writing.connection()).await.map(|_| ())
+}
+
+impl Meta for Database {
+    fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async move { find(&mut self.read().await?, name).await })
+    }
+
+    fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>> {
+        Box::pin(async move {
+            let rows =
+                sql("SELECT name, value FROM meta WHERE substr(name, 1, length($1)) = $1 ORDER BY name")
+                    .bind(prefix)
+                    .rows(&mut self.read().await?)
+                    .await?;
+            let read = |row| {
+                let fields = Fields::new("meta", row);
+                Ok((fields.text("name")?, fields.get("value")?))
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.note(move |writing| Box::pin(put(writing, facts))).await })
+    }
+
+    fn remove(&self, name: String) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.note(move |writing| Box::pin(remove(writing, name))).await })
+    }
+}
+
+impl Feed for Database {
+    fn version(&self) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let query = sql("SELECT version FROM head");
+            let row = query.one(&mut self.read().await?).await?;
+            Fields::new("head", &row).number("version")
+        })
+    }
+
+    fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>> {
+        Box::pin(async move {
+            let mut connection = self.read().await?;
+            read_feed(&mut connection, version).await
+        })
+    }
+
+    fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
+        Database::watch(self)
+    }
+}
+
+/// `None` if the next change after `version` was deleted already.
+pub async fn read_feed(
+    connection: &mut Connection,
+    version: u64,
+) -> Result<Option<Vec<FeedRow>>, StoreError> {
+    let query =
+        sql("SELECT version, part, object, workspace FROM changes WHERE version > $1 ORDER BY version");
+    let rows = query.bind(signed(version)).rows(connection).await?;
+    let read = |row| {
+        let fields = Fields::new("changes", row);
+        let part = fields.text("part")?;
+        Ok(FeedRow {
+            version: fields.number("version")?,
+            part: part.parse().map_err(|()| StoreError::corrupt("changes", format!("{part} is no part")))?,
+            workspace: fields.maybe_id("workspace")?,
+            object: fields.text("object")?,
+        })
+    };
+    let rows: Vec<FeedRow> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
+    // Every version has a row, so a gap at the start means that rows were deleted.
+    let reaches_back = rows.first().is_none_or(|first| first.version == version + 1);
+    Ok(reaches_back.then_some(rows))
+}

@@ -1,0 +1,62 @@
+//! Hashes an object's stored state, for the audit's `before` and `after`.
+
+use domain::{MemberId, WorkspaceId};
+use proof::Digest;
+use uuid::Uuid;
+
+use crate::connection::Connection;
+use crate::error::StoreError;
+use crate::fields::ColumnId;
+use crate::statement::{Cell, Statement, sql};
+
+/// Selects an object's row by the prefix of its id, without columns that change by themselves (when it was
+/// last seen, the models that it was found to serve).
+fn query(prefix: &str) -> Option<Statement> {
+    Some(match prefix {
+        "ws" => sql("SELECT * FROM workspaces WHERE id = $1"),
+        "prj" => sql("SELECT * FROM projects WHERE id = $1"),
+        "key" => sql("SELECT * FROM api_keys WHERE id = $1"),
+        "pcr" => sql("SELECT * FROM credentials WHERE id = $1"),
+        "acc" => sql("SELECT * FROM accounts WHERE id = $1"),
+        "node" => sql(
+            "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, draining, metadata FROM nodes WHERE id = $1",
+        ),
+        "rte" => sql("SELECT * FROM routes WHERE id = $1"),
+        "pol" => sql("SELECT * FROM policies WHERE id = $1"),
+        "bdg" => sql("SELECT * FROM budgets WHERE id = $1"),
+        "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),
+        "mem" => sql("SELECT p.id, p.email, p.name, m.role, m.accepted_unix_ms FROM people p
+                 JOIN memberships m ON m.person = p.id WHERE p.id = $1 AND m.workspace = $2"),
+        _ => return None,
+    })
+}
+
+/// `None` for an object that is gone or is not part of the configuration.
+pub async fn digest(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+    object: &str,
+) -> Result<Option<Digest>, StoreError> {
+    let Some((prefix, hex)) = object.split_once('_') else { return Ok(None) };
+    let (Some(query), Ok(uuid)) = (query(prefix), Uuid::try_parse(hex)) else { return Ok(None) };
+    let mut query = query.bind(uuid.as_bytes().to_vec());
+    if prefix == MemberId::PREFIX {
+        query = query.bind(workspace.map(|id| id.bytes()));
+    }
+    let row = query.row(connection).await?;
+    row.map(|row| row.cells()).transpose().map(|cells| cells.map(|cells| hash(&cells)))
+}
+
+/// Each column with its name and length, sorted by name: the same in either database.
+fn hash(cells: &[Cell]) -> Digest {
+    let mut bytes = Vec::new();
+    for (name, value) in cells {
+        for part in [Some(name.as_bytes()), value.as_deref()] {
+            bytes.push(u8::from(part.is_some()));
+            let part = part.unwrap_or_default();
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    Digest::of(&[&bytes])
+}

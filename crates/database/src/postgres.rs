@@ -1,0 +1,38 @@
+//! The connections to a PostgreSQL database, and the listener beside them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{Pool, Postgres};
+
+use crate::connection::{PooledConnection, within};
+use crate::error::{StoreError, unavailable};
+use crate::listen::Listener;
+
+const GOODBYE_MAX: Duration = Duration::from_secs(3);
+
+/// The connections for statements; the listener holds one of them.
+#[derive(Clone)]
+pub struct Pools {
+    pub pool: Pool<Postgres>,
+    pub listener: Arc<Listener>,
+}
+
+impl Pools {
+    pub async fn held(&self) -> Result<PooledConnection<Postgres>, StoreError> {
+        self.pool.acquire().await.map(PooledConnection::new).map_err(unavailable)
+    }
+
+    /// A connection inside a transaction.
+    pub async fn started(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
+        let mut held = self.held().await?;
+        within(held.begin(how)).await?;
+        Ok(held)
+    }
+
+    pub async fn close(&self) {
+        self.listener.stop();
+        // A server that went silent never completes the close.
+        let _ = tokio::time::timeout(GOODBYE_MAX, self.pool.close()).await;
+    }
+}

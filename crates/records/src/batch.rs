@@ -1,0 +1,81 @@
+//! Prepares a batch of settled records for writing, the same for every database: the encoded records and
+//! their sums.
+
+use database::error::StoreError;
+use domain::TraceId;
+use ledger::SettledRecords;
+
+use crate::audit_notes::AuditNote;
+use crate::packed::{Named, tail_of};
+use crate::sql::leases::Draws;
+use crate::tally::{MinuteTally, Tallying};
+
+/// One record of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub named: Named,
+    /// Index of the tally that counts this record, and so of its usage group.
+    pub tally: usize,
+    tail_end: usize,
+}
+
+/// A prepared batch: all CPU work is done before a connection is acquired.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    rows: Vec<Row>,
+    tails: Vec<u8>,
+    pub tallies: Vec<MinuteTally>,
+    /// What the records draw on budgets.
+    pub draws: Draws,
+    /// Audit remarks for those records that need one.
+    pub remarks: Vec<AuditNote>,
+}
+
+impl Prepared {
+    /// From the records whose trace `takes` accepts.
+    pub(crate) fn of(
+        records: &SettledRecords,
+        mut takes: impl FnMut(TraceId) -> bool,
+    ) -> Result<Self, StoreError> {
+        let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
+        let mut rows = Vec::with_capacity(records.len());
+        let mut tails = Vec::with_capacity(records.bytes());
+        for (frame, record) in records.decoded() {
+            if !takes(record.trace) {
+                continue;
+            }
+            let tail = tail_of(record.trace, frame)?;
+            draws.add(&record.drawn);
+            remarks.extend(AuditNote::of(&record));
+            tails.extend_from_slice(tail);
+            rows.push(Row {
+                named: Named {
+                    trace: record.trace,
+                    workspace: record.workspace,
+                    started_unix_ms: record.started_unix_ms,
+                },
+                tally: tallying.add(&record, tail),
+                tail_end: tails.len(),
+            });
+        }
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, remarks })
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.tails.len()
+    }
+
+    /// Each record with its encoded bytes, which exclude the trace.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, &[u8])> {
+        let mut start = 0;
+        self.rows.iter().map(move |row| {
+            let tail = self.tails.get(start..row.tail_end).unwrap_or_default();
+            start = row.tail_end;
+            (row, tail)
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! The store of meter records: settled requests packed into rows, their sums by minute, hour and day, what is asked of them,
+//! and the leases of limits and budgets that they are drawn from.
+
+mod audit_notes;
+mod batch;
+mod groups;
+mod packed;
+pub mod postgres;
+pub mod requests;
+pub mod sql;
+pub mod sqlite;
+mod tally;
+pub mod upkeep;
+pub mod usage;

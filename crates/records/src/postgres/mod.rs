@@ -1,0 +1,33 @@
+//! Meter records in PostgreSQL: any number of replicas, each with its own journal.
+
+mod copy;
+mod records;
+mod sink;
+mod upkeep;
+mod usage;
+
+use std::sync::Arc;
+
+use database::handle::Database;
+use database::postgres::Pools;
+
+use crate::audit_notes::AuditNotes;
+
+pub(crate) use usage::set_day;
+
+/// The part of the books that is specific to PostgreSQL.
+pub struct PostgresRecords {
+    database: Database,
+    pools: Pools,
+    /// This process's number among the replicas.
+    replica: i64,
+    draining: sink::Draining,
+    notes: Arc<AuditNotes>,
+}
+
+impl PostgresRecords {
+    #[must_use]
+    pub fn new(database: Database, pools: Pools, replica: i64) -> Self {
+        Self { database, pools, replica, draining: sink::Draining::default(), notes: Arc::default() }
+    }
+}

@@ -1,0 +1,183 @@
+//! Meter records as requests: filtered lists with a stable cursor, and one full record.
+
+use database::error::StoreFuture;
+use database::page::{Listed, Page};
+use domain::filter::{Field, Filterable, Term};
+use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
+
+use crate::tally::{first_byte_us, latency_us, region, sums_of};
+use crate::usage::{UsageQuery, UsageRow, Window};
+
+/// Every field that is set must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestFilter {
+    /// The requested or the resolved name.
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    /// A value of `Agent-Execution-Profile`.
+    pub profile: Option<String>,
+    pub key: Option<KeyId>,
+    pub project: Option<ProjectId>,
+    pub environment: Option<String>,
+    pub status: Option<u16>,
+    pub outcome: Option<Outcome>,
+    pub tag: Option<String>,
+    pub since_unix_ms: Option<u64>,
+    /// Exclusive.
+    pub until_unix_ms: Option<u64>,
+    pub terms: Vec<Term>,
+}
+
+/// One request in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRow {
+    pub trace: TraceId,
+    pub project: ProjectId,
+    pub key: Option<KeyId>,
+    pub environment: String,
+    pub started_unix_ms: u64,
+    pub finished_unix_ms: u64,
+    pub operation: String,
+    pub dialect: String,
+    pub stream: bool,
+    pub requested_model: String,
+    pub resolved_model: String,
+    /// A value of `Outcome::as_str`.
+    pub outcome: String,
+    pub status: u16,
+    pub fault_code: Option<String>,
+    /// Empty if no attempt was made.
+    pub profile: String,
+    pub principal: Option<Principal>,
+    pub provider: String,
+    pub region: Option<String>,
+    pub attempts: u32,
+    pub fallback_used: bool,
+    pub tag: Option<String>,
+    pub sums: crate::usage::UsageSums,
+    pub latency_us: u64,
+    pub first_byte_us: Option<u64>,
+    pub bytes_out: u64,
+}
+
+pub trait Records: Send + Sync {
+    /// Newest first; `page.after` is the last trace of the previous page.
+    fn requests(
+        &self,
+        workspace: WorkspaceId,
+        filter: RequestFilter,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
+    fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
+    /// The window that usage sums can cover: the same, but widened to whole hours at its ends where the
+    /// minutes have been deleted.
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window>;
+    fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
+    /// Full records, oldest first: for `ledger verify`, exports and reconciliation.
+    fn every_record(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>>;
+    /// The workspaces that have, or ever had, records.
+    fn recorded_workspaces(&self) -> StoreFuture<'_, Vec<WorkspaceId>>;
+    fn record_count(&self) -> StoreFuture<'_, u64>;
+}
+
+/// How many records are scanned for one page. If few of them match, and the groups can't narrow the search, a
+/// page ends early with a cursor to go on from.
+pub(crate) const SCANNED_MAX: usize = 4_000;
+
+/// Whether a record matches the filter.
+pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
+    let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+    let is_model = |model: &String| *model == record.resolved_model || *model == record.requested_model;
+    filter.model.as_ref().is_none_or(is_model)
+        && is(&filter.provider, Some(&record.provider))
+        && is(&filter.profile, record.profile().map(Profile::as_str))
+        && (filter.key.is_none() || filter.key == record.key)
+        && filter.project.is_none_or(|project| project == record.project)
+        && is(&filter.environment, Some(&record.environment))
+        && filter.status.is_none_or(|status| status == record.status)
+        && filter.outcome.is_none_or(|outcome| outcome == record.outcome)
+        && is(&filter.tag, record.tag.as_deref())
+        && filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
+        && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
+        && filter.terms.iter().all(|term| term.holds(&Recorded(record)))
+}
+
+/// A record as the subject of a filter expression.
+struct Recorded<'r>(&'r MeterRecord);
+
+impl Filterable for Recorded<'_> {
+    fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+        let record = self.0;
+        let is = |text: &str| !text.is_empty() && is_wanted(text);
+        match field {
+            Field::Model => is(&record.resolved_model) || is(&record.requested_model),
+            Field::Provider => is(&record.provider),
+            Field::Profile => record.profile().is_some_and(|profile| is(profile.as_str())),
+            Field::Mode => record.profile().is_some_and(|profile| is(profile.mode().as_str())),
+            Field::Key => record.key.is_some_and(|key| is(&key.to_string())),
+            Field::Project => is(&record.project.to_string()),
+            Field::Environment => is(&record.environment),
+            Field::Region => region(record).is_some_and(|region| is(region)),
+            Field::Operation => is(record.operation.as_str()),
+            Field::Outcome => is(record.outcome.as_str()),
+            Field::Error => record.fault_code.as_deref().is_some_and(is),
+            Field::Tag => record.tag.as_deref().is_some_and(is),
+            Field::Credential => {
+                matches!(record.principal, Some(Principal::Credential(id)) if is(&id.to_string()))
+            }
+            Field::Node => matches!(record.principal, Some(Principal::Node(id)) if is(&id.to_string())),
+            _ => false,
+        }
+    }
+
+    fn number(&self, field: Field) -> Option<i64> {
+        let record = self.0;
+        let count = match field {
+            Field::Status => u64::from(record.status),
+            Field::Cost => return Some(record.charge.cost.0),
+            Field::ProviderCost => return Some(record.charge.provider_cost.0),
+            Field::Input => record.usage.prompt_total(),
+            Field::Output => record.usage.completion_total(),
+            Field::Cached => record.usage.cached_read,
+            Field::Attempts => record.attempts.len() as u64,
+            Field::Latency => latency_us(record),
+            Field::FirstByte => first_byte_us(record)?,
+            _ => return None,
+        };
+        i64::try_from(count).ok()
+    }
+}
+
+pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
+    RequestRow {
+        trace: record.trace,
+        project: record.project,
+        key: record.key,
+        started_unix_ms: record.started_unix_ms,
+        finished_unix_ms: record.finished_unix_ms,
+        operation: record.operation.as_str().to_owned(),
+        dialect: record.dialect.as_str().to_owned(),
+        stream: record.stream,
+        outcome: record.outcome.as_str().to_owned(),
+        status: record.status,
+        profile: record.profile().map_or_else(String::new, |profile| profile.as_str().to_owned()),
+        principal: record.principal,
+        region: region(&record).cloned(),
+        attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
+        fallback_used: record.fallback_used,
+        sums: sums_of(&record),
+        latency_us: latency_us(&record),
+        first_byte_us: first_byte_us(&record),
+        bytes_out: record.bytes_out,
+        environment: record.environment,
+        requested_model: record.requested_model,
+        resolved_model: record.resolved_model,
+        fault_code: record.fault_code,
+        provider: record.provider,
+        tag: record.tag,
+    }
+}

@@ -1,0 +1,67 @@
+//! Meter records in SQLite, as rows of packed records.
+
+mod batches;
+mod records;
+mod sink;
+mod upkeep;
+mod usage;
+
+use std::sync::Arc;
+
+use database::connection::{Connection, PooledConnection};
+use database::error::{StoreError, unavailable};
+use database::handle::Database;
+use domain::ports::PortFuture;
+use sqlx::{Pool, Sqlite, SqliteConnection};
+
+use crate::audit_notes::AuditNotes;
+
+pub(crate) use usage::set_day;
+
+/// The only replica of its file.
+pub const REPLICA: i64 = 0;
+
+/// The part of the books that is specific to SQLite. Cloning it shares the pools.
+#[derive(Clone)]
+pub struct SqliteRecords {
+    database: Database,
+    writer: Pool<Sqlite>,
+    readers: Pool<Sqlite>,
+    draining: Arc<sink::Draining>,
+    notes: Arc<AuditNotes>,
+}
+
+impl SqliteRecords {
+    #[must_use]
+    pub fn new(database: Database, writer: Pool<Sqlite>, readers: Pool<Sqlite>) -> Self {
+        Self { database, writer, readers, draining: Arc::default(), notes: Arc::default() }
+    }
+
+    pub(crate) const fn readers(&self) -> &Pool<Sqlite> {
+        &self.readers
+    }
+
+    /// Like `Database::note`, for statements that only SQLite understands.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'w> FnOnce(&'w mut SqliteConnection) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
+    {
+        let store = self.clone();
+        let done = self.database.run_to_end(async move {
+            let mut held = store.writer.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
+            held.begin("BEGIN IMMEDIATE").await?;
+            match work(held.raw()).await {
+                Ok(done) => {
+                    store.database.commit(Connection::Sqlite(held), None).await?;
+                    Ok(done)
+                }
+                Err(error) => {
+                    Connection::Sqlite(held).roll_back().await;
+                    Err(error)
+                }
+            }
+        });
+        done.await.unwrap_or(Err(StoreError::Uncertain))
+    }
+}

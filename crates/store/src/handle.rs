@@ -1,0 +1,288 @@
+//! The handle on the store: what there is in it, by aggregate.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use database::address::{Address, ReplicaId};
+use database::audit::Audit;
+use database::error::StoreError;
+use database::feed::Feed;
+use database::handle::Database;
+use database::meta::Meta;
+use records::requests::Records;
+use records::sql::leases::Leases;
+use records::upkeep::Maintenance;
+
+use crate::accounts::Accounts;
+use crate::api_keys::ApiKeys;
+use crate::budgets::Budgets;
+use crate::credentials::Credentials;
+use crate::devices::Devices;
+use crate::events::Events;
+use crate::founding::Foundation;
+use crate::invoices::Invoices;
+use crate::jobs::Jobs;
+use crate::joins::Joins;
+use crate::kept_answers::IdempotentAnswers;
+use crate::kept_objects::ProviderObjects;
+use crate::kept_turns::StoredTurns;
+use crate::nodes::Nodes;
+use crate::opened::{Opened, RecordDatabase};
+use crate::people::People;
+use crate::policies::PolicyRow;
+use crate::projects::Projects;
+use crate::resource::Resource;
+use crate::rotations::Rotations;
+use crate::routes::RouteRow;
+use crate::sign_ins::SignIns;
+use crate::sql::source::SnapshotSource;
+use crate::stored_responses::StoredResponses;
+use crate::tariffs::Tariffs;
+use crate::webhooks::Webhooks;
+use crate::workspaces::Workspaces;
+use crate::{postgres, sqlite};
+
+#[cfg(feature = "fixtures")]
+
+/// A handle on the store; cloning it is cheap.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) database: Database,
+    books: Arc<dyn RecordDatabase>,
+    /// This process's number among the replicas that share the database.
+    replica: i64,
+}
+
+impl Store {
+    /// Creates a SQLite database at `path` with everything in `foundation`, in one transaction.
+    ///
+    /// # Errors
+    /// If the file exists, or the disk refuses.
+    pub async fn create(path: &Path, foundation: Foundation) -> Result<Self, StoreError> {
+        sqlite::create(path, foundation).await.map(Self::of)
+    }
+
+    /// Opens the SQLite database at `path` and migrates its schema.
+    ///
+    /// # Errors
+    /// If there is none, it is half-made, it is of a newer version of this program, or the disk refuses.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        sqlite::open(path).await.map(Self::of)
+    }
+
+    /// Migrates the schema of the PostgreSQL database and writes `foundation`.
+    ///
+    /// # Errors
+    /// If it was founded before, or the database can't be used.
+    pub async fn found(
+        address: &Address,
+        replica: ReplicaId,
+        foundation: Foundation,
+    ) -> Result<Self, StoreError> {
+        postgres::found(address, replica, foundation).await.map(Self::of)
+    }
+
+    /// Opens a PostgreSQL database that was founded, and migrates its schema.
+    ///
+    /// # Errors
+    /// If it was not founded, is of a newer version of this program, or can't be used.
+    pub async fn connect(address: &Address, replica: ReplicaId) -> Result<Self, StoreError> {
+        postgres::connect(address, replica).await.map(Self::of)
+    }
+
+    fn of(opened: Opened) -> Self {
+        let Opened { database, books, replica } = opened;
+        Self { database, books, replica }
+    }
+
+    #[must_use]
+    pub fn workspaces(&self) -> &dyn Workspaces {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn projects(&self) -> &dyn Projects {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn api_keys(&self) -> &dyn ApiKeys {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn credentials(&self) -> &dyn Credentials {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn accounts(&self) -> &dyn Accounts {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn nodes(&self) -> &dyn Nodes {
+        &self.database
+    }
+
+    /// Nodes that joined by themselves.
+    #[must_use]
+    pub fn joins(&self) -> &dyn Joins {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn routes(&self) -> &dyn Resource<RouteRow> {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn policies(&self) -> &dyn Resource<PolicyRow> {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn people(&self) -> &dyn People {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn sign_ins(&self) -> &dyn SignIns {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn devices(&self) -> &dyn Devices {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn jobs(&self) -> &dyn Jobs {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn events(&self) -> &dyn Events {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn webhooks(&self) -> &dyn Webhooks {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn tariffs(&self) -> &dyn Tariffs {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn invoices(&self) -> &dyn Invoices {
+        &self.database
+    }
+
+    /// Answers under idempotency keys, and the claims of requests in progress.
+    #[must_use]
+    pub fn kept_answers(&self) -> &dyn IdempotentAnswers {
+        &self.database
+    }
+
+    /// Sealed provider state that must be sent back with the turns after tool calls.
+    #[must_use]
+    pub fn kept_turns(&self) -> &dyn StoredTurns {
+        &self.database
+    }
+
+    /// Ownership of responses that providers store.
+    #[must_use]
+    pub fn stored_responses(&self) -> &dyn StoredResponses {
+        &self.database
+    }
+
+    /// Ownership of other objects that providers store: files, batches, videos.
+    #[must_use]
+    pub fn kept_objects(&self) -> &dyn ProviderObjects {
+        &self.database
+    }
+
+    /// Key rotation.
+    #[must_use]
+    pub fn rotations(&self) -> &dyn Rotations {
+        &self.database
+    }
+
+    /// Budgets, credit, and rate limits.
+    #[must_use]
+    pub fn budgets(&self) -> &dyn Budgets {
+        &self.database
+    }
+
+    /// The centre from which this replica leases shares of limits and budgets.
+    #[must_use]
+    pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
+        Arc::new(Leases { database: self.database.clone(), replica: self.replica })
+    }
+
+    /// Meter records: requests and usage.
+    #[must_use]
+    pub fn records(&self) -> &dyn Records {
+        &*self.books
+    }
+
+    /// Periodic maintenance of the meter records.
+    #[must_use]
+    pub fn upkeep(&self) -> &dyn Maintenance {
+        &*self.books
+    }
+
+    #[must_use]
+    pub fn audit(&self) -> &dyn Audit {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn meta(&self) -> &dyn Meta {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn feed(&self) -> &dyn Feed {
+        &self.database
+    }
+
+    /// Atomic creation of workspaces with their first project and keys.
+    #[must_use]
+    pub fn founder(&self) -> &dyn crate::founding::Founder {
+        &self.database
+    }
+
+    /// The source that the snapshot's keeper follows.
+    #[must_use]
+    pub fn source(&self) -> Arc<dyn snapshot::Source> {
+        Arc::new(SnapshotSource(self.database.clone()))
+    }
+
+    /// Where the drainer puts settled records.
+    #[must_use]
+    pub fn record_sink(&self) -> Arc<dyn ledger::RecordSink> {
+        Arc::<dyn RecordDatabase>::clone(&self.books)
+    }
+
+    /// Faults for the next commits.
+    #[cfg(feature = "fixtures")]
+    #[must_use]
+    pub fn commit_faults(&self) -> Arc<database::fixtures::CommitFaults> {
+        self.database.commit_faults()
+    }
+
+    /// Waits for running statements and closes the files or connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}

@@ -42,8 +42,6 @@ use crate::webhooks::Webhooks;
 use crate::workspaces::Workspaces;
 use crate::{postgres, sqlite};
 
-#[cfg(feature = "fixtures")]
-
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {

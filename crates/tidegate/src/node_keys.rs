@@ -10,6 +10,9 @@ use domain::api_key;
 use proof::Digest;
 use world::World;
 
+/// Where a node keeps what is its own, where nobody says.
+pub const DATA_DIR: &str = "./node-data";
+
 const FILE: &str = "keys";
 
 /// Creates a key and prints it.

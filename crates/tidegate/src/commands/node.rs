@@ -17,7 +17,7 @@ use world::World;
 use super::node_join;
 use crate::hardening;
 use crate::logging;
-use crate::node_keys;
+use crate::node_keys::{self, DATA_DIR};
 use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
 
@@ -45,9 +45,6 @@ pub enum Command {
     /// and tells what it served.
     Join(node_join::Options),
 }
-
-/// Where a node keeps what is its own, where nobody says.
-pub const DATA_DIR: &str = "./node-data";
 
 #[derive(Debug, clap::Args)]
 pub struct Serving {

@@ -7,8 +7,7 @@ use cli::output::Failure;
 use node::Membership;
 use serde_json::json;
 
-use super::node::DATA_DIR;
-use crate::node_keys;
+use crate::node_keys::{self, DATA_DIR};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

@@ -56,6 +56,13 @@ static ROUTES: [DialectRoute; 25] = [
 
 static FACTS: Facts = Facts {
     roots: &["/v1"],
+    batch_endpoints: &[
+        ("/v1/chat/completions", Operation::Chat),
+        ("/v1/embeddings", Operation::Embed),
+        ("/v1/completions", Operation::Complete),
+        ("/v1/moderations", Operation::Moderate),
+        ("/v1/images/generations", Operation::Images),
+    ],
     native_headers: &HEADERS,
     rate_limits: RateLimits { upstream: Some(b"x-ratelimit-"), ..Facts::USUAL.rate_limits },
     prefix: Some(PrefixMembers {

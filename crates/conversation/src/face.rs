@@ -73,6 +73,10 @@ pub struct Facts {
     pub native_headers: &'static [HeaderName],
     pub rate_limits: RateLimits,
     pub count: Count,
+    /// The endpoints that all requests of a batch file may have, and what those requests do.
+    pub batch_endpoints: &'static [(&'static str, Operation)],
+    /// Its answers report every call of a hosted tool.
+    pub reports_hosted_calls: bool,
     /// The endpoint under which its own batches are booked, where it has some.
     pub batches: Option<&'static str>,
     /// How its tables of fields write a name that requests may write in several ways.
@@ -167,6 +171,8 @@ impl Facts {
             member: "input_tokens",
             omits_zero: false,
         },
+        batch_endpoints: &[],
+        reports_hosted_calls: false,
         batches: None,
         field_name: None,
         salt: SaltPlace::CacheKey,

@@ -66,14 +66,12 @@ struct Failed<'a> {
 /// The operation and the dialect of a batch's requests, by the endpoint that they share.
 #[must_use]
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
-    match endpoint {
-        "/v1/responses" => (Operation::Chat, Grammar::Responses),
-        "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
-        "/v1/completions" => (Operation::Complete, Grammar::Chat),
-        "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
-        "/v1/images/generations" => (Operation::Images, Grammar::Chat),
-        _ => (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)),
-    }
+    let known = Grammar::ALL.into_iter().find_map(|grammar| {
+        let endpoints = face(grammar)?.facts().batch_endpoints;
+        let (_, operation) = endpoints.iter().find(|(known, _)| *known == endpoint)?;
+        Some((*operation, grammar))
+    });
+    known.unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
 }
 
 /// Reads a line of an input file; `None` where it is not a request.

@@ -31,6 +31,8 @@ static ROUTES: [DialectRoute; 5] = [
 
 static FACTS: Facts = Facts {
     roots: &["/v1/responses"],
+    batch_endpoints: &[("/v1/responses", Operation::Chat)],
+    reports_hosted_calls: true,
     ends_with_its_error: true,
     native_headers: &HEADERS,
     rate_limits: RateLimits { upstream: Some(b"x-ratelimit-"), ..Facts::USUAL.rate_limits },

@@ -126,9 +126,9 @@ impl OpenAttempt {
         // file's own host knows neither.
         let reported_headers = opened.led_by.as_deref().unwrap_or(&opened.headers);
         self.upstream_request_id =
-            request_id(reported_headers).or_else(|| id_of(reported_headers, provider.id_header()?));
+            request_id(reported_headers).or_else(|| id_of(reported_headers, provider.facts().id_header?));
         self.billed = billed(provider, reported_headers);
-        let tier = provider.tier_header().and_then(|name| reported_headers.text(name));
+        let tier = provider.facts().tier_header.and_then(|name| reported_headers.text(name));
         self.reported_tier = tier.and_then(Tier::from_word);
         if self.content_type != ContentType::Implied {
             let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
@@ -330,7 +330,7 @@ pub(crate) async fn begin(
     let deps = &exchange.deps;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
-    let spoken = provider.grammars_for(exchange.call.operation(), attempt.upstream_model());
+    let spoken = provider.grammars(exchange.call.operation(), attempt.upstream_model());
     if exchange.call.operation() == Operation::Realtime && spoken.is_empty() {
         return Start::Refused(providers::unsupported_operation(Operation::Realtime));
     }
@@ -359,7 +359,7 @@ pub(crate) async fn begin(
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
-    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.needs_normalising());
+    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.facts().needs_normalising);
     open.terms = terms;
     open.grammar = outgoing.grammar;
     open.answer = outgoing.answer.take();
@@ -502,7 +502,8 @@ pub(crate) async fn send_and_follow(
     record_limits(exchange, attempt, &opened.headers);
     let provider = providers::provider(slug);
     let stored = exchange.call.request().stored.as_deref();
-    if queue_of(exchange, attempt).is_none() && !provider.has_follow_up(exchange.call.operation(), stored) {
+    if queue_of(exchange, attempt).is_none() && !lead::is_needed(provider, exchange.call.operation(), stored)
+    {
         return Ok(opened);
     }
     // Boxed: few answers lead on, and every future is as large as what is awaited inline.
@@ -529,7 +530,7 @@ async fn go_on(
     };
     let (slug, seat, base_url) = (attempt.provider(), attempt.seat(), attempt.base_url());
     let (operation, stored) = (exchange.call.operation(), exchange.call.request().stored.as_deref());
-    if !providers::provider(slug).has_follow_up(operation, stored) {
+    if !lead::is_needed(providers::provider(slug), operation, stored) {
         return Ok(opened);
     }
     let road = lead::FollowTarget { slug, seat, base_url, operation, stored, sent: request };
@@ -616,7 +617,7 @@ pub(crate) fn stream_failure(fault: conversation::answer::StreamFault, provider:
 
 /// The billed units that the head of an answer reports, in millionths.
 pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> {
-    read_units(headers.text(provider.units_header()?)?)
+    read_units(headers.text(provider.facts().units_header?)?)
 }
 
 fn request_id(headers: &Headers) -> Option<Arc<str>> {

@@ -7,7 +7,7 @@ use egress::{InBody, OutBody, Request};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use plan::Seat;
-use providers::{FollowUp, IntermediateAnswer};
+use providers::{FollowUp, IntermediateAnswer, Provider};
 
 use crate::attempt::{UpstreamResponse, billed, check_status, destination};
 use crate::failure::AttemptFailure;
@@ -25,6 +25,11 @@ pub(crate) struct FollowTarget<'a> {
     pub stored: Option<&'a Stored>,
     /// The first request, whose signature also holds for those that follow.
     pub sent: &'a Request,
+}
+
+/// Whether answers to this operation only lead to the result.
+pub(crate) fn is_needed(provider: &dyn Provider, operation: Operation, stored: Option<&Stored>) -> bool {
+    provider.leading().is_some_and(|leading| leading.has_follow_up(operation, stored))
 }
 
 /// Follows an answer to the result that was requested.
@@ -47,7 +52,8 @@ pub(crate) async fn follow(
         // What was made is billed, whether it can be fetched or not.
         let billed = billed(provider, &opened.headers);
         let lost = |failure: AttemptFailure| AttemptFailure { billed, ..failure.not_retryable() };
-        let lead = provider.follow_up(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
+        let next = provider.leading().map_or(Ok(FollowUp::Final), |face| face.follow_up(&leading));
+        let lead = next.map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
         opened = match lead {
             FollowUp::Final => return Ok(UpstreamResponse { body: InBody::read(raw), ..opened }),
             FollowUp::Request { method, url } => go(deps, road, method, url).await?,

@@ -98,7 +98,7 @@ async fn open(
     let answering = async {
         let opened = answering.await?;
         let stored = model_request.request.stored.as_deref();
-        if !provider.has_follow_up(model_request.operation, stored) {
+        if !lead::is_needed(provider, model_request.operation, stored) {
             return Ok(opened);
         }
         let (seat, base_url) = (&target.seat, &*target.base_url);

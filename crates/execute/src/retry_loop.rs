@@ -253,7 +253,9 @@ impl RetryLoop {
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
         let grammar = self.exchange.dialect().grammar();
         let is_own = self.exchange.call.operation() == Operation::Count
-            && !providers::provider(attempt.provider()).can_count_tokens(attempt.upstream_model());
+            && providers::provider(attempt.provider())
+                .grammars(Operation::Count, attempt.upstream_model())
+                .is_empty();
         let tokens = || self.exchange.estimate(attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }

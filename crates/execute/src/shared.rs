@@ -62,7 +62,7 @@ impl<'a> Hosts<'a> {
         let authority = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
         let authority = authority.split('/').next().unwrap_or_default();
         let host = authority.split(':').next().unwrap_or_default();
-        Self { host, stores: providers::provider(provider).storage_domains() }
+        Self { host, stores: providers::provider(provider).facts().storage_domains }
     }
 
     fn has(&self, host: &str) -> bool {

@@ -12,7 +12,7 @@ use domain::timeline::micros;
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
 use egress::{Destination, TargetKind};
 use plan::Seat;
-use providers::{ExchangeReach, GrantStep, Granted, Outgoing, Provider, Signer};
+use providers::{ExchangeReach, GrantStep, Granted, Granting, Outgoing, Signer};
 use tokio::time::timeout;
 
 use crate::attempt::{destination, open_secret, request_of};
@@ -236,14 +236,15 @@ async fn exchange(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Resul
 }
 
 async fn walk(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
-    let provider = providers::provider(slug);
+    let kind = seat.hosting().auth;
+    let exchange = providers::granting(providers::provider(slug), kind).map_err(AttemptFailure::of_us)?;
     let secret =
         open_secret(deps, seat).map_err(AttemptFailure::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
     let mut answers: Vec<Bytes> = Vec::new();
     while answers.len() < GRANT_STEPS_MAX {
         let unix_s = deps.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
-        match provider.grant(base_url, &signer, &answers).map_err(AttemptFailure::of_us)? {
+        match exchange.grant(base_url, &signer, &answers).map_err(AttemptFailure::of_us)? {
             GrantStep::Granted(granted) => return Ok(granted),
             GrantStep::Read { path } => {
                 answers.push(read_file(deps, seat, &path).map_err(AttemptFailure::of_us)?)
@@ -255,7 +256,7 @@ async fn walk(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Gr
                     ExchangeReach::Machine => return Err(AttemptFailure::of_us(not_the_machine())),
                 };
                 let destination = Destination { kind: reach, owner: destination(seat).owner };
-                answers.push(request_grant(deps, provider, slug, *outgoing, destination).await?);
+                answers.push(request_grant(deps, exchange, slug, *outgoing, destination).await?);
             }
         }
     }
@@ -289,7 +290,7 @@ fn not_the_machine() -> Box<Fault> {
 
 async fn request_grant(
     deps: &Deps,
-    provider: &dyn Provider,
+    exchange: &dyn Granting,
     slug: &str,
     mut outgoing: Outgoing,
     destination: Destination,
@@ -309,7 +310,7 @@ async fn request_grant(
     if status.is_success() {
         return Ok(body);
     }
-    let mut classified = provider.classify_grant(status.as_u16(), &headers.to_map(), &body, slug);
+    let mut classified = exchange.classify_grant(status.as_u16(), &headers.to_map(), &body, slug);
     classified.report.request_id = None;
     // Only a token was requested so far, so what is refused is the account.
     classified.is_of_account = true;

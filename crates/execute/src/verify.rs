@@ -42,7 +42,7 @@ impl VerifyTarget {
 /// Whether only a probe can tell what the provider's servers accept.
 #[must_use]
 pub fn is_probed(provider: &str) -> bool {
-    providers::provider(provider).is_probed()
+    providers::provider(provider).facts().is_probed
 }
 
 /// What a verification found.

@@ -528,7 +528,7 @@ mod tests {
         use crate::provider;
         let does = |slug, operation| {
             let provider = provider(slug);
-            !provider.grammars(operation).is_empty() || provider.has_own_format(operation, "m")
+            !provider.grammars(operation, "m").is_empty() || provider.has_own_format(operation, "m")
         };
         assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
         assert!(does("together_ai", Operation::Rerank) && !does("openai", Operation::Rerank));
@@ -539,7 +539,7 @@ mod tests {
         );
         assert!(does("nebius", Operation::Images) && !does("anthropic", Operation::Images));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
-        assert!(provider("openai").can_count_tokens("m") && !provider("xai").can_count_tokens("m"));
+        assert!(does("openai", Operation::Count) && !does("xai", Operation::Count));
         let (body, request) = (Bytes::from_static(b"{}"), conversation::request::Request::default());
         let target = Target {
             base_url: "http://host",

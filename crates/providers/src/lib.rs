@@ -32,11 +32,10 @@ use bytes::Bytes;
 use conversation::request::{Insert, Request, Stored};
 use dialects::VendorAnswer;
 use domain::{
-    Abilities, Fault, FaultClass, Grammar, Hosting, MissingFeatures, Operation, Prompt, Secret,
+    Abilities, AuthKind, Fault, FaultClass, Grammar, Hosting, MissingFeatures, Operation, Prompt, Secret,
     UpstreamReport, WorkspaceId,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde::Deserialize;
 
 pub use classify::is_of_account;
 pub use compatible::{RUNTIME_COUNTS, ask_runtime, unsupported_operation};
@@ -188,13 +187,10 @@ pub struct Queue<'a> {
 }
 
 /// The URLs of a queued request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    #[serde(rename = "status_url")]
     pub look: String,
-    #[serde(rename = "response_url")]
     pub fetch: String,
-    #[serde(rename = "cancel_url")]
     pub cancel: String,
 }
 
@@ -244,51 +240,57 @@ pub struct Classified {
     pub is_of_account: bool,
 }
 
-/// One provider. Defaults are those of OpenAI-compatible servers.
-pub trait Provider: Sync {
-    /// The wire formats for an operation; requests in other formats are translated into the first. Empty if
-    /// the operation is not supported, or only in a format of the vendor's own.
-    fn grammars(&self, operation: Operation) -> &'static [Grammar];
+/// How a provider's servers differ from others, beside their wire formats.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerFacts {
+    /// Their capabilities are unknown until they are probed.
+    pub is_probed: bool,
+    /// They deviate from the wire format, so that buffered answers have to be normalised.
+    pub needs_normalising: bool,
+    /// They accept a tenant key, and isolate tenants' prompts in their cache.
+    pub isolates_tenants: bool,
+    /// Further domains where they store their accounts' objects, beyond their own address.
+    pub storage_domains: &'static [&'static str],
+    /// The response header with the billed amount, in the model's billing unit.
+    pub units_header: Option<&'static str>,
+    /// The response header with the service tier, if the body does not have it.
+    pub tier_header: Option<&'static str>,
+    /// The response header with the request id, if it is not one of the usual ones.
+    pub id_header: Option<&'static str>,
+}
 
-    /// The same for one model, at providers whose models differ.
-    fn grammars_for(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
-        self.grammars(operation)
-    }
+impl ServerFacts {
+    pub const USUAL: Self = Self {
+        is_probed: false,
+        needs_normalising: false,
+        isolates_tenants: false,
+        storage_domains: &[],
+        units_header: None,
+        tier_header: None,
+        id_header: None,
+    };
+}
+
+/// One provider: its formats, addresses, authentication and errors, and the further faces that some have.
+/// Defaults are those of OpenAI-compatible servers.
+pub trait Provider: Sync {
+    /// The wire formats for an operation on a model; requests in other formats are translated into the first.
+    /// Empty if the operation is not supported, or only in a format of the vendor's own.
+    fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar];
 
     /// Whether it takes this operation's requests in a format of the vendor's own, for this model.
     fn has_own_format(&self, _operation: Operation, _upstream_model: &str) -> bool {
         false
     }
 
-    /// Whether the provider counts a request's tokens for this model (not as part of an answer).
-    fn can_count_tokens(&self, upstream_model: &str) -> bool {
-        !self.grammars_for(Operation::Count, upstream_model).is_empty()
-    }
-
-    /// Whether its servers' capabilities are unknown until they are probed.
-    fn is_probed(&self) -> bool {
-        false
-    }
-
-    /// Whether it deviates from its wire format, so that buffered answers have to be normalised.
-    fn needs_normalising(&self) -> bool {
-        self.is_probed()
-    }
-
-    /// Further domains where it stores its accounts' objects, beyond its own address.
-    fn storage_domains(&self) -> &'static [&'static str] {
-        &[]
+    fn facts(&self) -> &'static ServerFacts {
+        &ServerFacts::USUAL
     }
 
     /// How a caller in this wire format can help the prompt cache; `None` if it needs no help, or there is no
     /// cache.
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
         None
-    }
-
-    /// Whether it accepts a tenant key and isolates tenants' prompts in its cache.
-    fn isolates_tenants(&self) -> bool {
-        false
     }
 
     /// A request to a model, in the client's wire format if the provider speaks it. Of the client's headers,
@@ -306,25 +308,6 @@ pub trait Provider: Sync {
         auth::bearer::sign(outgoing, signer.secret)
     }
 
-    /// The next step of a token exchange, for kinds of secrets that need one. `answers` holds the answers to
-    /// earlier steps.
-    ///
-    /// # Errors
-    /// The secret is of the wrong kind, or an answer can't be parsed.
-    fn grant(
-        &self,
-        _base_url: &str,
-        signer: &Signer<'_>,
-        _answers: &[Bytes],
-    ) -> Result<GrantStep, Box<Fault>> {
-        Err(auth::no_such_kind(signer.hosting.auth))
-    }
-
-    /// Classifies an error of a token exchange.
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        auth::oauth::classify(status, headers, body, provider)
-    }
-
     /// The cheapest real call, which shows whether a secret works and which models there are.
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         compatible::list_models(base_url)
@@ -335,18 +318,13 @@ pub trait Provider: Sync {
         compatible::read_models(body)
     }
 
-    /// The response header with the billed amount, in the model's billing unit.
-    fn units_header(&self) -> Option<&'static str> {
-        None
+    /// Classifies an answer whose status is not 200.
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        classify::classify(status, headers, body, provider)
     }
 
-    /// The response header with the service tier, if the body does not have it.
-    fn tier_header(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// The response header with the request id, if it is not one of the usual ones.
-    fn id_header(&self) -> Option<&'static str> {
+    /// Its token exchange, if it has kinds of secrets that need one.
+    fn granting(&self) -> Option<&dyn Granting> {
         None
     }
 
@@ -355,21 +333,40 @@ pub trait Provider: Sync {
         None
     }
 
-    /// Whether answers to this operation only lead to the result and must be followed.
-    fn has_follow_up(&self, _operation: Operation, _stored: Option<&Stored>) -> bool {
-        false
+    /// How to go on from answers that only lead to the result, if it has some.
+    fn leading(&self) -> Option<&dyn Leading> {
+        None
     }
+}
+
+/// The token exchange of a provider with kinds of secrets that don't sign requests themselves.
+pub trait Granting: Sync {
+    /// The next step. `answers` holds the answers to earlier steps.
+    ///
+    /// # Errors
+    /// The secret is of the wrong kind, or an answer can't be parsed.
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>>;
+
+    /// Classifies an error of the exchange.
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified;
+}
+
+/// The answers of a provider that only lead to the result.
+pub trait Leading: Sync {
+    /// Whether answers to this operation must be followed.
+    fn has_follow_up(&self, operation: Operation, stored: Option<&Stored>) -> bool;
 
     /// The step after an answer.
     ///
     /// # Errors
     /// The answer points to an address that requests must not be sent to; the text says why.
-    fn follow_up(&self, _leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
-        Ok(FollowUp::Final)
-    }
+    fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str>;
+}
 
-    /// Classifies an answer whose status is not 200.
-    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        classify::classify(status, headers, body, provider)
-    }
+/// The token exchange for a kind of secret.
+///
+/// # Errors
+/// The provider has none.
+pub fn granting(provider: &dyn Provider, kind: AuthKind) -> Result<&dyn Granting, Box<Fault>> {
+    provider.granting().ok_or_else(|| auth::no_such_kind(kind))
 }

@@ -26,7 +26,7 @@ const MODELS: &str = "v1/models?limit=1000";
 pub(crate) struct Anthropic;
 
 impl Provider for Anthropic {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
                 NATIVE
@@ -46,7 +46,11 @@ impl Provider for Anthropic {
                 compatible::stored_request_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at)
             }
             None => {
-                let encoded = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
+                let encoded = compatible::encode_body(
+                    target,
+                    ask,
+                    self.grammars(ask.operation, target.upstream_model),
+                )?;
                 let path = match ask.operation {
                     Operation::Count => "v1/messages/count_tokens",
                     Operation::Batch => BATCHES,

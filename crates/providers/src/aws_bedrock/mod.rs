@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::auth::aws;
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, compatible};
+use crate::{Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, Signer, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
@@ -30,22 +30,16 @@ const GEOGRAPHIES: [&str; 6] = ["us", "eu", "apac", "jp", "au", "global"];
 pub(crate) struct AwsBedrock;
 
 impl Provider for AwsBedrock {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
-                NATIVE
-            }
-            _ => &[],
-        }
-    }
-
-    fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         let does = match operation {
             Operation::Count => countable_model(upstream_model).is_some(),
             // Image and rerank models serve no conversations.
-            _ => image_form(upstream_model).is_none() && rerank_form(upstream_model).is_none(),
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Batch => {
+                image_form(upstream_model).is_none() && rerank_form(upstream_model).is_none()
+            }
+            _ => false,
         };
-        if does { self.grammars(operation) } else { &[] }
+        if does { NATIVE } else { &[] }
     }
 
     fn has_own_format(&self, operation: Operation, upstream_model: &str) -> bool {
@@ -70,7 +64,7 @@ impl Provider for AwsBedrock {
         };
         let encoded = match ask.operation {
             Operation::Embed | Operation::Images | Operation::Rerank => invoke_body(ask, named)?,
-            _ => compatible::encode_body(target, ask, self.grammars_for(ask.operation, named))?,
+            _ => compatible::encode_body(target, ask, self.grammars(ask.operation, named))?,
         };
         let verb = match ask.operation {
             Operation::Embed | Operation::Images | Operation::Rerank => "/invoke",
@@ -100,12 +94,8 @@ impl Provider for AwsBedrock {
         aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
-        aws::grant(base_url, signer, answers)
-    }
-
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        aws::classify(status, headers, body, provider)
+    fn granting(&self) -> Option<&dyn Granting> {
+        Some(self)
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
@@ -123,6 +113,16 @@ impl Provider for AwsBedrock {
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         jobs::classify_storage(status, headers, body, provider)
             .unwrap_or_else(|| class::classify(status, headers, body, provider))
+    }
+}
+
+impl Granting for AwsBedrock {
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+        aws::grant(base_url, signer, answers)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        aws::classify(status, headers, body, provider)
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::anthropic::Anthropic;
 use crate::{
-    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, auth, compatible,
-    missing,
+    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, Signer, Target, auth,
+    compatible, missing,
 };
 
 /// The path under the resource where Anthropic's paths start.
@@ -24,11 +24,11 @@ const KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName:
 pub(crate) struct AzureFoundry;
 
 impl Provider for AzureFoundry {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         match operation {
             // Azure does not serve Anthropic's batches.
             Operation::Batch => &[],
-            _ => Anthropic.grammars(operation),
+            _ => Anthropic.grammars(operation, upstream_model),
         }
     }
 
@@ -47,17 +47,8 @@ impl Provider for AzureFoundry {
         KEYS.into_iter().try_for_each(|name| auth::key::sign(outgoing, name, signer.secret))
     }
 
-    fn grant(
-        &self,
-        _base_url: &str,
-        signer: &Signer<'_>,
-        answers: &[Bytes],
-    ) -> Result<GrantStep, Box<Fault>> {
-        auth::entra::grant(signer, SERVICE, answers)
-    }
-
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        auth::entra::classify(status, headers, body, provider)
+    fn granting(&self) -> Option<&dyn Granting> {
+        Some(self)
     }
 
     /// Deployments can't be listed, so this counts the tokens of one character on the first deployment.
@@ -81,6 +72,16 @@ impl Provider for AzureFoundry {
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         let classified = Anthropic.classify(status, headers, body, provider);
         Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }
+    }
+}
+
+impl Granting for AzureFoundry {
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+        auth::entra::grant(signer, SERVICE, answers)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        auth::entra::classify(status, headers, body, provider)
     }
 }
 

@@ -7,8 +7,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::{
-    CacheHelp, Classified, GrantStep, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Signer, Target,
-    auth, classify, compatible, missing,
+    CacheHelp, Classified, GrantStep, Granting, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Signer,
+    Target, auth, classify, compatible, missing,
 };
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
@@ -30,7 +30,7 @@ const OF_A_DEPLOYMENT: [&str; 8] = [
 pub(crate) struct AzureOpenAi;
 
 impl Provider for AzureOpenAi {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Images
             | Operation::ImageEdits
@@ -48,7 +48,7 @@ impl Provider for AzureOpenAi {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        let native = self.grammars(ask.operation);
+        let native = self.grammars(ask.operation, target.upstream_model);
         compatible::generate_at(target, ask, native, |path| {
             address(target.base_url, target.hosting, target.upstream_model, path)
         })
@@ -62,17 +62,8 @@ impl Provider for AzureOpenAi {
         }
     }
 
-    fn grant(
-        &self,
-        _base_url: &str,
-        signer: &Signer<'_>,
-        answers: &[Bytes],
-    ) -> Result<GrantStep, Box<Fault>> {
-        auth::entra::grant(signer, scope(signer.hosting), answers)
-    }
-
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        auth::entra::classify(status, headers, body, provider)
+    fn granting(&self) -> Option<&dyn Granting> {
+        Some(self)
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -83,6 +74,16 @@ impl Provider for AzureOpenAi {
         let mut outgoing = compatible::list_models(base_url);
         outgoing.url = address(base_url, hosting, "", "models");
         outgoing
+    }
+}
+
+impl Granting for AzureOpenAi {
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+        auth::entra::grant(signer, scope(signer.hosting), answers)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        auth::entra::classify(status, headers, body, provider)
     }
 }
 

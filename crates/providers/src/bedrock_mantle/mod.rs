@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::anthropic::Anthropic;
 use crate::auth::aws;
 use crate::{
-    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock,
+    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock,
     classify, compatible, missing,
 };
 
@@ -21,15 +21,7 @@ const REFUSED: &str = "x-amzn-errortype";
 pub(crate) struct BedrockMantle;
 
 impl Provider for BedrockMantle {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        match operation {
-            Operation::Count => &[Grammar::Anthropic],
-            Operation::Chat | Operation::Run | Operation::Verify => &[Grammar::Chat, Grammar::Responses],
-            _ => &[],
-        }
-    }
-
-    fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         surface(upstream_model).grammars(operation)
     }
 
@@ -54,12 +46,8 @@ impl Provider for BedrockMantle {
         aws::sign(outgoing, signer, SERVICE)
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
-        aws::grant(base_url, signer, answers)
-    }
-
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        aws::classify(status, headers, body, provider)
+    fn granting(&self) -> Option<&dyn Granting> {
+        Some(self)
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
@@ -76,6 +64,16 @@ impl Provider for BedrockMantle {
             _ => classify::classify(status, headers, body, provider),
         };
         Classified { fix: missing::amazon(None, &String::from_utf8_lossy(body)), ..classified }
+    }
+}
+
+impl Granting for BedrockMantle {
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+        aws::grant(base_url, signer, answers)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        aws::classify(status, headers, body, provider)
     }
 }
 
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_model_is_asked_in_its_vendors_grammar() {
-        let grammars = |model| BedrockMantle.grammars_for(Operation::Chat, model);
+        let grammars = |model| BedrockMantle.grammars(Operation::Chat, model);
         for (model, expected) in [
             ("anthropic.claude-sonnet-5", [Grammar::Anthropic].as_slice()),
             ("openai.gpt-5.4", &[Grammar::Responses]),
@@ -157,8 +155,9 @@ mod tests {
             ("qwen.qwen3-32b", &[Grammar::Chat]),
         ] {
             assert_eq!(grammars(model), expected, "{model}");
-            assert_eq!(BedrockMantle.can_count_tokens(model), model.starts_with("anthropic."), "{model}");
-            assert!(BedrockMantle.grammars_for(Operation::Embed, model).is_empty());
+            let counts = !BedrockMantle.grammars(Operation::Count, model).is_empty();
+            assert_eq!(counts, model.starts_with("anthropic."), "{model}");
+            assert!(BedrockMantle.grammars(Operation::Embed, model).is_empty());
         }
     }
 

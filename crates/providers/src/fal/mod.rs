@@ -18,8 +18,8 @@ use serde::Deserialize;
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
 use crate::{
-    Classified, FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Provider, Queue, Signer, Target, auth,
-    compatible,
+    Classified, FollowUp, IntermediateAnswer, Leading, ModelRequest, Outgoing, Provider, Queue, ServerFacts,
+    Signer, Taken, Target, auth, compatible,
 };
 
 const SCHEME: &str = "Key ";
@@ -51,7 +51,7 @@ pub(crate) struct Fal;
 
 impl Provider for Fal {
     /// Its formats are its own.
-    fn grammars(&self, _operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, _operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         &[]
     }
 
@@ -91,31 +91,17 @@ impl Provider for Fal {
 
     fn queue<'a>(&self, hosting: &'a Hosting) -> Option<Queue<'a>> {
         let address = hosting.queue_url.as_deref()?;
-        let read_taken = |body: &Bytes| serde_json::from_slice(body).ok();
         Some(Queue { address, read_taken, is_done })
     }
 
-    fn has_follow_up(&self, operation: Operation, stored: Option<&Stored>) -> bool {
-        match operation {
-            Operation::Speech => true,
-            Operation::Video => stored.is_some_and(|stored| stored.act != StoredAct::Make),
-            _ => false,
-        }
+    fn leading(&self) -> Option<&dyn Leading> {
+        Some(self)
     }
 
-    fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
-        match leading.stored {
-            Some(video) => videos::lead(leading, video),
-            None => speech::lead(leading),
-        }
-    }
-
-    fn units_header(&self) -> Option<&'static str> {
-        Some(UNITS)
-    }
-
-    fn id_header(&self) -> Option<&'static str> {
-        Some(REQUEST_ID)
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts =
+            ServerFacts { units_header: Some(UNITS), id_header: Some(REQUEST_ID), ..ServerFacts::USUAL };
+        &FACTS
     }
 
     /// The list of apps needs no key, so it would not check one. A price does, and is free.
@@ -135,6 +121,36 @@ impl Provider for Fal {
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         class::classify(status, headers, body, provider)
     }
+}
+
+impl Leading for Fal {
+    fn has_follow_up(&self, operation: Operation, stored: Option<&Stored>) -> bool {
+        match operation {
+            Operation::Speech => true,
+            Operation::Video => stored.is_some_and(|stored| stored.act != StoredAct::Make),
+            _ => false,
+        }
+    }
+
+    fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
+        match leading.stored {
+            Some(video) => videos::lead(leading, video),
+            None => speech::lead(leading),
+        }
+    }
+}
+
+/// The queue's answer to a request.
+#[derive(Deserialize)]
+struct Accepted {
+    status_url: String,
+    response_url: String,
+    cancel_url: String,
+}
+
+fn read_taken(body: &Bytes) -> Option<Taken> {
+    let Accepted { status_url, response_url, cancel_url } = serde_json::from_slice(body).ok()?;
+    Some(Taken { look: status_url, fetch: response_url, cancel: cancel_url })
 }
 
 #[derive(Deserialize)]

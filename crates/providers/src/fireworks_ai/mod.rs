@@ -7,7 +7,8 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::{
-    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, classify, compatible,
+    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, ServerFacts, Target, classify,
+    compatible,
 };
 
 /// It also speaks the Messages format, but accepts cache marks in few places, so it would refuse requests
@@ -27,7 +28,7 @@ const RANKING: SupportedFields = SupportedFields {
 pub(crate) struct FireworksAi;
 
 impl Provider for FireworksAi {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Rerank => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
@@ -38,13 +39,19 @@ impl Provider for FireworksAi {
         Some(CacheHelp::Key { place: KeyPlace::Header("x-session-affinity"), of: KeyOf::Conversation })
     }
 
-    fn isolates_tenants(&self) -> bool {
-        true
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts = ServerFacts { isolates_tenants: true, ..ServerFacts::USUAL };
+        &FACTS
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let supported = if ask.operation == Operation::Rerank { &RANKING } else { &SupportedFields::COMMON };
-        let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), supported)?;
+        let mut outgoing = compatible::generate_for(
+            target,
+            ask,
+            self.grammars(ask.operation, target.upstream_model),
+            supported,
+        )?;
         let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
         outgoing.headers.extend(key.map(|key| (ISOLATION, key)));
         Ok(outgoing)

@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use crate::escape::escape;
 use crate::retry_after::delay_ms;
-use crate::{Classified, ModelRequest, Outgoing, Provider, Signer, Target, auth, classify, compatible};
+use crate::{
+    Classified, ModelRequest, Outgoing, Provider, ServerFacts, Signer, Target, auth, classify, compatible,
+};
 
 const NATIVE: &[Grammar] = &[Grammar::Gemini];
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -21,10 +23,13 @@ const PREFIX: &str = "models/";
 /// Domains where Google's clouds store what they are given.
 pub(crate) const STORES: &[&str] = &["googleapis.com", "storage.cloud.google.com"];
 
+/// The service tier of a response.
+const TIER: &str = "x-gemini-service-tier";
+
 pub(crate) struct Gemini;
 
 impl Provider for Gemini {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Chat
             | Operation::Run
@@ -41,7 +46,8 @@ impl Provider for Gemini {
         if let Some(stored) = stored {
             return Ok(batch(target, ask, stored));
         }
-        let encoded = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
+        let encoded =
+            compatible::encode_body(target, ask, self.grammars(ask.operation, target.upstream_model))?;
         let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
@@ -55,16 +61,14 @@ impl Provider for Gemini {
         Ok(encoded.to(compatible::join(target.base_url, &path), ask))
     }
 
-    fn storage_domains(&self) -> &'static [&'static str] {
-        STORES
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts =
+            ServerFacts { storage_domains: STORES, tier_header: Some(TIER), ..ServerFacts::USUAL };
+        &FACTS
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
         auth::key::sign(outgoing, KEY, signer.secret)
-    }
-
-    fn tier_header(&self) -> Option<&'static str> {
-        Some("x-gemini-service-tier")
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {

@@ -6,7 +6,8 @@ use domain::{Fault, FaultClass, Grammar, Operation, ServerFeature};
 use http::HeaderMap;
 
 use crate::{
-    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, classify, compatible,
+    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, ServerFacts, Target, classify,
+    compatible,
 };
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
@@ -64,7 +65,7 @@ pub(crate) struct Mistral;
 impl Provider for Mistral {
     /// Its completions are fill-in-the-middle, and its moderation has its own categories, so neither is
     /// offered.
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Complete | Operation::Moderate => &[],
             _ => compatible::grammars(operation, NATIVE),
@@ -72,8 +73,9 @@ impl Provider for Mistral {
     }
 
     /// Reasoning models return their content as a list of parts.
-    fn needs_normalising(&self) -> bool {
-        true
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts = ServerFacts { needs_normalising: true, ..ServerFacts::USUAL };
+        &FACTS
     }
 
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
@@ -91,7 +93,7 @@ impl Provider for Mistral {
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let supported = if ask.operation == Operation::Embed { &EMBEDDINGS } else { &CHAT };
         let target = Target { quirks, ..*target };
-        compatible::generate_for(&target, ask, self.grammars(ask.operation), supported)
+        compatible::generate_for(&target, ask, self.grammars(ask.operation, target.upstream_model), supported)
     }
 
     /// Unknown models are reported as bad requests, and models without free capacity as rate limits.

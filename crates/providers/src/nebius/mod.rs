@@ -9,7 +9,7 @@ const NATIVE: &[Grammar] = &[Grammar::Chat];
 pub(crate) struct Nebius;
 
 impl Provider for Nebius {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Images => NATIVE,
             _ => compatible::grammars(operation, NATIVE),
@@ -17,6 +17,6 @@ impl Provider for Nebius {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        compatible::generate(target, ask, self.grammars(ask.operation))
+        compatible::generate(target, ask, self.grammars(ask.operation, target.upstream_model))
     }
 }

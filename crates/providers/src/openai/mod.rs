@@ -9,7 +9,7 @@ const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 pub(crate) struct OpenAi;
 
 impl Provider for OpenAi {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Count => &[Grammar::Responses],
             Operation::Moderate
@@ -36,7 +36,7 @@ impl Provider for OpenAi {
     /// It refuses to return encrypted reasoning for a model that does not reason, and agents request it for
     /// every model.
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        let grammars = self.grammars(ask.operation);
+        let grammars = self.grammars(ask.operation, target.upstream_model);
         let thinks = || (target.abilities)().thinking != Thinking::Never;
         match ask.request.without_encrypted_reasoning().filter(|_| !thinks()) {
             Some((request, name)) => {

@@ -4,14 +4,14 @@ pub(crate) mod probe;
 
 use domain::{Fault, Grammar, Operation};
 
-use crate::{ModelRequest, Outgoing, Provider, Target, compatible};
+use crate::{ModelRequest, Outgoing, Provider, ServerFacts, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
 pub(crate) struct OpenAiCompatible;
 
 impl Provider for OpenAiCompatible {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             // Whether the server supports these is not known here; it says so itself.
             Operation::Moderate
@@ -27,11 +27,13 @@ impl Provider for OpenAiCompatible {
         }
     }
 
-    fn is_probed(&self) -> bool {
-        true
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts =
+            ServerFacts { is_probed: true, needs_normalising: true, ..ServerFacts::USUAL };
+        &FACTS
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        compatible::generate(target, ask, self.grammars(ask.operation))
+        compatible::generate(target, ask, self.grammars(ask.operation, target.upstream_model))
     }
 }

@@ -6,7 +6,7 @@ mod sizes;
 use chat::SupportedFields;
 use domain::{Fault, Grammar, Operation, ServerFeature};
 
-use crate::{ModelRequest, Outgoing, Provider, Target, compatible};
+use crate::{ModelRequest, Outgoing, Provider, ServerFacts, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
@@ -17,7 +17,7 @@ const TASTE: SupportedFields =
 pub(crate) struct TogetherAi;
 
 impl Provider for TogetherAi {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Images
             | Operation::Speech
@@ -29,8 +29,9 @@ impl Provider for TogetherAi {
     }
 
     /// It has its own finish reasons.
-    fn needs_normalising(&self) -> bool {
-        true
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts = ServerFacts { needs_normalising: true, ..ServerFacts::USUAL };
+        &FACTS
     }
 
     /// It ignores `max_completion_tokens`, so that the output would be unlimited; and it takes an image's
@@ -39,7 +40,12 @@ impl Provider for TogetherAi {
         let lacking = [ServerFeature::MaxCompletionTokens, ServerFeature::DeveloperRole];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let target = Target { quirks, ..*target };
-        let mut outgoing = compatible::generate_for(&target, ask, self.grammars(ask.operation), &TASTE)?;
+        let mut outgoing = compatible::generate_for(
+            &target,
+            ask,
+            self.grammars(ask.operation, target.upstream_model),
+            &TASTE,
+        )?;
         if ask.operation == Operation::Images {
             outgoing.body = sizes::with_width_and_height(&outgoing.body.concat().into());
         }

@@ -21,7 +21,8 @@ use crate::auth::{federation, google};
 use crate::compatible::EncodedBody;
 use crate::gemini::{Gemini, STORES};
 use crate::{
-    CacheHelp, Classified, GrantStep, ModelRequest, Outgoing, Provider, Signer, Target, compatible, missing,
+    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, ServerFacts, Signer, Target,
+    compatible, missing,
 };
 
 /// New fields of Google's own models appear in this version first.
@@ -49,12 +50,7 @@ const RULES: [&str; 2] = ["Responsible AI", "violate our policies"];
 pub(crate) struct VertexAi;
 
 impl Provider for VertexAi {
-    /// The formats of Google's own models.
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        Vendor::Google.grammars(operation)
-    }
-
-    fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         maker(upstream_model).0.grammars(operation)
     }
 
@@ -62,8 +58,9 @@ impl Provider for VertexAi {
         maker(upstream_model).0.has_own_format(operation)
     }
 
-    fn storage_domains(&self) -> &'static [&'static str] {
-        STORES
+    fn facts(&self) -> &'static ServerFacts {
+        const FACTS: ServerFacts = ServerFacts { storage_domains: STORES, ..ServerFacts::USUAL };
+        &FACTS
     }
 
     fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {
@@ -92,18 +89,8 @@ impl Provider for VertexAi {
         google::sign(outgoing, signer.secret)
     }
 
-    fn grant(
-        &self,
-        _base_url: &str,
-        signer: &Signer<'_>,
-        answers: &[Bytes],
-    ) -> Result<GrantStep, Box<Fault>> {
-        google::grant(signer, answers)
-    }
-
-    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        let classified = federation::classify(status, headers, body, provider);
-        Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
+    fn granting(&self) -> Option<&dyn Granting> {
+        Some(self)
     }
 
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
@@ -130,6 +117,17 @@ impl Provider for VertexAi {
                 Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
             }
         }
+    }
+}
+
+impl Granting for VertexAi {
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+        google::grant(signer, answers)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let classified = federation::classify(status, headers, body, provider);
+        Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
     }
 }
 

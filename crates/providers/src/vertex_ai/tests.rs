@@ -30,7 +30,7 @@ fn sent(
         (grammar == Grammar::Gemini).then(|| Addressed { model: model.to_owned(), ..Addressed::default() });
     let source = RequestSource { grammar, body: &body, addressed: addressed.as_ref() };
     let request = operations::of(operation).read_request(source).unwrap();
-    let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
+    let is_spoken = VertexAi.grammars(operation, model).contains(&grammar);
     // Image requests have no turns.
     let has_prompt = !is_spoken && operation != Operation::Images;
     let prompt = has_prompt.then(|| dialects::read_prompt(grammar, &body, &request).unwrap());
@@ -147,7 +147,8 @@ fn others_models_are_asked_under_their_publishers_names() {
     );
     assert!(body.contains(r#""model":"openai/gpt-oss-120b-maas""#), "{body}");
     assert!(
-        !VertexAi.can_count_tokens("openai/gpt-oss-120b-maas") && VertexAi.can_count_tokens("claude-opus-5")
+        VertexAi.grammars(Operation::Count, "openai/gpt-oss-120b-maas").is_empty()
+            && !VertexAi.grammars(Operation::Count, "claude-opus-5").is_empty()
     );
 }
 
@@ -160,7 +161,7 @@ fn pictures_are_predicted_and_nothing_else_is_asked_of_their_models() {
     let expected =
         r#"{"instances":[{"prompt":"a tide"}],"parameters":{"sampleCount":2,"includeRaiReason":true}}"#;
     assert_eq!(body, expected);
-    let grammars = |operation, model| VertexAi.grammars_for(operation, model);
+    let grammars = |operation, model| VertexAi.grammars(operation, model);
     assert!(VertexAi.has_own_format(Operation::Images, "google/imagen-x"));
     for (operation, model) in [
         (Operation::Images, "gemini-2.5-pro"),

@@ -9,7 +9,7 @@ const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 pub(crate) struct Xai;
 
 impl Provider for Xai {
-    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+    fn grammars(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
         match operation {
             Operation::Realtime => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
@@ -26,6 +26,6 @@ impl Provider for Xai {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        compatible::generate(target, ask, self.grammars(ask.operation))
+        compatible::generate(target, ask, self.grammars(ask.operation, target.upstream_model))
     }
 }

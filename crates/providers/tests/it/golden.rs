@@ -115,7 +115,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
             let request = decode_request(grammar, Operation::Chat, &body, addressed.as_ref()).expect(name);
             let native_headers = native_headers(grammar, &headers(&client_headers));
             let prompt = read_prompt(grammar, &body, &request).expect(name);
-            let is_spoken = seller.grammars_for(Operation::Chat, &upstream_model).contains(&grammar);
+            let is_spoken = seller.grammars(Operation::Chat, &upstream_model).contains(&grammar);
             let target = Target {
                 base_url: &base_url,
                 upstream_model: &upstream_model,

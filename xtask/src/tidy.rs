@@ -4,6 +4,7 @@ mod bounds;
 mod circles;
 mod contributing;
 mod fault_codes;
+mod formats;
 mod habits;
 mod imports;
 mod layout;
@@ -47,6 +48,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(words::check(&sources, &words));
     findings.extend(words::check_glossary(&tree::read(root, words::GLOSSARY)?, &sources));
     findings.extend(fault_codes::check(&sources));
+    findings.extend(formats::check(&sources, &tree::read_table(root, formats::PATH)?));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);

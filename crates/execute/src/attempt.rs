@@ -340,9 +340,10 @@ pub(crate) async fn begin(
     if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
         return Start::Refused(fault);
     }
-    let has_own_format = provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
-    let is_gathered = has_own_format && exchange.call.spec().facts().has_recording;
-    if is_gathered && let Err(fault) = recording::gather(exchange).await {
+    let is_gathered = exchange.call.spec().facts().has_recording
+        && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
+    // Boxed: few requests need it, and every future is as large as what is awaited inline.
+    if is_gathered && let Err(fault) = Box::pin(recording::gather(exchange)).await {
         return Start::Refused(fault);
     }
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.

@@ -12,9 +12,9 @@ use crate::failure::AttemptFailure;
 
 /// Waits for the whole form, for a provider whose own format contains the recording.
 pub(crate) async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    // Boxed: few requests need it, and every future is as large as what is awaited inline.
-    let gathering = Box::pin(read_to_end(exchange));
-    timeout(exchange.time_left(), gathering).await.map_err(|_| AttemptFailure::deadline().fault)?
+    timeout(exchange.time_left(), read_to_end(exchange))
+        .await
+        .map_err(|_| AttemptFailure::deadline().fault)?
 }
 
 async fn read_to_end(exchange: &Exchange) -> Result<(), Box<Fault>> {

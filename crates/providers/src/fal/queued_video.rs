@@ -52,7 +52,7 @@ pub(super) fn write(
     client: Grammar,
     form: Option<&Form>,
     body: &[u8],
-    words: &VideoParams,
+    params: &VideoParams,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let body = &*request_document(form, body, &LITERALS)?;
@@ -60,14 +60,14 @@ pub(super) fn write(
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
     let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
-    let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", words.seconds_unit));
+    let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", params.seconds_unit));
     fields.extend(length.map(|length| ("duration", json_string(&length))));
     if let Some(size) = members.text("size")? {
-        let known = SIZES.iter().find(|(known, ..)| *known == size).filter(|_| words.has_ratio);
-        match known.filter(|(.., resolution)| words.has_resolution || *resolution == LOW) {
+        let known = SIZES.iter().find(|(known, ..)| *known == size).filter(|_| params.has_ratio);
+        match known.filter(|(.., resolution)| params.has_resolution || *resolution == LOW) {
             Some((_, ratio, resolution)) => {
                 fields.push(("aspect_ratio", json_string(ratio)));
-                fields.extend(words.has_resolution.then(|| ("resolution", json_string(resolution))));
+                fields.extend(params.has_resolution.then(|| ("resolution", json_string(resolution))));
             }
             None => {
                 unsupported.value("size", "asks for sides that films of this app do not have", SIZE_FIX)?
@@ -78,7 +78,7 @@ pub(super) fn write(
         let url = reference.text("image_url")?.filter(|_| reference.rest().next().is_none());
         fields.push(("image_url", json_string(&url.ok_or_else(unsupported_reference)?)));
     }
-    for name in words.passthrough {
+    for name in params.passthrough {
         fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
     drop_rest(members, &mut unsupported.losses)?;

@@ -64,9 +64,9 @@ const APPS: &[(&str, SpeechParams)] = &[
 /// A request to the app, or to its queue.
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let path = path_of(target.upstream_model)?;
-    let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
-    let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
-    let translated = write(ask.grammar, ask.body, words, ask.is_lenient)?;
+    let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
+    let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
+    let translated = write(ask.grammar, ask.body, params, ask.is_lenient)?;
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     Ok(EncodedBody::own(translated).to(compatible::join(address, &path), ask))
 }
@@ -89,34 +89,34 @@ pub(super) fn lead(leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'stati
 fn write(
     client: Grammar,
     body: &[u8],
-    words: &SpeechParams,
+    params: &SpeechParams,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut fields = vec![(words.text, json_string(&members.needed_text("input", TEXT_FIX)?))];
-    let mut manner = vec![(words.voice, json_string(&members.needed_text("voice", VOICE_FIX)?))];
+    let mut fields = vec![(params.text, json_string(&members.needed_text("input", TEXT_FIX)?))];
+    let mut manner = vec![(params.voice, json_string(&members.needed_text("voice", VOICE_FIX)?))];
     if let Some(speed) = members.number("speed")? {
-        if words.has_speed {
+        if params.has_speed {
             manner.push(("speed", speed.0));
         } else {
             unsupported.value("speed", "asks for a speed, and this app has one alone", SPEED_FIX)?;
         }
     }
-    match words.setting {
+    match params.setting {
         Some(setting) => fields.push((setting, json_object(&manner))),
         None => fields.extend(manner),
     }
     let format = members.text("response_format")?;
-    if format.is_some_and(|format| Some(&*format) != words.format) {
+    if format.is_some_and(|format| Some(&*format) != params.format) {
         unsupported.value("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
     }
     if members.text("stream_format")?.is_some_and(|format| format != "audio") {
         unsupported.value("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
     }
-    fields.extend(words.always.iter().map(|(name, value)| (*name, json_string(value))));
-    for name in words.passthrough {
+    fields.extend(params.always.iter().map(|(name, value)| (*name, json_string(value))));
+    for name in params.passthrough {
         fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
     drop_rest(members, &mut unsupported.losses)?;

@@ -55,11 +55,11 @@ const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
 
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let path = path_of(target.upstream_model)?;
-    let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
-    let (_, words) =
-        words.ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
+    let features = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
+    let (_, features) = features
+        .ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
     let (client, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
-    let translated = write(client, form, ask.body, *words, ask.is_lenient)?;
+    let translated = write(client, form, ask.body, *features, ask.is_lenient)?;
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     let options = TranscriptOptions::of(ask.operation, form, ask.body);
     let outgoing = EncodedBody::own(translated).into_document(compatible::join(address, &path), ask);
@@ -74,7 +74,7 @@ fn write(
     (client, operation): (Grammar, Operation),
     form: Option<&Form>,
     body: &[u8],
-    words: Features,
+    features: Features,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut unsupported = UnsupportedParams::new(client, is_lenient);
@@ -91,7 +91,7 @@ fn write(
             _ if text.is_empty() => {}
             "model" => {}
             LANGUAGE => fields.push((LANGUAGE, json_string(text))),
-            PROMPT if words.has_prompt => fields.push((PROMPT, json_string(text))),
+            PROMPT if features.has_prompt => fields.push((PROMPT, json_string(text))),
             FORMAT if ["json", "text", "verbose_json"].contains(&text) => {}
             FORMAT => {
                 let message = "asks for a form that what this app hears is not told in";
@@ -116,7 +116,7 @@ fn write(
     if fields.iter().all(|(name, _)| *name != "audio_url") {
         return Err(missing(FILE.to_owned(), "Send the file as a part of the form."));
     }
-    fields.extend(level(&times, words)?.map(|level| ("chunk_level", json_string(level))));
+    fields.extend(level(&times, features)?.map(|level| ("chunk_level", json_string(level))));
     let task = if operation == Operation::Translate { "translate" } else { "transcribe" };
     fields.push(("task", json_string(task)));
     Ok(TranslatedRequest {
@@ -126,11 +126,11 @@ fn write(
 }
 
 /// The `chunk_level`: what gets timestamps.
-fn level(times: &[String], words: Features) -> Result<Option<&'static str>, Box<Fault>> {
+fn level(times: &[String], features: Features) -> Result<Option<&'static str>, Box<Fault>> {
     match times {
         [] => Ok(None),
         [one] if one == "segment" => Ok(Some("segment")),
-        [one] if one == "word" && words.has_words => Ok(Some("word")),
+        [one] if one == "word" && features.has_words => Ok(Some("word")),
         [_, _, ..] => Err(conversation::embed::unsayable(
             TIMES.to_owned(),
             "asks for more times than one call tells",

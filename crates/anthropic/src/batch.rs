@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use conversation::batch::{BatchModels, BatchOutputLine, LineAnswer, Named, SEVERAL};
-use conversation::request::Request;
+use conversation::request::{Request, RequestPart};
 use domain::{Fault, FaultClass, Grammar};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
@@ -71,7 +71,11 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
         return Err(missing(REQUESTS.to_owned(), "Send a list of at least one {custom_id, params}."));
     };
     let model = first.name.clone();
-    Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..Request::of_model(&model) })
+    Ok(Request {
+        max_output_tokens: Some(0),
+        part: RequestPart::Batch(Box::new(bundle)),
+        ..Request::of_model(&model)
+    })
 }
 
 fn too_many() -> Box<Fault> {
@@ -272,7 +276,7 @@ mod tests {
         );
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "m");
-        let bundle = request.batch.as_mut().unwrap();
+        let bundle = request.batch_mut().unwrap();
         let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.path)).collect();
         assert_eq!(found, [("m", "requests[0].params.model"), ("n", "requests[1].params.model")]);
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));

@@ -7,7 +7,7 @@ use conversation::answer::StreamFault;
 use conversation::embed::{EmbeddingInputs, Vector, VectorOptions, Vectors, unsayable};
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
-use conversation::request::{Request, VectorForm};
+use conversation::request::{Request, RequestPart, VectorForm};
 use domain::Fault;
 use json::fields::optional_count;
 use json::refusal::{missing, wrong_type, wrong_value};
@@ -40,7 +40,7 @@ pub(super) fn read_request(body: &Bytes) -> Result<Request, Box<Fault>> {
         Ok(())
     })?;
     let vectors = VectorForm { as_base64, ..VectorForm::default() };
-    Ok(Request { stream: false, vectors, ..read.request })
+    Ok(Request { stream: false, part: RequestPart::Vectors(vectors), ..read.request })
 }
 
 pub fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Result<EmbeddingInputs<'a>, Box<Fault>> {

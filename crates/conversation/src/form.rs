@@ -10,6 +10,8 @@ pub struct Form {
     pub boundary: String,
     /// The model's position in the held bytes; `None` where the request names no model.
     pub model: Option<Range<usize>>,
+    /// The provider that is to store the file, where the form or its address names one.
+    pub provider: Option<String>,
     /// The ranges of the held bytes that only the gateway reads.
     pub own: Vec<Range<usize>>,
     /// How many bytes are held.

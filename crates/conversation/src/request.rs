@@ -30,8 +30,8 @@ pub struct Request {
     pub units: Units,
     /// The requested service tier, and the hosted tools that it offers the model.
     pub terms: PriceTerms,
-    /// The format of vectors, for an embeddings request.
-    pub vectors: VectorForm,
+    /// What only some operations have.
+    pub part: RequestPart,
     /// The stored response that the request is about or continues.
     pub stored: Option<Box<Stored>>,
     /// Whether the provider is to store the answer.
@@ -40,14 +40,6 @@ pub struct Request {
     pub is_background: bool,
     /// Files that it names by id, in the order of the body.
     pub files: Vec<NamedFile>,
-    /// The body is a multipart form, not JSON.
-    pub form: Option<Box<Form>>,
-    /// The provider that is to store the file, where the request names one.
-    pub provider: Option<String>,
-    /// Requests of an asynchronous batch.
-    pub batch: Option<Box<BatchModels>>,
-    /// The span of the id of the object that the request derives from.
-    pub stored_value: Option<Span>,
     /// The span of the model's name; `None` where the address has it.
     pub model_value: Option<Span>,
     /// The span of the end user's id.
@@ -63,6 +55,21 @@ pub struct Request {
     /// Parts that we wrote into an earlier answer of this conversation, and that an upstream of the same
     /// dialect refuses.
     pub removed_spans: Vec<Span>,
+}
+
+/// What a request of one operation has, and others have not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RequestPart {
+    #[default]
+    None,
+    /// The format of the vectors to make.
+    Vectors(VectorForm),
+    /// The body is a multipart form, not JSON.
+    Form(Box<Form>),
+    /// The models of a batch whose requests are in its body.
+    Batch(Box<BatchModels>),
+    /// The span of the id of the file that holds a batch's requests.
+    BatchFile(Span),
 }
 
 /// A file that a conversation names by its id.
@@ -178,6 +185,39 @@ impl Request {
         }
     }
 
+    /// The format of the vectors to make.
+    #[must_use]
+    pub fn vectors(&self) -> VectorForm {
+        match self.part {
+            RequestPart::Vectors(form) => form,
+            _ => VectorForm::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn form(&self) -> Option<&Form> {
+        match &self.part {
+            RequestPart::Form(form) => Some(form),
+            _ => None,
+        }
+    }
+
+    /// The models of a batch whose requests are in its body.
+    #[must_use]
+    pub fn batch(&self) -> Option<&BatchModels> {
+        match &self.part {
+            RequestPart::Batch(batch) => Some(batch),
+            _ => None,
+        }
+    }
+
+    pub fn batch_mut(&mut self) -> Option<&mut BatchModels> {
+        match &mut self.part {
+            RequestPart::Batch(batch) => Some(batch),
+            _ => None,
+        }
+    }
+
     /// The same request without asking for encrypted reasoning, which OpenAI may refuse for models that do
     /// not reason, and the name of the dropped field. `None` where it was not requested.
     #[must_use]
@@ -228,18 +268,18 @@ pub fn upstream_body_with(
     ask_usage: bool,
     inserts: &[Insert],
 ) -> Vec<Bytes> {
-    if let Some(form) = &request.form {
-        return form.upstream_body(body, upstream_model);
-    }
-    if let Some(bundle) = &request.batch {
-        return bundle.upstream_body(body);
+    match &request.part {
+        RequestPart::Form(form) => return form.upstream_body(body, upstream_model),
+        RequestPart::Batch(batch) => return batch.upstream_body(body),
+        RequestPart::BatchFile(span) if let Some(stored) = request.stored.as_deref() => {
+            let mut out = Vec::with_capacity(1);
+            splice(body, &mut [rename_at(*span, stored.upstream_id())], &mut out);
+            return out;
+        }
+        RequestPart::None | RequestPart::Vectors(_) | RequestPart::BatchFile(_) => {}
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);
-    if let (Some(span), Some(stored)) = (request.stored_value, request.stored.as_deref()) {
-        splice(body, &mut [rename_at(span, stored.upstream_id())], &mut out);
-        return out;
-    }
     if !request.removed_spans.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {
         let cuts = request.removed_spans.iter().map(|span| Edit::cut(*span));
         let resource = resource_text(upstream_model);

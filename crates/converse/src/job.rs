@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use conversation::batch::{BatchModels, BatchOutputLine, JobStorage, LineAnswer, Named};
 use conversation::models::moment;
-use conversation::request::Request;
+use conversation::request::{Request, RequestPart};
 use domain::hosting::BatchPlaces;
 use domain::{Fault, Grammar};
 use json::fields::not_empty;
@@ -95,7 +95,7 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     let storage = JobStorage { places, listed };
     let request = Request::of_model(&model);
     let bundle = BatchModels::of_job(model, MODEL, span, storage);
-    Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..request })
+    Ok(Request { max_output_tokens: Some(0), part: RequestPart::Batch(Box::new(bundle)), ..request })
 }
 
 fn read(span: Span, body: &[u8]) -> Json {
@@ -284,7 +284,7 @@ mod tests {
         let body = Bytes::from_static(NEW.as_bytes());
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "anthropic/m");
-        let bundle = request.batch.as_mut().unwrap();
+        let bundle = request.batch_mut().unwrap();
         assert_eq!(bundle.models[0].path, "modelId");
         let storage = bundle.storage.clone().unwrap();
         assert_eq!(

@@ -156,7 +156,7 @@ impl FormIn {
     /// new boundary each time.
     #[must_use]
     pub fn compared(&self) -> Bytes {
-        self.request.form.as_ref().map_or_else(|| self.held.clone(), |form| form.without_boundary(&self.held))
+        self.request.form().map_or_else(|| self.held.clone(), |form| form.without_boundary(&self.held))
     }
 }
 

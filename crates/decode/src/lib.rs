@@ -10,7 +10,7 @@ mod hints;
 use std::cell::OnceCell;
 
 use bytes::Bytes;
-use conversation::request::{Addressed, Request, StoredAct};
+use conversation::request::{Addressed, Request, RequestPart, StoredAct};
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
@@ -106,7 +106,11 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
                 if request.model.is_empty() {
                     request.model.clone_from(&addressed.model);
                 }
-                request.provider = request.provider.or_else(|| addressed.provider.clone());
+                if let RequestPart::Form(form) = &mut request.part
+                    && form.provider.is_none()
+                {
+                    form.provider.clone_from(&addressed.provider);
+                }
             }
             (request, form.held, form.rest)
         }
@@ -274,7 +278,7 @@ impl Call {
     /// The call with the provider's names of the models in a batch's requests, in order.
     #[must_use]
     pub fn with_upstream_models(mut self, names: Vec<String>) -> Self {
-        if let Some(bundle) = &mut self.0.request.batch {
+        if let Some(bundle) = self.0.request.batch_mut() {
             for (model, name) in bundle.models.iter_mut().zip(names) {
                 model.upstream_name = Some(name);
             }

@@ -46,7 +46,7 @@ pub fn read_embedding_inputs<'a>(
 ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
     // The other dialects have no embeddings, and no route leads here.
     let embeddings = face(client).embeddings().ok_or_else(|| Box::new(Fault::internal()))?;
-    embeddings.read_texts(body, request.vectors, has_tasks, losses)
+    embeddings.read_texts(body, request.vectors(), has_tasks, losses)
 }
 
 /// An embeddings response in a vendor's own format.

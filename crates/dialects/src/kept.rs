@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::request::{Addressed, Request, Stored, StoredAct};
+use conversation::request::{Addressed, Request, RequestPart, Stored, StoredAct};
 use domain::{Fault, Grammar, StoredKind, StoredObjectKind};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type};
@@ -29,7 +29,7 @@ pub fn decode_batch(
     }
     let (id, span) = input_of(body)?;
     let stored = Stored::new(id, StoredAct::Make, String::new());
-    Ok(Request { stored_value: Some(span), ..Request::about(stored) })
+    Ok(Request { part: RequestPart::BatchFile(span), ..Request::about(stored) })
 }
 
 /// The input file of a new batch, and the span of its id.

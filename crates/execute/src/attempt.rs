@@ -45,20 +45,10 @@ pub struct OpenAttempt {
     /// When the exchange was received, and when this attempt started.
     received_us: u64,
     sent_us: u64,
-    first_byte_us: Option<u64>,
-    status: Option<u16>,
-    upstream_request_id: Option<Arc<str>>,
-    is_node: bool,
     content_type: ContentType,
-    is_loose: bool,
-    is_usage_estimated: bool,
-    /// The upstream's content type, where the client should see it.
-    media_type: Option<Box<HeaderValue>>,
-    /// The billed units that the response head reports, in millionths.
-    billed: Option<u64>,
-    /// The requested price terms as far as they were sent, and the tier that the response head names.
+    head: ReportedHead,
+    /// The requested price terms as far as they were sent.
     terms: PriceTerms,
-    reported_tier: Option<Tier>,
     /// The wire format of the request; `None` in a format of the vendor's own.
     grammar: Option<Grammar>,
     /// What reads the answer, where that is in a format of the vendor's own.
@@ -70,30 +60,35 @@ pub struct OpenAttempt {
     token: Option<Arc<Secret>>,
 }
 
+/// What an upstream's response head reports.
+#[derive(Debug, Default)]
+struct ReportedHead {
+    first_byte_us: Option<u64>,
+    status: Option<u16>,
+    upstream_request_id: Option<Arc<str>>,
+    /// The upstream's content type, where the client should see it.
+    media_type: Option<Box<HeaderValue>>,
+    /// The billed units, in millionths.
+    billed: Option<u64>,
+    tier: Option<Tier>,
+    is_usage_estimated: bool,
+}
+
 impl OpenAttempt {
     pub(crate) fn new(
         exchange: &Exchange,
         attempt: &Rc<Attempt>,
         ticket: Ticket,
         begun: StartedAttempt,
-        is_loose: bool,
     ) -> Self {
         Self {
             number: begun.number,
             ticket,
             received_us: exchange.call.received_us(),
             sent_us: begun.at_us,
-            first_byte_us: None,
-            status: None,
-            upstream_request_id: None,
-            is_node: matches!(attempt.seat(), Seat::Byoc(_)),
             content_type: exchange.call.spec().facts().content_type,
-            media_type: None,
-            billed: None,
+            head: ReportedHead::default(),
             terms: PriceTerms::default(),
-            reported_tier: None,
-            is_loose,
-            is_usage_estimated: false,
             grammar: Some(exchange.dialect().grammar()),
             answer: None,
             dropped: Vec::new(),
@@ -104,10 +99,10 @@ impl OpenAttempt {
 
     /// The upstream accepted a session, or started a response in one.
     pub(crate) fn record_start(&mut self, status: u16, now_us: u64) {
-        self.status = Some(status);
-        if self.first_byte_us.is_none() {
+        self.head.status = Some(status);
+        if self.head.first_byte_us.is_none() {
             let first_byte_us = now_us.saturating_sub(self.sent_us);
-            self.first_byte_us = Some(first_byte_us);
+            self.head.first_byte_us = Some(first_byte_us);
             // Callers that wait for a health verdict should not wait for the end of a session.
             self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
         }
@@ -119,32 +114,33 @@ impl OpenAttempt {
 
     /// The upstream's response head arrived.
     pub(crate) fn record_head(&mut self, opened: &UpstreamResponse, now_us: u64) {
-        self.status = Some(opened.status);
-        self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
+        self.head.status = Some(opened.status);
+        self.head.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
         // Where an answer led to a file, that answer has the ids and units; the
         // file's own host knows neither.
         let reported_headers = opened.led_by.as_deref().unwrap_or(&opened.headers);
-        self.upstream_request_id =
+        self.head.upstream_request_id =
             request_id(reported_headers).or_else(|| id_of(reported_headers, provider.facts().id_header?));
-        self.billed = billed(provider, reported_headers);
+        self.head.billed = billed(provider, reported_headers);
         let tier = provider.facts().tier_header.and_then(|name| reported_headers.text(name));
-        self.reported_tier = tier.and_then(Tier::from_word);
+        self.head.tier = tier.and_then(Tier::from_word);
         if self.content_type != ContentType::Implied {
             let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
-            self.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
+            self.head.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
+        let is_node = matches!(self.attempt.seat(), Seat::Byoc(_));
         let reports_estimate = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
-        self.is_usage_estimated = self.is_node && reports_estimate();
+        self.head.is_usage_estimated = is_node && reports_estimate();
     }
 
     /// What is known of this attempt's usage beside its outcome.
     pub(crate) fn known(&self, exchange: &Exchange) -> Known {
         Known {
-            is_upstream_estimate: self.is_usage_estimated,
-            head_units: self.billed,
+            is_upstream_estimate: self.head.is_usage_estimated,
+            head_units: self.head.billed,
             is_sold_by_units: self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()),
-            head_tier: self.reported_tier,
+            head_tier: self.head.tier,
             terms: self.terms,
             grammar: self.grammar.unwrap_or(Grammar::Chat),
             ..exchange.known()
@@ -153,7 +149,7 @@ impl OpenAttempt {
 
     /// The answer's format, where its content type says so.
     pub(crate) fn form(&self) -> AnswerForm {
-        AnswerForm::of(self.media_type.as_ref().and_then(|value| value.to_str().ok()))
+        AnswerForm::of(self.head.media_type.as_ref().and_then(|value| value.to_str().ok()))
     }
 
     /// The content type for the client: `None` where the client's dialect implies it.
@@ -162,10 +158,10 @@ impl OpenAttempt {
         let own = self.answer.as_ref().and_then(|answer| answer.content_type());
         match self.form() {
             _ if own.is_some() => own.map(HeaderValue::from_static),
-            _ if self.content_type != ContentType::Recognised => self.media_type.as_deref().cloned(),
+            _ if self.content_type != ContentType::Recognised => self.head.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
-            AnswerForm::Text => self.media_type.as_deref().cloned(),
+            AnswerForm::Text => self.head.media_type.as_deref().cloned(),
         }
     }
 
@@ -181,18 +177,18 @@ impl OpenAttempt {
             operation: call.operation(),
             client,
             upstream: self.grammar.unwrap_or(client),
-            needs_normalising: self.is_loose,
+            needs_normalising: providers::provider(self.attempt.provider()).needs_normalising(),
             usage: request.include_usage,
             as_array: request.as_array,
             model: if is_translated { request.model.clone() } else { String::new() },
             trace: call.trace(),
             created_unix_s: call.received_unix_ms() / 1_000,
             constraints: self.constraints(exchange, is_translated),
-            vectors: request.vectors,
+            vectors: request.vectors(),
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            head_units: self.billed,
+            head_units: self.head.billed,
             vendor: self.answer.clone(),
             estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
         }
@@ -233,12 +229,12 @@ impl OpenAttempt {
     /// It answered to the end, or as far as the client read. Closing the tab ends it in the books.
     pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
-        if let Some(first_byte_us) = self.first_byte_us {
+        if let Some(first_byte_us) = self.head.first_byte_us {
             self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
             let head_us = self.sent_us.saturating_add(first_byte_us);
             tab.timeline_mut().upstream_head_us = head_us.saturating_sub(self.received_us);
         }
-        if let Some(id) = self.upstream_request_id.take() {
+        if let Some(id) = self.head.upstream_request_id.take() {
             tab.upstream_request_id(id);
         }
     }
@@ -287,8 +283,9 @@ impl OpenAttempt {
         if let Some(verdict) = failure.verdict(now_us) {
             self.ticket.report(verdict, now_us);
         }
-        let upstream_request_id = self.upstream_request_id.or_else(|| failure.request_id().map(Arc::from));
-        let status = self.status.or(failure.status);
+        let upstream_request_id =
+            self.head.upstream_request_id.or_else(|| failure.request_id().map(Arc::from));
+        let status = self.head.status.or(failure.status);
         tab.end_attempt(
             self.number,
             AttemptEnd { status, fault: Some(failure.class()), upstream_request_id, usage },
@@ -360,7 +357,7 @@ pub(crate) async fn begin(
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
-    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.facts().needs_normalising);
+    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun);
     open.terms = terms;
     open.grammar = outgoing.grammar;
     open.answer = outgoing.answer.take();

@@ -56,7 +56,7 @@ impl Exchange {
 
     /// The most bytes that a form can have: the limit for bodies, if its length was not announced.
     pub(crate) fn form_bytes_max(&self) -> u64 {
-        let held = self.call.request().form.as_ref().map_or(0, |form| form.held_bytes);
+        let held = self.call.request().form().map_or(0, |form| form.held_bytes);
         let most = BODY_BYTES_MAX as u64;
         let Some(upload) = self.call.upload() else { return held };
         let left = upload.left().unwrap_or(most);

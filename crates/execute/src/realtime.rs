@@ -250,7 +250,7 @@ pub(crate) async fn begin(
     let ceiling = tab.has_budgets().then(|| ceiling(exchange));
     let prompt_bytes = exchange.call.request().prompt_bytes;
     let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
-    Ok(OpenAttempt::new(exchange, attempt, ticket, started, false))
+    Ok(OpenAttempt::new(exchange, attempt, ticket, started))
 }
 
 /// The fault for a session whose seat may no longer be used.

@@ -20,7 +20,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     if let Some(file) = request.files.iter().find(|file| !file.is_exchanged) {
         return Err(refused(Objection { path: file.path.clone(), reason: Reason::Reference }));
     }
-    if let Some(form) = &request.form {
+    if let Some(form) = request.form() {
         let unknown = form.unknown.clone().filter(|_| is_spoken);
         return unknown.map_or(Ok(()), |path| Err(refused(Objection { path, reason: Reason::Unknown })));
     }

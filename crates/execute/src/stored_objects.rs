@@ -121,7 +121,7 @@ fn as_requested(
     made: StoredObjectReport,
 ) -> StoredObjectReport {
     let request = exchange.call.request();
-    let bundle = request.batch.as_deref();
+    let bundle = request.batch();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
     let created_unix_s = exchange.call.received_unix_ms() / 1_000;
     let id = id.to_string();
@@ -194,7 +194,7 @@ async fn keep(
     list_entry: String,
 ) -> bool {
     // An object of several models is recorded under none.
-    let bundle = exchange.call.request().batch.as_deref();
+    let bundle = exchange.call.request().batch();
     let is_of_one = bundle.is_none_or(BatchModels::is_of_one_model);
     let word = |name: &str| if is_of_one { name.to_owned() } else { String::new() };
     let object = StoredObject {

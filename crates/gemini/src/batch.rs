@@ -7,7 +7,7 @@ use bytes::Bytes;
 use conversation::batch::{BatchModels, BatchOutputLine, LineAnswer};
 use conversation::fields::checked_model;
 use conversation::objects::ClientIds;
-use conversation::request::{Addressed, Request, rename_at};
+use conversation::request::{Addressed, Request, RequestPart, rename_at};
 use conversation::stored::StoredObjectReport;
 use domain::{Fault, FaultClass, Grammar};
 use json::fields::{not_empty, open_object};
@@ -70,8 +70,8 @@ pub fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Bo
         (true, 0) => Err(missing(REQUESTS.to_owned(), SHAPE)),
         (true, _) => {
             let bundle = BatchModels::addressed(&addressed.model, new.resources);
-            let bundle = Some(Box::new(bundle));
-            Ok(Request { max_output_tokens: Some(0), batch: bundle, ..Request::of_model(&model) })
+            let part = RequestPart::Batch(Box::new(bundle));
+            Ok(Request { max_output_tokens: Some(0), part, ..Request::of_model(&model) })
         }
     }
 }
@@ -407,7 +407,7 @@ mod tests {
                 conversation::request::upstream_body(&body, &request, "unread", true),
                 std::slice::from_ref(&body)
             );
-            let bundle = request.batch.as_mut().unwrap();
+            let bundle = request.batch_mut().unwrap();
             assert!(bundle.is_of_one_model());
             assert_eq!(bundle.models[0].path, "model");
             bundle.models[0].upstream_name = Some("flash".to_owned());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use conversation::embed::{EmbeddingInputs, Task, unsayable};
 use conversation::fields::checked_model;
 use conversation::losses::DroppedFields;
-use conversation::request::{Addressed, Request, VectorForm, resource_text};
+use conversation::request::{Addressed, Request, RequestPart, VectorForm, resource_text};
 use domain::Fault;
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
@@ -54,7 +54,7 @@ pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
         model: checked_model(&addressed.model)?,
         choices: 1,
         include_usage: true,
-        vectors: VectorForm { as_base64: false, is_batch },
+        part: RequestPart::Vectors(VectorForm { as_base64: false, is_batch }),
         ..Request::default()
     };
     for (index, entry) in entries.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use conversation::fields::checked_model;
 use conversation::form::Form;
-use conversation::request::Request;
+use conversation::request::{Request, RequestPart};
 use conversation::video;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, FaultClass, Operation, Units};
@@ -315,9 +315,10 @@ impl FormReader {
                 video_ms: self.length_ms(held),
                 ..Units::default()
             },
-            form: Some(Box::new(Form {
+            part: RequestPart::Form(Box::new(Form {
                 boundary: self.boundary.clone(),
                 model: Some(model),
+                provider: None,
                 own: Vec::new(),
                 held_bytes: held.len() as u64,
                 files: self.files,
@@ -372,6 +373,7 @@ impl FormReader {
         let form = Form {
             boundary: self.boundary.clone(),
             model: None,
+            provider: provider.map(str::to_owned),
             own: self.own.iter().filter_map(index_range).collect(),
             held_bytes: held.len() as u64,
             files: self.files,
@@ -379,10 +381,9 @@ impl FormReader {
         };
         Ok(Request {
             model: model.map(checked_model).transpose()?.unwrap_or_default(),
-            provider: provider.map(str::to_owned),
             max_output_tokens: Some(0),
             choices: 1,
-            form: Some(Box::new(form)),
+            part: RequestPart::Form(Box::new(form)),
             ..Request::default()
         })
     }
@@ -466,9 +467,9 @@ mod tests {
             [("prompt", "Names: Ann"), ("model", "openai/whisper-1"), (FILE, "sound"), ("stream", "True")];
         let (request, body) = read(&parts).unwrap();
         assert_eq!((&*request.model, request.stream, request.prompt_bytes), ("openai/whisper-1", true, 10));
-        let sent = request.form.as_ref().unwrap().upstream_body(&body, "whisper-1").concat();
+        let sent = request.form().unwrap().upstream_body(&body, "whisper-1").concat();
         assert_eq!(sent, form(&[parts[0], ("model", "whisper-1"), parts[2], parts[3]]));
-        let same = request.form.unwrap().upstream_body(&body, "openai/whisper-1");
+        let same = request.form().unwrap().upstream_body(&body, "openai/whisper-1");
         assert_eq!(same, [body]);
     }
 
@@ -511,16 +512,20 @@ mod tests {
             for parts in [[(own, "openai"), purpose, (FILE, "{}")], [purpose, (own, "openai"), (FILE, "{}")]]
             {
                 let (request, body) = upload(&parts).unwrap();
-                let owner = if own == "model" { Some(&*request.model) } else { request.provider.as_deref() };
+                let owner = if own == "model" {
+                    Some(&*request.model)
+                } else {
+                    request.form().unwrap().provider.as_deref()
+                };
                 assert_eq!(owner, Some("openai"), "{own}");
-                assert_eq!(request.form.unwrap().upstream_body(&body, "m").concat(), rest, "{own}");
+                assert_eq!(request.form().unwrap().upstream_body(&body, "m").concat(), rest, "{own}");
             }
             let fault = upload(&[purpose, (FILE, "{}"), (own, "openai")]).map(drop).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), ("field_behind_file", Some(own)));
         }
         let (request, body) = upload(&[(FILE, "{}"), purpose]).unwrap();
-        assert_eq!((&*request.model, request.provider), ("", None));
-        assert_eq!(request.form.unwrap().upstream_body(&body, "m"), [body]);
+        assert_eq!((&*request.model, &request.form().unwrap().provider), ("", &None));
+        assert_eq!(request.form().unwrap().upstream_body(&body, "m"), [body]);
         assert_eq!(upload(&[purpose]).map(drop).unwrap_err().param.as_deref(), Some(FILE));
         assert_eq!(
             upload(&[("provider", "a"), ("provider", "b"), (FILE, "{}")]).map(drop).unwrap_err().code,
@@ -541,7 +546,7 @@ mod tests {
         ];
         let (request, body) = read_as(Operation::ImageEdits, &parts).unwrap();
         assert_eq!((request.stream, request.prompt_bytes, request.units.images), (true, 6, 3));
-        let read = request.form.unwrap();
+        let read = request.form().unwrap();
         assert_eq!(read.files, 3);
         let renamed = [&[("model", "p")], &parts[1..]].concat();
         assert_eq!(read.upstream_body(&body, "p").concat(), form(&renamed));
@@ -576,7 +581,7 @@ mod tests {
         let (request, _) = video(&[model, prompt, ("seconds", "8")]).unwrap();
         assert_eq!((request.stream, request.prompt_bytes, request.units.video_ms), (false, 6, 8_000));
         let (request, _) = video(&[prompt, (INPUT, "picture"), model]).unwrap();
-        assert_eq!((request.form.unwrap().files, request.units.video_ms), (1, 0));
+        assert_eq!((request.form().unwrap().files, request.units.video_ms), (1, 0));
         let wrong = |parts: &[(&str, &str)]| video(parts).map(drop).unwrap_err();
         assert_eq!(wrong(&[prompt]).param.as_deref(), Some("model"));
         assert_eq!(wrong(&[model]).param.as_deref(), Some("prompt"));
@@ -625,7 +630,7 @@ mod tests {
         reader.push(b"und\r\n--b:c--").unwrap();
         assert!(reader.end().is_ok());
         let held = b"--b:c\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b:c\r\n";
-        let form = reader.request(held).unwrap().form.unwrap();
+        let form = reader.request(held).unwrap().form().unwrap().clone();
         assert_eq!(form.content_type(), "multipart/form-data; boundary=\"b:c\"");
     }
 
@@ -635,7 +640,7 @@ mod tests {
             let file = if operation == Operation::Transcribe { FILE } else { IMAGE };
             let (request, _) =
                 read_as(operation, &[("model", "m"), ("prompt", "x"), (name, "y"), (file, "z")]).unwrap();
-            request.form.unwrap().unknown
+            request.form().unwrap().unknown.clone()
         };
         for (name, is_known) in
             [("size", true), ("user", true), ("file_id", false), ("cloud_storage_url", false)]

@@ -181,7 +181,7 @@ fn form_ceiling(call: &CallSize<'_>) -> Usage {
     let (prompt_bytes, files) = if call.is_arriving {
         (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX)
     } else {
-        (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files))
+        (request.prompt_bytes, request.form().map_or(0, |form| form.files))
     };
     ceiling::of_media(request, prompt_bytes, files)
 }

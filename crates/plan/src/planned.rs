@@ -114,13 +114,13 @@ pub fn plan(
     let input = input_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
     let keepers = if is_about_object { uploads::names(input.catalogue) } else { Vec::new() };
-    let bundle = admitted.call().request().batch.as_deref();
+    let bundle = admitted.call().request().batch();
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
         (Some(bundle), _) => decide_batch(&input, bundle, storage, board),
         (None, Operation::Video) => (uploads::of_own(decide(&input, board)), Vec::new()),
         (None, _) if is_about_object => {
-            let provider = admitted.call().request().provider.as_deref();
+            let provider = admitted.call().request().form().and_then(|form| form.provider.as_deref());
             (decide_upload(&input, provider, &keepers, board), Vec::new())
         }
         (None, _) if admitted.call().request().is_background => {
@@ -156,7 +156,7 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
 
 /// The models that a batch names when it is made, and the kind of batch.
 fn bundled(admitted: &Admitted) -> Option<(StoredObjectKind, Vec<Named<'_>>)> {
-    let bundle = admitted.call().request().batch.as_deref()?;
+    let bundle = admitted.call().request().batch()?;
     let models = bundle.models.iter().map(|model| (&*model.name, model.path.clone()));
     Some((admitted.call().names_kind()?, models.collect()))
 }

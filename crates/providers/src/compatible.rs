@@ -283,7 +283,7 @@ impl EncodedBody {
     pub(crate) fn to(self, url: String, ask: &ModelRequest<'_>) -> Outgoing {
         // Leaves space for the authentication headers.
         let mut headers = Vec::with_capacity(5);
-        let own_type = ask.request.form.as_ref().map(|form| HeaderValue::try_from(form.content_type()));
+        let own_type = ask.request.form().map(|form| HeaderValue::try_from(form.content_type()));
         let content_type = own_type.and_then(Result::ok).unwrap_or(JSON);
         headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
@@ -295,7 +295,7 @@ impl EncodedBody {
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         } else {
             // A form's answer may be plain text.
-            let is_form = ask.request.form.is_some();
+            let is_form = ask.request.form().is_some();
             headers.push((ACCEPT, if is_form { HeaderValue::from_static("*/*") } else { JSON }));
         }
         if self.grammar == Some(ask.grammar) {

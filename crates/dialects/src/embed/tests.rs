@@ -118,7 +118,7 @@ fn a_request_is_read_and_sent_on_under_the_upstreams_name() {
     let body = r#"{"requests":[{"model":"models/e","content":{"parts":[{"text":"abc"}]}},{"content":{"parts":[{"text":"d"}]},"model":"e"}],"x":1}"#;
     let request = decode(Grammar::Gemini, true, body).unwrap();
     assert_eq!((&*request.model, request.prompt_bytes, request.stream), ("e", 4, false));
-    assert_eq!(request.vectors, BATCH);
+    assert_eq!(request.vectors(), BATCH);
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let sent = |name| String::from_utf8(upstream_body(&bytes, &request, name, true).concat()).unwrap();
     assert_eq!(sent("up"), body.replace("\"models/e\"", "\"models/up\"").replace("\"e\"", "\"models/up\""));

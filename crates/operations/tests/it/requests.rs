@@ -57,7 +57,7 @@ fn units_are_read_with_the_request() {
     assert!(
         read(Operation::Embed, r#"{"model":"m","input":"x","encoding_format":"base64"}"#, None)
             .unwrap()
-            .vectors
+            .vectors()
             .as_base64
     );
 }

@@ -32,7 +32,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
 /// Creates a job, for the same model or inference profile that conversations use.
 fn make(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let mut request = ask.request.clone();
-    let bundle = request.batch.as_mut().filter(|bundle| bundle.storage.is_some());
+    let bundle = request.batch_mut().filter(|bundle| bundle.storage.is_some());
     let bundle = bundle.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     for named in &mut bundle.models {
         let there = model(named.upstream_name.as_deref().unwrap_or(&named.name), target.hosting)?;
@@ -205,7 +205,7 @@ mod tests {
             br#"{"jobName":"n","roleArn":"r","modelId":"anthropic/claude-x","inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://a"}},"outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://b"}}}"#,
         );
         let mut request = decode_batch(Grammar::Converse, &body, None).unwrap();
-        for named in &mut request.batch.as_mut().unwrap().models {
+        for named in &mut request.batch_mut().unwrap().models {
             named.upstream_name = Some("us.anthropic.claude-x".to_owned());
         }
         let made = outgoing_for(&hosting(None), Operation::Batch, &request, &body).unwrap();

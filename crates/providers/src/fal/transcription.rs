@@ -58,7 +58,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
     let features = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
     let (_, features) = features
         .ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
-    let (client, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
+    let (client, form) = ((ask.grammar, ask.operation), ask.request.form());
     let translated = write(client, form, ask.body, *features, ask.is_lenient)?;
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     let options = TranscriptOptions::of(ask.operation, form, ask.body);
@@ -204,8 +204,8 @@ mod tests {
         body.push_str("--xyz--\r\n");
         let mut reader = FormReader::new("multipart/form-data; boundary=xyz", Operation::Transcribe).unwrap();
         reader.push(body.as_bytes()).unwrap();
-        let form = reader.request(body.as_bytes()).unwrap().form.unwrap();
-        (*form, body.into_bytes())
+        let form = reader.request(body.as_bytes()).unwrap().form().unwrap().clone();
+        (form, body.into_bytes())
     }
 
     fn translate(

@@ -60,7 +60,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
     let path = path_of(target.upstream_model)?;
     let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
-    let form = ask.request.form.as_deref();
+    let form = ask.request.form();
     let translated = queued_video::write(ask.grammar, form, ask.body, params, ask.is_lenient)?;
     let answer = VideoAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
     let outgoing = EncodedBody::own(translated).into_document(compatible::join(&queue, &path), ask);

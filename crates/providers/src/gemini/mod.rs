@@ -48,7 +48,7 @@ impl Provider for Gemini {
         }
         let encoded =
             compatible::encode_body(target, ask, self.grammars(ask.operation, target.upstream_model))?;
-        let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
+        let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors().is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
             Operation::Embed => "batchEmbedContents",

@@ -25,7 +25,7 @@ pub(super) fn generate(
         Some(video) => look(target, ask, video),
         None if maker != Vendor::Veo => Err(compatible::unsupported_operation(Operation::Video)),
         None => {
-            let form = ask.request.form.as_deref();
+            let form = ask.request.form();
             let translated = veo::write(ask.grammar, form, ask.body, ask.is_lenient, has_resolution(name))?;
             let answer = OperationAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));

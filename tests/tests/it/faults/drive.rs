@@ -76,7 +76,7 @@ impl Sdk {
             Grammar::Anthropic => "anthropic",
             Grammar::Gemini => "google",
             // No SDK in these tests uses it.
-            Grammar::Converse | Grammar::Hosted => unreachable!(),
+            Grammar::Converse => unreachable!(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Sdk {
             Grammar::Responses => Dialect::Responses,
             Grammar::Anthropic => Dialect::Anthropic,
             Grammar::Gemini => Dialect::Gemini,
-            Grammar::Converse | Grammar::Hosted => unreachable!(),
+            Grammar::Converse => unreachable!(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Sdk {
             Grammar::Responses => "responses",
             Grammar::Anthropic => "messages",
             Grammar::Gemini => "gemini",
-            Grammar::Converse | Grammar::Hosted => unreachable!(),
+            Grammar::Converse => unreachable!(),
         }
     }
 

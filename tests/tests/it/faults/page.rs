@@ -162,8 +162,8 @@ fn in_stream(class: FaultClass) -> String {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
-        video: None,
-        transcript: None,
+        head_units: None,
+        vendor: None,
         vectors: conversation::request::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(answer_path).error_event(&fault(class), TraceId::new(1, [0; 10]));

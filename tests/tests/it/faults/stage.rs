@@ -197,7 +197,7 @@ const fn slug(vendor: Grammar) -> &'static str {
         Grammar::Anthropic => "anthropic",
         Grammar::Gemini => "gemini",
         // Not a wire format of these cases.
-        Grammar::Converse | Grammar::Hosted => unreachable!(),
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -206,7 +206,7 @@ const fn model(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "gpt-4o-mini",
         Grammar::Anthropic => "claude-sonnet-4-6",
         Grammar::Gemini => "gemini-2.5-flash",
-        Grammar::Converse | Grammar::Hosted => unreachable!(),
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -216,7 +216,7 @@ const fn sold(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "openai/gpt-4o-mini",
         Grammar::Anthropic => "anthropic/claude-sonnet-4-6",
         Grammar::Gemini => "google/gemini-2.5-flash",
-        Grammar::Converse | Grammar::Hosted => unreachable!(),
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -225,6 +225,6 @@ fn base_url(upstream: &Emulator, vendor: Grammar) -> String {
         Grammar::Chat | Grammar::Responses => upstream.base_url(),
         Grammar::Anthropic => upstream.anthropic_url(),
         Grammar::Gemini => upstream.origin(),
-        Grammar::Converse | Grammar::Hosted => unreachable!(),
+        Grammar::Converse => unreachable!(),
     }
 }

@@ -168,7 +168,7 @@ pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let refused = |code, message| {
-        let fix = "Join anew: `tidegate nodes invite` makes a token, and `tidegate node join` takes it.";
+        let fix = "Join again: `tidegate nodes invite` makes a token, and `tidegate node join` takes it.";
         Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
     };
     let unknown = || refused("unknown_node_credential", "This is the credential of no node.");

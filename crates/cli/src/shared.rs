@@ -11,16 +11,16 @@ pub struct Shared {
     /// Prints JSON: one object, or one object a line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
-    /// How rows are printed: table, json, csv.
+    /// The format of rows: table, json, csv.
     #[arg(long, global = true, value_enum, conflicts_with = "json")]
     pub output: Option<Form>,
-    /// Where the gateway listens; http://127.0.0.1:8787 where nothing says otherwise.
+    /// The gateway's address; by default http://127.0.0.1:8787.
     #[arg(long, global = true, env = "TIDEGATE_URL")]
     pub url: Option<String>,
-    /// Which of the gateways that `tidegate login` knows.
+    /// The gateway to use, of those that `tidegate login` knows.
     #[arg(long, global = true, env = "TIDEGATE_CONTEXT")]
     pub context: Option<String>,
-    /// Never asks: what would be asked for must be given or is an error.
+    /// Never prompts: a missing input is an error.
     #[arg(long, global = true, env = "TIDEGATE_NO_INPUT")]
     pub no_input: bool,
 }

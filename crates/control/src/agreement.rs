@@ -24,7 +24,7 @@ const PRICED_MODELS_MAX: usize = 1_000;
 /// One USD per token: anything above is a typing error.
 const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
 
-/// What is absent is not stated.
+/// Absent means not stated.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AgreedLimits")]
@@ -37,12 +37,12 @@ pub struct LimitsForm {
     requests_per_day: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     concurrent_requests: Option<u64>,
-    /// Bought ahead, in the provider's own units of throughput.
+    /// Bought in advance, in the provider's own units of throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reserved_units: Option<u64>,
 }
 
-/// How long the provider keeps what it is sent: `"zero"` where it is agreed that it keeps nothing, else for how many days.
+/// How long the provider retains requests: `"zero"` if it agreed to retain nothing, otherwise the number of days.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "AgreedRetention")]
@@ -57,7 +57,7 @@ pub enum ZeroRetention {
     Zero,
 }
 
-/// Money that is owed to the provider in a period, whether it is used or not.
+/// A minimum payment to the provider per period, whatever is used.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AgreedCommitment")]
@@ -67,7 +67,7 @@ pub struct CommitmentForm {
     period: String,
 }
 
-/// Prices in micro-USD for a million tokens, or for what the name says.
+/// Prices in micro-USD per million tokens, or per million of the unit that the name says.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rates")]
@@ -98,10 +98,10 @@ pub struct RatesForm {
     per_thousand_searches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per_million_characters: Option<u64>,
-    /// For one of the units that the provider itself bills by.
+    /// Per unit that the provider itself bills by.
     #[serde(skip_serializing_if = "Option::is_none")]
     per_billed_unit: Option<u64>,
-    /// For a second of film that is made.
+    /// Per second of generated video.
     #[serde(skip_serializing_if = "Option::is_none")]
     per_video_second: Option<u64>,
 }

@@ -9,7 +9,7 @@ use store::{ApiKeyRow, Founding, ProjectRow, WorkspaceRow};
 use vault::Vault;
 use world::World;
 
-/// What `init --json` and `POST /v2/workspaces` print, once.
+/// What `init --json` and `POST /v2/workspaces` return, once.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FoundedWorkspace")]
 pub struct Founded {

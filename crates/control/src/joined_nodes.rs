@@ -5,41 +5,41 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Joined;
 
-/// What a node says of itself with each heartbeat.
+/// What a node reports with each heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "NodeSaid")]
 pub struct NodeReport {
     /// Of Tidegate.
     #[serde(default)]
     pub version: String,
-    /// What computes its models: `engine`, or `echo`, which is no model.
+    /// What computes its answers: `engine`, or `echo`, which needs no model.
     #[serde(default)]
     pub runtime: String,
-    /// Where they are computed: `cpu`, `cuda:0`.
+    /// The device: `cpu`, `cuda:0`.
     #[serde(default)]
     pub device: Option<String>,
     #[serde(default)]
     pub load: Load,
 }
 
-/// What a node has to do.
+/// A node's load.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "NodeLoad")]
 pub struct Load {
-    /// Answers on their way.
+    /// Answers in progress.
     #[serde(default)]
     pub running: u64,
-    /// Of those the ones whose texts wait for room.
+    /// Of those, the ones whose sequences wait for memory.
     #[serde(default)]
     pub waiting: u64,
-    /// What is remembered of conversations.
+    /// The prefix cache.
     #[serde(default)]
     pub cache_bytes: u64,
     #[serde(default)]
     pub cache_bytes_max: u64,
 }
 
-/// How a node that joined is.
+/// The state of a joined node.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeJoined")]
 pub struct JoinedNodeView {

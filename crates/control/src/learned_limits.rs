@@ -1,5 +1,5 @@
 //! What gateways know of credentials and accounts from serving with them: the rate limits that the provider
-//! last reported, and the public id of who served.
+//! last reported, and the public id of the credential or account.
 
 use api::moment::Moment;
 use api::state::Control;
@@ -10,10 +10,10 @@ use serde::Serialize;
 /// Shown instead of the id of an operator account.
 const MANAGED: &str = "managed";
 
-/// How near to its provider's limits it was with one model.
+/// The provider's rate limits for one model, as last reported.
 #[derive(Serialize, JsonSchema)]
 pub struct LearnedLimits {
-    /// The model's name there.
+    /// The model's name at the provider.
     model: String,
     requests: Option<Limit>,
     tokens: Option<Limit>,
@@ -26,7 +26,7 @@ pub struct LearnedLimits {
 struct Limit {
     limit: u64,
     remaining: u64,
-    /// When all of it is there again.
+    /// When the limit is fully restored.
     resets_at: Moment,
 }
 

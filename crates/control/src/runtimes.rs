@@ -24,7 +24,7 @@ use serde_json::Value;
 use store::{NodeRow, Page};
 use tokio::task::JoinSet;
 
-/// A runtime that could not be asked: what else is listed lacks what it has.
+/// A runtime that could not be queried; its objects are missing from the list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RuntimeAway")]
 pub struct UnreachableRuntime {
@@ -269,7 +269,7 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         row.name
     );
     let fix = format!(
-        "Ask it anew with `tidegate nodes probe {}`; any other server is managed where it runs.",
+        "Probe it again with `tidegate nodes probe {}`; any other server is managed where it runs.",
         row.id
     );
     Err(Box::new(Fault::new(FaultClass::Unsupported, "no_runtime", message).fix(fix)))

@@ -9,24 +9,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a probe is told.
+/// The settings of a probe.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Probe")]
 pub struct ProbeInput {
-    /// Which model to ask; without it the first that is served.
+    /// The model to probe; by default the first that it serves.
     pub model: Option<String>,
 }
 
-/// What is known of a server, and how it was found out.
+/// The known features of a server, and how they were found out.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Server")]
 pub struct ServerView {
-    /// When it was last asked; without it never.
+    /// When it was last requested; absent if never.
     probed_at: Option<Moment>,
-    /// Which model was asked.
+    /// The model that was probed.
     model: Option<String>,
-    /// What kept the probe from finding out everything.
+    /// Why the probe did not find out everything.
     error: Option<String>,
     facts: Vec<FactView>,
 }
@@ -35,11 +35,11 @@ pub struct ServerView {
 #[schemars(rename = "ServerFact")]
 struct FactView {
     name: &'static str,
-    /// `true`, `false` or a word; nothing where it is unverified.
+    /// `true`, `false` or a word; absent if it is not verified.
     value: Value,
     #[schemars(extend("enum" = ["unverified", "probed", "stated"]))]
     evidence: &'static str,
-    /// Since when it is known.
+    /// When it was first known.
     at: Option<Moment>,
 }
 

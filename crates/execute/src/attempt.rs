@@ -177,7 +177,7 @@ impl OpenAttempt {
             operation: call.operation(),
             client,
             upstream: self.grammar.unwrap_or(client),
-            needs_normalising: providers::provider(self.attempt.provider()).needs_normalising(),
+            needs_normalising: providers::provider(self.attempt.provider()).facts().needs_normalising,
             usage: request.include_usage,
             as_array: request.as_array,
             model: if is_translated { request.model.clone() } else { String::new() },

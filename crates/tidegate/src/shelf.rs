@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// Where models are kept.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ModelsDir {
-    /// The directory of models; `tidegate/models` in XDG_DATA_HOME or ~/.local/share where left out.
+    /// The directory of models; by default `tidegate/models` in XDG_DATA_HOME or ~/.local/share.
     #[arg(long, env = "TIDEGATE_MODELS_DIR", value_name = "DIR")]
     models_dir: Option<PathBuf>,
 }

@@ -21,8 +21,8 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 pub const DRY_RUN: &str = "dry_run";
 
 const PAGING: [(&str, &str); 2] = [
-    ("limit", "How many rows at most: 1 to 1000, 50 where it is left out."),
-    ("cursor", "`next_cursor` of the page before, unchanged."),
+    ("limit", "The most rows to return: 1 to 1000, by default 50."),
+    ("cursor", "`next_cursor` of the previous page, unchanged."),
 ];
 
 impl Route {

@@ -23,7 +23,7 @@ use schema::Schemas;
 /// The client routes, with links to the APIs whose dialects they speak.
 const CLIENTS: &str = include_str!("clients.json");
 
-/// A refusal, as RFC 9457 has it.
+/// An error, in the format of RFC 9457.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "written by the crate of the grammars; here it is only described")]
 struct Problem {
@@ -32,9 +32,9 @@ struct Problem {
     status: u16,
     /// What is wrong.
     detail: String,
-    /// A stable word that programs match on.
+    /// A stable word for programs to match on.
     code: String,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
     /// The field, parameter or header.
@@ -43,7 +43,7 @@ struct Problem {
     request_id: String,
     /// Whether the same request may succeed later.
     retryable: bool,
-    /// Where in the body it is.
+    /// The field of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<ProblemLocation>>,
 }
@@ -52,7 +52,7 @@ struct Problem {
 #[schemars(rename = "ProblemPlace")]
 #[allow(dead_code, reason = "written as JSON beside the problem; here it is only described")]
 struct ProblemLocation {
-    /// A JSON pointer into what was sent, such as `#/scope/project_id`.
+    /// A JSON pointer into the request body, such as `#/scope/project_id`.
     pointer: String,
     detail: String,
     code: String,
@@ -78,7 +78,7 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
         "info": {
             "title": "Tidegate",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "One endpoint in front of every model. `/v2` is described whole; the client routes speak the grammar of the APIs that they name.",
+            "description": "One endpoint in front of every model. `/v2` is described completely; the client routes follow the APIs that they name.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -87,12 +87,12 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
             "schemas": schemas.components()?,
             "parameters": parameters(),
             "headers": headers(),
-            "responses": {"Refused": refusal_response("What is wrong, where, and how to mend it.")},
+            "responses": {"Refused": refusal_response("What is wrong, where, and how to fix it.")},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
-                "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where an SDK puts it there."},
+                "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where the SDK sends it in another header."},
                 "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person; over https the cookie is called __Host-tidegate_session. The name listed with an operation is the least role that it needs."},
-                "node": {"type": "http", "scheme": "bearer", "description": "The credential that a node was given when it joined, `tgn_…`."},
+                "node": {"type": "http", "scheme": "bearer", "description": "The credential that a node received when it joined, `tgn_…`."},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-Tidegate-CSRF", "description": "The session's `csrf_token`, on every method but GET."},
             },
         },
@@ -142,7 +142,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let mut responses: Vec<(StatusCode, Value)> =
         description.responses.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
     if route.method == Method::GET && description.responses.iter().any(|given| given.is_object) {
-        let same = json!({"description": "It is still the same.", "headers": {"ETag": reference("headers", "etag")}});
+        let same =
+            json!({"description": "It is unchanged.", "headers": {"ETag": reference("headers", "etag")}});
         responses.push((StatusCode::NOT_MODIFIED, same));
     }
     responses.extend(refusals(route, has_body));
@@ -274,9 +275,9 @@ fn response(route: &Route, given: SuccessResponse, schemas: &mut Schemas) -> Val
         content.insert(kind.into(), json!({"schema": {"type": "string"}}));
     }
     let description = match given.status {
-        StatusCode::CREATED => "It is made, and in force.",
+        StatusCode::CREATED => "It is created, and in force.",
         StatusCode::NO_CONTENT => "It is done.",
-        _ => "As asked.",
+        _ => "As requested.",
     };
     let mut response = json!({"description": description, "headers": headers});
     if let (false, Some(fields)) = (content.is_empty(), response.as_object_mut()) {
@@ -341,12 +342,12 @@ fn parameters() -> Value {
     let text = json!({"type": "string"});
     json!({
         "id": {"name": "id", "in": "path", "required": true, "description": "An id of this kind.", "schema": text},
-        "version": {"name": "Tidegate-Version", "in": "header", "description": "The dated version that is meant; another one than is served is a 400.", "schema": {"type": "string", "enum": [version::VERSION]}},
-        "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, where they have several.", "schema": text},
-        "dry_run": {"name": "dry_run", "in": "query", "description": "`true`: everything is checked and the answer says what would be, under the header Tidegate-Dry-Run; nothing is kept, audited or sent anywhere.", "schema": {"type": "boolean"}},
-        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text of the caller's own: the same request under the same key is done once, and answered alike for a day.", "schema": text},
-        "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The ETag that is known: an object that is still the same is a 304.", "schema": text},
-        "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: another writer's change in between is a 412.", "schema": text},
+        "version": {"name": "Tidegate-Version", "in": "header", "description": "The dated version to use; a version that is not served is a 400.", "schema": {"type": "string", "enum": [version::VERSION]}},
+        "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, if they belong to several.", "schema": text},
+        "dry_run": {"name": "dry_run", "in": "query", "description": "`true` checks everything and returns what the result would be, under the header Tidegate-Dry-Run. Nothing is written, audited or sent.", "schema": {"type": "boolean"}},
+        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text that the caller chooses: a request that is repeated with the same key is executed once, and gets the same answer for a day.", "schema": text},
+        "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The known ETag: an unchanged object is a 304.", "schema": text},
+        "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: if the object was changed since, the response is 412.", "schema": text},
     })
 }
 
@@ -354,11 +355,11 @@ fn headers() -> Value {
     let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
     json!({
         "request_id": header("The request's id, which errors and logs name too."),
-        "version": header("The dated version that the answer is of."),
-        "dry_run": header("`true` where nothing was kept."),
-        "replay": header("Where a key was sent: whether this is the first answer under it, said again."),
+        "version": header("The dated version that answered."),
+        "dry_run": header("`true` if nothing was written."),
+        "replay": header("If an idempotency key was sent: whether this is a replay of its first answer."),
         "etag": header("The object's version, for If-Match."),
-        "location": header("Where the new object is."),
-        "next_cursor": header("Where the next page begins, for forms that have no place for it in their body."),
+        "location": header("The path of the new object."),
+        "next_cursor": header("The cursor of the next page, for formats that can't carry it in the body."),
     })
 }

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Seals an account's secret, asked for or read from standard input.
+    /// Adds an account. Its secret is prompted for, or read from standard input.
     Add {
         /// openai, nebius, `together_ai`, …
         provider: String,
@@ -26,13 +26,13 @@ pub enum Command {
         /// Serves only these models.
         #[arg(long = "model", value_delimiter = ',')]
         models: Vec<String>,
-        /// Its share of the traffic beside other accounts that offer the same model.
+        /// Its share of the traffic among the accounts that offer the same model.
         #[arg(long)]
         weight: Option<u32>,
-        /// What the operator adds to the price, in hundredths of a percent.
+        /// The operator's markup on the price, in hundredths of a percent.
         #[arg(long)]
         markup_bps: Option<u32>,
-        /// Serves models without a known price, too; they are counted as unpriced.
+        /// Also serves models without a known price; their use is counted as unpriced.
         #[arg(long)]
         allow_unpriced: bool,
         #[command(flatten)]
@@ -46,7 +46,7 @@ pub enum Command {
     List,
     /// Shows one account; secrets are never shown.
     Show { id: String },
-    /// Changes an account; what is left out stays.
+    /// Changes an account; omitted fields stay.
     Set {
         id: String,
         #[arg(long)]
@@ -65,7 +65,7 @@ pub enum Command {
         #[command(flatten)]
         agreement: Box<Agreement>,
     },
-    /// Makes the provider's cheapest call with it.
+    /// Verifies it with the provider's cheapest call.
     Verify { id: String },
     /// Replaces its secret.
     Rotate {
@@ -73,9 +73,9 @@ pub enum Command {
         #[command(flatten)]
         verifying: servers::Verifying,
     },
-    /// Switches it off.
+    /// Disables it.
     Disable { id: String },
-    /// Switches it on.
+    /// Enables it.
     Enable { id: String },
     /// Deletes it and its secret.
     Remove { id: String },

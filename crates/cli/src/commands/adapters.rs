@@ -10,47 +10,47 @@ use crate::shared::Shared;
 /// Which node is meant.
 #[derive(Debug, clap::Args)]
 pub struct OnNode {
-    /// The node, by its id or name; may be left out where the workspace has one runtime.
+    /// The node, by its id or name; optional if the workspace has one runtime.
     #[arg(long)]
     pub node: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Lists the adapters of every node that is a runtime of ours.
+    /// Lists the adapters of every node that runs our runtime.
     List(OnNode),
-    /// Makes a directory of a node's folder of adapters known by a name.
+    /// Registers a directory in a node's adapter folder under a name.
     Register {
-        /// What requests will ask for it by, behind the model's name.
+        /// The adapter's name, which requests append to the model's name.
         name: String,
         #[command(flatten)]
         on: OnNode,
-        /// Its directory below the folder; else the one of its name.
+        /// Its directory in the folder; by default the one with its name.
         #[arg(long)]
         path: Option<String>,
-        /// Keeps it in memory while others come.
+        /// Keeps it in memory when others are loaded.
         #[arg(long)]
         pin: bool,
-        /// Takes the place of another of that name; answers that go on keep the one they began with.
+        /// Replaces another adapter of that name; running answers keep the one that they started with.
         #[arg(long)]
         replace: bool,
     },
-    /// Brings an adapter into its node's memory.
+    /// Loads an adapter into its node's memory.
     Load {
         name: String,
         #[command(flatten)]
         on: OnNode,
-        /// Answers once it is there.
+        /// Responds once the adapter is loaded.
         #[arg(long)]
         wait: bool,
-        /// Keeps it in memory while others come.
+        /// Keeps it in memory when others are loaded.
         #[arg(long, conflicts_with = "unpin")]
         pin: bool,
-        /// Lets it make room for others again.
+        /// Allows its eviction again.
         #[arg(long)]
         unpin: bool,
     },
-    /// Has a node forget an adapter; its files stay where they lie.
+    /// Unregisters an adapter at a node. Its files stay.
     Unload {
         name: String,
         #[command(flatten)]
@@ -97,8 +97,7 @@ pub fn query(on: &OnNode) -> String {
 
 fn list(shared: &Shared, listed: &Value) {
     let rows: Vec<Value> = rows_of(listed, "data").iter().map(|row| for_people(shared, row)).collect();
-    let empty =
-        "No adapters. They lie in the folder of a node's --adapters; docs/node.md says how they come there.";
+    let empty = "No adapters. A node reads them from its --adapters folder; docs/node.md explains how.";
     output::rows(shared, &rows, &COLUMNS, empty);
     print_unreachable(listed);
 }

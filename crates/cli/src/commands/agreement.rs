@@ -9,19 +9,19 @@ use crate::output::{self, Failure};
 /// What a provider agreed to; what is not said stays as it is.
 #[derive(Debug, Default, clap::Args)]
 pub struct Agreement {
-    /// A limit that the provider set, such as `requests_per_minute=500`; NAME= alone takes it back.
+    /// A limit that the provider set, such as `requests_per_minute=500`; NAME= alone removes it.
     #[arg(long = "limit", value_name = "NAME=NUMBER")]
     limits: Vec<String>,
-    /// How long the provider keeps what it is sent: zero, or so many days; an empty text takes it back.
+    /// How long the provider retains requests: zero, or a number of days; an empty text removes it.
     #[arg(long, value_name = "zero|DAYS")]
     retention: Option<String>,
-    /// What is owed to the provider used or not, such as 50000/month, quarter or year; an empty text takes it back.
+    /// A minimum payment to the provider, such as 50000/month, quarter or year; an empty text removes it.
     #[arg(long, value_name = "USD/PERIOD")]
     commitment: Option<String>,
-    /// What it may be used under, such as hipaa,soc2; an empty text takes all of it back.
+    /// Compliance regimes that it may be used under, such as hipaa,soc2; an empty text removes all.
     #[arg(long, value_name = "TAG,…")]
     compliance: Option<String>,
-    /// A price of its own in USD for a million tokens, such as openai/gpt-4o=2.25/9, or /1.1 behind it for cached input; MODEL= alone takes it back.
+    /// Your own price in USD per million tokens, such as openai/gpt-4o=2.25/9, with /1.1 after it for cached input; MODEL= alone removes it.
     #[arg(long = "price", value_name = "MODEL=IN/OUT")]
     prices: Vec<String>,
 }

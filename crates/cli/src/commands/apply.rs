@@ -28,13 +28,13 @@ pub struct Options {
     /// Also removes what `apply` manages and the document no longer declares.
     #[arg(long)]
     prune: bool,
-    /// Removes without asking.
+    /// Removes without confirmation.
     #[arg(long, short)]
     yes: bool,
-    /// Also sends the secrets of objects that are there already.
+    /// Also sends the secrets of objects that already exist.
     #[arg(long)]
     with_secrets: bool,
-    /// Writes the keys, invitations and signing secrets that are made into this file (mode 0600), instead of showing them.
+    /// Writes new keys, invitations and signing secrets to this file (mode 0600), instead of printing them.
     #[arg(long, value_name = "FILE")]
     keys_to: Option<PathBuf>,
 }

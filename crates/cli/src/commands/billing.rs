@@ -16,26 +16,26 @@ pub struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Lists the invoices, newest first; those of months that are not over are drafts.
+    /// Lists the invoices, newest first; that of an unfinished month is a draft.
     Invoices,
     /// Shows one invoice with its lines.
     Invoice {
         id: String,
-        /// Prints its lines as CSV.
+        /// Prints the lines as CSV.
         #[arg(long)]
         csv: bool,
     },
-    /// Shows what was paid ahead, and what is left of it.
+    /// Shows the prepaid credit, and what is left of it.
     Credit,
-    /// Adds to what a workspace has paid ahead; for the operator.
+    /// Adds to a workspace's prepaid credit; for the operator.
     AddCredit {
-        /// In USD, such as 25 or 0.50; -5 takes away.
+        /// In USD, such as 25 or 0.50; -5 deducts.
         #[arg(value_name = "USD", allow_hyphen_values = true)]
         amount: String,
-        /// The workspace (`ws_…`); this one where left out.
+        /// The workspace (`ws_…`); by default your own.
         #[arg(long = "of", value_name = "WORKSPACE")]
         workspace: Option<String>,
-        /// What it was for, such as the number of a payment.
+        /// The reason, such as a payment's number.
         #[arg(long)]
         note: Option<String>,
     },

@@ -7,7 +7,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a budget: of the workspace where nothing else is named.
+    /// Adds a budget, by default for the workspace.
     Add(Box<Budget>),
     /// Lists budgets and what is left of them.
     List,
@@ -24,7 +24,7 @@ pub enum Command {
         /// pause or allow.
         #[arg(long)]
         on_reached: Option<String>,
-        /// Percents to be told of.
+        /// Percentages of the limit that trigger an alert.
         #[arg(long = "alert", value_delimiter = ',')]
         alerts: Vec<u32>,
     },
@@ -44,18 +44,18 @@ pub struct Budget {
     project: Option<String>,
     #[arg(long, group = "whose")]
     key: Option<String>,
-    /// The name that your application gives its own user.
+    /// Your application's name for its own user.
     #[arg(long, group = "whose")]
     end_user: Option<String>,
     #[arg(long)]
     name: Option<String>,
-    /// pause (default): requests are refused at its end; allow: it only counts and warns.
+    /// What happens when it is used up: pause (default) refuses requests, allow only counts and warns.
     #[arg(long)]
     on_reached: Option<String>,
-    /// all (default): also what providers bill to your own credentials; owed: what you owe the operator.
+    /// What counts: all (default), which includes what providers bill to your own credentials, or owed, which is what you owe the operator.
     #[arg(long)]
     counts: Option<String>,
-    /// Percents to be told of; 50, 80, 100 where left out.
+    /// Percentages of the limit that trigger an alert; by default 50, 80, 100.
     #[arg(long = "alert", value_delimiter = ',')]
     alerts: Vec<u32>,
 }

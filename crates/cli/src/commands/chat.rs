@@ -13,7 +13,7 @@ use crate::shared::Shared;
 #[derive(Debug, clap::Args)]
 pub struct Options {
     model: String,
-    /// What to say; `-` reads standard input. Without it a terminal talks in turns, and what is piped in is said.
+    /// The prompt; `-` reads standard input. Without it, a terminal starts a conversation, and piped input is the prompt.
     prompt: Vec<String>,
     /// A system message.
     #[arg(long)]

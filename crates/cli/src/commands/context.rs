@@ -10,11 +10,11 @@ use crate::shared::Shared;
 pub enum Command {
     /// Lists the gateways that `tidegate login` knows; the current one is marked.
     List,
-    /// Makes one the current one.
+    /// Selects the current context.
     Use { name: String },
     /// Shows one, or the current one; its key is never shown.
     Show { name: Option<String> },
-    /// Forgets one. The key stays good until `tidegate logout` or a revocation ends it.
+    /// Forgets a context. Its key stays valid until `tidegate logout` or a revocation.
     Remove { name: String },
 }
 

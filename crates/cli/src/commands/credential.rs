@@ -12,13 +12,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Seals a credential; its secret is asked for, or read from standard input, never from the command line.
+    /// Adds a credential. Its secret is prompted for, or read from standard input, never taken from the command line.
     Add(Adding),
     /// Lists credentials; secrets are never shown.
     List,
     /// Shows one credential.
     Show { id: String },
-    /// Changes a credential; what is left out stays.
+    /// Changes a credential; omitted fields stay.
     Set {
         id: String,
         #[arg(long)]
@@ -38,24 +38,24 @@ pub enum Command {
         #[command(flatten)]
         stating: servers::FactOptions,
     },
-    /// Makes the provider's cheapest call with it, and keeps the result.
+    /// Verifies it with the provider's cheapest call, and stores the result.
     Verify { id: String },
-    /// Asks the compatible server behind it what it takes, with a handful of small calls, and keeps what it said.
+    /// Probes what the compatible server behind it supports, with a few small calls, and stores the result.
     Probe {
         id: String,
-        /// Which of its models to ask; without it the first that it lists.
+        /// The model to probe; by default the first that it lists.
         #[arg(long)]
         model: Option<String>,
     },
-    /// Replaces its secret; requests that run finish with the old one.
+    /// Replaces its secret; running requests finish with the old one.
     Rotate {
         id: String,
         #[command(flatten)]
         verifying: servers::Verifying,
     },
-    /// Switches it off.
+    /// Disables it.
     Disable { id: String },
-    /// Switches it on.
+    /// Enables it.
     Enable { id: String },
     /// Deletes it and its secret.
     Remove { id: String },
@@ -70,7 +70,7 @@ pub struct Adding {
     provider: String,
     #[arg(long)]
     name: Option<String>,
-    /// The provider's address, where it isn't the usual one.
+    /// The provider's address, if it isn't the usual one.
     #[arg(long)]
     base_url: Option<String>,
     #[arg(long)]
@@ -85,7 +85,7 @@ pub struct Adding {
     /// Serves only this environment.
     #[arg(long)]
     environment: Option<String>,
-    /// Takes the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
+    /// Reads the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
     #[arg(long)]
     from_env: bool,
     #[command(flatten)]

@@ -21,10 +21,10 @@ pub struct Options {
     /// The directory to write to. Without it the configuration goes to standard output.
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Only these: configuration, requests, ledger, usage, audit.
+    /// Writes only these parts: configuration, requests, ledger, usage, audit.
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<ExportKind>,
-    /// How rows are written.
+    /// The format of rows.
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
 }
@@ -373,7 +373,7 @@ fn audit(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> 
     Ok(json!({"file": name, "rows": rows}))
 }
 
-/// How far it is: drawn anew for who looks, told from time to time to who reads a log.
+/// How far it is: redrawn in a terminal, and logged from time to time otherwise.
 struct Progress {
     what: &'static str,
     reported_at: Instant,

@@ -7,16 +7,16 @@ use crate::output::{self, Failure};
 /// For providers where each customer has a resource of their own; `kinds` tells which.
 #[derive(Debug, clap::Args)]
 pub struct Hosting {
-    /// Your deployment of a model, such as openai/gpt-4o=my-gpt-4o; MODEL= alone takes it back.
+    /// Your deployment of a model, such as openai/gpt-4o=my-gpt-4o; MODEL= alone removes it.
     #[arg(long = "deployment", value_name = "MODEL=NAME")]
     deployments: Vec<String>,
-    /// For the older paths of a cloud, one for each deployment, such as 2024-10-21.
+    /// The API version for a cloud's older, per-deployment paths, such as 2024-10-21.
     #[arg(long)]
     api_version: Option<String>,
-    /// The kind of its secret, where the provider takes several, such as oauth_client.
+    /// The kind of its secret, such as oauth_client, if the provider accepts several.
     #[arg(long)]
     pub auth: Option<String>,
-    /// A further field of its config, such as tenant_id=…; NAME= alone takes it back.
+    /// Another field of its config, such as tenant_id=…; NAME= alone removes it.
     #[arg(long = "config", value_name = "NAME=TEXT")]
     fields: Vec<String>,
 }

@@ -9,13 +9,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes a key and prints it: it is not shown again.
+    /// Creates a key and prints it; it is not shown again.
     Create {
         name: String,
-        /// The project it belongs to; the key's own project where left out.
+        /// The project that it belongs to; by default the key's own.
         #[arg(long)]
         project: Option<String>,
-        /// The environment whose routes it uses; the project's where left out.
+        /// The environment whose routes it uses; by default the project's.
         #[arg(long)]
         environment: Option<String>,
         /// What it may do: inference (default), read, admin.
@@ -23,18 +23,18 @@ pub enum Command {
         scopes: Vec<String>,
         #[arg(long)]
         expires_in_days: Option<u32>,
-        /// Addresses or blocks that may use it.
+        /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
-        /// Makes a pair of access keys, too, for AWS SDKs.
+        /// Also creates a pair of access keys, for AWS SDKs.
         #[arg(long)]
         aws: bool,
     },
     /// Lists keys.
     List,
-    /// Shows one key; its text is not kept.
+    /// Shows one key; its text is not stored.
     Show { id: String },
-    /// Changes a key; what is left out stays.
+    /// Changes a key; omitted fields stay.
     Set {
         id: String,
         #[arg(long)]
@@ -44,11 +44,11 @@ pub enum Command {
         scopes: Vec<String>,
         #[arg(long)]
         expires_in_days: Option<u32>,
-        /// Addresses or blocks that may use it.
+        /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
     },
-    /// Bounds what a key may use, or shows the bounds where none is given.
+    /// Sets limits on a key, or shows them if none is given.
     Limits {
         id: String,
         #[command(flatten)]
@@ -68,7 +68,7 @@ pub struct Rates {
     tokens_per_minute: Option<u64>,
     #[arg(long)]
     concurrent_streams: Option<u64>,
-    /// Takes all bounds away first.
+    /// Removes all limits first.
     #[arg(long)]
     clear: bool,
 }

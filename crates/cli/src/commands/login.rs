@@ -16,10 +16,10 @@ pub struct Options {
     /// Prints a link that signs a person in to the console, once and within ten minutes.
     #[arg(long)]
     link: bool,
-    /// Whom the link is for; the first owner where left out.
+    /// The member to sign in; by default the first owner.
     #[arg(long, requires = "link")]
     email: Option<String>,
-    /// Makes the link in this data directory, on the machine that runs the gateway; no key is needed.
+    /// Creates the link in this data directory, on the machine that runs the gateway; needs no key.
     #[arg(long, requires = "link", conflicts_with = "email")]
     data_dir: Option<PathBuf>,
 }

@@ -18,7 +18,7 @@ pub enum Keys {
 pub enum Command {
     /// Lists members and open invitations.
     List,
-    /// Invites somebody and prints the link that lets them in; it is not shown again.
+    /// Invites a person and prints the invitation link, which is not shown again.
     Invite {
         email: String,
         /// owner, admin, developer, billing or viewer.
@@ -32,22 +32,22 @@ pub enum Command {
         /// An id or an email.
         member: String,
     },
-    /// Makes a link that signs a member in, once and within ten minutes.
+    /// Creates a link that signs a member in, once and within ten minutes.
     Link {
         /// An id or an email.
         member: String,
     },
-    /// Gives a member another role; the keys of their devices end.
+    /// Changes a member's role; their device keys end.
     SetRole {
         /// An id or an email.
         member: String,
         role: String,
     },
-    /// Removes a member: their sessions and the keys of their devices end at once.
+    /// Removes a member; their sessions and device keys end at once.
     Remove {
         /// An id or an email.
         member: String,
-        /// What becomes of the API keys that they made: keep or revoke. Has to be said where some of them work.
+        /// What happens to the API keys that they created: keep or revoke. Required if any of them is active.
         #[arg(long)]
         keys: Option<Keys>,
     },

@@ -16,73 +16,73 @@ pub enum Command {
         /// Its address, ending in /v1.
         #[arg(long)]
         base_url: String,
-        /// What it serves; it is asked where left out.
+        /// A model that it serves; by default the node reports its models.
         #[arg(long = "model", value_delimiter = ',')]
         models: Vec<String>,
-        /// Labels that routes choose by.
+        /// Labels, which routes can match.
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
-        /// Asks for the node's key, or reads it from standard input.
+        /// Prompts for the node's key, or reads it from standard input.
         #[arg(long)]
         with_key: bool,
         #[command(flatten)]
         verifying: servers::Verifying,
     },
-    /// Makes a token that a node joins with, and shows it once; a new node, or one whose credential was revoked.
+    /// Creates a join token for a new node, or for one whose credential was revoked, and shows it once.
     Invite {
         name: String,
-        /// How long the token waits for its node: an hour where nothing is said, a week at most.
+        /// How long the token is valid: an hour by default, a week at most.
         #[arg(long)]
         expires_in_minutes: Option<u64>,
     },
-    /// Lists the tokens that nodes may join with, and which were used; never the tokens themselves.
+    /// Lists join tokens, and which were used; never the tokens themselves.
     Invites,
-    /// Withdraws what `invite` made, as long as no node has joined with it.
+    /// Revokes an unused join token.
     Uninvite {
-        /// The name of the node that was to come, or the token's id.
+        /// The name of the invited node, or the token's id.
         name: String,
     },
     /// Lists nodes.
     List,
     /// Shows one node.
     Show { id: String },
-    /// Changes a node; what is left out stays.
+    /// Changes a node; omitted fields stay.
     Set {
         id: String,
         #[arg(long)]
         name: Option<String>,
-        /// What it serves.
+        /// A model that it serves.
         #[arg(long = "model", value_delimiter = ',')]
         models: Vec<String>,
-        /// Labels that routes choose by.
+        /// Labels, which routes can match.
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
         #[command(flatten)]
         stating: servers::FactOptions,
     },
-    /// Asks it what it takes of the OpenAI dialect, with a handful of small calls, and keeps what it said.
+    /// Probes what it supports of the OpenAI API, with a few small calls, and stores the result.
     Probe {
         id: String,
-        /// Which of its models to ask; without it the first.
+        /// The model to probe; by default its first.
         #[arg(long)]
         model: Option<String>,
     },
-    /// Asks one that is a runtime of ours how it is and what it runs.
+    /// Shows the state of a node that runs our runtime, and what it runs.
     Runtime {
         /// Its id or name.
         node: String,
     },
-    /// Gives it the key that it asks for, typed or from standard input.
+    /// Sets the key that it requires, typed or from standard input.
     Rotate { id: String },
-    /// Sends it nothing new; what runs on it finishes.
+    /// Sends it no new requests; running requests finish.
     Drain { id: String },
-    /// Takes a drained node back.
+    /// Sends requests to a drained node again.
     Resume { id: String },
-    /// Ends the credential of one that joined: it reports no more and is sent nothing; what is asked on it is answered on.
+    /// Revokes a joined node's credential: it reports no more and gets no new requests; running requests finish.
     Revoke { id: String },
-    /// Lists what one that joined has reported of its own answers.
+    /// Lists the answers that a joined node has reported.
     Usage { id: String },
-    /// Removes it, with what it has reported.
+    /// Removes it and its reports.
     Remove { id: String },
 }
 

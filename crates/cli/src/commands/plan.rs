@@ -14,10 +14,10 @@ pub struct Options {
     project: Option<String>,
     #[arg(long)]
     environment: Option<String>,
-    /// What the model is to do (chat, embedding, image, audio, video, rerank, moderation, realtime); else what it does.
+    /// The modality (chat, embedding, image, audio, video, rerank, moderation, realtime); by default the model's own.
     #[arg(long)]
     modality: Option<String>,
-    /// On whose paths it would be asked: chat (default), responses, anthropic, gemini, converse or run.
+    /// The dialect of the request: chat (default), responses, anthropic, gemini, converse or run.
     #[arg(long)]
     dialect: Option<String>,
     /// The request tag to plan for.

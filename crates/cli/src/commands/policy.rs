@@ -10,7 +10,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes the policy of a project. What is left out allows everything.
+    /// Creates the policy of a project. An omitted field allows everything.
     Add {
         #[arg(long)]
         project: String,
@@ -21,34 +21,34 @@ pub enum Command {
     List,
     /// Shows one policy.
     Show { id: String },
-    /// Changes a policy; what is left out stays.
+    /// Changes a policy; omitted fields stay.
     Set {
         id: String,
         #[command(flatten)]
         rules: Box<Rules>,
     },
-    /// Removes a policy: its project's requests may reach whatever routes say.
+    /// Removes a policy. Only routes then decide where its project's requests go.
     Remove { id: String },
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Rules {
-    /// The only sellers that serve; byoc for nodes of your own.
+    /// The only sellers that may serve; byoc stands for your own nodes.
     #[arg(long = "provider", value_delimiter = ',')]
     providers: Vec<String>,
     /// The only models, by their full names: each exact unless it ends in `*` or `/`.
     #[arg(long = "model", value_delimiter = ',')]
     models: Vec<String>,
-    /// The only regions. What does not say its region is not allowed.
+    /// The only regions. A target of unknown region is not allowed.
     #[arg(long = "region", value_delimiter = ',')]
     regions: Vec<String>,
     /// byok, byoc, `managed_provider`.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
-    /// The longest that a provider may keep what it is sent: zero, or days.
+    /// The longest time that a provider may retain requests: zero, or days.
     #[arg(long)]
     retention: Option<String>,
-    /// What a credential or account must be agreed to be usable under, such as hipaa.
+    /// Compliance regimes that a credential or account must be agreed for, such as hipaa.
     #[arg(long = "compliance", value_delimiter = ',')]
     compliance: Vec<String>,
 }

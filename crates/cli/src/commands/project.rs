@@ -10,7 +10,7 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes a project.
+    /// Creates a project.
     Create {
         name: String,
         /// production (default), staging, development, or a name of your own.
@@ -24,7 +24,7 @@ pub enum Command {
         /// An id or a name.
         project: String,
     },
-    /// Renames it, gives its new keys another environment, or says what the gateway may do for prompt caches.
+    /// Renames it, or changes the environment of its new keys or its use of prompt caches.
     Set {
         /// An id or a name.
         project: String,
@@ -35,7 +35,7 @@ pub enum Command {
         #[command(flatten)]
         caching: Caching,
     },
-    /// Removes it, once its keys, credentials and routes are gone.
+    /// Removes it. Remove its keys, credentials and routes first.
     Remove {
         /// An id or a name.
         project: String,

@@ -11,15 +11,15 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The request id (`trc_…`); lists the latest requests where left out.
+    /// The request id (`trc_…`); without it, lists the latest requests.
     id: Option<String>,
-    /// Which ones, in the console's words: 'status:error model:gpt-4o* cost:>0.01 since:24h'.
+    /// A filter, as in the console: 'status:error model:gpt-4o* cost:>0.01 since:24h'.
     #[arg(long, conflicts_with = "id", allow_hyphen_values = true)]
     filter: Option<String>,
-    /// How many to list.
+    /// The number to list.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Goes on with those that settle from now on, until it is interrupted.
+    /// Continues with requests that settle from now on, until interrupted.
     #[arg(long, short, conflicts_with = "id")]
     follow: bool,
 }

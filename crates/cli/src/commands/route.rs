@@ -16,7 +16,7 @@ pub enum Command {
     List,
     /// Shows one rule.
     Show { id: String },
-    /// Changes a rule; what is left out stays.
+    /// Changes a rule; omitted fields stay.
     Set {
         id: String,
         #[command(flatten)]
@@ -42,10 +42,10 @@ pub struct Rule {
     /// The tag that a request carries in `Agent-Hints`.
     #[arg(long, help_heading = "Scope")]
     tag: Option<String>,
-    /// byok, byoc, `managed_provider`, in order of choice.
+    /// byok, byoc, `managed_provider`, in order of preference.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
-    /// Sellers in order of choice.
+    /// Sellers, in order of preference.
     #[arg(long = "seller", value_delimiter = ',')]
     providers: Vec<String>,
     #[arg(long = "credential", value_delimiter = ',')]
@@ -54,13 +54,13 @@ pub struct Rule {
     regions: Vec<String>,
     #[arg(long = "node-label", value_delimiter = ',')]
     node_labels: Vec<String>,
-    /// never (default) or managed: what serves when your own credentials have failed.
+    /// What serves when your own credentials have failed: never (default) or managed.
     #[arg(long)]
     byok_fallback: Option<String>,
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
     #[arg(long = "fallback-on", value_delimiter = ',')]
     fallback_on: Vec<String>,
-    /// `allowed` lets an account that the operator keeps for emergencies serve once all others of the pool have failed.
+    /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[arg(long)]
     emergency: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::shared::Shared;
 /// Facts that are stated by hand on the command line.
 #[derive(Debug, clap::Args)]
 pub struct FactOptions {
-    /// States what a compatible server takes, such as `stream_options=no`; without a value a probe is believed again.
+    /// States a feature of a compatible server, such as `stream_options=no`; without a value, the probe's result applies again.
     #[arg(long = "fact", value_name = "NAME=VALUE")]
     facts: Vec<String>,
 }
@@ -35,7 +35,7 @@ impl FactOptions {
 /// Whether a new secret is tried at once.
 #[derive(Debug, clap::Args)]
 pub struct Verifying {
-    /// Doesn't call the provider to see whether the secret works.
+    /// Doesn't call the provider to check the secret.
     #[arg(long)]
     no_verify: bool,
 }

@@ -11,15 +11,15 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Shows the tariff in force, every version, and which workspace has which.
+    /// Shows the tariff in force, all versions, and which workspace has which.
     Show,
-    /// Sets a version from a file: JSON or TOML in the shape that `show --json` has under `in_force`.
+    /// Sets a version from a JSON or TOML file, in the format of `in_force` in `show --json`.
     Set { file: PathBuf },
-    /// Gives a workspace a tariff of its own.
+    /// Assigns a tariff to a workspace.
     Assign {
         workspace: String,
         tariff: String,
-        /// The first day of a month, such as 2026-12-01; the running month where left out.
+        /// The first day of a month, such as 2026-12-01; by default the current month.
         #[arg(long)]
         from: Option<String>,
     },

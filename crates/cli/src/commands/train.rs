@@ -18,11 +18,11 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Begins a job on a node: the conversations of a file are sent to it, and an adapter comes of them.
+    /// Starts a job on a node: sends the conversations of a file, from which the node trains an adapter.
     Start(Box<Start>),
-    /// Lists the jobs of every node that is a runtime of ours.
+    /// Lists the jobs of every node that runs our runtime.
     List(OnNode),
-    /// Shows a job, what it is trained with, and how its loss went.
+    /// Shows a job, its settings and its loss over time.
     Show {
         id: String,
         #[command(flatten)]
@@ -34,25 +34,25 @@ pub enum Command {
         #[command(flatten)]
         on: OnNode,
     },
-    /// Calls a job off.
+    /// Cancels a job.
     Cancel {
         id: String,
         #[command(flatten)]
         on: OnNode,
     },
-    /// Has a job wait until it is told to go on; the next one has its turn meanwhile.
+    /// Pauses a job until it is resumed; the next job runs meanwhile.
     Pause {
         id: String,
         #[command(flatten)]
         on: OnNode,
     },
-    /// Has a job that was paused go on where it was.
+    /// Resumes a paused job where it stopped.
     Resume {
         id: String,
         #[command(flatten)]
         on: OnNode,
     },
-    /// Lists what is kept of a job at the ends of its epochs: each can be asked for as a model.
+    /// Lists a job's checkpoints, one per epoch; each can be used as a model.
     Checkpoints {
         id: String,
         #[command(flatten)]
@@ -66,46 +66,46 @@ pub struct Start {
     file: PathBuf,
     #[command(flatten)]
     on: OnNode,
-    /// The model that it is for; may be left out where the node has one.
+    /// The model that it is for; optional if the node has one.
     #[arg(long)]
     model: Option<String>,
-    /// What requests will ask for it by, behind the model's name; else the job's id.
+    /// The adapter's name, which requests append to the model's name; by default the job's id.
     #[arg(long)]
     adapter: Option<String>,
-    /// Takes the place of another adapter of that name.
+    /// Replaces another adapter of that name.
     #[arg(long)]
     replace: bool,
-    /// An adapter in the node's own folder that it goes on from.
+    /// An adapter in the node's folder to continue from.
     #[arg(long, value_name = "DIR")]
     from: Option<String>,
-    /// How often all is gone over.
+    /// The number of epochs.
     #[arg(long)]
     epochs: Option<u64>,
     /// The adapter's rank.
     #[arg(long)]
     rank: Option<u64>,
-    /// How strongly it is added; else as strongly as is usual for its rank.
+    /// The LoRA scaling factor alpha; by default the usual one for the rank.
     #[arg(long)]
     alpha: Option<f64>,
-    /// The rate of learning, such as 0.0002.
+    /// The learning rate, such as 0.0002.
     #[arg(long)]
     rate: Option<f64>,
-    /// How many texts make a step.
+    /// The number of examples per step.
     #[arg(long)]
     batch_size: Option<u64>,
-    /// Texts that are only looked at.
+    /// Validation examples, which are not trained on.
     #[arg(long)]
     held_out: Option<u64>,
-    /// After how many steps those are looked at.
+    /// The number of steps between two evaluations of the validation set.
     #[arg(long)]
     held_out_every: Option<u64>,
-    /// Says the order of the texts, and what the adapter begins with.
+    /// The seed for shuffling the examples and initializing the adapter.
     #[arg(long)]
     seed: Option<u64>,
-    /// Says what the job would come to, and begins nothing.
+    /// Estimates the job without starting it.
     #[arg(long)]
     preview: bool,
-    /// Follows it to its end.
+    /// Follows the job to its end.
     #[arg(long, conflicts_with = "preview")]
     watch: bool,
 }

@@ -16,13 +16,13 @@ pub struct Options {
     /// provider, model, mode, profile, key, project, environment, day, hour, …
     #[arg(long = "by", value_delimiter = ',')]
     group_by: Vec<String>,
-    /// Which requests, in the console's words: 'model:gpt-4o* -status:ok key:ci'.
+    /// A filter, as in the console: 'model:gpt-4o* -status:ok key:ci'.
     #[arg(long, allow_hyphen_values = true)]
     filter: Option<String>,
-    /// Also shows how fast and how reliably it was served.
+    /// Also shows speed and reliability.
     #[arg(long)]
     latency: bool,
-    /// Draws this over time: requests, `failed_requests`, `input_tokens`, `output_tokens`, `cost_micros`, …
+    /// The column to plot over time: requests, `failed_requests`, `input_tokens`, `output_tokens`, `cost_micros`, ….
     #[arg(long, value_name = "COLUMN", num_args = 0..=1, default_missing_value = "requests")]
     plot: Option<String>,
 }

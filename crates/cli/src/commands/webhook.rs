@@ -10,13 +10,13 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Adds a webhook and prints the secret that its receiver checks signatures with; it is not shown again.
+    /// Adds a webhook and prints the secret for checking its signatures, which is not shown again.
     Add {
         /// An https address on port 443 or 8443.
         // Not `url`: that is the gateway's, which every command takes.
         #[arg(value_name = "URL")]
         receiver: String,
-        /// Events to be told of, such as credential.invalid; every one where left out.
+        /// The events to deliver, such as credential.invalid; by default all.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
         #[arg(long)]
@@ -32,34 +32,34 @@ pub enum Command {
         /// Another address for the events.
         #[arg(long, value_name = "URL")]
         to: Option<String>,
-        /// Events to be told of instead of those before.
+        /// The events to deliver, instead of those before.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
         #[arg(long)]
         description: Option<String>,
     },
-    /// Sends a test at once and says how it went.
+    /// Sends a test event at once, and returns the result.
     Test { id: String },
-    /// Makes a new secret; the one before signs beside it for a day.
+    /// Creates a new signing secret; the old one also signs for another day.
     Rotate { id: String },
-    /// Takes a disabled webhook back.
+    /// Enables a disabled webhook again.
     Enable { id: String },
-    /// Sends nothing more to it.
+    /// Stops deliveries to it.
     Disable { id: String },
-    /// Removes it; what was to be sent to it is not sent.
+    /// Removes it; pending deliveries are not sent.
     Remove { id: String },
-    /// Lists what was sent to it and how that went, newest first.
+    /// Lists its deliveries and their results, newest first.
     Deliveries { id: String },
-    /// Sends an event once more: under its id, so that a receiver that took it knows it, and freshly signed.
+    /// Sends an event again, with the same id, so that the receiver can recognise it, and a new signature.
     Resend {
         id: String,
         /// The event (`evt_…`), as `deliveries` lists it.
         event: String,
     },
-    /// Goes on with what is sent to it and how that goes, until it is interrupted.
+    /// Continues with new deliveries, until interrupted.
     Tail {
         id: String,
-        /// How many to begin with.
+        /// The number of requests to start with.
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },

@@ -9,31 +9,31 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes a workspace with a project and keys; the keys are shown once.
+    /// Creates a workspace with a project and keys; the keys are shown once.
     Create { name: String },
     /// Lists workspaces.
     List,
     /// Shows one workspace.
     Show { id: String },
-    /// Gives it another name.
+    /// Renames it.
     Rename { id: String, name: String },
-    /// Changes what the gateway may do for the prompt caches of providers.
+    /// Changes what the gateway may do to use providers' prompt caches.
     Set {
         id: String,
         #[command(flatten)]
         caching: Caching,
     },
-    /// Removes it, once its projects, credentials and nodes are gone.
+    /// Removes it. Remove its projects, credentials and nodes first.
     Remove { id: String },
 }
 
-/// What the gateway may do for the prompt caches of providers.
+/// What the gateway may do to use providers' prompt caches.
 #[derive(Debug, clap::Args)]
 pub struct Caching {
-    /// What may be done for prompt caches on the operator's accounts: apply, suggest, off, or inherit.
+    /// What may be done to use prompt caches on the operator's accounts: apply, suggest, off, or inherit.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_managed: Option<String>,
-    /// The same on own credentials.
+    /// The same for your own credentials.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_byok: Option<String>,
 }

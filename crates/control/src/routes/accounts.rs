@@ -55,11 +55,11 @@ pub fn routes() -> Vec<Route> {
         put::<AccountRow>("Replaces an account.").refuses(409, "base_url_needs_secret"),
         delete::<AccountRow>("Removes an account."),
         Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify)
-            .says("Makes the cheapest real call with an account.")
+            .says("Verifies an account with the provider's cheapest real call.")
             .takes_nothing()
             .returns::<AccountView>(),
         Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate::<AccountRow>)
-            .says("Gives an account another secret.")
+            .says("Replaces an account's secret.")
             .takes::<Rotation>()
             .returns::<AccountView>(),
     ]
@@ -81,7 +81,7 @@ pub struct Input {
     region: Option<String>,
     #[serde(default)]
     config: Value,
-    /// What its owner states of its contract with the provider.
+    /// The agreement: what its owner states about the contract with the provider.
     limits: Option<LimitsForm>,
     #[serde(default)]
     #[schemars(with = "Option<RetentionForm>")]
@@ -89,7 +89,7 @@ pub struct Input {
     #[serde(default)]
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
-    /// What it may be used under, such as `hipaa`: a set of short words.
+    /// Compliance regimes that it may be used under, such as `hipaa`.
     #[serde(default)]
     compliance: Vec<String>,
     #[serde(default)]
@@ -131,7 +131,7 @@ pub struct AccountView {
     config: Value,
     retention: Option<RetentionForm>,
     limits: LimitsForm,
-    /// What its provider told of its limits, as this gateway heard it last.
+    /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,

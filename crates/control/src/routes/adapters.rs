@@ -23,12 +23,12 @@ const ON_A_NODE: &str = "What a node does can't be tried without being done.";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be asked.")
+            .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be queried.")
             .query("node", "Only those of this node, by its id or name.")
             .returns_value::<List>(),
         runtime_route(
             Route::new(Method::POST, PATH, Access::MANAGE, register)
-                .says("Makes a directory of a node's folder of adapters known by a name.")
+                .says("Registers a directory in a node's adapter folder under a name.")
                 .takes::<Registration>()
                 .returns_value::<AdapterView>()
                 .refuses(409, "adapter_exists")
@@ -36,14 +36,14 @@ pub fn routes() -> Vec<Route> {
         ),
         runtime_route(
             Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
-                .says("Brings an adapter into its node's memory, and pins or unpins it there.")
+                .says("Loads an adapter into its node's memory, and pins or unpins it.")
                 .takes::<Loading>()
                 .returns_value::<AdapterView>()
                 .no_rehearsal(ON_A_NODE),
         ),
         runtime_route(
             Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
-                .says("Has a node forget an adapter; its files stay where they lie.")
+                .says("Unregisters an adapter at a node. Its files stay.")
                 .takes::<Unloading>()
                 .returns_value::<UnloadedAdapter>()
                 .no_rehearsal(ON_A_NODE),
@@ -55,16 +55,16 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AdapterRegistration")]
 struct Registration {
-    /// A node's id or name; may be left out where the workspace has one runtime.
+    /// A node's id or name; optional if the workspace has one runtime.
     node: Option<String>,
-    /// What it will be asked for by, behind the model's name.
+    /// The adapter's name, which requests append to the model's name.
     #[schemars(required)]
     id: Option<String>,
-    /// Its directory below the node's folder of adapters; else the one of its name.
+    /// Its directory in the node's adapter folder; by default the one with its name.
     path: Option<String>,
     #[serde(default)]
     pinned: bool,
-    /// Another of that name makes place for it.
+    /// Replaces another adapter of that name.
     #[serde(default)]
     replace: bool,
 }
@@ -73,12 +73,12 @@ struct Registration {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AdapterLoading")]
 struct Loading {
-    /// A node's id or name; may be left out where the workspace has one runtime.
+    /// A node's id or name; optional if the workspace has one runtime.
     node: Option<String>,
-    /// Answers once it is there.
+    /// Responds once the adapter is loaded.
     #[serde(default)]
     wait: bool,
-    /// Whether it stays in memory while others come; left out, that stays as it is.
+    /// Whether it stays in memory when others are loaded; unchanged by default.
     pinned: Option<bool>,
 }
 
@@ -86,7 +86,7 @@ struct Loading {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AdapterUnloading")]
 struct Unloading {
-    /// A node's id or name; may be left out where the workspace has one runtime.
+    /// A node's id or name; optional if the workspace has one runtime.
     node: Option<String>,
 }
 
@@ -129,12 +129,12 @@ struct AdapterView {
     node: String,
     /// `registered`, `loaded` or `failed`.
     status: String,
-    /// How often another took its name.
+    /// How often another adapter replaced it under its name.
     generation: u64,
     rank: u64,
     bytes: u64,
     pinned: bool,
-    /// The answers that have it now.
+    /// The running answers that use it.
     in_use: u64,
     error: Option<String>,
 }
@@ -144,7 +144,7 @@ struct AdapterView {
 struct List {
     object: &'static str,
     data: Vec<AdapterView>,
-    /// The runtimes that could not be asked: theirs are not in the list.
+    /// The runtimes that could not be queried; their objects are not in the list.
     away: Vec<UnreachableRuntime>,
 }
 

@@ -31,14 +31,13 @@ const DAY_MS: u64 = 86_400_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<ApiKeyRow>("Makes an API key; its text is in this answer and never again.")
-            .makes::<ApiKeyView>(),
+        post::<ApiKeyRow>("Creates an API key. Its text is only in this response.").makes::<ApiKeyView>(),
         list::<ApiKeyRow>("Lists the workspace's API keys.")
             .query("project_id", "Only those of this project."),
         get::<ApiKeyRow>("Shows an API key, without its text."),
         patch::<ApiKeyRow>("Changes fields of an API key."),
-        put::<ApiKeyRow>("Replaces what can be written of an API key."),
-        delete::<ApiKeyRow>("Revokes an API key, at once and for good."),
+        put::<ApiKeyRow>("Replaces all writable fields of an API key."),
+        delete::<ApiKeyRow>("Revokes an API key, immediately and permanently."),
     ]
 }
 
@@ -59,15 +58,15 @@ pub struct Input {
     #[serde(default)]
     ip_allowlist: Vec<String>,
     limits: Option<LimitsForm>,
-    /// A pair of access keys, too, for clients that sign their requests. Only when the key is made.
+    /// Also creates a pair of access keys, for clients that sign their requests. Only at creation.
     aws: Option<bool>,
 }
 
-/// What clients that sign their requests are given.
+/// Access keys for clients that sign their requests.
 #[derive(Serialize, JsonSchema)]
 struct AccessKeys {
     access_key_id: String,
-    /// Only in the answer that made it.
+    /// Only in the response that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret_access_key: Option<String>,
 }
@@ -88,12 +87,12 @@ pub struct ApiKeyView {
     limits: LimitsForm,
     expires_at: Option<Moment>,
     revoked_at: Option<Moment>,
-    /// The member in whose name it was made; null where that was nobody, or nobody kept it.
+    /// The member in whose name it was created; null if there was none or it was not recorded.
     created_by: Option<String>,
     created_at: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
     aws: Option<AccessKeys>,
-    /// Only in the answer that made it.
+    /// Only in the response that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }

@@ -19,22 +19,22 @@ use serde::Serialize;
 use store::AuditRow;
 
 pub fn routes() -> Vec<Route> {
-    let chain = "`installation`, for the operator: what concerns no workspace.";
+    let chain = "`installation`, for the operator: acts that concern no workspace.";
     vec![
         Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
-            .says("Lists who did what, newest first.")
+            .says("Lists the audit entries, newest first.")
             .lists::<AuditEntryView>()
             .query("chain", chain)
             .one_of("chain", &["installation"]),
         Route::new(Method::GET, "/v2/audit/proof", Access::MANAGE, prove)
-            .says("Gives a stretch of the workspace's audit with its hashes and a signed head, for `tidegate audit verify`.")
-            .query("from", "The first entry's place; 1 where it is left out.")
-            .query("to", "The last entry's place; as far as one proof goes where it is left out.")
+            .says("Returns a range of the workspace's audit entries with their hashes and a signed head, for `tidegate audit verify`.")
+            .query("from", "The number of the first entry; by default 1.")
+            .query("to", "The number of the last entry; by default as far as one proof reaches.")
             .query("chain", chain)
             .one_of("chain", &["installation"])
             .returns_value::<ProofView>(),
         Route::new(Method::GET, "/v2/audit/key", Access::ONESELF, key)
-            .says("Gives the public key that this installation signs with.")
+            .says("Returns the public key that this installation signs with.")
             .returns_value::<KeyView>(),
     ]
 }
@@ -55,7 +55,7 @@ struct AuditEntryView {
     before: Option<String>,
     /// A hash of the object as this act left it.
     after: Option<String>,
-    /// Its place in the chain.
+    /// Its number in the chain.
     sequence: Option<u64>,
     /// The chain's hash there.
     hash: Option<String>,
@@ -105,13 +105,13 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// What an offline verifier reads.
+/// The file that an offline verifier reads.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditProof")]
 struct ProofView {
     object: String,
     chain: String,
-    /// The hash before the first entry: zeros where the chain begins.
+    /// The hash before the first entry; zeros at the start of the chain.
     anchor: String,
     entries: Vec<LinkedView>,
     head: HeadView,

@@ -28,21 +28,21 @@ const NOTE_BYTES_MAX: usize = 500;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/billing/snapshot", Access::LOOK, snapshot)
-            .says("Shows this month so far, by mode.")
+            .says("Shows the current month so far, by mode.")
             .returns_value::<Snapshot>(),
         Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list)
             .says("Lists invoices, newest first; a month that isn't finalised is a draft.")
             .lists::<InvoiceView>(),
         // Also matches `…/{id}.csv`: a parameter is a whole segment.
         Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get)
-            .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
+            .says("Shows an invoice with its lines. With `.csv` after its id, returns the lines as CSV.")
             .returns_value::<WholeInvoice>()
             .or_csv(),
         Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
-            .says("Shows what was paid ahead, and what is left of it.")
+            .says("Shows the prepaid credit, and what is left of it.")
             .returns_value::<Account>(),
         Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
-            .says("Adds credit to a workspace, or takes some away.")
+            .says("Adds credit to a workspace, or deducts some.")
             .takes::<CreditInput>()
             .makes::<Account>(),
     ]
@@ -57,7 +57,7 @@ struct Snapshot {
     mtd: MonthToDate,
     monthly_base_micros: i64,
     acts_micros: i64,
-    /// All of it: what is charged for use, with base and acts.
+    /// The total: charges for use, the base and acts.
     owed_micros: i64,
     unmetered_event_count: u64,
     unpriced_event_count: u64,
@@ -67,7 +67,7 @@ struct Snapshot {
 struct MonthToDate {
     #[serde(flatten)]
     columns: Columns,
-    /// Always three rows.
+    /// Always three rows, one for each mode.
     by_mode: Vec<ModeSums>,
 }
 
@@ -83,16 +83,16 @@ struct ModeSums {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Credit")]
 struct CreditInput {
-    /// A negative amount takes away.
+    /// A negative amount deducts.
     #[schemars(required)]
     amount_micros: Option<i64>,
     #[serde(default)]
     note: String,
-    /// The caller's own workspace where it is left out.
+    /// By default the caller's own workspace.
     workspace_id: Option<String>,
 }
 
-/// Whoever never paid ahead pays afterwards, and is not stopped.
+/// A workspace that never prepaid pays afterwards, and is not stopped.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BillingAccount")]
 struct Account {
@@ -105,7 +105,7 @@ struct Account {
     credited_micros: i64,
     spent_micros: i64,
     reserved_micros: i64,
-    /// The newest first.
+    /// Newest first.
     credits: Vec<CreditView>,
 }
 
@@ -311,11 +311,11 @@ struct LineView {
     description: String,
     profile: Option<&'static str>,
     model: Option<String>,
-    /// The earlier month that an adjustment is of.
+    /// The earlier month that an adjustment is for.
     for_month: Option<Moment>,
     quantity: u64,
     included: u64,
-    /// For a million.
+    /// Per million.
     price_micros: Option<u64>,
     amount_micros: i64,
     amount_nanos: i64,
@@ -327,7 +327,7 @@ struct LineView {
     unpriced_requests: u64,
 }
 
-/// An invoice, the tariff that it was drawn by, and its lines.
+/// An invoice with its tariff and its lines.
 #[derive(Serialize, JsonSchema)]
 struct WholeInvoice {
     #[serde(flatten)]

@@ -26,13 +26,15 @@ const NANOS_PER_MICRO: i64 = 1_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<BudgetRow>("Makes a budget of the workspace, a project, a key or an end user.")
+        post::<BudgetRow>("Creates a budget for the workspace, a project, a key or an end user.")
             .makes::<BudgetView>(),
-        list::<BudgetRow>("Lists the workspace's budgets and how they stand."),
-        get::<BudgetRow>("Shows a budget and how it stands."),
-        patch::<BudgetRow>("Changes fields of a budget; whose it is, its period and what it counts stay."),
-        put::<BudgetRow>("Replaces what can be written of a budget."),
-        delete::<BudgetRow>("Deletes a budget: it bounds nothing any more."),
+        list::<BudgetRow>("Lists the workspace's budgets and what is spent of them."),
+        get::<BudgetRow>("Shows a budget and what is spent of it."),
+        patch::<BudgetRow>(
+            "Changes fields of a budget. Its subject, its period and what it counts can't change.",
+        ),
+        put::<BudgetRow>("Replaces all writable fields of a budget."),
+        delete::<BudgetRow>("Deletes a budget."),
     ]
 }
 
@@ -55,9 +57,9 @@ pub struct Input {
     period: Option<String>,
     /// `pause` or `allow`.
     on_reached: Option<String>,
-    /// `all` that is spent, or what is `owed` to the operator.
+    /// `all` spending, or only what is `owed` to the operator.
     counts: Option<String>,
-    /// Percents that are told of.
+    /// Percentages of the limit that trigger an alert.
     alerts: Option<Vec<u32>>,
 }
 
@@ -199,7 +201,7 @@ fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
     alerts.dedup();
     if alerts.len() > ALERTS_MAX || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
         let fix = format!("Give up to {ALERTS_MAX} percents from 1 to 100, such as [50, 80, 100].");
-        return Err(invalid("alerts", "These can't be told of.", fix));
+        return Err(invalid("alerts", "No alert can be sent for these thresholds.", fix));
     }
     Ok(alerts)
 }

@@ -6,15 +6,15 @@ use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, Profile, U
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// As it is sent and shown, each one of `off`, `suggest` and `apply`; what is absent is left to the wider one.
+/// Each one of `off`, `suggest` and `apply`; an absent one is inherited from the wider scope.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Caching")]
 pub struct CachingForm {
-    /// On the operator's accounts; `apply` where nobody says otherwise.
+    /// On the operator's accounts; by default `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     managed: Option<String>,
-    /// On own credentials; `suggest` where nobody says otherwise.
+    /// On the workspace's own credentials; by default `suggest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byok: Option<String>,
 }
@@ -43,18 +43,18 @@ fn mode(field: &str, word: Option<&str>) -> Result<Option<CacheMode>, Box<Fault>
     word.map(read).transpose()
 }
 
-/// What was done for the provider's cache of prompts, or would have been.
+/// What was done to use the provider's prompt cache, or would have been.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CachingOfRequest")]
 pub struct CachingView {
     /// `applied` or `suggested`.
     state: &'static str,
-    /// Marks that were put into the prompt, or would have been.
+    /// Cache marks that were inserted into the prompt, or would have been.
     breakpoints: u8,
-    /// Requests of one prefix were given a key in common, or would have been.
+    /// Requests with the same prefix got a common cache key, or would have.
     key: bool,
-    /// Tokens that are saved: the provider's own count of what came from its cache; of a suggestion, our estimate. `None` where
-    /// the provider said nothing.
+    /// Tokens that are saved: by the provider's count of cached tokens, or for a suggestion by our estimate. Absent if the
+    /// provider did not report it.
     saved_tokens: Option<u64>,
     /// `provider_reported`, `runtime_confirmed`, `router_inferred` or `unknown`.
     evidence: &'static str,

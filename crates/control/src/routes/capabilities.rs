@@ -17,13 +17,13 @@ use serde_json::{Map, Value, json};
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/capabilities", Access::LOOK, capabilities)
-            .says("Says what providers and their models can do, each fact with its source.")
+            .says("Returns what providers and their models support, each fact with its source.")
             .returns_value::<Map<String, Value>>()
             .query("provider", "Only this provider."),
         Route::new(Method::GET, "/v2/price-books", Access::LOOK, prices)
-            .says("Lists the models that are known, who sells them, and for how much.")
+            .says("Lists the known models, their sellers and their prices.")
             .returns_value::<PriceBook>()
-            .query("provider", "Only what this provider sells."),
+            .query("provider", "Only the offers of this provider."),
     ]
 }
 
@@ -50,7 +50,7 @@ struct PriceBook {
     object: &'static str,
     revision: String,
     data: Vec<PricedModel>,
-    /// What is asked for tools that providers run, beside the tokens.
+    /// The prices of tools that providers run, in addition to tokens.
     fees: Vec<PricedTool>,
 }
 
@@ -68,25 +68,25 @@ struct PricedOffer {
     provider: String,
     upstream_model: String,
     regions: Vec<String>,
-    /// `null` where nobody read a price: unpriced.
+    /// `null` if no price is known: unpriced.
     price: Option<Prices>,
-    /// Of requests whose prompt is longer than so many tokens.
+    /// For requests whose prompt is longer than this many tokens.
     long_prompt: Option<LongPrompt>,
-    /// What other tiers than the standard one cost.
+    /// The prices of service tiers other than the standard one.
     tiers: Vec<PricedTier>,
     #[serde(flatten)]
     origin: OriginView,
     until: Option<String>,
 }
 
-/// Where a price was read.
+/// The source of a price.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Origin")]
 struct OriginView {
     source: String,
-    /// The day it was read there.
+    /// The day when it was read there.
     checked: String,
-    /// The day that the source itself is of, where it says one.
+    /// The date that the source itself states.
     as_of: Option<String>,
     /// The source repeats what it read at the seller's.
     third_hand: bool,
@@ -102,7 +102,7 @@ struct PricedTier {
     origin: OriginView,
 }
 
-/// What a provider asks for a tool that it runs.
+/// What a provider charges for a tool that it runs.
 #[derive(Serialize, JsonSchema)]
 struct PricedTool {
     provider: String,
@@ -118,7 +118,7 @@ struct LongPrompt {
     price: Prices,
 }
 
-/// Micro-USD for a million tokens, or for what the name says.
+/// Micro-USD per million tokens, or per million of the unit that the name says.
 #[derive(Serialize, JsonSchema)]
 struct Prices {
     input_micros_per_million: u64,
@@ -149,7 +149,7 @@ struct UnitPrices {
     micros_per_thousand_searches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     micros_per_million_characters: Option<u64>,
-    /// For one of the units that the provider itself bills the model by.
+    /// Per unit that the provider itself bills the model by.
     #[serde(skip_serializing_if = "Option::is_none")]
     micros_per_billed_unit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/openapi.json", Access::ONESELF, document)
-            .says("Gives this document.")
+            .says("Returns this document.")
             .returns_value::<Map<String, Value>>(),
     ]
 }

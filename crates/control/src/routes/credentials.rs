@@ -62,24 +62,24 @@ pub fn routes() -> Vec<Route> {
         list::<CredentialRow>("Lists the workspace's credentials.")
             .query("provider", "Only those of this provider."),
         Route::new(Method::GET, kinds, Access::LOOK, list_kinds)
-            .says("Lists the providers that a credential can be for, with what each takes.")
+            .says("Lists the providers that a credential can be for, and what each needs.")
             .returns_value::<Page<Kind>>(),
         Route::new(Method::GET, CredentialRow::ONE, Access::LOOK, show_opened)
             .says("Shows a credential, and how often it was opened.")
             .returns::<Opened>(),
         patch::<CredentialRow>("Changes fields of a credential.").refuses(409, "base_url_needs_secret"),
         put::<CredentialRow>("Replaces a credential.").refuses(409, "base_url_needs_secret"),
-        delete::<CredentialRow>("Deletes a credential; its secret can't be opened again."),
+        delete::<CredentialRow>("Deletes a credential. Its secret can't be recovered."),
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
-            .says("Makes the cheapest real call with a credential.")
+            .says("Verifies a credential with the provider's cheapest real call.")
             .takes_nothing()
             .returns::<CredentialView>(),
         Route::new(Method::POST, probe_one, Access::MANAGE, probe)
-            .says("Asks the compatible server behind a credential what it takes, and keeps what it said.")
+            .says("Probes what the compatible server behind a credential supports, and stores the result.")
             .takes::<ProbeInput>()
             .returns::<CredentialView>(),
         Route::new(Method::POST, rotate_one, Access::MANAGE, rotate::<CredentialRow>)
-            .says("Gives a credential another secret, without a failed request.")
+            .says("Replaces a credential's secret, without a failed request.")
             .takes::<Rotation>()
             .returns::<CredentialView>(),
     ]
@@ -103,7 +103,7 @@ pub struct Input {
     region: Option<String>,
     scope: Option<ScopeInput>,
     expires_at: Option<String>,
-    /// What its owner states of its contract with the provider.
+    /// The agreement: what its owner states about the contract with the provider.
     limits: Option<LimitsForm>,
     #[serde(default)]
     #[schemars(with = "Option<RetentionForm>")]
@@ -111,12 +111,12 @@ pub struct Input {
     #[serde(default)]
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
-    /// What it may be used under, such as `hipaa`: a set of short words.
+    /// Compliance regimes that it may be used under, such as `hipaa`.
     #[serde(default)]
     compliance: Vec<String>,
     #[serde(default)]
     metadata: Value,
-    /// What a compatible server takes, stated by hand: believed above what a probe finds.
+    /// Features of a compatible server, stated by hand. They override what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
     #[schemars(extend("enum" = ["active", "disabled", "revoked", "expiring", "expired", "over_quota", null]))]
@@ -142,7 +142,7 @@ struct ScopeInput {
     environment: Option<String>,
 }
 
-/// What a reader sees: everything but the secret.
+/// The object without its secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ProviderCredential")]
 pub struct CredentialView {
@@ -154,7 +154,7 @@ pub struct CredentialView {
     auth: String,
     #[schemars(extend("enum" = ["active", "expiring", "expired", "over_quota", "invalid", "disabled", "revoked"]))]
     status: &'static str,
-    /// When its provider is asked again, where the quota is used up.
+    /// When its provider is called again, if the quota is used up.
     over_quota_until: Option<Moment>,
     secret_fingerprint: String,
     secret_version: u32,
@@ -165,7 +165,7 @@ pub struct CredentialView {
     expires_at: Option<Moment>,
     retention: Option<RetentionForm>,
     limits: LimitsForm,
-    /// What its provider told of its limits, as this gateway heard it last.
+    /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
@@ -174,7 +174,7 @@ pub struct CredentialView {
     last_verified_at: Option<Moment>,
     last_error: Option<String>,
     stated_facts: BTreeMap<String, Value>,
-    /// What is known of a compatible server; nothing where the provider itself is known.
+    /// The known features of a compatible server; absent for a known provider.
     server: Option<ServerView>,
     created_at: Moment,
 }
@@ -596,33 +596,33 @@ fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// What a provider is called, and how it is authorised.
+/// A provider's name and its kind of authentication.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CredentialKind")]
 struct Kind {
     provider: String,
     display_name: String,
     synonyms: Vec<String>,
-    /// The kind of its secret; a provider that takes several is listed once for each, the usual one first.
+    /// The kind of its secret. A provider that accepts several is listed once for each, the usual one first.
     auth: &'static str,
     title: String,
     says: String,
-    /// Whether it is the identity of the machine that Tidegate runs on.
+    /// Whether it is the machine identity of the gateway's host.
     is_host_identity: bool,
-    /// The least that it must be allowed to do, as its cloud writes that.
+    /// The minimal permissions that it needs, in the cloud's own notation.
     permission: Option<String>,
-    /// What it must be allowed beside that for batches in its owner's own storage, with words in capitals to be filled in.
+    /// Further permissions that batches in its owner's own storage need; replace the words in capitals.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_permission: Option<String>,
-    /// Whether this version can call it.
+    /// Whether this version supports it.
     available: bool,
-    /// Whether it stands for servers at an address of the workspace's own, under a name of its own.
+    /// Whether it is a custom provider, with a name and an address that the workspace chooses.
     custom: bool,
     base_url: Option<String>,
-    /// Where each customer has an address of their own: how it may look.
+    /// The allowed form of the address, if each customer has their own.
     base_url_example: Option<String>,
     environment_variable: Option<String>,
-    /// The JSON Schema of what it takes.
+    /// The JSON Schema of its input.
     schema: Value,
 }
 

@@ -30,12 +30,12 @@ use crate::founding::new_key;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::open(Method::POST, "/v2/device", ask_for_code)
-            .says("Begins to sign a command line in.")
+            .says("Starts the sign-in of a command line.")
             .takes::<Client>()
             .no_rehearsal(NO_REHEARSAL)
             .returns_value::<WaitingDevice<'_>>(),
         Route::open(Method::POST, "/v2/device/token", ask_for_key)
-            .says("Asks whether somebody said yes to the device, and takes its key.")
+            .says("Polls whether the device was approved, and returns its key.")
             .takes::<Poll>()
             .no_rehearsal(NO_REHEARSAL)
             .returns_value::<DeviceKey<'_>>()
@@ -45,7 +45,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(400, "access_denied")
             .refuses(400, "no_project"),
         Route::new(Method::POST, "/v2/device/approve", Access::PERSON, answer)
-            .says("Shows a device that waits and, with `approve`, says yes or no to it.")
+            .says("Shows a waiting device and, with `approve`, approves or denies it.")
             .takes::<Answer>()
             .returns_value::<AnsweredDevice>(),
     ]
@@ -63,9 +63,9 @@ struct Client {
 #[derive(Serialize, JsonSchema)]
 struct WaitingDevice<'a> {
     object: &'static str,
-    /// For the program that asks.
+    /// For the program that polls.
     device_code: &'a str,
-    /// For the person in front of it.
+    /// For the person at the device.
     user_code: &'a str,
     verification_url: String,
     verification_url_complete: String,
@@ -261,7 +261,7 @@ async fn key_of(
 struct Answer {
     #[schemars(required)]
     user_code: Option<String>,
-    /// Left out, the device is only shown.
+    /// Without it, the device is only shown.
     approve: Option<bool>,
 }
 

@@ -20,7 +20,7 @@ use store::jobs::INSTALLATION;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/jobs", Access::OPERATE, get)
-            .says("Shows how the queue of work stands, and what was given up.")
+            .says("Shows the job queue and the jobs that were given up.")
             .returns_value::<Jobs>(),
     ]
 }
@@ -32,7 +32,7 @@ struct Jobs {
     ready: u64,
     running: u64,
     dead: u64,
-    /// What was given up last.
+    /// The jobs that were given up last.
     dead_jobs: Vec<Job>,
 }
 
@@ -40,7 +40,7 @@ struct Jobs {
 struct Job {
     id: i64,
     kind: String,
-    /// Whose it is; the installation's own has none.
+    /// The workspace that owns it; the installation's own has none.
     workspace_id: Option<String>,
     payload: Value,
     attempts: u32,

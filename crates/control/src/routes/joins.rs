@@ -46,22 +46,22 @@ const WORD_BYTES_MAX: usize = 128;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, TOKENS, Access::MANAGE, invite)
-            .says("Makes a token that a node joins with, once; it is shown this once.")
+            .says("Creates a join token for one node. It is only in this response.")
             .takes::<Invitation>()
             .makes_once::<Invited<'_>>()
             .refuses(409, "name_taken"),
         Route::new(Method::GET, TOKENS, Access::LOOK, invitations)
-            .says("Lists the tokens that nodes may join with, and those that were used or are too old, for a week; never the tokens themselves.")
+            .says("Lists join tokens, and for a week those that were used or have expired; never the tokens themselves.")
             .lists::<TokenView>(),
         Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
-            .says("Shows whether a node has joined with a token, or may; never the token itself.")
+            .says("Shows whether a join token is still valid, or which node used it; never the token itself.")
             .returns::<TokenView>(),
         Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
-            .says("Withdraws a token that no node has joined with: whoever comes with it is told that it is unknown.")
+            .says("Revokes an unused join token. A node that tries to join with it is refused.")
             .returns_no_content()
             .refuses(409, "join_token_used"),
         Route::open(Method::POST, "/v2/byoc/nodes/join", join)
-            .says("Lets a node in: trades a join token for a credential that it reports with from then on.")
+            .says("Joins a node: exchanges a join token for the credential that authenticates the node's reports.")
             .takes::<Join>()
             .no_rehearsal("A token is good for one use: it can't be tried.")
             .returns_value::<JoinedNode<'_>>()
@@ -70,26 +70,26 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "join_token_expired")
             .refuses(409, "name_taken"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/heartbeat", beat)
-            .says("Hears that a node is there, what it serves and what it has to do.")
+            .says("Receives a node's heartbeat, with its models and its load.")
             .takes::<Beat>()
             .no_rehearsal(OF_A_NODE)
             .returns_value::<HeartbeatReply>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/records", report)
-            .says("Keeps what a node has in its journal, each record once however often it comes.")
+            .says("Stores the records of a node's journal, each once, however often it is sent.")
             .takes::<Report>()
             .no_rehearsal(OF_A_NODE)
             .returns_value::<ReportReceipt>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
-            .says("Ends the credential of a node that joined: it may report no more, and is sent nothing.")
+            .says("Revokes the credential of a joined node. The node can't report any more, and gets no requests.")
             .takes::<Nothing>()
             .returns::<NodeView>()
             .refuses(409, "not_joined"),
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/usage", Access::LOOK, usage)
-            .says("Lists what a node that joined has reported of its own answers, in the order of their coming.")
+            .says("Lists the answers that a joined node has reported, in the order of their arrival.")
             .lists::<UsageView>(),
     ]
 }
@@ -98,11 +98,11 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NodeInvitation")]
 struct Invitation {
-    /// What the node is to be called.
+    /// The node's name.
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
-    /// How long the token waits for its node; an hour where nothing is said, and a week at most.
+    /// How long the token is valid; an hour by default, a week at most.
     expires_in_minutes: Option<u64>,
 }
 
@@ -112,7 +112,7 @@ struct Invited<'a> {
     object: &'static str,
     id: String,
     name: String,
-    /// Shown this once.
+    /// Only in this response.
     token: &'a str,
     expires_at: Moment,
 }
@@ -153,13 +153,13 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// What is known of a token, but itself.
+/// A join token, without its text.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JoinTokenShown")]
 struct TokenView {
     object: &'static str,
     id: String,
-    /// What the node is to be called.
+    /// The node's name.
     name: String,
     #[schemars(extend("enum" = ["open", "used", "expired"]))]
     status: &'static str,
@@ -264,7 +264,7 @@ struct Join {
     #[schemars(required)]
     #[schemars(url)]
     base_url: Option<String>,
-    /// The key that the node asks the gateway for.
+    /// The key that the node requires from the gateway.
     #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
 }
@@ -276,7 +276,7 @@ struct JoinedNode<'a> {
     node_id: String,
     name: String,
     workspace_id: String,
-    /// What the node reports with; shown this once.
+    /// The credential for the node's reports; only in this response.
     credential: &'a str,
     heartbeat_every_ms: u64,
 }
@@ -386,7 +386,7 @@ fn ours(unix_ms: u64) -> ProbeResult {
     ProbeResult { unix_ms, model: None, error: None, findings: known.into_iter().flatten().collect() }
 }
 
-/// What a node of a later version says beside this is left out.
+/// Fields of later node versions are ignored.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "NodeHeartbeat")]
 struct Beat {
@@ -395,10 +395,10 @@ struct Beat {
     /// Of Tidegate.
     #[serde(default)]
     version: String,
-    /// What computes its models: `engine`, or `echo`, which is no model.
+    /// What computes its answers: `engine`, or `echo`, which needs no model.
     #[serde(default)]
     runtime: String,
-    /// Where they are computed: `cpu`, `cuda:0`.
+    /// The device: `cpu`, `cuda:0`.
     #[serde(default)]
     device: Option<String>,
     #[serde(default)]
@@ -469,7 +469,7 @@ fn revoked(error: StoreError) -> Box<Fault> {
                 "node_credential_revoked",
                 "The credential of this node is revoked.",
             )
-            .fix("Join anew with a token of `tidegate nodes invite`."),
+            .fix("Join again with a token of `tidegate nodes invite`."),
         ),
         other => of_store(other),
     }
@@ -482,13 +482,13 @@ struct Report {
     records: Vec<Reported>,
 }
 
-/// One answer, as the node's journal has it.
+/// One answer, as recorded in the node's journal.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "NodeReportedRecord")]
 struct Reported {
-    /// The node's own id of it: what comes twice under one is kept once.
+    /// The node's own id of it; a record that is sent twice is stored once.
     event_id: String,
-    /// The request of ours that it was given for.
+    /// The gateway's request that it answered.
     request_id: Option<String>,
     model: String,
     adapter: Option<String>,
@@ -570,14 +570,14 @@ fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// One answer of a node, by its own count. Where the gateway asked for it the request is counted there; else it is a request of
-/// the workspace's first project, and costs nothing.
+/// One answer of a node, by its own count. If it answered a request of the gateway, that request is counted; otherwise it is a
+/// request of the workspace's first project, and costs nothing.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeUsage")]
 struct UsageView {
     object: &'static str,
     event_id: String,
-    /// The gateway's request that it was given for; null where the node was asked by somebody else.
+    /// The gateway's request that it answered; null if another client called the node.
     request_id: Option<String>,
     model: String,
     adapter: Option<String>,
@@ -591,7 +591,7 @@ struct UsageView {
     cached_tokens: u64,
     output_tokens: u64,
     reasoning_tokens: u64,
-    /// Whether the counts are the runtime's own.
+    /// Whether the runtime itself counted.
     is_measured: bool,
 }
 

@@ -14,7 +14,7 @@ use store::LimitsOf;
 /// Anything above this per minute is not a meaningful limit.
 const RATE_MAX: u64 = 10_000_000_000;
 
-/// As they are sent and shown; what is absent is not bounded.
+/// An absent limit is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Limits")]

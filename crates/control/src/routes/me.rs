@@ -26,11 +26,11 @@ use super::workspaces::checked_name;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/me", Access::ONESELF, get)
-            .says("Says who calls: a signed-in person or a key.")
+            .says("Returns who is calling: a signed-in person or a key.")
             .returns_value::<Me>(),
         Route::new(Method::PATCH, "/v2/me", Access::PERSON, change)
             .says(
-                "Changes the caller's own name, email or password; a new password ends every other session.",
+                "Changes the caller's own name, email or password. A new password ends every other session.",
             )
             .patches::<Input>()
             .returns_value::<Me>()
@@ -39,7 +39,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// Whoever calls.
+/// Any caller.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Me {
@@ -49,7 +49,7 @@ pub enum Me {
         workspace_id: String,
         role: &'static str,
         workspaces: Vec<OwnWorkspace>,
-        /// For the header `X-Tidegate-CSRF` of every request that changes something.
+        /// For the header `X-Tidegate-CSRF`, which every write needs.
         csrf_token: String,
     },
     Key {

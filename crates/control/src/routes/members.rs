@@ -32,7 +32,7 @@ const KEYS: &str = "keys";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, invite)
-            .says("Invites somebody; the link is in this answer and never again. Whoever has the email elsewhere stays unseen until they join.")
+            .says("Invites a person. The link is only in this response. A person who uses the email in another workspace is not revealed until they join.")
             .takes::<Input>()
             .makes::<Invited>()
             .refuses(409, "already_member"),
@@ -41,19 +41,19 @@ pub fn routes() -> Vec<Route> {
             .lists::<MemberView>(),
         Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").returns::<MemberView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Gives a member another role.")
+            .says("Changes a member's role.")
             .patches::<Change>()
             .returns::<MemberView>()
             .refuses(409, "last_owner"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
-            .says("Removes a member; their sessions and the keys of their devices end at once. API keys that they made are kept or revoked.")
-            .query(KEYS, "What becomes of the API keys that they made, by themselves or with a key of theirs. Left out, it is 409 where some of them work.")
+            .says("Removes a member. Their sessions and device keys end at once. The API keys that they created are kept or revoked.")
+            .query(KEYS, "What happens to the API keys that they created, directly or with a key of theirs. Without it, the response is 409 if any of them is active.")
             .one_of(KEYS, &["keep", "revoke"])
             .returns_no_content()
             .refuses(409, "last_owner")
             .refuses(409, "member_has_keys"),
         Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link)
-            .says("Makes a link that signs a member in.")
+            .says("Creates a link that signs a member in.")
             .takes_nothing()
             .makes::<SignInLink>(),
     ]
@@ -87,7 +87,7 @@ struct MemberView {
     created_at: Moment,
 }
 
-/// A member who was asked in, with the link that lets them in.
+/// An invited member, with the invitation link.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InvitedMember")]
 struct Invited {

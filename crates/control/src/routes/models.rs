@@ -18,18 +18,18 @@ use serde::Serialize;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/models", Access::LOOK, list)
-            .says("Lists the models that something of this workspace, or the pool, serves now.")
+            .says("Lists the models that this workspace's credentials or nodes, or the pool, serve now.")
             .lists::<CallableModel>(),
     ]
 }
 
-/// A model that would be served now. Those of your nodes are here as well as those that are sold.
+/// A model that would be served now, by a provider or by one of your nodes.
 #[derive(Serialize, JsonSchema)]
 struct CallableModel {
     id: String,
     object: &'static str,
     owned_by: String,
-    /// `null` of a model that the catalogue doesn't know.
+    /// `null` for a model that the catalogue doesn't know.
     modality: Option<&'static str>,
 }
 

@@ -29,15 +29,15 @@ use crate::servers::{self, ProbeInput, ServerView};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<NodeRow>("Adds a node, and asks it at once what it serves.").makes::<NodeView>(),
+        post::<NodeRow>("Adds a node, and queries its models at once.").makes::<NodeView>(),
         list::<NodeRow>("Lists the workspace's nodes."),
         get::<NodeRow>("Shows a node."),
-        patch::<NodeRow>("Changes fields of a node; `draining` as its status sends it nothing new.")
+        patch::<NodeRow>("Changes fields of a node. A node with status `draining` gets no new requests.")
             .refuses(409, "base_url_needs_secret"),
         put::<NodeRow>("Replaces a node.").refuses(409, "base_url_needs_secret"),
         delete::<NodeRow>("Removes a node."),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
-            .says("Asks a node what it takes of the common grammar, and keeps what it said.")
+            .says("Probes what a node supports of the common API, and stores the result.")
             .takes::<ProbeInput>()
             .returns::<NodeView>(),
     ]
@@ -60,7 +60,7 @@ pub struct Input {
     labels: Vec<String>,
     #[serde(default)]
     metadata: Value,
-    /// What it takes, stated by hand: believed above what a probe finds.
+    /// Features of the server, stated by hand. They override what a probe finds.
     #[serde(default)]
     stated_facts: BTreeMap<String, Value>,
     #[schemars(extend("enum" = ["ready", "draining", null]))]
@@ -75,21 +75,21 @@ pub struct NodeView {
     workspace_id: String,
     name: String,
     base_url: String,
-    /// `revoked` is one that joined and may report no more.
+    /// `revoked` is a joined node whose credential was revoked.
     #[schemars(extend("enum" = ["ready", "draining", "unreachable", "revoked"]))]
     status: &'static str,
     models: Vec<String>,
-    /// Whether the models were named by hand; otherwise the node is asked for them.
+    /// Whether the models were given by hand; otherwise the node reports them.
     models_declared: bool,
     labels: Vec<String>,
     has_secret: bool,
     metadata: Value,
     last_seen_at: Option<Moment>,
     last_error: Option<String>,
-    /// Where it joined by itself: what it says of itself.
+    /// For a joined node: what it reports.
     joined: Option<JoinedNodeView>,
     stated_facts: BTreeMap<String, Value>,
-    /// What is known of its server.
+    /// The known features of its server.
     server: ServerView,
     created_at: Moment,
 }

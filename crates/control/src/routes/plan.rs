@@ -24,7 +24,7 @@ use crate::learned_limits;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)
-            .says("Says what would serve a model and why, without sending anything.")
+            .says("Explains what would serve a model and why, without sending anything.")
             .takes::<Input>()
             .returns_value::<Plan>(),
     ]
@@ -37,11 +37,11 @@ pub fn routes() -> Vec<Route> {
 struct Input {
     #[schemars(required)]
     model: Option<String>,
-    /// What the model is to do, such as `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or
-    /// `realtime`; without it, what the model does.
+    /// The modality: `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or `realtime`; by default the model's
+    /// own.
     modality: Option<String>,
-    /// On whose paths it would be asked: `chat` (the usual), `responses`, `anthropic`, `gemini`, `converse` or `run`. It
-    /// decides where a name goes that nobody knows.
+    /// The dialect of the request: `chat` (the default), `responses`, `anthropic`, `gemini`, `converse` or `run`. It decides
+    /// where an unknown model name goes.
     dialect: Option<String>,
     #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
@@ -136,16 +136,16 @@ fn one_of(field: &'static str, word: &str, known: &[&str]) -> Box<Fault> {
     invalid(field, format!("\"{truncated}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
 }
 
-/// What would happen.
+/// What would happen, as a plan.
 #[derive(Serialize, JsonSchema)]
 struct Plan {
     object: &'static str,
     requested_model: String,
-    /// What it is planned for.
+    /// The request that the plan is for.
     modality: &'static str,
     environment: String,
     resolved_model: Option<String>,
-    /// The rule by which the model's name was understood.
+    /// The rule that resolved the model's name.
     resolution: String,
     route: Option<WinningRoute>,
     chosen: Option<PlannedAttempt>,
@@ -165,7 +165,7 @@ struct WinningRoute {
 #[derive(Clone, Serialize, JsonSchema)]
 struct PlannedAttempt {
     profile: &'static str,
-    /// Its id; `managed` for an account of the operator's, which only the operator is told apart.
+    /// Its id; `managed` for an account of the operator, whose id only the operator sees.
     principal: String,
     display_name: Option<String>,
     provider: String,
@@ -174,7 +174,7 @@ struct PlannedAttempt {
     pricing: Option<PlannedPricing>,
     markup_bps: u32,
     fallback: bool,
-    /// Made only if all before it have failed because their provider was not there.
+    /// Made only if all attempts before it failed because their provider was unavailable.
     emergency: bool,
 }
 
@@ -185,7 +185,7 @@ struct PlannedPricing {
     cached_input_micros_per_million: Option<u64>,
 }
 
-/// A rejected candidate, as plans and requests show it.
+/// A rejected candidate, as in plans and requests.
 #[derive(Serialize, JsonSchema)]
 pub struct RejectedCandidate {
     principal: String,

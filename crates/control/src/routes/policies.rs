@@ -22,14 +22,14 @@ const NAME_BYTES_MAX: usize = 256;
 pub fn routes() -> Vec<Route> {
     vec![
         post::<PolicyRow>(
-            "Makes the policy of a project: what its requests may reach, whatever a route says.",
+            "Creates the policy of a project: which targets its requests may reach, whatever a route says.",
         )
         .makes::<PolicyView>(),
         list::<PolicyRow>("Lists the policies of the workspace's projects."),
         get::<PolicyRow>("Shows a policy."),
-        patch::<PolicyRow>("Changes fields of a policy; its project stays."),
-        put::<PolicyRow>("Replaces a policy; its project stays."),
-        delete::<PolicyRow>("Deletes a policy: its project's requests may reach whatever routes say."),
+        patch::<PolicyRow>("Changes fields of a policy. Its project can't change."),
+        put::<PolicyRow>("Replaces a policy. Its project can't change."),
+        delete::<PolicyRow>("Deletes a policy. Only routes then decide where its project's requests go."),
     ]
 }
 
@@ -40,26 +40,26 @@ pub struct Input {
     #[schemars(required)]
     #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
-    /// Sellers, `byoc` for nodes of the workspace's own; empty allows all.
+    /// Sellers; `byoc` stands for the workspace's own nodes. Empty allows all.
     #[serde(default)]
     allowed_providers: Vec<String>,
-    /// Full names of models: each exact unless it ends in `*` or `/`, which name every model whose name begins so
-    /// (`openai/gpt-4o*`, `anthropic/`); empty allows all.
+    /// Full names of models. A name is exact, unless it ends in `*` or `/`: then it matches every name with that prefix
+    /// (`openai/gpt-4o*`, `anthropic/`). Empty allows all.
     #[serde(default)]
     allowed_models: Vec<String>,
-    /// Regions as credentials and accounts name them, and as a node's label `region=` does; empty allows all. What does
-    /// not say its region is not allowed.
+    /// Regions, as credentials, accounts and the node label `region=` name them; empty allows all. A target of unknown region is
+    /// not allowed.
     #[serde(default)]
     allowed_regions: Vec<String>,
     /// Values of `Agent-Execution-Profile`; empty allows all.
     #[serde(default)]
     profiles: Vec<String>,
-    /// The longest that a provider may keep what it is sent: `"zero"` or `{"days": 1 to 3650}`, by what is agreed with it.
-    /// Nodes of the workspace's own keep nothing elsewhere.
+    /// The longest time that a provider may retain requests, by its agreement: `"zero"` or `{"days": 1 to 3650}`.
+    /// The workspace's own nodes retain nothing elsewhere.
     #[serde(default)]
     #[schemars(with = "Option<RetentionForm>")]
     retention: Value,
-    /// Tags that the credential or account must have, all of them; a node of the workspace's own needs none.
+    /// Tags that the credential or account must all have. The workspace's own nodes need none.
     #[serde(default)]
     compliance: Vec<String>,
 }

@@ -22,12 +22,12 @@ use crate::resource::{Resource, delete, get, list, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<ProjectRow>("Makes a project.").makes::<ProjectView>(),
+        post::<ProjectRow>("Creates a project.").makes::<ProjectView>(),
         list::<ProjectRow>("Lists the workspace's projects."),
         get::<ProjectRow>("Shows a project."),
         patch::<ProjectRow>("Changes fields of a project."),
         put::<ProjectRow>("Replaces a project."),
-        delete::<ProjectRow>("Deletes a project that no key belongs to.").refuses(409, "referenced"),
+        delete::<ProjectRow>("Deletes a project that has no keys.").refuses(409, "referenced"),
     ]
 }
 

@@ -30,10 +30,10 @@ pub fn routes() -> Vec<Route> {
             .says("Lists settled exchanges, newest first.")
             .lists::<RequestView>(),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
-            .says("Shows one exchange whole: timeline, plan, attempts and cost.")
+            .says("Shows one exchange with its timeline, plan, attempts and cost.")
             .returns_value::<Exchange>(),
         Route::new(Method::GET, "/v2/records", Access::LOOK, records)
-            .says("Lists settled exchanges whole, oldest first.")
+            .says("Lists settled exchanges with all details, oldest first.")
             .lists::<Exchange>()
             .query(FORMAT.0, FORMAT.1),
     ]
@@ -50,7 +50,7 @@ fn with_parameters(route: Route) -> Route {
         ("status", "Only those answered with this HTTP status."),
         (
             "outcome",
-            "`completed`, `cut` by a budget's end, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
+            "`completed`, `cut` by a budget, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
         ),
         ("tag", "Only those with this tag."),
         ("since", "Only those that began at this moment or later."),
@@ -208,7 +208,7 @@ fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-/// An exchange whole.
+/// An exchange with all its details.
 #[derive(Serialize, JsonSchema)]
 struct Exchange {
     id: String,
@@ -228,7 +228,7 @@ struct Exchange {
     status: u16,
     error_class: Option<&'static str>,
     error_code: Option<String>,
-    /// Why it failed or was cut; `None` where it did not, and of requests that an earlier version served.
+    /// Why it failed or was cut; absent if it did not, and for requests that an earlier version served.
     error: Option<ReasonView>,
     profile: Option<&'static str>,
     mode: Option<&'static str>,
@@ -240,13 +240,13 @@ struct Exchange {
     timeline: TimelineView,
     plan: PlanView,
     attempts: Vec<AttemptView>,
-    /// `None` where there was nothing to do for a cache.
+    /// Absent if there was nothing to do for a cache.
     caching: Option<CachingView>,
     #[serde(flatten)]
     metered: Metered,
 }
 
-/// What the client read of the failure. What a provider says of a wrong request is not in it, since it may quote the request.
+/// The error that the client received, without a provider's message about a wrong request, which may quote that request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Reason")]
 struct ReasonView {
@@ -254,7 +254,7 @@ struct ReasonView {
     fix: Option<String>,
     /// The field that is wrong.
     param: Option<String>,
-    /// What of the workspace's configuration refused, where one thing did.
+    /// The budget, credit, policy or route that refused the request, if one did.
     refused_by: Option<RefuserView>,
 }
 
@@ -266,7 +266,7 @@ struct RefuserView {
     id: String,
 }
 
-/// When each step was done, after the exchange's first byte.
+/// When each step was reached, relative to the exchange's first byte.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Timeline")]
 struct TimelineView {
@@ -289,7 +289,7 @@ struct PlanView {
     snapshot_version: u64,
 }
 
-/// One upstream try.
+/// One attempt upstream.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Attempt")]
 struct AttemptView {
@@ -329,14 +329,14 @@ struct Metered {
     cached_tokens: u64,
     cache_write_tokens: u64,
     reasoning_tokens: u64,
-    /// What is no token of text, where there is any.
+    /// Usage other than text tokens, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<UnitsView>,
-    /// The tier that it was served at, where that was another than the standard one.
+    /// The service tier, if it was not the standard one.
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'static str>,
     estimated: bool,
-    /// Who stands for the counts: `provider_reported`, `runtime_confirmed` of a node, `router_inferred` or `unknown`.
+    /// Who counted: `provider_reported`, `runtime_confirmed` for a node, `router_inferred` or `unknown`.
     evidence: &'static str,
     cost_micros: i64,
     cost_nanos: i64,
@@ -345,7 +345,7 @@ struct Metered {
     unpriced: bool,
 }
 
-/// Tokens of sound and of pictures are among the totals of tokens.
+/// Audio and image tokens are included in the totals.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Units")]
 struct UnitsView {
@@ -353,18 +353,18 @@ struct UnitsView {
     audio_output_tokens: u64,
     image_input_tokens: u64,
     image_output_tokens: u64,
-    /// Pictures that were made.
+    /// Images that were generated.
     images: u64,
-    /// Milliseconds of sound that were listened to.
+    /// Milliseconds of audio that were transcribed.
     audio_ms: u64,
     searches: u64,
-    /// Characters that were read aloud.
+    /// Characters that were spoken.
     characters: u64,
     /// Millionths of the unit that the provider itself bills the model by.
     billed_micro_units: u64,
-    /// Milliseconds of film that were made.
+    /// Milliseconds of video that were generated.
     video_ms: u64,
-    /// Searches of the web that the provider made for the answer; of files that it keeps; and calls of its other tools.
+    /// Web searches by the provider for the answer, searches of stored files, and calls of its other tools.
     web_searches: u64,
     file_searches: u64,
     hosted_tool_calls: u64,

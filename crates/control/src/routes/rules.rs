@@ -22,7 +22,7 @@ use crate::resource::{Resource, delete, get, list, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<RouteRow>("Makes a route: a rule for what serves which requests.").makes::<RouteView>(),
+        post::<RouteRow>("Creates a route: a rule for what serves which requests.").makes::<RouteView>(),
         list::<RouteRow>("Lists the workspace's routes."),
         get::<RouteRow>("Shows a route."),
         patch::<RouteRow>("Changes fields of a route."),
@@ -43,8 +43,8 @@ struct ScopeWire {
     project_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alias: Option<String>,
-    /// A model's full name, or its name without the publisher: exact unless it ends in `*` or `/`, which name every model
-    /// whose name begins so (`openai/gpt-4o*`, `openai/`).
+    /// A model's full name, or its name without the publisher. It is exact, unless it ends in `*` or `/`: then it matches every
+    /// name with that prefix (`openai/gpt-4o*`, `openai/`).
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ pub struct Wire {
     fallback_on: Vec<FallbackClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
-    /// `allowed` lets an account that the operator keeps for emergencies serve once all others of the pool have failed.
+    /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     emergency: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

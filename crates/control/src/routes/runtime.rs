@@ -21,7 +21,7 @@ use crate::runtimes::{self, is_ours, runtime_route};
 pub fn routes() -> Vec<Route> {
     vec![runtime_route(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
-            .says("Asks a node that is a runtime of ours how it is and what it runs.")
+            .says("Queries the state of a node that runs our runtime, and what it runs.")
             .returns_value::<RuntimeView>()
             .refuses(400, "no_runtime"),
     )]
@@ -34,19 +34,19 @@ struct RuntimeView {
     node_id: String,
     /// The node's name.
     node: String,
-    /// `ok` where it is well.
+    /// `ok` if there is no problem.
     status: String,
-    /// Which runtime it is.
+    /// The runtime's software.
     runtime: String,
     version: String,
     topology: String,
     execution_modes: Vec<String>,
-    /// Whether nothing that it is asked leaves its machine.
+    /// Whether requests never leave its machine.
     is_local_only: bool,
     models: Vec<Model>,
-    /// What it says of adapters; nothing where it takes none.
+    /// What it reports about adapters; absent if it accepts none.
     adapters: Option<Adapters>,
-    /// Answers that are on their way.
+    /// Answers in progress.
     requests_open: Option<u64>,
 }
 
@@ -54,21 +54,21 @@ struct RuntimeView {
 #[schemars(rename = "RuntimeModel")]
 struct Model {
     id: String,
-    /// Tokens of a prompt and its answer together.
+    /// Tokens of a prompt and its answer combined.
     context_tokens: Option<u64>,
-    /// Whether it is a model at all, and not one that only plays it.
+    /// Whether it is a real model, and not `echo`.
     is_model: bool,
 }
 
-/// As a node says it, and as it is told here.
+/// As the node reports it, and as it is returned here.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "RuntimeAdapters")]
 struct Adapters {
     registered: u64,
     max_registered: u64,
-    /// Those in memory.
+    /// The ones in memory.
     loaded_loras: Vec<String>,
-    /// How many may be in memory at once.
+    /// The most that may be in memory at once.
     max_active_loras: u64,
     loaded_bytes: u64,
     max_loaded_bytes: u64,

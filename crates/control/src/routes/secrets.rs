@@ -20,7 +20,7 @@ use crate::hosting;
 use crate::hosting::Destination;
 use crate::resource::{Resource, load, reply_written};
 
-/// Another secret for an object that has one.
+/// A new secret for an object that has one.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {

@@ -27,7 +27,7 @@ use super::me::{self, Me};
 pub fn routes() -> Vec<Route> {
     vec![
         Route::open(Method::POST, "/v2/sign-in", by_password)
-            .says("Signs a person in by their password; the answer sets the session's cookie.")
+            .says("Signs a person in by password. The response sets the session cookie.")
             .takes::<Password>()
             .no_rehearsal(NO_REHEARSAL)
             .returns_value::<Me>()
@@ -40,7 +40,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(401, "link_over")
             .refuses(401, "sign_in_first"),
         Route::new(Method::POST, "/v2/sign-out", Access::ONESELF, out)
-            .says("Ends the session, or revokes the key that a command line was given.")
+            .says("Ends the session, or revokes the key of a command line.")
             .takes_nothing()
             .returns_no_content()
             .refuses(409, "not_a_sign_in"),
@@ -124,7 +124,7 @@ async fn compare(
 struct Link {
     #[schemars(required, extend("writeOnly" = true))]
     token: Option<String>,
-    /// Whoever opens it is none of those that sign in with the invited address already.
+    /// The person who opened the link does not use the invited address.
     new_person: Option<bool>,
 }
 

@@ -27,21 +27,21 @@ const ASSIGNMENT: &str = "/v2/tariff/assignments/{id}";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, PATH, Access::OPERATE, get)
-            .says("Shows the tariff in force, every version, and which workspace has which.")
+            .says("Shows the tariff in force, all versions, and which workspace has which.")
             .returns_value::<TariffsView>(),
         Route::new(Method::PUT, PATH, Access::OPERATE, put)
             .says("Sets the version of a tariff from a month on.")
             .takes::<Input>()
             .returns_value::<VersionView>(),
         Route::new(Method::PUT, ASSIGNMENT, Access::OPERATE, assign)
-            .says("Gives a workspace a tariff of its own from a month on.")
+            .says("Assigns a tariff to a workspace, from a month on.")
             .takes::<AssignInput>()
             .returns_value::<AssignmentView>()
             .refuses(409, "no_such_tariff"),
     ]
 }
 
-/// A fee as it is written: micro-USD for a million.
+/// A fee as written: micro-USD per million.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "TariffFees")]
@@ -74,9 +74,9 @@ struct ProfilesInput {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tariff")]
 struct Input {
-    /// `default` where it is left out.
+    /// By default `default`.
     name: Option<String>,
-    /// A month's first day, such as `2026-12-01`; the running month where it is left out.
+    /// The first day of a month, such as `2026-12-01`; by default the current month.
     effective_from: Option<String>,
     #[serde(default)]
     monthly_base_micros: u64,
@@ -107,7 +107,7 @@ impl FeesInput {
     }
 }
 
-/// A tariff as the API tells it.
+/// A tariff, as the API shows it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Tariff")]
 pub struct TariffView {
@@ -127,7 +127,7 @@ struct VersionView {
     created_at: Moment,
 }
 
-/// Where none was ever set, nothing is charged beside tokens.
+/// Without a tariff, only tokens are charged.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TariffInForce")]
 #[serde(untagged)]

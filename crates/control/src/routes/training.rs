@@ -27,18 +27,18 @@ const ON_A_NODE: &str =
     "What a node does can't be tried without being done; /v2/train/preview says what a job would come to.";
 const AS_IT_IS: &str = "What a node does can't be tried without being done.";
 const NODE: (&str, &str) =
-    ("node", "The job's node, by its id or name; may be left out where the workspace has one runtime.");
+    ("node", "The job's node, by its id or name; optional if the workspace has one runtime.");
 const EVENTS_MAX: u32 = 1_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the training jobs of the workspace's runtimes, the latest first, and names each runtime that could not be asked.")
+            .says("Lists the training jobs of the workspace's runtimes, newest first, and names each runtime that could not be queried.")
             .query("node", "Only those of this node, by its id or name.")
             .returns_value::<List>(),
         runtime_route(
             Route::new(Method::POST, PATH, Access::MANAGE, begin)
-                .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
+                .says("Starts a training job on a node: the conversations are sent to the node, which trains an adapter.")
                 .takes::<Order>()
                 .takes_content()
                 .returns_value::<JobView>()
@@ -48,7 +48,7 @@ pub fn routes() -> Vec<Route> {
         ),
         runtime_route(
             Route::new(Method::POST, "/v2/train/preview", Access::MANAGE, preview)
-                .says("Says what a training job would come to, and begins nothing.")
+                .says("Estimates what a training job would take, without starting it.")
                 .takes::<Order>()
                 .takes_content()
                 .returns_value::<Preview>()
@@ -57,33 +57,33 @@ pub fn routes() -> Vec<Route> {
         ),
         runtime_route(
             Route::new(Method::GET, ONE, Access::LOOK, get)
-                .says("Shows a training job and how far it is.")
+                .says("Shows a training job and its progress.")
                 .query(NODE.0, NODE.1)
                 .returns_value::<JobView>(),
         ),
         runtime_route(
             Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
-                .says("Lists what happened in a training job, from the beginning or behind an event.")
+                .says("Lists the events of a training job, all of them or those after an event.")
                 .query(NODE.0, NODE.1)
-                .query("after", "`next` of the answer before; 0, or left out, begins at the beginning.")
-                .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
+                .query("after", "`next` of the previous response; by default 0, the first event.")
+                .query("limit", "The most events to return: 1 to 1000, by default 1000.")
                 .returns_value::<Events>(),
         ),
         acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
-                .says("Calls a training job off; what it made so far is left."),
+                .says("Cancels a training job; its results so far are discarded."),
         ),
         acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/pause", Access::MANAGE, pause)
-                .says("Has a training job wait until it is told to go on; the next one has its turn meanwhile."),
+                .says("Pauses a training job until it is resumed. The next job runs meanwhile."),
         ),
         acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/resume", Access::MANAGE, resume)
-                .says("Has a training job that was paused go on where it was."),
+                .says("Resumes a paused training job where it stopped."),
         ),
         runtime_route(
             Route::new(Method::GET, "/v2/train/jobs/{id}/checkpoints", Access::LOOK, checkpoints)
-                .says("Lists what is kept of a training job at the ends of its epochs, each of which is a model; the latest first.")
+                .says("Lists the checkpoints of a training job, newest first. There is one for each epoch, and each is a model.")
                 .query(NODE.0, NODE.1)
                 .returns_value::<Checkpoints>(),
         ),
@@ -99,9 +99,9 @@ fn acts_on_one(route: Route) -> Route {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "TrainOrder")]
 struct Order {
-    /// A node's id or name; may be left out where the workspace has one runtime.
+    /// A node's id or name; optional if the workspace has one runtime.
     node: Option<String>,
-    /// Conversations, a line of JSON each, as one text; or a list of them.
+    /// Conversations as one text with a line of JSON each, or as a list.
     #[schemars(required)]
     data: Option<Value>,
     /// Every other field is the node's: docs/training.md lists them (`model`, `adapter`, `epochs`, `lr`, `lora_rank`, …).
@@ -113,7 +113,7 @@ struct Order {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrainActing")]
 struct NodeSelector {
-    /// The job's node, by its id or name; may be left out where the workspace has one runtime.
+    /// The job's node, by its id or name; optional if the workspace has one runtime.
     node: Option<String>,
 }
 
@@ -161,38 +161,38 @@ struct NodeEvent {
     what: JobChange,
 }
 
-/// What a job comes to.
+/// The estimate of a job.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TrainOutlook")]
 struct Outlook {
-    /// Texts that are learned from; a conversation may be several.
+    /// Training examples; a conversation may yield several.
     texts: u64,
-    /// Texts that are only looked at.
+    /// Validation examples, which are not trained on.
     held_out_texts: u64,
-    /// Of one time over all that is learned from.
+    /// Steps of one epoch.
     tokens: u64,
-    /// Those among them that are learned.
+    /// Those of them that are trained on.
     learned_tokens: u64,
     longest_text_tokens: u64,
     steps: u64,
-    /// The numbers that are trained.
+    /// The number of trained parameters.
     parameters: u64,
-    /// What it takes beside the model that answers, about.
+    /// The estimated memory in addition to the served model.
     memory_bytes: u64,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TrainProgress")]
 struct Progress {
     step: u64,
     of: u64,
-    /// The mean over the tokens that were learned in this step.
+    /// The mean over the trained tokens of this step.
     loss: f64,
-    /// The same of what is held out, where that was looked at.
+    /// The loss on the validation set, where it was evaluated.
     held_out_loss: Option<f64>,
     learning_rate: f64,
-    /// All tokens that were gone over.
+    /// All tokens that were trained on, over all epochs.
     tokens: u64,
     /// How long it has run.
     seconds: f64,
@@ -209,7 +209,7 @@ struct JobError {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TrainJob")]
 struct JobView {
-    /// Its node's.
+    /// The status of its node.
     id: String,
     object: &'static str,
     node_id: String,
@@ -219,12 +219,12 @@ struct JobView {
     status: String,
     model: String,
     adapter: String,
-    /// What requests name to be answered with what came of it; nothing before that.
+    /// The model name for requests that use the result; absent until there is one.
     result: Option<String>,
     created_at: Moment,
     started_at: Option<Moment>,
     ended_at: Option<Moment>,
-    /// What it is trained with, in the words that it is asked for in.
+    /// The training settings, under the names that requests use.
     settings: Map<String, Value>,
     outlook: Option<Outlook>,
     progress: Option<Progress>,
@@ -236,7 +236,7 @@ struct JobView {
 struct List {
     object: &'static str,
     data: Vec<JobView>,
-    /// The runtimes that could not be asked: theirs are not in the list.
+    /// The runtimes that could not be queried; their objects are not in the list.
     away: Vec<UnreachableRuntime>,
 }
 
@@ -256,7 +256,7 @@ struct Preview {
 struct Events {
     object: &'static str,
     data: Vec<Event>,
-    /// Send it as `after` to go on.
+    /// Send it as `after` to continue.
     next: u64,
 }
 
@@ -290,23 +290,23 @@ struct Checkpoints {
     data: Vec<CheckpointView>,
 }
 
-/// What a job was at the end of an epoch.
+/// A checkpoint of a job, at the end of an epoch.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TrainCheckpoint")]
 struct CheckpointView {
     step: u64,
     created_at: Moment,
-    /// What requests name to be answered with it.
+    /// The model name for requests that use it.
     model: String,
     loss: f64,
     held_out_loss: Option<f64>,
 }
 
-/// What happened; what an event of its kind does not say is left out.
+/// The event. Fields that its kind does not have are absent.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TrainHappened")]
 struct JobChange {
-    /// Its place among them, from 1 on.
+    /// Its number among the job's events, from 1.
     sequence: u64,
     /// `queued`, `started`, `resumed`, `progress`, `paused`, `completed`, `failed` or `cancelled`.
     kind: String,
@@ -324,10 +324,10 @@ struct JobChange {
     tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
-    /// It can be taken up again from here.
+    /// It can be resumed from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     is_checkpoint: Option<bool>,
-    /// What requests name to be answered with what it was here, at the end of an epoch.
+    /// The model name for requests that use this epoch's checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint_model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

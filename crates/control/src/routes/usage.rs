@@ -25,18 +25,18 @@ pub fn routes() -> Vec<Route> {
             .says("Sums of requests, tokens and money over a window, grouped.")
             .returns_value::<Usage<Sums>>(),
         sums("/v2/analytics", analytics)
-            .says("Usage, and how fast and how reliably it was served.")
+            .says("Usage, speed and reliability.")
             .returns_value::<Usage<Analysis>>(),
     ]
 }
 
 fn sums(pattern: &'static str, handler: Handler) -> Route {
     let parameters = [
-        ("window", "`24h`, `7d`, `30d` (where it is left out) or `month`."),
-        ("start", "The window's start, in place of `window`."),
-        ("end", "The window's end; now, where it is left out."),
-        ("group_by", "Up to three dimensions, and an interval, with commas between them."),
-        ("interval", "`minute`, `hour` or `day`: one row for each."),
+        ("window", "`24h`, `7d`, `30d` (the default) or `month`."),
+        ("start", "The start of the window, instead of `window`."),
+        ("end", "The end of the window; by default now."),
+        ("group_by", "Up to three dimensions and an interval, separated by commas."),
+        ("interval", "One row per `minute`, `hour` or `day`."),
         ("project_id", "Only this project's."),
         ("key_id", "Only this key's."),
         ("model", "Only this model's."),
@@ -59,12 +59,12 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
 
 /// The filter syntax that the command line and the console share.
 pub const FILTER: (&str, &str) =
-    ("filter", "Terms such as `status:error model:gpt-4o* since:24h`, all of which hold.");
+    ("filter", "Terms such as `status:error model:gpt-4o* since:24h`, all of which must match.");
 
 /// Formats for lists that can be exported.
 pub const FORMAT: (&str, &str) = ("format", "`json`, `jsonl` or `csv`.");
 
-/// The columns that every sum has, wherever it is shown.
+/// The columns that every sum has.
 #[derive(Serialize, JsonSchema)]
 pub struct Columns {
     requests: u64,
@@ -79,7 +79,7 @@ pub struct Spent {
     cached_tokens: u64,
     /// What the workspace owes the operator.
     cost_micros: i64,
-    /// What the provider will bill.
+    /// What the provider bills.
     provider_cost_micros: i64,
 }
 
@@ -120,29 +120,29 @@ impl JsonSchema for Groups {
 /// One row of usage.
 #[derive(Serialize, JsonSchema)]
 struct Sums {
-    /// The interval's, where one was asked for.
+    /// The start of the interval, if one was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Moment>,
     #[serde(flatten)]
     groups: Groups,
     #[serde(flatten)]
     columns: Columns,
-    /// What the workspace pays in all: what it owes, and what its own providers bill it.
+    /// What the workspace pays in total: what it owes the operator, and what its own providers bill it.
     spend_micros: i64,
     reasoning_tokens: u64,
     cache_write_tokens: u64,
-    /// Pictures that were made.
+    /// Images that were generated.
     images: u64,
-    /// Milliseconds of sound that were listened to.
+    /// Milliseconds of audio that were transcribed.
     audio_ms: u64,
     searches: u64,
-    /// Characters that were read aloud.
+    /// Characters that were spoken.
     characters: u64,
-    /// Millionths of the units that providers bill models by: of use where one model is looked at.
+    /// Millionths of the units that providers bill models by; meaningful for a single model.
     billed_micro_units: u64,
-    /// Milliseconds of film that were made.
+    /// Milliseconds of video that were generated.
     video_ms: u64,
-    /// Searches of the web that providers made for answers; of files that they keep; and calls of their other tools.
+    /// Web searches by providers for answers, searches of stored files, and calls of their other tools.
     web_searches: u64,
     file_searches: u64,
     hosted_tool_calls: u64,
@@ -159,7 +159,7 @@ struct Sums {
 struct Analysis {
     #[serde(flatten)]
     sums: Sums,
-    /// Completed of all requests, those that were refused before an attempt among them.
+    /// The completed share of all requests, including those refused before an attempt.
     success_rate: Option<f64>,
     latency_us: Option<PercentilesView>,
     time_to_first_byte_us: Option<PercentilesView>,
@@ -173,7 +173,7 @@ struct PercentilesView {
     p99: u64,
 }
 
-/// Rows, and the window that they are of.
+/// Rows and their window.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Usage{T}")]
 struct Usage<T> {

@@ -25,10 +25,10 @@ const NO_REHEARSAL: &str = "A change of keys is work that goes on behind the req
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault)
-            .says("Shows the master keys, how far a change of them is, and which gateway holds which.")
+            .says("Shows the master keys, the progress of their rotation, and which gateway holds which.")
             .returns_value::<VaultView>(),
         Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master)
-            .says("Begins to put the next master key in force.")
+            .says("Starts the rotation to the next master key.")
             .takes::<RotateMaster>()
             .returns_value::<VaultView>()
             .no_rehearsal(NO_REHEARSAL)
@@ -37,23 +37,23 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "rotation_not_finalized")
             .refuses(409, "rotation_under_way"),
         Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master)
-            .says("Ends the master key before: nothing is opened with it any more.")
+            .says("Finalizes the rotation: the old master key decrypts nothing any more.")
             .takes_nothing()
             .returns_value::<VaultView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "gateway_lacks_master_key")
             .refuses(409, "nothing_to_finalize"),
         Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts)
-            .says("Makes the next key of the accounts' secrets; they are sealed anew behind the requests.")
+            .says("Rotates the key of the accounts' secrets; a background job re-encrypts them.")
             .takes_nothing()
             .returns_value::<WorkspaceKeyView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "rotation_under_way"),
         Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace)
-            .says("Shows the key that seals the workspace's secrets, and how far a change of it is.")
+            .says("Shows the key that seals the workspace's secrets, and the progress of its rotation.")
             .returns_value::<WorkspaceKeyView>(),
         Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace)
-            .says("Makes the next key of the workspace's secrets; they are sealed anew behind the requests.")
+            .says("Rotates the key of the workspace's secrets; a background job re-encrypts them.")
             .takes_nothing()
             .returns_value::<WorkspaceKeyView>()
             .no_rehearsal(NO_REHEARSAL)
@@ -65,7 +65,7 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "MasterKeyRotation")]
 struct RotateMaster {
-    /// Which of the keys that this gateway holds; needed where it holds more than one new one.
+    /// One of the keys that this gateway holds; required if it holds more than one new key.
     key_id: Option<String>,
 }
 
@@ -82,7 +82,7 @@ struct VaultView {
     gateways: Vec<Gateway>,
 }
 
-/// Keys by their names; none of them is ever shown.
+/// Keys by name; the keys themselves are never shown.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MasterKey")]
 struct MasterKeyView {
@@ -97,7 +97,7 @@ struct Gateway {
     id: String,
     seen_at: Moment,
     master_keys: Vec<String>,
-    /// Whether it could open everything when the change is over.
+    /// Whether it could decrypt everything after the rotation.
     ready: bool,
 }
 

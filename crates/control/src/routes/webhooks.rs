@@ -30,32 +30,32 @@ const FIRST_VERSION: u32 = 1;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        post::<WebhookRow>("Adds a webhook; its secret is in this answer and never again.")
+        post::<WebhookRow>("Adds a webhook. Its secret is only in this response.")
             .makes::<WithSecret>()
             .refuses(409, "too_many_webhooks"),
         list::<WebhookRow>("Lists the workspace's webhooks."),
         get::<WebhookRow>("Shows a webhook."),
         patch::<WebhookRow>("Changes fields of a webhook."),
-        put::<WebhookRow>("Replaces a webhook; its secrets stay."),
+        put::<WebhookRow>("Replaces a webhook. Its secrets stay."),
         delete::<WebhookRow>("Removes a webhook."),
         Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
-            .says("Sends a test at once and says how it went.")
+            .says("Sends a test event at once, and returns the result.")
             .takes_nothing()
             .returns_value::<TestResult>()
             .no_rehearsal("A test that isn't sent says nothing."),
         Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate)
-            .says("Makes a secret, which is in this answer and never again; the one before signs beside it for a day.")
+            .says("Creates a new signing secret, which is only in this response. The old secret also signs for another day.")
             .takes_nothing()
             .returns::<WithSecret>()
             .refuses(409, "secret_version"),
         Route::new(Method::POST, "/v2/webhooks/{id}/resend", Access::MANAGE, resend)
-            .says("Sends an event once more, under its id and freshly signed.")
+            .says("Sends an event again, with the same id and a new signature.")
             .takes::<ResendInput>()
             .returns_value::<Delivery>()
             .refuses(409, "webhook_disabled")
             .refuses(409, "delivery_running"),
         Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries)
-            .says("Lists what was sent to a webhook, newest first.")
+            .says("Lists the deliveries of a webhook, newest first.")
             .lists::<Delivery>(),
     ]
 }
@@ -69,7 +69,7 @@ pub struct Input {
     url: Option<String>,
     #[serde(default)]
     description: String,
-    /// Every kind where empty.
+    /// Empty means every kind.
     #[serde(default)]
     #[schemars(schema_with = "event_names")]
     events: Vec<String>,
@@ -85,7 +85,7 @@ pub struct WebhookView {
     workspace_id: String,
     url: String,
     description: String,
-    /// Every kind where empty.
+    /// Empty means every kind.
     events: Vec<&'static str>,
     #[schemars(extend("enum" = ["active", "disabled"]))]
     status: &'static str,
@@ -116,7 +116,7 @@ struct TestResult {
     object: &'static str,
     event_id: String,
     delivered: bool,
-    /// The HTTP status that came back.
+    /// The upstream's HTTP status.
     status: Option<u16>,
     error: Option<String>,
 }
@@ -125,7 +125,7 @@ struct TestResult {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WebhookResend")]
 struct ResendInput {
-    /// Of a delivery of this webhook.
+    /// The event of a delivery of this webhook.
     event_id: String,
 }
 

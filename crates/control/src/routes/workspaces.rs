@@ -27,11 +27,11 @@ const OPERATOR: &str = "operator";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, "/v2/workspaces", Access::OPERATE, create)
-            .says("Makes a workspace with a project and two keys, which are in this answer and never again.")
+            .says("Creates a workspace with a project and two keys, which are only in this response.")
             .takes::<Input>()
             .makes::<Founded>(),
         Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list)
-            .says("Lists the caller's own workspace; for the operator, all of them.")
+            .says("Lists the caller's own workspace, or for the operator all workspaces.")
             .lists::<WorkspaceView>(),
         Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get)
             .says("Shows a workspace.")
@@ -41,11 +41,11 @@ pub fn routes() -> Vec<Route> {
             .patches::<Input>()
             .returns::<WorkspaceView>(),
         Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
-            .says("Replaces what can be written of a workspace.")
+            .says("Replaces all writable fields of a workspace.")
             .takes::<Input>()
             .returns::<WorkspaceView>(),
         Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete)
-            .says("Deletes a workspace and all that it has.")
+            .says("Deletes a workspace and everything in it.")
             .returns_no_content()
             .refuses(409, "operators_workspace"),
     ]
@@ -70,9 +70,9 @@ struct WorkspaceView {
     object: &'static str,
     name: String,
     limits: LimitsForm,
-    /// Of each end user by itself.
+    /// For each end user separately.
     end_user_limits: LimitsForm,
-    /// What the gateway may do for the prompt caches of providers.
+    /// What the gateway may do to use providers' prompt caches.
     caching: CachingForm,
     created_at: Moment,
 }

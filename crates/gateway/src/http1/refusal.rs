@@ -70,7 +70,7 @@ impl Refusal {
         }
     }
 
-    /// What to do about it.
+    /// How to fix it.
     fn fix(self) -> &'static str {
         match self {
             Self::LengthAndEncoding | Self::LengthTwice | Self::LengthInvalid | Self::Encoding => {

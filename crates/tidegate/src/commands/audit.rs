@@ -24,10 +24,10 @@ pub struct Options {
 
 #[derive(Debug, clap::Args)]
 struct Listing {
-    /// How many entries, at most 1000.
+    /// The number of entries, at most 1000.
     #[arg(long, default_value_t = 50)]
     limit: u32,
-    /// Every entry, page after page.
+    /// Lists all entries, not only one page.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -36,33 +36,33 @@ struct Listing {
 
 #[derive(Debug, clap::Args)]
 struct Chain {
-    /// installation, for the operator: what concerns no workspace. The workspace's own where left out.
+    /// `installation`, for the operator: acts that concern no workspace. By default the workspace's own chain.
     #[arg(long)]
     chain: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Goes on with what is done from now on, until it is interrupted.
+    /// Continues with new entries, until interrupted.
     Tail {
-        /// How many to begin with.
+        /// The number of requests to start with.
         #[arg(long, default_value_t = 20)]
         limit: u32,
         #[command(flatten)]
         chain: Chain,
     },
-    /// Prints a stretch of the audit with its hashes and a signed head, for `verify`.
+    /// Prints a range of the audit with its hashes and a signed head, for `verify`.
     Proof {
-        /// The first entry's place.
+        /// The number of the first entry.
         #[arg(long, default_value_t = 1)]
         from: u64,
-        /// The last entry's place; as far as one proof goes where it is left out.
+        /// The number of the last entry; by default as far as one proof reaches.
         #[arg(long)]
         to: Option<u64>,
         #[command(flatten)]
         chain: Chain,
     },
-    /// Writes the whole audit as proofs into a directory, for `verify` and for whoever asks.
+    /// Writes the whole audit as proofs into a directory, for `verify` and for auditors.
     Export {
         /// The directory to write to.
         #[arg(long, value_name = "DIR")]
@@ -70,15 +70,15 @@ enum Command {
         #[command(flatten)]
         chain: Chain,
     },
-    /// Checks proofs: every hash, and the signature. With a file it needs nothing but the file.
+    /// Checks proofs: every hash, and the signature. With a file, it works offline.
     Verify {
-        /// What `proof` printed, or the directory that `export` wrote; what the gateway has now where left out.
+        /// The output of `proof`, or the directory of `export`; by default the gateway's current audit.
         #[arg(value_name = "FILE|DIR")]
         file: Option<PathBuf>,
-        /// Where a gateway kept signed heads by itself (`audit.heads`): what was cut off or written anew before one is found.
+        /// The directory where a gateway stored signed heads (`audit.heads`): reveals entries that were removed or rewritten before a head.
         #[arg(long, value_name = "DIR")]
         heads: Option<PathBuf>,
-        /// The public key that is trusted, as `tidegate audit key` showed it; else the one inside is named.
+        /// The trusted public key, as printed by `tidegate audit key`; without it, the key inside the proof is printed.
         #[arg(long)]
         key: Option<String>,
         #[command(flatten)]

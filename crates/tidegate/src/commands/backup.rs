@@ -18,13 +18,13 @@ use crate::{data_dir, server_state};
 
 #[derive(Debug, clap::Args)]
 pub struct Backup {
-    /// The directory to make; nothing may be there yet.
+    /// The directory to create; it must not exist yet.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Also copies the master key, which opens every secret in the backup: keep it as safe as the secrets themselves.
     #[arg(long)]
     with_master_key: bool,
-    /// Copies the tables of PostgreSQL without its tools, as is done where pg_dump is missing.
+    /// Copies PostgreSQL's tables without pg_dump, as is done if it is missing.
     #[arg(long)]
     without_pg_dump: bool,
     #[command(flatten)]
@@ -33,9 +33,9 @@ pub struct Backup {
 
 #[derive(Debug, clap::Args)]
 pub struct Restore {
-    /// A directory that `tidegate backup` made.
+    /// A directory that `tidegate backup` wrote.
     from: PathBuf,
-    /// The master key's file, where the backup was made without it.
+    /// The master key's file, if the backup was made without it.
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
     #[command(flatten)]

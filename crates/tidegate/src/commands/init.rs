@@ -12,10 +12,10 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Where to make it.
+    /// The directory to create.
     #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
-    /// A PostgreSQL database to found, instead of SQLite in the directory; prefer `TIDEGATE_DATABASE_URL`.
+    /// A PostgreSQL database to initialize, instead of SQLite in the directory; prefer `TIDEGATE_DATABASE_URL`.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// The email that the owner signs in with; it can be changed later.

@@ -17,7 +17,7 @@ pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) ->
     })?;
     let checked = runtime.block_on(check(settings, wanted))?.ok_or_else(|| {
         let message =
-            format!("There is no finalised invoice {id}; a draft is drawn anew each time it is shown.");
+            format!("There is no finalised invoice {id}; a draft is computed again each time it is shown.");
         Failure::new(output::NOT_FOUND, message)
     })?;
     if shared.json {

@@ -41,18 +41,17 @@ pub struct Arguments {
 enum Command {
     /// Creates a data directory: master key, database, first workspace, project and keys.
     Init(init::Options),
-    /// Runs the gateway, its control plane and its books; a first start makes `./data`, and `tidegate init` makes any other
-    /// directory.
+    /// Runs the gateway with its control plane. The first start creates `./data`; use `tidegate init` for any other directory.
     Serve(serve::Options),
-    /// Runs a model on this machine behind the OpenAI dialect.
+    /// Runs a model on this machine behind the OpenAI API.
     Node(node::Options),
     /// Manages the nodes that serve this workspace.
     #[command(subcommand)]
     Nodes(nodes::Command),
-    /// Manages the adapters of the nodes that are runtimes of ours.
+    /// Manages the adapters of nodes that run our runtime.
     #[command(subcommand)]
     Adapters(adapters::Command),
-    /// Manages training on the nodes that are runtimes of ours.
+    /// Manages training on nodes that run our runtime.
     #[command(subcommand)]
     Train(train::Command),
     /// Manages API keys.
@@ -67,44 +66,44 @@ enum Command {
     /// Manages routes: which profiles and credentials serve which requests.
     #[command(subcommand)]
     Route(route::Command),
-    /// Manages policies: what the requests of a project may reach, whatever a route says.
+    /// Manages policies: which targets a project's requests may reach, whatever a route says.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Manages projects.
     #[command(subcommand)]
     Project(project::Command),
-    /// Makes the workspace what a document says, and shows what that changes.
+    /// Applies a document to the workspace, and shows the changes.
     Apply(apply::Options),
     /// Writes the workspace's configuration and data to files.
     Export(export::Options),
     /// Signs this machine in: a person confirms a code in their browser.
     Login(login::Options),
-    /// Ends what `login` began.
+    /// Signs this machine out.
     Logout,
-    /// Shows whose key is used, and where.
+    /// Shows whose key is used, and for which gateway.
     Whoami,
     /// Manages the gateways that this machine is signed in to.
     #[command(subcommand)]
     Context(context::Command),
-    /// Manages the people of a workspace.
+    /// Manages the members of a workspace.
     #[command(subcommand)]
     Member(member::Command),
     /// Manages workspaces.
     #[command(subcommand)]
     Workspace(workspace::Command),
-    /// Shows and changes the keys that seal everything.
+    /// Shows and rotates the keys that encrypt all secrets.
     #[command(subcommand)]
     Vault(vault::Command),
     /// Explains what would serve a model, and why, without sending anything.
     Plan(plan::Options),
-    /// Shows what was used.
+    /// Shows usage.
     Usage(usage::Options),
-    /// Shows what it costs, by mode, what was paid ahead, and the invoices.
+    /// Shows costs by mode, prepaid credit and invoices.
     Billing(billing::Options),
-    /// Shows or sets what the operator asks for beside tokens.
+    /// Shows or sets what the operator charges in addition to tokens.
     #[command(subcommand)]
     Tariff(tariff::Command),
-    /// Manages where this workspace is told of its events.
+    /// Manages the webhooks that receive this workspace's events.
     #[command(subcommand)]
     Webhook(webhook::Command),
     /// Manages budgets.
@@ -113,29 +112,29 @@ enum Command {
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
-    /// Shows who did what, and proves and checks it.
+    /// Shows the audit log, and exports and verifies proofs of it.
     Audit(audit::Options),
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Brings a model from a hub onto this machine's disk, going on where the last pull stopped.
+    /// Downloads a model from a hub, and resumes an interrupted download.
     Pull(pull::Options),
-    /// Lists the models that are known, who sells them, and for how much, or manages those on this machine's disk.
+    /// Lists the known models, their sellers and their prices, or manages the models on this machine.
     Models(models::Models),
-    /// Shows what providers and their models can do, and where that was read.
+    /// Shows what providers and their models support, with the sources.
     Capabilities(models::Options),
-    /// Shows how the gateway's own queue of work stands, and what it gave up.
+    /// Shows the gateway's job queue, and the jobs that it gave up.
     Jobs,
     /// Copies an installation into a directory, while it serves.
     Backup(backup::Backup),
-    /// Makes an empty data directory what a backup says.
+    /// Restores a backup into an empty data directory.
     Restore(backup::Restore),
     /// Explains the settings.
     #[command(subcommand)]
     Config(config::Command),
-    /// Looks for what is wrong with an installation, and says how to mend it.
+    /// Checks an installation for problems, and says how to fix them.
     Doctor(doctor::Options),
-    /// Talks to a model, in turns where a terminal asks.
+    /// Sends a prompt to a model, or starts a conversation in a terminal.
     #[command(visible_alias = "run")]
     Chat(chat::Options),
     /// Opens a page of the console.

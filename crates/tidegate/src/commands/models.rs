@@ -17,7 +17,7 @@ const FACT_COLUMNS: [&str; 5] = ["provider", "models", "fact", "value", "source"
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Only what this provider sells.
+    /// Only the offers of this provider.
     provider: Option<String>,
 }
 
@@ -42,17 +42,17 @@ pub struct Models {
 
 #[derive(Debug, clap::Subcommand)]
 enum LocalCommand {
-    /// Lists the models on this machine's disk, and the memory that each takes.
+    /// Lists the models on this machine's disk, and the memory that each needs.
     Local(ModelsDir),
-    /// Shows a model on this machine's disk: its files, where they are from, and the memory it takes.
+    /// Shows a model on this machine's disk: its files, their origin, and the memory that it needs.
     Show(ModelOptions),
-    /// Removes a model from this machine's disk, and what was begun of one.
+    /// Removes a model from this machine's disk, including partial downloads.
     Rm(ModelOptions),
 }
 
 #[derive(Debug, clap::Args)]
 struct ModelOptions {
-    /// As it was pulled.
+    /// The model's name, as it was pulled.
     name: String,
     #[command(flatten)]
     place: ModelsDir,

@@ -35,78 +35,78 @@ pub struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Makes a key for callers beyond this machine, and shows it once.
+    /// Creates a key for callers from other machines, and shows it once.
     Key {
-        /// Where the node keeps what is its own.
+        /// The node's data directory.
         #[arg(long, default_value = DATA_DIR)]
         data_dir: PathBuf,
     },
-    /// Joins a control plane with a token of `tidegate nodes invite`: from its next start on the node says there that it is well,
-    /// and tells what it served.
+    /// Joins a control plane with a token from `tidegate nodes invite`: from its next start, the node sends heartbeats there and
+    /// reports what it served.
     Join(node_join::Options),
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Serving {
-    /// What to run: a directory with config.json and safetensors, a file of GGUF, a model that was pulled, or `echo`, which
-    /// is no model and says so.
+    /// The model to run: a directory with config.json and safetensors, a GGUF file, a pulled model, or `echo`, which needs no
+    /// model and repeats its input.
     #[arg(long, required = true)]
     model: Option<String>,
-    /// What the model is asked for by; where nothing is said the name that it was pulled by, or that of its directory or file.
+    /// The model's name for requests; by default the name that it was pulled by, or that of its directory or file.
     #[arg(long)]
     name: Option<String>,
-    /// Where to listen; an address other than loopback needs a key of `tidegate node key`.
+    /// The address to listen on; one other than loopback needs a key from `tidegate node key`.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Memory for what is remembered of conversations, in MiB.
+    /// Memory for the KV cache, in MiB.
     #[arg(long, default_value_t = 1024)]
     kv_memory: usize,
-    /// What conversations are remembered in: `f16`, or `q8`, 8 bits with a scale for each 32 numbers, which holds nearly twice as
-    /// many tokens, changes a little what is said, and is there on `cpu` alone.
+    /// The number format of the KV cache: `f16`, or `q8`, 8 bits with a scale per 32 numbers, which holds nearly twice as many
+    /// tokens, changes the output slightly, and needs the `cpu` device.
     #[arg(long, value_enum, default_value_t = KvNumbers::F16)]
     kv_numbers: KvNumbers,
-    /// Loads the model though less memory is free than it needs.
+    /// Loads the model even if less memory is free than it needs.
     #[arg(long)]
     ignore_memory: bool,
-    /// What computes the model: `cpu`, `cuda`, `cuda:N` or `metal`, where the build has it; `cpu-tensors` has the processor
-    /// compute as those do, to try them.
+    /// The device that computes the model: `cpu`, `cuda`, `cuda:N` or `metal`, if the build supports it; `cpu-tensors` runs the
+    /// accelerators' code on the CPU, for testing.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Requests that may wait beside those that are being answered.
+    /// The most requests that may wait while others are answered.
     #[arg(long, default_value_t = 256)]
     waiting: usize,
-    /// A smaller model with the same tokens, which guesses what the model says; the model checks it, and says the same as without.
+    /// A smaller model with the same vocabulary, which drafts tokens for speculative decoding; the output is the same as without it.
     #[arg(long)]
     draft: Option<String>,
-    /// Memory for what the smaller model reads, in MiB.
+    /// Memory for the draft model's KV cache, in MiB.
     #[arg(long, default_value_t = 256)]
     draft_memory: usize,
-    /// How many tokens of an answer are guessed at once, from what was said before or by --draft; 0 guesses nothing.
+    /// The most draft tokens per step of speculative decoding, proposed by prompt lookup or by --draft; 0 disables it.
     #[arg(long = "guesses", value_name = "GUESSES", default_value_t = 8)]
     draft_tokens: usize,
-    /// The folder that adapters lie in, each in a directory of its own; where nobody says `adapters` beside the journal.
+    /// The folder of adapters, each in its own directory; by default `adapters` in the data directory.
     #[arg(long)]
     adapters: Option<PathBuf>,
-    /// Memory for adapters, in MiB; those that nobody has make room for those that somebody waits for.
+    /// Memory for adapters, in MiB; unused adapters are evicted when another is needed.
     #[arg(long, default_value_t = 8192)]
     adapter_memory: u64,
-    /// Adapters that are in memory at once.
+    /// The most adapters that may be in memory at once.
     #[arg(long, default_value_t = 16)]
     adapters_loaded: usize,
-    /// Adapters that are known by name at once.
+    /// The most adapters that may be registered at once.
     #[arg(long, default_value_t = 64)]
     adapters_known: usize,
-    /// A file with the node's own settings, for topologies that need one.
+    /// A file with the node's own settings, if its topology needs one.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Where the node keeps its keys and the journal of what it served; ./node-data, of a model.
+    /// The directory of the node's keys and journal; by default ./node-data if it serves a model.
     #[arg(long)]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     place: ModelsDir,
 }
 
-/// What is remembered of conversations.
+/// The prefix cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum KvNumbers {
     F16,

@@ -14,13 +14,13 @@ pub struct Options {
     /// The control plane's address, such as https://gateway.example.
     #[arg(long)]
     control: String,
-    /// What `tidegate nodes invite` showed.
+    /// The join token from `tidegate nodes invite`.
     #[arg(long)]
     token: String,
-    /// Where the node keeps what is its own.
+    /// The node's data directory.
     #[arg(long, default_value = DATA_DIR)]
     data_dir: PathBuf,
-    /// Where the gateway reaches this node.
+    /// The address where the gateway reaches this node.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     address: String,
 }

@@ -28,7 +28,7 @@ const DOCUMENT_EVERY: Duration = Duration::from_secs(1);
 pub struct Options {
     /// A short name such as qwen3:0.6b, OWNER/NAME, or OWNER/NAME:TAG for one of several GGUF files.
     model: String,
-    /// The hub or mirror to pull from; HF_ENDPOINT or the Hugging Face hub where left out.
+    /// The hub or mirror to pull from; by default HF_ENDPOINT or the Hugging Face hub.
     #[arg(long, value_name = "URL")]
     from: Option<String>,
     /// A branch, tag or commit.

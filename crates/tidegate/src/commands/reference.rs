@@ -324,7 +324,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /v2/audit/key", "audit key"),
 ];
 
-/// Routes that no person asks for, each with who does. `tidegate api` reaches them like every other.
+/// Routes that no person calls, each with its caller. `tidegate api` reaches them like every other.
 const OF_PROGRAMS: &[(&str, &str)] = &[
     ("GET /v2/openapi.json", "what generates a client reads it; docs/openapi.json is the same for people"),
     (

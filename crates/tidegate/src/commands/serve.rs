@@ -34,7 +34,7 @@ pub struct Options {
 /// The settings that may be flags; each is also a line of the file and a name in the environment.
 #[derive(Debug, Default, clap::Args)]
 pub struct SettingFlags {
-    /// A settings file (TOML); `tidegate.toml` in the data directory where left out.
+    /// A settings file (TOML); by default `tidegate.toml` in the data directory.
     #[arg(long, env = "TIDEGATE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Directory of the database, the journal and the master key file.
@@ -50,7 +50,7 @@ pub struct SettingFlags {
     /// Serving threads, one core each.
     #[arg(long)]
     pub workers: Option<usize>,
-    /// What is logged: error, warn, info, debug, trace, or a filter.
+    /// The log level: error, warn, info, debug, trace, or a filter.
     #[arg(long)]
     pub log: Option<String>,
 }

@@ -17,29 +17,29 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Shows which keys are in force, and how far a change has come.
+    /// Shows which keys are in force, and the progress of a rotation.
     Status,
     /// Adds a new master key to a gateway's master key file, beside the one in force.
     NewKey {
         #[command(flatten)]
         settings: Box<SettingFlags>,
     },
-    /// Puts a new master key in force: every workspace's key is wrapped under it, while requests go on.
+    /// Rotates to a new master key: every workspace key is wrapped under it, while requests continue.
     RotateMaster {
-        /// The new key's name, where the gateway holds more than one.
+        /// The new key's name, if the gateway holds more than one.
         #[arg(long)]
         key_id: Option<String>,
     },
-    /// Ends a change of the master key: the old one opens nothing any more.
+    /// Finalizes a rotation of the master key: the old key decrypts nothing any more.
     Finalize,
-    /// Takes the master keys that are no longer in force out of a gateway's master key file.
+    /// Removes the master keys that are no longer in force from a gateway's master key file.
     ForgetOld {
         #[command(flatten)]
         settings: Box<SettingFlags>,
     },
-    /// Gives the workspace a new key; its secrets are sealed under it, while requests go on.
+    /// Rotates the workspace's key; its secrets are re-encrypted while requests continue.
     RotateWorkspace,
-    /// Gives the operator's accounts a new key.
+    /// Rotates the key of the operator's accounts.
     RotateAccounts,
 }
 

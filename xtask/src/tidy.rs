@@ -5,6 +5,7 @@ mod circles;
 mod contributing;
 mod fault_codes;
 mod formats;
+mod glossary;
 mod habits;
 mod imports;
 mod layout;
@@ -46,7 +47,8 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(circles::check(&sources, &crates));
     findings.extend(bounds::check(&sources, &tree::read_table(root, bounds::PATH)?));
     findings.extend(words::check(&sources, &words));
-    findings.extend(words::check_glossary(&tree::read(root, words::GLOSSARY)?, &sources));
+    let plain: glossary::Table = tree::read_table(root, glossary::PATH)?;
+    findings.extend(glossary::check(&tree::read(root, glossary::GLOSSARY)?, &plain, &sources));
     findings.extend(fault_codes::check(&sources));
     findings.extend(formats::check(&sources, &tree::read_table(root, formats::PATH)?));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));

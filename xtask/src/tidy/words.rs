@@ -1,6 +1,4 @@
-//! Checks the words of identifiers against `xtask/words.toml`, and that the code knows each term of the glossary.
-
-use std::collections::BTreeSet;
+//! Checks the words of identifiers against `xtask/words.toml`.
 
 use serde::Deserialize;
 
@@ -9,7 +7,6 @@ use crate::finding::Finding;
 use crate::source::SourceFile;
 
 pub const PATH: &str = "xtask/words.toml";
-pub const GLOSSARY: &str = "GLOSSARY.md";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,31 +56,9 @@ impl Word {
     }
 }
 
-/// Terms of the glossary that no identifier of the product bears.
-pub fn check_glossary(glossary: &str, sources: &[SourceFile]) -> Vec<Finding> {
-    let product = sources.iter().filter(|source| source.path.starts_with("crates/"));
-    let identifiers: BTreeSet<&str> =
-        product.flat_map(|source| source.code.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
-    let identifiers: Vec<(&str, String)> =
-        identifiers.into_iter().map(|name| (name, letters(name))).collect();
-    let mut findings = Vec::new();
-    for (at, line) in glossary.lines().enumerate() {
-        let Some((term, _)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("**")) else {
-            continue;
-        };
-        let word = term.to_lowercase().replace([' ', '-'], "_");
-        if !identifiers.iter().any(|(name, letters)| has(name, letters, &word)) {
-            let what = format!("nothing in the code is called \"{term}\"");
-            let fix = "use the code's name for it here, or this name in the code; take out what is gone";
-            findings.push(Finding::new(GLOSSARY, at + 1, what, fix));
-        }
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Table, check, check_glossary};
+    use super::{Table, check};
     use crate::source::SourceFile;
 
     fn found(left: usize, path: &str, raw: &str) -> Vec<usize> {
@@ -117,15 +92,5 @@ mod tests {
         assert_eq!(found(1, "crates/plan/src/a.rs", raw), [1, 2]);
         assert!(found(2, "crates/plan/src/a.rs", raw).is_empty());
         assert_eq!(found(3, "crates/plan/src/a.rs", raw), [1]);
-    }
-
-    #[test]
-    fn a_term_has_a_name_in_the_code() {
-        let sources =
-            [SourceFile::new("crates/a/src/lib.rs", "struct MeterRecord { tab: Tab }\n// lease client")];
-        let glossary = "# Glossary\n\n- **Meter record**: a\n- **Tab**: b\n- **Lease client**: c\n";
-        let findings = check_glossary(glossary, &sources);
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings.first().map(|finding| finding.line), Some(5));
     }
 }

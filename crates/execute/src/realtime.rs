@@ -255,6 +255,6 @@ pub(crate) async fn begin(
 
 /// The fault for a session whose seat may no longer be used.
 pub(crate) fn seat_gone() -> Fault {
-    let message = "Who serves this session may not be asked for another response.";
+    let message = "The credential or account of this session may not be used any more.";
     Fault::new(FaultClass::Conflict, "realtime_seat_gone", message).fix("Open the session again.")
 }

@@ -82,7 +82,7 @@ impl Token {
     /// It contains characters that a header must not contain.
     pub fn read(text: &str) -> Result<Self, HubError> {
         let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim())).map_err(|_| {
-            HubError::new(HubErrorKind::Usage, "HF_TOKEN holds characters that no token has. Set it anew.")
+            HubError::new(HubErrorKind::Usage, "HF_TOKEN holds characters that no token has. Set it again.")
         })?;
         value.set_sensitive(true);
         Ok(Self(value))

@@ -79,7 +79,7 @@ fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Faul
     };
     let left = ends_unix_ms.map_or(0, |end| end.saturating_sub(now_unix_ms));
     let message = format!(
-        "The budget \"{}\" ({}) of {} is {}.{:06} USD {each}, and what is left does not cover this request; it begins anew in {} s.",
+        "The budget \"{}\" ({}) of {} is {}.{:06} USD {each}, and what is left does not cover this request; it starts again in {} s.",
         budget.name,
         budget.id,
         whose(&budget.subject),

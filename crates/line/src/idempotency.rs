@@ -147,7 +147,7 @@ fn unreadable() -> Fault {
         "idempotent_answer_unreadable",
         "The answer that was kept under this idempotency key does not open.",
     )
-    .fix("The request was answered before. Use a new key to have it answered anew.")
+    .fix("The request was answered before. Use a new key to have it answered again.")
     .should_retry(false)
 }
 
@@ -155,7 +155,7 @@ fn away() -> Fault {
     Fault::new(
         FaultClass::Unavailable,
         "idempotency_unavailable",
-        "Whether this idempotency key was used can't be told right now, so nothing was sent.",
+        "It can't be checked now whether this idempotency key was used, so nothing was sent.",
     )
     .fix("Send it again in a moment, or without an idempotency key.")
     .retry_after_ms(1_000)

@@ -139,7 +139,7 @@ fn too_many(path: &str) -> Box<Fault> {
 }
 
 fn unknown_now() -> Box<Fault> {
-    let message = "Who keeps the files that the request names can't be looked up now.";
+    let message = "Which credential stores the files that the request names can't be looked up now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }

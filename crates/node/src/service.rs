@@ -399,7 +399,7 @@ async fn collect_answer(
             bytes += text.len();
         }
         if bytes > ANSWER_BYTES_MAX {
-            let message = "The answer grew past what is kept whole.";
+            let message = "The answer is too long for a buffered response.";
             let fault = Fault::new(FaultClass::Upstream, "answer_too_large", message);
             return Err(Box::new(fault.fix("Ask for fewer tokens, or for a stream.")));
         }

@@ -157,7 +157,7 @@ fn not_supported(catalogue: &Catalogue, kind: StoredObjectKind) -> Fault {
     let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
     let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
     let message = format!(
-        "Nobody who serves this model for this project takes batches of it here. Those that do: {}.",
+        "No provider that serves this model for this project takes batches of it. Providers that do: {}.",
         known.join(", ")
     );
     Fault::new(FaultClass::Unsupported, "batches_not_taken", message).fix(HOW)

@@ -12,7 +12,7 @@ use crate::resolve::{Resolved, ResolvedTarget, Rule};
 
 /// A model's name comes from the client, so it is cut to this length in a message.
 const NAME_CHARS_MAX: usize = 128;
-const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make who made it usable again.";
+const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make the credential that created it usable again.";
 /// How many nearest names and refused candidates a message lists.
 const LISTED_MAX: usize = 3;
 
@@ -173,8 +173,9 @@ fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]
 /// The seat that made the answer which the call continues can't be used now.
 pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
     let why = why_not(rejected.iter().find(|rejection| rejection.seat.principal() == maker));
-    let message =
-        format!("Only who made the response that \"previous_response_id\" names can go on from it: {why}.");
+    let message = format!(
+        "Only the credential or account that created the response of \"previous_response_id\" can continue it: {why}."
+    );
     let fault = Fault::new(FaultClass::BadRequest, "previous_response_unavailable", message);
     Box::new(fault.param("previous_response_id").fix(AGAIN))
 }
@@ -198,7 +199,7 @@ pub fn keeper_cannot(
         why_not(rejected.iter().find(|rejection| rejection.seat.principal() == keeper)),
     );
     let fault = Fault::new(FaultClass::BadRequest, "file_kept_elsewhere", message).param(path.to_owned());
-    let fix = "Ask for a model that is served where the file is kept, or upload the file anew with that model's name.";
+    let fix = "Ask for a model that is served where the file is kept, or upload the file again with that model's name.";
     Box::new(fault.fix(fix))
 }
 
@@ -210,15 +211,18 @@ pub fn files_apart(path: &str) -> Box<Fault> {
     );
     let fault = Fault::new(FaultClass::BadRequest, "files_kept_apart", message).param(path.to_owned());
     Box::new(
-        fault.fix("Send the whole conversation in \"input\", or upload the file to who made the response."),
+        fault.fix("Send the whole conversation in \"input\", or upload the file to the provider that made the response."),
     )
 }
 
 /// The seat that made the answer which the call is about can't be used now.
 pub fn maker_away(rejection: Option<&Rejection>) -> Box<Fault> {
-    let message = format!("Only who made a response can show it: {}.", why_not(rejection));
+    let message = format!(
+        "Only the credential or account that created a response can return it: {}.",
+        why_not(rejection)
+    );
     let fault = Fault::new(FaultClass::NotFound, "response_unavailable", message);
-    Box::new(fault.fix("Make that usable again, or send the conversation anew."))
+    Box::new(fault.fix("Make that usable again, or send the conversation again."))
 }
 
 fn why_not(rejection: Option<&Rejection>) -> String {
@@ -295,7 +299,7 @@ pub fn batch_on_account() -> Box<Fault> {
     let message =
         "A batch is worked through on a credential of your own, and this file is kept on a managed account.";
     let fault = Fault::new(FaultClass::Unsupported, "batch_needs_own_credential", message);
-    Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file anew."))
+    Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file again."))
 }
 
 /// The usage of a batch is reported in its results alone, which are deleted with it.
@@ -307,14 +311,18 @@ pub fn batch_not_booked() -> Box<Fault> {
 
 /// The seat that stores a file, batch or video can't be used now.
 pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
-    let message = format!("Only who keeps a {} knows it: {}.", operation.as_str(), why_not(rejection));
+    let message = format!(
+        "Only the credential or account that stores a {} can serve it: {}.",
+        operation.as_str(),
+        why_not(rejection)
+    );
     let fault = Fault::new(FaultClass::NotFound, "keeper_unavailable", message);
-    Box::new(fault.fix("Make that usable again, or send it anew."))
+    Box::new(fault.fix("Make that usable again, or send it again."))
 }
 
 /// The store that knows who made an answer does not respond.
 pub fn makers_unknown() -> Box<Fault> {
-    let message = "Who made what the request names can't be looked up now.";
+    let message = "Which credential created what the request names can't be looked up now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }

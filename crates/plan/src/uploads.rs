@@ -92,7 +92,7 @@ fn of_keepers<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision
     let had_some = !decision.attempts.is_empty();
     decision.attempts.retain(|attempt| seller(catalogue, attempt.provider()).is_some());
     if had_some && decision.attempts.is_empty() {
-        let message = "Nobody who serves this model for this project keeps files.";
+        let message = "No provider that serves this model for this project stores files.";
         let fault = Fault::new(FaultClass::Unsupported, "files_not_kept", message);
         decision.fault = Some(Box::new(fault.param("model").fix(HOW)));
     }

@@ -20,7 +20,7 @@ const AMAZON: &[Row] = &[
     ),
     (
         &["ExpiredTokenException"],
-        "Rotate the credential with keys that live: the session token is over. Keys of a role are asked for anew by themselves.",
+        "Rotate the credential with keys that live: the session token is over. Keys of a role are renewed automatically.",
     ),
     (
         &["AccessDeniedException", "Bearer Token", "expired"],
@@ -54,7 +54,7 @@ const AMAZON: &[Row] = &[
     ),
     (
         &["Token expired"],
-        "Rotate the credential with a token that lives, or name the file in which it is written anew.",
+        "Rotate the credential with a token that lives, or name the file that holds the renewed token.",
     ),
 ];
 const BY_TOKEN: &str = "Let the role's trust policy allow sts:AssumeRoleWithWebIdentity for the token's issuer, audience and subject.";
@@ -98,7 +98,7 @@ const GOOGLE: &[Row] = &[
     (&["audience in ID Token"], "Have the token issued for the audience that the pool's provider allows."),
     (
         &["ID Token is stale"],
-        "Rotate the credential with a token that lives, or name the file in which it is written anew.",
+        "Rotate the credential with a token that lives, or name the file that holds the renewed token.",
     ),
     (
         &["attribute condition"],

@@ -330,7 +330,7 @@ impl Deps {
                 Ok(new) => resealed.push(Resealing { old, new }),
                 Err(error) => {
                     let name = &shut.1;
-                    tracing::error!(%workspace, name, %error, "what does not open is not sealed anew");
+                    tracing::error!(%workspace, name, %error, "a secret that does not open is not sealed under the new key");
                     turns.shut.insert(shut);
                 }
             }

@@ -40,7 +40,7 @@ pub fn not_polled_yet() -> String {
 pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
     format!(
         "It says that it is there, but it can't be used at {base_url}: {error} It is asked again. If that is not its address, \
-         have it join anew: `tidegate nodes revoke` and `tidegate nodes invite {name}` here, then `tidegate node join` with \
+         have it join again: `tidegate nodes revoke` and `tidegate nodes invite {name}` here, then `tidegate node join` with \
          --address there."
     )
 }

@@ -676,7 +676,7 @@ async fn a_verification_says_what_is_missing() {
     );
     let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
     gateway.emulator.expire_tokens();
-    assert_fix(verification_error(&gateway, lent).await, "Keys of a role are asked for anew by themselves.");
+    assert_fix(verification_error(&gateway, lent).await, "Keys of a role are renewed automatically.");
     gateway.emulator.clock_ahead(6 * 60);
     let late = "Correct the clock of the machine that Tidegate runs on.";
     assert!(verification_error(&gateway, keys(&gateway, OWN)).await.contains(late));

@@ -80,7 +80,7 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
     let refusal = answers.iter().find(|answer| answer.status != 200).unwrap();
     is_money_refusal(refusal, 429, "quota_exceeded");
     let message = refusal.json()["error"]["message"].as_str().unwrap().to_owned();
-    for word in ["0.005000 USD", &id, &gateway.founded.project_id, "tidegate budget set", "begins anew"] {
+    for word in ["0.005000 USD", &id, &gateway.founded.project_id, "tidegate budget set", "starts again"] {
         assert!(message.contains(word), "{message}");
     }
     answers.iter().filter(|answer| answer.status != 200).for_each(|answer| assert_eq!(answer.status, 429));

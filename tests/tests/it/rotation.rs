@@ -426,7 +426,7 @@ async fn many_keys(
     assert!(state["keys_left"].as_u64().unwrap() > 0, "{state}");
     fixture.until_status("to_be_finalized").await;
     let took = start.elapsed();
-    println!("{count} keys were wrapped anew in {took:?}; with them the gateway starts in {started:?}");
+    println!("{count} keys were wrapped again in {took:?}; with them the gateway starts in {started:?}");
     assert!(took < LONG, "{took:?}");
     let start = Instant::now();
     post(&fixture.gateway, FINALIZE).await;

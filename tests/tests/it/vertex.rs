@@ -444,7 +444,7 @@ async fn a_verification_says_what_is_missing() {
     assert!(late.ends_with("the key's word was signed too early or too late."), "{late}");
     let token = gateway.emulator.token_for_google(OWN);
     let over = last_error(pooled(&gateway, &token, None)).await;
-    assert!(over.ends_with("or name the file in which it is written anew."), "{over}");
+    assert!(over.ends_with("or name the file that holds the renewed token."), "{over}");
     gateway.emulator.clock_ahead(0);
     let elsewhere = gateway.emulator.token_for_amazon(OWN);
     let other = last_error(pooled(&gateway, &elsewhere, None)).await;

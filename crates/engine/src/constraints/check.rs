@@ -106,7 +106,7 @@ fn number(value: &Json) -> Result<(), String> {
 
 fn step(value: &Json) -> Result<(), String> {
     require(value.as_f64().is_some_and(|step| (1e-6..=LARGEST).contains(&step)), || {
-        "a number above nought, and not below a millionth".to_owned()
+        "a number above zero, and not below a millionth".to_owned()
     })
 }
 

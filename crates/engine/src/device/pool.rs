@@ -100,10 +100,10 @@ impl DevicePool {
     }
 
     fn wipe_run(&self, run: Run) -> Result<()> {
-        let nought = Tensor::zeros((run.count, self.width), self.kind, &self.device)?;
+        let zeros = Tensor::zeros((run.count, self.width), self.kind, &self.device)?;
         for (keys, values) in &self.layers {
-            keys.slice_set(&nought, 0, run.slot)?;
-            values.slice_set(&nought, 0, run.slot)?;
+            keys.slice_set(&zeros, 0, run.slot)?;
+            values.slice_set(&zeros, 0, run.slot)?;
         }
         Ok(())
     }

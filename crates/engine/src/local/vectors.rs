@@ -71,7 +71,7 @@ impl Local {
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
         if instruction.is_some() && !ranking.template.contains("{instruction}") {
-            let message = "What fitting means stands in this model's own template, and can't be told to it.";
+            let message = "This model's own template defines relevance, so an instruction has no effect.";
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
             return Err(fault.param("instruction").fix("Leave \"instruction\" out."));
         }

@@ -7,7 +7,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, lane_offset, single};
+use super::kinds::{BLOCKS, Halves, Packed, Steps, ZEROS, half, lane_offset, single};
 use super::rows::{BLOCK, Q8Block};
 use crate::lanes::{LANES, Lanes, Line};
 
@@ -135,11 +135,7 @@ const fn sixes(bytes: &[u8], block: usize) -> (u8, u8) {
 impl<const LINES: usize> FewBits<LINES> {
     pub(super) fn new(kind: GgmlDType, width: usize, tiles: usize) -> Self {
         let blocks = width / BLOCK;
-        Self {
-            blocks,
-            lines: vec![NOUGHT; tiles * blocks * LINES],
-            scales: Scales::new(kind, tiles * blocks),
-        }
+        Self { blocks, lines: vec![ZEROS; tiles * blocks * LINES], scales: Scales::new(kind, tiles * blocks) }
     }
 
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {

@@ -15,7 +15,7 @@ pub(super) type Steps = [i8; LANES];
 
 /// The blocks of a super-block, whose scales share a factor.
 pub(super) const BLOCKS: usize = 8;
-pub(super) const NOUGHT: Line = Line([0; 64]);
+pub(super) const ZEROS: Line = Line([0; 64]);
 
 /// Weights that are unpacked block by block.
 pub(super) trait Packed: Sync {
@@ -63,7 +63,7 @@ pub(super) fn single(half: u16) -> f32 {
 impl EightBits {
     pub(super) fn new(width: usize, tiles: usize) -> Self {
         let blocks = width / BLOCK;
-        Self { blocks, lines: vec![NOUGHT; tiles * blocks * 8], scales: vec![[0; LANES]; tiles * blocks] }
+        Self { blocks, lines: vec![ZEROS; tiles * blocks * 8], scales: vec![[0; LANES]; tiles * blocks] }
     }
 
     pub(super) fn pack(&mut self, output: usize, row: &[u8]) {
@@ -130,7 +130,7 @@ impl SixBits {
         let blocks = width / BLOCK;
         Self {
             blocks,
-            lines: vec![NOUGHT; tiles * blocks * 6],
+            lines: vec![ZEROS; tiles * blocks * 6],
             steps: vec![[[0; LANES]; 2]; tiles * blocks],
             scales: vec![[0; LANES]; tiles * blocks / BLOCKS],
         }

@@ -5,7 +5,7 @@
     reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
 )]
 
-use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, lane_offset, single};
+use super::kinds::{BLOCKS, Halves, Packed, Steps, ZEROS, half, lane_offset, single};
 use super::rows::{BLOCK, Q8Block};
 use crate::lanes::{LANES, Lanes, Line};
 
@@ -53,7 +53,7 @@ impl TwoBits {
         let blocks = width / BLOCK;
         Self {
             blocks,
-            lines: vec![NOUGHT; tiles * blocks * 2],
+            lines: vec![ZEROS; tiles * blocks * 2],
             steps: vec![[[0; LANES]; 2]; tiles * blocks],
             above: vec![[[0; LANES]; 2]; tiles * blocks / BLOCKS],
         }
@@ -160,7 +160,7 @@ impl ThreeBits {
         let blocks = width / BLOCK;
         Self {
             blocks,
-            lines: vec![NOUGHT; tiles * blocks * 3],
+            lines: vec![ZEROS; tiles * blocks * 3],
             steps: vec![[[0; LANES]; 2]; tiles * blocks],
             above: vec![[0; LANES]; tiles * blocks / BLOCKS],
         }

@@ -237,7 +237,7 @@ impl Session {
             return Err(End::Ours(fault, websocket::GOING_AWAY));
         }
         if silence >= REALTIME_IDLE_MAX {
-            let fault = ours(FaultClass::Timeout, "realtime_idle", "Nothing was said for too long.");
+            let fault = ours(FaultClass::Timeout, "realtime_idle", "Nothing was sent for too long.");
             return Err(End::Ours(fault, websocket::GOING_AWAY));
         }
         let version = self.request.core.snapshot.current().version();
@@ -386,7 +386,7 @@ fn opaque() -> Box<Fault> {
 
 /// Input transcription by a second model is billed separately by the provider, and not counted here.
 fn unmetered() -> Box<Fault> {
-    let message = "On the pool's accounts no second model writes down what is said in a session: it would not be counted.";
+    let message = "On the pool's accounts, the input of a session can't be transcribed by a second model: it would not be counted.";
     let fault = Fault::new(FaultClass::Unsupported, "realtime_transcription_unmetered", message);
     Box::new(fault.fix("Leave \"transcription\" out, or use a credential of your own."))
 }

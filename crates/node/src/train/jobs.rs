@@ -128,7 +128,7 @@ pub(super) enum JobRunEnd {
 fn write_failed(error: &io::Error) -> Box<Fault> {
     tracing::error!(%error, "the book of training can't be written");
     Box::new(
-        Fault::new(FaultClass::Unavailable, "book_not_written", "The node can't write its book of training.")
+        Fault::new(FaultClass::Unavailable, "book_not_written", "The node can't write its training jobs.")
             .fix("Look at the disk of its data directory."),
     )
 }

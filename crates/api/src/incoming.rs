@@ -192,4 +192,27 @@ mod tests {
             assert!(!takes(none, false), "{none:?}");
         }
     }
+
+    /// A body whose connection breaks.
+    struct Broken;
+
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+            std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_or_refused() {
+        let whole = http_body_util::Full::new(Bytes::from_static(b"{}"));
+        assert_eq!(read_body(whole.clone(), 2).await.unwrap(), "{}");
+        assert_eq!(read_body(whole, 1).await.unwrap_err().code, "body_too_large");
+        assert_eq!(read_body(Broken, 2).await.unwrap_err().code, "body_cut");
+    }
 }

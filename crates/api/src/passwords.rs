@@ -133,4 +133,12 @@ mod tests {
         );
         assert_eq!(read.hash.unwrap().len(), todays.hash.unwrap().len());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_in_without_a_free_slot_may_be_retried() {
+        let passwords = Passwords::new(Arc::new(Short));
+        let _all = passwords.slots.acquire_many(u32::try_from(AT_ONCE_MAX).unwrap()).await.unwrap();
+        let busy = passwords.matches(&secret("correct horse battery"), None).await.unwrap_err();
+        assert_eq!((busy.code, busy.retry_after_ms), ("sign_in_busy", Some(2_000)));
+    }
 }

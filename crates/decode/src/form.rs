@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn a_body_shorter_than_announced_is_incomplete() {
+        let body =
+            Bytes::from([part("model", b"m"), part("file", &vec![7; LONG]), b"--b--\r\n".to_vec()].concat());
+        let pieces: Vec<_> = body.chunks(64 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let coming = FormArrival {
+            operation: Operation::Transcribe,
+            content_type: "multipart/form-data; boundary=b",
+            announced: Some(body.len() as u64 + 1),
+            is_held: false,
+        };
+        let form = now(open_form(Box::new(Listed(pieces.into_iter())), coming)).unwrap();
+        let (_, fault) = drained(&form.rest.unwrap());
+        assert_eq!(fault.unwrap().code, "body_incomplete");
+    }
+
+    #[test]
     fn what_is_short_what_comes_file_first_and_what_is_asked_for_is_held() {
         let (model, short, long) = (part("model", b"m"), part("file", b"x"), part("file", &vec![7; LONG]));
         for (parts, is_held) in [([&model, &short], false), ([&long, &model], false), ([&model, &long], true)]

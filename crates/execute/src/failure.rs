@@ -434,4 +434,13 @@ mod tests {
             assert!(message.ends_with(ends), "{message}");
         }
     }
+
+    #[test]
+    fn a_forbidden_address_is_not_called_again() {
+        let failure = |kind| AttemptFailure::egress(&EgressError::new(kind, "It is local."), "openai");
+        let forbidden = failure(EgressErrorKind::Guard);
+        assert_eq!((forbidden.fault.code, forbidden.should_retry), ("upstream_address_refused", Some(false)));
+        let unreachable = failure(EgressErrorKind::Connect);
+        assert_eq!((unreachable.fault.code, unreachable.should_retry), ("upstream_unreachable", None));
+    }
 }

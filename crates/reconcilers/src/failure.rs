@@ -61,3 +61,18 @@ fn disk_refuses() -> Fault {
     .fix("Free space on the database's disk, then send this request again; no restart is needed.")
     .retry_after_ms(1_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_database_that_is_away_may_be_called_again() {
+        for error in [StoreError::Uncertain, StoreError::Unavailable(sqlx::Error::PoolTimedOut)] {
+            let fault = of_store(error);
+            assert_eq!((fault.code, fault.retry_after_ms), ("database_unavailable", Some(1_000)));
+        }
+        let corrupt = of_store(StoreError::Corrupt { table: "nodes", detail: "no id".to_owned() });
+        assert_eq!((corrupt.code, corrupt.retry_after_ms), ("internal_error", None));
+    }
+}

@@ -89,6 +89,20 @@ async fn a_list_is_no_object() {
     assert_eq!(made.status, 201, "{}", made.text());
 }
 
+/// What the API reserves for later, and a token that nobody made, have codes of their own.
+#[tokio::test]
+async fn an_alias_and_an_unknown_join_token_are_refused() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let route = json!({"name": "later", "scope": {"alias": "fast"}});
+    let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "alias_not_available");
+    assert_eq!(refused["param"], "scope.alias", "{refused}");
+    let joining = json!({"token": "tgj_of_another_control_plane"});
+    let refused =
+        problem(&admin.post("/v2/byoc/nodes/join", &joining).await.unwrap(), 401, "unknown_join_token");
+    assert_eq!(refused["param"], "token", "{refused}");
+}
+
 #[tokio::test]
 async fn methods_and_forms_are_negotiated() {
     let gateway = Gateway::start().await;

@@ -87,12 +87,12 @@ pub(super) fn fault(error: EngineError) -> Fault {
             .fix("Register it under another name, or send \"replace\": true."),
         EngineError::Weights(WeightsError::AdapterLimit { .. }) => {
             Fault::new(FaultClass::BadRequest, "adapter_limit", message)
-                .fix("Unload adapters that nobody needs, or give the node more room for them.")
+                .fix("Unload adapters that you don't need, or give the node more room for them.")
         }
         EngineError::Weights(WeightsError::Memory { .. }) => {
             Fault::new(FaultClass::Unavailable, "not_enough_memory", message)
                 .retry_after_ms(MEMORY_WAIT_MS)
-                .fix("Unload adapters that nobody needs, or give the node more memory.")
+                .fix("Unload adapters that you don't need, or give the node more memory.")
         }
         EngineError::Weights(WeightsError::Adapter { field, .. }) => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
@@ -103,5 +103,18 @@ pub(super) fn fault(error: EngineError) -> Fault {
         | EngineError::Weights(WeightsError::Kernel(KernelError::Step(_))) => Fault::internal(),
         _ => Fault::new(FaultClass::BadRequest, "invalid_adapter", message)
             .fix("Bring adapter_config.json and adapter_model.safetensors as PEFT writes them."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EngineError, WeightsError, fault};
+
+    #[test]
+    fn an_adapter_above_the_limits_has_a_code_of_its_own() {
+        let limit = fault(WeightsError::AdapterLimit { what: "rank", wanted: 128, most: 64 }.into());
+        assert_eq!(limit.code, "adapter_limit");
+        assert!(limit.message.contains("128") && limit.message.contains("64"), "{}", limit.message);
+        assert_eq!(fault(EngineError::Lost).code, "internal_error");
     }
 }

@@ -344,3 +344,25 @@ fn unfit(error: impl Into<TrainerError>) -> TrainingError {
     };
     TrainingError::Fault(Box::new(fault))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use kernels::KernelError;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_disk_and_a_bug_have_different_codes() {
+        let code = |error: TrainerError| match unfit(error) {
+            TrainingError::Fault(fault) => fault.code,
+            TrainingError::Lines { .. } | TrainingError::Cancelled => panic!("the trainer failed"),
+        };
+        let file = TrainerError::File { path: "state".into(), source: io::ErrorKind::StorageFull.into() };
+        assert_eq!(code(file), "training_files");
+        let broken = TrainerError::Broken { path: "state".into(), what: "it is cut".to_owned() };
+        assert_eq!(code(broken), "training_files");
+        assert_eq!(code(TrainerError::Kernel(KernelError::Step("no such layer"))), "training_failed");
+    }
+}

@@ -113,8 +113,9 @@ impl Folder {
 /// It is outside of the adapter directory or does not exist, or there is no adapter directory.
 pub(crate) fn find(root: Option<&Path>, path: &Path) -> Result<PathBuf, Box<Fault>> {
     let Some(root) = root else {
-        let fault = Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node keeps no adapters.");
-        return Err(Box::new(fault.fix("Start it with --adapters and the folder that they lie in.")));
+        let fault =
+            Fault::new(FaultClass::Unsupported, "no_adapter_folder", "This node has no adapter folder.");
+        return Err(Box::new(fault.fix("Start it with --adapters and the folder of adapters.")));
     };
     let outside = || {
         let message = "An adapter's path must stay within the node's own folder of adapters.";
@@ -175,5 +176,11 @@ mod tests {
         assert_eq!(names(&again), ["law"]);
         std::fs::write(root.path().join(BOOK), "[").unwrap();
         assert!(Folder::open(None, Some(root.path())).is_err(), "a book that can't be read is told");
+    }
+
+    #[test]
+    fn a_node_without_a_folder_finds_no_adapter() {
+        let folder = Folder::open(None, None).unwrap();
+        assert_eq!(folder.find(Path::new("law")).unwrap_err().code, "no_adapter_folder");
     }
 }

@@ -120,7 +120,7 @@ impl Files {
         if known.len() >= FILES_MAX || all + bytes > BYTES_MAX {
             let message = format!("This node keeps {FILES_MAX} files and {BYTES_MAX} bytes of them at most.");
             let fault = Fault::new(FaultClass::Conflict, "too_many_files", message);
-            return Err(Box::new(fault.fix("Take away files that nobody needs: DELETE /v1/files/{id}.")));
+            return Err(Box::new(fault.fix("Delete files that you don't need: DELETE /v1/files/{id}.")));
         }
         let file = File {
             id: jobs::id("file-", &self.world),
@@ -271,5 +271,20 @@ mod tests {
         assert!(again.remove(kept.id()).is_ok() && again.remove(kept.id()).is_err());
         assert_eq!(again.read("../train").unwrap_err().code, "file_not_found");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_beyond_the_limit_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::open(directory.path().to_owned(), World::system()).unwrap();
+        let large = File {
+            id: "file-large".to_owned(),
+            bytes: BYTES_MAX,
+            created_unix_ms: 0,
+            filename: "large".to_owned(),
+        };
+        files.known().insert(large.id.clone(), large);
+        let refused = files.keep(Brought { filename: "a".into(), bytes: b"{}".to_vec() });
+        assert_eq!(refused.err().unwrap().code, "too_many_files");
     }
 }

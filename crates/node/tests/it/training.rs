@@ -456,6 +456,9 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
         }
         assert_eq!(act(&service, &one, "pause")["status"], "paused");
         assert_eq!(act(&service, &one, "pause")["status"], "paused", "it is what was asked for");
+        let (status, refused) =
+            ask(&service, "DELETE", &format!("/v1/train/jobs/{one}?forget=true"), &Value::Null);
+        assert_eq!((status, &refused["error"]["code"]), (409, &json!("job_is_not_over")));
         // The next job runs.
         until(&service, &two, "running");
         let three = begin(&service, "three");

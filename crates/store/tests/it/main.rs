@@ -180,6 +180,7 @@ on_each!(
         jobs::a_dead_workers_jobs_are_let_go,
         jobs::no_job_is_taken_twice_at_once,
         webhooks::a_webhook_is_made_changed_rotated_and_deleted,
+        webhooks::a_webhook_too_many_or_twice_is_a_conflict,
         webhooks::an_act_is_told_to_whoever_wants_its_kind,
         webhooks::an_event_is_kept_once_and_its_delivery_told,
         webhooks::a_delivery_is_asked_for_anew,

@@ -1,5 +1,6 @@
 //! Webhooks, events and deliveries.
 
+use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
 use domain::{EventId, WebhookId};
 use serde_json::json;
 use snapshot::CredentialState;
@@ -75,6 +76,18 @@ pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
     assert_eq!(again.url, changed.url);
     webhooks.delete(workspace, made.id, None, act()).await.unwrap();
     assert_eq!(webhooks.list(workspace, Page::default()).await.unwrap().rows, []);
+}
+
+pub async fn a_webhook_too_many_or_twice_is_a_conflict(fresh: &Fresh) {
+    let webhooks = fresh.store.webhooks();
+    webhooks.create(webhook(fresh, 1, &[]), act()).await.unwrap();
+    let twice = webhooks.create(webhook(fresh, 1, &[]), act()).await;
+    assert!(matches!(twice, Err(StoreError::Conflict { what: "already_exists", .. })), "{twice:?}");
+    for number in 2..=u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {
+        webhooks.create(webhook(fresh, number, &[]), act()).await.unwrap();
+    }
+    let more = webhooks.create(webhook(fresh, 1_000, &[]), act()).await;
+    assert!(matches!(more, Err(StoreError::Conflict { what: "too_many_webhooks", .. })), "{more:?}");
 }
 
 pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {

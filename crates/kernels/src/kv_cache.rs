@@ -213,12 +213,12 @@ impl KvCache {
     /// Whether all blocks are zero.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        let is_nought = |cells: &Cells| match cells {
+        let is_zero = |cells: &Cells| match cells {
             Cells::Half(cells) => cells.iter().all(|cell| *cell == 0),
             Cells::Single(cells) => cells.iter().all(|cell| *cell == 0.0),
-            Cells::Eight(eights) => eights.is_nought(),
+            Cells::Eight(eights) => eights.is_zero(),
         };
-        self.layers.iter().all(|(keys, values)| is_nought(keys) && is_nought(values))
+        self.layers.iter().all(|(keys, values)| is_zero(keys) && is_zero(values))
     }
 
     /// Copies a head's part of a block: values as a row for each token, keys as a row for each dimension, so

@@ -43,7 +43,7 @@ static FACTS: Facts = Facts {
     content_type: ContentType::Recognised,
     has_recording: true,
     unsupported: Unsupported::new(
-        "has no way to write down what is said in a recording",
+        "has no way to transcribe audio",
         "Use a model that transcribes, such as GET /v2/capabilities lists.",
     ),
     ..Facts::TEXT
@@ -51,7 +51,7 @@ static FACTS: Facts = Facts {
 static TRANSLATION: Facts = Facts {
     body: Body::Form(&TRANSLATION_FORM),
     unsupported: Unsupported::new(
-        "has no way to say in English what is said in a recording",
+        "has no way to translate audio into English",
         "Use a model that translates recordings, such as GET /v2/capabilities lists.",
     ),
     ..FACTS

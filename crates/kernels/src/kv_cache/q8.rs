@@ -66,7 +66,7 @@ impl Eights {
         scales.fill([0; BLOCK]);
     }
 
-    pub(super) fn is_nought(&self) -> bool {
+    pub(super) fn is_zero(&self) -> bool {
         self.numbers.iter().all(|number| *number == 0) && self.scales.iter().all(|scale| *scale == 0)
     }
 

@@ -11,7 +11,7 @@ use crate::{ModelRequest, Outgoing, Provider, ServerFacts, Target, compatible};
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
 /// Where its own client deviates from the format. It ignores unknown fields.
-const TASTE: SupportedFields =
+const SUPPORTED: SupportedFields =
     SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
 
 pub(crate) struct TogetherAi;
@@ -44,7 +44,7 @@ impl Provider for TogetherAi {
             &target,
             ask,
             self.grammars(ask.operation, target.upstream_model),
-            &TASTE,
+            &SUPPORTED,
         )?;
         if ask.operation == Operation::Images {
             outgoing.body = sizes::with_width_and_height(&outgoing.body.concat().into());

@@ -167,9 +167,6 @@ impl<'r, R: Columns> Fields<'r, R> {
         }))
     }
 
-    /// The columns of `sealed` and `fingerprint`. The anti-rollback record is in another table: without it,
-    /// nothing opens.
-
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.
     pub fn sealed(&self) -> Result<Sealed, StoreError> {
         Ok(Sealed {

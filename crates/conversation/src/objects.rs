@@ -232,6 +232,9 @@ pub fn wrong_parameter(name: &str, fix: String) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).param(name.to_owned()).fix(fix))
 }
 
+/// Our address for an object's id.
+pub type AddressOf = fn(&str) -> String;
+
 /// The members of an object that `rewrite_ids` reads or replaces.
 #[derive(Debug)]
 pub struct ObjectMembers {
@@ -248,7 +251,7 @@ pub struct ObjectMembers {
     /// The member that lists don't show.
     pub unlisted: Option<&'static str>,
     /// The member with an address at the provider, and ours for an id.
-    pub address: Option<(&'static str, fn(&str) -> String)>,
+    pub address: Option<(&'static str, AddressOf)>,
 }
 
 impl ObjectMembers {

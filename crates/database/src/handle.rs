@@ -1,17 +1,17 @@
 //! The handle on a database: connections to read with, and transactions that version, announce and audit what they change.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
 use tasks::Writes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::act::Written;
 use crate::connection::{Connection, PooledConnection};
 use crate::error::{StoreError, unavailable};
+use crate::notifier::Notifier;
 use crate::rehearsal;
 use crate::writing::{Lock, Writing};
 
@@ -29,34 +29,6 @@ pub enum Pools {
         readers: Pool<Sqlite>,
     },
     Postgres(crate::postgres::Pools),
-}
-
-/// Notifies followers of the configuration of its newest version, and lease holders of recalls.
-#[derive(Clone)]
-pub struct Notifier {
-    versions: watch::Sender<u64>,
-    /// A replica waits for budget that others have leased.
-    recalls: Arc<Notify>,
-}
-
-impl Default for Notifier {
-    fn default() -> Self {
-        Self { versions: watch::channel(0).0, recalls: Arc::default() }
-    }
-}
-
-impl Notifier {
-    pub fn tell(&self, version: u64) {
-        self.versions.send_if_modified(|newest| {
-            let is_news = version > *newest;
-            *newest = version.max(*newest);
-            is_news
-        });
-    }
-
-    pub const fn recalls(&self) -> &Arc<Notify> {
-        &self.recalls
-    }
 }
 
 /// One database; cloning it shares the pools.
@@ -84,9 +56,12 @@ impl Database {
     /// For single read statements.
     pub async fn read(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                readers.acquire().await.map(PooledConnection::new).map(Connection::Sqlite).map_err(unavailable)
-            }
+            Pools::Sqlite { readers, .. } => readers
+                .acquire()
+                .await
+                .map(PooledConnection::new)
+                .map(Connection::Sqlite)
+                .map_err(unavailable),
             Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
         }
     }
@@ -210,7 +185,7 @@ impl Database {
     }
 
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.notifier.versions.subscribe()
+        self.notifier.watch()
     }
 
     pub fn notifier(&self) -> Notifier {

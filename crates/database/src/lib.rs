@@ -14,6 +14,7 @@ pub mod fixtures;
 pub mod handle;
 mod listen;
 pub mod meta;
+mod notifier;
 mod objects;
 pub mod page;
 pub mod postgres;

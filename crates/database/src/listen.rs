@@ -10,7 +10,7 @@ use tasks::Task;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{StoreError, database, unavailable};
-use crate::handle::Notifier;
+use crate::notifier::Notifier;
 
 const CHANGES: &str = "tidegate_changes";
 const RECALLS: &str = "tidegate_recalls";

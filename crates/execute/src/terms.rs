@@ -1,7 +1,7 @@
 //! The service tier of an attempt, and the tools that its provider runs: what
 //! is requested, and what was used.
 
-use dialects::usual_face;
+use dialects::face;
 use domain::{Grammar, HostedTool, HostedTools, PriceTerms, Tier, Usage};
 
 /// The requested terms, without a tier that this provider is not sent and the tools that a translation drops.
@@ -30,7 +30,7 @@ pub(crate) fn used(
         usage.units.hosted_calls = usage.units.hosted_calls.saturating_add(searches);
     }
     let is_reported = |tool| matches!(tool, HostedTool::WebSearch | HostedTool::FileSearch);
-    if !usual_face(grammar).facts().reports_hosted_calls && hosted.iter().any(|tool| !is_reported(tool)) {
+    if !face(grammar).facts().reports_hosted_calls && hosted.iter().any(|tool| !is_reported(tool)) {
         usage.units.hosted_calls = usage.units.hosted_calls.max(1);
     }
     usage

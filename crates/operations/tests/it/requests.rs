@@ -74,7 +74,7 @@ fn an_own_field_may_not_come_twice() {
         ),
     ] {
         let fault = read(operation, body, None).unwrap_err();
-        assert_eq!((fault.code.as_ref(), fault.param.as_deref()), ("duplicate_field", Some(param)));
+        assert_eq!((fault.code, fault.param.as_deref()), ("duplicate_field", Some(param)));
     }
     // What is one operation's field is another's unknown one.
     assert!(

@@ -76,7 +76,12 @@ impl Provider for AzureFoundry {
 }
 
 impl Granting for AzureFoundry {
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         auth::entra::grant(signer, SERVICE, answers)
     }
 

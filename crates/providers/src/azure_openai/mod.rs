@@ -78,7 +78,12 @@ impl Provider for AzureOpenAi {
 }
 
 impl Granting for AzureOpenAi {
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         auth::entra::grant(signer, scope(signer.hosting), answers)
     }
 

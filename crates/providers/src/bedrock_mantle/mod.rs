@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::anthropic::Anthropic;
 use crate::auth::aws;
 use crate::{
-    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock,
-    classify, compatible, missing,
+    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, Signer, Target,
+    aws_bedrock, classify, compatible, missing,
 };
 
 const SERVICE: &str = "bedrock-mantle";

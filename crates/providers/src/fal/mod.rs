@@ -1,6 +1,7 @@
 //! fal: apps of many vendors, each at its own path, with mostly the same parameters. The billed amount is in
 //! a response header, in the app's own billing unit.
 
+mod address;
 mod class;
 mod files;
 mod images;
@@ -11,10 +12,11 @@ mod videos;
 
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
-use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
+use domain::{Fault, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use serde::Deserialize;
 
+use self::address::{HOST, app_path};
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
 use crate::{
@@ -23,7 +25,6 @@ use crate::{
 };
 
 const SCHEME: &str = "Key ";
-const HOST: &str = "://fal.run";
 /// The host that returns prices to any valid key.
 const PLATFORM: &str = "://api.fal.ai";
 const UNITS: &str = "x-fal-billable-units";
@@ -74,7 +75,7 @@ impl Provider for Fal {
             Operation::Transcribe | Operation::Translate => return transcription::generate(target, ask),
             _ => return Err(compatible::unsupported_operation(ask.operation)),
         }
-        let mut path = path_of(target.upstream_model)?;
+        let mut path = app_path(target.upstream_model)?;
         // A queued request has no stream; its result is polled.
         let queue = target.hosting.queue_url.as_deref();
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
@@ -168,41 +169,12 @@ fn is_done(body: &Bytes) -> Option<bool> {
     }
 }
 
-/// An app's path: its owner, its name and anything below. Escaped, so that no name can change the path.
-fn path_of(named: &str) -> Result<String, Box<Fault>> {
-    let parts: Vec<&str> = named.split('/').collect();
-    let is_bare = |part: &&str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
-    if parts.len() < 2 || parts.iter().any(is_bare) {
-        let message = format!("\"{named}\" is no app of this provider.");
-        let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
-        let fix = "Name the app by its owner and its own name, such as fal-ai/flux-1/schnell.";
-        return Err(Box::new(fault.fix(fix).param("model")));
-    }
-    let mut path = String::with_capacity(named.len());
-    for (at, part) in parts.into_iter().enumerate() {
-        if at > 0 {
-            path.push('/');
-        }
-        escape(part.as_bytes(), UNRESERVED, &mut path);
-    }
-    Ok(path)
-}
-
 #[cfg(test)]
 mod tests {
     use domain::Secret;
     use http::header::AUTHORIZATION;
 
     use super::*;
-
-    #[test]
-    fn an_app_is_a_place_and_leads_nowhere_else() {
-        assert_eq!(path_of("fal-ai/flux-1/schnell").unwrap(), "fal-ai/flux-1/schnell");
-        assert_eq!(path_of("me/app?x=1").unwrap(), "me/app%3Fx%3D1");
-        for wrong in ["", "app", "/app", "me/", "me/../app", "me//app", "me/.", "me/app/.."] {
-            assert_eq!(path_of(wrong).expect_err(wrong).code, "model_not_found");
-        }
-    }
 
     #[test]
     fn it_is_verified_by_a_price() {

@@ -179,7 +179,8 @@ impl VendorAnswer for VideoAnswer {
 
 /// Writes the video object for the client, from the state of the queue or the result of the app.
 fn video_object(request: &VideoRequest, answer_path: &AnswerPath, body: &[u8]) -> Result<Bytes, StreamFault> {
-    let answer = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let answer =
+        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let (video, end, billed) = match request {
         VideoRequest::New { model, seconds, size } => {
             let request = (&**model, *seconds, *size);

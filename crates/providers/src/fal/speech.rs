@@ -7,7 +7,8 @@ use domain::{Fault, Grammar};
 use json::members::Members;
 use serde::Deserialize;
 
-use super::{files, path_of};
+use super::address::app_path;
+use super::files;
 use crate::compatible::{self, EncodedBody};
 use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target};
 
@@ -63,7 +64,7 @@ const APPS: &[(&str, SpeechParams)] = &[
 
 /// A request to the app, or to its queue.
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-    let path = path_of(target.upstream_model)?;
+    let path = app_path(target.upstream_model)?;
     let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let translated = write(ask.grammar, ask.body, params, ask.is_lenient)?;

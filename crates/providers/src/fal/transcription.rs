@@ -16,7 +16,7 @@ use domain::{Fault, FaultClass, Grammar, Operation};
 use json::refusal::{missing, wrong_value};
 use serde_json::Value as Json;
 
-use super::path_of;
+use super::address::app_path;
 use crate::compatible::{self, EncodedBody};
 use crate::{ModelRequest, Outgoing, Target};
 
@@ -54,7 +54,7 @@ const LISTENERS: &[(&str, Features)] = &[
 const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
 
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-    let path = path_of(target.upstream_model)?;
+    let path = app_path(target.upstream_model)?;
     let features = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
     let (_, features) = features
         .ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;

@@ -9,8 +9,8 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
+use super::address::{HOST, app_path};
 use super::queued_video::{self, QueuedVideo, VideoAnswer, VideoParams};
-use super::{HOST, path_of};
 use crate::compatible::{self, EncodedBody};
 use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target, fal::files};
 
@@ -57,7 +57,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
         let answer = VideoAnswer(VideoRequest::Known { id: video.upstream_id().to_owned() });
         return Ok(Outgoing { method: Method::GET, ..outgoing }.answered_by(answer));
     }
-    let path = path_of(target.upstream_model)?;
+    let path = app_path(target.upstream_model)?;
     let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let form = ask.request.form();

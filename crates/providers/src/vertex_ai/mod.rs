@@ -21,8 +21,8 @@ use crate::auth::{federation, google};
 use crate::compatible::EncodedBody;
 use crate::gemini::{Gemini, STORES};
 use crate::{
-    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, ServerFacts, Signer, Target,
-    compatible, missing,
+    CacheHelp, Classified, GrantStep, Granting, ModelRequest, Outgoing, Provider, ServerFacts, Signer,
+    Target, compatible, missing,
 };
 
 /// New fields of Google's own models appear in this version first.
@@ -121,7 +121,12 @@ impl Provider for VertexAi {
 }
 
 impl Granting for VertexAi {
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<GrantStep, Box<Fault>> {
+    fn grant(
+        &self,
+        _base_url: &str,
+        signer: &Signer<'_>,
+        answers: &[Bytes],
+    ) -> Result<GrantStep, Box<Fault>> {
         google::grant(signer, answers)
     }
 

@@ -169,7 +169,8 @@ impl VendorAnswer for OperationAnswer {
 
 /// Writes the video object for the client, from the state of the operation.
 fn video_object(request: &VideoRequest, created_unix_s: u64, body: &[u8]) -> Result<Bytes, StreamFault> {
-    let answer = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let answer =
+        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let (named, end) = match request {
         VideoRequest::New { seconds, size, .. } => {
             let name = answer.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
@@ -200,7 +201,8 @@ fn video_object(request: &VideoRequest, created_unix_s: u64, body: &[u8]) -> Res
 
 /// The video itself, in pieces.
 fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
-    let operation = Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let operation =
+        Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let base64 = match End::of(&operation) {
         End::Made(Some(base64)) => base64,
         End::Made(None) => {

@@ -53,7 +53,7 @@ pub struct OpenAttempt {
     grammar: Option<Grammar>,
     /// What reads the answer, where that is in a format of the vendor's own.
     answer: Option<Arc<dyn VendorAnswer>>,
-    dropped: Vec<String>,
+    dropped: Box<[String]>,
     /// The planned attempt, which holds the prices.
     attempt: Rc<Attempt>,
     /// The token that signed it, if that was cached from an earlier request.
@@ -91,7 +91,7 @@ impl OpenAttempt {
             terms: PriceTerms::default(),
             grammar: Some(exchange.dialect().grammar()),
             answer: None,
-            dropped: Vec::new(),
+            dropped: Box::default(),
             attempt: Rc::clone(attempt),
             token: None,
         }
@@ -361,8 +361,7 @@ pub(crate) async fn begin(
     open.terms = terms;
     open.grammar = outgoing.grammar;
     open.answer = outgoing.answer.take();
-    open.dropped = std::mem::take(&mut outgoing.dropped);
-    open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
+    open.dropped = dropped_params(exchange, &mut outgoing);
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
         Err(failure) => return Start::Failed(open, failure),
@@ -376,6 +375,12 @@ pub(crate) async fn begin(
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
+}
+
+/// The client's parameters that are not sent, or that nothing heeds.
+fn dropped_params(exchange: &Exchange, outgoing: &mut Outgoing) -> Box<[String]> {
+    let unheeded = exchange.call.unheeded().iter().map(|name| (*name).to_owned());
+    std::mem::take(&mut outgoing.dropped).into_iter().chain(unheeded).collect()
 }
 
 /// The request id that a node receives, which separates its counts of our requests

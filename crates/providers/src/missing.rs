@@ -66,12 +66,12 @@ const GOOGLE: &[Row] = &[
     ),
     (
         &["USER_PROJECT_DENIED"],
-        "GrantStep the account roles/serviceusage.serviceUsageConsumer on the quota project, or leave config.quota_project out.",
+        "Grant the account roles/serviceusage.serviceUsageConsumer on the quota project, or leave config.quota_project out.",
     ),
     (&["SERVICE_DISABLED"], "Enable the Vertex AI API, aiplatform.googleapis.com, in the project."),
     (
         &["aiplatform.endpoints.predict"],
-        "GrantStep the account aiplatform.endpoints.predict on the project, such as by roles/aiplatform.user, and check that \
+        "Grant the account aiplatform.endpoints.predict on the project, such as by roles/aiplatform.user, and check that \
          config.location is a location that there is.",
     ),
     (
@@ -89,7 +89,7 @@ const GOOGLE: &[Row] = &[
     (&["account not found"], "Rotate the credential with the key file of a service account that there is."),
     (
         &["iam.serviceAccounts.getAccessToken"],
-        "GrantStep the pool's principal roles/iam.workloadIdentityUser on the service account that the configuration names.",
+        "Grant the pool's principal roles/iam.workloadIdentityUser on the service account that the configuration names.",
     ),
     (
         &["invalid_target"],

@@ -173,7 +173,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
     gateway.credential("openai", OWN).await;
     let answer = post(&client, "openai/gpt-4o-mini", &of(&[ask("a", "x")])).await;
-    refused(&answer, 400, invalid, "Those that do: gemini.");
+    refused(&answer, 400, invalid, "Providers that do: gemini.");
     let file = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/abc"}}});
     refused(&post(&client, FLASH, &file).await, 400, invalid, "Send the requests inline");
     assert!(gateway.calls(POOL).is_empty() && gateway.calls(OWN).is_empty());

@@ -94,7 +94,7 @@ async fn a_list_is_no_object() {
 async fn an_alias_and_an_unknown_join_token_are_refused() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
-    let route = json!({"name": "later", "scope": {"alias": "fast"}});
+    let route = json!({"scope": {"alias": "fast"}});
     let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "alias_not_available");
     assert_eq!(refused["param"], "scope.alias", "{refused}");
     let joining = json!({"token": "tgj_of_another_control_plane"});

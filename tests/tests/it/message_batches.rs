@@ -163,7 +163,7 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
     let second = own(&gateway, OWN_SECOND).await;
     gateway.credential("openai", OWN).await;
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "openai/gpt-4o-mini", "x")]).await;
-    refused(&answer, 400, invalid, "requests[1].params.model: Nobody who serves this model");
+    refused(&answer, 400, invalid, "requests[1].params.model: No provider that serves this model");
     assert_eq!(gateway.recorded_code(&answer).await, "batches_not_taken");
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "grok-4", "x")]).await;
     refused(&answer, 404, "not_found_error", "requests[1].params.model");

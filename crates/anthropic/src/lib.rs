@@ -33,7 +33,6 @@ pub use error::{error_body, status};
 pub use face::Anthropic;
 pub use prompt::read_prompt;
 pub use reader::Reader;
-pub use shared_fields::TOOL;
 pub use write::write_prompt;
 pub use writer::{PING, Writer};
 

@@ -1,5 +1,6 @@
 //! The fields of Anthropic's Messages API.
 
+use conversation::claude_fields::{METADATA, TOOL};
 use conversation::shared_fields::FieldRule::{Object, Plain, Reference, Text};
 use conversation::shared_fields::{Fields, Text as Words};
 
@@ -39,9 +40,6 @@ pub(crate) static REQUEST: Fields = Fields(&[
     ("top_p", Plain),
     ("user_profile_id", Reference),
 ]);
-
-/// The client's own id for its user, which the provider does not store.
-static METADATA: Fields = Fields(&[("user_id", Plain)]);
 
 static SERVER: Fields = Fields(&[
     ("authorization_token", Plain),
@@ -97,33 +95,4 @@ static SOURCE: Fields = Fields(&[
     ("media_type", Plain),
     ("type", Plain),
     ("url", Text(Words::Address)),
-]);
-
-pub static TOOL: Fields = Fields(&[
-    ("allowed_callers", Plain),
-    ("allowed_domains", Plain),
-    ("blocked_domains", Plain),
-    ("cache_control", Plain),
-    ("citations", Plain),
-    ("configs", Plain),
-    ("default_config", Plain),
-    ("defer_loading", Plain),
-    ("description", Plain),
-    ("display_height_px", Plain),
-    ("display_number", Plain),
-    ("display_width_px", Plain),
-    ("eager_input_streaming", Plain),
-    ("enable_zoom", Plain),
-    ("input_examples", Plain),
-    ("input_schema", Plain),
-    ("max_characters", Plain),
-    ("max_content_tokens", Plain),
-    ("max_uses", Plain),
-    ("mcp_server_name", Plain),
-    ("model", Plain),
-    ("name", Plain),
-    ("strict", Plain),
-    ("type", Plain),
-    ("use_cache", Plain),
-    ("user_location", Plain),
 ]);

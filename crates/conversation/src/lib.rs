@@ -11,6 +11,7 @@ pub mod answer;
 pub mod batch;
 pub mod blocks;
 pub mod calls;
+pub mod claude_fields;
 pub mod constraints;
 pub mod embed;
 pub mod face;

@@ -35,6 +35,5 @@ pub use frames::{begins_frames, no_frame, read_frame, read_frames};
 pub use read::read_prompt;
 pub use reader::Reader;
 pub use refused::{error_body, error_type, status};
-pub use shared_fields::TOOL;
 pub use write::write_prompt;
 pub use writer::Writer;

@@ -5,11 +5,9 @@ use conversation::answer::StreamFault;
 use conversation::request::Request;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
-use domain::{Fault, Operation, Usage};
+use domain::{Fault, Operation};
 
-use crate::spec::{
-    AnsweredCall, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
-};
+use crate::spec::{Facts, OperationSpec, RequestSource, Unsupported};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to work through a batch", "Send its requests one by one."),
@@ -34,14 +32,6 @@ impl OperationSpec for Batch {
             Some(stored) => Ok(Request::about(stored)),
             None => dialects::decode_batch(source.grammar, source.body, source.addressed),
         }
-    }
-
-    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        Usage::default()
-    }
-
-    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
-        Booking::Never
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {

@@ -6,12 +6,10 @@ use conversation::request::Request;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::limits::FILE_BYTES_MAX;
-use domain::{Fault, Operation, Usage};
+use domain::{Fault, Operation};
 
 use crate::form::FormFields;
-use crate::spec::{
-    AnsweredCall, Body, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
-};
+use crate::spec::{Body, Facts, OperationSpec, RequestSource, Unsupported};
 
 static FORM: FormFields = FormFields {
     is_stored: true,
@@ -53,14 +51,6 @@ impl OperationSpec for File {
     fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
         let stored = source.addressed.and_then(|addressed| addressed.stored.clone());
         stored.map(Request::about).ok_or_else(|| Box::new(Fault::internal()))
-    }
-
-    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        Usage::default()
-    }
-
-    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
-        Booking::Never
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {

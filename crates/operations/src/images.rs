@@ -82,18 +82,34 @@ static VARIATION_FORM: FormFields = FormFields {
 };
 static FIELDS: RequestFields = RequestFields::of("prompt", Input::OneText);
 
+/// The operations that answer with images.
 #[derive(Debug)]
-pub(crate) struct Images;
+pub(crate) enum ImageOperation {
+    Images,
+    ImageEdits,
+    ImageVariations,
+}
 
-impl OperationSpec for Images {
+pub(crate) use ImageOperation::{ImageEdits, ImageVariations, Images};
+
+impl OperationSpec for ImageOperation {
     fn operation(&self) -> Operation {
-        Operation::Images
+        match self {
+            Images => Operation::Images,
+            ImageEdits => Operation::ImageEdits,
+            ImageVariations => Operation::ImageVariations,
+        }
     }
 
     fn facts(&self) -> &'static Facts {
-        &FACTS
+        match self {
+            Images => &FACTS,
+            ImageEdits => &EDITS,
+            ImageVariations => &VARIATIONS,
+        }
     }
 
+    /// The others come as forms.
     fn read_request(&self, source: RequestSource<'_>) -> Result<Request, Box<Fault>> {
         let mut request = chat::read_common(source.body, &FIELDS)?.request;
         request.units.images = u64::from(request.choices);
@@ -101,69 +117,15 @@ impl OperationSpec for Images {
     }
 
     fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        ceiling::of_media(call.request, call.request.prompt_bytes.max(call.body_bytes), 0)
+        match self {
+            Images => ceiling::of_media(call.request, call.request.prompt_bytes.max(call.body_bytes), 0),
+            ImageEdits | ImageVariations => form_ceiling(call),
+        }
     }
 
+    /// Images that did not arrive cost nothing, unless the tokens of their prompt have a price.
     fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
-        nothing_without_tokens(sells_tokens)
-    }
-
-    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        dialects::media::buffered_image_answer(path, body)
-    }
-
-    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
-        AnswerStream::media(Media::Images)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct ImageEdits;
-
-impl OperationSpec for ImageEdits {
-    fn operation(&self) -> Operation {
-        Operation::ImageEdits
-    }
-
-    fn facts(&self) -> &'static Facts {
-        &EDITS
-    }
-
-    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        form_ceiling(call)
-    }
-
-    fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
-        nothing_without_tokens(sells_tokens)
-    }
-
-    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        dialects::media::buffered_image_answer(path, body)
-    }
-
-    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
-        AnswerStream::media(Media::Images)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct ImageVariations;
-
-impl OperationSpec for ImageVariations {
-    fn operation(&self) -> Operation {
-        Operation::ImageVariations
-    }
-
-    fn facts(&self) -> &'static Facts {
-        &VARIATIONS
-    }
-
-    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        form_ceiling(call)
-    }
-
-    fn counted_in_units(&self, _request: &Request, sells_tokens: Option<bool>) -> Option<Usage> {
-        nothing_without_tokens(sells_tokens)
+        (sells_tokens == Some(false)).then(Usage::default)
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
@@ -184,9 +146,4 @@ fn form_ceiling(call: &CallSize<'_>) -> Usage {
         (request.prompt_bytes, request.form().map_or(0, |form| form.files))
     };
     ceiling::of_media(request, prompt_bytes, files)
-}
-
-/// Images that did not arrive cost nothing, unless the tokens of their prompt have a price.
-fn nothing_without_tokens(sells_tokens: Option<bool>) -> Option<Usage> {
-    (sells_tokens == Some(false)).then(Usage::default)
 }

@@ -169,9 +169,12 @@ pub trait OperationSpec: Debug + Sync {
         dialects::decode_request(source.grammar, self.operation(), source.body, source.addressed)
     }
 
-    /// The most that an answer can use.
+    /// The most that an answer can use. What the provider stores uses nothing more.
     fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
-        ceiling::of_text(call.request, call.body_bytes, model, Units::default())
+        match self.facts().subject {
+            Subject::NewAnswer => ceiling::of_text(call.request, call.body_bytes, model, Units::default()),
+            Subject::StoredAnswer | Subject::StoredObject => Usage::default(),
+        }
     }
 
     /// Usage that needs no estimate, since the model is not sold by the token. `sells_tokens` is unknown for a model without a
@@ -186,7 +189,10 @@ pub trait OperationSpec: Debug + Sync {
     }
 
     fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
-        Booking::Own
+        match self.facts().subject {
+            Subject::NewAnswer => Booking::Own,
+            Subject::StoredAnswer | Subject::StoredObject => Booking::Never,
+        }
     }
 
     /// The fault of a request for it to a provider that can't perform it.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::request::StoredAct;
 use dialects::{AnswerPath, BufferedAnswer};
+use domain::Operation;
 use domain::ports::FoundResponse;
-use domain::{Operation, Usage};
 
-use crate::spec::{AnsweredCall, Booking, CallSize, Facts, ModelLimits, OperationSpec, Subject, Unsupported};
+use crate::spec::{AnsweredCall, Booking, Facts, OperationSpec, Subject, Unsupported};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
@@ -28,10 +28,6 @@ impl OperationSpec for Stored {
 
     fn facts(&self) -> &'static Facts {
         &FACTS
-    }
-
-    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        Usage::default()
     }
 
     /// The first request that sees the end of an answer books it, unless the request that made it did.

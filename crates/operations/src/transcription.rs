@@ -57,20 +57,35 @@ static TRANSLATION: Facts = Facts {
     ..FACTS
 };
 
+/// The operations that answer with the text of a recording.
 #[derive(Debug)]
-pub(crate) struct Transcribe;
+pub(crate) enum RecordingOperation {
+    Transcribe,
+    Translate,
+}
 
-impl OperationSpec for Transcribe {
+pub(crate) use RecordingOperation::{Transcribe, Translate};
+
+impl OperationSpec for RecordingOperation {
     fn operation(&self) -> Operation {
-        Operation::Transcribe
+        match self {
+            Transcribe => Operation::Transcribe,
+            Translate => Operation::Translate,
+        }
     }
 
     fn facts(&self) -> &'static Facts {
-        &FACTS
+        match self {
+            Transcribe => &FACTS,
+            Translate => &TRANSLATION,
+        }
     }
 
+    /// The text of the longest recording that the form can hold.
     fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
-        ceiling_of(call, model)
+        let heard = heard(call, BYTES_PER_S_MIN);
+        let billed = heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX);
+        ceiling::of_text(call.request, 0, model, Units { billed, ..heard })
     }
 
     fn estimated_units(&self, call: &CallSize<'_>) -> Units {
@@ -84,42 +99,6 @@ impl OperationSpec for Transcribe {
     fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
         AnswerStream::transcript()
     }
-}
-
-#[derive(Debug)]
-pub(crate) struct Translate;
-
-impl OperationSpec for Translate {
-    fn operation(&self) -> Operation {
-        Operation::Translate
-    }
-
-    fn facts(&self) -> &'static Facts {
-        &TRANSLATION
-    }
-
-    fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
-        ceiling_of(call, model)
-    }
-
-    fn estimated_units(&self, call: &CallSize<'_>) -> Units {
-        heard(call, BYTES_PER_S)
-    }
-
-    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        dialects::buffered_transcript(path.form, body)
-    }
-
-    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
-        AnswerStream::transcript()
-    }
-}
-
-/// The text of the longest recording that the form can hold.
-fn ceiling_of(call: &CallSize<'_>, model: ModelLimits) -> Usage {
-    let heard = heard(call, BYTES_PER_S_MIN);
-    let billed = heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX);
-    ceiling::of_text(call.request, 0, model, Units { billed, ..heard })
 }
 
 /// How long a recording of unknown length is at so many bytes per second.

@@ -7,12 +7,10 @@ use conversation::request::{Request, StoredAct};
 use conversation::video;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
-use domain::{Fault, Operation, Usage};
+use domain::{Fault, Operation};
 
 use crate::form::{Count, FormFields, PromptPart};
-use crate::spec::{
-    AnsweredCall, Body, Booking, CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
-};
+use crate::spec::{Body, Facts, OperationSpec, RequestSource, Unsupported};
 use crate::transcription::KNOWN_PARTS;
 
 static FACTS: Facts = Facts {
@@ -64,14 +62,6 @@ impl OperationSpec for Video {
                 Ok(request)
             }
         }
-    }
-
-    fn ceiling(&self, _call: &CallSize<'_>, _model: ModelLimits) -> Usage {
-        Usage::default()
-    }
-
-    fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
-        Booking::Never
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::sizes;
 use crate::finding::Finding;
 use crate::source::{SourceFile, words};
 
@@ -19,15 +20,11 @@ pub struct Table {
 }
 
 /// More bounds outside `limits.rs` than a crate has left, or fewer, so that the table goes down with the code.
-pub fn check(sources: &[SourceFile], table: &Table) -> Vec<Finding> {
+pub fn check(sources: &[SourceFile], table: &Table, crates: &sizes::Table) -> Vec<Finding> {
     let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
     for source in sources {
-        let Some((name, within)) =
-            source.path.strip_prefix("crates/").and_then(|path| path.split_once("/src/"))
-        else {
-            continue;
-        };
-        if name != "harness" && !within.ends_with("limits.rs") {
+        let Some((name, within)) = crates.crate_of(source) else { continue };
+        if !within.ends_with("limits.rs") {
             found.entry(name).or_default().extend(bounds(source, table));
         }
     }
@@ -68,14 +65,16 @@ fn bounds(source: &SourceFile, table: &Table) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, check};
+    use super::{Table, check, sizes};
     use crate::source::SourceFile;
 
     fn findings_of(left: usize, path: &str, raw: &str) -> Vec<String> {
         let table: Table =
             toml::from_str(&format!("ends = ['_MAX', '_TIMEOUT']\n[left]\na = {left}\n")).unwrap();
+        let crates: sizes::Table =
+            toml::from_str("test_support = ['harness']\n[large]\n[circles]\n").unwrap();
         let sources = [SourceFile::new("crates/a/src/lib.rs", ""), SourceFile::new(path, raw)];
-        check(&sources, &table).into_iter().map(|finding| finding.what).collect()
+        check(&sources, &table, &crates).into_iter().map(|finding| finding.what).collect()
     }
 
     #[test]

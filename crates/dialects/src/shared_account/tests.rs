@@ -543,5 +543,13 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
 /// Bedrock's models take Claude's tools in a field of their own.
 #[test]
 fn claudes_tools_have_the_same_fields_wherever_it_is_served() {
-    assert_eq!(format!("{:?}", anthropic::TOOL), format!("{:?}", converse::TOOL));
+    let object = |fields: &'static Fields, name: &str| match fields.0.iter().find(|(field, _)| *field == name)
+    {
+        Some((_, FieldRule::Object(_, fields))) => *fields,
+        other => panic!("{name}: {other:?}"),
+    };
+    let request = |grammar| face(grammar).shared_fields(Operation::Chat);
+    let messages = object(request(Grammar::Anthropic), "tools");
+    let bedrock = object(object(request(Grammar::Converse), "additionalModelRequestFields"), "tools");
+    assert_eq!(format!("{messages:?}"), format!("{bedrock:?}"));
 }

@@ -118,10 +118,21 @@ impl Drop for Task {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use tokio::sync::mpsc;
 
     use super::*;
+
+    /// Waits until a witness is dropped.
+    async fn until(gone: &AtomicBool) {
+        let dropped = async {
+            while !gone.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), dropped).await.expect("the task ends");
+    }
 
     /// Sets its flag when it is dropped.
     struct Witness(Arc<AtomicBool>);
@@ -145,9 +156,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         drop(task);
-        while !gone.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
+        until(&gone).await;
     }
 
     #[tokio::test]
@@ -176,9 +185,7 @@ mod tests {
         sender.send(2).await.unwrap();
         assert!(!gone.load(Ordering::SeqCst));
         drop(sender);
-        while !gone.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
+        until(&gone).await;
     }
 
     #[tokio::test]

@@ -172,7 +172,9 @@ impl Load {
     /// Waits until this many more requests were served.
     pub async fn more(&mut self, count: u64) {
         let wanted = self.served.load(Ordering::Relaxed) + count;
+        let deadline = Instant::now() + 2 * WITHIN;
         while self.served.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < deadline, "{} of {wanted} served", self.served.load(Ordering::Relaxed));
             if let Some(ended) = self.tasks.try_join_next() {
                 ended.expect("the load goes on until it is ended");
             }

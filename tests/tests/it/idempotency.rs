@@ -182,8 +182,9 @@ async fn storm(
             (client.header("idempotency-key", key), body.clone(), Arc::clone(&barrier));
         tokio::spawn(async move {
             barrier.wait().await;
-            let mut refusals = 0;
+            let (mut refusals, deadline) = (0, Instant::now() + 6 * WITHIN);
             loop {
+                assert!(Instant::now() < deadline, "refused {refusals} times");
                 let answer = client.post(CHAT, &body).await.unwrap();
                 match answer.status {
                     200 => return (answer, refusals),

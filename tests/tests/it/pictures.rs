@@ -372,7 +372,9 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     sent.unwrap();
     let mut received = 0;
     while received < 2 * MIB {
-        received += upstream.read(&mut buffer).await.unwrap();
+        let count = upstream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "it ends after {received} bytes");
+        received += count;
     }
     drop(client);
     let left = async { while matches!(upstream.read(&mut buffer).await, Ok(count) if count > 0) {} };

@@ -10,7 +10,7 @@ use crate::WITHIN;
 use crate::ask::{MINI, question, scripted, with};
 use crate::fleet::{Fleet, GATEWAYS, Load, seen};
 use crate::gateway::OWN;
-use crate::wait::a_moment;
+use crate::wait::found;
 
 /// The previous version's program. Without it there is nothing to upgrade from, so `make test` does not list
 /// this test (`default-filter` in `.config/nextest.toml`); how the store reads older rows, and an older
@@ -64,13 +64,12 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     assert_eq!(reached, earlier + served + noticed, "a request failed: {sums}");
     assert_eq!(sums["failed_requests"], 0, "{sums}");
     assert_eq!(sums["requests"], reached, "each upstream call is booked once, by whichever version: {sums}");
-    let listed = loop {
+    let listed = found("each request is listed", async || {
         let rows = fleet.gateway.requests(1_000).await;
-        if rows.iter().filter(|row| row["attempts"].as_u64() > Some(0)).count() as u64 >= reached {
-            break rows;
-        }
-        a_moment().await;
-    };
+        let sent = rows.iter().filter(|row| row["attempts"].as_u64() > Some(0)).count() as u64;
+        (sent >= reached).then_some(rows)
+    })
+    .await;
     assert!(listed.is_sorted_by_key(|row| row["id"].as_str().unwrap().to_owned()), "one list of both");
     fleet.gateway.process().stop(WITHIN).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use egress::{Client, Destination, EgressErrorKind, OutBody, TargetKind};
@@ -239,9 +240,12 @@ fn a_connection_that_its_server_closed_is_replaced_without_an_error() {
             assert_eq!(read(&client, &url).await, "ok");
             closings.recv().await.unwrap();
             // The close has to be noticed by this core's loop, as it is between any two real requests.
-            while client.connections() > 0 {
-                tokio::task::yield_now().await;
-            }
+            let closed = async {
+                while client.connections() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), closed).await.expect("the close is noticed");
         }
     });
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use domain::adapters::{Adapters, NewAdapter};
 use domain::runtime::{BoxedGeneration, Runtime};
@@ -203,7 +204,9 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
             started.recv().unwrap();
             // One poll before it waits; the next comes when something wakes it.
             let before = watch.polls_at_start.load(Ordering::SeqCst);
+            let deadline = Instant::now() + Duration::from_secs(30);
             while watch.polls.load(Ordering::SeqCst) == before {
+                assert!(Instant::now() < deadline, "nothing wakes the training");
                 std::thread::yield_now();
             }
             assert_eq!(watch.steps(), 0, "it went on beside an answer");

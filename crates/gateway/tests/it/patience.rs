@@ -176,9 +176,11 @@ fn nobody_who_was_let_in_is_reset_by_an_end() {
             let mut fixture = Fixture::start(Plan::default());
             *here.lock().unwrap() = Some(fixture.address);
             let before = answered.load(Ordering::SeqCst);
+            let deadline = Instant::now() + Duration::from_secs(60);
             while answered.load(Ordering::SeqCst) < before + 50
                 && !clients.iter().all(|one| one.is_finished())
             {
+                assert!(Instant::now() < deadline, "fewer than 50 requests were answered");
                 std::thread::yield_now();
             }
             let running = fixture.gateway.take().unwrap();
@@ -255,7 +257,9 @@ fn clients_beyond_the_room_wait_until_one_has_left() {
     let answered = waiting.iter().filter(|wire| wire.socket.peek(&mut bytes).is_ok()).count();
     assert!(answered <= 2, "{answered} of 8 are answered");
     drop(held);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !waiting.is_empty() {
+        assert!(Instant::now() < deadline, "{} clients still wait", waiting.len());
         waiting.retain(|wire| wire.socket.peek(&mut bytes).is_err());
     }
 }

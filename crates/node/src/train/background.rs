@@ -74,6 +74,7 @@ mod tests {
     use super::*;
 
     use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn so_much_is_done_at_once_and_what_breaks_off_leaves_its_place() {
@@ -84,9 +85,7 @@ mod tests {
             let aside = aside.clone();
             move || block_on(aside.run(move || wait.recv().is_err()))
         });
-        while aside.0.load(Ordering::SeqCst) < AT_ONCE_MAX {
-            std::thread::yield_now();
-        }
+        eventually("the last slot is taken", || aside.0.load(Ordering::SeqCst) == AT_ONCE_MAX);
         assert_eq!(block_on(aside.run(|| 1)).unwrap_err().code, "too_many_at_once");
         drop(go);
         assert!(held.join().unwrap().unwrap());
@@ -106,7 +105,13 @@ mod tests {
         has_started.recv().unwrap();
         drop(left);
         drop(slots);
-        while aside.0.load(Ordering::SeqCst) > 0 {
+        eventually("all slots are free", || aside.0.load(Ordering::SeqCst) == 0);
+    }
+
+    fn eventually(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
             std::thread::yield_now();
         }
     }

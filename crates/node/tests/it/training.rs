@@ -7,6 +7,7 @@ use std::future::ready;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
@@ -22,6 +23,9 @@ use serde_json::{Value, json};
 use world::World;
 
 use crate::{call, json as json_of, read, waited};
+
+/// How long a test waits for what a job does, on a busy machine too.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// A simulated trainer: takes as many steps as the test allows, and writes the number to the adapter.
 #[derive(Default)]
@@ -304,12 +308,27 @@ fn begin(service: &Service, adapter: &str) -> String {
 
 /// Polls until a job has the status. No event stream wakes the test here.
 fn until(service: &Service, id: &str, status: &str) -> Value {
-    loop {
-        let (_, job) = ask(service, "GET", &format!("/v1/train/jobs/{id}"), &Value::Null);
-        if job["status"] == status {
-            return job;
+    let mut last = Value::Null;
+    eventually(&format!("the job is {status}"), || {
+        last = job(service, id);
+        if last["status"] == status {
+            return true;
         }
-        assert!(!["completed", "failed", "cancelled"].iter().any(|over| job["status"] == *over), "{job}");
+        assert!(!["completed", "failed", "cancelled"].iter().any(|over| last["status"] == *over), "{last}");
+        false
+    });
+    last
+}
+
+fn job(service: &Service, id: &str) -> Value {
+    ask(service, "GET", &format!("/v1/train/jobs/{id}"), &Value::Null).1
+}
+
+/// Polls until a condition holds, and fails with `what` if it never does.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited {WITHIN:?} in vain: {what}");
         std::thread::yield_now();
     }
 }
@@ -404,13 +423,8 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
         let service = fixture.open();
         let (one, two) = (begin(&service, "one"), begin(&service, "two"));
         fixture.school.let_go(2);
-        loop {
-            let (_, job) = ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null);
-            if job["progress"]["step"] == 2 {
-                break (one, two);
-            }
-            std::thread::yield_now();
-        }
+        eventually("two steps are done", || job(&service, &one)["progress"]["step"] == 2);
+        (one, two)
     };
     let folder = fixture.root.path().join("train").join(&one);
     let record: Value = serde_json::from_slice(&std::fs::read(folder.join("job.json")).unwrap()).unwrap();
@@ -451,9 +465,7 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
         let service = fixture.open();
         let (one, two) = (begin(&service, "one"), begin(&service, "two"));
         fixture.school.let_go(1);
-        while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"].is_null() {
-            std::thread::yield_now();
-        }
+        eventually("the job makes progress", || !job(&service, &one)["progress"].is_null());
         assert_eq!(act(&service, &one, "pause")["status"], "paused");
         assert_eq!(act(&service, &one, "pause")["status"], "paused", "it is what was asked for");
         let (status, refused) =
@@ -534,15 +546,12 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
         let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
         let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
         fixture.school.let_go(5);
-        while ask(&service, "GET", &format!("/v1/train/jobs/{one}"), &Value::Null).1["progress"]["step"] != 5
-        {
-            std::thread::yield_now();
-        }
+        eventually("five steps are done", || job(&service, &one)["progress"]["step"] == 5);
         // Older checkpoints are deleted after the new one is registered: first from the job, then from the
         // runtime.
-        while checkpoints(&service, &one).len() > 3 || fixture.known().len() > 3 {
-            std::thread::yield_now();
-        }
+        eventually("three checkpoints are left", || {
+            checkpoints(&service, &one).len() <= 3 && fixture.known().len() <= 3
+        });
         let points = checkpoints(&service, &one);
         assert_eq!((steps(&points), fixture.known()), (vec![5, 4, 3], names(&points)));
         let path = format!("/v1/fine_tuning/jobs/{one}/checkpoints?limit=1");
@@ -561,9 +570,7 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
     assert_eq!(checkpoints(&service, &one), kept);
     fixture.school.let_go(1);
     until(&service, &one, "completed");
-    while fixture.known().len() > 3 {
-        std::thread::yield_now();
-    }
+    eventually("three adapters are left", || fixture.known().len() <= 3);
     let points = checkpoints(&service, &one);
     assert_eq!(steps(&points), [6, 5, 4]);
     assert_eq!((points[0].1.as_str(), fixture.known()), ("one", names(&points)));
@@ -596,9 +603,7 @@ fn the_ends_of_epochs_give_way_to_what_is_made() {
     // A cancelled job leaves its checkpoints, a deleted one leaves nothing.
     fixture.school.let_go(1);
     let last = begin(&service, "last");
-    while checkpoints(&service, &last).is_empty() {
-        std::thread::yield_now();
-    }
+    eventually("there is a checkpoint", || !checkpoints(&service, &last).is_empty());
     ask(&service, "DELETE", &format!("/v1/train/jobs/{last}"), &Value::Null);
     let (_, name) = checkpoints(&service, &last).remove(0);
     assert!(fixture.known().contains(&name));
@@ -645,9 +650,8 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
     let id = job["id"].as_str().unwrap();
     until(&service, id, "completed");
     assert_eq!(fixture.school.known(), [("on".to_owned(), "10".to_owned())]);
-    while fixture.root.path().join("train").join(id).join("from").exists() {
-        std::thread::yield_now();
-    }
+    let copy = fixture.root.path().join("train").join(id).join("from");
+    eventually("the copy of the adapter is deleted", || !copy.exists());
 }
 
 #[test]
@@ -660,9 +664,9 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     fixture.school.reads_on.store(true, Ordering::SeqCst);
     act(&service, &one, "resume");
     let readings = |count: usize| {
-        while fixture.school.readings.load(Ordering::SeqCst) != count {
-            std::thread::yield_now();
-        }
+        eventually(&format!("the data is read {count} times"), || {
+            fixture.school.readings.load(Ordering::SeqCst) == count
+        });
     };
     readings(1);
     ask(&service, "DELETE", &format!("/v1/train/jobs/{one}"), &Value::Null);

@@ -1,10 +1,14 @@
 //! Fetched documents: under the address guard, as text, and free of charge when the client leaves in the
 //! meantime.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Serves, Shelf, on_core};
+
+const WITHIN: Duration = Duration::from_secs(30);
 
 fn ask(document: &Value) -> Value {
     json!({"app": "openai/gpt-4o-mini", "input": {"prompt": "What rose?", "document": document}})
@@ -85,11 +89,14 @@ fn a_client_that_leaves_while_the_document_comes_has_used_nothing() {
         };
         tokio::select! {
             _ = call => panic!("nothing answers"),
-            () = fetched => {}
+            fetched = tokio::time::timeout(WITHIN, fetched) => fetched.expect("the document is asked for"),
         }
-        while shelf.gone.get() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let left = async {
+            while shelf.gone.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WITHIN, left).await.expect("the document's connection ends with the client's");
         assert!(bench.emulator.journal().is_empty());
         assert!(bench.records().await.is_empty());
     });

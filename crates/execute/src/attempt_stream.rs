@@ -19,11 +19,13 @@ use operations::ContentType;
 use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::Exchange;
-use crate::attempt::{OpenAttempt, UpstreamResponse, forwarded_headers, send_and_follow, stream_failure};
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
+use crate::open_attempt::OpenAttempt;
+use crate::send::send_and_follow;
 use crate::stored::StoredAnswerTracker;
 use crate::timer::{Alarm, Timer};
+use crate::upstream::{UpstreamResponse, forwarded_headers, stream_failure};
 use crate::usage::{Outcome, usage};
 
 /// What a poll of a stream yields.

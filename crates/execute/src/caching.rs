@@ -12,7 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use plan::{Attempt, Seat};
 use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 
 /// The usual estimate; the provider reports the true count.
 const BYTES_A_TOKEN: u64 = 4;

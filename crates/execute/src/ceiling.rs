@@ -3,7 +3,7 @@
 use domain::Usage;
 use operations::{CallSize, ModelLimits};
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 
 /// The most that an answer of this exchange can use.
 pub(crate) fn ceiling(exchange: &Exchange) -> Usage {

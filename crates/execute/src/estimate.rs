@@ -9,7 +9,7 @@ use domain::{Usage, UsageSource, Vocabulary};
 use estimates::{Observation, Tally};
 use plan::Attempt;
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 
 /// Tokens around each message, and before the answer, as the tokenizers' publisher says to count them.
 const MESSAGE_TOKENS: u64 = 4;

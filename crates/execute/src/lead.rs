@@ -9,8 +9,8 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderVal
 use plan::Seat;
 use providers::{FollowUp, IntermediateAnswer, Provider};
 
-use crate::attempt::{UpstreamResponse, billed, check_status, destination};
 use crate::failure::AttemptFailure;
+use crate::upstream::{UpstreamResponse, billed, check_status, destination};
 use crate::{Deps, read};
 
 /// Statuses with which an app itself refuses: they count as an answer about the app's work.

@@ -9,8 +9,8 @@ use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Operation, Prompt};
 use plan::{Attempt, Seat};
 use providers::{ModelRequest, Outgoing, Provider, Target};
 
-use crate::answer::Exchange;
 use crate::caching::CacheHints;
+use crate::exchange::Exchange;
 
 /// Writes the request, and returns what was done in it for the provider's cache.
 pub(crate) fn write(

@@ -12,10 +12,10 @@ use providers::{ModelRequest, Target};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::attempt::{self, UpstreamResponse, request_of, sign};
 use crate::failure::AttemptFailure;
 use crate::lead::{self, FollowTarget};
 use crate::timer::{Alarm, Timer};
+use crate::upstream::{self, UpstreamResponse, request_of, sign};
 use crate::verify::VerifyTarget;
 use crate::{Deps, read};
 
@@ -54,9 +54,9 @@ pub(crate) async fn whole(
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
     let Some(vendor) = vendor else { return Ok(bytes) };
     // The status of a long-running operation is read as the status of its video.
-    let head_units = attempt::billed(providers::provider(slug), &opened.headers);
+    let head_units = upstream::billed(providers::provider(slug), &opened.headers);
     let path = AnswerPath { operation, head_units, ..AnswerPath::chat(Grammar::Chat, Grammar::Chat) };
-    let answer = vendor.buffered(&path, &bytes).map_err(|fault| attempt::stream_failure(fault, slug))?;
+    let answer = vendor.buffered(&path, &bytes).map_err(|fault| upstream::stream_failure(fault, slug))?;
     Ok(answer.body)
 }
 
@@ -93,7 +93,7 @@ async fn open(
     sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
-    let answering = attempt::send(deps, slug, &target.seat, &request, |_| {});
+    let answering = upstream::send(deps, slug, &target.seat, &request, |_| {});
     let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
     let answering = async {
         let opened = answering.await?;

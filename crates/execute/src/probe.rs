@@ -7,8 +7,8 @@ use domain::limits::{PROBE_ANSWER_BYTES_MAX, PROBE_CALL_TIME_MAX, PROBE_TIME_MAX
 use providers::{Outgoing, Probe, ProbeAnswer};
 use tokio::time::{Instant, timeout_at};
 
-use crate::attempt::{destination, request_of, sign};
 use crate::failure::AttemptFailure;
+use crate::upstream::{destination, request_of, sign};
 use crate::verify::VerifyTarget;
 use crate::{Deps, read};
 

@@ -14,9 +14,9 @@ use plan::Attempt;
 use providers::{Queue, Taken};
 use tokio::time::sleep;
 
-use crate::answer::Exchange;
-use crate::attempt::{UpstreamResponse, destination, send};
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
+use crate::upstream::{UpstreamResponse, destination, send};
 use crate::{Deps, read, schedule};
 
 /// Cancels the queued request if dropped before the answer is there.

@@ -12,11 +12,15 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::Attempt;
 
-use crate::answer::{Exchange, Served};
-use crate::attempt::{OpenAttempt, check_status, destination, forwarded_headers, intent, record_limits};
+use crate::answer::Served;
+use crate::attempt::intent;
 use crate::ceiling::ceiling;
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
+use crate::open_attempt::{OpenAttempt, SentRequest};
+use crate::send::record_limits;
 use crate::shared::check_shared_event;
+use crate::upstream::{check_status, destination, forwarded_headers};
 
 /// A session that an upstream accepted.
 pub struct OpenSession {
@@ -250,7 +254,13 @@ pub(crate) async fn begin(
     let ceiling = tab.has_budgets().then(|| ceiling(exchange));
     let prompt_bytes = exchange.call.request().prompt_bytes;
     let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
-    Ok(OpenAttempt::new(exchange, attempt, ticket, started))
+    let sent = SentRequest {
+        terms: PriceTerms::default(),
+        grammar: Some(exchange.dialect().grammar()),
+        vendor: None,
+        dropped: Box::default(),
+    };
+    Ok(OpenAttempt::new(exchange, attempt, ticket, started, sent))
 }
 
 /// The fault for a session whose seat may no longer be used.

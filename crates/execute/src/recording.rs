@@ -7,7 +7,7 @@ use domain::limits::RECORDING_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use tokio::time::timeout;
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
 
 /// Waits for the whole form, for a provider whose own format contains the recording.

@@ -20,16 +20,18 @@ use ledger::Tab;
 use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
-use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{
-    self, OpenAttempt, Start, UpstreamResponse, forwarded_headers, judge_whole, send_and_follow,
-};
+use crate::answer::{Answer, AnswerBody, AnswerParts, Failed, Served};
+use crate::attempt::{self, Start};
 use crate::attempt_stream::AttemptStream;
+use crate::exchange::Exchange;
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
+use crate::open_attempt::OpenAttempt;
 use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
 use crate::schedule::{self, Step};
+use crate::send::send_and_follow;
 use crate::timer::{Alarm, Timer};
+use crate::upstream::{UpstreamResponse, forwarded_headers, stream_failure};
 use crate::usage::{Outcome, usage};
 use crate::{Deps, read, stored, stored_objects};
 
@@ -559,7 +561,8 @@ async fn wait_for_rest(
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
-    let whole = judge_whole(&open.answer_path(exchange), bytes, provider)?;
+    let whole = operations::buffered_answer(&open.answer_path(exchange), bytes)
+        .map_err(|fault| stream_failure(fault, provider))?;
     if exchange.call.is_about_object() {
         return Box::pin(stored_objects::record_objects(exchange, attempt, whole)).await;
     }

@@ -9,9 +9,9 @@ use http::Method;
 use plan::Seat;
 use tokio::time::{Instant, timeout};
 
-use crate::attempt::{destination, request_of, sign};
 use crate::failure::AttemptFailure;
 use crate::timer::Timer;
+use crate::upstream::{destination, request_of, sign};
 use crate::verify::VerifyTarget;
 use crate::{Deps, read};
 

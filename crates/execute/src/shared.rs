@@ -6,7 +6,7 @@ use domain::{Fault, FaultClass};
 use operations::Subject;
 use plan::{Attempt, Seat};
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 
 /// Checks whether a request may go to this seat, as far as it names objects that are stored at the provider.
 ///

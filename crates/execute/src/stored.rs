@@ -10,7 +10,7 @@ use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
 use crate::usage::{Known, Outcome, usage};
 

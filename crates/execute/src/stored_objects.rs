@@ -14,7 +14,7 @@ use domain::{
 };
 use plan::{Attempt, kept_not_found};
 
-use crate::answer::Exchange;
+use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
 use crate::poll_stored::{self, StoredPoll};
 use crate::verify::VerifyTarget;

@@ -15,8 +15,8 @@ use plan::Seat;
 use providers::{ExchangeReach, GrantStep, Granted, Granting, Outgoing, Signer};
 use tokio::time::timeout;
 
-use crate::attempt::{destination, open_secret, request_of};
 use crate::failure::AttemptFailure;
+use crate::upstream::{destination, open_secret, request_of};
 use crate::{Deps, read};
 
 /// The share of a token's life after which another one is requested.

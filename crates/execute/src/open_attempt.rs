@@ -1,0 +1,318 @@
+//! An attempt in progress: what was sent, what the response head reports, and how it ends in the books.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use board::{Ticket, Verdict};
+use conversation::constraints::AnswerConstraints;
+use conversation::prompt_text::UsageEstimator;
+use dialects::{AnswerForm, AnswerPath, VendorAnswer};
+use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage};
+use http::header::{HeaderName, HeaderValue};
+use ledger::{AttemptEnd, StartedAttempt, Tab};
+use operations::ContentType;
+use plan::{Attempt, Seat};
+
+use crate::Deps;
+use crate::estimate::AttemptUsageEstimator;
+use crate::exchange::Exchange;
+use crate::failure::AttemptFailure;
+use crate::upstream::{UpstreamResponse, billed, id_of, request_id};
+use crate::usage::Known;
+
+const DROPPED: &str = "agent-dropped-params";
+/// The client's parameter for one tool call at a time, which even an upstream of
+/// its own dialect may not be sent.
+const ONE_CALL: &str = "parallel_tool_calls";
+/// Some clients reject responses whose headers are too long.
+const DROPPED_BYTES_MAX: usize = 4 * 1024;
+/// A node sends this header when its token counts are estimates.
+const USAGE_HEADER: &str = "x-tidegate-usage";
+
+/// An attempt in progress: journaled, and counted on the board.
+#[derive(Debug)]
+pub struct OpenAttempt {
+    number: u32,
+    ticket: Ticket,
+    /// When the exchange was received, and when this attempt started.
+    received_us: u64,
+    sent_us: u64,
+    content_type: ContentType,
+    head: ReportedHead,
+    sent: SentRequest,
+    /// The planned attempt, which holds the prices.
+    attempt: Rc<Attempt>,
+    /// The token that signed it, if that was cached from an earlier request.
+    token: Option<Arc<Secret>>,
+}
+
+/// What was sent, as far as the answer and its price depend on it.
+#[derive(Debug)]
+pub(crate) struct SentRequest {
+    /// The requested price terms as far as they were sent.
+    pub terms: PriceTerms,
+    /// The wire format of the request; `None` in a format of the vendor's own.
+    pub grammar: Option<Grammar>,
+    /// What reads the answer, where that is in a format of the vendor's own.
+    pub vendor: Option<Arc<dyn VendorAnswer>>,
+    pub dropped: Box<[String]>,
+}
+
+/// What an upstream's response head reports.
+#[derive(Debug, Default)]
+struct ReportedHead {
+    first_byte_us: Option<u64>,
+    status: Option<u16>,
+    upstream_request_id: Option<Arc<str>>,
+    /// The upstream's content type, where the client should see it.
+    media_type: Option<Box<HeaderValue>>,
+    /// The billed units, in millionths.
+    billed: Option<u64>,
+    tier: Option<Tier>,
+    is_usage_estimated: bool,
+}
+
+impl OpenAttempt {
+    pub(crate) fn new(
+        exchange: &Exchange,
+        attempt: &Rc<Attempt>,
+        ticket: Ticket,
+        begun: StartedAttempt,
+        sent: SentRequest,
+    ) -> Self {
+        Self {
+            number: begun.number,
+            ticket,
+            received_us: exchange.call.received_us(),
+            sent_us: begun.at_us,
+            content_type: exchange.call.spec().facts().content_type,
+            head: ReportedHead::default(),
+            sent,
+            attempt: Rc::clone(attempt),
+            token: None,
+        }
+    }
+
+    /// A cached token signed it.
+    pub(crate) fn set_token(&mut self, token: Option<Arc<Secret>>) {
+        self.token = token;
+    }
+
+    /// The upstream accepted a session, or started a response in one.
+    pub(crate) fn record_start(&mut self, status: u16, now_us: u64) {
+        self.head.status = Some(status);
+        if self.head.first_byte_us.is_none() {
+            let first_byte_us = now_us.saturating_sub(self.sent_us);
+            self.head.first_byte_us = Some(first_byte_us);
+            // Callers that wait for a health verdict should not wait for the end of a session.
+            self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
+        }
+    }
+
+    pub(crate) const fn sent_us(&self) -> u64 {
+        self.sent_us
+    }
+
+    /// The upstream's response head arrived.
+    pub(crate) fn record_head(&mut self, opened: &UpstreamResponse, now_us: u64) {
+        self.head.status = Some(opened.status);
+        self.head.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
+        let provider = providers::provider(self.attempt.provider());
+        // Where an answer led to a file, that answer has the ids and units; the
+        // file's own host knows neither.
+        let reported_headers = opened.led_by.as_deref().unwrap_or(&opened.headers);
+        self.head.upstream_request_id =
+            request_id(reported_headers).or_else(|| id_of(reported_headers, provider.facts().id_header?));
+        self.head.billed = billed(provider, reported_headers);
+        let tier = provider.facts().tier_header.and_then(|name| reported_headers.text(name));
+        self.head.tier = tier.and_then(Tier::from_word);
+        if self.content_type != ContentType::Implied {
+            let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
+            self.head.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
+        }
+        let is_node = matches!(self.attempt.seat(), Seat::Byoc(_));
+        let reports_estimate = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
+        self.head.is_usage_estimated = is_node && reports_estimate();
+    }
+
+    /// What is known of this attempt's usage beside its outcome.
+    pub(crate) fn known(&self, exchange: &Exchange) -> Known {
+        Known {
+            is_upstream_estimate: self.head.is_usage_estimated,
+            head_units: self.head.billed,
+            is_sold_by_units: self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()),
+            head_tier: self.head.tier,
+            terms: self.sent.terms,
+            grammar: self.sent.grammar.unwrap_or(Grammar::Chat),
+            ..exchange.known()
+        }
+    }
+
+    /// The answer's format, where its content type says so.
+    pub(crate) fn form(&self) -> AnswerForm {
+        AnswerForm::of(self.head.media_type.as_ref().and_then(|value| value.to_str().ok()))
+    }
+
+    /// The content type for the client: `None` where the client's dialect implies it.
+    #[must_use]
+    pub fn media_type(&self) -> Option<HeaderValue> {
+        let own = self.sent.vendor.as_ref().and_then(|answer| answer.content_type());
+        match self.form() {
+            _ if own.is_some() => own.map(HeaderValue::from_static),
+            _ if self.content_type != ContentType::Recognised => self.head.media_type.as_deref().cloned(),
+            AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
+            AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
+            AnswerForm::Text => self.head.media_type.as_deref().cloned(),
+        }
+    }
+
+    /// How its answer is translated for the client.
+    pub(crate) fn answer_path(&self, exchange: &Rc<Exchange>) -> AnswerPath {
+        let (call, client) = (&exchange.call, exchange.dialect().grammar());
+        let request = call.request();
+        let make_estimator =
+            || AttemptUsageEstimator { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
+        // Only a translated answer has to be given the model's name.
+        let is_translated = self.sent.grammar != Some(client);
+        AnswerPath {
+            operation: call.operation(),
+            client,
+            upstream: self.sent.grammar.unwrap_or(client),
+            needs_normalising: providers::provider(self.attempt.provider()).facts().needs_normalising,
+            usage: request.include_usage,
+            as_array: request.as_array,
+            model: if is_translated { request.model.clone() } else { String::new() },
+            trace: call.trace(),
+            created_unix_s: call.received_unix_ms() / 1_000,
+            constraints: self.constraints(exchange, is_translated),
+            vectors: request.vectors(),
+            prompt_bytes: request.prompt_bytes,
+            keeps_text: self.keeps_text(exchange),
+            form: self.form(),
+            head_units: self.head.billed,
+            vendor: self.sent.vendor.clone(),
+            estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
+        }
+    }
+
+    /// What the request requires of the form of its answer.
+    fn constraints(&self, exchange: &Exchange, is_translated: bool) -> AnswerConstraints {
+        match exchange.prompt.get() {
+            Some(prompt) if is_translated => AnswerConstraints::of(prompt),
+            // This parameter is dropped only where it asks for one call: several at once
+            // are what servers do by default.
+            _ if self.sent.dropped.iter().any(|name| name == ONE_CALL) => AnswerConstraints::one_call(),
+            _ => AnswerConstraints::default(),
+        }
+    }
+
+    /// Whether a stream's text is held, to be counted if the stream is cut before
+    /// its provider reports the tokens.
+    fn keeps_text(&self, exchange: &Exchange) -> bool {
+        if !exchange.call.request().stream {
+            return false;
+        }
+        let vocabulary = exchange.vocabulary(&self.attempt);
+        vocabulary.into_iter().for_each(estimates::warm);
+        exchange.keeps_body.set(vocabulary.is_some());
+        vocabulary.is_some()
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// The header that lists the dropped parameters, if there are any.
+    pub(crate) fn dropped_params_header(&self) -> Option<(HeaderName, HeaderValue)> {
+        if self.sent.dropped.is_empty() { None } else { dropped_header(&self.sent.dropped) }
+    }
+
+    /// It answered to the end, or as far as the client read. Closing the tab ends it in the books.
+    pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
+        self.price(tab, usage);
+        if let Some(first_byte_us) = self.head.first_byte_us {
+            self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
+            let head_us = self.sent_us.saturating_add(first_byte_us);
+            tab.timeline_mut().upstream_head_us = head_us.saturating_sub(self.received_us);
+        }
+        if let Some(id) = self.head.upstream_request_id.take() {
+            tab.upstream_request_id(id);
+        }
+    }
+
+    /// Reports the price to the tab where the prompt's length, the tier or a tool changed it, and marks the
+    /// attempt as unpriced where the units that it is sold by were not reported.
+    fn price(&self, tab: &mut Tab, usage: &Usage) {
+        if self.has_unreported_units(usage) {
+            return tab.unpriced(self.number);
+        }
+        let is_plain = self.sent.terms.is_none() && usage.tier.is_none() && !usage.units.has_hosted_calls();
+        if is_plain && !self.attempt.asks_more_for_long_prompts() {
+            return;
+        }
+        match self.attempt.rates_of(usage) {
+            Some(rates) => tab.price(self.number, rates),
+            None => tab.unpriced(self.number),
+        }
+    }
+
+    /// The model is sold by units alone, and output was produced without its units being
+    /// reported: unknown is not zero.
+    fn has_unreported_units(&self, usage: &Usage) -> bool {
+        let is_sold_so = |rates: Rates| rates.units.billed.is_some() && !rates.are_of_tokens();
+        usage.units.billed == 0
+            && usage.units.has_counts()
+            && self.attempt.rates_for(0).is_some_and(is_sold_so)
+    }
+
+    /// Redacts a failure for its seat, and forgets a cached token that was refused.
+    pub(crate) fn process_failure(&self, deps: &Deps, failure: AttemptFailure) -> AttemptFailure {
+        let failure = failure.redacted(self.attempt.seat());
+        let is_refused = failure.class() == FaultClass::UpstreamAuth && failure.status.is_some();
+        match self.token.as_ref().filter(|_| is_refused) {
+            Some(token) => {
+                deps.tokens.forget(self.attempt.principal(), token);
+                AttemptFailure { token_refused: true, ..failure }
+            }
+            None => failure,
+        }
+    }
+
+    /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
+    pub fn end_as_failed(mut self, tab: &mut Tab, failure: &AttemptFailure, usage: Usage, now_us: u64) {
+        self.price(tab, &usage);
+        if let Some(verdict) = failure.verdict(now_us) {
+            self.ticket.report(verdict, now_us);
+        }
+        let upstream_request_id =
+            self.head.upstream_request_id.or_else(|| failure.request_id().map(Arc::from));
+        let status = self.head.status.or(failure.status);
+        tab.end_attempt(
+            self.number,
+            AttemptEnd { status, fault: Some(failure.class()), upstream_request_id, usage },
+        );
+    }
+}
+
+/// Lists the fields that were dropped from the request, for the client.
+fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
+    // The names come from the client: those that a header can't hold are left out.
+    let printable = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
+    let mut names = String::new();
+    let mut more = 0;
+    for name in printable {
+        if names.len() + name.len() > DROPPED_BYTES_MAX {
+            more += 1;
+            continue;
+        }
+        if !names.is_empty() {
+            names.push_str(", ");
+        }
+        names.push_str(name);
+    }
+    if more > 0 {
+        names.push_str(&format!(", and {more} more"));
+    }
+    let value = HeaderValue::try_from(names).ok().filter(|value| !value.is_empty())?;
+    Some((HeaderName::from_static(DROPPED), value))
+}

@@ -12,7 +12,7 @@ use plan::{Attempt, Seat};
 use providers::Outgoing;
 
 use crate::ceiling::ceiling;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::upstream::{REQUEST_ID, request_of, sign};
@@ -45,6 +45,7 @@ pub(crate) fn claim(
 /// Writes the intent, opens the credential and signs the request. The plaintext is gone when this returns.
 pub(crate) async fn begin(
     exchange: &Exchange,
+    held: &mut HeldRequest,
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
@@ -57,32 +58,34 @@ pub(crate) async fn begin(
         return Start::Refused(providers::unsupported_operation(Operation::Realtime));
     }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
-    exchange.is_native.set(is_spoken);
     let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
-    if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
+    if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, &held.body, is_spoken)) {
         return Start::Refused(fault);
     }
     let is_gathered = exchange.call.spec().facts().has_recording
         && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
-    if is_gathered && let Err(fault) = Box::pin(recording::gather(exchange)).await {
+    if is_gathered && let Err(fault) = Box::pin(recording::gather(exchange, &mut held.body)).await {
         return Start::Refused(fault);
     }
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.
-    let prompt = if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, attempt)).await };
-    let outgoing = prompt.and_then(|prompt| outgoing::write(exchange, attempt, provider, prompt.as_deref()));
+    let prompt =
+        if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, held, attempt)).await };
+    let outgoing =
+        prompt.and_then(|prompt| outgoing::write(exchange, held, attempt, provider, prompt.as_deref()));
     let (mut outgoing, caching) = match outgoing {
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
     tab.caching(caching);
-    let ceiling = tab.has_budgets().then(|| ceiling(exchange));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
     let begun = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
     let sent = SentRequest {
+        is_native: is_spoken,
         terms,
         grammar: outgoing.grammar,
         vendor: outgoing.answer.take(),

@@ -19,7 +19,7 @@ use operations::ContentType;
 use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::open_attempt::OpenAttempt;
 use crate::send::send_and_follow;
@@ -49,6 +49,9 @@ enum Source {
 pub struct AttemptStream {
     pub(crate) exchange: Rc<Exchange>,
     pub(crate) attempt: Rc<Attempt>,
+    pub(crate) held: HeldRequest,
+    /// The body is held until the answer is over, since its tokens may have to be counted.
+    counts_body: bool,
     source: Source,
     stream: AnswerStream,
     /// Read from the upstream and not yet taken.
@@ -73,20 +76,24 @@ impl AttemptStream {
         attempt: &Rc<Attempt>,
         open: OpenAttempt,
         request: Request,
+        held: HeldRequest,
     ) -> Self {
         let (own_exchange, own_attempt) = (Rc::clone(exchange), Rc::clone(attempt));
         let opening = async move {
             let answered = send_and_follow(&own_exchange, &own_attempt, &request).await;
             answered.map_err(|failure| own_exchange.rewrite_not_found(failure))
         };
+        let path = open.answer_path(exchange, &held);
         Self {
             source: Source::Opening(Box::pin(opening)),
-            stream: operations::answer_stream(open.answer_path(exchange)),
+            counts_body: path.keeps_text,
+            stream: operations::answer_stream(path),
+            held,
             pieces: Vec::new(),
             ended: None,
             upstream_headers: open.dropped_params_header().into_iter().collect(),
+            watch: StoredAnswerTracker::new(exchange.is_stored_by_provider(open.is_native())),
             open: Some(open),
-            watch: StoredAnswerTracker::default(),
             timer: Timer::new(&exchange.deps.timers),
             deadline: Instant::now() + exchange.time_left(),
             uploaded: 0,
@@ -105,20 +112,21 @@ impl AttemptStream {
     /// The usage so far: the upstream's own count, else an estimate from the bytes that arrived.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.usage_or(|content_bytes| self.exchange.quick_estimate(&self.attempt, content_bytes))
+        self.usage_or(|content_bytes| self.exchange.quick_estimate(&self.held, &self.attempt, content_bytes))
     }
 
     /// The best known usage, for the books: what the upstream did not count is
     /// counted here, where that is possible.
     fn settled_usage(&self) -> Usage {
-        self.usage_or(|bytes| self.exchange.estimate(&self.attempt, self.stream.text(), bytes))
+        self.usage_or(|bytes| self.exchange.estimate(&self.held, &self.attempt, self.stream.text(), bytes))
     }
 
     fn usage_or(&self, estimate: impl FnOnce(u64) -> Usage) -> Usage {
         let facts = self.stream.facts();
+        let booking = self.watch.booking(&self.exchange);
         let known = match &self.open {
-            Some(open) => open.known(&self.exchange),
-            None => self.exchange.known(),
+            Some(open) => open.known(&self.exchange, booking),
+            None => self.exchange.known(booking),
         };
         let outcome = Outcome::Answered { reported: facts.usage, content_bytes: facts.content_bytes };
         usage(&known, outcome, || estimate(facts.content_bytes))
@@ -185,7 +193,7 @@ impl AttemptStream {
                 break;
             }
         }
-        std::task::ready!(self.watch.poll_booking_claim(&self.exchange, cx));
+        std::task::ready!(self.watch.poll_booking_claim(cx));
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Ok(Flow::Data(piece)));
         }
@@ -193,6 +201,12 @@ impl AttemptStream {
             Some(Ok(())) | None => Poll::Ready(Ok(Flow::End)),
             Some(Err(failure)) => Poll::Ready(Err(failure)),
         }
+    }
+
+    /// Frees the request's body, since content went out and there will be no further attempt. A short body is
+    /// held if its tokens may have to be counted.
+    pub fn forget_body(&mut self) {
+        self.held.forget_body(self.counts_body);
     }
 
     /// Whether the stream came to its end and its last piece was taken.
@@ -289,7 +303,7 @@ impl AttemptStream {
         let has_started = facts.content_started && !self.can_be_cut();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !has_started;
         if is_silent {
-            self.exchange.usage_without_answer(&self.attempt, failure)
+            self.exchange.usage_without_answer(&self.held, &self.attempt, failure)
         } else {
             self.settled_usage()
         }
@@ -404,7 +418,7 @@ impl AttemptStream {
             },
         };
         self.pieces.retain(|piece| !piece.is_empty());
-        if self.exchange.is_stored_by_provider() || self.exchange.stored_id().is_some() {
+        if self.watch.is_needed(&self.exchange) {
             self.watch.note(&self.exchange, &self.attempt, &self.stream);
         }
         match scanned {

@@ -22,6 +22,7 @@ pub(crate) struct CacheHints<'a> {
     exchange: &'a Exchange,
     attempt: &'a Attempt,
     provider: &'a dyn Provider,
+    are_prefixes_recorded: &'a mut bool,
     mode: CacheMode,
     /// Inserted whatever the mode.
     salt: Option<String>,
@@ -52,6 +53,7 @@ impl<'a> CacheHints<'a> {
         exchange: &'a Exchange,
         attempt: &'a Attempt,
         provider: &'a dyn Provider,
+        are_prefixes_recorded: &'a mut bool,
     ) -> Option<Self> {
         let (call, caller) = (&exchange.call, &exchange.caller);
         let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
@@ -62,7 +64,16 @@ impl<'a> CacheHints<'a> {
         let mode = policy.mode(attempt.profile());
         let salt = salt_for(exchange, attempt, provider);
         let is_needed = mode != CacheMode::Off || salt.is_some();
-        is_needed.then(|| Self { exchange, attempt, provider, mode, salt, record: None, header: None })
+        is_needed.then_some(Self {
+            exchange,
+            attempt,
+            provider,
+            are_prefixes_recorded,
+            mode,
+            salt,
+            record: None,
+            header: None,
+        })
     }
 
     /// What to insert into the client's own bytes.
@@ -141,11 +152,11 @@ impl<'a> CacheHints<'a> {
 
     /// Looks up all prefixes that are long enough and records them: once per
     /// exchange, however many attempts it has.
-    fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<SeenPrefix> {
+    fn sights(&mut self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<SeenPrefix> {
         let (exchange, now_us) = (self.exchange, self.exchange.now_us());
         let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
         let model = BuildHasherDefault::<IdHasher>::default().hash_one(self.attempt.upstream_model());
-        let own = u8::from(exchange.are_prefixes_recorded.replace(true));
+        let own = u8::from(std::mem::replace(self.are_prefixes_recorded, true));
         let ends = prefixes.ends().iter().map(|end| {
             let tokens = end.bytes / BYTES_A_TOKEN;
             let mut sight =

@@ -9,7 +9,7 @@ use domain::{Usage, UsageSource, Vocabulary};
 use estimates::{Observation, Tally};
 use plan::Attempt;
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 
 /// Tokens around each message, and before the answer, as the tokenizers' publisher says to count them.
 const MESSAGE_TOKENS: u64 = 4;
@@ -19,6 +19,8 @@ const ANSWER_TOKENS: u64 = 3;
 pub(crate) struct AttemptUsageEstimator {
     pub exchange: Rc<Exchange>,
     pub attempt: Rc<Attempt>,
+    /// An answer is written for its client only where the request was translated.
+    pub held: HeldRequest,
 }
 
 impl std::fmt::Debug for AttemptUsageEstimator {
@@ -29,7 +31,7 @@ impl std::fmt::Debug for AttemptUsageEstimator {
 
 impl UsageEstimator for AttemptUsageEstimator {
     fn usage(&self, text: &str, content_bytes: u64) -> Usage {
-        self.exchange.estimate(&self.attempt, text, content_bytes)
+        self.exchange.estimate(&self.held, &self.attempt, text, content_bytes)
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -44,11 +46,17 @@ impl Exchange {
     }
 
     /// Counts tokens where that is possible, else estimates them. `text` is what was held of the answer.
-    pub(crate) fn estimate(&self, attempt: &Attempt, text: &str, content_bytes: u64) -> Usage {
-        let quick = self.quick_estimate(attempt, content_bytes);
+    pub(crate) fn estimate(
+        &self,
+        held: &HeldRequest,
+        attempt: &Attempt,
+        text: &str,
+        content_bytes: u64,
+    ) -> Usage {
+        let quick = self.quick_estimate(held, attempt, content_bytes);
         let Some(vocabulary) = self.vocabulary(attempt) else { return quick };
         Usage {
-            input: self.prompt_tokens(vocabulary).unwrap_or(quick.input),
+            input: self.prompt_tokens(held, vocabulary).unwrap_or(quick.input),
             output: answer_tokens(vocabulary, text, content_bytes).unwrap_or(quick.output),
             ..quick
         }
@@ -64,7 +72,7 @@ impl Exchange {
     }
 
     /// Estimates from bytes alone, cheap enough for each piece of a stream.
-    pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
+    pub(crate) fn quick_estimate(&self, held: &HeldRequest, attempt: &Attempt, content_bytes: u64) -> Usage {
         let spec = self.call.spec();
         let sells_tokens = || attempt.rates_for(0).map(|rates| rates.are_of_tokens());
         if !spec.facts().counts_tokens
@@ -76,25 +84,24 @@ impl Exchange {
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
-            units: spec.estimated_units(&self.size()),
+            units: spec.estimated_units(&self.size(&held.body)),
             source: UsageSource::Estimate,
             ..Usage::default()
         }
     }
 
     /// `None` if this is not a conversation, or if the request is no longer held.
-    fn prompt_tokens(&self, vocabulary: Vocabulary) -> Option<u64> {
+    fn prompt_tokens(&self, held: &HeldRequest, vocabulary: Vocabulary) -> Option<u64> {
         if !self.call.spec().facts().is_conversation {
             return None;
         }
         let mut tally = Tally::new(vocabulary)?;
         let read;
-        let prompt = match self.prompt.get() {
+        let prompt = match &held.prompt {
             Some(prompt) => &**prompt,
             None => {
-                let body = self.body.borrow();
                 let grammar = self.call.dialect().grammar();
-                read = dialects::read_prompt(grammar, &body, self.call.request()).ok()?;
+                read = dialects::read_prompt(grammar, &held.body, self.call.request()).ok()?;
                 &read
             }
         };

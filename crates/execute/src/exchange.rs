@@ -1,6 +1,5 @@
 //! One exchange: the facts that all of its attempts share.
 
-use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use decode::Call;
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::StoredTurn;
 use domain::{Dialect, Prompt, TraceId, Upload};
-use http::header::{HeaderName, HeaderValue};
 use plan::{Attempt, Timeouts};
 
 use crate::failure::AttemptFailure;
@@ -21,7 +19,7 @@ use crate::{Deps, schedule};
 /// Appended to an error message to explain why there was no failover.
 const GONE: &str = " A part of the body had gone on by then, so nobody else could be asked.";
 
-/// The state shared by all attempts of one exchange.
+/// What all attempts of one exchange share. It never changes: what does is passed from attempt to attempt.
 pub struct Exchange {
     pub call: Call,
     pub caller: Caller,
@@ -30,32 +28,35 @@ pub struct Exchange {
     /// On the monotonic clock.
     pub deadline_us: u64,
     pub(crate) deps: Deps,
-    /// The prompt's prefixes are already recorded in the workspace's prefix table.
-    pub(crate) are_prefixes_recorded: Cell<bool>,
+}
+
+/// What attempts are written from. The retry loop owns it and passes it from attempt to attempt; a stream owns it from its
+/// first byte on, since it may be repeated behind a head that has gone out.
+#[derive(Debug, Default)]
+pub(crate) struct HeldRequest {
     /// The request body, while an attempt may still send it.
-    pub(crate) body: RefCell<Bytes>,
+    pub body: Bytes,
     /// The request in the dialect-neutral form, once an attempt needed a translation.
-    pub(crate) prompt: OnceCell<Rc<Prompt>>,
-    /// The upstream was called in the client's own dialect.
-    pub(crate) is_native: Cell<bool>,
-    /// The headers of the last refusal that a client may see.
-    pub(crate) refusal_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
-    /// Its tokens may have to be counted, with the model's own tokenizer, when the answer is over.
-    pub(crate) keeps_body: Cell<bool>,
-    /// This exchange books the usage of an answer whose end other requests may see too.
-    pub(crate) may_book: Cell<bool>,
+    pub prompt: Option<Rc<Prompt>>,
+    /// The prompt's prefixes are already recorded in the workspace's prefix table.
+    pub are_prefixes_recorded: bool,
+}
+
+impl HeldRequest {
+    /// What is left for an estimate once the body is gone.
+    pub(crate) fn translated(&self) -> Self {
+        Self { prompt: self.prompt.clone(), ..Self::default() }
+    }
+
+    /// Frees the body, since there will be no further attempt. A short one is held if its tokens may have to be counted.
+    pub(crate) fn forget_body(&mut self, is_counted: bool) {
+        if !is_counted || self.body.len() > COUNTED_BODY_BYTES_MAX {
+            self.body = Bytes::new();
+        }
+    }
 }
 
 impl Exchange {
-    /// Drops the request body, since content went out and there will be no further attempt. A short body is
-    /// held if its tokens may have to be counted.
-    pub fn forget_body(&self) {
-        let keeps = self.keeps_body.get() && self.body.borrow().len() <= COUNTED_BODY_BYTES_MAX;
-        if !keeps {
-            self.body.take();
-        }
-    }
-
     /// Stores the turn state that the provider must see again and that the client's dialect can't carry.
     pub(crate) fn store_turn(&self, mut state: TurnSignatures, attempt: &Attempt) {
         attempt.provider().clone_into(&mut state.provider);
@@ -80,7 +81,8 @@ impl Exchange {
     /// can no longer be retried.
     pub(crate) fn assign_blame(&self, failure: AttemptFailure) -> AttemptFailure {
         if let Some(fault) = self.call.upload().and_then(Upload::fault) {
-            return AttemptFailure::of_boxed(fault).not_retryable();
+            let upstream_headers = failure.upstream_headers;
+            return AttemptFailure { upstream_headers, ..AttemptFailure::of_boxed(fault).not_retryable() };
         }
         if !self.is_body_consumed() || schedule::remedy(failure.class()) == schedule::Remedy::None {
             return failure;
@@ -112,5 +114,37 @@ impl Exchange {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.call.dialect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_held_while_its_tokens_may_have_to_be_counted_and_it_is_short() {
+        let left = |length: usize, is_counted: bool| {
+            let mut held = HeldRequest { body: vec![0; length].into(), ..HeldRequest::default() };
+            held.forget_body(is_counted);
+            held.body.len()
+        };
+        let most = COUNTED_BODY_BYTES_MAX;
+        assert_eq!((left(most, true), left(most + 1, true)), (most, 0));
+        assert_eq!((left(1, false), left(0, true)), (0, 0));
+    }
+
+    #[test]
+    fn an_estimate_keeps_the_translated_request_and_not_the_body() {
+        let prompt = Rc::new(Prompt::default());
+        let held = HeldRequest {
+            body: Bytes::from_static(b"{}"),
+            prompt: Some(prompt),
+            are_prefixes_recorded: true,
+        };
+        let kept = held.translated();
+        assert!(kept.body.is_empty());
+        let same =
+            kept.prompt.as_ref().zip(held.prompt.as_ref()).is_some_and(|(kept, held)| Rc::ptr_eq(kept, held));
+        assert!(same, "it is shared, not copied");
     }
 }

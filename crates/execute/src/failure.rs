@@ -3,11 +3,15 @@
 use board::Verdict;
 use domain::{Fault, FaultClass, UpstreamReport};
 use egress::{EgressError, EgressErrorKind};
+use http::header::{HeaderName, HeaderValue};
 use plan::Seat;
 use providers::Classified;
 
 /// The fault code for an address that egress never reaches.
 pub(crate) const ADDRESS_REFUSED: &str = "upstream_address_refused";
+
+/// The upstream headers that a client may see; almost always none, so that there is no room for more.
+pub(crate) type ClientHeaders = Box<[(HeaderName, HeaderValue)]>;
 
 /// What a failure class says about the credential that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub struct AttemptFailure {
     pub is_of_account: bool,
     /// The units that the upstream billed, in millionths, for a result that could not be fetched.
     pub billed: Option<u64>,
+    /// The headers of the refusal that a client may see.
+    pub(crate) upstream_headers: ClientHeaders,
 }
 
 impl AttemptFailure {
@@ -65,7 +71,7 @@ impl AttemptFailure {
         Self::of_boxed(Box::new(fault))
     }
 
-    pub(crate) const fn of_boxed(fault: Box<Fault>) -> Self {
+    pub(crate) fn of_boxed(fault: Box<Fault>) -> Self {
         Self {
             fault,
             status: None,
@@ -74,6 +80,7 @@ impl AttemptFailure {
             token_refused: false,
             is_of_account: false,
             billed: None,
+            upstream_headers: ClientHeaders::default(),
         }
     }
 

@@ -53,7 +53,9 @@ pub async fn retry_late(
             Ok(ticket) => ticket,
             Err(_denied) => return (tab, LateRetry::Exhausted(failed, failure)),
         };
-        let (open, request) = match attempt::begin(&exchange, &attempt, &mut tab, ticket).await {
+        let (open, request) = match attempt::begin(&exchange, &mut failed.held, &attempt, &mut tab, ticket)
+            .await
+        {
             Start::Ready(open, request) => (open, request),
             Start::Refused(fault) => return (tab, LateRetry::Exhausted(failed, AttemptFailure::new(*fault))),
             Start::Failed(open, next) => {
@@ -64,7 +66,8 @@ pub async fn retry_late(
                 continue;
             }
         };
-        let mut stream = Box::new(AttemptStream::new(&exchange, &attempt, open, request));
+        let held = std::mem::take(&mut failed.held);
+        let mut stream = Box::new(AttemptStream::new(&exchange, &attempt, open, request, held));
         stream.tries = failed.tries + 1;
         stream.tries_on_seat = failed.tries_on_seat + 1;
         return (tab, LateRetry::Resumed(stream));

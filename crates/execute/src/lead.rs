@@ -10,7 +10,7 @@ use plan::Seat;
 use providers::{FollowUp, IntermediateAnswer, Provider};
 
 use crate::failure::AttemptFailure;
-use crate::upstream::{UpstreamResponse, billed, check_status, destination};
+use crate::upstream::{UpstreamResponse, billed, check_status, destination, no_headers};
 use crate::{Deps, read};
 
 /// Statuses with which an app itself refuses: they count as an answer about the app's work.
@@ -82,7 +82,7 @@ async fn go(
     if REFUSED_BY_APP.contains(&status) {
         return Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body });
     }
-    check_status(deps, slug, seat, answer, |_| {}).await
+    check_status(deps, slug, seat, answer, no_headers).await
 }
 
 /// Fetches a file. A refusal of its host says nothing about the account, which the host never saw.
@@ -99,7 +99,7 @@ async fn fetch(
         let what = format!("its file can't be fetched (status {})", status.as_u16());
         return Err(AttemptFailure { status: Some(status.as_u16()), ..AttemptFailure::broken(slug, &what) });
     }
-    check_status(deps, slug, seat, answer, |_| {}).await
+    check_status(deps, slug, seat, answer, no_headers).await
 }
 
 /// The headers for a file's host: without the credential, and without compression, which

@@ -10,12 +10,12 @@ use dialects::{AnswerForm, AnswerPath, VendorAnswer};
 use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, StartedAttempt, Tab};
-use operations::ContentType;
+use operations::{Booking, ContentType};
 use plan::{Attempt, Seat};
 
 use crate::Deps;
 use crate::estimate::AttemptUsageEstimator;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::upstream::{UpstreamResponse, billed, id_of, request_id};
 use crate::usage::Known;
@@ -49,6 +49,8 @@ pub struct OpenAttempt {
 /// What was sent, as far as the answer and its price depend on it.
 #[derive(Debug)]
 pub(crate) struct SentRequest {
+    /// The upstream was called in the client's own dialect.
+    pub is_native: bool,
     /// The requested price terms as far as they were sent.
     pub terms: PriceTerms,
     /// The wire format of the request; `None` in a format of the vendor's own.
@@ -109,6 +111,10 @@ impl OpenAttempt {
         }
     }
 
+    pub(crate) const fn is_native(&self) -> bool {
+        self.sent.is_native
+    }
+
     pub(crate) const fn sent_us(&self) -> u64 {
         self.sent_us
     }
@@ -136,7 +142,7 @@ impl OpenAttempt {
     }
 
     /// What is known of this attempt's usage beside its outcome.
-    pub(crate) fn known(&self, exchange: &Exchange) -> Known {
+    pub(crate) fn known(&self, exchange: &Exchange, booking: Booking) -> Known {
         Known {
             is_upstream_estimate: self.head.is_usage_estimated,
             head_units: self.head.billed,
@@ -144,7 +150,7 @@ impl OpenAttempt {
             head_tier: self.head.tier,
             terms: self.sent.terms,
             grammar: self.sent.grammar.unwrap_or(Grammar::Chat),
-            ..exchange.known()
+            ..exchange.known(booking)
         }
     }
 
@@ -167,11 +173,14 @@ impl OpenAttempt {
     }
 
     /// How its answer is translated for the client.
-    pub(crate) fn answer_path(&self, exchange: &Rc<Exchange>) -> AnswerPath {
+    pub(crate) fn answer_path(&self, exchange: &Rc<Exchange>, held: &HeldRequest) -> AnswerPath {
         let (call, client) = (&exchange.call, exchange.dialect().grammar());
         let request = call.request();
-        let make_estimator =
-            || AttemptUsageEstimator { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
+        let make_estimator = || AttemptUsageEstimator {
+            exchange: Rc::clone(exchange),
+            attempt: Rc::clone(&self.attempt),
+            held: held.translated(),
+        };
         // Only a translated answer has to be given the model's name.
         let is_translated = self.sent.grammar != Some(client);
         AnswerPath {
@@ -184,7 +193,7 @@ impl OpenAttempt {
             model: if is_translated { request.model.clone() } else { String::new() },
             trace: call.trace(),
             created_unix_s: call.received_unix_ms() / 1_000,
-            constraints: self.constraints(exchange, is_translated),
+            constraints: self.constraints(held, is_translated),
             vectors: request.vectors(),
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
@@ -196,8 +205,8 @@ impl OpenAttempt {
     }
 
     /// What the request requires of the form of its answer.
-    fn constraints(&self, exchange: &Exchange, is_translated: bool) -> AnswerConstraints {
-        match exchange.prompt.get() {
+    fn constraints(&self, held: &HeldRequest, is_translated: bool) -> AnswerConstraints {
+        match &held.prompt {
             Some(prompt) if is_translated => AnswerConstraints::of(prompt),
             // This parameter is dropped only where it asks for one call: several at once
             // are what servers do by default.
@@ -214,7 +223,6 @@ impl OpenAttempt {
         }
         let vocabulary = exchange.vocabulary(&self.attempt);
         vocabulary.into_iter().for_each(estimates::warm);
-        exchange.keeps_body.set(vocabulary.is_some());
         vocabulary.is_some()
     }
 

@@ -10,27 +10,28 @@ use plan::{Attempt, Seat};
 use providers::{ModelRequest, Outgoing, Provider, Target};
 
 use crate::caching::CacheHints;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 
 /// Writes the request, and returns what was done in it for the provider's cache.
 pub(crate) fn write(
     exchange: &Exchange,
+    held: &mut HeldRequest,
     attempt: &Attempt,
     provider: &dyn Provider,
     prompt: Option<&Prompt>,
 ) -> Result<(Outgoing, Option<CacheRecord>), Box<Fault>> {
     let call = &exchange.call;
-    let body = exchange.body.borrow();
-    let mut care = CacheHints::of(exchange, attempt, provider);
+    let HeldRequest { body, are_prefixes_recorded, .. } = held;
+    let mut care = CacheHints::of(exchange, attempt, provider, are_prefixes_recorded);
     let inserts = match &mut care {
-        Some(care) if prompt.is_none() => care.inserts_for_call(&body),
+        Some(care) if prompt.is_none() => care.inserts_for_call(body),
         _ => Vec::new(),
     };
     let ask = ModelRequest {
         operation: call.operation(),
         grammar: call.dialect().grammar(),
         request: call.request(),
-        body: &body,
+        body,
         native_headers: call.native_headers(),
         is_lenient: call.is_lenient(),
         shared_by: match attempt.seat() {
@@ -70,21 +71,21 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
 /// it is not a conversation.
 pub(crate) async fn prompt_for(
     exchange: &Exchange,
+    held: &mut HeldRequest,
     attempt: &Attempt,
 ) -> Result<Option<Rc<Prompt>>, Box<Fault>> {
     let (call, caller) = (&exchange.call, &exchange.caller);
     if !call.spec().facts().is_conversation {
         return Ok(None);
     }
-    let mut prompt = match exchange.prompt.get() {
+    let mut prompt = match &held.prompt {
         Some(prompt) => Rc::clone(prompt),
         None => {
-            let body = exchange.body.borrow();
-            let mut prompt = dialects::read_prompt(call.dialect().grammar(), &body, call.request())?;
+            let mut prompt = dialects::read_prompt(call.dialect().grammar(), &held.body, call.request())?;
             if call.operation() == Operation::Count {
                 dialects::forget_answer(&mut prompt);
             }
-            Rc::clone(exchange.prompt.get_or_init(|| Rc::new(prompt)))
+            Rc::clone(held.prompt.insert(Rc::new(prompt)))
         }
     };
     let calls = conversation::turns::unsigned_calls(&prompt);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::failure::AttemptFailure;
 use crate::lead::{self, FollowTarget};
 use crate::timer::{Alarm, Timer};
-use crate::upstream::{self, UpstreamResponse, request_of, sign};
+use crate::upstream::{self, UpstreamResponse, no_headers, request_of, sign};
 use crate::verify::VerifyTarget;
 use crate::{Deps, read};
 
@@ -93,7 +93,7 @@ async fn open(
     sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
-    let answering = upstream::send(deps, slug, &target.seat, &request, |_| {});
+    let answering = upstream::send(deps, slug, &target.seat, &request, no_headers);
     let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
     let answering = async {
         let opened = answering.await?;

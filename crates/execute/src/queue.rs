@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
-use crate::upstream::{UpstreamResponse, destination, send};
+use crate::upstream::{UpstreamResponse, destination, no_headers, send};
 use crate::{Deps, read, schedule};
 
 /// Cancels the queued request if dropped before the answer is there.
@@ -76,7 +76,7 @@ pub(crate) async fn wait(
     let fetch = to(Method::GET, fetch)?;
     // It is done, whether well or not: there is nothing left to cancel.
     call_off.request = None;
-    send(&exchange.deps, slug, attempt.seat(), &fetch, |_| {}).await
+    send(&exchange.deps, slug, attempt.seat(), &fetch, no_headers).await
 }
 
 async fn poll_until_done(
@@ -90,7 +90,7 @@ async fn poll_until_done(
     loop {
         sleep(pause).await;
         pause = longer(pause);
-        let opened = match send(&exchange.deps, slug, attempt.seat(), poll, |_| {}).await {
+        let opened = match send(&exchange.deps, slug, attempt.seat(), poll, no_headers).await {
             Ok(opened) => opened,
             // The request stays in the queue while the provider can't be reached for a moment.
             Err(failure) if schedule::remedy(failure.class()) == schedule::Remedy::SameSeat => {

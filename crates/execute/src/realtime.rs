@@ -227,11 +227,7 @@ pub(crate) async fn handshake(
         egress::Upgrade::Answered(answer) => {
             let judged = check_status(deps, slug, seat, answer, |headers| {
                 record_limits(exchange, attempt, headers);
-                exchange.refusal_headers.replace(forwarded_headers(
-                    headers,
-                    seat,
-                    exchange.dialect().grammar(),
-                ));
+                forwarded_headers(headers, seat, exchange.dialect().grammar()).into()
             });
             match judged.await {
                 Ok(_) => {
@@ -247,14 +243,16 @@ pub(crate) async fn handshake(
 /// Writes the intent of a further response. Nothing is sent: the client's own event requests it.
 pub(crate) async fn begin(
     exchange: &Exchange,
+    body: &[u8],
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
 ) -> Result<OpenAttempt, Box<Fault>> {
-    let ceiling = tab.has_budgets().then(|| ceiling(exchange));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange, body));
     let prompt_bytes = exchange.call.request().prompt_bytes;
     let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
     let sent = SentRequest {
+        is_native: false,
         terms: PriceTerms::default(),
         grammar: Some(exchange.dialect().grammar()),
         vendor: None,

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use domain::limits::RECORDING_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use tokio::time::timeout;
@@ -11,21 +11,21 @@ use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
 
 /// Waits for the whole form, for a provider whose own format contains the recording.
-pub(crate) async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    timeout(exchange.time_left(), read_to_end(exchange))
+pub(crate) async fn gather(exchange: &Exchange, body: &mut Bytes) -> Result<(), Box<Fault>> {
+    timeout(exchange.time_left(), read_to_end(exchange, body))
         .await
         .map_err(|_| AttemptFailure::deadline().fault)?
 }
 
-async fn read_to_end(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    let held = exchange.body.borrow().len();
+async fn read_to_end(exchange: &Exchange, body: &mut Bytes) -> Result<(), Box<Fault>> {
+    let held = body.len();
     let left = exchange.call.upload().and_then(domain::Upload::left).unwrap_or(0);
     let announced = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(held);
     if announced > RECORDING_BYTES_MAX {
         return Err(too_long());
     }
     let Some(upload) = exchange.call.upload() else { return Ok(()) };
-    let mut whole = BytesMut::from(&exchange.body.borrow()[..]);
+    let mut whole = BytesMut::from(&body[..]);
     while let Some(piece) = poll_fn(|cx| upload.poll_piece(cx)).await {
         let piece = piece.map_err(|_| upload.fault().unwrap_or_else(|| Box::new(Fault::internal())))?;
         if whole.len() + piece.len() > RECORDING_BYTES_MAX {
@@ -33,7 +33,7 @@ async fn read_to_end(exchange: &Exchange) -> Result<(), Box<Fault>> {
         }
         whole.extend_from_slice(&piece);
     }
-    exchange.body.replace(whole.freeze());
+    *body = whole.freeze();
     Ok(())
 }
 

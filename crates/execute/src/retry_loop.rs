@@ -1,7 +1,6 @@
 //! The retry loop over a plan's attempts: the same seat again, the next seat, or a
 //! failure that says what was tried.
 
-use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,13 +16,14 @@ use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
+use operations::Booking;
 use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Failed, Served};
 use crate::attempt::{self, Start};
 use crate::attempt_stream::AttemptStream;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
 use crate::open_attempt::OpenAttempt;
@@ -89,7 +89,7 @@ pub async fn begin_response(
             return Err(retry_loop.failed());
         }
     };
-    match realtime::begin(&exchange, &attempt, &mut retry_loop.tab, ticket).await {
+    match realtime::begin(&exchange, &retry_loop.held.body, &attempt, &mut retry_loop.tab, ticket).await {
         Ok(open) => {
             retry_loop.failover.tried();
             let served = retry_loop.served_by(&attempt);
@@ -108,6 +108,7 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 
 struct RetryLoop {
     exchange: Rc<Exchange>,
+    held: HeldRequest,
     attempts: Vec<Rc<Attempt>>,
     failover: FailoverState,
     tab: Tab,
@@ -116,11 +117,10 @@ struct RetryLoop {
     started_us: u64,
     /// The failure that the client would be sent now.
     reported_failure: Option<AttemptFailure>,
-    /// The headers that its upstream sent with it and that a client may see.
-    reported_headers: Vec<(HeaderName, HeaderValue)>,
     /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
-    served: Option<Served>,
+    /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
+    failed_at: Option<Box<Served>>,
     /// The result of a handshake, in place of an answer's body.
     upgraded: Option<Box<UpgradedSocket>>,
 }
@@ -168,26 +168,19 @@ impl RetryLoop {
             resolved_model: parts.resolved_model,
             timeouts: parts.timeouts,
             deadline_us,
-            body: RefCell::new(body),
-            prompt: OnceCell::new(),
-            is_native: Cell::new(false),
-            may_book: Cell::new(false),
-            keeps_body: Cell::new(false),
             deps: deps.clone(),
-            are_prefixes_recorded: Cell::new(false),
-            refusal_headers: RefCell::new(Vec::new()),
         });
         Self {
             started_us: now_us,
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
             failover: FailoverState::new(parts.fallback_on),
             exchange,
+            held: HeldRequest { body, ..HeldRequest::default() },
             tab,
             header_map,
             reported_failure: None,
-            reported_headers: Vec::new(),
             limited_until_us: None,
-            served: None,
+            failed_at: None,
             upgraded: None,
         }
     }
@@ -227,15 +220,14 @@ impl RetryLoop {
                 AttemptOutcome::Answered(reply) => return SeatOutcome::Answered(reply),
                 AttemptOutcome::Failed(failure) => failure,
                 AttemptOutcome::Refused(fault) => {
-                    (self.reported_failure, self.reported_headers) =
-                        (Some(AttemptFailure::new(*fault)), Vec::new());
+                    self.reported_failure = Some(AttemptFailure::of_boxed(fault));
                     return SeatOutcome::Stop;
                 }
             };
             let class = failure.class();
             self.failover.failed(&self.attempts, class);
             let step = self.step_after(&failure);
-            self.served = Some(self.served_by(attempt));
+            self.failed_at = Some(Box::new(self.served_by(attempt)));
             self.record_failure(failure);
             match step {
                 Step::Next => return SeatOutcome::Exhausted(class),
@@ -258,7 +250,7 @@ impl RetryLoop {
             && providers::provider(attempt.provider())
                 .grammars(Operation::Count, attempt.upstream_model())
                 .is_empty();
-        let tokens = || self.exchange.estimate(attempt, "", 0).input;
+        let tokens = || self.exchange.estimate(&self.held, attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
 
@@ -292,24 +284,27 @@ impl RetryLoop {
 
     async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
-        let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
-            Start::Ready(open, request) => (open, request),
-            Start::Refused(fault) => return AttemptOutcome::Refused(fault),
-            Start::Failed(open, failure) => {
-                return self.end_failed(open, failure);
-            }
-        };
+        let (mut open, request) =
+            match attempt::begin(&exchange, &mut self.held, attempt, &mut self.tab, ticket).await {
+                Start::Ready(open, request) => (open, request),
+                Start::Refused(fault) => return AttemptOutcome::Refused(fault),
+                Start::Failed(open, failure) => {
+                    return self.end_failed(open, failure);
+                }
+            };
         if exchange.call.operation() == Operation::Realtime {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
         }
         if exchange.call.request().stream {
-            let mut stream = Box::new(AttemptStream::new(&exchange, attempt, open, request));
+            let held = std::mem::take(&mut self.held);
+            let mut stream = Box::new(AttemptStream::new(&exchange, attempt, open, request, held));
             stream.tries_on_seat = self.failover.tries_on_seat();
             stream.tries = self.failover.tries();
             return self.wait_for_stream(stream).await;
         }
         if exchange.call.is_about_object()
-            && let Err(failure) = Box::pin(stored_objects::poll_before_delete(&exchange, attempt)).await
+            && let Err(failure) =
+                Box::pin(stored_objects::poll_before_delete(&exchange, attempt, open.is_native())).await
         {
             return self.end_failed(open, exchange.rewrite_not_found(failure));
         }
@@ -322,8 +317,8 @@ impl RetryLoop {
         // Its secret is not held while the body arrives.
         drop(request);
         open.record_head(&opened, exchange.deps.now_us());
-        match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
-            Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
+        match wait_for_rest(&exchange, &self.held, attempt, &open, &mut opened, &mut timer, deadline).await {
+            Ok((whole, booking)) => self.answered(attempt, &opened.headers, open, whole, booking),
             Err(failure) => self.end_failed(open, failure),
         }
     }
@@ -371,6 +366,7 @@ impl RetryLoop {
         if let Err(failure) = stream.wait_first(Instant::now() + head_left).await {
             let failure = self.exchange.assign_blame(stream.process_failure(failure));
             stream.end_as_failed(&mut self.tab, &failure);
+            self.held = std::mem::take(&mut stream.held);
             return AttemptOutcome::Failed(failure);
         }
         let upstream_headers = std::mem::take(&mut stream.upstream_headers);
@@ -388,20 +384,21 @@ impl RetryLoop {
         headers: &Headers,
         open: OpenAttempt,
         whole: BufferedAnswer,
+        booking: Booking,
     ) -> AttemptOutcome {
         let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.store_turn(turn, attempt);
         }
         let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
-        let estimate = || exchange.estimate(attempt, &text, content_bytes);
+        let estimate = || exchange.estimate(&self.held, attempt, &text, content_bytes);
         let outcome = Outcome::Answered { reported: facts.usage, content_bytes };
-        let usage = usage(&open.known(exchange), outcome, estimate);
+        let usage = usage(&open.known(exchange, booking), outcome, estimate);
         exchange.learn(attempt, &usage, content_bytes);
         let mut upstream_headers = forwarded_headers(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.dropped_params_header());
         // A translated answer contains our estimate; one that is passed through does not.
-        if usage.is_estimated() && !exchange.is_native.get() {
+        if usage.is_estimated() && !open.is_native() {
             upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
         }
         AttemptOutcome::Answered(Box::new(Reply {
@@ -413,7 +410,7 @@ impl RetryLoop {
 
     fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
         let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
-        let usage = self.exchange.usage_without_answer(open.attempt(), &failure);
+        let usage = self.exchange.usage_without_answer(&self.held, open.attempt(), &failure);
         open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
         AttemptOutcome::Failed(failure)
     }
@@ -437,10 +434,8 @@ impl RetryLoop {
         let is_limit = |failure: &AttemptFailure| failure.class() == FaultClass::RateLimit;
         let keeps = self.reported_failure.as_ref().is_some_and(is_limit)
             && failure.class().blame() == Blame::Credential;
-        let refused_with = self.exchange.refusal_headers.take();
         if !keeps {
             self.reported_failure = Some(failure);
-            self.reported_headers = refused_with;
         }
     }
 
@@ -492,8 +487,10 @@ impl RetryLoop {
         }
     }
 
-    fn failed(self) -> Box<Failed> {
+    fn failed(mut self) -> Box<Failed> {
         let now_us = self.exchange.deps.now_us();
+        let reported = self.reported_failure.as_mut();
+        let upstream_headers = reported.map(|failure| std::mem::take(&mut failure.upstream_headers));
         let mut fault = match self.reported_failure {
             Some(failure) => failure.into_client_fault(),
             None => Box::new(Fault::internal()),
@@ -513,9 +510,9 @@ impl RetryLoop {
         Box::new(Failed {
             fault,
             blocked,
-            upstream_headers: self.reported_headers,
+            upstream_headers: upstream_headers.unwrap_or_default().into(),
             tab: self.tab,
-            served: self.served,
+            served: self.failed_at.map(|served| *served),
             trace: self.exchange.trace(),
             dialect: self.exchange.dialect(),
         })
@@ -551,24 +548,28 @@ async fn wait_for_head(
 
 async fn wait_for_rest(
     exchange: &Rc<Exchange>,
+    held: &HeldRequest,
     attempt: &Attempt,
     open: &OpenAttempt,
     opened: &mut UpstreamResponse,
     timer: &mut Timer,
     deadline: Instant,
-) -> Result<BufferedAnswer, AttemptFailure> {
+) -> Result<(BufferedAnswer, Booking), AttemptFailure> {
     let provider = attempt.provider();
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
-    let whole = operations::buffered_answer(&open.answer_path(exchange), bytes)
+    let whole = operations::buffered_answer(&open.answer_path(exchange, held), bytes)
         .map_err(|fault| stream_failure(fault, provider))?;
-    if exchange.call.is_about_object() {
-        return Box::pin(stored_objects::record_objects(exchange, attempt, whole)).await;
-    }
-    if !exchange.is_stored_by_provider() && exchange.stored_id().is_none() {
-        return Ok(whole);
-    }
+    let is_native = open.is_native();
+    let is_stored_by_provider = exchange.is_stored_by_provider(is_native);
     // Boxed: every future is as large as what is awaited inline.
-    Ok(Box::pin(stored::record_answer(exchange, attempt, whole)).await)
+    let whole = if exchange.call.is_about_object() {
+        Box::pin(stored_objects::record_objects(exchange, attempt, is_native, whole)).await?
+    } else if is_stored_by_provider || exchange.stored_id().is_some() {
+        return Ok(Box::pin(stored::record_answer(exchange, attempt, is_stored_by_provider, whole)).await);
+    } else {
+        whole
+    };
+    Ok((whole, exchange.booking(is_stored_by_provider, false)))
 }

@@ -19,7 +19,7 @@ pub(crate) async fn send_and_follow(
     let (slug, seat) = (attempt.provider(), attempt.seat());
     let opened = send(&exchange.deps, slug, seat, request, |headers| {
         record_limits(exchange, attempt, headers);
-        exchange.refusal_headers.replace(forwarded_headers(headers, seat, exchange.dialect().grammar()));
+        forwarded_headers(headers, seat, exchange.dialect().grammar()).into()
     })
     .await?;
     record_limits(exchange, attempt, &opened.headers);

@@ -12,7 +12,12 @@ use crate::exchange::Exchange;
 ///
 /// # Errors
 /// The seat is shared; the fault says what the request names.
-pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> Result<(), Box<Fault>> {
+pub(crate) fn check(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    body: &[u8],
+    is_spoken: bool,
+) -> Result<(), Box<Fault>> {
     if !matches!(attempt.seat(), Seat::Managed(_)) {
         return Ok(());
     }
@@ -24,7 +29,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
         let unknown = form.unknown.clone().filter(|_| is_spoken);
         return unknown.map_or(Ok(()), |path| Err(refused(Objection { path, reason: Reason::Unknown })));
     }
-    let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
+    let operation = exchange.call.operation();
     // Requests about stored objects, and the opening of a session, say nothing in a body.
     if body.is_empty() || exchange.call.spec().facts().subject != Subject::NewAnswer {
         return Ok(());
@@ -36,7 +41,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
         is_exchanged: &is_exchanged,
         is_own_host: &|host| hosts.has(host),
     };
-    let checked = dialects::check_shared(exchange.dialect().grammar(), operation, &body, &seat);
+    let checked = dialects::check_shared(exchange.dialect().grammar(), operation, body, &seat);
     checked.map_err(|objection| refused(*objection))
 }
 

@@ -10,29 +10,29 @@ use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::usage::{Known, Outcome, usage};
 
 impl Exchange {
-    pub(crate) fn booking(&self) -> Booking {
+    pub(crate) fn booking(&self, is_stored_by_provider: bool, is_granted: bool) -> Booking {
         self.call.spec().booking(&AnsweredCall {
             request: self.call.request(),
             found: self.call.found_response(),
-            is_stored_by_provider: self.is_stored_by_provider(),
-            is_granted: self.may_book.get(),
+            is_stored_by_provider,
+            is_granted,
         })
     }
 
     /// Whether the provider stores the answer. A translated one is not stored.
-    pub(crate) fn is_stored_by_provider(&self) -> bool {
-        self.call.operation() == Operation::Chat && self.call.request().stores_answer && self.is_native.get()
+    pub(crate) fn is_stored_by_provider(&self, is_native: bool) -> bool {
+        self.call.operation() == Operation::Chat && self.call.request().stores_answer && is_native
     }
 
     /// What is known of the usage of its attempts, whichever seat was asked.
-    pub(crate) fn known(&self) -> Known {
+    pub(crate) fn known(&self, booking: Booking) -> Known {
         Known {
-            booking: self.booking(),
+            booking,
             subject: self.call.spec().facts().subject,
             is_upstream_estimate: false,
             characters: self.call.request().units.characters,
@@ -45,11 +45,17 @@ impl Exchange {
     }
 
     /// The usage of an attempt that brought no content.
-    pub(crate) fn usage_without_answer(&self, attempt: &Attempt, failure: &AttemptFailure) -> Usage {
+    pub(crate) fn usage_without_answer(
+        &self,
+        held: &HeldRequest,
+        attempt: &Attempt,
+        failure: &AttemptFailure,
+    ) -> Usage {
         let may_bill =
             failure.request_sent && matches!(failure.class(), FaultClass::Timeout | FaultClass::Deadline);
         let outcome = Outcome::Silent { billed: failure.billed, may_bill };
-        usage(&self.known(), outcome, || self.estimate(attempt, "", 0))
+        // Who books an answer makes no difference where there is none.
+        usage(&self.known(Booking::Never), outcome, || self.estimate(held, attempt, "", 0))
     }
 
     /// Records who made an answer.
@@ -108,34 +114,45 @@ impl Exchange {
     }
 }
 
-/// Does the bookkeeping for stored answers before the client is sent a buffered one.
+/// Does the bookkeeping for stored answers before the client is sent a buffered one, and returns who books it.
 pub(crate) async fn record_answer(
     exchange: &Exchange,
     attempt: &Attempt,
+    is_stored_by_provider: bool,
     whole: BufferedAnswer,
-) -> BufferedAnswer {
-    match exchange.stored_id() {
+) -> (BufferedAnswer, Booking) {
+    let booking = match exchange.stored_id() {
         Some(id) => record_read(exchange, id, whole.facts.usage.is_some()).await,
-        None => note_made(exchange, attempt, whole.provider_response.as_deref()).await,
-    }
-    whole
+        None => {
+            let made = whole.provider_response.as_deref();
+            // Only this request knows the id so far, so no other has seen its end.
+            let is_granted = made.is_none_or(|made| made.is_over);
+            let booking = exchange.booking(is_stored_by_provider, is_granted);
+            if let Some(made) = made {
+                note_made(exchange, attempt, made, booking).await;
+            }
+            booking
+        }
+    };
+    (whole, booking)
 }
 
-async fn record_read(exchange: &Exchange, id: &str, reports_usage: bool) {
-    if reports_usage && matches!(exchange.booking(), Booking::Once { .. }) {
-        exchange.may_book.set(exchange.claim_booking(id).await);
-    }
+async fn record_read(exchange: &Exchange, id: &str, reports_usage: bool) -> Booking {
+    let booking = match exchange.booking(false, false) {
+        Booking::Once { .. } if reports_usage => {
+            Booking::Once { is_granted: exchange.claim_booking(id).await }
+        }
+        booking => booking,
+    };
     let stored = exchange.call.request().stored.as_ref();
     if stored.is_some_and(|stored| stored.act == StoredAct::Delete) {
         exchange.deps.responses.forget(exchange.name(id));
     }
+    booking
 }
 
-async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&ProviderResponse>) {
-    // Only this request knows the id so far, so no other has seen its end.
-    exchange.may_book.set(made.is_none_or(|made| made.is_over));
-    let Some(made) = made else { return };
-    let is_booked = made.is_over || exchange.booking() == Booking::Own;
+async fn note_made(exchange: &Exchange, attempt: &Attempt, made: &ProviderResponse, booking: Booking) {
+    let is_booked = made.is_over || booking == Booking::Own;
     let kept = exchange.keep_response(&made.id, attempt, is_booked);
     if exchange.call.request().is_background {
         // Its client polls at once, and perhaps at another replica.
@@ -161,20 +178,35 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
 }
 
 /// The bookkeeping for a stored answer while it is streamed.
-#[derive(Default)]
 pub(crate) struct StoredAnswerTracker {
+    is_stored_by_provider: bool,
     is_kept: bool,
     /// The request for the right to book it; until it is decided, the client is not sent the end.
     claim: Option<PortFuture<'static, bool>>,
     is_claimed: bool,
+    /// This exchange books the usage of an answer whose end other requests may see too.
+    is_granted: bool,
 }
 
 impl StoredAnswerTracker {
+    pub(crate) const fn new(is_stored_by_provider: bool) -> Self {
+        Self { is_stored_by_provider, is_kept: false, claim: None, is_claimed: false, is_granted: false }
+    }
+
+    /// Whether there is anything to note.
+    pub(crate) fn is_needed(&self, exchange: &Exchange) -> bool {
+        self.is_stored_by_provider || exchange.stored_id().is_some()
+    }
+
+    pub(crate) fn booking(&self, exchange: &Exchange) -> Booking {
+        exchange.booking(self.is_stored_by_provider, self.is_granted)
+    }
+
     /// More of the stream was read.
     pub(crate) fn note(&mut self, exchange: &Exchange, attempt: &Attempt, stream: &AnswerStream) {
-        let is_once = matches!(exchange.booking(), Booking::Once { .. });
+        let is_once = matches!(self.booking(exchange), Booking::Once { .. });
         if !self.is_kept
-            && let Some(id) = stream.id().filter(|_| exchange.is_stored_by_provider())
+            && let Some(id) = stream.id().filter(|_| self.is_stored_by_provider)
         {
             self.is_kept = true;
             drop(exchange.keep_response(id, attempt, !is_once));
@@ -187,9 +219,9 @@ impl StoredAnswerTracker {
         }
     }
 
-    pub(crate) fn poll_booking_claim(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_booking_claim(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(claim) = &mut self.claim {
-            exchange.may_book.set(ready!(claim.as_mut().poll(cx)));
+            self.is_granted = ready!(claim.as_mut().poll(cx));
             self.claim = None;
         }
         Poll::Ready(())

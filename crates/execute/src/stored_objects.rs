@@ -62,6 +62,7 @@ impl Exchange {
 pub(crate) async fn record_objects(
     exchange: &Exchange,
     attempt: &Attempt,
+    is_native: bool,
     whole: BufferedAnswer,
 ) -> Result<BufferedAnswer, AttemptFailure> {
     let Some(kind) = StoredKind::of(exchange.call.operation()) else { return Ok(whole) };
@@ -83,7 +84,7 @@ pub(crate) async fn record_objects(
         );
     };
     let id = keeper.id(owner, kind, maker, &made.id);
-    if act == Some(StoredAct::Delete) && !exchange.is_native.get() {
+    if act == Some(StoredAct::Delete) && !is_native {
         return delete_polled_video(exchange, attempt, id, made, whole).await;
     }
     if act == Some(StoredAct::Delete) {
@@ -159,11 +160,15 @@ async fn delete_polled_video(
 }
 
 /// Polls a video before it is deleted, since its usage is booked from the last state that was seen.
-pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -> Result<(), AttemptFailure> {
+pub(crate) async fn poll_before_delete(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    is_native: bool,
+) -> Result<(), AttemptFailure> {
     let stored = exchange.call.request().stored.as_deref();
     let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
     // Where the provider can't delete, the request itself is the poll.
-    if exchange.call.operation() != Operation::Video || !exchange.is_native.get() {
+    if exchange.call.operation() != Operation::Video || !is_native {
         return Ok(());
     }
     let poll =

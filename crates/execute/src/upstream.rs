@@ -10,7 +10,7 @@ use http::header::{HeaderName, HeaderValue};
 use plan::Seat;
 use providers::{Outgoing, Provider, Signer};
 
-use crate::failure::{AttemptFailure, refusal};
+use crate::failure::{AttemptFailure, ClientHeaders, refusal};
 use crate::{Deps, read};
 
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -96,26 +96,26 @@ pub(crate) fn destination(seat: &Seat) -> Destination {
     }
 }
 
-/// Sends, and separates an answer from a refusal, whose headers are passed to `refused_with`.
+/// Sends, and separates an answer from a refusal. `for_client` picks those of its headers that a client may see.
 pub(crate) async fn send(
     deps: &Deps,
     slug: &str,
     seat: &Seat,
     request: &Request,
-    refused_with: impl FnOnce(&Headers),
+    for_client: impl FnOnce(&Headers) -> ClientHeaders,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let answer = deps.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
-    check_status(deps, slug, seat, answer, refused_with).await
+    check_status(deps, slug, seat, answer, for_client).await
 }
 
-/// Separates an answer from a refusal.
+/// Separates an answer from a refusal. `for_client` picks those of its headers that a client may see.
 pub(crate) async fn check_status(
     deps: &Deps,
     slug: &str,
     seat: &Seat,
     answer: Answer,
-    refused_with: impl FnOnce(&Headers),
+    for_client: impl FnOnce(&Headers) -> ClientHeaders,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
@@ -127,13 +127,13 @@ pub(crate) async fn check_status(
         });
     }
     if !answer.status.is_success() {
-        refused_with(&answer.headers);
-        return Err(Box::pin(refused(deps, slug, answer)).await.with_seat_fix(seat));
+        let upstream_headers = for_client(&answer.headers);
+        return Err(Box::pin(refused(deps, slug, answer, upstream_headers)).await.with_seat_fix(seat));
     }
     Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
-async fn refused(deps: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
+async fn refused(deps: &Deps, slug: &str, answer: Answer, upstream_headers: ClientHeaders) -> AttemptFailure {
     let Answer { status, headers, body } = answer;
     let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
     let bytes = read::decoded(&headers, bytes).await.unwrap_or_default();
@@ -148,7 +148,7 @@ async fn refused(deps: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
     if classified.report.request_id.is_none() {
         classified.report.request_id = request_id(&headers).as_deref().map(str::to_owned);
     }
-    AttemptFailure::classified(classified, status)
+    AttemptFailure { upstream_headers, ..AttemptFailure::classified(classified, status) }
 }
 
 /// A fault that the stream scanner found, as a failed attempt.
@@ -183,6 +183,11 @@ fn read_units(text: &str) -> Option<u64> {
     let is_some_count = units.is_finite() && (0.0..UNITS_MAX).contains(&units);
     let digits = is_some_count.then(|| format!("{units:.6}").replace('.', ""))?;
     digits.parse().ok()
+}
+
+/// For refusals that no client reads the headers of.
+pub(crate) fn no_headers(_refusal: &Headers) -> ClientHeaders {
+    ClientHeaders::default()
 }
 
 /// The upstream headers that a client may see: the processing time and, if the account is the customer's own,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::failure::{ADDRESS_REFUSED, AttemptFailure};
 use crate::timer::Timer;
-use crate::upstream::{self, request_of, sign};
+use crate::upstream::{self, no_headers, request_of, sign};
 use crate::{Deps, read};
 
 /// What is to be verified.
@@ -111,7 +111,7 @@ async fn fetch_models(target: &VerifyTarget, deps: &Deps) -> Result<Option<Vec<S
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
     sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&deps.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
-    let mut opened = upstream::send(deps, &target.provider, &target.seat, &request, |_| {}).await?;
+    let mut opened = upstream::send(deps, &target.provider, &target.seat, &request, no_headers).await?;
     let (mut timer, deadline) = (Timer::new(&deps.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;

@@ -109,13 +109,13 @@ impl Stream {
         let now_us = self.exchange.now_us();
         let is_due = self.bytes_out - self.checkpoint_bytes >= CHECKPOINT_BYTES
             || u128::from(now_us.saturating_sub(self.checkpoint_us)) >= CHECKPOINT_EVERY.as_micros();
-        let (State::Flowing(stream), Some(tab)) = (&self.state, &mut self.tab) else {
+        let (State::Flowing(stream), Some(tab)) = (&mut self.state, &mut self.tab) else {
             return Piece::Data(bytes);
         };
         let is_last = stream.is_over();
         if tab.timeline_mut().first_byte_us == 0 && stream.facts().content_started {
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
-            self.exchange.forget_body();
+            stream.forget_body();
         }
         if is_last {
             self.complete();

@@ -18,7 +18,7 @@ use domain::{
 };
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use operations::{OperationSpec, RequestSource, Subject};
+use operations::{ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::read_tag;
@@ -181,7 +181,23 @@ impl Call {
     /// Whether it makes or names a file, batch or video that its provider stores.
     #[must_use]
     pub fn is_about_object(&self) -> bool {
-        self.spec().facts().subject == Subject::StoredObject
+        self.object().is_some()
+    }
+
+    /// What is known of the files, batches or videos that it makes or names.
+    #[must_use]
+    pub fn object(&self) -> Option<&'static ObjectFacts> {
+        self.spec().facts().object()
+    }
+
+    /// Whether it names a response or object that its provider stores.
+    #[must_use]
+    pub fn names_stored(&self) -> bool {
+        match self.spec().facts().subject {
+            Subject::NewAnswer => false,
+            Subject::StoredAnswer => true,
+            Subject::StoredObject(_) => self.0.request.stored.is_some(),
+        }
     }
 
     #[must_use]
@@ -251,10 +267,16 @@ impl Call {
         self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
     }
 
+    /// Whether the request makes something from the file that it names.
+    #[must_use]
+    pub fn is_made_from_file(&self) -> bool {
+        self.derives_from_stored() && self.object().is_some_and(|object| object.is_made_from_file)
+    }
+
     /// The kind of stored object that the request names, if any.
     #[must_use]
     pub fn names_kind(&self) -> Option<StoredObjectKind> {
-        if self.derives_from_stored() && self.0.operation == Operation::Batch {
+        if self.is_made_from_file() {
             Some(StoredObjectKind::FILE)
         } else {
             let kind = StoredKind::of(self.0.operation)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conversation::request::Insert;
 use dialects::{CacheSalt, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
-use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Operation, Rates};
+use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Rates};
 use http::header::{HeaderName, HeaderValue};
 use plan::{Attempt, Seat};
 use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
@@ -56,8 +56,9 @@ impl<'a> CacheHints<'a> {
         are_prefixes_recorded: &'a mut bool,
     ) -> Option<Self> {
         let (call, caller) = (&exchange.call, &exchange.caller);
-        let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
-        if !is_prompt || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+        if !call.spec().facts().continues_conversation
+            || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN
+        {
             return None;
         }
         let policy = caller.project().caching.or(caller.workspace().caching);

@@ -503,10 +503,9 @@ impl RetryLoop {
             fault.should_retry = Some(false);
         }
         let call = &self.exchange.call;
-        let is_talk = matches!(call.operation(), Operation::Chat | Operation::Run);
         let blocked =
             || dialects::render_blocked(&fault, self.exchange.dialect(), call.request(), call.trace());
-        let blocked = if is_talk { blocked() } else { None };
+        let blocked = if call.spec().facts().continues_conversation { blocked() } else { None };
         Box::new(Failed {
             fault,
             blocked,

@@ -12,7 +12,7 @@ use dialects::{BufferedAnswer, stored_objects};
 use domain::{
     Fault, FaultClass, ObjectOwner, Operation, StoredKind, StoredObject, StoredObjectId, StoredObjectKind,
 };
-use plan::{Attempt, kept_not_found};
+use plan::Attempt;
 
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
@@ -36,8 +36,7 @@ impl Exchange {
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
     pub(crate) fn rewrite_object_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
         let operation = self.call.operation();
-        let Some(stored) = self.call.request().stored.as_deref().filter(|_| self.call.is_about_object())
-        else {
+        let (Some(stored), Some(object)) = (self.call.request().stored.as_deref(), self.call.object()) else {
             return failure;
         };
         if failure.class() != FaultClass::UpstreamNotFound {
@@ -48,7 +47,7 @@ impl Exchange {
             _ => "",
         };
         let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
-        let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
+        let gone = Fault::new(FaultClass::NotFound, object.not_found, message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
         let gone = match &failure.fault.upstream {
             Some(report) => gone.upstream((**report).clone()),

@@ -56,7 +56,7 @@ pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> 
                 Booking::Once { is_granted: false } | Booking::Never => Usage::default(),
             };
             match known.subject {
-                Subject::StoredObject => counted,
+                Subject::StoredObject(_) => counted,
                 Subject::NewAnswer | Subject::StoredAnswer => with_head(known, counted),
             }
         }
@@ -93,6 +93,8 @@ fn with_head(known: &Known, usage: Usage) -> Usage {
 
 #[cfg(test)]
 mod tests {
+    use operations::ObjectFacts;
+
     use super::*;
 
     const ESTIMATED: u64 = 77;
@@ -139,7 +141,8 @@ mod tests {
         let granted = |is_granted| Known { booking: Booking::Once { is_granted }, ..known() };
         let never = Known { booking: Booking::Never, ..known() };
         let stored = Known { subject: Subject::StoredAnswer, ..known() };
-        let polled = Known { booking: Booking::Never, subject: Subject::StoredObject, ..known() };
+        let polled =
+            Known { booking: Booking::Never, subject: Subject::StoredObject(&ObjectFacts::FILE), ..known() };
         let node = Known { is_upstream_estimate: true, ..known() };
         let speech = Known { characters: 40, ..known() };
         let head = |units| Known { head_units: Some(units), ..known() };

@@ -7,12 +7,14 @@ use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::{Fault, Operation};
 
-use crate::spec::{Facts, OperationSpec, RequestSource, Unsupported};
+use crate::spec::{Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to work through a batch", "Send its requests one by one."),
-    ..Facts::STORED_OBJECT
+    ..Facts::of_object(&OBJECT)
 };
+static OBJECT: ObjectFacts =
+    ObjectFacts { not_found: "batch_not_found", is_made_from_file: true, ..ObjectFacts::FILE };
 
 #[derive(Debug)]
 pub(crate) struct Batch;

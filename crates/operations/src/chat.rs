@@ -4,7 +4,8 @@ use domain::Operation;
 
 use crate::spec::{AnsweredCall, Booking, Facts, OperationSpec};
 
-static FACTS: Facts = Facts { is_conversation: true, teaches_ratios: true, ..Facts::TEXT };
+static FACTS: Facts =
+    Facts { is_conversation: true, continues_conversation: true, teaches_ratios: true, ..Facts::TEXT };
 
 #[derive(Debug)]
 pub(crate) struct Chat;

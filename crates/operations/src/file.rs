@@ -9,7 +9,7 @@ use domain::limits::FILE_BYTES_MAX;
 use domain::{Fault, Operation};
 
 use crate::form::FormFields;
-use crate::spec::{Body, Facts, OperationSpec, RequestSource, Unsupported};
+use crate::spec::{Body, Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
 
 static FORM: FormFields = FormFields {
     is_stored: true,
@@ -32,7 +32,7 @@ static FACTS: Facts = Facts {
     ),
     body: Body::Form(&FORM),
     form_bytes_max: FILE_BYTES_MAX,
-    ..Facts::STORED_OBJECT
+    ..Facts::of_object(&ObjectFacts::FILE)
 };
 
 #[derive(Debug)]

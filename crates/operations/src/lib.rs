@@ -17,8 +17,8 @@ use domain::Operation;
 
 pub use form::{FormFields, FormReader, PromptPart};
 pub use spec::{
-    AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource,
-    Subject, Unsupported,
+    AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, ObjectFacts, OperationSpec,
+    RequestSource, Subject, Unsupported,
 };
 
 /// Declares an operation's folder where its line does.

@@ -29,8 +29,29 @@ pub struct Facts {
     pub teaches_ratios: bool,
     /// Its form holds a recording.
     pub has_recording: bool,
+    /// Its answer is the next turn of a conversation: the prompt may come again and is worth caching, and the client's dialect has
+    /// an answer for blocked content.
+    pub continues_conversation: bool,
     /// What a client reads whose model's provider can't perform it.
     pub unsupported: Unsupported,
+}
+
+/// What is known of the objects that the providers of an operation store.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// The fault code for an object that does not exist.
+    pub not_found: &'static str,
+    /// An object that is derived from a stored one is made from a file. Otherwise it is made from one of its own kind, whose model it
+    /// has.
+    pub is_made_from_file: bool,
+    /// What a new one costs is not known before it is made, so that no money could be held for it on an account of the operator's.
+    pub needs_own_credential: bool,
+}
+
+impl ObjectFacts {
+    /// Those of a file.
+    pub const FILE: Self =
+        Self { not_found: "file_not_found", is_made_from_file: false, needs_own_credential: false };
 }
 
 /// What is wrong with a provider that can't perform an operation.
@@ -60,19 +81,32 @@ impl Facts {
         is_conversation: false,
         teaches_ratios: false,
         has_recording: false,
+        continues_conversation: false,
         unsupported: Unsupported::new(
             "has no way to have a conversation",
             "Use a model that chats, such as GET /v2/capabilities lists.",
         ),
     };
 
-    /// Those of an operation on an object that its provider stores.
-    pub const STORED_OBJECT: Self = Self {
-        subject: Subject::StoredObject,
-        content_type: ContentType::Forwarded,
-        counts_tokens: false,
-        ..Self::TEXT
-    };
+    /// Those of an operation on objects that its provider stores.
+    #[must_use]
+    pub const fn of_object(object: &'static ObjectFacts) -> Self {
+        Self {
+            subject: Subject::StoredObject(object),
+            content_type: ContentType::Forwarded,
+            counts_tokens: false,
+            ..Self::TEXT
+        }
+    }
+
+    /// The objects that it makes and reads; `None` where its provider stores none.
+    #[must_use]
+    pub const fn object(&self) -> Option<&'static ObjectFacts> {
+        match self.subject {
+            Subject::StoredObject(object) => Some(object),
+            Subject::NewAnswer | Subject::StoredAnswer => None,
+        }
+    }
 }
 
 /// The form of a request that makes something new.
@@ -91,7 +125,7 @@ pub enum Subject {
     /// An answer that the provider stores. A failed read of it used nothing.
     StoredAnswer,
     /// A file, batch or video that the provider stores and that has an id of ours. A poller books what these use.
-    StoredObject,
+    StoredObject(&'static ObjectFacts),
 }
 
 /// What determines the content type of an answer.
@@ -173,7 +207,7 @@ pub trait OperationSpec: Debug + Sync {
     fn ceiling(&self, call: &CallSize<'_>, model: ModelLimits) -> Usage {
         match self.facts().subject {
             Subject::NewAnswer => ceiling::of_text(call.request, call.body_bytes, model, Units::default()),
-            Subject::StoredAnswer | Subject::StoredObject => Usage::default(),
+            Subject::StoredAnswer | Subject::StoredObject(_) => Usage::default(),
         }
     }
 
@@ -191,7 +225,7 @@ pub trait OperationSpec: Debug + Sync {
     fn booking(&self, _call: &AnsweredCall<'_>) -> Booking {
         match self.facts().subject {
             Subject::NewAnswer => Booking::Own,
-            Subject::StoredAnswer | Subject::StoredObject => Booking::Never,
+            Subject::StoredAnswer | Subject::StoredObject(_) => Booking::Never,
         }
     }
 

@@ -10,14 +10,16 @@ use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::{Fault, Operation};
 
 use crate::form::{Count, FormFields, PromptPart};
-use crate::spec::{Body, Facts, OperationSpec, RequestSource, Unsupported};
+use crate::spec::{Body, Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
 use crate::transcription::KNOWN_PARTS;
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to make videos", "Use a model of a provider that makes some."),
     body: Body::JsonOrForm(&FORM),
-    ..Facts::STORED_OBJECT
+    ..Facts::of_object(&OBJECT)
 };
+static OBJECT: ObjectFacts =
+    ObjectFacts { not_found: "video_not_found", needs_own_credential: true, ..ObjectFacts::FILE };
 static FORM: FormFields = FormFields {
     needs_file: false,
     other_files: &["input_reference"],

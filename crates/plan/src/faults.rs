@@ -2,7 +2,7 @@
 
 use catalogue::{Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Modality, Operation, PolicyRule, Principal, Profile, Refuser};
+use domain::{Fault, FaultClass, Modality, PolicyRule, Principal, Profile, Refuser};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -240,20 +240,10 @@ pub fn unknown_response(id: &str) -> Box<Fault> {
 }
 
 /// This project has no file, batch or video of this id.
-pub fn unknown_object(operation: Operation, id: &str) -> Box<Fault> {
-    let message = format!("There is no {} '{}' here.", operation.as_str(), printable(id));
-    let fault = Fault::new(FaultClass::NotFound, kept_not_found(operation), message);
+pub fn unknown_object(noun: &str, code: &'static str, id: &str) -> Box<Fault> {
+    let message = format!("There is no {noun} '{}' here.", printable(id));
+    let fault = Fault::new(FaultClass::NotFound, code, message);
     Box::new(fault.fix("Use an id as it came in an answer to this project, of what was not deleted."))
-}
-
-/// The error code for an object of this kind that does not exist.
-#[must_use]
-pub const fn kept_not_found(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Batch => "batch_not_found",
-        Operation::Video => "video_not_found",
-        _ => "file_not_found",
-    }
 }
 
 /// Only the seat that made a video can remix it, and it can't be used, or must not be.
@@ -265,7 +255,8 @@ pub fn remix_cannot(
 ) -> Box<Fault> {
     let its: Vec<&Rejection> =
         rejected.iter().filter(|rejection| rejection.seat.principal() == maker).collect();
-    forbidden(input, resolved, &its).unwrap_or_else(|| keeper_away(Operation::Video, its.first().copied()))
+    forbidden(input, resolved, &its)
+        .unwrap_or_else(|| keeper_away(input.query.modality.as_str(), its.first().copied()))
 }
 
 /// The cost of a video is not known before it is made, so that no money could be held for it.
@@ -310,12 +301,9 @@ pub fn batch_not_booked() -> Box<Fault> {
 }
 
 /// The seat that stores a file, batch or video can't be used now.
-pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
-    let message = format!(
-        "Only the credential or account that stores a {} can serve it: {}.",
-        operation.as_str(),
-        why_not(rejection)
-    );
+pub fn keeper_away(noun: &str, rejection: Option<&Rejection>) -> Box<Fault> {
+    let message =
+        format!("Only the credential or account that stores a {noun} can serve it: {}.", why_not(rejection));
     let fault = Fault::new(FaultClass::NotFound, "keeper_unavailable", message);
     Box::new(fault.fix("Make that usable again, or send it again."))
 }

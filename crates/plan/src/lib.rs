@@ -22,7 +22,6 @@ mod uploads;
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
-pub use faults::kept_not_found;
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
 pub use question::PlanQuery;
 pub use reason::Refusal;

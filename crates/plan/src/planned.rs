@@ -10,8 +10,7 @@ use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
 use domain::{
-    CacheMode, FallbackClass, Fault, IdHasher, Operation, Principal, Profile, RouteSpec, StoredObjectKind,
-    limits,
+    CacheMode, FallbackClass, Fault, IdHasher, Principal, Profile, RouteSpec, StoredObjectKind, limits,
 };
 
 use crate::attempt::Attempt;
@@ -103,30 +102,29 @@ pub fn plan(
     if let Some(fault) = files_fault(&admitted) {
         return Err(failed(admitted, fault));
     }
-    let operation = admitted.call().operation();
-    let is_about_object = admitted.call().is_about_object();
-    let names_kept = is_about_object && admitted.call().request().stored.is_some();
-    let is_about = names_kept && remixed(&admitted).is_none();
-    if operation == Operation::Stored || is_about {
+    let object = admitted.call().object();
+    if admitted.call().names_stored() && remixed(&admitted).is_none() {
         return plan_for_stored(admitted, now_us, now_unix_ms);
     }
     let affinity = || affinity(&admitted);
     let input = input_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
-    let keepers = if is_about_object { uploads::names(input.catalogue) } else { Vec::new() };
+    let keepers = if object.is_some() { uploads::names(input.catalogue) } else { Vec::new() };
     let bundle = admitted.call().request().batch();
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
-    let (decision, names) = match (bundled(&admitted), operation) {
+    let (decision, names) = match (bundled(&admitted), object) {
         (Some(bundle), _) => decide_batch(&input, bundle, storage, board),
-        (None, Operation::Video) => (uploads::of_own(decide(&input, board)), Vec::new()),
-        (None, _) if is_about_object => {
+        (None, Some(object)) if object.needs_own_credential => {
+            (uploads::of_own(decide(&input, board)), Vec::new())
+        }
+        (None, Some(_)) => {
             let provider = admitted.call().request().form().and_then(|form| form.provider.as_deref());
             (decide_upload(&input, provider, &keepers, board), Vec::new())
         }
-        (None, _) if admitted.call().request().is_background => {
+        (None, None) if admitted.call().request().is_background => {
             (uploads::unpooled(decide(&input, board), faults::background_on_account), Vec::new())
         }
-        (None, _) => (decide(&input, board), Vec::new()),
+        (None, None) => (decide(&input, board), Vec::new()),
     };
     let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
@@ -142,13 +140,13 @@ pub fn plan(
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
 
-/// The video that a remix is made from. It is made by the same seat with the same
-/// model, if that may still be used.
+/// The object that a new one of its kind is made from: by the same seat with the same model, if that may still
+/// be used.
 fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     let call = admitted.call();
     match call.found_response() {
         Some(FoundResponse::Known(known)) if call.derives_from_stored() => {
-            Some(known).filter(|_| call.operation() == Operation::Video)
+            Some(known).filter(|_| !call.is_made_from_file())
         }
         _ => None,
     }
@@ -185,10 +183,10 @@ fn pinned_attempt(
     let call = admitted.call();
     let Some(FoundResponse::Known(known)) = call.found_response() else {
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
-        return Err(match call.operation() {
-            Operation::Batch if call.derives_from_stored() => faults::unknown_input(id),
-            operation if call.is_about_object() => faults::unknown_object(operation, id),
-            _ => faults::unknown_response(id),
+        return Err(match call.object() {
+            Some(_) if call.is_made_from_file() => faults::unknown_input(id),
+            Some(object) => faults::unknown_object(call.operation().as_str(), object.not_found, id),
+            None => faults::unknown_response(id),
         });
     };
     if call.derives_from_stored() && matches!(known.created_by, Principal::Account(_)) {
@@ -201,7 +199,7 @@ fn pinned_attempt(
     let attempt = candidates::pinned_attempt(&input_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
     let attempt = attempt.map_err(|rejection| {
         if call.is_about_object() {
-            faults::keeper_away(call.operation(), rejection.as_ref())
+            faults::keeper_away(call.operation().as_str(), rejection.as_ref())
         } else {
             faults::maker_away(rejection.as_ref())
         }
@@ -308,8 +306,7 @@ impl Planned {
 /// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.
 fn affinity(admitted: &Admitted) -> Option<u64> {
     let (call, caller) = (admitted.call(), admitted.caller());
-    let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
-    if !is_prompt || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+    if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
         return None;
     }
     let policy = caller.project().caching.or(caller.workspace().caching);

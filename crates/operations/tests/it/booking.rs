@@ -3,7 +3,7 @@
 use conversation::request::{Request, Stored, StoredAct};
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::{NodeId, Operation, Principal, TraceId};
-use operations::{AnsweredCall, Booking, Subject};
+use operations::{AnsweredCall, Booking, ObjectFacts};
 
 fn about(act: StoredAct) -> Request {
     Request::about(Stored::new("resp_1".to_owned(), act, String::new()))
@@ -57,7 +57,22 @@ fn a_stored_answer_is_booked_by_the_first_that_sees_its_end() {
 #[test]
 fn stored_objects_are_booked_by_their_poller() {
     for operation in [Operation::File, Operation::Batch, Operation::Video] {
-        assert_eq!(operations::of(operation).facts().subject, Subject::StoredObject);
+        assert!(operations::of(operation).facts().object().is_some(), "{operation:?}");
         assert_eq!(booking(operation, &about(StoredAct::Make), None, false), Booking::Never);
+    }
+}
+
+#[test]
+fn each_kind_of_object_says_what_it_is_made_from_and_where() {
+    for (operation, not_found, is_made_from_file, needs_own_credential) in [
+        (Operation::File, "file_not_found", false, false),
+        (Operation::Batch, "batch_not_found", true, false),
+        (Operation::Video, "video_not_found", false, true),
+    ] {
+        let expected = ObjectFacts { not_found, is_made_from_file, needs_own_credential };
+        assert_eq!(operations::of(operation).facts().object(), Some(&expected));
+    }
+    for operation in [Operation::Chat, Operation::Stored, Operation::Images] {
+        assert_eq!(operations::of(operation).facts().object(), None, "{operation:?}");
     }
 }

@@ -12,7 +12,6 @@ use embeddings::EmbeddingForm;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use invoke_model::{ImageForm, RerankForm};
-use operations::Subject;
 use serde::Deserialize;
 
 use crate::auth::aws;
@@ -52,7 +51,7 @@ impl Provider for AwsBedrock {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
-        if operations::of(ask.operation).facts().subject == Subject::StoredObject {
+        if operations::of(ask.operation).facts().object().is_some() {
             return jobs::generate(target, ask);
         }
         let named = target.upstream_model;

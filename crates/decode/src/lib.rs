@@ -379,6 +379,8 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
 
 #[cfg(test)]
 mod tests {
+    use conversation::request::Stored;
+
     use super::*;
 
     fn inbound(content_type: Option<&'static str>, body: &'static str) -> Inbound {
@@ -408,6 +410,31 @@ mod tests {
         assert_eq!(call.request().model, "m");
         assert_eq!(call.body(), BODY);
         assert_eq!(call.tag(), None);
+    }
+
+    #[test]
+    fn what_a_call_names_and_derives_is_known_from_its_operation_and_its_address() {
+        let call = |operation, act: Option<StoredAct>| {
+            let stored = act.map(|act| Stored::new("id_1".to_owned(), act, String::new()));
+            let request = stored.map_or_else(Request::default, Request::about);
+            let arrived = inbound(None, BODY);
+            let mut call = decode(arrived, 0).expect("a valid call");
+            (call.0.operation, call.0.request) = (operation, request);
+            (call.names_stored(), call.derives_from_stored(), call.is_made_from_file())
+        };
+        for (operation, act, expected) in [
+            (Operation::Chat, None, (false, false, false)),
+            (Operation::Chat, Some(StoredAct::Continue), (false, false, false)),
+            (Operation::Stored, Some(StoredAct::Read), (true, false, false)),
+            (Operation::File, None, (false, false, false)),
+            (Operation::File, Some(StoredAct::Read), (true, false, false)),
+            (Operation::Batch, Some(StoredAct::Cancel), (true, false, false)),
+            (Operation::Batch, Some(StoredAct::Make), (true, true, true)),
+            (Operation::Video, None, (false, false, false)),
+            (Operation::Video, Some(StoredAct::Make), (true, true, false)),
+        ] {
+            assert_eq!(call(operation, act), expected, "{operation:?} {act:?}");
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl OpenAttempt {
         }
     }
 
-    /// A cached token signed it.
+    /// The token that signed it, if that was cached from an earlier request.
     pub(crate) fn set_token(&mut self, token: Option<Arc<Secret>>) {
         self.token = token;
     }
@@ -323,4 +323,29 @@ fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
     }
     let value = HeaderValue::try_from(names).ok().filter(|value| !value.is_empty())?;
     Some((HeaderName::from_static(DROPPED), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(dropped: &[&str]) -> Option<String> {
+        let dropped: Vec<String> = dropped.iter().map(|name| (*name).to_owned()).collect();
+        dropped_header(&dropped).map(|(_, value)| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn dropped_fields_are_listed_as_far_as_a_header_holds_them() {
+        for (dropped, expected) in [
+            (&[][..], None),
+            (&["top_k"][..], Some("top_k")),
+            (&["top_k", "seed"][..], Some("top_k, seed")),
+            (&["a\nb", "seed"][..], Some("seed")),
+            (&["\u{1}"][..], None),
+        ] {
+            assert_eq!(header(dropped).as_deref(), expected, "{dropped:?}");
+        }
+        let (long, other) = ("x".repeat(DROPPED_BYTES_MAX), "y".repeat(DROPPED_BYTES_MAX));
+        assert_eq!(header(&[&long, "seed", &other]), Some(format!("{long}, and 2 more")));
+    }
 }

@@ -111,3 +111,33 @@ fn refused(objection: Objection) -> Box<Fault> {
     let fault = Fault::new(FaultClass::Unsupported, code, format!("{subject} {what}")).fix(fix);
     Box::new(if path.is_empty() { fault } else { fault.param(path) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_providers_own_hosts_are_its_address_and_its_stores() {
+        let hosts = Hosts { host: "api.example.com", stores: &["store.example"] };
+        for (host, is_own) in [
+            ("api.example.com", true),
+            ("API.example.com", true),
+            ("example.com", false),
+            ("x.api.example.com", false),
+            ("store.example", true),
+            ("bucket.store.example", true),
+            ("notstore.example", false),
+            ("store.example.org", false),
+            ("", false),
+        ] {
+            assert_eq!(hosts.has(host), is_own, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_an_address_has_neither_port_nor_path() {
+        for base_url in ["https://api.example.com", "https://api.example.com:8443/v1", "api.example.com/v1"] {
+            assert_eq!(Hosts::of("openai", base_url).host, "api.example.com", "{base_url}");
+        }
+    }
+}

@@ -215,3 +215,27 @@ pub(crate) fn forwarded_headers(
     }
     passed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_read_in_millionths() {
+        for (text, expected) in [
+            ("2", Some(2_000_000)),
+            (" 0.25 ", Some(250_000)),
+            ("0", Some(0)),
+            ("0.0000004", Some(0)),
+            ("0.0000006", Some(1)),
+            ("-1", None),
+            ("1e9", None),
+            ("inf", None),
+            ("NaN", None),
+            ("many", None),
+            ("", None),
+        ] {
+            assert_eq!(read_units(text), expected, "{text:?}");
+        }
+    }
+}

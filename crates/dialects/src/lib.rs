@@ -15,7 +15,6 @@ mod cut;
 mod embed;
 mod error;
 mod files;
-mod kept;
 pub mod media;
 mod native;
 mod prefix;
@@ -25,6 +24,7 @@ mod realtime;
 mod registry;
 mod salt;
 mod shared_account;
+mod stored_objects;
 mod transcript;
 mod translate;
 mod vendor;
@@ -38,7 +38,6 @@ pub use count::{buffered_count, count_answer, forget_answer, write_count_request
 pub use embed::{VendorVectors, buffered_vectors, read_embedding_inputs, translate_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
-pub use kept::{buffered_stored_object, decode_batch};
 pub use native::native_headers;
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
@@ -51,6 +50,7 @@ pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,
 };
+pub use stored_objects::{buffered_stored_object, decode_batch};
 pub use transcript::AnswerForm;
 pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
 pub use vendor::{VendorAnswer, VendorStream};

@@ -52,7 +52,9 @@ pub(crate) async fn wait(
     let bytes = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
     let bytes =
         read::decoded(&taken.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-    let taken = (queue.read_taken)(&bytes)
+    let taken = queue
+        .queueing
+        .read_taken(&bytes)
         .filter(|taken| taken.places().iter().all(|url| is_below(queue.address, url)))
         .ok_or_else(|| {
             AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_retryable()
@@ -106,7 +108,7 @@ async fn poll_until_done(
         let bytes = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
         let bytes =
             read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-        match (queue.is_done)(&bytes) {
+        match queue.queueing.is_done(&bytes) {
             Some(true) => return Ok(()),
             Some(false) => {}
             None => return Err(AttemptFailure::broken(slug, "its queue does not say how far it is")),

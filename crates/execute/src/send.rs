@@ -36,7 +36,7 @@ pub(crate) async fn send_and_follow(
 /// The provider's queue. `None` for stored objects: those are polled by their names,
 /// and no request waits for them.
 fn queue_of<'a>(exchange: &Exchange, attempt: &'a Attempt) -> Option<providers::Queue<'a>> {
-    let queue = providers::provider(attempt.provider()).queue(attempt.seat().hosting());
+    let queue = providers::queue(providers::provider(attempt.provider()), attempt.seat().hosting());
     queue.filter(|_| !exchange.call.is_about_object())
 }
 

@@ -20,8 +20,8 @@ use self::address::{HOST, app_path};
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
 use crate::{
-    Classified, FollowUp, IntermediateAnswer, Leading, ModelRequest, Outgoing, Provider, Queue, ServerFacts,
-    Signer, Taken, Target, auth, compatible,
+    Classified, FollowUp, IntermediateAnswer, Leading, ModelRequest, Outgoing, Provider, Queueing,
+    ServerFacts, Signer, Taken, Target, auth, compatible,
 };
 
 const SCHEME: &str = "Key ";
@@ -90,9 +90,8 @@ impl Provider for Fal {
         auth::bearer::sign_as(SCHEME, outgoing, signer.secret)
     }
 
-    fn queue<'a>(&self, hosting: &'a Hosting) -> Option<Queue<'a>> {
-        let address = hosting.queue_url.as_deref()?;
-        Some(Queue { address, read_taken, is_done })
+    fn queueing(&self) -> Option<&dyn Queueing> {
+        Some(self)
     }
 
     fn leading(&self) -> Option<&dyn Leading> {
@@ -141,6 +140,27 @@ impl Leading for Fal {
     }
 }
 
+impl Queueing for Fal {
+    fn address<'a>(&self, hosting: &'a Hosting) -> Option<&'a str> {
+        hosting.queue_url.as_deref()
+    }
+
+    fn read_taken(&self, body: &Bytes) -> Option<Taken> {
+        let Accepted { status_url, response_url, cancel_url } = serde_json::from_slice(body).ok()?;
+        Some(Taken { look: status_url, fetch: response_url, cancel: cancel_url })
+    }
+
+    /// A failed request also counts as done: its result has the error.
+    fn is_done(&self, body: &Bytes) -> Option<bool> {
+        let status: Status = serde_json::from_slice(body).ok()?;
+        match status.status.as_str() {
+            "COMPLETED" => Some(true),
+            "IN_QUEUE" | "IN_PROGRESS" => Some(false),
+            _ => None,
+        }
+    }
+}
+
 /// The queue's answer to a request.
 #[derive(Deserialize)]
 struct Accepted {
@@ -149,24 +169,9 @@ struct Accepted {
     cancel_url: String,
 }
 
-fn read_taken(body: &Bytes) -> Option<Taken> {
-    let Accepted { status_url, response_url, cancel_url } = serde_json::from_slice(body).ok()?;
-    Some(Taken { look: status_url, fetch: response_url, cancel: cancel_url })
-}
-
 #[derive(Deserialize)]
 struct Status {
     status: String,
-}
-
-/// A failed request also counts as done: its result has the error.
-fn is_done(body: &Bytes) -> Option<bool> {
-    let status: Status = serde_json::from_slice(body).ok()?;
-    match status.status.as_str() {
-        "COMPLETED" => Some(true),
-        "IN_QUEUE" | "IN_PROGRESS" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -47,3 +47,16 @@ impl<R: Rows> Serialize for Pairs<R> {
 pub fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
     serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
 }
+
+/// An object whose member values are already JSON.
+#[must_use]
+pub fn json_object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// A text as JSON.
+#[must_use]
+pub fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,5 +1,8 @@
 //! Images: generated from a text, edited, and varied.
 
+mod request;
+mod vendor;
+
 use bytes::Bytes;
 use chat::{Input, RequestFields};
 use conversation::answer::StreamFault;
@@ -14,6 +17,9 @@ use crate::form::{Count, FormFields, PromptPart};
 use crate::spec::{
     Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported,
 };
+
+pub use request::{ImageDelivery, ImageRequest, width_and_height};
+pub use vendor::{Image, ImageSource, ReadImages, VendorImages};
 
 static FACTS: Facts = Facts {
     counts_tokens: false,

@@ -7,7 +7,9 @@
 )]
 
 mod ceiling;
+mod extra_fields;
 mod form;
+mod form_parts;
 mod spec;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use conversation::answer::StreamFault;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
 use domain::Operation;
 
+pub use extra_fields::ExtraFields;
 pub use form::{FormFields, FormReader, PromptPart};
 pub use spec::{
     AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, ObjectFacts, OperationSpec,
@@ -24,7 +27,7 @@ pub use spec::{
 /// Declares an operation's folder where its line does.
 macro_rules! folder {
     (mod $folder:ident) => {
-        mod $folder;
+        pub mod $folder;
     };
     (in $folder:ident) => {};
 }

@@ -3,18 +3,25 @@
 use bytes::Bytes;
 use chat::{Input, RequestFields};
 use conversation::answer::StreamFault;
+use conversation::embed::unsayable;
 use conversation::request::Request;
 use dialects::{AnswerPath, BufferedAnswer};
-use domain::{Fault, Operation, Usage};
+use domain::{Fault, Grammar, Operation, Usage};
+use json::members::{Members, kind_of, value_of};
 use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, Kind, Value};
 
 use crate::ceiling;
+use crate::extra_fields::ExtraFields;
 use crate::spec::{CallSize, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported};
 
 /// Providers that bill searches count this many texts as one, and a longer text as several.
 const TEXTS_OF_A_SEARCH: u64 = 100;
 const BYTES_OF_A_TEXT: u64 = 500;
+
+const DOCUMENTS: &str = "Send the texts that are to be put in order.";
+const QUERY: &str = "Send the question as a text.";
+const TEXTS: &str = "Send documents as texts: this model ranks nothing else.";
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
@@ -109,4 +116,54 @@ fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Documents, Box<
         return Err(wrong_value(name.to_owned(), "is empty", "Send at least one text.".to_owned()));
     }
     Ok(documents)
+}
+
+/// A request for a ranking, read for a vendor with a format of its own that ranks texts.
+#[derive(Debug)]
+pub struct RerankRequest<'a> {
+    pub query: String,
+    pub documents: Vec<String>,
+    pub top_n: Option<u64>,
+    /// The documents are to be in the answer.
+    pub return_documents: bool,
+    pub extra: ExtraFields<'a>,
+}
+
+impl<'a> RerankRequest<'a> {
+    /// Reads the body of a request that was decoded before.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    pub fn read(client: Grammar, body: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
+        let mut fields = ExtraFields::read(client, body, is_lenient)?;
+        let query = fields.needed_text("query", QUERY)?;
+        let documents = fields.elements("documents")?;
+        let documents = documents.ok_or_else(|| missing("documents".to_owned(), DOCUMENTS))?;
+        Ok(Self {
+            query,
+            documents: documents
+                .into_iter()
+                .map(|(path, one)| text_of(path, one))
+                .collect::<Result<_, _>>()?,
+            top_n: fields.count("top_n")?,
+            return_documents: fields.boolean("return_documents")? == Some(true),
+            extra: fields,
+        })
+    }
+}
+
+/// The text of a document, which is a string or an object with a `text`.
+fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
+    match value_of(document)? {
+        Value::String(text) => Ok(text.decode().into_owned()),
+        Value::Object(_) => {
+            let mut members = Members::read(document, path)?;
+            let text = members.needed_text("text", DOCUMENTS)?;
+            match members.rest().next() {
+                None => Ok(text),
+                Some(name) => Err(unsayable(name, "is no part of a document that is a text", TEXTS)),
+            }
+        }
+        other => Err(wrong_type(path, "a string", kind_of(&other))),
+    }
 }

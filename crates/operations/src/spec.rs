@@ -13,6 +13,8 @@ use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage};
 use crate::ceiling;
 use crate::form::FormFields;
 
+pub(crate) const PROMPT_FIX: &str = "Send a text.";
+
 /// What never changes about an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {

@@ -4,13 +4,17 @@ use chat::{Input, RequestFields};
 use conversation::request::Request;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream};
-use domain::{Fault, Operation, Units, Usage, UsageSource};
+use domain::{Fault, Grammar, Operation, Units, Usage, UsageSource};
 
 use crate::ceiling;
+use crate::extra_fields::ExtraFields;
 use crate::spec::{CallSize, ContentType, Facts, ModelLimits, OperationSpec, RequestSource, Unsupported};
 
 /// 150 words of six characters are a minute, which takes some 1,250 audio tokens.
 const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
+
+const TEXT_FIX: &str = "Send the text that is to be read.";
+const VOICE_FIX: &str = "Send the name of one of the model's voices.";
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new(
@@ -63,5 +67,37 @@ impl OperationSpec for Speech {
 
     fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
         AnswerStream::media(Media::Speech)
+    }
+}
+
+/// A request for speech, read for a vendor with a format of its own.
+#[derive(Debug)]
+pub struct SpeechRequest<'a> {
+    pub text: String,
+    pub voice: String,
+    /// A number as the client wrote it.
+    pub speed: Option<String>,
+    /// The file's format: OpenAI's `response_format`.
+    pub format: Option<String>,
+    /// The client wants events instead of a file.
+    pub wants_events: bool,
+    pub extra: ExtraFields<'a>,
+}
+
+impl<'a> SpeechRequest<'a> {
+    /// Reads the body of a request that was decoded before.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    pub fn read(client: Grammar, body: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
+        let mut fields = ExtraFields::read(client, body, is_lenient)?;
+        Ok(Self {
+            text: fields.needed_text("input", TEXT_FIX)?,
+            voice: fields.needed_text("voice", VOICE_FIX)?,
+            speed: fields.number("speed")?,
+            format: fields.text("response_format")?,
+            wants_events: fields.text("stream_format")?.is_some_and(|format| format != "audio"),
+            extra: fields,
+        })
     }
 }

@@ -1,5 +1,8 @@
 //! Transcription of a recording, in its own language or in English translation.
 
+mod request;
+mod vendor;
+
 use bytes::Bytes;
 use conversation::answer::StreamFault;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
@@ -10,6 +13,11 @@ use crate::ceiling;
 use crate::form::FormFields;
 use crate::spec::{Body, CallSize, ContentType, Facts, ModelLimits, OperationSpec, Unsupported};
 
+pub use request::{FORMAT, STREAM, TIMES, TranscriptionRequest};
+pub use vendor::{TranscriptChunk, TranscriptOptions, Transcription};
+
+/// The part that holds the recording.
+pub const FILE: &str = "file";
 /// Audio of 128 kbit/s.
 const BYTES_PER_S: u64 = 16_000;
 /// No codec compresses a second of speech to less.

@@ -1,5 +1,8 @@
 //! Operations on a generated video: create, remix, retrieve, download, delete.
 
+mod request;
+mod vendor;
+
 use bytes::Bytes;
 use chat::{Input, ModelField, RequestFields};
 use conversation::answer::StreamFault;
@@ -12,6 +15,12 @@ use domain::{Fault, Operation};
 use crate::form::{Count, FormFields, PromptPart};
 use crate::spec::{Body, Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
 use crate::transcription::KNOWN_PARTS;
+
+pub use request::{VideoRequest, VideoSize, request_document, unsupported_reference};
+pub use vendor::{
+    COMPLETED, FAILED, IN_PROGRESS, QUEUED, RequestedVideo, VideoContent, VideoContentStream, VideoReply,
+    failure_message, no_content, not_ready,
+};
 
 static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to make videos", "Use a model of a provider that makes some."),

@@ -15,27 +15,36 @@ use crate::buffered::BufferedAnswer;
 use crate::cut::EventBuffer;
 use crate::transcript::AnswerForm;
 
-pub(super) const EVENTS: &[u8] = b"text/event-stream";
-pub(super) const JSON: &[u8] = b"application/json";
+pub const EVENTS: &[u8] = b"text/event-stream";
+pub const JSON: &[u8] = b"application/json";
 /// Media types that never contain speech or a video.
 const DOCUMENTS: [&[u8]; 3] = [JSON, b"text/html", b"application/problem+json"];
 
 /// Whether a content type is this media type, with parameters or without.
-pub(super) fn is_media_type(content_type: &[u8], named: &[u8]) -> bool {
+#[must_use]
+pub fn is_media_type(content_type: &[u8], named: &[u8]) -> bool {
     content_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
 }
 
-pub(super) fn is_document(content_type: &[u8]) -> bool {
+#[must_use]
+pub fn is_document(content_type: &[u8]) -> bool {
     DOCUMENTS.into_iter().any(|named| is_media_type(content_type, named))
 }
 
 /// Whether an event reports an error, by its own type, its name or a member.
-pub(super) fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
+#[must_use]
+pub fn is_refusal(name: &[u8], members: &Members<'_>) -> bool {
     let is_error = match members.find_text("type") {
         Some(kind) => kind == "error",
         None => name == b"error",
     };
     is_error || members.find_text("error").is_some() || members.find_object("error").is_some()
+}
+
+/// The error as the last event of a stream of events.
+#[must_use]
+pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
+    conversation::openai_error::error_event(fault, trace)
 }
 
 /// What a stream of media holds.
@@ -181,7 +190,7 @@ impl MediaStream {
 
     /// A stream of raw bytes cannot carry an error, so its connection is closed instead.
     pub(crate) fn error_event(&self, fault: &Fault, trace: TraceId) -> Bytes {
-        if self.has_events { conversation::openai_error::error_event(fault, trace) } else { Bytes::new() }
+        if self.has_events { error_event(fault, trace) } else { Bytes::new() }
     }
 
     pub(crate) const fn ping(&self) -> &'static [u8] {

@@ -3,16 +3,14 @@
 
 use bytes::Bytes;
 use conversation::answer::StreamFault;
-use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
-use dialects::media::images::{Image, ImageSource, VendorImages};
-use dialects::media::request::{
-    AUTO, PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json, width_and_height,
-};
-use domain::{Fault, FaultClass, Grammar};
+use domain::{Fault, FaultClass};
 use json::Value;
-use json::members::{Members, kind_of, value_of};
-use json::refusal::{missing, wrong_type};
+use json::members::{Members, value_of};
+use json::refusal::wrong_value;
+use json::written::{json_object, json_string};
+use operations::images::{Image, ImageRequest, ImageSource, VendorImages, width_and_height};
+use operations::rerank::RerankRequest;
 
 /// A vendor's format of image requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +37,6 @@ const PNG: &str = "png";
 const ONE_FIX: &str = "Send 1, or leave it out; ask again for the next.";
 const RATIO_FIX: &str = "Send a ratio such as 16:9, or leave it out.";
 const SIDES_FIX: &str = "Send two sides such as 1024x1024, or leave it out.";
-const DOCUMENTS: &str = "Send the texts that are to be put in order.";
-const QUERY: &str = "Send the question as a text.";
 /// Stability and Amazon give the reason for a missing image in one of these members.
 const REASONS: &str = "finish_reasons";
 const REASON: &str = "error";
@@ -48,100 +44,77 @@ const REASON: &str = "error";
 /// Translates an image request for such a model.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+/// The request needs something that the model lacks and that may not be dropped.
 pub(super) fn write_images(
-    client: Grammar,
-    body: &[u8],
+    mut request: ImageRequest<'_>,
     form: ImageForm,
-    is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut members = Members::read(body, String::new())?;
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    members.take("model")?;
-    unsupported.require_inline_bytes(&mut members)?;
+    request.require_inline_bytes()?;
     let body = match form {
-        ImageForm::Tasks => tasks(&mut members, &mut unsupported, body)?,
-        ImageForm::Prompt => prompt(&mut members, &mut unsupported, body)?,
+        ImageForm::Tasks => tasks(&mut request)?,
+        ImageForm::Prompt => prompt(&mut request)?,
     };
-    drop_rest(members, &mut unsupported.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: request.extra.finish()? })
 }
 
-fn tasks(
-    members: &mut Members<'_>,
-    unsupported: &mut UnsupportedParams,
-    body: &[u8],
-) -> Result<String, Box<Fault>> {
-    let mut params = vec![("text", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
-    params.extend(members.take("negativeText")?.map(|value| ("negativeText", raw_json(&value, body))));
+fn tasks(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
+    let mut params = vec![("text", json_string(&request.prompt))];
+    request.extra.pass_through(&["negativeText"], &mut params)?;
     let mut config: Vec<(&str, String)> = Vec::new();
-    config.extend(members.count("n")?.map(|count| ("numberOfImages", count.to_string())));
-    match members.text("quality")?.as_deref() {
-        None | Some(AUTO) => {}
+    config.extend(request.count.map(|count| ("numberOfImages", count.to_string())));
+    match request.quality()?.as_deref() {
+        None => {}
         Some(quality @ ("standard" | "premium")) => config.push(("quality", json_string(quality))),
         Some("hd") => config.push(("quality", json_string("premium"))),
         Some(_) => {
             let fix = "Send \"standard\" or \"premium\", or leave it out.";
-            unsupported.value("quality", "asks for what pictures of this model do not come in", fix)?;
+            let what = "asks for what pictures of this model do not come in";
+            request.extra.unsupported("quality", what, fix)?;
         }
     }
-    match members.text("size")?.filter(|size| size != AUTO).map(|size| width_and_height(&size)) {
+    match request.size.as_deref().map(width_and_height) {
         None => {}
         Some(Some((width, height))) => {
             config.extend([("width", width.to_string()), ("height", height.to_string())]);
         }
-        Some(None) => unsupported.value("size", "is no size of a picture", SIDES_FIX)?,
+        Some(None) => request.extra.unsupported("size", "is no size of a picture", SIDES_FIX)?,
     }
-    if members.text("output_format")?.is_some_and(|format| format != PNG) {
+    if request.output_format.as_deref().is_some_and(|format| format != PNG) {
         let fix = "Send \"png\", or leave it out.";
-        unsupported.value(
-            "output_format",
-            "asks for a form that pictures of this model do not come in",
-            fix,
-        )?;
+        let what = "asks for a form that pictures of this model do not come in";
+        request.extra.unsupported("output_format", what, fix)?;
     }
-    for name in ["cfgScale", "seed"] {
-        config.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
-    }
+    request.extra.pass_through(&["cfgScale", "seed"], &mut config)?;
     let (params, config) = (json_object(&params), json_object(&config));
     Ok(format!(
         r#"{{"taskType":"TEXT_IMAGE","textToImageParams":{params},"imageGenerationConfig":{config}}}"#
     ))
 }
 
-fn prompt(
-    members: &mut Members<'_>,
-    unsupported: &mut UnsupportedParams,
-    body: &[u8],
-) -> Result<String, Box<Fault>> {
-    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
-    if members.count("n")?.is_some_and(|count| count != 1) {
-        unsupported.value(
-            "n",
-            "asks for other than the one picture that this model makes at once",
-            ONE_FIX,
-        )?;
+fn prompt(request: &mut ImageRequest<'_>) -> Result<String, Box<Fault>> {
+    let ImageRequest { prompt, count, size, output_format, extra, .. } = request;
+    let mut fields = vec![("prompt", json_string(prompt))];
+    if count.is_some_and(|count| count != 1) {
+        let what = "asks for other than the one picture that this model makes at once";
+        extra.unsupported("n", what, ONE_FIX)?;
     }
-    match members.text("size")?.filter(|size| size != AUTO) {
+    match size {
         None => {}
-        Some(ratio) if ratio.contains(':') => fields.push(("aspect_ratio", json_string(&ratio))),
+        Some(ratio) if ratio.contains(':') => fields.push(("aspect_ratio", json_string(ratio))),
         Some(_) => {
             let what = "asks for sides, and pictures of this model are asked for by their ratio";
-            unsupported.value("size", what, RATIO_FIX)?;
+            extra.unsupported("size", what, RATIO_FIX)?;
         }
     }
     // The model judges which formats it supports.
-    fields.extend(members.text("output_format")?.map(|format| ("output_format", json_string(&format))));
+    fields.extend(output_format.as_deref().map(|format| ("output_format", json_string(format))));
     for name in ["aspect_ratio", "negative_prompt", "seed"] {
-        let Some(value) = members.take(name)? else { continue };
+        let Some(value) = extra.json(name)? else { continue };
         if fields.iter().any(|(known, _)| *known == name) {
-            return Err(json::refusal::wrong_value(
-                name.to_owned(),
-                "says what \"size\" says",
-                format!("Leave \"size\" or \"{name}\" out."),
-            ));
+            let fix = format!("Leave \"size\" or \"{name}\" out.");
+            return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
         }
-        fields.push((name, raw_json(&value, body)));
+        fields.push((name, value));
     }
     Ok(json_object(&fields))
 }
@@ -201,65 +174,34 @@ fn format_of(base64: &str) -> Option<&'static str> {
 /// Translates a rerank request for such a model.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+/// The request needs something that the model lacks and that may not be dropped.
 pub(super) fn write_rerank(
-    client: Grammar,
-    body: &[u8],
-    ranking: RerankForm,
-    is_lenient: bool,
+    request: RerankRequest<'_>,
+    form: RerankForm,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut members = Members::read(body, String::new())?;
-    let mut losses = DroppedFields::of_vendor(client);
-    members.take("model")?;
-    let mut fields = vec![("query", json_string(&members.needed_text("query", QUERY)?))];
-    let Some(documents) = members.elements("documents")? else {
-        return Err(missing("documents".to_owned(), DOCUMENTS));
-    };
-    let documents: Vec<String> =
-        documents.into_iter().map(|(path, document)| text_of(path, document)).collect::<Result<_, _>>()?;
-    fields.push(("documents", format!("[{}]", documents.join(","))));
-    fields.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
+    let RerankRequest { query, documents, top_n, return_documents, mut extra } = request;
+    let documents: Vec<String> = documents.iter().map(|document| json_string(document)).collect();
+    let mut fields =
+        vec![("query", json_string(&query)), ("documents", format!("[{}]", documents.join(",")))];
+    fields.extend(top_n.map(|count| ("top_n", count.to_string())));
     // The model returns indices only.
-    if members.boolean("return_documents")? == Some(true) {
-        losses.drop_unknown("return_documents", true);
+    if return_documents {
+        extra.drop_field("return_documents");
     }
-    for name in ranking.passthrough {
-        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
-    }
-    for (name, is_present) in members.rest_with_presence() {
-        if is_present {
-            losses.drop_unknown(name.as_str(), true);
-        }
-    }
-    fields.extend(ranking.version.map(|version| ("api_version", version.to_string())));
-    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: losses.finish(is_lenient)? })
-}
-
-/// The text of a document, which is a string or an object with a `text`.
-fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
-    match value_of(document)? {
-        Value::String(text) => Ok(json_string(&text.decode())),
-        Value::Object(_) => {
-            let mut members = Members::read(document, path)?;
-            let text = members.needed_text("text", DOCUMENTS)?;
-            match members.rest().next() {
-                None => Ok(json_string(&text)),
-                Some(name) => {
-                    let fix = "Send documents as texts: this model ranks nothing else.";
-                    Err(conversation::embed::unsayable(name, "is no part of a document that is a text", fix))
-                }
-            }
-        }
-        other => Err(wrong_type(path, "a string", kind_of(&other))),
-    }
+    extra.pass_through(form.passthrough, &mut fields)?;
+    fields.extend(form.version.map(|version| ("api_version", version.to_string())));
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: extra.finish_without_hints()? })
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::Grammar;
+
     use super::*;
 
     fn pictures(form: ImageForm, body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
+        let request = ImageRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write_images(request, form)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
@@ -341,7 +283,8 @@ mod tests {
 
     fn rerank(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
         let ranking = RerankForm { version: Some(2), passthrough: &["max_tokens_per_doc"] };
-        let translated = write_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
+        let request = RerankRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write_rerank(request, ranking)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 

@@ -12,6 +12,8 @@ use embeddings::EmbeddingForm;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use invoke_model::{ImageForm, RerankForm};
+use operations::images::ImageRequest;
+use operations::rerank::RerankRequest;
 use serde::Deserialize;
 
 use crate::auth::aws;
@@ -180,12 +182,12 @@ fn invoke_body(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<F
     let no_such = || compatible::unsupported_operation(ask.operation);
     let translated = match ask.operation {
         Operation::Images => {
-            let words = image_form(named).ok_or_else(no_such)?;
-            invoke_model::write_images(ask.grammar, ask.body, words, ask.is_lenient)?
+            let form = image_form(named).ok_or_else(no_such)?;
+            invoke_model::write_images(ImageRequest::read(ask.grammar, ask.body, ask.is_lenient)?, form)?
         }
         Operation::Rerank => {
-            let ranking = rerank_form(named).ok_or_else(no_such)?;
-            invoke_model::write_rerank(ask.grammar, ask.body, ranking, ask.is_lenient)?
+            let form = rerank_form(named).ok_or_else(no_such)?;
+            invoke_model::write_rerank(RerankRequest::read(ask.grammar, ask.body, ask.is_lenient)?, form)?
         }
         _ => {
             return {

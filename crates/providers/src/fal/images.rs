@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 use conversation::answer::StreamFault;
-use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
-use dialects::media::images::{Image, ImageSource, VendorImages};
-use dialects::media::request::{
-    AUTO, PROMPT_FIX, drop_rest, json_object, json_string, raw_json, wants_bytes, width_and_height,
-};
-use domain::{Fault, Grammar};
+use domain::Fault;
 use json::members::Members;
+use json::written::{json_object, json_string};
+use operations::images::{Image, ImageDelivery, ImageRequest, ImageSource, VendorImages, width_and_height};
 
 /// A billing megapixel: an image of 1024 by 1024 counts as one.
 const PIXELS_OF_UNIT: u64 = 1_048_576;
@@ -22,40 +19,27 @@ pub(super) const ANSWER: VendorImages = VendorImages { read, read_event };
 /// unchanged.
 ///
 /// # Errors
-/// The request is invalid, or needs something that fal lacks and that may not be dropped.
-pub(super) fn write(
-    client: Grammar,
-    body: &[u8],
-    own: &[&str],
-    is_lenient: bool,
-) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut members = Members::read(body, String::new())?;
-    let mut losses = DroppedFields::of_vendor(client);
-    let mut fields: Vec<(&str, String)> = Vec::new();
-    members.take("model")?;
-    fields.push(("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?)));
-    fields.extend(members.count("n")?.map(|count| ("num_images", count.to_string())));
-    fields.extend(size(members.text("size")?).map(|size| ("image_size", size)));
-    let wants_stream = members.boolean("stream")? == Some(true);
+/// The request needs something that fal lacks and that may not be dropped.
+pub(super) fn write(request: ImageRequest<'_>, own: &[&str]) -> Result<TranslatedRequest, Box<Fault>> {
+    let ImageRequest { prompt, count, size, output_format, delivery, stream, mut extra } = request;
+    let mut fields = vec![("prompt", json_string(&prompt))];
+    fields.extend(count.map(|count| ("num_images", count.to_string())));
+    fields.extend(size.map(|size| ("image_size", sides(&size))));
     // A stream's events carry the image itself, as they have no field for a URL.
-    if wants_bytes(members.text("response_format")?.as_deref())? || wants_stream {
+    if stream || delivery == Some(ImageDelivery::Bytes) {
         fields.push(("sync_mode", "true".to_owned()));
     }
-    fields.extend(members.text("output_format")?.map(|format| ("output_format", json_string(&format))));
-    for name in own {
-        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
-    }
-    drop_rest(members, &mut losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: losses.finish(is_lenient)? })
+    fields.extend(output_format.map(|format| ("output_format", json_string(&format))));
+    extra.pass_through(own, &mut fields)?;
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: extra.finish()? })
 }
 
 /// The width and height if the size is two numbers. Any other value is passed on, for the model to judge.
-fn size(requested: Option<String>) -> Option<String> {
-    let requested = requested.filter(|requested| requested != AUTO)?;
-    Some(match width_and_height(&requested) {
+fn sides(size: &str) -> String {
+    match width_and_height(size) {
         Some((width, height)) => format!(r#"{{"width":{width},"height":{height}}}"#),
-        None => json_string(&requested),
-    })
+        None => json_string(size),
+    }
 }
 
 /// The images of a response, in their order; `None` if it has no list of images.
@@ -97,12 +81,13 @@ fn billed((width, height): (u64, u64)) -> u64 {
 #[cfg(test)]
 mod tests {
     use dialects::{AnswerPath, VendorAnswer};
-    use domain::Usage;
+    use domain::{Grammar, Usage};
 
     use super::*;
 
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write(Grammar::Chat, body.as_bytes(), &["seed", "guidance_scale"], is_lenient)?;
+        let request = ImageRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write(request, &["seed", "guidance_scale"])?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 

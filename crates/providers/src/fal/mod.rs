@@ -14,6 +14,7 @@ use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
 use domain::{Fault, Grammar, Hosting, Operation};
 use http::HeaderMap;
+use operations::images::ImageRequest;
 use serde::Deserialize;
 
 use self::address::{HOST, app_path};
@@ -81,7 +82,8 @@ impl Provider for Fal {
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
         }
-        let translated = images::write(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
+        let request = ImageRequest::read(ask.grammar, ask.body, ask.is_lenient)?;
+        let translated = images::write(request, OWN_WORDS)?;
         let url = compatible::join(queue.unwrap_or(target.base_url), &path);
         Ok(EncodedBody::own(translated).to(url, ask).answered_by(images::ANSWER))
     }

@@ -6,20 +6,16 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::form::Form;
 use conversation::target::TranslatedRequest;
 use conversation::video::millis;
-use dialects::media::request::{
-    PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json,
-};
-use dialects::media::video::{
-    COMPLETED, FAILED, IN_PROGRESS, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES, VideoContent,
-    VideoContentStream, VideoReply, VideoRequest, failure_message, no_content, not_ready, request_document,
-    seconds, unsupported_reference,
-};
 use dialects::{AnswerPath, BufferedAnswer, VendorAnswer, VendorStream};
-use domain::{Fault, Grammar};
+use domain::Fault;
 use json::members::Members;
+use json::written::{json_object, json_string};
+use operations::video::{
+    COMPLETED, FAILED, IN_PROGRESS, QUEUED, RequestedVideo, VideoContent, VideoContentStream, VideoReply,
+    VideoRequest, failure_message, no_content, not_ready,
+};
 use serde_json::Value as Json;
 
 /// The first word in our ids of such videos, before they are encoded.
@@ -27,7 +23,7 @@ const MARK: &str = "queued";
 /// Separates the values in our id. No path of a queue contains it.
 const SEPARATOR: char = '?';
 /// The apps' parameters that are no texts.
-const LITERALS: [&str; 6] =
+pub(super) const LITERALS: [&str; 6] =
     ["seed", "generate_audio", "enhance_prompt", "prompt_optimizer", "auto_fix", "cfg_scale"];
 /// The maximum length of a path in the queue.
 const PATH_BYTES_MAX: usize = 160;
@@ -47,45 +43,21 @@ pub(super) struct VideoParams {
 /// Translates a video request for a fal app.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the app lacks and that may not be dropped.
+/// The request needs something that the app lacks and that may not be dropped.
 pub(super) fn write(
-    client: Grammar,
-    form: Option<&Form>,
-    body: &[u8],
+    mut request: VideoRequest<'_>,
     params: &VideoParams,
-    is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let body = &*request_document(form, body, &LITERALS)?;
-    let mut members = Members::read(body, String::new())?;
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    members.take("model")?;
-    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
-    let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", params.seconds_unit));
+    let mut fields = vec![("prompt", json_string(&request.prompt))];
+    let length = request.seconds.map(|seconds| format!("{seconds}{}", params.seconds_unit));
     fields.extend(length.map(|length| ("duration", json_string(&length))));
-    if let Some(size) = members.text("size")? {
-        let known = SIZES.iter().find(|(known, ..)| *known == size).filter(|_| params.has_ratio);
-        match known.filter(|(.., resolution)| params.has_resolution || *resolution == LOW) {
-            Some((_, ratio, resolution)) => {
-                fields.push(("aspect_ratio", json_string(ratio)));
-                fields.extend(params.has_resolution.then(|| ("resolution", json_string(resolution))));
-            }
-            None => {
-                unsupported.value("size", "asks for sides that films of this app do not have", SIZE_FIX)?
-            }
-        }
+    if let Some(size) = request.size(|size| params.has_ratio && (params.has_resolution || size.is_low()))? {
+        fields.push(("aspect_ratio", json_string(size.ratio)));
+        fields.extend(params.has_resolution.then(|| ("resolution", json_string(size.resolution))));
     }
-    if let Some(mut reference) = members.members(REFERENCE)? {
-        let url = reference.text("image_url")?.filter(|_| reference.rest().next().is_none());
-        fields.push(("image_url", json_string(&url.ok_or_else(unsupported_reference)?)));
-    }
-    for name in params.passthrough {
-        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
-    }
-    drop_rest(members, &mut unsupported.losses)?;
-    Ok(TranslatedRequest {
-        body: Bytes::from(json_object(&fields)),
-        dropped: unsupported.losses.finish(is_lenient)?,
-    })
+    fields.extend(request.reference.map(|url| ("image_url", json_string(&url))));
+    request.extra.pass_through(params.passthrough, &mut fields)?;
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: request.extra.finish()? })
 }
 
 /// The content of our id of such a video: its status, result and cancel paths in the queue, and the requested
@@ -164,7 +136,7 @@ fn is_queue_path(path: &str) -> bool {
 
 /// The state of a video, or its content.
 #[derive(Debug)]
-pub(super) struct VideoAnswer(pub VideoRequest);
+pub(super) struct VideoAnswer(pub RequestedVideo);
 
 impl VendorAnswer for VideoAnswer {
     fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
@@ -178,15 +150,19 @@ impl VendorAnswer for VideoAnswer {
 }
 
 /// Writes the video object for the client, from the state of the queue or the result of the app.
-fn video_object(request: &VideoRequest, answer_path: &AnswerPath, body: &[u8]) -> Result<Bytes, StreamFault> {
+fn video_object(
+    request: &RequestedVideo,
+    answer_path: &AnswerPath,
+    body: &[u8],
+) -> Result<Bytes, StreamFault> {
     let answer =
         Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let (video, end, billed) = match request {
-        VideoRequest::New { model, seconds, size } => {
+        RequestedVideo::New { model, seconds, size } => {
             let request = (&**model, *seconds, *size);
             (QueuedVideo::from_queue(request, answer_path.created_unix_s, &answer), End::Queued, None)
         }
-        VideoRequest::Known { id } => {
+        RequestedVideo::Known { id } => {
             (QueuedVideo::read(id), End::of(answer.bytes())?, answer_path.head_units)
         }
     };
@@ -281,7 +257,7 @@ fn video_of(answer: &Json) -> Option<&Json> {
 
 #[cfg(test)]
 mod tests {
-    use domain::FaultClass;
+    use domain::{FaultClass, Grammar};
     use serde_json::json;
 
     use super::*;
@@ -300,7 +276,7 @@ mod tests {
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let translated = write(Grammar::Chat, None, body.as_bytes(), words, is_lenient)?;
+        let translated = write(VideoRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?, words)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
@@ -332,6 +308,10 @@ mod tests {
         }
     }
 
+    fn new_video(body: &str, model: &str) -> RequestedVideo {
+        VideoRequest::read(Grammar::Chat, body.as_bytes(), false).unwrap().requested(model)
+    }
+
     fn queued(base: &str) -> String {
         let url = format!("{base}/me/app/requests/r-1");
         let urls = json!({"status_url": format!("{url}/status"), "response_url": url, "cancel_url": format!("{url}/cancel")});
@@ -340,7 +320,7 @@ mod tests {
         answer.to_string()
     }
 
-    fn reply_of(request: &VideoRequest, head_units: Option<u64>, body: &str) -> Result<Json, StreamFault> {
+    fn reply_of(request: &RequestedVideo, head_units: Option<u64>, body: &str) -> Result<Json, StreamFault> {
         let chat = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
         let object =
             video_object(request, &AnswerPath { created_unix_s: 17, head_units, ..chat }, body.as_bytes())?;
@@ -349,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_a_queue_tells_is_a_film_by_what_was_asked_of_it() {
-        let ask = VideoRequest::of(None, br#"{"seconds":"5","size":"720x1280"}"#, "me/app/v1");
+        let ask = new_video(r#"{"prompt":"a","seconds":"5","size":"720x1280"}"#, "me/app/v1");
         let begun = reply_of(&ask, None, &queued("https://queue.example/base")).unwrap();
         let id = begun["id"].as_str().unwrap();
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
@@ -360,7 +340,7 @@ mod tests {
             (&*format!("{}/status", video.fetch), &*format!("{}/cancel", video.fetch))
         );
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));
-        let known = VideoRequest::Known { id: id.to_owned() };
+        let known = RequestedVideo::Known { id: id.to_owned() };
         for (body, status, seconds, code) in [
             (r#"{"status":"IN_QUEUE","queue_position":1}"#, "queued", "5", Json::Null),
             (r#"{"status":"IN_PROGRESS"}"#, "in_progress", "5", Json::Null),
@@ -392,7 +372,7 @@ mod tests {
             let billed = if status == "completed" { json!(5_000_000) } else { Json::Null };
             assert_eq!(video["billed_micro_units"], billed, "{body}");
         }
-        let bare = VideoRequest::of(None, b"{}", "me/app");
+        let bare = new_video(r#"{"prompt":"a"}"#, "me/app");
         let begun = reply_of(&bare, None, &queued("https://queue.example")).unwrap();
         assert_eq!((&begun["seconds"], &begun["size"]), (&Json::Null, &Json::Null));
     }
@@ -404,7 +384,7 @@ mod tests {
         {
             assert!(!is_queue_path(wrong), "{wrong}");
         }
-        let ask = VideoRequest::of(None, b"{}", "me/app");
+        let ask = new_video(r#"{"prompt":"a"}"#, "me/app");
         assert!(reply_of(&ask, None, &queued("https://queue.example/a/..")).is_err());
         assert_eq!(QueuedVideo::read("video_1"), None);
         assert_eq!(QueuedVideo::read(&URL_SAFE_NO_PAD.encode("queued?/../a?/b?/c?1???m")), None);

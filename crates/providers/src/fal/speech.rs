@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use conversation::target::TranslatedRequest;
-use dialects::media::request::{UnsupportedParams, drop_rest, json_object, json_string, raw_json};
-use domain::{Fault, Grammar};
-use json::members::Members;
+use domain::Fault;
+use json::written::{json_object, json_string};
+use operations::speech::SpeechRequest;
 use serde::Deserialize;
 
 use super::address::app_path;
@@ -12,8 +12,6 @@ use super::files;
 use crate::compatible::{self, EncodedBody};
 use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target};
 
-const TEXT_FIX: &str = "Send the text that is to be read.";
-const VOICE_FIX: &str = "Send the name of one of the app's voices.";
 const FORMAT_FIX: &str = "Leave \"response_format\" out: the app's files are all of one kind.";
 const EVENTS_FIX: &str = "Send \"audio\", or leave it out: the app gives a file.";
 const SPEED_FIX: &str = "Leave \"speed\" out.";
@@ -67,7 +65,8 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
     let path = app_path(target.upstream_model)?;
     let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
-    let translated = write(ask.grammar, ask.body, params, ask.is_lenient)?;
+    let request = SpeechRequest::read(ask.grammar, ask.body, ask.is_lenient)?;
+    let translated = write(request, params)?;
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     Ok(EncodedBody::own(translated).to(compatible::join(address, &path), ask))
 }
@@ -86,49 +85,34 @@ pub(super) fn lead(leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'stati
 /// Translates a speech request for a fal app.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the app lacks and that may not be dropped.
-fn write(
-    client: Grammar,
-    body: &[u8],
-    params: &SpeechParams,
-    is_lenient: bool,
-) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut members = Members::read(body, String::new())?;
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    members.take("model")?;
-    let mut fields = vec![(params.text, json_string(&members.needed_text("input", TEXT_FIX)?))];
-    let mut manner = vec![(params.voice, json_string(&members.needed_text("voice", VOICE_FIX)?))];
-    if let Some(speed) = members.number("speed")? {
-        if params.has_speed {
-            manner.push(("speed", speed.0));
-        } else {
-            unsupported.value("speed", "asks for a speed, and this app has one alone", SPEED_FIX)?;
-        }
+/// The request needs something that the app lacks and that may not be dropped.
+fn write(request: SpeechRequest<'_>, params: &SpeechParams) -> Result<TranslatedRequest, Box<Fault>> {
+    let SpeechRequest { text, voice, speed, format, wants_events, mut extra } = request;
+    let mut fields = vec![(params.text, json_string(&text))];
+    let mut manner = vec![(params.voice, json_string(&voice))];
+    match speed {
+        Some(speed) if params.has_speed => manner.push(("speed", speed)),
+        Some(_) => extra.unsupported("speed", "asks for a speed, and this app has one alone", SPEED_FIX)?,
+        None => {}
     }
     match params.setting {
         Some(setting) => fields.push((setting, json_object(&manner))),
         None => fields.extend(manner),
     }
-    let format = members.text("response_format")?;
     if format.is_some_and(|format| Some(&*format) != params.format) {
-        unsupported.value("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
+        extra.unsupported("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
     }
-    if members.text("stream_format")?.is_some_and(|format| format != "audio") {
-        unsupported.value("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
+    if wants_events {
+        extra.unsupported("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
     }
     fields.extend(params.always.iter().map(|(name, value)| (*name, json_string(value))));
-    for name in params.passthrough {
-        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
-    }
-    drop_rest(members, &mut unsupported.losses)?;
-    Ok(TranslatedRequest {
-        body: Bytes::from(json_object(&fields)),
-        dropped: unsupported.losses.finish(is_lenient)?,
-    })
+    extra.pass_through(params.passthrough, &mut fields)?;
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: extra.finish()? })
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::Grammar;
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -157,7 +141,8 @@ mod tests {
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let translated = write(Grammar::Chat, body.as_bytes(), words, is_lenient)?;
+        let request = SpeechRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write(request, words)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 

@@ -4,29 +4,26 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use conversation::answer::StreamFault;
-use conversation::form::Form;
+use conversation::embed::unsayable;
+use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
-use dialects::media::form::parts;
-use dialects::media::request::{UnsupportedParams, json_object, json_string};
-use dialects::media::transcription::{
-    FORMAT, LANGUAGE, TIMES, TranscriptChunk, TranscriptOptions, Transcription,
-};
 use dialects::{AnswerPath, BufferedAnswer, VendorAnswer};
-use domain::{Fault, FaultClass, Grammar, Operation};
-use json::refusal::{missing, wrong_value};
+use domain::{Fault, Grammar};
+use json::refusal::wrong_value;
+use json::written::{json_object, json_string};
+use operations::transcription::{
+    FORMAT, STREAM, TIMES, TranscriptChunk, TranscriptOptions, Transcription, TranscriptionRequest,
+};
 use serde_json::Value as Json;
 
 use super::address::app_path;
 use crate::compatible::{self, EncodedBody};
 use crate::{ModelRequest, Outgoing, Target};
 
-const FILE: &str = "file";
 const PROMPT: &str = "prompt";
-const STREAM: &str = "stream";
 const FORMAT_FIX: &str = "Send \"json\", \"text\" or \"verbose_json\".";
 const TIMES_FIX: &str = "Send \"segment\", or leave it out.";
 const ONE_TIME_FIX: &str = "Send \"segment\" or \"word\", and not both.";
-const TEMPERATURE: &str = "temperature";
 /// The magic bytes of audio formats, at their offset, with the media type. The last entry is the default.
 const SOUNDS: [(usize, &[u8], &str); 7] = [
     (0, b"RIFF", "audio/wav"),
@@ -58,71 +55,45 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
     let features = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
     let (_, features) = features
         .ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
-    let (client, form) = ((ask.grammar, ask.operation), ask.request.form());
-    let translated = write(client, form, ask.body, *features, ask.is_lenient)?;
+    let request = TranscriptionRequest::read(ask.operation, ask.request.form(), ask.body)?;
+    let translated = write(ask.grammar, &request, *features, ask.is_lenient)?;
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
-    let options = TranscriptOptions::of(ask.operation, form, ask.body);
     let outgoing = EncodedBody::own(translated).into_document(compatible::join(address, &path), ask);
-    Ok(outgoing.answered_by(TranscriptAnswer(options)))
+    Ok(outgoing.answered_by(TranscriptAnswer(TranscriptOptions::of(&request))))
 }
 
-/// Translates a client's form into JSON for a fal app.
+/// Translates a transcription request into JSON for a fal app.
 ///
 /// # Errors
-/// The form is invalid or incomplete, or needs something that the app lacks and that may not be dropped.
+/// The request needs something that the app lacks and that may not be dropped.
 fn write(
-    (client, operation): (Grammar, Operation),
-    form: Option<&Form>,
-    body: &[u8],
+    client: Grammar,
+    request: &TranscriptionRequest<'_>,
     features: Features,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    let parts = form.and_then(|form| parts(form, body)).ok_or_else(not_whole)?;
-    let (mut fields, mut times) = (Vec::new(), Vec::new());
-    for (part, bytes) in &parts {
-        if part.is_file && part.name == FILE {
-            fields.push(("audio_url", json_string(&inline(bytes))));
-            continue;
-        }
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim();
-        match &*part.name {
-            _ if text.is_empty() => {}
-            "model" => {}
-            LANGUAGE => fields.push((LANGUAGE, json_string(text))),
+    if request.format.as_deref().is_some_and(|format| !["json", "text", "verbose_json"].contains(&format)) {
+        let message = "asks for a form that what this app hears is not told in";
+        return Err(unsayable(FORMAT.to_owned(), message, FORMAT_FIX));
+    }
+    if request.stream {
+        let message = "asks for events, and this app tells of none";
+        return Err(unsayable(STREAM.to_owned(), message, "Leave \"stream\" out."));
+    }
+    let mut losses = DroppedFields::of_vendor(client);
+    let mut fields = Vec::new();
+    fields.extend(request.language.as_deref().map(|language| ("language", json_string(language))));
+    for (name, text) in &request.extra {
+        match &**name {
             PROMPT if features.has_prompt => fields.push((PROMPT, json_string(text))),
-            FORMAT if ["json", "text", "verbose_json"].contains(&text) => {}
-            FORMAT => {
-                let message = "asks for a form that what this app hears is not told in";
-                return Err(conversation::embed::unsayable(FORMAT.to_owned(), message, FORMAT_FIX));
-            }
-            TIMES => times.push(text.to_owned()),
-            STREAM if ["false", "0", "null"].contains(&&*text.to_ascii_lowercase()) => {}
-            STREAM => {
-                let fix = "Leave \"stream\" out.";
-                return Err(conversation::embed::unsayable(
-                    STREAM.to_owned(),
-                    "asks for events, and this app tells of none",
-                    fix,
-                ));
-            }
-            // The default, which most clients send.
-            TEMPERATURE if text.parse() == Ok(0.0) => {}
-            "chunking_strategy" if text == "auto" => {}
-            name => unsupported.losses.drop_unknown(name, true),
+            name => losses.drop_unknown(name, true),
         }
     }
-    if fields.iter().all(|(name, _)| *name != "audio_url") {
-        return Err(missing(FILE.to_owned(), "Send the file as a part of the form."));
-    }
-    fields.extend(level(&times, features)?.map(|level| ("chunk_level", json_string(level))));
-    let task = if operation == Operation::Translate { "translate" } else { "transcribe" };
+    fields.push(("audio_url", json_string(&inline(request.recording))));
+    fields.extend(level(&request.times, features)?.map(|level| ("chunk_level", json_string(level))));
+    let task = if request.is_translation { "translate" } else { "transcribe" };
     fields.push(("task", json_string(task)));
-    Ok(TranslatedRequest {
-        body: Bytes::from(json_object(&fields)),
-        dropped: unsupported.losses.finish(is_lenient)?,
-    })
+    Ok(TranslatedRequest { body: Bytes::from(json_object(&fields)), dropped: losses.finish(is_lenient)? })
 }
 
 /// The `chunk_level`: what gets timestamps.
@@ -131,11 +102,9 @@ fn level(times: &[String], features: Features) -> Result<Option<&'static str>, B
         [] => Ok(None),
         [one] if one == "segment" => Ok(Some("segment")),
         [one] if one == "word" && features.has_words => Ok(Some("word")),
-        [_, _, ..] => Err(conversation::embed::unsayable(
-            TIMES.to_owned(),
-            "asks for more times than one call tells",
-            ONE_TIME_FIX,
-        )),
+        [_, _, ..] => {
+            Err(unsayable(TIMES.to_owned(), "asks for more times than one call tells", ONE_TIME_FIX))
+        }
         [_] => Err(wrong_value(
             TIMES.to_owned(),
             "asks for times that this app does not tell",
@@ -149,11 +118,6 @@ fn inline(bytes: &[u8]) -> String {
         |(at, start, _): &&(usize, &[u8], &str)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(start));
     let media = SOUNDS.iter().find(is).map_or("audio/mpeg", |(_, _, media)| media);
     format!("data:{media};base64,{}", STANDARD.encode(bytes))
-}
-
-fn not_whole() -> Box<Fault> {
-    let message = "The recording did not come whole, and this app takes none in pieces.";
-    Box::new(Fault::new(FaultClass::BadRequest, "invalid_form", message).fix("Send the whole form again."))
 }
 
 /// The transcript, to be written as the client asked for it.
@@ -185,9 +149,11 @@ fn chunk(chunk: &Json) -> Option<TranscriptChunk<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use conversation::form::Form;
+    use domain::Operation;
     use operations::FormReader;
+    use operations::transcription::FILE;
+    use serde_json::json;
 
     use super::*;
 
@@ -214,19 +180,19 @@ mod tests {
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
         let (form, body) = form(parts);
-        let who = (Grammar::Chat, Operation::Transcribe);
-        let translated = write(who, Some(&form), &body, words, is_lenient)?;
+        let request = TranscriptionRequest::read(Operation::Transcribe, Some(&form), &body)?;
+        let translated = write(Grammar::Chat, &request, words, is_lenient)?;
         Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
     #[test]
     fn a_form_is_a_document_that_holds_the_recording() {
         let parts = [
-            (LANGUAGE, "de"),
+            ("language", "de"),
             (FILE, "RIFFa"),
             (PROMPT, "sea"),
             (TIMES, "word"),
-            (TEMPERATURE, "0"),
+            ("temperature", "0"),
             (STREAM, "false"),
             (FORMAT, "verbose_json"),
         ];
@@ -236,8 +202,8 @@ mod tests {
         });
         assert_eq!(translate(ALL, &parts, false).unwrap(), (expected, vec![]));
         let (form, body) = form(&parts);
-        let who = (Grammar::Chat, Operation::Transcribe);
-        let cut = write(who, Some(&form), &body[..body.len() - 4], ALL, true);
+        let cut = &body[..body.len() - 4];
+        let cut = TranscriptionRequest::read(Operation::Transcribe, Some(&form), cut);
         assert_eq!(cut.unwrap_err().code, "invalid_form");
         assert_eq!(translate(ALL, &[], false).unwrap_err().param.as_deref(), Some(FILE));
     }
@@ -246,7 +212,7 @@ mod tests {
     fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
         for (name, value, is_droppable) in [
             (PROMPT, "sea", true),
-            (TEMPERATURE, "0.5", true),
+            ("temperature", "0.5", true),
             ("include[]", "logprobs", true),
             (FORMAT, "srt", false),
             (STREAM, "true", false),

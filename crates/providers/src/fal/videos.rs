@@ -3,14 +3,14 @@
 
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
-use dialects::media::video::VideoRequest;
 use domain::{Fault, FaultClass, Hosting};
 use http::Method;
 use http::header::CONTENT_TYPE;
+use operations::video::{RequestedVideo, VideoRequest, request_document};
 use serde::Deserialize;
 
 use super::address::{HOST, app_path};
-use super::queued_video::{self, QueuedVideo, VideoAnswer, VideoParams};
+use super::queued_video::{self, LITERALS, QueuedVideo, VideoAnswer, VideoParams};
 use crate::compatible::{self, EncodedBody};
 use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target, fal::files};
 
@@ -54,15 +54,16 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
             QueuedVideo::read(video.upstream_id()).and_then(|video| url_at_queue(&queue, &video.status));
         let mut outgoing = EncodedBody::empty(None).to(url.ok_or_else(compatible::video_not_found)?, ask);
         outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
-        let answer = VideoAnswer(VideoRequest::Known { id: video.upstream_id().to_owned() });
+        let answer = VideoAnswer(RequestedVideo::Known { id: video.upstream_id().to_owned() });
         return Ok(Outgoing { method: Method::GET, ..outgoing }.answered_by(answer));
     }
     let path = app_path(target.upstream_model)?;
     let params = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, params) = params.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
-    let form = ask.request.form();
-    let translated = queued_video::write(ask.grammar, form, ask.body, params, ask.is_lenient)?;
-    let answer = VideoAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
+    let document = request_document(ask.request.form(), ask.body, &LITERALS)?;
+    let request = VideoRequest::read(ask.grammar, &document, ask.is_lenient)?;
+    let answer = VideoAnswer(request.requested(target.upstream_model));
+    let translated = queued_video::write(request, params)?;
     let outgoing = EncodedBody::own(translated).into_document(compatible::join(&queue, &path), ask);
     Ok(outgoing.answered_by(answer))
 }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use dialects::media::request::width_and_height;
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Span, Value};
+use operations::images::width_and_height;
 
 /// Rewrites `size` as `width` and `height`, and `b64_json` as `base64`. A size that is not two numbers stays,
 /// for the upstream to judge.

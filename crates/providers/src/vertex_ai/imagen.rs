@@ -6,13 +6,12 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::target::TranslatedRequest;
-use dialects::media::images::{Image, ImageSource, VendorImages};
-use dialects::media::request::{
-    AUTO, PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json, width_and_height,
-};
-use domain::{Fault, FaultClass, Grammar};
+use domain::{Fault, FaultClass};
 use json::members::Members;
 use json::refusal::wrong_value;
+use json::written::{json_object, json_string};
+use operations::ExtraFields;
+use operations::images::{Image, ImageRequest, ImageSource, VendorImages, width_and_height};
 
 /// How the answer is read.
 pub(super) const ANSWER: VendorImages = VendorImages { read: predictions, read_event: predictions };
@@ -54,53 +53,47 @@ const OWN_WORDS: [&str; 10] = [
 /// Translates an image request into an instance and parameters.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub(super) fn write(client: Grammar, body: &[u8], is_lenient: bool) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut members = Members::read(body, String::new())?;
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    members.take("model")?;
-    let prompt = json_string(&members.needed_text("prompt", PROMPT_FIX)?);
-    let count = members.count("n")?.unwrap_or(COUNT);
+/// The request needs something that the model lacks and that may not be dropped.
+pub(super) fn write(mut request: ImageRequest<'_>) -> Result<TranslatedRequest, Box<Fault>> {
+    let count = request.count.unwrap_or(COUNT);
     if !COUNTS.contains(&count) {
         let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
-        return Err(wrong_value(
-            "n".to_owned(),
-            "is no number of pictures that this model makes at once",
-            fix,
-        ));
+        let what = "is no number of pictures that this model makes at once";
+        return Err(wrong_value("n".to_owned(), what, fix));
     }
     let mut fields: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
-    let sized = size(members.text("size")?, &mut unsupported)?;
+    let sized = size(request.size.as_deref(), &mut request.extra)?;
     let is_sized = !sized.is_empty();
     fields.extend(sized);
-    fields.extend(form(&mut members, &mut unsupported)?.map(|form| ("outputOptions", form)));
-    unsupported.require_inline_bytes(&mut members)?;
+    fields.extend(output_options(&mut request)?.map(|options| ("outputOptions", options)));
+    request.require_inline_bytes()?;
+    let ImageRequest { prompt, mut extra, .. } = request;
     for name in OWN_WORDS {
-        let Some(value) = members.take(name)? else { continue };
+        let Some(value) = extra.json(name)? else { continue };
         if is_sized && [RATIO, SIZE].contains(&name) {
             let fix = format!("Leave \"size\" or \"{name}\" out.");
             return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
         }
-        fields.push((name, raw_json(&value, body)));
+        fields.push((name, value));
     }
-    drop_rest(members, &mut unsupported.losses)?;
     // Without it the response gives no reason for missing images.
     fields.push(("includeRaiReason", "true".to_owned()));
-    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, json_object(&fields));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
+    let (prompt, parameters) = (json_string(&prompt), json_object(&fields));
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{parameters}}}"#);
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: extra.finish()? })
 }
 
 /// The aspect ratio, and the sample size if it is the large one. The model judges which ratios it supports.
 fn size(
-    requested: Option<String>,
-    unsupported: &mut UnsupportedParams,
+    requested: Option<&str>,
+    extra: &mut ExtraFields<'_>,
 ) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
-    let Some(requested) = requested.filter(|requested| requested != AUTO) else { return Ok(Vec::new()) };
+    let Some(requested) = requested else { return Ok(Vec::new()) };
     if requested.contains(':') {
-        return Ok(vec![(RATIO, json_string(&requested))]);
+        return Ok(vec![(RATIO, json_string(requested))]);
     }
-    let Some(wanted) = width_and_height(&requested) else {
-        unsupported.value("size", "is no size", SIZE_FIX)?;
+    let Some(wanted) = width_and_height(requested) else {
+        extra.unsupported("size", "is no size", SIZE_FIX)?;
         return Ok(Vec::new());
     };
     let found = SIZES.iter().find_map(|(ratio, (width, height))| {
@@ -111,32 +104,26 @@ fn size(
     match found {
         Some(fields) => Ok(fields),
         None => {
-            unsupported.value("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
+            extra.unsupported("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
             Ok(Vec::new())
         }
     }
 }
 
 /// `outputOptions`, if the request has a file format or a compression.
-fn form(
-    members: &mut Members<'_>,
-    unsupported: &mut UnsupportedParams,
-) -> Result<Option<String>, Box<Fault>> {
+fn output_options(request: &mut ImageRequest<'_>) -> Result<Option<String>, Box<Fault>> {
+    let ImageRequest { output_format, extra, .. } = request;
     let mut options = Vec::new();
-    match members.text("output_format")?.as_deref() {
+    match output_format.as_deref() {
         None => {}
-        Some(format @ ("png" | "jpeg")) => options.push(format!(r#""mimeType":"image/{format}""#)),
+        Some(format @ ("png" | "jpeg")) => options.push(("mimeType", format!(r#""image/{format}""#))),
         Some(_) => {
-            unsupported.value(
-                "output_format",
-                "asks for a form that pictures of this model do not come in",
-                FORMAT_FIX,
-            )?;
+            let what = "asks for a form that pictures of this model do not come in";
+            extra.unsupported("output_format", what, FORMAT_FIX)?;
         }
     }
-    options
-        .extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
-    Ok((!options.is_empty()).then(|| format!("{{{}}}", options.join(","))))
+    options.extend(extra.count("output_compression")?.map(|count| ("compressionQuality", count.to_string())));
+    Ok((!options.is_empty()).then(|| json_object(&options)))
 }
 
 /// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
@@ -178,10 +165,12 @@ fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Image>>, StreamFault> 
 
 #[cfg(test)]
 mod tests {
+    use domain::Grammar;
+
     use super::*;
 
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        let translated = write(ImageRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)?)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 

@@ -14,6 +14,7 @@ use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use maker::{Vendor, maker};
+use operations::images::ImageRequest;
 use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
@@ -182,7 +183,7 @@ fn of_pictures(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Resul
     if ask.operation != Operation::Images {
         return Err(compatible::unsupported_operation(ask.operation));
     }
-    let translated = imagen::write(ask.grammar, ask.body, ask.is_lenient)?;
+    let translated = imagen::write(ImageRequest::read(ask.grammar, ask.body, ask.is_lenient)?)?;
     let below = format!("publishers/google/models/{}:predict", google::segment(name));
     let url = address(target.base_url, target.hosting, STABLE, &below);
     Ok(EncodedBody::own(translated).to(url, ask).answered_by(imagen::ANSWER))

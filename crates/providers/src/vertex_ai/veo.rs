@@ -7,20 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::form::Form;
 use conversation::target::TranslatedRequest;
-use dialects::media::request::{
-    PROMPT_FIX, UnsupportedParams, drop_rest, json_object, json_string, raw_json,
-};
-use dialects::media::video::{
-    COMPLETED, FAILED, IN_PROGRESS, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES, VideoContent,
-    VideoContentStream, VideoReply, VideoRequest, failure_message, no_content, not_ready, request_document,
-    seconds, unsupported_reference,
-};
 use dialects::{AnswerPath, BufferedAnswer, VendorAnswer, VendorStream};
-use domain::{Fault, Grammar};
+use domain::Fault;
 use json::Value;
 use json::members::{Members, value_of};
+use json::written::{json_object, json_string};
+use operations::video::{
+    COMPLETED, FAILED, IN_PROGRESS, QUEUED, RequestedVideo, VideoContent, VideoContentStream, VideoReply,
+    VideoRequest, VideoSize, failure_message, no_content, not_ready, unsupported_reference,
+};
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
 const SECONDS: u64 = 8;
@@ -28,7 +24,7 @@ const SECONDS: u64 = 8;
 /// it is stored.
 const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
 /// The parameters that are no texts.
-const LITERALS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
+pub(super) const LITERALS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
 /// The collections in an operation's name, each followed by its id.
 const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
 /// Separates the operation's name and the request's values in our id. No operation's name contains it.
@@ -36,59 +32,34 @@ const SEPARATOR: char = '?';
 /// The most that is sent of a video at once.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-/// Translates a video request into an instance and parameters. `says_low` is set if the model has a parameter
+/// Translates a video request into an instance and parameters. `names_low` is set if the model has a parameter
 /// for the lower resolution.
 ///
 /// # Errors
-/// The request is invalid, or needs something that the model lacks and that may not be dropped.
-pub(super) fn write(
-    client: Grammar,
-    form: Option<&Form>,
-    body: &[u8],
-    is_lenient: bool,
-    names_low: bool,
-) -> Result<TranslatedRequest, Box<Fault>> {
-    let body = &*request_document(form, body, &LITERALS)?;
-    let mut members = Members::read(body, String::new())?;
-    let mut unsupported = UnsupportedParams::new(client, is_lenient);
-    members.take("model")?;
-    let mut instance = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT_FIX)?))];
-    instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
-    let length = seconds(&mut members)?.unwrap_or(SECONDS).to_string();
+/// The request needs something that the model lacks and that may not be dropped.
+pub(super) fn write(mut request: VideoRequest<'_>, names_low: bool) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut instance = vec![("prompt", json_string(&request.prompt))];
+    let frame = request.reference.as_deref().map(inline_image).transpose()?;
+    instance.extend(frame.map(|frame| ("image", frame)));
+    let length = request.seconds.unwrap_or(SECONDS).to_string();
     let mut parameters = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
-    if let Some(size) = members.text("size")? {
-        match SIZES.iter().find(|(known, ..)| *known == size) {
-            Some((_, ratio, resolution)) => {
-                parameters.push(("aspectRatio", json_string(ratio)));
-                let is_named = names_low || *resolution != LOW;
-                parameters.extend(is_named.then(|| ("resolution", json_string(resolution))));
-            }
-            None => {
-                unsupported.value("size", "asks for sides that films of this model do not have", SIZE_FIX)?
-            }
-        }
+    if let Some(size) = request.size(|_| true)? {
+        parameters.push(("aspectRatio", json_string(size.ratio)));
+        let is_named = names_low || !size.is_low();
+        parameters.extend(is_named.then(|| ("resolution", json_string(size.resolution))));
     }
-    for name in OWN_WORDS {
-        parameters.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
-    }
-    drop_rest(members, &mut unsupported.losses)?;
-    let body =
-        format!(r#"{{"instances":[{}],"parameters":{}}}"#, json_object(&instance), json_object(&parameters));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
+    request.extra.pass_through(&OWN_WORDS, &mut parameters)?;
+    let (instance, parameters) = (json_object(&instance), json_object(&parameters));
+    let body = format!(r#"{{"instances":[{instance}],"parameters":{parameters}}}"#);
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: request.extra.finish()? })
 }
 
-/// The first frame, if its bytes are in the request.
-fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
-    let Some(mut reference) = members.members(REFERENCE)? else { return Ok(None) };
-    let url = reference.text("image_url")?;
-    let inline = url.as_deref().and_then(|url| url.strip_prefix("data:")?.split_once(";base64,"));
-    match (inline, reference.rest().next()) {
-        (Some((media_type, base64)), None) => {
-            let (base64, media_type) = (json_string(base64), json_string(media_type));
-            Ok(Some(format!(r#"{{"bytesBase64Encoded":{base64},"mimeType":{media_type}}}"#)))
-        }
-        _ => Err(unsupported_reference()),
-    }
+/// The first frame, if its bytes are in its URL.
+fn inline_image(url: &str) -> Result<String, Box<Fault>> {
+    let inline = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,"));
+    let (media_type, base64) = inline.ok_or_else(unsupported_reference)?;
+    let (base64, media_type) = (json_string(base64), json_string(media_type));
+    Ok(format!(r#"{{"bytesBase64Encoded":{base64},"mimeType":{media_type}}}"#))
 }
 
 /// The content of our id of a video: the operation's name, and the requested values. It is encoded so that it
@@ -154,7 +125,7 @@ pub(super) fn operation_of(id: &str) -> Option<String> {
 
 /// The state of a video, or its content.
 #[derive(Debug)]
-pub(super) struct OperationAnswer(pub VideoRequest);
+pub(super) struct OperationAnswer(pub RequestedVideo);
 
 impl VendorAnswer for OperationAnswer {
     fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
@@ -168,16 +139,16 @@ impl VendorAnswer for OperationAnswer {
 }
 
 /// Writes the video object for the client, from the state of the operation.
-fn video_object(request: &VideoRequest, created_unix_s: u64, body: &[u8]) -> Result<Bytes, StreamFault> {
+fn video_object(request: &RequestedVideo, created_unix_s: u64, body: &[u8]) -> Result<Bytes, StreamFault> {
     let answer =
         Members::of_answer(chat::operations::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
     let (named, end) = match request {
-        VideoRequest::New { seconds, size, .. } => {
+        RequestedVideo::New { seconds, size, .. } => {
             let name = answer.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
-            let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
+            let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(VideoSize::DEFAULT.name));
             (Named::new(&name, created_unix_s, seconds, size), End::Queued)
         }
-        VideoRequest::Known { id } => (Named::read(id), End::of(&answer)),
+        RequestedVideo::Known { id } => (Named::read(id), End::of(&answer)),
     };
     let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
     let (status, error) = match &end {
@@ -282,13 +253,17 @@ const fn code_of(code: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use domain::FaultClass;
+    use domain::{FaultClass, Grammar};
     use serde_json::{Value as Json, json};
 
     use super::*;
 
+    fn read(body: &str, is_lenient: bool) -> Result<VideoRequest<'_>, Box<Fault>> {
+        VideoRequest::read(Grammar::Chat, body.as_bytes(), is_lenient)
+    }
+
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let translated = write(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
+        let translated = write(read(body, is_lenient)?, true)?;
         Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
@@ -309,7 +284,7 @@ mod tests {
         );
         let older = |size: &str| {
             let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
-            let translated = write(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
+            let translated = write(read(&body, false).unwrap(), false).unwrap();
             String::from_utf8(translated.body.to_vec()).unwrap()
         };
         assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
@@ -335,8 +310,12 @@ mod tests {
             (r#""seconds":"4.5""#, "seconds", "invalid_value"),
             (r#""seconds":0"#, "seconds", "invalid_value"),
             (r#""seconds":[8]"#, "seconds", "invalid_value"),
-            (r#""input_reference":{"image_url":"https://a.test/b.png"}"#, REFERENCE, "unsupported_value"),
-            (r#""input_reference":{"file_id":"file-tg_1"}"#, REFERENCE, "unsupported_value"),
+            (
+                r#""input_reference":{"image_url":"https://a.test/b.png"}"#,
+                "input_reference",
+                "unsupported_value",
+            ),
+            (r#""input_reference":{"file_id":"file-tg_1"}"#, "input_reference", "unsupported_value"),
         ] {
             let fault = translate(&format!(r#"{{"prompt":"a",{more}}}"#), true).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
@@ -348,7 +327,8 @@ mod tests {
 
     #[test]
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
-        let ask = VideoRequest::of(None, br#"{"seconds":"4","size":"720x1280"}"#, "veo-x");
+        let ask =
+            read(r#"{"prompt":"a","seconds":"4","size":"720x1280"}"#, false).unwrap().requested("veo-x");
         let begun = video_object(&ask, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         let id = begun["id"].as_str().unwrap();
@@ -357,7 +337,7 @@ mod tests {
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
-            let known = VideoRequest::Known { id: id.to_owned() };
+            let known = RequestedVideo::Known { id: id.to_owned() };
             let video = video_object(&known, 18, body.as_bytes()).unwrap();
             serde_json::from_slice(&video).unwrap()
         };
@@ -394,7 +374,7 @@ mod tests {
         for unknown in ["", "video_1", NAME] {
             assert_eq!(operation_of(unknown), None, "{unknown}");
         }
-        let bare = VideoRequest::of(None, br#"{"size":"1x1"}"#, "veo-x");
+        let bare = read(r#"{"prompt":"a","size":"1x1"}"#, false).unwrap().requested("veo-x");
         let begun = video_object(&bare, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("8"), &json!("1280x720")));

@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use conversation::request::Stored;
-use dialects::media::video::VideoRequest;
 use domain::{Fault, Operation};
+use operations::video::{RequestedVideo, VideoRequest, request_document};
 
 use super::maker::{Vendor, has_resolution};
-use super::veo::{self, OperationAnswer, operation_of};
+use super::veo::{self, LITERALS, OperationAnswer, operation_of};
 use super::{STABLE, address, bare};
 use crate::auth::google;
 use crate::compatible::{self, EncodedBody};
@@ -25,9 +25,10 @@ pub(super) fn generate(
         Some(video) => look(target, ask, video),
         None if maker != Vendor::Veo => Err(compatible::unsupported_operation(Operation::Video)),
         None => {
-            let form = ask.request.form();
-            let translated = veo::write(ask.grammar, form, ask.body, ask.is_lenient, has_resolution(name))?;
-            let answer = OperationAnswer(VideoRequest::of(form, ask.body, target.upstream_model));
+            let document = request_document(ask.request.form(), ask.body, &LITERALS)?;
+            let request = VideoRequest::read(ask.grammar, &document, ask.is_lenient)?;
+            let answer = OperationAnswer(request.requested(target.upstream_model));
+            let translated = veo::write(request, has_resolution(name))?;
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
             let url = address(target.base_url, target.hosting, STABLE, &below);
             Ok(EncodedBody::own(translated).into_document(url, ask).answered_by(answer))
@@ -44,6 +45,6 @@ fn look(target: &Target<'_>, ask: &ModelRequest<'_>, video: &Stored) -> Result<O
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
     let body = serde_json::json!({"operationName": operation}).to_string();
     let encoded = EncodedBody { body: vec![Bytes::from(body)], ..EncodedBody::empty(None) };
-    let answer = OperationAnswer(VideoRequest::Known { id: video.upstream_id().to_owned() });
+    let answer = OperationAnswer(RequestedVideo::Known { id: video.upstream_id().to_owned() });
     Ok(encoded.to(url, ask).answered_by(answer))
 }

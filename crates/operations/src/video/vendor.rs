@@ -1,45 +1,15 @@
-//! Videos of vendors with a format of their own: OpenAI's request as JSON, the video object that reports a
-//! video's state, and the relay of its content.
+//! Videos of vendors with a format of their own: the video object of OpenAI's API that reports a video's state,
+//! and the relay of its content.
 
-use std::borrow::Cow;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use conversation::answer::{StreamFacts, StreamFault};
-use conversation::embed::unsayable;
-use conversation::form::Form;
 use conversation::video::BILLED;
+use dialects::media::{JSON, is_document, is_media_type};
+use dialects::{EventBuffer, VendorStream};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, FaultClass, TraceId, UpstreamReport};
-use framing::multipart::Part;
-use json::Value;
-use json::members::Members;
-use json::refusal::wrong_value;
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
 
-use super::form::parts;
-use super::stream::{JSON, is_document, is_media_type};
-use crate::cut::EventBuffer;
-use crate::vendor::VendorStream;
-
-const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
-/// The sizes of OpenAI's API, with their aspect ratio and resolution. The first is the default.
-pub const SIZES: [(&str, &str, &str); 4] = [
-    ("1280x720", "16:9", LOW),
-    ("720x1280", "9:16", LOW),
-    ("1920x1080", "16:9", "1080p"),
-    ("1080x1920", "9:16", "1080p"),
-];
-/// The only resolution of many models, which have no parameter for it.
-pub const LOW: &str = "720p";
-pub const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
-pub const REFERENCE: &str = "input_reference";
-const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
-/// The form's name for a reference image that is given by URL.
-const REFERENCE_URL: &str = "input_reference[image_url]";
-/// Magic bytes of the image types that are accepted.
-const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
 /// The states of a video, in OpenAI's words.
 pub const QUEUED: &str = "queued";
 pub const IN_PROGRESS: &str = "in_progress";
@@ -48,83 +18,11 @@ pub const FAILED: &str = "failed";
 
 /// What the request says about a video, since the upstream's response does not repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VideoRequest {
+pub enum RequestedVideo {
     /// A new video, as far as the client specified it.
     New { model: String, seconds: Option<u64>, size: Option<&'static str> },
     /// A video named by our id, which encodes the request.
     Known { id: String },
-}
-
-impl VideoRequest {
-    /// Reads it from a request that was translated before, for this model.
-    #[must_use]
-    pub fn of(form: Option<&Form>, body: &[u8], model: &str) -> Self {
-        let body = request_document(form, body, &[]).unwrap_or_default();
-        let members = Members::of_answer(&body);
-        let seconds = members.as_ref().and_then(|members| {
-            members.find_count("seconds").or_else(|| members.find_text("seconds")?.trim().parse().ok())
-        });
-        let wanted = members.and_then(|members| members.find_text("size"));
-        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
-        Self::New { model: model.to_owned(), seconds, size }
-    }
-}
-
-/// The request as JSON: the body itself if it is not a form, as OpenAI's SDK sends it. A form has texts only:
-/// `literals` are the fields whose values are parsed.
-///
-/// # Errors
-/// The form is incomplete, or holds a file that is not an image.
-pub fn request_document<'b>(
-    form: Option<&Form>,
-    body: &'b [u8],
-    literals: &[&str],
-) -> Result<Cow<'b, [u8]>, Box<Fault>> {
-    let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
-    let mut fields = Map::new();
-    for (part, content) in parts(form, body).ok_or_else(unsupported_reference)? {
-        let (name, value) = member(part, content, literals)?;
-        fields.insert(name, value);
-    }
-    Ok(Cow::Owned(Json::Object(fields).to_string().into_bytes()))
-}
-
-fn member(part: Part, content: &[u8], literals: &[&str]) -> Result<(String, Json), Box<Fault>> {
-    if part.is_file {
-        let picture = PICTURES.iter().find(|(start, _)| part.name == REFERENCE && content.starts_with(start));
-        let (_, media_type) = picture.ok_or_else(unsupported_reference)?;
-        let url = format!("data:{media_type};base64,{}", STANDARD.encode(content));
-        return Ok((part.name, json!({"image_url": url})));
-    }
-    let text = String::from_utf8_lossy(content);
-    if part.name == REFERENCE_URL {
-        return Ok((REFERENCE.to_owned(), json!({"image_url": text})));
-    }
-    let literal = || serde_json::from_str(&text).ok().filter(|value: &Json| !value.is_object());
-    let value = if literals.contains(&&*part.name) { literal() } else { None };
-    Ok((part.name, value.unwrap_or_else(|| text.into())))
-}
-
-/// The requested length: a string, as OpenAI's SDK sends it, or a number.
-///
-/// # Errors
-/// It is not a whole number of seconds, or comes twice.
-pub fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
-    let wanted = match members.take("seconds")? {
-        None => return Ok(None),
-        Some(Value::String(text)) => text.decode().trim().parse().ok(),
-        Some(value) => value.as_count(),
-    };
-    let wanted = wanted.filter(|seconds: &u64| *seconds > 0);
-    wanted.map(Some).ok_or_else(|| {
-        wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
-    })
-}
-
-/// The reference image is given in a form that such models do not support.
-#[must_use]
-pub fn unsupported_reference() -> Box<Fault> {
-    unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }
 
 /// A video's state, to be written as a video object of OpenAI's `/v1/videos`.

@@ -2,17 +2,12 @@
 
 use bytes::Bytes;
 use conversation::answer::AnswerFacts;
-use conversation::form::Form;
 use conversation::video::millis;
-use domain::{Operation, Units, Usage, UsageSource};
+use dialects::BufferedAnswer;
+use domain::{Units, Usage, UsageSource};
 use serde_json::{Value as Json, json};
 
-use super::form::parts;
-use crate::buffered::BufferedAnswer;
-
-pub const LANGUAGE: &str = "language";
-pub const FORMAT: &str = "response_format";
-pub const TIMES: &str = "timestamp_granularities[]";
+use super::request::TranscriptionRequest;
 
 /// The form in which the client wants the transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,22 +26,15 @@ enum TranscriptForm {
 }
 
 impl TranscriptOptions {
-    /// Reads it from a request that was translated before.
     #[must_use]
-    pub fn of(operation: Operation, form: Option<&Form>, body: &[u8]) -> Self {
-        let parts = form.and_then(|form| parts(form, body)).unwrap_or_default();
-        let field = |name: &str| {
-            let found = parts.iter().find(|(part, _)| part.name == name && !part.is_file);
-            found.map(|(_, field)| String::from_utf8_lossy(field).trim().to_owned())
-        };
-        let form = match (field(FORMAT).as_deref(), field(TIMES).as_deref()) {
+    pub fn of(request: &TranscriptionRequest<'_>) -> Self {
+        let form = match (request.format.as_deref(), request.times.first().map(String::as_str)) {
             (Some("text"), _) => TranscriptForm::Text,
             (Some("verbose_json"), Some("word")) => TranscriptForm::Words,
             (Some("verbose_json"), _) => TranscriptForm::Segments,
             _ => TranscriptForm::Json,
         };
-        let language = field(LANGUAGE).filter(|language| !language.is_empty());
-        Self { form, is_translation: operation == Operation::Translate, language }
+        Self { form, is_translation: request.is_translation, language: request.language.clone() }
     }
 
     /// The content type of a transcript that is not JSON.

@@ -3,18 +3,15 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
+use dialects::media::{EVENTS, JSON, error_event, is_media_type, is_refusal};
+use dialects::{AnswerPath, BufferedAnswer, EventBuffer, VendorAnswer, VendorStream};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, TraceId, Units, Usage, UsageSource};
 use framing::sse::read_event;
 use json::members::Members;
 use serde_json::{Value as Json, json};
 
-use super::request::AUTO;
-use super::stream::{EVENTS, JSON, is_media_type, is_refusal};
-use crate::answer_path::AnswerPath;
-use crate::buffered::BufferedAnswer;
-use crate::cut::EventBuffer;
-use crate::vendor::{VendorAnswer, VendorStream};
+use crate::extra_fields::AUTO;
 
 const COMPLETED: &str = "image_generation.completed";
 
@@ -166,7 +163,7 @@ impl VendorStream for ImageStream {
     }
 
     fn error_event(&self, fault: &Fault, trace: TraceId) -> Bytes {
-        conversation::openai_error::error_event(fault, trace)
+        error_event(fault, trace)
     }
 
     fn ping(&self) -> &'static [u8] {

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
 use domain::Usage;
+use framing::sse::{begins_stream, skip_lead};
 use json::splice::splice;
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::chunk::Reading;
-use super::scanner::{begins_stream, skip_lead};
 
 /// The fault for a response body that is an event stream.
 pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";

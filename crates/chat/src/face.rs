@@ -15,7 +15,10 @@ use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, decode_request, embed, objects, read_prompt, shared_fields, write_prompt};
+use crate::{
+    Reader, Writer, decode_request, embed, normalise_completion, objects, read_prompt, shared_fields,
+    write_prompt,
+};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
@@ -56,6 +59,7 @@ static ROUTES: [DialectRoute; 25] = [
 
 static FACTS: Facts = Facts {
     roots: &["/v1"],
+    forward: Some(normalise_completion),
     batch_endpoints: &[
         ("/v1/chat/completions", Operation::Chat),
         ("/v1/embeddings", Operation::Embed),

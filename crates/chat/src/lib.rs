@@ -45,7 +45,6 @@ pub use request::{
     Input, ModelField, ReadOwn, ReadRequest, RequestFields, decode_request, read_common, read_request,
 };
 pub use scanner::StreamScanner;
-pub use scanner::{begins_stream, skip_lead};
 pub use supported_fields::SupportedFields;
 pub use usage::estimate;
 pub use writer::Writer;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
+use framing::sse::skip_lead;
 
 use super::chunk::Reading;
-use super::scanner::skip_lead;
 
 /// Reads an answer without choices: one JSON object, with or without usage.
 ///

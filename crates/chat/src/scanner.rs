@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use conversation::answer::{StreamFacts, StreamFault};
 use domain::Usage;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use framing::sse::{Data, EventSplitter, read_event};
+use framing::sse::{Data, EventSplitter, begins_stream, read_event, skip_lead};
 use json::Span;
 use json::splice::{Edit, join_small, splice, splice_apart};
 use serde::Deserialize;
@@ -367,23 +367,4 @@ fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
     if from < to {
         out.push(chunk.slice(from..to));
     }
-}
-
-/// The bytes after byte order marks and whitespace.
-#[inline]
-pub fn skip_lead(bytes: &[u8]) -> &[u8] {
-    let mut bytes = bytes.trim_ascii_start();
-    while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
-        bytes = rest.trim_ascii_start();
-    }
-    bytes
-}
-
-/// Whether the text starts with a line of an event stream; `None` when there is too little to tell.
-pub fn begins_stream(text: &[u8]) -> Option<bool> {
-    const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
-    if STARTS.iter().any(|start| text.starts_with(start)) {
-        return Some(true);
-    }
-    if STARTS.iter().any(|start| start.starts_with(text)) { None } else { Some(false) }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use domain::{Event, Fault, FaultClass, PartKind, TraceId, UpstreamReport, Usage};
 use json::{JsonError, JsonFault};
 
@@ -64,6 +65,37 @@ pub trait ReadAnswer: Debug {
     /// # Errors
     /// As `event`.
     fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault>;
+}
+
+/// Reads an upstream's stream of binary frames, which arrives in pieces.
+pub trait ReadFrames: Debug {
+    /// Whether a body that starts with this byte can be such a stream.
+    fn begins(&self, first: u8) -> bool;
+
+    /// Takes bytes. The frames that are complete must be taken before more is pushed.
+    fn push(&mut self, bytes: &[u8]);
+
+    /// Passes the next frame to the reader; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// The bytes are not a frame. Nothing behind them can be read.
+    fn next_frame(
+        &mut self,
+        reader: &mut dyn ReadAnswer,
+        out: &mut Vec<Event>,
+    ) -> Result<Option<FrameRead>, StreamFault>;
+
+    /// No part of a frame is held.
+    fn is_empty(&self) -> bool;
+}
+
+/// A frame that was read.
+#[derive(Debug)]
+pub struct FrameRead {
+    /// The whole frame, as it arrived.
+    pub bytes: Bytes,
+    /// What the reader said of it, or the error that the frame carries.
+    pub result: Result<(), StreamFault>,
 }
 
 /// How far an answer has come, for a writer that takes it over midway.

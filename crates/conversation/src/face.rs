@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId};
+use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId, Usage};
 use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
-use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use crate::answer::{AnswerFacts, AnswerOptions, ReadAnswer, ReadFrames, StreamFault, WriteAnswer};
 use crate::batch::{BatchOutputLine, LineAnswer};
 use crate::embed::Embeddings;
 use crate::losses::DroppedFields;
@@ -48,6 +48,10 @@ const COUNTED: &[&str] = &[
 /// Writes the name of a field as tables have it.
 pub type FieldName = fn(&str) -> Cow<'_, str>;
 
+/// Reads the usage of a buffered answer that is forwarded as it is, or repaired where the server is known to
+/// deviate from the format.
+pub type ForwardAnswer = fn(Bytes, bool) -> Result<(Bytes, AnswerFacts), StreamFault>;
+
 /// What never changes about a dialect.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
@@ -63,6 +67,9 @@ pub struct Facts {
     pub stream_type: &'static str,
     /// Streams are binary frames, not server-sent events.
     pub has_frames: bool,
+    /// How a buffered answer is forwarded from an upstream of this dialect to a client of it, without being
+    /// turned into events.
+    pub forward: Option<ForwardAnswer>,
     /// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
     pub ping: &'static [u8],
     /// An error in a stream is its last event, and tells what the whole answer is.
@@ -161,6 +168,7 @@ impl Facts {
         shared_paths: &[],
         stream_type: "text/event-stream; charset=utf-8",
         has_frames: false,
+        forward: None,
         ping: b": ping\n\n",
         ends_with_its_error: false,
         request_id: &REQUEST_ID,
@@ -214,6 +222,21 @@ pub trait Face: Debug + Sync {
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer>;
+
+    /// The reader of its binary frames, where `has_frames` says that streams are such.
+    fn frames(&self) -> Option<Box<dyn ReadFrames>> {
+        None
+    }
+
+    /// Reads the stream of a response that its provider stores, which is forwarded whatever it holds.
+    fn stored_reader(&self) -> Box<dyn ReadAnswer> {
+        self.reader()
+    }
+
+    /// The final usage in a buffered response that its provider stores.
+    fn stored_usage(&self, _body: &[u8]) -> Option<Usage> {
+        None
+    }
 
     fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer>;
 

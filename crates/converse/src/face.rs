@@ -1,7 +1,7 @@
 //! Converse's face.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::answer::{AnswerOptions, ReadAnswer, ReadFrames, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
@@ -17,8 +17,8 @@ use json::members::keep_members;
 
 use crate::objects::InvocationJobs;
 use crate::{
-    Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt, shared_fields,
-    status, write_prompt,
+    Frames, Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt,
+    shared_fields, status, write_prompt,
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -76,6 +76,10 @@ impl Face for Converse {
 
     fn reader(&self) -> Box<dyn ReadAnswer> {
         Box::new(Reader::default())
+    }
+
+    fn frames(&self) -> Option<Box<dyn ReadFrames>> {
+        Some(Box::new(Frames::default()))
     }
 
     fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {

@@ -1,18 +1,39 @@
 //! Feeds the frames of AWS's binary event stream (`application/vnd.amazon.eventstream`) to a response reader.
 
-use conversation::answer::{ReadAnswer, StreamFault};
+use conversation::answer::{FrameRead, ReadAnswer, ReadFrames, StreamFault};
 use domain::Event;
 use framing::event_stream::{Frame, FrameDecoder, FrameFault};
 
 use super::error::frame_fault;
 
-/// Whether a body that starts with this byte can be an event stream. The byte is the highest of a frame's
-/// length, and no frame reaches twice the size limit.
-pub const fn begins_frames(first: u8) -> bool {
-    first < 2
+#[derive(Debug, Default)]
+pub struct Frames(FrameDecoder);
+
+impl ReadFrames for Frames {
+    /// The byte is the highest of a frame's length, and no frame reaches twice the size limit.
+    fn begins(&self, first: u8) -> bool {
+        first < 2
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.push(bytes);
+    }
+
+    fn next_frame(
+        &mut self,
+        reader: &mut dyn ReadAnswer,
+        out: &mut Vec<Event>,
+    ) -> Result<Option<FrameRead>, StreamFault> {
+        let frame = self.0.next_frame().map_err(no_frame)?;
+        Ok(frame.map(|frame| FrameRead { result: read_frame(reader, &frame, out), bytes: frame.bytes }))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-pub const fn no_frame(fault: FrameFault) -> StreamFault {
+const fn no_frame(fault: FrameFault) -> StreamFault {
     StreamFault::Broken(match fault {
         FrameFault::Checksum => "bad_checksum",
         FrameFault::Oversized => "oversized",
@@ -21,7 +42,7 @@ pub const fn no_frame(fault: FrameFault) -> StreamFault {
 }
 
 /// Passes a frame to the reader: an event, or the error that it carries.
-pub fn read_frame(
+fn read_frame(
     reader: &mut dyn ReadAnswer,
     frame: &Frame,
     events: &mut Vec<Event>,
@@ -33,21 +54,4 @@ pub fn read_frame(
             reader.event(name.as_bytes(), &frame.payload, events)
         }
     }
-}
-
-/// Reads a complete stream from a buffer.
-pub fn read_frames(
-    reader: &mut dyn ReadAnswer,
-    stream: &[u8],
-    events: &mut Vec<Event>,
-) -> Result<(), StreamFault> {
-    let mut frames = FrameDecoder::new();
-    frames.push(stream);
-    while events.last() != Some(&Event::Done) {
-        match frames.next_frame().map_err(no_frame)? {
-            Some(frame) => read_frame(reader, &frame, events)?,
-            None => return reader.end(events),
-        }
-    }
-    Ok(())
 }

@@ -31,7 +31,7 @@ pub use address::read_model_path;
 pub use decode::decode_request;
 pub use error::read_error;
 pub use face::Converse;
-pub use frames::{begins_frames, no_frame, read_frame, read_frames};
+pub use frames::Frames;
 pub use read::read_prompt;
 pub use reader::Reader;
 pub use refused::{error_body, error_type, status};

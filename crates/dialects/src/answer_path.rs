@@ -9,7 +9,6 @@ use conversation::prompt_text::UsageEstimator;
 use conversation::request::VectorForm;
 use domain::{Grammar, Operation, TraceId};
 
-use crate::registry::face;
 use crate::transcript::AnswerForm;
 use crate::vendor::VendorAnswer;
 
@@ -100,10 +99,5 @@ impl AnswerPath {
     /// The upstream's own bytes are forwarded.
     pub(crate) fn is_passthrough(&self) -> bool {
         self.is_same_dialect() && !self.constraints.is_first_call_alone()
-    }
-
-    /// The upstream streams binary frames.
-    pub(crate) fn has_frames(&self) -> bool {
-        face(self.upstream).facts().has_frames
     }
 }

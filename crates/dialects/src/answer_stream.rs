@@ -3,21 +3,18 @@
 
 use crate::answer_path::AnswerPath;
 use bytes::Bytes;
-use chat::{StreamScanner, begins_stream, skip_lead};
-use conversation::answer::{Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer};
+use conversation::answer::{Progress, ReadAnswer, ReadFrames, StreamFacts, StreamFault, WriteAnswer};
 use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::{Gatherer, TurnSignatures};
-use converse::{begins_frames, no_frame, read_frame};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use domain::{Event, Fault, Finish, Grammar, PartKind, Reason, TraceId, Usage};
-use framing::event_stream::{Frame, FrameDecoder};
-use framing::sse::read_event;
+use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
+use framing::sse::{begins_stream, read_event, skip_lead};
 use json::splice::join_small;
 
 use crate::cut::EventBuffer;
 use crate::media::{Media, MediaStream};
-use crate::registry::{face, ping};
+use crate::registry::{PassthroughScanner, face, ping, scanner, scanner_ping};
 use crate::transcript::{AnswerForm, Transcript};
 use crate::vendor::VendorStream;
 
@@ -29,8 +26,8 @@ pub struct AnswerStream {
 
 #[derive(Debug)]
 enum Kind {
-    /// Chat Completions on both sides, which is most traffic: scanned without being turned into events.
-    Scan(Box<StreamScanner>),
+    /// Most traffic: scanned without being turned into events.
+    Scan(Box<PassthroughScanner>),
     Walk(Box<EventRelay>),
     /// Media: nothing of it is read but its usage.
     Media(Box<MediaStream>),
@@ -45,7 +42,8 @@ enum Kind {
 struct EventRelay {
     answer_path: AnswerPath,
     cutter: EventBuffer,
-    frames: FrameDecoder,
+    /// Where the upstream streams binary frames.
+    frames: Option<Box<dyn ReadFrames>>,
     mode: Mode,
     reader: Box<dyn ReadAnswer>,
     /// `None` where the upstream's own bytes are forwarded.
@@ -79,8 +77,9 @@ impl AnswerStream {
     /// The stream of a conversation, a text completion or a stored answer.
     #[must_use]
     pub fn new(answer_path: AnswerPath) -> Self {
-        if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
-            let mut scanner = StreamScanner::new(!answer_path.usage);
+        if answer_path.is_passthrough()
+            && let Some(mut scanner) = scanner(answer_path.client, !answer_path.usage)
+        {
             if answer_path.keeps_text {
                 scanner.keep_text();
             }
@@ -236,7 +235,7 @@ impl AnswerStream {
     #[must_use]
     pub fn ping(&self) -> Bytes {
         match &self.kind {
-            Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
+            Kind::Scan(_) => Bytes::from_static(scanner_ping()),
             Kind::Listen(transcript) => Bytes::from_static(transcript.ping()),
             Kind::Walk(walk) if walk.answer_path.as_array => Bytes::from_static(b"\n"),
             Kind::Walk(walk) => Bytes::from_static(ping(walk.answer_path.client)),
@@ -250,17 +249,17 @@ impl EventRelay {
     fn new(answer_path: AnswerPath) -> Self {
         Self {
             reader: if answer_path.is_look() {
-                Box::new(responses::StoredReader::default())
+                face(answer_path.upstream).stored_reader()
             } else {
                 face(answer_path.upstream).reader()
             },
             writer: (!answer_path.is_passthrough())
                 .then(|| face(answer_path.client).writer(answer_path.options())),
+            frames: face(answer_path.upstream).frames(),
             kept: CountedText::new(answer_path.keeps_text),
             fitting: AnswerFilter::new(&answer_path.constraints),
             answer_path,
             cutter: EventBuffer::default(),
-            frames: FrameDecoder::new(),
             mode: Mode::Start,
             progress: Progress::default(),
             facts: StreamFacts::default(),
@@ -284,17 +283,17 @@ impl EventRelay {
         self.cutter.hold(chunk, EVENT_BYTES_MAX)?;
         let text = skip_lead(self.cutter.held());
         let lead = self.cutter.held().len() - text.len();
-        self.mode = match text.first() {
-            None => return Ok(()),
-            Some(b'{' | b'[') => Mode::Whole,
-            Some(b'<') => return Err(StreamFault::Broken("html")),
-            Some(first) if self.answer_path.has_frames() => {
-                if !begins_frames(*first) {
+        self.mode = match (text.first(), &self.frames) {
+            (None, _) => return Ok(()),
+            (Some(b'{' | b'['), _) => Mode::Whole,
+            (Some(b'<'), _) => return Err(StreamFault::Broken("html")),
+            (Some(first), Some(frames)) => {
+                if !frames.begins(*first) {
                     return Err(StreamFault::Broken("not_a_stream"));
                 }
                 Mode::Frames
             }
-            Some(_) => match begins_stream(text) {
+            (Some(_), None) => match begins_stream(text) {
                 Some(true) => Mode::Events,
                 Some(false) => return Err(StreamFault::Broken("not_a_stream")),
                 None => return Ok(()),
@@ -325,42 +324,34 @@ impl EventRelay {
     /// Takes bytes of a stream of binary frames.
     fn cut(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
-        self.frames.push(chunk);
-        let result = loop {
-            match self.frames.next_frame() {
-                Ok(None) => break Ok(()),
-                Ok(Some(frame)) => {
-                    if let Err(fault) = self.take_frame(&frame, out) {
-                        break Err(fault);
-                    }
-                }
-                // Anything after the end of an answer is ignored.
-                Err(_) if self.facts.done => break Ok(()),
-                Err(fault) => break Err(no_frame(fault)),
-            }
-        };
+        if let Some(frames) = &mut self.frames {
+            frames.push(chunk);
+        }
+        let result = self.take_frames(out);
         join_small(out, first);
         result
     }
 
-    /// One complete frame of the upstream.
-    fn take_frame(&mut self, frame: &Frame, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.facts.done {
-            return Ok(());
+    /// Takes the complete frames. Anything after the end of an answer is ignored.
+    fn take_frames(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        while !self.facts.done
+            && let Some(frames) = &mut self.frames
+        {
+            let mut events = std::mem::take(&mut self.events);
+            events.clear();
+            let Some(frame) = frames.next_frame(self.reader.as_mut(), &mut events)? else { break };
+            self.facts.events += u64::from(!events.is_empty());
+            self.note_all(&mut events);
+            if self.writer.is_some() {
+                self.write(&mut events, out);
+            } else if frame.result.is_ok() {
+                self.progress.events += 1;
+                out.push(frame.bytes);
+            }
+            self.events = events;
+            frame.result?;
         }
-        let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        let read = read_frame(self.reader.as_mut(), frame, &mut events);
-        self.facts.events += u64::from(!events.is_empty());
-        self.note_all(&mut events);
-        if self.writer.is_some() {
-            self.write(&mut events, out);
-        } else if read.is_ok() {
-            self.progress.events += 1;
-            out.push(frame.bytes.clone());
-        }
-        self.events = events;
-        read
+        Ok(())
     }
 
     /// One complete event of the upstream.
@@ -489,7 +480,9 @@ impl EventRelay {
             Mode::Start if self.cutter.held().is_empty() => return Err(StreamFault::Broken("empty")),
             Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
             Mode::Whole => return self.finish_whole(out),
-            Mode::Frames if !self.frames.is_empty() && !self.facts.finished => {
+            Mode::Frames
+                if !self.facts.finished && self.frames.as_ref().is_some_and(|frames| !frames.is_empty()) =>
+            {
                 return Err(StreamFault::Broken("ended_early"));
             }
             Mode::Events | Mode::Frames => {}

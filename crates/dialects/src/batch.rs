@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
 use crate::embed::buffered_vectors;
-use crate::media::buffered_image_answer;
+use crate::media::{buffered_image_answer, buffered_object};
 use crate::transcript::AnswerForm;
-use crate::whole::{buffered_answer, buffered_object};
+use crate::whole::buffered_answer;
 
 /// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -55,4 +55,4 @@ pub use stored_objects::{buffered_stored_object, decode_batch};
 pub use transcript::AnswerForm;
 pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
 pub use vendor::{VendorAnswer, VendorStream};
-pub use whole::{buffered_answer, buffered_object, buffered_stored_answer, buffered_transcript};
+pub use whole::{buffered_answer, buffered_stored_answer, buffered_transcript};

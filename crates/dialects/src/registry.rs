@@ -2,7 +2,7 @@
 
 use anthropic::Anthropic;
 use bytes::Bytes;
-use chat::Chat;
+use chat::{Chat, StreamScanner};
 use conversation::face::{Face, Facts};
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
@@ -24,6 +24,20 @@ pub const fn face(grammar: Grammar) -> &'static dyn Face {
         Grammar::Gemini => &Gemini,
         Grammar::Converse => &Converse,
     }
+}
+
+/// The scanner of the stream that is most traffic: Chat Completions on both sides. It is a type and not a part
+/// of the face, so that no chunk is dispatched dynamically.
+pub(crate) type PassthroughScanner = StreamScanner;
+
+/// The scanner of a stream that is forwarded in this format without being turned into events; `None` where it
+/// has to be.
+pub(crate) fn scanner(grammar: Grammar, hide_usage: bool) -> Option<PassthroughScanner> {
+    (grammar == Grammar::Chat).then(|| StreamScanner::new(hide_usage))
+}
+
+pub(crate) fn scanner_ping() -> &'static [u8] {
+    ping(Grammar::Chat)
 }
 
 /// The face of what a client speaks; tasks and the native API borrow that of Chat Completions.

@@ -1,10 +1,10 @@
 //! Requests about files, batches and videos that providers store, and the answers to them.
 
 use bytes::Bytes;
-use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::request::{Addressed, Request, RequestPart, Stored, StoredAct};
 use domain::{Fault, Grammar, StoredKind, StoredObjectKind};
+use framing::sse::skip_lead;
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::{Cursor, Kind, Span, Value};

@@ -1,14 +1,13 @@
 //! Reads a buffered response at once, and produces what the client gets.
 
 use bytes::Bytes;
-use chat::{begins_stream, skip_lead};
-use conversation::answer::{AnswerFacts, ReadAnswer, StreamFault};
+use conversation::answer::{AnswerFacts, ReadAnswer, ReadFrames, StreamFault};
 use conversation::constraints::AnswerFilter;
+use conversation::face::ForwardAnswer;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::Gatherer;
-use converse::{begins_frames, read_frames};
-use domain::{Event, Grammar};
-use framing::sse::{EventSplitter, read_event};
+use domain::Event;
+use framing::sse::{EventSplitter, begins_stream, read_event, skip_lead};
 
 use crate::answer_path::AnswerPath;
 use crate::answer_stream::content_bytes;
@@ -23,26 +22,16 @@ use crate::transcript::{AnswerForm, read_whole};
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
 pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
-        same_chat(answer_path, body)
-    } else {
-        conversation(answer_path, body)
+    match face(answer_path.client).facts().forward {
+        Some(forward) if answer_path.is_passthrough() => forwarded(answer_path, forward, body),
+        _ => conversation(answer_path, body),
     }
-}
-
-/// Reads a response of OpenAI's API that is one JSON object and forwarded as it is.
-///
-/// # Errors
-/// The body is not a JSON object, or it is an error in a 200.
-pub fn buffered_object(body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let facts = chat::operations::read_answer(&body)?;
-    Ok(BufferedAnswer::plain(body, facts))
 }
 
 /// A response about a stored answer is forwarded, whatever it is.
 #[must_use]
-pub fn buffered_stored_answer(body: Bytes) -> BufferedAnswer {
-    let facts = AnswerFacts { usage: responses::read_final_usage(&body), content_bytes: 0 };
+pub fn buffered_stored_answer(answer_path: &AnswerPath, body: Bytes) -> BufferedAnswer {
+    let facts = AnswerFacts { usage: face(answer_path.upstream).stored_usage(&body), content_bytes: 0 };
     BufferedAnswer::plain(body, facts)
 }
 
@@ -55,12 +44,16 @@ pub fn buffered_transcript(form: AnswerForm, body: Bytes) -> Result<BufferedAnsw
     Ok(BufferedAnswer::plain(body, facts))
 }
 
-/// Chat Completions on both sides: only the usage is read.
-fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let (body, facts) = chat::normalise_completion(body, answer_path.needs_normalising)?;
+/// One dialect on both sides, in which only the usage is read.
+fn forwarded(
+    answer_path: &AnswerPath,
+    forward: ForwardAnswer,
+    body: Bytes,
+) -> Result<BufferedAnswer, StreamFault> {
+    let (body, facts) = forward(body, answer_path.needs_normalising)?;
     let text = match facts.usage {
         Some(_) => String::new(),
-        None => text_of(&body),
+        None => text_of(answer_path, &body),
     };
     Ok(BufferedAnswer { text, ..BufferedAnswer::plain(body, facts) })
 }
@@ -68,22 +61,23 @@ fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, St
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
 fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
-    let mut reader = face(answer_path.upstream).reader();
+    let (mut reader, mut frames) = (face(answer_path.upstream).reader(), face(answer_path.upstream).frames());
     let mut events = Vec::new();
     let mut is_stream = false;
     match text.first() {
         None => return Err(StreamFault::Broken("empty")),
         Some(b'<') => return Err(StreamFault::Broken("html")),
         Some(b'{' | b'[') => reader.read_buffered(text, &mut events)?,
-        Some(first) if answer_path.has_frames() && begins_frames(*first) => {
+        Some(first) => {
             is_stream = true;
-            read_frames(reader.as_mut(), text, &mut events)?;
+            match &mut frames {
+                Some(frames) if frames.begins(*first) => {
+                    read_frames(frames.as_mut(), reader.as_mut(), text, &mut events)?;
+                }
+                _ if begins_stream(text) == Some(true) => read_stream(reader.as_mut(), text, &mut events)?,
+                _ => return Err(StreamFault::Broken("not_an_answer")),
+            }
         }
-        Some(_) if begins_stream(text) == Some(true) => {
-            is_stream = true;
-            read_stream(reader.as_mut(), text, &mut events)?;
-        }
-        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
     }
     let (mut facts, made) = (facts_of(&events), made_of(&events));
     let mut text = String::new();
@@ -113,11 +107,11 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
     })
 }
 
-/// The text of a buffered Chat Completions response.
-fn text_of(body: &[u8]) -> String {
+/// The text of a buffered response that is forwarded.
+fn text_of(answer_path: &AnswerPath, body: &[u8]) -> String {
     let mut events = Vec::new();
     // It was already accepted as an answer: if it can't be read here, it has no text to count.
-    drop(face(Grammar::Chat).reader().read_buffered(skip_lead(body), &mut events));
+    drop(face(answer_path.upstream).reader().read_buffered(skip_lead(body), &mut events));
     CountedText::of(&events).as_str().to_owned()
 }
 
@@ -147,6 +141,22 @@ fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>
     }
     if events.last() != Some(&Event::Done) {
         reader.end(events)?;
+    }
+    Ok(())
+}
+
+fn read_frames(
+    frames: &mut dyn ReadFrames,
+    reader: &mut dyn ReadAnswer,
+    stream: &[u8],
+    events: &mut Vec<Event>,
+) -> Result<(), StreamFault> {
+    frames.push(stream);
+    while events.last() != Some(&Event::Done) {
+        match frames.next_frame(reader, events)? {
+            Some(frame) => frame.result?,
+            None => return reader.end(events),
+        }
     }
     Ok(())
 }

@@ -142,6 +142,27 @@ fn read_line<'a>(event: &'a [u8], line: &'a [u8], at: usize, found: &mut Event<'
     }
 }
 
+/// The bytes after byte order marks and whitespace.
+#[inline]
+#[must_use]
+pub fn skip_lead(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes.trim_ascii_start();
+    while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
+        bytes = rest.trim_ascii_start();
+    }
+    bytes
+}
+
+/// Whether the text starts with a line of an event stream; `None` when there is too little to tell.
+#[must_use]
+pub fn begins_stream(text: &[u8]) -> Option<bool> {
+    const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
+    if STARTS.iter().any(|start| text.starts_with(start)) {
+        return Some(true);
+    }
+    if STARTS.iter().any(|start| start.starts_with(text)) { None } else { Some(false) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

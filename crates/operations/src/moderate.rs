@@ -41,6 +41,6 @@ impl OperationSpec for Moderate {
     }
 
     fn buffered_answer(&self, _path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        dialects::buffered_object(body)
+        dialects::media::buffered_object(body)
     }
 }

@@ -43,7 +43,7 @@ impl OperationSpec for Stored {
         }
     }
 
-    fn buffered_answer(&self, _path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        Ok(dialects::buffered_stored_answer(body))
+    fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+        Ok(dialects::buffered_stored_answer(path, body))
     }
 }

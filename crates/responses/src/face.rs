@@ -9,12 +9,13 @@ use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
-use domain::{Fault, Operation, Prompt, TraceId};
+use domain::{Fault, Operation, Prompt, TraceId, Usage};
 use http::Method;
 use http::header::HeaderName;
 
 use crate::{
-    Reader, Writer, address, decode_request, decode_stored_request, read_prompt, shared_fields, write_prompt,
+    Reader, StoredReader, Writer, address, decode_request, decode_stored_request, read_final_usage,
+    read_prompt, shared_fields, write_prompt,
 };
 
 static HEADERS: [HeaderName; 2] =
@@ -69,6 +70,14 @@ impl Face for Responses {
 
     fn reader(&self) -> Box<dyn ReadAnswer> {
         Box::new(Reader::default())
+    }
+
+    fn stored_reader(&self) -> Box<dyn ReadAnswer> {
+        Box::new(StoredReader::default())
+    }
+
+    fn stored_usage(&self, body: &[u8]) -> Option<Usage> {
+        read_final_usage(body)
     }
 
     fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {

@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 
 use super::answer_path::answer_path;
 use super::{any_prompt, event, exception};
-use crate::frames::read_frames;
 use crate::{Reader, Writer, write_prompt};
 
 fn addressed() -> Addressed {
@@ -475,8 +474,8 @@ proptest! {
     fn every_answer_that_can_be_told_comes_back(pieces in pieces()) {
         let events = events_of(pieces);
         let stream = write_stream(events.clone(), true);
-        let mut again = Vec::new();
-        prop_assert_eq!(read_frames(&mut Reader::default(), &stream, &mut again), Ok(()));
+        let (again, end) = super::read(&stream);
+        prop_assert_eq!(end, Ok(()));
         prop_assert_eq!(join_deltas(again), join_deltas(events.clone()));
         let whole = Writer::new(wish(true)).write_buffered(events.clone());
         let mut again = Vec::new();

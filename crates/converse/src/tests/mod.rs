@@ -17,13 +17,12 @@ mod render;
 mod streams;
 
 use bytes::Bytes;
-use conversation::answer::{ReadAnswer, StreamFacts, StreamFault};
+use conversation::answer::{ReadAnswer, ReadFrames, StreamFacts, StreamFault};
 use domain::{Event, Grammar};
-use framing::event_stream::{FrameDecoder, encode_frame};
+use framing::event_stream::encode_frame;
 
 use self::answer_path::answer_path;
-use crate::Reader;
-use crate::frames::{no_frame, read_frame};
+use crate::{Frames, Reader};
 use dialects::AnswerStream;
 
 /// The other dialects that clients speak.
@@ -41,11 +40,11 @@ fn exception(name: &str, payload: &str) -> Vec<u8> {
 
 /// The events of a complete stream, and how it ended.
 fn read(stream: &[u8]) -> (Vec<Event>, Result<(), StreamFault>) {
-    let (mut reader, mut frames, mut events) = (Reader::default(), FrameDecoder::new(), Vec::new());
+    let (mut reader, mut frames, mut events) = (Reader::default(), Frames::default(), Vec::new());
     frames.push(stream);
     let end = loop {
-        let result = match frames.next_frame().map_err(no_frame) {
-            Ok(Some(frame)) => read_frame(&mut reader, &frame, &mut events),
+        let result = match frames.next_frame(&mut reader, &mut events) {
+            Ok(Some(frame)) => frame.result,
             Ok(None) => break reader.end(&mut events),
             Err(fault) => Err(fault),
         };

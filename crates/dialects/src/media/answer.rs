@@ -1,4 +1,4 @@
-//! Buffered image and rerank responses: passed on as they are, and metered.
+//! Buffered image, moderation and rerank responses: passed on as they are, and metered.
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
@@ -24,7 +24,16 @@ pub(super) fn buffered_images(body: Bytes) -> Result<BufferedAnswer, StreamFault
     Ok(BufferedAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }))
 }
 
-/// The same for a ranking, which is forwarded in one shape.
+/// Reads a response that is one JSON object and forwarded as it is.
+///
+/// # Errors
+/// The body is not a JSON object, or it is an error in a 200.
+pub fn buffered_object(body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let facts = chat::operations::read_answer(&body)?;
+    Ok(BufferedAnswer::plain(body, facts))
+}
+
+/// Reads a ranking that came with status 200, which is forwarded in one shape.
 ///
 /// # Errors
 /// The body is not such a response, or it is an error sent with a success status.

@@ -18,6 +18,7 @@ use http::Method;
 use http::header::HeaderName;
 use json::members::keep_members;
 
+use crate::features::NAMES;
 use crate::objects::MessageBatches;
 use crate::{
     PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, shared_fields, status,
@@ -57,6 +58,7 @@ const LIST: &str = "/v1/messages/batches";
 const NAMED: &str = "/v1/messages/batches/{rest}";
 
 static FACTS: Facts = Facts {
+    features: NAMES,
     roots: &["/v1/messages"],
     sdk_header: Some(&VERSION),
     ping: PING,

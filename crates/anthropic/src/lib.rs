@@ -11,6 +11,7 @@ mod blocks;
 mod decode;
 mod error;
 mod face;
+mod features;
 mod marks;
 mod models;
 mod objects;

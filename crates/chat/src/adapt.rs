@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use conversation::features::Feature;
+use conversation::features::{Feature, named};
 use conversation::losses::{DroppedFields, is_meaning};
 use conversation::request::{Insert, Request, own_edits};
 use domain::{Fault, Grammar, MissingFeatures, ServerFeature};
@@ -12,6 +12,7 @@ use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 
 use super::supported_fields::SupportedFields;
+use crate::features::NAMES;
 
 /// The client's bytes for a server with quirks: like `upstream_body`, but without what the server does not
 /// accept.
@@ -249,8 +250,7 @@ impl<'a, 'b> FieldFilter<'a, 'b> {
             return MemberAction::Keep;
         }
         if value.is_something(self.body) {
-            let named = |name| Feature::named(Grammar::Chat, name);
-            match named(path).or_else(|| named(name)) {
+            match named(NAMES, path).or_else(|| named(NAMES, name)) {
                 Some(feature) => self.losses.drop_feature(feature),
                 None => self.losses.drop_unknown(path, is_meaning(name)),
             }
@@ -425,7 +425,7 @@ mod tests {
 
     fn send_to(body: &str, lacking: &[ServerFeature]) -> (String, DroppedFields) {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let mut losses = DroppedFields::of_server(Grammar::Chat);
+        let mut losses = DroppedFields::of_server(Grammar::Chat, |_| NAMES);
         let out = adapt_written_body(&body, quirks(lacking), &SupportedFields::COMMON, &mut losses)
             .unwrap()
             .concat();
@@ -530,7 +530,7 @@ mod tests {
         );
         let request = decode_request(&body).unwrap();
         let send = |lacking: &[ServerFeature]| {
-            let mut losses = DroppedFields::of_server(Grammar::Chat);
+            let mut losses = DroppedFields::of_server(Grammar::Chat, |_| NAMES);
             let out =
                 adapt_body(&body, &request, "b", quirks(lacking), &SupportedFields::COMMON, &mut losses, &[]);
             let out = out.unwrap().concat();
@@ -551,7 +551,7 @@ mod tests {
         let supported =
             SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
         let adapt = |body: &'static str| {
-            let mut losses = DroppedFields::of_server(Grammar::Chat);
+            let mut losses = DroppedFields::of_server(Grammar::Chat, |_| NAMES);
             let sent = adapt_written_body(
                 &Bytes::from_static(body.as_bytes()),
                 quirks(&[]),
@@ -585,7 +585,7 @@ mod tests {
             ..SupportedFields::COMMON
         };
         let adapt = |body: &'static str| {
-            let mut losses = DroppedFields::of_server(Grammar::Chat);
+            let mut losses = DroppedFields::of_server(Grammar::Chat, |_| NAMES);
             let body = Bytes::from_static(body.as_bytes());
             let sent =
                 adapt_written_body(&body, quirks(&[ServerFeature::UnknownFields]), &supported, &mut losses)

@@ -15,6 +15,7 @@ use domain::{Fault, Operation, Prompt, StoredKind, TraceId};
 use http::Method;
 use http::header::HeaderName;
 
+use crate::features::NAMES;
 use crate::{
     Reader, Writer, decode_request, embed, normalise_completion, objects, read_prompt, shared_fields,
     write_prompt,
@@ -58,6 +59,7 @@ static ROUTES: [DialectRoute; 25] = [
 ];
 
 static FACTS: Facts = Facts {
+    features: NAMES,
     roots: &["/v1"],
     forward: Some(normalise_completion),
     batch_endpoints: &[

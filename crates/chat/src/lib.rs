@@ -14,6 +14,7 @@ mod convert;
 mod embed;
 mod encode;
 mod face;
+mod features;
 mod listed;
 mod messages;
 mod objects;

@@ -12,6 +12,7 @@ use json::members::keep_members;
 use crate::answer::{AnswerFacts, AnswerOptions, ReadAnswer, ReadFrames, StreamFault, WriteAnswer};
 use crate::batch::{BatchOutputLine, LineAnswer};
 use crate::embed::Embeddings;
+use crate::features::FeatureNames;
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
 use crate::objects::StoredObjects;
@@ -63,6 +64,8 @@ pub struct Facts {
     pub key_parameter: Option<&'static str>,
     /// Paths of another dialect that its SDKs use too, each with the path here that they mean.
     pub shared_paths: &'static [(&'static str, &'static str)],
+    /// Its names for the request features that it can express.
+    pub features: FeatureNames,
     /// The `content-type` of a stream.
     pub stream_type: &'static str,
     /// Streams are binary frames, not server-sent events.
@@ -166,6 +169,7 @@ impl Facts {
         sdk_header: None,
         key_parameter: None,
         shared_paths: &[],
+        features: &[],
         stream_type: "text/event-stream; charset=utf-8",
         has_frames: false,
         forward: None,

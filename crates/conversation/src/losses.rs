@@ -6,7 +6,7 @@ use domain::prompt::{Aliases, ToolKind, ValuePath};
 use domain::{Fault, FaultClass, Grammar, Prompt};
 
 use crate::calls::Declared;
-use crate::features::{Droppable, Feature};
+use crate::features::{Droppable, Feature, FeatureNames};
 
 /// Extension fields of Chat Completions servers that are not in the table, and that the answer is as good
 /// without.
@@ -39,10 +39,14 @@ pub fn is_meaning(name: &str) -> bool {
     !ADDED_HINTS.contains(&name)
 }
 
+/// The names of a dialect's features.
+pub type NamesOf = fn(Grammar) -> FeatureNames;
+
 /// The dropped fields of one request, under the client's names for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DroppedFields {
     client: Grammar,
+    names_of: NamesOf,
     aliases: Aliases,
     by: By,
     lost: Vec<(String, Droppable, Option<Feature>)>,
@@ -62,10 +66,10 @@ enum By {
 }
 
 impl DroppedFields {
+    /// For an upstream that speaks another dialect.
     #[must_use]
-    pub fn new(client: Grammar, upstream: Grammar) -> Self {
-        let aliases = Aliases::default();
-        Self { client, aliases, by: By::Grammar(upstream), lost: Vec::new(), names: HashSet::new() }
+    pub fn new(client: Grammar, upstream: Grammar, names_of: NamesOf) -> Self {
+        Self { by: By::Grammar(upstream), ..Self::of_server(client, names_of) }
     }
 
     /// Sets the names that the client used where its dialect has several.
@@ -77,21 +81,22 @@ impl DroppedFields {
 
     /// For an upstream that takes requests in a format of its vendor's own.
     #[must_use]
-    pub fn of_vendor(client: Grammar) -> Self {
-        Self { by: By::Vendor, ..Self::of_server(client) }
+    pub fn of_vendor(client: Grammar, names_of: NamesOf) -> Self {
+        Self { by: By::Vendor, ..Self::of_server(client, names_of) }
     }
 
     /// For a server that supports only part of its dialect.
     #[must_use]
-    pub fn of_server(client: Grammar) -> Self {
+    pub fn of_server(client: Grammar, names_of: NamesOf) -> Self {
         let aliases = Aliases::default();
-        Self { client, aliases, by: By::Server, lost: Vec::new(), names: HashSet::new() }
+        Self { client, names_of, aliases, by: By::Server, lost: Vec::new(), names: HashSet::new() }
     }
 
     /// The client's name for a feature; `None` where its dialect can't express it.
-    fn own_name(&self, feature: Feature) -> Option<&'static str> {
+    #[must_use]
+    pub fn own_name(&self, feature: Feature) -> Option<&'static str> {
         let alias = feature.aliased().and_then(|aliased| self.aliases.name(aliased));
-        alias.or_else(|| feature.name(self.client))
+        alias.or_else(|| feature.name((self.names_of)(self.client)))
     }
 
     /// The dialect whose names are reported.
@@ -178,9 +183,11 @@ impl DroppedFields {
             return Err(match self.by {
                 By::Grammar(upstream) => {
                     let format = format!("in the {} grammar", upstream.as_str());
-                    unsupported_by_format(name, *feature, &format)
+                    unsupported_by_format(name, *feature, &format, self.names_of)
                 }
-                By::Vendor => unsupported_by_format(name, *feature, "in its vendor's own format"),
+                By::Vendor => {
+                    unsupported_by_format(name, *feature, "in its vendor's own format", self.names_of)
+                }
                 By::Server => unsupported_by_server(name),
             });
         }
@@ -216,12 +223,17 @@ pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
     ]
 }
 
-fn unsupported_by_format(name: &str, feature: Option<Feature>, format: &str) -> Box<Fault> {
+fn unsupported_by_format(
+    name: &str,
+    feature: Option<Feature>,
+    format: &str,
+    names_of: NamesOf,
+) -> Box<Fault> {
     let message =
         format!("The model that was to answer is spoken to {format}, which has no words for \"{name}\".");
     let able: Vec<&str> = Grammar::ALL
         .into_iter()
-        .filter(|grammar| feature.is_some_and(|feature| feature.name(*grammar).is_some()))
+        .filter(|grammar| feature.is_some_and(|feature| feature.name(names_of(*grammar)).is_some()))
         .map(Grammar::as_str)
         .collect();
     let other = if able.is_empty() {
@@ -246,9 +258,17 @@ fn unsupported_by_server(name: &str) -> Box<Fault> {
 mod tests {
     use super::*;
 
+    fn names(grammar: Grammar) -> FeatureNames {
+        match grammar {
+            Grammar::Chat => &[(Feature::Seed, "seed"), (Feature::Logprobs, "logprobs")],
+            Grammar::Responses | Grammar::Gemini => &[(Feature::Logprobs, "other")],
+            Grammar::Anthropic | Grammar::Converse => &[],
+        }
+    }
+
     #[test]
     fn meaning_is_refused_by_name_and_a_hint_is_told() {
-        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
+        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, names);
         losses.drop_feature(Feature::Seed);
         losses.drop_feature(Feature::Seed);
         assert_eq!(losses.clone().finish(false).unwrap(), ["seed"]);

@@ -15,6 +15,7 @@ use http::Method;
 use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
+use crate::features::NAMES;
 use crate::objects::InvocationJobs;
 use crate::{
     Frames, Reader, Writer, decode_request, error_body, error_type, job, read_model_path, read_prompt,
@@ -35,6 +36,7 @@ static ROUTES: [DialectRoute; 5] = [
 ];
 
 static FACTS: Facts = Facts {
+    features: NAMES,
     roots: &["/model", "/model-invocation-job", "/model-invocation-jobs"],
     stream_type: "application/vnd.amazon.eventstream",
     has_frames: true,

@@ -11,6 +11,7 @@ mod answer;
 mod decode;
 mod error;
 mod face;
+mod features;
 mod frames;
 mod job;
 mod objects;

@@ -88,7 +88,8 @@ fn translate_body(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) 
     }
     let prompt = decode_request(Grammar::Chat, Operation::Chat, &body, None)
         .and_then(|request| read_prompt(Grammar::Chat, &body, &request));
-    let mut losses = conversation::losses::DroppedFields::new(Grammar::Chat, grammar);
+    let mut losses =
+        conversation::losses::DroppedFields::new(Grammar::Chat, grammar, dialects::feature_names);
     let body = prompt.and_then(|prompt| write_prompt(grammar, &prompt, &target, &mut losses));
     (Bytes::from(body.unwrap_or_default()), (grammar == Grammar::Gemini).then_some(addressed))
 }

@@ -11,7 +11,7 @@ use domain::{Fault, Grammar};
 
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
-use crate::registry::face;
+use crate::registry::{face, feature_names};
 use crate::vendor::VendorAnswer;
 
 /// Translates a client's embeddings request for an upstream.
@@ -27,7 +27,7 @@ pub fn translate_embeddings(
     model: &str,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut losses = DroppedFields::new(client, upstream);
+    let mut losses = DroppedFields::new(client, upstream, feature_names);
     let texts = read_embedding_inputs(client, body, request, false, &mut losses)?;
     let body = embeddings(upstream).write_texts(&texts, model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })

@@ -44,8 +44,8 @@ pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use registry::{
-    client_face, face, lists_models, meant_path, model_object, models_list, ping, roots, routes, sdk_dialect,
-    status, stored_objects, stream_type,
+    client_face, face, feature_names, lists_models, meant_path, model_object, models_list, ping, roots,
+    routes, sdk_dialect, status, stored_objects, stream_type,
 };
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{

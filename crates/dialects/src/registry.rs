@@ -4,6 +4,7 @@ use anthropic::Anthropic;
 use bytes::Bytes;
 use chat::{Chat, StreamScanner};
 use conversation::face::{Face, Facts};
+use conversation::features::FeatureNames;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
 use conversation::routes::DialectRoute;
@@ -44,6 +45,12 @@ pub(crate) fn scanner_ping() -> &'static [u8] {
 #[must_use]
 pub fn client_face(dialect: Dialect) -> &'static dyn Face {
     face(dialect.grammar())
+}
+
+/// The names of a dialect for the request features that it can express.
+#[must_use]
+pub fn feature_names(grammar: Grammar) -> FeatureNames {
+    face(grammar).facts().features
 }
 
 /// Every dialect that has a face of its own.
@@ -131,6 +138,7 @@ pub fn model_object(dialect: Dialect, row: &ModelRow) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use conversation::features::Feature;
     use domain::{FaultClass, UpstreamReport};
 
     use super::*;
@@ -164,6 +172,14 @@ mod tests {
         check(FaultClass::Unauthenticated, 401, Dialect::Converse, 403);
         check(FaultClass::UpstreamAuth, 401, Dialect::Converse, 424);
         check(FaultClass::Overloaded, 529, Dialect::Converse, 503);
+    }
+
+    #[test]
+    fn every_feature_has_a_name_in_some_dialect() {
+        for feature in Feature::all() {
+            let has_name = |grammar| feature.name(feature_names(grammar)).is_some();
+            assert!(Grammar::ALL.into_iter().any(has_name), "{feature:?}");
+        }
     }
 
     #[test]

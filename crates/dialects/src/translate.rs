@@ -1,6 +1,6 @@
 //! Translates a request into another dialect.
 
-use crate::registry::face;
+use crate::registry::{face, feature_names};
 use bytes::Bytes;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
@@ -54,7 +54,7 @@ pub fn translate_request(
     target: &TargetModel<'_>,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut losses = DroppedFields::new(client, upstream).with_aliases(&prompt.aliases);
+    let mut losses = DroppedFields::new(client, upstream, feature_names).with_aliases(&prompt.aliases);
     let body = write_prompt(upstream, prompt, target, &mut losses)?;
     for extra in &prompt.extras {
         losses.drop_unknown(&*extra.name, extra.affects_answer);

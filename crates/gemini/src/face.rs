@@ -18,6 +18,7 @@ use http::header::HeaderName;
 use json::members::with_first;
 
 use crate::address::read_model_address;
+use crate::features::NAMES;
 use crate::names::camel;
 use crate::objects::ContentBatches;
 use crate::{
@@ -41,6 +42,7 @@ static ROUTES: [DialectRoute; 8] = [
 ];
 
 static FACTS: Facts = Facts {
+    features: NAMES,
     roots: &["/v1beta"],
     sdk_header: Some(&KEY),
     key_parameter: Some("key"),

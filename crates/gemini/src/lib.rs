@@ -11,6 +11,7 @@ mod embed;
 mod error;
 mod face;
 mod failure;
+mod features;
 mod finish;
 mod media;
 mod models;

@@ -4,6 +4,7 @@
 use conversation::embed::unsayable;
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
+use dialects::feature_names;
 use domain::{Fault, Grammar};
 use json::Value;
 use json::members::{Elements, Members};
@@ -31,7 +32,7 @@ impl<'a> ExtraFields<'a> {
     pub(crate) fn read(client: Grammar, body: &'a [u8], is_lenient: bool) -> Result<Self, Box<Fault>> {
         let mut members = Members::read(body, String::new())?;
         members.take("model")?;
-        Ok(Self { members, dropped: DroppedFields::of_vendor(client), is_lenient })
+        Ok(Self { members, dropped: DroppedFields::of_vendor(client, feature_names), is_lenient })
     }
 
     /// A field as JSON.

@@ -6,7 +6,9 @@ use conversation::embed::EmbeddingInputs;
 use conversation::losses::DroppedFields;
 use conversation::request::{Stored, StoredAct, upstream_body_with};
 use conversation::target::{TargetModel, TranslatedRequest};
-use dialects::{read_embedding_inputs, translate_embeddings, translate_request, write_count_request};
+use dialects::{
+    feature_names, read_embedding_inputs, translate_embeddings, translate_request, write_count_request,
+};
 use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -213,7 +215,7 @@ fn encode_for(
     };
     let mut encoded = EncodedBody { grammar: Some(grammar), ..EncodedBody::own(translated) };
     if !quirks.is_none() {
-        let mut losses = DroppedFields::of_server(ask.grammar);
+        let mut losses = DroppedFields::of_server(ask.grammar, feature_names);
         encoded.body = adapt_written_body(&encoded.body.concat().into(), quirks, supported, &mut losses)?;
         let lost = losses.finish(ask.is_lenient)?;
         let lost: Vec<String> = lost.into_iter().filter(|name| !encoded.dropped.contains(name)).collect();
@@ -229,7 +231,7 @@ fn adapt(
     quirks: MissingFeatures,
     supported: &SupportedFields,
 ) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
-    let mut losses = DroppedFields::of_server(ask.grammar);
+    let mut losses = DroppedFields::of_server(ask.grammar, feature_names);
     let body = adapt_body(ask.body, ask.request, model, quirks, supported, &mut losses, ask.inserts)?;
     Ok((body, losses.finish(ask.is_lenient)?))
 }
@@ -258,7 +260,7 @@ pub(crate) fn encode_embeddings(
     has_tasks: bool,
     write: impl FnOnce(&EmbeddingInputs<'_>) -> Result<Vec<u8>, Box<Fault>>,
 ) -> Result<EncodedBody, Box<Fault>> {
-    let mut losses = DroppedFields::of_vendor(ask.grammar);
+    let mut losses = DroppedFields::of_vendor(ask.grammar, feature_names);
     let texts = read_embedding_inputs(ask.grammar, ask.body, ask.request, has_tasks, &mut losses)?;
     let body = Bytes::from(write(&texts)?);
     Ok(EncodedBody::own(TranslatedRequest { body, dropped: losses.finish(ask.is_lenient)? }))

@@ -309,7 +309,7 @@ fn prompt_of(role: Role, content: Content) -> Prompt {
 }
 
 fn write(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
-    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Responses);
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Responses, dialects::feature_names);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
     let settled = losses.finish(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
     (serde_json::from_slice(&body).expect("JSON"), settled)

@@ -13,6 +13,7 @@ use domain::{Fault, Operation, Prompt, TraceId, Usage};
 use http::Method;
 use http::header::HeaderName;
 
+use crate::features::NAMES;
 use crate::{
     Reader, StoredReader, Writer, address, decode_request, decode_stored_request, read_final_usage,
     read_prompt, shared_fields, write_prompt,
@@ -31,6 +32,7 @@ static ROUTES: [DialectRoute; 5] = [
 ];
 
 static FACTS: Facts = Facts {
+    features: NAMES,
     roots: &["/v1/responses"],
     batch_endpoints: &[("/v1/responses", Operation::Chat)],
     reports_hosted_calls: true,

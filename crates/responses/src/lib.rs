@@ -37,5 +37,6 @@ pub use writer::Writer;
 
 #[cfg(test)]
 mod cases;
+mod features;
 #[cfg(test)]
 mod round_trips;

@@ -392,7 +392,7 @@ fn is_well_formed(events: &[Event]) {
 proptest! {
     #[test]
     fn a_prompt_comes_back_as_it_was(prompt in prompt()) {
-        let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Responses);
+        let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Responses, dialects::feature_names);
         let body = write_prompt(&prompt, &target(), &mut losses).unwrap();
         prop_assert_eq!(losses.finish(false).unwrap(), Vec::<String>::new());
         let request = super::decode_request(&bytes::Bytes::from(body.clone())).unwrap();

@@ -57,7 +57,7 @@ fn question() -> Prompt {
 }
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
-    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, dialects::feature_names);
     let body = write_prompt(prompt, &TargetModel { model: "c", abilities }, &mut losses)?;
     Ok((String::from_utf8(body).expect("UTF-8"), losses.finish(true)?))
 }
@@ -510,7 +510,7 @@ fn tools_of_other_grammars_are_named_as_lost() {
     // A tool that is not declared can't be forced.
     prompt.tools = vec![hosted("web_search")];
     prompt.tool_choice = Some(ToolChoice::Named { name: "web_search".to_owned(), is_custom: false });
-    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic, dialects::feature_names);
     write_prompt(&prompt, &TargetModel { model: "c", abilities: Abilities::default() }, &mut losses).unwrap();
     assert_eq!(losses.finish(false).unwrap_err().param.as_deref(), Some("tool_choice"));
 }

@@ -18,7 +18,7 @@ proptest! {
     #[test]
     fn a_prompt_is_read_as_it_was_written(prompt in prompt()) {
         let target = TargetModel { model: "claude-x", abilities: Abilities::default() };
-        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic);
+        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic, dialects::feature_names);
         let body = write_prompt(&prompt, &target, &mut losses).expect("it can be said");
         prop_assert_eq!(losses.finish(true).expect("lenient"), Vec::<String>::new());
         let request = decode_request(Operation::Chat, &bytes::Bytes::from(body.clone())).expect("the rooms read it");

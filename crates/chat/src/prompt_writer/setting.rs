@@ -57,7 +57,7 @@ pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &DroppedFields) -> Result<&'a
     if stop.len() <= STOP_MAX {
         return Ok(stop);
     }
-    let name = Feature::Stop.name(losses.client()).unwrap_or("stop");
+    let name = losses.own_name(Feature::Stop).unwrap_or("stop");
     let message = format!(
         "\"{name}\" has {} texts, and the model that was to answer ends its answer at no more than {STOP_MAX}.",
         stop.len()

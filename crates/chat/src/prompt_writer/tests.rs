@@ -10,7 +10,7 @@ use super::write_prompt;
 use crate::prompt::read_prompt;
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> (String, Vec<String>) {
-    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat, dialects::feature_names);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
     (String::from_utf8(body).unwrap(), losses.finish(true).unwrap())
 }
@@ -261,7 +261,7 @@ fn an_effort_is_said_or_made_of_the_budget() {
 #[test]
 fn what_can_not_be_asked_is_a_fault_with_its_field() {
     let fault = |prompt: &Prompt| {
-        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
+        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat, dialects::feature_names);
         let target = TargetModel { model: "m", abilities: Abilities::default() };
         write_prompt(prompt, &target, &mut losses).unwrap_err()
     };

@@ -42,7 +42,7 @@ fn target() -> TargetModel<'static> {
 }
 
 fn rewrite(prompt: &domain::Prompt) -> Value {
-    let mut losses = DroppedFields::new(Grammar::Converse, Grammar::Converse);
+    let mut losses = DroppedFields::new(Grammar::Converse, Grammar::Converse, dialects::feature_names);
     let body = write_prompt(prompt, &target(), &mut losses).expect("it can be said");
     assert!(losses.finish(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")

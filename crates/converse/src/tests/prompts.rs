@@ -17,7 +17,7 @@ use super::{any_prompt, arbitrary, event};
 use crate::write_prompt;
 
 fn write_body(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
-    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse);
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse, dialects::feature_names);
     let target = TargetModel { model, abilities };
     let body = write_prompt(prompt, &target, &mut losses).expect("it can be said");
     assert!(losses.finish(true).is_ok());

@@ -100,7 +100,7 @@ fn check(name: &str, exchange: Exchange) {
         Exchange::Request { source, client, expected } => {
             assert!(is_sourced(&source), "{name}");
             let prompt = read(&client);
-            let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
+            let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini, dialects::feature_names);
             let target = TargetModel { model: &addressed().model, abilities: Abilities::default() };
             let body = write_prompt(&prompt, &target, &mut losses).expect(name);
             assert_eq!(losses.finish(false).expect(name), Vec::<String>::new(), "{name}");

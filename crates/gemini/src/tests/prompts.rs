@@ -324,7 +324,7 @@ fn every_other_field_is_read_or_told() {
     );
     assert_eq!(prompt.turns[0].role, Role::User);
     // A hint is dropped and reported; a field that changes the response is refused, whatever the target.
-    let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Chat);
+    let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Chat, dialects::feature_names);
     losses.drop_unknown("safetySettings", false);
     assert_eq!(losses.finish(false).unwrap(), ["safetySettings"]);
 }

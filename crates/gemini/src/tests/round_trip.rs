@@ -73,7 +73,7 @@ fn push_stream(stream: &[u8], size: usize, as_array: bool) -> (Vec<u8>, Result<(
 proptest! {
     #[test]
     fn every_prompt_that_can_be_said_comes_back(prompt in prompt()) {
-        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
+        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini, dialects::feature_names);
         let target = TargetModel { model: "m", abilities: Abilities::default() };
         let body = Bytes::from(write_prompt(&prompt, &target, &mut losses).expect("it can be said"));
         prop_assert_eq!(losses.finish(false).expect("nothing is lost"), Vec::<String>::new());

@@ -11,7 +11,7 @@ use domain::{Abilities, Fault, Grammar, Json, Prompt, Thinking};
 use crate::write_prompt;
 
 fn write_body(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
-    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini, dialects::feature_names);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses)?;
     Ok((String::from_utf8(body).expect("UTF-8"), losses.finish(false)?))
 }
@@ -248,7 +248,7 @@ fn a_budget_is_the_nearest_that_the_model_takes() {
         let mut prompt = talk(hello());
         prompt.reasoning.budget_tokens = Some(requested);
         let abilities = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
-        let mut lost = DroppedFields::new(Grammar::Anthropic, Grammar::Gemini);
+        let mut lost = DroppedFields::new(Grammar::Anthropic, Grammar::Gemini, dialects::feature_names);
         let body = write_prompt(&prompt, &TargetModel { model, abilities }, &mut lost).unwrap();
         let body = String::from_utf8(body).expect("UTF-8");
         assert!(body.contains(&format!(r#""thinkingBudget":{expected}}}"#)), "{model}: {body}");

@@ -7,7 +7,7 @@ use conversation::answer::StreamFault;
 use conversation::embed::unsayable;
 use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
-use dialects::{AnswerPath, BufferedAnswer, VendorAnswer};
+use dialects::{AnswerPath, BufferedAnswer, VendorAnswer, feature_names};
 use domain::{Fault, Grammar};
 use json::refusal::wrong_value;
 use json::written::{json_object, json_string};
@@ -80,7 +80,7 @@ fn write(
         let message = "asks for events, and this app tells of none";
         return Err(unsayable(STREAM.to_owned(), message, "Leave \"stream\" out."));
     }
-    let mut losses = DroppedFields::of_vendor(client);
+    let mut losses = DroppedFields::of_vendor(client, feature_names);
     let mut fields = Vec::new();
     fields.extend(request.language.as_deref().map(|language| ("language", json_string(language))));
     for (name, text) in &request.extra {

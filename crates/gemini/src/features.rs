@@ -1,0 +1,36 @@
+//! The names of Gemini for the request features that it can express.
+
+use conversation::features::{Feature, FeatureNames};
+
+pub(crate) const NAMES: FeatureNames = &[
+    (Feature::Choices, "generationConfig.candidateCount"),
+    (Feature::Logprobs, "generationConfig.responseLogprobs"),
+    (Feature::Seed, "generationConfig.seed"),
+    (Feature::Temperature, "generationConfig.temperature"),
+    (Feature::TopP, "generationConfig.topP"),
+    (Feature::TopK, "generationConfig.topK"),
+    (Feature::PresencePenalty, "generationConfig.presencePenalty"),
+    (Feature::FrequencyPenalty, "generationConfig.frequencyPenalty"),
+    (Feature::Stop, "generationConfig.stopSequences"),
+    (Feature::Image, "inlineData"),
+    (Feature::Audio, "inlineData"),
+    (Feature::Video, "inlineData"),
+    (Feature::Document, "inlineData"),
+    (Feature::ProviderFile, "fileData"),
+    (Feature::MediaUrl, "fileData.fileUri"),
+    (Feature::Modalities, "generationConfig.responseModalities"),
+    (Feature::SpokenAudio, "generationConfig.speechConfig"),
+    (Feature::Metadata, "labels"),
+    (Feature::ServiceTier, "serviceTier"),
+    (Feature::Store, "store"),
+    (Feature::CachedContent, "cachedContent"),
+    (Feature::ForcedCall, "toolConfig.functionCallingConfig.mode"),
+    (Feature::NoCall, "toolConfig.functionCallingConfig.mode"),
+    (Feature::HostedTool, "tools"),
+    (Feature::JsonObject, "generationConfig.responseMimeType"),
+    (Feature::JsonSchema, "generationConfig.responseJsonSchema"),
+    (Feature::Reasoning, "generationConfig.thinkingConfig"),
+    (Feature::VisibleReasoning, "generationConfig.thinkingConfig.includeThoughts"),
+    (Feature::ThinkingBudget, "generationConfig.thinkingConfig.thinkingBudget"),
+    (Feature::Thought, "thought"),
+];

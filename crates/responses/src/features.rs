@@ -1,0 +1,35 @@
+//! The names of Responses for the request features that it can express.
+
+use conversation::features::{Feature, FeatureNames};
+
+pub(crate) const NAMES: FeatureNames = &[
+    (Feature::Logprobs, "top_logprobs"),
+    (Feature::Temperature, "temperature"),
+    (Feature::TopP, "top_p"),
+    (Feature::Image, "input_image"),
+    (Feature::Document, "input_file"),
+    (Feature::ProviderFile, "file_id"),
+    (Feature::MediaUrl, "image_url"),
+    (Feature::Verbosity, "text.verbosity"),
+    (Feature::Metadata, "metadata"),
+    (Feature::EndUser, "user"),
+    (Feature::ServiceTier, "service_tier"),
+    (Feature::Store, "store"),
+    (Feature::CacheMark, "prompt_cache_breakpoint"),
+    (Feature::CacheKey, "prompt_cache_key"),
+    (Feature::CacheRetention, "prompt_cache_retention"),
+    (Feature::SingleToolCalls, "parallel_tool_calls"),
+    (Feature::ForcedCall, "tool_choice"),
+    (Feature::NoCall, "tool_choice"),
+    (Feature::CustomFormat, "format"),
+    (Feature::HostedTool, "tools"),
+    (Feature::StrictTool, "tools.strict"),
+    (Feature::JsonObject, "text.format"),
+    (Feature::JsonSchema, "text.format"),
+    (Feature::Reasoning, "reasoning"),
+    (Feature::VisibleReasoning, "reasoning.summary"),
+    (Feature::EncryptedReasoning, "include"),
+    (Feature::Thought, "reasoning"),
+    (Feature::Citations, "annotations"),
+    (Feature::ImageDetail, "input_image.detail"),
+];

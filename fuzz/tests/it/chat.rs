@@ -74,7 +74,7 @@ fn fuzz_chat_prompt() {
             Ok(prompt) => {
                 assert_eq!(validate(&body), Ok(()));
                 let target = TargetModel { model: "m", abilities: Abilities::default() };
-                let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Chat);
+                let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Chat, dialects::feature_names);
                 match write_prompt(Grammar::Chat, &prompt, &target, &mut losses) {
                     Ok(written) => {
                         let again = dialects::read_prompt(Grammar::Chat, &written, &request);

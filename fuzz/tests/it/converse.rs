@@ -109,7 +109,7 @@ fn fuzz_converse_request() {
             assert_eq!(validate(&sent), Ok(()), "{}", String::from_utf8_lossy(&sent));
             let Ok(prompt) = read_prompt(Grammar::Converse, &body, &request) else { continue };
             for upstream in Grammar::ALL {
-                let mut losses = DroppedFields::new(Grammar::Converse, upstream);
+                let mut losses = DroppedFields::new(Grammar::Converse, upstream, dialects::feature_names);
                 let target = TargetModel { model: "m", abilities: Abilities::default() };
                 if let Ok(written) = write_prompt(upstream, &prompt, &target, &mut losses) {
                     assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));

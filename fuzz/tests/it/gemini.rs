@@ -137,7 +137,7 @@ fn fuzz_gemini_request() {
         };
         assert_eq!(validate(&body), Ok(()));
         let Ok(prompt) = read_prompt(Grammar::Gemini, &body, &request) else { return };
-        let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
+        let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini, dialects::feature_names);
         let target = TargetModel { model: "m", abilities: Abilities::default() };
         if let Ok(written) = write_prompt(Grammar::Gemini, &prompt, &target, &mut losses) {
             assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));

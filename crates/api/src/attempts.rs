@@ -13,10 +13,10 @@ use reconcilers::of_store;
 use store::{Store, TokenDigest, Tries};
 use tasks::Writes;
 
+use crate::limits::TRIERS_MAX;
 use crate::tokens::{self, Kind};
 
 const WINDOW_MS: u64 = 5 * 60_000;
-const TRIERS_MAX: usize = 10_000;
 /// After every this many attempts, those with an expired window are deleted from the store.
 const FORGET_EVERY: u64 = 64;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Number;
 
 /// The largest whole number up to which `f64` is exact.
-const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+const EXACT_WHOLE_LIMIT: f64 = 9_007_199_254_740_992.0;
 
 /// Parses JSON of the expected shape, or reports where it is wrong. An empty body counts as an empty object.
 ///
@@ -185,7 +185,7 @@ impl Node {
             Self::Number(number) if number.is_f64() => number.as_f64(),
             _ => None,
         };
-        match fraction.filter(|number| number.fract() == 0.0 && number.abs() <= WHOLE_MAX) {
+        match fraction.filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_WHOLE_LIMIT) {
             #[expect(clippy::cast_possible_truncation, reason = "it is whole, and of no more than 54 bits")]
             Some(number) if number < 0.0 => visitor.visit_i64(number as i64),
             #[expect(clippy::cast_possible_truncation, reason = "it is whole, and of no more than 54 bits")]

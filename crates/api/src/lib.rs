@@ -12,6 +12,7 @@ pub mod failure;
 pub mod filter;
 mod idempotency;
 mod incoming;
+pub mod limits;
 pub mod moment;
 pub mod openapi;
 mod passwords;

@@ -1,7 +1,6 @@
 //! Password hashing with argon2id, on blocking threads, a few at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use domain::limits::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
@@ -11,11 +10,9 @@ use tokio::sync::Semaphore;
 use world::Random;
 
 use crate::failure::invalid;
+use crate::limits::{HASH_WAIT_MAX, HASHES_AT_ONCE_MAX};
 use crate::tokens::{self, Kind};
 
-/// Each hash takes 19 MiB and a core for some 20 ms; more at once would starve everything else here.
-const AT_ONCE_MAX: usize = 2;
-const WAIT_MAX: Duration = Duration::from_secs(5);
 const SALT_BYTES: usize = 16;
 
 /// A hash with the usual cost parameters that matches no password. A person without one is checked against
@@ -31,7 +28,7 @@ pub struct Passwords {
 
 impl Passwords {
     pub fn new(hasher: Arc<dyn KeyHash>) -> Self {
-        Self { hasher, slots: Semaphore::new(AT_ONCE_MAX) }
+        Self { hasher, slots: Semaphore::new(HASHES_AT_ONCE_MAX) }
     }
 
     /// Whether the password matches the hash. Takes the same time without a hash.
@@ -80,7 +77,7 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<Fault>> {
-        let Ok(Ok(_slot)) = tokio::time::timeout(WAIT_MAX, self.slots.acquire()).await else {
+        let Ok(Ok(_slot)) = tokio::time::timeout(HASH_WAIT_MAX, self.slots.acquire()).await else {
             return Err(Box::new(
                 Fault::new(FaultClass::Unavailable, "sign_in_busy", "Too many people sign in right now.")
                     .fix("Try again in a moment.")
@@ -137,7 +134,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_sign_in_without_a_free_slot_may_be_retried() {
         let passwords = Passwords::new(Arc::new(Short));
-        let _all = passwords.slots.acquire_many(u32::try_from(AT_ONCE_MAX).unwrap()).await.unwrap();
+        let _all = passwords.slots.acquire_many(u32::try_from(HASHES_AT_ONCE_MAX).unwrap()).await.unwrap();
         let busy = passwords.matches(&secret("correct horse battery"), None).await.unwrap_err();
         assert_eq!((busy.code, busy.retry_after_ms), ("sign_in_busy", Some(2_000)));
     }

@@ -12,17 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// No provider's limit is higher.
-const LIMIT_MAX: u64 = 1_000_000_000_000;
-/// Ten years.
-const RETENTION_DAYS_MAX: u32 = 3_650;
-/// A billion USD.
-const COMMITMENT_MICROS_MAX: u64 = 1_000_000_000_000_000;
-const TAGS_MAX: usize = 32;
-const TAG_BYTES_MAX: usize = 63;
-const PRICED_MODELS_MAX: usize = 1_000;
-/// One USD per token: anything above is a typing error.
-const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
+use crate::limits::{
+    AGREED_LIMIT_MAX, AGREED_MODELS_MAX, AGREED_PRICE_MICROS_MAX, COMMITMENT_MICROS_MAX,
+    COMPLIANCE_TAG_BYTES_MAX, COMPLIANCE_TAGS_MAX, RETENTION_DAYS_MAX,
+};
 
 /// Absent means not stated.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
@@ -146,9 +139,9 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
         reserved_units,
     };
     for (name, value) in limits.named() {
-        if let Some(value) = value.filter(|value| *value == 0 || *value > LIMIT_MAX) {
+        if let Some(value) = value.filter(|value| *value == 0 || *value > AGREED_LIMIT_MAX) {
             let message = format!("limits.{name} can't be {value}.");
-            let fix = format!("Give 1 to {LIMIT_MAX}, or leave it out where it is not known.");
+            let fix = format!("Give 1 to {AGREED_LIMIT_MAX}, or leave it out where it is not known.");
             return Err(invalid(format!("limits.{name}"), message, fix));
         }
     }
@@ -200,17 +193,21 @@ fn commitment(form: &CommitmentForm) -> Result<Commitment, Box<Fault>> {
 /// # Errors
 /// 400 naming the tag.
 pub fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
-    if tags.len() > TAGS_MAX {
+    if tags.len() > COMPLIANCE_TAGS_MAX {
         let message = format!("compliance has {} tags.", tags.len());
-        return Err(invalid("compliance", message, format!("Give at most {TAGS_MAX}.")));
+        return Err(invalid("compliance", message, format!("Give at most {COMPLIANCE_TAGS_MAX}.")));
     }
     for (at, tag) in tags.iter().enumerate() {
         let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let begins = tag.bytes().next().is_some_and(is_letter);
-        if !begins || tag.len() > TAG_BYTES_MAX || !tag.bytes().all(|b| is_letter(b) || b"-_.".contains(&b)) {
-            let message = format!("\"{}\" is no tag.", tag.chars().take(TAG_BYTES_MAX).collect::<String>());
+        if !begins
+            || tag.len() > COMPLIANCE_TAG_BYTES_MAX
+            || !tag.bytes().all(|b| is_letter(b) || b"-_.".contains(&b))
+        {
+            let message =
+                format!("\"{}\" is no tag.", tag.chars().take(COMPLIANCE_TAG_BYTES_MAX).collect::<String>());
             let fix = format!(
-                "Use lower-case letters, digits, -, _ and ., a letter or digit first, {TAG_BYTES_MAX} at most: hipaa, iso27001."
+                "Use lower-case letters, digits, -, _ and ., a letter or digit first, {COMPLIANCE_TAG_BYTES_MAX} at most: hipaa, iso27001."
             );
             return Err(invalid(format!("compliance[{at}]"), message, fix));
         }
@@ -223,9 +220,9 @@ pub fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
 /// # Errors
 /// 400 naming the field.
 pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Fault>> {
-    if sent.len() > PRICED_MODELS_MAX {
+    if sent.len() > AGREED_MODELS_MAX {
         let message = format!("pricing has {} models.", sent.len());
-        return Err(invalid("pricing", message, format!("Give at most {PRICED_MODELS_MAX}.")));
+        return Err(invalid("pricing", message, format!("Give at most {AGREED_MODELS_MAX}.")));
     }
     for (model, rates) in sent {
         if model.trim().is_empty() || model.len() > MODEL_NAME_BYTES_MAX {
@@ -235,10 +232,10 @@ pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Faul
             return Err(invalid("pricing", "A name in pricing can't be that of a model.", fix));
         }
         if let Some((name, price)) =
-            rates.named_prices().into_iter().find(|(_, price)| *price > PRICE_MICROS_MAX)
+            rates.named_prices().into_iter().find(|(_, price)| *price > AGREED_PRICE_MICROS_MAX)
         {
             let message = format!("{price} micro-USD for a million tokens is no price.");
-            let fix = format!("Give 0 to {PRICE_MICROS_MAX}.");
+            let fix = format!("Give 0 to {AGREED_PRICE_MICROS_MAX}.");
             return Err(invalid(format!("pricing.{model}.{name}"), message, fix));
         }
     }
@@ -373,11 +370,14 @@ mod tests {
     #[test]
     fn limits_are_numbers_that_a_provider_can_have() {
         let of = |value: Value| limits(serde_json::from_value(value).unwrap());
-        let read = of(json!({"requests_per_minute": 1, "reserved_units": LIMIT_MAX})).unwrap();
-        assert_eq!((read.requests_per_minute, read.reserved_units), (Some(1), Some(LIMIT_MAX)));
+        let read = of(json!({"requests_per_minute": 1, "reserved_units": AGREED_LIMIT_MAX})).unwrap();
+        assert_eq!((read.requests_per_minute, read.reserved_units), (Some(1), Some(AGREED_LIMIT_MAX)));
         assert_eq!(of(json!({})).unwrap(), AgreedLimits::default());
         assert_eq!(refused_param(of(json!({"tokens_per_minute": 0}))), "limits.tokens_per_minute");
-        assert_eq!(refused_param(of(json!({"requests_per_day": LIMIT_MAX + 1}))), "limits.requests_per_day");
+        assert_eq!(
+            refused_param(of(json!({"requests_per_day": AGREED_LIMIT_MAX + 1}))),
+            "limits.requests_per_day"
+        );
         assert!(serde_json::from_value::<LimitsForm>(json!({"rpm": 1})).is_err());
     }
 
@@ -425,14 +425,15 @@ mod tests {
     #[test]
     fn prices_are_of_models() {
         let of = |value: Value| read_pricing(&serde_json::from_value(value).unwrap());
-        let read = of(json!({"a/b": {"input": 0, "output": PRICE_MICROS_MAX, "cached_input": 3}})).unwrap();
+        let read =
+            of(json!({"a/b": {"input": 0, "output": AGREED_PRICE_MICROS_MAX, "cached_input": 3}})).unwrap();
         assert_eq!(
             json!(show_pricing(&read))["a/b"],
-            json!({"input": 0, "output": PRICE_MICROS_MAX, "cached_input": 3})
+            json!({"input": 0, "output": AGREED_PRICE_MICROS_MAX, "cached_input": 3})
         );
         assert_eq!(refused_param(of(json!({" ": {"input": 1, "output": 1}}))), "pricing");
         assert_eq!(refused_param(of(json!({"m".repeat(257): {"input": 1, "output": 1}}))), "pricing");
-        let dear = json!({"m": {"input": 1, "output": 1, "reasoning": PRICE_MICROS_MAX + 1}});
+        let dear = json!({"m": {"input": 1, "output": 1, "reasoning": AGREED_PRICE_MICROS_MAX + 1}});
         assert_eq!(refused_param(of(dear)), "pricing.m.reasoning");
         let many: PricingForm =
             (0..1_001).map(|n| (n.to_string(), RatesForm::show(&Rates::default()))).collect();

@@ -9,12 +9,7 @@ use domain::{AuthKind, Fault, FaultClass, Hosting, WorkspaceId};
 use egress::TargetKind;
 use serde_json::{Map, Value, json};
 
-/// A deployment's name becomes part of URLs.
-const NAME_BYTES_MAX: usize = 64;
-const NAMES_MAX: usize = 1_000;
-
-/// For ids, projects and roles; ARNs are the longest.
-const WORD_BYTES_MAX: usize = 2_048;
+use crate::limits::{CLOUD_ID_BYTES_MAX, DEPLOYMENT_NAME_BYTES_MAX, DEPLOYMENTS_MAX};
 
 /// The requested settings of a credential or an account, as far as its provider constrains them.
 #[derive(Clone, Copy)]
@@ -160,7 +155,7 @@ fn check_one(path: &str, field: &ConfigField, value: &Value) -> Result<(), Box<F
             let is_filled = !field.required || !names.is_empty();
             let are_names =
                 names.iter().all(|(model, name)| !model.is_empty() && name.as_str().is_some_and(is_name));
-            is_filled && names.len() <= NAMES_MAX && are_names
+            is_filled && names.len() <= DEPLOYMENTS_MAX && are_names
         }
         (ConfigForm::Version, Value::String(text)) => is_version(text),
         (ConfigForm::Word, Value::String(text)) => is_word(text),
@@ -191,7 +186,7 @@ fn wrong(path: &str, facts: &ProviderFacts, what: &str) -> Box<Fault> {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
+    (1..=DEPLOYMENT_NAME_BYTES_MAX).contains(&text.len())
         && !text.starts_with('.')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
@@ -199,7 +194,7 @@ fn is_name(text: &str) -> bool {
 /// The value becomes part of URLs and forms.
 fn is_word(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,".contains(&byte);
-    (1..=WORD_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && !text.contains("..")
+    (1..=CLOUD_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && !text.contains("..")
 }
 
 fn is_version(text: &str) -> bool {

@@ -5,6 +5,7 @@ mod founding;
 mod hosting;
 mod joined_nodes;
 mod learned_limits;
+mod limits;
 mod owner;
 mod resource;
 mod routes;

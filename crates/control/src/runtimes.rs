@@ -9,8 +9,10 @@ use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
 use bytes::Bytes;
-use domain::adapters::{NAME_BYTES_MAX, is_plain_name};
-use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_QUERY_TIME_MAX, RUNTIMES_QUERIED_MAX};
+use domain::adapters::is_plain_name;
+use domain::limits::{
+    ADAPTER_NAME_BYTES_MAX, PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_QUERY_TIME_MAX, RUNTIMES_QUERIED_MAX,
+};
 use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
@@ -23,6 +25,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::{NodeRow, Page};
 use tokio::task::JoinSet;
+
+use crate::limits::RUNTIME_MESSAGE_CHARS_MAX;
 
 /// A runtime that could not be queried; its objects are missing from the list.
 #[derive(Serialize, JsonSchema)]
@@ -41,8 +45,6 @@ pub struct RuntimeResponses<T> {
     pub failures: Vec<UnreachableRuntime>,
 }
 
-/// Longest passed-on text of a runtime's message: it may quote many lines of a file.
-const TEXT_CHARS_MAX: usize = 8_192;
 /// Error codes of a runtime that are passed on for programs to match; all others become `node_refused`.
 const CODES: &[&str] = &[
     "adapter_exists",
@@ -282,7 +284,7 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
 /// 404.
 pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
-    let truncated: String = name.chars().take(NAME_BYTES_MAX).collect();
+    let truncated: String = name.chars().take(ADAPTER_NAME_BYTES_MAX).collect();
     if is_plain_name(&name) { Ok(name) } else { Err(not_found(what, &truncated)) }
 }
 
@@ -333,7 +335,7 @@ fn refused(node: (NodeId, &str), response: &RuntimeReply) -> Box<Fault> {
 fn plain(text: &str) -> String {
     let text =
         text.rsplit_once(" (request id: ").filter(|(_, id)| id.ends_with(')')).map_or(text, |(text, _)| text);
-    text.chars().take(TEXT_CHARS_MAX).collect()
+    text.chars().take(RUNTIME_MESSAGE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -344,7 +346,7 @@ mod tests {
     fn a_nodes_words_stay_and_its_id_goes() {
         assert_eq!(plain("No. Mend it. (request id: trc_1)"), "No. Mend it.");
         assert_eq!(plain("No (really)"), "No (really)");
-        assert_eq!(plain(&"a".repeat(9_000)).len(), TEXT_CHARS_MAX);
+        assert_eq!(plain(&"a".repeat(9_000)).len(), RUNTIME_MESSAGE_CHARS_MAX);
     }
 
     #[test]

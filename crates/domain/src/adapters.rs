@@ -4,19 +4,18 @@
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use crate::limits::ADAPTER_NAME_BYTES_MAX;
+
 use crate::fault::Fault;
 
 /// An asynchronous operation of a runtime.
 pub type RuntimeFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
-/// The longest adapter name.
-pub const NAME_BYTES_MAX: usize = 128;
-
 /// Whether a name needs no escaping in a URL path, in a file name, or after a model's name.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
+    (1..=ADAPTER_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
 }
 
 /// An adapter to register.

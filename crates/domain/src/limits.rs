@@ -53,6 +53,10 @@ pub const HINTS_BYTES_MAX: usize = 8 * 1024;
 pub const TAG_BYTES_MAX: usize = 128;
 /// Size of all request headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Length of the line with a chunk's size and its extensions, of a client and of an upstream.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Size of a chunked body's trailers, which are ignored.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Time for a client to send its headers; slower clients hold a connection for nothing (slowloris).
 pub const HEADER_READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time before the minimum rate applies to a request body. After it, a body slower than
@@ -261,6 +265,8 @@ pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
 pub const NODE_BEATS_MISSED_MAX: u32 = 3;
 /// Joined nodes whose address is checked at the same time; the others queue.
 pub const JOINED_POLLED_AT_ONCE: usize = 8;
+/// Length of an adapter's name.
+pub const ADAPTER_NAME_BYTES_MAX: usize = 128;
 /// Models that a node may report.
 pub const NODE_MODELS_MAX: usize = 1_000;
 /// A node's first pause before it calls an unreachable control plane again; the pauses grow up to

@@ -12,10 +12,9 @@ use domain::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::books::RequestOutcome;
+use crate::limits::PAGE_ROWS_MAX;
 
 const FILE: &str = "runtime.jsonl";
-/// The most records that one read returns.
-pub(crate) const PAGE_MAX: usize = 1_000;
 
 /// The start of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +177,7 @@ impl Journal {
                 && record.sequence > sequence
             {
                 found.push(record);
-                if found.len() >= limit.min(PAGE_MAX) {
+                if found.len() >= limit.min(PAGE_ROWS_MAX) {
                     break;
                 }
             }

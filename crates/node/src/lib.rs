@@ -11,6 +11,7 @@ mod echo;
 mod joined;
 mod journal;
 mod json_body;
+mod limits;
 mod mode;
 mod routes;
 mod service;

@@ -23,8 +23,9 @@ use world::World;
 use crate::adapters::AdapterRegistry;
 use crate::body::{NodeBody, Running};
 use crate::books::{RequestGuard, RequestRecorder};
-use crate::journal::{Journal, PAGE_MAX, RuntimeRecord, StartedRequest};
+use crate::journal::{Journal, RuntimeRecord, StartedRequest};
 use crate::json_body::{check_json, json, json_response, read, typed_response};
+use crate::limits::PAGE_ROWS_MAX;
 use crate::routes::{Endpoint, find};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
@@ -372,7 +373,7 @@ impl Service {
 
     /// A page of the journal, after the last record of the page before.
     fn usage(&self, mut query: Query<'_>) -> Result<Response<NodeBody>, Box<Fault>> {
-        let limit = query.limit(PAGE_MAX, PAGE_MAX)?;
+        let limit = query.limit(PAGE_ROWS_MAX, PAGE_ROWS_MAX)?;
         let after = query.number("after")?.unwrap_or(0);
         let Some(journal) = &self.books.journal else {
             return json_response(StatusCode::OK, &Page { data: Vec::new() });

@@ -7,11 +7,9 @@ use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::HeaderName;
 
-const SESSION: HeaderName = HeaderName::from_static("x-hybrie-session-id");
+use crate::limits::{SESSION_ID_BYTES_MAX, SESSIONS_MAX};
 
-/// Sessions that are remembered; the oldest are forgotten first.
-const SESSIONS_MAX: usize = 4_096;
-const ID_BYTES_MAX: usize = 128;
+const SESSION: HeaderName = HeaderName::from_static("x-hybrie-session-id");
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -37,9 +35,10 @@ impl Sessions {
         names_none: bool,
     ) -> Result<Option<String>, Box<Fault>> {
         let Some(session) = headers.get(SESSION) else { return Ok(named) };
-        let id = session.to_str().ok().filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX);
+        let id = session.to_str().ok().filter(|id| !id.is_empty() && id.len() <= SESSION_ID_BYTES_MAX);
         let Some(id) = id else {
-            let message = format!("x-hybrie-session-id must be 1 to {ID_BYTES_MAX} plain characters.");
+            let message =
+                format!("x-hybrie-session-id must be 1 to {SESSION_ID_BYTES_MAX} plain characters.");
             let fault = Fault::new(FaultClass::BadRequest, "invalid_session_id", message);
             return Err(Box::new(
                 fault.param("x-hybrie-session-id").fix("Send a shorter name, or leave it out."),

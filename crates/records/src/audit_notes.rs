@@ -11,9 +11,9 @@ use database::chain;
 use database::handle::Database;
 use domain::{AuditId, MeterRecord, Principal, Profile, ProjectId, WorkspaceId};
 
+use crate::limits::AUDIT_NOTES_CACHED_MAX;
+
 const HOUR_MS: u64 = 3_600_000;
-/// How many projects and kinds are cached; past it the cache is cleared, and some entries are written twice.
-const REMEMBERED_MAX: usize = 16_384;
 /// The error code of a policy's refusal.
 const POLICY: &str = "policy_forbids";
 const SYSTEM: &str = "system";
@@ -123,7 +123,7 @@ impl AuditNotes {
     /// Records that these are in the audit.
     pub(crate) fn mark_written(&self, remarks: &[AuditNote]) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() + remarks.len() > REMEMBERED_MAX {
+        if written.len() + remarks.len() > AUDIT_NOTES_CACHED_MAX {
             written.clear();
         }
         written.extend(remarks.iter().map(|remark| (remark.key, remark.hour)));

@@ -11,11 +11,10 @@ use database::statement::sql;
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::delta::Template;
 
+use crate::limits::GROUPS_CACHED_MAX;
 use crate::packed::{Piece, unpack};
 
 const TABLE: &str = "usage_groups";
-/// Cache bound; past it the cache is cleared and refilled on demand.
-const REMEMBERED_MAX: usize = 10_000;
 
 /// The workspace, and the encoded dimensions that distinguish the group.
 pub(crate) type GroupName = (WorkspaceId, Vec<u8>);
@@ -49,10 +48,10 @@ pub(crate) struct Groups(Mutex<Known>);
 impl Groups {
     pub(crate) fn remember(&self, groups: NewGroups) {
         let mut known = self.lock();
-        if known.by_name.len() + groups.len() > REMEMBERED_MAX {
+        if known.by_name.len() + groups.len() > GROUPS_CACHED_MAX {
             known.by_name.clear();
         }
-        known.by_name.extend(groups.into_iter().take(REMEMBERED_MAX));
+        known.by_name.extend(groups.into_iter().take(GROUPS_CACHED_MAX));
     }
 
     pub(crate) fn named(&self, name: &GroupName) -> Option<Arc<Group>> {
@@ -91,7 +90,7 @@ impl Groups {
         let template = template.ok_or_else(|| StoreError::corrupt(TABLE, "a template is missing"))?;
         let group = Group::new(number, template);
         let mut known = self.lock();
-        if known.by_number.len() >= REMEMBERED_MAX {
+        if known.by_number.len() >= GROUPS_CACHED_MAX {
             known.by_number.clear();
         }
         known.by_number.insert(number, Arc::clone(&group));

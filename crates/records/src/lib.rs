@@ -4,6 +4,7 @@
 mod audit_notes;
 mod batch;
 mod groups;
+pub mod limits;
 mod packed;
 pub mod postgres;
 pub mod requests;

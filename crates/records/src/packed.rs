@@ -9,6 +9,8 @@ use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::delta::{read_varint, write_varint};
 use uuid::Uuid;
 
+use crate::limits::{PACKED_BYTES_MAX, PACKED_RECORDS_MAX};
+
 const TABLE: &str = "record_batches";
 /// Raised with every change of a stored type. So is the journal's version, since a record's bytes there are
 /// what is encoded here; a test ties the two together.
@@ -21,8 +23,6 @@ const ID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
 /// The maximum size of a group number and a length.
 const HEAD_BYTES: usize = 8;
-const RECORDS_MAX: usize = 2_000;
-const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One record of a body, still encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,11 @@ impl Packing {
     /// For this many records of this total size.
     pub(crate) fn of(records: usize, bytes: usize) -> Self {
         let bytes = bytes + records * HEAD_BYTES;
-        Self { rows: Vec::new(), records: records.min(RECORDS_MAX), bytes: bytes.min(BODY_BYTES_MAX) }
+        Self {
+            rows: Vec::new(),
+            records: records.min(PACKED_RECORDS_MAX),
+            bytes: bytes.min(PACKED_BYTES_MAX),
+        }
     }
 
     /// Adds a record, delta-encoded against its group.
@@ -118,7 +122,7 @@ impl Packed {
     }
 
     fn has_room(&self) -> bool {
-        self.count() < RECORDS_MAX && self.body.len() < BODY_BYTES_MAX
+        self.count() < PACKED_RECORDS_MAX && self.body.len() < PACKED_BYTES_MAX
     }
 
     fn append(&mut self, named: Named, group: usize, encoded: &[u8]) {
@@ -464,10 +468,10 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_a_row_becomes_several() {
-        let many = vec![record(1); RECORDS_MAX + 1];
+        let many = vec![record(1); PACKED_RECORDS_MAX + 1];
         let counts: Vec<_> = pack(&many).iter().map(Packed::count).collect();
-        assert_eq!(counts, [RECORDS_MAX, 1]);
-        let large = vec![MeterRecord { environment: "x".repeat(BODY_BYTES_MAX), ..record(1) }; 2];
+        assert_eq!(counts, [PACKED_RECORDS_MAX, 1]);
+        let large = vec![MeterRecord { environment: "x".repeat(PACKED_BYTES_MAX), ..record(1) }; 2];
         assert_eq!(pack(&large).len(), 2);
     }
 

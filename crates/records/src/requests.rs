@@ -1,12 +1,11 @@
 //! Meter records as requests: filtered lists with a stable cursor, and one full record.
 
+use crate::tally::{first_byte_us, latency_us, region, sums_of};
+use crate::usage::{UsageQuery, UsageRow, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::filter::{Field, Filterable, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
-
-use crate::tally::{first_byte_us, latency_us, region, sums_of};
-use crate::usage::{UsageQuery, UsageRow, Window};
 
 /// Every field that is set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,10 +82,6 @@ pub trait Records: Send + Sync {
     fn recorded_workspaces(&self) -> StoreFuture<'_, Vec<WorkspaceId>>;
     fn record_count(&self) -> StoreFuture<'_, u64>;
 }
-
-/// How many records are scanned for one page. If few of them match, and the groups can't narrow the search, a
-/// page ends early with a cursor to go on from.
-pub(crate) const SCANNED_MAX: usize = 4_000;
 
 /// Whether a record matches the filter.
 pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {

@@ -118,14 +118,11 @@ pub struct UsageFilter {
 pub struct UsageQuery {
     pub workspace: WorkspaceId,
     pub window: Window,
-    /// At most `GROUPS_MAX`; more are ignored.
+    /// At most `USAGE_DIMENSIONS_MAX`; more are ignored.
     pub group_by: Vec<Dimension>,
     pub interval: Option<Interval>,
     pub filter: UsageFilter,
 }
-
-/// The maximum number of dimensions in a usage query.
-pub const GROUPS_MAX: usize = 3;
 
 /// Counts and money. `requests` are terminal records of any outcome that reached an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -206,9 +203,6 @@ pub struct UsageRow {
     /// Time to the first content byte, of completed streams.
     pub first_byte: Option<Percentiles>,
 }
-
-/// The maximum number of rows in a usage answer.
-pub const ROWS_MAX: u64 = 10_000;
 
 /// The histogram step of a value, with eight steps per octave; exact below sixteen.
 pub(crate) fn step_of(value: u64) -> u32 {

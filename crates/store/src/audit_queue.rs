@@ -12,11 +12,8 @@ use tokio::sync::mpsc;
 use world::World;
 
 use crate::handle::Store;
+use crate::limits::{AUDIT_BATCH_MAX, AUDIT_QUEUED_MAX};
 
-/// Queue capacity. Entries beyond it are dropped, and an entry of its own records how many.
-const QUEUED_MAX: usize = 10_000;
-/// Entries per write.
-const BATCH_MAX: usize = 256;
 /// How often counts of openings are written and failed writes retried.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SHARDS: usize = 16;
@@ -48,7 +45,7 @@ impl AuditQueue {
     /// Starts the writer task on the current runtime.
     #[must_use]
     pub fn start(store: Store, world: World) -> Arc<Self> {
-        let (entries, receiver) = mpsc::channel(QUEUED_MAX);
+        let (entries, receiver) = mpsc::channel(AUDIT_QUEUED_MAX);
         let shared = Arc::new(Shared {
             openings: (0..SHARDS).map(|_| Openings::default()).collect(),
             dropped: AtomicU64::new(0),
@@ -106,7 +103,7 @@ impl Writer {
         let mut ticks = tokio::time::interval(FLUSH_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let room = BATCH_MAX.saturating_sub(self.waiting.len());
+            let room = AUDIT_BATCH_MAX.saturating_sub(self.waiting.len());
             tokio::select! {
                 _ = stopped.changed() => break,
                 _ = ticks.tick() => {}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -26,6 +27,7 @@ use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting::{Destination, RequestedHosting};
 use crate::learned_limits::LearnedLimits;
+use crate::limits::{ACCOUNT_WEIGHT_MAX, MARKUP_BPS_MAX};
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
 use crate::{hosting, learned_limits};
 
@@ -40,9 +42,6 @@ const DERIVED: [&str; 8] = [
     "last_error",
     "created_at",
 ];
-/// Ten times the price: anything above is a typing error.
-const MARKUP_BPS_MAX: u32 = 100_000;
-const WEIGHT_MAX: u32 = 10_000;
 
 pub fn routes() -> Vec<Route> {
     let access = Access::OPERATE;
@@ -240,7 +239,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         agreement: agreement::read(&input.sent())?,
         metadata: input.metadata.clone(),
         models: input.models.clone(),
-        weight: check_range(input.weight, 1, WEIGHT_MAX, "weight")?,
+        weight: check_range(input.weight, 1, ACCOUNT_WEIGHT_MAX, "weight")?,
         markup_bps: check_range(input.markup_bps, 0, MARKUP_BPS_MAX, "markup_bps")?,
         allow_unpriced: input.allow_unpriced,
         disabled,

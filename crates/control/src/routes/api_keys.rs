@@ -5,8 +5,9 @@ use std::sync::Arc;
 use api::access::{Access, insufficient_role};
 use api::caller::rank_of;
 use api::failure::{invalid, missing};
+use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
-use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::{ENVIRONMENT, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;
@@ -24,9 +25,9 @@ use super::projects::checked_environment;
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::founding::new_key;
+use crate::limits::KEY_EXPIRES_IN_DAYS_MAX;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put};
 
-const EXPIRES_IN_DAYS_MAX: u32 = 3_650;
 const DAY_MS: u64 = 86_400_000;
 
 pub fn routes() -> Vec<Route> {
@@ -234,7 +235,7 @@ fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fa
         (Some(_), Some(_)) => {
             Err(invalid("expires_at", "Two expiries are given.", "Give expires_in_days or expires_at."))
         }
-        (Some(days), None) if (1..=EXPIRES_IN_DAYS_MAX).contains(&days) => {
+        (Some(days), None) if (1..=KEY_EXPIRES_IN_DAYS_MAX).contains(&days) => {
             Ok(Some(now_unix_ms + u64::from(days) * DAY_MS))
         }
         (Some(days), None) => {
@@ -242,7 +243,7 @@ fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fa
             Err(invalid(
                 "expires_in_days",
                 message,
-                format!("Give 1 to {EXPIRES_IN_DAYS_MAX}, or leave it out."),
+                format!("Give 1 to {KEY_EXPIRES_IN_DAYS_MAX}, or leave it out."),
             ))
         }
         (None, Some(text)) => moment::read(text, "expires_at").map(Some),

@@ -21,9 +21,7 @@ use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, Usage
 
 use super::tariff::{self, TariffView};
 use super::usage::{Columns, columns};
-
-const CREDITS_LISTED_MAX: u32 = 50;
-const NOTE_BYTES_MAX: usize = 500;
+use crate::limits::{CREDIT_NOTE_BYTES_MAX, CREDITS_LISTED_MAX};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -179,7 +177,10 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 "Give what is added in millionths of a USD; a negative amount takes away.",
             )
         })?;
-        if amount == 0 || amount.unsigned_abs() > BUDGET_MICROS_MAX || input.note.len() > NOTE_BYTES_MAX {
+        if amount == 0
+            || amount.unsigned_abs() > BUDGET_MICROS_MAX
+            || input.note.len() > CREDIT_NOTE_BYTES_MAX
+        {
             let message = format!("{amount} micro-USD with this note can't be added.");
             return Err(invalid("amount_micros", message, "Give an amount other than 0, and a short note."));
         }

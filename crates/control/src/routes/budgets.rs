@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use api::failure::{invalid, missing};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;
@@ -18,10 +19,10 @@ use serde_json::{Value, json};
 use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
 use super::workspaces::checked_name;
+use crate::limits::BUDGET_ALERTS_MAX;
 use crate::resource::{Resource, delete, get, list, patch, post, put, reply};
 
 const ALERTS: [u32; 3] = [50, 80, 100];
-const ALERTS_MAX: usize = 10;
 const NANOS_PER_MICRO: i64 = 1_000;
 
 pub fn routes() -> Vec<Route> {
@@ -199,8 +200,8 @@ fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
     let mut alerts = alerts.unwrap_or_else(|| ALERTS.to_vec());
     alerts.sort_unstable();
     alerts.dedup();
-    if alerts.len() > ALERTS_MAX || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
-        let fix = format!("Give up to {ALERTS_MAX} percents from 1 to 100, such as [50, 80, 100].");
+    if alerts.len() > BUDGET_ALERTS_MAX || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
+        let fix = format!("Give up to {BUDGET_ALERTS_MAX} percents from 1 to 100, such as [50, 80, 100].");
         return Err(invalid("alerts", "No alert can be sent for these thresholds.", fix));
     }
     Ok(alerts)

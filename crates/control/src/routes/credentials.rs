@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;

@@ -8,8 +8,9 @@ use api::access::Access;
 use api::attempts::AttemptSubject;
 use api::caller::{Reporter, UnauthenticatedCaller};
 use api::failure::{invalid, missing};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -36,12 +37,11 @@ use super::nodes::{self, NodeView};
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::joined_nodes::{Load, NodeReport};
+use crate::limits::NODE_TEXT_BYTES_MAX;
 
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 const TOKEN: &str = "/v2/byoc/nodes/join-tokens/{id}";
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
-/// Longest stored value of a text field that a node reports.
-const WORD_BYTES_MAX: usize = 128;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -444,8 +444,8 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
 
 fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
     let words = [Some(&report.version), Some(&report.runtime), report.device.as_ref()];
-    if words.into_iter().flatten().any(|word| word.len() > WORD_BYTES_MAX) {
-        let message = format!("What a node says of itself is at most {WORD_BYTES_MAX} bytes a word.");
+    if words.into_iter().flatten().any(|word| word.len() > NODE_TEXT_BYTES_MAX) {
+        let message = format!("What a node says of itself is at most {NODE_TEXT_BYTES_MAX} bytes a word.");
         return Err(invalid("runtime", message, "Send less."));
     }
     // The database's integers are signed.
@@ -656,7 +656,7 @@ mod tests {
         let endless = Load { running: u64::MAX, ..Load::default() };
         let report = check_report(NodeReport { load: endless, ..NodeReport::default() }).unwrap();
         assert_eq!(report.load.running, i64::MAX.unsigned_abs());
-        let long = NodeReport { version: "a".repeat(WORD_BYTES_MAX + 1), ..NodeReport::default() };
+        let long = NodeReport { version: "a".repeat(NODE_TEXT_BYTES_MAX + 1), ..NodeReport::default() };
         assert_eq!(check_report(long).unwrap_err().code, "invalid_value");
     }
 }

@@ -11,8 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::LimitsOf;
 
-/// Anything above this per minute is not a meaningful limit.
-const RATE_MAX: u64 = 10_000_000_000;
+use crate::limits::RATE_LIMIT_MAX;
 
 /// An absent limit is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -34,10 +33,11 @@ impl LimitsForm {
             ("tokens_per_minute", self.tokens_per_minute),
             ("concurrent_streams", self.concurrent_streams),
         ] {
-            if value.is_some_and(|value| value == 0 || value > RATE_MAX) {
+            if value.is_some_and(|value| value == 0 || value > RATE_LIMIT_MAX) {
                 let message = format!("{field}.{name} can't be {}.", value.unwrap_or_default());
-                let fix =
-                    format!("Give 1 to {RATE_MAX}, or leave it out for no limit; revoke a key to shut it.");
+                let fix = format!(
+                    "Give 1 to {RATE_LIMIT_MAX}, or leave it out for no limit; revoke a key to shut it."
+                );
                 return Err(invalid(format!("{field}.{name}"), message, fix));
             }
         }

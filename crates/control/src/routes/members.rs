@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use api::access::{Access, insufficient_role};
 use api::failure::{invalid, missing};
+use api::limits::{EMAIL_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
-use api::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::{EMAIL, NAME};
 use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::failure::{invalid, missing};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
-use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
+use api::limits::ENVIRONMENT_BYTES_MAX;
+use api::openapi::bounds::ENVIRONMENT;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};

@@ -14,10 +14,8 @@ use serde_json::{Value, json};
 use store::PolicyRow;
 
 use crate::agreement::{self, RetentionForm};
+use crate::limits::{POLICY_NAME_BYTES_MAX, POLICY_NAMES_MAX};
 use crate::resource::{Resource, delete, get, list, patch, post, put, without};
-
-const NAMES_MAX: usize = 100;
-const NAME_BYTES_MAX: usize = 256;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -124,16 +122,16 @@ fn names(
     field: &'static str,
     read: impl Fn(String) -> String,
 ) -> Result<Vec<String>, Box<Fault>> {
-    if given.len() > NAMES_MAX {
+    if given.len() > POLICY_NAMES_MAX {
         let message = format!("{field} has {} names.", given.len());
-        return Err(invalid(field, message, format!("Give at most {NAMES_MAX}.")));
+        return Err(invalid(field, message, format!("Give at most {POLICY_NAMES_MAX}.")));
     }
     let read: Vec<String> = given.into_iter().map(read).collect();
-    match read.iter().position(|name| name.trim().is_empty() || name.len() > NAME_BYTES_MAX) {
+    match read.iter().position(|name| name.trim().is_empty() || name.len() > POLICY_NAME_BYTES_MAX) {
         Some(at) => Err(invalid(
             format!("{field}[{at}]"),
             format!("{field}[{at}] is empty or too long."),
-            format!("Give 1 to {NAME_BYTES_MAX} bytes; an empty list allows all."),
+            format!("Give 1 to {POLICY_NAME_BYTES_MAX} bytes; an empty list allows all."),
         )),
         None => Ok(read),
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use api::failure::invalid;
+use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
-use api::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::{ENVIRONMENT, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::Route;

@@ -18,6 +18,7 @@ use store::{AccountRow, CredentialRow, ResourceRow, SealedSecret};
 
 use crate::hosting;
 use crate::hosting::Destination;
+use crate::limits::SECRET_BYTES_MAX;
 use crate::resource::{Resource, load, reply_written};
 
 /// A new secret for an object that has one.
@@ -27,8 +28,6 @@ pub struct Rotation {
     #[schemars(with = "String", extend("type" = ["string", "object"], "writeOnly" = true))]
     pub secret: Option<Value>,
 }
-
-const SECRET_BYTES_MAX: usize = 16 * 1024;
 
 /// A secret as sent, validated for the format of its auth kind.
 pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>> {

@@ -23,6 +23,7 @@ use serde::Deserialize;
 use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
 
 use super::me::{self, Me};
+use crate::limits::USER_AGENT_CHARS_MAX;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -49,9 +50,6 @@ pub fn routes() -> Vec<Route> {
 
 /// Why signing in can't be rehearsed.
 pub const NO_REHEARSAL: &str = "Whoever becomes known does so for good: that can't be tried.";
-
-/// Longest stored `User-Agent`.
-const AGENT_CHARS_MAX: usize = 200;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -231,7 +229,7 @@ impl NewSession {
         let token = tokens::mint(&*control.deps.world.random);
         let now = control.deps.world.clock.unix_ms();
         let agent = request.headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
-        let agent = String::from_utf8_lossy(agent).chars().take(AGENT_CHARS_MAX).collect();
+        let agent = String::from_utf8_lossy(agent).chars().take(USER_AGENT_CHARS_MAX).collect();
         let text = token.expose_text().unwrap_or_default();
         let row = SignInRow {
             digest: tokens::digest(&*control.deps.vault.hasher, Kind::Session, text),

@@ -3,9 +3,8 @@
 
 use admit::Needs;
 use api::access::{Access, People};
-use api::openapi::bounds::{
-    EMAIL, EMAIL_BYTES_MAX, ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX,
-};
+use api::limits::{EMAIL_BYTES_MAX, ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
+use api::openapi::bounds::{EMAIL, ENVIRONMENT, NAME};
 use api::openapi::description::{Body, Description};
 use api::openapi::{self, describe};
 use api::router::{Route, RouteAuth};

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::NodeRow;
 
+use crate::limits::TRAINING_EVENTS_MAX;
 use crate::runtimes::{self, UnreachableRuntime, path_part, read, runtime_route};
 
 const PATH: &str = "/v2/train/jobs";
@@ -28,7 +29,6 @@ const ON_A_NODE: &str =
 const AS_IT_IS: &str = "What a node does can't be tried without being done.";
 const NODE: (&str, &str) =
     ("node", "The job's node, by its id or name; optional if the workspace has one runtime.");
-const EVENTS_MAX: u32 = 1_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -425,7 +425,7 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn events(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let limit = request.number("limit", EVENTS_MAX, EVENTS_MAX)?;
+        let limit = request.number("limit", TRAINING_EVENTS_MAX, TRAINING_EVENTS_MAX)?;
         let after: u64 = match request.query.get("after") {
             None => 0,
             Some(text) => text.parse().map_err(|_| {

@@ -19,6 +19,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
+use crate::limits::USAGE_BY_MINUTE_MS_MAX;
+
 pub fn routes() -> Vec<Route> {
     vec![
         sums("/v2/usage", usage)
@@ -273,7 +275,9 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
     let parsed_filter = filter::read(control, request, FilteredList::Sums).await?;
     let records = control.deps.store.records();
     let window = within(request, window(request, control.deps.world.clock.unix_ms())?, &parsed_filter);
-    if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
+    if interval == Some(Interval::Minute)
+        && window.end_unix_ms - window.start_unix_ms > USAGE_BY_MINUTE_MS_MAX
+    {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
@@ -313,17 +317,15 @@ fn groups(request: &ApiRequest) -> Result<(Vec<Dimension>, Option<Interval>), Bo
             },
         }
     }
-    if dimensions.len() > store::usage::GROUPS_MAX {
+    if dimensions.len() > store::USAGE_DIMENSIONS_MAX {
         let fix =
-            format!("Group by at most {} of them at once, beside an interval.", store::usage::GROUPS_MAX);
+            format!("Group by at most {} of them at once, beside an interval.", store::USAGE_DIMENSIONS_MAX);
         return Err(invalid("group_by", "That is too many dimensions.", fix));
     }
     Ok((dimensions, interval))
 }
 
 const HOUR_MS: u64 = 3_600_000;
-/// A day, plus the slack that a window extends past now.
-const BY_MINUTE_MS_MAX: u64 = 25 * HOUR_MS;
 
 /// The time window: `start` and `end`, or `window` in hours, days, or the current month. It ends slightly
 /// after now, so that exchanges that just ended are in it.

@@ -22,9 +22,9 @@ use store::webhooks::sealed_object;
 use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookRow};
 
 use super::secrets;
+use crate::limits::WEBHOOK_DESCRIPTION_CHARS_MAX;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
 
-const DESCRIPTION_CHARS_MAX: usize = 200;
 /// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
 
@@ -200,8 +200,8 @@ fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRo
     let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
     let url = url.trim().to_owned();
     egress::check_webhook_url(&url, &control.web.egress)?;
-    if input.description.chars().count() > DESCRIPTION_CHARS_MAX {
-        let message = format!("description is longer than {DESCRIPTION_CHARS_MAX} characters.");
+    if input.description.chars().count() > WEBHOOK_DESCRIPTION_CHARS_MAX {
+        let message = format!("description is longer than {WEBHOOK_DESCRIPTION_CHARS_MAX} characters.");
         return Err(invalid("description", message, "Shorten it."));
     }
     let disabled_reason = match input.status.as_deref() {

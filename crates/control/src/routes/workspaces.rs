@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
+use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::openapi::bounds::{NAME, NAME_CHARS_MAX};
+use api::openapi::bounds::NAME;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};

@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use domain::adapters::{AdapterState, Adapters, NAME_BYTES_MAX, NewAdapter, is_plain_name};
+use domain::adapters::{AdapterState, Adapters, NewAdapter, is_plain_name};
+use domain::limits::ADAPTER_NAME_BYTES_MAX;
 use domain::runtime::Runtime;
 use domain::{Fault, FaultClass};
 use http::{Response, StatusCode};
@@ -200,7 +201,7 @@ impl AdapterRegistry {
         let Registration { id, path, pinned, replace } = request;
         if !is_name(&id) {
             let message = format!(
-                "\"id\" must be 1 to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores."
+                "\"id\" must be 1 to {ADAPTER_NAME_BYTES_MAX} letters, digits, dots, dashes and underscores."
             );
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             return Err(Box::new(fault.param("id").fix("Send a plain name, such as \"contracts-2\".")));

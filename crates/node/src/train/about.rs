@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::files;
-use super::job_request::{HOURS_MAX, RANK_MAX};
-use super::jobs::{JOBS_MAX, POINTS_BYTES_MAX, POINTS_MAX, POINTS_OF_JOB_MAX};
-use super::plan::{DATA_BYTES_MAX, STEPS_MAX};
+use crate::limits::{
+    CHECKPOINTS_BYTES_MAX, CHECKPOINTS_MAX, DATA_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, HOURS_MAX,
+    JOB_CHECKPOINTS_MAX, JOBS_MAX, LORA_RANK_MAX, STEPS_MAX,
+};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Offers {
@@ -44,13 +44,13 @@ impl Default for Offers {
             max_jobs: JOBS_MAX,
             max_data_bytes: DATA_BYTES_MAX,
             max_steps: STEPS_MAX,
-            max_lora_rank: RANK_MAX,
+            max_lora_rank: LORA_RANK_MAX,
             max_duration_hours: HOURS_MAX,
-            max_files: files::FILES_MAX,
-            max_files_bytes: files::BYTES_MAX,
-            max_job_checkpoints: POINTS_OF_JOB_MAX,
-            max_checkpoints: POINTS_MAX,
-            max_checkpoints_bytes: POINTS_BYTES_MAX,
+            max_files: FILES_MAX,
+            max_files_bytes: FILES_BYTES_MAX,
+            max_job_checkpoints: JOB_CHECKPOINTS_MAX,
+            max_checkpoints: CHECKPOINTS_MAX,
+            max_checkpoints_bytes: CHECKPOINTS_BYTES_MAX,
         }
     }
 }

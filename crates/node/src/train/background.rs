@@ -7,8 +7,8 @@ use domain::{Fault, FaultClass};
 use tasks::Thread;
 use tokio::sync::oneshot;
 
-/// Such work at the same time.
-const AT_ONCE_MAX: usize = 4;
+use crate::limits::BLOCKING_TASKS_MAX;
+
 const FULL_WAIT_MS: u64 = 1_000;
 
 /// The number of running tasks.
@@ -27,7 +27,7 @@ impl Drop for Slot {
 impl BlockingTasks {
     fn acquire_slot(&self) -> Result<Slot, Box<Fault>> {
         let slot = Slot(Arc::clone(&self.0));
-        if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
+        if self.0.fetch_add(1, Ordering::SeqCst) < BLOCKING_TASKS_MAX {
             return Ok(slot);
         }
         let message = "The node is reading as many data sets as it reads at once.";
@@ -80,12 +80,12 @@ mod tests {
     fn so_much_is_done_at_once_and_what_breaks_off_leaves_its_place() {
         let aside = BlockingTasks::default();
         let (go, wait) = channel::<()>();
-        let slots: Vec<_> = (1..AT_ONCE_MAX).map(|_| aside.acquire_slot().unwrap()).collect();
+        let slots: Vec<_> = (1..BLOCKING_TASKS_MAX).map(|_| aside.acquire_slot().unwrap()).collect();
         let held = std::thread::spawn({
             let aside = aside.clone();
             move || block_on(aside.run(move || wait.recv().is_err()))
         });
-        eventually("the last slot is taken", || aside.0.load(Ordering::SeqCst) == AT_ONCE_MAX);
+        eventually("the last slot is taken", || aside.0.load(Ordering::SeqCst) == BLOCKING_TASKS_MAX);
         assert_eq!(block_on(aside.run(|| 1)).unwrap_err().code, "too_many_at_once");
         drop(go);
         assert!(held.join().unwrap().unwrap());

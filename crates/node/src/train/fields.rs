@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use domain::{Fault, FaultClass};
 use serde_json::{Map, Value};
 
+use crate::limits::{NOTE_BYTES_MAX, NOTES_MAX};
+
 type FieldResult<T> = Result<T, Box<Fault>>;
 
 #[derive(Debug)]
@@ -95,8 +97,6 @@ impl Fields {
 
     /// The client's own metadata, by name.
     pub(super) fn notes(&mut self, name: &str) -> FieldResult<BTreeMap<String, String>> {
-        const NOTES_MAX: usize = 16;
-        const NOTE_BYTES_MAX: usize = 512;
         let Some(value) = self.take(name) else { return Ok(BTreeMap::new()) };
         let notes: Option<BTreeMap<String, String>> = serde_json::from_value(value).ok();
         let is_short = |notes: &BTreeMap<String, String>| {

@@ -13,11 +13,8 @@ use world::World;
 use super::fields::wrong;
 use super::jobs;
 use crate::disk;
+use crate::limits::{FILE_NAME_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX};
 
-/// Limits: the number of files, and their total size.
-pub(super) const FILES_MAX: usize = 256;
-pub(super) const BYTES_MAX: u64 = 4 << 30;
-const NAME_BYTES_MAX: usize = 256;
 const PURPOSE: &str = "fine-tune";
 
 /// A node's training files.
@@ -117,8 +114,9 @@ impl Files {
         let mut known = self.known();
         let bytes = brought.bytes.len() as u64;
         let all: u64 = known.values().map(|file| file.bytes).sum();
-        if known.len() >= FILES_MAX || all + bytes > BYTES_MAX {
-            let message = format!("This node keeps {FILES_MAX} files and {BYTES_MAX} bytes of them at most.");
+        if known.len() >= FILES_MAX || all + bytes > FILES_BYTES_MAX {
+            let message =
+                format!("This node keeps {FILES_MAX} files and {FILES_BYTES_MAX} bytes of them at most.");
             let fault = Fault::new(FaultClass::Conflict, "too_many_files", message);
             return Err(Box::new(fault.fix("Delete files that you don't need: DELETE /v1/files/{id}.")));
         }
@@ -218,7 +216,7 @@ pub(super) fn read_form(content_type: &str, body: &[u8]) -> Result<Brought, Box<
         return Err(wrong("file", "is missing", "Send the lines to be learned as the form's file."));
     };
     let mut filename: String = filename.chars().filter(|character| !character.is_control()).collect();
-    while filename.len() > NAME_BYTES_MAX {
+    while filename.len() > FILE_NAME_BYTES_MAX {
         filename.pop();
     }
     Ok(Brought { filename, bytes: bytes.to_vec() })
@@ -279,7 +277,7 @@ mod tests {
         let files = Files::open(directory.path().to_owned(), World::system()).unwrap();
         let large = File {
             id: "file-large".to_owned(),
-            bytes: BYTES_MAX,
+            bytes: FILES_BYTES_MAX,
             created_unix_ms: 0,
             filename: "large".to_owned(),
         };

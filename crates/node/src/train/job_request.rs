@@ -9,13 +9,7 @@ use super::data::{Data, unusable};
 use super::fields::{Fields, wrong};
 use super::job::Order;
 use super::jobs::{ADAPTER_FILES, SUFFIXED};
-
-/// Upper limits of the larger numbers.
-const EPOCHS_MAX: u64 = 1_000;
-const BATCH_TOKENS_MAX: u64 = 1 << 20;
-const COUNT_MAX: u64 = 1 << 20;
-pub(super) const RANK_MAX: u64 = 256;
-pub(super) const HOURS_MAX: f64 = 24.0;
+use crate::limits::{BATCH_TOKENS_MAX, EPOCHS_MAX, HOURS_MAX, LORA_RANK_MAX, STEPS_COUNTED_MAX};
 
 /// A requested job and its data.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +95,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fau
             replaces: fields.flag("replace")?.unwrap_or(false),
             course,
             seconds_max: hours.map(|hours| hours * 3_600.0),
-            report_every: fields.whole("log_every", 1..=COUNT_MAX)?.unwrap_or(1),
+            report_every: fields.whole("log_every", 1..=STEPS_COUNTED_MAX)?.unwrap_or(1),
             from: begins,
             training_file,
             validation_file,
@@ -158,7 +152,7 @@ fn data(
 }
 
 fn course(fields: &mut Fields, usual: TrainingSettings) -> Result<TrainingSettings, Box<Fault>> {
-    let rank = fields.count("lora_rank", 1..=RANK_MAX)?;
+    let rank = fields.count("lora_rank", 1..=LORA_RANK_MAX)?;
     // If only the rank is given, `alpha` is scaled with it, so that the adapter's weight stays the default.
     let strength = usual.alpha / usual.rank as f64;
     let rank_or_usual = rank.unwrap_or(usual.rank);
@@ -179,17 +173,19 @@ fn course(fields: &mut Fields, usual: TrainingSettings) -> Result<TrainingSettin
         epochs: fields.count("epochs", 1..=EPOCHS_MAX)?.unwrap_or(usual.epochs),
         batch_tokens: fields.count("batch_tokens", 1..=BATCH_TOKENS_MAX)?.unwrap_or(usual.batch_tokens),
         accumulation: fields
-            .count("gradient_accumulation_steps", 1..=COUNT_MAX)?
+            .count("gradient_accumulation_steps", 1..=STEPS_COUNTED_MAX)?
             .unwrap_or(usual.accumulation),
-        step_texts: fields.count("batch_size", 1..=COUNT_MAX)?.or(usual.step_texts),
+        step_texts: fields.count("batch_size", 1..=STEPS_COUNTED_MAX)?.or(usual.step_texts),
         rate: fields.number("lr", f64::MIN_POSITIVE..=10.0)?.unwrap_or(usual.rate),
-        warmup_steps: fields.count("warmup_steps", 0..=COUNT_MAX)?.unwrap_or(usual.warmup_steps),
+        warmup_steps: fields.count("warmup_steps", 0..=STEPS_COUNTED_MAX)?.unwrap_or(usual.warmup_steps),
         schedule,
         weight_decay: fields.number("weight_decay", 0.0..=1.0)?.unwrap_or(usual.weight_decay),
         held_out: held_out(fields)?.unwrap_or(usual.held_out),
         held_out_seed: fields.whole("split_seed", 0..=u64::MAX)?.or(usual.held_out_seed),
-        held_out_every: fields.count("eval_every", 1..=COUNT_MAX)?.unwrap_or(usual.held_out_every),
-        checkpoint_every: fields.count("checkpoint_every", 1..=COUNT_MAX)?.unwrap_or(usual.checkpoint_every),
+        held_out_every: fields.count("eval_every", 1..=STEPS_COUNTED_MAX)?.unwrap_or(usual.held_out_every),
+        checkpoint_every: fields
+            .count("checkpoint_every", 1..=STEPS_COUNTED_MAX)?
+            .unwrap_or(usual.checkpoint_every),
         saves_memory: fields.flag("saves_memory")?.unwrap_or(usual.saves_memory),
     })
 }

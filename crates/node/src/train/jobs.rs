@@ -15,9 +15,8 @@ use world::World;
 use super::job::{Event, Failure, JobChange, Order, Point, Progress, Record, Status};
 use super::log::Log;
 use crate::disk;
+use crate::limits::{CHECKPOINTS_BYTES_MAX, CHECKPOINTS_MAX, JOB_CHECKPOINTS_MAX, JOBS_MAX};
 
-/// Jobs that are known at the same time, finished ones included.
-pub(super) const JOBS_MAX: usize = 64;
 /// The files in a job's directory.
 const RECORD: &str = "job.json";
 const EVENTS: &str = "events.jsonl";
@@ -30,11 +29,6 @@ const RESULT: &str = "adapter";
 /// The files of an adapter. Its configuration is written last, so its presence means that the adapter is
 /// complete.
 pub(super) const ADAPTER_FILES: [&str; 2] = ["adapter_model.safetensors", "adapter_config.json"];
-/// Checkpoints that are retained: the number for one job, its final adapter included, and the number and size
-/// for all jobs. The oldest are deleted first.
-pub(super) const POINTS_OF_JOB_MAX: usize = 3;
-pub(super) const POINTS_MAX: usize = 12;
-pub(super) const POINTS_BYTES_MAX: u64 = 4 << 30;
 
 #[derive(Debug)]
 pub(super) struct JobStore {
@@ -649,7 +643,7 @@ impl JobStore {
         let (mut inner, mut gone) = (self.inner(), Vec::new());
         for job in inner.jobs.values_mut() {
             let result = usize::from(job.record.status == Status::Completed);
-            let most = POINTS_OF_JOB_MAX - result;
+            let most = JOB_CHECKPOINTS_MAX - result;
             while job.points.len() > most {
                 gone.extend(self.drop_first(job));
             }
@@ -658,7 +652,7 @@ impl JobStore {
         loop {
             let kept = || inner.jobs.values().flat_map(|job| &job.points);
             let bytes: u64 = kept().map(|kept| kept.bytes).sum();
-            let is_beyond = kept().count() > POINTS_MAX || bytes > POINTS_BYTES_MAX;
+            let is_beyond = kept().count() > CHECKPOINTS_MAX || bytes > CHECKPOINTS_BYTES_MAX;
             if !is_beyond && more == 0 {
                 return gone;
             }

@@ -32,6 +32,7 @@ use world::World;
 
 use crate::body::NodeBody;
 use crate::json_body::{json_response, typed_response};
+use crate::limits::PAGE_ROWS_MAX;
 pub(crate) use about::Offers;
 use background::BlockingTasks;
 use files::Files;
@@ -44,7 +45,6 @@ use view::{Events, List};
 
 /// The default page size.
 const PAGE: usize = 20;
-const PAGE_MAX: usize = 1_000;
 
 /// The operations of both APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,7 +324,7 @@ impl ActiveTraining {
             | TrainingOperation::TuningEvents(id)
             | TrainingOperation::TuningCheckpoints(id) => id,
             _ => {
-                let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+                let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_ROWS_MAX)?);
                 query.end()?;
                 let mut jobs: Vec<JobState> = self.book.all();
                 jobs.reverse();
@@ -344,7 +344,7 @@ impl ActiveTraining {
         if matches!(operation, TrainingOperation::TuningEvents(_)) {
             return self.tuning_events(id, query);
         }
-        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_ROWS_MAX)?);
         query.end()?;
         if matches!(operation, TrainingOperation::TuningCheckpoints(_)) {
             let mut data = tuning::CheckpointObject::all(&state);
@@ -362,7 +362,7 @@ impl ActiveTraining {
 
     /// Newest first.
     fn tuning_events(&self, id: &str, mut query: Query<'_>) -> Answer {
-        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
+        let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_ROWS_MAX)?);
         query.end()?;
         let until = match after {
             None => self.book.events_count(id)?,
@@ -417,7 +417,7 @@ impl ActiveTraining {
     }
 
     fn list_files(&self, mut query: Query<'_>) -> Answer {
-        let (after, limit) = (query.text("after"), query.limit(PAGE_MAX, PAGE_MAX)?);
+        let (after, limit) = (query.text("after"), query.limit(PAGE_ROWS_MAX, PAGE_ROWS_MAX)?);
         let is_newest_first = query.text("order").is_none_or(|order| order != "asc");
         let is_others = query.text("purpose").is_some_and(|purpose| purpose != "fine-tune");
         query.end()?;

@@ -10,11 +10,7 @@ use super::job_request::{self, JobRequest};
 use super::jobs::{JobState, JobStore};
 use super::view::{self, Preview};
 use super::worker;
-
-/// The size of one job's data.
-pub(super) const DATA_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
-/// Steps of one job: each is a stored event.
-pub(super) const STEPS_MAX: u64 = 250_000;
+use crate::limits::{DATA_BYTES_MAX, STEPS_MAX};
 
 /// The result of a request.
 pub(super) enum Planned {

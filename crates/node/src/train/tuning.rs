@@ -12,10 +12,8 @@ use super::fields::{Fields, wrong};
 use super::job::{Event, Failure, JobChange, Order, Point, Status, Tuned};
 use super::job_request::{JobRequest, Offer, model};
 use super::jobs::{JobState, SUFFIXED};
+use crate::limits::{BATCH_EXAMPLES_MAX, EPOCHS_MAX, SUFFIX_BYTES_MAX};
 
-const EPOCHS_MAX: u64 = 1_000;
-const BATCH_MAX: u64 = 1 << 20;
-const SUFFIX_BYTES_MAX: usize = 64;
 /// Tokens per micro-batch, chosen so that an example seldom exceeds one.
 const BATCH_TOKENS: usize = 2_048;
 const SUPERVISED: &str = "supervised";
@@ -174,7 +172,7 @@ fn tune(mut given: Fields, tuned: &mut Tuned) -> Result<(), Box<Fault>> {
         given.remove_if_equal(name, "auto");
     }
     tuned.epochs = given.whole(epochs, 1..=EPOCHS_MAX)?.or(tuned.epochs);
-    tuned.batch_size = given.whole(batch, 1..=BATCH_MAX)?.or(tuned.batch_size);
+    tuned.batch_size = given.whole(batch, 1..=BATCH_EXAMPLES_MAX)?.or(tuned.batch_size);
     tuned.rate_multiplier = given.number(rate, f64::MIN_POSITIVE..=1e4)?.or(tuned.rate_multiplier);
     given.end()
 }

@@ -10,9 +10,10 @@ use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use domain::{MeterRecord, TraceId, WorkspaceId};
 
+use crate::limits::{GROUPS_NAMED_MAX, SCANNED_MAX};
 use crate::packed::{Piece, pieces};
 use crate::postgres::PostgresRecords;
-use crate::requests::{Records, RequestFilter, RequestRow, SCANNED_MAX, passes, request_row};
+use crate::requests::{Records, RequestFilter, RequestRow, passes, request_row};
 use crate::sql::hours::{self, Search, TraceRange};
 use crate::sql::usage;
 use crate::usage::{UsageQuery, UsageRow, Window};
@@ -20,8 +21,6 @@ use crate::usage::{UsageQuery, UsageRow, Window};
 const TABLE: &str = "meter_records";
 /// Rows in memory at once.
 const ROWS_AT_ONCE: usize = 500;
-/// Above this many groups a statement does not filter by group.
-const GROUPS_NAMED_MAX: usize = 1_000;
 
 /// For each range the newest rows first, up to a page. Each statement reads one table, so that it follows
 /// that table's index through the partition of each range and ends when its page is full; a union of both

@@ -21,14 +21,13 @@ use sqlx::{Executor, PgConnection, Row};
 use crate::audit_notes;
 use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
+use crate::limits::WEEKS_CACHED_MAX;
 use crate::postgres::copy::Rows;
 use crate::postgres::{PostgresRecords, usage};
 use crate::sql::leases::Draws;
 
 const TABLE: &str = "meter_records";
 pub(crate) const WEEK_MS: u64 = 7 * 86_400_000;
-/// How many weeks with a partition are cached.
-const WEEKS_REMEMBERED_MAX: usize = 1_000;
 const STAGE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS meter_staging \
     (usage_group INTEGER, workspace BYTEA, trace BYTEA, body BYTEA) ON COMMIT DELETE ROWS";
 const COPY: &str = "COPY meter_staging (usage_group, workspace, trace, body) FROM STDIN (FORMAT binary)";
@@ -167,7 +166,7 @@ async fn make_partition(store: &PostgresRecords, week: u64) -> Result<bool, Stor
     let made = within(async { query.fetch_one(held.raw()).await.map_err(database) }).await;
     let has_earlier = held.settled(made)?;
     let mut known = store.draining.weeks();
-    if known.len() >= WEEKS_REMEMBERED_MAX {
+    if known.len() >= WEEKS_CACHED_MAX {
         known.clear();
     }
     known.insert(week, has_earlier);

@@ -15,6 +15,7 @@ use database::statement::{Row, sql};
 use domain::{TraceId, WorkspaceId};
 use uuid::Uuid;
 
+use crate::limits::RANGES_MAX;
 use crate::requests::RequestFilter;
 use crate::sql::usage::HOUR;
 use crate::tally::{Group, MINUTE_MS, Minutes, Tally};
@@ -24,8 +25,6 @@ const HOURS_FIRST: u64 = 2;
 const HOURS_GROW: u64 = 16;
 /// How many hourly sums are in memory at once.
 const ROWS_AT_ONCE: usize = 5_000;
-/// How many ranges one statement takes.
-const STRETCHES_MAX: usize = 500;
 /// Filters by group only, to fit the index: a group belongs to one workspace.
 const HOURS: &str = "SELECT minute, tally FROM usage_minutes WHERE usage_group = ANY($1) \
     AND span_minutes = 60 AND minute >= $2 AND minute < $3 LIMIT $4";
@@ -169,7 +168,7 @@ impl Search {
                 }
             }
             requests += of_hour;
-            if requests >= wanted as u64 || spans.len() >= STRETCHES_MAX {
+            if requests >= wanted as u64 || spans.len() >= RANGES_MAX {
                 left_end = hour;
                 break;
             }

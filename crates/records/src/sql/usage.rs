@@ -12,9 +12,10 @@ use database::meta;
 use database::statement::sql;
 use domain::{Nanos, Profile, WorkspaceId};
 
+use crate::limits::{USAGE_DIMENSIONS_MAX, USAGE_ROWS_MAX};
 use crate::tally::{Group, MINUTE_MS, Tally, spend};
 use crate::upkeep::DAY;
-use crate::usage::{Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageRow, Window};
+use crate::usage::{Dimension, Interval, UsageQuery, UsageRow, Window};
 
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
@@ -103,16 +104,16 @@ async fn with_days(
     Ok(cut)
 }
 
-type RowName = (Option<u64>, [Option<String>; GROUPS_MAX]);
+type RowName = (Option<u64>, [Option<String>; USAGE_DIMENSIONS_MAX]);
 
 /// A group as the query's rows show it: its dimension values, and the profile that says who pays.
 struct SelectedGroup {
-    values: [Option<String>; GROUPS_MAX],
+    values: [Option<String>; USAGE_DIMENSIONS_MAX],
     profile: Option<Profile>,
 }
 
 pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-    let grouped_by: Vec<Dimension> = query.group_by.iter().copied().take(GROUPS_MAX).collect();
+    let grouped_by: Vec<Dimension> = query.group_by.iter().copied().take(USAGE_DIMENSIONS_MAX).collect();
     let mut found: BTreeMap<RowName, (Tally, Nanos)> = BTreeMap::new();
     let select = |group: Group<'_>| {
         let value = |index: usize| grouped_by.get(index).and_then(|dimension| group.value(*dimension));
@@ -124,7 +125,7 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
         let (sum, spent) = found.entry((bucket(minute), selected.values.clone())).or_default();
         *spent = spent.plus(spend(selected.profile, &tally.sums));
         sum.plus(&tally);
-        if found.len() as u64 > ROWS_MAX {
+        if found.len() as u64 > USAGE_ROWS_MAX {
             // Drops the last row in sort order: the answer is cut off before it in any case.
             found.pop_last();
         }

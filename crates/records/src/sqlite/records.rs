@@ -6,7 +6,8 @@ use database::page::{Listed, Page};
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use sqlx::Row;
 
-use crate::requests::{Records, RequestFilter, RequestRow, SCANNED_MAX, passes, request_row};
+use crate::limits::SCANNED_MAX;
+use crate::requests::{Records, RequestFilter, RequestRow, passes, request_row};
 use crate::sql::hours::{self, Search, TraceRange};
 use crate::sql::usage;
 use crate::sqlite::SqliteRecords;

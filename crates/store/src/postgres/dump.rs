@@ -18,11 +18,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
+use crate::limits::DUMP_PART_BYTES_MAX;
 use crate::postgres::migrations;
 
 const FORMAT: u32 = 1;
-/// Far longer than a row with the longest answer stored under an idempotency key.
-const PART_BYTES_MAX: usize = 1 << 30;
 
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 const TABLES: &str = "SELECT relname::TEXT FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition \
@@ -261,7 +260,7 @@ impl Reader {
         let result = self.file.read_exact(&mut length);
         result.map_err(|source| StoreError::Disk { path: self.path.clone(), source })?;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if length > PART_BYTES_MAX {
+        if length > DUMP_PART_BYTES_MAX {
             return Err(StoreError::corrupt("dump", "a part is too long"));
         }
         let mut part = vec![0; length];

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::inspect::Inspection;
-use crate::postgres::migrations::{self, WAIT_FOR_CONNECTION_MAX};
+use crate::limits::POSTGRES_CONNECTION_WAIT_MAX;
+use crate::postgres::migrations::{self};
 
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::BIGINT, \
@@ -27,13 +28,13 @@ type Facts = (String, i64, i64, i64, i64, i64);
 pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(2)
-        .acquire_timeout(WAIT_FOR_CONNECTION_MAX)
+        .acquire_timeout(POSTGRES_CONNECTION_WAIT_MAX)
         .connect_with(address.for_statements())
         .await
         .map_err(unavailable)?;
     let inspection = within(facts(&pool)).await;
     // A server that went silent never completes the close.
-    let _ = timeout(WAIT_FOR_CONNECTION_MAX, pool.close()).await;
+    let _ = timeout(POSTGRES_CONNECTION_WAIT_MAX, pool.close()).await;
     inspection
 }
 

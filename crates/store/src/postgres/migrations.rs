@@ -1,15 +1,13 @@
 //! Forward-only schema migrations, applied by whichever replica starts first.
 
-use std::time::Duration;
-
 use database::address::Address;
 use database::error::{StoreError, database, unavailable};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, Pool, Postgres, SqlSafeStr};
 
-/// How long an operation waits for a connection before it fails.
-pub(super) const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(3);
+use crate::limits::{MIGRATIONS_AHEAD_MAX, POSTGRES_CONNECTION_WAIT_MAX};
+
 const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/postgres/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/postgres/0002_people.sql")),
@@ -28,16 +26,13 @@ const FILES: &[(i64, &str, &str)] = &[
     (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
 ];
-/// In a rolling upgrade, replicas of the previous version keep serving, and restart, on the newer schema, so
-/// a migration must not change what they use. A count of migrations, not of version numbers, which have gaps.
-const AHEAD_MAX: i64 = 1;
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
-    let one = PgPoolOptions::new().max_connections(1).acquire_timeout(WAIT_FOR_CONNECTION_MAX);
+    let one = PgPoolOptions::new().max_connections(1).acquire_timeout(POSTGRES_CONNECTION_WAIT_MAX);
     let pool = one.connect_with(address.for_migrations()).await.map_err(unavailable)?;
     let known = newest_known();
     let (found, ahead) = newest_applied(&pool, known).await?;
-    if ahead > AHEAD_MAX {
+    if ahead > MIGRATIONS_AHEAD_MAX {
         return Err(StoreError::Newer { database: address.to_string(), found, known });
     }
     if found < known {

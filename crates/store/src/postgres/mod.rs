@@ -15,6 +15,7 @@ use records::postgres::PostgresRecords;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::founding::Foundation;
+use crate::limits::POSTGRES_CONNECTION_WAIT_MAX;
 use crate::opened::Opened;
 use crate::sql::founding;
 
@@ -45,7 +46,7 @@ async fn prepare(address: &Address) -> Result<(Database, Pools), StoreError> {
     migrations::run(address).await?;
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(migrations::WAIT_FOR_CONNECTION_MAX)
+        .acquire_timeout(POSTGRES_CONNECTION_WAIT_MAX)
         .connect_with(address.for_statements())
         .await
         .map_err(unavailable)?;

@@ -12,6 +12,7 @@ use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
 use crate::api_keys::{ApiKeyRow, ApiKeys};
 use crate::events::EventKind;
+use crate::limits::KEYS_NAMED_MAX;
 use crate::people::KeysOnLeave;
 use crate::resource::Json;
 use crate::sql::resource::{self, ColumnValues, Table};
@@ -20,8 +21,6 @@ use crate::stored;
 
 const TABLE: &str = "api_keys";
 const WHAT: &str = "API key";
-/// How many of a member's keys are listed to the person who removes them.
-const NAMED_MAX: usize = 10;
 
 impl Table for ApiKeyRow {
     const NAME: &'static str = TABLE;
@@ -219,11 +218,11 @@ pub(super) async fn after_leaving(
     match keys {
         KeysOnLeave::Ask if named.is_empty() => Ok(String::new()),
         KeysOnLeave::Ask => {
-            let more = match named.len().saturating_sub(NAMED_MAX) {
+            let more = match named.len().saturating_sub(KEYS_NAMED_MAX) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let names = named.get(..NAMED_MAX).unwrap_or(&named).join(", ");
+            let names = named.get(..KEYS_NAMED_MAX).unwrap_or(&named).join(", ");
             let detail = format!("API keys that they made still work: {names}{more}");
             Err(StoreError::conflict("member_has_keys", detail, None))
         }

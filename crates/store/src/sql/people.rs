@@ -11,13 +11,12 @@ use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
 use domain::{MemberId, Role, WorkspaceId};
 
+use crate::limits::PEOPLE_OF_ADDRESS_MAX;
 use crate::people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
 use crate::sign_ins::{LinkRow, SignInRow};
 use crate::sql::{api_keys, devices, sign_ins};
 
 const WHAT: &str = "member";
-/// How many people of one address may sign in by password: each costs one hash comparison.
-const PEOPLE_OF_ADDRESS_MAX: i64 = 8;
 /// Selects members with their person; the rest of the statement follows.
 macro_rules! members {
     ($rest:literal) => {

@@ -5,7 +5,6 @@ mod migrations;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use database::error::{StoreError, unavailable};
 use database::handle::{Database, Pools};
@@ -15,6 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite};
 
 use crate::founding::Foundation;
+use crate::limits::{SQLITE_BUSY_TIME_MAX, SQLITE_CONNECTION_WAIT_MAX};
 use crate::opened::Opened;
 use crate::sql::founding;
 
@@ -23,8 +23,6 @@ const READERS: u32 = 4;
 /// pages costs two writes to the log and one to the database. With larger pages a lone record would write too
 /// much.
 const PAGE_BYTES: u32 = 8 * 1024;
-const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
-const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
 
 /// An open database, before it is known to be complete.
 struct Parts {
@@ -70,7 +68,8 @@ pub(crate) async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     if !from.exists() {
         return Err(StoreError::NotMade { path: from.into() });
     }
-    let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(BUSY_TIME_MAX);
+    let options =
+        SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(SQLITE_BUSY_TIME_MAX);
     let mut connection = options.connect().await.map_err(unavailable)?;
     let name = to.to_str().ok_or_else(|| StoreError::Foreign { path: to.into() })?;
     let copied = sqlx::query("VACUUM INTO ?1").bind(name).execute(&mut connection).await.map_err(unavailable);
@@ -114,10 +113,10 @@ async fn connect(path: &Path) -> Result<Parts, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .page_size(PAGE_BYTES)
-        .busy_timeout(BUSY_TIME_MAX);
+        .busy_timeout(SQLITE_BUSY_TIME_MAX);
     let pool = || {
         SqlitePoolOptions::new()
-            .acquire_timeout(WAIT_FOR_CONNECTION_MAX)
+            .acquire_timeout(SQLITE_CONNECTION_WAIT_MAX)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)

@@ -1,0 +1,18 @@
+//! What the routes of `/v2` accept alike, and what signing in may cost.
+
+use std::time::Duration;
+
+/// Length of the name of anything; it is shown in one line.
+pub const NAME_CHARS_MAX: usize = 200;
+/// Length of an email address: the most that SMTP can deliver to (RFC 5321).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Length of an environment's name; 63 bytes is what labels have elsewhere, such as those of DNS.
+pub const ENVIRONMENT_BYTES_MAX: usize = 63;
+
+/// Passwords that are hashed at the same time: each takes 19 MiB and a core for some 20 ms; more at once
+/// would starve everything else here.
+pub(crate) const HASHES_AT_ONCE_MAX: usize = 2;
+/// How long a sign-in waits for its turn before it is refused.
+pub(crate) const HASH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Addresses and accounts whose attempts to sign in are counted; the oldest are forgotten first.
+pub(crate) const TRIERS_MAX: usize = 10_000;

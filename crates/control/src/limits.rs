@@ -1,0 +1,60 @@
+//! What the routes of `/v2` accept and list at most, beside the limits in `domain::limits`.
+
+/// A limit of a key, project, workspace or end user, per minute or at the same time. More limits nothing.
+pub(crate) const RATE_LIMIT_MAX: u64 = 10_000_000_000;
+/// Thresholds of one budget at which an alert is sent: one for every ten per cent.
+pub(crate) const BUDGET_ALERTS_MAX: usize = 10;
+/// The longest window of a usage query by minute: a day, plus the slack that a window extends past now.
+pub(crate) const USAGE_BY_MINUTE_MS_MAX: u64 = 25 * 3_600_000;
+/// The newest credits that a billing account shows, so that its page stays readable.
+pub(crate) const CREDITS_LISTED_MAX: u32 = 50;
+/// Length of the note on a credit: a few sentences.
+pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
+
+/// A rate limit agreed with a provider, per minute; no provider's is higher.
+pub(crate) const AGREED_LIMIT_MAX: u64 = 1_000_000_000_000;
+/// Models with an agreed price. They are in every snapshot; no provider sells more.
+pub(crate) const AGREED_MODELS_MAX: usize = 1_000;
+/// An agreed price per million tokens: one USD per token; anything above is a typing error.
+pub(crate) const AGREED_PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
+/// A commitment: a billion USD; anything above is a typing error.
+pub(crate) const COMMITMENT_MICROS_MAX: u64 = 1_000_000_000_000_000;
+/// How long a provider may retain content, in days: ten years; anything above is a typing error.
+pub(crate) const RETENTION_DAYS_MAX: u32 = 3_650;
+/// Compliance tags of one account. Planning compares each.
+pub(crate) const COMPLIANCE_TAGS_MAX: usize = 32;
+/// Length of a compliance tag; 63 bytes is what labels have elsewhere, such as those of DNS.
+pub(crate) const COMPLIANCE_TAG_BYTES_MAX: usize = 63;
+/// The markup on an account's price, in hundredths of a per cent: ten times the price; anything above is a
+/// typing error.
+pub(crate) const MARKUP_BPS_MAX: u32 = 100_000;
+/// An account's weight. Only the ratio of weights counts, and one of 10,000 to 1 is like choosing one
+/// account.
+pub(crate) const ACCOUNT_WEIGHT_MAX: u32 = 10_000;
+
+/// Deployments that one credential or account names. They are in every snapshot.
+pub(crate) const DEPLOYMENTS_MAX: usize = 1_000;
+/// Length of a deployment's name, which becomes part of URLs.
+pub(crate) const DEPLOYMENT_NAME_BYTES_MAX: usize = 64;
+/// Length of a cloud's id, project or role; ARNs are the longest.
+pub(crate) const CLOUD_ID_BYTES_MAX: usize = 2_048;
+/// Size of a secret. A cloud's key file, the largest kind, has a few KiB.
+pub(crate) const SECRET_BYTES_MAX: usize = 16 * 1024;
+
+/// Names in one list of a policy. Planning compares each.
+pub(crate) const POLICY_NAMES_MAX: usize = 100;
+/// Length of such a name; model names may be as long (`MODEL_NAME_BYTES_MAX`).
+pub(crate) const POLICY_NAME_BYTES_MAX: usize = 256;
+/// Lifetime of an API key, in days: ten years; a key that should live longer has no expiry.
+pub(crate) const KEY_EXPIRES_IN_DAYS_MAX: u32 = 3_650;
+/// The part of a session's `User-Agent` that is stored; it shows whose session it is.
+pub(crate) const USER_AGENT_CHARS_MAX: usize = 200;
+/// Length of a webhook's description, which is one line of a table.
+pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
+
+/// Length of a text that a node reports of itself: a version, a runtime, a device.
+pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
+/// Events of a training job on one page, like the rows of other pages.
+pub(crate) const TRAINING_EVENTS_MAX: u32 = 1_000;
+/// The part of a runtime's message that is passed on: it may quote many lines of a file.
+pub(crate) const RUNTIME_MESSAGE_CHARS_MAX: usize = 8_192;

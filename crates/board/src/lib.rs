@@ -4,6 +4,7 @@
 mod breaker;
 mod budget;
 mod cell;
+mod limits;
 mod prefixes;
 mod shared;
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdMap, WorkspaceId};
 
+use crate::limits::PREFIX_TABLES_HELD_MAX;
+
 /// The slots that a fingerprint may be in.
 const ASSOCIATIVITY: usize = 8;
 const BUCKETS: usize = PREFIXES_REMEMBERED_MAX / ASSOCIATIVITY;
-/// How many tables a core holds on to; others are fetched again.
-const KNOWN_MAX: usize = 64;
 const SECOND_US: u64 = 1_000_000;
 
 const COUNT_BITS: u32 = 8;
@@ -129,7 +129,7 @@ impl PrefixTableCache {
         if let Some(table) = self.0.get(&workspace) {
             return Arc::clone(table);
         }
-        if self.0.len() >= KNOWN_MAX {
+        if self.0.len() >= PREFIX_TABLES_HELD_MAX {
             self.0.clear();
         }
         let table = all.of(workspace, now_us);
@@ -184,7 +184,10 @@ mod tests {
         for number in 3..3 * PREFIX_WORKSPACES_MAX as u64 {
             drop(core.of(&all, workspace(number), number));
         }
-        assert!(all.tables.lock().unwrap().len() <= PREFIX_WORKSPACES_MAX && core.0.len() <= KNOWN_MAX);
+        assert!(
+            all.tables.lock().unwrap().len() <= PREFIX_WORKSPACES_MAX
+                && core.0.len() <= PREFIX_TABLES_HELD_MAX
+        );
         assert_eq!(
             PrefixTableCache::default().of(&all, workspace(1), 0).count(9, LIFETIME, 0),
             0,

@@ -8,11 +8,9 @@ use http::Uri;
 
 use crate::address::{AddressKind, kind};
 use crate::error::{EgressError, EgressErrorKind};
+use crate::limits::{ADDRESSES_MAX, URL_BYTES_MAX};
 use crate::settings::{EgressSettings, TargetKind};
 
-const URL_BYTES_MAX: usize = 2048;
-/// How many addresses a name may resolve to; a longer list is refused, not cut.
-const ADDRESSES_MAX: usize = 64;
 /// The ports that webhooks may use: a tenant's URL must not reach other services.
 const WEBHOOK_PORTS: [u16; 2] = [443, 8443];
 

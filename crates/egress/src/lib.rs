@@ -9,6 +9,7 @@ mod error;
 mod gauge;
 mod guard;
 mod http1;
+mod limits;
 mod message;
 mod out_body;
 mod pool;

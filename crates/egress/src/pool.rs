@@ -21,6 +21,7 @@ use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::gauge::Gauge;
 use crate::guard::{Target, read_target};
 use crate::http1::Connection;
+use crate::limits::PARSED_URLS_MAX;
 use crate::message::{Headers, Request};
 use crate::out_body::OutBody;
 use crate::settings::{Destination, EgressSettings};
@@ -28,8 +29,7 @@ use crate::settings::{Destination, EgressSettings};
 /// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// The sweep at which a connection has been idle for too long, so that no request reads a clock for it.
-const SWEEPS_MAX: u64 = IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs();
-const READ_URLS_MAX: usize = 8;
+const IDLE_SWEEPS: u64 = IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs();
 
 pub(crate) struct Pool {
     settings: Arc<EgressSettings>,
@@ -131,7 +131,7 @@ impl Pool {
             return Ok(uri.clone());
         }
         let uri = Uri::try_from(url.as_str())?;
-        if known.len() >= READ_URLS_MAX {
+        if known.len() >= PARSED_URLS_MAX {
             known.remove(0);
         }
         known.push((url, uri.clone()));
@@ -223,12 +223,12 @@ impl Host {
         let mut idle = self.idle.borrow_mut();
         idle.retain_mut(|idle| {
             idle.sweeps += 1;
-            idle.sweeps < SWEEPS_MAX && idle.connection.is_quiet()
+            idle.sweeps < IDLE_SWEEPS && idle.connection.is_quiet()
         });
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
             shared.sweeps.set(shared.sweeps.get() + 1);
-            let unused = shared.streams.get() == 0 && shared.sweeps.get() >= SWEEPS_MAX;
+            let unused = shared.streams.get() == 0 && shared.sweeps.get() >= IDLE_SWEEPS;
             !unused && !shared.sender.is_closed()
         });
         idle.is_empty() && shared.is_empty() && self.opening.borrow().is_empty()

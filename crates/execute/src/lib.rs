@@ -13,6 +13,7 @@ mod failure;
 mod late_retry;
 mod lead;
 mod open_attempt;
+mod limits;
 mod outgoing;
 mod poll_stored;
 mod probe;

@@ -13,6 +13,7 @@ use ledger::{AttemptEnd, StartedAttempt, Tab};
 use operations::{Booking, ContentType};
 use plan::{Attempt, Seat};
 
+use crate::limits::DROPPED_FIELDS_BYTES_MAX;
 use crate::Deps;
 use crate::estimate::AttemptUsageEstimator;
 use crate::exchange::{Exchange, HeldRequest};
@@ -24,8 +25,6 @@ const DROPPED: &str = "agent-dropped-params";
 /// The client's parameter for one tool call at a time, which even an upstream of
 /// its own dialect may not be sent.
 const ONE_CALL: &str = "parallel_tool_calls";
-/// Some clients reject responses whose headers are too long.
-const DROPPED_BYTES_MAX: usize = 4 * 1024;
 /// A node sends this header when its token counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 
@@ -309,7 +308,7 @@ fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
     let mut names = String::new();
     let mut more = 0;
     for name in printable {
-        if names.len() + name.len() > DROPPED_BYTES_MAX {
+        if names.len() + name.len() > DROPPED_FIELDS_BYTES_MAX {
             more += 1;
             continue;
         }
@@ -345,7 +344,7 @@ mod tests {
         ] {
             assert_eq!(header(dropped).as_deref(), expected, "{dropped:?}");
         }
-        let (long, other) = ("x".repeat(DROPPED_BYTES_MAX), "y".repeat(DROPPED_BYTES_MAX));
+        let (long, other) = ("x".repeat(DROPPED_FIELDS_BYTES_MAX), "y".repeat(DROPPED_FIELDS_BYTES_MAX));
         assert_eq!(header(&[&long, "seed", &other]), Some(format!("{long}, and 2 more")));
     }
 }

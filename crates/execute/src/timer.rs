@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// More unused timers than these are dropped.
-const IDLE_TIMERS_MAX: usize = 64;
+use crate::limits::IDLE_TIMERS_MAX;
 
 /// A core's pool of unused timers. They stay armed, mostly for an earlier time than the next wait needs,
 /// which then has to arm none.

@@ -10,12 +10,11 @@ use http::header::{HeaderName, HeaderValue};
 use plan::Seat;
 use providers::{Outgoing, Provider, Signer};
 
+use crate::limits::BILLED_UNITS_MAX;
 use crate::failure::{AttemptFailure, ClientHeaders, refusal};
 use crate::{Deps, read};
 
 pub(crate) const REQUEST_ID: &str = "x-request-id";
-/// No answer reaches this many units.
-const UNITS_MAX: f64 = 1e9;
 
 /// A successful response head, and the body behind it.
 #[derive(Debug)]
@@ -180,7 +179,7 @@ pub(crate) fn id_of(headers: &Headers, name: &str) -> Option<Arc<str>> {
 /// Reads a decimal number of units as millionths, rounded to the nearest.
 fn read_units(text: &str) -> Option<u64> {
     let units: f64 = text.trim().parse().ok()?;
-    let is_some_count = units.is_finite() && (0.0..UNITS_MAX).contains(&units);
+    let is_some_count = units.is_finite() && (0.0..BILLED_UNITS_MAX).contains(&units);
     let digits = is_some_count.then(|| format!("{units:.6}").replace('.', ""))?;
     digits.parse().ok()
 }

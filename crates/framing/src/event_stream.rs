@@ -4,9 +4,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The maximum lengths of a frame's headers and payload: the bounds of the vendor's own clients.
-pub const HEADERS_BYTES_MAX: usize = 128 * 1024;
-pub const PAYLOAD_BYTES_MAX: usize = 24 * 1024 * 1024;
+use crate::limits::{EVENT_STREAM_HEADERS_BYTES_MAX, EVENT_STREAM_PAYLOAD_BYTES_MAX};
 
 /// Two lengths and their checksum.
 const PRELUDE_BYTES: usize = 12;
@@ -95,7 +93,7 @@ impl Prelude {
         let (frame_bytes, headers_bytes) = (length(lengths.get_u32()), length(lengths.get_u32()));
         let rest = frame_bytes.checked_sub(PRELUDE_BYTES + CHECKSUM_BYTES).ok_or(FrameFault::Malformed)?;
         let payload_bytes = rest.checked_sub(headers_bytes).ok_or(FrameFault::Malformed)?;
-        if headers_bytes > HEADERS_BYTES_MAX || payload_bytes > PAYLOAD_BYTES_MAX {
+        if headers_bytes > EVENT_STREAM_HEADERS_BYTES_MAX || payload_bytes > EVENT_STREAM_PAYLOAD_BYTES_MAX {
             return Err(FrameFault::Oversized);
         }
         Ok(Some(Self { frame_bytes, headers_bytes }))
@@ -184,7 +182,7 @@ pub fn encode_frame(headers: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>,
         head.extend_from_slice(&value_bytes.to_be_bytes());
         head.extend_from_slice(value.as_bytes());
     }
-    if head.len() > HEADERS_BYTES_MAX || payload.len() > PAYLOAD_BYTES_MAX {
+    if head.len() > EVENT_STREAM_HEADERS_BYTES_MAX || payload.len() > EVENT_STREAM_PAYLOAD_BYTES_MAX {
         return Err(FrameFault::Oversized);
     }
     let frame_bytes = PRELUDE_BYTES + head.len() + payload.len() + CHECKSUM_BYTES;

@@ -127,12 +127,12 @@ fn what_the_wire_can_not_say_is_not_written() {
     assert_eq!(encode_frame(&[("a", &long)], b""), Err(FrameFault::Oversized));
     let value = &long[1..];
     assert_eq!(encode_frame(&[("a", value), ("b", value), ("c", value)], b""), Err(FrameFault::Oversized));
-    assert_eq!(encode_frame(&[], &vec![0; PAYLOAD_BYTES_MAX + 1]), Err(FrameFault::Oversized));
+    assert_eq!(encode_frame(&[], &vec![0; EVENT_STREAM_PAYLOAD_BYTES_MAX + 1]), Err(FrameFault::Oversized));
 }
 
 #[test]
 fn the_greatest_frame_is_read_in_small_pieces_in_one_go() {
-    let payload = vec![7; PAYLOAD_BYTES_MAX];
+    let payload = vec![7; EVENT_STREAM_PAYLOAD_BYTES_MAX];
     let frame = encode_frame(&[(":event-type", "x")], &payload).unwrap();
     let (frames, end) = decode(&frame, 1000);
     assert_eq!((frames.len(), end), (1, Ok(true)));

@@ -7,13 +7,7 @@ use std::fmt;
 
 use memchr::memchr;
 
-/// The standard's maximum.
-pub const BOUNDARY_BYTES_MAX: usize = 70;
-/// The headers of one part.
-pub const PART_HEAD_BYTES_MAX: usize = 4 * 1024;
-/// The parts of one form.
-pub const PARTS_MAX: usize = 128;
-const NAME_BYTES_MAX: usize = 128;
+use crate::limits::{BOUNDARY_BYTES_MAX, PART_HEAD_BYTES_MAX, PART_NAME_BYTES_MAX, PARTS_MAX};
 
 /// Why a body is not a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +233,7 @@ fn read_disposition(value: &str) -> Result<Part, Malformed> {
     }
     let is_plain = |name: &&str| {
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte);
-        (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word)
+        (1..=PART_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word)
     };
     match name.filter(is_plain) {
         Some(name) => {

@@ -14,8 +14,8 @@ use async_compression::zstd::DParameter;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
-/// 8 MiB, what RFC 9659 allows on the web; with a larger window, the sender would choose our memory use.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+use crate::limits::ZSTD_WINDOW_LOG_MAX;
+
 /// The most output of one step.
 const STEP_BYTES: usize = 64 * 1024;
 const MIB: usize = 1024 * 1024;

@@ -7,12 +7,11 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::limits::{WEBSOCKET_BUFFER_KEPT_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
+
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The longest payload of a control frame.
-const CONTROL_BYTES_MAX: u64 = 125;
-/// How much of the copy buffer is retained.
-const ROOM_BYTES_MAX: usize = 64 * 1024;
-const HEAD_BYTES_MAX: usize = 14;
+/// The head of a frame, at its longest.
+const HEAD_BYTES: usize = 14;
 
 /// The session was ended normally.
 pub const NORMAL: u16 = 1000;
@@ -94,7 +93,7 @@ pub struct Scanner {
     message_bytes_max: u64,
     /// How much of a text message is copied.
     kept_bytes_max: usize,
-    head: [u8; HEAD_BYTES_MAX],
+    head: [u8; HEAD_BYTES],
     head_length: usize,
     frame: Option<Frame>,
     /// The message that has started and not ended.
@@ -112,7 +111,7 @@ impl Scanner {
             sender,
             message_bytes_max,
             kept_bytes_max,
-            head: [0; HEAD_BYTES_MAX],
+            head: [0; HEAD_BYTES],
             head_length: 0,
             frame: None,
             message: None,
@@ -231,7 +230,7 @@ impl Scanner {
         let (opcode, is_last) = (opcode(first)?, first & 0x80 != 0);
         let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
         if is_control {
-            if !is_last || left > CONTROL_BYTES_MAX {
+            if !is_last || left > WEBSOCKET_CONTROL_BYTES_MAX {
                 return Err(wrong("a control frame is cut in pieces, or too long"));
             }
             self.control.clear();
@@ -250,7 +249,7 @@ impl Scanner {
                 self.message = Some(if opcode == Opcode::Text { Kind::Text } else { Kind::Binary });
                 self.message_bytes = 0;
                 // One long message is not a reason to retain memory for the next.
-                if self.text.capacity() > ROOM_BYTES_MAX {
+                if self.text.capacity() > WEBSOCKET_BUFFER_KEPT_BYTES_MAX {
                     self.text = Vec::new();
                 } else {
                     self.text.clear();
@@ -345,7 +344,7 @@ pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + payload.len());
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + payload.len());
     let masked = if mask.is_some() { 0x80 } else { 0 };
     bytes.push(first);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {

@@ -15,10 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::incoming::Incoming;
+use crate::limits::PREALLOCATED_BYTES_MAX;
 use crate::{Times, unpack};
-
-/// The most that is allocated because of a `Content-Length`; the rest grows as bytes arrive.
-const TRUSTED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +173,7 @@ async fn collect(body: &mut TimedBody, announced: u64, bytes_max: usize) -> Resu
             continue;
         }
         if rest.is_empty() {
-            let trusted = usize::try_from(announced.min(TRUSTED_BYTES_MAX)).unwrap_or(0);
+            let trusted = usize::try_from(announced.min(PREALLOCATED_BYTES_MAX)).unwrap_or(0);
             rest.reserve(trusted.max(first.len() + bytes.len()));
             rest.extend_from_slice(&first);
             first = Bytes::new();

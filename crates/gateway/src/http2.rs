@@ -25,16 +25,13 @@ use crate::Times;
 use crate::frames::{Frames, LAST_READ_BYTES, ReadLimit};
 use crate::http1::Arrived;
 use crate::incoming::Incoming;
-use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
+use crate::limits::{
+    H2_FRAME_BYTES_MAX, H2_RESETS_LOCAL_MAX, H2_RESETS_PENDING_MAX, H2_STREAMS_MAX, LINGER_TIME_MAX,
+};
+use crate::linger::LINGER_READ_BYTES;
 use crate::reply::{Clock, Reply};
 use crate::write_stall::StallTimer;
 
-/// HTTP/2: concurrent streams, and the resets after which a connection gets a GOAWAY
-/// (rapid reset, CVE-2023-44487).
-const H2_STREAMS_MAX: u32 = 256;
-const H2_RESETS_PENDING_MAX: usize = 20;
-const H2_RESETS_LOCAL_MAX: usize = 100;
-const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 const H2_PING_WAIT: Duration = Duration::from_secs(20);
 

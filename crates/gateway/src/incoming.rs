@@ -10,7 +10,7 @@ use hyper::body::Incoming as Http2Body;
 
 /// Up to this size a piece is copied out of its read buffer: otherwise it would hold that whole
 /// buffer during the upstream call.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
+const COPY_UP_TO_BYTES: usize = 4 * 1024;
 
 /// A body's framing is malformed, or it broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,5 +178,5 @@ impl Body for Incoming {
 }
 
 fn copied(piece: Bytes) -> Bytes {
-    if piece.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&piece) } else { piece }
+    if piece.len() <= COPY_UP_TO_BYTES { Bytes::copy_from_slice(&piece) } else { piece }
 }

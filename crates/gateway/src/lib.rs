@@ -11,6 +11,7 @@ mod handle;
 mod http1;
 mod http2;
 mod incoming;
+mod limits;
 mod linger;
 mod metrics;
 mod protocols;
@@ -44,6 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::handle::CoreHandler;
 use crate::http1::Arrived;
+use crate::limits::COUNTER_QUERIES_MAX;
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
@@ -57,9 +59,6 @@ pub use http1::Refusal;
 pub use http1::dissect::{Dissection, End, dissect};
 pub use readiness::{AskReadiness, Readiness};
 pub use times::Times;
-
-/// How many requests for counters may wait at one core.
-const QUESTIONS_MAX: usize = 16;
 
 /// Where the gateway listens, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +143,7 @@ pub async fn start(
     let connection_limit = ConnectionLimit::new(settings.connections_max);
     let (phase, watched) = watch::channel(Phase::Serving);
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
-        listeners.iter().map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
+        listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
     let cores = Cores(questions);
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();

@@ -1,14 +1,12 @@
 //! Closes a connection in a way that lets the client read what it was sent.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// After a close, bytes that the client still sends are drained for this long: otherwise a reset would make
-/// its kernel discard our response.
-pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+use crate::limits::LINGER_TIME_MAX;
+
 pub(crate) const LINGER_READ_BYTES: usize = 16 * 1024;
 
 pub(crate) async fn linger(socket: &mut TcpStream) {

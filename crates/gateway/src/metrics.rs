@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// A core that is busy for longer is left out of the page rather than waited for.
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
+use crate::limits::COUNTER_TIME_MAX;
 
 /// The counters of one core: family, label value, count.
 pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
@@ -26,7 +24,7 @@ impl Cores {
         let mut sums: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         let mut silent = 0_u64;
         for answer in answers {
-            match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
+            match tokio::time::timeout(COUNTER_TIME_MAX, answer).await {
                 Ok(Ok(counted)) => {
                     for (family, label, count) in counted {
                         *sums.entry((family, label)).or_default() += count;

@@ -6,8 +6,7 @@ use domain::limits::{
     BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_RATE_MIN_BYTES_S, WRITE_STALL_MAX,
 };
 
-/// A silent connection between two requests is closed after this long.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
+use crate::limits::CLIENT_IDLE_TIME_MAX;
 
 /// How long clients may take. The defaults are the limits of `domain`; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ impl Default for Times {
     fn default() -> Self {
         Self {
             head: HEADER_READ_TIME_MAX,
-            idle: IDLE_TIME_MAX,
+            idle: CLIENT_IDLE_TIME_MAX,
             body_grace: BODY_GRACE,
             body_rate_bytes_s: BODY_RATE_MIN_BYTES_S,
             write_stall: WRITE_STALL_MAX,

@@ -18,7 +18,7 @@ const NODES: &str = "byoc";
 /// The label with a node's region.
 const REGION_LABEL: &str = "region=";
 /// Capacity for this many is allocated up front.
-const BYOK_USUAL_MAX: usize = 4;
+const BYOK_USUAL: usize = 4;
 
 /// The candidates that could serve, by profile and in the order of their creation; and those that could not.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl ProviderListing<'_> {
 
 pub fn gather(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
     let credentials = &input.query.workspace.credentials;
-    let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL_MAX));
+    let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL));
     let mut found = Candidates { byok, ..Candidates::default() };
     for credential in credentials {
         match credential_attempt(input, resolved, spec, credential) {

@@ -6,21 +6,18 @@ use domain::{Fault, FaultClass, Modality, PolicyRule, Principal, Profile, Refuse
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
+use crate::limits::{NAME_SHOWN_CHARS_MAX, NAMES_LISTED_MAX};
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection, seconds};
 use crate::resolve::{Resolved, ResolvedTarget, Rule};
 
-/// A model's name comes from the client, so it is cut to this length in a message.
-const NAME_CHARS_MAX: usize = 128;
 const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make the credential that created it usable again.";
-/// How many nearest names and refused candidates a message lists.
-const LISTED_MAX: usize = 3;
 
 /// The names that a client may have meant.
 fn nearest(input: &PlanInput<'_>) -> Vec<String> {
     let own = input.query.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
     let known = input.catalogue.models().iter().map(|model| &*model.full);
-    nearest_of(input.query.model, known.chain(own), LISTED_MAX)
+    nearest_of(input.query.model, known.chain(own), NAMES_LISTED_MAX)
 }
 
 pub fn unknown_model(input: &PlanInput<'_>) -> Box<Fault> {
@@ -93,7 +90,8 @@ pub fn nothing_serves(
     if let Some(route) = route {
         message.push_str(&format!(" under route {}", route.id));
     }
-    let reasons: Vec<String> = near.iter().take(LISTED_MAX).map(|rejection| rejection.sentence()).collect();
+    let reasons: Vec<String> =
+        near.iter().take(NAMES_LISTED_MAX).map(|rejection| rejection.sentence()).collect();
     if !reasons.is_empty() {
         message.push_str(&format!(": {}", reasons.join("; ")));
     }
@@ -130,7 +128,8 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
         )),
         _ => None,
     })?;
-    let reasons: Vec<String> = near.iter().take(LISTED_MAX).map(|rejection| rejection.sentence()).collect();
+    let reasons: Vec<String> =
+        near.iter().take(NAMES_LISTED_MAX).map(|rejection| rejection.sentence()).collect();
     let message = format!(
         "{what} has no known price, and nothing is sent on the operator's account without one: {}.",
         reasons.join("; ")
@@ -147,7 +146,7 @@ fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]
             Refusal::PolicyForbids { rule } => Some((rule, rejection.sentence())),
             _ => None,
         })
-        .take(LISTED_MAX)
+        .take(NAMES_LISTED_MAX)
         .collect();
     let (rule, _) = refusals.first()?;
     let sentences: Vec<&str> = refusals.iter().map(|(_, sentence)| sentence.as_str()).collect();
@@ -365,7 +364,7 @@ fn commands(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
         })
         .collect();
     let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
-    let mut options: Vec<String> = own.take(LISTED_MAX).collect();
+    let mut options: Vec<String> = own.take(NAMES_LISTED_MAX).collect();
     let pinned = matches!(
         resolved.target,
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::Model { seller: Some(_), .. }
@@ -400,7 +399,7 @@ impl Rejection {
 }
 
 fn printable(name: &str) -> String {
-    name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
+    name.chars().filter(|letter| !letter.is_control()).take(NAME_SHOWN_CHARS_MAX).collect()
 }
 
 fn or_list(names: &[String]) -> String {

@@ -10,6 +10,7 @@ mod broker;
 mod candidates;
 mod explain;
 mod faults;
+mod limits;
 mod order;
 mod planned;
 mod question;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use admit::Admitted;
 use board::AvailabilityView;
-use domain::limits::PREFIX_PROMPT_BYTES_MIN;
+use domain::limits::{PREFIX_PROMPT_BYTES_MIN, RECORD_PLAN_ROWS_MAX};
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
 use domain::{
@@ -20,9 +20,6 @@ use crate::question::{PlanInput, PlanQuery};
 use crate::reason::{Refusal, Rejection};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
-
-/// How many refused candidates are stored with a request; an explanation lists all of them.
-const REJECTED_KEPT_MAX: usize = 32;
 
 /// The timeouts of a call, from its route and within our own limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,7 +324,7 @@ pub fn record_of(decision: &Decision<'_>, snapshot_version: u64) -> PlanRecord {
             .map_or_else(Default::default, |resolved| resolved.rule.as_str().into()),
         route: decision.route.map_or(String::new(), |route| route.id.to_string()),
         candidates: decision.attempts.iter().map(Attempt::principal).collect(),
-        rejected: near.take(REJECTED_KEPT_MAX).map(rejected).collect(),
+        rejected: near.take(RECORD_PLAN_ROWS_MAX).map(rejected).collect(),
         snapshot_version,
     }
 }

@@ -21,6 +21,7 @@ mod fal;
 mod fireworks_ai;
 mod gemini;
 mod grant;
+mod limits;
 mod missing;
 mod mistral;
 mod nebius;

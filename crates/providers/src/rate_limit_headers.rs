@@ -9,7 +9,8 @@ const COMMON: &[u8] = b"x-ratelimit-";
 /// Anthropic's prefix: the limited quantity comes first in the name, and resets are timestamps instead of
 /// durations.
 const BY_MOMENT: &[u8] = b"anthropic-ratelimit-";
-const NAME_BYTES_MAX: usize = 24;
+/// The longest known name, without its prefix, fits.
+const NAME_BYTES: usize = 24;
 
 /// What is known so far about one limit.
 #[derive(Default)]
@@ -28,7 +29,7 @@ impl PartialLimit {
 }
 
 /// The rest of a header name after the prefix, in lower case.
-fn below<'r>(name: &[u8], prefix: &[u8], buffer: &'r mut [u8; NAME_BYTES_MAX]) -> Option<&'r [u8]> {
+fn below<'r>(name: &[u8], prefix: &[u8], buffer: &'r mut [u8; NAME_BYTES]) -> Option<&'r [u8]> {
     let rest = name.get(prefix.len()..)?;
     let begins = name.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
     let buffer = buffer.get_mut(..rest.len()).filter(|_| begins)?;
@@ -49,7 +50,7 @@ pub fn read_rate_limits<'h>(
         if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A')) {
             continue;
         }
-        let mut lowered = [0; NAME_BYTES_MAX];
+        let mut lowered = [0; NAME_BYTES];
         let Ok(value) = std::str::from_utf8(value) else { continue };
         if let Some(rest) = below(name, COMMON, &mut lowered) {
             match rest {

@@ -5,11 +5,8 @@ use domain::limits::HEADER_BYTES_MAX;
 use http::{Method, StatusCode};
 
 use super::chunks::Chunks;
+use crate::limits::HEADERS_MAX;
 use crate::message::{Headers, split_line};
-
-const HEADERS_MAX: usize = 128;
-/// How many interim (1xx) responses may precede the final one.
-pub(super) const INTERIM_MAX: u32 = 16;
 
 /// The head of a final response.
 #[derive(Debug)]

@@ -1,12 +1,10 @@
 //! Decodes a chunked body: the data without its framing, small neighbouring chunks joined.
 
 use bytes::{Buf, Bytes, BytesMut};
+use domain::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
-const LINE_BYTES_MAX: usize = 256;
-/// Trailers are skipped.
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Up to this size a chunk is moved to the one before it, which is cheaper than passing it on by itself.
-const JOINED_BYTES_MAX: usize = 2048;
+const JOIN_UP_TO_BYTES: usize = 2048;
 
 /// The state of reading a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +58,7 @@ impl Chunks {
         loop {
             let (before, mark) = (*self, at);
             match self.step(bytes, &mut at)? {
-                Step::Bytes(next, length) if length <= JOINED_BYTES_MAX => {
+                Step::Bytes(next, length) if length <= JOIN_UP_TO_BYTES => {
                     bytes.copy_within(next..next + length, end);
                     end += length;
                     at = next + length;
@@ -84,7 +82,7 @@ impl Chunks {
             let rest = bytes.get(*at..).unwrap_or_default();
             match *self {
                 Self::Size => {
-                    let Some((line, used)) = line(rest, LINE_BYTES_MAX)? else { return Ok(Step::More) };
+                    let Some((line, used)) = line(rest, CHUNK_LINE_BYTES_MAX)? else { return Ok(Step::More) };
                     *self = match size(line)? {
                         0 => Self::Trailers(0),
                         size => Self::Bytes(size),

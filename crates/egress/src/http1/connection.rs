@@ -14,25 +14,22 @@ use http::{HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Wire;
-use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_any_head};
+use super::answer::{Framing, Head, Reading, read_any_head};
 use super::chunks::Decoded;
 use crate::gauge::Counted;
+use crate::limits::{INTERIM_ANSWERS_MAX, READ_BYTES_MAX, SLICES_MAX, WRITE_BUFFER_KEPT_BYTES_MAX};
 use crate::message::Request;
 use crate::socket::Socket;
 
 /// A stream's chunk fits, and a thousand open streams stay small.
 const READ_BYTES_MIN: usize = 4 * 1024;
-/// For responses that fill the buffer they are given.
-const READ_BYTES_MAX: usize = 64 * 1024;
 /// With less free space than this, a read is not worth its system call.
 const ROOM_BYTES_MIN: usize = 1024;
 /// Up to this size a body is copied behind the head, which is cheaper than segments that
 /// the kernel gathers one by one.
-const JOINED_BYTES_MAX: u64 = 8 * 1024;
+const JOIN_UP_TO_BYTES: u64 = 8 * 1024;
 /// Most heads are shorter.
 const HEAD_BYTES: usize = 512;
-/// How much of a request's write buffer is retained.
-const KEPT_BYTES_MAX: usize = 4 * 1024;
 const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
 const CHUNKED: &[u8] = b"\r\ntransfer-encoding: chunked";
@@ -40,8 +37,7 @@ const CHANGES: &[u8] = b"\r\nconnection: Upgrade";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// The digits of the largest number.
-const DIGITS_MAX: usize = 20;
-const SLICES_MAX: usize = 8;
+const NUMBER_DIGITS: usize = 20;
 
 /// Why an exchange ended early.
 #[derive(Debug)]
@@ -106,7 +102,7 @@ impl Connection {
     pub(crate) fn begin(&mut self, request: &Request, host: &HeaderValue) {
         let (segments, length) = request.body.parts();
         self.rest = request.body.rest().cloned();
-        let is_joined = length <= JOINED_BYTES_MAX && self.rest.is_none();
+        let is_joined = length <= JOIN_UP_TO_BYTES && self.rest.is_none();
         let joined = if is_joined { usize::try_from(length).unwrap_or(0) } else { 0 };
         let announced = request.body.length();
         self.chunked = announced.is_none();
@@ -180,7 +176,7 @@ impl Connection {
                         self.may_hold_secret = !head.status.is_success();
                         return Poll::Ready(Ok(head));
                     }
-                    Ok(Reading::Interim) if interim < INTERIM_MAX => interim += 1,
+                    Ok(Reading::Interim) if interim < INTERIM_ANSWERS_MAX => interim += 1,
                     Ok(Reading::Interim) => {
                         return Poll::Ready(Err(ExchangeError::Protocol("it does not come to its answer")));
                     }
@@ -337,7 +333,7 @@ impl Connection {
         self.head.fill(0);
         self.head.clear();
         self.head_written = 0;
-        if self.head.capacity() > KEPT_BYTES_MAX {
+        if self.head.capacity() > WRITE_BUFFER_KEPT_BYTES_MAX {
             self.head = Vec::new();
         }
     }
@@ -395,7 +391,7 @@ fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length:
     match length {
         Some(length) if sends_length => {
             head.extend_from_slice(LENGTH_NAME);
-            head.extend_from_slice(decimal(length, &mut [0; DIGITS_MAX]));
+            head.extend_from_slice(decimal(length, &mut [0; NUMBER_DIGITS]));
         }
         Some(_) => {}
         None => head.extend_from_slice(CHUNKED),
@@ -403,7 +399,7 @@ fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length:
     head.extend_from_slice(HEAD_END);
 }
 
-fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
+fn decimal(mut number: u64, digits: &mut [u8; NUMBER_DIGITS]) -> &[u8] {
     let mut used = 0;
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
@@ -413,7 +409,7 @@ fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
             break;
         }
     }
-    digits.get(DIGITS_MAX - used..).unwrap_or_default()
+    digits.get(NUMBER_DIGITS - used..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
 
-use super::answer::{Framing, INTERIM_MAX, Reading, read_head};
+use super::answer::{Framing, Reading, read_head};
 use super::chunks::Decoded;
 use super::connection::take;
+use crate::limits::INTERIM_ANSWERS_MAX;
 use crate::message::Headers;
 
 /// A complete response.
@@ -30,7 +31,7 @@ pub fn read_answer<'a>(method: &Method, pieces: impl IntoIterator<Item = &'a [u8
         while head.is_none() && !bytes.is_empty() {
             match read_head(&mut bytes, method).ok()? {
                 Reading::More => break,
-                Reading::Interim if interim < INTERIM_MAX => interim += 1,
+                Reading::Interim if interim < INTERIM_ANSWERS_MAX => interim += 1,
                 Reading::Interim => return None,
                 Reading::Final(found) => head = Some(found),
             }

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-/// Trailers of a chunked body, which are ignored.
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
-const CHUNK_LINE_BYTES_MAX: usize = 256;
+use domain::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// The state of reading a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

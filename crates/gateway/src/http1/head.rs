@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::framing::Framing;
 use super::refusal::Refusal;
+use crate::limits::HEADERS_MAX;
 
-const HEADERS_MAX: usize = 100;
 const END: &[u8] = b"\r\n\r\n";
 
 /// A request without its body.

@@ -13,20 +13,17 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
+use crate::limits::{PIPELINED_BYTES_MAX, READ_BYTES_MAX};
 use crate::write_stall::StallTimer;
 
 /// Most requests are read at once; an idle connection holds no more than this.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
-/// For bodies that are larger than that.
-const READ_BYTES_MAX: usize = 64 * 1024;
 /// With less free space than this, a read is not worth its system call.
 const ROOM_BYTES_MIN: usize = 1024;
-/// The most that is buffered of pipelined requests.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How often to check whether a client that sent more than that has left.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
-/// A larger piece of a response is sent without copying it.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// Pieces of a response up to this size are copied; larger ones are sent as they are.
+const COPY_UP_TO_BYTES: usize = 16 * 1024;
 /// This much is sent before more is polled for.
 pub(super) const SEND_BYTES: usize = 16 * 1024;
 
@@ -124,7 +121,7 @@ impl Wire {
     /// Ready once the client is gone. What it sends meanwhile is buffered, up to a bound.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         loop {
-            if self.unread().len() >= AHEAD_BYTES_MAX {
+            if self.unread().len() >= PIPELINED_BYTES_MAX {
                 return self.poll_gone_behind(cx);
             }
             if self.input.capacity() == 0 && ready!(self.socket.poll_read_ready(cx)).is_err() {
@@ -170,7 +167,7 @@ impl Wire {
         if chunked {
             put_chunk_size(&mut self.output, piece.len());
         }
-        if piece.len() <= COPIED_BYTES_MAX {
+        if piece.len() <= COPY_UP_TO_BYTES {
             self.output.extend_from_slice(&piece);
             if chunked {
                 self.output.extend_from_slice(b"\r\n");

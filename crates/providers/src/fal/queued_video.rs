@@ -18,6 +18,8 @@ use operations::video::{
 };
 use serde_json::Value as Json;
 
+use crate::limits::QUEUE_PATH_BYTES_MAX;
+
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";
 /// Separates the values in our id. No path of a queue contains it.
@@ -25,8 +27,6 @@ const SEPARATOR: char = '?';
 /// The apps' parameters that are no texts.
 pub(super) const LITERALS: [&str; 6] =
     ["seed", "generate_audio", "enhance_prompt", "prompt_optimizer", "auto_fix", "cfg_scale"];
-/// The maximum length of a path in the queue.
-const PATH_BYTES_MAX: usize = 160;
 
 /// The parameters of an app.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +131,10 @@ fn is_queue_path(path: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~%".contains(&byte);
     let parts = || path.split('/').skip(1);
     let leads = |part: &str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
-    path.len() <= PATH_BYTES_MAX && path.starts_with('/') && path.bytes().all(is_plain) && !parts().any(leads)
+    path.len() <= QUEUE_PATH_BYTES_MAX
+        && path.starts_with('/')
+        && path.bytes().all(is_plain)
+        && !parts().any(leads)
 }
 
 /// The state of a video, or its content.

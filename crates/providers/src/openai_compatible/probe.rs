@@ -10,11 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::Outgoing;
 use crate::compatible::{join, list_models, read_at, read_models};
+use crate::limits::PROBE_CALLS_MAX;
 
 /// Identifies the probe's calls in the server's log.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate-probe/", env!("CARGO_PKG_VERSION")));
-/// Calls in one probe, so that no server can keep it going.
-const CALLS_MAX: u32 = 20;
 /// The output limit of a call. A tool call or JSON is longer than a word.
 const TOKENS: u64 = 1;
 const TOKENS_OF_CALLS: u64 = 32;
@@ -104,7 +103,7 @@ impl Probe {
     /// The next call; `None` when everything that can be known is known.
     pub fn next_call(&mut self) -> Option<Outgoing> {
         self.calls += 1;
-        if self.calls > CALLS_MAX {
+        if self.calls > PROBE_CALLS_MAX {
             self.step = Step::Over;
         }
         let model = match (self.step, &self.probed.model) {
@@ -526,7 +525,7 @@ mod tests {
         for (lacking, refuses) in refused {
             let (probed, calls) =
                 probe(|body| if refuses(body) { (400, r#"{"error":"no"}"#.to_owned()) } else { well(body) });
-            assert!(calls <= CALLS_MAX);
+            assert!(calls <= PROBE_CALLS_MAX);
             for (of, _) in refused {
                 let expected = if of == lacking { "no" } else { "yes" };
                 assert_eq!(value(&probed, of), Some(expected), "{lacking:?} {of:?}");

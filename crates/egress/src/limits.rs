@@ -1,0 +1,19 @@
+//! What an upstream may send, and what its connections hold at most, beside the limits in `domain::limits`.
+
+/// Length of a URL, which people may have configured; servers commonly accept no longer ones.
+pub(crate) const URL_BYTES_MAX: usize = 2048;
+/// Addresses that a name may resolve to; a longer list is refused, not cut, since all are checked.
+pub(crate) const ADDRESSES_MAX: usize = 64;
+/// URLs that a core keeps parsed; few are in use, and the list is searched for each request.
+pub(crate) const PARSED_URLS_MAX: usize = 8;
+
+/// Headers of one answer. Upstreams send a few dozen.
+pub(crate) const HEADERS_MAX: usize = 128;
+/// Interim (1xx) answers before the final one; without a bound an upstream could send them forever.
+pub(crate) const INTERIM_ANSWERS_MAX: u32 = 16;
+/// The read buffer of a connection whose answers fill the one that they are given.
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
+/// The write buffer that an idle connection retains; a larger one is freed.
+pub(crate) const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// Segments that one write gathers: a head, and a body that was edited in a few places.
+pub(crate) const SLICES_MAX: usize = 8;

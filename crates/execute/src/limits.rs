@@ -1,0 +1,9 @@
+//! Bounds of one attempt, beside the limits in `domain::limits`.
+
+/// Length of the header that lists what was lost in translation; some clients reject responses whose headers
+/// are too long.
+pub(crate) const DROPPED_FIELDS_BYTES_MAX: usize = 4 * 1024;
+/// Billed units that a provider's header may say; no answer reaches this many.
+pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
+/// Unused timers that a core holds on to; more are dropped.
+pub(crate) const IDLE_TIMERS_MAX: usize = 64;

@@ -1,0 +1,32 @@
+//! What a connection of a client may send, hold and wait for, beside the limits in `domain::limits`.
+
+use std::time::Duration;
+
+/// Headers of one HTTP/1 request. Clients send a few dozen; each costs a lookup.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// The read buffer of an HTTP/1 connection while it receives a large body.
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
+/// The most that is buffered of requests that a client sends before the answer to its last one.
+pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
+/// The most that is allocated because of a `Content-Length`; the rest grows as bytes arrive.
+pub(crate) const PREALLOCATED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Concurrent streams of one HTTP/2 connection; more than the hundred that clients commonly open.
+pub(crate) const H2_STREAMS_MAX: u32 = 256;
+/// Streams that a client resets before they are accepted; after more, the connection gets a GOAWAY (rapid
+/// reset, CVE-2023-44487).
+pub(crate) const H2_RESETS_PENDING_MAX: usize = 20;
+/// The same for streams that we reset because of a client's errors.
+pub(crate) const H2_RESETS_LOCAL_MAX: usize = 100;
+/// Size of one HTTP/2 frame from a client: the protocol's default.
+pub(crate) const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// How long a connection may be silent between two requests before it is closed.
+pub(crate) const CLIENT_IDLE_TIME_MAX: Duration = Duration::from_secs(90);
+/// How long the bytes that a client still sends after a close are drained: a reset would make its kernel
+/// discard our response.
+pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// Requests for a core's counters that may wait for it.
+pub(crate) const COUNTER_QUERIES_MAX: usize = 16;
+/// How long such a request waits; a core that is busy for longer is missing on the page of metrics.
+pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);

@@ -14,9 +14,7 @@ use weights::adapters::{self, Limits, Seal};
 use weights::{AvailableMemory, WeightsError};
 
 use crate::EngineError;
-
-/// Maximum length of a name, which clients choose.
-const NAME_BYTES_MAX: usize = 256;
+use crate::limits::ADAPTER_NAME_BYTES_MAX;
 
 /// The name of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -224,8 +222,8 @@ impl AdapterRegistry {
         if is_known && !registering.replaces {
             return Err(EngineError::AdapterKnown(id.to_string()));
         }
-        if id.0.is_empty() || id.0.len() > NAME_BYTES_MAX {
-            return limit("bytes of an adapter's name", id.0.len(), NAME_BYTES_MAX);
+        if id.0.is_empty() || id.0.len() > ADAPTER_NAME_BYTES_MAX {
+            return limit("bytes of an adapter's name", id.0.len(), ADAPTER_NAME_BYTES_MAX);
         }
         if !is_known && self.entries.len() >= self.limits.registered {
             return limit("adapters", self.entries.len() + 1, self.limits.registered);

@@ -9,6 +9,7 @@ mod device;
 mod error;
 mod fair_queue;
 mod host;
+mod limits;
 mod local;
 mod request;
 mod sampler;

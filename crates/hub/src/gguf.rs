@@ -4,19 +4,15 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use crate::limits::{GGUF_HEAD_BYTES_MAX, GGUF_PAIRS_MAX, GGUF_TEXT_BYTES_MAX};
 use crate::memory::Shape;
 
-/// Length of a key; longer ones are invalid.
-const TEXT_BYTES_MAX: u64 = 64 * 1024;
-const PAIRS_MAX: u64 = 4_096;
-/// The most that is read: vocabularies are in the metadata too.
-const HEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
 /// The model's shape; `None` if the file is not a GGUF file or does not state it.
 pub(crate) fn shape(path: &Path) -> Option<Shape> {
-    read(&mut BufReader::new(File::open(path).ok()?.take(HEAD_BYTES_MAX)))
+    read(&mut BufReader::new(File::open(path).ok()?.take(GGUF_HEAD_BYTES_MAX)))
 }
 
 fn read(head: &mut impl Read) -> Option<Shape> {
@@ -26,7 +22,7 @@ fn read(head: &mut impl Read) -> Option<Shape> {
         return None;
     }
     let _tensors = number(head)?;
-    let pairs = number(head)?.min(PAIRS_MAX);
+    let pairs = number(head)?.min(GGUF_PAIRS_MAX);
     let mut shape = Shape::default();
     for _ in 0..pairs {
         let name = text(head)?;
@@ -106,7 +102,7 @@ fn number(head: &mut impl Read) -> Option<u64> {
 
 fn text(head: &mut impl Read) -> Option<String> {
     let length = number(head)?;
-    if length > TEXT_BYTES_MAX {
+    if length > GGUF_TEXT_BYTES_MAX {
         return None;
     }
     let mut bytes = Vec::new();

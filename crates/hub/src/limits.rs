@@ -31,3 +31,10 @@ pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Disk space that a download must leave free.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The part of a GGUF file that is read for its metadata; vocabularies are in it too.
+pub(crate) const GGUF_HEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Metadata pairs that are read of it; models have some dozens.
+pub(crate) const GGUF_PAIRS_MAX: u64 = 4_096;
+/// Length of a metadata key; a longer one is invalid.
+pub(crate) const GGUF_TEXT_BYTES_MAX: u64 = 64 * 1024;

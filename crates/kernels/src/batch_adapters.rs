@@ -5,8 +5,8 @@ use crate::batch::StepBatch;
 use crate::lora::{Added, LoraProjection};
 use crate::thread_pool::{pieces, threads};
 
-/// The most rows of one task; also how many rows share one pass over an adapter's weights.
-const ROWS_MAX: usize = 4;
+/// Rows of one task, which share one pass over an adapter's weights.
+const ROWS_OF_TASK: usize = 4;
 
 /// Below this many multiplications, splitting the work between threads doesn't pay.
 const SPLIT: usize = 1 << 15;
@@ -47,7 +47,7 @@ impl<'a> BatchAdapters<'a> {
         let mut work: Vec<((usize, &LoraProjection), Added<'_>)> = rows.collect();
         // Groups the rows of one adapter, so that its weights are read once for several rows.
         work.sort_by_key(|((which, _), _)| *which);
-        let most = work.len().div_ceil(threads()).clamp(1, ROWS_MAX);
+        let most = work.len().div_ceil(threads()).clamp(1, ROWS_OF_TASK);
         let (whose, mut rows): (Vec<_>, Vec<_>) = work.into_iter().unzip();
         let products: usize = whose.iter().map(|(_, low)| low.products()).sum();
         let each = if products < SPLIT { rows.len() } else { most };

@@ -11,6 +11,7 @@ mod error;
 mod exponent;
 mod kv_cache;
 mod lanes;
+mod limits;
 mod linear;
 mod lora;
 mod model;

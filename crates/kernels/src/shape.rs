@@ -1,6 +1,7 @@
 //! A model's architecture: number and width of its layers, attention heads, and position embeddings.
 
 use crate::error::KernelError;
+use crate::limits::DIMENSION_MAX;
 
 /// The architecture of a model, without weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,9 +81,6 @@ pub enum RopeScaling {
     /// A factor for each pair.
     Each(Vec<f64>),
 }
-
-/// An upper bound for every dimension: no model has more, and a broken file must not make us allocate it.
-const DIMENSION_MAX: usize = 1 << 24;
 
 impl Architecture {
     /// The width of all query heads together.

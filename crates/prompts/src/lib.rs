@@ -3,6 +3,7 @@
 
 mod conversation;
 mod error;
+mod limits;
 mod output_parser;
 mod special_tokens;
 mod stops;

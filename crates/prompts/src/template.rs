@@ -12,15 +12,12 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, context};
 use serde::Serialize;
 
 use self::bounds::Program;
+use crate::limits::{TEMPLATE_BYTES_MAX, WRITTEN_BYTES_MAX};
 use crate::{ModelFormat, PromptError};
 
 const NAME: &str = "chat";
 /// Instruction limit, so that every rendering ends.
 const FUEL: u64 = 4_000_000;
-/// Published templates have a tenth of this.
-const SOURCE_BYTES_MAX: usize = 256 * 1024;
-/// What a template may write in all, to the output or to variables: twice the largest request.
-const WRITTEN_BYTES_MAX: usize = 2 * domain::limits::BODY_BYTES_MAX;
 /// The variable that counts it during a rendering.
 const WRITTEN: &str = "written";
 
@@ -133,8 +130,8 @@ impl Template {
     /// # Errors
     /// The source is not a valid template.
     pub fn new(source: &str) -> Result<Self, PromptError> {
-        if source.len() > SOURCE_BYTES_MAX {
-            return Err(PromptError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
+        if source.len() > TEMPLATE_BYTES_MAX {
+            return Err(PromptError::Template(format!("it is longer than {TEMPLATE_BYTES_MAX} bytes")));
         }
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let syntax = syntax.map_err(|error| template_error(&error))?;
@@ -287,7 +284,7 @@ mod tests {
         let long = format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "a".repeat(10_000));
         let error = Template::new(&long).unwrap().render(&json!({}), 0).unwrap_err().to_string();
         assert!(error.contains("more than"), "{error}");
-        assert!(Template::new(&"a".repeat(SOURCE_BYTES_MAX + 1)).is_err());
+        assert!(Template::new(&"a".repeat(TEMPLATE_BYTES_MAX + 1)).is_err());
     }
 
     #[test]

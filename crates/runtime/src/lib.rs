@@ -1,5 +1,6 @@
 //! Requests to a self-hosted runtime, in any dialect, and its responses.
 
+mod limits;
 mod vectors;
 
 use bytes::Bytes;

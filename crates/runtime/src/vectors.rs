@@ -13,10 +13,8 @@ use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, Kind, Value};
 use serde::Serialize;
 
-/// The most inputs per request: OpenAI's own limit.
-const TEXTS_MAX: usize = 2_048;
-/// The most documents per request.
-const DOCUMENTS_MAX: usize = 1_000;
+use crate::limits::{DOCUMENTS_MAX, TEXTS_MAX};
+
 const FLOAT: &str = "float";
 const BASE64: &str = "base64";
 

@@ -6,6 +6,8 @@ use std::fmt;
 use prompts::{PromptError, Template, Vocabulary};
 use serde_json::{Map, Value, json};
 
+use crate::limits::BAD_LINES_MAX;
+
 /// A tokenized example, and which of its tokens are targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Example {
@@ -41,7 +43,6 @@ pub struct DatasetReader<'a> {
     pub longest: usize,
 }
 
-const BAD_LINES_MAX: usize = 100;
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 /// The fields that a line may have; `parallel_tool_calls` is ignored.
 const FIELDS: [&str; 3] = ["messages", "tools", "parallel_tool_calls"];

@@ -11,6 +11,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use weights::limits::SAFETENSORS_HEAD_BYTES_MAX;
 
 use crate::error::TrainerError;
 
@@ -35,8 +36,6 @@ pub(super) struct Tensor<'a> {
 pub(super) type Notes = BTreeMap<String, String>;
 
 const NOTES: &str = "__metadata__";
-/// Upper bound for the header of the files written here.
-const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 impl Precision {
     const fn name(self) -> &'static str {
@@ -151,7 +150,7 @@ fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), Tr
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(at_file)?;
     let length = u64::from_le_bytes(length);
-    if length > HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
+    if length > SAFETENSORS_HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
         return Err(broken(format!("its head is said to have {length} bytes")));
     }
     let mut head = vec![0; usize::try_from(length).unwrap_or_default()];

@@ -11,6 +11,7 @@ mod file;
 mod head;
 mod job;
 mod layer;
+mod limits;
 mod matrix;
 mod mixture;
 mod network;

@@ -1,8 +1,8 @@
 //! The hyperparameters of a training run.
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::TrainerError;
+use serde::{Deserialize, Serialize};
+use weights::limits::LORA_RANK_MAX;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Trains {
@@ -85,8 +85,6 @@ pub struct Settings {
     pub saves_memory: bool,
 }
 
-const RANK_MAX: usize = 256;
-
 impl Target {
     pub const ALL: [Self; 7] =
         [Self::Queries, Self::Keys, Self::Values, Self::Answers, Self::Gate, Self::Up, Self::Down];
@@ -164,8 +162,8 @@ impl Settings {
             return wrong("slope_length_max", "is no number above 0");
         }
         if let Trains::Adapter(low) = &self.trains {
-            if low.rank == 0 || low.rank > RANK_MAX {
-                return wrong("rank", &format!("is {}, and may be from 1 to {RANK_MAX}", low.rank));
+            if low.rank == 0 || low.rank > LORA_RANK_MAX {
+                return wrong("rank", &format!("is {}, and may be from 1 to {LORA_RANK_MAX}", low.rank));
             }
             if !low.alpha.is_finite() {
                 return wrong("alpha", "is no number");

@@ -6,11 +6,10 @@ use prompts::{Template, Vocabulary, Words};
 use serde_json::Value;
 
 use crate::error::WeightsError;
+use crate::limits::TEXT_FILE_BYTES_MAX;
 use crate::packed::{File, Value as Packed};
 use crate::source::{Source, Store};
 
-/// Longer files are refused.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Special tokens that end an answer in the supported families. GGUF files name only one, while models
 /// generate others, too.
 const ENDS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
@@ -57,10 +56,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WeightsError> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(at_file(error)),
-        Ok(metadata) if metadata.len() > BYTES_MAX => {
+        Ok(metadata) if metadata.len() > TEXT_FILE_BYTES_MAX => {
             return Err(WeightsError::Broken {
                 path: path.to_owned(),
-                what: format!("it is longer than {BYTES_MAX} bytes"),
+                what: format!("it is longer than {TEXT_FILE_BYTES_MAX} bytes"),
             });
         }
         Ok(_) => {}

@@ -7,6 +7,7 @@ mod config;
 mod digest;
 mod error;
 mod families;
+pub mod limits;
 mod model;
 mod packed;
 mod piece;

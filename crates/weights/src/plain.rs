@@ -13,14 +13,13 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::WeightsError;
+use crate::limits::SAFETENSORS_HEAD_BYTES_MAX;
 use crate::piece::{Piece, wrong_shape};
 
 const ONE: &str = "model.safetensors";
 /// The header key of the file's metadata, which is not a tensor.
 const METADATA: &str = "__metadata__";
 const INDEX: &str = "model.safetensors.index.json";
-/// A longer header means that the file is broken.
-const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -118,7 +117,7 @@ impl Files {
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(at_file)?;
         let length = u64::from_le_bytes(length);
-        if length > HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
+        if length > SAFETENSORS_HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
             return Err(broken(&path, format!("its head is said to have {length} bytes")));
         }
         let mut head = vec![0; usize::try_from(length).unwrap_or_default()];

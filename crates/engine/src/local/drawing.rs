@@ -9,10 +9,9 @@ use domain::runtime::GenerateRequest;
 use domain::{Fault, FaultClass};
 
 use super::chat::Defaults;
+use crate::limits::TOP_LOGPROBS_MAX;
 use crate::sampler::Sampling;
 
-/// The most alternatives (`top_logprobs`) per token; the limit of the OpenAI API.
-const OTHERS_MAX: u64 = 20;
 /// The distance between the seeds of a request's choices.
 const NEXT_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -81,8 +80,8 @@ fn biases(json: &Json) -> Result<Vec<(u32, f32)>, Fault> {
 fn logprobs(request: &GenerateRequest) -> Result<Option<usize>, Fault> {
     let sampling = &request.prompt.sampling;
     match sampling.top_logprobs {
-        Some(count) if count > OTHERS_MAX => {
-            Err(out_of_range("top_logprobs", format!("Send a whole number from 0 to {OTHERS_MAX}.")))
+        Some(count) if count > TOP_LOGPROBS_MAX => {
+            Err(out_of_range("top_logprobs", format!("Send a whole number from 0 to {TOP_LOGPROBS_MAX}.")))
         }
         count => Ok(sampling.logprobs.then(|| usize::try_from(count.unwrap_or(0)).unwrap_or(0))),
     }

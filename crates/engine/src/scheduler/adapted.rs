@@ -12,11 +12,9 @@ use crate::EngineError;
 use crate::adapters::{
     AdapterId, AdapterRead, AdapterReadResult, AdapterRegistry, AdapterStatus, RegisterOptions, Residency,
 };
+use crate::limits::PASSED_MAX;
 use crate::request::{FinishReason, Refused, Request, StepEvent};
 use crate::sequence::Sequence;
-
-/// How many sequences with other adapters may be admitted while one waits for memory; then it goes first.
-const PASSED_MAX: u32 = 32;
 
 /// A sequence's first adapter, and its switches with the positions from which they apply.
 type InTurn = (Option<Arc<Adapter>>, Vec<(usize, Option<Arc<Adapter>>)>);

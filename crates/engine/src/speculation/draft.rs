@@ -8,11 +8,8 @@ use kernels::{BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 
 use super::{Drafter, PromptLookup};
 use crate::EngineError;
+use crate::limits::DRAFT_PREFILL_TOKENS_MAX;
 use crate::request::SequenceId;
-
-/// The most prompt tokens the draft model prefills in one step. A longer prompt is prefilled over several
-/// steps and gets draft tokens once it is complete, so it never delays a step for longer.
-const READ_MAX: usize = 256;
 
 /// The draft model, with a KV cache of its own.
 #[derive(Debug)]
@@ -79,7 +76,7 @@ impl DraftModel {
         // logits.
         held.tokens.truncate(same.min(all.len().saturating_sub(1)));
         let missing = all.get(held.tokens.len()..).unwrap_or_default();
-        let (now, later) = missing.split_at(missing.len().min(READ_MAX));
+        let (now, later) = missing.split_at(missing.len().min(DRAFT_PREFILL_TOKENS_MAX));
         if now.is_empty() {
             return Vec::new();
         }

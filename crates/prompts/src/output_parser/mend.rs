@@ -1,10 +1,7 @@
 //! Repairs JSON as models write it, character by character: slips that leave no doubt about the meaning are
 //! corrected.
 
-/// No tool's arguments are nested deeper.
-const DEPTH_MAX: usize = 128;
-/// The longest number or literal.
-const WORD_BYTES_MAX: usize = 400;
+use crate::limits::{ARGUMENT_WORD_BYTES_MAX, ARGUMENTS_DEPTH_MAX};
 
 /// The text can't be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +91,11 @@ impl JsonRepair {
             State::Code => return self.code(character, out),
             State::Word if is_of_word(character) => {
                 self.word.push(character);
-                return if self.word.len() > WORD_BYTES_MAX { Err(Unreadable) } else { Ok(Taken::Yes) };
+                return if self.word.len() > ARGUMENT_WORD_BYTES_MAX {
+                    Err(Unreadable)
+                } else {
+                    Ok(Taken::Yes)
+                };
             }
             State::Word => {
                 self.end_word(out)?;
@@ -173,7 +174,7 @@ impl JsonRepair {
     }
 
     fn open(&mut self, begin: char, end: char, state: State, out: &mut String) -> Result<(), Unreadable> {
-        if self.open.len() >= DEPTH_MAX {
+        if self.open.len() >= ARGUMENTS_DEPTH_MAX {
             return Err(Unreadable);
         }
         self.put_comma(out);

@@ -7,9 +7,7 @@ use domain::prompt::{ToolChoice, ToolKind};
 use serde_json::Value;
 
 use super::mend;
-
-/// The most schemas read for one parameter, since references may be circular.
-const SCHEMAS_MAX: usize = 200;
+use crate::limits::SCHEMAS_MAX;
 
 /// The tools that may be called, by name.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use super::offered::{Kinds, Offered};
 use super::tags::{
     CALL, CALL_END, FUNCTION, FUNCTION_END, Found, PARAMETER, PARAMETER_END, begins, begins_any,
 };
+use crate::limits::TAGGED_NAME_BYTES_MAX;
 
-const NAME_BYTES_MAX: usize = 256;
 /// What may follow a value.
 const AFTER_VALUE: [&str; 5] = [PARAMETER, FUNCTION_END, CALL_END, CALL, FUNCTION];
 
@@ -45,11 +45,11 @@ pub(super) enum Head {
 pub(super) fn head(text: &str, is_all: bool) -> Head {
     let Some(rest) = text.strip_prefix(FUNCTION) else { return Head::No };
     let Some((name, behind)) = rest.split_once('>') else {
-        let may_be = !is_all && rest.len() <= NAME_BYTES_MAX && !rest.contains(['\n', '<']);
+        let may_be = !is_all && rest.len() <= TAGGED_NAME_BYTES_MAX && !rest.contains(['\n', '<']);
         return if may_be { Head::Perhaps } else { Head::No };
     };
     let bytes = FUNCTION.len() + name.len() + 1;
-    if name.len() > NAME_BYTES_MAX || name.contains(['\n', '<']) || name.trim().is_empty() {
+    if name.len() > TAGGED_NAME_BYTES_MAX || name.contains(['\n', '<']) || name.trim().is_empty() {
         return Head::No;
     }
     let name = name.trim();
@@ -104,12 +104,13 @@ impl TaggedCall {
             (Found::Perhaps, _) => Some(Step::More),
             (Found::Yes, PARAMETER) => {
                 let Some(end) = held.find('>') else {
-                    let may_be =
-                        !is_all && held.len() <= PARAMETER.len() + NAME_BYTES_MAX && !held.contains('\n');
+                    let may_be = !is_all
+                        && held.len() <= PARAMETER.len() + TAGGED_NAME_BYTES_MAX
+                        && !held.contains('\n');
                     return Some(if may_be { Step::More } else { Step::Broken });
                 };
                 let name = held.get(PARAMETER.len()..end).unwrap_or_default().to_owned();
-                if name.len() > NAME_BYTES_MAX || name.contains('\n') || name.trim().is_empty() {
+                if name.len() > TAGGED_NAME_BYTES_MAX || name.contains('\n') || name.trim().is_empty() {
                     return Some(Step::Broken);
                 }
                 held.drain(..=end);
@@ -237,7 +238,7 @@ fn is_end(behind: &str, is_all: bool) -> Found {
 fn is_next(text: &str, is_all: bool, is_missed: impl Fn(&str) -> bool) -> Found {
     let Some(rest) = text.strip_prefix(PARAMETER) else { return begins(text, PARAMETER, is_all) };
     let (name, has_end) = rest.split_once('>').map_or((rest, false), |(name, _)| (name, true));
-    match (name.len() <= NAME_BYTES_MAX && !name.contains('\n'), has_end) {
+    match (name.len() <= TAGGED_NAME_BYTES_MAX && !name.contains('\n'), has_end) {
         (true, true) if is_missed(name.trim()) => Found::Yes,
         (true, false) if !is_all => Found::Perhaps,
         _ => Found::No,

@@ -16,10 +16,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
-use super::{WRITTEN_BYTES_MAX, too_much};
+use super::too_much;
+use crate::limits::{BUILT_BYTES_MAX, TEMPLATE_PRODUCTS_MAX, WRITTEN_BYTES_MAX};
 
-/// What a rendering may build in all. A template copies its input a few times.
-const BUILT_BYTES_MAX: usize = 8 * WRITTEN_BYTES_MAX;
 /// How many bytes of strings are compared in the time that it takes to build one.
 const COMPARED_BYTES: usize = 64;
 /// How much longer it takes to visit a value than to build as many bytes of a string.
@@ -29,9 +28,6 @@ const ORDERED: usize = 16;
 /// The overhead of a value in a list or an object.
 const VALUE_BYTES: usize = 64;
 const DEEPEST: usize = 64;
-/// The most products in a template. Constant ones are evaluated when it is parsed, where the library allows
-/// strings of up to a hundred million bytes each.
-const PRODUCTS_MAX: usize = 16;
 /// Filter names that no template can write.
 const KEPT: &str = "~";
 const FLAT: &str = "~~";
@@ -63,8 +59,8 @@ impl<'s> Program<'s> {
         let tokens = machinery::tokenize(source, false, syntax.clone());
         // For invalid source the lexer yields errors without end; the parser below reports it.
         let tokens = tokens.map_while(Result::ok);
-        if tokens.filter(|(token, _)| matches!(token, Token::Mul)).count() > PRODUCTS_MAX {
-            return refuse(format!("it has more than {PRODUCTS_MAX} products"));
+        if tokens.filter(|(token, _)| matches!(token, Token::Mul)).count() > TEMPLATE_PRODUCTS_MAX {
+            return refuse(format!("it has more than {TEMPLATE_PRODUCTS_MAX} products"));
         }
         let parsed = machinery::parse(source, name, syntax)?;
         let mut writer = CodeGenerator::new(name, source);

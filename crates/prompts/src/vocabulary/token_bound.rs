@@ -17,13 +17,10 @@ use tokenizers::{
 };
 
 use super::byte_of_character;
+use crate::limits::{TOKEN_BYTES_MAX, VOCABULARY_BYTES_MAX};
 
 /// The size of the pieces in which a text is checked for NFC normalisation.
 const PIECE_BYTES: usize = 1 << 14;
-/// Published tokens have at most a quarter of this.
-const TOKEN_BYTES_MAX: usize = 512;
-/// Published vocabularies have at most half of this; a trie has room for so many.
-const VOCABULARY_BYTES_MAX: usize = 1 << 22;
 /// A token id that does not exist.
 const NONE: u32 = u32::MAX;
 

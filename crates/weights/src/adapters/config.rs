@@ -10,13 +10,8 @@ use serde_json::{Map, Value};
 
 use super::names::{Key, Names};
 use crate::error::WeightsError;
+use crate::limits::{ADAPTER_CONFIG_BYTES_MAX, ADAPTER_ENTRIES_MAX, EXPRESSIONS_MAX};
 
-/// Larger files are refused.
-const BYTES_MAX: u64 = 1 << 20;
-/// The most entries of a list or a pattern.
-const ENTRIES_MAX: usize = 4_096;
-/// The most entries of a pattern that are regular expressions.
-const EXPRESSIONS_MAX: usize = 64;
 /// Fields that have no effect on inference.
 const SILENT: [&str; 9] = [
     "auto_mapping",
@@ -132,8 +127,10 @@ impl Fields<'_> {
             Some(Value::Array(list)) => list,
             Some(_) => return Err(self.refusal(field, "is neither a list nor an expression")),
         };
-        if list.len() > ENTRIES_MAX {
-            return Err(self.refusal(field, format!("has {} entries, and {ENTRIES_MAX} may be", list.len())));
+        if list.len() > ADAPTER_ENTRIES_MAX {
+            return Err(
+                self.refusal(field, format!("has {} entries, and {ADAPTER_ENTRIES_MAX} may be", list.len()))
+            );
         }
         let name = |value: Value| match value {
             Value::String(name) => Ok(name),
@@ -150,8 +147,10 @@ impl Fields<'_> {
             Some(Value::Object(map)) => map,
             Some(_) => return Err(self.refusal(field, "is no map")),
         };
-        if map.len() > ENTRIES_MAX {
-            return Err(self.refusal(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
+        if map.len() > ADAPTER_ENTRIES_MAX {
+            return Err(
+                self.refusal(field, format!("has {} entries, and {ADAPTER_ENTRIES_MAX} may be", map.len()))
+            );
         }
         if map.keys().filter(|key| !Key::is_plain(key)).count() > EXPRESSIONS_MAX {
             return Err(self.refusal(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
@@ -216,10 +215,10 @@ impl Config {
         let at_file = |source| WeightsError::File { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(at_file)?;
-        file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at_file)?;
+        file.take(ADAPTER_CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at_file)?;
         let broken = |what: String| WeightsError::Broken { path: path.to_owned(), what };
-        if bytes.len() as u64 > BYTES_MAX {
-            return Err(broken(format!("it has more than {BYTES_MAX} bytes")));
+        if bytes.len() as u64 > ADAPTER_CONFIG_BYTES_MAX {
+            return Err(broken(format!("it has more than {ADAPTER_CONFIG_BYTES_MAX} bytes")));
         }
         let left = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
         Ok((Self::of(Fields { path, left }, rank_max)?, bytes))

@@ -1,5 +1,7 @@
 //! What a runner allows of adapters.
 
+use crate::limits::LORA_RANK_MAX;
+
 /// Limits on the adapters of a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -14,6 +16,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { registered: 32, resident: 16, resident_bytes: 8 << 30, rank: 256 }
+        Self { registered: 32, resident: 16, resident_bytes: 8 << 30, rank: LORA_RANK_MAX }
     }
 }

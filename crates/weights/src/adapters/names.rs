@@ -2,11 +2,7 @@
 
 use fancy_regex::{Regex, RegexBuilder};
 
-/// Limits on an expression: its backtracking steps per name, its length and its compiled size. The file comes
-/// from a third party and must not be able to stall the server.
-const BACKTRACKS_MAX: usize = 10_000;
-const EXPRESSION_BYTES_MAX: usize = 4_096;
-const EXPRESSION_SIZE_MAX: usize = 1 << 18;
+use crate::limits::{BACKTRACKS_MAX, EXPRESSION_BYTES_MAX, EXPRESSION_SIZE_MAX};
 
 /// `target_modules` or `exclude_modules`.
 #[derive(Debug)]

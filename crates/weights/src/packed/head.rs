@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 
 use candle_core::quantized::GgmlDType;
 
+use crate::limits::{GGUF_DEPTH_MAX, GGUF_ENTRIES_MAX};
+
 /// A metadata value, with all number types as `f64`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -33,10 +35,6 @@ pub(super) struct Head {
 
 /// Bytes per read.
 const WINDOW: usize = 1 << 16;
-/// The most tensors, and the most metadata values.
-const COUNT_MAX: u64 = 1 << 20;
-/// The deepest nesting of lists.
-const DEPTH_MAX: usize = 2;
 const ALIGNMENT: u64 = 32;
 
 /// Reads a file sequentially.
@@ -97,7 +95,7 @@ impl Reader<'_> {
             6 => Value::Number(f64::from(f32::from_le_bytes(self.fixed()?))),
             7 => Value::Boolean(self.fixed::<1>()? != [0]),
             8 => Value::Text(self.text()?),
-            9 if depth < DEPTH_MAX => {
+            9 if depth < GGUF_DEPTH_MAX => {
                 let (kind, count) = (self.u32()?, self.u64()?);
                 // Each value takes at least a byte.
                 if count > self.bytes {
@@ -146,7 +144,7 @@ pub(super) fn read(file: &File, bytes: u64) -> Result<Head, String> {
         return Err(format!("it is of version {version} of GGUF, and 2 and 3 are known here"));
     }
     let (tensors, values) = (reader.u64()?, reader.u64()?);
-    if tensors > COUNT_MAX || values > COUNT_MAX {
+    if tensors > GGUF_ENTRIES_MAX || values > GGUF_ENTRIES_MAX {
         return Err(format!("its head is said to list {tensors} tensors and {values} values"));
     }
     let mut head = Head { values: HashMap::new(), tensors: HashMap::new() };

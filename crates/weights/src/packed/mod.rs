@@ -18,6 +18,7 @@ pub(crate) use shape::shape;
 use self::head::{Head, Info};
 use crate::digest::Digest;
 use crate::error::WeightsError;
+use crate::limits::SMALL_TENSOR_ROWS_MAX;
 use crate::piece::{Piece, Raw, dense, wrong_shape};
 
 /// Rows of a matrix per read.
@@ -84,12 +85,10 @@ impl File {
     /// All rows of a small matrix, or the only row of a vector, dequantised; `None` if there is no such
     /// tensor.
     pub(super) fn rows_of(&self, name: &str, width: usize) -> Result<Option<Vec<Vec<f32>>>, WeightsError> {
-        /// The most rows that are accepted.
-        const ROWS_MAX: usize = 16;
         let Ok(info) = self.info(name) else { return Ok(None) };
         let rows = match info.shape.as_slice() {
             [columns] if *columns == width => 1,
-            [rows, columns] if *columns == width && *rows <= ROWS_MAX => *rows,
+            [rows, columns] if *columns == width && *rows <= SMALL_TENSOR_ROWS_MAX => *rows,
             _ => return Err(wrong_shape(name, &info.shape, &[1, width])),
         };
         if !width.is_multiple_of(info.kind.block_size()) {

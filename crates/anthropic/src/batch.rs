@@ -13,13 +13,12 @@ use json::{Cursor, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::limits::{BATCH_REQUESTS_MAX, CUSTOM_ID_CHARS_MAX};
+
 /// The endpoint that each request would be sent to on its own.
 pub const MESSAGES: &str = "/v1/messages";
 
 const REQUESTS: &str = "requests";
-/// The vendor's limit.
-const REQUESTS_MAX: usize = 100_000;
-const CUSTOM_ID_CHARS_MAX: usize = 64;
 const ID_HOW: &str = "Give each request an id of its own in its batch.";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
@@ -58,7 +57,7 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
         }
         cursor
             .array(|cursor, at| {
-                if at < REQUESTS_MAX {
+                if at < BATCH_REQUESTS_MAX {
                     read_batch_item(cursor, body, at)?.join(at, &mut bundle, &mut ids)
                 } else {
                     Err(too_many())
@@ -79,7 +78,7 @@ pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
 }
 
 fn too_many() -> Box<Fault> {
-    let message = format!("\"{REQUESTS}\" holds more than {REQUESTS_MAX} requests.");
+    let message = format!("\"{REQUESTS}\" holds more than {BATCH_REQUESTS_MAX} requests.");
     let fault = Fault::new(FaultClass::BadRequest, "too_many_requests_in_batch", message);
     Box::new(fault.param(REQUESTS.to_owned()).fix(SEVERAL))
 }
@@ -264,7 +263,7 @@ fn status_of(kind: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use conversation::batch::MODELS_MAX;
+    use conversation::limits::BATCH_MODELS_MAX;
 
     use super::*;
 
@@ -297,8 +296,9 @@ mod tests {
         let ask = |id: &str, params: &str| format!(r#"{{"custom_id":"{id}","params":{params}}}"#);
         let batch = |requests: &[String]| format!(r#"{{"requests":[{}]}}"#, requests.join(","));
         let good = ask("a", r#"{"model":"m"}"#);
-        let many: Vec<String> =
-            (0..=MODELS_MAX).map(|at| ask(&at.to_string(), &format!(r#"{{"model":"m{at}"}}"#))).collect();
+        let many: Vec<String> = (0..=BATCH_MODELS_MAX)
+            .map(|at| ask(&at.to_string(), &format!(r#"{{"model":"m{at}"}}"#)))
+            .collect();
         for (body, code, param) in [
             (String::new(), "empty_body", None),
             ("[]".to_owned(), "invalid_type", None),
@@ -352,8 +352,8 @@ mod tests {
                 (0..number).map(|at| format!(r#"{{"custom_id":"{at}","params":{{"model":"m"}}}}"#));
             decode(&Bytes::from(format!(r#"{{"requests":[{}]}}"#, requests.collect::<Vec<_>>().join(","))))
         };
-        assert!(batch(REQUESTS_MAX).is_ok());
-        let fault = batch(REQUESTS_MAX + 1).unwrap_err();
+        assert!(batch(BATCH_REQUESTS_MAX).is_ok());
+        let fault = batch(BATCH_REQUESTS_MAX + 1).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some("requests")));
         let members =
             (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();

@@ -12,6 +12,7 @@ mod decode;
 mod error;
 mod face;
 mod features;
+mod limits;
 mod marks;
 mod models;
 mod objects;

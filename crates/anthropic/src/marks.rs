@@ -5,16 +5,14 @@ use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 
 use super::wire::{Block, BlockKind, Body, Mark, Tool};
-
-/// The most breakpoints that a request may have, the automatic one included.
-const MARKS_MAX: usize = 4;
+use crate::limits::CACHE_BREAKPOINTS_MAX;
 
 /// Enforces the limits. Only the last breakpoints stay, as they cover the prefixes of the earlier ones, and a
 /// breakpoint before a longer-lived one gets the longer lifetime.
 pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
     let automatic = body.cache_control;
     let mut marks = all_marks(body);
-    let most = MARKS_MAX - usize::from(automatic.is_some());
+    let most = CACHE_BREAKPOINTS_MAX - usize::from(automatic.is_some());
     let surplus = marks.len().saturating_sub(most);
     if surplus > 0 {
         losses.drop_aspect(Feature::CacheMark);

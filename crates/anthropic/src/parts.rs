@@ -1,15 +1,14 @@
 //! Writes the parts of a turn as Anthropic content blocks.
 
+use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock, Raw};
+use super::write::is_own;
+use crate::limits::TOOL_NAME_BYTES_MAX;
 use conversation::calls::{check_name, no_arguments, object_of};
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
 use json::find_member;
-
-use super::tools::NAME_BYTES_MAX;
-use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock, Raw};
-use super::write::is_own;
 
 /// Writes the parts of one turn.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ impl BlockWriter<'_> {
             self.lose(Feature::Thought);
         }
         let path = format!("messages[{}]", self.turn);
-        check_name(&call.name, NAME_BYTES_MAX, || path.clone())?;
+        check_name(&call.name, TOOL_NAME_BYTES_MAX, || path.clone())?;
         let input = if call.is_custom {
             Input::Text { input: &call.arguments }
         } else {

@@ -9,9 +9,7 @@ use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
-
-/// The maximum length of a tool name.
-pub(super) const NAME_BYTES_MAX: usize = 128;
+use crate::limits::TOOL_NAME_BYTES_MAX;
 
 /// Returns the tools, and the names of the functions among them.
 pub(super) fn write_tools<'a>(
@@ -37,7 +35,7 @@ pub(super) fn write_tools<'a>(
         if allowed.as_ref().is_some_and(|allowed| !allowed.contains(declared.name)) {
             continue;
         }
-        check_name(declared.name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
+        check_name(declared.name, TOOL_NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(declared.name);
         losses.drop_custom_format(index, &declared);
         tools.push(Tool::Function(FunctionTool {

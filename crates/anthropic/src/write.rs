@@ -7,7 +7,7 @@ use conversation::features::Feature;
 use conversation::losses::{DroppedFields, of_messages, of_sampling};
 use conversation::target::TargetModel;
 use conversation::thinking;
-use conversation::thinking::{Plan, THINKING_TOP_P_MIN, TOKENS_MAX};
+use conversation::thinking::{Plan, THINKING_TOP_P_MIN, TOKENS_DEFAULT};
 use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
 use domain::{Fault, Grammar};
 
@@ -54,7 +54,7 @@ pub fn write_prompt(
 
 fn tokens_max(prompt: &Prompt, target: &TargetModel<'_>, plan: &Plan) -> u64 {
     let most = target.abilities.output_tokens_max;
-    target.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
+    target.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_DEFAULT.saturating_add(plan.budget()))
 }
 
 fn write_stop<'a>(sampling: &'a Sampling, losses: &mut DroppedFields) -> Vec<&'a str> {

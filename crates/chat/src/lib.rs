@@ -15,6 +15,7 @@ mod embed;
 mod encode;
 mod face;
 mod features;
+mod limits;
 mod listed;
 mod messages;
 mod objects;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use json::{Span, plain_end};
 
 /// Longer chunks are not kept as a template; each is parsed.
-const KEPT_BYTES_MAX: usize = 2 * 1024;
+const KEEP_UP_TO_BYTES: usize = 2 * 1024;
 
 /// A parsed chunk, with the places where the next one may differ.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl ChunkTemplate {
         let text = inside(seen.text);
         let filling = seen.filling.map(inside);
         let in_order = filling.as_ref().is_none_or(|filling| filling.start > text.end);
-        if json.len() <= KEPT_BYTES_MAX && in_order {
+        if json.len() <= KEEP_UP_TO_BYTES && in_order {
             self.json.extend_from_slice(json);
             (self.text, self.filling, self.usage_member) = (text, filling, seen.usage_member);
         }

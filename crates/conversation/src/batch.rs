@@ -10,10 +10,9 @@ use json::splice::{Edit, splice};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::limits::BATCH_MODELS_MAX;
 use crate::request::{rename_at, resource_text};
 
-/// A bound of ours: each model is resolved against the offers.
-pub const MODELS_MAX: usize = 64;
 /// The fix for a batch that is too large.
 pub const SEVERAL: &str = "Send several batches.";
 
@@ -155,8 +154,8 @@ impl BatchModels {
     pub fn name(&mut self, model: String, span: Span, path: impl Fn() -> String) -> Result<(), Box<Fault>> {
         let known = self.models.iter().position(|known| known.name == model);
         let at = known.unwrap_or(self.models.len());
-        if at >= MODELS_MAX {
-            let message = format!("The requests of a batch name more than {MODELS_MAX} models.");
+        if at >= BATCH_MODELS_MAX {
+            let message = format!("The requests of a batch name more than {BATCH_MODELS_MAX} models.");
             let fault = Fault::new(FaultClass::BadRequest, "too_many_models", message);
             return Err(Box::new(fault.param(path()).fix(SEVERAL)));
         }

@@ -20,6 +20,7 @@ pub mod features;
 pub mod fields;
 pub mod files;
 pub mod form;
+pub mod limits;
 pub mod losses;
 pub mod models;
 pub mod object;

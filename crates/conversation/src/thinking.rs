@@ -11,7 +11,7 @@ use crate::losses::DroppedFields;
 use crate::object::Object;
 
 /// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.
-pub const TOKENS_MAX: u64 = 4096;
+pub const TOKENS_DEFAULT: u64 = 4096;
 /// Anthropic rejects thinking together with a smaller `top_p`.
 pub const THINKING_TOP_P_MIN: f64 = 0.95;
 

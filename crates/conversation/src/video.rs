@@ -4,8 +4,7 @@ use domain::Fault;
 use json::refusal::wrong_type;
 use json::{Cursor, JsonError, Value};
 
-/// Longer than any video, in seconds.
-const SECONDS_MAX: f64 = 1e6;
+use crate::limits::VIDEO_SECONDS_MAX;
 
 /// The member that states the billed millionths of the provider's units, where the provider reports them
 /// separately.
@@ -81,7 +80,7 @@ pub fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Faul
 /// Milliseconds of a decimal number of seconds, to the nearest; `None` where it is zero or not a length.
 pub fn millis(seconds: &str) -> Option<u64> {
     let seconds: f64 = seconds.trim().parse().ok()?;
-    let is_some_length = seconds.is_finite() && (0.0..SECONDS_MAX).contains(&seconds);
+    let is_some_length = seconds.is_finite() && (0.0..VIDEO_SECONDS_MAX).contains(&seconds);
     let digits = is_some_length.then(|| format!("{seconds:.3}").replace('.', ""))?;
     digits.parse().ok().filter(|ms| *ms > 0)
 }

@@ -14,6 +14,7 @@ mod face;
 mod features;
 mod frames;
 mod job;
+mod limits;
 mod objects;
 mod pieces;
 mod read;

@@ -14,9 +14,7 @@ use super::answer::{
 };
 use super::refused::{error_body, exception};
 use super::whole;
-
-/// The most text that one frame carries: even when escaped, it stays far below a frame's size limit.
-const PIECE_BYTES_MAX: usize = 1024 * 1024;
+use crate::limits::FRAME_TEXT_BYTES_MAX;
 
 #[derive(Debug)]
 pub struct Writer {
@@ -165,7 +163,7 @@ fn put_delta(index: u32, delta: ContentDelta<'_>, out: &mut Vec<u8>) {
 /// Splits text into pieces that fit into frames.
 fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
-        let end = text.floor_char_boundary(PIECE_BYTES_MAX);
+        let end = text.floor_char_boundary(FRAME_TEXT_BYTES_MAX);
         let (piece, rest) = text.split_at_checked(end).filter(|(piece, _)| !piece.is_empty())?;
         text = rest;
         Some(piece)

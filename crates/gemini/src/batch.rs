@@ -20,14 +20,13 @@ use serde_json::value::RawValue;
 use super::embed::check_model;
 use super::names::{each, members};
 use super::objects::kind;
+use crate::limits::BATCH_REQUESTS_MAX;
 
 /// The endpoint under which a batch's requests are booked.
 pub const CONTENTS: &str = ":generateContent";
 /// The prefix of a batch's name.
 const RESOURCE: &str = "batches/";
 
-/// The body's size bounds memory; this bounds the work.
-const REQUESTS_MAX: usize = 100_000;
 /// How deep the lists of requests and responses are nested in a batch's objects.
 const LISTS_DEPTH: u8 = 4;
 const REQUESTS: &str = "batch.inputConfig.requests.requests";
@@ -125,7 +124,7 @@ impl New<'_> {
             let path = format!("{path}.{written}");
             once(&mut self.has_requests, &path)?;
             each(cursor, |cursor, at| {
-                if at < REQUESTS_MAX {
+                if at < BATCH_REQUESTS_MAX {
                     self.request(cursor, &format!("{path}[{at}]"))
                 } else {
                     Err(too_many())
@@ -188,7 +187,7 @@ fn of_file() -> Box<Fault> {
 }
 
 fn too_many() -> Box<Fault> {
-    let message = format!("\"{REQUESTS}\" holds more than {REQUESTS_MAX} requests.");
+    let message = format!("\"{REQUESTS}\" holds more than {BATCH_REQUESTS_MAX} requests.");
     let fault = Fault::new(FaultClass::BadRequest, "too_many_requests_in_batch", message);
     Box::new(fault.param(REQUESTS.to_owned()).fix("Send several batches."))
 }
@@ -476,8 +475,8 @@ mod tests {
     #[test]
     fn the_members_of_one_request_do_not_count_for_the_others() {
         let with_requests = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
-        assert!(read(&with_requests(REQUESTS_MAX)).is_ok());
-        let fault = read(&with_requests(REQUESTS_MAX + 1)).unwrap_err();
+        assert!(read(&with_requests(BATCH_REQUESTS_MAX)).is_ok());
+        let fault = read(&with_requests(BATCH_REQUESTS_MAX + 1)).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some(REQUESTS)));
         let members: Vec<String> =
             (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect();

@@ -17,9 +17,8 @@ use serde::Serialize;
 use super::address::model_of;
 use super::names::{count, each, members};
 use super::wire::{Content, Part};
+use crate::limits::EMBED_INPUTS_MAX;
 
-/// The most inputs that Gemini accepts in one request.
-const REQUESTS_MAX: usize = 100;
 /// Joins the parts of one input.
 const BETWEEN: &str = "\n";
 
@@ -247,9 +246,9 @@ struct One<'a> {
 
 /// Writes a batch, even for a single input, so that the response has the same form for any number.
 pub fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
-    if texts.texts.len() > REQUESTS_MAX {
+    if texts.texts.len() > EMBED_INPUTS_MAX {
         let what =
-            format!("holds more than the {REQUESTS_MAX} texts that the model's provider takes at once");
+            format!("holds more than the {EMBED_INPUTS_MAX} texts that the model's provider takes at once");
         return Err(unsayable("input".to_owned(), &what, "Send the texts in several requests."));
     }
     let resource = resource_text(model);

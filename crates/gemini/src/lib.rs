@@ -13,6 +13,7 @@ mod face;
 mod failure;
 mod features;
 mod finish;
+mod limits;
 mod media;
 mod models;
 mod names;

@@ -5,10 +5,7 @@ use bytes::Bytes;
 use conversation::batch::{SplitResults, TooLong};
 use domain::limits::JSON_DEPTH_MAX;
 
-/// The limit on the size of a result, and on the rest of the object.
-const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// No name that is looked for is longer.
-const NAME_BYTES_MAX: usize = 32;
+use crate::limits::{RESULT_BYTES_MAX, RESULT_NAME_BYTES_MAX};
 
 /// An incremental splitter: it yields the results one by one and collects the rest of the object. It does not
 /// validate the JSON; whoever parses the pieces does.
@@ -96,7 +93,7 @@ impl GeminiBatchResults {
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Bytes>, TooLong> {
         for byte in bytes {
             self.step(*byte);
-            if self.open.len() > JSON_DEPTH_MAX || self.item.len().max(self.rest.len()) > HELD_BYTES_MAX {
+            if self.open.len() > JSON_DEPTH_MAX || self.item.len().max(self.rest.len()) > RESULT_BYTES_MAX {
                 return Err(TooLong);
             }
         }
@@ -139,7 +136,7 @@ impl GeminiBatchResults {
             (b'"', false) => self.text = Text::Outside,
             _ => {
                 self.text = Text::Inside { is_name, is_escaped: byte == b'\\' && !is_escaped };
-                if is_name && self.name.len() <= NAME_BYTES_MAX {
+                if is_name && self.name.len() <= RESULT_NAME_BYTES_MAX {
                     self.name.push(byte);
                 }
             }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::Span;
 
 /// Below this size one copy is cheaper than another segment in every write that follows.
-const COPY_BYTES_MAX: usize = 16 * 1024;
+const COPY_UP_TO_BYTES: usize = 16 * 1024;
 
 /// Replaces the bytes at `span` with `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
     let added: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let cut: usize = edits.iter().map(|edit| edit.span.len()).sum();
     let length = (body.len() + added).saturating_sub(cut);
-    if edits.is_empty() || length > COPY_BYTES_MAX {
+    if edits.is_empty() || length > COPY_UP_TO_BYTES {
         return splice_apart(body, edits, out);
     }
     edits.sort_by_key(|edit| edit.span.start);
@@ -68,7 +68,7 @@ pub fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) 
 pub fn join_small(out: &mut Vec<Bytes>, first: usize) {
     let Some(pieces) = out.get(first..).filter(|pieces| pieces.len() > 1) else { return };
     let length = pieces.iter().map(Bytes::len).sum();
-    if length > COPY_BYTES_MAX {
+    if length > COPY_UP_TO_BYTES {
         return;
     }
     let mut whole = BytesMut::with_capacity(length);

@@ -10,7 +10,7 @@ use super::Draft;
 use super::value::{Read, is_array, skip};
 
 /// The vendor's default where the client sends none.
-const TOKENS_MAX: u64 = 16;
+const TOKENS_DEFAULT: u64 = 16;
 
 /// The settings, as for chat, and the text or tokens to continue.
 pub fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fault>> {
@@ -42,7 +42,7 @@ pub fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fault>> {
     })?;
     cursor.end()?;
     let mut prompt = draft.settle();
-    prompt.output.tokens_max = prompt.output.tokens_max.or(Some(TOKENS_MAX));
+    prompt.output.tokens_max = prompt.output.tokens_max.or(Some(TOKENS_DEFAULT));
     let continues = continues.ok_or_else(|| missing("prompt".to_owned(), "Send a text."))?;
     Ok((prompt, continues))
 }

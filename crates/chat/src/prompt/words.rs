@@ -7,9 +7,9 @@ use json::fields::{open_object, optional_boolean};
 use json::refusal::wrong_value;
 
 use super::value::{Read, integer, is_array, is_object, number, object, skip, text, texts};
+use crate::limits::ADAPTER_SWITCHES_MAX;
 
 const TIMELINE: &str = "metadata.hybrie.adapter_timeline";
-const TIMELINE_MAX: usize = 32;
 /// Selects the base model without an adapter.
 const NONE: &str = "none";
 
@@ -190,7 +190,7 @@ fn read_timeline(cursor: &mut Cursor<'_>) -> Read<Timeline> {
                 "Send them in the order of their steps, one for each.",
             );
         }
-        if timeline.len() == TIMELINE_MAX {
+        if timeline.len() == ADAPTER_SWITCHES_MAX {
             return wrong("is one too many", "Send 32 at most.");
         }
         timeline.push((step, adapter.filter(|adapter| adapter != NONE)));

@@ -8,9 +8,7 @@ use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
 use json::find_member;
 
 use super::body::{CacheOptions, Raw, lifetime};
-
-/// OpenAI's limit.
-const STOP_MAX: usize = 4;
+use crate::limits::STOP_SEQUENCES_MAX;
 
 /// The output token limit, under the newer name (`max_completion_tokens`) or the older one (`max_tokens`).
 pub(super) fn length(
@@ -54,16 +52,16 @@ pub(super) fn drawing<'a>(
 
 pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &DroppedFields) -> Result<&'a [String], Box<Fault>> {
     let stop = prompt.sampling.stop.as_slice();
-    if stop.len() <= STOP_MAX {
+    if stop.len() <= STOP_SEQUENCES_MAX {
         return Ok(stop);
     }
     let name = losses.own_name(Feature::Stop).unwrap_or("stop");
     let message = format!(
-        "\"{name}\" has {} texts, and the model that was to answer ends its answer at no more than {STOP_MAX}.",
+        "\"{name}\" has {} texts, and the model that was to answer ends its answer at no more than {STOP_SEQUENCES_MAX}.",
         stop.len()
     );
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
-    Err(Box::new(fault.fix(format!("Send at most {STOP_MAX}.")).param(name)))
+    Err(Box::new(fault.fix(format!("Send at most {STOP_SEQUENCES_MAX}.")).param(name)))
 }
 
 /// Text is always one of the modalities.

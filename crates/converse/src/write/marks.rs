@@ -5,14 +5,12 @@ use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 
 use super::wire::{Block, Body, CachePoint, Tool};
-
-/// The most cache points that a request may have.
-const POINTS_MAX: usize = 4;
+use crate::limits::CACHE_POINTS_MAX;
 
 /// Enforces the limits. Only the last points stay, as they cover the prefixes of the earlier ones, and a
 /// point before a longer-lived one gets the longer lifetime.
 pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
-    let mut surplus = points(body).len().saturating_sub(POINTS_MAX);
+    let mut surplus = points(body).len().saturating_sub(CACHE_POINTS_MAX);
     if surplus > 0 {
         losses.drop_aspect(Feature::CacheMark);
     }

@@ -9,6 +9,7 @@ use conversation::features::Feature;
 use domain::prompt::Source;
 
 use super::wire::MediaSource;
+use crate::limits::DOCUMENT_NAME_CHARS_MAX;
 
 /// Converse's names of formats, each with the media subtypes and file extensions that mean it.
 type Formats = &'static [(&'static str, &'static [&'static str])];
@@ -55,8 +56,6 @@ pub(super) const DOCUMENTS: Formats = &[
 
 /// Amazon S3, which Bedrock reads by itself.
 const STORE: &str = "s3://";
-/// The maximum length of a document's name.
-const NAME_CHARS_MAX: usize = 200;
 
 /// The format and source of a medium.
 ///
@@ -118,7 +117,7 @@ impl Names {
 fn plain(name: &str) -> String {
     let mut plain = String::new();
     // Leaves space for a numeric suffix.
-    for character in name.chars().take(NAME_CHARS_MAX - 10) {
+    for character in name.chars().take(DOCUMENT_NAME_CHARS_MAX - 10) {
         let may_stand = character.is_ascii_alphanumeric() || matches!(character, '-' | '(' | ')' | '[' | ']');
         if may_stand {
             plain.push(character);

@@ -12,11 +12,9 @@ use json::written::checked;
 use serde_json::value::to_raw_value;
 
 use super::media::{self, Names};
-use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning};
+use crate::limits::{TOOL_CALL_ID_BYTES_MAX, TOOL_NAME_BYTES_MAX};
 
-/// The maximum length of a tool call's id.
-const ID_BYTES_MAX: usize = 64;
 /// The content of an empty tool result: some models reject an empty one.
 const NOTHING: &str = "(empty)";
 
@@ -148,7 +146,7 @@ impl<'l> BlockWriter<'l> {
             self.losses.drop_feature(Feature::Thought);
         }
         let path = format!("messages[{}]", self.turn);
-        check_name(&call.name, NAME_BYTES_MAX, || path.clone())?;
+        check_name(&call.name, TOOL_NAME_BYTES_MAX, || path.clone())?;
         let input = if call.is_custom {
             let text = serde_json::json!({ "input": call.arguments });
             Cow::Owned(to_raw_value(&text).map_err(|_| Box::new(Fault::internal()))?)
@@ -196,7 +194,7 @@ const fn feature_of(content: &Content) -> Feature {
 /// through the same function, so they still match.
 fn plain_id(id: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
-    if !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_plain) {
+    if !id.is_empty() && id.len() <= TOOL_CALL_ID_BYTES_MAX && id.bytes().all(is_plain) {
         return Cow::Borrowed(id);
     }
     let mut hasher = DefaultHasher::new();

@@ -4,7 +4,7 @@ use conversation::constraints::Single;
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
-use conversation::thinking::{self, THINKING_TOP_P_MIN, TOKENS_MAX};
+use conversation::thinking::{self, THINKING_TOP_P_MIN, TOKENS_DEFAULT};
 use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, ThinkingVisibility};
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use json::written::{Pairs, checked};
@@ -13,10 +13,7 @@ use serde_json::value::RawValue;
 use super::wire::{
     Additional, InferenceConfig, JsonSchema, OneCall, Structure, TextFormat, Tier, ToolConfig,
 };
-
-/// Bedrock's limits on `requestMetadata`.
-const PAIRS_MAX: usize = 16;
-const PAIR_CHARS_MAX: usize = 256;
+use crate::limits::{METADATA_CHARS_MAX, METADATA_PAIRS_MAX};
 
 /// The reasoning settings of a request.
 pub(super) struct Thought {
@@ -40,7 +37,8 @@ impl Thought {
         }
         let plan = thinking::plan(prompt, &target.abilities, Grammar::Converse, losses);
         // Thinking counts towards `maxTokens`, so the limit must leave space for it.
-        let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
+        let needed =
+            (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_DEFAULT.saturating_add(plan.budget())));
         let tokens_max = requested.or(needed);
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
         let mut additional = Additional { thinking, top_k, tool_choice: None };
@@ -206,11 +204,11 @@ pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Pa
                 || character.is_ascii_whitespace()
                 || ":_@$#=/+,-.".contains(character)
         };
-        text.len() <= PAIR_CHARS_MAX && text.chars().all(is_plain)
+        text.len() <= METADATA_CHARS_MAX && text.chars().all(is_plain)
     };
     let mut pairs = Vec::new();
     for (name, value) in &prompt.metadata {
-        if pairs.len() < PAIRS_MAX && !name.is_empty() && may_stand(name) && may_stand(value) {
+        if pairs.len() < METADATA_PAIRS_MAX && !name.is_empty() && may_stand(name) && may_stand(value) {
             pairs.push((name.as_str(), value.as_str()));
         } else {
             losses.drop_feature(Feature::Metadata);

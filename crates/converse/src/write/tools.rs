@@ -10,9 +10,7 @@ use domain::{Abilities, Fault};
 use json::written::checked;
 
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
-
-/// The maximum length of a tool name.
-pub(super) const NAME_BYTES_MAX: usize = 64;
+use crate::limits::TOOL_NAME_BYTES_MAX;
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
@@ -75,7 +73,7 @@ fn declare<'a>(
         if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name)) {
             continue;
         }
-        check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
+        check_name(name, TOOL_NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(name);
         losses.drop_custom_format(index, &declared);
         tools.push(Tool::ToolSpec(ToolSpec {

@@ -17,12 +17,9 @@ use self::choice::Choice;
 use self::part::optional_text;
 use super::failure::upstream_error;
 use super::names::{camel, each, raw};
+use crate::limits::CALL_ID_STEM_BYTES_MAX;
 
 pub(super) use self::usage::UsageCounters;
-
-/// How much of the response's id goes into the ids of its calls: other vendors accept at most 40 bytes in
-/// all.
-const ID_BYTES_MAX: usize = 24;
 
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -138,7 +135,8 @@ impl Reader {
         }
         self.started = true;
         let named = chunk.id.as_deref().unwrap_or_default();
-        self.id_stem = named.chars().filter(char::is_ascii_alphanumeric).take(ID_BYTES_MAX).collect();
+        self.id_stem =
+            named.chars().filter(char::is_ascii_alphanumeric).take(CALL_ID_STEM_BYTES_MAX).collect();
         if self.id_stem.is_empty() {
             let mut hasher = DefaultHasher::new();
             json.hash(&mut hasher);

@@ -9,10 +9,8 @@ use json::written::checked;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::limits::STOP_SEQUENCES_MAX;
 use crate::wire::is_false;
-
-/// The most stop sequences that Gemini accepts.
-const STOPS_MAX: usize = 5;
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
@@ -140,14 +138,14 @@ fn number(json: Option<&Json>) -> Result<Option<&RawValue>, Box<Fault>> {
 
 fn stops(prompt: &Prompt) -> Result<&[String], Box<Fault>> {
     let stops = prompt.sampling.stop.as_slice();
-    if stops.len() <= STOPS_MAX {
+    if stops.len() <= STOP_SEQUENCES_MAX {
         return Ok(stops);
     }
     let message = format!(
-        "The model that was to answer takes at most {STOPS_MAX} stop sequences, not {}.",
+        "The model that was to answer takes at most {STOP_SEQUENCES_MAX} stop sequences, not {}.",
         stops.len()
     );
-    let fix = format!("Send at most {STOPS_MAX} stop sequences.");
+    let fix = format!("Send at most {STOP_SEQUENCES_MAX} stop sequences.");
     Err(Box::new(
         Fault::new(FaultClass::BadRequest, "too_many_stop_sequences", message).fix(fix).param("stop"),
     ))

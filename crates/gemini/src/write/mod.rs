@@ -17,9 +17,7 @@ use self::contents::Conversation;
 use self::generation::GenerationConfig;
 use self::tools::{Tool, ToolConfig};
 use super::wire::Content;
-
-/// Google's limit on the length of a label's name and value.
-const LABEL_BYTES_MAX: usize = 63;
+use crate::limits::LABEL_BYTES_MAX;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

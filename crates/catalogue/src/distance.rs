@@ -2,8 +2,7 @@
 
 use strsim::levenshtein;
 
-/// A name this much longer than any of ours is not a typing error; it also bounds the work.
-const NAME_CHARS_MAX: usize = 128;
+use crate::limits::MISTYPED_CHARS_MAX;
 
 /// Up to `count` of `names` that a person may have meant by `wanted`, nearest first.
 ///
@@ -13,7 +12,7 @@ const NAME_CHARS_MAX: usize = 128;
 pub fn nearest_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
     let wanted = fold(wanted);
     let length = wanted.chars().count();
-    if wanted.is_empty() || length > NAME_CHARS_MAX {
+    if wanted.is_empty() || length > MISTYPED_CHARS_MAX {
         return Vec::new();
     }
     let far = (length / 3).max(2);
@@ -41,7 +40,7 @@ fn last_part(name: &str) -> &str {
 }
 
 fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect()
+    text.chars().flat_map(char::to_lowercase).take(MISTYPED_CHARS_MAX + 1).collect()
 }
 
 #[cfg(test)]

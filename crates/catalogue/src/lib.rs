@@ -9,6 +9,7 @@ mod config;
 mod distance;
 mod error;
 mod files;
+mod limits;
 mod load;
 mod releases;
 mod source;

@@ -11,6 +11,7 @@ use crate::error::CatalogueError;
 use crate::files::{
     AuthRow, BatchRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
 };
+use crate::limits::PRICE_MAX;
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
@@ -25,8 +26,6 @@ const TOKENIZERS: &str = include_str!("../../../catalogue/tokenizers.toml");
 
 /// The `source` of an operator's price that names none.
 const OPERATOR: &str = "operator";
-/// Ten thousand USD per million units: a larger number is a mistaken unit.
-const PRICE_MAX: u64 = 10_000_000_000;
 
 pub fn embedded() -> Result<Catalogue, CatalogueError> {
     let mut catalogue = from_texts(PROVIDERS, MODELS)?;

@@ -6,10 +6,8 @@ use domain::{HostedTool, Price, Rates, Tier};
 use serde::Deserialize;
 
 use crate::files::RatesRow;
+use crate::limits::TIER_PERCENT_MAX;
 use crate::source::{UNVERIFIED, is_day};
-
-/// A tier that costs more than this percentage of the standard one is a mistaken unit.
-const PERCENT_MAX: u16 = 1_000;
 
 /// Where a price was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,11 +126,11 @@ impl TierRow {
             return Err(format!("\"{}\" is no tier that has a price beside the standard one", self.name));
         };
         let price = match (self.percent, self.rates) {
-            (Some(percent), None) if percent <= PERCENT_MAX => TierRates::Percent(percent),
+            (Some(percent), None) if percent <= TIER_PERCENT_MAX => TierRates::Percent(percent),
             (None, Some(rates)) => TierRates::Rates(rates_of(rates)?),
             _ => {
                 return Err(format!(
-                    "tier \"{}\" has either a percent, up to {PERCENT_MAX}, or rates",
+                    "tier \"{}\" has either a percent, up to {TIER_PERCENT_MAX}, or rates",
                     self.name
                 ));
             }

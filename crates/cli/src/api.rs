@@ -12,11 +12,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::task::LocalSet;
 
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIME_MAX};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
-
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A successful response.
 struct SuccessResponse {

@@ -1,6 +1,7 @@
 //! The command line client: the commands that need nothing but a gateway's address and a key, and what all commands
 //! print with.
 
+mod limits;
 #[macro_use]
 pub mod printing;
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::limits::{PLOT_CELLS_MAX, PLOT_LINES_MAX};
+
 /// The sum for one interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
@@ -16,9 +18,6 @@ pub struct Point {
 }
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The width of a plot; more intervals than that are merged.
-const CELLS_MAX: usize = 60;
-const LINES_MAX: usize = 20;
 
 /// One line for each series, the largest first; intervals without a point are empty.
 #[must_use]
@@ -28,7 +27,7 @@ pub fn lines(points: Vec<Point>, span: &[String; 2], interval: &str) -> Vec<Stri
     let start = start.div_euclid(step);
     // The window extends a little past now; its last interval is the current one.
     let count = usize::try_from((end - 1).div_euclid(step) - start + 1).unwrap_or(0).clamp(1, 10_000);
-    let each = count.div_ceil(CELLS_MAX);
+    let each = count.div_ceil(PLOT_CELLS_MAX);
     let mut series: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for point in points {
         let offset = seconds(&point.start)
@@ -42,11 +41,12 @@ pub fn lines(points: Vec<Point>, span: &[String; 2], interval: &str) -> Vec<Stri
     let mut series: Vec<_> =
         series.into_iter().map(|(name, values)| (values.iter().sum::<i64>(), name, values)).collect();
     series.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
-    let width = series.iter().take(LINES_MAX).map(|(_, name, _)| name.chars().count()).max().unwrap_or(0);
+    let width =
+        series.iter().take(PLOT_LINES_MAX).map(|(_, name, _)| name.chars().count()).max().unwrap_or(0);
     let line = |(sum, name, values): &(i64, String, Vec<i64>)| {
         format!("{name:<width$}  {}  {sum}", blocks(values)).trim_start().to_owned()
     };
-    series.iter().take(LINES_MAX).map(line).collect()
+    series.iter().take(PLOT_LINES_MAX).map(line).collect()
 }
 
 fn blocks(values: &[i64]) -> String {
@@ -67,7 +67,7 @@ fn blocks(values: &[i64]) -> String {
 /// cell is the mean of several.
 #[must_use]
 pub fn curve(values: &[f64]) -> String {
-    let each = values.len().div_ceil(CELLS_MAX).max(1);
+    let each = values.len().div_ceil(PLOT_CELLS_MAX).max(1);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let cells: Vec<f64> = values.chunks(each).map(mean).collect();
     let lowest = cells.iter().copied().fold(f64::INFINITY, f64::min);
@@ -111,7 +111,7 @@ mod tests {
         let many: Vec<f64> = (0..1_000_u16).map(f64::from).collect();
         let drawn = curve(&many);
         assert!(
-            drawn.chars().count() <= CELLS_MAX && drawn.starts_with('▁') && drawn.ends_with('█'),
+            drawn.chars().count() <= PLOT_CELLS_MAX && drawn.starts_with('▁') && drawn.ends_with('█'),
             "{drawn}"
         );
     }

@@ -11,13 +11,11 @@ use crate::connection::Connection;
 use crate::error::{StoreError, StoreFuture};
 use crate::fields::{ColumnId, Fields, signed};
 use crate::handle::Database;
+use crate::limits::LINKED_AT_ONCE_MAX;
 use crate::objects;
 use crate::page::{Listed, Page};
 use crate::statement::{Row, sql};
 use crate::writing::Writing;
-
-/// How many entries are held in memory while they are linked.
-const LINKED_AT_ONCE_MAX: usize = 1_000;
 
 fn read(row: &Row) -> Result<AuditRow, StoreError> {
     let fields = Fields::new("audit", row);

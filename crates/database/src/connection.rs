@@ -1,16 +1,12 @@
 //! A connection to either database, in autocommit or inside a transaction.
 
-use std::time::Duration;
-
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, PgConnection, Postgres, Sqlite, SqliteConnection};
 use tokio::time::timeout;
 
 use crate::error::{StoreError, database};
+use crate::limits::STATEMENT_TIME_MAX;
 
-/// A statement that takes longer has lost its server: the connection is closed, so that nothing waits for it
-/// again.
-const STATEMENT_TIME_MAX: Duration = Duration::from_secs(20);
 /// PostgreSQL's error code for a cached plan that no longer fits its tables.
 const PLAN_IS_STALE: &str = "0A000";
 

@@ -12,6 +12,7 @@ pub mod fields;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod handle;
+mod limits;
 mod listen;
 pub mod meta;
 mod notifier;

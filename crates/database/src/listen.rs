@@ -10,13 +10,11 @@ use tasks::Task;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{StoreError, database, unavailable};
+use crate::limits::{LISTEN_ANSWER_TIME_MAX, LISTEN_SILENCE_MAX};
 use crate::notifier::Notifier;
 
 const CHANGES: &str = "tidegate_changes";
 const RECALLS: &str = "tidegate_recalls";
-/// After this long without a notification the connection is tested: a server that vanished sends no close.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The listening task; it ends with the store.
@@ -57,7 +55,7 @@ async fn listen(pool: &Pool<Postgres>, notifier: &Notifier, was_lost: bool) -> S
         listener.listen_all([CHANGES, RECALLS]).await?;
         Ok(listener)
     };
-    let mut listener = match timeout(ANSWER_TIME_MAX, listening).await {
+    let mut listener = match timeout(LISTEN_ANSWER_TIME_MAX, listening).await {
         Ok(Ok(listener)) => listener,
         Ok(Err(error)) => return unavailable(error),
         Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
@@ -68,12 +66,12 @@ async fn listen(pool: &Pool<Postgres>, notifier: &Notifier, was_lost: bool) -> S
     loop {
         // This version covers changes missed while disconnected; on later rounds the query only tests the
         // connection.
-        match timeout(ANSWER_TIME_MAX, version(&mut listener)).await {
+        match timeout(LISTEN_ANSWER_TIME_MAX, version(&mut listener)).await {
             Ok(Ok(version)) => notifier.tell(version),
             Ok(Err(error)) => return database(error),
             Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
         }
-        while let Ok(heard) = timeout(SILENCE_MAX, listener.try_recv()).await {
+        while let Ok(heard) = timeout(LISTEN_SILENCE_MAX, listener.try_recv()).await {
             match heard {
                 Ok(Some(notification)) if notification.channel() == RECALLS => {
                     notifier.recalls().notify_one()

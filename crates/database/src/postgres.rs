@@ -1,15 +1,13 @@
 //! The connections to a PostgreSQL database, and the listener beside them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::{Pool, Postgres};
 
 use crate::connection::{PooledConnection, within};
 use crate::error::{StoreError, unavailable};
+use crate::limits::GOODBYE_MAX;
 use crate::listen::Listener;
-
-const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
 /// The connections for statements; the listener holds one of them.
 #[derive(Clone)]

@@ -4,13 +4,14 @@
 //! from the template, and the offset to copy from, relative to where the last copy and the new bytes lead. A
 //! step's two counts share its first byte, four bits each, with fifteen for "more follows".
 
-const SHARED_MAX: usize = 15;
+use crate::limits::DECODED_BYTES_MAX;
+
+/// A count of four bits that says that the rest of it follows.
+const MORE_FOLLOWS: usize = 15;
 /// Copies shorter than this cost as much as they save.
 const COPIED_MIN: usize = 4;
 const HASHED_BYTES: usize = 4;
 const HASH_SLOTS: usize = 256;
-/// The bound on a decoded record: none is longer.
-const LENGTH_MAX: usize = 1024 * 1024;
 
 /// The bytes that records are encoded against, with an index of its four-byte sequences.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Template {
                 made.extend_from_slice(self.bytes.get(from..end)?);
                 expected = end;
             }
-            if made.len() > LENGTH_MAX {
+            if made.len() > DECODED_BYTES_MAX {
                 return None;
             }
         }
@@ -114,18 +115,18 @@ fn hash(four: &[u8]) -> usize {
 }
 
 fn step(out: &mut Vec<u8>, new: &[u8], copied: usize) {
-    let (high, low) = (new.len().min(SHARED_MAX), copied.min(SHARED_MAX));
+    let (high, low) = (new.len().min(MORE_FOLLOWS), copied.min(MORE_FOLLOWS));
     out.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
     for (count, shared) in [(new.len(), high), (copied, low)] {
-        if shared == SHARED_MAX {
-            write_varint(out, count - SHARED_MAX);
+        if shared == MORE_FOLLOWS {
+            write_varint(out, count - MORE_FOLLOWS);
         }
     }
     out.extend_from_slice(new);
 }
 
 fn read_count(shared: usize, bytes: &mut &[u8]) -> Option<usize> {
-    if shared < SHARED_MAX { Some(shared) } else { read_varint(bytes)?.checked_add(SHARED_MAX) }
+    if shared < MORE_FOLLOWS { Some(shared) } else { read_varint(bytes)?.checked_add(MORE_FOLLOWS) }
 }
 
 /// Appends a LEB128 number: seven bits per byte, the low ones first.
@@ -204,7 +205,7 @@ mod tests {
             let template = Template::new(template);
             assert_eq!(template.apply(&template.difference(&bytes)), Some(bytes));
             let noise: Vec<u8> = (0..random() % 40).map(|_| random().to_le_bytes()[0]).collect();
-            assert!(template.apply(&noise).is_none_or(|made| made.len() <= LENGTH_MAX * 2));
+            assert!(template.apply(&noise).is_none_or(|made| made.len() <= DECODED_BYTES_MAX * 2));
         }
     }
 }

@@ -13,12 +13,12 @@ use tokio::sync::Mutex;
 
 use crate::entry::{KIND_SETTLED, KIND_STATE};
 use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
+use crate::limits::DRAIN_RETRY_MAX;
 use crate::shared::{CoreShared, JournalShared, LiveSegment};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
 /// The read size, which also bounds a batch: large, since each batch is a commit.
 const READ_BYTES: usize = 2 * 1024 * 1024;
-const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// The result of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,7 +117,7 @@ impl Drainer {
                         error = &error as &dyn std::error::Error,
                         "draining the journal; it is tried again"
                     );
-                    backoff = (backoff * 2).min(RETRY_MAX);
+                    backoff = (backoff * 2).min(DRAIN_RETRY_MAX);
                     self.shared.wake_drainer();
                 }
             }

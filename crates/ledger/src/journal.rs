@@ -19,6 +19,7 @@ use world::World;
 
 use crate::entry::{KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, SettledView, StreamCheckpoint, TabState};
 use crate::frame::{self, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
+use crate::limits::READY_SEGMENTS_MAX;
 use crate::settings::{Durability, JournalSettings};
 use crate::shared::{CoreShared, JournalShared, LiveSegment, Prepared};
 use crate::tab::{Opening, Tab};
@@ -29,8 +30,6 @@ const RETRY_WRITE_EVERY: Duration = Duration::from_millis(100);
 const RETRY_PREPARE_US: u64 = 250_000;
 /// The retry delay that a client gets when it is refused for lack of disk space.
 const STORAGE_RETRY_AFTER_MS: u64 = 1_000;
-/// How many segments beyond the current one are held ready, however many tabs are open.
-const NEXT_SEGMENTS_MAX: usize = 1_024;
 /// A buffer that a burst grew past this is freed once it is written.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
@@ -400,7 +399,7 @@ impl Journal {
         for next in &inner.next {
             room += next.usable_bytes();
         }
-        while room < wanted && inner.next.len() < NEXT_SEGMENTS_MAX {
+        while room < wanted && inner.next.len() < READY_SEGMENTS_MAX {
             let Some(next) = self.find_segment(inner) else { return false };
             room += next.usable_bytes();
             inner.next.push_back(next);

@@ -11,6 +11,7 @@ pub mod invoice;
 pub mod journal;
 pub mod lease;
 pub mod lease_client;
+mod limits;
 pub mod local_budget;
 mod meter;
 pub mod price;

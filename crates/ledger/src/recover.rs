@@ -10,10 +10,10 @@ use world::{Disk, DiskFile, World};
 
 use crate::entry::{Ending, Entry, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
 use crate::frame::{FORMAT_VERSION, Frames, HEADER_BYTES, RawEntry, SegmentHeader, parse_records};
+use crate::limits::RECOVERY_BATCH_RECORDS_MAX;
 use crate::shared::{mark_free, read_header, segment_files};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
-const BATCH_RECORDS_MAX: usize = 1_000;
 /// How many recovered segments each core keeps for reuse; their blocks are allocated already.
 const KEPT_SEGMENTS: usize = 2;
 /// Past every entry of a segment, and still within a database's signed 64 bits.
@@ -172,7 +172,7 @@ impl Replay<'_> {
             start = end;
             self.report.entries += 1;
             self.entry(&raw, location, segment.position(end));
-            if self.settled.len() >= BATCH_RECORDS_MAX {
+            if self.settled.len() >= RECOVERY_BATCH_RECORDS_MAX {
                 self.apply_settled(segment.position(end)).await?;
             }
         }
@@ -239,7 +239,7 @@ impl Replay<'_> {
                 Some(record) => closed.push(record),
                 None => self.undecodable(trace),
             }
-            if closed.len() >= BATCH_RECORDS_MAX || left == 0 {
+            if closed.len() >= RECOVERY_BATCH_RECORDS_MAX || left == 0 {
                 self.report.interrupted += closed.len() as u64;
                 let records = SettledRecords::of(&closed).map_err(RecoveryError::Sink)?;
                 self.apply(if left == 0 { ends } else { before_end }, records).await?;

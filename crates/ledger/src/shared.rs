@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use world::{Clock, Disk, DiskFile, World};
 
 use crate::frame::{HEADER_BYTES, SegmentHeader};
+use crate::limits::FREE_SEGMENTS_MAX;
 use crate::settings::{Durability, JournalSettings};
 
 /// Zeros are written in steps, so that a serving core's write never queues behind a whole segment.
@@ -21,8 +22,6 @@ const PREPARE_STEP_BYTES: usize = 256 * 1024;
 const PREPARE_STEP_PAUSE: Duration = Duration::from_millis(1);
 /// How many prepared or recycled segments each core should have waiting.
 const FREE_SEGMENTS_MIN: usize = 1;
-/// Further ones are deleted.
-const FREE_SEGMENTS_MAX: usize = 4;
 /// The background retry delay after the disk refused.
 const RETRY_PREPARE_EVERY: Duration = Duration::from_millis(250);
 const SEGMENT_SUFFIX: &str = "seg";

@@ -15,12 +15,11 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
 use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message};
+use crate::limits::RESULT_LINE_BYTES_MAX;
 use crate::{Deps, moment};
 
 /// Records that are booked in one write.
 const BOOKED_AT_ONCE: usize = 100;
-/// The longest line of a results file.
-const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// One poll.
 pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
@@ -300,7 +299,7 @@ impl Lines {
                 return Ok(Some(self.held.split_to(searched + at + 1).freeze()));
             }
             searched = self.held.len();
-            if searched > LINE_BYTES_MAX {
+            if searched > RESULT_LINE_BYTES_MAX {
                 return Err("a line of it is too long".to_owned());
             }
             let piece = if self.is_over {

@@ -9,6 +9,7 @@ mod heads;
 pub mod invoicing;
 pub mod judgement;
 mod keys;
+mod limits;
 pub mod moment;
 pub mod node_books;
 mod nodes;
@@ -37,8 +38,7 @@ pub use nodes::{Nodes, not_polled_yet};
 pub use outbound::Outbound;
 pub use polling::{polling_job_of, response_polling_job_of};
 
-/// How long a write waits to take effect here before it answers that it hasn't yet.
-const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
+use crate::limits::PUBLISH_TIME_MAX;
 
 /// What the reconcilers and the API work with; cloning it shares everything.
 #[derive(Clone)]

@@ -15,6 +15,7 @@ use store::webhooks::{DELIVER, sealed_object};
 use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookRow};
 use world::Random;
 
+use crate::limits::WEBHOOK_RETRY_AFTER_S_MAX;
 use crate::{Deps, moment};
 
 /// An outgoing webhook request.
@@ -60,8 +61,6 @@ impl PostError {
 
 const SECRET_PREFIX: &str = "whsec_";
 const SECRET_BYTES: usize = 32;
-/// A longer `Retry-After` is capped at this.
-const RETRY_AFTER_S_MAX: u64 = 3_600;
 
 /// A new signing key.
 pub fn mint_secret(random: &dyn Random) -> Secret {
@@ -269,7 +268,7 @@ impl Posted {
     #[must_use]
     pub fn new(status: u16, retry_after: Option<&str>) -> Self {
         let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
-        Self { status, retry_after_s: seconds.map(|seconds| seconds.min(RETRY_AFTER_S_MAX)) }
+        Self { status, retry_after_s: seconds.map(|seconds| seconds.min(WEBHOOK_RETRY_AFTER_S_MAX)) }
     }
 }
 

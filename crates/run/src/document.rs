@@ -11,11 +11,9 @@ use egress::{Client, DocumentLimits, fetch_document};
 use percent_encoding::percent_decode_str;
 
 use crate::input::{DocumentInput, InputError};
+use crate::limits::DOCUMENT_NAME_CHARS_MAX;
 use crate::refusal::Refusal;
 use crate::request::sanitize;
-
-/// Longest name of a document in the prompt.
-const NAME_CHARACTERS_MAX: usize = 128;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -249,7 +247,7 @@ fn unescape(text: &str) -> Option<String> {
 fn clean(name: &str) -> String {
     let kept =
         name.chars().filter(|character| !character.is_control() && !matches!(character, '"' | '<' | '>'));
-    kept.take(NAME_CHARACTERS_MAX).collect::<String>().trim().to_owned()
+    kept.take(DOCUMENT_NAME_CHARS_MAX).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]

@@ -7,11 +7,9 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Value, json};
 
+use crate::limits::INPUT_ERRORS_MAX;
 use crate::refusal::Refusal;
 use crate::request::sanitize;
-
-/// Errors that are reported in one response.
-const ERRORS_MAX: usize = 16;
 
 /// One validation error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +77,7 @@ fn schema() -> Value {
 pub(crate) fn read(input: &Value) -> Result<ModelInput, Refusal> {
     let Some(schema) = SCHEMA.as_ref() else { return Err(Refusal::Fault(Box::new(Fault::internal()))) };
     let errors: Vec<InputError> =
-        schema.iter_errors(input).flat_map(|error| input_errors(&error)).take(ERRORS_MAX).collect();
+        schema.iter_errors(input).flat_map(|error| input_errors(&error)).take(INPUT_ERRORS_MAX).collect();
     if !errors.is_empty() {
         return Err(Refusal::Input(errors));
     }
@@ -124,7 +122,7 @@ fn input_errors(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
             vec![InputError { pointer: format!("{base}/{name}"), message: format!("\"{name}\" is required") }]
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let unexpected = unexpected.iter().take(ERRORS_MAX).map(|name| {
+            let unexpected = unexpected.iter().take(INPUT_ERRORS_MAX).map(|name| {
                 let name = sanitize(name);
                 let pointer = format!("{base}/{}", name.replace('~', "~0").replace('/', "~1"));
                 let message = match base.as_str() {
@@ -196,6 +194,6 @@ mod tests {
             assert!(found.iter().all(is_short), "{found:?}");
         }
         let many: serde_json::Map<String, Value> = (0..1000).map(|n| (format!("f{n}"), json!(1))).collect();
-        assert_eq!(check(&Value::Object(many)).unwrap_err().len(), ERRORS_MAX);
+        assert_eq!(check(&Value::Object(many)).unwrap_err().len(), INPUT_ERRORS_MAX);
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod document;
 mod input;
+mod limits;
 mod problem;
 mod prompt;
 mod refusal;

@@ -9,6 +9,8 @@ use http::HeaderMap;
 use json::{Cursor, Kind, Span};
 use serde_json::Value;
 
+use crate::limits::SESSION_SECONDS_MAX;
+
 /// A parsed run request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunRequest {
@@ -32,8 +34,6 @@ const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
 /// Options that every response satisfies in any case: it contains the finished task, which its stream and
 /// status repeat, and no session outlives it.
 const ANY: &[&str] = &["stream", "wait"];
-/// The longest session that may be requested, in seconds.
-const SESSION_SECONDS_MAX: u64 = 3_600;
 
 /// Fields of the input, which clients easily put one level too high.
 const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];

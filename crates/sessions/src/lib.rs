@@ -4,6 +4,7 @@
 mod answers;
 #[cfg(test)]
 mod bench;
+mod limits;
 mod memory;
 mod objects;
 mod packing;

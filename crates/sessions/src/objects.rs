@@ -17,12 +17,12 @@ use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
 
+use crate::limits::LIST_ENTRY_BYTES_MAX;
+
 /// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
-/// Longest stored summary for lists; an object with a longer one is not listed.
-const LIST_ENTRY_BYTES_MAX: usize = 16 * 1024;
 
 /// The job to enqueue once an object is stored, if its kind needs one.
 pub type Chore = Box<dyn Fn(ObjectOwner, StoredObjectId, u64) -> Option<NewJob> + Send + Sync>;

@@ -18,6 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use vault::Vault;
 use world::World;
 
+use crate::limits::WRITE_PAUSE_MAX;
+
 type Digest = [u8; 32];
 
 /// Rows per transaction.
@@ -25,7 +27,6 @@ const BATCH_ROWS: usize = 256;
 /// How often a batch is written again while the store is away; the pause doubles each time.
 const WRITE_TRIES: u32 = 12;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
-const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;

@@ -20,13 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use vault::{ContentRef, Vault};
 use world::World;
 
+use crate::limits::WRITE_PAUSE_MAX;
 use crate::memory::{CachedTurn, Digest, Now, TurnCache};
 use crate::packing::{pack_turn, unpack_turn};
 
 /// How often a turn is written again while the store is away; the pause doubles each time.
 const WRITE_TRIES: u32 = 12;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
-const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;

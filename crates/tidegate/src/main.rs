@@ -9,6 +9,7 @@ mod data_dir;
 mod founding;
 mod hardening;
 mod heads;
+mod limits;
 mod local_models;
 mod logging;
 #[cfg(feature = "engine")]

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
 
+use crate::limits::{SYSTEM_JOBS_MAX, SYSTEM_PIECES_MAX};
 use crate::server_state::ServerState;
 
 /// A job of the core, with the channel for its result.
@@ -36,18 +37,13 @@ pub struct SystemCore {
     sending: Writes,
 }
 
-/// Jobs that may be queued; further callers wait.
-const JOBS_MAX: usize = 64;
-/// Pieces of a viewed file that may be buffered before they are read.
-const PIECES_MAX: usize = 8;
-
 impl SystemCore {
     /// Starts the thread.
     ///
     /// # Errors
     /// The thread or the core can't be started.
     pub fn start(state: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, Thread)> {
-        let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        let (jobs, receiver) = mpsc::channel(SYSTEM_JOBS_MAX);
         let thread = Thread::spawn("system-core", move || {
             if let Err(error) = work(&state, number, receiver) {
                 tracing::error!(%error, "the system core could not be started; nothing can be verified");
@@ -156,7 +152,7 @@ impl Outbound for SystemCore {
         target: VerifyTarget,
         poll: StoredPoll,
     ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
-        let (sink, pieces) = mpsc::channel(PIECES_MAX);
+        let (sink, pieces) = mpsc::channel(SYSTEM_PIECES_MAX);
         let jobs = self.jobs.clone();
         let sending = self.sending.run(async move {
             // If the core is gone, the channel closes, which tells the caller.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::body::Body;
+use crate::limits::COVERED_LISTED_MAX;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -91,8 +92,6 @@ impl Rule {
 }
 
 const PATH: &str = "/v2/routes";
-/// Models of a pattern that are named.
-const COVERED_LISTED_MAX: usize = 8;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;

@@ -6,14 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::Api;
+use crate::limits::{TAIL_PAGES_MAX, TAIL_SEEN_MAX};
 use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// The most that one poll takes in; what is beyond it comes with the next.
-const PAGES_MAX: usize = 10;
-/// Rows that are remembered at least; twice as many at most.
-const SEEN_MAX: usize = 100_000;
 
 /// A list whose newest rows come first.
 pub struct Tail<'a> {
@@ -37,7 +34,7 @@ struct Seen {
 
 impl Seen {
     fn is_new(&mut self, row: String) -> bool {
-        if self.now.len() >= SEEN_MAX {
+        if self.now.len() >= TAIL_SEEN_MAX {
             self.before = std::mem::take(&mut self.now);
         }
         !self.before.contains(&row) && self.now.insert(row)
@@ -68,7 +65,7 @@ impl Tail<'_> {
 
     fn poll(&self, api: &Api, seen: &mut Seen) -> Result<Vec<Value>, Failure> {
         let (mut found, mut cursor) = (Vec::new(), String::new());
-        for _ in 0..PAGES_MAX {
+        for _ in 0..TAIL_PAGES_MAX {
             let page = api.get(&format!("{}{cursor}", self.then))?;
             let rows = self.fresh(&page, seen);
             let is_over = rows.is_empty();

@@ -19,8 +19,8 @@ const SECOND: u64 = 1_000_000;
 const TRULY_FREE_PERCENT: i64 = 5;
 /// How often a lease client polls its pools.
 const TICK_US: u128 = 100_000;
-/// Whatever happens, everything is returned long before this.
-const RUN_US_MAX: u64 = 3_600 * SECOND;
+/// By now everything must have been returned, whatever happened; it takes far less.
+const SETTLED_BY_US: u64 = 3_600 * SECOND;
 const START_UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The counts of a run.
@@ -294,7 +294,7 @@ impl LeaseRun {
             if self.arrivals_left == 0 && self.is_quiet() {
                 break;
             }
-            if self.now_us > RUN_US_MAX {
+            if self.now_us > SETTLED_BY_US {
                 return Err(format!("it never comes to rest: {:?} {:?}", self.purse, self.replicas));
             }
         }

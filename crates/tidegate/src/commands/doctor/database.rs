@@ -4,10 +4,9 @@ use store::Address;
 use store::inspect::{CONNECTIONS_OF_A_GATEWAY, Inspection, SERVER_MAJOR_MIN};
 
 use super::Check;
+use crate::limits::CLOCK_APART_MS_MAX;
 
 const NAME: &str = "database";
-/// As much as leases and sessions allow for.
-const CLOCK_APART_MS_MAX: u64 = 500;
 const WEEK_MS: u64 = 7 * 86_400_000;
 
 pub fn check_database(address: &Address, now_unix_ms: u64, keep_days: Option<u64>, checks: &mut Vec<Check>) {

@@ -1,0 +1,18 @@
+//! What the command line reads, waits for and prints at most.
+
+use std::time::Duration;
+
+/// Size of a gateway's answer; an export of a large workspace is the largest.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time for an answer; some routes wait for a node or a provider.
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Pages of records that one poll of `tail` takes in; what is beyond it comes with the next.
+pub(crate) const TAIL_PAGES_MAX: usize = 10;
+/// Rows that `tail` remembers, so that it prints none twice; up to twice as many at times.
+pub(crate) const TAIL_SEEN_MAX: usize = 100_000;
+/// Models of a pattern that are named.
+pub(crate) const COVERED_LISTED_MAX: usize = 8;
+/// The width of a plot, so that it fits a terminal beside its names; more intervals than that are merged.
+pub(crate) const PLOT_CELLS_MAX: usize = 60;
+/// Series of a plot, the largest first, so that it fits a terminal's height.
+pub(crate) const PLOT_LINES_MAX: usize = 20;

@@ -1,0 +1,10 @@
+//! How much is stored of what providers keep, and how long a write pauses, beside the limits in
+//! `domain::limits`.
+
+use std::time::Duration;
+
+/// Size of a stored summary for lists; an object with a longer one is not listed.
+pub(crate) const LIST_ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// The longest pause between two tries to write turns or responses to the store; it bounds how late a healed
+/// store gets them.
+pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);

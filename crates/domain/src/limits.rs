@@ -299,8 +299,8 @@ pub const FILTER_BYTES_MAX: usize = 2_000;
 pub const FILTER_TERMS_MAX: usize = 32;
 /// Keys or projects that one name in a filter may match.
 pub const FILTER_NAMED_MAX: u32 = 1_000;
-/// Commands that wait for a step of an engine to end. A request that finds so many is refused like one that
-/// finds the queue full.
+/// Commands that wait for a step of an engine to end, and requests that wait to be prepared for it. A request
+/// that finds so many is refused like one that finds the queue full.
 pub const ENGINE_COMMANDS_MAX: usize = 4_096;
 /// How long a shutdown waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);

@@ -411,6 +411,10 @@ impl AdapterRegistry {
         std::mem::take(&mut self.readings)
     }
 
+    pub(crate) fn read_later(&mut self, reading: AdapterRead) {
+        self.readings.push(reading);
+    }
+
     pub(crate) fn status(&self) -> Vec<AdapterStatus> {
         let each = |(id, entry): (&AdapterId, &Entry)| AdapterStatus {
             id: id.clone(),

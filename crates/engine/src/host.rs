@@ -7,7 +7,7 @@ mod serving_gate;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -86,7 +86,7 @@ struct EngineLoop {
     commands: mpsc::Receiver<Command>,
     open: HashMap<SequenceId, mpsc::Sender<SequenceEvent>>,
     /// Adapter reads for the reader thread.
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     /// Callers that wait until an adapter is in memory.
     adapter_waiters: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
     ended_readings: EndedReadings,
@@ -121,7 +121,8 @@ impl Host {
     pub fn of(runner: Scheduler) -> Result<Self, EngineError> {
         let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
         let (commands, receiver) = mpsc::channel(ENGINE_COMMANDS_MAX);
-        let (jobs, to_be_read) = channel();
+        // One read for each adapter that may be registered.
+        let (jobs, to_be_read) = sync_channel(limits.registered.max(1));
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
         let serving_gate = Arc::new(ServingGate::default());

@@ -1,6 +1,6 @@
 //! Computes token masks on a helper thread while the model computes.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::following::{ConstraintState, TokenMask};
@@ -24,7 +24,7 @@ pub(crate) struct MaskWorker {
 
 #[derive(Debug)]
 struct Beside {
-    requests: Sender<Vec<MaskRequest>>,
+    requests: SyncSender<Vec<MaskRequest>>,
     found: Receiver<Vec<MaskRequest>>,
     thread: JoinHandle<()>,
 }
@@ -38,8 +38,9 @@ fn find(mut all: Vec<MaskRequest>) -> Vec<MaskRequest> {
 
 impl Beside {
     fn start() -> Option<Self> {
-        let (requests, receiver) = channel::<Vec<MaskRequest>>();
-        let (finds, found) = channel();
+        // The masks of one step at a time: the next are requested once these were received.
+        let (requests, receiver) = sync_channel::<Vec<MaskRequest>>(1);
+        let (finds, found) = sync_channel(1);
         let run = move || {
             while let Ok(all) = receiver.recv() {
                 if finds.send(find(all)).is_err() {

@@ -2,10 +2,11 @@
 //! don't wait for the disk.
 
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TrySendError};
 
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::oneshot;
+use weights::WeightsError;
 
 use super::{Command, EngineLoop, Host};
 use crate::EngineError;
@@ -33,20 +34,33 @@ pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakSender<Command>) {
 }
 
 impl EngineLoop {
-    fn read(&self, reading: AdapterRead, then: impl FnOnce(&mut Self, AdapterReadResult) + Send + 'static) {
-        // The reader thread outlives this one, so that the send can't fail.
-        let _ = self.jobs.send(Job { reading, then: Box::new(then) });
+    /// Hands a read to the reader thread, or returns it if too many wait. It never blocks: the reader thread
+    /// may be waiting for this one to take a command.
+    fn read(
+        &self,
+        reading: AdapterRead,
+        then: impl FnOnce(&mut Self, AdapterReadResult) + Send + 'static,
+    ) -> Result<(), AdapterRead> {
+        match self.jobs.try_send(Job { reading, then: Box::new(then) }) {
+            Err(TrySendError::Full(job)) => Err(job.reading),
+            // The reader thread outlives this one, so that it is connected.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
     }
 
-    /// Starts the reads of adapters that sequences wait for.
+    /// Starts the reads of adapters that sequences wait for. Those that find too many others are started
+    /// after a later step: the end of each read is a command, which another step follows.
     pub(super) fn bring(&mut self) {
         for reading in self.scheduler.readings() {
             // On failure, the next step ends the sequences that wait for it, and its status has the error.
-            self.read(reading, |engine, read| {
+            let read = self.read(reading, |engine, read| {
                 let id = read.id().clone();
                 let settled = engine.scheduler.settle(read);
                 engine.notify_waiters(&id, settled);
             });
+            if let Err(reading) = read {
+                self.scheduler.read_later(reading);
+            }
         }
     }
 
@@ -66,11 +80,16 @@ impl EngineLoop {
     }
 }
 
+fn too_many_reads(most: usize) -> EngineError {
+    let most = most as u64;
+    WeightsError::AdapterLimit { what: "adapters that wait to be read", wanted: most + 1, most }.into()
+}
+
 impl Host {
     /// Registers an adapter. Returns its generation.
     ///
     /// # Errors
-    /// Its files or its name are unusable, or there is no memory for it.
+    /// Its files or its name are unusable, there is no memory for it, or too many others wait to be read.
     pub async fn register_adapter(
         &self,
         id: AdapterId,
@@ -80,8 +99,10 @@ impl Host {
         let (sender, receiver) = oneshot::channel();
         let read = move |engine: &mut EngineLoop| {
             let reading = engine.scheduler.reading(id, &directory, registering)?;
-            engine.read(reading, |engine, read| drop(sender.send(engine.scheduler.settle(read))));
-            Ok::<_, EngineError>(())
+            let most = engine.scheduler.limits().registered;
+            engine
+                .read(reading, |engine, read| drop(sender.send(engine.scheduler.settle(read))))
+                .map_err(|_| too_many_reads(most))
         };
         self.ask(read).await??;
         receiver.await.map_err(|_| EngineError::Lost)?

@@ -3,18 +3,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use domain::inference_task::InferenceTask;
+use domain::limits::ENGINE_COMMANDS_MAX;
 use domain::runtime::Generation;
 use domain::{Event, Fault, Usage};
 use tokio::sync::oneshot;
 
-use super::answer::{Answer, lost};
+use super::answer::{Answer, lost, refusal};
 use super::passages::EncodeBatch;
 use crate::EngineError;
+use crate::request::Refused;
 
 /// More than one, so that a costly request does not hold up the next.
 const THREADS: usize = 2;
@@ -24,14 +26,14 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A pool of preparer threads. They end when it is dropped, each after its current job.
 #[derive(Debug)]
 pub(super) struct Preparing {
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
 }
 
 impl Preparing {
     /// # Errors
     /// A thread can't be started.
     pub(super) fn start() -> Result<Self, EngineError> {
-        let (jobs, waiting) = channel();
+        let (jobs, waiting) = sync_channel(ENGINE_COMMANDS_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..THREADS {
             let waiting = Arc::clone(&waiting);
@@ -42,7 +44,7 @@ impl Preparing {
     }
 
     /// Runs a closure on a preparer thread. It is skipped if the result is dropped before, and can check
-    /// whether the result is still wanted.
+    /// whether the result is still wanted. The result is a refusal, as by a full queue, if too many wait.
     pub(super) fn make<W: Send + 'static>(
         &self,
         make: impl FnOnce(&dyn Fn() -> bool) -> Result<W, Fault> + Send + 'static,
@@ -55,8 +57,14 @@ impl Preparing {
             }
         };
         // If no thread is left, the future resolves to an error.
-        let _ = self.jobs.send(Box::new(job));
-        Coming(coming)
+        match self.jobs.try_send(Box::new(job)) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Coming(coming),
+            Err(TrySendError::Full(_)) => {
+                let (sender, coming) = oneshot::channel();
+                let _ = sender.send(Err(refusal(Refused::Full)));
+                Coming(coming)
+            }
+        }
     }
 }
 
@@ -140,5 +148,37 @@ impl<T> InferenceTask for Prepared<EncodeBatch<T>> {
             Self::Here(passages) => Pin::new(&**passages).usage(),
             Self::Coming(_) | Self::Over => Usage::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_finds_too_many_to_prepare_is_refused_as_by_a_full_queue() {
+        let preparing = Preparing::start().unwrap();
+        let gate = Arc::new(Mutex::new(()));
+        let closed = gate.lock().unwrap();
+        let mut all: Vec<_> = (0..=ENGINE_COMMANDS_MAX + THREADS)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                preparing.make(move |_| {
+                    drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Err(fault)) = Pin::new(all.last_mut().unwrap()).poll(&mut cx) else {
+            panic!("it is not refused")
+        };
+        assert_eq!((fault.class, &*fault.code), (domain::FaultClass::Limited, "queue_full"));
+        assert!(Pin::new(&mut all[0]).poll(&mut cx).is_pending());
+        drop(closed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(all.swap_remove(0)).unwrap();
     }
 }

@@ -59,6 +59,11 @@ impl Scheduler {
         self.adapter_registry.readings()
     }
 
+    /// Returns one of those, which is handed out again by the next call.
+    pub(crate) fn read_later(&mut self, reading: AdapterRead) {
+        self.adapter_registry.read_later(reading);
+    }
+
     /// Takes an adapter that was read and returns its generation. Sequences that use the one it replaces keep
     /// it.
     ///

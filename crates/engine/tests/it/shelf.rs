@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use engine::{
     AdapterId, AdapterStatus, CacheScope, EngineError, FinishReason, Group, Host, Numbers, Refused,
@@ -489,6 +489,41 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     runtime.block_on(host.unload_adapter(id(1))).unwrap();
     assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
     assert_eq!(heard(host.generate(with(1, one))).1, SequenceEvent::Refused(Refused::NoAdapter));
+}
+
+#[test]
+fn a_host_refuses_an_adapter_if_too_many_wait_to_be_read() {
+    let (model, files) = (model(), Files::new());
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let waits = Arc::clone(&gate);
+    // The first read asks how much memory is available, and waits for the answer.
+    let available_memory = AvailableMemory::new(move || {
+        if std::thread::current().name() == Some("engine-reader") {
+            drop(waits.lock().unwrap());
+        }
+        None
+    });
+    let limits = Limits { registered: 1, ..Limits::default() };
+    let host = Host::of(runner(&model, 64).with_limits(limits).within(available_memory)).unwrap();
+    let register = |seed| host.register_adapter(id(seed), files.of(seed), RegisterOptions::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut first = Box::pin(register(0));
+    // One read waits for that of the first; or the first waits still, and is the only one that may.
+    let refused = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            result = &mut first => result,
+            result = register(1) => result,
+            result = register(2) => result,
+        }
+    });
+    let Err(EngineError::Weights(WeightsError::AdapterLimit { what, wanted: 2, most: 1 })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(what, "adapters that wait to be read");
+    drop(closed);
+    assert_eq!(runtime.block_on(first).unwrap(), 1);
 }
 
 #[test]

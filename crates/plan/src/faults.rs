@@ -6,7 +6,7 @@ use domain::{Fault, FaultClass, Modality, PolicyRule, Principal, Profile, Refuse
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
-use crate::limits::{NAME_SHOWN_CHARS_MAX, NAMES_LISTED_MAX};
+use crate::limits::{NAMES_LISTED_MAX, PRINTED_NAME_CHARS_MAX};
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection, seconds};
 use crate::resolve::{Resolved, ResolvedTarget, Rule};
@@ -399,7 +399,7 @@ impl Rejection {
 }
 
 fn printable(name: &str) -> String {
-    name.chars().filter(|letter| !letter.is_control()).take(NAME_SHOWN_CHARS_MAX).collect()
+    name.chars().filter(|letter| !letter.is_control()).take(PRINTED_NAME_CHARS_MAX).collect()
 }
 
 fn or_list(names: &[String]) -> String {

@@ -45,7 +45,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let crates: sizes::Table = tree::read_table(root, sizes::PATH)?;
     findings.extend(sizes::check(&sources, &crates));
     findings.extend(circles::check(&sources, &crates));
-    findings.extend(bounds::check(&sources, &tree::read_table(root, bounds::PATH)?, &crates));
+    findings.extend(bounds::check(&sources, &crates));
     findings.extend(words::check(&sources, &words));
     let plain: glossary::Table = tree::read_table(root, glossary::PATH)?;
     findings.extend(glossary::check(&tree::read(root, glossary::GLOSSARY)?, &plain, &sources));

@@ -6,13 +6,14 @@ use std::sync::{Arc, LazyLock};
 
 use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind};
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt, Runtime};
-use domain::{Event, Fault, PartKind, Reason, Usage};
+use domain::training::{Trainer, TrainingError, TrainingInput};
+use domain::{Event, Fault, FaultClass, PartKind, Reason, Usage};
 use engine::{Drafting, Local, LocalSettings, Processor, SchedulerLimits};
 use kernels::{Architecture, KvCache, KvDtype};
 use prompts::synthetic_tokens::Tokens;
 use serde_json::Value;
 use weights::adapters::Limits;
-use weights::synthetic::SyntheticModel;
+use weights::synthetic::{Packing, SyntheticModel};
 use weights::{AvailableMemory, Source};
 
 use crate::shapes;
@@ -270,6 +271,24 @@ fn what_is_wrong_is_told_by_name() {
         schema,
         ("unsupported_rule", "response_format.json_schema.schema/properties/a/$dynamicRef".to_owned())
     );
+}
+
+#[test]
+fn a_model_without_a_template_takes_texts_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    let mut made = SyntheticModel::new("qwen3", shape(), 7);
+    made.tokens = Some(Tokens::new("qwen2", "", shape().vocabulary));
+    made.write_packed(&path, Packing::F32).unwrap();
+    let source = Source::open(&path).unwrap();
+    let local = Local::open(&source, settings(&source, 8)).unwrap();
+    let fault = run(&local, chat_request("tide", 2)).unwrap_err();
+    assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "no_chat_template"));
+    assert!(fault.message.contains("without a template for conversations"), "{fault}");
+    let settings = local.default_settings(None).unwrap();
+    let input = TrainingInput { settings: &settings, training_set: b"{}", validation_set: b"", from: None };
+    let Err(TrainingError::Fault(fault)) = local.estimate(&input, &|| true) else { panic!("it is trained") };
+    assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "no_chat_template"));
 }
 
 #[test]

@@ -110,3 +110,13 @@ fn a_disk_that_refuses_to_sync_refuses_new_tabs_until_it_syncs() {
     books.sync().unwrap();
     exchange(&books, 3);
 }
+
+#[test]
+fn a_closed_journal_opens_no_more_tabs() {
+    let books = started(4);
+    let journal = journal(&books);
+    journal.close().unwrap();
+    let fault = journal.open_tab(opening(1)).unwrap_err();
+    assert_eq!((fault.class, fault.code), (FaultClass::Unavailable, "shutting_down"));
+    assert_eq!((&*fault.message, fault.retry_after_ms), ("The gateway is shutting down.", Some(1_000)));
+}

@@ -272,6 +272,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_can_not_be_written_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("files");
+        let files = Files::open(root.clone(), World::system()).unwrap();
+        std::fs::remove_dir(&root).unwrap();
+        std::fs::write(&root, "no folder").unwrap();
+        let refused = files.keep(Brought { filename: "a".into(), bytes: b"{}".to_vec() }).err().unwrap();
+        assert_eq!((refused.class, refused.code), (FaultClass::Unavailable, "files_not_written"));
+        assert_eq!((&*refused.message, files.all().len()), ("The node can't keep its files.", 0));
+    }
+
+    #[test]
     fn files_beyond_the_limit_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::open(directory.path().to_owned(), World::system()).unwrap();

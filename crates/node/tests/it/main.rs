@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 mod training;
+mod training_limits;
 mod vectors;
 
 use std::future::ready;
@@ -343,4 +344,46 @@ fn a_generation_that_breaks_never_looks_whole() {
         assert_eq!(text.contains("engine_failed"), !silent);
         assert_eq!(text.contains("generation_broken"), silent);
     }
+}
+
+/// Says 16 MiB at a time, five times.
+struct Verbose(u8);
+
+impl Runtime for Verbose {
+    fn models(&self) -> Vec<RuntimeModel> {
+        vec![RuntimeModel { id: "m".into(), is_model: true, ..RuntimeModel::default() }]
+    }
+
+    fn generate(&self, _request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
+        Ok(Box::pin(Self(self.0)))
+    }
+
+    fn count_tokens(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+        Box::pin(ready(Ok(1)))
+    }
+}
+
+impl Generation for Verbose {
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or_default();
+        Poll::Ready(Some(Ok(match left {
+            Some(_) => Event::Delta { choice: 0, part: 0, text: "a".repeat(16 << 20) },
+            None => Event::Done,
+        })))
+    }
+
+    fn usage(self: Pin<&Self>) -> Usage {
+        Usage::default()
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_long_to_be_sent_whole_is_refused() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+    let (head, bytes, _) = call(&service(Verbose(5)), "POST", "/v1/chat/completions", body);
+    let error = &json(&bytes)["error"];
+    assert_eq!((head.status().as_u16(), &error["code"]), (502, &"answer_too_large".into()), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("The answer is too long for a buffered response."), "{message}");
 }

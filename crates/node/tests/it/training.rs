@@ -269,17 +269,17 @@ impl Trainer for SimulatedTrainer {
     }
 }
 
-struct Fixture {
-    root: tempfile::TempDir,
+pub struct Fixture {
+    pub root: tempfile::TempDir,
     school: Arc<TrainerState>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap(), school: Arc::default() }
     }
 
-    fn open(&self) -> Arc<Service> {
+    pub fn open(&self) -> Arc<Service> {
         let settings = NodeSettings {
             world: World::system(),
             keys: Vec::new(),
@@ -291,15 +291,15 @@ impl Fixture {
     }
 }
 
-const LINE: &str = "{\"messages\":[]}";
+pub const LINE: &str = "{\"messages\":[]}";
 
-fn ask(service: &Service, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub fn ask(service: &Service, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (head, bytes, _) = call(service, method, path, &body);
     (head.status().as_u16(), json_of(&bytes))
 }
 
-fn begin(service: &Service, adapter: &str) -> String {
+pub fn begin(service: &Service, adapter: &str) -> String {
     let body = json!({"data": LINE, "adapter": adapter});
     let (status, job) = ask(service, "POST", "/v1/train/sft", &body);
     assert_eq!(status, 202, "{job}");

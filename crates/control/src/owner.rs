@@ -4,7 +4,7 @@ use api::tokens::{self, Kind};
 use domain::limits::LINK_TIME_MAX;
 use domain::{MemberId, Role, WorkspaceId};
 use reconcilers::milliseconds;
-use store::{Act, Invitation, LinkRow, Page, PersonRow, Store, StoreError, TokenDigest};
+use store::{Act, Invitation, LinkRow, MemberRow, Page, PersonRow, Store, StoreError, TokenDigest};
 use vault::Vault;
 use world::World;
 
@@ -16,7 +16,7 @@ pub const OWNER_EMAIL: &str = "owner@localhost";
 /// # Errors
 /// Store errors.
 pub async fn operators_workspace(store: &Store) -> Result<WorkspaceId, StoreError> {
-    let first = store.workspaces().list(Page::first(1)).await?;
+    let first = store.workspaces().list((), Page::first(1)).await?;
     first.rows.first().map(|row| row.id).ok_or(StoreError::NotFound { what: "workspace" })
 }
 
@@ -48,9 +48,16 @@ pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<Me
         created_unix_ms: now,
         version: 0,
     };
-    let invitation =
-        Invitation { workspace, role: Role::Owner, person, accepted_unix_ms: Some(now), link: None };
-    store.people().invite(invitation, Act::system(world)).await.map(|made| made.row.person.id)
+    let member = MemberRow {
+        person,
+        workspace,
+        role: Role::Owner,
+        accepted_unix_ms: Some(now),
+        created_unix_ms: now,
+        version: 0,
+    };
+    let invitation = Invitation { member, link: None };
+    store.people().create(invitation, Act::system(world)).await.map(|made| made.row.person.id)
 }
 
 /// A single-use, short-lived link that signs in the first owner, as a path to append to the gateway's

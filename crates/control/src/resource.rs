@@ -1,7 +1,7 @@
 //! Resources of `/v2`: the handlers that make, list, show, change, replace and delete them, written once over
 //! what each kind has.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::resource::Owner;
-use store::{Listed, ResourceRow, Written};
+use store::{Act, Listed, ResourceRow, Written};
 
 /// Whose rows a caller reaches.
 pub trait OfCaller: Owner {
@@ -34,7 +34,7 @@ impl OfCaller for () {
     fn of(_: &ApiRequest) -> Self {}
 }
 
-/// A kind of row that `/v2` serves under one path.
+/// A kind of row that `/v2` lists, shows and deletes under one path.
 pub trait Resource: ResourceRow<Owner: OfCaller> {
     const PATH: &'static str;
     const ONE: &'static str;
@@ -42,31 +42,18 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
     const WHAT: &'static str;
     const READ: Access = Access::LOOK;
     const WRITE: Access = Access::MANAGE;
-    /// The writable fields, as a client sends them.
-    type Input: DeserializeOwned + JsonSchema + Send;
+    /// Who creates and deletes one.
+    const CREATE_AND_DELETE: Access = Self::WRITE;
     type View: Serialize + JsonSchema + Send;
-    /// What a write leaves to `finish`.
-    type Rest: Send;
 
     fn table(control: &Control) -> &dyn store::Resource<Self>;
 
     fn view(&self, control: &Control) -> impl Future<Output = Result<Self::View, Box<Fault>>> + Send;
 
-    /// The writable fields as they are, for a merge patch.
-    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>>;
-
-    fn new(
-        control: &Control,
-        request: &ApiRequest,
-        input: Self::Input,
-    ) -> impl Future<Output = Result<(Self::New, Self::Rest), Box<Fault>>> + Send;
-
-    fn change(
-        self,
-        control: &Control,
-        request: &ApiRequest,
-        input: Self::Input,
-    ) -> impl Future<Output = Result<(Self::Change, Self::Rest), Box<Fault>>> + Send;
+    /// The row that the path names: its owner and its id.
+    fn address(request: &ApiRequest) -> Result<(Self::Owner, Self::Id), Box<Fault>> {
+        Ok((OfCaller::of(request), request.id(Self::WHAT)?))
+    }
 
     fn listed(
         control: &Control,
@@ -75,10 +62,44 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
         async move { Self::table(control).list(OfCaller::of(request), request.page()?).await.map_err(of_store) }
     }
 
-    /// Whether the caller may delete the row that the path names.
-    fn allow_deletion(_: &Control, _: &ApiRequest) -> impl Future<Output = Result<(), Box<Fault>>> + Send {
-        ready(Ok(()))
+    /// Deletes the row that the path names; returns the version without it.
+    fn delete(
+        control: &Control,
+        request: &ApiRequest,
+    ) -> impl Future<Output = Result<u64, Box<Fault>>> + Send {
+        delete_row::<Self>(control, request)
     }
+}
+
+/// A resource that is created and changed through `/v2`.
+pub trait WritableResource: Resource {
+    /// The fields of a new one, as a client sends them.
+    type Input: DeserializeOwned + JsonSchema + Send;
+    /// The fields that a change may name.
+    type Update: DeserializeOwned + JsonSchema + Send;
+    /// What a write leaves to `finish`.
+    type Rest: Send;
+
+    /// The fields of an update as they are, for a merge patch.
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>>;
+
+    fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<(Self::New, Self::Rest), Box<Fault>>> + Send;
+
+    /// The audit's data about a creation.
+    fn act_of_creation(control: &Control, request: &ApiRequest) -> Act {
+        request.act(&control.deps.world)
+    }
+
+    fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        update: Self::Update,
+    ) -> impl Future<Output = Result<(Self::Change, Self::Rest), Box<Fault>>> + Send;
 
     /// The reply to a write that is in force.
     fn finish(
@@ -92,8 +113,8 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
 }
 
 /// The route that makes one.
-pub fn post<R: Resource>(summary: &'static str) -> Route {
-    Route::new(Method::POST, R::PATH, R::WRITE, create::<R>).says(summary).takes::<R::Input>()
+pub fn post<R: WritableResource>(summary: &'static str) -> Route {
+    Route::new(Method::POST, R::PATH, R::CREATE_AND_DELETE, create::<R>).says(summary).takes::<R::Input>()
 }
 
 /// The route that lists them.
@@ -107,25 +128,34 @@ pub fn get<R: Resource>(summary: &'static str) -> Route {
 }
 
 /// The route that changes fields of one.
-pub fn patch<R: Resource>(summary: &'static str) -> Route {
+pub fn patch<R: WritableResource>(summary: &'static str) -> Route {
     let route = Route::new(Method::PATCH, R::ONE, R::WRITE, change::<R>);
-    route.says(summary).patches::<R::Input>().returns::<R::View>()
+    route.says(summary).patches::<R::Update>().returns::<R::View>()
 }
 
 /// The route that replaces one.
-pub fn put<R: Resource>(summary: &'static str) -> Route {
+pub fn put<R: WritableResource>(summary: &'static str) -> Route {
     let route = Route::new(Method::PUT, R::ONE, R::WRITE, replace::<R>);
-    route.says(summary).takes::<R::Input>().returns::<R::View>()
+    route.says(summary).takes::<R::Update>().returns::<R::View>()
 }
 
 /// The route that deletes one.
 pub fn delete<R: Resource>(summary: &'static str) -> Route {
-    Route::new(Method::DELETE, R::ONE, R::WRITE, remove::<R>).says(summary).returns_no_content()
+    Route::new(Method::DELETE, R::ONE, R::CREATE_AND_DELETE, remove::<R>).says(summary).returns_no_content()
 }
 
 /// The row that the path names.
 pub async fn load<R: Resource>(control: &Control, request: &ApiRequest) -> Result<R, Box<Fault>> {
-    R::table(control).get(OfCaller::of(request), request.id(R::WHAT)?).await.map_err(of_store)
+    let (owner, id) = R::address(request)?;
+    R::table(control).get(owner, id).await.map_err(of_store)
+}
+
+/// Deletes the row that the path names; returns the version without it.
+pub async fn delete_row<R: Resource>(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+    let (owner, id) = R::address(request)?;
+    let act = request.act(&control.deps.world);
+    let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
+    deleted.map(|written| written.version).map_err(of_store)
 }
 
 /// Shows a row, with its version.
@@ -139,10 +169,10 @@ pub async fn reply_written<R: Resource>(control: &Control, written: Written<R>) 
     reply(control, written.row).await
 }
 
-fn create<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+fn create<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (new, rest) = R::new(control, &request, request.json()?).await?;
-        let act = request.act(&control.deps.world);
+        let act = R::act_of_creation(control, &request);
         let written = R::table(control).create(new, act).await.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
         let location = format!("{}/{}", R::PATH, written.row.id());
@@ -166,28 +196,29 @@ fn one<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> 
     Box::pin(async move { reply(control, load::<R>(control, &request).await?).await })
 }
 
-fn change<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+/// Changes the fields that a merge patch names.
+pub fn change<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = load::<R>(control, &request).await?;
-        let input = request.patched(row.writable(control)?)?;
-        write(control, &request, input, row).await
+        let update = request.patched(row.writable(control)?)?;
+        write(control, &request, update, row).await
     })
 }
 
-fn replace<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+fn replace<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = load::<R>(control, &request).await?;
         write(control, &request, request.json()?, row).await
     })
 }
 
-async fn write<R: Resource>(
+async fn write<R: WritableResource>(
     control: &Arc<Control>,
     request: &ApiRequest,
-    input: R::Input,
+    update: R::Update,
     row: R,
 ) -> Result<Reply, Box<Fault>> {
-    let (changed, rest) = row.change(control, request, input).await?;
+    let (changed, rest) = row.change(control, request, update).await?;
     let act = request.act(&control.deps.world);
     let written = R::table(control).replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.deps.await_published(written.version).await?;
@@ -196,11 +227,8 @@ async fn write<R: Resource>(
 
 fn remove<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = request.act(&control.deps.world);
-        let (owner, id) = (OfCaller::of(&request), request.id(R::WHAT)?);
-        R::allow_deletion(control, &request).await?;
-        let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
-        control.deps.await_published(deleted.map_err(of_store)?.version).await?;
+        let version = R::delete(control, &request).await?;
+        control.deps.await_published(version).await?;
         Ok(Reply::no_content())
     })
 }

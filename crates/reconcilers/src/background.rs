@@ -115,7 +115,7 @@ async fn close_months(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), St
     let (store, now) = (&ours.deps.store, ours.deps.world.clock.unix_ms());
     let mut after = None;
     loop {
-        let listed = store.workspaces().list(Page { limit: PAGE_ROWS_MAX, after }).await?;
+        let listed = store.workspaces().list((), Page { limit: PAGE_ROWS_MAX, after }).await?;
         for workspace in &listed.rows {
             let open = invoicing::open_months(store, workspace.id, now).await?;
             if open.iter().any(|month| month.end_unix_ms.saturating_add(ours.grace_ms) <= now) {

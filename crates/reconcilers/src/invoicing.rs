@@ -172,7 +172,7 @@ pub async fn open_months(
 ) -> Result<Vec<Period>, StoreError> {
     let first = match finalised_invoices(store, workspace, 1).await?.first() {
         Some(newest) => newest.invoice.period.end_unix_ms,
-        None => month_start(store.workspaces().get(workspace).await?.created_unix_ms),
+        None => month_start(store.workspaces().get((), workspace).await?.created_unix_ms),
     };
     let mut months = Vec::new();
     let mut start = first;

@@ -75,7 +75,7 @@ pub(crate) async fn bench() -> Bench {
         act: Act::system(&world),
     };
     let store = Store::create(&dir.path().join("t.db"), foundation).await.unwrap();
-    store.founder().found(founding(&vault, 2).await, Act::system(&world)).await.unwrap();
+    store.workspaces().create(founding(&vault, 2).await, Act::system(&world)).await.unwrap();
     Bench { dir, store, vault, clock, world }
 }
 

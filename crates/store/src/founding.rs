@@ -1,7 +1,6 @@
 //! Atomic creation: a workspace with its first project and keys, and a database with its first workspace.
 
-use database::act::{Act, Written};
-use database::error::StoreFuture;
+use database::act::Act;
 use snapshot::WrappedKey;
 
 use crate::api_keys::ApiKeyRow;
@@ -26,8 +25,4 @@ pub struct Foundation {
     pub operator_key: WrappedKey,
     pub founding: Founding,
     pub act: Act,
-}
-
-pub trait Founder: Send + Sync {
-    fn found(&self, founding: Founding, act: Act) -> StoreFuture<'_, Written<()>>;
 }

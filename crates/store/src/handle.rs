@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::founding::Foundation;
 use crate::invoices::Invoices;
 use crate::jobs::Jobs;
-use crate::joins::Joins;
+use crate::joins::{JoinToken, Joins};
 use crate::kept_answers::IdempotentAnswers;
 use crate::kept_objects::ProviderObjects;
 use crate::kept_turns::StoredTurns;
@@ -126,6 +126,12 @@ impl Store {
     /// Nodes that joined by themselves.
     #[must_use]
     pub fn joins(&self) -> &dyn Joins {
+        &self.database
+    }
+
+    /// The tokens that nodes join with.
+    #[must_use]
+    pub fn join_tokens(&self) -> &dyn Resource<JoinToken> {
         &self.database
     }
 
@@ -245,12 +251,6 @@ impl Store {
 
     #[must_use]
     pub fn feed(&self) -> &dyn Feed {
-        &self.database
-    }
-
-    /// Atomic creation of workspaces with their first project and keys.
-    #[must_use]
-    pub fn founder(&self) -> &dyn crate::founding::Founder {
         &self.database
     }
 

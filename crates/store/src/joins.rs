@@ -10,7 +10,8 @@ use crate::nodes::NodeRow;
 use crate::resource::Json;
 use crate::sign_ins::TokenDigest;
 
-/// A one-time token that admits a machine as the node of this name.
+/// A one-time token that admits a machine as the node of this name. A used one is not deleted before it is forgotten:
+/// `join_token_used`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     pub id: JoinTokenId,
@@ -111,15 +112,6 @@ pub trait Joins: Send + Sync {
     /// `name_taken` if a node has the name and its credential is not revoked.
     fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()>;
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>>;
-    /// A workspace's tokens: unused ones, and used or expired ones that are not deleted yet.
-    fn tokens(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<JoinTokenId>,
-    ) -> StoreFuture<'_, Listed<JoinToken, JoinTokenId>>;
-    fn token_of(&self, workspace: WorkspaceId, id: JoinTokenId) -> StoreFuture<'_, JoinToken>;
-    /// Deletes a token. Refused as `join_token_used` if a node joined with it.
-    fn withdraw(&self, workspace: WorkspaceId, id: JoinTokenId, act: Act) -> StoreFuture<'_, ()>;
     /// The node with this name, if there is one.
     fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
     /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as

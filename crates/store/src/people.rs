@@ -2,9 +2,9 @@
 
 use database::act::{Act, Written};
 use database::error::StoreFuture;
-use database::page::{Listed, Page};
 use domain::{MemberId, Role, WorkspaceId};
 
+use crate::resource::Resource;
 use crate::sign_ins::{LinkRow, SignInRow, TokenDigest};
 
 #[derive(Clone, PartialEq, Eq)]
@@ -52,13 +52,9 @@ pub struct Membership {
 /// A person invited as a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    pub workspace: WorkspaceId,
-    pub role: Role,
-    /// Created unless they exist already.
-    pub person: PersonRow,
-    /// Set if there is nothing to accept: the founder of a workspace.
-    pub accepted_unix_ms: Option<u64>,
-    /// The store fills in its `person` and `workspace`.
+    /// The person is created unless they exist already. Founders of a workspace have nothing to accept.
+    pub member: MemberRow,
+    /// The sign-in link: its digest, and when it expires.
     pub link: Option<(TokenDigest, u64)>,
 }
 
@@ -73,32 +69,19 @@ pub enum KeysOnLeave {
     Revoke,
 }
 
-pub trait People: Send + Sync {
+/// Members are resources.
+///
+/// A second invitation of the same email is refused as `already_member`. Membership in other workspaces is not
+/// revealed: the person created here belongs to this workspace alone until someone joins by the link.
+///
+/// The last owner of a workspace can't lose that role: `last_owner`. When a role changes, the keys of the member's
+/// devices are revoked.
+pub trait People: Resource<MemberRow> {
     /// Everyone who signs in with this address, oldest first, up to a bound.
     fn by_email(&self, email: String) -> StoreFuture<'_, Vec<PersonRow>>;
     /// The memberships that they have accepted, oldest first.
     fn memberships(&self, person: MemberId) -> StoreFuture<'_, Vec<Membership>>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<MemberId>,
-    ) -> StoreFuture<'_, Listed<MemberRow, MemberId>>;
-    fn get(&self, workspace: WorkspaceId, id: MemberId) -> StoreFuture<'_, MemberRow>;
-    /// A second invitation of the same email is refused as `already_member`. Membership in other workspaces
-    /// is not revealed: the person created here belongs to this workspace alone until someone joins by the
-    /// link.
-    fn invite(&self, invitation: Invitation, act: Act) -> StoreFuture<'_, Written<MemberRow>>;
-    /// The last owner of a workspace can't lose that role: `last_owner`. The keys of their devices are
-    /// revoked.
-    fn set_role(
-        &self,
-        workspace: WorkspaceId,
-        id: MemberId,
-        role: Role,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<MemberRow>>;
-    /// The last owner can't be removed. The keys of their devices are revoked; a person without another
+    /// Deletes a member, and says what happens to their API keys. The last owner can't be removed. The keys of their devices are revoked; a person without another
     /// workspace is deleted, with their sessions.
     fn remove(
         &self,

@@ -1,10 +1,10 @@
 //! Workspaces: the tenants, which own everything else.
 
-use database::act::{Act, Written};
 use database::error::StoreFuture;
-use database::page::{Listed, Page};
 use domain::{CachePolicy, WorkspaceId};
 use snapshot::WrappedKey;
+
+use crate::resource::Resource;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkspaceRow {
@@ -16,19 +16,9 @@ pub struct WorkspaceRow {
     pub version: u64,
 }
 
-pub trait Workspaces: Send + Sync {
-    fn get(&self, id: WorkspaceId) -> StoreFuture<'_, WorkspaceRow>;
-    fn list(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<WorkspaceRow, WorkspaceId>>;
-    /// Writes `name` and `caching`; nothing else of a workspace can change.
-    fn replace(
-        &self,
-        row: WorkspaceRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<WorkspaceRow>>;
-    /// Refused while it has projects, credentials or nodes. Its sealing keys are deleted too, and with them
-    /// everything that they sealed becomes unreadable.
-    fn delete(&self, id: WorkspaceId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
+/// One is created with its sealing key, a first project and first keys. It is not deleted while it has projects,
+/// credentials or nodes; its sealing keys are deleted with it, and everything that they sealed becomes unreadable.
+pub trait Workspaces: Resource<WorkspaceRow> {
     /// The sealing keys of one workspace, oldest first; the operator's are under the nil id.
     fn wrapped_keys(&self, id: WorkspaceId) -> StoreFuture<'_, Vec<WrappedKey>>;
 }

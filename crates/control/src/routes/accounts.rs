@@ -28,7 +28,9 @@ use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionF
 use crate::hosting::{Destination, RequestedHosting};
 use crate::learned_limits::LearnedLimits;
 use crate::limits::{ACCOUNT_WEIGHT_MAX, MARKUP_BPS_MAX};
-use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
+use crate::resource::{
+    Resource, WritableResource, delete, get, list, load, patch, post, put, reply_written, without,
+};
 use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
@@ -253,9 +255,7 @@ impl Resource for AccountRow {
     const WHAT: &'static str = "account";
     const READ: Access = Access::OPERATE;
     const WRITE: Access = Access::OPERATE;
-    type Input = Input;
     type View = AccountView;
-    type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.accounts()
@@ -264,6 +264,12 @@ impl Resource for AccountRow {
     async fn view(&self, control: &Control) -> Result<AccountView, Box<Fault>> {
         Ok(show(control, self))
     }
+}
+
+impl WritableResource for AccountRow {
+    type Input = Input;
+    type Update = Input;
+    type Rest = ();
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         Ok(without(json!(show(control, self)), &DERIVED))

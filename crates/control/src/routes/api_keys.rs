@@ -26,7 +26,7 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::founding::new_key;
 use crate::limits::KEY_EXPIRES_IN_DAYS_MAX;
-use crate::resource::{Resource, delete, get, list, load, patch, post, put};
+use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, load, patch, post, put};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -280,9 +280,7 @@ impl Resource for ApiKeyRow {
     const ONE: &'static str = "/v2/api-keys/{id}";
     const WHAT: &'static str = "API key";
     const WRITE: Access = Access::DEVELOP;
-    type Input = Input;
     type View = ApiKeyView;
-    type Rest = AfterWrite;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.api_keys()
@@ -291,6 +289,30 @@ impl Resource for ApiKeyRow {
     async fn view(&self, control: &Control) -> Result<ApiKeyView, Box<Fault>> {
         Ok(show(control, self, control.deps.world.clock.unix_ms()))
     }
+
+    async fn listed(control: &Control, request: &ApiRequest) -> Result<Listed<Self, KeyId>, Box<Fault>> {
+        let project =
+            match request.query.get("project_id") {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
+                })?),
+            };
+        let page = request.page()?;
+        control.deps.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
+    }
+
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        let row: Self = load(control, request).await?;
+        within_rank(row.scopes, request)?;
+        delete_row::<Self>(control, request).await
+    }
+}
+
+impl WritableResource for ApiKeyRow {
+    type Input = Input;
+    type Update = Input;
+    type Rest = AfterWrite;
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         let view = show(control, self, 0);
@@ -364,23 +386,6 @@ impl Resource for ApiKeyRow {
         };
         limits::check(input.limits, "limits")?;
         Ok((changed, AfterWrite { limits: input.limits, text: None, secret: None }))
-    }
-
-    async fn listed(control: &Control, request: &ApiRequest) -> Result<Listed<Self, KeyId>, Box<Fault>> {
-        let project =
-            match request.query.get("project_id") {
-                None => None,
-                Some(text) => Some(text.parse().map_err(|_| {
-                    invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
-                })?),
-            };
-        let page = request.page()?;
-        control.deps.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
-    }
-
-    async fn allow_deletion(control: &Control, request: &ApiRequest) -> Result<(), Box<Fault>> {
-        let row: Self = load(control, request).await?;
-        within_rank(row.scopes, request)
     }
 
     async fn finish(

@@ -170,7 +170,7 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             None => request.workspace(),
             Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
         };
-        control.deps.store.workspaces().get(workspace).await.map_err(of_store)?;
+        control.deps.store.workspaces().get((), workspace).await.map_err(of_store)?;
         let amount = input.amount_micros.ok_or_else(|| {
             missing(
                 "amount_micros",

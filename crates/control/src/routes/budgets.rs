@@ -20,7 +20,7 @@ use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Win
 
 use super::workspaces::checked_name;
 use crate::limits::BUDGET_ALERTS_MAX;
-use crate::resource::{Resource, delete, get, list, patch, post, put, reply};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put, reply};
 
 const ALERTS: [u32; 3] = [50, 80, 100];
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -270,10 +270,7 @@ impl Resource for BudgetRow {
     const PATH: &'static str = "/v2/budgets";
     const ONE: &'static str = "/v2/budgets/{id}";
     const WHAT: &'static str = "budget";
-    type Input = Input;
     type View = BudgetView;
-    /// What was spent before a new budget.
-    type Rest = Option<Nanos>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.budgets()
@@ -286,6 +283,13 @@ impl Resource for BudgetRow {
         let crossed = budgets.alerts(self.id, start).await.map_err(of_store)?;
         Ok(show_standing(self, start, standing, &crossed))
     }
+}
+
+impl WritableResource for BudgetRow {
+    type Input = Input;
+    type Update = Input;
+    /// What was spent before a new budget.
+    type Rest = Option<Nanos>;
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         let mut document = json!({

@@ -33,7 +33,7 @@ use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting::{Destination, RequestedHosting};
 use crate::learned_limits::LearnedLimits;
-use crate::resource::{Resource, delete, list, load, patch, post, put, reply, without};
+use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, put, reply, without};
 use crate::servers::{self, ProbeInput, ServerView};
 use crate::{hosting, learned_limits};
 
@@ -381,9 +381,7 @@ impl Resource for CredentialRow {
     const PATH: &'static str = "/v2/provider-credentials";
     const ONE: &'static str = "/v2/provider-credentials/{id}";
     const WHAT: &'static str = "credential";
-    type Input = Input;
     type View = CredentialView;
-    type Rest = AfterWrite;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.credentials()
@@ -392,6 +390,22 @@ impl Resource for CredentialRow {
     async fn view(&self, control: &Control) -> Result<CredentialView, Box<Fault>> {
         Ok(show(control, self))
     }
+
+    async fn listed(
+        control: &Control,
+        request: &ApiRequest,
+    ) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
+        let provider = request.query.get("provider").cloned();
+        let filter = CredentialFilter { provider, ..CredentialFilter::default() };
+        let page = request.page()?;
+        control.deps.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
+    }
+}
+
+impl WritableResource for CredentialRow {
+    type Input = Input;
+    type Update = Input;
+    type Rest = AfterWrite;
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         Ok(without(json!(show(control, self)), &DERIVED))
@@ -434,16 +448,6 @@ impl Resource for CredentialRow {
         let probes =
             renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
         Ok(((changed, renewal.secret), AfterWrite { probes, status, before }))
-    }
-
-    async fn listed(
-        control: &Control,
-        request: &ApiRequest,
-    ) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
-        let provider = request.query.get("provider").cloned();
-        let filter = CredentialFilter { provider, ..CredentialFilter::default() };
-        let page = request.page()?;
-        control.deps.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
     }
 
     async fn finish(

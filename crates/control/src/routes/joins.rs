@@ -38,27 +38,20 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::joined_nodes::{Load, NodeReport};
 use crate::limits::NODE_TEXT_BYTES_MAX;
+use crate::resource::{Resource, delete, delete_row, get, list};
 
-const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
-const TOKEN: &str = "/v2/byoc/nodes/join-tokens/{id}";
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, TOKENS, Access::MANAGE, invite)
+        Route::new(Method::POST, JoinToken::PATH, JoinToken::WRITE, invite)
             .says("Creates a join token for one node. It is only in this response.")
             .takes::<Invitation>()
             .makes_once::<Invited<'_>>()
             .refuses(409, "name_taken"),
-        Route::new(Method::GET, TOKENS, Access::LOOK, invitations)
-            .says("Lists join tokens, and for a week those that were used or have expired; never the tokens themselves.")
-            .lists::<TokenView>(),
-        Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
-            .says("Shows whether a join token is still valid, or which node used it; never the token itself.")
-            .returns::<TokenView>(),
-        Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
-            .says("Revokes an unused join token. A node that tries to join with it is refused.")
-            .returns_no_content()
+        list::<JoinToken>("Lists join tokens, and for a week those that were used or have expired; never the tokens themselves."),
+        get::<JoinToken>("Shows whether a join token is still valid, or which node used it; never the token itself."),
+        delete::<JoinToken>("Revokes an unused join token. A node that tries to join with it is refused.")
             .refuses(409, "join_token_used"),
         Route::open(Method::POST, "/v2/byoc/nodes/join", join)
             .says("Joins a node: exchanges a join token for the credential that authenticates the node's reports.")
@@ -149,14 +142,14 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         control.deps.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
         let expires_at = Moment(expires_unix_ms);
         let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
-        Ok(Reply::json(&invited)?.created(format!("{TOKENS}/{id}")))
+        Ok(Reply::json(&invited)?.created(format!("{}/{id}", JoinToken::PATH)))
     })
 }
 
 /// A join token, without its text.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JoinTokenShown")]
-struct TokenView {
+pub struct TokenView {
     object: &'static str,
     id: String,
     /// The node's name.
@@ -185,56 +178,29 @@ fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenView {
     }
 }
 
-fn invitations(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed = control
-            .deps
-            .store
-            .joins()
-            .tokens(request.workspace(), request.page()?)
-            .await
-            .map_err(of_store)?;
-        let now = control.deps.world.clock.unix_ms();
-        Reply::json(&request.paged(listed, |token| show_token(token, now)))
-    })
-}
+impl Resource for JoinToken {
+    const PATH: &'static str = "/v2/byoc/nodes/join-tokens";
+    const ONE: &'static str = "/v2/byoc/nodes/join-tokens/{id}";
+    const WHAT: &'static str = "join token";
+    type View = TokenView;
 
-fn invitation(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let token = control.deps.store.joins().token_of(request.workspace(), request.id("join token")?);
-        let token = token.await.map_err(of_store)?;
-        let view = show_token(&token, control.deps.world.clock.unix_ms());
-        Ok(Reply::json(&view)?.version(version_of(&token)))
-    })
-}
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.deps.store.join_tokens()
+    }
 
-fn uninvite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (joins, id) = (control.deps.store.joins(), request.id("join token")?);
-        if let Some(expected) = request.if_match()? {
-            let current = version_of(&joins.token_of(request.workspace(), id).await.map_err(of_store)?);
-            if expected != current {
-                return Err(of_store(StoreError::Precondition { what: "join token", current }));
-            }
-        }
-        let act = request.act(&control.deps.world);
-        joins.withdraw(request.workspace(), id, act).await.map_err(not_withdrawn)?;
-        Ok(Reply::no_content())
-    })
-}
+    async fn view(&self, control: &Control) -> Result<TokenView, Box<Fault>> {
+        Ok(show_token(self, control.deps.world.clock.unix_ms()))
+    }
 
-/// A token changes once, when it is used; a used one can't be withdrawn, whatever version `If-Match` names.
-fn version_of(token: &JoinToken) -> u64 {
-    1 + u64::from(token.used_unix_ms.is_some())
-}
-
-fn not_withdrawn(error: StoreError) -> Box<Fault> {
-    match error {
-        StoreError::Conflict { what: "join_token_used", .. } => Box::new(
-            Fault::new(FaultClass::Conflict, "join_token_used", "A node has joined with this token.")
-                .fix("Revoke the node's credential with `tidegate nodes revoke`, or remove the node."),
-        ),
-        other => of_store(other),
+    /// A used token can't be withdrawn: the credential that it was exchanged for stays.
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        delete_row::<Self>(control, request).await.map_err(|fault| match fault.code {
+            "join_token_used" => Box::new(
+                Fault::new(FaultClass::Conflict, "join_token_used", "A node has joined with this token.")
+                    .fix("Revoke the node's credential with `tidegate nodes revoke`, or remove the node."),
+            ),
+            _ => fault,
+        })
     }
 }
 

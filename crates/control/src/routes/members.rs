@@ -18,39 +18,28 @@ use http::Method;
 use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage, PersonRow};
 
 use super::me::checked_email;
 use super::workspaces::checked_name;
 use crate::owner::mint_link;
+use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, reply};
 
-const PATH: &str = "/v2/members";
-const ONE: &str = "/v2/members/{id}";
 /// The query parameter that decides about the API keys a removed member created.
 const KEYS: &str = "keys";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, invite)
-            .says("Invites a person. The link is only in this response. A person who uses the email in another workspace is not revealed until they join.")
-            .takes::<Input>()
+        post::<MemberRow>("Invites a person. The link is only in this response. A person who uses the email in another workspace is not revealed until they join.")
             .makes::<Invited>()
             .refuses(409, "already_member"),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's people.")
-            .lists::<MemberView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").returns::<MemberView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes a member's role.")
-            .patches::<Change>()
-            .returns::<MemberView>()
-            .refuses(409, "last_owner"),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
-            .says("Removes a member. Their sessions and device keys end at once. The API keys that they created are kept or revoked.")
+        list::<MemberRow>("Lists the workspace's people."),
+        get::<MemberRow>("Shows a member."),
+        patch::<MemberRow>("Changes a member's role.").refuses(409, "last_owner"),
+        delete::<MemberRow>("Removes a member. Their sessions and device keys end at once. The API keys that they created are kept or revoked.")
             .query(KEYS, "What happens to the API keys that they created, directly or with a key of theirs. Without it, the response is 409 if any of them is active.")
             .one_of(KEYS, &["keep", "revoke"])
-            .returns_no_content()
             .refuses(409, "last_owner")
             .refuses(409, "member_has_keys"),
         Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link)
@@ -63,7 +52,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Member")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(email, length(max = EMAIL_BYTES_MAX), regex(pattern = EMAIL))]
     email: Option<String>,
@@ -75,7 +64,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Member")]
-struct MemberView {
+pub struct MemberView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -133,50 +122,6 @@ fn within_rank(request: &ApiRequest, role: Role) -> Result<(), Box<Fault>> {
     if rank.covers(role) { Ok(()) } else { Err(insufficient_role(role.as_str(), rank)) }
 }
 
-fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let email = input.email.ok_or_else(|| missing("email", "Give the email that they sign in with."))?;
-        let email = checked_email(&email)?;
-        let role = checked_role(input.role.as_deref())?;
-        let first =
-            role == Role::Owner && request.caller.key().is_some() && !has_owner(control, &request).await?;
-        // In a workspace without an owner, an admin key may appoint the first.
-        if !first {
-            within_rank(&request, role)?;
-        }
-        let name = match input.name {
-            Some(name) => checked_name(Some(name), "name")?,
-            None => email.split('@').next().unwrap_or_default().to_owned(),
-        };
-        let act = request.act(&control.deps.world);
-        let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
-        let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(INVITATION_TIME_MAX));
-        let invitation = Invitation {
-            workspace: request.workspace(),
-            role,
-            person: PersonRow {
-                id: MemberId::new(act.unix_ms, control.deps.world.id_bytes()),
-                email,
-                name,
-                password_hash: None,
-                created_unix_ms: act.unix_ms,
-                version: 0,
-            },
-            accepted_unix_ms: None,
-            link: Some((digest, expires_unix_ms)),
-        };
-        let written = control.deps.store.people().invite(invitation, act).await.map_err(of_store)?;
-        let view = Invited {
-            member: show(&written.row),
-            invite_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
-            invite_expires_at: Moment(expires_unix_ms),
-        };
-        let location = format!("{PATH}/{}", written.row.person.id);
-        Ok(Reply::json(&view)?.version(written.row.version).created(location))
-    })
-}
-
 async fn has_owner(control: &Control, request: &ApiRequest) -> Result<bool, Box<Fault>> {
     let mut page = StorePage::default();
     loop {
@@ -189,71 +134,116 @@ async fn has_owner(control: &Control, request: &ApiRequest) -> Result<bool, Box<
     }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.deps.store.people().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<MemberRow, Box<Fault>> {
-    control.deps.store.people().get(request.workspace(), request.id("member")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Role")]
-struct Change {
+pub struct Change {
     #[schemars(extend("enum" = ["owner", "admin", "developer", "billing", "viewer"]))]
     role: Option<String>,
 }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed: Change = request.patched(json!({"role": row.role.as_str()}))?;
-        let role = checked_role(changed.role.as_deref())?;
-        within_rank(&request, row.role)?;
-        within_rank(&request, role)?;
-        let act = request.act(&control.deps.world);
-        let set = control.deps.store.people().set_role(
-            request.workspace(),
-            row.person.id,
-            role,
-            request.if_match()?,
-            act,
-        );
-        let written = set.await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
-    })
+/// The path of an invitation's link, and when it expires.
+pub struct InvitationLink {
+    path: String,
+    expires_unix_ms: u64,
 }
 
-fn remove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        within_rank(&request, row.role)?;
-        let keys = made_keys(&request)?;
+impl Resource for MemberRow {
+    const PATH: &'static str = "/v2/members";
+    const ONE: &'static str = "/v2/members/{id}";
+    const WHAT: &'static str = "member";
+    type View = MemberView;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.deps.store.people()
+    }
+
+    async fn view(&self, _: &Control) -> Result<MemberView, Box<Fault>> {
+        Ok(show(self))
+    }
+
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        let row: Self = load(control, request).await?;
+        within_rank(request, row.role)?;
+        let keys = made_keys(request)?;
         let act = request.act(&control.deps.world);
-        let removed = control.deps.store.people().remove(
-            request.workspace(),
-            row.person.id,
-            keys,
-            request.if_match()?,
-            act,
-        );
-        let removed = removed.await.map_err(|error| with_keys_param(of_store(error)))?;
-        control.deps.await_published(removed.version).await?;
-        Ok(Reply::no_content())
-    })
+        let (people, expected) = (control.deps.store.people(), request.if_match()?);
+        let removed = people.remove(row.workspace, row.person.id, keys, expected, act).await;
+        removed.map(|written| written.version).map_err(|error| with_keys_param(of_store(error)))
+    }
+}
+
+impl WritableResource for MemberRow {
+    type Input = Input;
+    type Update = Change;
+    /// The link of an invitation.
+    type Rest = Option<InvitationLink>;
+
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
+        Ok(json!({"role": self.role.as_str()}))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Invitation, Self::Rest), Box<Fault>> {
+        let email = input.email.ok_or_else(|| missing("email", "Give the email that they sign in with."))?;
+        let email = checked_email(&email)?;
+        let role = checked_role(input.role.as_deref())?;
+        let first =
+            role == Role::Owner && request.caller.key().is_some() && !has_owner(control, request).await?;
+        // In a workspace without an owner, an admin key may appoint the first.
+        if !first {
+            within_rank(request, role)?;
+        }
+        let name = match input.name {
+            Some(name) => checked_name(Some(name), "name")?,
+            None => email.split('@').next().unwrap_or_default().to_owned(),
+        };
+        let now = control.deps.world.clock.unix_ms();
+        let id = MemberId::new(now, control.deps.world.id_bytes());
+        let person = PersonRow { id, email, name, password_hash: None, created_unix_ms: now, version: 0 };
+        let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
+        let expires_unix_ms = now.saturating_add(milliseconds(INVITATION_TIME_MAX));
+        let member = Self {
+            person,
+            workspace: request.workspace(),
+            role,
+            accepted_unix_ms: None,
+            created_unix_ms: now,
+            version: 0,
+        };
+        let invitation = Invitation { member, link: Some((digest, expires_unix_ms)) };
+        Ok((invitation, Some(InvitationLink { path, expires_unix_ms })))
+    }
+
+    async fn change(
+        self,
+        _: &Control,
+        request: &ApiRequest,
+        change: Change,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
+        let role = checked_role(change.role.as_deref())?;
+        within_rank(request, self.role)?;
+        within_rank(request, role)?;
+        Ok((Self { role, ..self }, None))
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        link: Self::Rest,
+    ) -> Result<Reply, Box<Fault>> {
+        let Some(InvitationLink { path, expires_unix_ms }) = link else { return reply(control, self).await };
+        let view = Invited {
+            member: show(&self),
+            invite_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
+            invite_expires_at: Moment(expires_unix_ms),
+        };
+        Ok(Reply::json(&view)?.version(self.version))
+    }
 }
 
 fn made_keys(request: &ApiRequest) -> Result<KeysOnLeave, Box<Fault>> {
@@ -278,7 +268,7 @@ fn with_keys_param(fault: Box<Fault>) -> Box<Fault> {
 fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let row = load(control, &request).await?;
+        let row: MemberRow = load(control, &request).await?;
         within_rank(&request, row.role)?;
         let (path, digest) = mint_link(&control.deps.vault, &control.deps.world);
         let act: Act = request.act(&control.deps.world);
@@ -296,6 +286,6 @@ fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             sign_in_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
             expires_at: Moment(expires_unix_ms),
         };
-        Ok(Reply::json(&view)?.created(format!("{PATH}/{}", row.person.id)))
+        Ok(Reply::json(&view)?.created(format!("{}/{}", MemberRow::PATH, row.person.id)))
     })
 }

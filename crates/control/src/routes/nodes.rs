@@ -25,7 +25,7 @@ use store::{NodeRow, SealedSecret};
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::joined_nodes::{self, JoinedNodeView};
-use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
+use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
 use crate::servers::{self, ProbeInput, ServerView};
 
 pub fn routes() -> Vec<Route> {
@@ -195,10 +195,7 @@ impl Resource for NodeRow {
     const PATH: &'static str = "/v2/byoc/nodes";
     const ONE: &'static str = "/v2/byoc/nodes/{id}";
     const WHAT: &'static str = "node";
-    type Input = Input;
     type View = NodeView;
-    /// Whether it is polled at once.
-    type Rest = bool;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.nodes()
@@ -207,6 +204,13 @@ impl Resource for NodeRow {
     async fn view(&self, _: &Control) -> Result<NodeView, Box<Fault>> {
         Ok(show(self))
     }
+}
+
+impl WritableResource for NodeRow {
+    type Input = Input;
+    type Update = Input;
+    /// Whether it is polled at once.
+    type Rest = bool;
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({

@@ -15,7 +15,7 @@ use store::PolicyRow;
 
 use crate::agreement::{self, RetentionForm};
 use crate::limits::{POLICY_NAME_BYTES_MAX, POLICY_NAMES_MAX};
-use crate::resource::{Resource, delete, get, list, patch, post, put, without};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put, without};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -141,9 +141,7 @@ impl Resource for PolicyRow {
     const PATH: &'static str = "/v2/policies";
     const ONE: &'static str = "/v2/policies/{id}";
     const WHAT: &'static str = "policy";
-    type Input = Input;
     type View = PolicyView;
-    type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.policies()
@@ -152,6 +150,12 @@ impl Resource for PolicyRow {
     async fn view(&self, _: &Control) -> Result<PolicyView, Box<Fault>> {
         Ok(show(self))
     }
+}
+
+impl WritableResource for PolicyRow {
+    type Input = Input;
+    type Update = Input;
+    type Rest = ();
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         Ok(without(json!(show(self)), &["id", "object", "created_at"]))

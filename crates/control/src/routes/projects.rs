@@ -19,7 +19,7 @@ use store::{LimitsOf, ProjectRow};
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
-use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -111,10 +111,7 @@ impl Resource for ProjectRow {
     const PATH: &'static str = "/v2/projects";
     const ONE: &'static str = "/v2/projects/{id}";
     const WHAT: &'static str = "project";
-    type Input = Input;
     type View = ProjectView;
-    /// Its limits, which are written after it.
-    type Rest = Option<LimitsForm>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.projects()
@@ -123,6 +120,13 @@ impl Resource for ProjectRow {
     async fn view(&self, control: &Control) -> Result<ProjectView, Box<Fault>> {
         Ok(show(control, self))
     }
+}
+
+impl WritableResource for ProjectRow {
+    type Input = Input;
+    type Update = Input;
+    /// Its limits, which are written after it.
+    type Rest = Option<LimitsForm>;
 
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({"name": self.name, "environment": self.environment, "metadata": self.metadata,

@@ -18,7 +18,7 @@ use serde_json::Value;
 use store::RouteRow;
 
 use super::projects::checked_environment;
-use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -271,9 +271,7 @@ impl Resource for RouteRow {
     const PATH: &'static str = "/v2/routes";
     const ONE: &'static str = "/v2/routes/{id}";
     const WHAT: &'static str = "route";
-    type Input = Wire;
     type View = RouteView;
-    type Rest = ();
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.routes()
@@ -287,6 +285,12 @@ impl Resource for RouteRow {
             created_at: Moment(self.created_unix_ms),
         })
     }
+}
+
+impl WritableResource for RouteRow {
+    type Input = Wire;
+    type Update = Wire;
+    type Rest = ();
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         serde_json::to_value(wire_of(&self.spec)).map_err(|_| Box::new(Fault::internal()))

@@ -1,4 +1,7 @@
 //! `/v2/tariff`: what the operator charges besides tokens, and which tariff each workspace has.
+//!
+//! Tariffs are no `Resource`: a row has neither an id nor a version, nobody lists or deletes one, and a PUT sets the
+//! version of a month whether it exists or not.
 
 use std::sync::Arc;
 

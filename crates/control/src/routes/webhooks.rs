@@ -23,7 +23,7 @@ use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, Stor
 
 use super::secrets;
 use crate::limits::WEBHOOK_DESCRIPTION_CHARS_MAX;
-use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
+use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
 
 /// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
@@ -234,10 +234,7 @@ impl Resource for WebhookRow {
     const PATH: &'static str = "/v2/webhooks";
     const ONE: &'static str = "/v2/webhooks/{id}";
     const WHAT: &'static str = "webhook";
-    type Input = Input;
     type View = WebhookView;
-    /// The text of a new webhook's secret.
-    type Rest = Option<String>;
 
     fn table(control: &Control) -> &dyn store::Resource<Self> {
         control.deps.store.webhooks()
@@ -246,6 +243,13 @@ impl Resource for WebhookRow {
     async fn view(&self, _: &Control) -> Result<WebhookView, Box<Fault>> {
         Ok(show(self))
     }
+}
+
+impl WritableResource for WebhookRow {
+    type Input = Input;
+    type Update = Input;
+    /// The text of a new webhook's secret.
+    type Rest = Option<String>;
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({

@@ -7,47 +7,39 @@ use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
 use api::openapi::bounds::NAME;
-use api::reply::{Page, Reply};
+use api::reply::Reply;
 use api::request::ApiRequest;
-use api::router::{Handled, Route};
+use api::router::Route;
 use api::state::Control;
 use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::{Act, Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
+use serde_json::{Value, json};
+use store::{Act, Founding, Invitation, LimitsOf, Listed, MemberRow, PersonRow, StoreError, WorkspaceRow};
 
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use crate::founding::{Founded, NewWorkspace, found};
+use crate::resource::{Resource, WritableResource, change, delete, delete_row, get, list, patch, post};
 
 /// The actor in the audit instead of the operator's key.
 const OPERATOR: &str = "operator";
 
 pub fn routes() -> Vec<Route> {
+    // A replacement leaves the fields as they are that it doesn't name.
+    let put = Route::new(Method::PUT, WorkspaceRow::ONE, WorkspaceRow::WRITE, change::<WorkspaceRow>);
     vec![
-        Route::new(Method::POST, "/v2/workspaces", Access::OPERATE, create)
-            .says("Creates a workspace with a project and two keys, which are only in this response.")
-            .takes::<Input>()
-            .makes::<Founded>(),
-        Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list)
-            .says("Lists the caller's own workspace, or for the operator all workspaces.")
-            .lists::<WorkspaceView>(),
-        Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get)
-            .says("Shows a workspace.")
-            .returns::<WorkspaceView>(),
-        Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change)
-            .says("Changes fields of a workspace.")
-            .patches::<Input>()
-            .returns::<WorkspaceView>(),
-        Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
-            .says("Replaces all writable fields of a workspace.")
-            .takes::<Input>()
-            .returns::<WorkspaceView>(),
-        Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete)
-            .says("Deletes a workspace and everything in it.")
-            .returns_no_content()
+        post::<WorkspaceRow>(
+            "Creates a workspace with a project and two keys, which are only in this response.",
+        )
+        .makes::<Founded>(),
+        list::<WorkspaceRow>("Lists the caller's own workspace, or for the operator all workspaces."),
+        get::<WorkspaceRow>("Shows a workspace."),
+        patch::<WorkspaceRow>("Changes fields of a workspace."),
+        put.says("Replaces all writable fields of a workspace.").takes::<Input>().returns::<WorkspaceView>(),
+        delete::<WorkspaceRow>("Deletes a workspace and everything in it.")
             .refuses(409, "operators_workspace"),
     ]
 }
@@ -55,7 +47,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Workspace")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
@@ -66,7 +58,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Workspace")]
-struct WorkspaceView {
+pub struct WorkspaceView {
     id: String,
     object: &'static str,
     name: String,
@@ -107,117 +99,146 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
     Ok(trimmed.to_owned())
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let name = checked_name(input.name, "name")?;
-        let NewWorkspace { founding, view } =
-            found(&control.deps.world, &control.deps.vault, &name, false).await?;
-        let founded = founding.workspace.id;
-        // The first audit entry of the new workspace, whose members must not see which key the operator used.
-        let act = match request.caller.person() {
-            Some(_) => request.act(&control.deps.world),
-            None => Act::new(&control.deps.world, OPERATOR, Some(request.trace)),
-        };
-        let written = control.deps.store.founder().found(founding, act).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        if let Some(person) = request.caller.person().filter(|_| !request.is_rehearsal) {
-            own(control, &request, founded, &person.signed_in.person).await?;
-        }
-        let location = format!("/v2/workspaces/{}", view.workspace_id);
-        Ok(Reply::json(&view)?.created(location))
-    })
-}
-
 /// The person who creates a workspace is its first owner.
 async fn own(
-    control: &Arc<Control>,
+    control: &Control,
     request: &ApiRequest,
     workspace: WorkspaceId,
     person: &PersonRow,
 ) -> Result<(), Box<Fault>> {
-    let invitation = Invitation {
+    let act = request.act(&control.deps.world);
+    let member = MemberRow {
+        person: person.clone(),
         workspace,
         role: Role::Owner,
-        person: person.clone(),
-        accepted_unix_ms: Some(control.deps.world.clock.unix_ms()),
-        link: None,
+        accepted_unix_ms: Some(act.unix_ms),
+        created_unix_ms: act.unix_ms,
+        version: 0,
     };
-    let act = request.act(&control.deps.world);
-    control.deps.store.people().invite(invitation, act).await.map(|_| ()).map_err(of_store)
+    let invitation = Invitation { member, link: None };
+    control.deps.store.people().create(invitation, act).await.map(|_| ()).map_err(of_store)
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let page = request.page()?;
-        if !request.is_operator() {
-            let own = control.deps.store.workspaces().get(request.workspace()).await.map_err(of_store)?;
-            return Reply::json(&Page::whole(vec![show(control, &own)]));
-        }
-        let listed = control.deps.store.workspaces().list(page).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, |row| show(control, row)))
-    })
+/// What of a workspace is given out, or written, after it.
+pub enum AfterWrite {
+    Created(Founded),
+    Changed { limits: Option<LimitsForm>, end_user_limits: Option<LimitsForm> },
 }
 
-/// The operator can reach every workspace, all others only their own.
-fn reachable(request: &ApiRequest) -> Result<WorkspaceId, Box<Fault>> {
-    let id: WorkspaceId = request.id("workspace")?;
-    if id == request.workspace() || request.is_operator() {
-        Ok(id)
-    } else {
-        Err(not_found("workspace", &id.to_string()))
+impl Resource for WorkspaceRow {
+    const PATH: &'static str = "/v2/workspaces";
+    const ONE: &'static str = "/v2/workspaces/{id}";
+    const WHAT: &'static str = "workspace";
+    const CREATE_AND_DELETE: Access = Access::OPERATE;
+    type View = WorkspaceView;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.deps.store.workspaces()
     }
-}
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = control.deps.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
-        Ok(Reply::json(&show(control, &row))?.version(row.version))
-    })
-}
+    async fn view(&self, control: &Control) -> Result<WorkspaceView, Box<Fault>> {
+        Ok(show(control, self))
+    }
 
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = control.deps.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
-        let input: Input = request.patched(serde_json::json!({
-            "name": row.name, "limits": limits::show(control, row.id, &OWN),
-            "end_user_limits": limits::show(control, row.id, &LimitsOf::EveryEndUser),
-            "caching": CachingForm::of(row.caching),
-        }))?;
-        limits::check(input.limits, "limits")?;
-        limits::check(input.end_user_limits, "end_user_limits")?;
-        let name = checked_name(input.name, "name")?;
-        let act = request.act(&control.deps.world);
-        let changed = WorkspaceRow { name, caching: input.caching.unwrap_or_default().read()?, ..row };
-        let written = control
-            .deps
-            .store
-            .workspaces()
-            .replace(changed, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
-        let limits = limits::write(control, &request, row.id, OWN, input.limits).await?;
-        let end_user_limits =
-            limits::write(control, &request, row.id, everyone, input.end_user_limits).await?;
-        Ok(Reply::json(&WorkspaceView { limits, end_user_limits, ..show(control, row) })?
-            .version(row.version))
-    })
-}
+    /// The operator can reach every workspace, all others only their own.
+    fn address(request: &ApiRequest) -> Result<((), WorkspaceId), Box<Fault>> {
+        let id: WorkspaceId = request.id(Self::WHAT)?;
+        if id == request.workspace() || request.is_operator() {
+            Ok(((), id))
+        } else {
+            Err(not_found(Self::WHAT, &id.to_string()))
+        }
+    }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let id = reachable(&request)?;
-        if id == control.operator {
+    async fn listed(
+        control: &Control,
+        request: &ApiRequest,
+    ) -> Result<Listed<Self, WorkspaceId>, Box<Fault>> {
+        let (page, workspaces) = (request.page()?, control.deps.store.workspaces());
+        if request.is_operator() {
+            return workspaces.list((), page).await.map_err(of_store);
+        }
+        let own = workspaces.get((), request.workspace()).await.map_err(of_store)?;
+        Ok(Listed { rows: vec![own], next: None })
+    }
+
+    async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
+        if Self::address(request)?.1 == control.operator {
             let detail = "this workspace's owners run the installation".to_owned();
             let what = "operators_workspace";
             return Err(of_store(StoreError::Conflict { what, detail, existing: None }));
         }
-        let act = request.act(&control.deps.world);
-        let written =
-            control.deps.store.workspaces().delete(id, request.if_match()?, act).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
+        delete_row::<Self>(control, request).await
+    }
+}
+
+impl WritableResource for WorkspaceRow {
+    type Input = Input;
+    type Update = Input;
+    type Rest = AfterWrite;
+
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
+        let view = show(control, self);
+        Ok(json!({
+            "name": view.name, "limits": view.limits, "end_user_limits": view.end_user_limits,
+            "caching": view.caching,
+        }))
+    }
+
+    async fn new(
+        control: &Control,
+        _: &ApiRequest,
+        input: Input,
+    ) -> Result<(Founding, AfterWrite), Box<Fault>> {
+        let name = checked_name(input.name, "name")?;
+        let NewWorkspace { founding, view } =
+            found(&control.deps.world, &control.deps.vault, &name, false).await?;
+        Ok((founding, AfterWrite::Created(view)))
+    }
+
+    /// The first audit entry of the new workspace, whose members must not see which key the operator used.
+    fn act_of_creation(control: &Control, request: &ApiRequest) -> Act {
+        match request.caller.person() {
+            Some(_) => request.act(&control.deps.world),
+            None => Act::new(&control.deps.world, OPERATOR, Some(request.trace)),
+        }
+    }
+
+    async fn change(
+        self,
+        _: &Control,
+        _: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, AfterWrite), Box<Fault>> {
+        let Input { name, limits, end_user_limits, caching } = input;
+        limits::check(limits, "limits")?;
+        limits::check(end_user_limits, "end_user_limits")?;
+        let name = checked_name(name, "name")?;
+        let caching = caching.unwrap_or_default().read()?;
+        Ok((Self { name, caching, ..self }, AfterWrite::Changed { limits, end_user_limits }))
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        after: AfterWrite,
+    ) -> Result<Reply, Box<Fault>> {
+        match after {
+            AfterWrite::Created(founded) => {
+                if let Some(person) = request.caller.person().filter(|_| !request.is_rehearsal) {
+                    own(control, request, self.id, &person.signed_in.person).await?;
+                }
+                Reply::json(&founded)
+            }
+            AfterWrite::Changed { limits, end_user_limits } => {
+                let everyone = LimitsOf::EveryEndUser;
+                let limits = limits::write(control, request, self.id, OWN, limits).await?;
+                let end_user_limits =
+                    limits::write(control, request, self.id, everyone, end_user_limits).await?;
+                let view = WorkspaceView { limits, end_user_limits, ..show(control, &self) };
+                Ok(Reply::json(&view)?.version(self.version))
+            }
+        }
+    }
 }

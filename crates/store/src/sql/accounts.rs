@@ -131,11 +131,11 @@ impl Table for AccountRow {
         format!("provider {}, fingerprint {}", self.provider, self.secret.fingerprint)
     }
 
-    fn audit_change(old: &Self, row: &Self) -> String {
+    async fn follow_change(_: &mut Writing, old: &Self, row: &Self, _: &Act) -> Result<String, StoreError> {
         let stated =
             agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
         let SealedSecret { sealed, fingerprint, .. } = &row.secret;
-        format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version)
+        Ok(format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version))
     }
 }
 

@@ -173,11 +173,17 @@ impl Table for BudgetRow {
         Ok(Self { name, limit, on_reached, alerts, ..old.clone() })
     }
 
-    async fn follow_change(writing: &mut Writing, _: &Self, row: &Self, _: &Act) -> Result<(), StoreError> {
+    async fn follow_change(
+        writing: &mut Writing,
+        _: &Self,
+        row: &Self,
+        _: &Act,
+    ) -> Result<String, StoreError> {
         write_thresholds(writing, row).await?;
         // Where a raised limit puts the spent amount below a threshold, that may be crossed and reported again.
         let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
-        query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await.map(|_| ())
+        query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await?;
+        Ok(row.audit_detail())
     }
 
     fn audit_detail(&self) -> String {

@@ -141,11 +141,15 @@ impl Table for CredentialRow {
         old: &Self,
         row: &Self,
         act: &Act,
-    ) -> Result<(), StoreError> {
+    ) -> Result<String, StoreError> {
         if old.state != row.state {
             tell(writing, act, row).await?;
         }
-        events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await
+        events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
+        let stated =
+            agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
+        let SealedSecret { sealed, fingerprint, .. } = &row.secret;
+        Ok(format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version))
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
@@ -158,13 +162,6 @@ impl Table for CredentialRow {
 
     fn audit_detail(&self) -> String {
         format!("provider {}, fingerprint {}", self.provider, self.secret.fingerprint)
-    }
-
-    fn audit_change(old: &Self, row: &Self) -> String {
-        let stated =
-            agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
-        let SealedSecret { sealed, fingerprint, .. } = &row.secret;
-        format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version)
     }
 }
 

@@ -12,9 +12,10 @@ use domain::{KeyId, MemberId, Role, WorkspaceId};
 
 use crate::api_keys::ApiKeyRow;
 use crate::devices::{DeviceAnswer, DeviceRow, Devices};
+use crate::people::MemberRow;
 use crate::sign_ins::TokenDigest;
+use crate::sql::api_keys;
 use crate::sql::resource::{self, Table};
-use crate::sql::{api_keys, people};
 
 const WHAT: &str = "device";
 
@@ -136,7 +137,7 @@ async fn grant(
     let gone = || StoreError::NotFound { what: WHAT };
     let device = find(writing.connection(), digest, act.unix_ms).await?.ok_or_else(gone)?;
     let Some(DeviceAnswer::Approved { person, workspace }) = device.answer else { return Err(gone()) };
-    let member = people::find(writing.connection(), workspace, person).await?;
+    let member = resource::find::<MemberRow>(writing.connection(), workspace, person).await?;
     if member.role != role || member.accepted_unix_ms.is_none() || key.workspace != workspace {
         return Err(gone());
     }

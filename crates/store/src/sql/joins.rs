@@ -1,84 +1,80 @@
 //! SQL for nodes that joined by themselves: join tokens, credentials, heartbeats, and reported usage records.
 
+use std::convert::Infallible;
+
 use database::act::{Act, Written};
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
-use database::fields::{ColumnId, Fields, after, signed, to_text};
+use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
-use domain::{JoinTokenId, NodeId, WorkspaceId};
+use domain::{NodeId, WorkspaceId};
 
 use crate::joins::{Heartbeat, JoinToken, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 use crate::nodes::{NodeObservation, NodeRow};
 use crate::sign_ins::TokenDigest;
 use crate::sql::nodes::{self, WHAT};
-use crate::sql::{resource, seals};
+use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::seals;
 
-const TOKENS: &str = "node_join_tokens";
 const CREDENTIALS: &str = "node_credentials";
 const TOKEN: &str = "join token";
 const RECORDS: &str = "node_records";
 /// How many nodes are marked as unreachable at once; the rest follow at the next poll.
 const MISSED_AT_ONCE: u64 = 1_000;
 
-fn read_token(row: &Row) -> Result<JoinToken, StoreError> {
-    let fields = Fields::new(TOKENS, row);
-    Ok(JoinToken {
-        id: fields.id("id")?,
-        digest: fields.digest("digest")?,
-        workspace: fields.id("workspace")?,
-        name: fields.text("name")?,
-        used_unix_ms: fields.maybe_number("used_unix_ms")?,
-        created_unix_ms: fields.number("created_unix_ms")?,
-        expires_unix_ms: fields.number("expires_unix_ms")?,
-    })
-}
-
 async fn token(connection: &mut Connection, digest: TokenDigest) -> Result<Option<JoinToken>, StoreError> {
     let query = sql("SELECT * FROM node_join_tokens WHERE digest = $1").bind(digest.to_vec());
-    query.row(connection).await?.as_ref().map(read_token).transpose()
+    query.row(connection).await?.as_ref().map(JoinToken::read).transpose()
 }
 
-async fn tokens(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    page: Page<JoinTokenId>,
-) -> Result<Listed<JoinToken, JoinTokenId>, StoreError> {
-    let wanted = page.rows_wanted();
-    let query = sql("SELECT * FROM node_join_tokens WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
-        .bind(workspace.bytes())
-        .bind(after(page.after))
-        .bind(signed(wanted as u64 + 1));
-    let rows = query.rows(connection).await?;
-    let rows = rows.iter().map(read_token).collect::<Result<_, _>>()?;
-    Ok(Listed::cut(rows, wanted, |row: &JoinToken| row.id))
-}
+impl Table for JoinToken {
+    const NAME: &'static str = "node_join_tokens";
+    const WHAT: &'static str = TOKEN;
 
-async fn token_of(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: JoinTokenId,
-) -> Result<JoinToken, StoreError> {
-    let query = sql("SELECT * FROM node_join_tokens WHERE workspace = $1 AND id = $2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
-    row.as_ref().map_or(Err(StoreError::NotFound { what: TOKEN }), read_token)
-}
-
-async fn withdraw(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: JoinTokenId,
-    act: Act,
-) -> Result<(), StoreError> {
-    let token = token_of(writing.connection(), workspace, id).await?;
-    let query = sql("DELETE FROM node_join_tokens WHERE workspace = $1 AND id = $2 AND used_unix_ms IS NULL");
-    let query = query.bind(workspace.bytes()).bind(id.bytes());
-    if query.run(writing.connection()).await? == 0 {
-        return Err(StoreError::conflict("join_token_used", "a node has joined with this token", None));
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(Self::NAME, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            digest: fields.digest("digest")?,
+            workspace: fields.id("workspace")?,
+            name: fields.text("name")?,
+            used_unix_ms: fields.maybe_number("used_unix_ms")?,
+            created_unix_ms: fields.number("created_unix_ms")?,
+            expires_unix_ms: fields.number("expires_unix_ms")?,
+        })
     }
-    writing.audit(&act, Some(workspace), "node.uninvite", &token.name, String::new()).await
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .fixed("digest", self.digest.to_vec())
+            .fixed("workspace", self.workspace.bytes())
+            .fixed("name", &self.name)
+            .set("used_unix_ms", self.used_unix_ms.map(signed))
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fixed("expires_unix_ms", signed(self.expires_unix_ms)))
+    }
+
+    async fn merge(_: &mut Writing, _: &Self, change: Infallible) -> Result<Self, StoreError> {
+        match change {}
+    }
+
+    /// The audit names the node that the token was for; the snapshot knows of no tokens.
+    async fn end(writing: &mut Writing, old: Self, act: &Act) -> Result<Self, StoreError> {
+        if old.used_unix_ms.is_some() {
+            return Err(StoreError::conflict("join_token_used", "a node has joined with this token", None));
+        }
+        resource::remove::<Self>(writing, old.workspace, old.id).await?;
+        writing.audit(act, Some(old.workspace), "node.uninvite", &old.name, String::new()).await?;
+        Ok(old)
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("until {} ms", self.expires_unix_ms)
+    }
 }
 
 /// A name is available if no node has it, or if that node's credential was revoked: the new node then takes
@@ -110,18 +106,8 @@ async fn invite(
     free_or_revoked(writing, token.workspace, &token.name).await?;
     let query = sql("DELETE FROM node_join_tokens WHERE expires_unix_ms < $1");
     query.bind(signed(forgotten_before_unix_ms)).run(writing.connection()).await?;
-    sql("INSERT INTO node_join_tokens (digest, workspace, name, created_unix_ms, expires_unix_ms, id)
-         VALUES ($1, $2, $3, $4, $5, $6)")
-    .bind(token.digest.to_vec())
-    .bind(token.workspace.bytes())
-    .bind(&token.name)
-    .bind(signed(token.created_unix_ms))
-    .bind(signed(token.expires_unix_ms))
-    .bind(token.id.bytes())
-    .run(writing.connection())
-    .await?;
-    let detail = format!("until {} ms", token.expires_unix_ms);
-    writing.audit(&act, Some(token.workspace), "node.invite", &token.name, detail).await
+    resource::insert(writing, &token).await?;
+    writing.audit(&act, Some(token.workspace), "node.invite", &token.name, token.audit_detail()).await
 }
 
 async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeRow, StoreError> {
@@ -390,22 +376,6 @@ impl Joins for Database {
 
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>> {
         Box::pin(async move { token(&mut self.read().await?, digest).await })
-    }
-
-    fn tokens(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<JoinTokenId>,
-    ) -> StoreFuture<'_, Listed<JoinToken, JoinTokenId>> {
-        Box::pin(async move { tokens(&mut self.read().await?, workspace, page).await })
-    }
-
-    fn token_of(&self, workspace: WorkspaceId, id: JoinTokenId) -> StoreFuture<'_, JoinToken> {
-        Box::pin(async move { token_of(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn withdraw(&self, workspace: WorkspaceId, id: JoinTokenId, act: Act) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(withdraw(writing, workspace, id, act))))
     }
 
     fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {

@@ -4,9 +4,8 @@ use database::act::{Act, Written};
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
-use database::fields::{ColumnId, Fields, after, signed};
+use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
 use domain::{MemberId, Role, WorkspaceId};
@@ -14,19 +13,10 @@ use domain::{MemberId, Role, WorkspaceId};
 use crate::limits::PEOPLE_OF_ADDRESS_MAX;
 use crate::people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
 use crate::sign_ins::{LinkRow, SignInRow};
+use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{api_keys, devices, sign_ins};
 
 const WHAT: &str = "member";
-/// Selects members with their person; the rest of the statement follows.
-macro_rules! members {
-    ($rest:literal) => {
-        concat!(
-            "SELECT people.*, workspace, role, accepted_unix_ms, memberships.created_unix_ms AS member_unix_ms,
-             memberships.version AS member_version FROM memberships JOIN people ON people.id = memberships.person ",
-            $rest
-        )
-    };
-}
 
 pub(super) fn read(row: &Row) -> Result<PersonRow, StoreError> {
     let fields = Fields::new("people", row);
@@ -46,19 +36,6 @@ pub(super) fn read(row: &Row) -> Result<PersonRow, StoreError> {
 fn role(fields: &Fields<'_>) -> Result<Role, StoreError> {
     let text: &str = fields.get("role")?;
     text.parse().map_err(|()| StoreError::corrupt("memberships", format!("{text} is no role")))
-}
-
-fn read_member(row: &Row) -> Result<MemberRow, StoreError> {
-    let fields = Fields::new("memberships", row);
-    let person = read(row)?;
-    Ok(MemberRow {
-        workspace: fields.id("workspace")?,
-        role: role(&fields)?,
-        accepted_unix_ms: fields.maybe_number("accepted_unix_ms")?,
-        created_unix_ms: fields.number("member_unix_ms")?,
-        version: fields.number("member_version")?.max(person.version),
-        person,
-    })
 }
 
 pub(super) async fn person(
@@ -133,19 +110,8 @@ pub(super) async fn memberships(
     rows.iter().map(read).collect()
 }
 
-pub(super) async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: MemberId,
-) -> Result<MemberRow, StoreError> {
-    let text = members!("WHERE workspace = $1 AND person = $2");
-    let query = sql(text).bind(workspace.bytes()).bind(id.bytes());
-    let row = query.row(connection).await?;
-    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read_member)
-}
-
-async fn insert_person(writing: &mut Writing, row: &PersonRow) -> Result<(), StoreError> {
-    let version = signed(writing.version());
+async fn insert_person(writing: &mut Writing, row: &mut PersonRow) -> Result<(), StoreError> {
+    row.version = writing.version();
     let (email, address) = kept_email(writing, &row.email, row.id).await?;
     let query = sql("INSERT INTO people (id, email, address, name, password_hash, created_unix_ms, version)
          VALUES ($1, $2, $3, $4, $5, $6, $7)");
@@ -156,47 +122,109 @@ async fn insert_person(writing: &mut Writing, row: &PersonRow) -> Result<(), Sto
         .bind(&row.name)
         .bind(&row.password_hash)
         .bind(signed(row.created_unix_ms))
-        .bind(version)
+        .bind(signed(row.version))
         .run(writing.connection())
         .await?;
     Ok(())
 }
 
-async fn invite(writing: &mut Writing, invitation: Invitation, act: Act) -> Result<MemberRow, StoreError> {
-    let Invitation { workspace, role, person, accepted_unix_ms, link } = invitation;
-    let id = person.id;
-    let member = match find(writing.connection(), workspace, id).await {
-        Ok(_) => Some(id),
-        Err(StoreError::NotFound { .. }) => fellow(writing, &person.email, id, &[workspace]).await?,
-        Err(error) => return Err(error),
-    };
-    if let Some(fellow) = member {
-        let detail = "a member of this workspace, or one who is invited, has this email already";
-        return Err(StoreError::conflict("already_member", detail, Some(fellow.to_string())));
+impl Table for MemberRow {
+    const NAME: &'static str = "memberships";
+    const WHAT: &'static str = WHAT;
+    const ID: &'static str = "person";
+    const CREATION: &'static str = "invite";
+    const PART: Part = Part::Other;
+
+    fn select() -> String {
+        "SELECT people.*, workspace, role, accepted_unix_ms, memberships.created_unix_ms AS member_unix_ms,
+         memberships.version AS member_version FROM memberships JOIN people ON people.id = memberships.person"
+            .to_owned()
     }
-    if self::person(writing.connection(), id).await?.is_none() {
-        insert_person(writing, &person).await?;
+
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(Self::NAME, row);
+        let person = read(row)?;
+        Ok(Self {
+            workspace: fields.id("workspace")?,
+            role: role(&fields)?,
+            accepted_unix_ms: fields.maybe_number("accepted_unix_ms")?,
+            created_unix_ms: fields.number("member_unix_ms")?,
+            version: fields.number("member_version")?.max(person.version),
+            person,
+        })
     }
-    let version = signed(writing.version());
-    let query =
-        sql("INSERT INTO memberships (workspace, person, role, accepted_unix_ms, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6)");
-    query
-        .bind(workspace.bytes())
-        .bind(id.bytes())
-        .bind(role.as_str())
-        .bind(accepted_unix_ms.map(signed))
-        .bind(signed(act.unix_ms))
-        .bind(version)
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Other, Some(workspace), id);
-    if let Some((digest, expires_unix_ms)) = link {
-        let link = LinkRow { digest, person: id, workspace: Some(workspace), expires_unix_ms };
-        sign_ins::insert_link(writing, &link, act.unix_ms).await?;
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("workspace", self.workspace.bytes())
+            .fixed("person", self.person.id.bytes())
+            .set("role", self.role.as_str())
+            .fixed("accepted_unix_ms", self.accepted_unix_ms.map(signed))
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version)))
     }
-    writing.audit(&act, Some(workspace), "member.invite", id, format!("as {role}")).await?;
-    find(writing.connection(), workspace, id).await
+
+    async fn prepare(writing: &mut Writing, new: &mut Invitation, act: &Act) -> Result<(), StoreError> {
+        let MemberRow { workspace, person, created_unix_ms, .. } = &mut new.member;
+        let member = match resource::require::<Self>(writing.connection(), *workspace, person.id).await {
+            Ok(()) => Some(person.id),
+            Err(StoreError::NotFound { .. }) => {
+                fellow(writing, &person.email, person.id, &[*workspace]).await?
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(fellow) = member {
+            let detail = "a member of this workspace, or one who is invited, has this email already";
+            return Err(StoreError::conflict("already_member", detail, Some(fellow.to_string())));
+        }
+        match self::person(writing.connection(), person.id).await? {
+            Some(known) => *person = known,
+            None => insert_person(writing, person).await?,
+        }
+        *created_unix_ms = act.unix_ms;
+        Ok(())
+    }
+
+    async fn follow_creation(
+        writing: &mut Writing,
+        Invitation { member, link }: &Invitation,
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        let Some((digest, expires_unix_ms)) = *link else { return Ok(()) };
+        let (person, workspace) = (member.person.id, Some(member.workspace));
+        let link = LinkRow { digest, person, workspace, expires_unix_ms };
+        sign_ins::insert_link(writing, &link, act.unix_ms).await
+    }
+
+    async fn merge(writing: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        if row.role != old.role {
+            refuse_last_owner(writing, old).await?;
+        }
+        Ok(Self { role: row.role, ..old.clone() })
+    }
+
+    fn is_same(&self, old: &Self) -> bool {
+        self.role == old.role
+    }
+
+    async fn follow_change(
+        writing: &mut Writing,
+        old: &Self,
+        row: &Self,
+        act: &Act,
+    ) -> Result<String, StoreError> {
+        let keys = devices::end_keys(writing, row.workspace, row.person.id, act).await?;
+        Ok(format!("from {} to {}, {keys} keys of devices revoked", old.role, row.role))
+    }
+
+    async fn end(writing: &mut Writing, old: Self, act: &Act) -> Result<Self, StoreError> {
+        remove(writing, &old, KeysOnLeave::Ask, act).await?;
+        Ok(old)
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("as {}", self.role)
+    }
 }
 
 /// A workspace without an owner could not be managed.
@@ -217,46 +245,16 @@ async fn refuse_last_owner(writing: &mut Writing, member: &MemberRow) -> Result<
     Err(StoreError::conflict("last_owner", detail, None))
 }
 
-async fn set_role(
-    writing: &mut Writing,
-    old: MemberRow,
-    role: Role,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<MemberRow, StoreError> {
-    expect_version(WHAT, expected, old.version)?;
-    if old.role == role {
-        return Ok(old);
-    }
-    refuse_last_owner(writing, &old).await?;
-    let (workspace, id) = (old.workspace, old.person.id);
-    let version = signed(writing.version());
-    sql("UPDATE memberships SET role = $3, version = $4 WHERE workspace = $1 AND person = $2")
-        .bind(workspace.bytes())
-        .bind(id.bytes())
-        .bind(role.as_str())
-        .bind(version)
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Other, Some(workspace), id);
-    let keys = devices::end_keys(writing, workspace, id, &act).await?;
-    let detail = format!("from {} to {role}, {keys} keys of devices revoked", old.role);
-    writing.audit(&act, Some(workspace), "member.update", id, detail).await?;
-    find(writing.connection(), workspace, id).await
-}
-
 async fn remove(
     writing: &mut Writing,
-    old: MemberRow,
+    old: &MemberRow,
     made: KeysOnLeave,
-    expected: Option<u64>,
-    act: Act,
+    act: &Act,
 ) -> Result<(), StoreError> {
-    expect_version(WHAT, expected, old.version)?;
-    refuse_last_owner(writing, &old).await?;
+    refuse_last_owner(writing, old).await?;
     let (workspace, id) = (old.workspace, old.person.id);
-    let keys = devices::end_keys(writing, workspace, id, &act).await?;
-    let became = api_keys::after_leaving(writing, workspace, id, made, &act).await?;
+    let keys = devices::end_keys(writing, workspace, id, act).await?;
+    let became = api_keys::after_leaving(writing, workspace, id, made, act).await?;
     for statement in [
         "DELETE FROM memberships WHERE workspace = $1 AND person = $2",
         "DELETE FROM sign_in_links WHERE workspace = $1 AND person = $2",
@@ -277,7 +275,7 @@ async fn remove(
     }
     writing.changed(Part::Other, Some(workspace), id);
     let detail = format!("was {}, {keys} keys of devices revoked{became}", old.role);
-    writing.audit(&act, Some(workspace), "member.remove", id, detail).await
+    writing.audit(act, Some(workspace), "member.remove", id, detail).await
 }
 
 async fn set_email(writing: &mut Writing, person: MemberId, wanted: &str) -> Result<(), StoreError> {
@@ -414,49 +412,6 @@ impl People for Database {
         Box::pin(async move { memberships(&mut self.read().await?, person).await })
     }
 
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<MemberId>,
-    ) -> StoreFuture<'_, Listed<MemberRow, MemberId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let text = members!("WHERE workspace = $1 AND person > $2 ORDER BY person LIMIT $3");
-            let rows = sql(text)
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .rows(&mut self.read().await?)
-                .await?;
-            let rows = rows.iter().map(read_member).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &MemberRow| row.person.id))
-        })
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: MemberId) -> StoreFuture<'_, MemberRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn invite(&self, invitation: Invitation, act: Act) -> StoreFuture<'_, Written<MemberRow>> {
-        Box::pin(self.write(move |writing| Box::pin(invite(writing, invitation, act))))
-    }
-
-    fn set_role(
-        &self,
-        workspace: WorkspaceId,
-        id: MemberId,
-        role: Role,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<MemberRow>> {
-        Box::pin(self.write(move |writing| {
-            Box::pin(async move {
-                let old = find(writing.connection(), workspace, id).await?;
-                set_role(writing, old, role, expected, act).await
-            })
-        }))
-    }
-
     fn remove(
         &self,
         workspace: WorkspaceId,
@@ -467,8 +422,9 @@ impl People for Database {
     ) -> StoreFuture<'_, Written<()>> {
         Box::pin(self.write(move |writing| {
             Box::pin(async move {
-                let old = find(writing.connection(), workspace, id).await?;
-                remove(writing, old, keys, expected, act).await
+                let old = resource::find::<MemberRow>(writing.connection(), workspace, id).await?;
+                expect_version(WHAT, expected, old.version)?;
+                remove(writing, &old, keys, &act).await
             })
         }))
     }

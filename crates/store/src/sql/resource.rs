@@ -22,8 +22,12 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     const NAME: &'static str;
     /// What people call one row.
     const WHAT: &'static str;
+    /// The column of the row's id.
+    const ID: &'static str = "id";
     /// What the audit calls one row.
     const NOUN: &'static str = Self::WHAT;
+    /// What the audit calls the creation of one.
+    const CREATION: &'static str = "create";
     /// The part of a snapshot that a new row touches.
     const PART: Part = Part::Workspace;
     /// The part that a changed or deleted row touches.
@@ -40,6 +44,11 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
 
     /// The columns of the row, in the order of its statements.
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError>;
+
+    /// The workspace that the feed and the audit name.
+    fn scope(&self) -> Option<WorkspaceId> {
+        self.owner().workspace()
+    }
 
     /// Adds what other tables hold of the rows.
     fn load(_: &mut Connection, _: &mut [Self]) -> impl Future<Output = Result<(), StoreError>> + Send {
@@ -71,19 +80,24 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
         change: Self::Change,
     ) -> impl Future<Output = Result<Self, StoreError>> + Send;
 
+    /// Whether a change leaves the row as it was, so that nothing is written.
+    fn is_same(&self, _: &Self) -> bool {
+        false
+    }
+
     /// Writes a changed row.
     fn overwrite(writing: &mut Writing, row: &Self) -> impl Future<Output = Result<(), StoreError>> + Send {
         update(writing, row)
     }
 
-    /// Writes what belongs to a changed row.
+    /// Writes what belongs to a changed row, beside the old one; returns what the audit says of the change.
     fn follow_change(
         _: &mut Writing,
         _: &Self,
-        _: &Self,
+        row: &Self,
         _: &Act,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        ready(Ok(()))
+    ) -> impl Future<Output = Result<String, StoreError>> + Send {
+        ready(Ok(row.audit_detail()))
     }
 
     /// Deletes what belongs to a row, or refuses.
@@ -108,9 +122,9 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     /// What the audit says of a row.
     fn audit_detail(&self) -> String;
 
-    /// What the audit says of a changed row, beside the present one.
-    fn audit_change(_: &Self, row: &Self) -> String {
-        row.audit_detail()
+    /// What the audit says of a creation.
+    fn audit_creation(new: &Self::New) -> String {
+        new.row().audit_detail()
     }
 }
 
@@ -143,14 +157,14 @@ impl ColumnValues {
 /// Inserts a row and enters it into the feed.
 pub(super) async fn add<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
     insert(writing, row).await?;
-    writing.changed(R::PART, row.owner().workspace(), row.id());
+    writing.changed(R::PART, row.scope(), row.id());
     Ok(())
 }
 
 /// Overwrites a row and enters it into the feed.
 pub(super) async fn put<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
     R::overwrite(writing, row).await?;
-    writing.changed(R::PART_OF_CHANGES, row.owner().workspace(), row.id());
+    writing.changed(R::PART_OF_CHANGES, row.scope(), row.id());
     Ok(())
 }
 
@@ -180,21 +194,25 @@ pub(super) async fn reinsert<R: Table>(writing: &mut Writing, row: &R) -> Result
     insert(writing, row).await
 }
 
-async fn remove<R: Table>(writing: &mut Writing, owner: R::Owner, id: R::Id) -> Result<(), StoreError> {
+pub(super) async fn remove<R: Table>(
+    writing: &mut Writing,
+    owner: R::Owner,
+    id: R::Id,
+) -> Result<(), StoreError> {
     let query = of_one::<R>(&format!("DELETE FROM {}", R::NAME), owner, id);
     query.run(writing.connection()).await.map(|_| ())
 }
 
 /// The statement for one row.
 fn of_one<R: Table>(text: &str, owner: R::Owner, id: R::Id) -> Statement {
-    let (table, except) = (R::NAME, R::EXCEPT);
+    let (table, key, except) = (R::NAME, R::ID, R::EXCEPT);
     match owner.workspace() {
         Some(workspace) => {
-            composed(format!("{text} WHERE {table}.workspace = $1 AND {table}.id = $2{except}"))
+            composed(format!("{text} WHERE {table}.workspace = $1 AND {table}.{key} = $2{except}"))
                 .bind(workspace.bytes())
                 .bind(id.bytes())
         }
-        None => composed(format!("{text} WHERE {table}.id = $1{except}")).bind(id.bytes()),
+        None => composed(format!("{text} WHERE {table}.{key} = $1{except}")).bind(id.bytes()),
     }
 }
 
@@ -256,25 +274,30 @@ pub(super) async fn list<R: Table>(
     workspace: Option<WorkspaceId>,
     wanted: Page<R::Id>,
 ) -> Result<Listed<R, R::Id>, StoreError> {
-    let (select, table, except, after) = (R::select(), R::NAME, R::EXCEPT, after(wanted.after));
+    let (select, table, key, except) = (R::select(), R::NAME, R::ID, R::EXCEPT);
     let query = match workspace {
         Some(workspace) => composed(format!(
-            "{select} WHERE {table}.workspace = $1 AND {table}.id > $2{except} ORDER BY {table}.id LIMIT $3"
+            "{select} WHERE {table}.workspace = $1 AND {table}.{key} > $2{except} ORDER BY {table}.{key} LIMIT $3"
         ))
         .bind(workspace.bytes()),
-        None => composed(format!("{select} WHERE {table}.id > $1{except} ORDER BY {table}.id LIMIT $2")),
+        None => {
+            composed(format!("{select} WHERE {table}.{key} > $1{except} ORDER BY {table}.{key} LIMIT $2"))
+        }
     };
-    page(connection, query.bind(after), &wanted).await
+    page(connection, query.bind(after(wanted.after)), &wanted).await
 }
 
-async fn create<R: Table>(writing: &mut Writing, mut new: R::New, act: Act) -> Result<R, StoreError> {
+pub(super) async fn create<R: Table>(
+    writing: &mut Writing,
+    mut new: R::New,
+    act: Act,
+) -> Result<R, StoreError> {
     R::prepare(writing, &mut new, &act).await?;
     new.row_mut().set_version(writing.version());
     add(writing, new.row()).await?;
     R::follow_creation(writing, &new, &act).await?;
-    let row = new.into_row();
-    audit(writing, &row, "create", row.audit_detail(), &act).await?;
-    Ok(row)
+    audit(writing, new.row(), R::CREATION, R::audit_creation(&new), &act).await?;
+    Ok(new.into_row())
 }
 
 async fn replace<R: Table>(
@@ -288,10 +311,13 @@ async fn replace<R: Table>(
     expect_version(R::WHAT, expected, old.version())?;
     let verb = R::audit_verb(&change);
     let mut row = R::merge(writing, &old, change).await?;
+    if row.is_same(&old) {
+        return Ok(old);
+    }
     row.set_version(writing.version());
     put(writing, &row).await?;
-    R::follow_change(writing, &old, &row, &act).await?;
-    audit(writing, &row, verb, R::audit_change(&old, &row), &act).await?;
+    let detail = R::follow_change(writing, &old, &row, &act).await?;
+    audit(writing, &row, verb, detail, &act).await?;
     Ok(row)
 }
 
@@ -311,7 +337,7 @@ async fn delete_row<R: Table>(writing: &mut Writing, old: R, act: &Act) -> Resul
     let (owner, id) = (old.owner(), old.id());
     R::precede_deletion(writing, &old).await?;
     remove::<R>(writing, owner, id).await?;
-    writing.changed(R::PART_OF_CHANGES, owner.workspace(), id);
+    writing.changed(R::PART_OF_CHANGES, old.scope(), id);
     audit(writing, &old, "delete", old.audit_detail(), act).await?;
     Ok(old)
 }
@@ -324,7 +350,7 @@ async fn audit<R: Table>(
     act: &Act,
 ) -> Result<(), StoreError> {
     let action = format!("{}.{verb}", R::NOUN);
-    writing.audit(act, row.owner().workspace(), action, row.id(), detail).await
+    writing.audit(act, row.scope(), action, row.id(), detail).await
 }
 
 impl<R: Table> Resource<R> for Database {

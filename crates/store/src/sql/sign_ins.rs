@@ -9,10 +9,11 @@ use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{MemberId, WorkspaceId};
 
+use crate::people::MemberRow;
 use crate::sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
-use crate::sql::people;
+use crate::sql::{people, resource};
 
 macro_rules! count_tries {
     ($triers:literal) => {
@@ -134,7 +135,7 @@ async fn whom(
     if known_elsewhere {
         return Ok(None);
     }
-    let invited = people::find(writing.connection(), workspace, link.person).await?;
+    let invited = resource::find::<MemberRow>(writing.connection(), workspace, link.person).await?;
     if invited.accepted_unix_ms.is_some() || redeemer == Redeemer::New {
         return Ok(Some((link.person, false)));
     }

@@ -27,6 +27,7 @@ use crate::projects::ProjectRow;
 use crate::routes::RouteRow;
 use crate::sql::resource::Table;
 use crate::sql::{accounts, budgets, nodes, seals, workspaces};
+use crate::workspaces::WorkspaceRow;
 
 /// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
@@ -153,7 +154,7 @@ async fn read_workspaces(
 ) -> Result<(), StoreError> {
     let mut found: BTreeMap<WorkspaceId, WorkspaceEntry> = BTreeMap::new();
     for row in &rows_of!(connection, "workspaces", "id", "id", whose) {
-        let row = workspaces::read(row)?;
+        let row = WorkspaceRow::read(row)?;
         let entry = WorkspaceEntry {
             id: row.id,
             name: row.name.into(),

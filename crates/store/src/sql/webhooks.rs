@@ -163,8 +163,8 @@ impl Table for WebhookRow {
         format!("url {}", self.url)
     }
 
-    fn audit_change(_: &Self, row: &Self) -> String {
-        format!("url {}, {}", row.url, row.disabled_reason.as_deref().unwrap_or("active"))
+    async fn follow_change(_: &mut Writing, _: &Self, row: &Self, _: &Act) -> Result<String, StoreError> {
+        Ok(format!("url {}, {}", row.url, row.disabled_reason.as_deref().unwrap_or("active")))
     }
 }
 

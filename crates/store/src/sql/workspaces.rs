@@ -1,33 +1,21 @@
 //! SQL for workspaces and their wrapped keys.
 
-use database::act::{Act, Written};
-use database::connection::Connection;
+use database::act::Act;
 use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
-use database::fields::{ColumnId, Fields, after, signed};
+use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
 use database::meta;
-use database::page::{Listed, Page};
 use database::statement::{Row, sql};
-use database::writing::{Writing, expect_version};
+use database::writing::Writing;
 use domain::master_key::{self, wrapped_prefix};
 use domain::{CacheMode, WorkspaceId};
 use snapshot::WrappedKey;
 
+use crate::founding::Founding;
+use crate::sql::resource::{ColumnValues, Table};
+use crate::sql::{api_keys, projects};
 use crate::workspaces::{WorkspaceRow, Workspaces};
-
-const WHAT: &str = "workspace";
-
-pub(super) fn read(row: &Row) -> Result<WorkspaceRow, StoreError> {
-    let fields = Fields::new("workspaces", row);
-    Ok(WorkspaceRow {
-        id: fields.id("id")?,
-        name: fields.text("name")?,
-        caching: fields.caching()?,
-        created_unix_ms: fields.number("created_unix_ms")?,
-        version: fields.number("version")?,
-    })
-}
 
 pub(super) fn read_key(row: &Row) -> Result<WrappedKey, StoreError> {
     let fields = Fields::new("workspace_keys", row);
@@ -38,28 +26,81 @@ pub(super) fn read_key(row: &Row) -> Result<WrappedKey, StoreError> {
     })
 }
 
-async fn find(connection: &mut Connection, id: WorkspaceId) -> Result<WorkspaceRow, StoreError> {
-    let query = sql("SELECT * FROM workspaces WHERE id = $1").bind(id.bytes());
-    let row = query.row(connection).await?;
-    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
-}
+impl Table for WorkspaceRow {
+    const NAME: &'static str = "workspaces";
+    const WHAT: &'static str = "workspace";
 
-pub(super) async fn insert(writing: &mut Writing, row: &WorkspaceRow) -> Result<(), StoreError> {
-    let version = signed(writing.version());
-    let query =
-        sql("INSERT INTO workspaces (id, name, created_unix_ms, version, caching_managed, caching_byok)
-         VALUES ($1, $2, $3, $4, $5, $6)");
-    query
-        .bind(row.id.bytes())
-        .bind(&row.name)
-        .bind(signed(row.created_unix_ms))
-        .bind(version)
-        .bind(row.caching.managed.map(CacheMode::as_str))
-        .bind(row.caching.byok.map(CacheMode::as_str))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Workspace, Some(row.id), row.id);
-    Ok(())
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(Self::NAME, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            name: fields.text("name")?,
+            caching: fields.caching()?,
+            created_unix_ms: fields.number("created_unix_ms")?,
+            version: fields.number("version")?,
+        })
+    }
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .set("name", &self.name)
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version))
+            .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
+            .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
+    }
+
+    fn scope(&self) -> Option<WorkspaceId> {
+        Some(self.id)
+    }
+
+    async fn follow_creation(writing: &mut Writing, new: &Founding, _: &Act) -> Result<(), StoreError> {
+        insert_key(writing, &new.wrapped_key).await?;
+        projects::insert(writing, &new.project).await?;
+        for key in &new.keys {
+            api_keys::insert(writing, key).await?;
+        }
+        Ok(())
+    }
+
+    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        Ok(Self { created_unix_ms: old.created_unix_ms, ..row })
+    }
+
+    async fn end(writing: &mut Writing, old: Self, act: &Act) -> Result<Self, StoreError> {
+        let held = sql("SELECT (SELECT COUNT(*) FROM projects WHERE workspace = $1)
+                  + (SELECT COUNT(*) FROM credentials WHERE workspace = $1)
+                  + (SELECT COUNT(*) FROM nodes WHERE workspace = $1) AS held");
+        let row = held.bind(old.id.bytes()).one(writing.connection()).await?;
+        let held = Fields::new(Self::NAME, &row).number("held")?;
+        if held > 0 {
+            let detail =
+                format!("the workspace still holds {held} projects, credentials or nodes; delete them first");
+            return Err(StoreError::conflict("workspace_not_empty", detail, None));
+        }
+        for statement in [
+            "DELETE FROM routes WHERE workspace = $1",
+            "DELETE FROM webhooks WHERE workspace = $1",
+            "DELETE FROM workspace_keys WHERE workspace = $1",
+            "DELETE FROM node_join_tokens WHERE workspace = $1",
+            "DELETE FROM workspaces WHERE id = $1",
+        ] {
+            sql(statement).bind(old.id.bytes()).run(writing.connection()).await?;
+        }
+        writing.changed(Part::Workspace, Some(old.id), old.id);
+        // Nobody could read it in the workspace's own audit log.
+        writing.audit(act, None, "workspace.delete", old.id, old.audit_detail()).await?;
+        Ok(old)
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("name {}", self.name)
+    }
+
+    fn audit_creation(new: &Founding) -> String {
+        format!("with project {} and {} keys", new.project.id, new.keys.len())
+    }
 }
 
 pub(super) async fn insert_key(writing: &mut Writing, key: &WrappedKey) -> Result<(), StoreError> {
@@ -84,91 +125,7 @@ async fn refuse_retired(writing: &mut Writing, key: &WrappedKey) -> Result<(), S
     Ok(())
 }
 
-async fn replace(
-    writing: &mut Writing,
-    mut row: WorkspaceRow,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<WorkspaceRow, StoreError> {
-    let old = find(writing.connection(), row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    row.version = writing.version();
-    row.created_unix_ms = old.created_unix_ms;
-    sql("UPDATE workspaces SET name = $2, version = $3, caching_managed = $4, caching_byok = $5 WHERE id = $1")
-        .bind(row.id.bytes())
-        .bind(&row.name)
-        .bind(signed(row.version))
-        .bind(row.caching.managed.map(CacheMode::as_str))
-        .bind(row.caching.byok.map(CacheMode::as_str))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Workspace, Some(row.id), row.id);
-    writing.audit(&act, Some(row.id), "workspace.update", row.id, format!("name {}", row.name)).await?;
-    Ok(row)
-}
-
-async fn delete(
-    writing: &mut Writing,
-    id: WorkspaceId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<(), StoreError> {
-    let old = find(writing.connection(), id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    let held = sql("SELECT (SELECT COUNT(*) FROM projects WHERE workspace = $1)
-              + (SELECT COUNT(*) FROM credentials WHERE workspace = $1)
-              + (SELECT COUNT(*) FROM nodes WHERE workspace = $1) AS held");
-    let row = held.bind(id.bytes()).one(writing.connection()).await?;
-    let held = Fields::new("workspaces", &row).number("held")?;
-    if held > 0 {
-        let detail =
-            format!("the workspace still holds {held} projects, credentials or nodes; delete them first");
-        return Err(StoreError::conflict("workspace_not_empty", detail, None));
-    }
-    for statement in [
-        "DELETE FROM routes WHERE workspace = $1",
-        "DELETE FROM webhooks WHERE workspace = $1",
-        "DELETE FROM workspace_keys WHERE workspace = $1",
-        "DELETE FROM node_join_tokens WHERE workspace = $1",
-        "DELETE FROM workspaces WHERE id = $1",
-    ] {
-        sql(statement).bind(id.bytes()).run(writing.connection()).await?;
-    }
-    writing.changed(Part::Workspace, Some(id), id);
-    writing.audit(&act, None, "workspace.delete", id, format!("name {}", old.name)).await
-}
-
 impl Workspaces for Database {
-    fn get(&self, id: WorkspaceId) -> StoreFuture<'_, WorkspaceRow> {
-        Box::pin(async move { find(&mut self.read().await?, id).await })
-    }
-
-    fn list(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<WorkspaceRow, WorkspaceId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let rows = sql("SELECT * FROM workspaces WHERE id > $1 ORDER BY id LIMIT $2")
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .rows(&mut self.read().await?)
-                .await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &WorkspaceRow| row.id))
-        })
-    }
-
-    fn replace(
-        &self,
-        row: WorkspaceRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<WorkspaceRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
-    }
-
-    fn delete(&self, id: WorkspaceId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(delete(writing, id, expected, act))))
-    }
-
     fn wrapped_keys(&self, id: WorkspaceId) -> StoreFuture<'_, Vec<WrappedKey>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM workspace_keys WHERE workspace = $1 ORDER BY ordinal");

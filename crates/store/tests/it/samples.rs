@@ -111,7 +111,9 @@ pub fn invitation(workspace: WorkspaceId, number: u64, role: Role) -> Invitation
         created_unix_ms: NOW,
         version: 0,
     };
-    Invitation { workspace, role, person, accepted_unix_ms: Some(NOW), link: None }
+    let accepted_unix_ms = Some(NOW);
+    let member = MemberRow { person, workspace, role, accepted_unix_ms, created_unix_ms: NOW, version: 0 };
+    Invitation { member, link: None }
 }
 
 pub fn digest(number: u8) -> TokenDigest {

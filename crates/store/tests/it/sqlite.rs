@@ -53,7 +53,7 @@ fn a_database_is_private_and_opens_again_as_it_was() {
         assert!(matches!(Store::create(&path, foundation()).await, Err(StoreError::AlreadyMade { .. })));
         let again = Store::open(&path).await.unwrap();
         assert_eq!(again.feed().version().await.unwrap(), version);
-        again.workspaces().get(made.founding.workspace.id).await.unwrap();
+        again.workspaces().get((), made.founding.workspace.id).await.unwrap();
     });
 }
 

@@ -106,7 +106,7 @@ pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
 
 pub async fn a_budget_is_of_its_own_workspaces_things(fresh: &Fresh) {
     let (budgets, other) = (fresh.store.budgets(), founding(2));
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let own =
         budgets.create((budget(fresh.founding.workspace.id, 5, 9), Nanos::ZERO), act()).await.unwrap().row;
     let foreign = [Subject::Project(fresh.founding.project.id), Subject::Key(fresh.founding.keys[0].id)];

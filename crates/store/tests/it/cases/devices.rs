@@ -1,7 +1,7 @@
 //! The device flow and its keys.
 
 use domain::{MemberId, Role};
-use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, StoreError};
+use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow, StoreError};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, api_key, device, digest, invitation};
@@ -10,7 +10,7 @@ const LATER: u64 = NOW + 5;
 
 async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
     let invitation = invitation(fresh.founding.workspace.id, number, role);
-    fresh.store.people().invite(invitation, act()).await.unwrap().row.person.id
+    fresh.store.people().create(invitation, act()).await.unwrap().row.person.id
 }
 
 fn key(fresh: &Fresh, number: u64) -> ApiKeyRow {
@@ -73,7 +73,8 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     approved(fresh, 1, person).await;
     approved(fresh, 2, person).await;
     let given = store.devices().grant(digest(1), Role::Admin, key(fresh, 50), act()).await.unwrap().row;
-    let lowered = store.people().set_role(workspace, person, Role::Viewer, None, act()).await.unwrap();
+    let viewer = MemberRow { role: Role::Viewer, ..store.people().get(workspace, person).await.unwrap() };
+    let lowered = store.people().replace(viewer, None, act()).await.unwrap();
     let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
     assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
     // An approval given as an admin does not hold for a viewer.

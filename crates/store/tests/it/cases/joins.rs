@@ -82,34 +82,35 @@ pub async fn a_token_lets_one_node_in_and_says_why_it_lets_no_other(fresh: &Fres
 
 pub async fn a_token_is_listed_and_withdrawn_until_it_is_used(fresh: &Fresh) {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
+    let tokens = fresh.store.join_tokens();
     let made: Vec<_> = (1..=3).map(|number| token(workspace, number, &format!("attic {number}"))).collect();
     for token in made.iter().rev() {
         joins.invite(token.clone(), 0, act()).await.unwrap();
     }
-    let listed = async |after| joins.tokens(workspace, Page { limit: 2, after }).await.unwrap();
+    let listed = async |after| tokens.list(workspace, Page { limit: 2, after }).await.unwrap();
     let first = listed(None).await;
     assert_eq!((first.rows.as_slice(), first.next), (&made[..2], Some(made[1].id)));
     assert_eq!(listed(first.next).await.rows, &made[2..]);
-    assert_eq!(joins.token_of(workspace, made[1].id).await.unwrap(), made[1]);
+    assert_eq!(tokens.get(workspace, made[1].id).await.unwrap(), made[1]);
 
     let theirs = WorkspaceId::new(NOW, [99; 10]);
-    assert!(joins.tokens(theirs, Page::default()).await.unwrap().rows.is_empty());
-    let result = joins.token_of(theirs, made[0].id).await;
+    assert!(tokens.list(theirs, Page::default()).await.unwrap().rows.is_empty());
+    let result = tokens.get(theirs, made[0].id).await;
     assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
-    let foreign = joins.withdraw(theirs, made[0].id, act()).await;
+    let foreign = tokens.delete(theirs, made[0].id, None, act()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
 
-    joins.withdraw(workspace, made[0].id, act()).await.unwrap();
+    tokens.delete(workspace, made[0].id, None, act()).await.unwrap();
     assert_eq!(joins.token(digest(1)).await.unwrap(), None);
     let late = joins.join(joining(workspace, 1, node(workspace, 1)), at(NOW)).await;
     assert!(matches!(late, Err(StoreError::NotFound { .. })), "{late:?}");
-    let again = joins.withdraw(workspace, made[0].id, act()).await;
+    let again = tokens.delete(workspace, made[0].id, None, act()).await;
     assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
 
     let row = NodeRow { name: made[1].name.clone(), ..node(workspace, 2) };
     joins.join(joining(workspace, 2, row), at(NOW + 1)).await.unwrap();
-    assert_eq!(conflict(joins.withdraw(workspace, made[1].id, act()).await), "join_token_used");
-    let used = joins.token_of(workspace, made[1].id).await.unwrap();
+    assert_eq!(conflict(tokens.delete(workspace, made[1].id, None, act()).await), "join_token_used");
+    let used = tokens.get(workspace, made[1].id).await.unwrap();
     assert_eq!(used, JoinToken { used_unix_ms: Some(NOW + 1), ..made[1].clone() });
 }
 

@@ -1,31 +1,33 @@
 //! People and their memberships.
 
 use domain::Role;
-use store::{Act, ApiKeyRow, Invitation, KeysOnLeave, Page, PersonRow, StoreError};
+use store::{Act, ApiKeyRow, KeysOnLeave, MemberRow, Page, PersonRow, StoreError};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, api_key, founding, invitation};
 
 pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);
-    people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
-    let waiting = Invitation { accepted_unix_ms: None, ..invitation(workspace, 2, Role::Viewer) };
-    let made = people.invite(waiting.clone(), act()).await.unwrap();
+    people.create(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
+    let mut waiting = invitation(workspace, 2, Role::Viewer);
+    waiting.member.accepted_unix_ms = None;
+    let made = people.create(waiting.clone(), act()).await.unwrap();
     assert_eq!((made.row.role, made.row.accepted_unix_ms), (Role::Viewer, None));
     assert_eq!(made.row.person.email, "person2@example.com");
     assert_eq!((made.version, made.row.version), (made.version, made.version));
     let id = made.row.person.id;
     assert_eq!(people.get(workspace, id).await.unwrap(), made.row);
     assert!(people.memberships(id).await.unwrap().is_empty(), "an invitation counts for nothing");
-    match people.invite(waiting, act()).await {
+    match people.create(waiting, act()).await {
         Err(StoreError::Conflict { what: "already_member", existing, .. }) => {
             assert_eq!(existing, Some(id.to_string()))
         }
         other => panic!("{other:?}"),
     }
-    let result = people.set_role(workspace, id, Role::Admin, Some(made.version - 1), act()).await;
+    let admin = MemberRow { role: Role::Admin, ..made.row.clone() };
+    let result = people.replace(admin.clone(), Some(made.version - 1), act()).await;
     assert!(matches!(result, Err(StoreError::Precondition { .. })), "{result:?}");
-    let changed = people.set_role(workspace, id, Role::Admin, Some(made.version), act()).await.unwrap();
+    let changed = people.replace(admin, Some(made.version), act()).await.unwrap();
     assert_eq!(changed.row.role, Role::Admin);
     assert!(changed.row.version > made.version, "an ETag names one state");
     let first = people.list(workspace, Page::first(1)).await.unwrap();
@@ -46,11 +48,11 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
 pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
     let (people, mine) = (fresh.store.people(), fresh.founding.workspace.id);
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
-    let here = people.invite(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
-    let again = invitation(other.workspace.id, 2, Role::Viewer);
-    let again = Invitation { person: here.person.clone(), ..again };
-    let there = people.invite(again, act()).await.unwrap().row;
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let here = people.create(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
+    let mut again = invitation(other.workspace.id, 2, Role::Viewer);
+    again.member.person = here.person.clone();
+    let there = people.create(again, act()).await.unwrap().row;
     assert_eq!(there.person.id, here.person.id);
     let of: Vec<_> = people.memberships(here.person.id).await.unwrap();
     assert_eq!(of.iter().map(|one| one.role).collect::<Vec<_>>(), [Role::Owner, Role::Viewer]);
@@ -63,12 +65,13 @@ pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
 pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     let (people, mine) = (fresh.store.people(), fresh.founding.workspace.id);
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
-    let here = people.invite(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
-    let invited = invitation(other.workspace.id, 2, Role::Viewer);
-    let person = PersonRow { email: here.person.email.clone(), name: "as invited".into(), ..invited.person };
-    let invited = Invitation { accepted_unix_ms: None, person, ..invited };
-    let there = people.invite(invited.clone(), act()).await.unwrap().row;
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let here = people.create(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
+    let mut invited = invitation(other.workspace.id, 2, Role::Viewer);
+    invited.member.person.email = here.person.email.clone();
+    invited.member.person.name = "as invited".into();
+    invited.member.accepted_unix_ms = None;
+    let there = people.create(invited.clone(), act()).await.unwrap().row;
     assert_ne!(there.person.id, here.person.id);
     assert_eq!(
         (there.person.email.as_str(), there.person.name.as_str()),
@@ -77,13 +80,13 @@ pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     let of_address = people.by_email("person1@example.com".into()).await.unwrap();
     let ids: Vec<_> = of_address.iter().map(|person| person.id).collect();
     assert_eq!(ids, [here.person.id, there.person.id]);
-    let again = PersonRow { id: invitation(mine, 9, Role::Viewer).person.id, ..invited.person.clone() };
-    let result = people.invite(Invitation { person: again, ..invited }, act()).await;
+    invited.member.person.id = invitation(mine, 9, Role::Viewer).member.person.id;
+    let result = people.create(invited, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "already_member", .. })), "{result:?}");
     // Taking the email of a person elsewhere keeps it from nobody, and can be undone.
-    let third = people.invite(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
+    let third = people.create(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
     let fourth =
-        people.invite(invitation(other.workspace.id, 4, Role::Viewer), act()).await.unwrap().row.person;
+        people.create(invitation(other.workspace.id, 4, Role::Viewer), act()).await.unwrap().row.person;
     for (wanted, email) in
         [(&third, "ceo@example.com"), (&fourth, "ceo@example.com"), (&fourth, "x@example.com")]
     {
@@ -100,9 +103,9 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
     let (people, keys) = (fresh.store.people(), fresh.store.api_keys());
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let by = |actor: &str| Act { actor: actor.to_owned(), ..act() };
-    people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
+    people.create(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
     for (first, word) in [(10, KeysOnLeave::Keep), (20, KeysOnLeave::Revoke)] {
-        let id = people.invite(invitation(workspace, first, Role::Admin), act()).await.unwrap().row.person.id;
+        let id = people.create(invitation(workspace, first, Role::Admin), act()).await.unwrap().row.person.id;
         let made = |number, actor: String| {
             let row = api_key(workspace, project, first + number);
             async move { keys.create((row, None), by(&actor)).await.unwrap().row }
@@ -143,25 +146,27 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
 
 pub async fn the_last_owner_stays(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);
-    let first = people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap().row.person.id;
-    let waiting = Invitation { accepted_unix_ms: None, ..invitation(workspace, 2, Role::Owner) };
-    people.invite(waiting, act()).await.unwrap();
+    let first = people.create(invitation(workspace, 1, Role::Owner), act()).await.unwrap().row;
+    let mut waiting = invitation(workspace, 2, Role::Owner);
+    waiting.member.accepted_unix_ms = None;
+    people.create(waiting, act()).await.unwrap();
+    let admin = MemberRow { role: Role::Admin, ..first.clone() };
     for result in [
-        people.remove(workspace, first, KeysOnLeave::Ask, None, act()).await.map(|_| ()),
-        people.set_role(workspace, first, Role::Admin, None, act()).await.map(|_| ()),
+        people.remove(workspace, first.person.id, KeysOnLeave::Ask, None, act()).await.map(|_| ()),
+        people.replace(admin.clone(), None, act()).await.map(|_| ()),
     ] {
         assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
     }
-    let second = people.invite(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
-    people.set_role(workspace, first, Role::Admin, None, act()).await.unwrap();
+    let second = people.create(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
+    people.replace(admin, None, act()).await.unwrap();
     let result = people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
 }
 
 pub async fn a_name_and_an_email_are_changed_and_an_email_is_taken_once(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);
-    let first = people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap().row;
-    let second = people.invite(invitation(workspace, 2, Role::Viewer), act()).await.unwrap().row;
+    let first = people.create(invitation(workspace, 1, Role::Owner), act()).await.unwrap().row;
+    let second = people.create(invitation(workspace, 2, Role::Viewer), act()).await.unwrap().row;
     let wanted = PersonRow { name: "new".into(), email: "new@example.com".into(), ..first.person.clone() };
     let changed = people.rename(wanted, workspace, act()).await.unwrap().row;
     let read = people.get(workspace, first.person.id).await.unwrap();

@@ -51,7 +51,7 @@ pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {
         other => panic!("{other:?}"),
     }
     let theirs = founding(9);
-    fresh.store.founder().found(theirs.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
     let foreign = policies.create(policy(workspace, theirs.project.id, 3), act()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
     let unseen = policies.get(theirs.workspace.id, first.id).await;

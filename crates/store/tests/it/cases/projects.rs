@@ -32,7 +32,7 @@ pub async fn a_name_is_taken_once_in_a_workspace_and_free_in_another(fresh: &Fre
         other => panic!("{other:?}"),
     }
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let there = store::ProjectRow { name: first.name, ..project(other.workspace.id, 9) };
     fresh.store.projects().create(there, act()).await.unwrap();
 }

@@ -64,14 +64,14 @@ pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh)
     // A slow process: keys under the old master key delay the end.
     let mut late = founding(2);
     late.wrapped_key.wrapped = named("old", 9);
-    fresh.store.founder().found(late.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(late.clone(), act()).await.unwrap();
     assert!(rotations.retire_master(broken.clone(), act()).await.unwrap().is_none());
     rotations.rewrap(vec![rewrap(&late.wrapped_key, 3)]).await.unwrap();
     rotations.retire_master(broken, act()).await.unwrap().unwrap();
     assert_eq!(fact(fresh, master_key::RETIRED).await.as_deref(), Some("old\n"));
     let mut later = founding(3);
     later.wrapped_key.wrapped = named("old", 9);
-    is_conflict(fresh.store.founder().found(later, act()).await, "master_key_retired");
+    is_conflict(fresh.store.workspaces().create(later, act()).await, "master_key_retired");
     is_conflict(rotations.begin_master("old".into(), act()).await, "master_key_used");
 }
 

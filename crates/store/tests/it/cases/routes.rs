@@ -59,7 +59,7 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
         .await
         .unwrap();
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     routes.create(route(other.workspace.id, 8, scope("openai/gpt-4o")), act()).await.unwrap();
     routes.delete(workspace, first.id, None, act()).await.unwrap();
     routes.create(route(workspace, 9, scope("openai/gpt-4o")), act()).await.unwrap();
@@ -67,7 +67,7 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
 
 pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let theirs =
         fresh.store.credentials().create(credential(other.workspace.id, 5), act()).await.unwrap().row;
     let mine = fresh.founding.workspace.id;

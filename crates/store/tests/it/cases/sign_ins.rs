@@ -1,28 +1,28 @@
 //! Sessions, one-time links and sign-in attempts.
 
 use domain::{MemberId, Role, WorkspaceId};
-use store::{Act, Invitation, KeysOnLeave, LinkRow, PersonRow, Redeemed, Redeemer, SignInRow, Tries};
+use store::{Act, KeysOnLeave, LinkRow, Redeemed, Redeemer, SignInRow, Tries};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, founding, invitation, link, session};
 
 async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
     let invitation = invitation(fresh.founding.workspace.id, number, role);
-    fresh.store.people().invite(invitation, act()).await.unwrap().row.person.id
+    fresh.store.people().create(invitation, act()).await.unwrap().row.person.id
 }
 
 /// Another workspace, which invites a person with this email and creates a link.
 async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (WorkspaceId, MemberId) {
     let other = founding(u64::from(number));
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
-    let blank = invitation(other.workspace.id, u64::from(number), Role::Viewer);
-    let person = PersonRow { email: email.into(), ..blank.person };
-    let link = Some((digest(number), u64::MAX >> 1));
-    let waiting = Invitation { accepted_unix_ms: None, person, link, ..blank };
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let mut waiting = invitation(other.workspace.id, u64::from(number), Role::Viewer);
+    waiting.member.person.email = email.into();
+    waiting.member.accepted_unix_ms = None;
+    waiting.link = Some((digest(number), u64::MAX >> 1));
     let made = fresh
         .store
         .people()
-        .invite(waiting, Act { unix_ms: NOW + u64::from(number), ..act() })
+        .create(waiting, Act { unix_ms: NOW + u64::from(number), ..act() })
         .await
         .unwrap()
         .row;

@@ -30,7 +30,7 @@ pub async fn a_whole_load_has_everything(fresh: &Fresh) {
 pub async fn a_change_is_read_by_part(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let other = founding(2);
-    let since = store.founder().found(other.clone(), act()).await.unwrap().version;
+    let since = store.workspaces().create(other.clone(), act()).await.unwrap().version;
     let source = store.source();
     let none = source.changes_since(since).await.unwrap();
     assert!(!none.whole && none.version == since && none.workspaces.is_empty() && none.keys.is_empty());
@@ -46,7 +46,7 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
         store.api_keys().delete(other.workspace.id, key.id, None, act()).await.unwrap();
     }
     store.projects().delete(other.workspace.id, other.project.id, None, act()).await.unwrap();
-    store.workspaces().delete(other.workspace.id, None, act()).await.unwrap();
+    store.workspaces().delete((), other.workspace.id, None, act()).await.unwrap();
     let gone = source.changes_since(since).await.unwrap();
     assert!(matches!(&gone.workspaces[..], [(id, None)] if *id == other.workspace.id));
     assert!(matches!(&gone.keys[..], [KeyChange::Gone(_), KeyChange::Gone(_)]));

@@ -9,11 +9,11 @@ use crate::samples::*;
 pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
     let other = founding(2);
-    store.founder().found(other.clone(), act()).await.unwrap();
+    store.workspaces().create(other.clone(), act()).await.unwrap();
     let credential = store.credentials().create(credential(mine, 5), act()).await.unwrap().row;
     let node = store.nodes().create(node(mine, 6), act()).await.unwrap().row;
     let route = store.routes().create(route(mine, 7, RouteScope::default()), act()).await.unwrap().row;
-    let member = store.people().invite(invitation(mine, 8, Role::Viewer), act()).await.unwrap().row;
+    let member = store.people().create(invitation(mine, 8, Role::Viewer), act()).await.unwrap().row;
     let key = &fresh.founding.keys[0];
     let theirs = other.workspace.id;
     let verification = Verification { secret_version: 1, unix_ms: 1, accepted: Some(false), error: None };
@@ -33,7 +33,11 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.nodes().get(theirs, node.id).await.err(),
         store.nodes().delete(theirs, node.id, None, act()).await.err(),
         store.people().get(theirs, member.person.id).await.err(),
-        store.people().set_role(theirs, member.person.id, Role::Owner, None, act()).await.err(),
+        store
+            .people()
+            .replace(store::MemberRow { workspace: theirs, ..member.clone() }, None, act())
+            .await
+            .err(),
         store.people().remove(theirs, member.person.id, KeysOnLeave::Ask, None, act()).await.err(),
         store.routes().get(theirs, route.id).await.err(),
         store.routes().delete(theirs, route.id, None, act()).await.err(),
@@ -59,7 +63,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
 
 pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
     let other = founding(2);
-    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let foreign = Some(fresh.founding.project.id);
     let key = api_key(other.workspace.id, fresh.founding.project.id, 77);
     let row = store::CredentialRow { project: foreign, ..credential(other.workspace.id, 5) };

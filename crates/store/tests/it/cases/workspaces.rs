@@ -9,23 +9,23 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let mut bad = founding(2);
     bad.keys[1].digest = bad.keys[0].digest;
     assert!(matches!(
-        fresh.store.founder().found(bad.clone(), act()).await,
+        fresh.store.workspaces().create(bad.clone(), act()).await,
         Err(StoreError::Conflict { .. })
     ));
-    assert!(fresh.store.workspaces().get(bad.workspace.id).await.is_err());
+    assert!(fresh.store.workspaces().get((), bad.workspace.id).await.is_err());
     assert!(fresh.store.workspaces().wrapped_keys(bad.workspace.id).await.unwrap().is_empty());
     let good = founding(2);
-    fresh.store.founder().found(good.clone(), act()).await.unwrap();
+    fresh.store.workspaces().create(good.clone(), act()).await.unwrap();
     let workspaces = fresh.store.workspaces();
     assert_eq!(
         workspaces.wrapped_keys(good.workspace.id).await.unwrap(),
         std::slice::from_ref(&good.wrapped_key)
     );
-    let row = workspaces.get(good.workspace.id).await.unwrap();
+    let row = workspaces.get((), good.workspace.id).await.unwrap();
     let renamed = WorkspaceRow { name: "renamed".into(), ..row };
     workspaces.replace(renamed, None, act()).await.unwrap();
     let names: Vec<_> =
-        workspaces.list(Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
+        workspaces.list((), Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["workspace 1", "renamed"]);
     let next = snapshot::WrappedKey { key_id: "wk_next".into(), ..good.wrapped_key };
     fresh.store.rotations().begin_workspace(next, act()).await.unwrap();
@@ -37,13 +37,13 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
 pub async fn a_workspace_with_something_in_it_is_not_deleted(fresh: &Fresh) {
     let other = founding(2);
     let (store, id) = (&fresh.store, other.workspace.id);
-    store.founder().found(other.clone(), act()).await.unwrap();
-    let result = store.workspaces().delete(id, None, act()).await;
+    store.workspaces().create(other.clone(), act()).await.unwrap();
+    let result = store.workspaces().delete((), id, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "workspace_not_empty", .. })));
     for key in &other.keys {
         store.api_keys().delete(id, key.id, None, act()).await.unwrap();
     }
     store.projects().delete(id, other.project.id, None, act()).await.unwrap();
-    store.workspaces().delete(id, None, act()).await.unwrap();
+    store.workspaces().delete((), id, None, act()).await.unwrap();
     assert!(store.workspaces().wrapped_keys(id).await.unwrap().is_empty());
 }

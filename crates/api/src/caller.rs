@@ -173,7 +173,14 @@ pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter
     };
     let unknown = || refused("unknown_node_credential", "This is the credential of no node.");
     let credential = tokens::digest(&*control.deps.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
-    let known = control.deps.store.joins().known(credential).await.map_err(of_store)?.ok_or_else(unknown)?;
+    let known = control
+        .deps
+        .store
+        .joins()
+        .node_of_credential(credential)
+        .await
+        .map_err(of_store)?
+        .ok_or_else(unknown)?;
     if known.is_revoked {
         Err(refused("node_credential_revoked", "The credential of this node is revoked."))
     } else {

@@ -71,12 +71,12 @@ async fn resolve_names(control: &Control, request: &ApiRequest, term: Term) -> R
     }
     let (store, workspace, wanted) = (&control.deps.store, request.workspace(), name.clone());
     let ids = match term.field {
-        Field::Key => store.api_keys().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
+        Field::Key => store.api_keys().ids_by_name(workspace, wanted, begins).await.map(|ids| texts(&ids)),
         Field::Credential => {
-            store.credentials().named(workspace, wanted, begins).await.map(|ids| texts(&ids))
+            store.credentials().ids_by_name(workspace, wanted, begins).await.map(|ids| texts(&ids))
         }
-        Field::Node => store.nodes().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
-        _ => store.projects().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
+        Field::Node => store.nodes().ids_by_name(workspace, wanted, begins).await.map(|ids| texts(&ids)),
+        _ => store.projects().ids_by_name(workspace, wanted, begins).await.map(|ids| texts(&ids)),
     };
     let ids = ids.map_err(of_store)?;
     if ids.is_empty() {

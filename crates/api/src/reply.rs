@@ -80,7 +80,7 @@ impl Reply {
 
     /// JSON that is already serialised.
     #[must_use]
-    pub fn written(body: Bytes) -> Self {
+    pub fn verbatim(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, "application/json")
     }
 
@@ -91,7 +91,7 @@ impl Reply {
     }
 
     #[must_use]
-    pub fn created(mut self, location: String) -> Self {
+    pub fn as_created(mut self, location: String) -> Self {
         self.status = StatusCode::CREATED;
         self.location = Some(location);
         self
@@ -111,7 +111,7 @@ impl Reply {
 
     /// A rehearsal stored nothing, so there is no location, version or session to return.
     #[must_use]
-    pub fn rehearsed(self) -> Self {
+    pub fn as_rehearsal(self) -> Self {
         Self { is_rehearsed: true, version: None, location: None, set_cookie: None, ..self }
     }
 

@@ -78,7 +78,7 @@ impl<C> ApiRequest<C> {
 
     /// A page of rows in their public form, with the cursor of the next page.
     #[must_use]
-    pub fn paged<T, Row, Id: std::fmt::Display>(
+    pub fn page_of<T, Row, Id: std::fmt::Display>(
         &self,
         listed: store::Listed<Row, Id>,
         show: impl Fn(&Row) -> T,
@@ -108,7 +108,7 @@ impl<C> ApiRequest<C> {
     ///
     /// # Errors
     /// 400.
-    pub fn patched<T: DeserializeOwned>(&self, mut document: serde_json::Value) -> Result<T, Box<Fault>> {
+    pub fn apply_patch<T: DeserializeOwned>(&self, mut document: serde_json::Value) -> Result<T, Box<Fault>> {
         merge_patch(&mut document, &body::read(&self.body)?);
         body::read(document.to_string().as_bytes())
     }

@@ -147,5 +147,5 @@ impl Server {
 
 /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
 async fn run_handler(is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
-    if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
+    if is_rehearsal { store::rehearse(handled).await.map(Reply::as_rehearsal) } else { handled.await }
 }

@@ -57,11 +57,11 @@ impl Breaker {
         self.trial_until_us = 0;
     }
 
-    pub fn succeeded(&mut self) {
+    pub fn record_success(&mut self) {
         *self = Self::default();
     }
 
-    pub fn failed(&mut self, now_us: u64) {
+    pub fn record_failure(&mut self, now_us: u64) {
         self.failures = self.failures.saturating_add(1);
         // Requests that were in flight when it opened fail too; they say nothing new.
         let already_open = matches!(self.state(now_us), BreakerState::Open { .. });
@@ -88,16 +88,16 @@ mod tests {
 
     fn opened_at(now_us: u64) -> Breaker {
         let mut breaker = Breaker::default();
-        (0..BREAKER_FAILURES).for_each(|_| breaker.failed(now_us));
+        (0..BREAKER_FAILURES).for_each(|_| breaker.record_failure(now_us));
         breaker
     }
 
     #[test]
     fn it_opens_after_so_many_failures_in_a_row_and_not_one_earlier() {
         let mut breaker = Breaker::default();
-        (1..BREAKER_FAILURES).for_each(|_| breaker.failed(7));
+        (1..BREAKER_FAILURES).for_each(|_| breaker.record_failure(7));
         assert_eq!(breaker.state(7), BreakerState::Closed);
-        breaker.failed(7);
+        breaker.record_failure(7);
         assert_eq!(breaker.state(7), BreakerState::Open { until_us: 7 + micros(BREAKER_OPEN_FIRST) });
     }
 
@@ -107,7 +107,7 @@ mod tests {
         let later = micros(BREAKER_OPEN_FIRST);
         assert!(breaker.try_half_open(later));
         assert!(!breaker.try_half_open(later), "a second try does not pass");
-        breaker.failed(later);
+        breaker.record_failure(later);
         assert_eq!(breaker.state(later), BreakerState::Open { until_us: 3 * later });
     }
 
@@ -129,8 +129,8 @@ mod tests {
             for (kind, pause) in steps {
                 now += pause;
                 match kind {
-                    0 => { breaker.succeeded(); prop_assert_eq!(breaker.state(now), BreakerState::Closed); }
-                    1 => breaker.failed(now),
+                    0 => { breaker.record_success(); prop_assert_eq!(breaker.state(now), BreakerState::Closed); }
+                    1 => breaker.record_failure(now),
                     _ => { breaker.try_half_open(now); }
                 }
                 if let BreakerState::Open { until_us } = breaker.state(now) {

@@ -323,9 +323,9 @@ impl Ticket {
             Verdict::Healthy { .. } | Verdict::Neutral | Verdict::Unhealthy => {}
         }
         match verdict {
-            Verdict::Unhealthy => self.seat.change(|breaker| breaker.failed(now_us)),
+            Verdict::Unhealthy => self.seat.change(|breaker| breaker.record_failure(now_us)),
             Verdict::Healthy { first_byte_us } => {
-                self.seat.change(Breaker::succeeded);
+                self.seat.change(Breaker::record_success);
                 let gauge = self.seat.gauge.get();
                 let first_byte_us = average(gauge.first_byte_us, first_byte_us);
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
@@ -335,7 +335,7 @@ impl Ticket {
             | Verdict::Cooldown { .. }
             | Verdict::Park { .. }
             | Verdict::ParkModel { .. } => {
-                self.seat.change(Breaker::succeeded);
+                self.seat.change(Breaker::record_success);
             }
         }
     }

@@ -33,7 +33,7 @@ impl Body {
     }
 
     #[must_use]
-    pub fn done(self) -> Value {
+    pub fn build(self) -> Value {
         Value::Object(self.0)
     }
 }

@@ -69,7 +69,7 @@ impl Shared {
     }
 
     /// Reports success; under `--json` as JSON, for programs that read lines.
-    pub fn done(&self, sentence: &str) {
+    pub fn report(&self, sentence: &str) {
         if self.json {
             println!("{}", serde_json::json!({"ok": true}));
         } else {

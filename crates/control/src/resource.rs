@@ -55,7 +55,7 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
         Ok((OfCaller::of(request), request.id(Self::WHAT)?))
     }
 
-    fn listed(
+    fn rows(
         control: &Control,
         request: &ApiRequest,
     ) -> impl Future<Output = Result<Listed<Self, Self::Id>, Box<Fault>>> + Send {
@@ -176,18 +176,18 @@ fn create<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> H
         let written = R::table(control).create(new, act).await.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
         let location = format!("{}/{}", R::PATH, written.row.id());
-        Ok(written.row.finish(control, &request, rest).await?.created(location))
+        Ok(written.row.finish(control, &request, rest).await?.as_created(location))
     })
 }
 
 fn all<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = R::listed(control, &request).await?;
+        let listed = R::rows(control, &request).await?;
         let mut data = Vec::with_capacity(listed.rows.len());
         for row in &listed.rows {
             data.push(row.view(control).await?);
         }
-        let Page { next_cursor, has_more, .. } = request.paged(listed, |_| ());
+        let Page { next_cursor, has_more, .. } = request.page_of(listed, |_| ());
         Reply::json(&Page { data, next_cursor, has_more })
     })
 }
@@ -200,7 +200,7 @@ fn one<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> 
 pub fn change<R: WritableResource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = load::<R>(control, &request).await?;
-        let update = request.patched(row.writable(control)?)?;
+        let update = request.apply_patch(row.writable(control)?)?;
         write(control, &request, update, row).await
     })
 }

@@ -246,7 +246,7 @@ pub async fn note_act(
     detail: String,
 ) -> Result<(), Box<Fault>> {
     let act = request.act(&control.deps.world);
-    let written = control.deps.store.nodes().acted(row.workspace, row.id, action, detail, act);
+    let written = control.deps.store.nodes().record_action(row.workspace, row.id, action, detail, act);
     written.await.map(|_| ()).map_err(of_store)
 }
 

@@ -90,7 +90,7 @@ impl PooledConnection<Postgres> {
     }
 
     /// Passes a statement's result on. If the connection was lost, it is not returned to the pool.
-    pub fn settled<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn settle<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Unavailable(error)) = &done
             && !is_of_the_statement(error)
         {

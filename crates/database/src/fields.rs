@@ -168,7 +168,7 @@ impl<'r, R: Columns> Fields<'r, R> {
     }
 
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.
-    pub fn sealed(&self) -> Result<Sealed, StoreError> {
+    pub fn secret(&self) -> Result<Sealed, StoreError> {
         Ok(Sealed {
             version: self.small("secret_version")?,
             key_id: self.text("secret_key_id")?,

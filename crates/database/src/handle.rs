@@ -62,7 +62,7 @@ impl Database {
                 .map(PooledConnection::new)
                 .map(Connection::Sqlite)
                 .map_err(unavailable),
-            Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
+            Pools::Postgres(pools) => pools.acquire().await.map(Connection::Postgres),
         }
     }
 
@@ -71,12 +71,12 @@ impl Database {
     pub async fn autocommit(&self) -> Result<Option<Connection>, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(None),
-            Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres).map(Some),
+            Pools::Postgres(pools) => pools.acquire().await.map(Connection::Postgres).map(Some),
         }
     }
 
     /// Marks the end of an autocommitted write, where tests inject faults.
-    pub fn kept_alone(&self) -> Result<(), StoreError> {
+    pub fn finish_autocommit(&self) -> Result<(), StoreError> {
         #[cfg(feature = "fixtures")]
         self.commit_faults.after()?;
         Ok(())
@@ -86,8 +86,8 @@ impl Database {
     /// returns to the pool.
     pub async fn snapshot(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { readers, .. } => started(readers, "BEGIN").await,
-            Pools::Postgres(pools) => pools.started(MOMENT).await.map(Connection::Postgres),
+            Pools::Sqlite { readers, .. } => begin_on(readers, "BEGIN").await,
+            Pools::Postgres(pools) => pools.begin(MOMENT).await.map(Connection::Postgres),
         }
     }
 
@@ -97,15 +97,15 @@ impl Database {
     pub async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => self.snapshot().await,
-            Pools::Postgres(pools) => pools.started(MOMENT_IN_ORDER).await.map(Connection::Postgres),
+            Pools::Postgres(pools) => pools.begin(MOMENT_IN_ORDER).await.map(Connection::Postgres),
         }
     }
 
     /// A write transaction; on SQLite concurrent ones are serialised.
     pub async fn begin(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { writer, .. } => started(writer, "BEGIN IMMEDIATE").await,
-            Pools::Postgres(pools) => pools.started("BEGIN").await.map(Connection::Postgres),
+            Pools::Sqlite { writer, .. } => begin_on(writer, "BEGIN IMMEDIATE").await,
+            Pools::Postgres(pools) => pools.begin("BEGIN").await.map(Connection::Postgres),
         }
     }
 
@@ -222,7 +222,7 @@ impl Database {
 }
 
 /// A SQLite connection inside a transaction.
-async fn started(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
+async fn begin_on(pool: &Pool<Sqlite>, how: &'static str) -> Result<Connection, StoreError> {
     let mut held = pool.acquire().await.map(PooledConnection::new).map_err(unavailable)?;
     held.begin(how).await?;
     Ok(Connection::Sqlite(held))

@@ -47,7 +47,7 @@ impl<Row, Id> Listed<Row, Id> {
 
     /// For a scan that stopped early at `end`: the next page starts there, unless rows already found are
     /// left for it.
-    pub fn or_ended_at(self, end: Option<Id>) -> Self {
+    pub fn or_end_at(self, end: Option<Id>) -> Self {
         Self { next: self.next.or(end), ..self }
     }
 }

@@ -17,13 +17,13 @@ pub struct Pools {
 }
 
 impl Pools {
-    pub async fn held(&self) -> Result<PooledConnection<Postgres>, StoreError> {
+    pub async fn acquire(&self) -> Result<PooledConnection<Postgres>, StoreError> {
         self.pool.acquire().await.map(PooledConnection::new).map_err(unavailable)
     }
 
     /// A connection inside a transaction.
-    pub async fn started(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
-        let mut held = self.held().await?;
+    pub async fn begin(&self, how: &'static str) -> Result<PooledConnection<Postgres>, StoreError> {
+        let mut held = self.acquire().await?;
         within(held.begin(how)).await?;
         Ok(held)
     }

@@ -13,8 +13,8 @@ pub const fn sql(text: &'static str) -> Statement {
     Statement { text: SqlStr::from_static(text), values: Vec::new() }
 }
 
-/// A statement composed of names in this program; no value is part of its text.
-pub fn composed(text: String) -> Statement {
+/// A statement compose of names in this program; no value is part of its text.
+pub fn compose(text: String) -> Statement {
     Statement { text: AssertSqlSafe(text).into_sql_str(), values: Vec::new() }
 }
 
@@ -79,7 +79,7 @@ impl Statement {
             Connection::Postgres(held) => {
                 let query = self.postgres();
                 let done = within(async { query.execute(held.raw()).await.map_err(database) }).await;
-                held.settled(done).map(|done| done.rows_affected())
+                held.settle(done).map(|done| done.rows_affected())
             }
         }
     }
@@ -93,7 +93,7 @@ impl Statement {
             Connection::Postgres(held) => {
                 let query = self.postgres();
                 let rows = within(async { query.fetch_all(held.raw()).await.map_err(database) }).await;
-                held.settled(rows).map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                held.settle(rows).map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }
         }
     }

@@ -59,7 +59,7 @@ impl Writing {
         number
     }
 
-    pub fn changed(&mut self, part: Part, workspace: Option<WorkspaceId>, object: impl Display) {
+    pub fn announce(&mut self, part: Part, workspace: Option<WorkspaceId>, object: impl Display) {
         let change = (part, object.to_string(), workspace);
         if !self.changed.contains(&change) {
             self.changed.push(change);

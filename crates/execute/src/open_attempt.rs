@@ -251,7 +251,7 @@ impl OpenAttempt {
     /// attempt as unpriced where the units that it is sold by were not reported.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
         if self.has_unreported_units(usage) {
-            return tab.unpriced(self.number);
+            return tab.mark_unpriced(self.number);
         }
         let is_plain = self.sent.terms.is_none() && usage.tier.is_none() && !usage.units.has_hosted_calls();
         if is_plain && !self.attempt.asks_more_for_long_prompts() {
@@ -259,7 +259,7 @@ impl OpenAttempt {
         }
         match self.attempt.rates_of(usage) {
             Some(rates) => tab.price(self.number, rates),
-            None => tab.unpriced(self.number),
+            None => tab.mark_unpriced(self.number),
         }
     }
 

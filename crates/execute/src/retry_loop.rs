@@ -158,7 +158,7 @@ impl RetryLoop {
         let parts = planned.into_parts();
         let (call, caller, mut tab) = parts.admitted.into_parts();
         let SplitCall { call, body, header_map } = call.split();
-        tab.planned(Arc::clone(&parts.resolved_model), parts.record);
+        tab.record_plan(Arc::clone(&parts.resolved_model), parts.record);
         let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));

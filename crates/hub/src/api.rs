@@ -75,7 +75,7 @@ impl Hub<'_> {
         if !is_plain(&revision) {
             return Err(self.wrong("its commit has no name that can be asked for"));
         }
-        Ok(Listing { revision, files: info.siblings.into_iter().map(Sibling::listed).collect() })
+        Ok(Listing { revision, files: info.siblings.into_iter().map(Sibling::into_listed).collect() })
     }
 
     /// Requests the size and checksum of a file that the list left out.
@@ -238,7 +238,7 @@ impl Hub<'_> {
 }
 
 impl Sibling {
-    fn listed(self) -> Listed {
+    fn into_listed(self) -> Listed {
         // A large file's blob is only the LFS pointer.
         let (size, digits) = match self.lfs {
             Some(large) => (large.size.or(self.size), large.sha256),

@@ -31,7 +31,7 @@ pub enum Outcome {
 
 impl Outcome {
     #[must_use]
-    pub fn failed(error: impl std::fmt::Display) -> Self {
+    pub fn failure(error: impl std::fmt::Display) -> Self {
         Self::Failed { error: error.to_string(), wait_ms: None }
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     const POLICY: Policy = Policy { first_wait_ms: 100, wait_max_ms: 10_000, retry_for_ms: 60_000 };
 
     fn failed() -> Outcome {
-        Outcome::failed("no")
+        Outcome::failure("no")
     }
 
     #[test]

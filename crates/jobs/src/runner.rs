@@ -116,7 +116,7 @@ impl Runner {
                 None => return,
             },
             // In a rolling upgrade a newer process enqueues kinds that this one doesn't know.
-            None => Outcome::failed(format!("this process knows no job of kind {}", job.kind)),
+            None => Outcome::failure(format!("this process knows no job of kind {}", job.kind)),
         };
         if let Outcome::Failed { error, .. } | Outcome::Permanent { error } = &outcome {
             tracing::debug!(job = job.id, kind = job.kind, attempt = job.attempts, error, "a job failed");
@@ -137,7 +137,7 @@ impl Runner {
         loop {
             tokio::select! {
                 outcome = &mut running => return Some(outcome),
-                () = &mut deadline => return Some(Outcome::failed("it took too long")),
+                () = &mut deadline => return Some(Outcome::failure("it took too long")),
                 () = tokio::time::sleep(JOB_LEASE / 3) => {
                     let until = self.world.clock.unix_ms().saturating_add(milliseconds(JOB_LEASE));
                     // If the store is unreachable, the lease is left alone: the store may be back in time.

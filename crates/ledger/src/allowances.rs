@@ -60,7 +60,7 @@ impl LimitState {
         (limit / self.replicas()).max(1)
     }
 
-    pub fn renewed_until(&self, until_us: u64) {
+    pub fn renew_until(&self, until_us: u64) {
         self.valid_until_us.store(until_us, Ordering::Release);
     }
 

@@ -107,7 +107,7 @@ impl Drainer {
     pub async fn run(&self) {
         let mut backoff = DRAIN_EVERY;
         while !self.stopped.load(Ordering::Acquire) {
-            self.shared.written().await;
+            self.shared.await_write().await;
             // Collects a batch; writes in the meantime wake nothing.
             tokio::time::sleep(backoff).await;
             match self.drain_once().await {

@@ -137,16 +137,16 @@ impl<Text> TabState<Text> {
     }
 
     /// The cost of the attempts so far, as a budget with `counts` sees it.
-    pub(crate) fn counted(&self, counts: Counts) -> Nanos {
+    pub(crate) fn cost_by(&self, counts: Counts) -> Nanos {
         self.attempts.iter().map(|attempt| counts.of(attempt.record.profile(), &attempt.record.charge)).sum()
     }
 
     /// The amounts that the concluded exchange draws on each of its budgets.
-    fn drawn(&self) -> Vec<Drawn> {
+    fn draws(&self) -> Vec<Drawn> {
         let drawn = |drawing: &BudgetClaim| Drawn {
             budget: drawing.budget,
             period_unix_ms: drawing.period_unix_ms,
-            amount: self.counted(drawing.counts),
+            amount: self.cost_by(drawing.counts),
         };
         self.drawings.iter().map(drawn).filter(|drawn| drawn.amount != Nanos::ZERO).collect()
     }
@@ -169,7 +169,7 @@ impl TabState {
         let (principal, provider) =
             last.map_or_else(|| (None, String::new()), |last| (Some(last.principal), last.provider.clone()));
         let (finished_unix_ms, timeline) = (self.finished_unix_ms(&ending), self.settled_timeline(&ending));
-        let drawn = self.drawn();
+        let drawn = self.draws();
         MeterRecord {
             trace: self.trace,
             workspace: self.workspace,
@@ -273,7 +273,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             plan: &state.plan,
             timeline: state.settled_timeline(ending),
             bytes_out: ending.bytes_out,
-            drawn: state.drawn(),
+            drawn: state.draws(),
             caching: state.caching,
             reason: ending.reason.as_ref(),
         }

@@ -200,7 +200,7 @@ impl InvoiceLine {
 
     /// The amount that follows from this line's own figures; tokens were priced exchange by exchange.
     #[must_use]
-    pub fn recomputed(&self) -> Nanos {
+    pub fn recompute(&self) -> Nanos {
         let fee = Fee { price: self.price.unwrap_or_default(), included: self.included };
         match self.kind {
             LineKind::Base => Nanos::from(fee.price),
@@ -338,7 +338,7 @@ pub struct Difference {
 pub fn check(invoice: &Invoice, credit: Nanos) -> Vec<Difference> {
     let mut found = Vec::new();
     for line in &invoice.lines {
-        compare(&mut found, &name(line), "amount_nanos", line.amount.0, line.recomputed().0);
+        compare(&mut found, &name(line), "amount_nanos", line.amount.0, line.recompute().0);
         if let Some(fee) = fee_of(&invoice.tariff, line) {
             let (stated, tariffs) = (line.price.unwrap_or_default().0, fee.price.0);
             compare(&mut found, &name(line), "price", stated, tariffs);

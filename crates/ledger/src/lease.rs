@@ -64,13 +64,13 @@ pub struct CentralBudget {
 
 impl CentralBudget {
     #[must_use]
-    pub fn held(&self) -> i64 {
+    pub fn lease_total(&self) -> i64 {
         self.leases.values().map(|lease| lease.held.max(0)).sum()
     }
 
     #[must_use]
     pub fn free(&self) -> i64 {
-        self.limit.saturating_sub(self.spent).saturating_sub(self.held()).max(0)
+        self.limit.saturating_sub(self.spent).saturating_sub(self.lease_total()).max(0)
     }
 
     /// Grants a slice: what is waited for or, if that is less, a small share, so that others find something
@@ -190,7 +190,7 @@ mod tests {
         let short = purse.grant(3, 64, &ask(1, free + 1), 0);
         assert_eq!((short.amount, short.elsewhere), (0, 100_000 - free));
         assert_eq!(purse.grant(3, 64, &ask(2, free), 0).amount, free);
-        assert_eq!((purse.free(), purse.held()), (0, 100_000));
+        assert_eq!((purse.free(), purse.lease_total()), (0, 100_000));
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
             purse.take_back(1, 2, 400);
         }
         assert_eq!(purse.grant(1, 1, &ask(1, 700), 0).amount, 0, "from before the return");
-        assert_eq!(purse.held(), 600);
+        assert_eq!(purse.lease_total(), 600);
     }
 
     #[test]
@@ -211,10 +211,10 @@ mod tests {
         let mut purse = purse(10_000);
         purse.grant(1, 1, &ask(1, 500), 0);
         purse.settle(1, 300);
-        assert_eq!((purse.spent, purse.held(), purse.free()), (300, 200, 9_500));
+        assert_eq!((purse.spent, purse.lease_total(), purse.free()), (300, 200, 9_500));
         // More than was reserved: the free amount shrinks by the difference.
         purse.settle(1, 250);
-        assert_eq!((purse.spent, purse.held(), purse.free()), (550, 0, 9_450));
+        assert_eq!((purse.spent, purse.lease_total(), purse.free()), (550, 0, 9_450));
         purse.settle(9, 50);
         assert_eq!(purse.free(), 9_400);
     }
@@ -225,9 +225,9 @@ mod tests {
         purse.grant(1, 1, &ask(1, 500), 1_000);
         purse.renew(1, 2_000);
         purse.reclaim(2_000 + lease_ms() + skew_ms() - 1);
-        assert_eq!(purse.held(), 500);
+        assert_eq!(purse.lease_total(), 500);
         purse.reclaim(2_000 + lease_ms() + skew_ms());
-        assert_eq!((purse.held(), purse.free()), (0, 10_000));
+        assert_eq!((purse.lease_total(), purse.free()), (0, 10_000));
         purse.take_back(1, 2, 500);
         assert_eq!(purse.free(), 10_000, "nothing is given twice");
     }

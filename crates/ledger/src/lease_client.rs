@@ -52,7 +52,7 @@ pub trait LeaseCentre: Send + Sync {
     /// Ends all leases of this replica: nothing is reserved, and its journal is drained.
     fn release(&self) -> PortFuture<'_, Result<(), SinkError>>;
     /// The recalled budgets among those that this replica holds a lease on.
-    fn recalled(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>>;
+    fn recalls(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>>;
     /// Reports that a budget refused a request: its limit is reached.
     fn report_exhausted(
         &self,
@@ -60,7 +60,7 @@ pub trait LeaseCentre: Send + Sync {
         period_unix_ms: u64,
     ) -> PortFuture<'_, Result<(), SinkError>>;
     /// Resolves when a replica waits for budget that others may hold.
-    fn recall_requested(&self) -> PortFuture<'_, ()>;
+    fn await_recall(&self) -> PortFuture<'_, ()>;
 }
 
 pub struct LeaseClient {
@@ -92,7 +92,7 @@ impl LeaseClient {
             let recalled = tokio::select! {
                 () = self.shared.lease_wakeup.notified() => false,
                 () = tokio::time::sleep(TICK) => false,
-                () = self.centre.recall_requested() => true,
+                () = self.centre.await_recall() => true,
             };
             if self.now_us() >= renew_at_us {
                 let renewed = self.renew().await;
@@ -103,7 +103,7 @@ impl LeaseClient {
                 renew_at_us = self.now_us() + micros(pause);
             }
             let recalled =
-                if recalled { self.centre.recalled().await.unwrap_or_default() } else { Vec::new() };
+                if recalled { self.centre.recalls().await.unwrap_or_default() } else { Vec::new() };
             self.turn(&recalled).await;
         }
     }
@@ -137,14 +137,14 @@ impl LeaseClient {
             Ok(answers) => {
                 for (pool, answer) in pools.iter().zip(answers) {
                     match answer {
-                        LeaseAnswer::Granted(grant) => pool.granted(grant, self.now_us()),
-                        LeaseAnswer::Returned { sequence } => pool.returned(sequence, self.now_us()),
+                        LeaseAnswer::Granted(grant) => pool.apply_grant(grant, self.now_us()),
+                        LeaseAnswer::Returned { sequence } => pool.confirm_return(sequence, self.now_us()),
                     }
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "the centre of budgets did not answer");
-                pools.iter().for_each(|pool| pool.failed(self.now_us()));
+                pools.iter().for_each(|pool| pool.record_failure(self.now_us()));
             }
         }
     }
@@ -160,7 +160,7 @@ impl LeaseClient {
                 pool.forget();
             }
         }
-        self.shared.renewed_until(sent_us + micros(LEASE_TIME_MAX));
+        self.shared.renew_until(sent_us + micros(LEASE_TIME_MAX));
         Ok(())
     }
 

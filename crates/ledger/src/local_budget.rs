@@ -237,13 +237,13 @@ impl LocalBudget {
     }
 
     /// The centre's reply to an ask.
-    pub fn granted(&self, grant: LeaseGrant, now_us: u64) {
+    pub fn apply_grant(&self, grant: LeaseGrant, now_us: u64) {
         let mut state = self.lock();
         let Some(LeaseOp::Ask(ask)) = state.in_doubt.filter(|_| state.in_flight) else { return };
         if ask.sequence != grant.sequence {
             return;
         }
-        state.answered();
+        state.end_call();
         (state.sequence, state.answered_us) = (ask.sequence, now_us);
         state.available = state.available.saturating_add(grant.amount);
         let need = ask.least.saturating_add(state.available).max(1);
@@ -261,16 +261,16 @@ impl LocalBudget {
     }
 
     /// The centre took back what was returned.
-    pub fn returned(&self, sequence: u64, now_us: u64) {
+    pub fn confirm_return(&self, sequence: u64, now_us: u64) {
         let mut state = self.lock();
         if matches!(state.in_doubt, Some(LeaseOp::Return { sequence: sent, .. }) if sent == sequence) {
-            state.answered();
+            state.end_call();
             (state.sequence, state.answered_us) = (sequence, now_us);
         }
     }
 
     /// Whether the call was applied is not known: the same is sent again.
-    pub fn failed(&self, now_us: u64) {
+    pub fn record_failure(&self, now_us: u64) {
         let mut state = self.lock();
         state.in_flight = false;
         state.unreachable = true;
@@ -295,7 +295,7 @@ impl LocalBudget {
     }
 
     #[must_use]
-    pub fn reserved(&self) -> i64 {
+    pub fn reservation(&self) -> i64 {
         self.lock().reserved
     }
 
@@ -323,7 +323,7 @@ impl State {
         self.waiting.first_key_value().is_some_and(|(ticket, _)| ticket.least <= self.available)
     }
 
-    fn answered(&mut self) {
+    fn end_call(&mut self) {
         self.in_doubt = None;
         self.in_flight = false;
         self.unreachable = false;

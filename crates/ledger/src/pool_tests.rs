@@ -30,9 +30,9 @@ fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
     let call = pool.next_call(now_us, 0, false).expect("a call is due");
     match (call, amount) {
         (LeaseOp::Ask(ask), Some(amount)) => {
-            pool.granted(LeaseGrant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
+            pool.apply_grant(LeaseGrant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
         }
-        _ => pool.failed(now_us),
+        _ => pool.record_failure(now_us),
     }
 }
 
@@ -69,7 +69,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
     // It is sent at once, and answered separately.
     let Some(LeaseOp::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
     assert_eq!((ask.least, ask.wanted), (100, 100));
-    pool.granted(LeaseGrant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
+    pool.apply_grant(LeaseGrant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
     assert_eq!(pool.outlook(100, SECOND), Outlook::Exhausted);
     assert_eq!(pool.next_call(SECOND, 0, false), None, "who needs as much is answered already");
     pool.leave(small);
@@ -81,7 +81,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
 #[tokio::test]
 async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
     let shared = Arc::new(LimitState::default());
-    shared.renewed_until(u64::MAX);
+    shared.renew_until(u64::MAX);
     let core = CoreAllowances::new(Arc::clone(&shared));
     let bounds = Bounds { budgets: vec![Arc::new(budget())], ..Bounds::default() };
     let mut hold = Reservation::take(&core, workspace(), bounds, 0, 0).unwrap().unwrap();
@@ -97,10 +97,10 @@ async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
     };
     let (reserved, ()) = tokio::join!(reserve(&mut hold, 10), granting(12));
     reserved.unwrap();
-    assert_eq!((pool.available(), pool.reserved()), (2, 10));
+    assert_eq!((pool.available(), pool.reservation()), (2, 10));
     let (reserved, ()) = tokio::join!(reserve(&mut hold, 30), granting(20));
     reserved.unwrap();
-    assert_eq!((pool.available(), pool.reserved()), (2, 30));
+    assert_eq!((pool.available(), pool.reservation()), (2, 30));
     hold.settle(0, |_| Nanos(32), SECOND);
-    assert_eq!((pool.available(), pool.reserved(), pool.is_at_rest()), (0, 0, true));
+    assert_eq!((pool.available(), pool.reservation(), pool.is_at_rest()), (0, 0, true));
 }

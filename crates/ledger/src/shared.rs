@@ -331,7 +331,7 @@ impl JournalShared {
     }
 
     /// Resolves when something was written since the last call.
-    pub(crate) async fn written(&self) {
+    pub(crate) async fn await_write(&self) {
         while !self.inner.drain_wanted.swap(false, Ordering::AcqRel) {
             self.inner.written.notified().await;
         }
@@ -373,7 +373,7 @@ impl std::fmt::Debug for JournalShared {
 }
 
 impl Inner {
-    fn stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
@@ -386,13 +386,13 @@ impl Inner {
         loop {
             let mut waited_us = self.clock.monotonic_us().saturating_sub(began_us);
             while !self.sync_wanted.swap(false, Ordering::AcqRel) {
-                if self.stopped() {
+                if self.is_stopped() {
                     return;
                 }
                 std::thread::park();
                 waited_us = 0;
             }
-            if self.settings.durability == Durability::Written && !self.stopped() {
+            if self.settings.durability == Durability::Written && !self.is_stopped() {
                 // What was written during the last sync has waited since then.
                 std::thread::sleep(collect.saturating_sub(Duration::from_micros(waited_us)));
                 self.sync_wanted.store(false, Ordering::Release);
@@ -405,7 +405,7 @@ impl Inner {
                         tracing::error!(%error, "the journal can't be synced; new requests are refused");
                     }
                     failing = true;
-                    if !self.stopped() {
+                    if !self.is_stopped() {
                         std::thread::park_timeout(RETRY_PREPARE_EVERY);
                         self.sync_wanted.store(true, Ordering::Release);
                     }
@@ -437,7 +437,7 @@ impl Inner {
         let mut failing = false;
         loop {
             while !self.prepare_wanted.swap(false, Ordering::AcqRel) {
-                if self.stopped() {
+                if self.is_stopped() {
                     return;
                 }
                 std::thread::park();
@@ -449,7 +449,7 @@ impl Inner {
                         tracing::error!(%error, "no journal segment could be prepared");
                     }
                     failing = true;
-                    if !self.stopped() {
+                    if !self.is_stopped() {
                         std::thread::park_timeout(RETRY_PREPARE_EVERY);
                         self.prepare_wanted.store(true, Ordering::Release);
                     }
@@ -461,7 +461,7 @@ impl Inner {
     fn prepare_all(&self) -> io::Result<()> {
         let cores = lock(&self.cores).clone();
         for core in cores {
-            while core.wants_free() && !self.stopped() && !core.closed.load(Ordering::Acquire) {
+            while core.wants_free() && !self.is_stopped() && !core.closed.load(Ordering::Acquire) {
                 let pause = if self.settings.background { PREPARE_STEP_PAUSE } else { Duration::ZERO };
                 let prepared = self.prepare(&core, self.settings.segment_bytes, pause)?;
                 // Its blocks are allocated and on disk before a serving core relies on them.

@@ -219,7 +219,7 @@ impl Tab {
         let charge = |usage: &Usage| crate::price::charge(profile, rates, attempt.markup_bps, usage);
         let (now, soon) = (charge(certain), charge(&soon));
         let with =
-            |counts: Counts, charge: &Charge| self.state.counted(counts).plus(counts.of(profile, charge));
+            |counts: Counts, charge: &Charge| self.state.cost_by(counts).plus(counts.of(profile, charge));
         let (now, soon) = (|counts| with(counts, &now), |counts| with(counts, &soon));
         if hold.covers(now, soon, self.journal.monotonic_us()) {
             return None;
@@ -233,7 +233,7 @@ impl Tab {
     }
 
     /// Stores the plan, for the record.
-    pub fn planned(&mut self, mut resolved_model: Arc<str>, mut plan: PlanRecord) {
+    pub fn record_plan(&mut self, mut resolved_model: Arc<str>, mut plan: PlanRecord) {
         plan.candidates.truncate(RECORD_PLAN_ROWS_MAX);
         plan.rejected.truncate(RECORD_PLAN_ROWS_MAX);
         clip_shared(&mut resolved_model);
@@ -311,7 +311,7 @@ impl Tab {
         let ceiling = Ceiling { profile, most: charge(&most), least: charge(&least) };
         let (state, journal) = (&self.state, &self.journal);
         let now_unix_ms = state.started_unix_ms;
-        let so_far = |counts| state.counted(counts);
+        let so_far = |counts| state.cost_by(counts);
         hold.reserve(ceiling, so_far, || journal.monotonic_us(), now_unix_ms).await
     }
 
@@ -363,7 +363,7 @@ impl Tab {
     }
 
     /// Marks the attempt as unpriced: what it used has no known price.
-    pub fn unpriced(&mut self, number: u32) {
+    pub fn mark_unpriced(&mut self, number: u32) {
         let mut attempts = self.state.attempts.iter_mut();
         if let Some(open) = attempts.find(|attempt| attempt.record.number == number && !attempt.ended) {
             open.record.rates = None;
@@ -408,7 +408,7 @@ impl Tab {
         let charge = self.state.conclude(ending);
         if let Some(mut hold) = self.reservation.take() {
             let tokens = ending.usage.prompt_total().saturating_add(ending.usage.completion_total());
-            hold.settle(tokens, |counts| self.state.counted(counts), self.journal.monotonic_us());
+            hold.settle(tokens, |counts| self.state.cost_by(counts), self.journal.monotonic_us());
         }
         let record = SettledView::of(&self.state, ending, charge);
         self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)

@@ -36,14 +36,14 @@ pub struct Tariff {
 impl Fee {
     /// The count above the included amount.
     #[must_use]
-    pub const fn charged(&self, count: u64) -> u64 {
+    pub const fn chargeable(&self, count: u64) -> u64 {
         count.saturating_sub(self.included)
     }
 
     /// For a month's total count, never for parts of it: the included amount applies once.
     #[must_use]
     pub fn of(&self, count: u64) -> Nanos {
-        self.price.of(self.charged(count))
+        self.price.of(self.chargeable(count))
     }
 
     #[must_use]

@@ -45,7 +45,7 @@ impl From<Box<PlanFailed>> for EarlyExit {
     fn from(failed: Box<PlanFailed>) -> Self {
         let PlanFailed { fault, admitted, resolved_model, record } = *failed;
         let (call, _caller, mut tab) = admitted.into_parts();
-        tab.planned(resolved_model, record);
+        tab.record_plan(resolved_model, record);
         let code = fault.code;
         Self::AfterAdmission(Box::new(deliver_fault(tab, fault, None, call.dialect(), call.trace())), code)
     }

@@ -96,7 +96,7 @@ impl Handler for MaintenanceHandler {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
                     tracing::warn!(kind = self.kind, %error, "a job of ours failed");
-                    Outcome::failed(error)
+                    Outcome::failure(error)
                 }
             }
         })

@@ -233,7 +233,7 @@ impl ObjectBilling<'_> {
         let requested = requested.or(item.model).unwrap_or_default();
         // Whatever tier the response reports, it was served as part of a batch.
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
-        let (resolved, rates) = self.priced(&requested, usage.prompt_total());
+        let (resolved, rates) = self.price(&requested, usage.prompt_total());
         let (operation, grammar) = dialects::batch_operation(endpoint);
         self.context.record_of(BilledUsage {
             trace: self.context.deps.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
@@ -253,7 +253,7 @@ impl ObjectBilling<'_> {
     }
 
     /// The model's public name, and the price of a batched request to it.
-    fn priced(&self, upstream_model: &str, prompt_tokens: u64) -> (String, Option<Rates>) {
+    fn price(&self, upstream_model: &str, prompt_tokens: u64) -> (String, Option<Rates>) {
         // A request that was never tried, in a batch of several models.
         if upstream_model.is_empty() {
             return (String::new(), None);

@@ -119,7 +119,7 @@ impl Handler for StoreHeadsHandler {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
                     tracing::warn!(error, "the audit's heads could not be kept; it is tried again");
-                    Outcome::failed(error)
+                    Outcome::failure(error)
                 }
             }
         })

@@ -99,7 +99,7 @@ async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoi
 /// The credit that a month may use: everything prepaid before its end, less what earlier months took.
 /// Computed from stored data alone, so drawing the month again gives the same result.
 async fn credit(store: &Store, period: Period, taken: Nanos) -> Result<Nanos, StoreError> {
-    let credited = store.budgets().credited(period.workspace, period.end_unix_ms).await?;
+    let credited = store.budgets().credit_before(period.workspace, period.end_unix_ms).await?;
     Ok(Nanos(credited.plus(-taken).0.max(0)))
 }
 

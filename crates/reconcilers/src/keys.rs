@@ -219,11 +219,8 @@ impl Deps {
         after: Option<KeyCursor>,
         broken: &mut Vec<KeyCursor>,
     ) -> Result<Option<KeyCursor>, StoreError> {
-        let keys = self
-            .store
-            .rotations()
-            .wrapped_with_other_keys(wrapped_prefix(under), after, WRAPPED_ROWS)
-            .await?;
+        let keys =
+            self.store.rotations().list_wrapped_otherwise(wrapped_prefix(under), after, WRAPPED_ROWS).await?;
         let last = keys.last().map(|key| (key.workspace, key.key_id.clone()));
         let mut rewrapped = Vec::new();
         for old in keys {
@@ -264,7 +261,7 @@ impl Deps {
             return Ok(false);
         }
         let rotations = self.store.rotations();
-        let things = rotations.sealed_with_other_keys(workspace, key_id.clone()).await?;
+        let things = rotations.list_sealed_otherwise(workspace, key_id.clone()).await?;
         let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
         for kept in [ContentKind::Answer, ContentKind::Turn] {
             if resealed.is_empty() {
@@ -302,7 +299,7 @@ impl Deps {
         while resealed.is_empty() {
             let rotations = self.store.rotations();
             let rows = rotations
-                .content_sealed_with_other_keys(kept, workspace, key_id.to_owned(), after, KEPT_ROWS)
+                .list_content_sealed_otherwise(kept, workspace, key_id.to_owned(), after, KEPT_ROWS)
                 .await?;
             let Some(SealedThing::Content(last)) = rows.last().map(|row| &row.thing) else { break };
             after = Some(last.digest);

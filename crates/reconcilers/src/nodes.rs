@@ -122,7 +122,7 @@ impl Nodes {
                 }
                 // However often it sends heartbeats, it is polled no more often than this.
                 tokio::time::sleep(nodes.beat_every.min(NODE_POLL_EVERY) / 2).await;
-                nodes.poll_queue.rested(workspace, node);
+                nodes.poll_queue.rest(workspace, node);
             });
         }
     }
@@ -173,7 +173,7 @@ impl Deps {
             None => (report.models, reason),
         };
         let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
-        let written = self.store.nodes().observed(row.workspace, row.id, base_url, found);
+        let written = self.store.nodes().record_observation(row.workspace, row.id, base_url, found);
         let written = written.await.map_err(of_store)?;
         self.await_published(written.version).await?;
         Ok(written.row)

@@ -48,7 +48,7 @@ impl PollQueue {
     }
 
     /// The node was polled, and its pause is over.
-    pub fn rested(&self, workspace: WorkspaceId, node: NodeId) {
+    pub fn rest(&self, workspace: WorkspaceId, node: NodeId) {
         // A separate statement: `add` takes the lock too.
         let is_wanted_again = self.round().known.remove(&node);
         if is_wanted_again == Some(true) {
@@ -85,10 +85,10 @@ mod tests {
         assert_eq!((next(), next(), next()), (Some(node(2)), Some(node(1)), None));
         add(2);
         assert_eq!(next(), None, "it rests");
-        wanted.rested(workspace, node(2));
-        wanted.rested(workspace, node(1));
+        wanted.rest(workspace, node(2));
+        wanted.rest(workspace, node(1));
         assert_eq!((next(), next()), (Some(node(2)), None));
-        wanted.rested(workspace, node(2));
+        wanted.rest(workspace, node(2));
         add(1);
         assert_eq!((next(), next()), (Some(node(1)), None));
     }

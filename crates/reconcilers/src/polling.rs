@@ -139,7 +139,7 @@ impl Handler for PollHandler {
                     None => Ok(incomplete_job()),
                 },
             };
-            outcome.unwrap_or_else(Outcome::failed)
+            outcome.unwrap_or_else(Outcome::failure)
         })
     }
 }

@@ -28,7 +28,7 @@ impl Deps {
         let Some(entry) = entry else { return Ok(row) };
         let probed = self.probe(Seat::Byok(entry), model.into_iter().collect()).await?;
         let credentials = self.store.credentials();
-        let written = credentials.probed(row.workspace, row.id, row.base_url, probed, act);
+        let written = credentials.record_probe(row.workspace, row.id, row.base_url, probed, act);
         let written = written.await.map_err(of_store)?;
         self.await_published(written.version).await?;
         Ok(written.row)
@@ -51,7 +51,7 @@ impl Deps {
         let Some(entry) = entry else { return Ok(row) };
         let models = model.map_or_else(|| row.models().to_vec(), |model| vec![model]);
         let probed = self.probe(Seat::Byoc(entry), models).await?;
-        let written = self.store.nodes().probed(row.workspace, row.id, row.base_url, probed, act);
+        let written = self.store.nodes().record_probe(row.workspace, row.id, row.base_url, probed, act);
         let written = written.await.map_err(of_store)?;
         self.await_published(written.version).await?;
         Ok(written.row)

@@ -174,7 +174,7 @@ impl Deps {
         };
         let found = match self.store.webhooks().delivery(webhook_id, event_id).await {
             Ok(found) => found,
-            Err(error) => return Outcome::failed(error),
+            Err(error) => return Outcome::failure(error),
         };
         // Deleted in the meantime, or already sent by a worker that died before it recorded it.
         let Some((webhook, delivery)) = found.filter(|(_, found)| found.state == DeliveryState::Pending)
@@ -220,10 +220,10 @@ impl Deps {
         attempt: DeliveryAttempt,
         outcome: Outcome,
     ) -> Outcome {
-        match self.store.webhooks().attempted(webhook, event, attempt).await {
+        match self.store.webhooks().record_attempt(webhook, event, attempt).await {
             Ok(()) => outcome,
             // Sent again: the receiver recognises it by its id.
-            Err(error) => Outcome::failed(error),
+            Err(error) => Outcome::failure(error),
         }
     }
 

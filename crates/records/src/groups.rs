@@ -54,7 +54,7 @@ impl Groups {
         known.by_name.extend(groups.into_iter().take(GROUPS_CACHED_MAX));
     }
 
-    pub(crate) fn named(&self, name: &GroupName) -> Option<Arc<Group>> {
+    pub(crate) fn by_name(&self, name: &GroupName) -> Option<Arc<Group>> {
         self.lock().by_name.get(name).cloned()
     }
 
@@ -68,7 +68,7 @@ impl Groups {
         match piece {
             Piece::Full { tail } => unpack(trace, tail),
             Piece::Delta { group, difference } => {
-                let group = self.numbered(connection, group).await?;
+                let group = self.by_number(connection, group).await?;
                 let tail = group.template.apply(difference);
                 unpack(
                     trace,
@@ -78,7 +78,7 @@ impl Groups {
         }
     }
 
-    async fn numbered(&self, connection: &mut Connection, number: i64) -> Result<Arc<Group>, StoreError> {
+    async fn by_number(&self, connection: &mut Connection, number: i64) -> Result<Arc<Group>, StoreError> {
         let known = self.lock().by_number.get(&number).cloned();
         if let Some(group) = known {
             return Ok(group);

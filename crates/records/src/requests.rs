@@ -70,7 +70,7 @@ pub trait Records: Send + Sync {
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
     /// The window that usage sums can cover: the same, but widened to whole hours at its ends where the
     /// minutes have been deleted.
-    fn covered(&self, window: Window) -> StoreFuture<'_, Window>;
+    fn coverage(&self, window: Window) -> StoreFuture<'_, Window>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// Full records, oldest first: for `ledger verify`, exports and reconciliation.
     fn every_record(

@@ -311,7 +311,7 @@ impl Histogram {
         }
     }
 
-    fn counted(&self) -> Vec<(u32, u64)> {
+    fn counts(&self) -> Vec<(u32, u64)> {
         (0..).zip(&self.0).filter(|(_, count)| **count > 0).map(|(step, count)| (step, *count)).collect()
     }
 
@@ -328,7 +328,7 @@ impl Histogram {
     }
 
     fn percentiles(&self) -> Option<Percentiles> {
-        percentiles(&self.counted())
+        percentiles(&self.counts())
     }
 }
 
@@ -524,8 +524,8 @@ impl TallyForm {
             unattempted: sums.unattempted,
             attempts: sums.attempts,
             realized_reused_tokens: sums.realized_reused_tokens,
-            latency_steps: tally.latency.counted(),
-            first_byte_steps: tally.first_byte.counted(),
+            latency_steps: tally.latency.counts(),
+            first_byte_steps: tally.first_byte.counts(),
         }
     }
 

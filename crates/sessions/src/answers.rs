@@ -209,7 +209,7 @@ impl Inner {
     }
 
     /// What this process knows without the store.
-    fn known(&self, digest: &[u8; 32], body_digest: &[u8; 32]) -> Option<Claimed> {
+    fn find_cached(&self, digest: &[u8; 32], body_digest: &[u8; 32]) -> Option<Claimed> {
         let claim = *self.claims().get(digest).filter(|claim| claim.stage == Stage::Open)?;
         Some(if claim.body_digest == *body_digest { Claimed::InFlight } else { Claimed::OtherBody })
     }
@@ -222,7 +222,7 @@ impl Inner {
         let digest = self.vault.requests.of_key(keyed.project, &keyed.path, &keyed.key);
         let body_digest = self.vault.requests.of_body(&digest, &keyed.body);
         loop {
-            if let Some(known) = self.known(&digest, &body_digest) {
+            if let Some(known) = self.find_cached(&digest, &body_digest) {
                 return known;
             }
             match self.look(digest, body_digest) {

@@ -121,7 +121,7 @@ impl Inner {
         }
     }
 
-    fn believed_until_us(&self) -> u64 {
+    fn trust_until_us(&self) -> u64 {
         let believed_us = u64::try_from(TURN_CACHED_FOR.as_micros()).unwrap_or(u64::MAX);
         self.world.clock.monotonic_us().saturating_add(believed_us)
     }
@@ -263,7 +263,7 @@ impl Inner {
         let _no_purge = self.purging.read().await;
         let rows = self.store.kept_turns().find(lookup).await?;
         let turns: Vec<_> = rows.into_iter().filter_map(|row| self.open(row)).map(Arc::new).collect();
-        let believed_until_us = self.believed_until_us();
+        let believed_until_us = self.trust_until_us();
         let memory = &mut self.here().memory;
         for turn in &turns {
             memory.put(Arc::clone(turn), believed_until_us);
@@ -327,7 +327,7 @@ impl TurnStore for Turns {
         let permit = self.inner.permit_for(&turn);
         {
             let mut here = self.inner.here();
-            here.memory.put(Arc::clone(&turn), self.inner.believed_until_us());
+            here.memory.put(Arc::clone(&turn), self.inner.trust_until_us());
             if permit.is_some() {
                 here.waiting.insert(turn.content_ref.digest, turn.content_ref);
             }

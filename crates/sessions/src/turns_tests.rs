@@ -306,7 +306,7 @@ async fn a_call_that_was_led_to_another_turn_finds_nothing() {
     turns.keep(turn(2, &["b"], "two")).await;
     let rotations = bench.store.rotations();
     let mut rows = rotations
-        .content_sealed_with_other_keys(ContentKind::Turn, workspace(1), String::new(), None, 9)
+        .list_content_sealed_otherwise(ContentKind::Turn, workspace(1), String::new(), None, 9)
         .await
         .unwrap();
     rows.retain(|row| matches!(&row.thing, SealedThing::Content(kept) if kept.request == request(2)));
@@ -340,7 +340,7 @@ async fn a_turn_is_found_after_its_workspace_has_another_key() {
     };
     learn(&keys).await;
     let rows = rotations
-        .content_sealed_with_other_keys(ContentKind::Turn, workspace(1), key_id.clone(), None, 9)
+        .list_content_sealed_otherwise(ContentKind::Turn, workspace(1), key_id.clone(), None, 9)
         .await
         .unwrap();
     let reseal = |old: &store::rotations::SealedRow| {

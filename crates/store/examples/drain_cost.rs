@@ -139,7 +139,7 @@ async fn measure_drain(dir: &std::path::Path, records: u64, sink: Arc<dyn Record
     let drainer = Drainer::new(Arc::clone(&shared), sink);
     for number in 0..records {
         let mut tab = journal.open_tab(opening(number)).unwrap();
-        tab.planned("some-publisher/some-model".into(), plan());
+        tab.record_plan("some-publisher/some-model".into(), plan());
         tab.start_attempt(intent()).await.unwrap();
         tab.close(closing());
         if number % 100 == 0 {

@@ -37,5 +37,10 @@ pub struct AccountRow {
 /// A change is like a credential's; it writes `disabled` too.
 pub trait Accounts: Resource<AccountRow> {
     /// Stores a verification's result; a refusal is shown but does not disable the account.
-    fn verified(&self, id: AccountId, found: Verification, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
+    fn record_verification(
+        &self,
+        id: AccountId,
+        found: Verification,
+        act: Act,
+    ) -> StoreFuture<'_, Written<AccountRow>>;
 }

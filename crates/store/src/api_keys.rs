@@ -47,12 +47,12 @@ impl std::fmt::Debug for ApiKeyRow {
 /// again changes nothing and is not an error.
 pub trait ApiKeys: Resource<ApiKeyRow> {
     /// Those of a project, if one is named.
-    fn filtered(
+    fn filter(
         &self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
         page: Page<KeyId>,
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
     /// Keys with this name or, if `begins`, with this name prefix; revoked ones too.
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>>;
+    fn ids_by_name(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>>;
 }

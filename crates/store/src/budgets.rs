@@ -27,7 +27,7 @@ pub struct BudgetRow {
 impl BudgetRow {
     /// The form that requests are checked against.
     #[must_use]
-    pub fn compiled(&self) -> Budget {
+    pub fn compile(&self) -> Budget {
         Budget {
             id: self.id,
             workspace: self.workspace,
@@ -103,7 +103,7 @@ pub trait Budgets: Resource<BudgetRow> {
         act: Act,
     ) -> StoreFuture<'_, Written<CreditRow>>;
     /// The sum of all additions before a moment, less deductions.
-    fn credited(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos>;
+    fn credit_before(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos>;
     /// Newest first.
     fn credits(&self, workspace: WorkspaceId, count: u32) -> StoreFuture<'_, Vec<CreditRow>>;
 

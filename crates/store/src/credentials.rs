@@ -76,15 +76,19 @@ pub struct Verification {
 /// must be the next one), and an invalid credential becomes active again. A changed `base_url` without a new secret
 /// is refused as `base_url_needs_secret`. Deletion takes the row, its secret and its anti-rollback record.
 pub trait Credentials: Resource<CredentialRow> {
-    fn filtered(
+    fn filter(
         &self,
         workspace: WorkspaceId,
         filter: CredentialFilter,
         page: Page<CredentialId>,
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>>;
     /// Credentials with this display name or, if `begins`, with this prefix.
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool)
-    -> StoreFuture<'_, Vec<CredentialId>>;
+    fn ids_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: String,
+        begins: bool,
+    ) -> StoreFuture<'_, Vec<CredentialId>>;
     /// Disables, enables or revokes. Revocation is final.
     fn set_state(
         &self,
@@ -95,7 +99,7 @@ pub trait Credentials: Resource<CredentialRow> {
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
     /// Stores a verification's result. It never enables a credential that its owner disabled or revoked.
-    fn verified(
+    fn record_verification(
         &self,
         workspace: WorkspaceId,
         id: CredentialId,
@@ -104,7 +108,7 @@ pub trait Credentials: Resource<CredentialRow> {
     ) -> StoreFuture<'_, Written<CredentialRow>>;
     /// Stores what a probe of the server at `base_url` found; dropped if the credential has another address
     /// by now.
-    fn probed(
+    fn record_probe(
         &self,
         workspace: WorkspaceId,
         id: CredentialId,

@@ -113,11 +113,11 @@ pub trait Joins: Send + Sync {
     fn invite(&self, token: JoinToken, forgotten_before_unix_ms: u64, act: Act) -> StoreFuture<'_, ()>;
     fn token(&self, digest: TokenDigest) -> StoreFuture<'_, Option<JoinToken>>;
     /// The node with this name, if there is one.
-    fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
+    fn node_by_name(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>>;
     /// Exchanges a token for a credential. Refused as `join_token_used` or `join_token_expired`, as
     /// `name_taken` like `invite`, and as not found if there is no such token.
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
-    fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
+    fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
     /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
     /// found if its credential is unknown or revoked.
     fn record_heartbeat(&self, credential: TokenDigest, beat: Heartbeat)

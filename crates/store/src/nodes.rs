@@ -75,13 +75,14 @@ pub struct NodeObservation {
 /// replaced or, as `Some(None)`, removed. Deletion takes its credential too; the records that it reported stay.
 pub trait Nodes: Resource<NodeRow> {
     /// Nodes with this name or, if `begins`, with this name prefix.
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>>;
+    fn ids_by_name(&self, workspace: WorkspaceId, name: String, begins: bool)
+    -> StoreFuture<'_, Vec<NodeId>>;
     /// Every node of every workspace: for the poller.
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
     /// Stores the result of polling the node at `base_url`, unless its address has changed by now, or it
     /// joined by itself and its heartbeats have stopped. The configuration version moves only if something
     /// other than the time changed.
-    fn observed(
+    fn record_observation(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
@@ -89,7 +90,7 @@ pub trait Nodes: Resource<NodeRow> {
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     /// Like `Credentials::probed`.
-    fn probed(
+    fn record_probe(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
@@ -98,7 +99,7 @@ pub trait Nodes: Resource<NodeRow> {
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     /// Records in the audit who made a node do something that leaves no other trace here.
-    fn acted(
+    fn record_action(
         &self,
         workspace: WorkspaceId,
         id: NodeId,

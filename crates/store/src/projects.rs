@@ -22,5 +22,10 @@ pub struct ProjectRow {
 /// One is not deleted while live keys, credentials or routes refer to it.
 pub trait Projects: Resource<ProjectRow> {
     /// Projects with this name or, if `begins`, with this name prefix.
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>>;
+    fn ids_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: String,
+        begins: bool,
+    ) -> StoreFuture<'_, Vec<ProjectId>>;
 }

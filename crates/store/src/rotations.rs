@@ -61,7 +61,7 @@ pub trait Rotations: Send + Sync {
     /// Names the master key that is to replace the current one.
     fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>>;
     /// Keys whose wrapping does not have this prefix, in order, from a cursor.
-    fn wrapped_with_other_keys(
+    fn list_wrapped_otherwise(
         &self,
         prefix: Vec<u8>,
         after: Option<KeyCursor>,
@@ -86,13 +86,13 @@ pub trait Rotations: Send + Sync {
     /// Adds a newer key to a workspace, and the fact that everything is to be resealed with it.
     fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
     /// Every row that another key than this one seals, except stored content.
-    fn sealed_with_other_keys(
+    fn list_sealed_otherwise(
         &self,
         workspace: WorkspaceId,
         key_id: String,
     ) -> StoreFuture<'_, Vec<SealedRow>>;
     /// Stored content that another key than this one seals, in order, from a cursor.
-    fn content_sealed_with_other_keys(
+    fn list_content_sealed_otherwise(
         &self,
         kept: ContentKind,
         workspace: WorkspaceId,

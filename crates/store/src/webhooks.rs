@@ -119,5 +119,10 @@ pub trait Webhooks: Resource<WebhookRow> {
         event: EventId,
         act: Act,
     ) -> StoreFuture<'_, DeliveryRow>;
-    fn attempted(&self, webhook: WebhookId, event: EventId, attempt: DeliveryAttempt) -> StoreFuture<'_, ()>;
+    fn record_attempt(
+        &self,
+        webhook: WebhookId,
+        event: EventId,
+        attempt: DeliveryAttempt,
+    ) -> StoreFuture<'_, ()>;
 }

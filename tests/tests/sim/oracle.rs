@@ -174,7 +174,7 @@ impl Truth {
         let journal = books.journal().expect("it runs");
         assert_eq!((journal.open_tabs(), journal.reserved_bytes()), (0, 0), "open or reserved while idle");
         assert!(self.unwritten.is_empty());
-        assert_eq!(books.sink.ignored(), 0, "something was applied twice");
+        assert_eq!(books.sink.ignored_count(), 0, "something was applied twice");
         let records = books.sink.records();
         assert_eq!(recompute(&records).mismatch_count, 0, "a charge does not follow from its record");
         let by_trace: BTreeMap<TraceId, &MeterRecord> =

@@ -268,12 +268,12 @@ impl Run {
             Err(failed) => {
                 self.report.not_planned += 1;
                 let (_, _, mut tab) = failed.admitted.into_parts();
-                tab.planned(failed.resolved_model, failed.record);
+                tab.record_plan(failed.resolved_model, failed.record);
                 return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
             }
         };
         let (_, _, mut tab) = planned.admitted.into_parts();
-        tab.planned(planned.resolved_model, planned.record);
+        tab.record_plan(planned.resolved_model, planned.record);
         let deadline_us = now_us + micros(planned.timeouts.deadline);
         let exchange = Exchange {
             number,

@@ -64,7 +64,7 @@ struct ProblemLocation {
 /// Two types have one name.
 pub fn document(table: &[Route]) -> Result<Value, String> {
     let mut schemas = Schemas::new();
-    schemas.answered(|generator| generator.subschema_for::<Problem>());
+    schemas.answer_schema(|generator| generator.subschema_for::<Problem>());
     let mut paths = Map::new();
     for route in table {
         let operation = operation(route, &mut schemas);
@@ -120,7 +120,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let body = match description.body {
         Body::Absent => None,
         Body::Whole(shape) => {
-            let schema = schemas.sent(shape);
+            let schema = schemas.body_schema(shape);
             is_needed = needs_body(&schema, schemas);
             Some(json!({"application/json": {"schema": schema}}))
         }
@@ -241,7 +241,7 @@ fn query_schema(name: &str, words: Option<&[&str]>) -> Value {
 /// Whether an empty body would be refused: a merge patch may be empty, and an object may have no required
 /// field.
 fn needs_body(schema: &Value, schemas: &Schemas) -> bool {
-    let fields = schemas.sent_fields(schema);
+    let fields = schemas.body_fields(schema);
     fields.and_then(|fields| fields.get("required")?.as_array().map(|list| !list.is_empty())).unwrap_or(false)
 }
 
@@ -265,7 +265,7 @@ fn response(route: &Route, given: SuccessResponse, schemas: &mut Schemas) -> Val
     }
     let mut content = Map::new();
     if let Some(shape) = given.shape {
-        content.insert("application/json".into(), json!({"schema": schemas.answered(shape)}));
+        content.insert("application/json".into(), json!({"schema": schemas.answer_schema(shape)}));
     }
     if route.lists_files() {
         show("x-next-cursor", "next_cursor");

@@ -31,18 +31,18 @@ impl Schemas {
         }
     }
 
-    pub fn answered(&mut self, shape: Shape) -> Value {
+    pub fn answer_schema(&mut self, shape: Shape) -> Value {
         shape(&mut self.answered).to_value()
     }
 
-    pub fn sent(&mut self, shape: Shape) -> Value {
+    pub fn body_schema(&mut self, shape: Shape) -> Value {
         let mut schema = shape(&mut self.sent).to_value();
         rename(&mut schema);
         schema
     }
 
     /// The schema of a request body, with a reference to a named schema resolved.
-    pub fn sent_fields<'a>(&'a self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
+    pub fn body_fields<'a>(&'a self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
         match name_of(schema) {
             Some(name) => self.sent.definitions().get(name.strip_suffix(SENT)?)?.as_object(),
             None => schema.as_object(),

@@ -113,8 +113,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
-            let made = api.post(PATH, &agreement.write(body)?.done())?;
-            output::object(shared, &verifying.verified(&api, PATH, made)?);
+            let made = api.post(PATH, &agreement.write(body)?.build())?;
+            output::object(shared, &verifying.verify(&api, PATH, made)?);
         }
         Command::List => output::list(
             shared,
@@ -131,7 +131,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
-            let body = agreement.write(body)?.done();
+            let body = agreement.write(body)?.build();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
@@ -140,13 +140,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
             let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
-            output::object(shared, &verifying.verified(&api, PATH, rotated)?);
+            output::object(shared, &verifying.verify(&api, PATH, rotated)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is deleted, and its secret with it."));
+            shared.report(&format!("{id} is deleted, and its secret with it."));
         }
     }
     Ok(())

@@ -72,19 +72,19 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("path", path)
                 .with("pinned", pin)
                 .with("replace", replace)
-                .done();
+                .build();
             output::object(shared, &api.post(PATH, &body)?);
         }
         Command::Load { name, on, wait, pin, unpin } => {
             let pinned = if pin || unpin { Some(pin) } else { None };
             let body =
-                Body::new().with_some("node", on.node).with("wait", wait).with_some("pinned", pinned).done();
+                Body::new().with_some("node", on.node).with("wait", wait).with_some("pinned", pinned).build();
             output::object(shared, &api.post(&format!("{PATH}/{}/load", escape(&name)), &body)?);
         }
         Command::Unload { name, on } => {
-            let body = Body::new().with_some("node", on.node).done();
+            let body = Body::new().with_some("node", on.node).build();
             api.post(&format!("{PATH}/{}/unload", escape(&name)), &body)?;
-            shared.done(&format!("{name} is forgotten there; its files are where they were."));
+            shared.report(&format!("{name} is forgotten there; its files are where they were."));
         }
     }
     Ok(())

@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn body(agreement: Agreement) -> Option<Value> {
-        agreement.write(Body::new()).ok().map(Body::done)
+        agreement.write(Body::new()).ok().map(Body::build)
     }
 
     #[test]

@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn each_secret_has_a_variable_of_its_own() {
         let object = |noun: &str, label: &str| live::Live {
-            kind: Kind::named(noun).unwrap(),
+            kind: Kind::by_noun(noun).unwrap(),
             id: String::new(),
             label: label.to_owned(),
             fields: Map::new(),

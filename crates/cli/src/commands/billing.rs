@@ -53,7 +53,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
                 .with("amount_micros", signed_micros(amount)?)
                 .with_some("workspace_id", workspace.as_deref())
                 .with_some("note", note.as_deref());
-            account(shared, &Api::connect(shared)?.post(&format!("{ACCOUNT}/credits"), &body.done())?)
+            account(shared, &Api::connect(shared)?.post(&format!("{ACCOUNT}/credits"), &body.build())?)
         }
         Some(Command::Invoices) => invoices(shared),
         Some(Command::Invoice { id, csv: true }) => {

@@ -95,7 +95,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("on_reached", budget.on_reached)
                 .with_some("counts", budget.counts)
                 .with_some("alerts", Some(budget.alerts).filter(|alerts| !alerts.is_empty()));
-            output::object(shared, &api.post(PATH, &body.done())?);
+            output::object(shared, &api.post(PATH, &body.build())?);
         }
         Command::List => output::list(
             shared,
@@ -110,11 +110,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("name", name)
                 .with_some("on_reached", on_reached)
                 .with_some("alerts", Some(alerts).filter(|alerts| !alerts.is_empty()));
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body.done())?);
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body.build())?);
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let body = options.body.as_deref().map(read_body).transpose()?;
     let answer = Api::connect(shared)?.call(method, &options.path, body.as_ref())?;
     if answer.is_null() {
-        shared.done("Done.");
+        shared.report("Done.");
     } else if shared.json {
         println!("{answer}");
     } else {

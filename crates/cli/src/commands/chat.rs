@@ -124,7 +124,7 @@ impl<'a> Conversation<'a> {
             .with("stream", true)
             .with("stream_options", json!({"include_usage": true}))
             .with_some("max_tokens", self.options.max_tokens)
-            .done();
+            .build();
         let (mut usage, mut answer) = (Value::Null, String::new());
         let head = self.api.stream("/v1/chat/completions", &body, |event| {
             if let Some(reported) = event.get("usage").filter(|usage| usage.is_object()) {

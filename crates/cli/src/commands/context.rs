@@ -35,7 +35,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             check_exists(&contexts, &name)?;
             contexts.current = Some(name.clone());
             contexts.write()?;
-            shared.done(&format!("{name} is the current context."));
+            shared.report(&format!("{name} is the current context."));
         }
         Command::Show { name } => {
             let wanted = name.as_deref().or(shared.context.as_deref());
@@ -49,7 +49,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             contexts.contexts.remove(&name);
             contexts.current = contexts.current.filter(|current| *current != name);
             contexts.write()?;
-            shared.done(&format!("{name} is forgotten on this machine. Its key is not revoked."));
+            shared.report(&format!("{name} is forgotten on this machine. Its key is not revoked."));
         }
     }
     Ok(())

@@ -121,7 +121,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("config", hosting.config()?)
                 .with_some("scope", scope_of(project, environment))
                 .with_some("stated_facts", stating.patch()?);
-            let body = agreement.write(body)?.done();
+            let body = agreement.write(body)?.build();
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
@@ -131,13 +131,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
             let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
-            servers::brief(shared, &verifying.verified(&api, PATH, rotated)?);
+            servers::brief(shared, &verifying.verify(&api, PATH, rotated)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is deleted, and its secret with it."));
+            shared.report(&format!("{id} is deleted, and its secret with it."));
         }
         Command::Kinds => output::list(
             shared,
@@ -167,14 +167,14 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         .with_some("base_url", base_url)
         .with_some("region", region)
         .with_some("scope", scope_of(project, environment))
-        .done();
+        .build();
     let made = api.post(PATH, &body)?;
-    verifying.verified(api, PATH, made)
+    verifying.verify(api, PATH, made)
 }
 
 fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Value> {
     let any = project.is_some() || environment.is_some();
-    any.then(|| Body::new().with_some("project_id", project).with_some("environment", environment).done())
+    any.then(|| Body::new().with_some("project_id", project).with_some("environment", environment).build())
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {

@@ -80,7 +80,7 @@ impl Rates {
             .with_some("requests_per_minute", self.requests_per_minute)
             .with_some("tokens_per_minute", self.tokens_per_minute)
             .with_some("concurrent_streams", self.concurrent_streams)
-            .done();
+            .build();
         let is_empty = set.as_object().is_none_or(serde_json::Map::is_empty);
         match (is_empty, self.clear) {
             (true, false) => None,
@@ -111,7 +111,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("expires_in_days", expires_in_days)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
-                .done();
+                .build();
             output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
@@ -130,7 +130,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("expires_in_days", expires_in_days)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
-                .done();
+                .build();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Limits { id, rates } => {
@@ -143,7 +143,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Revoke { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is revoked."));
+            shared.report(&format!("{id} is revoked."));
         }
     }
     Ok(())

@@ -139,7 +139,7 @@ pub fn out(shared: &Shared) -> Result<(), Failure> {
     contexts.contexts.remove(&name);
     contexts.current = contexts.current.filter(|current| *current != name);
     contexts.write()?;
-    shared.done(&format!("Signed out of {}.", context.url));
+    shared.report(&format!("Signed out of {}.", context.url));
     Ok(())
 }
 

@@ -63,7 +63,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No members. `tidegate member invite EMAIL` asks somebody in.",
         ),
         Command::Invite { email, role, name } => {
-            let body = Body::new().with("email", email).with("role", role).with_some("name", name).done();
+            let body = Body::new().with("email", email).with("role", role).with_some("name", name).build();
             output::object(shared, &api.post("/v2/members", &body)?);
         }
         Command::Show { member } => {
@@ -84,7 +84,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 Some(Keys::Revoke) => "?keys=revoke",
             };
             api.delete(&format!("/v2/members/{}{query}", find(&api, &member)?))?;
-            shared.done(&format!("{member} is removed."));
+            shared.report(&format!("{member} is removed."));
         }
     }
     Ok(())

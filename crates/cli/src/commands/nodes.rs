@@ -100,12 +100,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("secret", secret)
                 .with_list("models", &models)
                 .with_list("labels", &labels)
-                .done();
-            servers::brief(shared, &verifying.reached(api.post(PATH, &body)?)?);
+                .build();
+            servers::brief(shared, &verifying.check_reached(api.post(PATH, &body)?)?);
         }
         Command::Invite { name, expires_in_minutes } => {
             let body = Body::new().with("name", name).with_some("expires_in_minutes", expires_in_minutes);
-            invited(shared, &api, &api.post(TOKENS, &body.done())?);
+            invited(shared, &api, &api.post(TOKENS, &body.build())?);
         }
         Command::Invites => output::rows(
             shared,
@@ -127,7 +127,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .with_some("stated_facts", stating.patch()?)
-                .done();
+                .build();
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
@@ -151,7 +151,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Usage { id } => usage(shared, &api, &id)?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
     }
     Ok(())
@@ -184,7 +184,7 @@ fn uninvite(shared: &Shared, api: &Api, name: &str) -> Result<(), Failure> {
     }
     for id in ids {
         api.delete(&format!("{TOKENS}/{id}"))?;
-        shared.done(&format!("{id} is withdrawn."));
+        shared.report(&format!("{id} is withdrawn."));
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         .with_some("dialect", options.dialect.as_ref())
         .with_some("environment", options.environment.as_ref())
         .with_some("tag", options.tag.as_ref())
-        .done();
+        .build();
     let plan = Api::connect(shared)?.post("/v2/plan", &body)?;
     if shared.json {
         println!("{plan}");

@@ -63,7 +63,7 @@ impl Rules {
             .with_list("profiles", &self.profiles)
             .with_some("retention", self.retention.as_deref().map(retention).transpose()?)
             .with_list("compliance", &self.compliance)
-            .done())
+            .build())
     }
 }
 
@@ -95,7 +95,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
     }
     Ok(())

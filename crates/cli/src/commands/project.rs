@@ -48,7 +48,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Create { name, environment } => {
-            let body = Body::new().with("name", name).with_some("environment", environment).done();
+            let body = Body::new().with("name", name).with_some("environment", environment).build();
             output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => {
@@ -63,12 +63,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { project } => output::object(shared, &api.get(&one(&api, &project)?)?),
         Command::Set { project, name, environment, caching } => {
             let body = Body::new().with_some("name", name).with_some("environment", environment);
-            let body = body.with_some("caching", caching.patch()).done();
+            let body = body.with_some("caching", caching.patch()).build();
             output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
         }
         Command::Remove { project } => {
             api.delete(&one(&api, &project)?)?;
-            shared.done(&format!("{project} is removed."));
+            shared.report(&format!("{project} is removed."));
         }
     }
     Ok(())

@@ -75,7 +75,7 @@ impl Rule {
             .with_some("project_id", self.project.as_ref())
             .with_some("key_id", self.key.as_ref())
             .with_some("tag", self.tag.as_ref())
-            .done();
+            .build();
         let has_scope = scope.as_object().is_some_and(|scope| !scope.is_empty());
         Body::new()
             .with_some("scope", has_scope.then_some(scope))
@@ -87,7 +87,7 @@ impl Rule {
             .with_list("fallback_on", &self.fallback_on)
             .with_some("byok_fallback", self.byok_fallback.as_ref())
             .with_some("emergency", self.emergency.as_ref())
-            .done()
+            .build()
     }
 }
 
@@ -113,7 +113,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
     }
     Ok(())

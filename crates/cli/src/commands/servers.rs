@@ -45,7 +45,7 @@ impl Verifying {
     ///
     /// # Errors
     /// The provider refused the secret, or could not be reached.
-    pub fn verified(&self, api: &Api, path: &str, written: Value) -> Result<Value, Failure> {
+    pub fn verify(&self, api: &Api, path: &str, written: Value) -> Result<Value, Failure> {
         if self.no_verify {
             return Ok(written);
         }
@@ -56,7 +56,7 @@ impl Verifying {
     ///
     /// # Errors
     /// The node could not be reached.
-    pub fn reached(&self, written: Value) -> Result<Value, Failure> {
+    pub fn check_reached(&self, written: Value) -> Result<Value, Failure> {
         let Some(error) = written.get("last_error").and_then(Value::as_str).filter(|_| !self.no_verify)
         else {
             return Ok(written);
@@ -89,7 +89,7 @@ pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
 
 /// Probes a server's capabilities, and shows them.
 pub fn probe(shared: &Shared, api: &Api, path: &str, model: Option<String>) -> Result<(), Failure> {
-    let body = Body::new().with_some("model", model).done();
+    let body = Body::new().with_some("model", model).build();
     let probed = api.post(&format!("{path}/probe"), &body)?;
     show(shared, &probed);
     match probed.pointer("/server/error").and_then(Value::as_str) {

@@ -33,7 +33,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show => show(shared, &api.get(PATH)?),
         Command::Set { file } => output::object(shared, &api.put(PATH, &read(&file)?)?),
         Command::Assign { workspace, tariff, from } => {
-            let body = Body::new().with("tariff", tariff).with_some("effective_from", from).done();
+            let body = Body::new().with("tariff", tariff).with_some("effective_from", from).build();
             output::object(shared, &api.put(&format!("{PATH}/assignments/{workspace}"), &body)?);
         }
     }

@@ -144,9 +144,9 @@ fn act(
     (id, on): (&str, OnNode),
     (what, done): (&str, &str),
 ) -> Result<(), Failure> {
-    let body = Body::new().with_some("node", on.node).done();
+    let body = Body::new().with_some("node", on.node).build();
     api.post(&format!("{PATH}/{}/{what}", escape(id)), &body)?;
-    shared.done(&format!("{id} {done}."));
+    shared.report(&format!("{id} {done}."));
     Ok(())
 }
 
@@ -167,7 +167,7 @@ fn begin(shared: &Shared, api: &Api, start: Start) -> Result<(), Failure> {
         .with_some("eval_examples", start.held_out)
         .with_some("eval_every", start.held_out_every)
         .with_some("seed", start.seed)
-        .done();
+        .build();
     if start.preview {
         output::object(shared, &flat(shared, &api.post("/v2/train/preview", &body)?));
         return Ok(());

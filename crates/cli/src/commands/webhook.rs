@@ -78,7 +78,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with("url", receiver)
                 .with_list("events", &events)
                 .with_some("description", description)
-                .done();
+                .build();
             output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
@@ -93,7 +93,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("url", to)
                 .with_list("events", &events)
                 .with_some("description", description);
-            output::object(shared, &api.patch(&at(&id), &body.done())?);
+            output::object(shared, &api.patch(&at(&id), &body.build())?);
         }
         Command::Test { id } => test(shared, &api.post(&format!("{}/test", at(&id)), &json!({}))?)?,
         Command::Rotate { id } => {
@@ -107,7 +107,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Remove { id } => {
             api.delete(&at(&id))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
         Command::Deliveries { id } => output::list(
             shared,

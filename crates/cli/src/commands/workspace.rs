@@ -64,12 +64,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
         }
         Command::Set { id, caching } => {
-            let body = Body::new().with_some("caching", caching.patch()).done();
+            let body = Body::new().with_some("caching", caching.patch()).build();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            shared.done(&format!("{id} is removed."));
+            shared.report(&format!("{id} is removed."));
         }
         Command::List => {
             output::list(shared, &api.get(PATH)?, &["id", "name", "created_at"], "No workspaces.");

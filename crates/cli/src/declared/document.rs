@@ -112,7 +112,7 @@ pub fn add(document: &mut Document, file: &Path, text: &str) -> Result<(), Failu
     let (tables, owns) = if is_json { read_json(text) } else { read_toml(text) }
         .map_err(|(line, message)| at(line).wrong(message))?;
     for (line, noun) in owns {
-        let kind = Kind::named(&noun).ok_or_else(|| at(line).wrong(unknown_kind(&noun)))?;
+        let kind = Kind::by_noun(&noun).ok_or_else(|| at(line).wrong(unknown_kind(&noun)))?;
         document.owns.push(kind.noun);
     }
     for table in tables {
@@ -129,7 +129,7 @@ fn unknown_kind(noun: &str) -> String {
 fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declared, Failure> {
     let Table { noun, mut fields, line } = table;
     let place = at(line);
-    let kind = Kind::named(&noun).ok_or_else(|| place.wrong(unknown_kind(&noun)))?;
+    let kind = Kind::by_noun(&noun).ok_or_else(|| place.wrong(unknown_kind(&noun)))?;
     let secret = match fields.remove("secret") {
         None => None,
         Some(_) if kind.secret == SecretNeed::None => {

@@ -332,7 +332,7 @@ pub const KINDS: &[Kind] = &[
 
 impl Kind {
     #[must_use]
-    pub fn named(noun: &str) -> Option<&'static Self> {
+    pub fn by_noun(noun: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.noun == noun)
     }
 

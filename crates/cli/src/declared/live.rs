@@ -232,11 +232,11 @@ mod tests {
     #[test]
     fn ids_are_told_as_names_and_the_usual_is_not_told() {
         let mut names = Names::default();
-        names.learn(Kind::named("project").unwrap(), "web", "prj_1");
-        names.learn(Kind::named("credential").unwrap(), "ours", "pcr_1");
+        names.learn(Kind::by_noun("project").unwrap(), "web", "prj_1");
+        names.learn(Kind::by_noun("credential").unwrap(), "ours", "pcr_1");
         let row = json!({"id": "rte_1", "scope": {"project_id": "prj_1", "model": "openai/"}, "profiles": ["byok"], "credential_ids": ["pcr_1"],
             "byok_fallback": "never", "fallback_on": [], "regions": []});
-        let route = live(Kind::named("route").unwrap(), &row, &names);
+        let route = live(Kind::by_noun("route").unwrap(), &row, &names);
         assert_eq!(
             Value::from(route.fields),
             json!({"scope": {"project": "web", "model": "openai/"}, "profiles": ["byok"], "credentials": ["ours"]})
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(route.label, "model=openai/ project=web");
         let row = json!({"id": "node_1", "name": "rack", "base_url": "http://x/v1", "models": ["a"], "models_declared": false, "status": "unreachable",
             "labels": [], "metadata": {"managed_by": "tidegate apply"}});
-        let node = live(Kind::named("node").unwrap(), &row, &names);
+        let node = live(Kind::by_noun("node").unwrap(), &row, &names);
         assert!(node.is_applied);
         assert_eq!(Value::from(node.fields), json!({"name": "rack", "base_url": "http://x/v1"}));
     }

@@ -105,7 +105,7 @@ pub struct Input {
 }
 
 impl Input {
-    fn sent(&self) -> Sent<'_> {
+    fn agreement_form(&self) -> Sent<'_> {
         Sent {
             limits: self.limits,
             retention: &self.retention,
@@ -238,7 +238,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,
-        agreement: agreement::read(&input.sent())?,
+        agreement: agreement::read(&input.agreement_form())?,
         metadata: input.metadata.clone(),
         models: input.models.clone(),
         weight: check_range(input.weight, 1, ACCOUNT_WEIGHT_MAX, "weight")?,
@@ -347,7 +347,8 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             error,
         };
         let act = request.act(&control.deps.world);
-        let written = control.deps.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
+        let written =
+            control.deps.store.accounts().record_verification(row.id, found, act).await.map_err(of_store)?;
         reply_written(control, written).await
     })
 }

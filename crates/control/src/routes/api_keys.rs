@@ -290,7 +290,7 @@ impl Resource for ApiKeyRow {
         Ok(show(control, self, control.deps.world.clock.unix_ms()))
     }
 
-    async fn listed(control: &Control, request: &ApiRequest) -> Result<Listed<Self, KeyId>, Box<Fault>> {
+    async fn rows(control: &Control, request: &ApiRequest) -> Result<Listed<Self, KeyId>, Box<Fault>> {
         let project =
             match request.query.get("project_id") {
                 None => None,
@@ -299,7 +299,7 @@ impl Resource for ApiKeyRow {
                 })?),
             };
         let page = request.page()?;
-        control.deps.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
+        control.deps.store.api_keys().filter(request.workspace(), project, page).await.map_err(of_store)
     }
 
     async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {

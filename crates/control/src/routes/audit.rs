@@ -101,7 +101,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let listed =
             control.deps.store.audit().list(chain(&request)?, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
+        Reply::json(&request.page_of(listed, show))
     })
 }
 

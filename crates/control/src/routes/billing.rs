@@ -193,7 +193,7 @@ fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if request.is_rehearsal {
             account.add(&added.row);
         }
-        Ok(Reply::json(&account)?.created("/v2/billing/account".to_owned()))
+        Ok(Reply::json(&account)?.as_created("/v2/billing/account".to_owned()))
     })
 }
 
@@ -421,7 +421,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         rows.truncate(limit);
         let next = if has_more { rows.last().map(|row| row.id) } else { None };
         let listed = store::Listed { rows, next };
-        Reply::json(&request.paged(listed, show_invoice))
+        Reply::json(&request.page_of(listed, show_invoice))
     })
 }
 

@@ -125,7 +125,7 @@ pub struct Input {
 }
 
 impl Input {
-    fn sent(&self) -> Sent<'_> {
+    fn agreement_form(&self) -> Sent<'_> {
         Sent {
             limits: self.limits,
             retention: &self.retention,
@@ -347,7 +347,7 @@ async fn row_of(
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,
-        agreement: agreement::read(&input.sent())?,
+        agreement: agreement::read(&input.agreement_form())?,
         metadata: input.metadata.clone(),
         project,
         environment,
@@ -391,14 +391,11 @@ impl Resource for CredentialRow {
         Ok(show(control, self))
     }
 
-    async fn listed(
-        control: &Control,
-        request: &ApiRequest,
-    ) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
+    async fn rows(control: &Control, request: &ApiRequest) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
         let provider = request.query.get("provider").cloned();
         let filter = CredentialFilter { provider, ..CredentialFilter::default() };
         let page = request.page()?;
-        control.deps.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
+        control.deps.store.credentials().filter(request.workspace(), filter, page).await.map_err(of_store)
     }
 }
 
@@ -566,7 +563,7 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .deps
             .store
             .credentials()
-            .verified(row.workspace, row.id, found, act)
+            .record_verification(row.workspace, row.id, found, act)
             .await
             .map_err(of_store)?;
         control.deps.await_published(written.version).await?;

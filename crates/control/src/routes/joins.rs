@@ -142,7 +142,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         control.deps.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
         let expires_at = Moment(expires_unix_ms);
         let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
-        Ok(Reply::json(&invited)?.created(format!("{}/{id}", JoinToken::PATH)))
+        Ok(Reply::json(&invited)?.as_created(format!("{}/{id}", JoinToken::PATH)))
     })
 }
 
@@ -325,7 +325,7 @@ async fn row_of(
 ) -> Result<NodeRow, Box<Fault>> {
     let base_url = secrets::base_url(control, input.base_url, TargetKind::Node)?
         .ok_or_else(|| missing("base_url", "Give the address that the gateway reaches the node at."))?;
-    let named = control.deps.store.joins().named(token.workspace, token.name.clone());
+    let named = control.deps.store.joins().node_by_name(token.workspace, token.name.clone());
     let old = named.await.map_err(of_store)?;
     let id =
         old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.deps.world.id_bytes()), |old| old.id);
@@ -566,7 +566,7 @@ fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let listed =
             control.deps.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
         let listed = listed.await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show_usage))
+        Reply::json(&request.page_of(listed, show_usage))
     })
 }
 

@@ -286,6 +286,6 @@ fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             sign_in_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
             expires_at: Moment(expires_unix_ms),
         };
-        Ok(Reply::json(&view)?.created(format!("{}/{}", MemberRow::PATH, row.person.id)))
+        Ok(Reply::json(&view)?.as_created(format!("{}/{}", MemberRow::PATH, row.person.id)))
     })
 }

@@ -75,7 +75,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .map_err(of_store)?;
         Reply::list(
             request.query.get("format").map(String::as_str),
-            &request.paged(listed, |one| row(one, request.is_operator())),
+            &request.page_of(listed, |one| row(one, request.is_operator())),
         )
     })
 }
@@ -203,7 +203,7 @@ fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             control.deps.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
         Reply::list(
             request.query.get("format").map(String::as_str),
-            &request.paged(listed, |one| show_exchange(one, request.is_operator())),
+            &request.page_of(listed, |one| show_exchange(one, request.is_operator())),
         )
     })
 }

@@ -281,7 +281,7 @@ async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Ve
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
-    let window = records.covered(window).await.map_err(of_store)?;
+    let window = records.coverage(window).await.map_err(of_store)?;
     let query = UsageQuery {
         workspace: request.workspace(),
         window,

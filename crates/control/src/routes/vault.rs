@@ -234,7 +234,7 @@ async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, B
     let left = if older.is_empty() {
         0
     } else {
-        rotations.sealed_with_other_keys(workspace, id.clone()).await.map_err(of_store)?.len()
+        rotations.list_sealed_otherwise(workspace, id.clone()).await.map_err(of_store)?.len()
     };
     let status = if older.is_empty() { "steady" } else { "rotating" };
     Reply::json(&WorkspaceKeyView {

@@ -395,6 +395,6 @@ fn deliveries(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let id = request.id("webhook")?;
         let listed = control.deps.store.webhooks().deliveries(request.workspace(), id, request.page()?);
-        Reply::json(&request.paged(listed.await.map_err(of_store)?, show_delivery))
+        Reply::json(&request.page_of(listed.await.map_err(of_store)?, show_delivery))
     })
 }

@@ -150,10 +150,7 @@ impl Resource for WorkspaceRow {
         }
     }
 
-    async fn listed(
-        control: &Control,
-        request: &ApiRequest,
-    ) -> Result<Listed<Self, WorkspaceId>, Box<Fault>> {
+    async fn rows(control: &Control, request: &ApiRequest) -> Result<Listed<Self, WorkspaceId>, Box<Fault>> {
         let (page, workspaces) = (request.page()?, control.deps.store.workspaces());
         if request.is_operator() {
             return workspaces.list((), page).await.map_err(of_store);

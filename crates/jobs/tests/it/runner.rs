@@ -69,7 +69,7 @@ impl Handler for ScriptedHandler {
             self.0.at_once(job.workspace, false);
             let fails = |left: usize| left.checked_sub(1);
             match self.0.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
-                Ok(_) => Outcome::failed("told to"),
+                Ok(_) => Outcome::failure("told to"),
                 Err(_) => Outcome::Done,
             }
         })

@@ -75,7 +75,7 @@ impl Life {
         let (job, _) = self.workers[at].held.swap_remove(index);
         let outcome = match self.random.below(10) {
             0..5 => Outcome::Done,
-            5..9 => Outcome::failed("not now"),
+            5..9 => Outcome::failure("not now"),
             _ => Outcome::Permanent { error: "never".into() },
         };
         let is_holder = self.holders.get(&job.id).is_some_and(|held| (held.0, held.1) == (at, job.attempts));

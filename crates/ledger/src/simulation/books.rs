@@ -67,7 +67,7 @@ impl MemorySink {
 
     /// Duplicate records that were ignored.
     #[must_use]
-    pub fn ignored(&self) -> u64 {
+    pub fn ignored_count(&self) -> u64 {
         self.lock().ignored
     }
 

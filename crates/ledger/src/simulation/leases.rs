@@ -574,9 +574,9 @@ impl LeaseRun {
         let replica = self.replicas_mut(at);
         let (Some(call), Some(answer)) = (replica.call.take(), replica.answer.take()) else { return };
         match (call, answer) {
-            (LeaseOp::Ask(_), Some(grant)) => replica.pool.granted(grant, now_us),
-            (LeaseOp::Return { sequence, .. }, Some(_)) => replica.pool.returned(sequence, now_us),
-            (_, None) => replica.pool.failed(now_us),
+            (LeaseOp::Ask(_), Some(grant)) => replica.pool.apply_grant(grant, now_us),
+            (LeaseOp::Return { sequence, .. }, Some(_)) => replica.pool.confirm_return(sequence, now_us),
+            (_, None) => replica.pool.record_failure(now_us),
         }
         self.serve_waiting(at);
         self.tick(at);
@@ -655,10 +655,16 @@ impl LeaseRun {
             after,
             Event::AtCentre { .. } | Event::Drain { .. } | Event::Renew { .. } | Event::Restart { .. }
         );
-        let over = (purse.spent + purse.held() - purse.limit).max(0);
-        if is_moved && (over > self.untold || purse.spent + purse.held() + purse.free() != purse.limit + over)
+        let over = (purse.spent + purse.lease_total() - purse.limit).max(0);
+        if is_moved
+            && (over > self.untold || purse.spent + purse.lease_total() + purse.free() != purse.limit + over)
         {
-            return Err(format!("{} + {} + {} is not the limit", purse.spent, purse.held(), purse.free()));
+            return Err(format!(
+                "{} + {} + {} is not the limit",
+                purse.spent,
+                purse.lease_total(),
+                purse.free()
+            ));
         }
         if self.spent + self.reserved > purse.limit + self.untold {
             let (limit, untold) = (purse.limit, self.untold);
@@ -672,7 +678,7 @@ impl LeaseRun {
 
     fn check_end(&self) -> Result<(), String> {
         let purse = &self.purse;
-        let reserved: i64 = self.replicas.iter().map(|replica| replica.pool.reserved()).sum();
+        let reserved: i64 = self.replicas.iter().map(|replica| replica.pool.reservation()).sum();
         if reserved != 0 || self.reserved != 0 {
             return Err(format!("{reserved} is still reserved"));
         }
@@ -685,8 +691,8 @@ impl LeaseRun {
                 self.report.refused_unknown
             ));
         }
-        if purse.held() != 0 {
-            return Err(format!("{} is still held: {:?}", purse.held(), purse.leases));
+        if purse.lease_total() != 0 {
+            return Err(format!("{} is still held: {:?}", purse.lease_total(), purse.leases));
         }
         // A replica that never comes back: its lease expires, and not before its time.
         let mut silent = CentralBudget { limit: 100, ..CentralBudget::default() };
@@ -697,11 +703,11 @@ impl LeaseRun {
             self.unix_ms(),
         );
         silent.reclaim(self.unix_ms() + lease_ms() + skew_ms() - 1);
-        if silent.held() != 9 {
+        if silent.lease_total() != 9 {
             return Err("a lease ended before its time".to_owned());
         }
         silent.reclaim(self.unix_ms() + lease_ms() + skew_ms());
-        if silent.held() != 0 || silent.free() != 100 {
+        if silent.lease_total() != 0 || silent.free() != 100 {
             return Err("a lease did not end in time".to_owned());
         }
         Ok(())
@@ -715,7 +721,7 @@ impl LeaseRun {
                 && replica.journal == 0
                 && replica.pool.is_at_rest()
         };
-        self.replicas.iter().all(quiet) && self.now_us >= self.away_until_us && self.purse.held() == 0
+        self.replicas.iter().all(quiet) && self.now_us >= self.away_until_us && self.purse.lease_total() == 0
     }
 
     fn lives(&self, at: usize, life: u64) -> bool {

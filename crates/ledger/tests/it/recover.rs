@@ -60,7 +60,7 @@ fn what_was_drained_is_not_applied_again() {
     books.revive();
     let report = books.start().unwrap();
     assert_eq!((report.applied, report.skipped, report.interrupted), (3, 5, 0));
-    assert_eq!((books.sink.len(), books.sink.ignored()), (8, 0));
+    assert_eq!((books.sink.len(), books.sink.ignored_count()), (8, 0));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn journal(books: &SimulatedBooks) -> Rc<Journal> {
 pub fn open(books: &SimulatedBooks, number: u64) -> Tab {
     let mut tab = journal(books).open_tab(opening(number)).expect("there is room");
     let plan = PlanRecord { resolution: "catalogue".into(), ..PlanRecord::default() };
-    tab.planned("openai/gpt-4o-mini".into(), plan);
+    tab.record_plan("openai/gpt-4o-mini".into(), plan);
     tab
 }
 

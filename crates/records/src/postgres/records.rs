@@ -206,7 +206,7 @@ async fn requests(
         at_once = (at_once * 2).min(ROWS_AT_ONCE);
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_ended_at(ended_at))
+    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_end_at(ended_at))
 }
 
 async fn request(
@@ -250,8 +250,8 @@ impl Records for PostgresRecords {
         Box::pin(request(self, workspace, trace))
     }
 
-    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
-        Box::pin(usage::covered(&self.database, window))
+    fn coverage(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::coverage(&self.database, window))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

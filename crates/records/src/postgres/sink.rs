@@ -137,9 +137,9 @@ async fn try_to_take(store: &PostgresRecords, batch: DrainBatch) -> Result<(), S
     let mut prepared = Prepared::of(&batch.records, |_| true)?;
     let remarks = std::mem::take(&mut prepared.remarks);
     let has_earlier = make_partitions(store, &prepared).await?;
-    let mut held = store.pools.started("BEGIN").await?;
+    let mut held = store.pools.begin("BEGIN").await?;
     let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
-    let new_groups = held.settled(applied)?;
+    let new_groups = held.settle(applied)?;
     store.database.commit(Connection::Postgres(held), None).await?;
     store.draining.groups.remember(new_groups);
     audit_notes::write(&store.database, &store.notes, remarks).await;
@@ -161,10 +161,10 @@ async fn make_partitions(store: &PostgresRecords, prepared: &Prepared) -> Result
 }
 
 async fn make_partition(store: &PostgresRecords, week: u64) -> Result<bool, StoreError> {
-    let mut held = store.pools.held().await?;
+    let mut held = store.pools.acquire().await?;
     let query = sqlx::query_scalar("SELECT make_meter_partition($1)").bind(signed(week));
     let made = within(async { query.fetch_one(held.raw()).await.map_err(database) }).await;
-    let has_earlier = held.settled(made)?;
+    let has_earlier = held.settle(made)?;
     let mut known = store.draining.weeks();
     if known.len() >= WEEKS_CACHED_MAX {
         known.clear();
@@ -274,13 +274,13 @@ async fn set_position(
 }
 
 async fn position(store: &PostgresRecords, core: u32) -> Result<Option<JournalPosition>, StoreError> {
-    let mut held = store.pools.held().await?;
+    let mut held = store.pools.acquire().await?;
     let query = sqlx::query(
         "SELECT epoch, segment, position FROM journal_positions WHERE replica = $1 AND core = $2",
     );
     let query = query.bind(store.replica).bind(i64::from(core));
     let found = within(async { query.fetch_optional(held.raw()).await.map_err(database) }).await;
-    let Some(row) = held.settled(found)? else { return Ok(None) };
+    let Some(row) = held.settle(found)? else { return Ok(None) };
     let number = |name: &str| row.try_get::<i64, _>(name).map(i64::cast_unsigned);
     let read = || {
         Ok(JournalPosition {

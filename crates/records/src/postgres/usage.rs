@@ -41,14 +41,15 @@ pub(crate) async fn groups(
     let mut unknown: BTreeMap<GroupName, &[u8]> = BTreeMap::new();
     for tally in tallies {
         let name = (tally.workspace, tally.group.clone());
-        if groups.named(&name).is_none() {
+        if groups.by_name(&name).is_none() {
             unknown.entry(name).or_insert(&tally.sample);
         }
     }
-    let learned = if unknown.is_empty() { HashMap::new() } else { named(connection, unknown).await? };
+    let learned =
+        if unknown.is_empty() { HashMap::new() } else { find_by_names(connection, unknown).await? };
     let of = |tally: &MinuteTally| {
         let name = (tally.workspace, tally.group.clone());
-        let group = groups.named(&name).or_else(|| learned.get(&name).cloned());
+        let group = groups.by_name(&name).or_else(|| learned.get(&name).cloned());
         group.ok_or_else(|| StoreError::corrupt("usage_groups", "a group has no number"))
     };
     let found = tallies.iter().map(of).collect::<Result<_, _>>()?;
@@ -57,7 +58,7 @@ pub(crate) async fn groups(
 
 /// Inserts or reads groups that this process does not know, each with a sample as its template. Sorted, so
 /// that replicas that insert the same groups wait for each other and don't deadlock.
-async fn named(
+async fn find_by_names(
     connection: &mut PgConnection,
     unknown: BTreeMap<GroupName, &[u8]>,
 ) -> Result<HashMap<GroupName, Arc<Group>>, StoreError> {

@@ -266,7 +266,7 @@ impl LeaseCentre for Leases {
         })
     }
 
-    fn recalled(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>> {
+    fn recalls(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>> {
         Box::pin(async move {
             let read = async {
                 let mut connection = self.database.read().await?;
@@ -300,7 +300,7 @@ impl LeaseCentre for Leases {
         })
     }
 
-    fn recall_requested(&self) -> PortFuture<'_, ()> {
+    fn await_recall(&self) -> PortFuture<'_, ()> {
         let recalls = Arc::clone(self.database.notifier().recalls());
         Box::pin(async move { recalls.notified().await })
     }

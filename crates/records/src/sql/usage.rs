@@ -53,7 +53,7 @@ fn widened(window: Window, minutes_from: u64) -> Window {
 }
 
 /// The window that an answer for this one covers.
-pub(crate) async fn covered(database: &Database, window: Window) -> Result<Window, StoreError> {
+pub(crate) async fn coverage(database: &Database, window: Window) -> Result<Window, StoreError> {
     let minutes_from = minutes_from(&mut database.read().await?).await?;
     Ok(widened(window, minutes_from))
 }

@@ -50,7 +50,7 @@ async fn requests(
         ended_at = walked.ended_at;
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_ended_at(ended_at))
+    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_end_at(ended_at))
 }
 
 async fn every_record(
@@ -92,8 +92,8 @@ impl Records for SqliteRecords {
         })
     }
 
-    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
-        Box::pin(usage::covered(&self.database, window))
+    fn coverage(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::coverage(&self.database, window))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

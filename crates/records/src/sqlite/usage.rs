@@ -26,7 +26,7 @@ pub(crate) async fn groups(
     let mut found = Vec::with_capacity(tallies.len());
     for tally in tallies {
         let name = (tally.workspace, tally.group.clone());
-        let group = match groups.named(&name).or_else(|| new_groups.get(&name).cloned()) {
+        let group = match groups.by_name(&name).or_else(|| new_groups.get(&name).cloned()) {
             Some(group) => group,
             None => {
                 let group = group_of(connection, &name, &tally.sample).await?;

@@ -139,7 +139,7 @@ impl Table for AccountRow {
     }
 }
 
-async fn verified(
+async fn record_verification(
     writing: &mut Writing,
     id: AccountId,
     found: Verification,
@@ -159,7 +159,12 @@ async fn verified(
 }
 
 impl Accounts for Database {
-    fn verified(&self, id: AccountId, found: Verification, act: Act) -> StoreFuture<'_, Written<AccountRow>> {
-        Box::pin(self.write(move |writing| Box::pin(verified(writing, id, found, act))))
+    fn record_verification(
+        &self,
+        id: AccountId,
+        found: Verification,
+        act: Act,
+    ) -> StoreFuture<'_, Written<AccountRow>> {
+        Box::pin(self.write(move |writing| Box::pin(record_verification(writing, id, found, act))))
     }
 }

@@ -52,23 +52,23 @@ impl Table for ApiKeyRow {
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         let secret = self.access_secret.as_ref();
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
-            .fixed("project", self.project.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
+            .fix("project", self.project.bytes())
             .set("name", &self.name)
-            .fixed("digest", self.digest.as_slice())
-            .fixed("last4", &self.last4)
-            .fixed("environment", &self.environment)
+            .fix("digest", self.digest.as_slice())
+            .fix("last4", &self.last4)
+            .fix("environment", &self.environment)
             .set("scopes", stored::scopes_to_text(self.scopes))
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
             .set("ip_allowlist", stored::networks_to_text(&self.ip_allowlist))
-            .fixed("revoked_unix_ms", self.revoked_unix_ms.map(signed))
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("revoked_unix_ms", self.revoked_unix_ms.map(signed))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
-            .fixed("access_secret_version", secret.map(|secret| i64::from(secret.version)))
-            .fixed("access_secret_key_id", secret.map(|secret| &secret.key_id))
-            .fixed("access_secret_sealed", secret.map(|secret| &secret.bytes))
-            .fixed("created_by", self.created_by.map(|id| id.bytes())))
+            .fix("access_secret_version", secret.map(|secret| i64::from(secret.version)))
+            .fix("access_secret_key_id", secret.map(|secret| &secret.key_id))
+            .fix("access_secret_sealed", secret.map(|secret| &secret.bytes))
+            .fix("created_by", self.created_by.map(|id| id.bytes())))
     }
 
     async fn prepare(
@@ -126,7 +126,7 @@ pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Resul
                 resource::insert(writing, &row).await?;
             }
             if let Some(last) = rows.last() {
-                writing.changed(Part::Key, Some(last.workspace), last.id);
+                writing.announce(Part::Key, Some(last.workspace), last.id);
             }
             Ok(())
         })
@@ -192,7 +192,7 @@ async fn revoke(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result
         .bind(signed(row.version))
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Key, Some(workspace), id);
+    writing.announce(Part::Key, Some(workspace), id);
     tell_revoked(writing, workspace, id, act).await
 }
 
@@ -238,7 +238,7 @@ pub(super) async fn after_leaving(
 }
 
 impl ApiKeys for Database {
-    fn filtered(
+    fn filter(
         &self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
@@ -255,7 +255,7 @@ impl ApiKeys for Database {
         })
     }
 
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>> {
+    fn ids_by_name(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>> {
         Box::pin(async move {
             names::ids::<ApiKeyRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })

@@ -122,16 +122,16 @@ impl Table for BudgetRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
             .set("name", &self.name)
-            .fixed("kind", self.subject.kind())
-            .fixed("subject", subject_bytes(&self.subject))
+            .fix("kind", self.subject.kind())
+            .fix("subject", subject_bytes(&self.subject))
             .set("limit_nanos", self.limit.0)
-            .fixed("period", self.period.as_str())
+            .fix("period", self.period.as_str())
             .set("on_reached", self.on_reached.as_str())
-            .fixed("counts", self.counts.as_str())
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("counts", self.counts.as_str())
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 
@@ -297,7 +297,7 @@ async fn add_credit(
                 .bind(version)
                 .run(writing.connection())
                 .await?;
-            writing.changed(Part::Workspace, Some(workspace), row.id);
+            writing.announce(Part::Workspace, Some(workspace), row.id);
         }
         None => {
             let row = BudgetRow {
@@ -372,7 +372,7 @@ async fn set_limits(
             .run(writing.connection())
             .await?;
     }
-    writing.changed(Part::Workspace, Some(workspace), workspace);
+    writing.announce(Part::Workspace, Some(workspace), workspace);
     let object = match &of {
         LimitsOf::Subject(Subject::Key(id)) => id.to_string(),
         LimitsOf::Subject(Subject::Project(id)) => id.to_string(),
@@ -459,7 +459,7 @@ impl Budgets for Database {
         )
     }
 
-    fn credited(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos> {
+    fn credit_before(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos> {
         Box::pin(async move {
             let query = sql("SELECT CAST(COALESCE(SUM(amount_nanos), 0) AS BIGINT) AS credited FROM credits
                  WHERE workspace = $1 AND created_unix_ms < $2");

@@ -213,7 +213,7 @@ async fn set_state(
     Ok(row)
 }
 
-async fn verified(
+async fn record_verification(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: CredentialId,
@@ -242,7 +242,7 @@ async fn verified(
     Ok(row)
 }
 
-async fn probed(
+async fn record_probe(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: CredentialId,
@@ -263,7 +263,7 @@ async fn probed(
 }
 
 impl Credentials for Database {
-    fn filtered(
+    fn filter(
         &self,
         workspace: WorkspaceId,
         filter: CredentialFilter,
@@ -284,7 +284,7 @@ impl Credentials for Database {
         })
     }
 
-    fn named(
+    fn ids_by_name(
         &self,
         workspace: WorkspaceId,
         name: String,
@@ -307,17 +307,17 @@ impl Credentials for Database {
         Box::pin(self.write(move |writing| Box::pin(set_state(writing, workspace, id, state, expected, act))))
     }
 
-    fn verified(
+    fn record_verification(
         &self,
         workspace: WorkspaceId,
         id: CredentialId,
         found: Verification,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>> {
-        Box::pin(self.write(move |writing| Box::pin(verified(writing, workspace, id, found, act))))
+        Box::pin(self.write(move |writing| Box::pin(record_verification(writing, workspace, id, found, act))))
     }
 
-    fn probed(
+    fn record_probe(
         &self,
         workspace: WorkspaceId,
         id: CredentialId,
@@ -325,6 +325,8 @@ impl Credentials for Database {
         found: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>> {
-        Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))
+        Box::pin(
+            self.write(move |writing| Box::pin(record_probe(writing, workspace, id, base_url, found, act))),
+        )
     }
 }

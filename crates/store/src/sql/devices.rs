@@ -192,7 +192,7 @@ pub(super) async fn end_keys(
             .bind(version)
             .run(writing.connection())
             .await?;
-        writing.changed(Part::Key, Some(workspace), key);
+        writing.announce(Part::Key, Some(workspace), key);
         api_keys::tell_revoked(writing, workspace, key, act).await?;
     }
     Ok(rows.len())

@@ -49,13 +49,13 @@ impl Table for JoinToken {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("digest", self.digest.to_vec())
-            .fixed("workspace", self.workspace.bytes())
-            .fixed("name", &self.name)
+            .fix("id", self.id.bytes())
+            .fix("digest", self.digest.to_vec())
+            .fix("workspace", self.workspace.bytes())
+            .fix("name", &self.name)
             .set("used_unix_ms", self.used_unix_ms.map(signed))
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
-            .fixed("expires_unix_ms", signed(self.expires_unix_ms)))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
+            .fix("expires_unix_ms", signed(self.expires_unix_ms)))
     }
 
     async fn merge(_: &mut Writing, _: &Self, change: Infallible) -> Result<Self, StoreError> {
@@ -84,7 +84,7 @@ async fn free_or_revoked(
     workspace: WorkspaceId,
     name: &str,
 ) -> Result<Option<NodeRow>, StoreError> {
-    let found = nodes::named(writing.connection(), workspace, name).await?;
+    let found = nodes::find_by_name(writing.connection(), workspace, name).await?;
     let is_revoked =
         |row: &NodeRow| row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
     match found {
@@ -162,7 +162,7 @@ async fn put(writing: &mut Writing, mut row: NodeRow, is_old: bool) -> Result<No
     Ok(row)
 }
 
-async fn known(
+async fn find_by_credential(
     connection: &mut Connection,
     credential: TokenDigest,
 ) -> Result<Option<KnownNode>, StoreError> {
@@ -177,7 +177,7 @@ async fn known(
 }
 
 async fn live(connection: &mut Connection, credential: TokenDigest) -> Result<KnownNode, StoreError> {
-    let known = known(connection, credential).await?;
+    let known = find_by_credential(connection, credential).await?;
     known.filter(|known| !known.is_revoked).ok_or(StoreError::NotFound { what: WHAT })
 }
 
@@ -378,16 +378,16 @@ impl Joins for Database {
         Box::pin(async move { token(&mut self.read().await?, digest).await })
     }
 
-    fn named(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {
-        Box::pin(async move { nodes::named(&mut self.read().await?, workspace, &name).await })
+    fn node_by_name(&self, workspace: WorkspaceId, name: String) -> StoreFuture<'_, Option<NodeRow>> {
+        Box::pin(async move { nodes::find_by_name(&mut self.read().await?, workspace, &name).await })
     }
 
     fn join(&self, joining: Joining, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(join(writing, joining, act))))
     }
 
-    fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>> {
-        Box::pin(async move { known(&mut self.read().await?, credential).await })
+    fn node_of_credential(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>> {
+        Box::pin(async move { find_by_credential(&mut self.read().await?, credential).await })
     }
 
     fn record_heartbeat(

@@ -131,7 +131,7 @@ impl IdempotentAnswers for Database {
         Box::pin(async move {
             if let Some(mut alone) = self.autocommit().await? {
                 let claimed = claim(&mut alone, &request).await?;
-                return self.kept_alone().map(|()| claimed);
+                return self.finish_autocommit().map(|()| claimed);
             }
             let work = self
                 .note(move |writing| Box::pin(async move { claim(writing.connection(), &request).await }));

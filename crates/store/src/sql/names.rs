@@ -3,7 +3,7 @@
 use database::connection::Connection;
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::statement::composed;
+use database::statement::compose;
 use domain::WorkspaceId;
 use domain::limits::FILTER_NAMED_MAX;
 
@@ -18,7 +18,7 @@ pub(super) async fn ids<R: Table>(
     begins: bool,
 ) -> Result<Vec<R::Id>, StoreError> {
     let characters = if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
-    let query = composed(format!(
+    let query = compose(format!(
         "SELECT id FROM {} WHERE workspace = $1 AND substr({column}, 1, CAST($2 AS INTEGER)) = $3
          ORDER BY id LIMIT $4",
         R::NAME

@@ -70,7 +70,7 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
     Ok(NodeRow { joined, ..read(row)? })
 }
 
-pub(super) async fn named(
+pub(super) async fn find_by_name(
     connection: &mut Connection,
     workspace: WorkspaceId,
     name: &str,
@@ -195,7 +195,7 @@ impl Table for NodeRow {
     }
 }
 
-async fn observed(
+async fn record_observation(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: NodeId,
@@ -240,7 +240,7 @@ pub(super) async fn see(
     Ok(row)
 }
 
-async fn probed(
+async fn record_probe(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: NodeId,
@@ -260,7 +260,7 @@ async fn probed(
     Ok(row)
 }
 
-async fn acted(
+async fn record_action(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: NodeId,
@@ -288,7 +288,12 @@ async fn tell(writing: &mut Writing, row: &NodeRow, unix_ms: u64) -> Result<(), 
 }
 
 impl Nodes for Database {
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>> {
+    fn ids_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: String,
+        begins: bool,
+    ) -> StoreFuture<'_, Vec<NodeId>> {
         Box::pin(async move {
             names::ids::<NodeRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })
@@ -298,7 +303,7 @@ impl Nodes for Database {
         Box::pin(async move { resource::list(&mut self.read().await?, None, page).await })
     }
 
-    fn observed(
+    fn record_observation(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
@@ -306,11 +311,11 @@ impl Nodes for Database {
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| {
-            Box::pin(async move { observed(writing, workspace, id, &base_url, found).await })
+            Box::pin(async move { record_observation(writing, workspace, id, &base_url, found).await })
         }))
     }
 
-    fn probed(
+    fn record_probe(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
@@ -318,10 +323,12 @@ impl Nodes for Database {
         found: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))
+        Box::pin(
+            self.write(move |writing| Box::pin(record_probe(writing, workspace, id, base_url, found, act))),
+        )
     }
 
-    fn acted(
+    fn record_action(
         &self,
         workspace: WorkspaceId,
         id: NodeId,
@@ -329,6 +336,8 @@ impl Nodes for Database {
         detail: String,
         act: Act,
     ) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(acted(writing, workspace, id, action, detail, act))))
+        Box::pin(
+            self.write(move |writing| Box::pin(record_action(writing, workspace, id, action, detail, act))),
+        )
     }
 }

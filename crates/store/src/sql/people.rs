@@ -156,11 +156,11 @@ impl Table for MemberRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("workspace", self.workspace.bytes())
-            .fixed("person", self.person.id.bytes())
+            .fix("workspace", self.workspace.bytes())
+            .fix("person", self.person.id.bytes())
             .set("role", self.role.as_str())
-            .fixed("accepted_unix_ms", self.accepted_unix_ms.map(signed))
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("accepted_unix_ms", self.accepted_unix_ms.map(signed))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 
@@ -273,7 +273,7 @@ async fn remove(
         let query = sql(statement).bind(id.bytes());
         query.run(writing.connection()).await?;
     }
-    writing.changed(Part::Other, Some(workspace), id);
+    writing.announce(Part::Other, Some(workspace), id);
     let detail = format!("was {}, {keys} keys of devices revoked{became}", old.role);
     writing.audit(act, Some(workspace), "member.remove", id, detail).await
 }
@@ -311,7 +311,7 @@ async fn rename(
         .bind(signed(version))
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Other, None, old.id);
+    writing.announce(Part::Other, None, old.id);
     writing.audit(&act, Some(workspace), "member.rename", old.id, String::new()).await?;
     Ok(PersonRow { email: wanted.email, name: wanted.name, version, ..old })
 }
@@ -339,7 +339,7 @@ async fn set_password(
         query.run(writing.connection()).await?;
     }
     sign_ins::insert(writing, &fresh).await?;
-    writing.changed(Part::Other, None, fresh.person);
+    writing.announce(Part::Other, None, fresh.person);
     let detail = "every other session has ended".to_owned();
     writing.audit(&act, Some(workspace), "member.set_password", fresh.person, detail).await
 }
@@ -385,7 +385,7 @@ pub(super) async fn take_over(
     let query =
         sql("DELETE FROM people WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM memberships WHERE person = $1)");
     query.bind(from.bytes()).run(writing.connection()).await?;
-    writing.changed(Part::Other, Some(workspace), to);
+    writing.announce(Part::Other, Some(workspace), to);
     Ok(())
 }
 

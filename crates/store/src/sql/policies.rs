@@ -87,11 +87,11 @@ impl Table for PolicyRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
-            .fixed("project", self.project.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
+            .fix("project", self.project.bytes())
             .set("spec", to_text(&self.spec)?)
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 

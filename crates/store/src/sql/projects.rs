@@ -56,12 +56,12 @@ impl Table for ProjectRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
             .set("name", &self.name)
             .set("environment", &self.environment)
             .set("metadata", to_text(Self::NAME, &self.metadata)?)
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
             .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
@@ -92,7 +92,7 @@ impl Table for ProjectRow {
         for key in revoked.rows(writing.connection()).await? {
             let key: KeyId = Fields::new("api_keys", &key).id("id")?;
             budgets::forget(writing, old.workspace, &Subject::Key(key)).await?;
-            writing.changed(Part::Key, Some(old.workspace), key);
+            writing.announce(Part::Key, Some(old.workspace), key);
         }
         budgets::forget(writing, old.workspace, &Subject::Project(old.id)).await?;
         for statement in
@@ -109,7 +109,12 @@ impl Table for ProjectRow {
 }
 
 impl Projects for Database {
-    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>> {
+    fn ids_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: String,
+        begins: bool,
+    ) -> StoreFuture<'_, Vec<ProjectId>> {
         Box::pin(async move {
             names::ids::<ProjectRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })

@@ -10,7 +10,7 @@ use database::feed::Part;
 use database::fields::{ColumnId, Fields, after, signed};
 use database::handle::Database;
 use database::page::{Listed, Page};
-use database::statement::{Row, Statement, Value, composed};
+use database::statement::{Row, Statement, Value, compose};
 use database::writing::{Writing, expect_version};
 use domain::WorkspaceId;
 
@@ -134,7 +134,7 @@ pub(super) struct ColumnValues(Vec<(&'static str, Value, bool)>);
 
 impl ColumnValues {
     /// A column that is written with the new row only.
-    pub(super) fn fixed(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+    pub(super) fn fix(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.0.push((name, value.into(), true));
         self
     }
@@ -157,14 +157,14 @@ impl ColumnValues {
 /// Inserts a row and enters it into the feed.
 pub(super) async fn add<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
     insert(writing, row).await?;
-    writing.changed(R::PART, row.scope(), row.id());
+    writing.announce(R::PART, row.scope(), row.id());
     Ok(())
 }
 
 /// Overwrites a row and enters it into the feed.
 pub(super) async fn put<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
     R::overwrite(writing, row).await?;
-    writing.changed(R::PART_OF_CHANGES, row.scope(), row.id());
+    writing.announce(R::PART_OF_CHANGES, row.scope(), row.id());
     Ok(())
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn insert<R: Table>(writing: &mut Writing, row: &R) -> Result<(
     let places: Vec<_> = (1..=columns.len()).map(|at| format!("${at}")).collect();
     let text = format!("INSERT INTO {} ({}) VALUES ({})", R::NAME, names.join(", "), places.join(", "));
     let values = columns.into_iter().map(|(_, value, _)| value);
-    values.fold(composed(text), Statement::bind).run(writing.connection()).await.map(|_| ())
+    values.fold(compose(text), Statement::bind).run(writing.connection()).await.map(|_| ())
 }
 
 async fn update<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
@@ -208,11 +208,11 @@ fn of_one<R: Table>(text: &str, owner: R::Owner, id: R::Id) -> Statement {
     let (table, key, except) = (R::NAME, R::ID, R::EXCEPT);
     match owner.workspace() {
         Some(workspace) => {
-            composed(format!("{text} WHERE {table}.workspace = $1 AND {table}.{key} = $2{except}"))
+            compose(format!("{text} WHERE {table}.workspace = $1 AND {table}.{key} = $2{except}"))
                 .bind(workspace.bytes())
                 .bind(id.bytes())
         }
-        None => composed(format!("{text} WHERE {table}.{key} = $1{except}")).bind(id.bytes()),
+        None => compose(format!("{text} WHERE {table}.{key} = $1{except}")).bind(id.bytes()),
     }
 }
 
@@ -245,7 +245,7 @@ pub(super) async fn refuse_taken_name<R: Table>(
     name: &str,
 ) -> Result<(), StoreError> {
     let query =
-        composed(format!("SELECT id FROM {} WHERE workspace = $1 AND name = $2 AND id <> $3", R::NAME))
+        compose(format!("SELECT id FROM {} WHERE workspace = $1 AND name = $2 AND id <> $3", R::NAME))
             .bind(workspace.bytes())
             .bind(name)
             .bind(id.bytes());
@@ -276,12 +276,12 @@ pub(super) async fn list<R: Table>(
 ) -> Result<Listed<R, R::Id>, StoreError> {
     let (select, table, key, except) = (R::select(), R::NAME, R::ID, R::EXCEPT);
     let query = match workspace {
-        Some(workspace) => composed(format!(
+        Some(workspace) => compose(format!(
             "{select} WHERE {table}.workspace = $1 AND {table}.{key} > $2{except} ORDER BY {table}.{key} LIMIT $3"
         ))
         .bind(workspace.bytes()),
         None => {
-            composed(format!("{select} WHERE {table}.{key} > $1{except} ORDER BY {table}.{key} LIMIT $2"))
+            compose(format!("{select} WHERE {table}.{key} > $1{except} ORDER BY {table}.{key} LIMIT $2"))
         }
     };
     page(connection, query.bind(after(wanted.after)), &wanted).await
@@ -337,7 +337,7 @@ async fn delete_row<R: Table>(writing: &mut Writing, old: R, act: &Act) -> Resul
     let (owner, id) = (old.owner(), old.id());
     R::precede_deletion(writing, &old).await?;
     remove::<R>(writing, owner, id).await?;
-    writing.changed(R::PART_OF_CHANGES, old.scope(), id);
+    writing.announce(R::PART_OF_CHANGES, old.scope(), id);
     audit(writing, &old, "delete", old.audit_detail(), act).await?;
     Ok(old)
 }

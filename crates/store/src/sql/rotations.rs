@@ -49,7 +49,7 @@ async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(
         return conflict("master_key_used", format!("the master key {next} is or was in force"));
     }
     meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
-    writing.changed(Part::Other, None, MASTER);
+    writing.announce(Part::Other, None, MASTER);
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, audited_in, "master_key.rotate", next, format!("in the place of {current}")).await
 }
@@ -129,7 +129,7 @@ async fn switch_master(
     records.push(set(master_key::PREVIOUS, current.clone()));
     meta::put(writing, records).await?;
     meta::remove(writing, master_key::NEXT).await?;
-    writing.changed(Part::Other, None, MASTER);
+    writing.announce(Part::Other, None, MASTER);
     let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, audited_in, "master_key.switch", next, detail).await?;
@@ -149,7 +149,7 @@ async fn retire_master(writing: &mut Writing, broken: Vec<KeyCursor>, act: Act) 
     retired.push('\n');
     meta::put(writing, vec![set(master_key::RETIRED, retired)]).await?;
     meta::remove(writing, master_key::PREVIOUS).await?;
-    writing.changed(Part::Other, None, MASTER);
+    writing.announce(Part::Other, None, MASTER);
     let detail = format!("{current} is in force alone");
     let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, audited_in, "master_key.finalize", previous, detail).await?;
@@ -173,9 +173,9 @@ async fn audit_workspace(
     row.map(|row| Fields::new("workspaces", &row).id("id")).transpose()
 }
 
-fn changed(writing: &mut Writing, workspace: WorkspaceId) {
+fn announce_keys(writing: &mut Writing, workspace: WorkspaceId) {
     let part = if workspace == accounts::OPERATOR { Part::Accounts } else { Part::Workspace };
-    writing.changed(part, Some(workspace), workspace);
+    writing.announce(part, Some(workspace), workspace);
 }
 
 async fn begin_workspace(writing: &mut Writing, key: WrappedKey, act: Act) -> Result<(), StoreError> {
@@ -375,13 +375,13 @@ async fn reseal(
         };
         let touched = reseal_one(writing, workspace, row).await?;
         if let Some(id) = key.filter(|_| touched > 0) {
-            writing.changed(Part::Key, Some(workspace), id);
+            writing.announce(Part::Key, Some(workspace), id);
         }
         in_snapshot |= touched > 0 && !is_kept;
         written += touched;
     }
     if in_snapshot {
-        changed(writing, workspace);
+        announce_keys(writing, workspace);
     }
     Ok(written)
 }
@@ -413,7 +413,7 @@ async fn end_workspace(
     let query = sql("DELETE FROM workspace_keys WHERE workspace = $1 AND key_id <> $2");
     query.bind(workspace.bytes()).bind(&key_id).run(writing.connection()).await?;
     meta::remove(writing, rekeyed(workspace)).await?;
-    changed(writing, workspace);
+    announce_keys(writing, workspace);
     let dropped = signed(keys.len() as u64).saturating_sub(1);
     let detail = format!("{dropped} older keys were dropped");
     let audited_in = audit_workspace(writing, workspace).await?;
@@ -431,7 +431,7 @@ impl Rotations for Database {
         Box::pin(self.write(move |writing| Box::pin(begin_master(writing, next, act))))
     }
 
-    fn wrapped_with_other_keys(
+    fn list_wrapped_otherwise(
         &self,
         prefix: Vec<u8>,
         after: Option<KeyCursor>,
@@ -479,7 +479,7 @@ impl Rotations for Database {
         Box::pin(self.write(move |writing| Box::pin(begin_workspace(writing, key, act))))
     }
 
-    fn sealed_with_other_keys(
+    fn list_sealed_otherwise(
         &self,
         workspace: WorkspaceId,
         key_id: String,
@@ -487,7 +487,7 @@ impl Rotations for Database {
         Box::pin(async move { sealed_otherwise(&mut self.read().await?, workspace, &key_id).await })
     }
 
-    fn content_sealed_with_other_keys(
+    fn list_content_sealed_otherwise(
         &self,
         kept: ContentKind,
         workspace: WorkspaceId,

@@ -57,12 +57,12 @@ impl Table for RouteRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
             .set("scope", scope_text(&self.spec.scope))
             .set("project", self.spec.scope.project_id.map(|id| id.bytes()))
             .set("spec", stored::route_to_text(&self.spec)?)
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 

@@ -111,5 +111,5 @@ pub(super) fn require_secret_for(
 /// The columns of `sealed` and `fingerprint`. The anti-rollback record is in another table: without it, nothing opens.
 pub(super) fn secret(fields: &Fields<'_>) -> Result<SealedSecret, StoreError> {
     let floor = Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
-    Ok(SealedSecret { sealed: fields.sealed()?, floor, fingerprint: fields.text("fingerprint")? })
+    Ok(SealedSecret { sealed: fields.secret()?, floor, fingerprint: fields.text("fingerprint")? })
 }

@@ -225,7 +225,7 @@ async fn read_terms(
         }
     }
     for row in &rows_of!(connection, "budgets", "workspace", "id", whose) {
-        let budget = Arc::new(BudgetRow::read(row)?.compiled());
+        let budget = Arc::new(BudgetRow::read(row)?.compile());
         let terms = found.entry(budget.workspace).or_default();
         terms.budgets.entry(budget.subject.clone()).or_default().push(budget);
     }

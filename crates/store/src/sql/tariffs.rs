@@ -46,7 +46,7 @@ async fn put(writing: &mut Writing, version: TariffVersion, act: Act) -> Result<
         .bind(signed(version.created_unix_ms))
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Other, None, &version.tariff.name);
+    writing.announce(Part::Other, None, &version.tariff.name);
     let detail = format!("from {} on: {spec}", version.effective_unix_ms);
     writing.audit(&act, None, "tariff.put", &version.tariff.name, detail).await?;
     Ok(version)
@@ -71,7 +71,7 @@ async fn assign(writing: &mut Writing, assignment: Assignment, act: Act) -> Resu
         .bind(&assignment.tariff)
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Other, Some(assignment.workspace), &assignment.tariff);
+    writing.announce(Part::Other, Some(assignment.workspace), &assignment.tariff);
     let detail = format!("tariff {} from {} on", assignment.tariff, assignment.effective_unix_ms);
     writing.audit(&act, None, "tariff.assign", assignment.workspace, detail).await?;
     Ok(assignment)

@@ -41,7 +41,7 @@ async fn load_secrets(connection: &mut Connection, row: &mut WebhookRow) -> Resu
         row.secrets.push(SigningSecret {
             generation,
             secret: SealedSecret {
-                sealed: fields.sealed()?,
+                sealed: fields.secret()?,
                 floor,
                 fingerprint: fields.text("fingerprint")?,
             },
@@ -114,13 +114,13 @@ impl Table for WebhookRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
-            .fixed("workspace", self.workspace.bytes())
+            .fix("id", self.id.bytes())
+            .fix("workspace", self.workspace.bytes())
             .set("url", &self.url)
             .set("description", &self.description)
             .set("events", kinds_text(&self.events))
             .set("disabled_reason", &self.disabled_reason)
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 
@@ -199,7 +199,7 @@ async fn rotate(
         .bind(signed(writing.version()))
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Workspace, Some(workspace), id);
+    writing.announce(Part::Workspace, Some(workspace), id);
     let detail = format!("generation {}, fingerprint {}", secret.generation, secret.secret.fingerprint);
     writing.audit(&act, Some(workspace), "webhook.rotate", id, detail).await?;
     resource::find::<WebhookRow>(writing.connection(), workspace, id).await
@@ -332,7 +332,12 @@ impl Webhooks for Database {
         Box::pin(self.note(move |writing| Box::pin(resend(writing, workspace, webhook, event, act))))
     }
 
-    fn attempted(&self, webhook: WebhookId, event: EventId, attempt: DeliveryAttempt) -> StoreFuture<'_, ()> {
+    fn record_attempt(
+        &self,
+        webhook: WebhookId,
+        event: EventId,
+        attempt: DeliveryAttempt,
+    ) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 let query = sql(

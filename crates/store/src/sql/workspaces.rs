@@ -43,9 +43,9 @@ impl Table for WorkspaceRow {
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
         Ok(columns
-            .fixed("id", self.id.bytes())
+            .fix("id", self.id.bytes())
             .set("name", &self.name)
-            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
             .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
@@ -88,7 +88,7 @@ impl Table for WorkspaceRow {
         ] {
             sql(statement).bind(old.id.bytes()).run(writing.connection()).await?;
         }
-        writing.changed(Part::Workspace, Some(old.id), old.id);
+        writing.announce(Part::Workspace, Some(old.id), old.id);
         // Nobody could read it in the workspace's own audit log.
         writing.audit(act, None, "workspace.delete", old.id, old.audit_detail()).await?;
         Ok(old)
@@ -109,7 +109,7 @@ pub(super) async fn insert_key(writing: &mut Writing, key: &WrappedKey) -> Resul
          SELECT $1, COALESCE(MAX(ordinal), 0) + 1, $2, $3 FROM workspace_keys WHERE workspace = $1");
     query.bind(key.workspace.bytes()).bind(&key.key_id).bind(&key.wrapped).run(writing.connection()).await?;
     let part = if key.workspace.as_uuid().is_nil() { Part::Accounts } else { Part::Workspace };
-    writing.changed(part, Some(key.workspace), key.workspace);
+    writing.announce(part, Some(key.workspace), key.workspace);
     Ok(())
 }
 

@@ -32,7 +32,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn opened(self) -> Opened {
+    fn into_opened(self) -> Opened {
         let Self { database, writer, readers } = self;
         let books = SqliteRecords::new(database.clone(), writer, readers);
         Opened { database, books: Arc::new(books), replica: REPLICA }
@@ -60,7 +60,7 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, StoreError> {
     if !meta::is_complete(&parts.database).await? {
         return Err(StoreError::HalfMade { path: path.into() });
     }
-    Ok(parts.opened())
+    Ok(parts.into_opened())
 }
 
 /// A consistent snapshot of the database, while others write to it; its schema is not migrated.
@@ -81,7 +81,7 @@ async fn found(path: &Path, foundation: Foundation) -> Result<Opened, StoreError
     let parts = connect(path).await?;
     migrations::run(&parts.writer, path).await?;
     founding::lay(&parts.database, foundation, path.display().to_string()).await?;
-    Ok(parts.opened())
+    Ok(parts.into_opened())
 }
 
 /// Creates the file before SQLite does, so that it is private from its first byte; the `-wal` and `-shm`

@@ -82,7 +82,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
         Some(LocalCommand::Rm(named)) => {
             let model = Reference::read(&named.name).map_err(failure)?;
             let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
-            shared.done(&format!("{model} is removed: {} are free again.", output::bytes(bytes)));
+            shared.report(&format!("{model} is removed: {} are free again.", output::bytes(bytes)));
             Ok(())
         }
     }

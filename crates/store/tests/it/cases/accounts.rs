@@ -16,7 +16,7 @@ pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     accounts.replace((moved, Some(secret(2))), Some(made.version), act()).await.unwrap();
     let found =
         Verification { secret_version: 2, unix_ms: 3, accepted: Some(false), error: Some("401".into()) };
-    let row = accounts.verified(made.id, found, act()).await.unwrap().row;
+    let row = accounts.record_verification(made.id, found, act()).await.unwrap().row;
     assert_eq!((row.disabled, row.last_error.as_deref()), (false, Some("401")));
     let off = AccountRow { disabled: true, models: None, ..row };
     let off = accounts.replace((off, None), None, act()).await.unwrap().row;

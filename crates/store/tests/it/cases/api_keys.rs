@@ -28,7 +28,7 @@ pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
         keys.replace(ApiKeyRow { revoked_unix_ms: None, ..again.row }, None, act()).await.unwrap().row;
     assert_eq!(touched.revoked_unix_ms, revoked.row.revoked_unix_ms, "nothing brings it back");
     let listed =
-        keys.filtered(workspace, Some(fresh.founding.project.id), Default::default()).await.unwrap().rows;
+        keys.filter(workspace, Some(fresh.founding.project.id), Default::default()).await.unwrap().rows;
     assert_eq!(listed.len(), 3);
 }
 
@@ -76,7 +76,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     assert_eq!((secret, floors), (row.access_secret.clone(), vec![sealed(8, "wk_1")]));
     // Reseals it with another workspace key.
     let rotations = fresh.store.rotations();
-    let left = rotations.sealed_with_other_keys(workspace, "wk_2".into()).await.unwrap();
+    let left = rotations.list_sealed_otherwise(workspace, "wk_2".into()).await.unwrap();
     let thing = SealedThing::AccessKey(row.id);
     let old = SealedRow { thing, sealed: sealed(7, "wk_1") };
     assert!(left.contains(&old), "{left:?}");
@@ -84,7 +84,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     assert_eq!(rotations.reseal(workspace, vec![resealing]).await.unwrap().row, 1);
     let (secret, _, version) = secret_of(version).await;
     assert_eq!(secret, Some(sealed(9, "wk_2")));
-    assert!(!rotations.sealed_with_other_keys(workspace, "wk_2".into()).await.unwrap().contains(&old));
+    assert!(!rotations.list_sealed_otherwise(workspace, "wk_2".into()).await.unwrap().contains(&old));
     let revoked = keys.delete(workspace, row.id, None, act()).await.unwrap().row;
     assert_eq!(revoked.access_secret, None);
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), revoked);

@@ -95,7 +95,7 @@ pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
     let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
     let terms = entry.terms.as_ref().unwrap();
     assert_eq!(terms.budgets.len(), 4);
-    assert_eq!(*terms.budgets[&Subject::Workspace][0], changed.compiled());
+    assert_eq!(*terms.budgets[&Subject::Workspace][0], changed.compile());
     for row in made {
         budgets.delete(workspace, row.id, None, act()).await.unwrap();
     }
@@ -241,8 +241,8 @@ pub async fn credit_is_a_budget_that_never_begins_anew(fresh: &Fresh) {
     assert_eq!(amounts.iter().sum::<i64>(), 4_000_000);
     let rows = budgets.credits(workspace, 10).await.unwrap();
     let at: Vec<_> = rows.iter().rev().map(|row| row.created_unix_ms).collect();
-    assert_eq!(budgets.credited(workspace, at[0]).await.unwrap(), Nanos::ZERO);
-    assert_eq!(budgets.credited(workspace, at[1] + 1).await.unwrap(), Nanos(4_000_000));
+    assert_eq!(budgets.credit_before(workspace, at[0]).await.unwrap(), Nanos::ZERO);
+    assert_eq!(budgets.credit_before(workspace, at[1] + 1).await.unwrap(), Nanos(4_000_000));
     let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
     assert!(entry.terms.as_ref().unwrap().budgets[&Subject::Workspace][0].is_credit());
 }

@@ -19,9 +19,9 @@ pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     assert_eq!(read, CredentialRow { version: made.version, ..row });
     assert_eq!(read.metadata.to_string(), r#"{"z":1,"a":2}"#, "members keep their order");
     let filter = CredentialFilter { provider: Some("mistral".into()), ..CredentialFilter::default() };
-    assert!(credentials.filtered(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
+    assert!(credentials.filter(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
     let filter = CredentialFilter { state: Some(CredentialState::Active), ..CredentialFilter::default() };
-    assert_eq!(credentials.filtered(workspace, filter, Default::default()).await.unwrap().rows, [read]);
+    assert_eq!(credentials.filter(workspace, filter, Default::default()).await.unwrap().rows, [read]);
 }
 
 /// The detail of the newest audit entry.
@@ -78,7 +78,7 @@ pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
         error: Some("It answered with status 429.".into()),
         findings: vec![of.is(false, unix_ms), ServerFeature::Errors.found("text", unix_ms).unwrap()],
     };
-    let probe = |probed| credentials.probed(workspace, made.id, made.base_url.clone(), probed, act());
+    let probe = |probed| credentials.record_probe(workspace, made.id, made.base_url.clone(), probed, act());
     probe(found(3, ServerFeature::DeveloperRole)).await.unwrap();
     let probed = probe(found(4, ServerFeature::StreamOptions)).await.unwrap().row;
     assert_eq!(credentials.get(workspace, made.id).await.unwrap(), probed);
@@ -86,7 +86,7 @@ pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
     assert_eq!(probed.server.of(ServerFeature::Errors).0.unwrap().unix_ms, 4);
     let elsewhere = Some("https://elsewhere.example/v1".to_owned());
     let late = credentials
-        .probed(workspace, made.id, elsewhere, found(5, ServerFeature::Done), act())
+        .record_probe(workspace, made.id, elsewhere, found(5, ServerFeature::Done), act())
         .await
         .unwrap()
         .row;
@@ -106,7 +106,7 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let found =
         Verification { secret_version: 1, unix_ms: 7, accepted: Some(false), error: Some("401".into()) };
-    let invalid = credentials.verified(workspace, made.id, found, act()).await.unwrap().row;
+    let invalid = credentials.record_verification(workspace, made.id, found, act()).await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
         let result = credentials.replace((invalid.clone(), Some(secret(version))), None, act()).await;
@@ -119,7 +119,7 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     assert_eq!(read.secret.floor, secret(2).floor);
     let late =
         Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
-    let kept = credentials.verified(workspace, made.id, late, act()).await.unwrap().row;
+    let kept = credentials.record_verification(workspace, made.id, late, act()).await.unwrap().row;
     assert_eq!(
         kept.state,
         CredentialState::Active,
@@ -132,10 +132,10 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let good = || Verification { secret_version: 1, unix_ms: 7, accepted: Some(true), error: None };
     credentials.set_state(workspace, made.id, CredentialState::Disabled, None, act()).await.unwrap();
-    let row = credentials.verified(workspace, made.id, good(), act()).await.unwrap().row;
+    let row = credentials.record_verification(workspace, made.id, good(), act()).await.unwrap().row;
     assert_eq!((row.state, row.last_verified_unix_ms), (CredentialState::Disabled, Some(7)));
     credentials.set_state(workspace, made.id, CredentialState::Revoked, None, act()).await.unwrap();
-    let row = credentials.verified(workspace, made.id, good(), act()).await.unwrap().row;
+    let row = credentials.record_verification(workspace, made.id, good(), act()).await.unwrap().row;
     assert_eq!(row.state, CredentialState::Revoked);
     let result = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "credential_revoked", .. })));

@@ -37,7 +37,7 @@ pub async fn what_does_not_change_the_configuration_moves_no_version(fresh: &Fre
     let mut watch = store.feed().watch();
     watch.mark_unchanged();
     let seen = NodeObservation { unix_ms: 1, reachable: true, models: None, error: None };
-    store.nodes().observed(workspace, node.id, node.base_url.clone(), seen).await.unwrap();
+    store.nodes().record_observation(workspace, node.id, node.base_url.clone(), seen).await.unwrap();
     store.meta().put(vec![("x".into(), vec![1])]).await.unwrap();
     store.audit().append(Vec::new()).await.unwrap();
     assert_eq!(store.feed().version().await.unwrap(), before);

@@ -41,7 +41,7 @@ fn beat(unix_ms: u64) -> Heartbeat {
 async fn poll(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) -> NodeRow {
     let error = error.map(ToOwned::to_owned);
     let found = NodeObservation { unix_ms, reachable: error.is_none(), models: None, error };
-    let observed = fresh.store.nodes().observed(row.workspace, row.id, row.base_url.clone(), found);
+    let observed = fresh.store.nodes().record_observation(row.workspace, row.id, row.base_url.clone(), found);
     observed.await.unwrap().row
 }
 
@@ -220,7 +220,7 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
     fresh.store.nodes().delete(workspace, one, None, act()).await.unwrap();
-    assert_eq!(joins.known(digest(101)).await.unwrap(), None);
+    assert_eq!(joins.node_of_credential(digest(101)).await.unwrap(), None);
     assert_eq!(listed(one, 100, None).await.rows.len(), 9, "what it reported outlives it");
     let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
@@ -237,7 +237,7 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     assert_eq!(revoked.row.joined.as_ref().unwrap().revoked_unix_ms, Some(LATER));
     let again = joins.revoke(workspace, made.id, None, act()).await.unwrap();
     assert_eq!(again.row, revoked.row);
-    assert!(joins.known(digest(101)).await.unwrap().unwrap().is_revoked);
+    assert!(joins.node_of_credential(digest(101)).await.unwrap().unwrap().is_revoked);
     for error in [
         joins.record_heartbeat(digest(101), beat(LATER)).await.err(),
         joins.report(digest(101), vec![], NOW).await.err(),
@@ -250,7 +250,7 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let taken = joins.join(joining(workspace, 2, row), at(NOW + 2)).await.unwrap().row;
     assert_eq!((taken.id, taken.base_url.as_str()), (made.id, "http://127.0.0.2/v1"));
     assert_eq!(taken.joined.as_ref().unwrap().revoked_unix_ms, None);
-    assert_eq!(joins.known(digest(101)).await.unwrap(), None, "the old credential is nobody's");
+    assert_eq!(joins.node_of_credential(digest(101)).await.unwrap(), None, "the old credential is nobody's");
     let before = poll(fresh, &taken, LATER, None).await;
     assert_eq!(before, taken, "it has not spoken since it was taken over");
     joins.record_heartbeat(digest(102), beat(LATER)).await.unwrap();

@@ -144,10 +144,10 @@ pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
     let next = WrappedKey { workspace, key_id: "wk_next".into(), wrapped: vec![1] };
     rotations.begin_workspace(next, act()).await.unwrap();
     let left = |after, rows| {
-        rotations.content_sealed_with_other_keys(ContentKind::Turn, workspace, "wk_next".into(), after, rows)
+        rotations.list_content_sealed_otherwise(ContentKind::Turn, workspace, "wk_next".into(), after, rows)
     };
     let answers = rotations
-        .content_sealed_with_other_keys(ContentKind::Answer, workspace, "wk_next".into(), None, 9)
+        .list_content_sealed_otherwise(ContentKind::Answer, workspace, "wk_next".into(), None, 9)
         .await;
     assert_eq!(answers.unwrap(), []);
     let rows = left(None, 2).await.unwrap();

@@ -18,18 +18,23 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
     let result = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "name_taken", .. })));
-    let learned =
-        nodes.observed(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"])).await.unwrap();
+    let learned = nodes
+        .record_observation(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"]))
+        .await
+        .unwrap();
     assert!(learned.version > made.version);
     assert_eq!(learned.row.models(), ["qwen3"]);
-    let same = nodes.observed(workspace, made.id, made.base_url.clone(), seen(6, &["qwen3"])).await.unwrap();
+    let same = nodes
+        .record_observation(workspace, made.id, made.base_url.clone(), seen(6, &["qwen3"]))
+        .await
+        .unwrap();
     assert_eq!(
         (same.version, same.row.last_seen_unix_ms),
         (learned.version, Some(6)),
         "nothing new but the time"
     );
     let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
-    let away = nodes.observed(workspace, made.id, made.base_url.clone(), away).await.unwrap().row;
+    let away = nodes.record_observation(workspace, made.id, made.base_url.clone(), away).await.unwrap().row;
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
     assert_eq!(away.models(), ["qwen3"], "what it serves is not forgotten");
     let drained = NodeRow { draining: true, declared_models: Some(vec!["mine".into()]), ..away };
@@ -48,7 +53,7 @@ pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
         findings: vec![ServerFeature::NullContent.is(false, 3)],
     };
     let written =
-        nodes.probed(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
+        nodes.record_probe(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
     assert_eq!(written.row.server.probed.as_ref(), Some(&probed));
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), written.row);
     let change = fresh.store.source().load().await.unwrap();
@@ -58,7 +63,7 @@ pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
     let moved = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..written.row };
     let moved = nodes.replace((moved, Some(None)), None, act()).await.unwrap().row;
     assert_eq!(moved.server.probed, None);
-    let late = nodes.probed(workspace, made.id, made.base_url, probed, act()).await.unwrap().row;
+    let late = nodes.record_probe(workspace, made.id, made.base_url, probed, act()).await.unwrap().row;
     assert_eq!(late, moved);
 }
 

@@ -39,7 +39,7 @@ pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh)
     assert_eq!(rotations.count_wrapped_otherwise(prefix.clone()).await.unwrap(), 2);
     let (mut after, mut keys) = (None, Vec::new());
     while let Some(key) =
-        rotations.wrapped_with_other_keys(prefix.clone(), after.take(), 1).await.unwrap().into_iter().next()
+        rotations.list_wrapped_otherwise(prefix.clone(), after.take(), 1).await.unwrap().into_iter().next()
     {
         after = Some((key.workspace, key.key_id.clone()));
         keys.push(key);
@@ -86,7 +86,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     rotations.begin_workspace(next.clone(), act()).await.unwrap();
     let again = WrappedKey { key_id: "wk_third".into(), ..next };
     is_conflict(rotations.begin_workspace(again, act()).await, "rotation_under_way");
-    let left = rotations.sealed_with_other_keys(workspace, "wk_next".into()).await.unwrap();
+    let left = rotations.list_sealed_otherwise(workspace, "wk_next".into()).await.unwrap();
     assert!(left.iter().all(|row| !matches!(row.thing, SealedThing::Account(_))), "the operator's are apart");
     assert!(left.iter().any(|row| row.thing == SealedThing::Credential(made.id)));
     assert!(left.iter().any(|row| row.thing == SealedThing::Webhook(webhook.id, 1)));
@@ -118,6 +118,6 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     // A slow gateway still seals with the old key.
     is_conflict(store.credentials().create(credential(workspace, 8), act()).await, "sealing_key_replaced");
     let operator = WorkspaceId::from_uuid(Default::default());
-    let of_operator = rotations.sealed_with_other_keys(operator, "wk_next".into()).await.unwrap();
+    let of_operator = rotations.list_sealed_otherwise(operator, "wk_next".into()).await.unwrap();
     assert!(of_operator.iter().any(|row| matches!(row.thing, SealedThing::Account(_))));
 }

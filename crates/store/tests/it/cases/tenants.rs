@@ -24,7 +24,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.api_keys().delete(theirs, key.id, None, act()).await.err(),
         store.credentials().get(theirs, credential.id).await.err(),
         store.credentials().delete(theirs, credential.id, None, act()).await.err(),
-        store.credentials().verified(theirs, credential.id, verification, act()).await.err(),
+        store.credentials().record_verification(theirs, credential.id, verification, act()).await.err(),
         store
             .credentials()
             .replace((store::CredentialRow { workspace: theirs, ..credential.clone() }, None), None, act())
@@ -49,7 +49,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     assert!(
         store
             .credentials()
-            .filtered(theirs, Default::default(), Default::default())
+            .filter(theirs, Default::default(), Default::default())
             .await
             .unwrap()
             .rows
@@ -58,7 +58,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     assert!(store.nodes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.people().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.routes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
-    assert_eq!(store.api_keys().filtered(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
+    assert_eq!(store.api_keys().filter(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
 }
 
 pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {

@@ -138,7 +138,7 @@ const QUARTER_MS: u64 = DAY_MS / 96;
 pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
     let upkeep = fresh.store.upkeep();
     let requests = |rows: &[UsageRow]| rows.iter().map(|row| row.sums.requests).sum::<u64>();
-    let covered = async |window| fresh.store.records().covered(window).await.unwrap();
+    let covered = async |window| fresh.store.records().coverage(window).await.unwrap();
     put_behind(fresh, 0, 1, (0..4 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
     put_behind(fresh, 0, 2, (4 * 96..6 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
     let whole = [quarters(0, 6 * 96), quarters(8, 5 * 96), quarters(193, 6 * 96), quarters(192, 200)];

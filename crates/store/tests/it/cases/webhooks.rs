@@ -102,8 +102,8 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
     let refused = Verification { secret_version: 1, accepted: Some(false), ..verification() };
     let credentials = store.credentials();
-    credentials.verified(workspace, made.id, refused.clone(), act()).await.unwrap();
-    credentials.verified(workspace, made.id, refused, act()).await.unwrap();
+    credentials.record_verification(workspace, made.id, refused.clone(), act()).await.unwrap();
+    credentials.record_verification(workspace, made.id, refused, act()).await.unwrap();
     let next = Some(secret(2));
     let rotated =
         credentials.replace((CredentialRow { ..made.clone() }, next), None, act()).await.unwrap().row;
@@ -153,9 +153,9 @@ pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
         error: Some("it answered 500".into()),
         unix_ms: NOW + 3,
     };
-    store.webhooks().attempted(id, event.id, failed.clone()).await.unwrap();
+    store.webhooks().record_attempt(id, event.id, failed.clone()).await.unwrap();
     let done = DeliveryAttempt { state: DeliveryState::Delivered, status: Some(204), error: None, ..failed };
-    store.webhooks().attempted(id, event.id, done).await.unwrap();
+    store.webhooks().record_attempt(id, event.id, done).await.unwrap();
     let listed = store.webhooks().deliveries(workspace, id, Page::default()).await.unwrap().rows;
     assert_eq!((listed.len(), listed[0].attempts, listed[0].last_status), (1, 2, Some(204)));
     assert_eq!(listed[0].state, DeliveryState::Delivered);
@@ -181,7 +181,7 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     let result = resend().await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "delivery_running", .. })), "{result:?}");
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
-    store.webhooks().attempted(id, event.id, done).await.unwrap();
+    store.webhooks().record_attempt(id, event.id, done).await.unwrap();
     let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
     let ending = JobResult::Retry { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());

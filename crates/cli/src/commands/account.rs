@@ -6,8 +6,9 @@ use super::agreement::Agreement;
 use super::credential::secret_for;
 use super::hosting::Hosting;
 use super::servers;
-use crate::api::{self, Api};
+use crate::api;
 use crate::body::Body;
+use crate::collection::Collection;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -84,7 +85,8 @@ pub enum Command {
 const PATH: &str = "/v2/accounts";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let accounts = Collection::connect(shared, PATH)?;
+    let api = &accounts.api;
     match command {
         Command::Add {
             provider,
@@ -100,7 +102,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             verifying,
         } => {
             let auth = hosting.auth.clone();
-            let secret = secret_for(shared, &api, &provider, auth.as_deref())?;
+            let secret = secret_for(shared, api, &provider, auth.as_deref())?;
             let body = Body::new()
                 .with("display_name", name.unwrap_or_else(|| provider.clone()))
                 .with("provider", provider)
@@ -114,15 +116,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
             let made = api.post(PATH, &agreement.write(body)?.build())?;
-            output::object(shared, &verifying.verify(&api, PATH, made)?);
+            output::object(shared, &verifying.verify(api, PATH, made)?);
         }
-        Command::List => output::list(
-            shared,
-            &api.get(PATH)?,
+        Command::List => accounts.list(
             &["id", "provider", "display_name", "status", "models", "weight", "markup_bps", "last_error"],
             "No accounts. `tidegate account add openai` seals one.",
-        ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        )?,
+        Command::Show { id } => accounts.show(&id)?,
         Command::Set { id, name, region, models, weight, markup_bps, hosting, agreement } => {
             let body = Body::new()
                 .with_some("display_name", name)
@@ -132,27 +132,22 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models);
             let body = agreement.write(body)?.build();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            accounts.change(&id, &body)?;
         }
         Command::Verify { id } => {
-            output::object(shared, &servers::verify(&api, &format!("{PATH}/{id}"))?);
+            output::object(shared, &servers::verify(api, &format!("{PATH}/{id}"))?);
         }
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
             let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
-            output::object(shared, &verifying.verify(&api, PATH, rotated)?);
+            output::object(shared, &verifying.verify(api, PATH, rotated)?);
         }
-        Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
-        Command::Enable { id } => set_status(shared, &api, &id, "active")?,
+        Command::Disable { id } => accounts.change(&id, &json!({"status": "disabled"}))?,
+        Command::Enable { id } => accounts.change(&id, &json!({"status": "active"}))?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
             shared.report(&format!("{id} is deleted, and its secret with it."));
         }
     }
-    Ok(())
-}
-
-fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `tidegate budget`: spending limits, and what is left of them.
 
-use crate::api::Api;
 use crate::body::Body;
+use crate::collection::Collection;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -79,7 +79,7 @@ pub fn micros(text: &str) -> Result<u64, Failure> {
 }
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let budgets = Collection::connect(shared, PATH)?;
     match command {
         Command::Add(budget) => {
             let is_of_workspace =
@@ -95,27 +95,22 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("on_reached", budget.on_reached)
                 .with_some("counts", budget.counts)
                 .with_some("alerts", Some(budget.alerts).filter(|alerts| !alerts.is_empty()));
-            output::object(shared, &api.post(PATH, &body.build())?);
+            budgets.create(&body.build())?;
         }
-        Command::List => output::list(
-            shared,
-            &api.get(PATH)?,
+        Command::List => budgets.list(
             &["id", "name", "limit_micros", "spent_micros", "free_micros", "period", "status"],
             "No budgets. `tidegate budget add --limit USD` makes one.",
-        ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        )?,
+        Command::Show { id } => budgets.show(&id)?,
         Command::Set { id, limit, name, on_reached, alerts } => {
             let body = Body::new()
                 .with_some("limit_micros", limit.as_deref().map(micros).transpose()?)
                 .with_some("name", name)
                 .with_some("on_reached", on_reached)
                 .with_some("alerts", Some(alerts).filter(|alerts| !alerts.is_empty()));
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body.build())?);
+            budgets.change(&id, &body.build())?;
         }
-        Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
-            shared.report(&format!("{id} is removed."));
-        }
+        Command::Remove { id } => budgets.remove(&id)?,
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
 use crate::body::Body;
+use crate::collection::Collection;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -100,7 +100,8 @@ impl Rates {
 }
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let keys = Collection::connect(shared, PATH)?;
+    let api = &keys.api;
     match command {
         Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist, aws } => {
             let body = Body::new()
@@ -112,15 +113,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
                 .build();
-            output::object(shared, &api.post(PATH, &body)?);
+            keys.create(&body)?;
         }
-        Command::List => output::list(
-            shared,
-            &api.get(PATH)?,
+        Command::List => keys.list(
             &["id", "name", "last4", "environment", "scopes", "status", "expires_at"],
             "No keys. `tidegate key create NAME` makes one.",
-        ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        )?,
+        Command::Show { id } => keys.show(&id)?,
         Command::Set { id, name, scopes, expires_in_days, ip_allowlist } => {
             // Two expiries would contradict each other: the new one replaces the old one.
             let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
@@ -131,7 +130,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
                 .build();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            keys.change(&id, &body)?;
         }
         Command::Limits { id, rates } => {
             let path = format!("{PATH}/{id}");

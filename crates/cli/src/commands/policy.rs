@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::agreement::retention;
-use crate::api::Api;
 use crate::body::Body;
-use crate::output::{self, Failure};
+use crate::collection::Collection;
+use crate::output::Failure;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -70,14 +70,12 @@ impl Rules {
 const PATH: &str = "/v2/policies";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let policies = Collection::connect(shared, PATH)?;
     match command {
         Command::Add { project, rules } => {
-            output::object(shared, &api.post(PATH, &rules.body(Some(&project))?)?);
+            policies.create(&rules.body(Some(&project))?)?;
         }
-        Command::List => output::list(
-            shared,
-            &api.get(PATH)?,
+        Command::List => policies.list(
             &[
                 "id",
                 "project_id",
@@ -88,15 +86,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 "retention",
             ],
             "No policies: requests reach what routes say.",
-        ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        )?,
+        Command::Show { id } => policies.show(&id)?,
         Command::Set { id, rules } => {
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rules.body(None)?)?);
+            policies.change(&id, &rules.body(None)?)?;
         }
-        Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
-            shared.report(&format!("{id} is removed."));
-        }
+        Command::Remove { id } => policies.remove(&id)?,
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::body::Body;
 use crate::limits::COVERED_LISTED_MAX;
-use crate::output::{self, Failure};
+use crate::collection::Collection;
+use crate::output::Failure;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,27 +95,22 @@ impl Rule {
 const PATH: &str = "/v2/routes";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let routes = Collection::connect(shared, PATH)?;
     match command {
         Command::Add(rule) => {
-            output::object(shared, &api.post(PATH, &rule.body())?);
-            print_covered(shared, &api, rule.model.as_deref())?;
+            routes.create(&rule.body())?;
+            print_covered(shared, &routes.api, rule.model.as_deref())?;
         }
-        Command::List => output::list(
-            shared,
-            &api.get(PATH)?,
+        Command::List => routes.list(
             &["id", "scope", "profiles", "providers", "credential_ids", "byok_fallback"],
             "No routes: own credentials serve first, then nodes, then managed accounts.",
-        ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        )?,
+        Command::Show { id } => routes.show(&id)?,
         Command::Set { id, rule } => {
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rule.body())?);
-            print_covered(shared, &api, rule.model.as_deref())?;
+            routes.change(&id, &rule.body())?;
+            print_covered(shared, &routes.api, rule.model.as_deref())?;
         }
-        Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
-            shared.report(&format!("{id} is removed."));
-        }
+        Command::Remove { id } => routes.remove(&id)?,
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::tail::{Tail, cells};
 use crate::api::Api;
 use crate::body::Body;
+use crate::collection::Collection;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -70,8 +71,8 @@ const COLUMNS: [&str; 7] =
     ["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"];
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
-    let at = |id: &str| format!("{PATH}/{id}");
+    let webhooks = Collection::connect(shared, PATH)?;
+    let (api, at) = (&webhooks.api, |id: &str| webhooks.at(id));
     match command {
         Command::Add { receiver, events, description } => {
             let body = Body::new()
@@ -79,7 +80,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("events", &events)
                 .with_some("description", description)
                 .build();
-            output::object(shared, &api.post(PATH, &body)?);
+            webhooks.create(&body)?;
         }
         Command::List => output::list(
             shared,
@@ -87,28 +88,25 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             &["id", "url", "events", "status", "description"],
             "No webhooks. `tidegate webhook add URL` adds one.",
         ),
-        Command::Show { id } => output::object(shared, &api.get(&at(&id))?),
+        Command::Show { id } => webhooks.show(&id)?,
         Command::Set { id, to, events, description } => {
             let body = Body::new()
                 .with_some("url", to)
                 .with_list("events", &events)
                 .with_some("description", description);
-            output::object(shared, &api.patch(&at(&id), &body.build())?);
+            webhooks.change(&id, &body.build())?;
         }
         Command::Test { id } => test(shared, &api.post(&format!("{}/test", at(&id)), &json!({}))?)?,
         Command::Rotate { id } => {
             output::object(shared, &api.post(&format!("{}/rotate", at(&id)), &json!({}))?);
         }
         Command::Enable { id } => {
-            output::object(shared, &api.patch(&at(&id), &json!({"status": "active"}))?);
+            webhooks.change(&id, &json!({"status": "active"}))?;
         }
         Command::Disable { id } => {
-            output::object(shared, &api.patch(&at(&id), &json!({"status": "disabled"}))?);
+            webhooks.change(&id, &json!({"status": "disabled"}))?;
         }
-        Command::Remove { id } => {
-            api.delete(&at(&id))?;
-            shared.report(&format!("{id} is removed."));
-        }
+        Command::Remove { id } => webhooks.remove(&id)?,
         Command::Deliveries { id } => output::list(
             shared,
             &api.get(&format!("{}/deliveries", at(&id)))?,
@@ -119,7 +117,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = json!({"event_id": event});
             output::object(shared, &api.post(&format!("{}/resend", at(&id)), &body)?);
         }
-        Command::Tail { id, limit } => tail(shared, &api, &format!("{}/deliveries", at(&id)), limit)?,
+        Command::Tail { id, limit } => tail(shared, api, &format!("{}/deliveries", at(&id)), limit)?,
     }
     Ok(())
 }

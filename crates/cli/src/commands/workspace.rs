@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::Api;
 use crate::body::Body;
-use crate::output::{self, Failure};
+use crate::collection::Collection;
+use crate::output::Failure;
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -54,25 +54,22 @@ impl Caching {
 const PATH: &str = "/v2/workspaces";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
-    let api = Api::connect(shared)?;
+    let workspaces = Collection::connect(shared, PATH)?;
     match command {
         Command::Create { name } => {
-            output::object(shared, &api.post(PATH, &json!({"name": name}))?);
+            workspaces.create(&json!({"name": name}))?;
         }
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => workspaces.show(&id)?,
         Command::Rename { id, name } => {
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
+            workspaces.change(&id, &json!({"name": name}))?;
         }
         Command::Set { id, caching } => {
             let body = Body::new().with_some("caching", caching.patch()).build();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            workspaces.change(&id, &body)?;
         }
-        Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
-            shared.report(&format!("{id} is removed."));
-        }
+        Command::Remove { id } => workspaces.remove(&id)?,
         Command::List => {
-            output::list(shared, &api.get(PATH)?, &["id", "name", "created_at"], "No workspaces.");
+            workspaces.list(&["id", "name", "created_at"], "No workspaces.")?;
         }
     }
     Ok(())

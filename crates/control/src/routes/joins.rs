@@ -38,7 +38,7 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::joined_nodes::{Load, NodeReport};
 use crate::limits::NODE_TEXT_BYTES_MAX;
-use crate::resource::{Resource, delete, delete_row, get, list};
+use crate::resource::{Resource, delete, delete_row, get, list, reply_written};
 
 const OF_A_NODE: &str = "A node reports what is; there is nothing to try.";
 
@@ -531,8 +531,7 @@ fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             act,
         );
         let written = revoked.await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))
+        reply_written(control, written).await
     })
 }
 

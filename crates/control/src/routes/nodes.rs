@@ -95,7 +95,7 @@ pub struct NodeView {
     created_at: Moment,
 }
 
-pub fn show(row: &NodeRow) -> NodeView {
+fn show(row: &NodeRow) -> NodeView {
     let is_revoked = row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
     NodeView {
         id: row.id.to_string(),

@@ -1,0 +1,54 @@
+//! A collection of the control plane: its objects are created, listed, shown, changed and removed alike.
+
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+/// The objects at a path of the gateway.
+pub(crate) struct Collection<'a> {
+    shared: &'a Shared,
+    pub(crate) api: Api,
+    path: &'static str,
+}
+
+impl<'a> Collection<'a> {
+    pub(crate) fn connect(shared: &'a Shared, path: &'static str) -> Result<Self, Failure> {
+        Ok(Self { shared, api: Api::connect(shared)?, path })
+    }
+
+    /// The path of one.
+    pub(crate) fn at(&self, id: &str) -> String {
+        format!("{}/{id}", self.path)
+    }
+
+    /// Creates one and shows it.
+    pub(crate) fn create(&self, body: &Value) -> Result<(), Failure> {
+        output::object(self.shared, &self.api.post(self.path, body)?);
+        Ok(())
+    }
+
+    /// Lists the first page.
+    pub(crate) fn list(&self, columns: &[&str], empty: &str) -> Result<(), Failure> {
+        output::list(self.shared, &self.api.get(self.path)?, columns, empty);
+        Ok(())
+    }
+
+    pub(crate) fn show(&self, id: &str) -> Result<(), Failure> {
+        output::object(self.shared, &self.api.get(&self.at(id))?);
+        Ok(())
+    }
+
+    /// Changes fields of one and shows it.
+    pub(crate) fn change(&self, id: &str, body: &Value) -> Result<(), Failure> {
+        output::object(self.shared, &self.api.patch(&self.at(id), body)?);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, id: &str) -> Result<(), Failure> {
+        self.api.delete(&self.at(id))?;
+        self.shared.report(&format!("{id} is removed."));
+        Ok(())
+    }
+}

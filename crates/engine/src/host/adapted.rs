@@ -40,9 +40,9 @@ impl EngineLoop {
         &self,
         reading: AdapterRead,
         then: impl FnOnce(&mut Self, AdapterReadResult) + Send + 'static,
-    ) -> Result<(), AdapterRead> {
+    ) -> Result<(), Box<AdapterRead>> {
         match self.jobs.try_send(Job { reading, then: Box::new(then) }) {
-            Err(TrySendError::Full(job)) => Err(job.reading),
+            Err(TrySendError::Full(job)) => Err(Box::new(job.reading)),
             // The reader thread outlives this one, so that it is connected.
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
         }
@@ -59,7 +59,7 @@ impl EngineLoop {
                 engine.notify_waiters(&id, settled);
             });
             if let Err(reading) = read {
-                self.scheduler.read_later(reading);
+                self.scheduler.read_later(*reading);
             }
         }
     }

@@ -203,3 +203,53 @@ fn not_made(target: &VerifyTarget) -> VerifyReport {
         models: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use domain::{NodeId, WorkspaceId};
+
+    use super::*;
+
+    /// The core of a gateway whose thread is gone.
+    fn ended() -> SystemCore {
+        SystemCore { jobs: mpsc::channel(1).0, sending: Writes::default() }
+    }
+
+    fn target() -> VerifyTarget {
+        let node = snapshot::NodeEntry {
+            id: NodeId::new(1, [1; 10]),
+            workspace: WorkspaceId::new(1, [2; 10]),
+            name: "cellar".into(),
+            base_url: "http://127.0.0.1:9".into(),
+            sealed: None,
+            state: snapshot::NodeState::Ready,
+            models: Arc::default(),
+            labels: Arc::default(),
+            quirks: domain::MissingFeatures::default(),
+            created_unix_ms: 1,
+        };
+        VerifyTarget {
+            base_url: Arc::clone(&node.base_url),
+            seat: plan::Seat::Byoc(Arc::new(node)),
+            provider: "byoc".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_core_can_call_is_reported_as_such() {
+        let request = RuntimeRequest {
+            method: Method::GET,
+            path: "/".to_owned(),
+            body: None,
+            time_max: Duration::from_secs(1),
+        };
+        let called = ended().ask_runtime(target(), request).await.unwrap_err();
+        let verified = *ended().verify(target()).await.fault.unwrap();
+        for (fault, code) in [(*called, "not_asked"), (verified, "not_verified")] {
+            assert_eq!((fault.class, fault.code), (FaultClass::Unavailable, code));
+            assert_eq!(fault.message, "The gateway could not make the call.");
+        }
+    }
+}

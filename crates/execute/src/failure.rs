@@ -62,7 +62,7 @@ pub struct AttemptFailure {
     /// The units that the upstream billed, in millionths, for a result that could not be fetched.
     pub billed: Option<u64>,
     /// The headers of the refusal that a client may see.
-    pub(crate) upstream_headers: ClientHeaders,
+    pub upstream_headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl AttemptFailure {

@@ -339,7 +339,13 @@ impl EventRelay {
         {
             let mut events = std::mem::take(&mut self.events);
             events.clear();
-            let Some(frame) = frames.next_frame(self.reader.as_mut(), &mut events)? else { break };
+            let frame = match frames.next_frame(self.reader.as_mut(), &mut events) {
+                Ok(Some(frame)) => frame,
+                nothing => {
+                    self.events = events;
+                    return nothing.map(drop);
+                }
+            };
             self.facts.events += u64::from(!events.is_empty());
             self.note_all(&mut events);
             if self.writer.is_some() {

@@ -13,11 +13,11 @@ use ledger::{AttemptEnd, StartedAttempt, Tab};
 use operations::{Booking, ContentType};
 use plan::{Attempt, Seat};
 
-use crate::limits::DROPPED_FIELDS_BYTES_MAX;
 use crate::Deps;
 use crate::estimate::AttemptUsageEstimator;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
+use crate::limits::DROPPED_FIELDS_BYTES_MAX;
 use crate::upstream::{UpstreamResponse, billed, id_of, request_id};
 use crate::usage::Known;
 

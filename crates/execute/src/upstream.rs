@@ -10,8 +10,8 @@ use http::header::{HeaderName, HeaderValue};
 use plan::Seat;
 use providers::{Outgoing, Provider, Signer};
 
-use crate::limits::BILLED_UNITS_MAX;
 use crate::failure::{AttemptFailure, ClientHeaders, refusal};
+use crate::limits::BILLED_UNITS_MAX;
 use crate::{Deps, read};
 
 pub(crate) const REQUEST_ID: &str = "x-request-id";

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::body::Body;
-use crate::limits::COVERED_LISTED_MAX;
 use crate::collection::Collection;
+use crate::limits::COVERED_LISTED_MAX;
 use crate::output::Failure;
 use crate::shared::Shared;
 

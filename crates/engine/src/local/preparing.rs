@@ -175,7 +175,7 @@ mod tests {
         let Poll::Ready(Err(fault)) = Pin::new(all.last_mut().unwrap()).poll(&mut cx) else {
             panic!("it is not refused")
         };
-        assert_eq!((fault.class, &*fault.code), (domain::FaultClass::Limited, "queue_full"));
+        assert_eq!((fault.class, fault.code), (domain::FaultClass::Limited, "queue_full"));
         assert!(Pin::new(&mut all[0]).poll(&mut cx).is_pending());
         drop(closed);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -30,6 +30,9 @@ export async function eventually(check) {
   }
 }
 
+/** What each page has asked the server and not been answered yet. */
+const underWay = new WeakMap();
+
 /** Runs a journey in a browser of its own, and looks at what the page complained of. */
 export async function inBrowser(origin, journey) {
   const browser = await chromium.launch({
@@ -46,8 +49,13 @@ export async function inBrowser(origin, journey) {
     // Also the tabs that a journey opens later.
     if (SLOWED > 1) context.on("page", (page) => void slow(context, page));
     const page = await context.newPage();
+    const asked = new Set();
+    underWay.set(page, asked);
+    page.on("requestfinished", (request) => asked.delete(request));
+    page.on("requestfailed", (request) => asked.delete(request));
     page.on("request", (request) => {
       const url = new URL(request.url());
+      if (request.resourceType() === "fetch") asked.add(request);
       if (url.origin !== origin && !["blob:", "data:"].includes(url.protocol)) foreign.push(request.url());
     });
     page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.message}`));
@@ -78,11 +86,18 @@ export async function signIn(page, origin, key) {
   await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
 }
 
-/** Goes to a page, and waits until it shows its heading and reads nothing for the first time any more. */
+/** Goes to a page, and waits until it shows its heading, is busy nowhere and has an answer to whatever it asked. */
 export async function visit(page, href) {
+  underWay.get(page)?.clear(); // what the page before asked is answered to nobody
   await page.goto(href);
   await page.locator("h1[data-page-start]").waitFor();
-  await page.waitForFunction(() => document.querySelector('[aria-busy="true"]') === null);
+  await eventually(async () => {
+    // Two frames: what an answer changes is drawn, and what it leads the page to ask is asked.
+    const isBusy = await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(() => resume(document.querySelector('[aria-busy="true"]') !== null)))));
+    assert.equal(isBusy, false, `${href} is still busy`);
+    const asked = [...(underWay.get(page) ?? [])].map((request) => request.url());
+    assert.deepEqual(asked, [], `${href} waits for answers`);
+  });
 }
 
 /** Keeps a picture of the page where somebody wants pictures: `TIDEGATE_SCREENSHOTS` names the folder. */

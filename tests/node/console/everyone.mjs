@@ -1,7 +1,7 @@
 // What holds of every page in every shape: on a phone and on a desk, light and dark.
 
 import assert from "node:assert/strict";
-import { picture, violations } from "./browser.mjs";
+import { picture, setTheme, violations } from "./browser.mjs";
 
 const THEMES = ["light", "dark"];
 const SIZES = [[360, 780], [1280, 1400]];
@@ -13,7 +13,7 @@ const fits = () => [document.documentElement, ...document.querySelectorAll("dial
 export async function isForEveryone(page, name) {
   const before = page.viewportSize();
   for (const theme of THEMES) {
-    await page.emulateMedia({ colorScheme: theme });
+    await setTheme(page, theme);
     for (const [width, height] of SIZES) {
       await page.setViewportSize({ width, height });
       await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
@@ -22,6 +22,6 @@ export async function isForEveryone(page, name) {
     }
     assert.deepEqual(await violations(page, theme), [], `${name} ${theme}`);
   }
-  await page.emulateMedia({ colorScheme: "light" });
+  await setTheme(page, "light");
   await page.setViewportSize(before);
 }

@@ -39,6 +39,22 @@ impl Modality {
         }
     }
 
+    /// The cost of what such a model makes is not known before it is made, so that no money could be held for it on an account of
+    /// the operator's.
+    #[must_use]
+    pub const fn needs_own_credential(self) -> bool {
+        matches!(self, Self::Video)
+    }
+
+    /// The fault code for a request for this modality that names a model of another.
+    #[must_use]
+    pub const fn mismatch_code(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime_not_supported_for_model",
+            _ => "model_modality",
+        }
+    }
+
     /// The modality that a word names.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Availability, Ticket};
-use domain::{Fault, Operation, PriceTerms, Usage};
+use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
 use ledger::{Intent, Tab};
@@ -54,16 +54,17 @@ pub(crate) async fn begin(
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
     let spoken = provider.grammars(exchange.call.operation(), attempt.upstream_model());
-    if exchange.call.operation() == Operation::Realtime && spoken.is_empty() {
-        return Start::Refused(providers::unsupported_operation(Operation::Realtime));
+    let facts = exchange.call.spec().facts();
+    if facts.is_session && spoken.is_empty() {
+        return Start::Refused(exchange.call.spec().unsupported());
     }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
     let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
     if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, &held.body, is_spoken)) {
         return Start::Refused(fault);
     }
-    let is_gathered = exchange.call.spec().facts().has_recording
-        && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
+    let is_gathered =
+        facts.has_recording && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
     if is_gathered && let Err(fault) = Box::pin(recording::gather(exchange, &mut held.body)).await {
         return Start::Refused(fault);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use conversation::turns::TurnSignatures;
-use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Operation, Prompt};
+use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Prompt};
 use plan::{Attempt, Seat};
 use providers::{ModelRequest, Outgoing, Provider, Target};
 
@@ -82,7 +82,7 @@ pub(crate) async fn prompt_for(
         Some(prompt) => Rc::clone(prompt),
         None => {
             let mut prompt = dialects::read_prompt(call.dialect().grammar(), &held.body, call.request())?;
-            if call.operation() == Operation::Count {
+            if call.spec().facts().only_counts {
                 dialects::forget_answer(&mut prompt);
             }
             Rc::clone(held.prompt.insert(Rc::new(prompt)))

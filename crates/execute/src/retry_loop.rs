@@ -12,7 +12,7 @@ use bytes::Bytes;
 use decode::SplitCall;
 use dialects::BufferedAnswer;
 use domain::timeline::micros;
-use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
+use domain::{Blame, Fault, FaultClass, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -245,11 +245,12 @@ impl RetryLoop {
 
     /// The estimated answer to a count request, if the provider can't count this model's tokens.
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
-        let grammar = self.exchange.dialect().grammar();
-        let is_own = self.exchange.call.operation() == Operation::Count
+        let call = &self.exchange.call;
+        let is_own = call.spec().facts().only_counts
             && providers::provider(attempt.provider())
-                .grammars(Operation::Count, attempt.upstream_model())
+                .grammars(call.operation(), attempt.upstream_model())
                 .is_empty();
+        let grammar = self.exchange.dialect().grammar();
         let tokens = || self.exchange.estimate(&self.held, attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
@@ -292,7 +293,8 @@ impl RetryLoop {
                     return self.end_failed(open, failure);
                 }
             };
-        if exchange.call.operation() == Operation::Realtime {
+        let facts = exchange.call.spec().facts();
+        if facts.is_session {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
         }
         if exchange.call.request().stream {
@@ -302,7 +304,7 @@ impl RetryLoop {
             stream.tries = self.failover.tries();
             return self.wait_for_stream(stream).await;
         }
-        if exchange.call.is_about_object()
+        if facts.object().is_some()
             && let Err(failure) =
                 Box::pin(stored_objects::poll_before_delete(&exchange, attempt, open.is_native())).await
         {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use conversation::request::StoredAct;
 use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
-use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
+use domain::{Fault, FaultClass, PriceTerms, Usage};
 use operations::{AnsweredCall, Booking, Subject};
 use plan::Attempt;
 
@@ -26,7 +26,7 @@ impl Exchange {
 
     /// Whether the provider stores the answer. A translated one is not stored.
     pub(crate) fn is_stored_by_provider(&self, is_native: bool) -> bool {
-        self.call.operation() == Operation::Chat && self.call.request().stores_answer && is_native
+        self.call.request().stores_answer && is_native && self.call.spec().facts().stores_answers
     }
 
     /// What is known of the usage of its attempts, whichever seat was asked.

@@ -9,9 +9,7 @@ use conversation::request::StoredAct;
 use conversation::stored::StoredObjectReport;
 use conversation::video::{VideoState, read_video};
 use dialects::{BufferedAnswer, stored_objects};
-use domain::{
-    Fault, FaultClass, ObjectOwner, Operation, StoredKind, StoredObject, StoredObjectId, StoredObjectKind,
-};
+use domain::{Fault, FaultClass, ObjectOwner, StoredKind, StoredObject, StoredObjectId, StoredObjectKind};
 use plan::Attempt;
 
 use crate::exchange::Exchange;
@@ -35,18 +33,15 @@ impl Exchange {
 
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
     pub(crate) fn rewrite_object_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
-        let operation = self.call.operation();
         let (Some(stored), Some(object)) = (self.call.request().stored.as_deref(), self.call.object()) else {
             return failure;
         };
         if failure.class() != FaultClass::UpstreamNotFound {
             return failure;
         }
-        let or_inside = match (operation, stored.act) {
-            (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
-            _ => "",
-        };
-        let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
+        let or_no_content = if stored.act == StoredAct::Content { object.or_no_content } else { "" };
+        let named = self.call.operation().as_str();
+        let message = format!("Its provider has no {named} '{}'{or_no_content}.", stored.id);
         let gone = Fault::new(FaultClass::NotFound, object.not_found, message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
         let gone = match &failure.fault.upstream {
@@ -158,7 +153,7 @@ async fn delete_polled_video(
     Ok(BufferedAnswer { body: body.into(), ..whole })
 }
 
-/// Polls a video before it is deleted, since its usage is booked from the last state that was seen.
+/// Polls an object before it is deleted, where its usage is booked from the last state that was seen.
 pub(crate) async fn poll_before_delete(
     exchange: &Exchange,
     attempt: &Attempt,
@@ -167,11 +162,11 @@ pub(crate) async fn poll_before_delete(
     let stored = exchange.call.request().stored.as_deref();
     let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
     // Where the provider can't delete, the request itself is the poll.
-    if exchange.call.operation() != Operation::Video || !is_native {
-        return Ok(());
-    }
-    let poll =
-        StoredPoll { operation: Operation::Video, id: stored.upstream_id().to_owned(), is_content: false };
+    let operation = exchange.call.operation();
+    let is_polled = exchange.call.object().is_some_and(|object| object.is_booked_by_last_poll);
+    let Some(kind) = StoredKind::of(operation).filter(|_| is_polled && is_native) else { return Ok(()) };
+    let kind = StoredObjectKind::of(exchange.dialect(), kind);
+    let poll = StoredPoll { operation, id: stored.upstream_id().to_owned(), is_content: false };
     let provider = attempt.provider();
     let target = VerifyTarget {
         seat: attempt.seat().clone(),
@@ -181,12 +176,11 @@ pub(crate) async fn poll_before_delete(
     let body = poll_stored::whole(&target, poll, &exchange.deps).await?;
     let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
-    let videos = stored_objects(StoredObjectKind::VIDEO);
-    let Some((_, made)) = videos.and_then(|videos| videos.rewrite_ids(&body, &mut ours)) else {
+    let objects = stored_objects(kind);
+    let Some((_, made)) = objects.and_then(|objects| objects.rewrite_ids(&body, &mut ours)) else {
         return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
     };
-    let (id, list_entry) =
-        (keeper.id(owner, StoredObjectKind::VIDEO, maker, &made.id), made.list_entry.clone());
+    let (id, list_entry) = (keeper.id(owner, kind, maker, &made.id), made.list_entry.clone());
     if keep(exchange, attempt, id, made, list_entry).await { Ok(()) } else { Err(unseen()) }
 }
 

@@ -13,8 +13,12 @@ static FACTS: Facts = Facts {
     unsupported: Unsupported::new("has no way to work through a batch", "Send its requests one by one."),
     ..Facts::of_object(&OBJECT)
 };
-static OBJECT: ObjectFacts =
-    ObjectFacts { not_found: "batch_not_found", is_made_from_file: true, ..ObjectFacts::FILE };
+static OBJECT: ObjectFacts = ObjectFacts {
+    not_found: "batch_not_found",
+    is_made_from_file: true,
+    or_no_content: ", or no results of it yet",
+    ..ObjectFacts::FILE
+};
 
 #[derive(Debug)]
 pub(crate) struct Batch;

@@ -4,7 +4,8 @@ use domain::Operation;
 
 use crate::spec::{AnsweredCall, Booking, Facts, OperationSpec};
 
-static FACTS: Facts =
+static FACTS: Facts = Facts { stores_answers: true, ..CONVERSATION };
+const CONVERSATION: Facts =
     Facts { is_conversation: true, continues_conversation: true, teaches_ratios: true, ..Facts::TEXT };
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl OperationSpec for Run {
     }
 
     fn facts(&self) -> &'static Facts {
-        &FACTS
+        &CONVERSATION
     }
 }
 

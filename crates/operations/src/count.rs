@@ -13,6 +13,7 @@ static FACTS: Facts = Facts {
         "Send the request itself: its answer tells what it used.",
     ),
     is_conversation: true,
+    only_counts: true,
     ..Facts::TEXT
 };
 

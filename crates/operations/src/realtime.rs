@@ -12,6 +12,7 @@ static FACTS: Facts = Facts {
         lacks: "has no realtime sessions",
         fix: "Name a realtime model of a provider that has them.",
     },
+    is_session: true,
     ..Facts::TEXT
 };
 

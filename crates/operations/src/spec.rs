@@ -34,6 +34,12 @@ pub struct Facts {
     /// Its answer is the next turn of a conversation: the prompt may come again and is worth caching, and the client's dialect has
     /// an answer for blocked content.
     pub continues_conversation: bool,
+    /// Its answer is the number of the prompt's tokens: no model answers, and where the provider can't count, the gateway estimates.
+    pub only_counts: bool,
+    /// It takes place in a session: its request opens a WebSocket at the provider.
+    pub is_session: bool,
+    /// Its provider stores the answer if the request says so.
+    pub stores_answers: bool,
     /// What a client reads whose model's provider can't perform it.
     pub unsupported: Unsupported,
 }
@@ -46,14 +52,20 @@ pub struct ObjectFacts {
     /// An object that is derived from a stored one is made from a file. Otherwise it is made from one of its own kind, whose model it
     /// has.
     pub is_made_from_file: bool,
-    /// What a new one costs is not known before it is made, so that no money could be held for it on an account of the operator's.
-    pub needs_own_credential: bool,
+    /// Its usage is booked from its last state that was seen, so that it is polled once more before it is deleted.
+    pub is_booked_by_last_poll: bool,
+    /// What else may be wrong where its content is not found: the rest of a sentence that says that there is no such object.
+    pub or_no_content: &'static str,
 }
 
 impl ObjectFacts {
     /// Those of a file.
-    pub const FILE: Self =
-        Self { not_found: "file_not_found", is_made_from_file: false, needs_own_credential: false };
+    pub const FILE: Self = Self {
+        not_found: "file_not_found",
+        is_made_from_file: false,
+        is_booked_by_last_poll: false,
+        or_no_content: "",
+    };
 }
 
 /// What is wrong with a provider that can't perform an operation.
@@ -84,6 +96,9 @@ impl Facts {
         teaches_ratios: false,
         has_recording: false,
         continues_conversation: false,
+        only_counts: false,
+        is_session: false,
+        stores_answers: false,
         unsupported: Unsupported::new(
             "has no way to have a conversation",
             "Use a model that chats, such as GET /v2/capabilities lists.",

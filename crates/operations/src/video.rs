@@ -28,7 +28,7 @@ static FACTS: Facts = Facts {
     ..Facts::of_object(&OBJECT)
 };
 static OBJECT: ObjectFacts =
-    ObjectFacts { not_found: "video_not_found", needs_own_credential: true, ..ObjectFacts::FILE };
+    ObjectFacts { not_found: "video_not_found", is_booked_by_last_poll: true, ..ObjectFacts::FILE };
 static FORM: FormFields = FormFields {
     needs_file: false,
     other_files: &["input_reference"],

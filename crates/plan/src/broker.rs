@@ -4,12 +4,12 @@
 use std::sync::LazyLock;
 
 use board::{Availability, AvailabilityView};
-use domain::{ByokFallback, FallbackClass, Fault, Modality, Principal, Profile, RouteSpec};
+use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
-use crate::question::PlanInput;
+use crate::question::{PlanInput, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
 use crate::{faults, order, routing};
@@ -64,15 +64,18 @@ pub fn decide<'a>(input: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decisi
     }
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
-        decision.fault = Some(match (input.required_principal, input.file_path) {
-            (Some(maker), _) if input.query.modality == Modality::Video => {
-                faults::remix_cannot(input, &resolved, maker, &decision.rejected)
+        let rejected = &decision.rejected;
+        decision.fault = Some(match input.required {
+            Some(RequiredSeat { principal, has: SeatHas::SourceObject }) => {
+                faults::remix_cannot(input, &resolved, principal, rejected)
             }
-            (Some(keeper), Some(path)) => {
-                faults::keeper_cannot(input, &resolved, keeper, path, &decision.rejected)
+            Some(RequiredSeat { principal, has: SeatHas::File(path) }) => {
+                faults::keeper_cannot(input, &resolved, principal, path, rejected)
             }
-            (Some(maker), None) => faults::maker_cannot(maker, &decision.rejected),
-            (None, _) => faults::nothing_serves(input, &resolved, decision.route, &decision.rejected),
+            Some(RequiredSeat { principal, has: SeatHas::Answer }) => {
+                faults::maker_cannot(principal, rejected)
+            }
+            None => faults::nothing_serves(input, &resolved, decision.route, rejected),
         });
     }
     decision.resolved = Some(resolved);
@@ -98,9 +101,9 @@ fn choose(
 ) {
     let listed = listed_profiles(spec);
     let emergency = std::mem::take(&mut found.emergency);
-    if let Some(maker) = input.required_principal {
+    if let Some(required) = input.required {
         refuse_all(found, emergency, Refusal::NotItsMaker);
-        return choose_creator(input, spec, maker, found, board, decision);
+        return choose_creator(input, spec, required.principal, found, board, decision);
     }
     let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);

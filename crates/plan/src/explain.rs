@@ -70,8 +70,7 @@ pub fn explain(
         query: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
-        required_principal: None,
-        file_path: None,
+        required: None,
         random,
         affinity: &|| None,
         now_us,
@@ -79,10 +78,8 @@ pub fn explain(
     };
     let modality = modality.unwrap_or_else(|| own_modality(&input));
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
-    let decision = match modality {
-        Modality::Video => uploads::of_own(decide(&input, board)),
-        _ => decide(&input, board),
-    };
+    let decision = decide(&input, board);
+    let decision = if modality.needs_own_credential() { uploads::of_own(decision) } else { decision };
     Explanation {
         modality,
         resolution: decision

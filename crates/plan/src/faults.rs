@@ -49,11 +49,7 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
         wanted.as_str()
     );
     let fix = "Name a model of that kind; GET /v1/models lists them.";
-    let code = match wanted {
-        Modality::Realtime => "realtime_not_supported_for_model",
-        _ => "model_modality",
-    };
-    Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param("model"))
+    Box::new(Fault::new(FaultClass::Unsupported, wanted.mismatch_code(), message).fix(fix).param("model"))
 }
 
 /// Every candidate's provider asked to wait; the first of them resets in `wait_ms`.

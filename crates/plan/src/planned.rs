@@ -16,7 +16,7 @@ use domain::{
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, UNROUTED, decide};
-use crate::question::{PlanInput, PlanQuery};
+use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
@@ -111,7 +111,7 @@ pub fn plan(
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), object) {
         (Some(bundle), _) => decide_batch(&input, bundle, storage, board),
-        (None, Some(object)) if object.needs_own_credential => {
+        (None, Some(_)) if input.query.modality.needs_own_credential() => {
             (uploads::of_own(decide(&input, board)), Vec::new())
         }
         (None, Some(_)) => {
@@ -230,8 +230,9 @@ fn input_of<'a>(
     now_unix_ms: u64,
 ) -> PlanInput<'a> {
     let (caller, call) = (admitted.caller(), admitted.call());
+    let source = remixed(admitted);
     let question = PlanQuery {
-        model: remixed(admitted).map_or(&call.request().model, |video| &video.model),
+        model: source.map_or(&call.request().model, |source| &source.model),
         workspace: caller.workspace(),
         project: caller.project(),
         environment: caller.environment(),
@@ -242,25 +243,20 @@ fn input_of<'a>(
         terms: call.request().terms,
     };
     let files = call.files().and_then(Result::ok);
+    let has = match (source, files) {
+        (Some(_), _) => SeatHas::SourceObject,
+        (None, Some(files)) => SeatHas::File(&files.place),
+        (None, None) => SeatHas::Answer,
+    };
     let maker = match (call.found_response(), files) {
         (Some(FoundResponse::Known(known)), _) => Some(known.created_by),
         (_, Some(files)) => Some(files.principal),
         _ => None,
     };
-    let file_path = files.map(|files| files.place.as_str());
+    let required = maker.map(|principal| RequiredSeat { principal, has });
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    PlanInput {
-        query: question,
-        accounts,
-        catalogue,
-        required_principal: maker,
-        file_path,
-        random,
-        affinity,
-        now_us,
-        now_unix_ms,
-    }
+    PlanInput { query: question, accounts, catalogue, required, random, affinity, now_us, now_unix_ms }
 }
 
 impl Planned {

@@ -36,17 +36,32 @@ pub struct PlanInput<'a> {
     pub query: PlanQuery<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
-    /// The seat that made the answer which this one continues, or stores the files that it
-    /// names: no other can read them.
-    pub required_principal: Option<Principal>,
-    /// Where in the call a file is named that this seat stores.
-    pub file_path: Option<&'a str>,
+    /// The only seat that can serve the call.
+    pub required: Option<RequiredSeat<'a>>,
     pub random: u64,
     /// Replaces `random` among accounts: the same for prompts with the same prefix, so that they
     /// reach the same account's cache.
     pub affinity: &'a dyn Fn() -> Option<u64>,
     pub now_us: u64,
     pub now_unix_ms: u64,
+}
+
+/// A seat that has what the call needs, which no other can read.
+#[derive(Debug, Clone, Copy)]
+pub struct RequiredSeat<'a> {
+    pub principal: Principal,
+    pub has: SeatHas<'a>,
+}
+
+/// What a required seat has.
+#[derive(Debug, Clone, Copy)]
+pub enum SeatHas<'a> {
+    /// It made the answer that this one continues.
+    Answer,
+    /// It made the object that a new one is made from.
+    SourceObject,
+    /// It stores the files that the call names, one of them at this place.
+    File(&'a str),
 }
 
 impl<'a> PlanInput<'a> {

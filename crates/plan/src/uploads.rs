@@ -3,7 +3,7 @@
 
 use board::AvailabilityView;
 use catalogue::Catalogue;
-use domain::{Fault, FaultClass, Modality};
+use domain::{Fault, FaultClass};
 
 use crate::attempt::Seat;
 use crate::broker::{Decision, decide};
@@ -31,14 +31,14 @@ pub(crate) fn decide_upload<'a>(
         let model = input.query.model;
         let known = input.catalogue.model(model);
         let modality = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
-        let modality = modality.map_or(Modality::Chat, |model| model.modality);
+        let modality = modality.map_or(input.query.modality, |model| model.modality);
         let question = PlanQuery { modality, ..input.query };
         return of_keepers(input.catalogue, decide(&PlanInput { query: question, ..*input }, board));
     }
     let wanted = provider.and_then(|word| seller(input.catalogue, word));
     let is_wanted = |name: &&String| wanted.is_none_or(|slug| name.split(':').next() == Some(slug));
     let decided = names.iter().filter(is_wanted).map(|name| {
-        let question = PlanQuery { model: name, modality: Modality::Chat, ..input.query };
+        let question = PlanQuery { model: name, ..input.query };
         decide(&PlanInput { query: question, ..*input }, board)
     });
     let mut first_failed = None;
@@ -118,7 +118,9 @@ mod tests {
     use std::sync::Arc;
 
     use board::Availability;
-    use domain::{CachePolicy, CredentialId, Dialect, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId};
+    use domain::{
+        CachePolicy, CredentialId, Dialect, Modality, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId,
+    };
     use snapshot::{CredentialEntry, CredentialState, ProjectEntry, WorkspaceEntry};
 
     use super::*;
@@ -206,8 +208,7 @@ files = true
             query: question,
             accounts: &[],
             catalogue: &catalogue,
-            required_principal: None,
-            file_path: None,
+            required: None,
             random: 0,
             affinity: &|| None,
             now_us: 0,

@@ -3,7 +3,7 @@
 use conversation::request::{Request, Stored, StoredAct};
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::{NodeId, Operation, Principal, TraceId};
-use operations::{AnsweredCall, Booking, ObjectFacts};
+use operations::{AnsweredCall, Booking, Facts, ObjectFacts};
 
 fn about(act: StoredAct) -> Request {
     Request::about(Stored::new("resp_1".to_owned(), act, String::new()))
@@ -64,15 +64,28 @@ fn stored_objects_are_booked_by_their_poller() {
 
 #[test]
 fn each_kind_of_object_says_what_it_is_made_from_and_where() {
-    for (operation, not_found, is_made_from_file, needs_own_credential) in [
-        (Operation::File, "file_not_found", false, false),
-        (Operation::Batch, "batch_not_found", true, false),
-        (Operation::Video, "video_not_found", false, true),
+    let no_results = ", or no results of it yet";
+    for (operation, not_found, is_made_from_file, is_booked_by_last_poll, or_no_content) in [
+        (Operation::File, "file_not_found", false, false, ""),
+        (Operation::Batch, "batch_not_found", true, false, no_results),
+        (Operation::Video, "video_not_found", false, true, ""),
     ] {
-        let expected = ObjectFacts { not_found, is_made_from_file, needs_own_credential };
+        let expected = ObjectFacts { not_found, is_made_from_file, is_booked_by_last_poll, or_no_content };
         assert_eq!(operations::of(operation).facts().object(), Some(&expected));
     }
     for operation in [Operation::Chat, Operation::Stored, Operation::Images] {
         assert_eq!(operations::of(operation).facts().object(), None, "{operation:?}");
     }
+}
+
+/// Each of these sends a request another way, so no other operation may have it by accident.
+#[test]
+fn one_operation_each_counts_opens_a_session_and_has_its_answers_stored() {
+    let with = |fact: fn(&Facts) -> bool| -> Vec<Operation> {
+        let all = Operation::ALL.iter().copied();
+        all.filter(|operation| fact(operations::of(*operation).facts())).collect()
+    };
+    assert_eq!(with(|facts| facts.only_counts), [Operation::Count]);
+    assert_eq!(with(|facts| facts.is_session), [Operation::Realtime]);
+    assert_eq!(with(|facts| facts.stores_answers), [Operation::Chat]);
 }

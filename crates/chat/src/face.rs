@@ -1,7 +1,7 @@
 //! Chat Completions' face.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use conversation::answer::{AnswerFacts, AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{Face, Facts, PrefixMembers, RateLimits, SaltPlace};
 use conversation::losses::DroppedFields;
@@ -17,8 +17,8 @@ use http::header::HeaderName;
 
 use crate::features::NAMES;
 use crate::{
-    Reader, Writer, decode_request, embed, normalise_completion, objects, read_prompt, shared_fields,
-    write_prompt,
+    Reader, Writer, decode_request, embed, normalise_completion, objects, operations, read_prompt,
+    shared_fields, write_prompt,
 };
 
 static HEADERS: [HeaderName; 2] =
@@ -169,6 +169,10 @@ impl Embeddings for Chat {
 
     fn read_vectors<'a>(&self, body: &'a [u8]) -> Result<Vectors<'a>, StreamFault> {
         embed::read_vectors(body)
+    }
+
+    fn read_usage(&self, body: &Bytes) -> Option<Result<AnswerFacts, StreamFault>> {
+        Some(operations::read_answer(body))
     }
 
     fn write_vectors(

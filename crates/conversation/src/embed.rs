@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use domain::{Fault, FaultClass, Usage};
 
-use crate::answer::StreamFault;
+use crate::answer::{AnswerFacts, StreamFault};
 use crate::losses::DroppedFields;
 use crate::request::VectorForm;
 
@@ -126,6 +127,11 @@ pub trait Embeddings: Sync {
     /// # Errors
     /// It is not one, or it is an error.
     fn read_vectors<'a>(&self, body: &'a [u8]) -> Result<Vectors<'a>, StreamFault>;
+
+    /// Reads the usage alone of a response that is forwarded as it is; `None` where the usage can't be told without the vectors.
+    fn read_usage(&self, _body: &Bytes) -> Option<Result<AnswerFacts, StreamFault>> {
+        None
+    }
 
     /// Writes a response.
     ///

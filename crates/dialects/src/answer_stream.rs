@@ -8,7 +8,7 @@ use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::{Gatherer, TurnSignatures};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
+use domain::{Event, Fault, Finish, Grammar, PartKind, Reason, TraceId, Usage};
 use framing::sse::{begins_stream, read_event, skip_lead};
 use json::splice::join_small;
 
@@ -94,8 +94,8 @@ impl AnswerStream {
     }
 
     #[must_use]
-    pub fn transcript() -> Self {
-        Self { kind: Kind::Listen(Box::default()) }
+    pub fn transcript(client: Grammar) -> Self {
+        Self { kind: Kind::Listen(Box::new(Transcript::new(client))) }
     }
 
     /// A stream in a format of the vendor's own.

@@ -6,7 +6,7 @@ use crate::registry::face;
 use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::batch::BatchOutputLine;
-use domain::{Grammar, Operation, Usage};
+use domain::{Dialect, Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -71,7 +71,9 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
         let (_, operation) = endpoints.iter().find(|(known, _)| *known == endpoint)?;
         Some((*operation, grammar))
     });
-    known.unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
+    // An endpoint of no dialect is booked as the native API's.
+    let grammar = || own_grammar(endpoint).unwrap_or(Dialect::Native.grammar());
+    known.unwrap_or_else(|| (Operation::Chat, grammar()))
 }
 
 /// Reads a line of an input file; `None` where it is not a request.
@@ -103,7 +105,7 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
             usage: None,
         });
     };
-    let (_, grammar) = batch_operation(endpoint);
+    let (operation, grammar) = batch_operation(endpoint);
     let is_well = (200..300).contains(&answered.status_code);
     let body = answered.body.map(RawValue::get).filter(|_| is_well);
     let named = body.and_then(|body| serde_json::from_str::<Named<'_>>(body).ok()).unwrap_or_default();
@@ -113,7 +115,7 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
         status: answered.status_code,
         request_id: answered.request_id.map(Cow::into_owned),
         error_code,
-        usage: body.and_then(|body| usage_of(body, grammar, answer_reader(endpoint))),
+        usage: body.and_then(|body| usage_of(body, grammar, answer_reader(operation))),
     })
 }
 
@@ -125,12 +127,12 @@ fn own_grammar(endpoint: &str) -> Option<Grammar> {
 
 type ReadAnswerBody = fn(&AnswerPath, Bytes) -> Result<BufferedAnswer, StreamFault>;
 
-/// What reads the answers to an endpoint's requests.
-fn answer_reader(endpoint: &str) -> ReadAnswerBody {
-    match endpoint {
-        "/v1/embeddings" => buffered_vectors,
-        "/v1/moderations" => |_, body| buffered_object(body),
-        "/v1/images/generations" => buffered_image_answer,
+/// What reads the answers to requests for an operation.
+fn answer_reader(operation: Operation) -> ReadAnswerBody {
+    match operation {
+        Operation::Embed => buffered_vectors,
+        Operation::Moderate => |_, body| buffered_object(body),
+        Operation::Images => buffered_image_answer,
         _ => buffered_answer,
     }
 }

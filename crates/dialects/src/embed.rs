@@ -1,7 +1,6 @@
 //! Embeddings requests and responses, translated between dialects.
 
 use bytes::Bytes;
-use chat::Chat;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::losses::DroppedFields;
@@ -29,7 +28,7 @@ pub fn translate_embeddings(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut losses = DroppedFields::new(client, upstream, feature_names);
     let texts = read_embedding_inputs(client, body, request, false, &mut losses)?;
-    let body = embeddings(upstream).write_texts(&texts, model)?;
+    let body = embeddings(upstream)?.write_texts(&texts, model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }
 
@@ -44,9 +43,7 @@ pub fn read_embedding_inputs<'a>(
     has_tasks: bool,
     losses: &mut DroppedFields,
 ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
-    // The other dialects have no embeddings, and no route leads here.
-    let embeddings = face(client).embeddings().ok_or_else(|| Box::new(Fault::internal()))?;
-    embeddings.read_texts(body, request.vectors(), has_tasks, losses)
+    embeddings(client)?.read_texts(body, request.vectors(), has_tasks, losses)
 }
 
 /// An embeddings response in a vendor's own format.
@@ -69,11 +66,13 @@ impl VendorAnswer for VendorVectors {
 /// The body holds no vectors, or it is an error in a 200.
 pub fn buffered_vectors(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::operations::document(&body)?;
-    if answer_path.is_same_dialect() && answer_path.client == Grammar::Chat {
-        let facts = chat::operations::read_answer(&body)?;
-        return Ok(BufferedAnswer::plain(body, facts));
+    let embeddings = answered(answer_path.upstream)?;
+    if answer_path.is_same_dialect()
+        && let Some(facts) = embeddings.read_usage(&body)
+    {
+        return Ok(BufferedAnswer::plain(body, facts?));
     }
-    let mut answer = embeddings(answer_path.upstream).read_vectors(text)?;
+    let mut answer = embeddings.read_vectors(text)?;
     let facts = complete(&mut answer, answer_path)?;
     if answer_path.is_same_dialect() {
         return Ok(BufferedAnswer::plain(body, facts));
@@ -101,13 +100,18 @@ fn write(
         form: answer_path.vectors,
         prompt_bytes: answer_path.prompt_bytes,
     };
-    let written = embeddings(answer_path.client).write_vectors(answer, options)?;
+    let written = answered(answer_path.client)?.write_vectors(answer, options)?;
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }
 
-/// The embeddings of a grammar, or those of OpenAI's API where it has none.
-fn embeddings(grammar: Grammar) -> &'static dyn Embeddings {
-    face(grammar).embeddings().unwrap_or(&Chat)
+/// The embeddings of a grammar. No route and no provider leads here with a grammar that has none.
+fn embeddings(grammar: Grammar) -> Result<&'static dyn Embeddings, Box<Fault>> {
+    face(grammar).embeddings().ok_or_else(|| Box::new(Fault::internal()))
+}
+
+/// The same for an answer.
+fn answered(grammar: Grammar) -> Result<&'static dyn Embeddings, StreamFault> {
+    face(grammar).embeddings().ok_or(StreamFault::Broken("no_vectors"))
 }
 
 #[cfg(test)]

@@ -38,14 +38,20 @@ impl AnswerForm {
 }
 
 /// A transcript that arrives as events, or whole instead of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Transcript {
+    client: Grammar,
     form: AnswerForm,
     cutter: EventBuffer,
     facts: StreamFacts,
 }
 
 impl Transcript {
+    pub(crate) fn new(client: Grammar) -> Self {
+        let (form, cutter, facts) = (AnswerForm::default(), EventBuffer::default(), StreamFacts::default());
+        Self { client, form, cutter, facts }
+    }
+
     pub(crate) fn set_form(&mut self, form: AnswerForm) {
         self.form = form;
     }
@@ -57,7 +63,7 @@ impl Transcript {
     /// What may be sent before a body has started.
     pub(crate) fn ping(&self) -> &'static [u8] {
         match self.form {
-            AnswerForm::Events => ping(Grammar::Chat),
+            AnswerForm::Events => ping(self.client),
             AnswerForm::Json | AnswerForm::Text => b"\n",
         }
     }
@@ -114,7 +120,7 @@ impl Transcript {
             return if self.facts.done { Ok(()) } else { Err(StreamFault::Broken(why)) };
         }
         let body = self.cutter.take();
-        let facts = read_whole(self.form, &body)?;
+        let facts = read_whole(self.client, self.form, &body)?;
         self.facts = StreamFacts {
             usage: facts.usage,
             content_started: true,
@@ -132,7 +138,11 @@ impl Transcript {
 ///
 /// # Errors
 /// The body is not a transcript, or it is an error in a 200.
-pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, StreamFault> {
+pub(crate) fn read_whole(
+    client: Grammar,
+    form: AnswerForm,
+    body: &Bytes,
+) -> Result<AnswerFacts, StreamFault> {
     match form {
         AnswerForm::Json => {
             let transcript = read(operations::document(body)?)?;
@@ -143,7 +153,8 @@ pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, 
             Ok(AnswerFacts { usage, content_bytes: body.len() as u64 })
         }
         AnswerForm::Events => {
-            let mut stream = Transcript { form, ..Transcript::default() };
+            let mut stream = Transcript::new(client);
+            stream.set_form(form);
             stream.push(body, &mut Vec::new())?;
             stream.finish(&mut Vec::new())?;
             Ok(AnswerFacts { usage: stream.facts.usage, content_bytes: stream.facts.content_bytes })
@@ -279,7 +290,7 @@ mod tests {
     use super::*;
 
     fn whole(form: AnswerForm, body: &'static str) -> Result<AnswerFacts, StreamFault> {
-        read_whole(form, &Bytes::from_static(body.as_bytes()))
+        read_whole(Grammar::Chat, form, &Bytes::from_static(body.as_bytes()))
     }
 
     #[test]
@@ -327,7 +338,7 @@ mod tests {
          \"input_tokens\":3,\"output_tokens\":2,\"total_tokens\":5}}\n\ndata: [DONE]\n\n";
 
     fn read_stream(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result<(), StreamFault>) {
-        let mut transcript = Transcript::default();
+        let mut transcript = Transcript::new(Grammar::Chat);
         transcript.set_form(AnswerForm::Events);
         let mut out = Vec::new();
         let mut result = Ok(());

@@ -13,7 +13,7 @@ use crate::answer_path::AnswerPath;
 use crate::answer_stream::content_bytes;
 use crate::buffered::{BufferedAnswer, ProviderResponse};
 use crate::registry::face;
-use crate::transcript::{AnswerForm, read_whole};
+use crate::transcript::read_whole;
 
 /// Reads the body of a response with status 200 to a conversation, a continuation of one, or a text completion, and returns
 /// what the client gets: the body itself, where both sides speak the same dialect.
@@ -39,8 +39,8 @@ pub fn buffered_stored_answer(answer_path: &AnswerPath, body: Bytes) -> Buffered
 ///
 /// # Errors
 /// The body is not a transcript, or it is an error in a 200.
-pub fn buffered_transcript(form: AnswerForm, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let facts = read_whole(form, &body)?;
+pub fn buffered_transcript(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let facts = read_whole(answer_path.client, answer_path.form, &body)?;
     Ok(BufferedAnswer::plain(body, facts))
 }
 

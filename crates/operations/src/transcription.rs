@@ -101,11 +101,11 @@ impl OperationSpec for RecordingOperation {
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-        dialects::buffered_transcript(path.form, body)
+        dialects::buffered_transcript(path, body)
     }
 
-    fn answer_stream(&self, _path: AnswerPath) -> AnswerStream {
-        AnswerStream::transcript()
+    fn answer_stream(&self, path: AnswerPath) -> AnswerStream {
+        AnswerStream::transcript(path.client)
     }
 }
 

@@ -31,6 +31,21 @@ pub enum RouteAction {
     Realtime,
 }
 
+impl RouteAction {
+    /// Whether such a request may reach a provider.
+    #[must_use]
+    pub const fn calls_provider(self) -> bool {
+        match self {
+            Self::Call(_)
+            | Self::Addressed
+            | Self::StoredResponse
+            | Self::StoredObject(_)
+            | Self::Realtime => true,
+            Self::ListObjects(_) | Self::ListModels | Self::ShowModel => false,
+        }
+    }
+}
+
 /// The row of a call whose body says all.
 #[must_use]
 pub const fn call(path: &'static str, operation: Operation) -> DialectRoute {

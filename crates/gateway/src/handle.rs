@@ -11,9 +11,10 @@ use std::rc::Rc;
 use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
 use conversation::request::{Addressed, StoredAct};
+use conversation::routes::RouteAction;
 use decode::{Inbound, comes_as_form};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
@@ -21,7 +22,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
 
-use crate::addresses;
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -33,7 +33,7 @@ use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
-use crate::{AskReadiness, Readiness, Times};
+use crate::{AskReadiness, Readiness, Times, upload_address};
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -216,7 +216,7 @@ async fn serve_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
-    if let Action::ListObjects(kind) = route.action {
+    if let Action::Dialect(RouteAction::ListObjects(kind)) = route.action {
         return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
@@ -371,23 +371,23 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
             open_to_all(handler, route.action, &head, arrival)
         }
         (Action::Metrics, _) => return counted(Rc::clone(handler), arrival),
-        (Action::Models | Action::Model, Some(caller)) => {
+        (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
         (Action::Task, Some(caller)) => {
             let rest = rest.to_owned();
             return task(Rc::clone(handler), caller, head, rest, arrival);
         }
-        (Action::Realtime, Some(caller)) => {
+        (Action::Dialect(RouteAction::Realtime), Some(caller)) => {
             let (handler, dialect) = (Rc::clone(handler), route.dialect);
             return Dispatched::Detached(Box::pin(realtime::open(handler, head, dialect, caller, arrival)));
         }
-        (Action::ListObjects(kind), Some(caller)) => {
+        (Action::Dialect(RouteAction::ListObjects(kind)), Some(caller)) => {
             let objects = (route.dialect, kind);
             let listing = list_stored(Rc::clone(handler), caller, objects, &head.uri, arrival.trace);
             return Dispatched::Detached(Box::pin(listing));
         }
-        (Action::Trip(_) | Action::Addressed | Action::Stored | Action::StoredObject(_), Some(caller)) => {
+        (Action::Dialect(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
@@ -587,28 +587,28 @@ impl Trip {
 }
 
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
+    let query = || head.uri.query().unwrap_or_default();
     let (operation, addressed) = match route.action {
-        Action::Trip(Operation::File) => {
-            let addressed = addresses::read_upload(head.uri.query().unwrap_or_default());
-            (Operation::File, Some(Box::new(addressed)))
+        Action::Dialect(RouteAction::Call(Operation::File)) => {
+            (Operation::File, Some(upload_address::read(query())))
         }
-        Action::Trip(operation) => (operation, None),
-        Action::Stored => {
-            let query = head.uri.query().unwrap_or_default();
-            let addressed = addresses::read_response(route.dialect, &head.method, rest, query)?;
-            (Operation::Stored, Some(Box::new(addressed)))
+        Action::Dialect(RouteAction::Call(operation)) => (operation, None),
+        Action::Dialect(RouteAction::StoredResponse) => {
+            let face = dialects::client_face(route.dialect);
+            (Operation::Stored, Some(face.read_response_address(&head.method, rest, query())?))
         }
-        Action::StoredObject(kind) => {
-            let query = head.uri.query().unwrap_or_default();
-            let addressed = addresses::read_object((route.dialect, kind), &head.method, rest, query)?;
-            (kind.operation(), Some(Box::new(addressed)))
+        Action::Dialect(RouteAction::StoredObject(kind)) => {
+            let objects = dialects::stored_objects(StoredObjectKind::of(route.dialect, kind));
+            let objects = objects.ok_or_else(|| Box::new(Fault::internal()))?;
+            (kind.operation(), Some(objects.read_address(&head.method, rest, query())?))
         }
         _ => {
-            let (addressed, operation) =
-                addresses::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
-            (operation, Some(Box::new(addressed)))
+            let face = dialects::client_face(route.dialect);
+            let (addressed, operation) = face.read_address(rest, query())?;
+            (operation, Some(addressed))
         }
     };
+    let addressed = addressed.map(Box::new);
     Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
 }
 
@@ -623,7 +623,7 @@ fn listed(
     let dialect = routes::listing_dialect(route, headers);
     // SDKs write the slash of `publisher/model` as %2F.
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    let id = (route.action == Action::Model).then_some(&*id);
+    let id = (route.action == Action::Dialect(RouteAction::ShowModel)).then_some(&*id);
     line::models(&handler.core, caller, id, dialect, trace).map(Reply::from)
 }
 

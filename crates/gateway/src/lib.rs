@@ -1,7 +1,6 @@
 //! The HTTP front end: sockets, HTTP, the routing table, and request bodies that are
 //! bounded before anything reads them.
 
-mod addresses;
 mod body;
 mod client;
 mod control;
@@ -23,6 +22,7 @@ mod serve;
 mod shed;
 mod times;
 mod unpack;
+mod upload_address;
 mod worker;
 mod write_stall;
 

@@ -2,7 +2,7 @@
 
 use admit::Needs;
 use conversation::routes::RouteAction;
-use domain::{Dialect, Operation, StoredKind};
+use domain::{Dialect, Operation};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -41,22 +41,10 @@ pub enum Access {
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A call through the pipeline.
-    Trip(Operation),
-    /// A call whose address names the model and the operation.
-    Addressed,
-    /// A call whose address names a stored response and the operation on it.
-    Stored,
-    /// A session, each response of which is a call.
-    Realtime,
-    /// A call whose address names another stored object.
-    StoredObject(StoredKind),
-    /// A list of such objects.
-    ListObjects(StoredKind),
+    /// What paths of a dialect do.
+    Dialect(RouteAction),
     /// Something about a task that ran.
     Task,
-    Models,
-    Model,
     Control,
     Live,
     Ready,
@@ -119,33 +107,20 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, acces
     Route { method, path, dialect, action: does, access }
 }
 
-impl From<RouteAction> for Action {
-    fn from(action: RouteAction) -> Self {
-        match action {
-            RouteAction::Call(operation) => Self::Trip(operation),
-            RouteAction::Addressed => Self::Addressed,
-            RouteAction::StoredResponse => Self::Stored,
-            RouteAction::StoredObject(kind) => Self::StoredObject(kind),
-            RouteAction::ListObjects(kind) => Self::ListObjects(kind),
-            RouteAction::ListModels => Self::Models,
-            RouteAction::ShowModel => Self::Model,
-            RouteAction::Realtime => Self::Realtime,
-        }
-    }
-}
-
 /// Every route of the gateway.
 #[must_use]
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
-    let run = |path| row(Method::POST, path, Dialect::Run, Action::Trip(Operation::Run), inference);
+    let of_dialect =
+        |method, path, dialect, action| row(method, path, dialect, Action::Dialect(action), inference);
+    let run = |path| of_dialect(Method::POST, path, Dialect::Run, RouteAction::Call(Operation::Run));
     let mut table: Vec<Route> = dialects::routes()
-        .map(|(dialect, own)| row(own.method.clone(), own.path, dialect, Action::from(own.action), inference))
+        .map(|(dialect, own)| of_dialect(own.method.clone(), own.path, dialect, own.action))
         .collect();
     table.extend([
         // Several dialects list models here, and one calls them below it.
-        row(Method::GET, "/v1/models", Dialect::Chat, Action::Models, inference),
-        row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Action::Model, inference),
+        of_dialect(Method::GET, "/v1/models", Dialect::Chat, RouteAction::ListModels),
+        of_dialect(Method::GET, "/v1/models/{rest}", Dialect::Chat, RouteAction::ShowModel),
         run("/v1/run"),
         run("/run"),
         run("/v1/apps/run"),
@@ -196,17 +171,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             }
             Access::LoopbackOrKey(_) => route.action == Action::Metrics,
             Access::Control => route.action == Action::Control,
-            Access::Key(_) => {
-                let trips = matches!(
-                    route.action,
-                    Action::Trip(_) | Action::Addressed | Action::Stored | Action::StoredObject(_)
-                );
-                let more = matches!(
-                    route.action,
-                    Action::Models | Action::Model | Action::ListObjects(_) | Action::Realtime
-                );
-                trips || more || route.action == Action::Task
-            }
+            Access::Key(_) => matches!(route.action, Action::Dialect(_) | Action::Task),
         };
         if !fits {
             return Err(format!("the route {name} declares {:?}, which it must not have", route.access));
@@ -282,7 +247,7 @@ pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
 
 /// Copies a key in the query to its header, and passes it on only so: an address is shown in more places.
 pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
-    if route.action == Action::Realtime {
+    if route.action == Action::Dialect(RouteAction::Realtime) {
         return take_key_of_browser(headers);
     }
     let facts = dialects::client_face(route.dialect).facts();
@@ -320,8 +285,9 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use domain::{StoredKind, StoredObjectKind};
+
     use super::*;
-    use crate::addresses;
 
     fn action_at(method: &str, path: &str) -> String {
         match find(&table(), &method.parse().unwrap(), path) {
@@ -334,7 +300,7 @@ mod tests {
     #[test]
     fn paths_are_matched_as_they_are_written() {
         let cases = [
-            ("POST", "/v1/chat/completions", "Trip(Chat) "),
+            ("POST", "/v1/chat/completions", "Dialect(Call(Chat)) "),
             ("GET", "/v1/chat/completions", "allow POST"),
             ("POST", "/v1/chat/completions/", "nothing"),
             ("POST", "/v1//chat/completions", "nothing"),
@@ -342,21 +308,25 @@ mod tests {
             ("POST", "/v1/chat%2fcompletions", "nothing"),
             ("POST", "/v1/../v1/chat/completions", "nothing"),
             ("POST", "/health/live/../../v1/chat/completions", "nothing"),
-            ("GET", "/v1/models", "Models "),
-            ("HEAD", "/v1/models", "Models "),
+            ("GET", "/v1/models", "Dialect(ListModels) "),
+            ("HEAD", "/v1/models", "Dialect(ListModels) "),
             ("GET", "/v1/models/", "nothing"),
-            ("GET", "/v1/models/openai/gpt-4o", "Model openai/gpt-4o"),
+            ("GET", "/v1/models/openai/gpt-4o", "Dialect(ShowModel) openai/gpt-4o"),
             ("DELETE", "/v1/models", "allow GET, HEAD"),
-            ("POST", "/apps/run", "Trip(Run) "),
+            ("POST", "/apps/run", "Dialect(Call(Run)) "),
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
             ("PUT", "/tasks/tsk_1", "allow GET, POST, DELETE, HEAD"),
-            ("GET", "/v1beta/batches", "ListObjects(Batch) "),
-            ("GET", "/v1beta/batches/b", "StoredObject(Batch) b"),
-            ("POST", "/v1beta/batches/b:cancel", "StoredObject(Batch) b:cancel"),
-            ("DELETE", "/v1beta/batches/b", "StoredObject(Batch) b"),
+            ("GET", "/v1beta/batches", "Dialect(ListObjects(Batch)) "),
+            ("GET", "/v1beta/batches/b", "Dialect(StoredObject(Batch)) b"),
+            ("POST", "/v1beta/batches/b:cancel", "Dialect(StoredObject(Batch)) b:cancel"),
+            ("DELETE", "/v1beta/batches/b", "Dialect(StoredObject(Batch)) b"),
             ("PUT", "/v1beta/batches/b", "allow GET, POST, DELETE, HEAD"),
-            ("POST", "/v1beta/models/m:batchGenerateContent", "Addressed models/m:batchGenerateContent"),
+            (
+                "POST",
+                "/v1beta/models/m:batchGenerateContent",
+                "Dialect(Addressed) models/m:batchGenerateContent",
+            ),
             ("GET", "/v2/usage", "Control usage"),
             ("GET", "/v2/", "nothing"),
             ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),
@@ -387,38 +357,56 @@ mod tests {
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
         let below = match (&route.action, route.method.as_str()) {
-            (Action::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
-            (Action::Stored, "POST") => &["{response_id}/cancel"],
-            (Action::Stored, _) => &["{response_id}"],
-            (Action::StoredObject(StoredKind::Batch), "GET") if route.dialect == Dialect::Anthropic => {
+            (Action::Dialect(RouteAction::StoredResponse), "GET") => {
+                &["{response_id}", "{response_id}/input_items"][..]
+            }
+            (Action::Dialect(RouteAction::StoredResponse), "POST") => &["{response_id}/cancel"],
+            (Action::Dialect(RouteAction::StoredResponse), _) => &["{response_id}"],
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET")
+                if route.dialect == Dialect::Anthropic =>
+            {
                 &["{message_batch_id}", "{message_batch_id}/results"]
             }
-            (Action::StoredObject(StoredKind::Batch), "GET") if route.dialect == Dialect::Converse => {
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET")
+                if route.dialect == Dialect::Converse =>
+            {
                 &["{job_identifier}"]
             }
-            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Converse => {
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
+                if route.dialect == Dialect::Converse =>
+            {
                 &["{job_identifier}/stop"]
             }
-            (Action::StoredObject(StoredKind::Batch), "POST") if route.dialect == Dialect::Gemini => {
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "POST")
+                if route.dialect == Dialect::Gemini =>
+            {
                 &["{batch_id}:cancel"]
             }
-            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Gemini => {
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
+                if route.dialect == Dialect::Gemini =>
+            {
                 &["{batch_id}"]
             }
-            (Action::StoredObject(StoredKind::Batch), "DELETE") => &["{message_batch_id}"],
-            (Action::StoredObject(StoredKind::Batch), _) if route.dialect == Dialect::Anthropic => {
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "DELETE") => {
+                &["{message_batch_id}"]
+            }
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
+                if route.dialect == Dialect::Anthropic =>
+            {
                 &["{message_batch_id}/cancel"]
             }
-            (Action::StoredObject(StoredKind::Batch), "GET") => &["{batch_id}"],
-            (Action::StoredObject(StoredKind::Batch), _) => &["{batch_id}/cancel"],
-            (Action::StoredObject(StoredKind::Video), "GET") => &["{video_id}", "{video_id}/content"],
-            (Action::StoredObject(StoredKind::Video), "POST") => &["{video_id}/remix"],
-            (Action::StoredObject(StoredKind::Video), _) => &["{video_id}"],
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET") => &["{batch_id}"],
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _) => &["{batch_id}/cancel"],
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), "GET") => {
+                &["{video_id}", "{video_id}/content"]
+            }
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), "POST") => &["{video_id}/remix"],
+            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), _) => &["{video_id}"],
             (Action::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
             (Action::Task, "POST") => &["{task_id}/cancel"],
             (Action::Task, _) => &["{task_id}"],
-            (Action::StoredObject(_), "GET") => &["{file_id}", "{file_id}/content"],
-            (Action::StoredObject(_), _) => &["{file_id}"],
+            (Action::Dialect(RouteAction::StoredObject(_)), "GET") => &["{file_id}", "{file_id}/content"],
+            (Action::Dialect(RouteAction::StoredObject(_)), _) => &["{file_id}"],
             _ => &["{model}"],
         };
         below.iter().map(|below| route.path.replace(REST, below)).collect()
@@ -430,7 +418,8 @@ mod tests {
             (Dialect::Chat, StoredKind::File),
             (Dialect::Chat, StoredKind::Batch),
             (Dialect::Anthropic, StoredKind::Batch),
-        ];
+        ]
+        .map(|(dialect, kind)| dialects::stored_objects(StoredObjectKind::of(dialect, kind)).unwrap());
         let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
         for (method, rest, by_kind) in [
             ("GET", "a", [true; 3]),
@@ -444,8 +433,7 @@ mod tests {
             ("DELETE", "a/results", [false; 3]),
             ("GET", "a/results/more", [false; 3]),
         ] {
-            let read =
-                kinds.map(|kind| addresses::read_object(kind, &method.parse().unwrap(), rest, "").is_ok());
+            let read = kinds.map(|objects| objects.read_address(&method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
         }
     }

@@ -84,10 +84,7 @@ impl QueueDelay {
 
 /// What is refused: everything that calls an upstream.
 const fn is_shed(does: Action) -> bool {
-    matches!(
-        does,
-        Action::Trip(_) | Action::Addressed | Action::Stored | Action::Realtime | Action::StoredObject(_)
-    )
+    matches!(does, Action::Dialect(action) if action.calls_provider())
 }
 
 /// The queue of one serving thread.
@@ -159,6 +156,8 @@ fn overloaded() -> Box<Fault> {
 
 #[cfg(test)]
 mod tests {
+    use conversation::routes::RouteAction;
+
     use super::*;
 
     const MAX_US: u64 = 50_000;
@@ -231,7 +230,8 @@ mod tests {
 
     #[test]
     fn without_a_bound_nothing_is_shed() {
+        const STORED: Action = Action::Dialect(RouteAction::StoredResponse);
         let shedder = Shedder::new(Duration::ZERO);
-        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(Action::Stored, *now_us).is_none()));
+        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(STORED, *now_us).is_none()));
     }
 }

@@ -97,7 +97,7 @@ impl Draft {
             if std::mem::replace(&mut seen, true) {
                 return Err(duplicate("metadata.user_id".to_owned()));
             }
-            self.request.end_user = optional_text(cursor, "metadata.user_id")?;
+            self.request.spans.end_user = optional_text(cursor, "metadata.user_id")?;
             Ok::<(), Box<Fault>>(())
         })?;
         Ok(())
@@ -131,7 +131,7 @@ impl Draft {
                 messages.cut(whole);
             } else {
                 messages.keep(whole);
-                request.removed_spans.extend(blocks.end());
+                request.spans.removed.extend(blocks.end());
             }
             Ok::<(), Box<Fault>>(())
         })?;
@@ -140,7 +140,7 @@ impl Draft {
             return Err(wrong_value("messages".to_owned(), "is empty", fix.to_owned()));
         }
         if !messages.is_all() {
-            request.removed_spans.extend(messages.end());
+            request.spans.removed.extend(messages.end());
         }
         Ok(())
     }

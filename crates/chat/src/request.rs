@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::fields::{optional_tier, read_model};
-use conversation::request::Request;
+use conversation::request::{Request, RequestSpans};
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
 use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
@@ -129,7 +129,10 @@ pub fn read_request(
         read_own,
         seen: SeenFields::default(),
         request: Request {
-            usage_edit: (fields.input != Input::OneText).then_some(insert),
+            spans: RequestSpans {
+                usage: (fields.input != Input::OneText).then_some(insert),
+                ..RequestSpans::default()
+            },
             ..Request::default()
         },
         characters: 0,
@@ -214,7 +217,7 @@ impl Draft<'_> {
         let start = cursor.position();
         if kind == Kind::Null {
             let span = cursor.skip()?;
-            self.request.usage_edit = Some((span, r#"{"include_usage":true}"#));
+            self.request.spans.usage = Some((span, r#"{"include_usage":true}"#));
             return Ok(());
         }
         if kind != Kind::Object {
@@ -239,7 +242,7 @@ impl Draft<'_> {
         })?;
         let inside = Span::new(start + 1, start + 1);
         self.request.include_usage = matches!(include_usage, Some((_, true)));
-        self.request.usage_edit = match include_usage {
+        self.request.spans.usage = match include_usage {
             Some((_, true)) => None,
             Some((span, false)) => Some((span, "true")),
             None if members == 0 => Some((inside, r#""include_usage":true"#)),
@@ -285,7 +288,7 @@ impl Draft<'_> {
         }
         request.choices = request.choices.max(1);
         request.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
-        request.end_user = self.safety_identifier.or(self.user);
+        request.spans.end_user = self.safety_identifier.or(self.user);
         Ok(ReadRequest { request, characters: self.characters })
     }
 }

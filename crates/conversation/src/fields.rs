@@ -51,7 +51,7 @@ pub fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), 
     let Value::String(text) = cursor.value()? else {
         return Err(wrong_type("model".to_owned(), "a string", kind));
     };
-    request.model_value = Some(text.span);
+    request.spans.model = Some(text.span);
     request.model = checked_model(&text.decode())?;
     Ok(())
 }

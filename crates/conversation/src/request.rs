@@ -40,21 +40,28 @@ pub struct Request {
     pub is_background: bool,
     /// Files that it names by id, in the order of the body.
     pub files: Vec<NamedFile>,
-    /// The span of the model's name; `None` where the address has it.
-    pub model_value: Option<Span>,
-    /// The span of the end user's id.
+    /// Where in the body stands what is edited or read again.
+    pub spans: RequestSpans,
+}
+
+/// Where a request's body has what later stages edit or read again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestSpans {
+    /// The model's name; `None` where the address has it.
+    pub model: Option<Span>,
+    /// The end user's id.
     pub end_user: Option<Span>,
-    /// Spans that repeat the model of the address.
+    /// What repeats the model of the address.
     pub resources: Vec<Span>,
-    /// The span of the prompt, where it is not the whole body.
+    /// The prompt, where it is not the whole body.
     pub prompt: Option<Span>,
     /// The edit that requests usage from the upstream; `None` where it is reported anyway.
-    pub usage_edit: Option<(Span, &'static str)>,
-    /// The span that requests encrypted reasoning.
+    pub usage: Option<(Span, &'static str)>,
+    /// What requests encrypted reasoning.
     pub encrypted_reasoning: Option<Span>,
     /// Parts that we wrote into an earlier answer of this conversation, and that an upstream of the same
     /// dialect refuses.
-    pub removed_spans: Vec<Span>,
+    pub removed: Vec<Span>,
 }
 
 /// What a request of one operation has, and others have not.
@@ -222,16 +229,18 @@ impl Request {
     /// not reason, and the name of the dropped field. `None` where it was not requested.
     #[must_use]
     pub fn without_encrypted_reasoning(&self) -> Option<(Self, &'static str)> {
-        let span = self.encrypted_reasoning?;
+        let span = self.spans.encrypted_reasoning?;
         let mut request = self.clone();
-        request.removed_spans.push(span);
+        request.spans.removed.push(span);
         Some((request, "include"))
     }
 
     /// The client's end user, cut to the stored length; `body` is the body that was decoded.
     #[must_use]
     pub fn end_user(&self, body: &[u8]) -> Option<String> {
-        let Ok(Value::String(text)) = Cursor::new(self.end_user?.of(body)).ok()?.value() else { return None };
+        let Ok(Value::String(text)) = Cursor::new(self.spans.end_user?.of(body)).ok()?.value() else {
+            return None;
+        };
         let mut text = text.decode().into_owned();
         text.truncate(text.floor_char_boundary(END_USER_BYTES_MAX));
         Some(text)
@@ -280,10 +289,11 @@ pub fn upstream_body_with(
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);
-    if !request.removed_spans.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {
-        let cuts = request.removed_spans.iter().map(|span| Edit::cut(*span));
+    let RequestSpans { removed, resources, .. } = &request.spans;
+    if !removed.is_empty() || !resources.is_empty() || !inserts.is_empty() {
+        let cuts = removed.iter().map(|span| Edit::cut(*span));
         let resource = resource_text(upstream_model);
-        let others = request.resources.iter().filter(|span| span.of(body) != resource.as_bytes());
+        let others = resources.iter().filter(|span| span.of(body) != resource.as_bytes());
         let others = others.map(|span| Edit { span: *span, text: Cow::Borrowed(&resource) });
         let inserts = inserts.iter().map(Insert::edit);
         let edits = rename.into_iter().chain(usage).chain(cuts).chain(others).chain(inserts);
@@ -304,9 +314,9 @@ pub fn own_edits<'a>(
     upstream_model: &'a str,
     ask_usage: bool,
 ) -> (Option<Edit<'a>>, Option<Edit<'a>>) {
-    let rename = request.model_value.filter(|_| upstream_model != request.model);
+    let rename = request.spans.model.filter(|_| upstream_model != request.model);
     let rename = rename.map(|span| rename_at(span, upstream_model));
-    let usage = request.usage_edit.filter(|_| ask_usage && request.stream);
+    let usage = request.spans.usage.filter(|_| ask_usage && request.stream);
     (rename, usage.map(|(span, text)| Edit { span, text: Cow::Borrowed(text) }))
 }
 

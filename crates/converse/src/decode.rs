@@ -64,7 +64,7 @@ pub fn decode_request(
     cursor.end()?;
     draft.check(span.is_some())?;
     let mut request = draft.request;
-    request.prompt = span.filter(|_| operation == Operation::Count);
+    request.spans.prompt = span.filter(|_| operation == Operation::Count);
     request.model = checked_model(&addressed.model)?;
     request.stream = addressed.stream;
     request.choices = 1;
@@ -179,7 +179,7 @@ impl Draft {
                 messages.cut(whole);
             } else {
                 messages.keep(whole);
-                self.request.removed_spans.extend(blocks.end());
+                self.request.spans.removed.extend(blocks.end());
             }
             Ok(())
         })?;
@@ -188,7 +188,7 @@ impl Draft {
             return Err(wrong_value(path.to_owned(), "is empty", fix.to_owned()));
         }
         if !messages.is_all() {
-            self.request.removed_spans.extend(messages.end());
+            self.request.spans.removed.extend(messages.end());
         }
         Ok(())
     }

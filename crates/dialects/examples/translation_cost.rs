@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p dialects --example translation_cost`
 
+use conversation::answer::AnswerOptions;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -107,9 +108,13 @@ fn streams() {
         let pieces: Vec<Bytes> = stream.chunks(1_400).map(Bytes::copy_from_slice).collect();
         for client in CLIENTS {
             let answer_path = AnswerPath {
-                model: "m".to_owned(),
-                trace: TraceId::new(1, [1; 10]),
-                created_unix_s: 1,
+                options: AnswerOptions {
+                    usage: true,
+                    model: "m".to_owned(),
+                    trace: Some(TraceId::new(1, [1; 10])),
+                    created_unix_s: 1,
+                    ..AnswerOptions::default()
+                },
                 ..AnswerPath::chat(client, Grammar::Chat)
             };
             let start = Instant::now();

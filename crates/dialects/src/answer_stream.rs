@@ -78,7 +78,7 @@ impl AnswerStream {
     #[must_use]
     pub fn new(answer_path: AnswerPath) -> Self {
         if answer_path.is_passthrough()
-            && let Some(mut scanner) = scanner(answer_path.client, !answer_path.usage)
+            && let Some(mut scanner) = scanner(answer_path.client, !answer_path.options.usage)
         {
             if answer_path.keeps_text {
                 scanner.keep_text();
@@ -257,7 +257,7 @@ impl EventRelay {
                 .then(|| face(answer_path.client).writer(answer_path.options())),
             frames: face(answer_path.upstream).frames(),
             kept: CountedText::new(answer_path.keeps_text),
-            fitting: AnswerFilter::new(&answer_path.constraints),
+            fitting: AnswerFilter::new(&answer_path.options.constraints),
             answer_path,
             cutter: EventBuffer::default(),
             mode: Mode::Start,
@@ -448,7 +448,8 @@ impl EventRelay {
     fn note_all(&mut self, events: &mut Vec<Event>) {
         events.iter().for_each(|event| self.note(event));
         let is_end = |event: &Event| *event == Event::Done;
-        if let (Some(estimator), Some(end)) = (&self.answer_path.estimator, events.iter().position(is_end))
+        if let (Some(estimator), Some(end)) =
+            (&self.answer_path.options.estimator, events.iter().position(is_end))
             && !is_counted(self.facts.usage.as_ref(), self.facts.content_bytes)
         {
             let usage = Event::Usage(estimator.usage(self.kept.as_str(), self.facts.content_bytes));

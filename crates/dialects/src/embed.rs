@@ -85,8 +85,9 @@ fn complete(answer: &mut Vectors<'_>, answer_path: &AnswerPath) -> Result<Answer
     if answer.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
     }
-    answer.usage =
-        answer.usage.or_else(|| answer_path.estimator.as_ref().map(|estimator| estimator.usage("", 0)));
+    answer.usage = answer
+        .usage
+        .or_else(|| answer_path.options.estimator.as_ref().map(|estimator| estimator.usage("", 0)));
     Ok(AnswerFacts { usage: answer.usage, content_bytes: 0 })
 }
 
@@ -96,7 +97,7 @@ fn write(
     answer_path: &AnswerPath,
 ) -> Result<BufferedAnswer, StreamFault> {
     let options = VectorOptions {
-        model: &answer_path.model,
+        model: &answer_path.options.model,
         form: answer_path.vectors,
         prompt_bytes: answer_path.prompt_bytes,
     };

@@ -83,7 +83,7 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
     let mut text = String::new();
     if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
         CountedText::of(&events).as_str().clone_into(&mut text);
-        if let Some(estimator) = &answer_path.estimator {
+        if let Some(estimator) = &answer_path.options.estimator {
             let usage = estimator.usage(&text, facts.content_bytes);
             facts.usage = Some(usage);
             let end = events.iter().position(|event| *event == Event::Done).unwrap_or(events.len());
@@ -97,7 +97,7 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
     if !answer_path.is_passthrough() {
         events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
-    AnswerFilter::new(&answer_path.constraints).apply(&mut events);
+    AnswerFilter::new(&answer_path.options.constraints).apply(&mut events);
     let body = Bytes::from(face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),

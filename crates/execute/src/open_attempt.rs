@@ -1,5 +1,6 @@
 //! An attempt in progress: what was sent, what the response head reports, and how it ends in the books.
 
+use conversation::answer::AnswerOptions;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -187,19 +188,22 @@ impl OpenAttempt {
             client,
             upstream: self.sent.grammar.unwrap_or(client),
             needs_normalising: providers::provider(self.attempt.provider()).facts().needs_normalising,
-            usage: request.include_usage,
             as_array: request.as_array,
-            model: if is_translated { request.model.clone() } else { String::new() },
-            trace: call.trace(),
-            created_unix_s: call.received_unix_ms() / 1_000,
-            constraints: self.constraints(held, is_translated),
             vectors: request.vectors(),
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
             head_units: self.head.billed,
             vendor: self.sent.vendor.clone(),
-            estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
+            options: AnswerOptions {
+                usage: request.include_usage,
+                model: if is_translated { request.model.clone() } else { String::new() },
+                trace: Some(call.trace()),
+                created_unix_s: call.received_unix_ms() / 1_000,
+                constraints: self.constraints(held, is_translated),
+                estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
+                ..AnswerOptions::default()
+            },
         }
     }
 

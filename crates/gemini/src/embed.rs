@@ -61,7 +61,7 @@ pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
         if let Some((span, name)) = &entry.model {
             let path = || if is_batch { format!("requests[{index}].model") } else { "model".to_owned() };
             check_model(name, &addressed.model, path)?;
-            request.resources.push(*span);
+            request.spans.resources.push(*span);
         }
     }
     Ok(request)

@@ -165,7 +165,7 @@ impl Draft {
         match cursor.value()? {
             Value::Null => Ok(()),
             Value::String(text) => {
-                self.request.resources.push(text.span);
+                self.request.spans.resources.push(text.span);
                 self.named = Some(text.decode().into_owned());
                 Ok(())
             }
@@ -182,10 +182,10 @@ impl Draft {
         let span = cursor.object(|cursor, member| inner.read(cursor, &member.key.decode()))?;
         inner.check()?;
         let request = inner.request;
-        self.request.prompt = Some(span);
+        self.request.spans.prompt = Some(span);
         self.request.prompt_bytes += request.prompt_bytes;
         self.request.terms = request.terms;
-        self.request.resources.extend(request.resources);
+        self.request.spans.resources.extend(request.spans.resources);
         self.named = inner.named.or(self.named.take());
         Ok(())
     }

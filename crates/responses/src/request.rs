@@ -115,7 +115,7 @@ impl Draft {
             Field::Background => {
                 self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
             }
-            Field::Include => self.request.encrypted_reasoning = find_sealed_thoughts(cursor)?,
+            Field::Include => self.request.spans.encrypted_reasoning = find_sealed_thoughts(cursor)?,
             Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
             Field::Conversation | Field::PromptTemplate => {
                 cursor.skip()?;
@@ -139,7 +139,7 @@ impl Draft {
         // Responses always reports usage.
         request.include_usage = true;
         request.stores_answer = !self.is_unkept;
-        request.end_user = self.safety_identifier.or(self.user);
+        request.spans.end_user = self.safety_identifier.or(self.user);
         Ok(request)
     }
 }

@@ -2,6 +2,7 @@
 
 use bolero::check;
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
 use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
@@ -60,19 +61,20 @@ fn answer_path(client: Grammar) -> AnswerPath {
         operation: Operation::Chat,
         client,
         upstream: Grammar::Anthropic,
-        usage: true,
         as_array: false,
-        model: "m".to_owned(),
-        trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
-        created_unix_s: 0,
-        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        estimator: None,
         head_units: None,
         vendor: None,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some("trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id")),
+            created_unix_s: 0,
+            ..AnswerOptions::default()
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use bolero::check;
 use bytes::Bytes;
 use chat::{StreamScanner, answer_text, decode_request, normalise_completion, read_answer};
+use conversation::answer::AnswerOptions;
 use conversation::losses::DroppedFields;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
@@ -95,19 +96,20 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         client: Grammar::Responses,
         upstream: Grammar::Chat,
         operation: Operation::Chat,
-        usage: true,
         as_array: false,
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [0; 10]),
-        created_unix_s: 1,
-        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        estimator: None,
         head_units: None,
         vendor: None,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [0; 10])),
+            created_unix_s: 1,
+            ..AnswerOptions::default()
+        },
     };
     let mut stream = AnswerStream::new(answer_path);
     let mut out = Vec::new();

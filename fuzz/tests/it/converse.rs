@@ -2,6 +2,7 @@
 
 use bolero::check;
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, VectorForm, upstream_body};
 use conversation::target::TargetModel;
@@ -50,19 +51,20 @@ fn answer_path(client: Grammar) -> AnswerPath {
         operation: Operation::Chat,
         client,
         upstream: Grammar::Converse,
-        usage: true,
         as_array: false,
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [7; 10]),
-        created_unix_s: 1,
-        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        estimator: None,
         head_units: None,
         vendor: None,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [7; 10])),
+            created_unix_s: 1,
+            ..AnswerOptions::default()
+        },
     }
 }
 

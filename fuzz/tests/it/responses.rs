@@ -2,6 +2,7 @@
 
 use bolero::check;
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::request::upstream_body;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt};
 use domain::{Grammar, Operation, TraceId};
@@ -28,19 +29,20 @@ fn answer_path() -> AnswerPath {
         operation: Operation::Chat,
         client: Grammar::Responses,
         upstream: Grammar::Responses,
-        usage: true,
         as_array: false,
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [1; 10]),
-        created_unix_s: 1,
-        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        estimator: None,
         head_units: None,
         vendor: None,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [1; 10])),
+            created_unix_s: 1,
+            ..AnswerOptions::default()
+        },
     }
 }
 

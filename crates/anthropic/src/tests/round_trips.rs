@@ -23,7 +23,7 @@ proptest! {
         prop_assert_eq!(losses.finish(true).expect("lenient"), Vec::<String>::new());
         let request = decode_request(Operation::Chat, &bytes::Bytes::from(body.clone())).expect("the rooms read it");
         prop_assert_eq!(&request.model, "claude-x");
-        prop_assert!(request.removed_spans.is_empty());
+        prop_assert!(request.spans.removed.is_empty());
         prop_assert_eq!(read_prompt(&body).expect("it is read"), prompt, "{}", String::from_utf8_lossy(&body));
     }
 

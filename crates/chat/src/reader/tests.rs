@@ -1,6 +1,7 @@
 //! Tests that read responses into events, in every variant that servers produce.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use dialects::{AnswerPath, AnswerStream};
 use domain::{FaultClass, Reason, TraceId, Usage};
 use proptest::prelude::*;
@@ -466,9 +467,13 @@ fn too_many_choices_or_calls_are_refused() {
 
 fn answer_path() -> AnswerPath {
     AnswerPath {
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [0; 10]),
-        created_unix_s: 1,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [0; 10])),
+            created_unix_s: 1,
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(domain::Grammar::Responses, domain::Grammar::Chat)
     }
 }

@@ -19,7 +19,7 @@ const HINTS: &[&str] = &["performanceConfig"];
 /// A field has the wrong form.
 pub fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
     // A request to count tokens nests the prompt in `input.converse`.
-    let mut whole = Field::document(request.prompt.map_or(body, |span| span.of(body)))?;
+    let mut whole = Field::document(request.spans.prompt.map_or(body, |span| span.of(body)))?;
     let mut prompt = Prompt { stream: request.stream, ..Prompt::default() };
     // Some clients repeat the model in the body; the path decides.
     whole.take("modelId")?;

@@ -1,5 +1,6 @@
 //! Embeddings requests and responses, translated between OpenAI's and Gemini's format.
 
+use conversation::answer::AnswerOptions;
 use conversation::request::{Addressed, VectorForm, upstream_body};
 use domain::{FaultClass, Operation, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
@@ -38,19 +39,20 @@ fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Answe
         operation: Operation::Embed,
         client,
         upstream,
-        usage: true,
         as_array: false,
-        model: "asked\"for".to_owned(),
-        trace: TraceId::new(1, [7; 10]),
-        created_unix_s: 5,
-        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
         form: crate::AnswerForm::default(),
-        estimator: None,
         vendor: None,
         head_units: None,
+        options: AnswerOptions {
+            usage: true,
+            model: "asked\"for".to_owned(),
+            trace: Some(TraceId::new(1, [7; 10])),
+            created_unix_s: 5,
+            ..AnswerOptions::default()
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 //! result.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::answer::StreamFault;
 use conversation::request::{Request, upstream_body};
 use conversation::target::{TargetModel, TranslatedRequest};
@@ -134,9 +135,13 @@ impl From<StreamFault> for Failed {
 
 fn answer_path() -> AnswerPath {
     AnswerPath {
-        model: "my/claude".to_owned(),
-        trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
-        created_unix_s: 0,
+        options: AnswerOptions {
+            usage: true,
+            model: "my/claude".to_owned(),
+            trace: Some("trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id")),
+            created_unix_s: 0,
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(Grammar::Anthropic, Grammar::Anthropic)
     }
 }

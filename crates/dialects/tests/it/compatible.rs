@@ -3,6 +3,7 @@
 //! them.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use dialects::{AnswerPath, AnswerStream, buffered_answer};
 use domain::{Grammar, TraceId};
 use serde_json::Value;
@@ -12,10 +13,14 @@ use crate::golden_exchanges::each_exchange;
 fn answer_path(client: Grammar) -> AnswerPath {
     AnswerPath {
         needs_normalising: true,
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [0; 10]),
-        created_unix_s: 1,
         prompt_bytes: 8,
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [0; 10])),
+            created_unix_s: 1,
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(client, Grammar::Chat)
     }
 }

@@ -3,6 +3,7 @@
 //! rewrites them.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Addressed;
 use conversation::target::TargetModel;
@@ -106,11 +107,14 @@ fn translate_answer(path: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<Str
 
 fn answer_path(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> AnswerPath {
     AnswerPath {
-        usage,
-        model: "m".to_owned(),
-        trace: TraceId::new(1_700_000_000_000, [7; 10]),
-        created_unix_s: 1_700_000_000,
-        constraints: AnswerConstraints::of(prompt),
+        options: AnswerOptions {
+            usage,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
+            created_unix_s: 1_700_000_000,
+            constraints: AnswerConstraints::of(prompt),
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(client, upstream)
     }
 }

@@ -2,6 +2,7 @@
 //! result. Other dialects have their own; here both sides speak Responses.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::answer::StreamFault;
 use conversation::request::upstream_body;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request};
@@ -82,9 +83,13 @@ impl From<Usage> for Counts {
 
 fn answer_path() -> AnswerPath {
     AnswerPath {
-        model: "asked".to_owned(),
-        trace: TraceId::new(1_700_000_000_000, [7; 10]),
-        created_unix_s: 1_700_000_000,
+        options: AnswerOptions {
+            usage: true,
+            model: "asked".to_owned(),
+            trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
+            created_unix_s: 1_700_000_000,
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
     }
 }

@@ -1,6 +1,7 @@
 //! Streams: cut at any place, stopped by the gateway, and written in place of another kind of answer.
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::answer::StreamFault;
 use conversation::constraints::AnswerConstraints;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer};
@@ -12,9 +13,13 @@ const TRACE: &str = "018bcfe5680077078707070707070707";
 
 fn answer_path() -> AnswerPath {
     AnswerPath {
-        model: "asked".to_owned(),
-        trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
-        created_unix_s: 1_700_000_000,
+        options: AnswerOptions {
+            usage: true,
+            model: "asked".to_owned(),
+            trace: Some(format!("trc_{TRACE}").parse::<TraceId>().expect("a trace")),
+            created_unix_s: 1_700_000_000,
+            ..AnswerOptions::default()
+        },
         ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
     }
 }
@@ -183,7 +188,7 @@ fn what_others_began_is_ended_by_length() {
 #[test]
 fn an_error_ends_what_began_and_what_did_not() {
     let fault = Fault::new(FaultClass::Overloaded, "overloaded", "The provider is overloaded.");
-    let trace = answer_path().trace;
+    let trace = answer_path().options.trace.unwrap();
     let (mut stream, mut bytes) = begin();
     bytes.extend_from_slice(&stream.error_event(&fault, trace));
     let frames = events(&bytes);
@@ -215,7 +220,7 @@ fn what_was_counted_of_a_broken_answer_is_not_told_as_its_usage() {
     stream.push(Bytes::from(started), &mut out).unwrap();
     assert!(stream.facts().usage.is_some());
     let fault = Fault::new(FaultClass::StreamBroken, "broken", "It broke.");
-    let frames = events(&stream.error_event(&fault, answer_path().trace));
+    let frames = events(&stream.error_event(&fault, answer_path().options.trace.unwrap()));
     let last = frames.last().unwrap();
     assert_eq!((&last["type"], &last["response"]["usage"]), (&json!("response.failed"), &Value::Null));
 }
@@ -260,7 +265,7 @@ fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     let prompt = Prompt { namespaces: vec!["shell".to_owned()], ..Prompt::default() };
     let path = || AnswerPath {
         upstream: Grammar::Chat,
-        constraints: AnswerConstraints::of(&prompt),
+        options: AnswerOptions { constraints: AnswerConstraints::of(&prompt), ..answer_path().options },
         ..answer_path()
     };
     let mut stream = AnswerStream::new(path());

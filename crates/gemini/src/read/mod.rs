@@ -24,7 +24,7 @@ struct Reading {
 
 pub fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
     // A request to count tokens may nest the prompt in `generateContentRequest`.
-    let body = request.prompt.map_or(body, |span| span.of(body));
+    let body = request.spans.prompt.map_or(body, |span| span.of(body));
     let mut cursor = open_object(body)?;
     let mut reading = Reading::default();
     reading.prompt.stream = request.stream;

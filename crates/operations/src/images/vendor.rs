@@ -73,7 +73,7 @@ impl VendorAnswer for VendorImages {
         let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
         let Some(images) = (self.read)(&members)? else { return Err(StreamFault::Broken("not_an_answer")) };
         let data: Vec<Json> = images.iter().map(Image::to_json).collect();
-        let mut answer = json!({"created": answer_path.created_unix_s, "data": data});
+        let mut answer = json!({"created": answer_path.options.created_unix_s, "data": data});
         if let (Some(answer), Some(first)) = (answer.as_object_mut(), images.first()) {
             let size = first.size.map(|(width, height)| ("size", format!("{width}x{height}")));
             let format = first.format.clone().map(|format| ("output_format", format));
@@ -85,7 +85,7 @@ impl VendorAnswer for VendorImages {
     }
 
     fn stream(&self, answer_path: &AnswerPath) -> Option<Box<dyn VendorStream>> {
-        Some(Box::new(ImageStream::new(self.read_event, answer_path.created_unix_s)))
+        Some(Box::new(ImageStream::new(self.read_event, answer_path.options.created_unix_s)))
     }
 }
 

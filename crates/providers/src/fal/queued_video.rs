@@ -163,7 +163,7 @@ fn video_object(
     let (video, end, billed) = match request {
         RequestedVideo::New { model, seconds, size } => {
             let request = (&**model, *seconds, *size);
-            (QueuedVideo::from_queue(request, answer_path.created_unix_s, &answer), End::Queued, None)
+            (QueuedVideo::from_queue(request, answer_path.options.created_unix_s, &answer), End::Queued, None)
         }
         RequestedVideo::Known { id } => {
             (QueuedVideo::read(id), End::of(answer.bytes())?, answer_path.head_units)
@@ -260,6 +260,7 @@ fn video_of(answer: &Json) -> Option<&Json> {
 
 #[cfg(test)]
 mod tests {
+    use conversation::answer::AnswerOptions;
     use domain::{FaultClass, Grammar};
     use serde_json::json;
 
@@ -325,8 +326,15 @@ mod tests {
 
     fn reply_of(request: &RequestedVideo, head_units: Option<u64>, body: &str) -> Result<Json, StreamFault> {
         let chat = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
-        let object =
-            video_object(request, &AnswerPath { created_unix_s: 17, head_units, ..chat }, body.as_bytes())?;
+        let object = video_object(
+            request,
+            &AnswerPath {
+                head_units,
+                options: AnswerOptions { usage: true, created_unix_s: 17, ..AnswerOptions::default() },
+                ..chat
+            },
+            body.as_bytes(),
+        )?;
         Ok(serde_json::from_slice(&object).unwrap())
     }
 

@@ -129,7 +129,7 @@ pub(super) struct OperationAnswer(pub RequestedVideo);
 
 impl VendorAnswer for OperationAnswer {
     fn buffered(&self, answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
-        let object = video_object(&self.0, answer_path.created_unix_s, body)?;
+        let object = video_object(&self.0, answer_path.options.created_unix_s, body)?;
         Ok(BufferedAnswer::plain(object, AnswerFacts::default()))
     }
 

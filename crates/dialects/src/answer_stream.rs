@@ -299,8 +299,8 @@ impl EventRelay {
                 None => return Ok(()),
             },
         };
-        let begun = self.cutter.take().slice(lead..);
-        self.push(&begun, out)
+        let rest = self.cutter.take().slice(lead..);
+        self.push(&rest, out)
     }
 
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {

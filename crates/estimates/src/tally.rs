@@ -70,8 +70,8 @@ static READY: [OnceLock<&'static CoreBpe>; Vocabulary::ALL.len()] = [const { Onc
 
 /// Loads a vocabulary's table in the background, once in a process: it takes 40 to 150 ms, and 10 to 22 MiB.
 pub fn warm(vocabulary: Vocabulary) {
-    static BEGUN: [AtomicBool; Vocabulary::ALL.len()] = [const { AtomicBool::new(false) }; 2];
-    let Some(started) = BEGUN.get(vocabulary as usize) else { return };
+    static STARTED: [AtomicBool; Vocabulary::ALL.len()] = [const { AtomicBool::new(false) }; 2];
+    let Some(started) = STARTED.get(vocabulary as usize) else { return };
     // Loads before the swap: every stream comes here, and a mere read does not take
     // the cache line from other cores.
     if started.load(Ordering::Relaxed) || started.swap(true, Ordering::Relaxed) {

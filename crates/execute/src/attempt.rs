@@ -81,8 +81,8 @@ pub(crate) async fn begin(
     tab.caching(caching);
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
-    let begun = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
-        Ok(begun) => begun,
+    let started = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
+        Ok(started) => started,
         Err(fault) => return Start::Refused(fault),
     };
     let sent = SentRequest {
@@ -92,7 +92,7 @@ pub(crate) async fn begin(
         vendor: outgoing.answer.take(),
         dropped: dropped_params(exchange, &mut outgoing),
     };
-    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, sent);
+    let mut open = OpenAttempt::new(exchange, attempt, ticket, started, sent);
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.set_token(token),
         Err(failure) => return Start::Failed(open, failure),

@@ -79,14 +79,14 @@ impl OpenAttempt {
         exchange: &Exchange,
         attempt: &Rc<Attempt>,
         ticket: Ticket,
-        begun: StartedAttempt,
+        started: StartedAttempt,
         sent: SentRequest,
     ) -> Self {
         Self {
-            number: begun.number,
+            number: started.number,
             ticket,
             received_us: exchange.call.received_us(),
-            sent_us: begun.at_us,
+            sent_us: started.at_us,
             content_type: exchange.call.spec().facts().content_type,
             head: ReportedHead::default(),
             sent,

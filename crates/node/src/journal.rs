@@ -67,7 +67,8 @@ pub enum RuntimeEnd {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
-    Begun(StartedRequest),
+    #[serde(rename = "begun")]
+    Started(StartedRequest),
     Ended(RuntimeRecord),
 }
 
@@ -124,7 +125,7 @@ impl Journal {
     }
 
     pub(crate) fn begin(&self, started: &StartedRequest) -> io::Result<()> {
-        self.write(|_| Line::Begun(started.clone()))
+        self.write(|_| Line::Started(started.clone()))
     }
 
     pub(crate) fn end(
@@ -262,7 +263,7 @@ fn read_unfinished(path: &Path) -> io::Result<(Vec<StartedRequest>, u64)> {
     let (mut open, mut last): (Vec<StartedRequest>, u64) = (Vec::new(), 0);
     for line in lines(path)? {
         match line? {
-            Line::Begun(started) => open.push(started),
+            Line::Started(started) => open.push(started),
             Line::Ended(record) => {
                 open.retain(|started| started.id != record.id);
                 last = record.sequence;

@@ -90,9 +90,10 @@ pub struct FormReader {
     provider: Option<Range<u64>>,
     stream: Option<Range<u64>>,
     count: Option<Range<u64>>,
-    /// Parts that only the gateway reads, and where the current part starts.
+    /// Parts that only the gateway reads.
     own: Vec<Range<u64>>,
-    begun: u64,
+    /// Where the current part starts.
+    part_start: u64,
     has_form: bool,
     has_prompt: bool,
     /// Files that are the request's subject, and all files so far.
@@ -170,7 +171,7 @@ impl FormReader {
             stream: None,
             count: None,
             own: Vec::new(),
-            begun: 0,
+            part_start: 0,
             has_form: false,
             has_prompt: false,
             subjects: 0,
@@ -202,8 +203,8 @@ impl FormReader {
             }
             Found::End { until } => {
                 let Some((field, from)) = self.open.take() else { return Ok(()) };
-                let part = self.begun..until + 2;
-                self.begun = part.end;
+                let part = self.part_start..until + 2;
+                self.part_start = part.end;
                 if self.fields.is_stored && matches!(field, Field::Model | Field::Provider) {
                     self.own.push(part);
                 }

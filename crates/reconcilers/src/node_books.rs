@@ -45,7 +45,7 @@ fn record_of(
     let usage = usage_of(record);
     let (outcome, fault) = outcome_of(&record.ended);
     // A node's clock that is fast must not date records in the future.
-    let started_unix_ms = record.begun_unix_ms.min(now_unix_ms);
+    let started_unix_ms = record.started_unix_ms.min(now_unix_ms);
     let attempt = AttemptRecord {
         number: 1,
         principal,
@@ -63,7 +63,7 @@ fn record_of(
         charge: Charge::default(),
     };
     let mut booked = MeterRecord {
-        trace: deps.vault.requests.of_node_event(record.begun_unix_ms, known.node, record.event),
+        trace: deps.vault.requests.of_node_event(record.started_unix_ms, known.node, record.event),
         workspace: known.workspace,
         project: project.id,
         key: None,

@@ -90,7 +90,7 @@ pub struct NodeRecord {
     pub adapter: Option<String>,
     pub operation: String,
     pub ended: String,
-    pub begun_unix_ms: u64,
+    pub started_unix_ms: u64,
     pub took_ms: u64,
     pub input_tokens: u64,
     pub cached_tokens: u64,

@@ -74,9 +74,9 @@ mod tests {
     async fn one_that_never_ends_holds_its_owner_up_for_as_long_as_it_may() {
         let tasks = RuntimeTasks::on_this_runtime("stuck");
         let stuck = tasks.run(std::future::pending::<()>());
-        let begun = Instant::now();
+        let started = Instant::now();
         tasks.finish(Duration::from_secs(600)).await;
         assert!(!stuck.is_finished());
-        assert!(begun.elapsed() < Duration::from_secs(60), "the time is virtual");
+        assert!(started.elapsed() < Duration::from_secs(60), "the time is virtual");
     }
 }

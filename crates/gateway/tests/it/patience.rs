@@ -81,7 +81,7 @@ fn impatient_with_readers() -> Fixture {
 
 /// A stream of millions of words, of whose answer only the start is read, which arrives
 /// with the upstream's first word.
-fn long_stream_begun(fixture: &Fixture) -> Wire {
+fn start_long_stream(fixture: &Fixture) -> Wire {
     let prompt = "word ".repeat(2_000_000);
     let body =
         format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
@@ -97,7 +97,7 @@ fn long_stream_begun(fixture: &Fixture) -> Wire {
 #[test]
 fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
     let fixture = impatient_with_readers();
-    let _wire = long_stream_begun(&fixture);
+    let _wire = start_long_stream(&fixture);
     // Its connections are counted until the gateway gives up on it. Only the polling one is left; the one
     // before it may take a moment to be gone.
     fixture.until("both of its connections are gone", |fixture| {
@@ -209,7 +209,7 @@ fn a_stop_cuts_at_once() {
 #[test]
 fn a_reader_that_trickles_is_cut() {
     let fixture = impatient_with_readers();
-    let mut wire = long_stream_begun(&fixture);
+    let mut wire = start_long_stream(&fixture);
     let started = Instant::now();
     while fixture.gauge("tidegate_connections ") > 1 || fixture.gauge("tidegate_upstream_connections") > 0 {
         let _ = std::io::Read::read(&mut wire.socket, &mut [0; 1]);

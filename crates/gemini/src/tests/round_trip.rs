@@ -234,12 +234,12 @@ fn an_error_is_the_first_member_of_its_chunk_and_a_stop_by_length_the_last() {
     assert!(text.starts_with(r#"data: {"error":{"code":503,"message":"Too much."#), "{text}");
     assert_eq!(documents(&event).len(), 1);
     assert!(text.contains(r#""status":"UNAVAILABLE""#), "{text}");
-    let (mut answer, begun_array) = started(true);
-    let array = [begun_array, answer.error_event(&fault, trace).to_vec()].concat();
+    let (mut answer, array_start) = started(true);
+    let array = [array_start, answer.error_event(&fault, trace).to_vec()].concat();
     assert_eq!(json::validate(&array), Ok(()));
-    let (mut answer, begun_stream) = started(false);
+    let (mut answer, stream_start) = started(false);
     let used = domain::Usage { input: 3, output: 1, ..domain::Usage::default() };
-    let stopped = [begun_stream, answer.length_stop(b"", used).to_vec()].concat();
+    let stopped = [stream_start, answer.length_stop(b"", used).to_vec()].concat();
     let (events, end) = read_events(documents(&stopped));
     assert_eq!(end, Ok(()));
     let lengths = events.iter().filter(

@@ -82,7 +82,8 @@ struct Reported<'a> {
     adapter: Option<&'a str>,
     operation: &'a str,
     end: RuntimeEnd,
-    begun_unix_ms: u64,
+    #[serde(rename = "begun_unix_ms")]
+    started_unix_ms: u64,
     took_ms: u64,
     input_tokens: u64,
     cached_tokens: u64,
@@ -109,7 +110,7 @@ impl<'a> From<&'a RuntimeRecord> for Reported<'a> {
             adapter: record.adapter.as_deref(),
             operation: &record.operation,
             end: record.end,
-            begun_unix_ms: record.unix_ms,
+            started_unix_ms: record.unix_ms,
             took_ms: record.took_ms,
             input_tokens: record.input_tokens,
             cached_tokens: record.cached_tokens,

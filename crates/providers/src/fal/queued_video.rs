@@ -341,8 +341,8 @@ mod tests {
     #[test]
     fn what_a_queue_tells_is_a_film_by_what_was_asked_of_it() {
         let ask = new_video(r#"{"prompt":"a","seconds":"5","size":"720x1280"}"#, "me/app/v1");
-        let begun = reply_of(&ask, None, &queued("https://queue.example/base")).unwrap();
-        let id = begun["id"].as_str().unwrap();
+        let made = reply_of(&ask, None, &queued("https://queue.example/base")).unwrap();
+        let id = made["id"].as_str().unwrap();
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
         let video = QueuedVideo::read(id).unwrap();
         assert_eq!(video.fetch, "/base/me/app/requests/r-1");
@@ -350,7 +350,7 @@ mod tests {
             (&*video.status, &*video.cancel),
             (&*format!("{}/status", video.fetch), &*format!("{}/cancel", video.fetch))
         );
-        assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));
+        assert_eq!((&made["model"], &made["created_at"]), (&json!("me/app/v1"), &json!(17)));
         let known = RequestedVideo::Known { id: id.to_owned() };
         for (body, status, seconds, code) in [
             (r#"{"status":"IN_QUEUE","queue_position":1}"#, "queued", "5", Json::Null),
@@ -384,8 +384,8 @@ mod tests {
             assert_eq!(video["billed_micro_units"], billed, "{body}");
         }
         let bare = new_video(r#"{"prompt":"a"}"#, "me/app");
-        let begun = reply_of(&bare, None, &queued("https://queue.example")).unwrap();
-        assert_eq!((&begun["seconds"], &begun["size"]), (&Json::Null, &Json::Null));
+        let made = reply_of(&bare, None, &queued("https://queue.example")).unwrap();
+        assert_eq!((&made["seconds"], &made["size"]), (&Json::Null, &Json::Null));
     }
 
     #[test]

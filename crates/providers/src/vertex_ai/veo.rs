@@ -329,13 +329,13 @@ mod tests {
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
         let ask =
             read(r#"{"prompt":"a","seconds":"4","size":"720x1280"}"#, false).unwrap().requested("veo-x");
-        let begun = video_object(&ask, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
-        let begun: Json = serde_json::from_slice(&begun).unwrap();
-        let id = begun["id"].as_str().unwrap();
-        assert_eq!((operation_of(id).as_deref(), &begun["status"]), (Some(NAME), &json!("queued")));
+        let made = video_object(&ask, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let made: Json = serde_json::from_slice(&made).unwrap();
+        let id = made["id"].as_str().unwrap();
+        assert_eq!((operation_of(id).as_deref(), &made["status"]), (Some(NAME), &json!("queued")));
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
-        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
-        assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
+        assert_eq!((&made["seconds"], &made["size"]), (&json!("4"), &json!("720x1280")));
+        assert_eq!((&made["model"], &made["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
             let known = RequestedVideo::Known { id: id.to_owned() };
             let video = video_object(&known, 18, body.as_bytes()).unwrap();
@@ -375,9 +375,9 @@ mod tests {
             assert_eq!(operation_of(unknown), None, "{unknown}");
         }
         let bare = read(r#"{"prompt":"a","size":"1x1"}"#, false).unwrap().requested("veo-x");
-        let begun = video_object(&bare, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
-        let begun: Json = serde_json::from_slice(&begun).unwrap();
-        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("8"), &json!("1280x720")));
+        let made = video_object(&bare, 17, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let made: Json = serde_json::from_slice(&made).unwrap();
+        assert_eq!((&made["seconds"], &made["size"]), (&json!("8"), &json!("1280x720")));
     }
 
     #[test]

@@ -312,7 +312,7 @@ async fn insert_record(
         .bind(&record.adapter)
         .bind(&record.operation)
         .bind(&record.ended)
-        .bind(signed(record.begun_unix_ms))
+        .bind(signed(record.started_unix_ms))
         .bind(signed(record.took_ms))
         .bind(signed(record.input_tokens))
         .bind(signed(record.cached_tokens))
@@ -336,7 +336,7 @@ fn read_record(row: &Row) -> Result<NodeRecordRow, StoreError> {
             adapter: fields.maybe_text("adapter")?,
             operation: fields.text("operation")?,
             ended: fields.text("ended")?,
-            begun_unix_ms: fields.number("begun_unix_ms")?,
+            started_unix_ms: fields.number("begun_unix_ms")?,
             took_ms: fields.number("took_ms")?,
             input_tokens: fields.number("input_tokens")?,
             cached_tokens: fields.number("cached_tokens")?,

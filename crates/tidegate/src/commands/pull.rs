@@ -48,7 +48,7 @@ struct ProgressPrinter {
     every: Duration,
     last_printed_us: Cell<Option<u64>>,
     started_us: Cell<u64>,
-    begun_bytes: Cell<u64>,
+    bytes_at_start: Cell<u64>,
     is_line_open: Cell<bool>,
 }
 
@@ -148,7 +148,7 @@ impl ProgressPrinter {
             every,
             last_printed_us: Cell::new(None),
             started_us: Cell::new(0),
-            begun_bytes: Cell::new(0),
+            bytes_at_start: Cell::new(0),
             is_line_open: Cell::new(false),
         }
     }
@@ -157,7 +157,7 @@ impl ProgressPrinter {
         match event {
             Event::Started { revision, files, bytes, bytes_here } => {
                 self.started_us.set(self.world.clock.monotonic_us());
-                self.begun_bytes.set(*bytes_here);
+                self.bytes_at_start.set(*bytes_here);
                 let (size, here) = (output::bytes(*bytes), output::bytes(*bytes_here));
                 self.say(
                     &format!("{files} files, {size}, of which {here} are here already"),
@@ -185,7 +185,7 @@ impl ProgressPrinter {
         }
         self.last_printed_us.set(Some(now_us));
         let passed_us = now_us.saturating_sub(self.started_us.get()).max(1);
-        let fetched = u128::from(here.saturating_sub(self.begun_bytes.get()));
+        let fetched = u128::from(here.saturating_sub(self.bytes_at_start.get()));
         let rate = u64::try_from(fetched * 1_000_000 / u128::from(passed_us)).unwrap_or(u64::MAX);
         let left_s = all.saturating_sub(here).checked_div(rate);
         let text = line(here, all, rate, left_s);

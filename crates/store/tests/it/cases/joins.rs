@@ -184,7 +184,7 @@ fn record(number: u8) -> NodeRecord {
         adapter: Some("law".into()),
         operation: "chat".into(),
         ended: "whole".into(),
-        begun_unix_ms: NOW,
+        started_unix_ms: NOW,
         took_ms: 3,
         input_tokens: 7,
         cached_tokens: 2,

@@ -21,7 +21,6 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "ambiguous_session",
         "The request carries two session cookies. Delete the site's cookies and sign in again.",
     ),
-    ("answer_broken", "The answer stops before its end. Send the request again."),
     ("answer_too_large", "The answer is too long to be sent whole. Ask for fewer tokens, or stream it."),
     (
         "authority_form",

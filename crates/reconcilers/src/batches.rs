@@ -201,16 +201,7 @@ impl ObjectBilling<'_> {
     ) -> Result<(), String> {
         let (mut records, mut named) = (Vec::new(), CustomIdDeduplicator::default());
         while let Some(result) = results.next().await? {
-            // The request was made, but its result can't be read.
-            let unread = || BatchOutputLine {
-                custom_id: String::new(),
-                model: None,
-                status: 0,
-                request_id: None,
-                error_code: Some("batch_item_unreadable".to_owned()),
-                usage: None,
-            };
-            let item = dialects::read_batch_output(&result, endpoint).unwrap_or_else(unread);
+            let item = read_result(&result, endpoint);
             records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
                 self.context.book(std::mem::take(&mut records)).await?;
@@ -245,7 +236,7 @@ impl ObjectBilling<'_> {
             requested,
             resolved,
             status: item.status,
-            fault_code: (!is_well).then(|| item.error_code.unwrap_or_else(|| "batch_item_failed".to_owned())),
+            fault_code: (!is_well).then(|| failure_code(item.error_code)),
             upstream_request_id: item.request_id,
             usage,
             rates,
@@ -274,6 +265,23 @@ impl ObjectBilling<'_> {
         let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
         (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
     }
+}
+
+/// Reads a result inside a batch object. One that can't be read stands for a request that was made, too.
+fn read_result(result: &[u8], endpoint: &str) -> BatchOutputLine {
+    dialects::read_batch_output(result, endpoint).unwrap_or_else(|| BatchOutputLine {
+        custom_id: String::new(),
+        model: None,
+        status: 0,
+        request_id: None,
+        error_code: Some("batch_item_unreadable".to_owned()),
+        usage: None,
+    })
+}
+
+/// The provider's code of a failed request.
+fn failure_code(reported: Option<String>) -> String {
+    reported.unwrap_or_else(|| "batch_item_failed".to_owned())
 }
 
 /// Whether a reported name is a dated version of a model, as in `NAME-20251001`.
@@ -364,7 +372,20 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::is_dated_version;
+    use super::{is_dated_version, read_result};
+
+    #[test]
+    fn a_result_that_can_not_be_read_is_booked_as_a_request_that_failed() {
+        const ENDPOINT: &str = ":generateContent";
+        let code = |result: &str| read_result(result.as_bytes(), ENDPOINT).error_code;
+        for unreadable in ["{", "[]", r#"{"response":{},"error":"busy"}"#] {
+            let line = read_result(unreadable.as_bytes(), ENDPOINT);
+            assert_eq!((line.status, line.usage, &*line.custom_id), (0, None, ""), "{unreadable}");
+            assert_eq!(line.error_code.as_deref(), Some("batch_item_unreadable"), "{unreadable}");
+        }
+        assert_eq!(code(r#"{"response":{}}"#), None);
+        assert_eq!(code(r#"{"error":{"code":14}}"#).as_deref(), Some("UNAVAILABLE"));
+    }
 
     #[test]
     fn an_edition_is_its_models_name_and_a_day() {

@@ -88,22 +88,75 @@ impl Deps {
     /// # Errors
     /// 503: the write is stored, but not in force yet.
     pub async fn await_published(&self, version: u64) -> Result<(), Box<Fault>> {
-        match tokio::time::timeout(PUBLISH_TIME_MAX, self.keeper.await_version(version)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Box::new(
-                Fault::new(
-                    FaultClass::Unavailable,
-                    "not_in_force_yet",
-                    "The change is kept, but this process has not taken it up yet.",
-                )
-                .fix("Read it back in a moment; don't send it again.")
-                .retry_after_ms(1_000),
-            )),
-        }
+        await_published(&self.keeper, version).await
+    }
+}
+
+async fn await_published(keeper: &snapshot::Keeper, version: u64) -> Result<(), Box<Fault>> {
+    match tokio::time::timeout(PUBLISH_TIME_MAX, keeper.await_version(version)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Box::new(
+            Fault::new(
+                FaultClass::Unavailable,
+                "not_in_force_yet",
+                "The change is kept, but this process has not taken it up yet.",
+            )
+            .fix("Read it back in a moment; don't send it again.")
+            .retry_after_ms(1_000),
+        )),
     }
 }
 
 #[must_use]
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ports::{KeyHash, PortFuture};
+    use snapshot::{Change, Keeper, KeeperSettings, Source, SourceError, nothing_first};
+    use tokio::sync::watch;
+
+    use super::*;
+
+    struct NoKeys;
+
+    impl KeyHash for NoKeys {
+        fn digest(&self, _presented: &str) -> [u8; 32] {
+            [0; 32]
+        }
+    }
+
+    /// A store that no change follows in.
+    struct Unchanged(watch::Sender<u64>);
+
+    impl Source for Unchanged {
+        fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
+            Box::pin(async { Ok(Change { version: 5, whole: true, ..Change::default() }) })
+        }
+
+        fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
+            Box::pin(async move { Ok(Change { version, ..Change::default() }) })
+        }
+
+        fn subscribe(&self) -> watch::Receiver<u64> {
+            self.0.subscribe()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_is_not_taken_up_in_time_is_reported_as_kept() {
+        let settings = KeeperSettings {
+            catalogue: Arc::new(catalogue::Catalogue::embedded().unwrap()),
+            key_hash: Arc::new(NoKeys),
+            before_publish: nothing_first(),
+            poll_every: Duration::from_secs(1),
+        };
+        let keeper = Keeper::start(Arc::new(Unchanged(watch::channel(5).0)), settings).await.unwrap();
+        await_published(&keeper, 5).await.unwrap();
+        let fault = await_published(&keeper, 6).await.unwrap_err();
+        assert_eq!((fault.class, fault.code), (FaultClass::Unavailable, "not_in_force_yet"));
+        assert_eq!((fault.retry_after_ms, fault.fix.is_some()), (Some(1_000), true));
+    }
 }

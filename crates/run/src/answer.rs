@@ -3,7 +3,7 @@
 use admit::Caller;
 use bytes::Bytes;
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
+use domain::{Dialect, Fault, Profile, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
@@ -69,8 +69,9 @@ pub(crate) async fn shape(
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
     let usage = body.usage().copied().unwrap_or_default();
+    // It was complete before it was returned, since a run asks for no stream.
     let Ok(body) = body.collect().await else {
-        return line::refuse(core, Dialect::Run, &broken(), frame.trace);
+        return line::refuse(core, Dialect::Run, &Fault::internal(), frame.trace);
     };
     let body = body.to_bytes();
     let (text, mut messages) = output_of(&body);
@@ -112,12 +113,6 @@ fn output_of(body: &Bytes) -> (String, Vec<Message>) {
 
 fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Unreachable in practice: a buffered answer is complete before it is returned.
-fn broken() -> Fault {
-    Fault::new(FaultClass::StreamBroken, "answer_broken", "The answer broke off before its end.")
-        .fix("Send the request again.")
 }
 
 #[cfg(test)]

@@ -185,7 +185,11 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
                 let whole = of("input_tokens") * rate("input") + of("output_tokens") * rate("output");
                 assert_eq!(cost * 2 * 1_000, whole, "{row}");
             }
-            _ => assert_eq!((row["status"].as_u64(), cost, used(&row)), (Some(500), 0, 0), "{row}"),
+            status => {
+                assert_eq!((status, cost, used(&row)), (Some(500), 0, 0), "{row}");
+                // A request that was answered has no error of its own beside the answer.
+                assert_eq!(row["error_code"], "batch_item_failed", "{row}");
+            }
         }
     }
     // Reading the results is up to the client, and books nothing.

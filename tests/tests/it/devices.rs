@@ -104,6 +104,30 @@ async fn a_no_a_removal_and_a_lower_role_count() {
     cli.run(&["whoami"]).failed(4);
 }
 
+/// A key belongs to a project.
+#[tokio::test]
+async fn a_workspace_without_a_project_gives_a_device_no_key() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let device = Client::new(&gateway.origin);
+    let authorization = device.post("/v2/device", &json!({"client_name": "a test"})).await.unwrap().json();
+    let yes = json!({"user_code": authorization["user_code"], "approve": true});
+    assert_eq!(owner.post("/v2/device/approve", yes).await.json()["status"], "approved");
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    problem(&owner.client().delete(&project).await.unwrap(), 409, "project_not_empty");
+    let keys = owner.get("/v2/api-keys").await.json();
+    for key in keys["data"].as_array().unwrap() {
+        let path = format!("/v2/api-keys/{}", key["id"].as_str().unwrap());
+        assert_eq!(owner.client().delete(&path).await.unwrap().status, 204, "{key}");
+    }
+    assert_eq!(owner.client().delete(&project).await.unwrap().status, 204);
+    let code = json!({"device_code": authorization["device_code"]});
+    let poll = device.post("/v2/device/token", &code).await.unwrap();
+    problem(&poll, 400, "no_project");
+    assert_eq!(owner.post("/v2/projects", json!({"name": "first"})).await.status, 201);
+    assert_eq!(owner.get("/v2/api-keys").await.json()["data"], json!([]), "none was given");
+}
+
 #[tokio::test]
 async fn codes_are_asked_for_in_order() {
     let gateway = Gateway::start().await;

@@ -74,6 +74,22 @@ async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() 
 }
 
 #[tokio::test]
+async fn a_file_waits_for_the_credential_that_stores_it() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let id = upload(&gateway.client(), LINES).await;
+    gateway.credential("openai", OWN_SECOND).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    gateway.patch(&path, json!({"status": "disabled"})).await;
+    let before = gateway.emulator.journal().len();
+    let error = refused(&get(&gateway.client(), &format!("/{id}")).await, 404, "keeper_unavailable");
+    assert!(error["message"].as_str().unwrap().contains("is switched off"), "{error}");
+    assert_eq!(gateway.emulator.journal().len(), before, "nobody was asked");
+    gateway.patch(&path, json!({"status": "active"})).await;
+    assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
+}
+
+#[tokio::test]
 async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     let mut gateway = gateway().await;
     let id = upload(&gateway.client(), LINES).await;

@@ -91,6 +91,8 @@ async fn a_mistake_is_told_by_its_place() {
         let detail = document["detail"].as_str().unwrap();
         assert!(detail.starts_with(position) && document["fix"].is_string(), "{document}");
     }
+    let document = problem(&admin.get("/v2/requests?stauts=error").await.unwrap(), 400, "unknown_parameter");
+    assert_eq!(document["param"], "stauts", "{document}");
     let stderr = gateway.cli().run(&["requests", "--filter", "model:a stauts:error"]).failed(2);
     assert!(stderr.contains("    model:a stauts:error\n            ^"), "{stderr}");
     // Another workspace's names match nothing here.

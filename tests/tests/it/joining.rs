@@ -22,6 +22,7 @@ use crate::local_node::records;
 use crate::wait::a_moment;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
+const RECORDS: &str = "/v2/byoc/nodes/records";
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
 /// A machine: the data directory of its node, and the address on which the node listens.
@@ -489,6 +490,33 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     let answer = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
     problem(&answer, 401, "unknown_node_credential");
     assert!(node.exited().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_failed_on_a_node_is_booked_as_a_failure_of_its_own() {
+    let gateway = gateway().await;
+    let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
+    let credential = machine.joined_state()["credential"].as_str().unwrap().to_owned();
+    let record = |number: u8, end: &str| {
+        json!({
+            "event_id": format!("trc_019000000000700080000000000000{number:02x}"), "model": "echo",
+            "operation": "chat", "end": end, "begun_unix_ms": 1, "took_ms": 3, "input_tokens": 5,
+            "cached_tokens": 0, "output_tokens": 1, "reasoning_tokens": 0, "is_measured": true,
+        })
+    };
+    let report = json!({"records": [record(1, "failed"), record(2, "whole")]});
+    let answer = gateway.with_key(&credential).post(RECORDS, &report).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["kept"]), (200, &json!(2)), "{}", answer.text());
+    gateway.listed(2).await;
+    let mut rows = gateway.requests(10).await;
+    rows.sort_by_key(|row| row["status"].as_u64());
+    let ends = rows.iter().map(|row| (&row["outcome"], &row["status"], &row["error_code"]));
+    let expected = [
+        (&json!("completed"), &json!(200), &Value::Null),
+        (&json!("failed"), &json!(500), &json!("node_failed")),
+    ];
+    assert!(ends.eq(expected), "{rows:?}");
+    assert_eq!(usage(&gateway, &id).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

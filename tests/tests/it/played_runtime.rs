@@ -65,6 +65,8 @@ fn reply_to(method: &str, path: &str, body: &Value) -> Option<Value> {
         ("GET", "/v1/models") => json!({"data": [{"id": "played", "execution_modes": ["local"]}]}),
         ("GET", "/v1/capabilities") => json!({"runtime": "played", "version": "0", "topology": "local"}),
         ("POST", "/v1/adapters" | "/v1/adapters/law-1/load") => adapter,
+        // As a runtime of another version might report it.
+        ("POST", "/v1/adapters/law-2/load") => json!({"adapter": "law-2"}),
         ("POST", "/v1/adapters/law-1/unload") => json!({"id": "law-1", "unloaded": true}),
         ("POST", "/v1/train/sft") if body["preview"] == true => {
             json!({"model": "played", "outlook": outlook})

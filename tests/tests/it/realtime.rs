@@ -388,6 +388,25 @@ async fn budgets_and_keys_hold_while_a_session_lasts() {
     assert_eq!(end, Heard::Close(Some(1008)));
 }
 
+/// Another seat could serve the model, but not in the middle of this session.
+#[tokio::test]
+async fn a_session_stays_on_its_seat_and_says_when_that_is_gone() {
+    let gateway = managed().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    assert_eq!(head.header("agent-execution-profile"), Some("byok"));
+    socket.ask("how high").await;
+    socket.one("response.done").await;
+    gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;
+    socket.ask("and when").await;
+    let error = socket.one("error").await;
+    assert_eq!(error["error"]["code"], "realtime_seat_gone", "{error}");
+    assert_eq!(error["error"]["event_id"], "mine", "{error}");
+    let (head, _) = opened(&gateway, MODEL).await;
+    assert_eq!(head.header("agent-execution-profile"), Some("managed_provider"));
+    assert_eq!((sessions(&gateway, OWN).len(), sessions(&gateway, POOL).len()), (1, 1));
+}
+
 #[tokio::test]
 async fn a_response_that_the_provider_begins_or_refuses_is_an_exchange_too() {
     let gateway = managed().await;

@@ -346,6 +346,30 @@ fn edit(gateway: &Gateway, script: &str) {
     assert!(Command::new(python).args(["-c", &program, &database]).status().unwrap().success());
 }
 
+/// A gateway that was cut off during the rotation announces again which keys it holds.
+#[tokio::test]
+async fn an_old_master_key_stays_while_a_gateway_has_no_other() {
+    let fixture = fixture(None).await;
+    let old = fixture.until_status("steady").await["master_key"]["id"].clone();
+    let new = fixture.new_key();
+    post(&fixture.gateway, ROTATE_MASTER).await;
+    fixture.until_status("to_be_finalized").await;
+    let announce = |keys: &str| {
+        let script = format!(
+            "import time\nword = f'{{int(time.time() * 1000)}}\\n{keys}'.encode()\n\
+             db.execute('INSERT OR REPLACE INTO meta VALUES (\"holder.cut-off\", ?)', (word,))"
+        );
+        edit(&fixture.gateway, &script);
+    };
+    announce(old.as_str().unwrap());
+    let refused = fixture.gateway.admin().post(FINALIZE, &json!({})).await.unwrap();
+    let document = problem(&refused, 409, "gateway_lacks_master_key");
+    let message = format!("The gateway cut-off does not hold the master key {new}.");
+    assert_eq!(document["detail"], message, "{document}");
+    announce(&new);
+    assert_eq!(post(&fixture.gateway, FINALIZE).await["status"], "steady");
+}
+
 #[tokio::test]
 async fn what_was_tampered_with_does_not_come_out_as_genuine() {
     let mut fixture = fixture(None).await;

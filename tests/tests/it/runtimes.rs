@@ -15,6 +15,7 @@ use crate::ask::{CHAT, problem, said};
 use crate::command::Cli;
 use crate::first_request::{echo, node};
 use crate::gateway::{Gateway, NODE, id_of};
+use crate::played_runtime::PlayedRuntime;
 use crate::wait::a_moment;
 
 const MODEL: &str = "tidegate-demo";
@@ -321,4 +322,25 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     // The training data stays on the node.
     let kept = std::fs::read(gateway.data().join("tidegate.db")).unwrap();
     assert!(!kept.windows(12).any(|part| part == b"Twice a day."));
+}
+
+#[tokio::test]
+async fn an_answer_of_another_version_is_refused() {
+    let gateway = Gateway::start().await;
+    let runtime = PlayedRuntime::start().await;
+    let node = json!({"name": "attic", "base_url": runtime.base_url});
+    let node = gateway.make("/v2/byoc/nodes", node).await;
+    assert_eq!(fact(&node), "tidegate");
+    let load = |adapter: &str| {
+        let path = format!("/v2/adapters/{adapter}/load");
+        let admin = gateway.admin();
+        async move { admin.post(&path, &json!({})).await.unwrap() }
+    };
+    assert_eq!(load("law-1").await.status, 200);
+    let document = problem(&load("law-2").await, 502, "node_unreadable");
+    let detail = document["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("The node attic said something that can't be read: missing field `id`"),
+        "{detail}"
+    );
 }

@@ -1,6 +1,7 @@
-//! Checks that each fault code in product code has a row in `crates/domain/src/fault_codes.rs`, and each row a use.
+//! Checks that each fault code in product code has a row in `crates/domain/src/fault_codes.rs`, and each row a use
+//! and a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::finding::Finding;
@@ -28,10 +29,27 @@ pub fn check(sources: &[SourceFile]) -> Vec<Finding> {
             unused.remove(code);
         }
     }
-    findings.extend(unused.into_iter().map(|(code, line)| {
-        Finding::new(PATH, line, format!("no code makes a fault `{code}`"), "remove the row")
+    let tested = words_of_tests(sources);
+    findings.extend(rows.into_iter().filter_map(|(code, line)| {
+        let (what, fix) = match unused.contains_key(code) {
+            true => ("no code makes a fault", "remove the row"),
+            false if tested.contains(code) => return None,
+            false => ("no test names the fault code", "provoke it in a test"),
+        };
+        Some(Finding::new(PATH, line, format!("{what} `{code}`"), fix))
     }));
     findings
+}
+
+/// The words of tests of the product: a code may be compared with a literal, or be part of a longer one.
+fn words_of_tests(sources: &[SourceFile]) -> BTreeSet<&str> {
+    let is_of_tests = |source: &&SourceFile| is_product(&source.path) || source.path.starts_with("tests/");
+    let lines = sources.iter().filter(is_of_tests).flat_map(|source| {
+        let is_test_file = source.path.ends_with("_tests.rs");
+        let lines = source.text.lines().zip(1..);
+        lines.filter(move |(_, line)| is_test_file || source.is_test_line(*line)).map(|(text, _)| text)
+    });
+    lines.flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_')).collect()
 }
 
 fn is_product(path: &str) -> bool {
@@ -126,7 +144,8 @@ mod tests {
     fn findings_of(path: &str, raw: &str) -> Vec<String> {
         let table = "pub const FAULT_CODES: &[(&str, &str)] = &[\n    (\"known\", \"Known to all.\"),\n];\n";
         let used = SourceFile::new("crates/z/src/z.rs", "const USED: &str = \"known\";");
-        let findings = check(&[SourceFile::new(PATH, table), used, SourceFile::new(path, raw)]);
+        let test = SourceFile::new("tests/a.rs", "\"known\"");
+        let findings = check(&[SourceFile::new(PATH, table), used, test, SourceFile::new(path, raw)]);
         findings.into_iter().map(|finding| format!("{}: {}", finding.line, finding.what)).collect()
     }
 
@@ -180,5 +199,33 @@ mod tests {
         let used = SourceFile::new("crates/a/src/b.rs", "#[cfg(test)]\nmod tests { fn a() { \"gone\" } }");
         let findings: Vec<_> = check(&[table, used]).into_iter().map(|finding| finding.to_string()).collect();
         assert_eq!(findings, [format!("{PATH}:2: no code makes a fault `gone`\n    fix: remove the row")]);
+    }
+
+    #[test]
+    fn a_row_that_no_test_names_is_found() {
+        let findings_of = |tests: &[(&str, &str)]| {
+            let table = "const A: &[(&str, &str)] = &[\n    (\"gone\", \"It is gone.\")\n];";
+            let mut sources = vec![SourceFile::new(PATH, table)];
+            sources.push(SourceFile::new("crates/a/src/b.rs", "Fault::new(class, \"gone\", message)"));
+            sources.extend(tests.iter().map(|(path, raw)| SourceFile::new(path, raw)));
+            check(&sources).into_iter().map(|finding| finding.to_string()).collect::<Vec<_>>()
+        };
+        let untested =
+            [format!("{PATH}:2: no test names the fault code `gone`\n    fix: provoke it in a test")];
+        for (path, raw) in [
+            ("crates/b/src/b.rs", "const OTHER: &str = \"gone\";"),
+            ("tests/a.rs", "// gone\nlet begone = \"gone_too\";"),
+            ("crates/harness/src/b.rs", "#[cfg(test)]\nmod tests { fn a() { \"gone\" } }"),
+        ] {
+            assert_eq!(findings_of(&[(path, raw)]), untested, "{path}");
+        }
+        for (path, raw) in [
+            ("tests/a.rs", "assert_eq!(code, \"gone\")"),
+            ("crates/b/src/b_tests.rs", "assert_eq!(code, \"gone\")"),
+            ("crates/b/tests/it/c.rs", "r#\"{\"code\":\"gone\"}\"#"),
+            ("crates/b/src/b.rs", "#[cfg(test)]\nmod tests { fn a() { \"gone\" } }"),
+        ] {
+            assert_eq!(findings_of(&[(path, raw)]), [""; 0], "{path}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A local model as a `Runtime`: a node's requests, and their responses.
 
 use std::future::poll_fn;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -271,6 +272,30 @@ fn what_is_wrong_is_told_by_name() {
         schema,
         ("unsupported_rule", "response_format.json_schema.schema/properties/a/$dynamicRef".to_owned())
     );
+}
+
+/// Makes the tokenizer in a directory one that refuses texts with a `~`: it has no token for it, and none for
+/// unknown text.
+pub fn refuse_tilde(directory: &Path) {
+    let path = directory.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    tokenizer["model"]["vocab"].as_object_mut().unwrap().remove("~").unwrap();
+    tokenizer["model"]["unk_token"] = "<|unknown|>".into();
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+}
+
+#[test]
+fn a_text_that_the_tokenizer_refuses_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = SyntheticModel::new("qwen3", shape(), 7);
+    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
+    made.write_plain(directory.path(), false).unwrap();
+    refuse_tilde(directory.path());
+    let source = Source::open(directory.path()).unwrap();
+    let local = Local::open(&source, settings(&source, 8)).unwrap();
+    let fault = run(&local, chat_request("low ~ tide", 2)).unwrap_err();
+    assert_eq!((fault.class, fault.code), (FaultClass::BadRequest, "unreadable_text"), "{fault}");
+    assert!(run(&local, chat_request("low tide", 2)).unwrap().is_done);
 }
 
 #[test]

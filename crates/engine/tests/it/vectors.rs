@@ -18,6 +18,7 @@ use weights::adapters::Limits;
 use weights::synthetic::{Packing, SyntheticModel, SyntheticPurpose};
 use weights::{AvailableMemory, Purpose, RerankHead, Source, load_model};
 
+use crate::local::refuse_tilde;
 use crate::parity::{blocks, part, text};
 use crate::running::{BOTH, model, request, runner, runner_that};
 use crate::shapes;
@@ -288,6 +289,16 @@ fn wrong<T>(result: Result<T, Fault>) -> (&'static str, String) {
     let fault = result.err().unwrap();
     assert!(fault.fix.is_some(), "{fault}");
     (fault.code, fault.param.clone().unwrap_or_default().into_string())
+}
+
+#[test]
+fn a_text_that_the_tokenizer_refuses_is_refused_by_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    made(SyntheticPurpose::Vectors).write_plain(directory.path(), false).unwrap();
+    refuse_tilde(directory.path());
+    let local = open_as(directory.path(), "tiny").unwrap();
+    let refused = wrong(embed(&local, texts(&["high tide", "low ~ tide"])));
+    assert_eq!(refused, ("unreadable_text", "input[1]".to_owned()));
 }
 
 #[test]

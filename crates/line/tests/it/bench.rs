@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use admit::Needs;
+use admit::{Caller, Needs};
 use decode::Inbound;
-use domain::ports::{NoAnswers, NoAudit, PortFuture};
+use domain::ports::{NoAnswers, NoAudit, NoObjects, ObjectStore, PortFuture};
 use domain::{
     AccountId, CredentialId, Dialect, KeyId, MeterRecord, NodeId, Operation, ProjectId, RouteId, RouteSpec,
     Secret, TraceId, WorkspaceId,
@@ -21,6 +21,7 @@ use domain::{
 use execute::Deps;
 use harness::client::Client;
 use harness::{Config, Emulator};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -126,6 +127,8 @@ pub struct Setup {
     pub base_url: Option<String>,
     /// Additions to the catalogue.
     pub overlay: &'static str,
+    /// Where stored objects are looked up; by default there are none.
+    pub objects: Option<Arc<dyn ObjectStore>>,
 }
 
 impl Setup {
@@ -151,11 +154,13 @@ pub struct Bench {
     pub origin: String,
     pub core: Rc<Core>,
     pub workspace: Arc<WorkspaceEntry>,
+    key: String,
     books: Arc<Books>,
     drainer: Arc<Drainer>,
     _dir: tempfile::TempDir,
 }
 
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const OWN_KEYS: [&str; 3] =
     ["sk-own-first-000000000", "sk-own-second-00000000", "sk-own-third-000000000"];
 pub const POOL_KEYS: [&str; 2] = ["sk-pool-first-00000000", "sk-pool-second-0000000"];
@@ -213,7 +218,7 @@ impl Bench {
             tokens: Rc::default(),
             turns: Arc::new(domain::ports::NoTurns),
             responses: Arc::new(domain::ports::NoResponses),
-            objects: Arc::new(domain::ports::NoObjects),
+            objects: setup.objects.unwrap_or_else(|| Arc::new(NoObjects)),
             world,
         };
         let core = Rc::new(Core {
@@ -228,8 +233,21 @@ impl Bench {
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
         let origin = listen(core.clone()).await;
-        let client = Client::new(origin.clone()).bearer(minted.text.expose_text().unwrap());
-        Self { emulator: Rc::new(emulator), client, origin, core, workspace, books, drainer, _dir: dir }
+        let key = minted.text.expose_text().unwrap().to_owned();
+        let client = Client::new(origin.clone()).bearer(&key);
+        Self { emulator: Rc::new(emulator), client, origin, core, workspace, key, books, drainer, _dir: dir }
+    }
+
+    /// The headers of a client's request, and who sends it.
+    pub fn caller(&self) -> (HeaderMap, Caller) {
+        let bearer = HeaderValue::try_from(format!("Bearer {}", self.key)).unwrap();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+        let caller = line::identify(&self.core, &headers, LOOPBACK, Needs::Inference).unwrap();
+        (headers, caller)
+    }
+
+    pub fn trace(&self) -> TraceId {
+        TraceId::new(self.core.deps.world.clock.unix_ms(), self.core.deps.world.id_bytes())
     }
 
     /// All records settled by now.

@@ -9,4 +9,8 @@ mod failover;
 #[cfg(test)]
 mod plain;
 #[cfg(test)]
+mod realtime;
+#[cfg(test)]
+mod stored;
+#[cfg(test)]
 mod streams;

@@ -35,6 +35,9 @@ pub async fn a_name_is_taken_once_in_a_workspace_and_free_in_another(fresh: &Fre
     fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let there = store::ProjectRow { name: first.name, ..project(other.workspace.id, 9) };
     fresh.store.projects().create(there, act()).await.unwrap();
+    let nowhere = project(founding(3).workspace.id, 10);
+    let refused = fresh.store.projects().create(nowhere, act()).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { what: "referenced", .. })), "{refused:?}");
 }
 
 pub async fn a_project_with_a_live_key_is_not_deleted(fresh: &Fresh) {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use conversation::answer::AnswerOptions;
 use conversation::request::Request;
 use dialects::{AnswerPath, AnswerStream, render_blocked, render_error};
-use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId, fault_codes};
+use domain::{Blame, Dialect, Fault, FaultClass, Grammar, TraceId, fault_codes};
 use execute::schedule::{Remedy, remedy};
 use execute::{HealthSignal, health_signal};
 use serde_json::Value;
@@ -148,23 +149,13 @@ fn thrown(class: FaultClass) -> String {
 /// The error code in `response.failed`.
 fn in_stream(class: FaultClass) -> String {
     let answer_path = AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Chat,
-        client: Grammar::Responses,
-        upstream: Grammar::Chat,
-        usage: true,
-        as_array: false,
-        model: "m".to_owned(),
-        trace: TraceId::new(1, [0; 10]),
-        created_unix_s: 0,
-        constraints: conversation::constraints::AnswerConstraints::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        estimator: None,
-        head_units: None,
-        vendor: None,
-        vectors: conversation::request::VectorForm::default(),
+        options: AnswerOptions {
+            usage: true,
+            model: "m".to_owned(),
+            trace: Some(TraceId::new(1, [0; 10])),
+            ..AnswerOptions::default()
+        },
+        ..AnswerPath::chat(Grammar::Responses, Grammar::Chat)
     };
     let event: Bytes = AnswerStream::new(answer_path).error_event(&fault(class), TraceId::new(1, [0; 10]));
     let text = String::from_utf8(event.to_vec()).unwrap();

@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release -p dialects --example translation_cost`
 
-use conversation::answer::AnswerOptions;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -107,16 +106,8 @@ fn streams() {
         stream.extend_from_slice(b"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
         let pieces: Vec<Bytes> = stream.chunks(1_400).map(Bytes::copy_from_slice).collect();
         for client in CLIENTS {
-            let answer_path = AnswerPath {
-                options: AnswerOptions {
-                    usage: true,
-                    model: "m".to_owned(),
-                    trace: Some(TraceId::new(1, [1; 10])),
-                    created_unix_s: 1,
-                    ..AnswerOptions::default()
-                },
-                ..AnswerPath::chat(client, Grammar::Chat)
-            };
+            let answer_path =
+                AnswerPath::chat(client, Grammar::Chat).with_labels("m", TraceId::new(1, [1; 10]), 1);
             let start = Instant::now();
             let mut answer = AnswerStream::new(answer_path);
             let mut out = Vec::new();

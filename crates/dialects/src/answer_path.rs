@@ -60,6 +60,15 @@ impl AnswerPath {
         }
     }
 
+    /// The same with what an answer that is written says of itself.
+    #[must_use]
+    pub fn with_labels(mut self, model: &str, trace: TraceId, created_unix_s: u64) -> Self {
+        self.options.model = model.to_owned();
+        self.options.trace = Some(trace);
+        self.options.created_unix_s = created_unix_s;
+        self
+    }
+
     pub(crate) fn options(&self) -> AnswerOptions {
         AnswerOptions {
             // Reasoning from a server of the client's own dialect reaches the client, even where the answer

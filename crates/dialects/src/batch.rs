@@ -6,7 +6,7 @@ use crate::registry::face;
 use bytes::Bytes;
 use conversation::answer::StreamFault;
 use conversation::batch::BatchOutputLine;
-use domain::{Dialect, Grammar, Operation, Usage};
+use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -71,9 +71,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
         let (_, operation) = endpoints.iter().find(|(known, _)| *known == endpoint)?;
         Some((*operation, grammar))
     });
-    // An endpoint of no dialect is booked as the native API's.
-    let grammar = || own_grammar(endpoint).unwrap_or(Dialect::Native.grammar());
-    known.unwrap_or_else(|| (Operation::Chat, grammar()))
+    known.unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
 }
 
 /// Reads a line of an input file; `None` where it is not a request.

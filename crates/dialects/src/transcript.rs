@@ -48,8 +48,12 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     pub(crate) fn new(client: Grammar) -> Self {
-        let (form, cutter, facts) = (AnswerForm::default(), EventBuffer::default(), StreamFacts::default());
-        Self { client, form, cutter, facts }
+        Self {
+            client,
+            form: AnswerForm::default(),
+            cutter: EventBuffer::default(),
+            facts: StreamFacts::default(),
+        }
     }
 
     pub(crate) fn set_form(&mut self, form: AnswerForm) {

@@ -1,10 +1,10 @@
 //! An attempt in progress: what was sent, what the response head reports, and how it ends in the books.
 
-use conversation::answer::AnswerOptions;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Ticket, Verdict};
+use conversation::answer::AnswerOptions;
 use conversation::constraints::AnswerConstraints;
 use conversation::prompt_text::UsageEstimator;
 use dialects::{AnswerForm, AnswerPath, VendorAnswer};

@@ -356,57 +356,37 @@ mod tests {
 
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
-        let below = match (&route.action, route.method.as_str()) {
-            (Action::Dialect(RouteAction::StoredResponse), "GET") => {
-                &["{response_id}", "{response_id}/input_items"][..]
-            }
-            (Action::Dialect(RouteAction::StoredResponse), "POST") => &["{response_id}/cancel"],
-            (Action::Dialect(RouteAction::StoredResponse), _) => &["{response_id}"],
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET")
-                if route.dialect == Dialect::Anthropic =>
-            {
-                &["{message_batch_id}", "{message_batch_id}/results"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET")
-                if route.dialect == Dialect::Converse =>
-            {
-                &["{job_identifier}"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
-                if route.dialect == Dialect::Converse =>
-            {
-                &["{job_identifier}/stop"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "POST")
-                if route.dialect == Dialect::Gemini =>
-            {
-                &["{batch_id}:cancel"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
-                if route.dialect == Dialect::Gemini =>
-            {
-                &["{batch_id}"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "DELETE") => {
-                &["{message_batch_id}"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _)
-                if route.dialect == Dialect::Anthropic =>
-            {
-                &["{message_batch_id}/cancel"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), "GET") => &["{batch_id}"],
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)), _) => &["{batch_id}/cancel"],
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), "GET") => {
-                &["{video_id}", "{video_id}/content"]
-            }
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), "POST") => &["{video_id}/remix"],
-            (Action::Dialect(RouteAction::StoredObject(StoredKind::Video)), _) => &["{video_id}"],
-            (Action::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
-            (Action::Task, "POST") => &["{task_id}/cancel"],
-            (Action::Task, _) => &["{task_id}"],
-            (Action::Dialect(RouteAction::StoredObject(_)), "GET") => &["{file_id}", "{file_id}/content"],
-            (Action::Dialect(RouteAction::StoredObject(_)), _) => &["{file_id}"],
+        let (method, dialect) = (route.method.as_str(), route.dialect);
+        let below = match route.action {
+            Action::Task => match method {
+                "GET" => &["{task_id}", "{task_id}/status", "{task_id}/stream"][..],
+                "POST" => &["{task_id}/cancel"],
+                _ => &["{task_id}"],
+            },
+            Action::Dialect(RouteAction::StoredResponse) => match method {
+                "GET" => &["{response_id}", "{response_id}/input_items"],
+                "POST" => &["{response_id}/cancel"],
+                _ => &["{response_id}"],
+            },
+            Action::Dialect(RouteAction::StoredObject(StoredKind::Batch)) => match (dialect, method) {
+                (Dialect::Anthropic, "GET") => &["{message_batch_id}", "{message_batch_id}/results"],
+                (Dialect::Converse, "GET") => &["{job_identifier}"],
+                (Dialect::Converse, _) => &["{job_identifier}/stop"],
+                (Dialect::Gemini, "POST") => &["{batch_id}:cancel"],
+                (Dialect::Gemini, _) | (_, "GET") => &["{batch_id}"],
+                (_, "DELETE") => &["{message_batch_id}"],
+                (Dialect::Anthropic, _) => &["{message_batch_id}/cancel"],
+                _ => &["{batch_id}/cancel"],
+            },
+            Action::Dialect(RouteAction::StoredObject(StoredKind::Video)) => match method {
+                "GET" => &["{video_id}", "{video_id}/content"],
+                "POST" => &["{video_id}/remix"],
+                _ => &["{video_id}"],
+            },
+            Action::Dialect(RouteAction::StoredObject(_)) => match method {
+                "GET" => &["{file_id}", "{file_id}/content"],
+                _ => &["{file_id}"],
+            },
             _ => &["{model}"],
         };
         below.iter().map(|below| route.path.replace(REST, below)).collect()

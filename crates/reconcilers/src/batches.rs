@@ -236,7 +236,7 @@ impl ObjectBilling<'_> {
             requested,
             resolved,
             status: item.status,
-            fault_code: (!is_well).then(|| failure_code(item.error_code)),
+            fault_code: (!is_well).then(|| item.error_code.unwrap_or_else(|| "batch_item_failed".to_owned())),
             upstream_request_id: item.request_id,
             usage,
             rates,
@@ -277,11 +277,6 @@ fn read_result(result: &[u8], endpoint: &str) -> BatchOutputLine {
         error_code: Some("batch_item_unreadable".to_owned()),
         usage: None,
     })
-}
-
-/// The provider's code of a failed request.
-fn failure_code(reported: Option<String>) -> String {
-    reported.unwrap_or_else(|| "batch_item_failed".to_owned())
 }
 
 /// Whether a reported name is a dated version of a model, as in `NAME-20251001`.

@@ -2,7 +2,6 @@
 
 use bolero::check;
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
 use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
@@ -56,26 +55,11 @@ fn fuzz_anthropic_request() {
 }
 
 fn answer_path(client: Grammar) -> AnswerPath {
-    AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Chat,
-        client,
-        upstream: Grammar::Anthropic,
-        as_array: false,
-        vectors: conversation::request::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        head_units: None,
-        vendor: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some("trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id")),
-            created_unix_s: 0,
-            ..AnswerOptions::default()
-        },
-    }
+    AnswerPath::chat(client, Grammar::Anthropic).with_labels(
+        "m",
+        "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
+        0,
+    )
 }
 
 /// A stream's output when it arrives in chunks of this size.

@@ -3,7 +3,6 @@
 use bolero::check;
 use bytes::Bytes;
 use chat::{StreamScanner, answer_text, decode_request, normalise_completion, read_answer};
-use conversation::answer::AnswerOptions;
 use conversation::losses::DroppedFields;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
@@ -91,26 +90,8 @@ fn fuzz_chat_prompt() {
 
 /// A stream's translation into another format when it arrives in chunks of this size.
 fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
-    let answer_path = AnswerPath {
-        needs_normalising: false,
-        client: Grammar::Responses,
-        upstream: Grammar::Chat,
-        operation: Operation::Chat,
-        as_array: false,
-        vectors: conversation::request::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        head_units: None,
-        vendor: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [0; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
-    };
+    let answer_path =
+        AnswerPath::chat(Grammar::Responses, Grammar::Chat).with_labels("m", TraceId::new(1, [0; 10]), 1);
     let mut stream = AnswerStream::new(answer_path);
     let mut out = Vec::new();
     let mut pieces = bytes.chunks(chunk.max(1)).map(Bytes::copy_from_slice);

@@ -2,9 +2,8 @@
 
 use bolero::check;
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::losses::DroppedFields;
-use conversation::request::{Addressed, VectorForm, upstream_body};
+use conversation::request::{Addressed, upstream_body};
 use conversation::target::TargetModel;
 use converse::{read_error, read_model_path};
 use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, write_prompt};
@@ -46,26 +45,7 @@ const ANSWERS: &[&str] = &[
 ];
 
 fn answer_path(client: Grammar) -> AnswerPath {
-    AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Chat,
-        client,
-        upstream: Grammar::Converse,
-        as_array: false,
-        vectors: VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        head_units: None,
-        vendor: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [7; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
-    }
+    AnswerPath::chat(client, Grammar::Converse).with_labels("m", TraceId::new(1, [7; 10]), 1)
 }
 
 /// A stream's output when it arrives in chunks of this size.

@@ -2,7 +2,6 @@
 
 use bolero::check;
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, upstream_body};
 use conversation::target::TargetModel;
@@ -48,24 +47,8 @@ const ADDRESSES: &[&str] = &[
 
 fn answer_path(as_array: bool) -> AnswerPath {
     AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Chat,
-        client: Grammar::Gemini,
-        upstream: Grammar::Gemini,
         as_array,
-        vectors: conversation::request::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        head_units: None,
-        vendor: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [7; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
+        ..AnswerPath::chat(Grammar::Gemini, Grammar::Gemini).with_labels("m", TraceId::new(1, [7; 10]), 1)
     }
 }
 

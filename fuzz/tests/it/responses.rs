@@ -2,7 +2,6 @@
 
 use bolero::check;
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::request::upstream_body;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt};
 use domain::{Grammar, Operation, TraceId};
@@ -24,26 +23,7 @@ const ANSWERS: &[&str] = &[
 ];
 
 fn answer_path() -> AnswerPath {
-    AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Chat,
-        client: Grammar::Responses,
-        upstream: Grammar::Responses,
-        as_array: false,
-        vectors: conversation::request::VectorForm::default(),
-        prompt_bytes: 0,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        head_units: None,
-        vendor: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [1; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
-    }
+    AnswerPath::chat(Grammar::Responses, Grammar::Responses).with_labels("m", TraceId::new(1, [1; 10]), 1)
 }
 
 #[test]

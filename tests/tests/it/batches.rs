@@ -187,7 +187,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
             }
             status => {
                 assert_eq!((status, cost, used(&row)), (Some(500), 0, 0), "{row}");
-                // A request that was answered has no error of its own beside the answer.
+                // The provider gives an error code only to a request that it did not answer at all.
                 assert_eq!(row["error_code"], "batch_item_failed", "{row}");
             }
         }

@@ -31,10 +31,12 @@ pub fn check(sources: &[SourceFile]) -> Vec<Finding> {
     }
     let tested = words_of_tests(sources);
     findings.extend(rows.into_iter().filter_map(|(code, line)| {
-        let (what, fix) = match unused.contains_key(code) {
-            true => ("no code makes a fault", "remove the row"),
-            false if tested.contains(code) => return None,
-            false => ("no test names the fault code", "provoke it in a test"),
+        let (what, fix) = if unused.contains_key(code) {
+            ("no code makes a fault", "remove the row")
+        } else if tested.contains(code) {
+            return None;
+        } else {
+            ("no test names the fault code", "provoke it in a test")
         };
         Some(Finding::new(PATH, line, format!("{what} `{code}`"), fix))
     }));

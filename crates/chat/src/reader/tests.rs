@@ -1,7 +1,6 @@
 //! Tests that read responses into events, in every variant that servers produce.
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use dialects::{AnswerPath, AnswerStream};
 use domain::{FaultClass, Reason, TraceId, Usage};
 use proptest::prelude::*;
@@ -466,16 +465,11 @@ fn too_many_choices_or_calls_are_refused() {
 }
 
 fn answer_path() -> AnswerPath {
-    AnswerPath {
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [0; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(domain::Grammar::Responses, domain::Grammar::Chat)
-    }
+    AnswerPath::chat(domain::Grammar::Responses, domain::Grammar::Chat).with_labels(
+        "m",
+        TraceId::new(1, [0; 10]),
+        1,
+    )
 }
 
 fn translate<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<Usage>, u64, bool) {

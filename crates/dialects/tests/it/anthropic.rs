@@ -2,7 +2,6 @@
 //! result.
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::answer::StreamFault;
 use conversation::request::{Request, upstream_body};
 use conversation::target::{TargetModel, TranslatedRequest};
@@ -134,16 +133,11 @@ impl From<StreamFault> for Failed {
 }
 
 fn answer_path() -> AnswerPath {
-    AnswerPath {
-        options: AnswerOptions {
-            usage: true,
-            model: "my/claude".to_owned(),
-            trace: Some("trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id")),
-            created_unix_s: 0,
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(Grammar::Anthropic, Grammar::Anthropic)
-    }
+    AnswerPath::chat(Grammar::Anthropic, Grammar::Anthropic).with_labels(
+        "my/claude",
+        "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
+        0,
+    )
 }
 
 fn decoded(body: &Bytes) -> Result<Request, Box<Fault>> {

@@ -3,7 +3,6 @@
 //! them.
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use dialects::{AnswerPath, AnswerStream, buffered_answer};
 use domain::{Grammar, TraceId};
 use serde_json::Value;
@@ -14,14 +13,7 @@ fn answer_path(client: Grammar) -> AnswerPath {
     AnswerPath {
         needs_normalising: true,
         prompt_bytes: 8,
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [0; 10])),
-            created_unix_s: 1,
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(client, Grammar::Chat)
+        ..AnswerPath::chat(client, Grammar::Chat).with_labels("m", TraceId::new(1, [0; 10]), 1)
     }
 }
 

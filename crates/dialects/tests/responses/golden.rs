@@ -2,7 +2,6 @@
 //! result. Other dialects have their own; here both sides speak Responses.
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::answer::StreamFault;
 use conversation::request::upstream_body;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request};
@@ -82,16 +81,11 @@ impl From<Usage> for Counts {
 }
 
 fn answer_path() -> AnswerPath {
-    AnswerPath {
-        options: AnswerOptions {
-            usage: true,
-            model: "asked".to_owned(),
-            trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
-            created_unix_s: 1_700_000_000,
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
-    }
+    AnswerPath::chat(Grammar::Responses, Grammar::Responses).with_labels(
+        "asked",
+        TraceId::new(1_700_000_000_000, [7; 10]),
+        1_700_000_000,
+    )
 }
 
 fn word(fault: StreamFault) -> String {

@@ -12,16 +12,11 @@ use serde_json::{Value, json};
 const TRACE: &str = "018bcfe5680077078707070707070707";
 
 fn answer_path() -> AnswerPath {
-    AnswerPath {
-        options: AnswerOptions {
-            usage: true,
-            model: "asked".to_owned(),
-            trace: Some(format!("trc_{TRACE}").parse::<TraceId>().expect("a trace")),
-            created_unix_s: 1_700_000_000,
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
-    }
+    AnswerPath::chat(Grammar::Responses, Grammar::Responses).with_labels(
+        "asked",
+        format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
+        1_700_000_000,
+    )
 }
 
 fn golden(name: &str) -> Vec<u8> {

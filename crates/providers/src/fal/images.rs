@@ -80,7 +80,6 @@ fn billed((width, height): (u64, u64)) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use conversation::answer::AnswerOptions;
     use dialects::{AnswerPath, VendorAnswer};
     use domain::{Grammar, Usage};
 
@@ -150,10 +149,8 @@ mod tests {
     }
 
     fn read_answer(body: &str) -> Result<(String, Option<Usage>), StreamFault> {
-        let path = AnswerPath {
-            options: AnswerOptions { usage: true, created_unix_s: 7, ..AnswerOptions::default() },
-            ..AnswerPath::chat(Grammar::Chat, Grammar::Chat)
-        };
+        let mut path = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
+        path.options.created_unix_s = 7;
         let answer = ANSWER.buffered(&path, &Bytes::copy_from_slice(body.as_bytes()))?;
         Ok((String::from_utf8(answer.body.to_vec()).unwrap(), answer.facts.usage))
     }

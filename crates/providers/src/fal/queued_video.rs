@@ -260,7 +260,6 @@ fn video_of(answer: &Json) -> Option<&Json> {
 
 #[cfg(test)]
 mod tests {
-    use conversation::answer::AnswerOptions;
     use domain::{FaultClass, Grammar};
     use serde_json::json;
 
@@ -325,16 +324,9 @@ mod tests {
     }
 
     fn reply_of(request: &RequestedVideo, head_units: Option<u64>, body: &str) -> Result<Json, StreamFault> {
-        let chat = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
-        let object = video_object(
-            request,
-            &AnswerPath {
-                head_units,
-                options: AnswerOptions { usage: true, created_unix_s: 17, ..AnswerOptions::default() },
-                ..chat
-            },
-            body.as_bytes(),
-        )?;
+        let mut path = AnswerPath { head_units, ..AnswerPath::chat(Grammar::Chat, Grammar::Chat) };
+        path.options.created_unix_s = 17;
+        let object = video_object(request, &path, body.as_bytes())?;
         Ok(serde_json::from_slice(&object).unwrap())
     }
 

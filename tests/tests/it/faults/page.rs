@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use conversation::answer::AnswerOptions;
 use conversation::request::Request;
 use dialects::{AnswerPath, AnswerStream, render_blocked, render_error};
 use domain::{Blame, Dialect, Fault, FaultClass, Grammar, TraceId, fault_codes};
@@ -148,15 +147,8 @@ fn thrown(class: FaultClass) -> String {
 
 /// The error code in `response.failed`.
 fn in_stream(class: FaultClass) -> String {
-    let answer_path = AnswerPath {
-        options: AnswerOptions {
-            usage: true,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1, [0; 10])),
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(Grammar::Responses, Grammar::Chat)
-    };
+    let answer_path =
+        AnswerPath::chat(Grammar::Responses, Grammar::Chat).with_labels("m", TraceId::new(1, [0; 10]), 0);
     let event: Bytes = AnswerStream::new(answer_path).error_event(&fault(class), TraceId::new(1, [0; 10]));
     let text = String::from_utf8(event.to_vec()).unwrap();
     let failed = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();

@@ -357,9 +357,9 @@ mod tests {
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
         let (method, dialect) = (route.method.as_str(), route.dialect);
-        let below = match route.action {
+        let below: &[&str] = match route.action {
             Action::Task => match method {
-                "GET" => &["{task_id}", "{task_id}/status", "{task_id}/stream"][..],
+                "GET" => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
                 "POST" => &["{task_id}/cancel"],
                 _ => &["{task_id}"],
             },

@@ -9,7 +9,6 @@ mod limits;
 mod owner;
 mod resource;
 mod routes;
-mod runtimes;
 mod servers;
 
 use std::collections::BTreeSet;

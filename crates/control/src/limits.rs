@@ -54,7 +54,3 @@ pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Length of a text that a node reports of itself: a version, a runtime, a device.
 pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
-/// Events of a training job on one page, like the rows of other pages.
-pub(crate) const TRAINING_EVENTS_MAX: u32 = 1_000;
-/// The part of a runtime's message that is passed on: it may quote many lines of a file.
-pub(crate) const RUNTIME_MESSAGE_CHARS_MAX: usize = 8_192;

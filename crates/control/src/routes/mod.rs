@@ -1,7 +1,6 @@
 //! The routes of `/v2`, one file for each resource.
 
 mod accounts;
-mod adapters;
 mod api_keys;
 mod audit;
 mod billing;
@@ -23,13 +22,11 @@ mod policies;
 mod projects;
 mod requests;
 mod rules;
-mod runtime;
 mod secrets;
 mod sign_in;
 mod tariff;
 #[cfg(test)]
 mod tests;
-mod training;
 mod usage;
 mod vault;
 mod webhooks;
@@ -56,9 +53,7 @@ pub fn all() -> Vec<Route> {
         accounts::routes(),
         nodes::routes(),
         joins::routes(),
-        runtime::routes(),
-        adapters::routes(),
-        training::routes(),
+        fleet::routes(),
         rules::routes(),
         policies::routes(),
         models::routes(),

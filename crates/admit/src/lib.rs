@@ -13,12 +13,13 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use decode::{Call, StoredFindings};
+use decode::StoredFindings;
 use domain::{Fault, RateLimitStates};
 use ledger::{Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
 pub use caller::{Caller, Needs, system};
+pub use decode::Call;
 pub use identify::identify;
 pub use ledger::CoreAllowances;
 pub use signature::{SignedHead, is_signed};

@@ -6,11 +6,11 @@ use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
-use crate::broker::decide;
+use crate::choice::{SeatNeeds, choose};
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
-use crate::{routing, uploads};
+use crate::routing;
 
 /// The whole explanation.
 #[derive(Debug, Clone)]
@@ -78,8 +78,7 @@ pub fn explain(
     };
     let modality = modality.unwrap_or_else(|| own_modality(&input));
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
-    let decision = decide(&input, board);
-    let decision = if modality.needs_own_credential() { uploads::of_own(decision) } else { decision };
+    let decision = choose(&input, SeatNeeds::of_modality(modality), board).decision;
     Explanation {
         modality,
         resolution: decision

@@ -8,6 +8,7 @@ mod attempt;
 mod batches;
 mod broker;
 mod candidates;
+mod choice;
 mod explain;
 mod faults;
 mod limits;

@@ -1,0 +1,271 @@
+//! What is chosen for a call, by its operation: the one decision that serving a call and explaining it share.
+
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::Arc;
+
+use admit::{Call, Caller};
+use board::AvailabilityView;
+use domain::hosting::BatchPlaces;
+use domain::limits::PREFIX_PROMPT_BYTES_MIN;
+use domain::ports::{FoundResponse, StoredResponse};
+use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, StoredObjectKind};
+
+use crate::attempt::Attempt;
+use crate::batches::{Named, decide_batch};
+use crate::broker::{Decision, decide};
+use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
+use crate::uploads::{self, decide_upload};
+use crate::{candidates, faults};
+
+/// A call with its caller, admitted or not, and the environment that it counts for.
+#[derive(Clone, Copy)]
+pub(crate) struct CallQuery<'a> {
+    pub call: &'a Call,
+    pub caller: &'a Caller,
+    pub environment: &'a str,
+}
+
+/// The time and the chance of a decision.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub random: u64,
+    /// Replaces `random` among accounts.
+    pub affinity: &'a dyn Fn() -> Option<u64>,
+    pub now_us: u64,
+    pub now_unix_ms: u64,
+}
+
+/// A decision, with what it means for the call.
+pub(crate) struct Choice<'a> {
+    pub decision: Decision<'a>,
+    /// The provider's names of the models in a batch's requests, in order.
+    pub upstream_models: Vec<String>,
+    /// How the seat of an existing object was found, and the object's model.
+    stored: Option<(&'static str, Arc<str>)>,
+}
+
+/// What an operation asks of the seats that may serve it.
+pub(crate) enum SeatNeeds<'a> {
+    None,
+    /// One seat for all models of a batch.
+    Batch(StoredObjectKind, Vec<Named<'a>>, Option<&'a BatchPlaces>),
+    /// A credential of the workspace's own.
+    OwnCredential,
+    /// A seat that stores files, of this provider if one is named, and else of one of those that do.
+    Files(Option<&'a str>, &'a [String]),
+    /// A seat that no other workspace shares.
+    Unshared,
+}
+
+impl<'a> Choice<'a> {
+    fn failed(fault: Box<Fault>) -> Self {
+        Decision::failed(fault).into()
+    }
+
+    /// The rule that resolved the model's name, or how a stored object was found.
+    pub fn resolution(&self) -> &'static str {
+        match (&self.stored, &self.decision.resolved) {
+            (Some((how, _)), _) => how,
+            (None, Some(resolved)) => resolved.rule.as_str(),
+            (None, None) => "",
+        }
+    }
+
+    /// Empty if the name could not be resolved.
+    pub fn resolved_model(&self) -> Arc<str> {
+        match (&self.stored, &self.decision.resolved) {
+            (Some((_, model)), _) => Arc::clone(model),
+            (None, Some(resolved)) => Arc::clone(&resolved.name),
+            (None, None) => Arc::default(),
+        }
+    }
+}
+
+impl<'a> From<Decision<'a>> for Choice<'a> {
+    fn from(decision: Decision<'a>) -> Self {
+        Self { decision, upstream_models: Vec::new(), stored: None }
+    }
+}
+
+/// The names that stand for the providers that store files, where the call is about something stored.
+pub(crate) fn keepers(query: CallQuery<'_>) -> Vec<String> {
+    let catalogue = query.caller.snapshot().catalogue();
+    if query.call.is_about_object() { uploads::names(catalogue) } else { Vec::new() }
+}
+
+/// Chooses the seats for a call. `keepers` are those of the function of that name.
+pub(crate) fn choose_for_call<'a>(
+    query: CallQuery<'a>,
+    moment: &Moment<'a>,
+    keepers: &'a [String],
+    board: &dyn AvailabilityView,
+) -> Choice<'a> {
+    let call = query.call;
+    if matches!(call.found_response(), Some(FoundResponse::StoreUnavailable)) {
+        return Choice::failed(faults::makers_unknown());
+    }
+    if let Some(fault) = files_fault(call) {
+        return Choice::failed(fault);
+    }
+    if call.names_stored() && remixed(call).is_none() {
+        return choose_for_stored(query, moment);
+    }
+    choose(&input_of(query, moment), seat_needs(call, keepers), board)
+}
+
+/// Chooses the seats for what an operation asks of them.
+pub(crate) fn choose<'a>(
+    input: &PlanInput<'a>,
+    needs: SeatNeeds<'a>,
+    board: &dyn AvailabilityView,
+) -> Choice<'a> {
+    match needs {
+        SeatNeeds::None => decide(input, board).into(),
+        SeatNeeds::Batch(kind, models, storage) => {
+            let (decision, upstream_models) = decide_batch(input, (kind, models), storage, board);
+            Choice { upstream_models, ..decision.into() }
+        }
+        SeatNeeds::OwnCredential => uploads::of_own(decide(input, board)).into(),
+        SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
+        SeatNeeds::Unshared => uploads::unpooled(decide(input, board), faults::background_on_account).into(),
+    }
+}
+
+impl SeatNeeds<'_> {
+    /// What requests of a modality ask, as far as that alone tells.
+    pub(crate) const fn of_modality(modality: Modality) -> Self {
+        if modality.needs_own_credential() { Self::OwnCredential } else { Self::None }
+    }
+}
+
+fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds<'a> {
+    if let Some((kind, models)) = bundled(call) {
+        let storage = call.request().batch().and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
+        return SeatNeeds::Batch(kind, models, storage);
+    }
+    match call.object() {
+        Some(_) if call.operation().modality().needs_own_credential() => SeatNeeds::OwnCredential,
+        Some(_) => {
+            let provider = call.request().form().and_then(|form| form.provider.as_deref());
+            SeatNeeds::Files(provider, keepers)
+        }
+        None if call.request().is_background => SeatNeeds::Unshared,
+        None => SeatNeeds::None,
+    }
+}
+
+/// The object that a new one of its kind is made from: by the same seat with the same model, if that may still
+/// be used.
+fn remixed(call: &Call) -> Option<&StoredResponse> {
+    match call.found_response() {
+        Some(FoundResponse::Known(known)) if call.derives_from_stored() => {
+            Some(known).filter(|_| !call.is_made_from_file())
+        }
+        _ => None,
+    }
+}
+
+/// The models that a batch names when it is made, and the kind of batch.
+fn bundled(call: &Call) -> Option<(StoredObjectKind, Vec<Named<'_>>)> {
+    let bundle = call.request().batch()?;
+    let models = bundle.models.iter().map(|model| (&*model.name, model.path.clone()));
+    Some((call.names_kind()?, models.collect()))
+}
+
+/// A call about an existing object goes to the seat that made it, and to no other.
+fn choose_for_stored<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Choice<'a> {
+    let (attempt, model) = match pinned_attempt(query, moment) {
+        Ok(found) => found,
+        Err(fault) => return Choice::failed(fault),
+    };
+    let how = if query.call.is_about_object() { "kept" } else { "stored_response" };
+    let attempts = vec![attempt];
+    let decision = Decision { resolved: None, route: None, attempts, rejected: Vec::new(), fault: None };
+    Choice { stored: Some((how, model)), ..decision.into() }
+}
+
+fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Attempt, Arc<str>), Box<Fault>> {
+    let call = query.call;
+    let Some(FoundResponse::Known(known)) = call.found_response() else {
+        let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
+        return Err(match call.object() {
+            Some(_) if call.is_made_from_file() => faults::unknown_input(id),
+            Some(object) => faults::unknown_object(call.operation().as_str(), object.not_found, id),
+            None => faults::unknown_response(id),
+        });
+    };
+    if call.derives_from_stored() && matches!(known.created_by, Principal::Account(_)) {
+        return Err(faults::batch_on_account());
+    }
+    let is_bundle = call.is_about_batch_with_models();
+    if is_bundle && call.deletes_stored_object() && !known.is_booked {
+        return Err(faults::batch_not_booked());
+    }
+    let moment = Moment { random: 0, affinity: &|| None, ..*moment };
+    let attempt = candidates::pinned_attempt(&input_of(query, &moment), known);
+    let attempt = attempt.map_err(|rejection| {
+        if call.is_about_object() {
+            faults::keeper_away(call.operation().as_str(), rejection.as_ref())
+        } else {
+            faults::maker_away(rejection.as_ref())
+        }
+    })?;
+    Ok((attempt, known.model.as_str().into()))
+}
+
+/// Why the files that a call names can't be read, if they can't.
+fn files_fault(call: &Call) -> Option<Box<Fault>> {
+    match (call.files()?, call.found_response()) {
+        (Err(fault), _) => Some(Box::new(fault.clone())),
+        (Ok(files), Some(FoundResponse::Known(known))) if known.created_by != files.principal => {
+            Some(faults::files_apart(&files.place))
+        }
+        (Ok(_), _) => None,
+    }
+}
+
+fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
+    let CallQuery { call, caller, environment } = query;
+    let source = remixed(call);
+    let query = PlanQuery {
+        model: source.map_or(&call.request().model, |source| &source.model),
+        workspace: caller.workspace(),
+        project: caller.project(),
+        environment,
+        key: caller.key().map(|key| key.id),
+        tag: call.tag(),
+        modality: call.operation().modality(),
+        dialect: call.dialect(),
+        terms: call.request().terms,
+    };
+    let files = call.files().and_then(Result::ok);
+    let has = match (source, files) {
+        (Some(_), _) => SeatHas::SourceObject,
+        (None, Some(files)) => SeatHas::File(&files.place),
+        (None, None) => SeatHas::Answer,
+    };
+    let maker = match (call.found_response(), files) {
+        (Some(FoundResponse::Known(known)), _) => Some(known.created_by),
+        (_, Some(files)) => Some(files.principal),
+        _ => None,
+    };
+    let required = maker.map(|principal| RequiredSeat { principal, has });
+    let snapshot = caller.snapshot();
+    let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
+    let Moment { random, affinity, now_us, now_unix_ms } = *moment;
+    PlanInput { query, accounts, catalogue, required, random, affinity, now_us, now_unix_ms }
+}
+
+/// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.
+pub(crate) fn affinity(query: CallQuery<'_>) -> Option<u64> {
+    let (call, caller) = (query.call, query.caller);
+    if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+        return None;
+    }
+    let policy = caller.project().caching.or(caller.workspace().caching);
+    if policy.mode(Profile::ManagedProvider) != CacheMode::Apply {
+        return None;
+    }
+    let head = call.prefixes(call.body())?.head();
+    Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, head)))
+}

@@ -164,6 +164,8 @@ export interface Timeline {
 
 export interface Exchange extends Told, Metered {
   workspace_id: string;
+  /** Older servers have none. */
+  modality?: string;
   error_class: string | null;
   /** Why it failed or was cut; older servers have none. */
   error?: Reason | null;
@@ -553,7 +555,39 @@ export interface Plan {
   route: { id: string; scope: Record<string, string>; why: string } | null;
   attempts: PlannedAttempt[];
   rejected: Rejected[];
-  error: { code: string; detail: string } | null;
+  /** What the request performs, where a request was planned. */
+  operation?: string | null;
+  /** Nothing for a model alone: a request's tokens decide. Older servers have neither of both. */
+  cheaper?: OtherCandidates | null;
+  faster?: OtherCandidates | null;
+  error: { code: string; detail: string; status?: number; field?: string | null } | null;
+}
+
+/** The most that a request would cost, in nano-USD. */
+export interface PlannedPrice {
+  total_nanos: number;
+  input_nanos: number;
+  output_nanos: number;
+  input_tokens: number;
+  output_tokens: number;
+  billed_by: 'operator' | 'provider' | 'nobody';
+}
+
+/** What could serve a request as well, and why there are no more of them. */
+export interface OtherCandidates {
+  data: OtherCandidate[];
+  note: string | null;
+}
+
+export interface OtherCandidate {
+  profile: string;
+  principal: string;
+  display_name: string | null;
+  provider: string;
+  price: PlannedPrice | null;
+  first_byte_ms: number | null;
+  reason: string;
+  detail: string;
 }
 
 export interface PlannedAttempt {
@@ -566,6 +600,8 @@ export interface PlannedAttempt {
   pricing: { input_micros_per_million: number; output_micros_per_million: number; cached_input_micros_per_million: number | null } | null;
   markup_bps: number | null;
   fallback: boolean;
+  price?: PlannedPrice | null;
+  first_byte_ms?: number | null;
 }
 
 /** Micro-USD for a million tokens. */

@@ -18,7 +18,13 @@ pub(crate) fn reserve(
     allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Option<Box<Reservation>>, Box<Refused>> {
-    let Some(terms) = &caller.workspace().terms else { return Ok(None) };
+    let Some(bounds) = of(call, caller) else { return Ok(None) };
+    Reservation::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
+}
+
+/// The limits and budgets that apply to a request; `None` where the workspace has none.
+pub(crate) fn of(call: &Call, caller: &Caller) -> Option<Bounds> {
+    let terms = caller.workspace().terms.as_ref()?;
     let mut bounds = Bounds { tokens: expected_tokens(call), ..Bounds::default() };
     for subject in subjects(call, caller, terms).into_iter().flatten() {
         bounds.budgets.extend(terms.budgets.get(&subject).into_iter().flatten().cloned());
@@ -32,7 +38,7 @@ pub(crate) fn reserve(
     }
     // In the same order on every replica and core.
     bounds.budgets.sort_by_key(|budget| budget.id);
-    Reservation::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
+    Some(bounds)
 }
 
 fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {

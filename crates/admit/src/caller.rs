@@ -102,6 +102,20 @@ pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectI
     Some(Caller { key: None, project, workspace, snapshot })
 }
 
+/// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
+/// keys, or with none.
+#[must_use]
+pub fn assumed(
+    snapshot: Arc<Snapshot>,
+    workspace: Arc<WorkspaceEntry>,
+    project: Arc<ProjectEntry>,
+    key: Option<Arc<KeyEntry>>,
+) -> Option<Caller> {
+    let is_its = project.workspace == workspace.id
+        && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
+    is_its.then_some(Caller { key, project, workspace, snapshot })
+}
+
 fn find_project(
     snapshot: &Snapshot,
     workspace: WorkspaceId,

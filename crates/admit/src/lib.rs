@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use decode::StoredFindings;
 use domain::{Fault, RateLimitStates};
-use ledger::{Journal, Opening, Refused, Tab};
+use ledger::{Bounds, Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
-pub use caller::{Caller, Needs, system};
+pub use caller::{Caller, Needs, assumed, system};
 pub use decode::Call;
 pub use identify::identify;
-pub use ledger::CoreAllowances;
+pub use ledger::{CoreAllowances, would_refuse};
 pub use signature::{SignedHead, is_signed};
 pub use signed::{OpenSecret, Signed, identify_signed};
 
@@ -86,6 +86,13 @@ pub fn admit(
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
     timeline.admitted_us = now_us.saturating_sub(call.received_us());
     Ok(Admitted { call, caller, tab })
+}
+
+/// The limits and budgets that would apply to a call, for one that is planned and not served: nothing is taken
+/// of them. `None` where the workspace has none.
+#[must_use]
+pub fn bounds_of(call: &Call, caller: &Caller) -> Option<Bounds> {
+    bounds::of(call, caller)
 }
 
 fn opening(call: &Call, caller: &Caller) -> Opening {

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod moment;
 pub mod openapi;
 mod passwords;
+pub mod planner;
 pub mod reply;
 pub mod request;
 pub mod router;

@@ -10,6 +10,7 @@ use tasks::Writes;
 
 use crate::attempts::AttemptLimiter;
 use crate::passwords::Passwords;
+use crate::planner::Planner;
 use crate::site::Site;
 
 /// The parts that handlers share.
@@ -30,6 +31,7 @@ pub struct Web {
     pub egress: Arc<egress::EgressSettings>,
     /// Stored answers to requests with an idempotency key.
     pub answers: Arc<dyn AnswerStore>,
+    pub planner: Arc<dyn Planner>,
 }
 
 /// What signing in needs.

@@ -34,6 +34,8 @@ struct Seat {
     gauge: cell::Cell<Gauge>,
     /// When its provider's rate limits were last shared with all cores.
     limits_shared_us: cell::Cell<u64>,
+    /// When its time to the first byte was last shared with all cores.
+    speed_shared_us: cell::Cell<u64>,
 }
 
 impl Seat {
@@ -278,6 +280,11 @@ impl AvailabilityView for Cell {
         }
         inside.find(principal, upstream_model).map_or(Availability::Open, |seat| seat.standing(now_us))
     }
+
+    fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
+        let measured = Some(self.gauge(principal, upstream_model).first_byte_us).filter(|us| *us > 0);
+        measured.or_else(|| self.shared.first_byte_us(principal, upstream_model))
+    }
 }
 
 impl std::fmt::Debug for Cell {
@@ -329,6 +336,7 @@ impl Ticket {
                 let gauge = self.seat.gauge.get();
                 let first_byte_us = average(gauge.first_byte_us, first_byte_us);
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
+                self.share_speed(first_byte_us, now_us);
             }
             // It answered, so whatever it refused, it is not down.
             Verdict::Neutral
@@ -337,6 +345,16 @@ impl Ticket {
             | Verdict::ParkModel { .. } => {
                 self.seat.change(Breaker::record_success);
             }
+        }
+    }
+}
+
+impl Ticket {
+    fn share_speed(&self, first_byte_us: u64, now_us: u64) {
+        let shared_us = self.seat.speed_shared_us.get();
+        if shared_us == 0 || now_us >= shared_us + micros(PROVIDER_LIMITS_SHARED_EVERY) {
+            self.seat.speed_shared_us.set(now_us.max(1));
+            self.cell.shared.note_speed(self.principal, &self.seat.model, first_byte_us);
         }
     }
 }

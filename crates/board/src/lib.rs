@@ -57,6 +57,11 @@ impl Availability {
 /// What `plan` reads from the board.
 pub trait AvailabilityView {
     fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability;
+
+    /// How long its first byte took lately; `None` if that was not measured.
+    fn first_byte_us(&self, _principal: Principal, _upstream_model: &str) -> Option<u64> {
+        None
+    }
 }
 
 /// A board on which nothing ever failed, for explanations away from the serving cores and for tests.

@@ -94,6 +94,8 @@ pub struct Shared {
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
+    /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
+    speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
 }
 
 /// How near a principal was to its provider's rate limits with one model, and when that was reported.
@@ -146,6 +148,23 @@ impl Shared {
         if of_principal.len() < BOARD_MODELS_MAX {
             of_principal.push(reported);
         }
+    }
+
+    /// Records the time to the first byte for display. Cores call it about once a second for each model.
+    pub(crate) fn note_speed(&self, principal: Principal, upstream_model: &str, first_byte_us: u64) {
+        let mut speeds = self.speeds();
+        if speeds.len() >= BOARD_NOTICES_MAX && !speeds.contains_key(&principal) {
+            speeds.clear();
+        }
+        let of_principal = speeds.entry(principal).or_default();
+        of_principal.retain(|(model, _)| **model != *upstream_model);
+        if of_principal.len() < BOARD_MODELS_MAX {
+            of_principal.push((upstream_model.into(), first_byte_us));
+        }
+    }
+
+    fn speeds(&self) -> MutexGuard<'_, IdMap<Principal, Vec<(Box<str>, u64)>>> {
+        self.speeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ReportedLimits>>> {
@@ -234,5 +253,11 @@ impl Shared {
 impl AvailabilityView for Shared {
     fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.current().standing(principal, upstream_model, now_us)
+    }
+
+    fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
+        let speeds = self.speeds();
+        let models = speeds.get(&principal)?;
+        models.iter().find(|(model, _)| **model == *upstream_model).map(|(_, first_byte_us)| *first_byte_us)
     }
 }

@@ -54,3 +54,12 @@ pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Length of a text that a node reports of itself: a version, a runtime, a device.
 pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
+
+/// Headers of a request that is planned; a plan depends on one or two.
+pub(crate) const PLANNED_HEADERS_MAX: usize = 32;
+/// Their bytes together, as many as a request's own headers may have at most servers.
+pub(crate) const PLANNED_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a planned request's path with its query.
+pub(crate) const PLANNED_PATH_BYTES_MAX: usize = 2_048;
+/// Cheaper and faster candidates of a plan that are listed.
+pub(crate) const PLANNED_OTHERS_MAX: usize = 20;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use domain::limits::{HINTS_BYTES_MAX, TAG_BYTES_MAX};
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 const HINTS: HeaderName = HeaderName::from_static("agent-hints");
@@ -51,6 +51,13 @@ pub fn read_tag(value: &[u8]) -> Result<Option<String>, &'static str> {
         return Err("its tag is empty, too long, or has control characters");
     }
     Ok(Some(tag))
+}
+
+/// The header that states a tag. What a tag must not have is refused where the header is read.
+#[must_use]
+pub fn tag_hints(tag: &str) -> HeaderValue {
+    let json = serde_json::json!({"tag": tag}).to_string();
+    HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(json)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod agent_headers;
 pub mod fixtures;
 mod form;
 mod hints;
+mod planned_form;
 
 use std::cell::OnceCell;
 
@@ -21,7 +22,8 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
-pub use hints::read_tag;
+pub use hints::{read_tag, tag_hints};
+pub use planned_form::form_of_json;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
 

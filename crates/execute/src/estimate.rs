@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
+use admit::Call;
+use bytes::Bytes;
 use conversation::prompt_text::{UsageEstimator, each_text};
-use domain::limits::BODY_BYTES_MAX;
-use domain::{Usage, UsageSource, Vocabulary};
+use domain::{Prompt, Usage, UsageSource, Vocabulary};
 use estimates::{Observation, Tally};
 use plan::Attempt;
 
@@ -56,19 +57,10 @@ impl Exchange {
         let quick = self.quick_estimate(held, attempt, content_bytes);
         let Some(vocabulary) = self.vocabulary(attempt) else { return quick };
         Usage {
-            input: self.prompt_tokens(held, vocabulary).unwrap_or(quick.input),
+            input: prompt_tokens(&self.call, &held.body, held.prompt.as_deref(), vocabulary).unwrap_or(quick.input),
             output: answer_tokens(vocabulary, text, content_bytes).unwrap_or(quick.output),
             ..quick
         }
-    }
-
-    /// The most bytes that a form can have: the limit for bodies, if its length was not announced.
-    pub(crate) fn form_bytes_max(&self) -> u64 {
-        let held = self.call.request().form().map_or(0, |form| form.held_bytes);
-        let most = BODY_BYTES_MAX as u64;
-        let Some(upload) = self.call.upload() else { return held };
-        let left = upload.left().unwrap_or(most);
-        held.saturating_add(upload.taken()).saturating_add(left).min(most)
     }
 
     /// Estimates from bytes alone, cheap enough for each piece of a stream.
@@ -90,27 +82,6 @@ impl Exchange {
         }
     }
 
-    /// `None` if this is not a conversation, or if the request is no longer held.
-    fn prompt_tokens(&self, held: &HeldRequest, vocabulary: Vocabulary) -> Option<u64> {
-        if !self.call.spec().facts().is_conversation {
-            return None;
-        }
-        let mut tally = Tally::new(vocabulary)?;
-        let read;
-        let prompt = match &held.prompt {
-            Some(prompt) => &**prompt,
-            None => {
-                let grammar = self.call.dialect().grammar();
-                read = dialects::read_prompt(grammar, &held.body, self.call.request()).ok()?;
-                &read
-            }
-        };
-        each_text(prompt, &mut |text| tally.add(text));
-        let messages = (prompt.instructions.len() + prompt.turns.len()) as u64;
-        tally.add_tokens(messages * MESSAGE_TOKENS + ANSWER_TOKENS);
-        tally.tokens()
-    }
-
     /// Learns this model's bytes per token from an answer whose tokens its provider counted to the end.
     pub(crate) fn learn(&self, attempt: &Attempt, usage: &Usage, content_bytes: u64) {
         let request = self.call.request();
@@ -125,6 +96,31 @@ impl Exchange {
         let answer = Observation { bytes, tokens: usage.output };
         self.deps.estimates.ratios().record(attempt.provider(), attempt.upstream_model(), prompt, answer);
     }
+}
+
+/// `None` if this is not a conversation, or if the request is no longer held.
+pub(crate) fn prompt_tokens(
+    call: &Call,
+    body: &Bytes,
+    prompt: Option<&Prompt>,
+    vocabulary: Vocabulary,
+) -> Option<u64> {
+    if !call.spec().facts().is_conversation {
+        return None;
+    }
+    let mut tally = Tally::new(vocabulary)?;
+    let read;
+    let prompt = match prompt {
+        Some(prompt) => prompt,
+        None => {
+            read = dialects::read_prompt(call.dialect().grammar(), body, call.request()).ok()?;
+            &read
+        }
+    };
+    each_text(prompt, &mut |text| tally.add(text));
+    let messages = (prompt.instructions.len() + prompt.turns.len()) as u64;
+    tally.add_tokens(messages * MESSAGE_TOKENS + ANSWER_TOKENS);
+    tally.tokens()
 }
 
 /// `None` if the tokenizer's table is not loaded, or if none of the answer's text was held.

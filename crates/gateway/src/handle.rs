@@ -580,36 +580,49 @@ struct Trip {
 }
 
 impl Trip {
-    /// Whether the request makes a new stored object, instead of naming one.
     fn is_made(&self) -> bool {
-        self.addressed.as_ref().is_none_or(|addressed| addressed.stored.is_none())
+        is_made(self.addressed.as_deref())
     }
 }
 
+/// Whether the request makes a new stored object, instead of naming one.
+pub(crate) fn is_made(addressed: Option<&Addressed>) -> bool {
+    addressed.is_none_or(|addressed| addressed.stored.is_none())
+}
+
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
-    let query = || head.uri.query().unwrap_or_default();
+    let (operation, addressed) = operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
+    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
+}
+
+/// What a request at a route of a dialect does, and what its address says.
+pub(crate) fn operation_at(
+    route: &Route,
+    rest: &str,
+    method: &Method,
+    query: &str,
+) -> Result<(Operation, Option<Box<Addressed>>), Box<Fault>> {
     let (operation, addressed) = match route.action {
         Action::Dialect(RouteAction::Call(Operation::File)) => {
-            (Operation::File, Some(upload_address::read(query())))
+            (Operation::File, Some(upload_address::read(query)))
         }
         Action::Dialect(RouteAction::Call(operation)) => (operation, None),
         Action::Dialect(RouteAction::StoredResponse) => {
             let face = dialects::client_face(route.dialect);
-            (Operation::Stored, Some(face.read_response_address(&head.method, rest, query())?))
+            (Operation::Stored, Some(face.read_response_address(method, rest, query)?))
         }
         Action::Dialect(RouteAction::StoredObject(kind)) => {
             let objects = dialects::stored_objects(StoredObjectKind::of(route.dialect, kind));
             let objects = objects.ok_or_else(|| Box::new(Fault::internal()))?;
-            (kind.operation(), Some(objects.read_address(&head.method, rest, query())?))
+            (kind.operation(), Some(objects.read_address(method, rest, query)?))
         }
         _ => {
             let face = dialects::client_face(route.dialect);
-            let (addressed, operation) = face.read_address(rest, query())?;
+            let (addressed, operation) = face.read_address(rest, query)?;
             (operation, Some(addressed))
         }
     };
-    let addressed = addressed.map(Box::new);
-    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
+    Ok((operation, addressed.map(Box::new)))
 }
 
 fn listed(

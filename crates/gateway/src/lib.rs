@@ -13,6 +13,7 @@ mod incoming;
 mod limits;
 mod linger;
 mod metrics;
+pub mod planned;
 mod protocols;
 mod readiness;
 mod realtime;

@@ -11,6 +11,9 @@ pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 /// The most that is allocated because of a `Content-Length`; the rest grows as bytes arrive.
 pub(crate) const PREALLOCATED_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How much of a planned request's path is repeated in an error.
+pub(crate) const PLANNED_PATH_CHARS_SHOWN_MAX: usize = 200;
+
 /// Concurrent streams of one HTTP/2 connection; more than the hundred that clients commonly open.
 pub(crate) const H2_STREAMS_MAX: u32 = 256;
 /// Streams that a client resets before they are accepted; after more, the connection gets a GOAWAY (rapid

@@ -12,7 +12,7 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use crate::handle::{Arrival, CoreHandler, inbound, refuse};
@@ -96,7 +96,7 @@ fn read(head: &Parts) -> Result<Handshake, Box<Fault>> {
     let key =
         key.ok_or_else(|| no_handshake("The WebSocket's key is missing, or is not of sixteen bytes."))?;
     let protocol = protocols(&head.headers).any(|name| name == PROTOCOL).then_some(PROTOCOL);
-    Ok(Handshake { accept: websocket::accept(key), protocol, model: model(head)? })
+    Ok(Handshake { accept: websocket::accept(key), protocol, model: model(&head.uri)? })
 }
 
 /// The value of a header that occurs exactly once.
@@ -111,8 +111,9 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
 }
 
-fn model(head: &Parts) -> Result<String, Box<Fault>> {
-    let query = head.uri.query().unwrap_or_default();
+/// The model that the address of a session names.
+pub(crate) fn model(uri: &Uri) -> Result<String, Box<Fault>> {
+    let query = uri.query().unwrap_or_default();
     let named = query.split('&').find_map(|pair| pair.strip_prefix("model="));
     let named = named.and_then(|name| percent_decode_str(name).decode_utf8().ok());
     match named.filter(|name| !name.is_empty()) {

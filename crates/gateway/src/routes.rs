@@ -2,9 +2,11 @@
 
 use admit::Needs;
 use conversation::routes::RouteAction;
-use domain::{Dialect, Operation};
+use domain::{Dialect, Modality, Operation};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::protocols::protocols;
 
@@ -216,6 +218,32 @@ fn rest_of<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
         None => (pattern == path).then_some(""),
         Some(prefix) => path.strip_prefix(prefix).filter(|rest| !rest.is_empty()),
     }
+}
+
+/// The address at which a dialect's clients ask a model for something, where one is usual.
+#[must_use]
+pub fn usual_address(table: &[Route], dialect: Dialect, modality: Modality, model: &str) -> Option<String> {
+    let model = utf8_percent_encode(model, NON_ALPHANUMERIC);
+    let verb = match (dialect, modality) {
+        (Dialect::Gemini, Modality::Embedding) => Some("embedContent"),
+        (Dialect::Gemini, _) => Some("generateContent"),
+        _ => None,
+    };
+    if let Some(verb) = verb {
+        return Some(format!("/v1beta/models/{model}:{verb}"));
+    }
+    if dialect == Dialect::Converse {
+        return Some(format!("/model/{model}/converse"));
+    }
+    table.iter().filter(|route| route.dialect == dialect).find_map(|route| match route.action {
+        Action::Dialect(RouteAction::Call(operation)) if operation.modality() == modality => {
+            Some(route.path.to_owned())
+        }
+        Action::Dialect(RouteAction::Realtime) if modality == Modality::Realtime => {
+            Some(format!("{}?model={model}", route.path))
+        }
+        _ => None,
+    })
 }
 
 /// `true` for a path that the API has, but this release does not.

@@ -108,6 +108,12 @@ impl LimitState {
         fresh
     }
 
+    /// The meter of a subject that has been used; one that has not is at rest.
+    pub(crate) fn known_meter(&self, workspace: WorkspaceId, subject: &Subject) -> Option<Arc<Meter>> {
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        meters.get(&(workspace, subject.clone())).map(Arc::clone)
+    }
+
     fn meter(&self, name: &MeterName, now_us: u64) -> Arc<Meter> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         if meters.len() >= CORE_ALLOWANCES_MAX {

@@ -21,15 +21,18 @@ impl Bucket {
     /// # Errors
     /// The milliseconds until that amount is available.
     pub(crate) fn take(&self, amount: u64, limit: u64, now_us: u64) -> Result<(), u64> {
-        let (now, cost) = (now_us.saturating_mul(1_000), cost_ns(amount.min(limit), limit));
         let taken = self.full_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full| {
-            let next = full.max(now).saturating_add(cost);
-            (next - now <= WINDOW_NS).then_some(next)
+            after_taking(full, amount, limit, now_us).ok()
         });
-        taken.map(|_| ()).map_err(|full| {
-            let over = full.max(now).saturating_add(cost).saturating_sub(now).saturating_sub(WINDOW_NS);
-            over.div_ceil(NS_PER_MS).max(1)
-        })
+        taken.map(|_| ()).or_else(|full| after_taking(full, amount, limit, now_us).map(|_| ()))
+    }
+
+    /// Whether `take` would succeed now; nothing is taken.
+    ///
+    /// # Errors
+    /// As those of `take`.
+    pub(crate) fn check(&self, amount: u64, limit: u64, now_us: u64) -> Result<(), u64> {
+        after_taking(self.full_ns.load(Ordering::Relaxed), amount, limit, now_us).map(|_| ())
     }
 
     /// Puts unused amounts back.
@@ -62,6 +65,16 @@ impl Bucket {
     }
 }
 
+/// When a bucket is full again after `amount` was taken from it, or the milliseconds until that can be taken.
+fn after_taking(full_ns: u64, amount: u64, limit: u64, now_us: u64) -> Result<u64, u64> {
+    let (now, cost) = (now_us.saturating_mul(1_000), cost_ns(amount.min(limit), limit));
+    let next = full_ns.max(now).saturating_add(cost);
+    match (next - now).checked_sub(WINDOW_NS) {
+        None | Some(0) => Ok(next),
+        Some(over) => Err(over.div_ceil(NS_PER_MS).max(1)),
+    }
+}
+
 fn cost_ns(amount: u64, limit: u64) -> u64 {
     let cost = u128::from(WINDOW_NS) * u128::from(amount) / u128::from(limit.max(1));
     u64::try_from(cost).unwrap_or(u64::MAX)
@@ -81,6 +94,11 @@ impl Meter {
             .streams
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < limit).then_some(open + 1));
         entered.is_ok()
+    }
+
+    /// Whether `enter` would be refused now.
+    pub(crate) fn is_crowded(&self, limit: u64) -> bool {
+        self.streams.load(Ordering::Relaxed) >= limit
     }
 
     pub(crate) fn exit(&self) {

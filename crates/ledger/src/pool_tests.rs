@@ -1,10 +1,11 @@
 //! A pool whose centre is unreachable, and an exchange that reserves twice.
 
-use domain::{Charge, Counts, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
+use domain::{Charge, Counts, Limits, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
 
 use super::*;
 use crate::allowances::{CoreAllowances, LimitState};
-use crate::reservation::{Bounds, Ceiling, Reservation};
+use crate::refusal::over_budget;
+use crate::reservation::{Bounds, Ceiling, Reservation, would_refuse};
 
 const SECOND: u64 = 1_000_000;
 
@@ -103,4 +104,50 @@ async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
     assert_eq!((pool.available(), pool.reservation()), (2, 30));
     hold.settle(0, |_| Nanos(32), SECOND);
     assert_eq!((pool.available(), pool.reservation(), pool.is_at_rest()), (0, 0, true));
+}
+
+#[test]
+fn what_limits_would_refuse_is_known_without_taking_of_them() {
+    let shared = Arc::new(LimitState::default());
+    let core = CoreAllowances::new(Arc::clone(&shared));
+    let limits = Limits {
+        requests_per_minute: Some(3),
+        tokens_per_minute: Some(100),
+        concurrent_streams: Some(2),
+    };
+    let bounds = |tokens| Bounds { limits: vec![(Subject::Workspace, limits)], tokens, ..Bounds::default() };
+    let take = |tokens| Reservation::take(&core, workspace(), bounds(tokens), SECOND, 0).unwrap().unwrap();
+    let refused = |tokens| {
+        let fault = would_refuse(&shared, workspace(), &bounds(tokens), SECOND);
+        fault.map(|fault| (fault.code, fault.message.contains("tokens"), fault.retry_after_ms))
+    };
+    for _ in 0..5 {
+        assert_eq!(refused(90), None);
+    }
+    let first = take(60);
+    assert_eq!(refused(40), None);
+    assert_eq!(refused(41), Some(("rate_limit_exceeded", true, Some(600))));
+    let second = take(40);
+    assert_eq!(refused(0), Some(("rate_limit_exceeded", false, Some(1_000))), "two are under way");
+    drop((first, second));
+    assert_eq!(refused(100), None, "what came to nothing is given back");
+}
+
+#[test]
+fn what_a_budget_would_refuse_is_known_without_taking_of_it() {
+    let charge = |cost| Charge { cost: Nanos(cost), provider_cost: Nanos(cost), ..Charge::default() };
+    let pausing = budget();
+    let allowing = Budget { on_reached: OnReached::Allow, ..budget() };
+    let of_owed = Budget { counts: Counts::Owed, ..budget() };
+    for (budget, left, profile, cost, refuses) in [
+        (&pausing, 10, Profile::ManagedProvider, 10, false),
+        (&pausing, 9, Profile::ManagedProvider, 10, true),
+        (&pausing, -5, Profile::ManagedProvider, 0, false),
+        (&allowing, 0, Profile::ManagedProvider, 10, false),
+        (&pausing, 9, Profile::Byok, 10, true),
+        (&of_owed, 0, Profile::Byok, 0, false),
+    ] {
+        let fault = over_budget(budget, Nanos(left), profile, &charge(cost), 0);
+        assert_eq!(fault.is_some(), refuses, "{left} {profile} {cost}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The error that a client gets when a rate limit or budget refuses it: whose it is, the figure, when it
 //! resets, how to raise it.
 
-use domain::{Budget, Fault, FaultClass, Period, Refuser, Subject};
+use domain::{Budget, Charge, Fault, FaultClass, Nanos, OnReached, Period, Profile, Refuser, Subject};
 
 use crate::local_budget::LocalBudget;
 
@@ -57,6 +57,27 @@ pub(crate) fn crowded(subject: &Subject, limit: u64) -> Box<Fault> {
 /// The refusal by a budget; recorded for its alert.
 pub(crate) fn reached(budget: &Budget, pool: &LocalBudget, now_unix_ms: u64) -> Box<Fault> {
     pool.record_refusal();
+    exhausted(budget, pool.ends_unix_ms, now_unix_ms)
+}
+
+/// The fault with which a budget would refuse a request that costs `charge` at least, with this much of the
+/// budget left; nothing is taken of it, and nothing recorded.
+#[must_use]
+pub fn over_budget(
+    budget: &Budget,
+    left: Nanos,
+    profile: Profile,
+    charge: &Charge,
+    now_unix_ms: u64,
+) -> Option<Box<Fault>> {
+    let needed = budget.counts.of(profile, charge);
+    if budget.on_reached == OnReached::Allow || needed <= Nanos::ZERO || needed <= left {
+        return None;
+    }
+    Some(exhausted(budget, budget.period.end(budget.period.start(now_unix_ms)), now_unix_ms))
+}
+
+fn exhausted(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Box<Fault> {
     if budget.is_credit() {
         let message = "The workspace's credit is used up: what is left does not cover this request.";
         return Box::new(
@@ -66,7 +87,7 @@ pub(crate) fn reached(budget: &Budget, pool: &LocalBudget, now_unix_ms: u64) -> 
                 .should_retry(false),
         );
     }
-    Box::new(stopped(budget, pool.ends_unix_ms, now_unix_ms))
+    Box::new(stopped(budget, ends_unix_ms, now_unix_ms))
 }
 
 fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Fault {

@@ -294,6 +294,30 @@ impl Drop for Reservation {
     }
 }
 
+/// The fault with which the rate limits would refuse a request now; nothing is taken of them.
+#[must_use]
+pub fn would_refuse(
+    shared: &LimitState,
+    workspace: WorkspaceId,
+    bounds: &Bounds,
+    now_us: u64,
+) -> Option<Box<Fault>> {
+    bounds.limits.iter().find_map(|(subject, limits)| {
+        // A subject without a meter has used nothing, and a request is never more than the whole of a limit.
+        let meter = shared.known_meter(workspace, subject)?;
+        let limits = shared_out(shared, *limits);
+        if let Some(limit) = limits.concurrent_streams.filter(|limit| meter.is_crowded(*limit)) {
+            return Some(refusal::crowded(subject, limit));
+        }
+        let requests = limits.requests_per_minute.map(|limit| ("requests", &meter.requests, 1, limit));
+        let tokens = limits.tokens_per_minute.map(|limit| ("tokens", &meter.tokens, bounds.tokens, limit));
+        requests.into_iter().chain(tokens).find_map(|(unit, bucket, amount, limit)| {
+            let wait_ms = bucket.check(amount, limit, now_us).err()?;
+            Some(refusal::limited(subject, unit, limit, wait_ms))
+        })
+    })
+}
+
 fn shared_out(shared: &LimitState, limits: Limits) -> Limits {
     let share = |limit: Option<u64>| limit.map(|limit| shared.replica_share(limit));
     Limits {

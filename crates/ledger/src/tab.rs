@@ -302,12 +302,7 @@ impl Tab {
         let (Some(hold), Some(most)) = (&mut self.reservation, intent.ceiling) else { return Ok(()) };
         let profile = intent.principal.profile();
         let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
-        // A stream may start with less, since it can be cut when the money ends.
-        let least = if self.state.stream {
-            Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most }
-        } else {
-            most
-        };
+        let least = least_reserved(most, self.state.stream);
         let ceiling = Ceiling { profile, most: charge(&most), least: charge(&least) };
         let (state, journal) = (&self.state, &self.journal);
         let now_unix_ms = state.started_unix_ms;
@@ -510,6 +505,13 @@ impl std::fmt::Debug for Tab {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tab").field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// What an attempt must be able to reserve to be sent, where its answer uses `most` at most. A stream may start
+/// with less, since it can be cut when the money ends.
+#[must_use]
+pub fn least_reserved(most: Usage, is_stream: bool) -> Usage {
+    if is_stream { Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most } } else { most }
 }
 
 fn state_of(mut opening: Opening) -> TabState<Arc<str>> {

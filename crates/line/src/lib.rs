@@ -3,6 +3,7 @@
 //! and probes.
 
 mod counters;
+mod explain;
 mod idempotency;
 mod models;
 mod realtime;
@@ -30,6 +31,9 @@ use settle::{ReplyBody, settle};
 use crate::stop::EarlyExit;
 
 pub use counters::Counters;
+pub use decode::tag_hints;
+pub use execute::Quote;
+pub use explain::{CallExplanation, PricedPlan, explain};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,

@@ -48,6 +48,12 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
 
 /// Looks everything up, and adds it to the call.
 pub(crate) async fn resolve_stored(core: &Core, admitted: Admitted, names: Names) -> Admitted {
+    let findings = find(core, admitted.call(), names).await;
+    admitted.with_stored(findings)
+}
+
+/// What the store knows of what a call names.
+pub(crate) async fn find(core: &Core, call: &Call, names: Names) -> StoredFindings {
     let mut findings = StoredFindings::default();
     if let Some(name) = names.of {
         let (found, provider_object_id) = maker(core, name).await;
@@ -55,11 +61,11 @@ pub(crate) async fn resolve_stored(core: &Core, admitted: Admitted, names: Names
         findings.provider_object_id = provider_object_id;
     }
     if let Some(owner) = names.files {
-        let (found, known) = keeper(core, owner, admitted.call()).await;
+        let (found, known) = keeper(core, owner, call).await;
         findings.files = Some(found);
         findings.file_ids = known.into_iter().map(|(id, object)| (id, object.provider_id)).collect();
     }
-    admitted.with_stored(findings)
+    findings
 }
 
 /// Who made the response or object, and the provider's id of an object.

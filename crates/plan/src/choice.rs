@@ -138,7 +138,7 @@ impl SeatNeeds<'_> {
     }
 }
 
-fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds<'a> {
+pub(crate) fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds<'a> {
     if let Some((kind, models)) = bundled(call) {
         let storage = call.request().batch().and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
         return SeatNeeds::Batch(kind, models, storage);
@@ -224,7 +224,7 @@ fn files_fault(call: &Call) -> Option<Box<Fault>> {
     }
 }
 
-fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
+pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
     let CallQuery { call, caller, environment } = query;
     let source = remixed(call);
     let query = PlanQuery {

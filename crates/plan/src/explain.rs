@@ -1,16 +1,23 @@
 //! What would happen to a call and why, without making it: the answer of `POST /v2/plan`.
 
+use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
 use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
-use crate::choice::{SeatNeeds, choose};
+use crate::broker::UNROUTED;
+use crate::choice::{
+    CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, seat_needs,
+};
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
-use crate::routing;
+use crate::{candidates, routing};
+
+/// The rule for an attempt that is made only if those before it fail.
+const LATER: &str = "later_in_order";
 
 /// The whole explanation.
 #[derive(Debug, Clone)]
@@ -25,6 +32,9 @@ pub struct Explanation {
     /// In the order in which they would be made.
     pub attempts: Vec<ExplainedAttempt>,
     pub rejected: Vec<Rejected>,
+    /// What could serve it as well, by the policy and by their own state, with the rule why the first attempt is
+    /// made instead.
+    pub others: Vec<OtherCandidate>,
     /// The error that the client would get, if nothing can serve.
     pub fault: Option<Box<Fault>>,
     pub snapshot_version: u64,
@@ -39,8 +49,10 @@ pub struct WinningRoute {
 }
 
 /// One attempt for people to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ExplainedAttempt {
+    /// The attempt itself, for its prices.
+    pub attempt: Attempt,
     pub principal: Principal,
     pub profile: Profile,
     /// `None` for an operator's account: its name is the operator's.
@@ -52,6 +64,16 @@ pub struct ExplainedAttempt {
     pub markup_bps: u32,
     pub is_fallback: bool,
     pub is_emergency: bool,
+    /// How long its first byte took lately, if that was measured.
+    pub first_byte_us: Option<u64>,
+}
+
+/// A candidate that is not the first attempt, and the rule why.
+#[derive(Debug, Clone)]
+pub struct OtherCandidate {
+    pub candidate: ExplainedAttempt,
+    pub reason: &'static str,
+    pub detail: String,
 }
 
 /// Decides as `plan` does, with the same arguments and the same result, and reports all of it. Without a
@@ -78,23 +100,55 @@ pub fn explain(
     };
     let modality = modality.unwrap_or_else(|| own_modality(&input));
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
-    let decision = choose(&input, SeatNeeds::of_modality(modality), board).decision;
+    let choice = choose(&input, SeatNeeds::of_modality(modality), board);
+    let others = others(&input, &choice, &SeatNeeds::of_modality(modality), board);
+    explanation(choice, others, modality, snapshot.version(), board)
+}
+
+/// The same for a whole call, decoded and not admitted, as if `caller` made it in this environment.
+#[must_use]
+pub fn explain_call(
+    call: &Call,
+    caller: &Caller,
+    environment: &str,
+    board: &dyn AvailabilityView,
+    random: u64,
+    now_us: u64,
+    now_unix_ms: u64,
+) -> Explanation {
+    let query = CallQuery { call, caller, environment };
+    let affinity = || affinity(query);
+    let moment = Moment { random, affinity: &affinity, now_us, now_unix_ms };
+    let keepers = keepers(query);
+    let choice = choose_for_call(query, &moment, &keepers, board);
+    let others = others(&input_of(query, &moment), &choice, &seat_needs(call, &keepers), board);
+    explanation(choice, others, call.operation().modality(), caller.snapshot().version(), board)
+}
+
+fn explanation(
+    choice: Choice<'_>,
+    others: Vec<OtherCandidate>,
+    modality: Modality,
+    snapshot_version: u64,
+    board: &dyn AvailabilityView,
+) -> Explanation {
+    let resolved_model = Some(choice.resolved_model()).filter(|name| !name.is_empty());
+    let resolution = choice.resolution().to_owned();
+    let decision = choice.decision;
     Explanation {
         modality,
-        resolution: decision
-            .resolved
-            .as_ref()
-            .map_or(String::new(), |resolved| resolved.rule.as_str().to_owned()),
-        resolved_model: decision.resolved.as_ref().map(|resolved| (*resolved.name).to_owned()),
+        resolution,
+        resolved_model: resolved_model.map(|name| (*name).to_owned()),
         route: decision.route.map(|route| WinningRoute {
             id: route.id,
             scope: route.spec.scope.clone(),
             why: routing::reason(&route.spec),
         }),
-        attempts: decision.attempts.iter().map(explained).collect(),
+        attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
         rejected: decision.rejected.iter().map(rejected).collect(),
+        others,
         fault: decision.fault,
-        snapshot_version: snapshot.version(),
+        snapshot_version,
     }
 }
 
@@ -106,7 +160,42 @@ fn own_modality(input: &PlanInput<'_>) -> Modality {
     }
 }
 
-fn explained(attempt: &Attempt) -> ExplainedAttempt {
+/// The candidates that no policy forbids and that are in a state to serve, as they would be without a route, less
+/// the first attempt. None where only one seat can serve it, or none at all.
+fn others(
+    input: &PlanInput<'_>,
+    choice: &Choice<'_>,
+    needs: &SeatNeeds<'_>,
+    board: &dyn AvailabilityView,
+) -> Vec<OtherCandidate> {
+    let decision = &choice.decision;
+    let (Some(first), Some(resolved), None) = (decision.attempts.first(), &decision.resolved, input.required) else {
+        return Vec::new();
+    };
+    let found = candidates::gather(input, resolved, &UNROUTED);
+    let able = found.byok.into_iter().chain(found.byoc).chain(found.managed);
+    let serves = |attempt: &Attempt| match needs {
+        SeatNeeds::None => true,
+        SeatNeeds::OwnCredential => matches!(attempt.seat(), Seat::Byok(_)),
+        SeatNeeds::Unshared => !matches!(attempt.seat(), Seat::Managed(_)),
+        SeatNeeds::Batch(..) | SeatNeeds::Files(..) => false,
+    };
+    able.filter(|attempt| serves(attempt) && attempt.principal() != first.principal())
+        .filter_map(|attempt| {
+            let principal = attempt.principal();
+            let rejection = decision.rejected.iter().find(|rejection| rejection.seat.principal() == principal);
+            let is_later = decision.attempts.iter().any(|other| other.principal() == principal);
+            let (reason, detail) = match rejection {
+                Some(rejection) => (rejection.refusal.as_str(), rejection.sentence()),
+                None if is_later => (LATER, "is tried only after those before it".to_owned()),
+                None => return None,
+            };
+            Some(OtherCandidate { candidate: explained(attempt, board), reason, detail })
+        })
+        .collect()
+}
+
+fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt {
     let display_name = match attempt.seat() {
         Seat::Managed(_) => None,
         seat @ (Seat::Byok(_) | Seat::Byoc(_)) => Some(seat.display_name().to_owned()),
@@ -122,5 +211,7 @@ fn explained(attempt: &Attempt) -> ExplainedAttempt {
         markup_bps: attempt.markup_bps(),
         is_fallback: attempt.is_fallback(),
         is_emergency: attempt.is_emergency(),
+        first_byte_us: board.first_byte_us(attempt.principal(), attempt.upstream_model()),
+        attempt,
     }
 }

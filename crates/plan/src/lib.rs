@@ -23,7 +23,7 @@ mod uploads;
 
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
-pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
+pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
 pub use question::PlanQuery;
 pub use reason::Refusal;

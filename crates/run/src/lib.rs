@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Operation};
+use domain::{Dialect, Fault, Operation};
 use http::Response;
 use line::Core;
 use settle::ReplyBody;
@@ -33,6 +33,20 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<
         Err(Refusal::Fault(fault)) => line::refuse(core, Dialect::Run, &fault, trace),
         Err(Refusal::Input(errors)) => problem::input(core, &errors, trace).await,
     }
+}
+
+/// The call that a run would make, for one that is planned and not served: its document is not fetched.
+///
+/// # Errors
+/// What is wrong with the run.
+pub fn planned(inbound: Inbound) -> Result<Inbound, Box<Fault>> {
+    let request = request::read(&inbound.headers, &inbound.body)?;
+    let input = input::read(&request.input).map_err(|refusal| match refusal {
+        Refusal::Fault(fault) => fault,
+        Refusal::Input(errors) => Box::new(problem::fault(&errors)),
+    })?;
+    let body = prompt::encode(&request.app, &input, None, inbound.trace);
+    Ok(Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound })
 }
 
 /// Everything is validated before the document is fetched, and the document is fetched before the line is

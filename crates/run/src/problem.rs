@@ -11,8 +11,8 @@ use settle::ReplyBody;
 
 use crate::input::InputError;
 
-/// The response to an invalid input.
-pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) -> Response<ReplyBody> {
+/// The fault of an invalid input.
+pub(crate) fn fault(errors: &[InputError]) -> Fault {
     let first =
         errors.first().map(|error| format!(" {}: {}.", error.pointer, error.message)).unwrap_or_default();
     let message = format!("The input does not fit the app's schema.{first}");
@@ -21,6 +21,12 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
     if let Some(error) = errors.first() {
         fault = fault.param(error.pointer.trim_start_matches('/').replace('/', "."));
     }
+    fault
+}
+
+/// The response to an invalid input.
+pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) -> Response<ReplyBody> {
+    let fault = fault(errors);
     let mut response = edit_problem(line::refuse(core, Dialect::Run, &fault, trace), |problem| {
         problem.insert("status".to_owned(), json!(StatusCode::UNPROCESSABLE_ENTITY.as_u16()));
         let errors = errors.iter().map(|error| json!({"pointer": error.pointer, "message": error.message}));

@@ -1,8 +1,9 @@
 //! The system core: a core for calls that no client requested, such as verifying credentials, calling nodes,
-//! probing servers and delivering events.
+//! probing servers, delivering events and planning requests.
 
 use std::sync::Arc;
 
+use api::planner::{PlanRequest, Planner};
 use bytes::Bytes;
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
@@ -10,7 +11,7 @@ use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use http::{HeaderName, HeaderValue, Method};
-use line::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
+use line::{CallExplanation, RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
 use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
@@ -28,6 +29,7 @@ enum Job {
     CallRuntime(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
     FetchObject(VerifyTarget, StoredPoll, PollSink),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
+    Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
 }
 
 /// The handle to the system core. The core ends when the last handle is dropped.
@@ -77,6 +79,9 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
                         let _ = answer.send(posted.await.unwrap_or(Err(PostError::Timeout)));
+                    }
+                    Job::Plan(request, answer) => {
+                        let _ = answer.send(gateway::planned::explain(&core, *request).await);
                     }
                 }
             });
@@ -170,6 +175,18 @@ impl Outbound for SystemCore {
                 return not_made;
             }
             report.await.unwrap_or(not_made)
+        })
+    }
+}
+
+impl Planner for SystemCore {
+    fn plan(&self, request: PlanRequest) -> PortFuture<'_, Result<CallExplanation, Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, planned) = oneshot::channel();
+            if self.jobs.send(Job::Plan(Box::new(request), answer)).await.is_err() {
+                return Err(not_called());
+            }
+            planned.await.unwrap_or_else(|_| Err(not_called()))
         })
     }
 }

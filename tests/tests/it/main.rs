@@ -82,6 +82,7 @@ mod own_key;
 mod people;
 mod person;
 mod pictures;
+mod plans;
 mod played_runtime;
 mod policies;
 mod pooled;

@@ -1,6 +1,7 @@
 //! The board as its users see it: what one core learns, what all cores learn, and that nothing is counted twice.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use board::{Availability, AvailabilityView, Cell, Shared, Verdict};
@@ -88,6 +89,27 @@ fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
     assert_eq!(two.availability(principal(1), "another", 5), Availability::Open);
     shared.forgive(principal(1));
     assert_eq!(two.availability(principal(1), MODEL, 5), Availability::Open);
+}
+
+#[test]
+fn how_fast_a_principal_was_with_a_model_is_known_to_all_cores() {
+    let shared = Shared::new();
+    let (one, other) = (Cell::new(Arc::clone(&shared), 2), Cell::new(Arc::clone(&shared), 2));
+    let measure = |first_byte_us, now_us| {
+        let mut ticket = one.claim(principal(1), "m", 1, false, now_us).unwrap();
+        ticket.report(Verdict::Healthy { first_byte_us }, now_us);
+    };
+    let seen = || [&*one as &dyn AvailabilityView, &*other, &*shared].map(|view| view.first_byte_us(principal(1), "m"));
+    assert_eq!(seen(), [None; 3]);
+    measure(8_000, 5);
+    assert_eq!(seen(), [Some(8_000); 3]);
+    // Shared about once a second; the core itself always knows its own.
+    measure(16_000, 10);
+    assert_eq!(seen(), [Some(9_000), Some(8_000), Some(8_000)]);
+    measure(9_000, 2_000_000);
+    assert_eq!(seen(), [Some(9_000); 3]);
+    assert_eq!(shared.first_byte_us(principal(1), "other"), None);
+    assert_eq!(shared.first_byte_us(principal(2), "m"), None);
 }
 
 #[test]

@@ -1,15 +1,32 @@
-//! `tidegate plan`: what would serve a model and why, without sending anything.
+//! `tidegate plan`: what would serve a model or a request, why and at what price, without sending anything.
 
-use serde_json::Value;
+use std::io::Read as _;
+
+use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
+const NANOS_PER_USD: i64 = 1_000_000_000;
+
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    model: String,
+    /// The model; not needed with a request or a path.
+    model: Option<String>,
+    /// The request itself, as a file of JSON, or `-` for standard input. Of a form its fields.
+    #[arg(long, value_name = "FILE|-")]
+    request: Option<String>,
+    /// The path that the request would be sent to; by default the dialect's own, such as /v1/chat/completions.
+    #[arg(long)]
+    path: Option<String>,
+    /// The method; by default the path's own.
+    #[arg(long)]
+    method: Option<String>,
+    /// A header of the request that a plan may depend on. May be repeated.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    headers: Vec<String>,
     #[arg(long)]
     project: Option<String>,
     #[arg(long)]
@@ -26,8 +43,16 @@ pub struct Options {
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    if options.model.is_none() && options.request.is_none() && options.path.is_none() {
+        let message = "Name a model, or give the request with --request FILE.";
+        return Err(Failure::new(output::USAGE, message));
+    }
     let body = Body::new()
-        .with("model", &options.model)
+        .with_some("model", options.model.as_ref())
+        .with_some("request", options.request.as_deref().map(request).transpose()?.flatten())
+        .with_some("path", options.path.as_ref())
+        .with_some("method", options.method.as_ref())
+        .with_some("headers", headers(&options.headers)?)
         .with_some("project_id", options.project.as_ref())
         .with_some("modality", options.modality.as_ref())
         .with_some("dialect", options.dialect.as_ref())
@@ -43,6 +68,33 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The request in a file or on standard input; `None` if that is empty, as for a session.
+fn request(from: &str) -> Result<Option<Value>, Failure> {
+    let wrong = |what: String| Failure::new(output::USAGE, what);
+    let mut text = String::new();
+    if from == "-" {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(from).map_err(|error| wrong(format!("{from} can't be read: {error}.")))?;
+    }
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(&text).map(Some).map_err(|error| wrong(format!("{from} is not JSON: {error}.")))
+}
+
+fn headers(given: &[String]) -> Result<Option<Map<String, Value>>, Failure> {
+    let mut headers = Map::new();
+    for header in given {
+        let Some((name, value)) = header.split_once(':') else {
+            let message = format!("--header {header}: write it as \"Name: value\".");
+            return Err(Failure::new(output::USAGE, message));
+        };
+        headers.insert(name.trim().to_owned(), Value::from(value.trim()));
+    }
+    Ok((!headers.is_empty()).then_some(headers))
+}
+
 fn explain(plan: &Value) {
     println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
     let modality = output::cell(plan, "modality");
@@ -54,17 +106,39 @@ fn explain(plan: &Value) {
         "route     {}",
         route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id"))
     );
-    let lists = [("attempts", "would serve"), ("rejected", "rejected")];
-    for (field, title) in lists {
-        let rows = plan.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for row in rows {
-            let reason =
-                if field == "attempts" { output::cell(row, "profile") } else { output::cell(row, "detail") };
-            let who = output::cell(row, "principal");
-            println!("{title:<11} {who}  {}  {}", output::cell(row, "provider"), output::printable(&reason));
+    for row in list(plan, "attempts") {
+        print_row("would serve", row, &output::cell(row, "profile"));
+    }
+    for row in list(plan, "rejected") {
+        print_row("rejected", row, &output::cell(row, "detail"));
+    }
+    for (field, title) in [("cheaper", "cheaper"), ("faster", "faster")] {
+        let Some(others) = plan.get(field).filter(|others| !others.is_null()) else { continue };
+        for row in list(others, "data") {
+            print_row(title, row, &output::cell(row, "detail"));
         }
     }
     if let Some(error) = plan.get("error").filter(|error| !error.is_null()) {
-        println!("refused   {}", output::printable(&output::cell(error, "detail")));
+        let (status, detail) = (output::cell(error, "status"), output::cell(error, "detail"));
+        println!("refused   {status} {}", output::printable(&detail));
     }
+}
+
+fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
+    object.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+}
+
+/// One candidate: who it is, what it would cost and how fast it was, as far as that is known, and the reason.
+fn print_row(title: &str, row: &Value, reason: &str) {
+    let nanos = row.pointer("/price/total_nanos").and_then(Value::as_i64);
+    let price = nanos.map(|nanos| format!("  at most {}", usd(nanos))).unwrap_or_default();
+    let first_byte = row.get("first_byte_ms").and_then(Value::as_u64);
+    let first_byte = first_byte.map(|ms| format!("  first byte {ms} ms")).unwrap_or_default();
+    let (who, provider) = (output::cell(row, "principal"), output::cell(row, "provider"));
+    println!("{title:<11} {who}  {provider}  {}{price}{first_byte}", output::printable(reason));
+}
+
+/// Billionths of a USD, exactly.
+fn usd(nanos: i64) -> String {
+    format!("{}.{:09} USD", nanos / NANOS_PER_USD, nanos % NANOS_PER_USD)
 }

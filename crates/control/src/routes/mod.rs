@@ -18,6 +18,7 @@ mod members;
 mod models;
 mod nodes;
 mod plan;
+mod plan_answer;
 mod policies;
 mod projects;
 mod requests;

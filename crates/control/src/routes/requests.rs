@@ -20,7 +20,7 @@ use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
 use super::caching::{self, CachingView, evidence};
-use super::plan::{RejectedCandidate, rejected};
+use super::plan_answer::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::learned_limits;
 
@@ -220,6 +220,8 @@ struct Exchange {
     key_id: Option<String>,
     environment: String,
     operation: &'static str,
+    /// What kind of model it asked for.
+    modality: &'static str,
     dialect: &'static str,
     stream: bool,
     requested_model: String,
@@ -383,6 +385,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         key_id: record.key.map(|id| id.to_string()),
         environment: record.environment.clone(),
         operation: record.operation.as_str(),
+        modality: record.operation.modality().as_str(),
         dialect: record.dialect.as_str(),
         stream: record.stream,
         requested_model: record.requested_model.clone(),

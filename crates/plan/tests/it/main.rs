@@ -10,6 +10,7 @@
 mod broker;
 mod faults;
 mod fixture;
+mod others;
 mod precedence;
 mod properties;
 mod resolution;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use api::server::Server;
+use api::planner::Planner;
 use api::site::Site;
 use api::state::Web;
 use cli::output::{self, Failure};
@@ -167,12 +168,14 @@ async fn start_control(
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
     let heads = heads(settings, state, Arc::<SystemCore>::clone(&system))?;
+    let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
     let web = Web {
         site: settings.site()?,
         egress: Arc::clone(&state.upstreams.egress),
         answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
+        planner,
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);

@@ -1,0 +1,93 @@
+//! What would become of a request, without serving it: the stages before the first byte is sent, of which none takes,
+//! opens or writes anything.
+
+use std::sync::Arc;
+
+use admit::{Caller, bounds_of, would_refuse};
+use decode::{Inbound, decode};
+use domain::{Budget, Dialect, Fault, Operation};
+use execute::{Quote, quote};
+use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
+
+use crate::{Core, stored_lookup};
+
+/// What would become of a request.
+#[derive(Debug)]
+pub struct CallExplanation {
+    pub dialect: Dialect,
+    /// `None` where the address is refused.
+    pub operation: Option<Operation>,
+    /// As the client wrote it; several where it is a batch of several.
+    pub requested_model: String,
+    pub is_stream: bool,
+    /// What refuses it before it is planned: the request itself, or a rate limit.
+    pub refusal: Option<Box<Fault>>,
+    /// `None` where the request itself is refused.
+    pub plan: Option<PricedPlan>,
+}
+
+/// A plan with its prices.
+#[derive(Debug)]
+pub struct PricedPlan {
+    pub explanation: Explanation,
+    /// In the order of the attempts.
+    pub prices: Vec<Option<Quote>>,
+    /// In the order of the other candidates.
+    pub other_prices: Vec<Option<Quote>>,
+    /// The budgets that it would count against.
+    pub budgets: Vec<Arc<Budget>>,
+}
+
+impl CallExplanation {
+    /// Of a request that is refused before it is known what it asks for.
+    #[must_use]
+    pub const fn refused(dialect: Dialect, operation: Option<Operation>, fault: Box<Fault>) -> Self {
+        let (requested_model, is_stream) = (String::new(), false);
+        Self { dialect, operation, requested_model, is_stream, refusal: Some(fault), plan: None }
+    }
+}
+
+/// Explains a request, as if `caller` made it in this environment.
+pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment: &str) -> CallExplanation {
+    let (dialect, operation) = (inbound.dialect, inbound.operation);
+    let call = match decode(inbound, core.now_us()) {
+        Ok(call) => call,
+        Err(fault) => return CallExplanation::refused(dialect, Some(operation), fault),
+    };
+    let (requested_model, is_stream) = (requested_model(&call), call.request().stream);
+    let bounds = bounds_of(&call, &caller);
+    let refusal = bounds.as_ref().and_then(|bounds| {
+        would_refuse(core.allowances.shared(), caller.workspace().id, bounds, core.now_us())
+    });
+    let call = match stored_lookup::names(&caller, &call) {
+        None => call,
+        Some(names) => {
+            let findings = stored_lookup::find(core, &call, names).await;
+            call.with_stored(findings)
+        }
+    };
+    let (random, board) = (core.deps.world.random.next_u64(), &*core.deps.board);
+    let explanation =
+        explain_call(&call, &caller, environment, board, random, core.now_us(), core.now_unix_ms());
+    let model = explanation.resolved_model.clone().unwrap_or_default();
+    let price = |of: &ExplainedAttempt| quote(&call, &caller, &model, &of.attempt, &core.deps);
+    let other_price = |other: &OtherCandidate| price(&other.candidate);
+    let plan = PricedPlan {
+        prices: explanation.attempts.iter().map(price).collect(),
+        other_prices: explanation.others.iter().map(other_price).collect(),
+        budgets: bounds.map(|bounds| bounds.budgets).unwrap_or_default(),
+        explanation,
+    };
+    CallExplanation { dialect, operation: Some(operation), requested_model, is_stream, refusal, plan: Some(plan) }
+}
+
+fn requested_model(call: &admit::Call) -> String {
+    match call.request().batch() {
+        Some(batch) if call.request().model.is_empty() => {
+            let mut names: Vec<&str> = batch.models.iter().map(|model| &*model.name).collect();
+            names.dedup();
+            names.join(", ")
+        }
+        _ => call.request().model.clone(),
+    }
+}

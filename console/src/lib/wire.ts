@@ -1,7 +1,5 @@
 // What `/v2` answers, as far as the console reads it.
 
-import type { Reuse } from './reuse';
-
 export interface Sums {
   requests: number;
   input_tokens: number;
@@ -20,8 +18,6 @@ export interface UsageRow extends Sums {
   reasoning_tokens: number;
   cache_write_tokens: number;
   realized_reused_tokens: number;
-  /** Older servers have none. */
-  reuse?: Reuse;
   failed_requests: number;
   unattempted_requests: number;
   estimated_requests: number;
@@ -80,7 +76,6 @@ interface Told {
   stream: boolean;
   requested_model: string;
   resolved_model: string | null;
-  alias: ResolvedAlias | null;
   outcome: string;
   status: number;
   error_code: string | null;
@@ -144,7 +139,6 @@ export interface Attempt extends Metered {
   duration_us: number;
   status: number | null;
   fault: string | null;
-  hedged: boolean;
   upstream_request_id: string | null;
   markup_bps: number | null;
   receipt: ReceiptLine[] | null;
@@ -187,8 +181,6 @@ export interface Exchange extends Told, Metered {
   attempts: Attempt[];
   /** Older servers have none. */
   caching?: CachingOfRequest | null;
-  /** Older servers have none. */
-  reuse?: Reuse | null;
 }
 
 export interface Reason {
@@ -210,8 +202,6 @@ export interface CachingOfRequest {
 export interface CachePolicy {
   managed?: string;
   byok?: string;
-  /** Our own cache of whole answers. */
-  responses?: { mode?: string; ttl_s?: number };
 }
 
 export interface Workspace {
@@ -277,14 +267,6 @@ export interface LearnedLimits {
   told_at: string;
 }
 
-/** A circuit breaker that keeps requests from going there. */
-export interface OpenBreaker {
-  level: 'host' | 'region' | 'credential' | 'model';
-  name: string;
-  state: 'open' | 'half_open';
-  until: string;
-}
-
 /** In micro-USD for a million tokens. */
 export interface OwnRates {
   input: number;
@@ -310,7 +292,6 @@ export interface Credential extends Agreement {
   status: string;
   over_quota_until: string | null;
   learned_limits: LearnedLimits[];
-  breakers: OpenBreaker[];
   secret_fingerprint: string;
   secret_version: number;
   base_url: string | null;
@@ -325,23 +306,6 @@ export interface Credential extends Agreement {
   openings?: number;
 }
 
-/** A vendor's subscription. */
-export interface Subscription {
-  id: string;
-  provider: string;
-  product: string;
-  display_name: string;
-  plan: string | null;
-  status: string;
-  token_fingerprint: string;
-  token_version: number;
-  renews: boolean;
-  windows: { hours: number; requests?: number; tokens?: number }[];
-  window_use: { requests: number; tokens: number; resets_at: string }[];
-  expires_at: string | null;
-  last_error: string | null;
-}
-
 /** One of the operator's own, pooled. */
 export interface Account extends Agreement {
   id: string;
@@ -354,7 +318,6 @@ export interface Account extends Agreement {
   base_url: string | null;
   region: string | null;
   learned_limits: LearnedLimits[];
-  breakers: OpenBreaker[];
   models: string[] | null;
   weight: number;
   markup_bps: number;
@@ -564,20 +527,9 @@ export interface TrainEvents {
   next: number;
 }
 
-export interface RouteConditions {
-  prompt_tokens_min?: number;
-  prompt_tokens_max?: number;
-  has_tools?: boolean;
-  time?: { weekdays: string[]; from: string; to: string; utc_offset: string };
-  metadata?: Record<string, string>;
-  end_user?: string;
-}
-
 export interface RouteRule {
   id: string;
   scope: Record<string, string>;
-  when?: RouteConditions;
-  strategy: string;
   profiles: string[];
   providers: string[];
   credential_ids: string[];
@@ -588,79 +540,10 @@ export interface RouteRule {
   overflow?: string;
   emergency?: string;
   head_wait_ms?: number;
-  hedge_after_ms?: number;
   first_byte_timeout_ms?: number;
   idle_timeout_ms?: number;
   deadline_ms?: number;
   created_at: string;
-}
-
-export interface AliasTarget {
-  model: string;
-  weight: number;
-}
-
-export interface ModelAlias {
-  id: string;
-  name: string;
-  project_id: string | null;
-  description: string;
-  split: string;
-  targets: AliasTarget[];
-  note: string;
-  release_id: string;
-  release_number: number;
-  previous_release_id: string | null;
-  canary: {
-    release_id: string;
-    percent: number;
-    error_bps_max: number;
-    latency_p95_ms_max: number | null;
-    first_byte_p95_ms_max: number | null;
-    requests_min: number;
-    window_s: number;
-    started_at: string;
-  } | null;
-  withdrawn_canary: { release_id: string; percent: number; reason: string; automatic: boolean; withdrawn_at: string } | null;
-  created_at: string;
-}
-
-export interface AliasRelease {
-  id: string;
-  alias_id: string;
-  number: number;
-  status: string;
-  split: string;
-  targets: AliasTarget[];
-  note: string;
-  created_at: string;
-}
-
-export interface Measurement {
-  release_id: string;
-  status: string;
-  requests: number;
-  errors: number;
-  error_bps: number;
-  latency_p95_ms: number | null;
-  first_byte_p95_ms: number | null;
-  since: string;
-}
-
-/** The alias that a request named, and what it pointed at. */
-export interface ResolvedAlias {
-  name: string;
-  release_id: string;
-  chosen: string;
-  target: number;
-  targets: number;
-}
-
-export interface RouteVersion {
-  version: number;
-  saved_at: string;
-  saved_by: string | null;
-  changes: { field: string; before: unknown; after: unknown }[];
 }
 
 export interface Plan {
@@ -669,7 +552,7 @@ export interface Plan {
   environment: string;
   resolved_model: string | null;
   resolution: string | null;
-  route: { id: string; scope: Record<string, string>; why: string; strategy: string; order: string | null } | null;
+  route: { id: string; scope: Record<string, string>; why: string } | null;
   attempts: PlannedAttempt[];
   rejected: Rejected[];
   /** What the request performs, where a request was planned. */
@@ -857,67 +740,4 @@ export interface AuditEntry {
   /** Its place in the chain, and the chain's hash there. */
   sequence?: number | null;
   hash?: string | null;
-}
-
-export interface PolicyLimits {
-  max_output_tokens?: number;
-  max_input_tokens?: number;
-  max_cost_micros?: number;
-  max_duration_ms?: number;
-}
-
-export interface Policy {
-  id: string;
-  project_id: string | null;
-  workspace: boolean;
-  allowed_providers: string[];
-  allowed_models: string[];
-  allowed_regions: string[];
-  region_policy: string;
-  data_boundary: string;
-  profiles: string[];
-  retention: 'zero' | { days: number } | null;
-  compliance: string[];
-  limits: PolicyLimits;
-  required_metadata: string[];
-  allowed_tools?: string[];
-  allowed_hosted_tools?: string[];
-  allowed_file_kinds?: string[];
-  parameters: Record<string, PolicyParameter>;
-  checks: PolicyCheck[];
-  created_at: string;
-}
-
-export interface PolicyParameter {
-  default?: number;
-  min?: number;
-  max?: number;
-  clamp: boolean;
-}
-
-export interface PolicyCheck {
-  detect: string;
-  pattern?: string;
-  words?: string[];
-  action: string;
-  direction: string;
-  restore: boolean;
-}
-
-/** What several policies allow together: null allows everything, an empty list nothing. */
-export interface EffectivePolicy {
-  project_id: string;
-  policy_ids: string[];
-  allowed_providers: string[] | null;
-  allowed_models: string[] | null;
-  allowed_regions: string[] | null;
-  data_boundary: string;
-  profiles: string[] | null;
-  retention: 'zero' | { days: number } | null;
-  compliance: string[];
-  limits: PolicyLimits;
-  required_metadata: string[];
-  allowed_tools: string[] | null;
-  allowed_hosted_tools: string[] | null;
-  allowed_file_kinds: string[] | null;
 }

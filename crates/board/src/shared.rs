@@ -3,21 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{
-    FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WindowUse,
-};
+use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
 
-use crate::load::{Load, Meters};
-use crate::pace::Pace;
-use crate::place::{self, Groups};
 use crate::prefixes::Prefixes;
-use crate::scope::{OpenBreaker, Scopes};
-use crate::windows::Windows;
-use crate::{Availability, AvailabilityView, SeatKey};
-use domain::limits::{
-    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, BOARD_PRINCIPALS_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY,
-    REST_MAX,
-};
+use crate::{Availability, AvailabilityView};
+use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 use domain::timeline::micros;
 
 /// Why and until when a principal is not called, with every model or with one.
@@ -32,26 +22,12 @@ pub struct Parking {
 /// The model, if it is about one alone, and why and until when it is not called.
 type ParkedFor = (Option<Box<str>>, Parking);
 
-/// By principal, the microseconds to the first byte with each model.
-type Speeds = IdMap<Principal, Vec<(Box<str>, u64)>>;
-
 /// One immutable version of the notices; cores hold it by reference until there is a newer one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
     /// With the model that each is for; without one it is for all of them.
     parked: IdMap<Principal, Vec<ParkedFor>>,
-    rests: IdMap<Principal, Vec<Rest>>,
-    /// The mark of a commitment that was found used up, and until when that counts.
-    spent: IdMap<Principal, (u64, u64)>,
-}
-
-/// A pause after a rate limit.
-#[derive(Debug, Clone)]
-struct Rest {
-    model: Box<str>,
-    until_us: u64,
-    /// The provider named the time; else it is our own caution.
-    is_named: bool,
+    rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
 }
 
 impl Notices {
@@ -78,33 +54,25 @@ impl Notices {
                 Availability::HalfOpen
             };
         }
-        match self.rest(principal, model) {
-            Some(rest) if rest.until_us <= now_us => Availability::Open,
-            Some(rest) if rest.is_named => Availability::RetryAt { us: rest.until_us },
-            Some(rest) => Availability::Limited { us: rest.until_us },
-            None => Availability::Open,
+        match self.rest_until(principal, model) {
+            until if until > now_us => Availability::RetryAt { us: until },
+            _ => Availability::Open,
         }
     }
 
-    pub(crate) fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
-        self.spent.get(&principal).is_some_and(|(found, until)| *found == mark && now_us < *until)
-    }
-
-    fn rest(&self, principal: Principal, model: &str) -> Option<&Rest> {
-        self.rests.get(&principal)?.iter().find(|rest| &*rest.model == model)
+    fn rest_until(&self, principal: Principal, model: &str) -> u64 {
+        let rests = self.rests.get(&principal).map_or(&[][..], Vec::as_slice);
+        rests.iter().find(|(name, _)| &**name == model).map_or(0, |(_, until)| *until)
     }
 
     /// Makes room by dropping what is over. What is left over the bound is dropped entirely, since a
     /// forgotten rest costs one refused call.
     fn tidy(&mut self, now_us: u64) {
         if self.rests.len() >= BOARD_NOTICES_MAX {
-            self.rests.retain(|_, models| models.iter().any(|rest| rest.until_us > now_us));
+            self.rests.retain(|_, models| models.iter().any(|(_, until)| *until > now_us));
         }
         if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.clear();
-        }
-        if self.spent.len() >= BOARD_NOTICES_MAX {
-            self.spent.retain(|_, (_, until)| *until > now_us);
         }
         if self.parked.len() >= BOARD_NOTICES_MAX {
             let old = now_us.saturating_sub(10 * micros(PARKED_PROBE_EVERY));
@@ -125,17 +93,9 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
-    meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
-    speeds: Mutex<Speeds>,
-    windows: Windows,
-    scopes: Scopes,
-    /// Where each principal is, for display.
-    placed: Mutex<IdMap<Principal, Groups>>,
-    paces: Mutex<IdMap<Principal, Arc<Pace>>>,
-    /// The live gateways, this one among them: each paces its even share of what was agreed with a provider.
-    gateways: Arc<AtomicU64>,
+    speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
 }
 
 /// How near a principal was to its provider's rate limits with one model, and when that was reported.
@@ -152,61 +112,12 @@ impl Shared {
         Arc::new(Self::default())
     }
 
-    /// The same for one of several gateways, whose number is followed.
-    #[must_use]
-    pub fn among(gateways: Arc<AtomicU64>) -> Arc<Self> {
-        Arc::new(Self { gateways, ..Self::default() })
-    }
-
     /// Forgets everything recorded against a principal: its owner rotated or verified it.
     pub fn forgive(&self, principal: Principal) {
         self.change(|notices| {
             notices.parked.remove(&principal);
             notices.rests.remove(&principal);
         });
-        self.scopes.forgive(principal);
-    }
-
-    /// The breakers that a principal meets and that are not closed, the widest first.
-    #[must_use]
-    pub fn open_breakers(&self, principal: Principal, now_us: u64) -> Vec<OpenBreaker> {
-        let groups = unpoisoned(&self.placed).get(&principal).cloned().unwrap_or_default();
-        self.scopes.open_of(&groups, principal, now_us)
-    }
-
-    pub(crate) fn gateways(&self) -> u64 {
-        self.gateways.load(Ordering::Relaxed).max(1)
-    }
-
-    pub(crate) const fn scopes(&self) -> &Scopes {
-        &self.scopes
-    }
-
-    /// The breakers of a seat that are not its model's alone.
-    pub(crate) fn groups(&self, seat: &SeatKey<'_>) -> Groups {
-        let groups = self.scopes.groups(seat);
-        let mut placed = unpoisoned(&self.placed);
-        if placed.len() >= BOARD_PRINCIPALS_MAX && !placed.contains_key(&seat.principal) {
-            // It is for display only, and the next look at a seat records it again.
-            placed.clear();
-        }
-        placed.insert(seat.principal, Arc::clone(&groups));
-        groups
-    }
-
-    /// The turns of a principal within its agreed limits, which all cores share.
-    pub(crate) fn pace(&self, seat: &SeatKey<'_>) -> Option<Arc<Pace>> {
-        let (limits, gateways) = (*seat.limits?, self.gateways());
-        let mut paces = unpoisoned(&self.paces);
-        if let Some(pace) = paces.get(&seat.principal).filter(|pace| pace.is_of(&limits, gateways)) {
-            return Some(Arc::clone(pace));
-        }
-        if paces.len() >= BOARD_PRINCIPALS_MAX {
-            paces.retain(|_, pace| Arc::strong_count(pace) > 1);
-        }
-        let pace = Arc::new(Pace::new(limits, gateways));
-        paces.insert(seat.principal, Arc::clone(&pace));
-        Some(pace)
     }
 
     /// The first notice against a principal with any model, for display.
@@ -252,47 +163,16 @@ impl Shared {
         }
     }
 
-    fn speeds(&self) -> MutexGuard<'_, Speeds> {
+    fn speeds(&self) -> MutexGuard<'_, IdMap<Principal, Vec<(Box<str>, u64)>>> {
         self.speeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ReportedLimits>>> {
-        unpoisoned(&self.limits)
-    }
-
-    /// What was used of a subscription in each of its windows, as far as this gateway knows.
-    #[must_use]
-    pub fn window_use(
-        &self,
-        id: SubscriptionId,
-        windows: &[UsageWindow],
-        now_unix_ms: u64,
-    ) -> Vec<WindowUse> {
-        self.windows.used(id, windows, now_unix_ms)
-    }
-
-    /// Counts what was used of a subscription.
-    pub fn count_use(&self, id: SubscriptionId, windows: &[UsageWindow], more: WindowUse, now_unix_ms: u64) {
-        self.windows.count(id, windows, more, now_unix_ms);
-    }
-
-    /// Learns what the books have of each window of a subscription.
-    pub fn learn_use(
-        &self,
-        id: SubscriptionId,
-        windows: &[UsageWindow],
-        booked: &[WindowUse],
-        now_unix_ms: u64,
-    ) {
-        self.windows.learn(id, windows, booked, now_unix_ms);
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {
         &self.prefixes
-    }
-
-    pub(crate) const fn meters(&self) -> &Meters {
-        &self.meters
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -343,27 +223,17 @@ impl Shared {
         claimed
     }
 
-    pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, is_named: bool, now_us: u64) {
+    pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, now_us: u64) {
         let until_us = until_us.min(now_us.saturating_add(micros(REST_MAX)));
         // In a storm every refusal names nearly the same time: only a later one is news.
-        let known_us = self.current().rest(principal, model).map_or(0, |rest| rest.until_us);
-        if known_us.saturating_add(50_000) >= until_us {
+        if self.current().rest_until(principal, model).saturating_add(50_000) >= until_us {
             return;
         }
         self.change(|notices| {
             notices.tidy(now_us);
             let rests = notices.rests.entry(principal).or_default();
-            rests.retain(|rest| rest.until_us > now_us && &*rest.model != model);
-            rests.push(Rest { model: model.into(), until_us, is_named });
-        });
-    }
-
-    /// Records for a while that a principal's commitment, by its mark, is used up.
-    pub(crate) fn note_spent_commitment(&self, principal: Principal, mark: u64, now_us: u64) {
-        let until_us = now_us.saturating_add(micros(COMMITMENT_SPENT_TIME));
-        self.change(|notices| {
-            notices.tidy(now_us);
-            notices.spent.insert(principal, (mark, until_us));
+            rests.retain(|(name, until)| *until > now_us && &**name != model);
+            rests.push((model.into(), until_us));
         });
     }
 
@@ -374,45 +244,20 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Notices>> {
-        unpoisoned(&self.notices)
+        // Every edit leaves the maps whole, so a panic elsewhere does not corrupt them.
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A value behind a lock. Every edit leaves it whole, so a panic elsewhere does not corrupt it.
-fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What is known without a serving core.
+/// What is known without a serving core: rests and parkings, not breakers.
 impl AvailabilityView for Shared {
-    fn availability(&self, seat: &SeatKey<'_>, now_us: u64) -> Availability {
-        let noticed = self.current().standing(seat.principal, seat.model, now_us);
-        if noticed != Availability::Open {
-            return noticed;
-        }
-        let (groups, model) = (self.groups(seat), self.scopes.model(seat));
-        let breakers = place::breakers(&groups, &model, now_us);
-        if !breakers.is_open() {
-            return breakers;
-        }
-        self.pace(seat).and_then(|pace| place::paced(&pace, now_us)).unwrap_or(breakers)
+    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
+        self.current().standing(principal, upstream_model, now_us)
     }
 
     fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
         let speeds = self.speeds();
         let models = speeds.get(&principal)?;
         models.iter().find(|(model, _)| **model == *upstream_model).map(|(_, first_byte_us)| *first_byte_us)
-    }
-
-    fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
-        self.meters.load(principal, upstream_model, now_us)
-    }
-
-    fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
-        self.current().is_commitment_spent(principal, mark, now_us)
-    }
-
-    fn used_up_until(&self, id: SubscriptionId, windows: &[UsageWindow], now_unix_ms: u64) -> Option<u64> {
-        self.windows.used_up_until(id, windows, now_unix_ms)
     }
 }

@@ -1,9 +1,8 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
-    InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseCacheMode, RouteId, Sealed,
-    SubscriptionId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId,
+    KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -54,8 +53,6 @@ macro_rules! column_ids {
 
 column_ids!(
     AccountId,
-    AliasId,
-    AliasReleaseId,
     AuditId,
     BudgetId,
     CredentialId,
@@ -68,7 +65,6 @@ column_ids!(
     PolicyId,
     ProjectId,
     RouteId,
-    SubscriptionId,
     TraceId,
     WebhookId,
     WorkspaceId
@@ -139,10 +135,6 @@ impl<'r, R: Columns> Fields<'r, R> {
         from_text(self.table, self.get(name)?)
     }
 
-    pub fn maybe_json<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, StoreError> {
-        self.get::<Option<&str>>(name)?.map(|text| from_text(self.table, text)).transpose()
-    }
-
     /// An unkeyed hash.
     pub fn maybe_hash(&self, name: &'static str) -> Result<Option<Digest>, StoreError> {
         let bytes: Option<&[u8]> = self.get(name)?;
@@ -151,8 +143,7 @@ impl<'r, R: Columns> Fields<'r, R> {
         hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
-    /// The columns `caching_managed`, `caching_byok`, `caching_responses`, `caching_responses_ttl_s` and
-    /// `caching_generation`.
+    /// The columns `caching_managed` and `caching_byok`.
     pub fn caching(&self) -> Result<CachePolicy, StoreError> {
         let mode = |name: &'static str| {
             let word = self.maybe_text(name)?;
@@ -162,22 +153,7 @@ impl<'r, R: Columns> Fields<'r, R> {
             };
             word.map(read).transpose()
         };
-        let responses = match self.maybe_text("caching_responses")? {
-            None => None,
-            Some(word) => {
-                let wrong = || StoreError::corrupt(self.table, format!("caching_responses is {word}"));
-                Some(ResponseCacheMode::of(&word).ok_or_else(wrong)?)
-            }
-        };
-        let ttl_s: Option<i64> = self.get("caching_responses_ttl_s")?;
-        let wrong = |error| StoreError::corrupt(self.table, error);
-        Ok(CachePolicy {
-            managed: mode("caching_managed")?,
-            byok: mode("caching_byok")?,
-            responses,
-            responses_ttl_s: ttl_s.map(u32::try_from).transpose().map_err(wrong)?,
-            generation: self.number("caching_generation")?,
-        })
+        Ok(CachePolicy { managed: mode("caching_managed")?, byok: mode("caching_byok")? })
     }
 
     /// The columns `access_secret_version`, `access_secret_key_id` and `access_secret_sealed`, which may be

@@ -98,9 +98,6 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
     AnswerFilter::new(&answer_path.options.constraints).apply(&mut events);
-    if let Some(guard) = &answer_path.options.guard {
-        guard.guard().apply(&mut events);
-    }
     let body = Bytes::from(face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),
@@ -129,11 +126,7 @@ fn made_of(events: &[Event]) -> Option<Box<ProviderResponse>> {
     }))
 }
 
-pub(crate) fn read_stream(
-    reader: &mut dyn ReadAnswer,
-    text: &[u8],
-    events: &mut Vec<Event>,
-) -> Result<(), StreamFault> {
+fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>) -> Result<(), StreamFault> {
     let mut splitter = EventSplitter::new();
     let mut ended = text.to_vec();
     ended.extend_from_slice(b"\n\n");

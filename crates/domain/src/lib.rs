@@ -3,19 +3,16 @@
 pub mod abilities;
 pub mod adapters;
 pub mod agreement;
-pub mod alias;
 pub mod allowance;
 pub mod api_key;
 pub mod auth;
 pub mod caching;
 pub mod calendar;
-pub mod conditions;
 pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod fault_codes;
 pub mod filter;
-pub mod forecast;
 pub mod hash;
 pub mod hosting;
 pub mod ids;
@@ -31,16 +28,12 @@ pub mod ports;
 pub mod profile;
 pub mod prompt;
 pub mod record;
-pub mod retention;
-pub mod reuse;
 pub mod role;
 pub mod route;
 pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod stored_object;
-pub mod strategy;
-pub mod subscription;
 pub mod tier;
 pub mod timeline;
 pub mod training;
@@ -49,17 +42,13 @@ pub mod usage;
 pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
-pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, OverflowReason};
-pub use alias::{AliasPick, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ReleaseChoice};
+pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
 pub use allowance::{
     Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,
     Terms,
 };
 pub use auth::AuthKind;
-pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode};
-pub use conditions::{
-    ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
-};
+pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
@@ -67,24 +56,17 @@ pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId,
-    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, SubscriptionId, TaskId, TraceId,
-    WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId,
+    NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use pattern::ModelPattern;
-pub use policy::{
-    CheckAction, CheckCount, CheckedSide, ContentCheck, DataBoundary, Detector, FileKind, HookPoint,
-    OnSilence, ParameterRule, Policies, Policy, PolicyHook, PolicyRule, PolicySpec, RegionPolicy,
-    RequestRules, Thousandths, narrowed_models, narrowed_names,
-};
+pub use policy::{Policy, PolicyRule, PolicySpec};
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
-pub use retention::Retention;
-pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{ContentKind, Sealed, Secret};
@@ -93,8 +75,6 @@ pub use stored_object::{
     FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
     StoredObjectKind,
 };
-pub use strategy::Strategy;
-pub use subscription::{Subscription, UsageWindow, WindowUse};
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
 pub use upload::Upload;

@@ -43,22 +43,6 @@ pub const JSON_DEPTH_MAX: usize = 128;
 pub const JSON_KEYS_MAX: usize = 100_000;
 /// Length of a model name. Names are copied into records, headers and error messages.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
-/// Length of an alias's name.
-pub const ALIAS_NAME_BYTES_MAX: usize = 64;
-/// Aliases of one workspace. They are in every snapshot.
-pub const ALIASES_OF_WORKSPACE_MAX: usize = 200;
-/// Releases of one alias. Each stays, so that it can be pinned; they are in every snapshot, too.
-pub const RELEASES_OF_ALIAS_MAX: usize = 500;
-/// Targets of one release of an alias. Planning may consider each.
-pub const ALIAS_TARGETS_MAX: usize = 16;
-/// A target's weight. Only the ratio counts.
-pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
-/// Length of an alias's description and of a release's note: a few sentences.
-pub const ALIAS_NOTE_BYTES_MAX: usize = 500;
-/// How far back a canary is judged: a day.
-pub const CANARY_WINDOW_S_MAX: u32 = 24 * 3_600;
-/// Requests before a canary is judged, at most: more are not read at once.
-pub const CANARY_REQUESTS_MAX: u32 = 5_000;
 /// The part of an end user's name that is stored; the rest is cut.
 pub const END_USER_BYTES_MAX: usize = 256;
 /// Choices (`n`) per request; OpenAI's own limit.
@@ -67,14 +51,6 @@ pub const CHOICES_MAX: u32 = 128;
 pub const HINTS_BYTES_MAX: usize = 8 * 1024;
 /// Length of a request's tag, a short word that routes match on.
 pub const TAG_BYTES_MAX: usize = 128;
-/// Versions that are kept of each route; the oldest go first.
-pub const ROUTE_VERSIONS_MAX: u32 = 100;
-/// Entries of metadata that a route's conditions may ask for.
-pub const CONDITION_METADATA_MAX: usize = 16;
-/// Length of an end user, of a name and of a value of metadata in a route's conditions: what is compared of a request's.
-pub const CONDITION_TEXT_BYTES_MAX: usize = 256;
-/// Entries of a request's metadata that conditions are compared with.
-pub const REQUEST_METADATA_READ_MAX: usize = 64;
 /// Size of all request headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Length of the line with a chunk's size and its extensions, of a client and of an upstream.
@@ -127,23 +103,6 @@ pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 /// When a half-open breaker's trial request that nobody reported on counts as lost, so that it can't keep the
 /// breaker shut: the longest waits for a connection and for a first byte together.
 pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
-/// The period over which the share of failures is measured that opens a breaker, if it is never this many in
-/// a row: at least `OUTLIER_PERCENT` per cent of at least `OUTLIER_REQUESTS_MIN` requests.
-pub const OUTLIER_WINDOW: Duration = Duration::from_secs(10);
-pub const OUTLIER_REQUESTS_MIN: u32 = 20;
-pub const OUTLIER_PERCENT: u32 = 50;
-/// The share of a pool that open breakers may keep from being called, in per cent.
-pub const EJECTED_PERCENT_MAX: usize = 50;
-/// Hosts, regions, credentials and models that a process has a breaker for.
-pub const BOARD_SCOPES_MAX: usize = 65_536;
-/// How long a principal is left alone, where another can serve, after a 429 that names no time. Each further
-/// one without an answer in between doubles it, up to `LIMIT_PAUSE_MAX`.
-pub const LIMIT_PAUSE_FIRST: Duration = Duration::from_millis(500);
-pub const LIMIT_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long a request waits for its turn within the limits that were agreed with a provider.
-pub const PACE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long a request waits before it looks again whether one of the agreed concurrent requests has ended.
-pub const PACE_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a parked credential or account is probed, over all cores together.
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
 /// How often a core shares with the others how close a credential or account is to its provider's rate
@@ -158,10 +117,6 @@ pub const BOARD_PRINCIPALS_MAX: usize = 65_536;
 /// Models of one credential or account that a core has state for. Bounded because clients may choose the
 /// names.
 pub const BOARD_MODELS_MAX: usize = 256;
-/// Pairs of a credential, account or node and a model whose load and speed are measured over all cores; 0.6 KiB each.
-pub const BOARD_MEASURED_MAX: usize = 16_384;
-/// How long until a measured time counts half as much. After eight times as long it is forgotten.
-pub const SPEED_HALF_LIFE: Duration = Duration::from_secs(120);
 /// Upstreams that a core has a retry budget for.
 pub const BOARD_UPSTREAMS_MAX: usize = 4_096;
 /// Parked and resting credentials and accounts in the table that all cores share.
@@ -181,19 +136,6 @@ pub const CACHE_LIFETIME_UNKNOWN: Duration = Duration::from_secs(300);
 pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
 /// Workspaces whose prompt prefixes are remembered; the least recently active are forgotten first.
 pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
-
-/// How long the response cache keeps an answer, where the project says nothing, and the longest it may say.
-pub const RESPONSE_CACHE_TTL_S: u32 = 3_600;
-pub const RESPONSE_CACHE_TTL_S_MAX: u32 = 7 * 24 * 3_600;
-/// Answers that a process holds in memory beside the store, and their bytes; those that were asked for longest ago
-/// are dropped first.
-pub const RESPONSE_CACHE_ENTRIES_MAX: usize = 16_384;
-pub const RESPONSE_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// The longest request and answer that the response cache takes.
-pub const RESPONSE_CACHE_REQUEST_BYTES_MAX: usize = 256 * 1024;
-pub const RESPONSE_CACHE_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// How long a request waits for the same one that is being answered, before it goes on alone.
-pub const RESPONSE_CACHE_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Text of one prompt or answer that is tokenised to estimate usage; the count of the rest is extrapolated.
 /// Tokenising 100 KiB took a core 2 ms for prose or code, 5 ms for Chinese, and at worst (one repeated
@@ -421,13 +363,6 @@ pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
 pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
     [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];
 
-/// Windows in which the use of one subscription is capped. Planning compares each.
-pub const SUBSCRIPTION_WINDOWS_MAX: usize = 4;
-/// Subscriptions whose use a gateway counts.
-pub const SUBSCRIPTIONS_COUNTED_MAX: usize = 65_536;
-/// How often the use of subscriptions is compared with the books, which know of what other gateways sent.
-pub const SUBSCRIPTIONS_COUNTED_EVERY: Duration = Duration::from_secs(5);
-
 /// Finalised months that a new invoice is compared with, to bill records that arrived late.
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;
 /// Models with an invoice line of their own; the others share one.
@@ -474,11 +409,6 @@ pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(3);
 pub const KEEP_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a request waits for settlements and leases before a budget refuses it.
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a request waits for what other replicas hold of a commitment before it counts as used up.
-pub const COMMITMENT_WAIT_MAX: Duration = Duration::from_millis(800);
-/// How long a commitment that was found used up counts as such before it is asked again: what requests reserved
-/// and did not use comes back meanwhile.
-pub const COMMITMENT_SPENT_TIME: Duration = Duration::from_secs(5);
 /// Requests that wait for one budget; more are refused.
 pub const BUDGET_WAITING_MAX: usize = 10_000;
 /// How long a replica that has lost the central store may spend from its leases. The centre takes a lease

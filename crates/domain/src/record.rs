@@ -14,9 +14,7 @@ use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
-use crate::policy::CheckCount;
 use crate::profile::{Principal, Profile};
-use crate::reuse::{InputCost, Waterfall};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
@@ -199,14 +197,6 @@ where
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
-/// What the checks found, in a record or a tab of which earlier versions end before this field.
-///
-/// # Errors
-/// None: what can't be read is nothing.
-pub fn checks_or_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckCount>, D::Error> {
-    Ok(Vec::deserialize(deserializer).unwrap_or_default())
-}
-
 /// One settled exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterRecord<Text = String> {
@@ -246,13 +236,9 @@ pub struct MeterRecord<Text = String> {
     pub drawn: Vec<Drawn>,
     /// What was done for the provider's prompt cache, or would have been.
     pub caching: Option<CacheRecord>,
-    /// Earlier versions ended before it, or with it.
-    #[serde(deserialize_with = "reason_or_end")]
+    /// The last field, so that older versions ignore it; omitted where nothing failed.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "reason_or_end")]
     pub reason: Option<Reason<Text>>,
-    /// What the checks of policies found. The last field, so that older versions ignore it; omitted where there is
-    /// nothing.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "checks_or_end")]
-    pub checks: Vec<CheckCount>,
 }
 
 impl<Text> MeterRecord<Text> {
@@ -269,21 +255,6 @@ impl<Text> MeterRecord<Text> {
     #[must_use]
     pub fn profile(&self) -> Option<Profile> {
         self.principal.map(Principal::profile)
-    }
-
-    /// How much of the prompt was reused, and could have been.
-    #[must_use]
-    pub fn waterfall(&self) -> Waterfall {
-        let caching = self.caching.as_ref();
-        Waterfall::of(&self.usage, caching.and_then(|caching| caching.reuse.as_ref()))
-    }
-
-    /// What the prompts of all attempts cost, at the prices that each has in this record: those of its service tier.
-    #[must_use]
-    pub fn input_cost(&self) -> InputCost {
-        self.attempts.iter().fold(InputCost::default(), |sum, attempt| {
-            sum.plus(InputCost::of(attempt.profile(), attempt.rates.as_ref(), &attempt.usage))
-        })
     }
 }
 

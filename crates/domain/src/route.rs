@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conditions::RouteConditions;
 use crate::fault::FaultClass;
 use crate::ids::{CredentialId, KeyId, ProjectId};
 use crate::profile::Profile;
-use crate::strategy::Strategy;
 
 /// When a route applies: every field that is set must match. All unset is the workspace's default.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -87,21 +85,10 @@ impl FallbackClass {
     }
 }
 
-impl RouteSpec {
-    /// Whether what exceeds the customer's own capacity has somewhere to go.
-    #[must_use]
-    pub const fn has_overflow(&self) -> bool {
-        self.overflow_managed || self.overflow_own.is_some()
-    }
-}
-
 /// What a route prescribes for the requests that it matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteSpec {
     pub scope: RouteScope,
-    /// Facts of the request that must hold, too. They make a route stronger than one of the same scope without them.
-    pub when: RouteConditions,
-    pub strategy: Strategy,
     /// In order of preference; empty leaves the broker's default order.
     pub profiles: Vec<Profile>,
     /// Providers in order of preference; empty puts the publisher's own first.
@@ -116,8 +103,6 @@ pub struct RouteSpec {
     /// `overflow: managed`: load beyond the customer's own capacity goes to the pooled accounts. A failure
     /// never triggers it.
     pub overflow_managed: bool,
-    /// `overflow: own:<credential>`: the same, to this credential, which is then used for nothing else.
-    pub overflow_own: Option<CredentialId>,
     /// `emergency: allowed`: when all pooled accounts have failed, an account reserved for emergencies may
     /// serve.
     pub emergency_allowed: bool,
@@ -125,7 +110,4 @@ pub struct RouteSpec {
     pub first_byte_timeout_ms: Option<u64>,
     pub idle_timeout_ms: Option<u64>,
     pub deadline_ms: Option<u64>,
-    /// After which silence a second attempt is made on the next seat of the same profile, and the first that
-    /// answers serves.
-    pub hedge_after_ms: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialects::ErrorAnswer;
-use domain::{Dialect, Fault, OverflowReason, Principal, Profile, TraceId, Usage};
+use domain::{Dialect, Fault, Principal, Profile, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
@@ -26,12 +26,8 @@ pub struct Served {
     /// Attempts so far, including this one.
     pub attempts: u32,
     pub fallback_used: bool,
-    /// Why it went beyond the customer's own capacity, if it did.
-    pub overflow: Option<OverflowReason>,
     /// Served by an account reserved for when all others of the pool have failed.
     pub is_emergency: bool,
-    /// What the subscription that served saves beside the list, in per cent.
-    pub discount_pct: Option<u8>,
 }
 
 /// An upstream answered, or the wait for its head ended before it did. Only `execute` constructs one.
@@ -40,12 +36,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Who serves it.
-    #[must_use]
-    pub const fn served(&self) -> &Served {
-        &self.parts.served
-    }
-
     #[must_use]
     pub fn into_parts(self) -> AnswerParts {
         self.parts

@@ -3,21 +3,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use board::{Availability, AvailabilityView, Ticket};
+use board::{Availability, Ticket};
 use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
-use ledger::{CommitmentDraw, Intent, Tab};
+use ledger::{Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::Outgoing;
 
 use crate::ceiling::ceiling;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
-use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::upstream::{REQUEST_ID, request_of, sign};
-use crate::{caching, outgoing, recording, shared, stored, terms};
+use crate::{Deps, outgoing, recording, shared, stored, terms};
 
 /// How an attempt starts.
 pub(crate) enum Start {
@@ -26,60 +25,30 @@ pub(crate) enum Start {
     Failed(OpenAttempt, AttemptFailure),
     /// It can't be tried at all, on this seat or another.
     Refused(Box<Fault>),
-    /// The commitment of its credential is used up, and an overflow follows.
-    Spilled,
 }
 
 /// Asks the board for permission to call a seat.
 pub(crate) fn claim(
-    exchange: &Exchange,
+    deps: &Deps,
     attempt: &Attempt,
     is_last: bool,
     now_us: u64,
 ) -> Result<Ticket, Availability> {
-    // What it will use is not known before it is answered: the prompt alone is.
-    let tokens = exchange.call.request().prompt_bytes / PROMPT_BYTES_PER_TOKEN;
-    exchange.deps.board.claim(&attempt.seat_key(), tokens, is_last, now_us)
+    let secret_version = match attempt.seat() {
+        Seat::Byok(credential) => credential.sealed.version,
+        Seat::Managed(account) => account.sealed.version,
+        Seat::Byoc(node) => node.sealed.as_ref().map_or(0, |sealed| sealed.version),
+    };
+    deps.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
 }
 
 /// Writes the intent, opens the credential and signs the request. The plaintext is gone when this returns.
-pub(crate) fn begin(
+pub(crate) async fn begin(
     exchange: &Exchange,
     held: &mut HeldRequest,
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
-    can_spill: bool,
-) -> impl Future<Output = Start> {
-    start(exchange, held, attempt, tab, ticket, StartMode { can_spill, is_beside: false })
-}
-
-/// The same beside an attempt that runs: what is reserved covers both.
-pub(crate) fn begin_beside(
-    exchange: &Exchange,
-    held: &mut HeldRequest,
-    attempt: &Rc<Attempt>,
-    tab: &mut Tab,
-    ticket: Ticket,
-) -> impl Future<Output = Start> {
-    start(exchange, held, attempt, tab, ticket, StartMode { can_spill: false, is_beside: true })
-}
-
-/// How an attempt starts.
-struct StartMode {
-    /// Whether it may be left to an overflow where its commitment is used up.
-    can_spill: bool,
-    /// It runs beside another, and what is reserved covers both.
-    is_beside: bool,
-}
-
-async fn start(
-    exchange: &Exchange,
-    held: &mut HeldRequest,
-    attempt: &Rc<Attempt>,
-    tab: &mut Tab,
-    ticket: Ticket,
-    StartMode { can_spill, is_beside }: StartMode,
 ) -> Start {
     let deps = &exchange.deps;
     let request = exchange.call.request();
@@ -109,17 +78,9 @@ async fn start(
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
-    if exchange.tracks_prefixes {
-        caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());
-    }
     tab.caching(caching);
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
-    let ceiling = ceiling.map(|most| if is_beside { most.plus(most) } else { most });
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
-    // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
-    if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, can_spill)).await {
-        return Start::Spilled;
-    }
     let started = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
         Ok(started) => started,
         Err(fault) => return Start::Refused(fault),
@@ -145,31 +106,6 @@ async fn start(
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
-}
-
-/// Draws an attempt on its credential's commitment; `false` if that is used up and the attempt can spill.
-pub(crate) async fn draw(
-    exchange: &Exchange,
-    attempt: &Attempt,
-    tab: &mut Tab,
-    terms: PriceTerms,
-    can_spill: bool,
-) -> bool {
-    let (Seat::Byok(credential), Some(commitment)) = (attempt.seat(), attempt.commitment()) else {
-        return true;
-    };
-    let (deps, principal) = (&exchange.deps, attempt.principal());
-    let mark = commitment.mark(exchange.call.received_unix_ms());
-    let prompt_bytes = exchange.call.request().prompt_bytes;
-    let rates = attempt.rates_on(terms, 0);
-    // Who found it used up a moment ago waited for what others may return.
-    let waits = !deps.board.is_commitment_spent(principal, mark, deps.now_us());
-    let draw = tab.draw_on_commitment(credential.id, rates, prompt_bytes, (can_spill, waits)).await;
-    if draw == CommitmentDraw::Within {
-        return true;
-    }
-    deps.board.note_spent_commitment(principal, mark, deps.now_us());
-    draw == CommitmentDraw::Beyond
 }
 
 /// The client's parameters that are not sent, or that nothing heeds.

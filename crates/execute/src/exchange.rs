@@ -25,8 +25,6 @@ pub struct Exchange {
     pub caller: Caller,
     pub resolved_model: Arc<str>,
     pub timeouts: Timeouts,
-    /// The board is told which seat is sent which prompt prefixes: its route asks where they are cached.
-    pub tracks_prefixes: bool,
     /// On the monotonic clock.
     pub deadline_us: u64,
     pub(crate) deps: Deps,
@@ -34,7 +32,7 @@ pub struct Exchange {
 
 /// What attempts are written from. The retry loop owns it and passes it from attempt to attempt; a stream owns it from its
 /// first byte on, since it may be repeated behind a head that has gone out.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct HeldRequest {
     /// The request body, while an attempt may still send it.
     pub body: Bytes,

@@ -11,13 +11,12 @@ use board::{Availability, Ticket};
 use bytes::Bytes;
 use decode::SplitCall;
 use dialects::BufferedAnswer;
-use domain::limits::PACE_WAIT_MAX;
 use domain::timeline::micros;
-use domain::{Blame, Fault, FaultClass, OverflowReason, Upload, UpstreamReport};
+use domain::{Blame, Fault, FaultClass, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
-use operations::{Booking, ContentType};
+use operations::Booking;
 use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
@@ -82,7 +81,7 @@ pub async fn begin_response(
         return Err(retry_loop.failed());
     };
     let now_us = deps.now_us();
-    let ticket = match attempt::claim(&exchange, &attempt, true, now_us) {
+    let ticket = match attempt::claim(deps, &attempt, true, now_us) {
         Ok(ticket) => ticket,
         Err(standing) => {
             let failure = retry_loop.denial_failure(&attempt, standing, now_us);
@@ -107,12 +106,12 @@ pub async fn begin_response(
 const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-pub(crate) struct RetryLoop {
-    pub(crate) exchange: Rc<Exchange>,
-    pub(crate) held: HeldRequest,
-    pub(crate) attempts: Vec<Rc<Attempt>>,
-    pub(crate) failover: FailoverState,
-    pub(crate) tab: Tab,
+struct RetryLoop {
+    exchange: Rc<Exchange>,
+    held: HeldRequest,
+    attempts: Vec<Rc<Attempt>>,
+    failover: FailoverState,
+    tab: Tab,
     header_map: HeaderMap,
     /// On the monotonic clock.
     started_us: u64,
@@ -120,10 +119,6 @@ pub(crate) struct RetryLoop {
     reported_failure: Option<AttemptFailure>,
     /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
-    /// A commitment was found used up.
-    has_spilled: bool,
-    /// A retry was refused because there were too many to its upstream already.
-    is_retry_budget_spent: bool,
     /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
     failed_at: Option<Box<Served>>,
     /// The result of a handshake, in place of an answer's body.
@@ -137,7 +132,7 @@ struct UpgradedSocket {
     open: OpenAttempt,
 }
 
-pub(crate) struct Reply {
+struct Reply {
     served: Served,
     body: AnswerBody,
     upstream_headers: Vec<(HeaderName, HeaderValue)>,
@@ -148,17 +143,14 @@ enum SeatOutcome {
     Answered(Box<Reply>),
     /// Its last failure allows the next seat to be tried.
     Exhausted(FaultClass),
-    /// Its commitment is used up, which is no failure.
-    Spilled,
     Stop,
 }
 
 /// The outcome of one attempt.
-pub(crate) enum AttemptOutcome {
+enum AttemptOutcome {
     Answered(Box<Reply>),
     Failed(AttemptFailure),
     Refused(Box<Fault>),
-    Spilled,
 }
 
 impl RetryLoop {
@@ -167,9 +159,6 @@ impl RetryLoop {
         let (call, caller, mut tab) = parts.admitted.into_parts();
         let SplitCall { call, body, header_map } = call.split();
         tab.record_plan(Arc::clone(&parts.resolved_model), parts.record);
-        if let Some(screening) = call.screening() {
-            tab.checks(screening.found.borrow().clone());
-        }
         let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
@@ -178,22 +167,19 @@ impl RetryLoop {
             caller,
             resolved_model: parts.resolved_model,
             timeouts: parts.timeouts,
-            tracks_prefixes: parts.tracks_prefixes,
             deadline_us,
             deps: deps.clone(),
         });
         Self {
             started_us: now_us,
-            failover: FailoverState::starting_at(parts.fallback_on, &parts.attempts),
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
+            failover: FailoverState::new(parts.fallback_on),
             exchange,
             held: HeldRequest { body, ..HeldRequest::default() },
             tab,
             header_map,
             reported_failure: None,
             limited_until_us: None,
-            has_spilled: false,
-            is_retry_budget_spent: false,
             failed_at: None,
             upgraded: None,
         }
@@ -206,8 +192,7 @@ impl RetryLoop {
             match self.try_seat(&attempt, now_us).await {
                 SeatOutcome::Answered(reply) => return Some(reply),
                 SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
-                SeatOutcome::Spilled if self.failover.spill(&self.attempts) => self.spilled(&attempt),
-                SeatOutcome::Exhausted(_) | SeatOutcome::Spilled | SeatOutcome::Stop => return None,
+                SeatOutcome::Exhausted(_) | SeatOutcome::Stop => return None,
             }
             now_us = self.exchange.now_us();
         }
@@ -234,10 +219,6 @@ impl RetryLoop {
             let failure = match self.try_once(attempt, ticket).await {
                 AttemptOutcome::Answered(reply) => return SeatOutcome::Answered(reply),
                 AttemptOutcome::Failed(failure) => failure,
-                AttemptOutcome::Spilled => {
-                    self.failover.untried();
-                    return SeatOutcome::Spilled;
-                }
                 AttemptOutcome::Refused(fault) => {
                     self.reported_failure = Some(AttemptFailure::of_boxed(fault));
                     return SeatOutcome::Stop;
@@ -253,7 +234,6 @@ impl RetryLoop {
                 Step::GiveUp => return SeatOutcome::Stop,
                 Step::Again { wait } => {
                     if !board.take_retry(attempt.base_url(), self.exchange.deps.now_us()) {
-                        self.is_retry_budget_spent = true;
                         return SeatOutcome::Exhausted(class);
                     }
                     sleep(wait).await;
@@ -261,12 +241,6 @@ impl RetryLoop {
                 }
             }
         }
-    }
-
-    /// The commitment of this seat is used up. The record shows it like what the plan rejected.
-    fn spilled(&mut self, attempt: &Attempt) {
-        self.has_spilled = true;
-        self.tab.record_rejected(plan::rejected_as_spent(attempt));
     }
 
     /// The estimated answer to a count request, if the provider can't count this model's tokens.
@@ -287,9 +261,8 @@ impl RetryLoop {
         let exchange = Rc::clone(&self.exchange);
         let deps = &exchange.deps;
         let is_last = self.failover.is_last(&self.attempts);
-        let turn_until_us = now_us.saturating_add(micros(PACE_WAIT_MAX));
         loop {
-            let standing = match attempt::claim(&exchange, attempt, is_last, now_us) {
+            let standing = match attempt::claim(deps, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
             };
@@ -297,10 +270,7 @@ impl RetryLoop {
                 .board
                 .parking(attempt.principal(), attempt.upstream_model())
                 .map(|parking| parking.cause);
-            let (mut left, random) = (exchange.time_left(), || deps.world.random.next_u64());
-            if matches!(standing, Availability::Paced { .. }) {
-                left = left.min(Duration::from_micros(turn_until_us.saturating_sub(now_us)));
-            }
+            let (left, random) = (exchange.time_left(), || deps.world.random.next_u64());
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
@@ -315,33 +285,17 @@ impl RetryLoop {
 
     async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
-        let can_spill = self.failover.can_spill(&self.attempts);
-        let (mut open, request) = match attempt::begin(
-            &exchange,
-            &mut self.held,
-            attempt,
-            &mut self.tab,
-            ticket,
-            can_spill,
-        )
-        .await
-        {
-            Start::Spilled => return AttemptOutcome::Spilled,
-            Start::Ready(open, request) => (open, request),
-            Start::Refused(fault) => return AttemptOutcome::Refused(fault),
-            Start::Failed(open, failure) => {
-                return self.end_failed(open, failure);
-            }
-        };
+        let (mut open, request) =
+            match attempt::begin(&exchange, &mut self.held, attempt, &mut self.tab, ticket).await {
+                Start::Ready(open, request) => (open, request),
+                Start::Refused(fault) => return AttemptOutcome::Refused(fault),
+                Start::Failed(open, failure) => {
+                    return self.end_failed(open, failure);
+                }
+            };
         let facts = exchange.call.spec().facts();
         if facts.is_session {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
-        }
-        if exchange.timeouts.hedge_after.is_some()
-            && let Some(after) = exchange.hedges_after(open.is_native())
-        {
-            // Boxed: few routes ask for it.
-            return Box::pin(self.try_hedged(attempt, open, request, after)).await;
         }
         if exchange.call.request().stream {
             let held = std::mem::take(&mut self.held);
@@ -405,27 +359,13 @@ impl RetryLoop {
     }
 
     async fn wait_for_stream(&mut self, mut stream: Box<AttemptStream>) -> AttemptOutcome {
-        let result = stream.wait_first(Instant::now() + self.head_left()).await;
-        self.stream_outcome(stream, result)
-    }
-
-    /// How long the response head is held back for the upstream's first event.
-    pub(crate) fn head_left(&self) -> Duration {
-        // A body that is not events is known by its content type alone, and a client that is still sending
-        // reads nothing.
-        if self.exchange.call.spec().facts().content_type != ContentType::Implied {
-            return self.exchange.time_left();
-        }
         let head_until_us = self.started_us.saturating_add(micros(self.exchange.timeouts.head_wait));
-        Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
-    }
-
-    pub(crate) fn stream_outcome(
-        &mut self,
-        mut stream: Box<AttemptStream>,
-        result: Result<(), AttemptFailure>,
-    ) -> AttemptOutcome {
-        if let Err(failure) = result {
+        let head_left = if stream.needs_head() {
+            self.exchange.time_left()
+        } else {
+            Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
+        };
+        if let Err(failure) = stream.wait_first(Instant::now() + head_left).await {
             let failure = self.exchange.assign_blame(stream.process_failure(failure));
             stream.end_as_failed(&mut self.tab, &failure);
             self.held = std::mem::take(&mut stream.held);
@@ -440,7 +380,7 @@ impl RetryLoop {
         }))
     }
 
-    pub(crate) fn answered(
+    fn answered(
         &self,
         attempt: &Attempt,
         headers: &Headers,
@@ -448,7 +388,6 @@ impl RetryLoop {
         whole: BufferedAnswer,
         booking: Booking,
     ) -> AttemptOutcome {
-        open.record_whole(self.exchange.deps.now_us());
         let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.store_turn(turn, attempt);
@@ -471,7 +410,7 @@ impl RetryLoop {
         }))
     }
 
-    pub(crate) fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
+    fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
         let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
         let usage = self.exchange.usage_without_answer(&self.held, open.attempt(), &failure);
         open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
@@ -487,7 +426,7 @@ impl RetryLoop {
 
     /// Remembers the failure that helps the client most: a rate limit that will pass says
     /// more than a refused credential.
-    pub(crate) fn record_failure(&mut self, failure: AttemptFailure) {
+    fn record_failure(&mut self, failure: AttemptFailure) {
         if failure.class() == FaultClass::RateLimit {
             let now_us = self.exchange.deps.now_us();
             let named =
@@ -523,12 +462,6 @@ impl RetryLoop {
         AttemptFailure::new(fault).with_seat_fix(attempt.seat()).unsent()
     }
 
-    /// Why the attempt takes what exceeds the customer's own capacity, if it does.
-    fn overflow_reason(&self, attempt: &Attempt) -> Option<OverflowReason> {
-        let planned = attempt.overflow().filter(|_| self.failover.overflows())?;
-        Some(if self.has_spilled { OverflowReason::CommittedExhausted } else { planned })
-    }
-
     fn served_by(&self, attempt: &Attempt) -> Served {
         Served {
             profile: attempt.profile(),
@@ -538,10 +471,8 @@ impl RetryLoop {
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
             attempts: self.failover.tries(),
-            fallback_used: attempt.is_fallback() && !self.failover.overflows() || attempt.is_emergency(),
-            overflow: self.overflow_reason(attempt),
+            fallback_used: attempt.is_fallback() || attempt.is_emergency(),
             is_emergency: attempt.is_emergency(),
-            discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),
         }
     }
 
@@ -569,9 +500,8 @@ impl RetryLoop {
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
             fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
         }
-        // SDKs retry by themselves: where we already did, calls would multiply, and where too many were
-        // retried for another to be, theirs would be the ones too many.
-        if self.failover.tries() > 1 || self.is_retry_budget_spent {
+        // SDKs retry by themselves: where we already did, calls would multiply.
+        if self.failover.tries() > 1 {
             fault.should_retry = Some(false);
         }
         let call = &self.exchange.call;
@@ -590,7 +520,7 @@ impl RetryLoop {
     }
 }
 
-pub(crate) async fn wait_for_head(
+async fn wait_for_head(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
     request: &Request,
@@ -617,7 +547,7 @@ pub(crate) async fn wait_for_head(
     }
 }
 
-pub(crate) async fn wait_for_rest(
+async fn wait_for_rest(
     exchange: &Rc<Exchange>,
     held: &HeldRequest,
     attempt: &Attempt,

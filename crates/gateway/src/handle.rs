@@ -184,10 +184,6 @@ fn serve_call(
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from);
         }
-        if line::keeps_answers(&caller) {
-            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
-            return Box::pin(line::serve_cached(&handler.core, inbound, caller)).await.map(Reply::from);
-        }
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
@@ -234,9 +230,6 @@ async fn serve_signed(
     let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
     match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
-        None if line::keeps_answers(&caller) => {
-            line::serve_cached(&handler.core, inbound, caller).await.map(Reply::from)
-        }
         None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
     }
 }
@@ -359,7 +352,7 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
         return Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }));
     }
     // Before the caller is identified: a refusal has to cost next to nothing.
-    if let Some(fault) = handler.shedder.refusal(route.action, &head.headers, arrival.us) {
+    if let Some(fault) = handler.shedder.refusal(route.action, arrival.us) {
         return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
@@ -571,11 +564,7 @@ fn allow(
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
-            let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
-            handler
-                .shedder
-                .check_share(route.action, caller.workspace().id, arrival.us)
-                .map(|()| Some(caller))
+            admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
         }
         // Such a route never gets here; if it did, it would be refused.
         Access::Control => Err(Box::new(Fault::internal())),
@@ -602,8 +591,7 @@ pub(crate) fn is_made(addressed: Option<&Addressed>) -> bool {
 }
 
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
-    let (operation, addressed) =
-        operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
+    let (operation, addressed) = operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
     Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
 }
 

@@ -20,7 +20,6 @@ mod realtime;
 mod reply;
 pub mod routes;
 mod serve;
-mod shares;
 mod shed;
 mod times;
 mod unpack;

@@ -12,7 +12,7 @@ pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const PREALLOCATED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How much of a planned request's path is repeated in an error.
-pub(crate) const PLANNED_PATH_CHARS_MAX: usize = 200;
+pub(crate) const PLANNED_PATH_CHARS_SHOWN_MAX: usize = 200;
 
 /// Concurrent streams of one HTTP/2 connection; more than the hundred that clients commonly open.
 pub(crate) const H2_STREAMS_MAX: u32 = 256;
@@ -33,5 +33,3 @@ pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 pub(crate) const COUNTER_QUERIES_MAX: usize = 16;
 /// How long such a request waits; a core that is busy for longer is missing on the page of metrics.
 pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);
-/// Workspaces whose arrivals are counted while a serving thread is behind.
-pub(crate) const SHARES_COUNTED_MAX: usize = 4_096;

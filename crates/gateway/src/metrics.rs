@@ -72,23 +72,11 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
     match family {
         "answers" => ("tidegate_answers_total", "class", "counter", "Answers by class of status."),
         "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
-        "policy_refusals" => (
-            "tidegate_policy_refusals_total",
-            "rule",
-            "counter",
-            "Requests that a policy refused, by its rule.",
-        ),
         "idempotent_replays" => (
             "tidegate_idempotent_replays_total",
             "",
             "counter",
             "Answers given again under their idempotency key.",
-        ),
-        "response_cache_hits" => (
-            "tidegate_response_cache_hits_total",
-            "",
-            "counter",
-            "Answers of the response cache given again.",
         ),
         "connections" => ("tidegate_connections", "", "gauge", "Open connections of clients."),
         "upstream_connections" => {

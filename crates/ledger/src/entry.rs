@@ -2,9 +2,8 @@
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, Dialect, Drawn,
-    FaultClass, KeyId, MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId,
-    Usage, WorkspaceId,
+    AttemptRecord, BudgetClaim, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId, MeterRecord,
+    Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -82,9 +81,6 @@ pub struct TabState<Text = String> {
     /// The budgets that it draws on.
     pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
-    /// The last field, omitted where there is nothing: tabs of earlier versions end before it.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "domain::record::checks_or_end")]
-    pub checks: Vec<CheckCount>,
 }
 
 /// How an exchange ended, without borrowed parts.
@@ -132,14 +128,6 @@ impl<Text> TabState<Text> {
             attempt.fault = ending.fault.filter(|_| ending.outcome != Outcome::Cut);
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
-        // One that ran beside it, and that nobody waits for any more.
-        for open in self.attempts.iter_mut().filter(|attempt| !attempt.ended) {
-            open.ended = true;
-            let attempt = &mut open.record;
-            attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
-            attempt.fault = Some(FaultClass::Cancelled);
-            attempt.usage = price::estimate(open.estimate_prompt_bytes, 0, self.stream);
-        }
         let last = self.attempts.last().map(|attempt| attempt.record.number);
         for OpenAttempt { record, .. } in &mut self.attempts {
             record.charge =
@@ -153,21 +141,12 @@ impl<Text> TabState<Text> {
         self.attempts.iter().map(|attempt| counts.of(attempt.record.profile(), &attempt.record.charge)).sum()
     }
 
-    /// What the provider bills for the attempts on the credential whose commitment this is.
-    pub(crate) fn committed_cost(&self, commitment: BudgetId) -> Nanos {
-        let of_it = self.attempts.iter().filter(|one| commitment.is_commitment_of(one.record.principal));
-        of_it.map(|one| Counts::Committed.of(one.record.profile(), &one.record.charge)).sum()
-    }
-
     /// The amounts that the concluded exchange draws on each of its budgets.
     fn draws(&self) -> Vec<Drawn> {
         let drawn = |drawing: &BudgetClaim| Drawn {
             budget: drawing.budget,
             period_unix_ms: drawing.period_unix_ms,
-            amount: match drawing.counts {
-                Counts::Committed => self.committed_cost(drawing.budget),
-                counts @ (Counts::All | Counts::Owed) => self.cost_by(counts),
-            },
+            amount: self.cost_by(drawing.counts),
         };
         self.drawings.iter().map(drawn).filter(|drawn| drawn.amount != Nanos::ZERO).collect()
     }
@@ -221,7 +200,6 @@ impl TabState {
             drawn,
             caching: self.caching,
             reason: ending.reason,
-            checks: self.checks,
         }
     }
 }
@@ -260,9 +238,8 @@ pub(crate) struct SettledView<'a, Text> {
     bytes_out: u64,
     drawn: Vec<Drawn>,
     caching: Option<CacheRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a Reason>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    checks: &'a [CheckCount],
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -299,7 +276,6 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             drawn: state.draws(),
             caching: state.caching,
             reason: ending.reason.as_ref(),
-            checks: &state.checks,
         }
     }
 }
@@ -382,17 +358,8 @@ pub(crate) mod tests {
                 period_unix_ms: 10,
                 counts: Counts::All,
             }],
-            caching: Some(caching()),
-            checks: Vec::new(),
+            caching: Some(CacheRecord { is_applied: true, marks: 2, has_key: false, reusable_tokens: 17 }),
         }
-    }
-
-    fn caching() -> CacheRecord {
-        CacheRecord { is_applied: true, marks: 2, reusable_tokens: 17, ..CacheRecord::default() }
-    }
-
-    fn masked() -> CheckCount {
-        CheckCount { check: "email".into(), action: domain::CheckAction::Mask, is_input: true, count: 3 }
     }
 
     pub(crate) fn ending() -> Ending {
@@ -445,14 +412,11 @@ pub(crate) mod tests {
         let with_reason = Ending { reason: Some(reason()), ..ending() };
         let (with, without) = (state().settle(with_reason), state().settle(ending()));
         let bytes = |record: &MeterRecord| postcard::to_allocvec(record).unwrap();
-        // Without a reason a record ends with the mark of none, which versions before the checks did not write.
-        let [before @ .., 0] = &bytes(&without)[..] else { panic!("it ends with no reason") };
-        assert!(bytes(&with).starts_with(before), "the version before reads the beginning alone");
-        assert_eq!(postcard::from_bytes::<MeterRecord>(before).unwrap(), without);
+        assert!(bytes(&with).starts_with(&bytes(&without)), "the version before reads the beginning alone");
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&with)).unwrap(), with);
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&without)).unwrap(), without);
         // A reason in a later version's encoding costs the reason, not the record.
-        let cut = &bytes(&with)[..before.len() + 4];
+        let cut = &bytes(&with)[..bytes(&without).len() + 3];
         assert_eq!(postcard::from_bytes::<MeterRecord>(cut).unwrap(), without);
     }
 
@@ -516,59 +480,6 @@ pub(crate) mod tests {
             crc32fast::hash(&frame(KIND_CHECKPOINT, &state.checkpoint)),
             crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
         ];
-        assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_242_366_045]));
-    }
-
-    #[test]
-    fn what_checks_found_is_read_back_from_tabs_and_records() {
-        let state = TabState { checks: vec![masked()], ..state() };
-        let bytes = postcard::to_allocvec(&state).unwrap();
-        assert_eq!(postcard::from_bytes::<TabState>(&bytes).unwrap(), state);
-        for ending in [ending(), Ending { reason: Some(reason()), ..ending() }] {
-            let record = state.clone().settle(ending);
-            assert_eq!(record.checks, [masked()]);
-            let bytes = postcard::to_allocvec(&record).unwrap();
-            assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes).unwrap(), record);
-        }
-    }
-
-    #[test]
-    fn a_record_reads_back_and_without_reuse_is_written_as_before() {
-        let plain = CacheRecord {
-            is_applied: true,
-            marks: 2,
-            has_key: true,
-            reusable_tokens: 300,
-            ..CacheRecord::default()
-        };
-        let reuse = domain::PromptReuse {
-            prompt_bytes: 9_000,
-            seen_bytes: 4_000,
-            tokens_min: 1_024,
-            tokens_step: 128,
-        };
-        let served =
-            domain::CachedAnswer { input_tokens: 7, output_tokens: 0, saved: domain::Nanos(3_000_000_000) };
-        let cases = [
-            plain,
-            CacheRecord { reuse: Some(reuse), ..plain },
-            CacheRecord { reuse: Some(domain::PromptReuse::default()), ..CacheRecord::default() },
-            CacheRecord { served: Some(served), reuse: Some(reuse), ..plain },
-        ];
-        for record in cases {
-            let bytes = postcard::to_allocvec(&(record, 77_u64)).unwrap();
-            assert_eq!(postcard::from_bytes::<(CacheRecord, u64)>(&bytes).unwrap(), (record, 77));
-        }
-        assert_eq!(
-            postcard::to_allocvec(&plain).unwrap(),
-            [1, 2, 1, 0xac, 2],
-            "the form of earlier versions"
-        );
-        let later = postcard::to_allocvec(&(true, 0x82_u8, true, 300_u64, vec![(200_u8, 5_u64)])).unwrap();
-        assert_eq!(
-            postcard::from_bytes::<CacheRecord>(&later).unwrap(),
-            plain,
-            "unknown numbers are skipped"
-        );
+        assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_381_812_671]));
     }
 }

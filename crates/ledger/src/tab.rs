@@ -5,16 +5,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
-use domain::record::{PlanRecord, Reason, Rejected};
+use domain::record::{PlanRecord, Reason};
 use domain::{
-    AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates,
-    Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome,
+    Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
 use crate::journal::{Appended, Journal, PendingWrite};
-use crate::reservation::{Ceiling, Draw, Reservation};
+use crate::reservation::{Ceiling, Reservation};
 
 /// Upper bound on the size of a terminal record without texts, plan and attempts.
 const RESERVE_BASE_BYTES: u64 = 384;
@@ -24,9 +23,6 @@ const RESERVE_REASON_BYTES: u64 = 32;
 const RESERVE_ATTEMPT_BYTES: u64 = 256;
 /// Upper bound on the size of a candidate or rejection without its texts.
 const RESERVE_PLAN_ROW_BYTES: u64 = 32;
-const RESERVE_CHECK_ROW_BYTES: u64 = 32;
-/// More kinds of checks than there are.
-const CHECK_ROWS: usize = 48;
 /// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
@@ -65,17 +61,6 @@ pub struct Intent {
     pub estimate_prompt_bytes: u64,
     /// The maximum usage of the attempt, if a budget needs it.
     pub ceiling: Option<Usage>,
-}
-
-/// How an attempt stands to the commitment of its credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitmentDraw {
-    /// It draws on the commitment; or there is none.
-    Within,
-    /// The commitment is used up, and the attempt is made at the credential's prices all the same.
-    Beyond,
-    /// The commitment is used up, and the attempt is not made.
-    Spilled,
 }
 
 /// An attempt whose intent is in the journal.
@@ -247,12 +232,6 @@ impl Tab {
         self.state.trace
     }
 
-    /// The alias that the client named, and how it was resolved.
-    #[must_use]
-    pub fn alias(&self) -> Option<AliasPick<'_>> {
-        AliasPick::read(&self.state.plan.resolution)
-    }
-
     /// Stores the plan, for the record.
     pub fn record_plan(&mut self, mut resolved_model: Arc<str>, mut plan: PlanRecord) {
         plan.candidates.truncate(RECORD_PLAN_ROWS_MAX);
@@ -272,15 +251,6 @@ impl Tab {
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
-    /// Stores how often the checks of policies matched; the last call counts.
-    pub fn checks(&mut self, mut checks: Vec<CheckCount>) {
-        checks.truncate(CHECK_ROWS);
-        if self.state.checks.is_empty() {
-            self.grow(CHECK_ROWS as u64 * RESERVE_CHECK_ROW_BYTES);
-        }
-        self.state.checks = checks;
-    }
-
     /// Stores what is done for the cache of the next attempt's provider.
     pub const fn caching(&mut self, caching: Option<CacheRecord>) {
         self.state.caching = caching;
@@ -288,52 +258,6 @@ impl Tab {
 
     pub fn timeline_mut(&mut self) -> &mut Timeline {
         &mut self.state.checkpoint.timeline
-    }
-
-    /// Draws the next attempt on the commitment of its credential, with what the prompt costs: that is certain
-    /// to be used; if it `waits`, also for what other replicas may return. Where the commitment is used up and the attempt `spills`, it must not be made.
-    pub async fn draw_on_commitment(
-        &mut self,
-        credential: CredentialId,
-        rates: Option<Rates>,
-        prompt_bytes: u64,
-        (spills, waits): (bool, bool),
-    ) -> CommitmentDraw {
-        let Some(hold) = &mut self.reservation else { return CommitmentDraw::Within };
-        let principal = Principal::Credential(credential);
-        let prompt = crate::price::estimate(prompt_bytes, 0, false);
-        let least = crate::price::charge(principal.profile(), rates, 0, &prompt).provider_cost;
-        let journal = &self.journal;
-        let commitment = BudgetId::of_commitment(credential);
-        let (claim, draw) = match hold.draw(commitment, least.0, waits, || journal.monotonic_us()).await {
-            Draw::None => return CommitmentDraw::Within,
-            Draw::Within(claim) => (claim, CommitmentDraw::Within),
-            Draw::UsedUp(_) if spills => return CommitmentDraw::Spilled,
-            Draw::UsedUp(claim) => (claim.beyond(), CommitmentDraw::Beyond),
-        };
-        self.claim(claim);
-        draw
-    }
-
-    /// An exchange draws on a commitment once: the costs of all attempts on its credential are summed.
-    fn claim(&mut self, claim: BudgetClaim) {
-        if self.state.drawings.iter().all(|drawing| drawing.budget != claim.budget) {
-            self.state.drawings.push(claim);
-            self.grow(RESERVE_DRAWING_BYTES);
-        }
-    }
-
-    /// Adds a candidate that was rejected after the plan was made.
-    pub fn record_rejected(&mut self, mut rejected: Rejected) {
-        if self.state.plan.rejected.len() >= RECORD_PLAN_ROWS_MAX {
-            return;
-        }
-        clip(&mut rejected.provider);
-        clip(&mut rejected.reason);
-        clip(&mut rejected.detail);
-        let bytes = rejected.provider.len() + rejected.reason.len() + rejected.detail.len();
-        self.state.plan.rejected.push(rejected);
-        self.grow(RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
     /// Starts an attempt: resolves once the intent is in the journal, and only then may a byte go upstream.
@@ -411,16 +335,6 @@ impl Tab {
         self.append_state_if_room();
     }
 
-    /// Of two attempts that ran at once, the one that the exchange goes on with: it becomes the last, which is
-    /// the one that is charged.
-    pub fn answered_by(&mut self, number: u32) {
-        let attempts = &mut self.state.attempts;
-        if let Some(at) = attempts.iter().position(|attempt| attempt.record.number == number) {
-            let answering = attempts.remove(at);
-            attempts.push(answering);
-        }
-    }
-
     /// Records the best known usage so far, in case the process dies; appended without waiting.
     pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
         let state = &mut self.state;
@@ -489,9 +403,7 @@ impl Tab {
         let charge = self.state.conclude(ending);
         if let Some(mut hold) = self.reservation.take() {
             let tokens = ending.usage.prompt_total().saturating_add(ending.usage.completion_total());
-            let (by_counts, by_commitment) =
-                (|counts| self.state.cost_by(counts), |id| self.state.committed_cost(id));
-            hold.settle(tokens, by_counts, by_commitment, self.journal.monotonic_us());
+            hold.settle(tokens, |counts| self.state.cost_by(counts), self.journal.monotonic_us());
         }
         let record = SettledView::of(&self.state, ending, charge);
         self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)
@@ -500,7 +412,7 @@ impl Tab {
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {
         let now = self.now_us();
         let state = &mut self.state;
-        let number = state.attempts.iter().map(|attempt| attempt.record.number).max().unwrap_or(0) + 1;
+        let number = state.attempts.last().map_or(1, |last| last.record.number + 1);
         let texts = intent.provider.len()
             + intent.upstream_model.len()
             + intent.region.as_ref().map_or(0, |region| region.len());
@@ -626,7 +538,6 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         checkpoint: StreamCheckpoint::default(),
         drawings: Vec::new(),
         caching: None,
-        checks: Vec::new(),
     }
 }
 

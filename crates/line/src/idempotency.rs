@@ -7,15 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
-use domain::limits::{ANSWER_KEPT, IDEMPOTENCY_KEY_CHARS_MAX, RESPONSE_CACHE_BODY_BYTES_MAX};
+use domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
 use domain::ports::{AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, StoredAnswer};
-use domain::{Dialect, Fault, FaultClass, Policy, PolicyRule, Refuser, Retention, TraceId};
+use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{CONNECTION, DATE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use settle::{ReplyBody, ReplyError, whole};
 
-use crate::response_cache::Keeping;
 use crate::{Core, refuse};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -74,9 +73,6 @@ where
     F: Future<Output = Response<ReplyBody>>,
 {
     let Keyed { key, path, dialect, trace, body } = keyed;
-    if let Some(fault) = kept_content(caller) {
-        return refuse(core, dialect, &fault, trace).map(RecordedBody::plain);
-    }
     let request = KeyedRequest {
         workspace: caller.workspace().id,
         project: caller.project().id,
@@ -84,8 +80,6 @@ where
         key: key.to_owned(),
         body,
         request: trace,
-        lifetime: ANSWER_KEPT,
-        is_cached: false,
     };
     match claim(&core.answers, request).await {
         Ok(KeyClaim::First(held)) => watch_answer(held, trip().await, trace),
@@ -97,21 +91,6 @@ where
         }
         Err(fault) => refuse(core, dialect, &fault, trace).map(RecordedBody::plain),
     }
-}
-
-/// Where nothing may be retained, no answer is kept under a key.
-fn kept_content(caller: &Caller) -> Option<Box<Fault>> {
-    let policies = caller.project().policy.as_ref()?;
-    let is_zero = |policy: &&Arc<Policy>| policy.spec.retention == Some(Retention::Zero);
-    let policy = policies.each().find(is_zero)?;
-    let message = format!(
-        "The policy {} of this {} lets nothing be retained, and an answer is kept under its idempotency key (retention).",
-        policy.id,
-        policy.owner()
-    );
-    let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).param("Idempotency-Key");
-    let fault = fault.fix("Send the request without an idempotency key.").should_retry(false);
-    Some(Box::new(fault.refused_by(Refuser::PolicyRule(policy.id, PolicyRule::Retention))))
 }
 
 /// The result of a claim.
@@ -209,8 +188,14 @@ fn watch_answer(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceI
         warn_too_long(trace, body_bytes_max);
         return answer.map(RecordedBody::plain);
     }
-    let keeper = Keeper::Key { held, status: answer.status().as_u16(), headers, trace };
-    let watch = Watch { keeper, body: Collected::Nothing, body_bytes_max };
+    let watch = Watch {
+        held,
+        status: answer.status().as_u16(),
+        headers,
+        body: Collected::Nothing,
+        body_bytes_max,
+        trace,
+    };
     answer.map(|inner| RecordedBody { inner, state: State::Watching(Box::new(watch)) })
 }
 
@@ -253,17 +238,12 @@ impl Drop for ClaimGuard {
 
 /// Collects an answer as it is sent.
 struct Watch {
-    keeper: Keeper,
+    held: ClaimGuard,
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
     body: Collected,
     body_bytes_max: usize,
-}
-
-/// Who keeps the answer.
-enum Keeper {
-    /// It is stored under its idempotency key.
-    Key { held: ClaimGuard, status: u16, headers: Vec<(String, Vec<u8>)>, trace: TraceId },
-    /// The response cache.
-    Cache(Box<Keeping>),
+    trace: TraceId,
 }
 
 enum Collected {
@@ -318,22 +298,15 @@ enum State {
     },
 }
 
-/// The response body of a request whose answer is kept.
+/// The response body of a request with an idempotency key.
 pub struct RecordedBody {
     inner: ReplyBody,
     state: State,
 }
 
 impl RecordedBody {
-    pub(crate) const fn plain(inner: ReplyBody) -> Self {
+    const fn plain(inner: ReplyBody) -> Self {
         Self { inner, state: State::Plain }
-    }
-
-    /// An answer that the response cache keeps.
-    pub(crate) fn kept(inner: ReplyBody, keeping: Box<Keeping>) -> Self {
-        let body_bytes_max = RESPONSE_CACHE_BODY_BYTES_MAX;
-        let watch = Watch { keeper: Keeper::Cache(keeping), body: Collected::Nothing, body_bytes_max };
-        Self { inner, state: State::Watching(Box::new(watch)) }
     }
 
     /// Whether the rest is ready but held back until it is stored or booked.
@@ -342,33 +315,23 @@ impl RecordedBody {
         self.inner.waits_for_record() || matches!(self.state, State::Keeping { .. })
     }
 
-    /// The answer is complete, with this as its last piece, which is returned unless it is held back.
-    fn ended(&mut self, last: Option<Bytes>) -> Option<Bytes> {
-        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return last };
-        let Watch { keeper, body, .. } = *watch;
-        match keeper {
-            Keeper::Cache(keeping) => keeping.ended(body.whole(), self.inner.usage().copied()),
-            Keeper::Key { held, status, headers, .. } => {
-                if let Some(kept) = held.keep(StoredAnswer { status, headers, body: body.whole() }) {
-                    self.state = State::Keeping { kept, last };
-                    return None;
-                }
-            }
+    /// The answer is complete, with this as its last piece.
+    fn ended(&mut self, last: Option<Bytes>) {
+        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
+        let Watch { held, status, headers, body, .. } = *watch;
+        if let Some(kept) = held.keep(StoredAnswer { status, headers, body: body.whole() }) {
+            self.state = State::Keeping { kept, last };
         }
-        last
     }
 
     /// Adds a piece to the collected answer.
     fn collect(&mut self, piece: &Bytes) {
         let State::Watching(watch) = &mut self.state else { return };
-        if watch.body.len() + piece.len() <= watch.body_bytes_max {
+        if watch.body.len() + piece.len() > watch.body_bytes_max {
+            warn_too_long(watch.trace, watch.body_bytes_max);
+            self.state = State::Plain;
+        } else {
             watch.body.push(piece);
-            return;
-        }
-        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
-        match watch.keeper {
-            Keeper::Key { trace, .. } => warn_too_long(trace, watch.body_bytes_max),
-            Keeper::Cache(keeping) => keeping.give_up(),
         }
     }
 }
@@ -410,10 +373,8 @@ impl Body for RecordedBody {
             }
             this.collect(&bytes);
             if this.inner.is_end_stream() && matches!(this.state, State::Watching(_)) {
-                match this.ended(Some(bytes)) {
-                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                    None => continue,
-                }
+                this.ended(Some(bytes));
+                continue;
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }

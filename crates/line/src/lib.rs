@@ -5,12 +5,9 @@
 mod counters;
 mod explain;
 mod idempotency;
-mod limits;
 mod models;
 mod realtime;
 mod refuse;
-mod response_cache;
-mod screening;
 mod stop;
 mod stored_lists;
 mod stored_lookup;
@@ -22,8 +19,8 @@ use std::sync::Arc;
 
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use decode::{Inbound, decode};
+use domain::Fault;
 use domain::ports::AnswerStore;
-use domain::{Dialect, Fault, TraceId};
 use execute::{Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
@@ -44,11 +41,10 @@ pub use idempotency::{
 pub use models::models;
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
-pub use response_cache::{ResponseMemory, keeps_answers, serve_cached};
 pub use stored_lists::list_objects;
 pub use verify::{
-    RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,
-    call_runtime, is_probed, poll_object, probe, renew, verify,
+    RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,
+    verify,
 };
 
 /// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe
@@ -62,8 +58,6 @@ pub struct Core {
     pub counters: Rc<Counters>,
     /// Stored answers to requests with an idempotency key; shared by all cores.
     pub answers: Arc<dyn AnswerStore>,
-    /// Answers that are given again to the same request; shared by all cores.
-    pub cached: Arc<ResponseMemory>,
 }
 
 impl Core {
@@ -117,39 +111,30 @@ pub fn serve(
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     // Not an `async` block: its future would hold the future of `run_pipeline` twice and copy it.
-    run_pipeline(core, inbound, caller).map(move |result| concluded(core, dialect, trace, result))
-}
-
-/// The response, whatever the pipeline ended with.
-fn concluded(
-    core: &Core,
-    dialect: Dialect,
-    trace: TraceId,
-    result: Result<Response<ReplyBody>, EarlyExit>,
-) -> Response<ReplyBody> {
-    let response = match result {
-        Ok(response) => response,
-        Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
-        Err(EarlyExit::RateLimited(bounded)) => {
-            let (fault, standings) = &*bounded;
-            return refuse::with_standings(core, dialect, fault, standings, trace);
-        }
-        Err(EarlyExit::AfterAdmission(response, code)) => {
-            core.counters.failed(code, response.fault());
-            settle(*response)
-        }
-    };
-    core.counters.answered(response.status().as_u16());
-    response
+    run_pipeline(core, inbound, caller).map(move |result| {
+        let response = match result {
+            Ok(response) => response,
+            Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(EarlyExit::RateLimited(bounded)) => {
+                let (fault, standings) = &*bounded;
+                return refuse::with_standings(core, dialect, fault, standings, trace);
+            }
+            Err(EarlyExit::AfterAdmission(response, code)) => {
+                core.counters.refused(code);
+                settle(*response)
+            }
+        };
+        core.counters.answered(response.status().as_u16());
+        response
+    })
 }
 
 async fn run_pipeline(
     core: &Core,
-    mut inbound: Inbound,
+    inbound: Inbound,
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let screening = screening::screen(&mut inbound, &caller);
-    let call = decode(inbound, core.now_us())?.with_screening(screening);
+    let call = decode(inbound, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();
@@ -157,17 +142,11 @@ async fn run_pipeline(
     let Some(names) = names else { return plan_to_settle(core, admitted, now_us).await };
     // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
     // request.
-    Box::pin(resolve_to_settle(core, admitted, names)).await
-}
-
-/// The stages after the caller is known, for a request that names stored objects.
-async fn resolve_to_settle(
-    core: &Core,
-    admitted: Admitted,
-    names: stored_lookup::Names,
-) -> Result<Response<ReplyBody>, EarlyExit> {
-    let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
-    plan_to_settle(core, admitted, core.now_us()).await
+    let found = async move {
+        let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
+        plan_to_settle(core, admitted, core.now_us()).await
+    };
+    Box::pin(found).await
 }
 
 /// The stages after the caller and the stored objects are known.
@@ -178,8 +157,7 @@ async fn plan_to_settle(
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let random = core.deps.world.random.next_u64();
     let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
-    // Boxed: every connection is as large as the future of its request, and this is most of that.
-    let answer = Box::pin(execute(planned, &core.deps)).await?;
+    let answer = execute(planned, &core.deps).await?;
     let response = relay(answer, &core.deps);
     Ok(settle(response))
 }

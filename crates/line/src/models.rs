@@ -6,7 +6,7 @@ use dialects::{model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{PlanQuery, RequestSize, ServedModel, served_models};
+use plan::{PlanQuery, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
 use time::Date;
@@ -30,12 +30,9 @@ pub fn models(
         environment: caller.environment(),
         key: caller.key().map(|key| key.id),
         tag: None,
-        split_key: 0,
         modality: Modality::Chat,
         dialect,
         terms: PriceTerms::default(),
-        size: RequestSize::default(),
-        traits: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);
@@ -62,9 +59,6 @@ fn row(caller: &Caller, model: ServedModel) -> ModelRow {
 /// it became known here.
 fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
     let workspace = caller.workspace();
-    if let Some(alias) = workspace.aliases.iter().find(|alias| *alias.name == *model.id) {
-        return Some(alias.created_unix_ms / 1000);
-    }
     if let Some(node) = workspace.nodes.iter().find(|node| node.models.contains(&model.id)) {
         return Some(node.created_unix_ms / 1000);
     }

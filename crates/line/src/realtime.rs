@@ -14,11 +14,11 @@ use domain::{Dialect, Fault, Operation, TraceId};
 use execute::{RealtimeResponse, SessionSeat, begin_response};
 use http::{HeaderMap, Response, StatusCode};
 use plan::{Planned, plan};
-use relay::{fill, tab_headers};
+use relay::{fill, standings};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
-use crate::{Core, identify, refuse, screening};
+use crate::{Core, identify, refuse};
 
 pub use session::Session;
 
@@ -43,7 +43,7 @@ pub async fn open_session(
     peer: IpAddr,
 ) -> Result<(HeaderMap, Session), Response<ReplyBody>> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let mut request = SessionRequest {
+    let request = SessionRequest {
         core: Rc::clone(core),
         headers: inbound.headers.clone(),
         peer,
@@ -58,23 +58,16 @@ pub async fn open_session(
             return Err(refuse::with_standings(core, dialect, fault, standings, trace));
         }
         Err(EarlyExit::AfterAdmission(response, code)) => {
-            core.counters.failed(code, response.fault());
+            core.counters.refused(code);
             let answer = settle(*response);
             core.counters.answered(answer.status().as_u16());
             return Err(answer);
         }
     };
-    // What an alias points at may change during a session, which stays with its model.
-    if let Some(pick) = opened.first.tab().alias() {
-        request.model = match pick.targets {
-            1 => format!("{}@{}", pick.alias, pick.release),
-            _ => opened.first.served().resolved_model.to_string(),
-        };
-    }
     core.counters.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let mut headers = fill(opened.header_map, trace, Some(opened.first.served()));
     headers.extend(opened.upstream_headers);
-    headers.extend(tab_headers(opened.first.tab(), dialect));
+    headers.extend(standings(opened.first.tab(), dialect));
     Ok((headers, Session::new(request, opened.socket, opened.first)))
 }
 
@@ -83,9 +76,8 @@ async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execu
     Ok(execute::open_session(planned, &core.deps).await?)
 }
 
-fn planned(core: &Core, mut inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
-    let screening = screening::screen(&mut inbound, &caller);
-    let call = decode(inbound, core.now_us())?.with_screening(screening);
+fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
+    let call = decode(inbound, core.now_us())?;
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let random = core.deps.world.random.next_u64();
@@ -122,7 +114,7 @@ impl SessionRequest {
         };
         started.map_err(|stop| {
             let fault = stop.fault();
-            core.counters.failed(fault.code, Some(&fault));
+            core.counters.refused(fault.code);
             if let EarlyExit::AfterAdmission(response, _) = stop {
                 // Only its record is needed.
                 drop(settle(*response));

@@ -3,12 +3,8 @@
 
 use std::sync::Arc;
 
-use board::SeatKey;
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
-use domain::{
-    Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId,
-    Tier, Usage, hosting,
-};
+use domain::{Hosting, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
 use crate::question::PlanQuery;
@@ -20,7 +16,6 @@ const NODE_PROVIDER: &str = "byoc";
 /// The credential, account or node that an attempt uses.
 #[derive(Debug, Clone)]
 pub enum Seat {
-    /// A credential of the workspace's own, also one of a subscription.
     Byok(Arc<CredentialEntry>),
     Managed(Arc<AccountEntry>),
     Byoc(Arc<NodeEntry>),
@@ -30,7 +25,7 @@ impl Seat {
     #[must_use]
     pub fn principal(&self) -> Principal {
         match self {
-            Self::Byok(credential) => credential.principal(),
+            Self::Byok(credential) => Principal::Credential(credential.id),
             Self::Managed(account) => Principal::Account(account.id),
             Self::Byoc(node) => Principal::Node(node.id),
         }
@@ -94,9 +89,6 @@ pub struct Attempt {
     reports_usage: bool,
     is_fallback: bool,
     is_emergency: bool,
-    overflow: Option<OverflowReason>,
-    /// What a subscription saves beside the list, in per cent.
-    discount_pct: u8,
 }
 
 /// The tier prices of the model, or else of the whole provider.
@@ -105,26 +97,12 @@ fn tiers(facts: &ProviderFacts, offer: Option<&Offer>) -> Option<Arc<[TierPrice]
     (!tiers.is_empty()).then(|| Arc::clone(tiers))
 }
 
-/// The rates less what a subscription saves.
-fn discounted(rates: Option<Rates>, discount_pct: u8) -> Option<Rates> {
-    rates.map(|rates| match discount_pct {
-        0 => rates,
-        _ => rates.percent(u16::from(100_u8.saturating_sub(discount_pct))),
-    })
-}
-
-fn discounted_long_prompt(offer: Option<&Offer>, discount_pct: u8) -> Option<Box<LongPrompt>> {
-    let mut long = long_prompt(offer)?;
-    long.rates = discounted(Some(long.rates), discount_pct)?;
-    Some(long)
-}
-
 fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
     offer?.long_prompt.map(Box::new)
 }
 
 impl Attempt {
-    /// An attempt on a customer's credential, under BYOK or of a subscription. `known` is the catalogue's entry for its provider. The address
+    /// An attempt on a customer's credential. `known` is the catalogue's entry for its provider. The address
     /// is the credential's, else its provider's own; no caller can pass another one in.
     pub(crate) fn byok(
         workspace: &WorkspaceEntry,
@@ -144,25 +122,22 @@ impl Attempt {
         }
         usable(facts, facts.byok)?;
         let own = own_rates(&credential.pricing, full_name, &upstream_model);
-        let discount_pct = credential.subscription.as_ref().map_or(0, |stated| stated.discount_pct);
         Ok(Self {
-            discount_pct,
             provider: slug(known, &credential.provider),
             known_as: known_as(facts, offer, &upstream_model, full_name),
             upstream_model,
             base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
             // The customer's own prices hold for prompts of any length.
-            rates: own.or_else(|| discounted(offer?.rates, discount_pct)),
+            rates: own.or_else(|| offer?.rates),
             has_own_rates: own.is_some(),
-            long_prompt: if own.is_none() { discounted_long_prompt(offer, discount_pct) } else { None },
+            long_prompt: if own.is_none() { long_prompt(offer) } else { None },
             tiers: tiers(facts, offer),
             fees: Fees::of(&facts.fees),
             markup_bps: 0,
             reports_usage: facts.reports_usage,
             is_fallback: false,
             is_emergency: false,
-            overflow: None,
             seat: Seat::Byok(Arc::clone(credential)),
         })
     }
@@ -199,8 +174,6 @@ impl Attempt {
             reports_usage: facts.reports_usage,
             is_fallback: false,
             is_emergency: facts.emergency_only,
-            overflow: None,
-            discount_pct: 0,
             seat: Seat::Managed(Arc::clone(account)),
         };
         if !question.terms.is_none() && !account.allow_unpriced {
@@ -253,20 +226,12 @@ impl Attempt {
             reports_usage: true,
             is_fallback: false,
             is_emergency: false,
-            overflow: None,
-            discount_pct: 0,
             seat: Seat::Byoc(Arc::clone(node)),
         })
     }
 
     pub(crate) fn into_seat(self) -> Seat {
         self.seat
-    }
-
-    /// For what exceeds the customer's own capacity.
-    pub(crate) fn into_overflow(mut self, reason: OverflowReason) -> Self {
-        self.overflow = Some(reason);
-        self
     }
 
     pub(crate) fn into_fallback(mut self) -> Self {
@@ -287,28 +252,6 @@ impl Attempt {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.seat.profile()
-    }
-
-    /// The seat as the board keeps state for it.
-    #[must_use]
-    pub fn seat_key(&self) -> SeatKey<'_> {
-        let (owner, secret_version, limits) = match &self.seat {
-            Seat::Byok(one) => (Some(one.workspace), one.sealed.version, Some(&one.agreement.limits)),
-            Seat::Managed(one) => (None, one.sealed.version, Some(&one.agreement.limits)),
-            Seat::Byoc(one) => {
-                (Some(one.workspace), one.sealed.as_ref().map_or(0, |sealed| sealed.version), None)
-            }
-        };
-        SeatKey {
-            principal: self.principal(),
-            model: &self.upstream_model,
-            secret_version,
-            owner,
-            provider: &self.provider,
-            base_url: &self.base_url,
-            region: self.region.as_deref(),
-            limits: limits.and_then(SeatKey::pacing),
-        }
     }
 
     /// The provider's slug; `byoc` for a node.
@@ -384,9 +327,7 @@ impl Attempt {
         let found = self.tiers.as_deref()?.iter().find(|price| price.tier == tier)?;
         match found.price {
             TierRates::Percent(percent) => Some(standard.percent(percent)),
-            TierRates::Rates(rates) if !self.has_own_rates && self.rates == Some(standard) => {
-                discounted(Some(rates), self.discount_pct)
-            }
+            TierRates::Rates(rates) if !self.has_own_rates && self.rates == Some(standard) => Some(rates),
             TierRates::Rates(_) => None,
         }
     }
@@ -415,56 +356,6 @@ impl Attempt {
     #[must_use]
     pub const fn reports_usage(&self) -> bool {
         self.reports_usage
-    }
-
-    /// The commitment of its credential.
-    #[must_use]
-    pub fn commitment(&self) -> Option<Commitment> {
-        match &self.seat {
-            Seat::Byok(credential) => credential.agreement.commitment,
-            Seat::Managed(_) | Seat::Byoc(_) => None,
-        }
-    }
-
-    /// Whether its provider was paid for capacity ahead, or reserves some for it.
-    #[must_use]
-    pub fn has_capacity_of_its_own(&self) -> bool {
-        match &self.seat {
-            Seat::Byok(credential) => {
-                let agreement = &credential.agreement;
-                agreement.commitment.is_some() || agreement.limits.reserved_units.is_some()
-            }
-            Seat::Managed(_) | Seat::Byoc(_) => false,
-        }
-    }
-
-    /// Whether its owner stated limits, so that an exceeded quota is lack of capacity.
-    #[must_use]
-    pub fn states_limits(&self) -> bool {
-        match &self.seat {
-            Seat::Byok(credential) => {
-                let limits = credential.agreement.limits.named();
-                credential.agreement.commitment.is_some() || limits.iter().any(|(_, limit)| limit.is_some())
-            }
-            Seat::Managed(_) | Seat::Byoc(_) => false,
-        }
-    }
-
-    /// Why it is tried if it is: set where it takes what exceeds the customer's own capacity.
-    #[must_use]
-    pub const fn overflow(&self) -> Option<OverflowReason> {
-        self.overflow
-    }
-
-    /// The subscription that it uses; `None` under every other profile.
-    #[must_use]
-    pub fn subscription(&self) -> Option<(SubscriptionId, &Subscription)> {
-        match (&self.seat, self.principal()) {
-            (Seat::Byok(credential), Principal::Subscription(id)) => {
-                credential.subscription.as_deref().map(|stated| (id, stated))
-            }
-            _ => None,
-        }
     }
 
     /// Tried only after one of the customer's own credentials failed, and if the route allows it.

@@ -1,24 +1,18 @@
 //! The routing decision: resolve the model, find the route, gather candidates,
 //! choose the profile, read the board.
 
-use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use board::AvailabilityView;
-use domain::limits::{EJECTED_PERCENT_MAX, PACE_WAIT_MAX};
-use domain::{
-    AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, OverflowReason, Principal, Profile,
-    RouteSpec, Strategy,
-};
+use board::{Availability, AvailabilityView};
+use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
-use crate::aliases::{self, ResolvedAlias};
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
-use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
+use crate::question::{PlanInput, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
-use crate::{faults, order, routing, strategies};
+use crate::{faults, order, routing};
 
 /// The route spec that applies where no route matches.
 pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
@@ -30,8 +24,6 @@ const BYOK_ONLY: [Profile; 1] = [Profile::Byok];
 /// What would happen to a call, and why. Either `attempts` is not empty or `fault` says what to do.
 #[derive(Debug)]
 pub struct Decision<'a> {
-    /// The alias that the model's name is, also where its target means nothing here.
-    pub alias: Option<ResolvedAlias<'a>>,
     pub resolved: Option<Resolved<'a>>,
     pub route: Option<&'a RouteEntry>,
     pub attempts: Vec<Attempt>,
@@ -42,23 +34,7 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// A decision that failed before any candidate was considered.
     pub fn failed(fault: Box<Fault>) -> Self {
-        Self {
-            alias: None,
-            resolved: None,
-            route: None,
-            attempts: Vec::new(),
-            rejected: Vec::new(),
-            fault: Some(fault),
-        }
-    }
-
-    /// How the name was resolved, as the record keeps it.
-    pub fn resolution(&self) -> Cow<'static, str> {
-        match (self.alias, &self.resolved) {
-            (Some(alias), _) => alias.resolution(),
-            (None, Some(resolved)) => Cow::Borrowed(resolved.rule.as_str()),
-            (None, None) => Cow::default(),
-        }
+        Self { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: Some(fault) }
     }
 }
 
@@ -69,69 +45,10 @@ struct Split {
     closed: Vec<(Attempt, Refusal)>,
 }
 
-/// Decides about the model, or about the targets of an alias in order: the next one only if nothing offers those
-/// before.
 pub fn decide<'a>(input: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision<'a> {
-    match aliases::find(input) {
-        None => decide_model(input, None, board),
-        Some(found) => decide_alias(input, found, board),
-    }
-}
-
-fn decide_alias<'a>(
-    input: &PlanInput<'a>,
-    found: ResolvedAlias<'a>,
-    board: &dyn AvailabilityView,
-) -> Decision<'a> {
-    let mut absent: Option<Decision<'a>> = None;
-    for target in aliases::order(found.release, input.query.split_key) {
-        let Some(AliasTarget { model, .. }) = found.release.spec.targets.get(target) else { continue };
-        let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
-        let mut decision = decide_model(&input, Some(ResolvedAlias { target, ..found }), board);
-        let before = absent.take();
-        if !is_absent(&decision) {
-            let rejected = before.into_iter().flat_map(|before| before.rejected);
-            decision.rejected.splice(0..0, rejected);
-            return decision;
-        }
-        // The client reads why the first of them is absent.
-        absent = Some(match before {
-            None => decision,
-            Some(mut first) => {
-                first.rejected.append(&mut decision.rejected);
-                first
-            }
-        });
-    }
-    absent.unwrap_or_else(|| Decision::failed(Box::new(Fault::internal())))
-}
-
-/// Whether a decision found that nothing offers the target, as opposed to a target that is busy or out of
-/// order: only then the next one is considered.
-fn is_absent(decision: &Decision<'_>) -> bool {
-    let class = decision.fault.as_ref().map(|fault| fault.class);
-    let is_absence = matches!(
-        class,
-        Some(FaultClass::NotFound | FaultClass::Unsupported | FaultClass::Forbidden | FaultClass::BadRequest)
-    );
-    decision.attempts.is_empty() && is_absence
-}
-
-fn decide_model<'a>(
-    input: &PlanInput<'a>,
-    alias: Option<ResolvedAlias<'a>>,
-    board: &dyn AvailabilityView,
-) -> Decision<'a> {
-    let mut decision = Decision {
-        alias,
-        resolved: None,
-        route: None,
-        attempts: Vec::new(),
-        rejected: Vec::new(),
-        fault: None,
-    };
-    let resolved = resolve::resolve(input).map(|resolved| Resolved { alias, ..resolved });
-    let resolved = match resolved {
+    let mut decision =
+        Decision { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: None };
+    let resolved = match resolve::resolve(input) {
         Ok(resolved) => resolved,
         Err(fault) => {
             decision.fault = Some(fault);
@@ -141,9 +58,6 @@ fn decide_model<'a>(
     decision.route = routing::winning(input, &resolved);
     let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
     let mut found = candidates::gather(input, &resolved, spec);
-    if !found.subscription.is_empty() {
-        refuse_used_up(input, board, &mut found);
-    }
     decision.fault = wrong_modality(input, &resolved);
     if decision.fault.is_none() {
         choose(input, &resolved, spec, &mut found, board, &mut decision);
@@ -177,36 +91,6 @@ fn wrong_modality(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<
     }
 }
 
-/// The candidates of each profile, in the order in which they would be tried.
-struct Ordered {
-    subscription: Vec<Attempt>,
-    byok: Vec<Attempt>,
-    byoc: Vec<Attempt>,
-    managed: Vec<Attempt>,
-}
-
-fn in_order(
-    input: &PlanInput<'_>,
-    resolved: &Resolved<'_>,
-    spec: &RouteSpec,
-    found: &mut Candidates,
-    board: &dyn AvailabilityView,
-) -> Ordered {
-    let mut subscription = std::mem::take(&mut found.subscription);
-    let mut byok = std::mem::take(&mut found.byok);
-    let mut byoc = std::mem::take(&mut found.byoc);
-    let managed = std::mem::take(&mut found.managed);
-    order::credentials(input, resolved, spec, &mut subscription);
-    order::credentials(input, resolved, spec, &mut byok);
-    committed_first(input, spec, board, &mut byok);
-    order::nodes(&mut byoc);
-    let mut managed = order::accounts(input, spec, managed);
-    for attempts in [&mut byok, &mut byoc, &mut managed] {
-        strategies::arrange(input, spec, board, attempts);
-    }
-    Ordered { subscription, byok, byoc, managed }
-}
-
 fn choose(
     input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
@@ -221,14 +105,16 @@ fn choose(
         refuse_all(found, emergency, Refusal::NotItsMaker);
         return choose_creator(input, spec, required.principal, found, board, decision);
     }
-    let aside = set_aside(spec, &mut found.byok);
-    let best = strategies::best_profile(input, spec, found, board);
-    let Some(chosen) = best.or_else(|| chosen_profile(listed, spec, found)) else {
+    let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);
-        refuse_all(found, aside, Refusal::OverflowOnly);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
-    let Ordered { subscription, mut byok, byoc, managed } = in_order(input, resolved, spec, found, board);
+    let mut byok = std::mem::take(&mut found.byok);
+    let mut byoc = std::mem::take(&mut found.byoc);
+    let managed = std::mem::take(&mut found.managed);
+    order::credentials(input, resolved, spec, &mut byok);
+    order::nodes(&mut byoc);
+    let managed = order::accounts(input, spec, managed);
     let refusal = |profile: Profile| {
         if listed.contains(&profile) {
             Refusal::ProfileNotChosen { chosen }
@@ -236,41 +122,20 @@ fn choose(
             Refusal::ProfileNotInRoute
         }
     };
-    let subscription = if chosen == Profile::Subscription {
-        subscription
-    } else {
-        refuse_all(found, subscription, Refusal::ProfileNotChosen { chosen });
-        Vec::new()
-    };
     match chosen {
-        Profile::Subscription => {
-            byok.extend(aside);
-            refuse_all(found, byok, refusal(Profile::Byok));
-            refuse_all(found, byoc, refusal(Profile::Byoc));
-            refuse_all(found, managed, refusal(Profile::ManagedProvider));
-            refuse_all(found, emergency, Refusal::EmergencyOnly);
-            take(found, split(input, board, subscription), decision);
-        }
         Profile::Byok => {
             refuse_all(found, byoc, refusal(Profile::Byoc));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
             let own = split(input, board, byok);
-            let managed = split(input, board, managed);
-            if spec.has_overflow() {
-                let aside = split(input, board, aside);
-                return choose_with_overflow(input, spec, board, found, (own, aside, managed), decision);
-            }
-            choose_own(spec, found, own, managed, decision);
+            choose_own(spec, found, own, split(input, board, managed), decision);
         }
         Profile::Byoc => {
-            byok.extend(aside);
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, managed, refusal(Profile::ManagedProvider));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
             take(found, split(input, board, byoc), decision);
         }
-        Profile::ManagedProvider => {
-            byok.extend(aside);
+        Profile::ManagedProvider | Profile::Subscription => {
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
             take(found, split(input, board, managed), decision);
@@ -283,10 +148,9 @@ fn choose(
 /// serving core to find out. If one of the pool is only rate limited, the pool is not down, and
 /// emergency accounts are not used.
 fn append_emergency(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
-    let is_limited = found
-        .rejected
-        .iter()
-        .any(|rejection| matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.is_limit());
+    let is_limited = found.rejected.iter().any(|rejection| {
+        matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.rate_limited_ms().is_some()
+    });
     if decision.attempts.is_empty() || is_limited {
         return refuse_all(found, kept.into_all(), Refusal::EmergencyNotDue);
     }
@@ -305,17 +169,14 @@ fn choose_creator(
 ) {
     let listed = listed_profiles(spec);
     let may_leave = spec.byok_fallback != ByokFallback::Never || spec.overflow_managed;
-    let first = chosen_profile(listed, spec, found);
-    let is_own_first = matches!(first, Some(Profile::Byok | Profile::Subscription));
-    let all =
-        [&mut found.subscription, &mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
+    let is_own_first = chosen_profile(listed, spec, found) == Some(Profile::Byok);
+    let all = [&mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
     let (its, others): (Vec<_>, Vec<_>) =
         all.into_iter().flatten().partition(|attempt| attempt.principal() == maker);
     refuse_all(found, others, Refusal::NotItsMaker);
     let is_managed = maker.profile() == Profile::ManagedProvider;
-    let is_listed = matches!(maker, Principal::Subscription(_))
-        || listed.contains(&maker.profile())
-        || is_managed && may_leave && listed.contains(&Profile::Byok);
+    let is_listed =
+        listed.contains(&maker.profile()) || is_managed && may_leave && listed.contains(&Profile::Byok);
     if !is_listed {
         refuse_all(found, its, Refusal::ProfileNotInRoute)
     } else if is_managed && is_own_first && !may_leave {
@@ -326,11 +187,7 @@ fn choose_creator(
 }
 
 fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
-    if spec.strategy == Strategy::LocalFirst {
-        &strategies::LOCAL_FIRST
-    } else if spec.strategy == Strategy::ByokStrict {
-        &BYOK_ONLY
-    } else if !spec.profiles.is_empty() {
+    if !spec.profiles.is_empty() {
         &spec.profiles
     } else if !spec.credential_ids.is_empty() {
         &BYOK_ONLY
@@ -339,37 +196,16 @@ fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
     }
 }
 
-/// An active subscription comes before every route, unless the route gives it another place in its list. Otherwise the
-/// first listed profile that has a candidate. In the default order, a node that should serve and can't be
+/// The first listed profile that has a candidate. In the default order, a node that should serve and can't be
 /// reached keeps the call on the customer's hardware: that it is down is a failure, not an absence.
 fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
-    if !found.subscription.is_empty() && !listed.contains(&Profile::Subscription) {
-        return Some(Profile::Subscription);
-    }
-    let is_default = spec.profiles.is_empty() && spec.strategy != Strategy::LocalFirst;
-    let stays_on_nodes = is_default && found.has_unreachable_node();
+    let stays_on_nodes = spec.profiles.is_empty() && found.has_unreachable_node();
     listed.iter().copied().find(|profile| match profile {
         Profile::Byok => !found.byok.is_empty(),
         Profile::Byoc => !found.byoc.is_empty() || stays_on_nodes,
         Profile::ManagedProvider => !found.managed.is_empty(),
-        Profile::Subscription => !found.subscription.is_empty(),
+        Profile::Subscription => false,
     })
-}
-
-/// A subscription whose window is used up counts as absent until the window ends.
-fn refuse_used_up(input: &PlanInput<'_>, board: &dyn AvailabilityView, found: &mut Candidates) {
-    for attempt in std::mem::take(&mut found.subscription) {
-        let until = attempt
-            .subscription()
-            .and_then(|(id, stated)| board.used_up_until(id, &stated.windows, input.now_unix_ms));
-        match until {
-            None => found.subscription.push(attempt),
-            Some(until) => {
-                let wait_ms = until.saturating_sub(input.now_unix_ms);
-                found.reject(attempt.into_seat(), Refusal::WindowUsedUp { wait_ms });
-            }
-        }
-    }
 }
 
 fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {
@@ -385,88 +221,8 @@ fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {
     }
 }
 
-/// The credential that takes only what exceeds the others. Where there are no others and the route lists none,
-/// it serves like any credential.
-fn set_aside(spec: &RouteSpec, byok: &mut Vec<Attempt>) -> Vec<Attempt> {
-    let Some(id) = spec.overflow_own else { return Vec::new() };
-    let is_it = |attempt: &Attempt| attempt.principal() == Principal::Credential(id);
-    if byok.iter().all(is_it) && (spec.credential_ids.is_empty() || spec.credential_ids.contains(&id)) {
-        return Vec::new();
-    }
-    let (aside, rest) = std::mem::take(byok).into_iter().partition(is_it);
-    *byok = rest;
-    aside
-}
-
-/// Capacity that is paid for ahead is filled first, unless the route orders the credentials itself.
-fn committed_first(
-    input: &PlanInput<'_>,
-    spec: &RouteSpec,
-    board: &dyn AvailabilityView,
-    byok: &mut [Attempt],
-) {
-    let is_ordered = !spec.credential_ids.is_empty() || !spec.providers.is_empty();
-    if byok.len() > 1 && !is_ordered && byok.iter().any(Attempt::has_capacity_of_its_own) {
-        byok.sort_by_key(|attempt| {
-            !attempt.has_capacity_of_its_own() || is_commitment_spent(input, board, attempt)
-        });
-    }
-}
-
-fn is_commitment_spent(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempt: &Attempt) -> bool {
-    attempt.commitment().is_some_and(|commitment| {
-        board.is_commitment_spent(attempt.principal(), commitment.mark(input.now_unix_ms), input.now_us)
-    })
-}
-
-/// The same as `choose_own` on a route with an overflow: it follows the credentials, and takes what they lack
-/// the capacity for. No failure leads to it.
-fn choose_with_overflow(
-    input: &PlanInput<'_>,
-    spec: &RouteSpec,
-    board: &dyn AvailabilityView,
-    found: &mut Candidates,
-    (own, aside, managed): (Split, Split, Split),
-    decision: &mut Decision<'_>,
-) {
-    let has_room =
-        if spec.overflow_own.is_some() { !aside.open.is_empty() } else { !managed.open.is_empty() };
-    // Where nothing takes what exceeds them, they serve beyond their commitments.
-    let own = if has_room { without_spent(input, board, own) } else { own };
-    let is_any_spent = own.closed.iter().any(|(_, refusal)| *refusal == Refusal::CommittedExhausted);
-    let is_full = own.closed.iter().all(|(_, refusal)| refusal.is_limit());
-    if !has_room || own.open.is_empty() && !is_any_spent && !is_full {
-        refuse_all(found, aside.into_all(), Refusal::OverflowOnly);
-        return choose_own(spec, found, own, managed, decision);
-    }
-    let reason = if is_any_spent { OverflowReason::CommittedExhausted } else { OverflowReason::RateLimited };
-    let falls_back = spec.byok_fallback == ByokFallback::Managed;
-    refuse_closed(found, own.closed);
-    refuse_closed(found, aside.closed);
-    decision.attempts = own.open;
-    decision.attempts.extend(aside.open.into_iter().map(|attempt| attempt.into_overflow(reason)));
-    if !spec.overflow_managed && !falls_back {
-        return refuse_all(found, managed.into_all(), Refusal::ByokStrict);
-    }
-    refuse_closed(found, managed.closed);
-    decision.attempts.extend(managed.open.into_iter().map(|mut attempt| {
-        if falls_back {
-            attempt = attempt.into_fallback();
-        }
-        if spec.overflow_managed { attempt.into_overflow(reason) } else { attempt }
-    }));
-}
-
-/// Without the credentials whose commitment is used up.
-fn without_spent(input: &PlanInput<'_>, board: &dyn AvailabilityView, own: Split) -> Split {
-    let (spent, open) = own.open.into_iter().partition(|one| is_commitment_spent(input, board, one));
-    let spent: Vec<Attempt> = spent;
-    let spent = spent.into_iter().map(|attempt| (attempt, Refusal::CommittedExhausted));
-    Split { open, closed: own.closed.into_iter().chain(spent).collect() }
-}
-
-/// The customer's own credentials first. The call leaves them only where the route allows it: after a failure,
-/// by `byok_fallback`.
+/// The customer's own credentials first. The call leaves them only where the route allows it: after a failure
+/// by `byok_fallback`, or for lack of capacity by `overflow`.
 fn choose_own(
     spec: &RouteSpec,
     found: &mut Candidates,
@@ -474,6 +230,11 @@ fn choose_own(
     managed: Split,
     decision: &mut Decision<'_>,
 ) {
+    let all_full = own.closed.iter().all(|(_, refusal)| matches!(refusal, Refusal::RateLimited { .. }));
+    if own.open.is_empty() && spec.overflow_managed && all_full && !managed.open.is_empty() {
+        refuse_closed(found, own.closed);
+        return take(found, managed, decision);
+    }
     if spec.byok_fallback == ByokFallback::Never {
         refuse_all(found, managed.into_all(), Refusal::ByokStrict);
         return take(found, own, decision);
@@ -509,7 +270,7 @@ fn choose_own(
 /// Takes the attempts that may be made. If there are none, those with an open breaker are tried all the
 /// same, since a client is better served by an attempt than by a guess; so are parked ones, since only
 /// opening their secret shows whether it is still the one that was refused. A provider's own "not before"
-/// and what was agreed with it is not a guess, and is obeyed.
+/// is not a guess, and is obeyed.
 fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     if !split.open.is_empty() {
         refuse_closed(found, split.closed);
@@ -519,10 +280,9 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     let first_reset_ms = split.closed.iter().filter_map(|(_, refusal)| refusal.rate_limited_ms()).min();
     let (last_resort, refused): (Vec<_>, Vec<_>) =
         split.closed.into_iter().partition(|(_, refusal)| match refusal {
+            Refusal::BreakerOpen { .. } => true,
             Refusal::Parked { .. } => first_reset_ms.is_none(),
-            // The retry loop waits for its turn.
-            Refusal::Paced { wait_ms } => u128::from(*wait_ms) <= PACE_WAIT_MAX.as_millis(),
-            refusal => refusal.caution_ms().is_some(),
+            _ => false,
         });
     decision.attempts = last_resort.into_iter().map(|(attempt, _)| attempt).collect();
     if let (true, Some(wait_ms)) = (decision.attempts.is_empty(), first_reset_ms) {
@@ -532,37 +292,30 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
 }
 
 fn split(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
-    let standing = |attempt: &Attempt| board.availability(&attempt.seat_key(), input.now_us);
-    if attempts.iter().all(|attempt| standing(attempt).is_open()) {
+    let is_open = |attempt: &Attempt| {
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
+        matches!(standing, Availability::Open | Availability::HalfOpen)
+    };
+    if attempts.iter().all(is_open) {
         return Split { open: attempts, closed: Vec::new() };
     }
-    let (pool, mut split) = (attempts.len(), Split::default());
+    let mut split = Split::default();
     for attempt in attempts {
-        match Refusal::of(standing(&attempt), input.now_us) {
-            None => split.open.push(attempt),
-            Some(refusal) => split.closed.push((attempt, refusal)),
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
+        let wait_ms = standing.until_us().saturating_sub(input.now_us).div_ceil(1_000);
+        match standing {
+            Availability::Open | Availability::HalfOpen => split.open.push(attempt),
+            Availability::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),
+            Availability::Parked { .. } => split.closed.push((attempt, Refusal::Parked { wait_ms })),
+            Availability::BreakerOpen { .. } => {
+                split.closed.push((attempt, Refusal::BreakerOpen { wait_ms }))
+            }
         }
     }
-    split.keep_half(pool);
     split
 }
 
 impl Split {
-    /// Breakers keep at most half of a pool from being called: of those beyond it, the first that are due
-    /// come after all others.
-    fn keep_half(&mut self, pool: usize) {
-        let most = pool * EJECTED_PERCENT_MAX / 100;
-        while !self.open.is_empty() {
-            let cautions = self.closed.iter().enumerate();
-            let cautions = cautions.filter_map(|(at, (_, refusal))| Some((refusal.caution_ms()?, at)));
-            let ejected = cautions.clone().count();
-            match cautions.min().filter(|_| ejected > most) {
-                Some((_, at)) => self.open.push(self.closed.remove(at).0),
-                None => return,
-            }
-        }
-    }
-
     fn into_all(self) -> Vec<Attempt> {
         self.open.into_iter().chain(self.closed.into_iter().map(|(attempt, _)| attempt)).collect()
     }

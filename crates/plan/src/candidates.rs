@@ -5,11 +5,10 @@ use std::sync::Arc;
 use catalogue::{Catalogue, Model, Offer, ProviderFacts, Release};
 use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, Modality, PolicyRule, PolicySpec, Principal, Profile, Rates, RouteSpec, Usage};
+use domain::{Hosting, PolicyRule, Principal, Profile, Rates, RouteSpec, Usage};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
-use crate::broker::UNROUTED;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{NamedRelease, Resolved, ResolvedTarget};
@@ -24,7 +23,6 @@ const BYOK_USUAL: usize = 4;
 /// The candidates that could serve, by profile and in the order of their creation; and those that could not.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    pub subscription: Vec<Attempt>,
     pub byok: Vec<Attempt>,
     pub byoc: Vec<Attempt>,
     pub managed: Vec<Attempt>,
@@ -54,7 +52,6 @@ pub fn gather(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) 
     let mut found = Candidates { byok, ..Candidates::default() };
     for credential in credentials {
         match credential_attempt(input, resolved, spec, credential) {
-            Ok(attempt) if credential.subscription.is_some() => found.subscription.push(attempt),
             Ok(attempt) => found.byok.push(attempt),
             Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
         }
@@ -104,48 +101,27 @@ fn credential_attempt(
         return Err(Refusal::OutOfScope);
     }
     let placement = Placement {
-        profile: credential.principal().profile(),
+        profile: Profile::Byok,
         provider,
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
-    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
+    check_policy(input, resolved, &placement)?;
     check_credential(input, credential)?;
-    if credential.subscription.is_some() {
-        check_subscription(input)?;
-        // It comes before the winning route, whose conditions are those of what the route lists.
-        let spec = if spec.profiles.contains(&Profile::Subscription) { spec } else { &*UNROUTED };
-        check_provider(input, spec, provider)?;
-        check_region(spec, credential.region.as_deref(), sold.offer)?;
-        return own_attempt(input, resolved, credential, facts, &sold);
-    }
-    let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&credential.id);
-    if !is_listed && spec.overflow_own != Some(credential.id) {
+    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
         return Err(Refusal::CredentialNotInRoute);
     }
     check_provider(input, spec, provider)?;
     check_region(spec, credential.region.as_deref(), sold.offer)?;
-    own_attempt(input, resolved, credential, facts, &sold)
-}
-
-fn own_attempt(
-    input: &PlanInput<'_>,
-    resolved: &Resolved<'_>,
-    credential: &Arc<CredentialEntry>,
-    facts: Option<&ProviderFacts>,
-    sold: &ProviderListing<'_>,
-) -> Result<Attempt, Refusal> {
-    let (workspace, catalogue) = (input.query.workspace, input.catalogue);
-    let upstream_model = sold.shared_model();
-    Attempt::byok(workspace, credential, catalogue, facts, upstream_model, sold.offer, &resolved.name)
-}
-
-/// Whether subscriptions may serve this call at all. What a plan is sold for is conversation.
-fn check_subscription(input: &PlanInput<'_>) -> Result<(), Refusal> {
-    if !input.catalogue.takes_subscriptions() {
-        return Err(Refusal::SubscriptionsOff);
-    }
-    if input.query.modality == Modality::Chat { Ok(()) } else { Err(Refusal::ProfileNotTaken) }
+    Attempt::byok(
+        input.query.workspace,
+        credential,
+        input.catalogue,
+        facts,
+        sold.shared_model(),
+        sold.offer,
+        &resolved.name,
+    )
 }
 
 /// Whether the credential may be used at all, for any request.
@@ -170,27 +146,15 @@ fn check_credential(input: &PlanInput<'_>, credential: &CredentialEntry) -> Resu
 ///
 /// # Errors
 /// It may not be used now; `None` if it no longer exists.
-pub fn pinned_attempt(
-    input: &PlanInput<'_>,
-    stored: &StoredResponse,
-    makes_something: bool,
-) -> Result<Attempt, Option<Rejection>> {
+pub fn pinned_attempt(input: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(input.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.created_by {
-        Principal::Credential(_) | Principal::Subscription(_) => {
+        Principal::Credential(id) => {
             let workspace = input.query.workspace;
-            let id = stored.created_by.own_credential().ok_or(None)?;
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
-            let placement = Placement {
-                profile: Profile::Byok,
-                provider: facts.map_or(&*credential.provider, |facts| facts.slug.as_str()),
-                regions: &|| own_or_offered(credential.region.as_deref(), offer),
-                agreement: Some(&credential.agreement),
-            };
-            let allowed = check_pinned(input, stored, &placement, makes_something);
-            let attempt = allowed.and_then(|()| check_credential(input, credential)).and_then(|()| {
+            let attempt = check_credential(input, credential).and_then(|()| {
                 let (catalogue, model) = (input.catalogue, &stored.model);
                 Attempt::byok(workspace, credential, catalogue, facts, upstream_model, offer, model)
             });
@@ -199,40 +163,17 @@ pub fn pinned_attempt(
         Principal::Account(id) => {
             let account = input.accounts.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&account.provider);
-            let placement = Placement {
-                profile: Profile::ManagedProvider,
-                provider: facts.map_or(&*account.provider, |facts| facts.slug.as_str()),
-                regions: &|| own_or_offered(account.region.as_deref(), offer),
-                agreement: Some(&account.agreement),
-            };
-            let attempt = match check_pinned(input, stored, &placement, makes_something) {
-                Err(refusal) => Err(refusal),
-                Ok(()) if account.disabled => Err(Refusal::Disabled),
-                Ok(()) => {
-                    let (catalogue, model) = (input.catalogue, &stored.model);
-                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &input.query)
-                }
+            let attempt = if account.disabled {
+                Err(Refusal::Disabled)
+            } else {
+                let (catalogue, model) = (input.catalogue, &stored.model);
+                Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &input.query)
             };
             (Seat::Managed(Arc::clone(account)), attempt)
         }
         Principal::Node(_) => return Err(None),
     };
     attempt.map_err(|refusal| Some(Rejection { seat, refusal }))
-}
-
-/// What exists may be read and deleted where it is; something new is made of it only where the policies allow
-/// that today.
-fn check_pinned(
-    input: &PlanInput<'_>,
-    stored: &StoredResponse,
-    placement: &Placement<'_>,
-    makes_something: bool,
-) -> Result<(), Refusal> {
-    if makes_something {
-        check_policy(input, &|spec| spec.allows_model(&stored.model), placement)
-    } else {
-        Ok(())
-    }
 }
 
 /// What is known of a provider, and its offer of a model.
@@ -277,7 +218,7 @@ fn node_attempt(
     // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
     let placement = Placement { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
+    check_policy(input, resolved, &placement)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -307,7 +248,7 @@ fn account_attempt(
         regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
         agreement: Some(&account.agreement),
     };
-    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
+    check_policy(input, resolved, &placement)?;
     if account.disabled {
         return Err(Refusal::Disabled);
     }
@@ -336,23 +277,10 @@ fn check_emergency(
             match (input.catalogue.takes_emergencies(), spec.emergency_allowed) {
                 (false, _) => Err(Refusal::EmergencyOff),
                 (true, false) => Err(Refusal::EmergencyNotAllowed),
-                (true, true) => check_boundary(input),
+                (true, true) => Ok(()),
             }
         }
         _ => Ok(()),
-    }
-}
-
-/// Whether the data boundary of each policy lets a request reach an emergency provider.
-fn check_boundary(input: &PlanInput<'_>) -> Result<(), Refusal> {
-    let mut each = input.query.project.policy.iter().flat_map(|policies| policies.each());
-    match each.find(|policy| policy.spec.data_boundary.forbids_emergency()) {
-        Some(policy) => Err(Refusal::PolicyForbids {
-            rule: PolicyRule::DataBoundary,
-            policy: policy.id,
-            owner: policy.owner(),
-        }),
-        None => Ok(()),
     }
 }
 
@@ -500,56 +428,38 @@ fn own_or_offered<'a>(own: Option<&'a str>, offer: Option<&'a Offer>) -> Vec<&'a
     }
 }
 
-/// The workspace's policy and the project's override every route. Where one restricts something, a candidate of
+fn is_within(allowed: &[String], regions: &[&str]) -> bool {
+    !regions.is_empty() && regions.iter().all(|region| allowed.iter().any(|one| one == region))
+}
+
+/// The project's policy overrides every route. Where it restricts something, a candidate of
 /// which that is not known is refused.
 fn check_policy(
     input: &PlanInput<'_>,
-    is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
+    resolved: &Resolved<'_>,
     placement: &Placement<'_>,
 ) -> Result<(), Refusal> {
-    let Some(policies) = &input.query.project.policy else { return Ok(()) };
-    for policy in policies.each() {
-        if let Some(rule) = placement.forbidden_by(&policy.spec, is_model_allowed) {
-            return Err(Refusal::PolicyForbids { rule, policy: policy.id, owner: policy.owner() });
-        }
-    }
-    Ok(())
-}
-
-impl Placement<'_> {
-    fn forbidden_by(
-        &self,
-        spec: &PolicySpec,
-        is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
-    ) -> Option<PolicyRule> {
-        let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
-        let agreed = |holds: &dyn Fn(&Agreement) -> bool| self.agreement.is_none_or(holds);
-        if !spec.profiles.is_empty() && !spec.profiles.contains(&self.profile) {
-            Some(PolicyRule::Profiles)
-        } else if !spec.providers.is_empty() && !is_listed(&spec.providers, self.provider) {
-            Some(PolicyRule::Providers)
-        } else if !is_model_allowed(spec) {
-            Some(PolicyRule::Models)
-        } else if let Some(rule) = self.region_forbidden_by(spec) {
-            Some(rule)
-        } else if spec.retention.is_some_and(|most| !agreed(&|terms| most.is_kept_by(terms.retention))) {
-            Some(PolicyRule::Retention)
-        } else if spec.compliance.iter().any(|tag| !agreed(&|terms| terms.compliance.contains(tag))) {
-            Some(PolicyRule::Compliance)
-        } else {
-            None
-        }
-    }
-
-    /// A candidate that may run in several regions must be allowed in each; one of unknown region is allowed
-    /// in none.
-    fn region_forbidden_by(&self, spec: &PolicySpec) -> Option<PolicyRule> {
-        let restriction = spec.restricts_regions()?;
-        let regions = (self.regions)();
-        if regions.is_empty() {
-            return Some(restriction);
-        }
-        regions.iter().find_map(|region| spec.forbids_region(region))
+    let Some(policy) = &input.query.project.policy else { return Ok(()) };
+    let spec = &policy.spec;
+    let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
+    let agreed = |holds: &dyn Fn(&Agreement) -> bool| placement.agreement.is_none_or(holds);
+    let checks = [
+        (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&placement.profile)),
+        (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, placement.provider)),
+        (PolicyRule::Models, resolved.names().any(|(name, _)| spec.allows_model(name))),
+        (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(placement.regions)())),
+        (
+            PolicyRule::Retention,
+            spec.retention.is_none_or(|most| agreed(&|agreement| most.is_kept_by(agreement.retention))),
+        ),
+        (
+            PolicyRule::Compliance,
+            spec.compliance.iter().all(|tag| agreed(&|agreement| agreement.compliance.contains(tag))),
+        ),
+    ];
+    match checks.into_iter().find(|(_, holds)| !holds) {
+        Some((rule, _)) => Err(Refusal::PolicyForbids { rule }),
+        None => Ok(()),
     }
 }
 

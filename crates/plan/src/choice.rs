@@ -1,6 +1,5 @@
 //! What is chosen for a call, by its operation: the one decision that serving a call and explaining it share.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
@@ -9,15 +8,14 @@ use board::AvailabilityView;
 use domain::hosting::BatchPlaces;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
-use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, RequestTraits, StoredObjectKind};
+use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, StoredObjectKind};
 
-use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
-use crate::question::{PlanInput, PlanQuery, RequestSize, RequiredSeat, SeatHas};
+use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
-use crate::{candidates, faults, request_policy};
+use crate::{candidates, faults};
 
 /// A call with its caller, admitted or not, and the environment that it counts for.
 #[derive(Clone, Copy)]
@@ -25,8 +23,6 @@ pub(crate) struct CallQuery<'a> {
     pub call: &'a Call,
     pub caller: &'a Caller,
     pub environment: &'a str,
-    /// Those of the function `traits_of`.
-    pub traits: Option<&'a RequestTraits>,
 }
 
 /// The time and the chance of a decision.
@@ -35,7 +31,6 @@ pub(crate) struct Moment<'a> {
     pub random: u64,
     /// Replaces `random` among accounts.
     pub affinity: &'a dyn Fn() -> Option<u64>,
-    pub prefix_ends: &'a dyn Fn() -> Vec<(u64, u64)>,
     pub now_us: u64,
     pub now_unix_ms: u64,
 }
@@ -67,9 +62,13 @@ impl<'a> Choice<'a> {
         Decision::failed(fault).into()
     }
 
-    /// The rule that resolved the model's name, the alias that it is, or how a stored object was found.
-    pub fn resolution(&self) -> Cow<'static, str> {
-        self.stored.as_ref().map_or_else(|| self.decision.resolution(), |(how, _)| Cow::Borrowed(how))
+    /// The rule that resolved the model's name, or how a stored object was found.
+    pub fn resolution(&self) -> &'static str {
+        match (&self.stored, &self.decision.resolved) {
+            (Some((how, _)), _) => how,
+            (None, Some(resolved)) => resolved.rule.as_str(),
+            (None, None) => "",
+        }
     }
 
     /// Empty if the name could not be resolved.
@@ -105,16 +104,13 @@ pub(crate) fn choose_for_call<'a>(
     if matches!(call.found_response(), Some(FoundResponse::StoreUnavailable)) {
         return Choice::failed(faults::makers_unknown());
     }
-    if let Some(fault) = request_policy::fault(query).or_else(|| files_fault(call)) {
+    if let Some(fault) = files_fault(call) {
         return Choice::failed(fault);
     }
     if call.names_stored() && remixed(call).is_none() {
         return choose_for_stored(query, moment);
     }
-    let input = input_of(query, moment);
-    let mut choice = choose(&input, seat_needs(call, keepers), board);
-    request_policy::reject_dear(query, &input, &mut choice.decision);
-    choice
+    choose(&input_of(query, moment), seat_needs(call, keepers), board)
 }
 
 /// Chooses the seats for what an operation asks of them.
@@ -183,14 +179,8 @@ fn choose_for_stored<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Choice<'a
         Err(fault) => return Choice::failed(fault),
     };
     let how = if query.call.is_about_object() { "kept" } else { "stored_response" };
-    let decision = Decision {
-        alias: None,
-        resolved: None,
-        route: None,
-        attempts: vec![attempt],
-        rejected: Vec::new(),
-        fault: None,
-    };
+    let attempts = vec![attempt];
+    let decision = Decision { resolved: None, route: None, attempts, rejected: Vec::new(), fault: None };
     Choice { stored: Some((how, model)), ..decision.into() }
 }
 
@@ -211,8 +201,8 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
     if is_bundle && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
-    let moment = Moment { random: 0, affinity: &|| None, prefix_ends: &Vec::new, ..*moment };
-    let attempt = candidates::pinned_attempt(&input_of(query, &moment), known, call.makes_something());
+    let moment = Moment { random: 0, affinity: &|| None, ..*moment };
+    let attempt = candidates::pinned_attempt(&input_of(query, &moment), known);
     let attempt = attempt.map_err(|rejection| {
         if call.is_about_object() {
             faults::keeper_away(call.operation().as_str(), rejection.as_ref())
@@ -235,7 +225,7 @@ fn files_fault(call: &Call) -> Option<Box<Fault>> {
 }
 
 pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
-    let CallQuery { call, caller, environment, traits } = query;
+    let CallQuery { call, caller, environment } = query;
     let source = remixed(call);
     let query = PlanQuery {
         model: source.map_or(&call.request().model, |source| &source.model),
@@ -244,12 +234,9 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         environment,
         key: caller.key().map(|key| key.id),
         tag: call.tag(),
-        split_key: split_key_of(call, caller),
         modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,
-        size: size_of(call),
-        traits,
     };
     let files = call.files().and_then(Result::ok);
     let has = match (source, files) {
@@ -265,47 +252,8 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
     let required = maker.map(|principal| RequiredSeat { principal, has });
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    let Moment { random, affinity, prefix_ends, now_us, now_unix_ms } = *moment;
-    PlanInput { query, accounts, catalogue, required, random, affinity, prefix_ends, now_us, now_unix_ms }
-}
-
-fn size_of(call: &Call) -> RequestSize {
-    let request = call.request();
-    let choices = u64::from(request.choices.max(1));
-    RequestSize {
-        prompt_bytes: request.prompt_bytes,
-        answer_tokens: request.max_output_tokens.map(|most| most.saturating_mul(choices)),
-        units: request.units,
-        is_stream: request.stream,
-    }
-}
-
-/// What only its body tells, if a route of the workspace asks.
-pub(crate) fn traits_of(call: &Call, caller: &Caller) -> Option<RequestTraits> {
-    let routes = &caller.workspace().routes;
-    routes.iter().any(|route| route.spec.when.needs_traits()).then(|| call.traits())
-}
-
-/// The prefixes of a prompt that is long enough to be cached, the shortest first.
-pub(crate) fn prefix_ends(query: CallQuery<'_>) -> Vec<(u64, u64)> {
-    let call = query.call;
-    if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
-        return Vec::new();
-    }
-    let ends = call.prefixes(call.body()).into_iter().flat_map(|prefixes| prefixes.ends());
-    ends.map(|end| (end.fingerprint, end.bytes)).collect()
-}
-
-/// Who is assigned to the targets of an alias: the end user, else the request alone. Computed only where there
-/// are aliases.
-fn split_key_of(call: &Call, caller: &Caller) -> u64 {
-    if caller.workspace().aliases.is_empty() {
-        return 0;
-    }
-    match call.request().end_user(call.body()) {
-        Some(user) => split_key(SplitBy::EndUser, user.as_bytes()),
-        None => split_key(SplitBy::Request, call.trace().as_bytes()),
-    }
+    let Moment { random, affinity, now_us, now_unix_ms } = *moment;
+    PlanInput { query, accounts, catalogue, required, random, affinity, now_us, now_unix_ms }
 }
 
 /// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.

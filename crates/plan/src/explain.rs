@@ -3,19 +3,18 @@
 use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
-use domain::{Fault, Modality, OverflowReason, Principal, Profile, Rates, RouteId, RouteScope, Strategy};
+use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::UNROUTED;
 use crate::choice::{
-    CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, prefix_ends,
-    seat_needs, traits_of,
+    CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, seat_needs,
 };
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
-use crate::{aliases, candidates, routing, strategies};
+use crate::{candidates, routing};
 
 /// The rule for an attempt that is made only if those before it fail.
 const LATER: &str = "later_in_order";
@@ -47,9 +46,6 @@ pub struct WinningRoute {
     pub id: RouteId,
     pub scope: RouteScope,
     pub why: &'static str,
-    pub strategy: Strategy,
-    /// What put the attempts in their order, in words; `None` without a strategy.
-    pub order: Option<String>,
 }
 
 /// One attempt for people to read.
@@ -68,8 +64,6 @@ pub struct ExplainedAttempt {
     pub markup_bps: u32,
     pub is_fallback: bool,
     pub is_emergency: bool,
-    /// Why it is made if it is, where it takes what exceeds the workspace's own capacity.
-    pub overflow: Option<OverflowReason>,
     /// How long its first byte took lately, if that was measured.
     pub first_byte_us: Option<u64>,
 }
@@ -101,7 +95,6 @@ pub fn explain(
         required: None,
         random,
         affinity: &|| None,
-        prefix_ends: &Vec::new,
         now_us,
         now_unix_ms,
     };
@@ -109,7 +102,7 @@ pub fn explain(
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
     let choice = choose(&input, SeatNeeds::of_modality(modality), board);
     let others = others(&input, &choice, &SeatNeeds::of_modality(modality), board);
-    explanation(&input, choice, others, modality, snapshot.version(), board)
+    explanation(choice, others, modality, snapshot.version(), board)
 }
 
 /// The same for a whole call, decoded and not admitted, as if `caller` made it in this environment.
@@ -123,19 +116,16 @@ pub fn explain_call(
     now_us: u64,
     now_unix_ms: u64,
 ) -> Explanation {
-    let traits = traits_of(call, caller);
-    let query = CallQuery { call, caller, environment, traits: traits.as_ref() };
-    let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
-    let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
+    let query = CallQuery { call, caller, environment };
+    let affinity = || affinity(query);
+    let moment = Moment { random, affinity: &affinity, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
-    let input = input_of(query, &moment);
-    let others = others(&input, &choice, &seat_needs(call, &keepers), board);
-    explanation(&input, choice, others, call.operation().modality(), caller.snapshot().version(), board)
+    let others = others(&input_of(query, &moment), &choice, &seat_needs(call, &keepers), board);
+    explanation(choice, others, call.operation().modality(), caller.snapshot().version(), board)
 }
 
 fn explanation(
-    input: &PlanInput<'_>,
     choice: Choice<'_>,
     others: Vec<OtherCandidate>,
     modality: Modality,
@@ -143,7 +133,7 @@ fn explanation(
     board: &dyn AvailabilityView,
 ) -> Explanation {
     let resolved_model = Some(choice.resolved_model()).filter(|name| !name.is_empty());
-    let resolution = choice.resolution().into_owned();
+    let resolution = choice.resolution().to_owned();
     let decision = choice.decision;
     Explanation {
         modality,
@@ -153,8 +143,6 @@ fn explanation(
             id: route.id,
             scope: route.spec.scope.clone(),
             why: routing::reason(&route.spec),
-            strategy: route.spec.strategy,
-            order: strategies::why(input, &route.spec, board, &decision.attempts),
         }),
         attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
         rejected: decision.rejected.iter().map(rejected).collect(),
@@ -166,13 +154,7 @@ fn explanation(
 
 /// The model's modality, or the question's if the catalogue does not know the model.
 fn own_modality(input: &PlanInput<'_>) -> Modality {
-    let target = aliases::find(input).and_then(|alias| {
-        let first = aliases::order(alias.release, input.query.split_key).into_iter().next()?;
-        alias.release.spec.targets.get(first)
-    });
-    let model = target.map_or(input.query.model, |target| &target.model);
-    let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
-    match resolve::resolve(&input).map(|resolved| resolved.target) {
+    match resolve::resolve(input).map(|resolved| resolved.target) {
         Ok(ResolvedTarget::Model { model, .. }) => model.modality,
         _ => input.query.modality,
     }
@@ -187,8 +169,7 @@ fn others(
     board: &dyn AvailabilityView,
 ) -> Vec<OtherCandidate> {
     let decision = &choice.decision;
-    let (Some(first), Some(resolved), None) = (decision.attempts.first(), &decision.resolved, input.required)
-    else {
+    let (Some(first), Some(resolved), None) = (decision.attempts.first(), &decision.resolved, input.required) else {
         return Vec::new();
     };
     let found = candidates::gather(input, resolved, &UNROUTED);
@@ -202,8 +183,7 @@ fn others(
     able.filter(|attempt| serves(attempt) && attempt.principal() != first.principal())
         .filter_map(|attempt| {
             let principal = attempt.principal();
-            let rejection =
-                decision.rejected.iter().find(|rejection| rejection.seat.principal() == principal);
+            let rejection = decision.rejected.iter().find(|rejection| rejection.seat.principal() == principal);
             let is_later = decision.attempts.iter().any(|other| other.principal() == principal);
             let (reason, detail) = match rejection {
                 Some(rejection) => (rejection.refusal.as_str(), rejection.sentence()),
@@ -232,7 +212,6 @@ fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt
         is_fallback: attempt.is_fallback(),
         is_emergency: attempt.is_emergency(),
         first_byte_us: board.first_byte_us(attempt.principal(), attempt.upstream_model()),
-        overflow: attempt.overflow(),
         attempt,
     }
 }

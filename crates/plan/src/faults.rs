@@ -2,7 +2,7 @@
 
 use catalogue::{Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Modality, PolicyId, PolicyRule, Principal, Profile, Refuser};
+use domain::{Fault, FaultClass, Modality, PolicyRule, Principal, Profile, Refuser};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -55,7 +55,7 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
 /// Every candidate's provider asked to wait; the first of them resets in `wait_ms`.
 pub fn all_limited(wait_ms: u64) -> Box<Fault> {
     let message = format!(
-        "Everything that could serve this is at its provider's limit; the first takes requests again in {}.",
+        "Every provider that could serve this asked to be left alone; the first takes requests again in {}.",
         seconds(wait_ms)
     );
     let fault = Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", message)
@@ -135,21 +135,20 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
 
 /// A candidate could serve it, and the project's policy forbids that.
 fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
-    let policies = input.query.project.policy.as_ref()?;
-    let refusals: Vec<(PolicyRule, PolicyId, String)> = near
+    let policy = input.query.project.policy.as_ref()?;
+    let refusals: Vec<(PolicyRule, String)> = near
         .iter()
         .filter_map(|rejection| match rejection.refusal {
-            Refusal::PolicyForbids { rule, policy, .. } => Some((rule, policy, rejection.sentence())),
+            Refusal::PolicyForbids { rule } => Some((rule, rejection.sentence())),
             _ => None,
         })
         .take(NAMES_LISTED_MAX)
         .collect();
-    let &(rule, id, _) = refusals.first()?;
-    let policy = policies.each().find(|policy| policy.id == id)?;
-    let sentences: Vec<&str> = refusals.iter().map(|(_, _, sentence)| sentence.as_str()).collect();
+    let (rule, _) = refusals.first()?;
+    let sentences: Vec<&str> = refusals.iter().map(|(_, sentence)| sentence.as_str()).collect();
     let message = format!(
-        "The policy {id} of this {} keeps {} from being served: {}.",
-        policy.owner(),
+        "The policy {} of this project keeps {} from being served: {}.",
+        policy.id,
         printable(&resolved.name),
         sentences.join("; ")
     );
@@ -163,7 +162,7 @@ fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]
         }
     };
     let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param("model");
-    Some(Box::new(fault.refused_by(Refuser::PolicyRule(id, rule)).should_retry(false)))
+    Some(Box::new(fault.refused_by(Refuser::Policy(policy.id)).should_retry(false)))
 }
 
 /// The seat that made the answer which the call continues can't be used now.
@@ -185,7 +184,7 @@ pub fn keeper_cannot(
     rejected: &[Rejection],
 ) -> Box<Fault> {
     let credentials = input.query.workspace.credentials.iter();
-    let own = credentials.filter(|one| one.principal() == keeper).map(|one| &*one.provider);
+    let own = credentials.filter(|one| Principal::Credential(one.id) == keeper).map(|one| &*one.provider);
     let pooled = input.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
     let message = format!(
@@ -384,9 +383,6 @@ impl Rejection {
     /// The candidate as its own workspace may read it: the name of an account is the operator's.
     pub fn label(&self) -> String {
         match &self.seat {
-            Seat::Byok(credential) if credential.subscription.is_some() => {
-                format!("subscription \"{}\"", credential.display_name)
-            }
             Seat::Byok(credential) => format!("credential \"{}\"", credential.display_name),
             Seat::Byoc(node) => format!("node \"{}\"", node.name),
             Seat::Managed(account) => format!("the managed account at {}", account.provider),

@@ -4,7 +4,6 @@
 //! Pure: time and randomness are arguments. Serving a call and explaining it in
 //! `/v2/plan` use the same function.
 
-mod aliases;
 mod attempt;
 mod batches;
 mod broker;
@@ -17,20 +16,15 @@ mod order;
 mod planned;
 mod question;
 mod reason;
-mod request_policy;
 mod resolve;
 mod routing;
 mod served;
-mod spent;
-mod strategies;
 mod uploads;
 
-pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
 pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};
-pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan, rejected_as_spent};
-pub use question::{PlanQuery, RequestSize};
+pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
+pub use question::PlanQuery;
 pub use reason::Refusal;
 pub use served::{ServedModel, served_models};
-pub use spent::CommitmentBoard;

@@ -7,11 +7,11 @@ use admit::Admitted;
 use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
-use domain::{FallbackClass, Fault, RouteSpec, Strategy, limits};
+use domain::{FallbackClass, Fault, RouteSpec, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED};
-use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers, prefix_ends, traits_of};
+use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers};
 use crate::reason::{Refusal, Rejection};
 
 /// The timeouts of a call, from its route and within our own limits.
@@ -21,8 +21,6 @@ pub struct Timeouts {
     pub first_byte: Duration,
     pub idle: Duration,
     pub deadline: Duration,
-    /// After which silence a second attempt is made beside the first; `None`: never.
-    pub hedge_after: Option<Duration>,
 }
 
 impl Timeouts {
@@ -33,7 +31,6 @@ impl Timeouts {
             first_byte: bounded(spec.first_byte_timeout_ms, limits::FIRST_BYTE_TIME_MAX, deadline),
             idle: bounded(spec.idle_timeout_ms, limits::IDLE_TIME_MAX, deadline),
             deadline,
-            hedge_after: spec.hedge_after_ms.map(Duration::from_millis),
         }
     }
 }
@@ -66,8 +63,6 @@ pub struct PlannedParts {
     /// Empty means every class that a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
     pub timeouts: Timeouts,
-    /// The board is to learn which seat is sent which prompt prefixes.
-    pub tracks_prefixes: bool,
     pub record: PlanRecord,
 }
 
@@ -92,17 +87,15 @@ pub fn plan(
     now_unix_ms: u64,
 ) -> Result<Planned, Box<PlanFailed>> {
     let (call, caller) = (admitted.call(), admitted.caller());
-    let traits = traits_of(call, caller);
-    let query = CallQuery { call, caller, environment: caller.environment(), traits: traits.as_ref() };
-    let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
-    let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
+    let query = CallQuery { call, caller, environment: caller.environment() };
+    let affinity = || affinity(query);
+    let moment = Moment { random, affinity: &affinity, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
     let record = record_of(&choice, caller.snapshot().version());
     let spec = choice.decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
-    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller);
-    let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
+    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED));
     let resolved_model = choice.resolved_model();
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, .. } = choice;
     if attempts.is_empty() {
@@ -111,17 +104,7 @@ pub fn plan(
     }
     let admitted =
         if upstream_models.is_empty() { admitted } else { admitted.with_upstream_models(upstream_models) };
-    Ok(Planned {
-        parts: PlannedParts {
-            admitted,
-            resolved_model,
-            attempts,
-            fallback_on,
-            timeouts,
-            tracks_prefixes,
-            record,
-        },
-    })
+    Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
 
 impl Planned {
@@ -166,7 +149,7 @@ fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
     let decision = &choice.decision;
     let near = decision.rejected.iter().filter(|rejection| rejection.refusal != Refusal::DoesNotOffer);
     PlanRecord {
-        resolution: choice.resolution(),
+        resolution: choice.resolution().into(),
         route: decision.route.map_or(String::new(), |route| route.id.to_string()),
         candidates: decision.attempts.iter().map(Attempt::principal).collect(),
         rejected: near.take(RECORD_PLAN_ROWS_MAX).map(rejected).collect(),
@@ -181,12 +164,6 @@ pub fn rejected(rejection: &Rejection) -> Rejected {
         reason: rejection.refusal.as_str().to_owned(),
         detail: rejection.sentence(),
     }
-}
-
-/// A credential whose commitment an attempt found used up, as it is recorded beside what the plan rejected.
-#[must_use]
-pub fn rejected_as_spent(attempt: &Attempt) -> Rejected {
-    rejected(&Rejection { seat: attempt.seat().clone(), refusal: Refusal::CommittedExhausted })
 }
 
 fn bounded(own_ms: Option<u64>, usual: Duration, most: Duration) -> Duration {

@@ -1,7 +1,6 @@
 //! Why a candidate was not chosen: a stable code for programs, a sentence for people.
 
-use board::{Availability, BreakerLevel};
-use domain::{HostedTool, PolicyId, PolicyRule, Profile, Tier};
+use domain::{HostedTool, PolicyRule, Profile, Tier};
 
 use crate::attempt::Seat;
 
@@ -45,12 +44,9 @@ pub enum Refusal {
     RegionNotAllowed,
     RegionUnknown,
     LabelMissing,
-    /// The project's policy forbids it, or its workspace's.
+    /// The project's policy forbids it.
     PolicyForbids {
         rule: PolicyRule,
-        policy: PolicyId,
-        /// Whose policy it is.
-        owner: &'static str,
     },
     /// A profile that comes before its own serves the call.
     ProfileNotChosen {
@@ -64,16 +60,6 @@ pub enum Refusal {
     ByokStrict,
     /// The route lets the call leave own credentials, but not for what prevents them from serving now.
     FallbackNotForThis,
-    /// Its commitment is used up, and the route says where what exceeds it goes.
-    CommittedExhausted,
-    /// It takes only what exceeds the other credentials.
-    OverflowOnly,
-    /// The operator has not switched subscriptions on.
-    SubscriptionsOff,
-    /// The use that its owner allows in a window of time is used up.
-    WindowUsedUp {
-        wait_ms: u64,
-    },
     RateLimited {
         wait_ms: u64,
     },
@@ -81,19 +67,6 @@ pub enum Refusal {
         wait_ms: u64,
     },
     BreakerOpen {
-        wait_ms: u64,
-    },
-    /// The breaker of its host, its region, or of the credential with all models.
-    Ejected {
-        level: BreakerLevel,
-        wait_ms: u64,
-    },
-    /// Its provider limited it without naming a time.
-    Limited {
-        wait_ms: u64,
-    },
-    /// What was agreed with its provider is used up.
-    Paced {
         wait_ms: u64,
     },
 }
@@ -140,58 +113,17 @@ impl Refusal {
             Self::NotItsMaker => "not_its_maker",
             Self::ByokStrict => "byok_strict",
             Self::FallbackNotForThis => "fallback_not_for_this",
-            Self::CommittedExhausted => "committed_exhausted",
-            Self::OverflowOnly => "overflow_only",
-            Self::SubscriptionsOff => "subscriptions_off",
-            Self::WindowUsedUp { .. } => "window_used_up",
             Self::RateLimited { .. } => "rate_limited",
             Self::Parked { .. } => "parked",
             Self::BreakerOpen { .. } => "breaker_open",
-            Self::Ejected { level: BreakerLevel::Host, .. } => "host_breaker_open",
-            Self::Ejected { level: BreakerLevel::Region, .. } => "region_breaker_open",
-            Self::Ejected { .. } => "credential_breaker_open",
-            Self::Limited { .. } => "recently_limited",
-            Self::Paced { .. } => "agreed_limit_reached",
         }
     }
 
-    /// Why the board rules a candidate out, if it does.
-    #[must_use]
-    pub const fn of(standing: Availability, now_us: u64) -> Option<Self> {
-        let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
-        Some(match standing {
-            Availability::Open | Availability::HalfOpen => return None,
-            Availability::RetryAt { .. } => Self::RateLimited { wait_ms },
-            Availability::Parked { .. } => Self::Parked { wait_ms },
-            Availability::BreakerOpen { .. } => Self::BreakerOpen { wait_ms },
-            Availability::Ejected { level, .. } => Self::Ejected { level, wait_ms },
-            Availability::Limited { .. } => Self::Limited { wait_ms },
-            Availability::Paced { .. } => Self::Paced { wait_ms },
-        })
-    }
-
-    /// How long a rate limit lasts that the provider named or that was agreed with it, if that is the reason.
+    /// How long the provider's own rate limit lasts, if that is the reason.
     #[must_use]
     pub const fn rate_limited_ms(self) -> Option<u64> {
         match self {
-            Self::RateLimited { wait_ms } | Self::Paced { wait_ms } => Some(wait_ms),
-            _ => None,
-        }
-    }
-
-    /// Whether it lacks capacity, and has not failed.
-    #[must_use]
-    pub const fn is_limit(self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Paced { .. } | Self::Limited { .. })
-    }
-
-    /// How long our own caution lasts, if that is the reason. The last seat is called in spite of it.
-    #[must_use]
-    pub const fn caution_ms(self) -> Option<u64> {
-        match self {
-            Self::BreakerOpen { wait_ms } | Self::Ejected { wait_ms, .. } | Self::Limited { wait_ms } => {
-                Some(wait_ms)
-            }
+            Self::RateLimited { wait_ms } => Some(wait_ms),
             _ => None,
         }
     }
@@ -236,71 +168,35 @@ impl Refusal {
             Self::NotItsMaker => {
                 "did not make the answer that the request goes on from, or does not keep the files that it names"
             }
-            Self::SubscriptionsOff => "is a subscription, which the operator has not switched on",
             Self::ByokStrict => {
                 "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
             }
             Self::FallbackNotForThis => {
                 "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"
             }
-            Self::CommittedExhausted => "has used up its commitment, and the route has an overflow",
-            Self::OverflowOnly => "takes only what exceeds the workspace's other credentials (overflow)",
             Self::TierUnpriced { tier } => {
                 return format!("has no known price for the tier \"{}\" of this model", tier.as_str());
             }
             Self::ToolUnpriced { tool } => {
                 return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
-            Self::PolicyForbids { rule, owner, .. } => {
-                return format!("is not what the {owner}'s policy allows ({})", rule.as_str());
+            Self::PolicyForbids { rule } => {
+                return format!("is not what the project's policy allows ({})", rule.as_str());
             }
             Self::ProfileNotChosen { chosen } => {
                 return format!("was not needed: {chosen} comes first and can serve this");
             }
-            Self::WindowUsedUp { .. }
-            | Self::RateLimited { .. }
-            | Self::Parked { .. }
-            | Self::BreakerOpen { .. }
-            | Self::Ejected { .. }
-            | Self::Limited { .. }
-            | Self::Paced { .. } => return self.wait_detail(),
-        };
-        fixed.to_owned()
-    }
-
-    /// What the board says of a candidate that has to wait.
-    fn wait_detail(self) -> String {
-        match self {
-            Self::WindowUsedUp { wait_ms } => {
-                format!("has used up what its owner allows; {} left of the window", seconds(wait_ms))
-            }
             Self::RateLimited { wait_ms } => {
-                format!("was told by its provider to wait; {} left", seconds(wait_ms))
+                return format!("was told by its provider to wait; {} left", seconds(wait_ms));
             }
             Self::Parked { wait_ms } => {
-                format!("was refused by its provider; it is tried again in {}", seconds(wait_ms))
+                return format!("was refused by its provider; it is tried again in {}", seconds(wait_ms));
             }
-            Self::Ejected { level, wait_ms } => {
-                let what = match level {
-                    BreakerLevel::Host => "is at a host that failed too often: the host breaker is",
-                    BreakerLevel::Region => "is in a region that failed too often: the region breaker is",
-                    _ => "failed too often with several models: its breaker is",
-                };
-                format!("{what} open for {} more", seconds(wait_ms))
-            }
-            Self::Limited { wait_ms } => format!(
-                "was limited by its provider, which named no time; it is left alone for {}",
-                seconds(wait_ms)
-            ),
-            Self::Paced { wait_ms } => format!(
-                "has used up what was agreed with its provider (`limits`); its next turn is in {}",
-                seconds(wait_ms)
-            ),
             Self::BreakerOpen { wait_ms } => {
-                format!("failed too often with this model; it is tried again in {}", seconds(wait_ms))
+                return format!("failed too often in a row; it is tried again in {}", seconds(wait_ms));
             }
-            other => other.as_str().to_owned(),
-        }
+        };
+        fixed.to_owned()
     }
 }
 

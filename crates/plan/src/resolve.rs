@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use catalogue::{Model, ProviderFacts, Release};
-use domain::{Fault, PolicySpec};
+use domain::Fault;
 
-use crate::aliases::ResolvedAlias;
 use crate::faults;
 use crate::question::PlanInput;
 
-/// Which rule decided. Aliases come before all of these, and resolve to a name that these decide about.
+/// Which rule decided. Rule 1, aliases, has its place before `PinnedSeller` and no member yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     PinnedSeller,
@@ -71,8 +70,6 @@ pub struct Resolved<'a> {
     pub target: ResolvedTarget<'a>,
     /// Which release of the model.
     pub named: Option<NamedRelease<'a>>,
-    /// The alias that the model is a target of.
-    pub alias: Option<ResolvedAlias<'a>>,
 }
 
 impl<'a> Resolved<'a> {
@@ -98,11 +95,6 @@ impl<'a> Resolved<'a> {
             }
             _ => false,
         }
-    }
-
-    /// Whether a policy allows one of its names.
-    pub fn is_allowed_by(&self, spec: &PolicySpec) -> bool {
-        self.names().any(|(name, _)| spec.allows_model(name))
     }
 
     /// Each name, with the length of what precedes the model's own name.
@@ -168,7 +160,7 @@ fn has_credential(input: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
 }
 
 const fn of<'a>(rule: Rule, name: Arc<str>, meaning: ResolvedTarget<'a>) -> Resolved<'a> {
-    Resolved { rule, name, other_name: None, target: meaning, named: None, alias: None }
+    Resolved { rule, name, other_name: None, target: meaning, named: None }
 }
 
 fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {

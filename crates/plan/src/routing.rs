@@ -1,7 +1,6 @@
-//! Which route applies to a call: every field of its scope and every condition must match, and the strongest scope wins; of one
-//! scope, the strongest conditions.
+//! Which route applies to a call: every field of its scope must match, and the strongest scope wins.
 
-use domain::{ConditionStrength, Modality, ModelPattern, RouteScope, RouteSpec};
+use domain::{Modality, ModelPattern, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::question::PlanInput;
@@ -14,7 +13,6 @@ struct Strength {
     tag: bool,
     key: bool,
     project: bool,
-    alias: bool,
     /// How much of the model's full name the scope fixes.
     model: usize,
     modality: bool,
@@ -25,11 +23,9 @@ struct Strength {
 /// The route that applies, or `None` if none matches and the default order holds.
 pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
     let routes = &input.query.workspace.routes;
-    let mut best: Option<((Strength, ConditionStrength), &RouteEntry)> = None;
+    let mut best: Option<(Strength, &RouteEntry)> = None;
     for route in routes {
-        let Some(scope) = strength(input, resolved, &route.spec.scope) else { continue };
-        let Some(conditions) = route.spec.when.matched(&input.facts()) else { continue };
-        let strength = (scope, conditions);
+        let Some(strength) = strength(input, resolved, &route.spec.scope) else { continue };
         // Saving the same scope twice is refused; should it exist all the same, the older route holds.
         let wins =
             best.is_none_or(|(held, other)| strength > held || (strength == held && route.id < other.id));
@@ -70,12 +66,13 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
 /// `None` if some field of the scope does not match.
 fn strength(input: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
     let question = &input.query;
+    if scope.alias.is_some() {
+        // There are no aliases yet, so none can be the requested name.
+        return None;
+    }
     let tag = matches(scope.tag.as_deref(), |tag| question.tag == Some(tag))?;
     let key = matches(scope.key_id, |key| question.key == Some(key))?;
     let project = matches(scope.project_id, |project| question.project.id == project)?;
-    let alias = matches(scope.alias.as_deref(), |name| {
-        resolved.alias.is_some_and(|resolved| *resolved.alias.name == *name)
-    })?;
     let model = match scope.model.as_deref() {
         None => 0,
         Some(pattern) => fixed(resolved, pattern)?,
@@ -86,7 +83,7 @@ fn strength(input: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) 
         resolved.provider(input).is_some_and(|slug| slug == input.canonical(name))
     })?;
     let environment = matches(scope.environment.as_deref(), |name| question.environment == name)?;
-    Some(Strength { tag, key, project, alias, model, modality, provider, environment })
+    Some(Strength { tag, key, project, model, modality, provider, environment })
 }
 
 /// `Some(false)` if the field is unset, `Some(true)` if it matches, `None` if it does not.

@@ -117,8 +117,10 @@ fn unclear() -> Box<Fault> {
 mod tests {
     use std::sync::Arc;
 
-    use board::AllOpen;
-    use domain::{CachePolicy, CredentialId, Dialect, Modality, PriceTerms, ProjectId, Sealed, WorkspaceId};
+    use board::Availability;
+    use domain::{
+        CachePolicy, CredentialId, Dialect, Modality, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId,
+    };
     use snapshot::{CredentialEntry, CredentialState, ProjectEntry, WorkspaceEntry};
 
     use super::*;
@@ -140,10 +142,17 @@ available = true
 files = true
 "#;
 
+    struct Open;
+
+    impl AvailabilityView for Open {
+        fn availability(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+            Availability::Open
+        }
+    }
+
     fn credential(number: u8, provider: &str) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(u64::from(number), [1; 10]),
             workspace: WorkspaceId::new(1, [2; 10]),
@@ -181,7 +190,6 @@ files = true
             credentials: credentials.collect(),
             nodes: Vec::new(),
             routes: Vec::new(),
-            aliases: Vec::new(),
             terms: None,
             caching: CachePolicy::default(),
         };
@@ -192,12 +200,9 @@ files = true
             environment: "production",
             key: None,
             tag: None,
-            split_key: 0,
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
-            size: crate::RequestSize::default(),
-            traits: None,
         };
         let input = PlanInput {
             query: question,
@@ -206,12 +211,11 @@ files = true
             required: None,
             random: 0,
             affinity: &|| None,
-            prefix_ends: &Vec::new,
             now_us: 0,
             now_unix_ms: 0,
         };
         let names = names(&catalogue);
-        let decision = decide_upload(&input, named, &names, &AllOpen);
+        let decision = decide_upload(&input, named, &names, &Open);
         match (decision.attempts.first(), decision.fault) {
             (Some(attempt), _) => Ok(attempt.provider().to_owned()),
             (None, fault) => Err(fault.unwrap().code),

@@ -14,23 +14,19 @@ use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
-use crate::canaries::{self, JUDGE_EVERY_MS};
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Deps, invoicing, polling, subscriptions};
+use crate::{Deps, invoicing, polling};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
-const JUDGE_CANARIES: &str = "aliases.judge_canaries";
 const FORGET: &str = "events.forget";
 const CLAIM_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const ALERTS_EVERY_MS: u64 = 5_000;
-const RENEW_SUBSCRIPTIONS: &str = "subscriptions.renew";
-const RENEW_EVERY_MS: u64 = 2_000;
 
 /// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
 /// that records on their way still arrive.
@@ -47,8 +43,6 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
-        ours(JUDGE_CANARIES, |ours, _| Box::pin(canaries::judge_all(&ours.deps))),
-        ours(RENEW_SUBSCRIPTIONS, |ours, _| Box::pin(subscriptions::renew_due(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
     all.extend(polling::handlers(deps));
@@ -61,18 +55,8 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
 /// Store errors.
 pub async fn schedule(deps: &Deps, keeps_heads: bool) -> Result<(), StoreError> {
     let now = deps.world.clock.unix_ms();
-    let always = [
-        (CLOSE_MONTHS, HOUR_MS),
-        (FORGET, 24 * HOUR_MS),
-        (CLAIM_ALERTS, ALERTS_EVERY_MS),
-        (JUDGE_CANARIES, JUDGE_EVERY_MS),
-    ];
-    let takes_subscriptions = deps.keeper.current().catalogue().takes_subscriptions();
-    let more = [
-        keeps_heads.then_some((KEEP, CHECK_EVERY_MS)),
-        takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),
-    ];
-    for (kind, every_ms) in always.into_iter().chain(more.into_iter().flatten()) {
+    let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (CLAIM_ALERTS, ALERTS_EVERY_MS)];
+    for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, CHECK_EVERY_MS))) {
         let job = NewJob {
             kind,
             workspace: INSTALLATION,
@@ -122,7 +106,6 @@ impl Handler for MaintenanceHandler {
 /// Claims the alerts for budget thresholds that were crossed, each once.
 async fn claim_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let (budgets, now) = (ours.deps.store.budgets(), ours.deps.world.clock.unix_ms());
-    budgets.note_under_used(now).await?;
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())
 }

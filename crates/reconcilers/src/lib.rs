@@ -4,7 +4,6 @@
 mod async_billing;
 mod background;
 mod batches;
-pub mod canaries;
 mod failure;
 mod heads;
 pub mod invoicing;
@@ -19,7 +18,6 @@ mod poll_queue;
 mod polling;
 mod probes;
 mod responses;
-pub mod subscriptions;
 mod videos;
 pub mod webhooks;
 

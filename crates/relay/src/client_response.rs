@@ -6,17 +6,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use dialects::ErrorAnswer;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
-use execute::{Answer, AnswerBody, Deps, Exchange, Failed, Served};
+use execute::{Answer, AnswerBody, Deps, Failed, Served};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
-use crate::headers::{ATTEMPTS, REQUEST_ID, alias_release, fill, served_headers};
+use crate::headers::{ATTEMPTS, REQUEST_ID, fill, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// The rule of the policy that refused a request.
-const POLICY_RULE: HeaderName = HeaderName::from_static("agent-policy-rule");
 
 /// One step of the response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,10 +86,9 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
         headers.insert(id_name, id);
     }
     let mut tab = parts.tab;
-    note_checks(&parts.exchange, &mut tab);
     // Our rate limit headers replace the provider's, since ours are the limits that the client may reach
     // first.
-    for (name, value) in tab_headers(&tab, parts.exchange.dialect()) {
+    for (name, value) in standings(&tab, parts.exchange.dialect()) {
         headers.insert(name, value);
     }
     let now_us = deps.world.clock.monotonic_us();
@@ -122,13 +119,6 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
         }
     };
     ClientResponse { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
-}
-
-/// Stores what the checks of policies found so far.
-pub(crate) fn note_checks(exchange: &Exchange, tab: &mut Tab) {
-    if let Some(screening) = exchange.call.screening() {
-        tab.checks(screening.found.borrow().clone());
-    }
 }
 
 /// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
@@ -169,11 +159,8 @@ fn deliver(
     if served.is_none() {
         headers.insert(ATTEMPTS, HeaderValue::from(0));
     }
-    if let Some(rule) = fault.policy_rule() {
-        headers.insert(POLICY_RULE, HeaderValue::from_static(rule.as_str()));
-    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    for (name, value) in tab_headers(&tab, dialect) {
+    for (name, value) in standings(&tab, dialect) {
         headers.insert(name, value);
     }
     // Replaced, not appended: both contain the request id.
@@ -191,36 +178,12 @@ fn deliver(
     }
 }
 
-/// The response to a request that an earlier answer is given again to, with the earlier answer's own headers: nothing is
-/// sent or used.
+/// The client's rate limit headers, in its dialect.
 #[must_use]
-pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect) -> ClientResponse {
-    let mut headers = fill(earlier, tab.trace(), None);
-    headers.insert(ATTEMPTS, HeaderValue::from(0));
-    let id_name = dialects::request_id_header(dialect);
-    if let Some(id) = headers.get(REQUEST_ID).filter(|_| id_name != REQUEST_ID).cloned() {
-        headers.insert(id_name, id);
-    }
-    for (name, value) in tab_headers(&tab, dialect) {
-        headers.insert(name, value);
-    }
-    let length = body.len() as u64;
-    let ending = Ending { outcome: Outcome::Completed, fault: None, usage: Usage::default() };
-    ClientResponse {
-        status: StatusCode::OK,
-        headers,
-        body: Body::Whole { bytes: Some(body), end: Some((tab, ending, length)) },
-        fallback_used: false,
-    }
-}
-
-/// The headers of what the tab knows: the client's rate limits in its dialect, and the release of its alias.
-#[must_use]
-pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
-    let limits = tab.rate_limit_status().map(|standings| dialects::rate_limit_headers(dialect, &standings));
-    let mut headers = limits.unwrap_or_default();
-    headers.extend(tab.alias().and_then(|pick| alias_release(&pick)));
-    headers
+pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+    tab.rate_limit_status()
+        .map(|standings| dialects::rate_limit_headers(dialect, &standings))
+        .unwrap_or_default()
 }
 
 impl ClientResponse {

@@ -1,23 +1,19 @@
 //! Response headers: the `Agent-*` headers that say what served the request, and the request id.
 
 use bytes::BytesMut;
-use domain::{AliasPick, CredentialId, NodeId, Principal, Profile, SubscriptionId, TraceId};
+use domain::{CredentialId, NodeId, Principal, Profile, TraceId};
 use execute::Served;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
 const TRACE: HeaderName = HeaderName::from_static("agent-trace-id");
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const CREDENTIAL: HeaderName = HeaderName::from_static("agent-byok-credential-id");
-const SUBSCRIPTION: HeaderName = HeaderName::from_static("agent-subscription-id");
-const DISCOUNT: HeaderName = HeaderName::from_static("agent-subscription-discount-pct");
 const PROVIDER: HeaderName = HeaderName::from_static("agent-resolved-provider");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 const NODE: HeaderName = HeaderName::from_static("agent-node-id");
 const REGION: HeaderName = HeaderName::from_static("agent-region");
 const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
-const OVERFLOW: HeaderName = HeaderName::from_static("agent-overflow-reason");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
-const ALIAS_RELEASE: HeaderName = HeaderName::from_static("agent-alias-release");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,9 +42,6 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         HeaderValue::from_static(if served.is_emergency { "openrouter_fallback" } else { "live" }),
     );
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
-    if let Some(reason) = served.overflow {
-        headers.insert(OVERFLOW, HeaderValue::from_static(reason.as_str()));
-    }
     // Other numbers allocate, and it is almost always this one.
     let attempts = match served.attempts {
         1 => HeaderValue::from_static("1"),
@@ -64,10 +57,6 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         Principal::Credential(id) if served.profile == Profile::Byok => {
             put(CREDENTIAL, values.id(CredentialId::PREFIX, id.as_bytes()));
         }
-        Principal::Subscription(id) => {
-            put(SUBSCRIPTION, values.id(SubscriptionId::PREFIX, id.as_bytes()));
-            put(DISCOUNT, served.discount_pct.map(|pct| HeaderValue::from(u16::from(pct))));
-        }
         Principal::Node(id) => put(NODE, values.id(NodeId::PREFIX, id.as_bytes())),
         // Which of the operator's accounts served is not disclosed.
         Principal::Credential(_) | Principal::Account(_) => {}
@@ -78,11 +67,6 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         put(REGION, values.text(region));
     }
     headers
-}
-
-/// The release of the alias that the client named.
-pub(crate) fn alias_release(pick: &AliasPick<'_>) -> Option<(HeaderName, HeaderValue)> {
-    Some((ALIAS_RELEASE, HeaderValue::from_str(&pick.release.text()).ok()?))
 }
 
 /// Header values cut from one buffer.
@@ -134,8 +118,6 @@ mod tests {
             attempts: 2,
             fallback_used: false,
             is_emergency: false,
-            overflow: None,
-            discount_pct: matches!(principal, Principal::Subscription(_)).then_some(90),
         };
         let headers = served_headers(TraceId::new(1, [1; 10]), Some(&served));
         for (name, value) in expected {
@@ -165,13 +147,6 @@ mod tests {
         let node = NodeId::new(1, id);
         let expected = [("agent-execution-profile", "byoc"), ("agent-node-id", &*node.to_string())];
         check(Principal::Node(node), &expected, &["agent-byok-credential-id"]);
-        let subscription = SubscriptionId::new(1, id);
-        let expected = [
-            ("agent-execution-profile", "subscription"),
-            ("agent-subscription-id", &*subscription.to_string()),
-            ("agent-subscription-discount-pct", "90"),
-        ];
-        check(Principal::Subscription(subscription), &expected, &["agent-byok-credential-id"]);
         let account = Principal::Account(AccountId::new(1, id));
         let absent = ["agent-byok-credential-id", "agent-node-id"];
         check(account, &[("agent-execution-profile", "managed_provider")], &absent);

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
-    Hosting, KeyId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates, RouteId, RouteSpec,
-    Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
+    AccountId, Agreement, CachePolicy, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, Policy,
+    ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -50,8 +49,7 @@ pub struct ProjectEntry {
     pub environment: Arc<str>,
     /// If unset, the workspace's applies.
     pub caching: CachePolicy,
-    /// The workspace's and its own; `None` if there is neither.
-    pub policy: Option<Arc<Policies>>,
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// The state of a credential from its verification and its owner. Live trouble (rate
@@ -90,20 +88,7 @@ pub struct CredentialEntry {
     pub quirks: MissingFeatures,
     /// What its owner states of the contract with the provider.
     pub agreement: Arc<Agreement>,
-    /// What makes it one of a vendor's subscription; `None` under BYOK.
-    pub subscription: Option<Arc<Subscription>>,
     pub created_unix_ms: u64,
-}
-
-impl CredentialEntry {
-    /// What an attempt that uses it authenticates as.
-    #[must_use]
-    pub fn principal(&self) -> Principal {
-        match self.subscription {
-            Some(_) => Principal::Subscription(SubscriptionId::from_uuid(*self.id.as_uuid())),
-            None => Principal::Credential(self.id),
-        }
-    }
 }
 
 /// One of the operator's pooled accounts.
@@ -164,37 +149,6 @@ pub struct RouteEntry {
     pub spec: RouteSpec,
 }
 
-/// A model name of the workspace's or of one project's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AliasEntry {
-    pub id: AliasId,
-    pub name: Arc<str>,
-    /// If set, it is only this project's.
-    pub project: Option<ProjectId>,
-    pub active: Arc<ReleaseEntry>,
-    pub canary: Option<CanaryEntry>,
-    /// All of them, the newest last.
-    pub releases: Vec<Arc<ReleaseEntry>>,
-    pub created_unix_ms: u64,
-}
-
-/// A release of an alias.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseEntry {
-    pub id: AliasReleaseId,
-    pub number: u32,
-    pub spec: AliasReleaseSpec,
-}
-
-/// The canary of an alias.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CanaryEntry {
-    pub release: Arc<ReleaseEntry>,
-    pub percent: u8,
-    pub gates: CanaryGates,
-    pub started_unix_ms: u64,
-}
-
 /// A workspace's sealing key, wrapped by the master key, for the vault's key ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedKey {
@@ -225,8 +179,6 @@ pub struct WorkspaceEntry {
     /// Oldest first.
     pub nodes: Vec<Arc<NodeEntry>>,
     pub routes: Vec<Arc<RouteEntry>>,
-    /// By name, the projects' own before the workspace's; usually none, which is free to check.
-    pub aliases: Vec<Arc<AliasEntry>>,
     /// Limits and budgets; `None` if there are none, which is free to check.
     pub terms: Option<Arc<Terms>>,
     pub caching: CachePolicy,

@@ -15,10 +15,6 @@ pub enum EventKind {
     CredentialRevoked,
     /// A budget has reached one of its alert thresholds, by default 50, 80 and 100 %.
     BudgetAlert,
-    /// An alias's canary left its gates and was withdrawn.
-    CanaryWithdrawn,
-    /// A commitment is used to 80 or 100 %, or will not be used up.
-    CommitmentAlert,
     InvoiceFinalised,
     KeyCreated,
     KeyRevoked,
@@ -29,15 +25,13 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 12] = [
         Self::CredentialActive,
         Self::CredentialExpiring,
         Self::CredentialInvalid,
         Self::CredentialDisabled,
         Self::CredentialRevoked,
         Self::BudgetAlert,
-        Self::CanaryWithdrawn,
-        Self::CommitmentAlert,
         Self::InvoiceFinalised,
         Self::KeyCreated,
         Self::KeyRevoked,
@@ -55,8 +49,6 @@ impl EventKind {
             Self::CredentialDisabled => "credential.disabled",
             Self::CredentialRevoked => "credential.revoked",
             Self::BudgetAlert => "budget.alert",
-            Self::CanaryWithdrawn => "alias.canary_withdrawn",
-            Self::CommitmentAlert => "commitment.alert",
             Self::InvoiceFinalised => "invoice.finalised",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",

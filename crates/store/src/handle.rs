@@ -14,7 +14,6 @@ use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
 
 use crate::accounts::Accounts;
-use crate::aliases::Aliases;
 use crate::api_keys::ApiKeys;
 use crate::budgets::Budgets;
 use crate::credentials::Credentials;
@@ -34,12 +33,10 @@ use crate::policies::PolicyRow;
 use crate::projects::Projects;
 use crate::resource::Resource;
 use crate::rotations::Rotations;
-use crate::route_versions::RouteVersions;
 use crate::routes::RouteRow;
 use crate::sign_ins::SignIns;
 use crate::sql::source::SnapshotSource;
 use crate::stored_responses::StoredResponses;
-use crate::subscriptions::Subscriptions;
 use crate::tariffs::Tariffs;
 use crate::webhooks::Webhooks;
 use crate::workspaces::Workspaces;
@@ -117,11 +114,6 @@ impl Store {
     }
 
     #[must_use]
-    pub fn subscriptions(&self) -> &dyn Subscriptions {
-        &self.database
-    }
-
-    #[must_use]
     pub fn accounts(&self) -> &dyn Accounts {
         &self.database
     }
@@ -145,17 +137,6 @@ impl Store {
 
     #[must_use]
     pub fn routes(&self) -> &dyn Resource<RouteRow> {
-        &self.database
-    }
-
-    /// What routes have been.
-    #[must_use]
-    pub fn route_versions(&self) -> &dyn RouteVersions {
-        &self.database
-    }
-
-    #[must_use]
-    pub fn aliases(&self) -> &dyn Aliases {
         &self.database
     }
 

@@ -2,7 +2,6 @@
 //! written once, and SQLite or PostgreSQL behind them.
 
 pub mod accounts;
-pub mod aliases;
 pub mod api_keys;
 mod audit_queue;
 pub mod budgets;
@@ -31,14 +30,12 @@ pub mod projects;
 pub mod resource;
 mod resource_rows;
 pub mod rotations;
-pub mod route_versions;
 pub mod routes;
 pub mod sign_ins;
 mod sql;
 mod sqlite;
 mod stored;
 pub mod stored_responses;
-pub mod subscriptions;
 pub mod tariffs;
 pub mod webhooks;
 pub mod workspaces;
@@ -46,7 +43,6 @@ pub mod workspaces;
 use std::path::Path;
 
 pub use accounts::{AccountRow, Accounts};
-pub use aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit_queue::AuditQueue;
 pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
@@ -67,13 +63,11 @@ pub use policies::PolicyRow;
 pub use projects::{ProjectRow, Projects};
 pub use resource::{Json, Resource, ResourceRow};
 pub use rotations::Rotations;
-pub use route_versions::{RouteVersion, RouteVersions};
 pub use routes::RouteRow;
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
 pub use stored_responses::{StoredResponseRow, StoredResponses};
-pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};
@@ -90,7 +84,6 @@ pub use database::rehearsal::rehearse;
 pub use database::{audit, feed};
 pub use records::limits::USAGE_DIMENSIONS_MAX;
 pub use records::requests::{Records, RequestFilter, RequestRow};
-pub use records::reuse::ReuseSums;
 pub use records::upkeep::{Forgotten, Maintenance};
 pub use records::usage;
 pub use records::usage::{

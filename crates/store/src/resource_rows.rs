@@ -3,12 +3,11 @@
 use std::convert::Infallible;
 
 use domain::{
-    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId,
-    ProjectId, RouteId, Sealed, SubscriptionId, WebhookId, WorkspaceId,
+    AccountId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId, ProjectId,
+    RouteId, Sealed, WebhookId, WorkspaceId,
 };
 
 use crate::accounts::AccountRow;
-use crate::aliases::{AliasChange, AliasRow, NewAlias};
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::BudgetRow;
 use crate::credentials::{CredentialRow, NewSecret};
@@ -20,7 +19,6 @@ use crate::policies::PolicyRow;
 use crate::projects::ProjectRow;
 use crate::resource::{Carries, ResourceRow};
 use crate::routes::RouteRow;
-use crate::subscriptions::SubscriptionRow;
 use crate::webhooks::WebhookRow;
 use crate::workspaces::WorkspaceRow;
 
@@ -55,7 +53,6 @@ macro_rules! resource_rows {
 resource_rows! {
     WorkspaceRow { id: WorkspaceId, owner: () = |_| (), new: Founding, change: Self }
     ProjectRow { id: ProjectId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    AliasRow { id: AliasId, owner: WorkspaceId = |row| row.workspace, new: NewAlias, change: AliasChange }
     PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     RouteRow { id: RouteId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     WebhookRow { id: WebhookId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
@@ -90,29 +87,6 @@ impl ResourceRow for MemberRow {
 
     fn set_version(&mut self, version: u64) {
         self.version = version;
-    }
-}
-
-impl ResourceRow for SubscriptionRow {
-    type Id = SubscriptionId;
-    type Owner = WorkspaceId;
-    type New = Self;
-    type Change = (Self, Option<NewSecret>);
-
-    fn id(&self) -> SubscriptionId {
-        Self::id(self)
-    }
-
-    fn owner(&self) -> WorkspaceId {
-        self.0.workspace
-    }
-
-    fn version(&self) -> u64 {
-        self.0.version
-    }
-
-    fn set_version(&mut self, version: u64) {
-        self.0.version = version;
     }
 }
 

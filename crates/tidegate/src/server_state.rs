@@ -69,8 +69,6 @@ pub struct Upstreams {
 /// The stores of what outlives a request.
 pub struct Sessions {
     pub answers: Arc<Answers>,
-    /// Answers that are given again to the same request.
-    pub cached: Arc<line::ResponseMemory>,
     turns: Arc<Turns>,
     responses: Arc<Responses>,
     objects: Arc<Objects>,
@@ -127,7 +125,7 @@ impl ServerState {
         tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
         let upstreams = Upstreams {
             egress: Arc::new(outbound(settings)?),
-            board: board::Shared::among(books.allowances.live_replicas()),
+            board: board::Shared::new(),
             ratios: Arc::default(),
             tokens: Arc::default(),
         };
@@ -195,8 +193,7 @@ impl ServerState {
         let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
-        let cached = Arc::clone(&self.sessions.cached);
-        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers, cached }))
+        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers }))
     }
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves
@@ -288,7 +285,7 @@ impl Sessions {
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let closing = Arc::clone(&answers);
         tasks.add("answers", || async move { closing.stop().await });
-        Ok(Self { answers, turns, responses, objects, cached: Arc::default() })
+        Ok(Self { answers, turns, responses, objects })
     }
 }
 
@@ -411,9 +408,7 @@ fn key_update_of(change: &Change) -> KeyUpdate {
 }
 
 fn read_catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
-    let catalogue = Catalogue::embedded()?
-        .with_emergencies(settings.emergency)
-        .with_subscriptions(settings.subscriptions);
+    let catalogue = Catalogue::embedded()?.with_emergencies(settings.emergency);
     match &settings.price_file {
         None => Ok(catalogue),
         Some(path) => {

@@ -100,11 +100,6 @@ impl Gateway {
         Self::with(config(), &[]).await
     }
 
-    /// Starts with every feature that is off by default and that administrative requests need.
-    pub async fn with_everything() -> Self {
-        Self::with(config(), &[("TIDEGATE_SUBSCRIPTIONS", "1")]).await
-    }
-
     /// Starts with this emulator configuration and additional environment settings. If the emulator speaks
     /// TLS, the gateway trusts its certificate.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
@@ -370,10 +365,7 @@ impl Gateway {
     /// Waits until this many requests are listed, including those for which no attempt was made.
     pub async fn listed(&self, requests: usize) {
         let deadline = Instant::now() + BOOKED_WITHIN;
-        while self.get("/v2/requests?limit=200").await["data"]
-            .as_array()
-            .is_none_or(|rows| rows.len() < requests)
-        {
+        while self.get("/v2/requests").await["data"].as_array().is_none_or(|rows| rows.len() < requests) {
             assert!(Instant::now() < deadline, "{requests} requests are not in the books");
             a_moment().await;
         }

@@ -11,7 +11,6 @@
 )]
 
 mod agreements;
-mod aliases;
 mod ask;
 mod audio;
 mod audit;
@@ -28,11 +27,9 @@ mod budgets;
 mod byok;
 mod caching;
 mod canary;
-mod checks;
 mod cli;
 mod command;
 mod commands;
-mod commitments;
 mod compatible;
 mod console;
 mod content_batches;
@@ -93,8 +90,6 @@ mod pull;
 mod realtime;
 mod reasons;
 mod replicas;
-mod resilience;
-mod response_cache;
 mod rotation;
 mod routing;
 mod run;
@@ -104,9 +99,7 @@ mod sdk;
 mod smuggling;
 mod stored;
 mod stored_batches;
-mod strategies;
 mod streams;
-mod subscriptions;
 mod three_modes;
 mod tiers;
 mod together;

@@ -128,7 +128,6 @@ impl Fixture {
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
-            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         }
@@ -137,7 +136,6 @@ impl Fixture {
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(small(at), [1; 10]),
             workspace: workspace_id(workspace),

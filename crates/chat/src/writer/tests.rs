@@ -18,7 +18,6 @@ fn wish(usage: bool) -> AnswerOptions {
         thoughts: false,
         is_same_dialect: false,
         estimator: None,
-        guard: None,
     }
 }
 

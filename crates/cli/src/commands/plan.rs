@@ -75,8 +75,7 @@ fn request(from: &str) -> Result<Option<Value>, Failure> {
     if from == "-" {
         std::io::stdin().read_to_string(&mut text)?;
     } else {
-        text = std::fs::read_to_string(from)
-            .map_err(|error| wrong(format!("{from} can't be read: {error}.")))?;
+        text = std::fs::read_to_string(from).map_err(|error| wrong(format!("{from} can't be read: {error}.")))?;
     }
     if text.trim().is_empty() {
         return Ok(None);
@@ -98,10 +97,6 @@ fn headers(given: &[String]) -> Result<Option<Map<String, Value>>, Failure> {
 
 fn explain(plan: &Value) {
     println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
-    if let Some(alias) = plan.get("alias").filter(|alias| !alias.is_null()) {
-        let part = |name: &str| output::printable(&output::cell(alias, name));
-        println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
-    }
     let modality = output::cell(plan, "modality");
     if modality != "chat" {
         println!("for       {modality}");
@@ -111,9 +106,6 @@ fn explain(plan: &Value) {
         "route     {}",
         route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id"))
     );
-    if let Some(order) = route.and_then(|route| route.get("order")).and_then(Value::as_str) {
-        println!("order     {}", output::printable(order));
-    }
     for row in list(plan, "attempts") {
         print_row("would serve", row, &output::cell(row, "profile"));
     }

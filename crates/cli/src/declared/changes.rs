@@ -169,10 +169,6 @@ fn references(object: &Declared) -> Vec<(&'static str, String)> {
                     .iter()
                     .for_each(|label| add(noun, Some(label)));
             }
-            Some(Form::Prefixed(prefix, noun)) => {
-                let label = value.as_str().and_then(|word| word.strip_prefix(prefix));
-                add(noun, label.map(Value::from).as_ref());
-            }
             Some(Form::Scope) => {
                 add("project", value.get("project"));
                 add("key", value.get("key"));
@@ -354,7 +350,7 @@ pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names
         (Action::Update, Some(declared), Some(id)) => {
             let mut body = patch_of(&step.changes, step.kind, names, &declared.place)?;
             mark(declared, &mut body);
-            add_secret(step.kind, &mut body, secret);
+            add_secret(&mut body, secret);
             let path = format!("{}/{id}", step.kind.path);
             api.call_if(Method::PATCH, &path, Some(&Value::Object(body)), step.etag.as_deref())
         }
@@ -387,7 +383,7 @@ fn create(
         put(&mut body, field.path, value);
     }
     mark(declared, &mut body);
-    add_secret(kind, &mut body, secret);
+    add_secret(&mut body, secret);
     let made = api.post(kind.path, &Value::Object(body))?;
     let now = live::live(kind, &made, names);
     names.learn(kind, &now.label, &now.id);
@@ -416,9 +412,9 @@ fn mark(declared: &Declared, body: &mut Map<String, Value>) {
     }
 }
 
-fn add_secret(kind: &Kind, body: &mut Map<String, Value>, secret: Option<&str>) {
-    if let Some((field, secret)) = secret.map(|secret| kind.secret_field(secret)) {
-        body.insert(field.to_owned(), secret);
+fn add_secret(body: &mut Map<String, Value>, secret: Option<&str>) {
+    if let Some(secret) = secret {
+        body.insert("secret".to_owned(), Value::from(secret));
     }
 }
 
@@ -473,13 +469,6 @@ fn with_ids(form: Form, value: &Value, names: &Names, place: &SourceLocation) ->
     };
     match (form, value) {
         (Form::Name(noun), label) => id(noun, label),
-        (Form::Prefixed(prefix, noun), Value::String(word)) => match word.strip_prefix(prefix) {
-            Some(label) => {
-                let id = id(noun, &Value::from(label))?;
-                Ok(Value::from(format!("{prefix}{}", id.as_str().unwrap_or_default())))
-            }
-            None => Ok(value.clone()),
-        },
         (Form::Names(noun), Value::Array(labels)) => labels.iter().map(|label| id(noun, label)).collect(),
         (Form::Scope, Value::Object(members)) => members
             .iter()

@@ -1,8 +1,6 @@
 //! The kinds of objects that a document may declare, one row each. Adding a kind takes a row here and nothing
 //! else.
 
-use crate::commands::subscription;
-
 /// One kind of object.
 #[derive(Debug)]
 pub struct Kind {
@@ -54,16 +52,8 @@ pub enum Form {
     /// The name of an object of this kind, for which `/v2` has the id.
     Name(&'static str),
     Names(&'static str),
-    /// A word, or the name of an object of the kind behind this prefix.
-    Prefixed(&'static str, &'static str),
-    /// The windows of a subscription.
-    Windows,
     /// The scope of a route, with keys and projects by name.
     Scope,
-    /// The targets of an alias.
-    Targets,
-    /// The conditions of a route, which are absent without any.
-    Conditions,
     /// The models that were declared for a node, as opposed to those discovered on it.
     DeclaredModels,
 }
@@ -197,32 +187,6 @@ pub const KINDS: &[Kind] = &[
         ended_values: &[("status", "revoked")],
     },
     Kind {
-        noun: "subscription",
-        path: "/v2/subscription-credentials",
-        identity: &["name"],
-        fields: &[
-            fixed("name", &["display_name"], Form::Plain),
-            fixed("product", &["product"], Form::Plain),
-            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
-            fixed_or("base_url", &["base_url"], Form::Address, "null"),
-            field("plan", &["plan"], Form::Plain, "null"),
-            field("cached_price_discount_pct", &["cached_price_discount_pct"], Form::Plain, "0"),
-            field("windows", &["windows"], Form::Windows, "[]"),
-            field(
-                "status",
-                &["status"],
-                Form::Status("active", &["invalid", "expired", "off"]),
-                "\"active\"",
-            ),
-            METADATA,
-        ],
-        secret: SecretNeed::Needed,
-        one_time_field: None,
-        has_metadata: true,
-        of_operator: false,
-        ended_values: &[("status", "revoked")],
-    },
-    Kind {
         noun: "node",
         path: "/v2/byoc/nodes",
         identity: &["name"],
@@ -260,31 +224,11 @@ pub const KINDS: &[Kind] = &[
         ended_values: &[("status", "revoked"), ("status", "expired")],
     },
     Kind {
-        noun: "alias",
-        path: "/v2/model-aliases",
-        identity: &["project", "name"],
-        fields: &[
-            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
-            fixed("name", &["name"], Form::Plain),
-            field("description", &["description"], Form::Plain, "\"\""),
-            field("split", &["split"], Form::Plain, "\"weighted\""),
-            field("targets", &["targets"], Form::Targets, "[]"),
-            field("note", &["note"], Form::Plain, "\"\""),
-        ],
-        secret: SecretNeed::None,
-        one_time_field: None,
-        has_metadata: false,
-        of_operator: false,
-        ended_values: &[],
-    },
-    Kind {
         noun: "route",
         path: "/v2/routes",
-        identity: &["scope", "when"],
+        identity: &["scope"],
         fields: &[
             Field { name: "scope", path: &["scope"], form: Form::Scope, change: Change::Fixed, usual: "{}" },
-            fixed("when", &["when"], Form::Conditions),
-            field("strategy", &["strategy"], Form::Plain, "\"none\""),
             field("profiles", &["profiles"], Form::Plain, "[]"),
             field("providers", &["providers"], Form::Plain, "[]"),
             field("credentials", &["credential_ids"], Form::Names("credential"), "[]"),
@@ -292,10 +236,9 @@ pub const KINDS: &[Kind] = &[
             field("node_labels", &["node_labels"], Form::Plain, "[]"),
             field("byok_fallback", &["byok_fallback"], Form::Plain, "\"never\""),
             field("fallback_on", &["fallback_on"], Form::Set, "[]"),
-            field("overflow", &["overflow"], Form::Prefixed("own:", "credential"), "null"),
+            field("overflow", &["overflow"], Form::Plain, "null"),
             field("emergency", &["emergency"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),
-            field("hedge_after_ms", &["hedge_after_ms"], Form::Plain, "null"),
             field("first_byte_timeout_ms", &["first_byte_timeout_ms"], Form::Plain, "null"),
             field("idle_timeout_ms", &["idle_timeout_ms"], Form::Plain, "null"),
             field("deadline_ms", &["deadline_ms"], Form::Plain, "null"),
@@ -311,23 +254,13 @@ pub const KINDS: &[Kind] = &[
         path: "/v2/policies",
         identity: &["project"],
         fields: &[
-            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
-            fixed_or("workspace", &["workspace"], Form::Plain, "false"),
+            fixed("project", &["project_id"], Form::Name("project")),
             field("allowed_providers", &["allowed_providers"], Form::Plain, "[]"),
             field("allowed_models", &["allowed_models"], Form::Plain, "[]"),
             field("allowed_regions", &["allowed_regions"], Form::Plain, "[]"),
-            field("region_policy", &["region_policy"], Form::Plain, "\"any\""),
-            field("data_boundary", &["data_boundary"], Form::Plain, "\"project\""),
             field("profiles", &["profiles"], Form::Plain, "[]"),
             field("retention", &["retention"], Form::Plain, "null"),
             field("compliance", &["compliance"], Form::Set, "[]"),
-            field("limits", &["limits"], Form::Plain, "{}"),
-            field("required_metadata", &["required_metadata"], Form::Set, "[]"),
-            field("allowed_tools", &["allowed_tools"], Form::Plain, "null"),
-            field("allowed_hosted_tools", &["allowed_hosted_tools"], Form::Plain, "null"),
-            field("allowed_file_kinds", &["allowed_file_kinds"], Form::Plain, "null"),
-            field("parameters", &["parameters"], Form::Plain, "{}"),
-            field("checks", &["checks"], Form::Plain, "[]"),
         ],
         secret: SecretNeed::None,
         one_time_field: None,
@@ -398,12 +331,6 @@ pub const KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    /// The field that a secret is sent in, and the secret as it is sent there.
-    #[must_use]
-    pub fn secret_field(&self, secret: &str) -> (&'static str, serde_json::Value) {
-        if self.noun == "subscription" { subscription::token(secret) } else { ("secret", secret.into()) }
-    }
-
     #[must_use]
     pub fn by_noun(noun: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.noun == noun)

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use domain::Weekdays;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::document::WORKSPACE;
 use super::kinds::{Field, Form, KINDS, Kind};
 use crate::api::{Api, field as text_of};
 use crate::output::{self, Failure};
@@ -77,9 +75,6 @@ impl Names {
             Form::Moment => text(&|text| unix_ms(text).map_or_else(|| text.to_owned(), |ms| ms.to_string())),
             Form::Provider => text(&|text| self.provider(text)),
             Form::Scope => self.settled_scope(value),
-            Form::Targets => settled_targets(value),
-            Form::Conditions => settled_conditions(value),
-            Form::Windows => settled_windows(value),
             Form::Status(one, others) => {
                 text(&|text| if others.contains(&text) { one.to_owned() } else { text.to_owned() })
             }
@@ -109,7 +104,6 @@ impl Names {
             let form = kind.field(name)?.form;
             let value = self.settled(form, fields.get(*name)?);
             Some(match (form, &value) {
-                (Form::Conditions, Value::Object(members)) if members.is_empty() => return None,
                 (Form::Scope, Value::Object(members)) if members.is_empty() => "default".to_owned(),
                 (Form::Scope, Value::Object(members)) => {
                     let texts: Vec<_> = members
@@ -122,50 +116,8 @@ impl Names {
                 (_, other) => other.to_string(),
             })
         });
-        let label = parts.collect::<Vec<_>>().join("/");
-        // Only what belongs to the whole workspace has nothing to be told by.
-        if label.is_empty() { WORKSPACE.to_owned() } else { label }
+        parts.collect::<Vec<_>>().join("/")
     }
-}
-
-/// Conditions with their defaults, without what is not set, in the order of their names.
-fn settled_conditions(value: &Value) -> Value {
-    let Some(members) = value.as_object() else { return value.clone() };
-    let mut sorted: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
-    sorted.sort_by_key(|(name, _)| *name);
-    let settle = |(name, value): (&String, &Value)| {
-        let settled = if name == "time" { settled_window(value) } else { value.clone() };
-        (name.clone(), settled)
-    };
-    Value::Object(sorted.into_iter().map(settle).collect())
-}
-
-fn settled_window(value: &Value) -> Value {
-    let Some(members) = value.as_object() else { return value.clone() };
-    let text = |name: &str, usual: &str| {
-        let set = members.get(name).and_then(Value::as_str).unwrap_or(usual);
-        // The end of a day is the beginning of the next.
-        if set == "24:00" { "00:00".to_owned() } else { set.to_owned() }
-    };
-    let named = members.get("weekdays").and_then(Value::as_array);
-    let is_named = |day: &str| named.is_none_or(|days| days.iter().any(|named| named == day));
-    let weekdays: Vec<_> = Weekdays::NAMES.into_iter().filter(|day| is_named(day)).collect();
-    json!({
-        "from": text("from", "00:00"), "to": text("to", "00:00"), "utc_offset": text("utc_offset", "+00:00"), "weekdays": weekdays,
-    })
-}
-
-/// Windows without fields that are null, and with comparable starts.
-fn settled_windows(value: &Value) -> Value {
-    let mut windows = value.clone();
-    for fields in windows.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        fields.retain(|_, value| !value.is_null());
-        let start = fields.get("starts_at").and_then(Value::as_str).and_then(unix_ms);
-        if let Some(ms) = start {
-            fields.insert("starts_at".to_owned(), ms.to_string().into());
-        }
-    }
-    windows
 }
 
 fn whole_block(block: &str) -> String {
@@ -231,9 +183,7 @@ pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     let mut fields = Map::new();
     for field in kind.fields {
         let value = field_value(field, row, names);
-        let is_named = kind.identity.contains(&field.name) && field.form != Form::Conditions;
-        let is_written = is_named || value != field.usual_value();
-        if is_written && !value.is_null() {
+        if kind.identity.contains(&field.name) || (!value.is_null() && value != field.usual_value()) {
             fields.insert(field.name.to_owned(), value);
         }
     }
@@ -252,13 +202,6 @@ fn field_value(field: &Field, row: &Value, names: &Names) -> Value {
     let value = found.cloned().unwrap_or_default();
     match (field.form, value) {
         (Form::Name(_), id) => names.label(&id),
-        (Form::Prefixed(prefix, _), Value::String(word)) => match word.strip_prefix(prefix) {
-            Some(id) => match names.label(&Value::from(id)) {
-                Value::String(label) => Value::from(format!("{prefix}{label}")),
-                other => other,
-            },
-            None => Value::from(word),
-        },
         (Form::Names(_), Value::Array(ids)) => ids.iter().map(|id| names.label(id)).collect(),
         (Form::Scope, Value::Object(members)) => Value::Object(
             members
@@ -278,18 +221,6 @@ fn field_value(field: &Field, row: &Value, names: &Names) -> Value {
         }
         (_, value) => value,
     }
-}
-
-/// A target without a weight has the weight 1.
-fn settled_targets(value: &Value) -> Value {
-    let whole = |target: &Value| match target.as_object() {
-        Some(fields) if !fields.contains_key("weight") => {
-            let weight = ("weight".to_owned(), Value::from(1));
-            Value::Object(fields.clone().into_iter().chain([weight]).collect())
-        }
-        _ => target.clone(),
-    };
-    value.as_array().map_or_else(|| value.clone(), |targets| targets.iter().map(whole).collect())
 }
 
 #[cfg(test)]
@@ -333,7 +264,6 @@ mod tests {
                 json!({"model": "x/*", "provider": "google"}),
                 json!({"provider": "gemini", "model": "x/", "tag": null}),
             ),
-            (Form::Targets, json!([{"model": "a"}]), json!([{"weight": 1, "model": "a"}])),
         ] {
             assert_eq!(names.settled(form, &one), names.settled(form, &other), "{one}");
         }

@@ -6,7 +6,6 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -24,24 +23,23 @@ use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
+use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
+use crate::learned_limits::LearnedLimits;
 use crate::limits::{ACCOUNT_WEIGHT_MAX, MARKUP_BPS_MAX};
 use crate::resource::{
     Resource, WritableResource, delete, get, list, load, patch, post, put, reply_written, without,
 };
-use reports::learned_limits;
-use reports::learned_limits::{BreakerView, LearnedLimits};
+use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
-const DERIVED: [&str; 9] = [
+const DERIVED: [&str; 8] = [
     "id",
     "object",
     "secret_fingerprint",
     "secret_version",
     "learned_limits",
-    "breakers",
     "last_verified_at",
     "last_error",
     "created_at",
@@ -136,8 +134,6 @@ pub struct AccountView {
     limits: LimitsForm,
     /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
-    /// The circuit breakers that are not closed, as this gateway knows them.
-    breakers: Vec<BreakerView>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
     compliance: Vec<String>,
@@ -167,7 +163,6 @@ fn show(control: &Control, row: &AccountRow) -> AccountView {
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: learned_limits::learned(control, Principal::Account(row.id)),
-        breakers: learned_limits::breakers(control, Principal::Account(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),

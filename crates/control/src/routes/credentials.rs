@@ -7,7 +7,6 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::names::{checked_environment, checked_name};
 use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::{Page, Reply};
@@ -28,17 +27,18 @@ use serde_json::{Value, json};
 use snapshot::CredentialState;
 use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification};
 
+use super::projects::checked_environment;
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
+use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
+use crate::learned_limits::LearnedLimits;
 use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, put, reply, without};
 use crate::servers::{self, ProbeInput, ServerView};
-use reports::learned_limits;
-use reports::learned_limits::{BreakerView, LearnedLimits};
+use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
-const DERIVED: [&str; 12] = [
+const DERIVED: [&str; 11] = [
     "id",
     "object",
     "workspace_id",
@@ -46,7 +46,6 @@ const DERIVED: [&str; 12] = [
     "secret_version",
     "over_quota_until",
     "learned_limits",
-    "breakers",
     "last_verified_at",
     "last_error",
     "server",
@@ -169,8 +168,6 @@ pub struct CredentialView {
     limits: LimitsForm,
     /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
-    /// The circuit breakers that are not closed, as this gateway knows them.
-    breakers: Vec<BreakerView>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
     compliance: Vec<String>,
@@ -223,7 +220,6 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: learned_limits::learned(control, Principal::Credential(row.id)),
-        breakers: learned_limits::breakers(control, Principal::Credential(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),
@@ -505,7 +501,6 @@ fn blank(
         last_verified_unix_ms: None,
         last_error: None,
         server: ServerFacts::default(),
-        subscription: None,
         created_unix_ms: now_unix_ms,
         version: 0,
     }

@@ -53,12 +53,9 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 environment: &environment,
                 key: key.map(|key| key.id),
                 tag: None,
-                split_key: 0,
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),
-                size: plan::RequestSize::default(),
-                traits: None,
             };
             for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {
                 found.entry(model.id).or_insert(model.owned_by);

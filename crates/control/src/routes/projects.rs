@@ -2,28 +2,24 @@
 
 use std::sync::Arc;
 
-use api::access::Access;
+use api::failure::invalid;
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
-use api::names::{checked_environment, checked_name};
 use api::openapi::bounds::{ENVIRONMENT, NAME};
-use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;
-use api::router::{Handled, Route};
+use api::router::Route;
 use api::state::Control;
-use domain::ports::{PurgeScope, Purgeable as _, Purged};
 use domain::{Fault, ProjectId, Subject};
-use http::Method;
-use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{LimitsOf, ProjectRow};
 
+use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
-use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put};
-use reports::caching::CachingForm;
+use super::workspaces::checked_name;
+use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -33,10 +29,6 @@ pub fn routes() -> Vec<Route> {
         patch::<ProjectRow>("Changes fields of a project."),
         put::<ProjectRow>("Replaces a project."),
         delete::<ProjectRow>("Deletes a project that has no keys.").refuses(409, "referenced"),
-        Route::new(Method::POST, "/v2/projects/{id}/purge-cache", Access::MANAGE, purge_cache)
-            .says("Deletes the project's answers in the response cache.")
-            .takes_nothing()
-            .returns::<PurgedCache>(),
     ]
 }
 
@@ -69,35 +61,6 @@ pub struct ProjectView {
     created_at: Moment,
 }
 
-/// What a purge of the response cache deleted.
-#[derive(Serialize, JsonSchema)]
-struct PurgedCache {
-    object: &'static str,
-    project_id: String,
-    /// Stored answers. Replicas hold some of these in memory, and find none of them any more.
-    deleted: u64,
-}
-
-fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let Nothing {} = request.json()?;
-        let row: ProjectRow = load(control, &request).await?;
-        let view = |deleted| PurgedCache { object: "purged_cache", project_id: row.id.to_string(), deleted };
-        if request.is_rehearsal {
-            return Reply::json(&view(0));
-        }
-        let act = request.act(&control.deps.world);
-        let answers = control.deps.store.kept_answers();
-        let written = answers.purge_cached(act, row.workspace, row.id).await.map_err(of_store)?;
-        control.deps.await_published(written.version).await?;
-        let scope = PurgeScope { workspace: row.workspace, what: Purged::Project(row.id) };
-        if let Err(error) = control.web.cached.purge(scope).await {
-            tracing::warn!(%error, "the response cache in memory was not purged");
-        }
-        Reply::json(&view(written.row))
-    })
-}
-
 const fn of(row: &ProjectRow) -> LimitsOf {
     LimitsOf::Subject(Subject::Project(row.id))
 }
@@ -116,6 +79,21 @@ fn show(control: &Control, row: &ProjectRow) -> ProjectView {
     }
 }
 
+/// An environment's name: one of the three built-in ones, or a custom word.
+pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
+    let fine = !environment.is_empty()
+        && environment.len() <= ENVIRONMENT_BYTES_MAX
+        && environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    if fine {
+        return Ok(environment.to_owned());
+    }
+    Err(invalid(
+        field,
+        format!("\"{environment}\" is no environment."),
+        "Use development, staging, production, or a word of your own in lower case.",
+    ))
+}
+
 fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsForm>), Box<Fault>> {
     limits::check(input.limits, "limits")?;
     let environment = input.environment.as_deref().unwrap_or("production");
@@ -123,7 +101,7 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsF
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
-        caching: input.caching.unwrap_or_default().read(base.caching)?,
+        caching: input.caching.unwrap_or_default().read()?,
         ..base.clone()
     };
     Ok((row, input.limits))

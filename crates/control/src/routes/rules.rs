@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use api::failure::{invalid, not_found};
 use api::moment::Moment;
-use api::names::checked_environment;
 use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
 use domain::{
-    ByokFallback, CredentialId, FallbackClass, Fault, ModelPattern, Profile, RouteId, RouteScope, RouteSpec,
-    Strategy,
+    ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
+    RouteSpec,
 };
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -18,12 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::RouteRow;
 
-use super::conditions::{ConditionsWire, printable};
+use super::projects::checked_environment;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
-
-/// The words of `overflow`.
-const MANAGED: &str = "managed";
-const OWN_PREFIX: &str = "own:";
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -66,13 +61,6 @@ struct ScopeWire {
 pub struct Wire {
     #[serde(default)]
     scope: ScopeWire,
-    /// Facts of a request that must hold, too. A route with conditions is stronger than one of the same scope without.
-    #[serde(default, skip_serializing_if = "ConditionsWire::is_empty")]
-    when: ConditionsWire,
-    /// How what the route allows is ordered: `none` (the default: as listed, else the oldest first), `committed_first`, `cheapest`,
-    /// `fastest`, `balanced`, `local_first` or `byok_strict`.
-    #[serde(default = "no_strategy")]
-    strategy: String,
     #[serde(default)]
     profiles: Vec<String>,
     #[serde(default)]
@@ -88,8 +76,6 @@ pub struct Wire {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     fallback_on: Vec<FallbackClass>,
-    /// Where requests go that exceed the capacity of the workspace's own credentials: `managed`, or
-    /// `own:<credential id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
@@ -103,13 +89,6 @@ pub struct Wire {
     idle_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_ms: Option<u64>,
-    /// After which silence a second attempt is made beside the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hedge_after_ms: Option<u64>,
-}
-
-fn no_strategy() -> String {
-    Strategy::None.as_str().into()
 }
 
 fn never() -> String {
@@ -126,7 +105,7 @@ pub struct RouteView {
     created_at: Moment,
 }
 
-pub fn wire_of(spec: &RouteSpec) -> Wire {
+fn wire_of(spec: &RouteSpec) -> Wire {
     Wire {
         scope: ScopeWire {
             tag: spec.scope.tag.clone(),
@@ -138,8 +117,6 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
             provider: spec.scope.provider.clone(),
             environment: spec.scope.environment.clone(),
         },
-        when: ConditionsWire::of(&spec.when),
-        strategy: spec.strategy.as_str().to_owned(),
         profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
         providers: spec.providers.clone(),
         credential_ids: spec.credential_ids.iter().map(ToString::to_string).collect(),
@@ -147,16 +124,12 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
         node_labels: spec.node_labels.clone(),
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.clone(),
-        overflow: match spec.overflow_own {
-            Some(id) => Some(format!("{OWN_PREFIX}{id}")),
-            None => spec.overflow_managed.then(|| MANAGED.to_owned()),
-        },
+        overflow: spec.overflow_managed.then(|| "managed".to_owned()),
         emergency: spec.emergency_allowed.then(|| "allowed".to_owned()),
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
         deadline_ms: spec.deadline_ms,
-        hedge_after_ms: spec.hedge_after_ms,
     }
 }
 
@@ -166,6 +139,13 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         .iter()
         .map(|name| name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it.")))
         .collect::<Result<Vec<_>, _>>()?;
+    if profiles.contains(&Profile::Subscription) {
+        return Err(invalid(
+            "profiles",
+            "The subscription profile is switched off in this version.",
+            "Leave it out.",
+        ));
+    }
     let byok_fallback = match wire.byok_fallback.as_str() {
         "never" => ByokFallback::Never,
         "managed" => ByokFallback::Managed,
@@ -177,15 +157,12 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
             ));
         }
     };
-    let (overflow_managed, overflow_own) = overflow_of(control, request, wire.overflow.as_deref()).await?;
+    let overflow_managed = only_word(wire.overflow.as_deref(), "overflow", "managed")?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
-    let strategy = strategy_of(&wire)?;
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
     Ok(RouteSpec {
         scope: scope_of(control, request, wire.scope, &canonical).await?,
-        when: wire.when.read()?,
-        strategy,
         profiles,
         providers: wire.providers.into_iter().map(canonical).collect(),
         credential_ids: own_credentials(control, request, &wire.credential_ids).await?,
@@ -194,63 +171,12 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         byok_fallback,
         fallback_on: wire.fallback_on,
         overflow_managed,
-        overflow_own,
         emergency_allowed,
         head_wait_ms: positive(wire.head_wait_ms, "head_wait_ms")?,
         first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
-        hedge_after_ms: positive(wire.hedge_after_ms, "hedge_after_ms")?,
     })
-}
-
-/// The strategy, which must not contradict the rest of the rule.
-fn strategy_of(wire: &Wire) -> Result<Strategy, Box<Fault>> {
-    let Some(strategy) = Strategy::named(&wire.strategy) else {
-        let message = format!("\"{}\" is no strategy.", printable(&wire.strategy));
-        let words = Strategy::ALL.map(Strategy::as_str).join(", ");
-        return Err(invalid("strategy", message, format!("Use one of {words}.")));
-    };
-    let name = strategy.as_str();
-    if matches!(strategy, Strategy::LocalFirst | Strategy::ByokStrict) && !wire.profiles.is_empty() {
-        let message = format!(
-            "The strategy {name} says which profiles serve, and in which order; profiles says it, too."
-        );
-        return Err(invalid("profiles", message, "Leave out profiles, or use another strategy."));
-    }
-    let leaves = [
-        ("byok_fallback", wire.byok_fallback == ByokFallback::Managed.as_str()),
-        ("overflow", wire.overflow.as_deref() == Some("managed")),
-        ("emergency", wire.emergency.is_some()),
-    ];
-    match leaves.into_iter().find(|(_, leaves)| *leaves).filter(|_| strategy == Strategy::ByokStrict) {
-        Some((field, _)) => {
-            let message = format!(
-                "The strategy {name} never leaves the workspace's own credentials, and {field} lets it."
-            );
-            Err(invalid(field, message, format!("Leave out {field}, or use another strategy.")))
-        }
-        None => Ok(strategy),
-    }
-}
-
-/// `managed`, or an own credential.
-async fn overflow_of(
-    control: &Control,
-    request: &ApiRequest,
-    word: Option<&str>,
-) -> Result<(bool, Option<CredentialId>), Box<Fault>> {
-    let Some(word) = word else { return Ok((false, None)) };
-    if word == MANAGED {
-        return Ok((true, None));
-    }
-    let Some(named) = word.strip_prefix(OWN_PREFIX) else {
-        let message = format!("\"{word}\" is no overflow.");
-        return Err(invalid("overflow", message, "Use managed or own:<credential id>, or leave it out."));
-    };
-    let found = own_credentials(control, request, &[named.to_owned()]).await;
-    let found = found.map_err(|fault| Box::new(fault.param("overflow")))?;
-    Ok((false, found.first().copied()))
 }
 
 /// A field that is either absent or one fixed word.
@@ -285,13 +211,16 @@ async fn scope_of(
             Some(control.deps.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
-    if let Some(name) = &wire.alias {
-        let snapshot = control.deps.keeper.current();
-        let known = snapshot.workspace(request.workspace()).map(|entry| entry.aliases.as_slice());
-        if !known.unwrap_or_default().iter().any(|alias| *alias.name == **name) {
-            let fix = "Create it with POST /v2/model-aliases, or name a model in scope.model.";
-            return Err(invalid("scope.alias", "The workspace has no alias of this name.", fix));
-        }
+    if wire.alias.is_some() {
+        return Err(Box::new(
+            Fault::new(
+                FaultClass::BadRequest,
+                "alias_not_available",
+                "Aliases come with a later version, so no route can name one.",
+            )
+            .param("scope.alias")
+            .fix("Name the model instead."),
+        ));
     }
     if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').is_empty()) {
         return Err(invalid(
@@ -308,7 +237,7 @@ async fn scope_of(
         tag: wire.tag,
         key_id,
         project_id,
-        alias: wire.alias,
+        alias: None,
         model: wire.model.map(|model| ModelPattern::read(&model).as_text().into_owned()),
         modality: wire.modality,
         provider: wire.provider.map(canonical),

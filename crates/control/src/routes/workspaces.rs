@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::not_found;
+use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
-use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -20,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Act, Founding, Invitation, LimitsOf, Listed, MemberRow, PersonRow, StoreError, WorkspaceRow};
 
+use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use crate::founding::{Founded, NewWorkspace, found};
 use crate::resource::{Resource, WritableResource, change, delete, delete_row, get, list, patch, post};
-use reports::caching::CachingForm;
 
 /// The actor in the audit instead of the operator's key.
 const OPERATOR: &str = "operator";
@@ -66,7 +65,7 @@ pub struct WorkspaceView {
     limits: LimitsForm,
     /// For each end user separately.
     end_user_limits: LimitsForm,
-    /// What the gateway may do to use providers' prompt caches, and whether it keeps answers itself.
+    /// What the gateway may do to use providers' prompt caches.
     caching: CachingForm,
     created_at: Moment,
 }
@@ -83,6 +82,21 @@ fn show(control: &Control, row: &WorkspaceRow) -> WorkspaceView {
         caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
+}
+
+/// A display name, neither empty nor too long.
+pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
+    let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
+    let trimmed = name.trim();
+    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX || trimmed.chars().any(char::is_control)
+    {
+        return Err(invalid(
+            field,
+            format!("{field} can't be used as it is."),
+            format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
+        ));
+    }
+    Ok(trimmed.to_owned())
 }
 
 /// The person who creates a workspace is its first owner.
@@ -127,7 +141,7 @@ impl Resource for WorkspaceRow {
     }
 
     /// The operator can reach every workspace, all others only their own.
-    fn address(_: &Control, request: &ApiRequest) -> Result<((), WorkspaceId), Box<Fault>> {
+    fn address(request: &ApiRequest) -> Result<((), WorkspaceId), Box<Fault>> {
         let id: WorkspaceId = request.id(Self::WHAT)?;
         if id == request.workspace() || request.is_operator() {
             Ok(((), id))
@@ -146,7 +160,7 @@ impl Resource for WorkspaceRow {
     }
 
     async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-        if Self::address(control, request)?.1 == control.operator {
+        if Self::address(request)?.1 == control.operator {
             let detail = "this workspace's owners run the installation".to_owned();
             let what = "operators_workspace";
             return Err(of_store(StoreError::Conflict { what, detail, existing: None }));
@@ -197,7 +211,7 @@ impl WritableResource for WorkspaceRow {
         limits::check(limits, "limits")?;
         limits::check(end_user_limits, "end_user_limits")?;
         let name = checked_name(name, "name")?;
-        let caching = caching.unwrap_or_default().read(self.caching)?;
+        let caching = caching.unwrap_or_default().read()?;
         Ok((Self { name, caching, ..self }, AfterWrite::Changed { limits, end_user_limits }))
     }
 

@@ -211,7 +211,6 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 allowances: Default::default(),
                 counters,
                 answers: Arc::new(NoAnswers),
-                cached: Arc::default(),
             }))
         })
     });
@@ -248,7 +247,6 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         credentials: Vec::new(),
         nodes: vec![Arc::new(node)],
         routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
-        aliases: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     }

@@ -228,7 +228,6 @@ impl Bench {
             journal,
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
-            cached: Arc::default(),
             allowances: Rc::default(),
         });
         let books = Arc::new(Books::default());
@@ -339,7 +338,6 @@ impl Maker<'_> {
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
                 agreement: Arc::default(),
-                subscription: None,
                 quirks: domain::MissingFeatures::default(),
                 id: credential,
                 workspace: id,
@@ -383,7 +381,6 @@ impl Maker<'_> {
             credentials,
             nodes,
             routes: vec![Arc::new(route)],
-            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         })

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use board::{Availability, BreakerLevel};
+use board::Availability;
 use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::{CredentialState, NodeState};
 
 use crate::fixture::{
     Fixture, NOW_UNIX_MS, NOW_US, account_id, credential_id, node_id, project_id, reason, short, spec,
-    subscription_id, workspace_id,
+    workspace_id,
 };
 
 const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
@@ -99,7 +99,7 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
 }
 
 #[test]
-fn a_listed_profile_order_is_kept() {
+fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
     let fixture = |profiles: &[Profile]| {
         Fixture::new()
             .credential(1, "together_ai")
@@ -122,63 +122,6 @@ fn a_listed_profile_order_is_kept() {
         .account(1, "nebius")
         .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]));
     expect(&away, LLAMA, "a1", &[(n(1), "unreachable")]);
-}
-
-/// C10: a subscription comes before every profile and route, if it may serve at all.
-#[test]
-fn a_subscription_is_first_unless_a_route_gives_it_another_place() {
-    use Profile::{Byoc, Byok, ManagedProvider, Subscription};
-    let s = |number| Principal::Subscription(subscription_id(number));
-    let own = || {
-        Fixture::new()
-            .credential(1, "openai")
-            .subscription(3, "openai")
-            .subscription(2, "openai")
-            .node(1, &["openai/gpt-4o"])
-            .account(1, "openai")
-    };
-    let later = [(c(1), "profile_not_chosen"), (n(1), "profile_not_chosen"), (a(1), "profile_not_chosen")];
-    expect(&own(), "gpt-4o", "s2 s3", &later);
-    let listed = |profiles: &[Profile]| own().route(1, by_default(|spec| spec.profiles = profiles.to_vec()));
-    expect(&listed(&[ManagedProvider]), "gpt-4o", "s2 s3", &[(c(1), "profile_not_in_route")]);
-    expect(&listed(&[Byok, Subscription]), "gpt-4o", "c1", &[(s(2), "profile_not_chosen")]);
-    expect(&listed(&[Subscription, Byoc]), "gpt-4o", "s2 s3", &[(c(1), "profile_not_in_route")]);
-    let off = Fixture { takes_subscriptions: false, ..own() };
-    expect(&off, "gpt-4o", "c1", &[(s(2), "subscriptions_off")]);
-    let mut used_up = own();
-    used_up.used_up = [(subscription_id(2), NOW_UNIX_MS + 90_000)].into();
-    expect(&used_up, "gpt-4o", "s3", &[(s(2), "window_used_up")]);
-    used_up.used_up.insert(subscription_id(3), NOW_UNIX_MS + 1);
-    expect(&used_up, "gpt-4o", "c1", &[(s(2), "window_used_up"), (s(3), "window_used_up")]);
-    let elsewhere = Fixture::new().subscription(1, "anthropic").credential(2, "openai");
-    expect(&elsewhere, "gpt-4o", "c2", &[(s(1), "does_not_offer")]);
-    let asleep = Fixture::new()
-        .subscription_with(1, "openai", |entry| entry.state = CredentialState::Disabled)
-        .subscription_with(2, "openai", |entry| entry.expires_unix_ms = Some(NOW_UNIX_MS))
-        .credential(3, "openai");
-    expect(&asleep, "gpt-4o", "c3", &[(s(1), "disabled"), (s(2), "expired")]);
-}
-
-/// Once a subscription serves, nobody else is asked: neither for a limit nor after a failure.
-#[test]
-fn a_limited_subscription_is_an_error_and_no_absence() {
-    let limited = Availability::RetryAt { us: NOW_US + 5_000_000 };
-    let fixture = Fixture::new()
-        .subscription(1, "openai")
-        .credential(2, "openai")
-        .route(1, by_default(|spec| spec.byok_fallback = ByokFallback::Managed))
-        .standing(Principal::Subscription(subscription_id(1)), limited);
-    let answer = fixture.ask("gpt-4o");
-    assert_eq!(answer.fault.map(|fault| fault.code), Some("rate_limit_exceeded"));
-    assert_eq!(short(&fixture.ask("gpt-4o")), "");
-}
-
-/// The price is the list's, less the stated discount.
-#[test]
-fn a_subscription_costs_the_list_less_its_discount() {
-    let list = Fixture::new().credential(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
-    let saved = Fixture::new().subscription(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
-    assert_eq!((saved.input.0, saved.output.0), (list.input.0 / 2, list.output.0 / 2));
 }
 
 /// C11: a failure of an own credential goes to the next own one, and nowhere else.
@@ -515,74 +458,10 @@ fn overflow_is_for_want_of_capacity_and_never_for_failure() {
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)
     };
-    expect(&fixture(Availability::Open), "gpt-4o", "c1 a1+", &[]);
-    expect(&fixture(resting(3)), "gpt-4o", "a1+", &[(c(1), "rate_limited")]);
+    expect(&fixture(Availability::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&fixture(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
     expect(&fixture(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
     expect(&fixture(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
-}
-
-fn overflow_to(change: impl FnOnce(&mut RouteSpec)) -> Fixture {
-    Fixture::new()
-        .credential(1, "openai")
-        .committed(2, "openai")
-        .account(1, "openai")
-        .route(1, by_default(change))
-}
-
-#[test]
-fn a_commitment_is_filled_first_unless_the_route_orders_the_credentials() {
-    let plain = || Fixture::new().credential(1, "openai").committed(2, "openai");
-    expect(&plain(), "gpt-4o", "c2 c1", &[]);
-    expect(&plain().spent(c(2)), "gpt-4o", "c1 c2", &[(c(2), "-")]);
-    let ordered = by_default(|spec| spec.credential_ids = vec![credential_id(1), credential_id(2)]);
-    expect(&plain().route(1, ordered), "gpt-4o", "c1 c2", &[]);
-    let reserved = Fixture::new().credential(1, "openai").credential_with(2, "openai", |entry| {
-        let limits = domain::AgreedLimits { reserved_units: Some(2), ..domain::AgreedLimits::default() };
-        entry.agreement = Arc::new(domain::Agreement { limits, ..domain::Agreement::default() });
-    });
-    expect(&reserved, "gpt-4o", "c2 c1", &[]);
-}
-
-#[test]
-fn a_commitment_that_is_used_up_gives_way_to_the_overflow_alone() {
-    let managed = |spec: &mut RouteSpec| spec.overflow_managed = true;
-    expect(&overflow_to(managed), "gpt-4o", "c2 c1 a1+", &[]);
-    let spent = || overflow_to(managed).spent(c(2));
-    expect(&spent(), "gpt-4o", "c1 a1+", &[(c(2), "committed_exhausted")]);
-    expect(&spent().standing(c(1), resting(3)), "gpt-4o", "a1+", &[(c(1), "rate_limited")]);
-    expect(&spent().standing(c(1), broken()), "gpt-4o", "a1+", &[(c(1), "breaker_open")]);
-    // Where the overflow can't take anything, the commitment is exceeded.
-    expect(&spent().standing(a(1), resting(3)), "gpt-4o", "c1 c2", &[(a(1), "byok_strict")]);
-    let with_fallback = |spec: &mut RouteSpec| {
-        managed(spec);
-        spec.byok_fallback = ByokFallback::Managed;
-    };
-    expect(&overflow_to(with_fallback), "gpt-4o", "c2 c1 a1*+", &[]);
-    expect(&overflow_to(with_fallback).standing(c(1), broken()), "gpt-4o", "c2 a1*+", &[]);
-}
-
-#[test]
-fn an_own_credential_that_takes_the_overflow_takes_nothing_else() {
-    let own = |spec: &mut RouteSpec| spec.overflow_own = Some(credential_id(1));
-    expect(&overflow_to(own), "gpt-4o", "c2 c1+", &[(a(1), "byok_strict")]);
-    let spent = overflow_to(own).spent(c(2));
-    expect(&spent, "gpt-4o", "c1+", &[(c(2), "committed_exhausted"), (a(1), "byok_strict")]);
-    let failing = overflow_to(own).standing(c(2), broken());
-    expect(&failing, "gpt-4o", "c2", &[(c(1), "overflow_only"), (a(1), "byok_strict")]);
-    let listed = |spec: &mut RouteSpec| {
-        own(spec);
-        spec.credential_ids = vec![credential_id(2)];
-    };
-    expect(&overflow_to(listed).spent(c(2)), "gpt-4o", "c1+", &[]);
-    // Where there is no other, it serves like any credential, unless the route lists others.
-    let alone = || Fixture::new().credential(1, "openai");
-    expect(&alone().route(1, by_default(own)), "gpt-4o", "c1", &[]);
-    expect(&alone().route(1, by_default(listed)), "gpt-4o", "", &[(c(1), "overflow_only")]);
-    let with_fallback = |spec: &mut RouteSpec| {
-        own(spec);
-        spec.byok_fallback = ByokFallback::Managed;
-    };
-    expect(&overflow_to(with_fallback).spent(c(2)), "gpt-4o", "c1+ a1*", &[]);
 }
 
 #[test]
@@ -612,75 +491,4 @@ fn the_explanation_tells_address_free_facts_of_each_attempt() {
     assert_eq!(attempt.provider, "together_ai", "a synonym is stored under its slug");
     assert_eq!((attempt.display_name.as_deref(), attempt.region.as_deref()), (Some("c1"), Some("eu")));
     assert_eq!((answer.snapshot_version, answer.resolution.as_str()), (7, "catalogue"));
-}
-
-fn ejected(level: BreakerLevel, seconds: u64) -> Availability {
-    Availability::Ejected { us: NOW_US + seconds * 1_000_000, level }
-}
-
-/// What the board says of a seat beside the others, and what an explanation says of it.
-#[test]
-fn a_breaker_above_a_model_is_named_with_its_level_and_its_time() {
-    for (standing, code, words) in [
-        (ejected(BreakerLevel::Host, 5), "host_breaker_open", "the host breaker is open for 5 s more"),
-        (ejected(BreakerLevel::Region, 9), "region_breaker_open", "the region breaker is open for 9 s more"),
-        (ejected(BreakerLevel::Credential, 5), "credential_breaker_open", "its breaker is open for 5 s more"),
-        (Availability::Limited { us: NOW_US + 2_000_000 }, "recently_limited", "left alone for 2 s"),
-        (Availability::Paced { us: NOW_US + 7_000_000 }, "agreed_limit_reached", "its next turn is in 7 s"),
-    ] {
-        let fixture = Fixture::new().credential(1, "openai").credential(2, "openai").standing(c(1), standing);
-        expect(&fixture, "openai/gpt-4o-mini", "c2", &[(c(1), code)]);
-        let answer = fixture.ask("openai/gpt-4o-mini");
-        assert!(answer.rejected[0].detail.contains(words), "{answer:#?}");
-    }
-}
-
-#[test]
-fn breakers_keep_at_most_half_of_a_pool_from_being_called() {
-    let pool = |broken: &[(u8, u64)]| {
-        let all = (1..=4).fold(Fixture::new(), |fixture, number| fixture.credential(number, "openai"));
-        broken.iter().fold(all, |fixture, (number, seconds)| {
-            fixture.standing(c(*number), ejected(BreakerLevel::Host, *seconds))
-        })
-    };
-    for (broken, attempts) in [
-        (&[(1, 9)][..], "c2 c3 c4"),
-        (&[(1, 9), (2, 5)], "c3 c4"),
-        // The first that is due is called after the others.
-        (&[(1, 9), (2, 5), (3, 7)], "c4 c2"),
-        // With none left, each is tried all the same.
-        (&[(1, 9), (2, 5), (3, 7), (4, 6)], "c1 c2 c3 c4"),
-    ] {
-        expect(&pool(broken), "openai/gpt-4o-mini", attempts, &[]);
-    }
-}
-
-#[test]
-fn a_used_up_agreement_is_waited_for_a_moment_and_refused_with_its_time_otherwise() {
-    let paced = |ms: u64| Availability::Paced { us: NOW_US + ms * 1_000 };
-    let both = |first: u64, second: u64| {
-        Fixture::new()
-            .credential(1, "openai")
-            .credential(2, "openai")
-            .standing(c(1), paced(first))
-            .standing(c(2), paced(second))
-    };
-    expect(&both(900, 20_000), "openai/gpt-4o-mini", "c1", &[(c(2), "agreed_limit_reached")]);
-    let fault = both(30_000, 20_000).ask("openai/gpt-4o-mini").fault.unwrap();
-    assert_eq!((fault.code, fault.retry_after_ms), ("rate_limit_exceeded", Some(20_000)));
-}
-
-/// Overflow is for lack of capacity, and what was agreed is a capacity.
-#[test]
-fn a_used_up_agreement_overflows_and_an_open_breaker_does_not() {
-    let fixture = |standing| {
-        Fixture::new()
-            .credential(1, "openai")
-            .account(1, "openai")
-            .route(1, by_default(|spec| spec.overflow_managed = true))
-            .standing(c(1), standing)
-    };
-    let paced = Availability::Paced { us: NOW_US + 20_000_000 };
-    expect(&fixture(paced), "openai/gpt-4o-mini", "a1+", &[(c(1), "agreed_limit_reached")]);
-    expect(&fixture(ejected(BreakerLevel::Host, 5)), "openai/gpt-4o-mini", "c1", &[(a(1), "byok_strict")]);
 }

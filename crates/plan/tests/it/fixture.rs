@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use board::{Availability, AvailabilityView, Load, SeatKey};
+use board::{Availability, AvailabilityView};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, KeyId, Modality, NodeId,
-    PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, Subscription,
-    SubscriptionId, UsageWindow, WorkspaceId,
+    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RouteId,
+    RouteScope, RouteSpec, Sealed, WorkspaceId,
 };
-use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
+use plan::{Explanation, PlanQuery, ServedModel, explain, served_models};
 use snapshot::{
     AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, Parts, ProjectEntry, RouteEntry,
     Snapshot, WorkspaceEntry,
@@ -51,14 +50,11 @@ regions = ["eu", "us"]
 rates = { input = 1, output = 1 }
 "#;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Fixture {
     pub workspace: WorkspaceEntry,
     pub accounts: Vec<Arc<AccountEntry>>,
     pub standings: HashMap<Principal, Availability>,
-    pub loads: HashMap<Principal, Load>,
-    /// Whose commitment is used up.
-    pub spent: Vec<Principal>,
     pub random: u64,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
@@ -66,14 +62,8 @@ pub struct Fixture {
     pub modality: Modality,
     pub dialect: Dialect,
     pub terms: PriceTerms,
-    pub size: RequestSize,
-    pub traits: Option<RequestTraits>,
     /// The operator allows emergency accounts.
     pub takes_emergencies: bool,
-    /// The operator allows subscriptions.
-    pub takes_subscriptions: bool,
-    /// Subscriptions whose window is used up, and until when.
-    pub used_up: HashMap<SubscriptionId, u64>,
     /// Replaces the test catalogue.
     pub catalogue: Option<Arc<Catalogue>>,
 }
@@ -87,24 +77,9 @@ impl KeyHash for NoHash {
 }
 
 impl AvailabilityView for Fixture {
-    fn availability(&self, seat: &SeatKey<'_>, _now_us: u64) -> Availability {
-        self.standings.get(&seat.principal).copied().unwrap_or(Availability::Open)
+    fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+        self.standings.get(&principal).copied().unwrap_or(Availability::Open)
     }
-    fn load(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
-        self.loads.get(&principal).copied().unwrap_or_default()
-    }
-
-    fn is_commitment_spent(&self, principal: Principal, _mark: u64, _now_us: u64) -> bool {
-        self.spent.contains(&principal)
-    }
-
-    fn used_up_until(&self, id: SubscriptionId, _: &[UsageWindow], _now_unix_ms: u64) -> Option<u64> {
-        self.used_up.get(&id).copied()
-    }
-}
-
-pub fn subscription_id(number: u8) -> SubscriptionId {
-    SubscriptionId::from_uuid(*credential_id(number).as_uuid())
 }
 
 pub fn credential_id(number: u8) -> CredentialId {
@@ -143,7 +118,6 @@ pub fn sealed() -> Arc<Sealed> {
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
         agreement: Arc::default(),
-        subscription: None,
         quirks: domain::MissingFeatures::default(),
         id: credential_id(number),
         workspace: workspace_id(1),
@@ -219,16 +193,11 @@ impl Fixture {
                 credentials: Vec::new(),
                 nodes: Vec::new(),
                 routes: Vec::new(),
-                aliases: Vec::new(),
                 terms: None,
                 caching: domain::CachePolicy::default(),
             },
             accounts: Vec::new(),
             standings: HashMap::new(),
-            loads: HashMap::new(),
-            size: RequestSize::default(),
-            traits: None,
-            spent: Vec::new(),
             random: 0,
             tag: None,
             key: Some(key_id(1)),
@@ -237,8 +206,6 @@ impl Fixture {
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
             takes_emergencies: false,
-            takes_subscriptions: true,
-            used_up: HashMap::new(),
             catalogue: None,
         }
     }
@@ -257,25 +224,6 @@ impl Fixture {
         change(&mut entry);
         self.workspace.credentials.push(Arc::new(entry));
         self
-    }
-
-    /// A subscription whose number is also its age.
-    pub fn subscription(self, number: u8, provider: &str) -> Self {
-        self.subscription_with(number, provider, |_| {})
-    }
-
-    pub fn subscription_with(
-        self,
-        number: u8,
-        provider: &str,
-        change: impl FnOnce(&mut CredentialEntry),
-    ) -> Self {
-        let stated =
-            Subscription { product: provider.to_owned(), plan: None, discount_pct: 50, windows: Vec::new() };
-        self.credential_with(number, provider, |entry| {
-            entry.subscription = Some(Arc::new(stated));
-            change(entry);
-        })
     }
 
     pub fn account(self, number: u8, provider: &str) -> Self {
@@ -315,24 +263,6 @@ impl Fixture {
         self
     }
 
-    pub fn load(mut self, principal: Principal, load: Load) -> Self {
-        self.loads.insert(principal, load);
-        self
-    }
-
-    /// A credential with a commitment.
-    pub fn committed(self, number: u8, provider: &str) -> Self {
-        self.credential_with(number, provider, |entry| {
-            let commitment = Commitment { amount_micros: 1_000_000, period: CommitmentPeriod::Month };
-            entry.agreement = Arc::new(Agreement { commitment: Some(commitment), ..Agreement::default() });
-        })
-    }
-
-    pub fn spent(mut self, principal: Principal) -> Self {
-        self.spent.push(principal);
-        self
-    }
-
     pub fn ask(&self, model: &str) -> Explanation {
         self.ask_for(model, Some(self.modality))
     }
@@ -354,12 +284,9 @@ impl Fixture {
             environment: self.environment,
             key: self.key,
             tag: self.tag,
-            split_key: 0,
             modality: self.modality,
             dialect: self.dialect,
             terms: self.terms,
-            size: self.size,
-            traits: self.traits.as_ref(),
         }
     }
 
@@ -369,34 +296,30 @@ impl Fixture {
             keys: Vec::new(),
             workspaces: vec![Arc::new(self.workspace.clone())],
             accounts: self.accounts.clone(),
-            catalogue: match &self.catalogue {
-                Some(catalogue) => Arc::clone(catalogue),
-                None => catalogue(self.takes_emergencies, self.takes_subscriptions),
+            catalogue: match (&self.catalogue, self.takes_emergencies) {
+                (Some(catalogue), _) => Arc::clone(catalogue),
+                (None, true) => Arc::new(Catalogue::clone(&catalogue()).with_emergencies(true)),
+                (None, false) => catalogue(),
             },
             key_hash: Arc::new(NoHash),
         })
     }
 }
 
-/// The test catalogue with these consents of the operator's.
-fn catalogue(emergencies: bool, subscriptions: bool) -> Arc<Catalogue> {
-    static READ: [OnceLock<Arc<Catalogue>>; 4] = [const { OnceLock::new() }; 4];
-    let read = || {
-        let catalogue = Catalogue::embedded().unwrap().with_overlay(OVERLAY).unwrap();
-        Arc::new(catalogue.with_emergencies(emergencies).with_subscriptions(subscriptions))
-    };
-    Arc::clone(READ[usize::from(emergencies) * 2 + usize::from(subscriptions)].get_or_init(read))
+fn catalogue() -> Arc<Catalogue> {
+    static READ: OnceLock<Arc<Catalogue>> = OnceLock::new();
+    let read = || Arc::new(Catalogue::embedded().unwrap().with_overlay(OVERLAY).unwrap());
+    Arc::clone(READ.get_or_init(read))
 }
 
-/// The attempts as short words: `c1`, `a2*` for a fallback, `a2+` for an overflow, `n3`.
+/// The attempts as short words: `c1`, `a2*` for a fallback, `n3`.
 pub fn short(explanation: &Explanation) -> String {
     let words: Vec<String> = explanation
         .attempts
         .iter()
         .map(|attempt| {
             let star = if attempt.is_fallback { "*" } else { "" };
-            let plus = if attempt.overflow.is_some() { "+" } else { "" };
-            format!("{}{star}{plus}", name_of(attempt.principal))
+            format!("{}{star}", name_of(attempt.principal))
         })
         .collect();
     words.join(" ")
@@ -414,7 +337,6 @@ pub fn name_of(principal: Principal) -> String {
             Principal::Credential(id) if id == credential_id(number) => Some(format!("c{number}")),
             Principal::Account(id) if id == account_id(number) => Some(format!("a{number}")),
             Principal::Node(id) if id == node_id(number) => Some(format!("n{number}")),
-            Principal::Subscription(id) if id == subscription_id(number) => Some(format!("s{number}")),
             _ => None,
         })
         .unwrap_or_else(|| principal.to_string())

@@ -7,14 +7,11 @@
     reason = "the lint knows test functions, not the helpers of an integration test"
 )]
 
-mod aliases;
 mod broker;
 mod faults;
 mod fixture;
 mod others;
-mod policy_oracle;
 mod precedence;
 mod properties;
 mod resolution;
 mod served;
-mod strategies;

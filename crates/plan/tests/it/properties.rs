@@ -1,16 +1,15 @@
 //! Properties that hold for every configuration, question and board.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use board::Availability;
-use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec, Strategy as Order};
+use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec};
 use proptest::prelude::*;
-use snapshot::{CredentialState, NodeState, RouteEntry};
+use snapshot::{CredentialState, NodeState};
 
 use crate::fixture::{Fixture, NOW_US, account_id, credential_id, node_id, workspace_id};
 
-pub const MODELS: [&str; 9] = [
+const MODELS: [&str; 9] = [
     "openai/gpt-4o",
     "gpt-4o-mini",
     "meta-llama/Llama-3.3-70B-Instruct",
@@ -56,10 +55,8 @@ prop_compose! {
         fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=6),
         model in proptest::option::of(proptest::sample::select(vec!["openai/", "gpt", "meta-llama/", ""])),
         credentials in proptest::collection::vec(1_u8..5, 0..2),
-        strategy in proptest::sample::select(Order::ALL.as_slice()),
     ) -> RouteSpec {
         RouteSpec {
-            strategy,
             scope: RouteScope { model: model.map(str::to_owned), ..RouteScope::default() },
             profiles,
             providers: providers.into_iter().map(str::to_owned).collect(),
@@ -74,28 +71,20 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub fn any_fixture()(
+    fn any_fixture()(
         credentials in proptest::collection::vec((provider(), credential_state(), any::<bool>(), standing()), 0..5),
         nodes in proptest::collection::vec((0_usize..3, 0_usize..3, standing()), 0..3),
         accounts in proptest::collection::vec((provider(), any::<bool>(), 0_u32..4, any::<bool>(), standing()), 0..5),
         routes in proptest::collection::vec(route(), 0..3),
         random in any::<u64>(),
         takes_emergencies in any::<bool>(),
-        takes_subscriptions in any::<bool>(),
-        subscribed in 0_u8..32,
     ) -> Fixture {
         let mut fixture = Fixture::new();
         fixture.random = random;
         fixture.takes_emergencies = takes_emergencies;
-        fixture.takes_subscriptions = takes_subscriptions;
         for (number, (provider, state, foreign, standing)) in (1..).zip(credentials) {
             fixture = fixture.credential_with(number, provider, |entry| {
                 entry.state = state;
-                let stated = domain::Subscription {
-                    product: provider.to_owned(), plan: None, discount_pct: 10, windows: Vec::new(),
-                };
-                let is_subscribed = number % 2 == 0 && subscribed >> number & 1 == 1;
-                entry.subscription = is_subscribed.then(|| std::sync::Arc::new(stated));
                 entry.base_url = (provider == "own").then(|| "https://own.example/v1".into());
                 if foreign && number % 3 == 0 {
                     entry.workspace = workspace_id(2);
@@ -122,31 +111,6 @@ prop_compose! {
     }
 }
 
-/// A strategy puts in order what the route allows, and allows nothing more.
-fn check_strategy(
-    fixture: &Fixture,
-    spec: &RouteSpec,
-    tried: &[Principal],
-    model: &str,
-) -> Result<(), TestCaseError> {
-    if spec.strategy == Order::None || spec.strategy.compares_profiles() {
-        return Ok(());
-    }
-    let profiles = match spec.strategy {
-        Order::LocalFirst => vec![Profile::Byoc, Profile::Byok, Profile::ManagedProvider],
-        Order::ByokStrict => vec![Profile::Byok],
-        _ => spec.profiles.clone(),
-    };
-    let mut plain = fixture.clone();
-    for entry in &mut plain.workspace.routes {
-        let spec = RouteSpec { strategy: Order::None, profiles: profiles.clone(), ..entry.spec.clone() };
-        *entry = Arc::new(RouteEntry { id: entry.id, spec });
-    }
-    let same: HashSet<_> = plain.ask(model).attempts.iter().map(|attempt| attempt.principal).collect();
-    prop_assert_eq!(tried.iter().copied().collect::<HashSet<_>>(), same);
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -154,7 +118,7 @@ proptest! {
     fn a_decision_is_whole_strict_and_the_same_again(fixture in any_fixture(), model in proptest::sample::select(MODELS.as_slice())) {
         let answer = fixture.ask(model);
         prop_assert_eq!(answer.attempts.is_empty(), answer.fault.is_some());
-        prop_assert_eq!(format!("{:?}", answer.attempts), format!("{:?}", fixture.ask(model).attempts));
+        prop_assert_eq!(&answer.attempts, &fixture.ask(model).attempts);
 
         // Every candidate is in one of the two lists, once, if the name resolves.
         let tried: Vec<Principal> = answer.attempts.iter().map(|attempt| attempt.principal).collect();
@@ -169,7 +133,6 @@ proptest! {
         let spec = answer.route.as_ref().and_then(|won| {
             fixture.workspace.routes.iter().find(|route| route.id == won.id).map(|route| route.spec.clone())
         }).unwrap_or_default();
-        check_strategy(&fixture, &spec, &tried, model)?;
         let live_own = fixture.workspace.credentials.iter().any(|credential| {
             tried.contains(&Principal::Credential(credential.id))
                 || answer.rejected.iter().any(|rejected| {
@@ -188,15 +151,9 @@ proptest! {
                 // Strict: with a live own credential chosen, the pool is reached only if the route allows it.
                 Principal::Account(_) if live_own => {
                     prop_assert!(spec.byok_fallback == ByokFallback::Managed || spec.overflow_managed);
-                    prop_assert!(attempt.is_fallback || attempt.overflow.is_some());
-                    prop_assert!(attempt.overflow.is_none() || spec.overflow_managed);
+                    prop_assert!(attempt.is_fallback || spec.overflow_managed);
                 }
-                Principal::Account(_) => prop_assert!(!attempt.is_fallback && attempt.overflow.is_none()),
-                // A subscription serves alone, with the operator's consent.
-                Principal::Subscription(_) => {
-                    prop_assert!(fixture.takes_subscriptions && !attempt.is_fallback);
-                    prop_assert!(answer.attempts.iter().all(|one| one.profile == Profile::Subscription));
-                }
+                Principal::Account(_) => prop_assert!(!attempt.is_fallback),
                 Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
             }
             // Emergency accounts: with both consents, never alongside own credentials,

@@ -190,8 +190,7 @@ async fn sum(
                     Entry::Vacant(slot) => slot.insert(read_group(&mut reading, group, &select).await?),
                 };
                 if let Some(selected) = known {
-                    let tally = Tally::decode(fields.get("tally")?)?.with_known_reuse();
-                    add(fields.number("minute")?, selected, tally);
+                    add(fields.number("minute")?, selected, Tally::decode(fields.get("tally")?)?);
                 }
             }
             if rows.len() < ROWS_AT_ONCE {

@@ -138,7 +138,6 @@ impl Bench {
             allowances: Default::default(),
             counters,
             answers: Arc::new(NoAnswers),
-            cached: Arc::default(),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
@@ -212,7 +211,6 @@ impl<'a> Maker<'a> {
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
-            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         };
@@ -230,7 +228,6 @@ impl<'a> Maker<'a> {
         let id = CredentialId::new(ms, bytes);
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id,
             workspace,

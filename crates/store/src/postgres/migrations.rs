@@ -25,12 +25,6 @@ const FILES: &[(i64, &str, &str)] = &[
     (14, "joined_nodes", include_str!("../../migrations/postgres/0014_joined_nodes.sql")),
     (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
-    (17, "aliases", include_str!("../../migrations/postgres/0017_aliases.sql")),
-    (18, "route_versions", include_str!("../../migrations/postgres/0018_route_versions.sql")),
-    (19, "commitments", include_str!("../../migrations/postgres/0019_commitments.sql")),
-    (20, "workspace_policies", include_str!("../../migrations/postgres/0020_workspace_policies.sql")),
-    (21, "subscriptions", include_str!("../../migrations/postgres/0021_subscriptions.sql")),
-    (22, "response_cache", include_str!("../../migrations/postgres/0022_response_cache.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
-use domain::{CredentialId, ProbeResult, ServerFacts, Subscription, WorkspaceId};
+use domain::{CredentialId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::credentials::{
@@ -16,7 +16,7 @@ use crate::credentials::{
 };
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, budgets, events, names, projects, seals};
+use crate::sql::{agreements, events, names, projects, seals};
 use crate::stored;
 
 const TABLE: &str = "credentials";
@@ -25,7 +25,6 @@ const WHAT: &str = "credential";
 impl Table for CredentialRow {
     const NAME: &'static str = TABLE;
     const WHAT: &'static str = WHAT;
-    const EXCEPT: &'static str = " AND credentials.subscription IS NULL";
 
     fn read(row: &Row) -> Result<Self, StoreError> {
         let fields = Fields::new(TABLE, row);
@@ -49,7 +48,6 @@ impl Table for CredentialRow {
             last_verified_unix_ms: fields.maybe_number("last_verified_unix_ms")?,
             last_error: fields.maybe_text("last_error")?,
             server: stored::server_from_text(TABLE, fields.get("server")?)?,
-            subscription: fields.maybe_json("subscription")?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
         })
@@ -81,8 +79,7 @@ impl Table for CredentialRow {
             .set("server", stored::server_to_text(TABLE, &self.server)?)
             .set("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
-            .set("compliance", agreed.compliance)
-            .set("subscription", subscription_text(self.subscription.as_ref())?))
+            .set("compliance", agreed.compliance))
     }
 
     async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
@@ -98,7 +95,6 @@ impl Table for CredentialRow {
 
     async fn follow_creation(writing: &mut Writing, row: &Self, act: &Act) -> Result<(), StoreError> {
         seals::put(writing, row.workspace, row.id, &row.secret.floor).await?;
-        commit(writing, row, act).await?;
         events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await
     }
 
@@ -149,9 +145,6 @@ impl Table for CredentialRow {
         if old.state != row.state {
             tell(writing, act, row).await?;
         }
-        if (old.agreement.commitment, &old.display_name) != (row.agreement.commitment, &row.display_name) {
-            commit(writing, row, act).await?;
-        }
         events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
         let stated =
             agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
@@ -160,8 +153,6 @@ impl Table for CredentialRow {
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
-        let query = sql("DELETE FROM budgets WHERE id = $1").bind(old.id.bytes());
-        query.run(writing.connection()).await?;
         seals::remove(writing, old.workspace, old.id).await
     }
 
@@ -174,17 +165,8 @@ impl Table for CredentialRow {
     }
 }
 
-async fn commit(writing: &mut Writing, row: &CredentialRow, act: &Act) -> Result<(), StoreError> {
-    let credential = (row.workspace, row.id, &*row.display_name);
-    budgets::commit(writing, credential, row.agreement.commitment, act).await
-}
-
-fn subscription_text(subscription: Option<&Subscription>) -> Result<Option<String>, StoreError> {
-    subscription.map(|subscription| to_text(TABLE, subscription)).transpose()
-}
-
 /// Emits the event of a credential's new state.
-pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
+async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
     let kind = match row.state {
         CredentialState::Active => EventKind::CredentialActive,
         CredentialState::Invalid => EventKind::CredentialInvalid,
@@ -200,7 +182,7 @@ pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) 
     events::of_act(writing, act, row.workspace, kind, payload).await
 }
 
-pub(super) fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
+fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
     if row.state == CredentialState::Revoked {
         let detail = "the credential is revoked and stays so; add a new one";
         return Err(StoreError::conflict("credential_revoked", detail, None));
@@ -289,7 +271,7 @@ impl Credentials for Database {
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM credentials
-                 WHERE workspace = $1 AND id > $2 AND subscription IS NULL AND ($3 IS NULL OR provider = $3)
+                 WHERE workspace = $1 AND id > $2 AND ($3 IS NULL OR provider = $3)
                      AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR project = $5)
                  ORDER BY id LIMIT $6");
             let query = query

@@ -2,7 +2,6 @@
 
 mod accounts;
 mod agreements;
-mod aliases;
 pub(crate) mod api_keys;
 mod budgets;
 mod credentials;
@@ -23,13 +22,11 @@ mod projects;
 mod purging;
 mod resource;
 mod rotations;
-mod route_versions;
 mod routes;
 mod seals;
 mod sign_ins;
 pub(crate) mod source;
 mod stored_responses;
-mod subscriptions;
 mod tariffs;
 mod webhooks;
 mod workspaces;

@@ -7,7 +7,7 @@ use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{CacheMode, KeyId, ProjectId, ResponseCacheMode, Subject, WorkspaceId};
+use domain::{CacheMode, KeyId, ProjectId, Subject, WorkspaceId};
 
 use crate::projects::{ProjectRow, Projects};
 use crate::sql::resource::{self, ColumnValues, Table};
@@ -64,9 +64,7 @@ impl Table for ProjectRow {
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
-            .set("caching_byok", self.caching.byok.map(CacheMode::as_str))
-            .set("caching_responses", self.caching.responses.map(ResponseCacheMode::as_str))
-            .set("caching_responses_ttl_s", self.caching.responses_ttl_s.map(i64::from)))
+            .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
     }
 
     async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
@@ -97,12 +95,9 @@ impl Table for ProjectRow {
             writing.announce(Part::Key, Some(old.workspace), key);
         }
         budgets::forget(writing, old.workspace, &Subject::Project(old.id)).await?;
-        for statement in [
-            "DELETE FROM policies WHERE project = $1",
-            "DELETE FROM alias_releases WHERE alias IN (SELECT id FROM aliases WHERE project = $1)",
-            "DELETE FROM aliases WHERE project = $1",
-            "DELETE FROM api_keys WHERE project = $1",
-        ] {
+        for statement in
+            ["DELETE FROM policies WHERE project = $1", "DELETE FROM api_keys WHERE project = $1"]
+        {
             sql(statement).bind(old.id.bytes()).run(writing.connection()).await?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Reads the parts of a snapshot, in one transaction so that they are consistent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use database::connection::Connection;
@@ -11,17 +11,14 @@ use database::handle::Database;
 use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
-use domain::{
-    AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policies, Policy, ProjectId, Terms, WorkspaceId,
-};
+use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, AliasEntry, CanaryEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion,
-    NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError, WorkspaceEntry,
+    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion, NodeEntry, ProjectEntry,
+    RouteEntry, Source, SourceError, WorkspaceEntry,
 };
 
 use crate::accounts::AccountRow;
-use crate::aliases::AliasRow;
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::{BudgetRow, LimitsOf};
 use crate::credentials::CredentialRow;
@@ -29,7 +26,7 @@ use crate::policies::PolicyRow;
 use crate::projects::ProjectRow;
 use crate::routes::RouteRow;
 use crate::sql::resource::Table;
-use crate::sql::{accounts, aliases, budgets, nodes, seals, workspaces};
+use crate::sql::{accounts, budgets, nodes, seals, workspaces};
 use crate::workspaces::WorkspaceRow;
 
 /// The rows of one workspace or, as `None`, of all.
@@ -67,7 +64,6 @@ fn credential_entry(row: CredentialRow) -> CredentialEntry {
         pricing: Arc::new(row.pricing),
         quirks: row.server.missing_features(),
         agreement: Arc::new(row.agreement),
-        subscription: row.subscription.map(Arc::new),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -115,7 +111,7 @@ fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>) -> ProjectEntry {
+fn project_entry(row: ProjectRow, policy: Option<Arc<Policy>>) -> ProjectEntry {
     ProjectEntry {
         id: row.id,
         workspace: row.workspace,
@@ -166,22 +162,19 @@ async fn read_workspaces(
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
-            aliases: Vec::new(),
             terms: None,
             caching: row.caching,
         };
         found.insert(row.id, entry);
     }
-    let mut policies: BTreeMap<(WorkspaceId, Option<ProjectId>), Arc<Policy>> = BTreeMap::new();
+    let mut policies: BTreeMap<ProjectId, Arc<Policy>> = BTreeMap::new();
     for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
         let row = PolicyRow::read(row)?;
-        let key = (row.workspace, row.project);
-        policies.insert(key, Arc::new(Policy { id: row.id, project: row.project, spec: row.spec }));
+        policies.insert(row.project, Arc::new(Policy { id: row.id, spec: row.spec }));
     }
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
         let row = ProjectRow::read(row)?;
-        let wide = policies.get(&(row.workspace, None)).cloned();
-        let policy = Policies::of(wide, policies.remove(&(row.workspace, Some(row.id))));
+        let policy = policies.remove(&row.id);
         let entry = project_entry(row, policy);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.projects.push(Arc::new(entry));
@@ -205,11 +198,6 @@ async fn read_workspaces(
             workspace.routes.push(Arc::new(RouteEntry { id: row.id, spec: row.spec }));
         }
     }
-    for (workspace, alias) in read_aliases(connection, whose).await? {
-        if let Some(entry) = found.get_mut(&workspace) {
-            entry.aliases.push(Arc::new(alias));
-        }
-    }
     for (workspace, terms) in read_terms(connection, whose).await? {
         if let Some(entry) = found.get_mut(&workspace) {
             entry.terms = Some(Arc::new(terms));
@@ -220,59 +208,6 @@ async fn read_workspaces(
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
-}
-
-/// The aliases of workspaces, in the order in which they are looked up: by name, the projects' own first.
-async fn read_aliases(
-    connection: &mut Connection,
-    whose: Whose,
-) -> Result<Vec<(WorkspaceId, AliasEntry)>, StoreError> {
-    let mut rows = Vec::new();
-    for row in &rows_of!(connection, "aliases", "workspace", "id", whose) {
-        rows.push(AliasRow::read(row)?);
-    }
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut releases: HashMap<AliasId, Vec<Arc<ReleaseEntry>>> = HashMap::new();
-    for row in &rows_of!(connection, "alias_releases", "workspace", "number", whose) {
-        let row = aliases::read_release(row)?;
-        let entry = ReleaseEntry { id: row.id, number: row.number, spec: row.spec };
-        releases.entry(row.alias).or_default().push(Arc::new(entry));
-    }
-    rows.sort_by(|one, other| {
-        (&one.name, one.project.is_none(), one.id).cmp(&(&other.name, other.project.is_none(), other.id))
-    });
-    let entries = rows.into_iter().map(|row| {
-        let releases = releases.remove(&row.id).unwrap_or_default();
-        Ok((row.workspace, alias_entry(row, releases)?))
-    });
-    entries.collect()
-}
-
-fn alias_entry(row: AliasRow, releases: Vec<Arc<ReleaseEntry>>) -> Result<AliasEntry, StoreError> {
-    let find = |id: AliasReleaseId| {
-        let found = releases.iter().find(|release| release.id == id).map(Arc::clone);
-        found.ok_or_else(|| StoreError::corrupt("aliases", format!("{} has no release {id}", row.id)))
-    };
-    let canary = row.canary.map(|canary| {
-        let release = find(canary.release)?;
-        Ok(CanaryEntry {
-            release,
-            percent: canary.percent,
-            gates: canary.gates,
-            started_unix_ms: canary.started_unix_ms,
-        })
-    });
-    Ok(AliasEntry {
-        id: row.id,
-        active: find(row.active)?,
-        canary: canary.transpose()?,
-        name: row.name.into(),
-        project: row.project,
-        releases,
-        created_unix_ms: row.created_unix_ms,
-    })
 }
 
 /// The budgets and rate limits of workspaces; a workspace without any has no entry.
@@ -290,11 +225,6 @@ async fn read_terms(
         }
     }
     for row in &rows_of!(connection, "budgets", "workspace", "id", whose) {
-        if let Some(commitment) = budgets::read_commitment(row)? {
-            let terms = found.entry(commitment.workspace).or_default();
-            terms.commitments.push(Arc::new(commitment));
-            continue;
-        }
         let budget = Arc::new(BudgetRow::read(row)?.compile());
         let terms = found.entry(budget.workspace).or_default();
         terms.budgets.entry(budget.subject.clone()).or_default().push(budget);

@@ -23,12 +23,6 @@ const FILES: &[(i64, &str, &str)] = &[
     (14, "joined_nodes", include_str!("../../migrations/sqlite/0014_joined_nodes.sql")),
     (15, "join_tokens", include_str!("../../migrations/sqlite/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/sqlite/0016_addresses_and_makers.sql")),
-    (17, "aliases", include_str!("../../migrations/sqlite/0017_aliases.sql")),
-    (18, "route_versions", include_str!("../../migrations/sqlite/0018_route_versions.sql")),
-    (19, "commitments", include_str!("../../migrations/sqlite/0019_commitments.sql")),
-    (20, "workspace_policies", include_str!("../../migrations/sqlite/0020_workspace_policies.sql")),
-    (21, "subscriptions", include_str!("../../migrations/sqlite/0021_subscriptions.sql")),
-    (22, "response_cache", include_str!("../../migrations/sqlite/0022_response_cache.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -190,7 +190,6 @@ pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
         expires_unix_ms: Some(NOW + 1),
         last_verified_unix_ms: None,
         last_error: None,
-        subscription: None,
         created_unix_ms: NOW,
         version: 0,
     }
@@ -316,7 +315,6 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         drawn: Vec::new(),
         caching: None,
         reason: None,
-        checks: Vec::new(),
     }
 }
 

@@ -104,20 +104,16 @@ fn rows_of_the_version_before_stay_on_postgres() {
         run_on(
             &url,
             &format!(
-                "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
-                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
-                 ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
-                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
-                 ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
-                 ALTER TABLE budgets DROP COLUMN commitment; \
-                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
+                "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
+                 ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
+                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
                  DROP COLUMN access_secret_sealed, DROP COLUMN created_by; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
                  ALTER TABLE people DROP COLUMN address; \
-                 DROP TABLE policies; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
+                 DROP TABLE policies; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
@@ -168,16 +164,6 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
 
 /// Statements that revert a database from the newest schema to the sixth.
 const UNDONE: &[&str] = &[
-    "ALTER TABLE kept_answers DROP COLUMN is_cached",
-    "ALTER TABLE workspaces DROP COLUMN caching_responses",
-    "ALTER TABLE workspaces DROP COLUMN caching_responses_ttl_s",
-    "ALTER TABLE workspaces DROP COLUMN caching_generation",
-    "ALTER TABLE projects DROP COLUMN caching_responses",
-    "ALTER TABLE projects DROP COLUMN caching_responses_ttl_s",
-    "ALTER TABLE projects DROP COLUMN caching_generation",
-    "ALTER TABLE credentials DROP COLUMN subscription",
-    "ALTER TABLE budgets DROP COLUMN commitment",
-    "DROP TABLE route_versions",
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
     "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by",
@@ -196,7 +182,6 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE projects DROP COLUMN caching_byok",
     "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
     "DROP TABLE policies",
-    "DROP TABLE alias_releases; DROP TABLE aliases",
     "DROP TABLE kept_objects",
     "DROP TABLE stored_responses",
     "DROP TABLE kept_turn_calls",

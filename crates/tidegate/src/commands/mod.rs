@@ -21,9 +21,8 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, chat, commitments, context, credential, export,
-    jobs, key, login, member, nodes, open, plan, policy, project, request, route, subscription, tariff,
-    train, usage, webhook, workspace,
+    account, adapters, apply, billing, budget, call, chat, context, credential, export, jobs, key, login,
+    member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -61,9 +60,6 @@ enum Command {
     /// Manages provider credentials of your own (BYOK).
     #[command(subcommand)]
     Credential(credential::Command),
-    /// Manages tokens of vendors' subscriptions, which the operator must have switched on.
-    #[command(subcommand)]
-    Subscription(subscription::Command),
     /// Manages the operator's pooled provider accounts.
     #[command(subcommand)]
     Account(account::Command),
@@ -73,9 +69,6 @@ enum Command {
     /// Manages policies: which targets a project's requests may reach, whatever a route says.
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Manages aliases: model names of your own, with releases, canaries and a way back.
-    #[command(subcommand)]
-    Alias(alias::Command),
     /// Manages projects.
     #[command(subcommand)]
     Project(project::Command),
@@ -116,8 +109,6 @@ enum Command {
     /// Manages budgets.
     #[command(subcommand)]
     Budget(budget::Command),
-    /// Shows what is used of the commitments of credentials, with a forecast.
-    Commitments,
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
@@ -171,11 +162,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Train(command) => train::run(&shared, command),
         Command::Key(command) => key::run(&shared, command),
         Command::Credential(command) => credential::run(&shared, command),
-        Command::Subscription(command) => subscription::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),
-        Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Apply(options) => apply::run(&shared, &options),
         Command::Export(options) => export::run(&shared, &options),
@@ -198,7 +187,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tariff(command) => tariff::run(&shared, command),
         Command::Webhook(command) => webhook::run(&shared, command),
         Command::Budget(command) => budget::run(&shared, command),
-        Command::Commitments => commitments::run(&shared),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),

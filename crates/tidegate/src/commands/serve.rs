@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use api::planner::Planner;
 use api::server::Server;
+use api::planner::Planner;
 use api::site::Site;
 use api::state::Web;
 use cli::output::{self, Failure};
@@ -176,14 +176,10 @@ async fn start_control(
         egress: Arc::clone(&state.upstreams.egress),
         answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
         planner,
-        cached: Arc::clone(&state.sessions.cached),
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);
     tasks.spawn("nodes", Arc::clone(&nodes).watch_nodes());
-    if settings.subscriptions {
-        tasks.spawn("subscriptions", reconcilers::subscriptions::watch_use(deps.clone()));
-    }
     tasks.spawn("heartbeats", Arc::clone(&nodes).watch_heartbeats());
     tasks.spawn("joined-nodes", nodes.watch_joined());
     let (api, leaving) = (Arc::clone(&control), deps.clone());

@@ -146,7 +146,6 @@ impl Filler {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            checks: Vec::new(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The cases, by aggregate: each runs on both databases.
 
 pub mod accounts;
-pub mod aliases;
 pub mod api_keys;
 pub mod audit;
 pub mod budgets;
@@ -26,7 +25,6 @@ pub mod routes;
 pub mod sign_ins;
 pub mod source;
 pub mod stored_responses;
-pub mod subscriptions;
 pub mod tenants;
 pub mod upkeep;
 pub mod usage;

@@ -1,0 +1,296 @@
+//! `POST /v2/plan`: which attempts would serve a model or a request and why, from the planner that would serve it,
+//! without sending anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::access::Access;
+use api::failure::{invalid, missing, not_found};
+use api::limits::ENVIRONMENT_BYTES_MAX;
+use api::openapi::bounds::ENVIRONMENT;
+use api::planner::{PlanAddress, PlanRequest, assumed_caller};
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use bytes::Bytes;
+use domain::{Dialect, Fault, Modality, PriceTerms};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ledger::over_budget;
+use line::CallExplanation;
+use plan::PlanQuery;
+use reconcilers::of_store;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
+
+use super::plan_answer::Plan;
+use super::projects::checked_environment;
+use crate::limits::{PLANNED_HEADER_BYTES_MAX, PLANNED_HEADERS_MAX, PLANNED_PATH_BYTES_MAX};
+
+/// Headers that no plan reads, and that hold secrets.
+const SECRET: [&str; 2] = ["x-api-key", "x-goog-api-key"];
+const METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)
+            .says("Explains what would serve a model or a whole request, why, and at what price, without sending anything.")
+            .takes::<Input>()
+            .returns_value::<Plan>(),
+    ]
+}
+
+/// What a plan depends on.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Plan")]
+struct Input {
+    /// The model to plan for. A `request` names its own, except where its path does.
+    model: Option<String>,
+    /// The modality: `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or `realtime`; by default the model's
+    /// own.
+    modality: Option<String>,
+    /// The dialect of the request: `chat` (the default), `responses`, `anthropic`, `gemini`, `converse` or `run`. It decides
+    /// where an unknown model name goes.
+    dialect: Option<String>,
+    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
+    project_id: Option<String>,
+    #[schemars(length(min = 1, max = ENVIRONMENT_BYTES_MAX), regex(pattern = ENVIRONMENT))]
+    environment: Option<String>,
+    #[schemars(regex(pattern = domain::KeyId::pattern()))]
+    key_id: Option<String>,
+    tag: Option<String>,
+    /// The request itself, as its client would send it in JSON; of a form its fields, with a file's name for a file. It
+    /// is planned with all that a request is planned with, and priced.
+    request: Option<Value>,
+    /// The path that the request would be sent to, with its query. By default the dialect's own for the modality.
+    #[schemars(length(min = 1, max = PLANNED_PATH_BYTES_MAX))]
+    path: Option<String>,
+    /// `POST`, `GET` or `DELETE`; by default the path's own.
+    method: Option<String>,
+    /// Headers of the request that a plan may depend on, such as `Agent-Hints`.
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// The request's own bytes: a name that is there twice is refused as it would be if it were sent.
+#[derive(Deserialize)]
+struct Unread<'a> {
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+}
+
+/// Whose request it is taken for.
+struct Assumed {
+    snapshot: Arc<Snapshot>,
+    workspace: Arc<WorkspaceEntry>,
+    project: Arc<ProjectEntry>,
+    key: Option<Arc<KeyEntry>>,
+    environment: String,
+}
+
+fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = request.json()?;
+        let modality = input.modality.as_deref().map(modality).transpose()?;
+        let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
+        let assumed = assumed(control, &request, &input)?;
+        if input.request.is_none() && input.path.is_none() {
+            return explain_model(control, &request, &input, (modality, dialect), &assumed);
+        }
+        let address = match &input.path {
+            Some(path) => PlanAddress::Path(checked_path(path)?),
+            None => {
+                let modality = modality.unwrap_or(Modality::Chat);
+                PlanAddress::Usual(dialect, modality, named_model(&input).unwrap_or_default())
+            }
+        };
+        let unread: Unread<'_> = serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
+        let body = unread.request.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
+        let caller = assumed_caller(
+            Arc::clone(&assumed.snapshot),
+            &assumed.workspace,
+            Arc::clone(&assumed.project),
+            assumed.key.clone(),
+        );
+        let planned = PlanRequest {
+            caller: caller.ok_or_else(|| Box::new(Fault::internal()))?,
+            environment: assumed.environment.as_str().into(),
+            method: input.method.as_deref().map(checked_method).transpose()?,
+            address,
+            headers: checked_headers(&input)?,
+            body,
+            trace: request.trace,
+        };
+        let mut explained = control.web.planner.plan(planned).await?;
+        let refusal = money_refusal(control, &explained).await?;
+        explained.refusal = explained.refusal.or(refusal.filter(|_| serves(&explained)));
+        Reply::json(&Plan::of_call(&assumed.environment, explained, request.is_operator()))
+    })
+}
+
+/// Today's question: a model, and what a route may match beside it.
+fn explain_model(
+    control: &Control,
+    request: &ApiRequest,
+    input: &Input,
+    (modality, dialect): (Option<Modality>, Dialect),
+    assumed: &Assumed,
+) -> Result<Reply, Box<Fault>> {
+    let fix = "Name a model, as publisher/model or as its seller names it, or send the request itself in \"request\".";
+    let model = input.model.as_deref().ok_or_else(|| missing("model", fix))?;
+    let question = PlanQuery {
+        model,
+        workspace: &assumed.workspace,
+        project: &assumed.project,
+        environment: &assumed.environment,
+        key: assumed.key.as_ref().map(|key| key.id),
+        tag: input.tag.as_deref(),
+        modality: modality.unwrap_or(Modality::Chat),
+        dialect,
+        terms: PriceTerms::default(),
+    };
+    let world = &control.deps.world;
+    let plan = plan::explain(
+        &question,
+        modality,
+        &assumed.snapshot,
+        &*control.deps.board,
+        world.random.next_u64(),
+        world.clock.monotonic_us(),
+        world.clock.unix_ms(),
+    );
+    Reply::json(&Plan::of_model(model, &assumed.environment, plan, request.is_operator()))
+}
+
+fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Assumed, Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let workspace = snapshot.workspace(request.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
+    let workspace = Arc::clone(workspace);
+    let project = match &input.project_id {
+        None => {
+            let home = request.caller.project().ok_or_else(|| {
+                missing("project_id", "This workspace has no project yet: make one, and name it here.")
+            })?;
+            Arc::clone(home)
+        }
+        Some(text) => {
+            let found = workspace.projects.iter().find(|project| project.id.to_string() == *text);
+            Arc::clone(found.ok_or_else(|| not_found("project", text))?)
+        }
+    };
+    let key = match &input.key_id {
+        None => request.caller.key().cloned(),
+        Some(text) => {
+            let found = text
+                .parse()
+                .ok()
+                .and_then(|id| snapshot.key(id))
+                .filter(|key| key.workspace == workspace.id);
+            Some(Arc::clone(found.ok_or_else(|| not_found("API key", text))?))
+        }
+    };
+    // The requested environment; else the project's, if one is named; else the key's own.
+    let own = if input.project_id.is_some() {
+        None
+    } else {
+        key.as_ref().map(|key| key.environment.to_string())
+    };
+    let environment = match input.environment.as_deref() {
+        Some(text) => checked_environment(text, "environment")?,
+        None => own.unwrap_or_else(|| project.environment.to_string()),
+    };
+    Ok(Assumed { snapshot, workspace, project, key, environment })
+}
+
+/// The fault of the first budget that has no room for the first attempt: those budgets are asked in the database, so
+/// that nothing is leased for a plan.
+async fn money_refusal(control: &Control, explained: &CallExplanation) -> Result<Option<Box<Fault>>, Box<Fault>> {
+    let Some(plan) = &explained.plan else { return Ok(None) };
+    let first = plan.explanation.attempts.first().zip(plan.prices.first().copied().flatten());
+    let Some((attempt, quote)) = first else { return Ok(None) };
+    let (budgets, now_unix_ms) = (control.deps.store.budgets(), control.deps.world.clock.unix_ms());
+    for budget in &plan.budgets {
+        let standing =
+            budgets.standing(budget.id, budget.period.start(now_unix_ms)).await.map_err(of_store)?;
+        let left = domain::Nanos(budget.limit.0.saturating_sub(standing.spent.0));
+        let fault = over_budget(budget, left, attempt.profile, &quote.reserved, now_unix_ms);
+        if fault.is_some() {
+            return Ok(fault);
+        }
+    }
+    Ok(None)
+}
+
+fn serves(explained: &CallExplanation) -> bool {
+    explained.plan.as_ref().is_some_and(|plan| plan.explanation.fault.is_none())
+}
+
+/// The model for an address that names it.
+fn named_model(input: &Input) -> Option<String> {
+    let own = || input.request.as_ref()?.get("model")?.as_str().map(str::to_owned);
+    input.model.clone().or_else(own)
+}
+
+fn checked_path(path: &str) -> Result<String, Box<Fault>> {
+    let fix = "Name the path as a client does, such as /v1/chat/completions.";
+    if !path.starts_with('/') || path.len() > PLANNED_PATH_BYTES_MAX {
+        let message = format!("A path begins with a slash and has {PLANNED_PATH_BYTES_MAX} bytes at most.");
+        return Err(invalid("path", message, fix));
+    }
+    Ok(path.to_owned())
+}
+
+fn checked_method(word: &str) -> Result<Method, Box<Fault>> {
+    let found = METHODS.into_iter().find(|method| method.as_str() == word);
+    found.ok_or_else(|| one_of("method", word, &["POST", "GET", "DELETE"]))
+}
+
+/// The headers of the planned request. A tag that is named beside them is added as its client would send it.
+fn checked_headers(input: &Input) -> Result<HeaderMap, Box<Fault>> {
+    let mut headers = HeaderMap::new();
+    let given = input.headers.iter().flatten();
+    let bytes: usize = given.clone().map(|(name, value)| name.len() + value.len()).sum();
+    if given.clone().count() > PLANNED_HEADERS_MAX || bytes > PLANNED_HEADER_BYTES_MAX {
+        let message = format!(
+            "A plan takes {PLANNED_HEADERS_MAX} headers at most, of {PLANNED_HEADER_BYTES_MAX} bytes together."
+        );
+        return Err(invalid("headers", message, "Send those that a plan may depend on, such as Agent-Hints."));
+    }
+    for (name, value) in given {
+        let field = || format!("headers.{name}");
+        let name = HeaderName::try_from(name.as_str()).ok();
+        let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value.as_str())) else {
+            return Err(invalid(field(), "This is no header.", "Correct its name or its value."));
+        };
+        if name == AUTHORIZATION || name == COOKIE || SECRET.contains(&name.as_str()) {
+            let fix = "Leave it out: key_id names the key that the request is planned for.";
+            return Err(invalid(field(), "A plan takes no secrets.", fix));
+        }
+        headers.insert(name, value);
+    }
+    if let Some(tag) = &input.tag {
+        let hints = line::tag_hints(tag);
+        if headers.insert(HeaderName::from_static("agent-hints"), hints).is_some() {
+            return Err(invalid("tag", "Agent-Hints names the tag, too.", "Send one of both."));
+        }
+    }
+    Ok(headers)
+}
+
+fn modality(word: &str) -> Result<Modality, Box<Fault>> {
+    Modality::from_word(word).ok_or_else(|| one_of("modality", word, &Modality::ALL.map(Modality::as_str)))
+}
+
+fn dialect(word: &str) -> Result<Dialect, Box<Fault>> {
+    let found = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == word);
+    found.ok_or_else(|| one_of("dialect", word, &Dialect::ALL.map(Dialect::as_str)))
+}
+
+fn one_of(field: &'static str, word: &str, known: &[&str]) -> Box<Fault> {
+    let truncated: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    invalid(field, format!("\"{truncated}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
+}

@@ -1,0 +1,358 @@
+//! A plan as `/v2/plan` shows it.
+
+use api::planner::status;
+use domain::record::Rejected;
+use domain::{Dialect, Fault, Profile, Rates, RouteScope};
+use line::{CallExplanation, Quote};
+use plan::{ExplainedAttempt, Explanation, OtherCandidate};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::learned_limits;
+use crate::limits::PLANNED_OTHERS_MAX;
+
+const US_PER_MS: u64 = 1_000;
+
+/// What would happen, as a plan.
+#[derive(Serialize, JsonSchema)]
+pub struct Plan {
+    object: &'static str,
+    requested_model: String,
+    /// The request that the plan is for.
+    modality: &'static str,
+    /// What the request performs; `null` without a request.
+    operation: Option<&'static str>,
+    environment: String,
+    resolved_model: Option<String>,
+    /// The rule that resolved the model's name.
+    resolution: String,
+    route: Option<WinningRoute>,
+    chosen: Option<PlannedAttempt>,
+    attempts: Vec<PlannedAttempt>,
+    rejected: Vec<RejectedCandidate>,
+    /// Candidates that the policy allows and that would cost less than the chosen one, the cheapest first; `null`
+    /// without a request, since its tokens decide.
+    cheaper: Option<OtherCandidates>,
+    /// Candidates whose first byte came sooner than the chosen one's, as measured lately.
+    faster: OtherCandidates,
+    error: Option<PlanError>,
+    snapshot_version: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct WinningRoute {
+    id: String,
+    scope: Map<String, Value>,
+    why: &'static str,
+}
+
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedAttempt {
+    profile: &'static str,
+    /// Its id; `managed` for an account of the operator, whose id only the operator sees.
+    principal: String,
+    display_name: Option<String>,
+    provider: String,
+    upstream_model: String,
+    region: Option<String>,
+    pricing: Option<PlannedPricing>,
+    markup_bps: u32,
+    fallback: bool,
+    /// Made only if all attempts before it failed because their provider was unavailable.
+    emergency: bool,
+    /// The most that this request would cost; `null` without a request, or where that is not known beforehand.
+    price: Option<PlannedPrice>,
+    /// How long its first byte took lately; `null` if that was not measured.
+    first_byte_ms: Option<u64>,
+}
+
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedPricing {
+    input_micros_per_million: u64,
+    output_micros_per_million: u64,
+    cached_input_micros_per_million: Option<u64>,
+}
+
+/// A price in billionths of a USD, computed before anything is sent.
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedPrice {
+    total_nanos: i64,
+    input_nanos: i64,
+    /// Of the longest answer that the request allows.
+    output_nanos: i64,
+    input_tokens: u64,
+    output_tokens: u64,
+    /// The tokens of the prompt are estimated, and those of the answer are the most that it can have.
+    estimated: bool,
+    /// Who asks for it: the `operator`, the `provider`, or `nobody`.
+    #[schemars(extend("enum" = ["operator", "provider", "nobody"]))]
+    billed_by: &'static str,
+}
+
+/// What could have served as well.
+#[derive(Serialize, JsonSchema)]
+struct OtherCandidates {
+    data: Vec<PlannedCandidate>,
+    /// Why there are none, or why not all can be compared.
+    note: Option<&'static str>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PlannedCandidate {
+    profile: &'static str,
+    principal: String,
+    display_name: Option<String>,
+    provider: String,
+    upstream_model: String,
+    region: Option<String>,
+    price: Option<PlannedPrice>,
+    first_byte_ms: Option<u64>,
+    /// The rule why it isn't chosen, as in `rejected`; `later_in_order` for a later attempt.
+    reason: &'static str,
+    detail: String,
+}
+
+/// A rejected candidate, as in plans and requests.
+#[derive(Serialize, JsonSchema)]
+pub struct RejectedCandidate {
+    principal: String,
+    profile: &'static str,
+    provider: String,
+    /// A stable word.
+    reason: String,
+    detail: String,
+}
+
+/// The error that the client would get.
+#[derive(Serialize, JsonSchema)]
+struct PlanError {
+    code: &'static str,
+    /// The status of the response.
+    status: u16,
+    /// The field of the request that is at fault.
+    field: Option<String>,
+    detail: String,
+    fix: Option<String>,
+}
+
+impl Plan {
+    /// Of a model's name alone.
+    pub fn of_model(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
+        let prices = vec![None; plan.attempts.len()];
+        Self { cheaper: None, ..Self::show(model, environment, plan, (&prices, &[]), is_operator, Dialect::Native) }
+    }
+
+    /// Of a whole request.
+    pub fn of_call(environment: &str, explained: CallExplanation, is_operator: bool) -> Self {
+        let CallExplanation { dialect, operation, requested_model, refusal, plan, .. } = explained;
+        let planned = match plan {
+            Some(plan) => {
+                let prices = (&*plan.prices, &*plan.other_prices);
+                Self::show(&requested_model, environment, plan.explanation, prices, is_operator, dialect)
+            }
+            None => Self::refused(requested_model, environment),
+        };
+        let error = refusal.map(|fault| PlanError::of(&fault, dialect)).or(planned.error);
+        let modality = operation.map_or(planned.modality, |operation| operation.modality().as_str());
+        Self { modality, operation: operation.map(domain::Operation::as_str), error, ..planned }
+    }
+
+    fn show(
+        model: &str,
+        environment: &str,
+        plan: Explanation,
+        (prices, other_prices): (&[Option<Quote>], &[Option<Quote>]),
+        is_operator: bool,
+        dialect: Dialect,
+    ) -> Self {
+        let priced = plan.attempts.iter().zip(prices);
+        let attempts: Vec<_> = priced.map(|(one, price)| attempt(one, *price, is_operator)).collect();
+        let padded = other_prices.iter().copied().chain(std::iter::repeat(None));
+        let others: Vec<_> = plan.others.iter().zip(padded).collect();
+        let chosen = plan.attempts.first().zip(prices.first().copied());
+        let (cheaper, faster) = (cheaper(chosen, &others, is_operator), faster(chosen, &others, is_operator));
+        Self {
+            object: "plan",
+            requested_model: model.to_owned(),
+            modality: plan.modality.as_str(),
+            operation: None,
+            environment: environment.to_owned(),
+            resolved_model: plan.resolved_model,
+            resolution: plan.resolution,
+            route: plan.route.map(|route| WinningRoute {
+                id: route.id.to_string(),
+                scope: scope(&route.scope),
+                why: route.why,
+            }),
+            chosen: attempts.first().cloned(),
+            attempts,
+            rejected: plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
+            cheaper: Some(cheaper),
+            faster,
+            error: plan.fault.map(|fault| PlanError::of(&fault, dialect)),
+            snapshot_version: plan.snapshot_version,
+        }
+    }
+
+    /// Nothing was planned: the request itself is refused.
+    fn refused(requested_model: String, environment: &str) -> Self {
+        let none = || OtherCandidates { data: Vec::new(), note: Some("The request is refused before it is planned.") };
+        Self {
+            object: "plan",
+            requested_model,
+            modality: "chat",
+            operation: None,
+            environment: environment.to_owned(),
+            resolved_model: None,
+            resolution: String::new(),
+            route: None,
+            chosen: None,
+            attempts: Vec::new(),
+            rejected: Vec::new(),
+            cheaper: Some(none()),
+            faster: none(),
+            error: None,
+            snapshot_version: 0,
+        }
+    }
+}
+
+impl PlanError {
+    fn of(fault: &Fault, dialect: Dialect) -> Self {
+        Self {
+            code: fault.code,
+            status: status(fault, dialect),
+            field: fault.param.as_deref().map(str::to_owned),
+            detail: fault.to_string(),
+            fix: fault.fix.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+type Chosen<'a> = Option<(&'a ExplainedAttempt, Option<Quote>)>;
+type Others<'a> = [(&'a OtherCandidate, Option<Quote>)];
+
+fn cheaper(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCandidates {
+    let Some((_, price)) = chosen else { return none("Nothing serves this request.") };
+    let Some(price) = price else { return none("What the chosen candidate would cost is not known beforehand.") };
+    let mut found: Vec<_> =
+        others.iter().filter(|(_, other)| other.is_some_and(|other| other.total < price.total)).collect();
+    found.sort_by_key(|(_, other)| other.map(|other| other.total));
+    let note = match (others.is_empty(), others.iter().any(|(_, price)| price.is_none())) {
+        (true, _) => Some("No other candidate could serve this request."),
+        (false, true) => Some("Some candidates have no known price, and are left out."),
+        (false, false) => None,
+    };
+    let data = found.into_iter().take(PLANNED_OTHERS_MAX).map(|(other, price)| candidate(other, *price, is_operator));
+    OtherCandidates { data: data.collect(), note }
+}
+
+fn faster(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCandidates {
+    let Some((chosen, _)) = chosen else { return none("Nothing serves this request.") };
+    let Some(own_us) = chosen.first_byte_us else {
+        return none("The chosen candidate's time to the first byte was not measured lately: nothing can be compared.");
+    };
+    let measured = |other: &OtherCandidate| other.candidate.first_byte_us;
+    let mut found: Vec<_> =
+        others.iter().filter(|(other, _)| measured(other).is_some_and(|other_us| other_us < own_us)).collect();
+    found.sort_by_key(|(other, _)| measured(other));
+    let note = match (others.is_empty(), others.iter().any(|(other, _)| measured(other).is_none())) {
+        (true, _) => Some("No other candidate could serve this request."),
+        (false, true) => Some("Some candidates were not measured lately, and are left out."),
+        (false, false) => None,
+    };
+    let data = found.into_iter().take(PLANNED_OTHERS_MAX).map(|(other, price)| candidate(other, *price, is_operator));
+    OtherCandidates { data: data.collect(), note }
+}
+
+const fn none(note: &'static str) -> OtherCandidates {
+    OtherCandidates { data: Vec::new(), note: Some(note) }
+}
+
+fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) -> PlannedAttempt {
+    PlannedAttempt {
+        profile: attempt.profile.as_str(),
+        principal: learned_limits::principal(attempt.principal, is_operator),
+        display_name: attempt.display_name.clone(),
+        provider: attempt.provider.clone(),
+        upstream_model: attempt.upstream_model.clone(),
+        region: attempt.region.clone(),
+        pricing: attempt.rates.map(pricing),
+        markup_bps: attempt.markup_bps,
+        fallback: attempt.is_fallback,
+        emergency: attempt.is_emergency,
+        price: price.map(|quote| planned_price(attempt.profile, quote)),
+        first_byte_ms: attempt.first_byte_us.map(|us| us.div_ceil(US_PER_MS)),
+    }
+}
+
+fn candidate(other: &OtherCandidate, price: Option<Quote>, is_operator: bool) -> PlannedCandidate {
+    let PlannedAttempt { profile, principal, display_name, provider, upstream_model, region, price, first_byte_ms, .. } =
+        attempt(&other.candidate, price, is_operator);
+    PlannedCandidate {
+        profile,
+        principal,
+        display_name,
+        provider,
+        upstream_model,
+        region,
+        price,
+        first_byte_ms,
+        reason: other.reason,
+        detail: other.detail.clone(),
+    }
+}
+
+fn planned_price(profile: Profile, quote: Quote) -> PlannedPrice {
+    PlannedPrice {
+        total_nanos: quote.total.0,
+        input_nanos: quote.input.0,
+        output_nanos: quote.total.0.saturating_sub(quote.input.0),
+        input_tokens: quote.usage.input,
+        output_tokens: quote.usage.output,
+        estimated: true,
+        billed_by: match profile {
+            Profile::ManagedProvider => "operator",
+            Profile::Byok | Profile::Subscription => "provider",
+            Profile::Byoc => "nobody",
+        },
+    }
+}
+
+fn pricing(rates: Rates) -> PlannedPricing {
+    PlannedPricing {
+        input_micros_per_million: rates.input.0,
+        output_micros_per_million: rates.output.0,
+        cached_input_micros_per_million: rates.cached_read.map(|price| price.0),
+    }
+}
+
+pub fn rejected(rejected: &Rejected, is_operator: bool) -> RejectedCandidate {
+    RejectedCandidate {
+        principal: learned_limits::principal(rejected.principal, is_operator),
+        profile: rejected.principal.profile().as_str(),
+        provider: rejected.provider.clone(),
+        reason: rejected.reason.clone(),
+        detail: rejected.detail.clone(),
+    }
+}
+
+fn scope(scope: &RouteScope) -> Map<String, Value> {
+    let key = scope.key_id.map(|id| id.to_string());
+    let project = scope.project_id.map(|id| id.to_string());
+    let fields = [
+        ("tag", &scope.tag),
+        ("key_id", &key),
+        ("project_id", &project),
+        ("alias", &scope.alias),
+        ("model", &scope.model),
+        ("modality", &scope.modality),
+        ("provider", &scope.provider),
+        ("environment", &scope.environment),
+    ];
+    let set = fields
+        .into_iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    set.collect()
+}

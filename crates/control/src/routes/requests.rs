@@ -1,0 +1,501 @@
+//! `/v2/requests`: the settled exchanges, newest first, and the details of one: timeline, plan, attempts,
+//! cost. `/v2/records`: all of them in full.
+
+use std::sync::Arc;
+
+use api::access::Access;
+use api::failure::invalid;
+use api::filter::{self, FilteredList};
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::record::Reason;
+use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Principal, Profile, Tier, Units, Usage};
+use http::Method;
+use reconcilers::{moment, of_store};
+use schemars::JsonSchema;
+use serde::Serialize;
+use store::{RequestFilter, RequestRow};
+
+use super::caching::{self, CachingView, evidence};
+use super::plan_answer::{RejectedCandidate, rejected};
+use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
+use crate::learned_limits;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        with_parameters(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
+            .says("Lists settled exchanges, newest first.")
+            .lists::<RequestView>(),
+        Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
+            .says("Shows one exchange with its timeline, plan, attempts and cost.")
+            .returns_value::<Exchange>(),
+        Route::new(Method::GET, "/v2/records", Access::LOOK, records)
+            .says("Lists settled exchanges with all details, oldest first.")
+            .lists::<Exchange>()
+            .query(FORMAT.0, FORMAT.1),
+    ]
+}
+
+fn with_parameters(route: Route) -> Route {
+    let parameters = [
+        ("model", "Only this model's."),
+        ("provider", "Only this provider's."),
+        ("profile", "Only this profile's."),
+        ("key_id", "Only this key's."),
+        ("project_id", "Only this project's."),
+        ("environment", "Only this environment's."),
+        ("status", "Only those answered with this HTTP status."),
+        (
+            "outcome",
+            "`completed`, `cut` by a budget, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
+        ),
+        ("tag", "Only those with this tag."),
+        ("since", "Only those that began at this moment or later."),
+        ("until", "Only those that began before this moment."),
+        FILTER,
+        FORMAT,
+    ];
+    let route =
+        parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
+    route.one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let filter = filter(control, &request).await?;
+        let listed = control
+            .deps
+            .store
+            .records()
+            .requests(request.workspace(), filter, request.page()?)
+            .await
+            .map_err(of_store)?;
+        Reply::list(
+            request.query.get("format").map(String::as_str),
+            &request.page_of(listed, |one| row(one, request.is_operator())),
+        )
+    })
+}
+
+async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter, Box<domain::Fault>> {
+    let parsed_filter = filter::read(control, request, FilteredList::Requests).await?;
+    let text = |name: &str| request.query.get(name).cloned();
+    let moment_of =
+        |name: &'static str| request.query.get(name).map(|text| moment::read(text, name)).transpose();
+    let outcome = match request.query.get("outcome") {
+        None => None,
+        Some(name) => {
+            Some(Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
+                let known: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+                invalid("outcome", format!("\"{name}\" is no outcome."), format!("Use {}.", known.join(", ")))
+            })?)
+        }
+    };
+    Ok(RequestFilter {
+        model: text("model"),
+        provider: text("provider"),
+        profile: text("profile"),
+        key: parse_param(request, "key_id")?,
+        project: parse_param(request, "project_id")?,
+        environment: text("environment"),
+        status: parse_param(request, "status")?,
+        outcome,
+        tag: text("tag"),
+        since_unix_ms: filter::later(moment_of("since")?, parsed_filter.since_unix_ms),
+        until_unix_ms: filter::earlier(moment_of("until")?, parsed_filter.until_unix_ms),
+        terms: parsed_filter.terms,
+    })
+}
+
+/// An exchange in a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Request")]
+struct RequestView {
+    id: String,
+    object: &'static str,
+    started_at: Moment,
+    finished_at: Moment,
+    project_id: String,
+    key_id: Option<String>,
+    environment: String,
+    operation: String,
+    dialect: String,
+    stream: bool,
+    requested_model: String,
+    resolved_model: String,
+    outcome: String,
+    status: u16,
+    error_code: Option<String>,
+    profile: Option<String>,
+    principal: Option<String>,
+    provider: Option<String>,
+    region: Option<String>,
+    attempts: u32,
+    fallback_used: bool,
+    tag: Option<String>,
+    latency_us: u64,
+    time_to_first_byte_us: Option<u64>,
+    bytes_out: u64,
+    #[serde(flatten)]
+    spent: Spent,
+    estimated: bool,
+    unpriced: bool,
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn row(row: &RequestRow, is_operator: bool) -> RequestView {
+    RequestView {
+        id: row.trace.to_string(),
+        object: "request",
+        started_at: Moment(row.started_unix_ms),
+        finished_at: Moment(row.finished_unix_ms),
+        project_id: row.project.to_string(),
+        key_id: row.key.map(|id| id.to_string()),
+        environment: row.environment.clone(),
+        operation: row.operation.clone(),
+        dialect: row.dialect.clone(),
+        stream: row.stream,
+        requested_model: row.requested_model.clone(),
+        resolved_model: row.resolved_model.clone(),
+        outcome: row.outcome.clone(),
+        status: row.status,
+        error_code: row.fault_code.clone(),
+        profile: non_empty(&row.profile),
+        principal: row.principal.map(|principal| learned_limits::principal(principal, is_operator)),
+        provider: non_empty(&row.provider),
+        region: row.region.clone(),
+        attempts: row.attempts,
+        fallback_used: row.fallback_used,
+        tag: row.tag.clone(),
+        latency_us: row.latency_us,
+        time_to_first_byte_us: row.first_byte_us,
+        bytes_out: row.bytes_out,
+        spent: columns(&row.sums).spent,
+        estimated: row.sums.estimated > 0,
+        unpriced: row.sums.unpriced > 0,
+    }
+}
+
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let record = control
+            .deps
+            .store
+            .records()
+            .request(request.workspace(), request.id("request")?)
+            .await
+            .map_err(of_store)?;
+        Reply::json(&show_exchange(&record, request.is_operator()))
+    })
+}
+
+/// Every exchange in full, oldest first, for export to other systems.
+fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let page = request.page()?;
+        let listed =
+            control.deps.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
+        Reply::list(
+            request.query.get("format").map(String::as_str),
+            &request.page_of(listed, |one| show_exchange(one, request.is_operator())),
+        )
+    })
+}
+
+/// An exchange with all its details.
+#[derive(Serialize, JsonSchema)]
+struct Exchange {
+    id: String,
+    object: &'static str,
+    started_at: Moment,
+    finished_at: Moment,
+    workspace_id: String,
+    project_id: String,
+    key_id: Option<String>,
+    environment: String,
+    operation: &'static str,
+    /// What kind of model it asked for.
+    modality: &'static str,
+    dialect: &'static str,
+    stream: bool,
+    requested_model: String,
+    resolved_model: Option<String>,
+    outcome: &'static str,
+    status: u16,
+    error_class: Option<&'static str>,
+    error_code: Option<String>,
+    /// Why it failed or was cut; absent if it did not, and for requests that an earlier version served.
+    error: Option<ReasonView>,
+    profile: Option<&'static str>,
+    mode: Option<&'static str>,
+    principal: Option<String>,
+    provider: Option<String>,
+    fallback_used: bool,
+    tag: Option<String>,
+    bytes_out: u64,
+    timeline: TimelineView,
+    plan: PlanView,
+    attempts: Vec<AttemptView>,
+    /// Absent if there was nothing to do for a cache.
+    caching: Option<CachingView>,
+    #[serde(flatten)]
+    metered: Metered,
+}
+
+/// The error that the client received, without a provider's message about a wrong request, which may quote that request.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Reason")]
+struct ReasonView {
+    message: String,
+    fix: Option<String>,
+    /// The field that is wrong.
+    param: Option<String>,
+    /// The budget, credit, policy or route that refused the request, if one did.
+    refused_by: Option<RefuserView>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Refuser")]
+struct RefuserView {
+    /// `budget`, `credit`, `policy` or `route`.
+    object: &'static str,
+    id: String,
+}
+
+/// When each step was reached, relative to the exchange's first byte.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Timeline")]
+struct TimelineView {
+    decoded_us: u64,
+    admitted_us: u64,
+    planned_us: u64,
+    intent_us: u64,
+    upstream_head_us: u64,
+    first_byte_us: u64,
+    settled_us: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptPlan")]
+struct PlanView {
+    resolution: String,
+    route_id: Option<String>,
+    candidates: Vec<String>,
+    rejected: Vec<RejectedCandidate>,
+    snapshot_version: u64,
+}
+
+/// One attempt upstream.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+struct AttemptView {
+    number: u32,
+    profile: &'static str,
+    principal: String,
+    provider: String,
+    upstream_model: String,
+    region: Option<String>,
+    started_us: u64,
+    duration_us: u64,
+    status: Option<u16>,
+    fault: Option<&'static str>,
+    upstream_request_id: Option<String>,
+    markup_bps: u32,
+    receipt: Option<Vec<ReceiptLine>>,
+    #[serde(flatten)]
+    metered: Metered,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ReceiptLine {
+    class: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+    /// In the place of tokens, of what is not counted in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<u64>,
+    price_micros_per_million: u64,
+    nanos: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Metered {
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    /// Usage other than text tokens, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<UnitsView>,
+    /// The service tier, if it was not the standard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'static str>,
+    estimated: bool,
+    /// Who counted: `provider_reported`, `runtime_confirmed` for a node, `router_inferred` or `unknown`.
+    evidence: &'static str,
+    cost_micros: i64,
+    cost_nanos: i64,
+    provider_cost_micros: i64,
+    provider_cost_nanos: i64,
+    unpriced: bool,
+}
+
+/// Audio and image tokens are included in the totals.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Units")]
+struct UnitsView {
+    audio_input_tokens: u64,
+    audio_output_tokens: u64,
+    image_input_tokens: u64,
+    image_output_tokens: u64,
+    /// Images that were generated.
+    images: u64,
+    /// Milliseconds of audio that were transcribed.
+    audio_ms: u64,
+    searches: u64,
+    /// Characters that were spoken.
+    characters: u64,
+    /// Millionths of the unit that the provider itself bills the model by.
+    billed_micro_units: u64,
+    /// Milliseconds of video that were generated.
+    video_ms: u64,
+    /// Web searches by the provider for the answer, searches of stored files, and calls of its other tools.
+    web_searches: u64,
+    file_searches: u64,
+    hosted_tool_calls: u64,
+}
+
+fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
+    let named = |principal: &Principal| learned_limits::principal(*principal, is_operator);
+    let timeline = &record.timeline;
+    Exchange {
+        id: record.trace.to_string(),
+        object: "request",
+        started_at: Moment(record.started_unix_ms),
+        finished_at: Moment(record.finished_unix_ms),
+        workspace_id: record.workspace.to_string(),
+        project_id: record.project.to_string(),
+        key_id: record.key.map(|id| id.to_string()),
+        environment: record.environment.clone(),
+        operation: record.operation.as_str(),
+        modality: record.operation.modality().as_str(),
+        dialect: record.dialect.as_str(),
+        stream: record.stream,
+        requested_model: record.requested_model.clone(),
+        resolved_model: non_empty(&record.resolved_model),
+        outcome: record.outcome.as_str(),
+        status: record.status,
+        error_class: record.fault.map(domain::FaultClass::as_str),
+        error_code: record.fault_code.clone(),
+        error: record.reason.as_ref().map(reason),
+        profile: record.profile().map(domain::Profile::as_str),
+        mode: record.profile().map(|profile| profile.mode().as_str()),
+        principal: record.principal.as_ref().map(named),
+        provider: non_empty(&record.provider),
+        fallback_used: record.fallback_used,
+        tag: record.tag.clone(),
+        bytes_out: record.bytes_out,
+        timeline: TimelineView {
+            decoded_us: timeline.decoded_us,
+            admitted_us: timeline.admitted_us,
+            planned_us: timeline.planned_us,
+            intent_us: timeline.intent_us,
+            upstream_head_us: timeline.upstream_head_us,
+            first_byte_us: timeline.first_byte_us,
+            settled_us: timeline.settled_us,
+        },
+        plan: PlanView {
+            resolution: record.plan.resolution.to_string(),
+            route_id: non_empty(&record.plan.route),
+            candidates: record.plan.candidates.iter().map(named).collect(),
+            rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
+            snapshot_version: record.plan.snapshot_version,
+        },
+        attempts: record.attempts.iter().map(|one| attempt(one, is_operator)).collect(),
+        caching: caching::show(record),
+        metered: show_metered(&record.usage, &record.charge, record.profile()),
+    }
+}
+
+fn reason(reason: &Reason) -> ReasonView {
+    ReasonView {
+        message: reason.message.clone(),
+        fix: reason.fix.clone(),
+        param: reason.param.clone(),
+        refused_by: reason.refused_by.map(|by| RefuserView { object: by.kind(), id: by.id() }),
+    }
+}
+
+fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptView {
+    let receipt = attempt.rates.map(|rates| {
+        let lines = rates.lines(&attempt.usage);
+        let receipt_lines = lines.iter().map(|line| ReceiptLine {
+            class: line.class,
+            tokens: (!line.is_unit).then_some(line.units),
+            units: line.is_unit.then_some(line.units),
+            price_micros_per_million: line.price.0,
+            nanos: line.nanos.0,
+        });
+        receipt_lines.collect()
+    });
+    AttemptView {
+        number: attempt.number,
+        profile: attempt.profile().as_str(),
+        principal: learned_limits::principal(attempt.principal, is_operator),
+        provider: attempt.provider.clone(),
+        upstream_model: attempt.upstream_model.clone(),
+        region: attempt.region.clone(),
+        started_us: attempt.started_us,
+        duration_us: attempt.duration_us,
+        status: attempt.status,
+        fault: attempt.fault.map(domain::FaultClass::as_str),
+        upstream_request_id: attempt.upstream_request_id.clone(),
+        markup_bps: attempt.markup_bps,
+        receipt,
+        metered: show_metered(&attempt.usage, &attempt.charge, Some(attempt.principal.profile())),
+    }
+}
+
+const fn units(units: &Units) -> UnitsView {
+    UnitsView {
+        audio_input_tokens: units.audio_in,
+        audio_output_tokens: units.audio_out,
+        image_input_tokens: units.image_in,
+        image_output_tokens: units.image_out,
+        images: units.images,
+        audio_ms: units.audio_ms,
+        searches: units.searches,
+        characters: units.characters,
+        billed_micro_units: units.billed,
+        video_ms: units.video_ms,
+        web_searches: units.web_searches,
+        file_searches: units.file_searches,
+        hosted_tool_calls: units.hosted_calls,
+    }
+}
+
+fn show_metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Metered {
+    Metered {
+        input_tokens: usage.prompt_total(),
+        output_tokens: usage.completion_total(),
+        cached_tokens: usage.cached_read,
+        cache_write_tokens: usage.cache_write + usage.cache_write_long,
+        reasoning_tokens: usage.reasoning,
+        units: (!usage.units.is_none()).then(|| units(&usage.units)),
+        service_tier: usage.tier.map(Tier::as_str),
+        estimated: usage.is_estimated(),
+        evidence: evidence(usage.source, profile),
+        cost_micros: charge.cost.micros(),
+        cost_nanos: charge.cost.0,
+        provider_cost_micros: charge.provider_cost.micros(),
+        provider_cost_nanos: charge.provider_cost.0,
+        unpriced: charge.priced == Priced::Unpriced,
+    }
+}

@@ -40,6 +40,8 @@ pub const PAGES: &[&str] = &[
     "/training/{rest}",
     "/routes",
     "/routes/{rest}",
+    "/aliases",
+    "/aliases/{rest}",
     "/budgets",
     "/billing",
     "/billing/{rest}",

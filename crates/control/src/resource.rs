@@ -51,7 +51,7 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
     fn view(&self, control: &Control) -> impl Future<Output = Result<Self::View, Box<Fault>>> + Send;
 
     /// The row that the path names: its owner and its id.
-    fn address(request: &ApiRequest) -> Result<(Self::Owner, Self::Id), Box<Fault>> {
+    fn address(_: &Control, request: &ApiRequest) -> Result<(Self::Owner, Self::Id), Box<Fault>> {
         Ok((OfCaller::of(request), request.id(Self::WHAT)?))
     }
 
@@ -146,13 +146,13 @@ pub fn delete<R: Resource>(summary: &'static str) -> Route {
 
 /// The row that the path names.
 pub async fn load<R: Resource>(control: &Control, request: &ApiRequest) -> Result<R, Box<Fault>> {
-    let (owner, id) = R::address(request)?;
+    let (owner, id) = R::address(control, request)?;
     R::table(control).get(owner, id).await.map_err(of_store)
 }
 
 /// Deletes the row that the path names; returns the version without it.
 pub async fn delete_row<R: Resource>(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-    let (owner, id) = R::address(request)?;
+    let (owner, id) = R::address(control, request)?;
     let act = request.act(&control.deps.world);
     let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
     deleted.map(|written| written.version).map_err(of_store)

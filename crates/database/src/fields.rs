@@ -1,8 +1,9 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId,
-    KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
+    InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId,
+    WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,8 @@ macro_rules! column_ids {
 
 column_ids!(
     AccountId,
+    AliasId,
+    AliasReleaseId,
     AuditId,
     BudgetId,
     CredentialId,

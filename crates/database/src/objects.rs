@@ -22,6 +22,7 @@ fn query(prefix: &str) -> Option<Statement> {
             "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, draining, metadata FROM nodes WHERE id = $1",
         ),
         "rte" => sql("SELECT * FROM routes WHERE id = $1"),
+        "ali" => sql("SELECT * FROM aliases WHERE id = $1"),
         "pol" => sql("SELECT * FROM policies WHERE id = $1"),
         "bdg" => sql("SELECT * FROM budgets WHERE id = $1"),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),

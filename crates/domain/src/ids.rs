@@ -149,6 +149,8 @@ define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
 define_id!(/** What lets one node in, once. */ JoinTokenId, "jtk");
 define_id!(/** A routing rule. */ RouteId, "rte");
 define_id!(/** What a project's requests may reach. */ PolicyId, "pol");
+define_id!(/** A model name of a workspace's or project's own. */ AliasId, "ali");
+define_id!(/** What an alias pointed at, points at or may point at: it never changes. */ AliasReleaseId, "alr");
 define_id!(/** One run of an app. */ TaskId, "tsk");
 define_id!(/** One audit entry. */ AuditId, "aud");
 define_id!(/** A person who may sign in. */ MemberId, "mem");

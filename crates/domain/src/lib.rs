@@ -3,6 +3,7 @@
 pub mod abilities;
 pub mod adapters;
 pub mod agreement;
+pub mod alias;
 pub mod allowance;
 pub mod api_key;
 pub mod auth;
@@ -43,6 +44,7 @@ pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
 pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
+pub use alias::{AliasPick, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ReleaseChoice};
 pub use allowance::{
     Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,
     Terms,
@@ -56,8 +58,9 @@ pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId,
-    NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId,
+    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId,
+    WorkspaceId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};

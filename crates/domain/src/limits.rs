@@ -43,6 +43,22 @@ pub const JSON_DEPTH_MAX: usize = 128;
 pub const JSON_KEYS_MAX: usize = 100_000;
 /// Length of a model name. Names are copied into records, headers and error messages.
 pub const MODEL_NAME_BYTES_MAX: usize = 256;
+/// Length of an alias's name.
+pub const ALIAS_NAME_BYTES_MAX: usize = 64;
+/// Aliases of one workspace. They are in every snapshot.
+pub const ALIASES_OF_WORKSPACE_MAX: usize = 200;
+/// Releases of one alias. Each stays, so that it can be pinned; they are in every snapshot, too.
+pub const RELEASES_OF_ALIAS_MAX: usize = 500;
+/// Targets of one release of an alias. Planning may consider each.
+pub const ALIAS_TARGETS_MAX: usize = 16;
+/// A target's weight. Only the ratio counts.
+pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
+/// Length of an alias's description and of a release's note: a few sentences.
+pub const ALIAS_NOTE_BYTES_MAX: usize = 500;
+/// How far back a canary is judged: a day.
+pub const CANARY_WINDOW_S_MAX: u32 = 24 * 3_600;
+/// Requests before a canary is judged, at most: more are not read at once.
+pub const CANARY_REQUESTS_MAX: u32 = 5_000;
 /// The part of an end user's name that is stored; the rest is cut.
 pub const END_USER_BYTES_MAX: usize = 256;
 /// Choices (`n`) per request; OpenAI's own limit.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome,
-    Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
+    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation,
+    Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -230,6 +230,12 @@ impl Tab {
     #[must_use]
     pub fn trace(&self) -> TraceId {
         self.state.trace
+    }
+
+    /// The alias that the client named, and how it was resolved.
+    #[must_use]
+    pub fn alias(&self) -> Option<AliasPick<'_>> {
+        AliasPick::read(&self.state.plan.resolution)
     }
 
     /// Stores the plan, for the record.

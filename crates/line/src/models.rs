@@ -30,6 +30,7 @@ pub fn models(
         environment: caller.environment(),
         key: caller.key().map(|key| key.id),
         tag: None,
+        split_key: 0,
         modality: Modality::Chat,
         dialect,
         terms: PriceTerms::default(),
@@ -59,6 +60,9 @@ fn row(caller: &Caller, model: ServedModel) -> ModelRow {
 /// it became known here.
 fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
     let workspace = caller.workspace();
+    if let Some(alias) = workspace.aliases.iter().find(|alias| *alias.name == *model.id) {
+        return Some(alias.created_unix_ms / 1000);
+    }
     if let Some(node) = workspace.nodes.iter().find(|node| node.models.contains(&model.id)) {
         return Some(node.created_unix_ms / 1000);
     }

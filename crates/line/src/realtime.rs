@@ -14,7 +14,7 @@ use domain::{Dialect, Fault, Operation, TraceId};
 use execute::{RealtimeResponse, SessionSeat, begin_response};
 use http::{HeaderMap, Response, StatusCode};
 use plan::{Planned, plan};
-use relay::{fill, standings};
+use relay::{fill, tab_headers};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
@@ -43,7 +43,7 @@ pub async fn open_session(
     peer: IpAddr,
 ) -> Result<(HeaderMap, Session), Response<ReplyBody>> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let request = SessionRequest {
+    let mut request = SessionRequest {
         core: Rc::clone(core),
         headers: inbound.headers.clone(),
         peer,
@@ -64,10 +64,17 @@ pub async fn open_session(
             return Err(answer);
         }
     };
+    // What an alias points at may change during a session, which stays with its model.
+    if let Some(pick) = opened.first.tab().alias() {
+        request.model = match pick.targets {
+            1 => format!("{}@{}", pick.alias, pick.release),
+            _ => opened.first.served().resolved_model.to_string(),
+        };
+    }
     core.counters.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let mut headers = fill(opened.header_map, trace, Some(opened.first.served()));
     headers.extend(opened.upstream_headers);
-    headers.extend(standings(opened.first.tab(), dialect));
+    headers.extend(tab_headers(opened.first.tab(), dialect));
     Ok((headers, Session::new(request, opened.socket, opened.first)))
 }
 

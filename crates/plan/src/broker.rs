@@ -1,15 +1,17 @@
 //! The routing decision: resolve the model, find the route, gather candidates,
 //! choose the profile, read the board.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use board::{Availability, AvailabilityView};
-use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
+use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
+use crate::aliases::{self, ResolvedAlias};
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
-use crate::question::{PlanInput, RequiredSeat, SeatHas};
+use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
 use crate::{faults, order, routing};
@@ -24,6 +26,8 @@ const BYOK_ONLY: [Profile; 1] = [Profile::Byok];
 /// What would happen to a call, and why. Either `attempts` is not empty or `fault` says what to do.
 #[derive(Debug)]
 pub struct Decision<'a> {
+    /// The alias that the model's name is, also where its target means nothing here.
+    pub alias: Option<ResolvedAlias<'a>>,
     pub resolved: Option<Resolved<'a>>,
     pub route: Option<&'a RouteEntry>,
     pub attempts: Vec<Attempt>,
@@ -34,7 +38,23 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// A decision that failed before any candidate was considered.
     pub fn failed(fault: Box<Fault>) -> Self {
-        Self { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: Some(fault) }
+        Self {
+            alias: None,
+            resolved: None,
+            route: None,
+            attempts: Vec::new(),
+            rejected: Vec::new(),
+            fault: Some(fault),
+        }
+    }
+
+    /// How the name was resolved, as the record keeps it.
+    pub fn resolution(&self) -> Cow<'static, str> {
+        match (self.alias, &self.resolved) {
+            (Some(alias), _) => alias.resolution(),
+            (None, Some(resolved)) => Cow::Borrowed(resolved.rule.as_str()),
+            (None, None) => Cow::default(),
+        }
     }
 }
 
@@ -45,10 +65,69 @@ struct Split {
     closed: Vec<(Attempt, Refusal)>,
 }
 
+/// Decides about the model, or about the targets of an alias in order: the next one only if nothing offers those
+/// before.
 pub fn decide<'a>(input: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision<'a> {
-    let mut decision =
-        Decision { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: None };
-    let resolved = match resolve::resolve(input) {
+    match aliases::find(input) {
+        None => decide_model(input, None, board),
+        Some(found) => decide_alias(input, found, board),
+    }
+}
+
+fn decide_alias<'a>(
+    input: &PlanInput<'a>,
+    found: ResolvedAlias<'a>,
+    board: &dyn AvailabilityView,
+) -> Decision<'a> {
+    let mut absent: Option<Decision<'a>> = None;
+    for target in aliases::order(found.release, input.query.split_key) {
+        let Some(AliasTarget { model, .. }) = found.release.spec.targets.get(target) else { continue };
+        let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
+        let mut decision = decide_model(&input, Some(ResolvedAlias { target, ..found }), board);
+        let before = absent.take();
+        if !is_absent(&decision) {
+            let rejected = before.into_iter().flat_map(|before| before.rejected);
+            decision.rejected.splice(0..0, rejected);
+            return decision;
+        }
+        // The client reads why the first of them is absent.
+        absent = Some(match before {
+            None => decision,
+            Some(mut first) => {
+                first.rejected.append(&mut decision.rejected);
+                first
+            }
+        });
+    }
+    absent.unwrap_or_else(|| Decision::failed(Box::new(Fault::internal())))
+}
+
+/// Whether a decision found that nothing offers the target, as opposed to a target that is busy or out of
+/// order: only then the next one is considered.
+fn is_absent(decision: &Decision<'_>) -> bool {
+    let class = decision.fault.as_ref().map(|fault| fault.class);
+    let is_absence = matches!(
+        class,
+        Some(FaultClass::NotFound | FaultClass::Unsupported | FaultClass::Forbidden | FaultClass::BadRequest)
+    );
+    decision.attempts.is_empty() && is_absence
+}
+
+fn decide_model<'a>(
+    input: &PlanInput<'a>,
+    alias: Option<ResolvedAlias<'a>>,
+    board: &dyn AvailabilityView,
+) -> Decision<'a> {
+    let mut decision = Decision {
+        alias,
+        resolved: None,
+        route: None,
+        attempts: Vec::new(),
+        rejected: Vec::new(),
+        fault: None,
+    };
+    let resolved = resolve::resolve(input).map(|resolved| Resolved { alias, ..resolved });
+    let resolved = match resolved {
         Ok(resolved) => resolved,
         Err(fault) => {
             decision.fault = Some(fault);

@@ -1,5 +1,6 @@
 //! What is chosen for a call, by its operation: the one decision that serving a call and explaining it share.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, StoredObjectKind};
 
+use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
@@ -62,13 +64,9 @@ impl<'a> Choice<'a> {
         Decision::failed(fault).into()
     }
 
-    /// The rule that resolved the model's name, or how a stored object was found.
-    pub fn resolution(&self) -> &'static str {
-        match (&self.stored, &self.decision.resolved) {
-            (Some((how, _)), _) => how,
-            (None, Some(resolved)) => resolved.rule.as_str(),
-            (None, None) => "",
-        }
+    /// The rule that resolved the model's name, the alias that it is, or how a stored object was found.
+    pub fn resolution(&self) -> Cow<'static, str> {
+        self.stored.as_ref().map_or_else(|| self.decision.resolution(), |(how, _)| Cow::Borrowed(how))
     }
 
     /// Empty if the name could not be resolved.
@@ -179,8 +177,14 @@ fn choose_for_stored<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Choice<'a
         Err(fault) => return Choice::failed(fault),
     };
     let how = if query.call.is_about_object() { "kept" } else { "stored_response" };
-    let attempts = vec![attempt];
-    let decision = Decision { resolved: None, route: None, attempts, rejected: Vec::new(), fault: None };
+    let decision = Decision {
+        alias: None,
+        resolved: None,
+        route: None,
+        attempts: vec![attempt],
+        rejected: Vec::new(),
+        fault: None,
+    };
     Choice { stored: Some((how, model)), ..decision.into() }
 }
 
@@ -234,6 +238,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         environment,
         key: caller.key().map(|key| key.id),
         tag: call.tag(),
+        split_key: split_key_of(call, caller),
         modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,
@@ -254,6 +259,18 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
     let Moment { random, affinity, now_us, now_unix_ms } = *moment;
     PlanInput { query, accounts, catalogue, required, random, affinity, now_us, now_unix_ms }
+}
+
+/// Who is assigned to the targets of an alias: the end user, else the request alone. Computed only where there
+/// are aliases.
+fn split_key_of(call: &Call, caller: &Caller) -> u64 {
+    if caller.workspace().aliases.is_empty() {
+        return 0;
+    }
+    match call.request().end_user(call.body()) {
+        Some(user) => split_key(SplitBy::EndUser, user.as_bytes()),
+        None => split_key(SplitBy::Request, call.trace().as_bytes()),
+    }
 }
 
 /// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.

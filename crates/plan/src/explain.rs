@@ -14,7 +14,7 @@ use crate::choice::{
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
-use crate::{candidates, routing};
+use crate::{aliases, candidates, routing};
 
 /// The rule for an attempt that is made only if those before it fail.
 const LATER: &str = "later_in_order";
@@ -133,7 +133,7 @@ fn explanation(
     board: &dyn AvailabilityView,
 ) -> Explanation {
     let resolved_model = Some(choice.resolved_model()).filter(|name| !name.is_empty());
-    let resolution = choice.resolution().to_owned();
+    let resolution = choice.resolution().into_owned();
     let decision = choice.decision;
     Explanation {
         modality,
@@ -154,7 +154,13 @@ fn explanation(
 
 /// The model's modality, or the question's if the catalogue does not know the model.
 fn own_modality(input: &PlanInput<'_>) -> Modality {
-    match resolve::resolve(input).map(|resolved| resolved.target) {
+    let target = aliases::find(input).and_then(|alias| {
+        let first = aliases::order(alias.release, input.query.split_key).into_iter().next()?;
+        alias.release.spec.targets.get(first)
+    });
+    let model = target.map_or(input.query.model, |target| &target.model);
+    let input = PlanInput { query: PlanQuery { model, ..input.query }, ..*input };
+    match resolve::resolve(&input).map(|resolved| resolved.target) {
         Ok(ResolvedTarget::Model { model, .. }) => model.modality,
         _ => input.query.modality,
     }

@@ -4,6 +4,7 @@
 //! Pure: time and randomness are arguments. Serving a call and explaining it in
 //! `/v2/plan` use the same function.
 
+mod aliases;
 mod attempt;
 mod batches;
 mod broker;
@@ -21,6 +22,7 @@ mod routing;
 mod served;
 mod uploads;
 
+pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
 pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};

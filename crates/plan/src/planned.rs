@@ -149,7 +149,7 @@ fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
     let decision = &choice.decision;
     let near = decision.rejected.iter().filter(|rejection| rejection.refusal != Refusal::DoesNotOffer);
     PlanRecord {
-        resolution: choice.resolution().into(),
+        resolution: choice.resolution(),
         route: decision.route.map_or(String::new(), |route| route.id.to_string()),
         candidates: decision.attempts.iter().map(Attempt::principal).collect(),
         rejected: near.take(RECORD_PLAN_ROWS_MAX).map(rejected).collect(),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use catalogue::{Model, ProviderFacts, Release};
 use domain::Fault;
 
+use crate::aliases::ResolvedAlias;
 use crate::faults;
 use crate::question::PlanInput;
 
-/// Which rule decided. Rule 1, aliases, has its place before `PinnedSeller` and no member yet.
+/// Which rule decided. Aliases come before all of these, and resolve to a name that these decide about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     PinnedSeller,
@@ -70,6 +71,8 @@ pub struct Resolved<'a> {
     pub target: ResolvedTarget<'a>,
     /// Which release of the model.
     pub named: Option<NamedRelease<'a>>,
+    /// The alias that the model is a target of.
+    pub alias: Option<ResolvedAlias<'a>>,
 }
 
 impl<'a> Resolved<'a> {
@@ -160,7 +163,7 @@ fn has_credential(input: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
 }
 
 const fn of<'a>(rule: Rule, name: Arc<str>, meaning: ResolvedTarget<'a>) -> Resolved<'a> {
-    Resolved { rule, name, other_name: None, target: meaning, named: None }
+    Resolved { rule, name, other_name: None, target: meaning, named: None, alias: None }
 }
 
 fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {

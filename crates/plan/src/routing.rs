@@ -13,6 +13,7 @@ struct Strength {
     tag: bool,
     key: bool,
     project: bool,
+    alias: bool,
     /// How much of the model's full name the scope fixes.
     model: usize,
     modality: bool,
@@ -66,13 +67,12 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
 /// `None` if some field of the scope does not match.
 fn strength(input: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
     let question = &input.query;
-    if scope.alias.is_some() {
-        // There are no aliases yet, so none can be the requested name.
-        return None;
-    }
     let tag = matches(scope.tag.as_deref(), |tag| question.tag == Some(tag))?;
     let key = matches(scope.key_id, |key| question.key == Some(key))?;
     let project = matches(scope.project_id, |project| question.project.id == project)?;
+    let alias = matches(scope.alias.as_deref(), |name| {
+        resolved.alias.is_some_and(|resolved| *resolved.alias.name == *name)
+    })?;
     let model = match scope.model.as_deref() {
         None => 0,
         Some(pattern) => fixed(resolved, pattern)?,
@@ -83,7 +83,7 @@ fn strength(input: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) 
         resolved.provider(input).is_some_and(|slug| slug == input.canonical(name))
     })?;
     let environment = matches(scope.environment.as_deref(), |name| question.environment == name)?;
-    Some(Strength { tag, key, project, model, modality, provider, environment })
+    Some(Strength { tag, key, project, alias, model, modality, provider, environment })
 }
 
 /// `Some(false)` if the field is unset, `Some(true)` if it matches, `None` if it does not.

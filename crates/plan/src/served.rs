@@ -9,12 +9,15 @@ use crate::broker::decide;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::ResolvedTarget;
 
+/// The owner of an alias in lists of models.
+const ALIAS_OWNER: &str = "alias";
+
 /// One model that would be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedModel {
     /// The name to request it by.
     pub id: String,
-    /// Its publisher; `byoc` for a model that only a node names, the slug for one
+    /// Its publisher; `byoc` for a model that only a node names, `alias` for an alias, the slug for one
     /// of the workspace's own servers.
     pub owned_by: String,
 }
@@ -37,6 +40,12 @@ pub fn served_models(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms:
             names.extend(priced.map(|(name, _)| (format!("{}/{name}", credential.provider), ())));
         }
     }
+    let own = question
+        .workspace
+        .aliases
+        .iter()
+        .filter(|alias| alias.project.is_none_or(|project| project == question.project.id));
+    names.extend(own.map(|alias| ((*alias.name).to_owned(), ())));
     names.into_keys().filter_map(|name| served(question, snapshot, now_unix_ms, name)).collect()
 }
 
@@ -60,7 +69,9 @@ fn served(
     if decision.attempts.is_empty() {
         return None;
     }
-    let owned_by = match decision.resolved?.target {
+    let resolved = decision.resolved?;
+    let owned_by = match resolved.target {
+        _ if resolved.alias.is_some() => ALIAS_OWNER.to_owned(),
         ResolvedTarget::Model { model, .. } => model.publisher.clone(),
         ResolvedTarget::AtSeller { seller, .. } => seller.to_owned(),
         ResolvedTarget::OnNode { .. } => "byoc".to_owned(),

@@ -190,6 +190,7 @@ files = true
             credentials: credentials.collect(),
             nodes: Vec::new(),
             routes: Vec::new(),
+            aliases: Vec::new(),
             terms: None,
             caching: CachePolicy::default(),
         };
@@ -200,6 +201,7 @@ files = true
             environment: "production",
             key: None,
             tag: None,
+            split_key: 0,
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),

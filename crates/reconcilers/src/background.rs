@@ -14,6 +14,7 @@ use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
+use crate::canaries::{self, JUDGE_EVERY_MS};
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::milliseconds;
 use crate::webhooks::Deliver;
@@ -21,6 +22,7 @@ use crate::{Deps, invoicing, polling};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
+const JUDGE_CANARIES: &str = "aliases.judge_canaries";
 const FORGET: &str = "events.forget";
 const CLAIM_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
@@ -43,6 +45,7 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
+        ours(JUDGE_CANARIES, |ours, _| Box::pin(canaries::judge_all(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
     all.extend(polling::handlers(deps));
@@ -55,7 +58,12 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
 /// Store errors.
 pub async fn schedule(deps: &Deps, keeps_heads: bool) -> Result<(), StoreError> {
     let now = deps.world.clock.unix_ms();
-    let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (CLAIM_ALERTS, ALERTS_EVERY_MS)];
+    let always = [
+        (CLOSE_MONTHS, HOUR_MS),
+        (FORGET, 24 * HOUR_MS),
+        (CLAIM_ALERTS, ALERTS_EVERY_MS),
+        (JUDGE_CANARIES, JUDGE_EVERY_MS),
+    ];
     for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, CHECK_EVERY_MS))) {
         let job = NewJob {
             kind,

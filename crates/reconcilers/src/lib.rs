@@ -4,6 +4,7 @@
 mod async_billing;
 mod background;
 mod batches;
+pub mod canaries;
 mod failure;
 mod heads;
 pub mod invoicing;

@@ -5,7 +5,9 @@ use crate::usage::{UsageQuery, UsageRow, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::filter::{Field, Filterable, Term};
-use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
+use domain::{
+    AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId,
+};
 
 /// Every field that is set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +23,8 @@ pub struct RequestFilter {
     pub status: Option<u16>,
     pub outcome: Option<Outcome>,
     pub tag: Option<String>,
+    /// The name of an alias, or the id of one of its releases.
+    pub alias: Option<String>,
     pub since_unix_ms: Option<u64>,
     /// Exclusive.
     pub until_unix_ms: Option<u64>,
@@ -44,7 +48,10 @@ pub struct RequestRow {
     /// A value of `Outcome::as_str`.
     pub outcome: String,
     pub status: u16,
+    pub fault: Option<FaultClass>,
     pub fault_code: Option<String>,
+    /// The rule that resolved the model's name, or an alias with its release: `AliasPick` reads it.
+    pub resolution: String,
     /// Empty if no attempt was made.
     pub profile: String,
     pub principal: Option<Principal>,
@@ -96,9 +103,16 @@ pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
         && filter.status.is_none_or(|status| status == record.status)
         && filter.outcome.is_none_or(|outcome| outcome == record.outcome)
         && is(&filter.tag, record.tag.as_deref())
+        && filter.alias.as_deref().is_none_or(|alias| is_of_alias(alias, record))
         && filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
         && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
         && filter.terms.iter().all(|term| term.holds(&Recorded(record)))
+}
+
+/// Whether a request was resolved by the alias of this name, or to its release of this id.
+fn is_of_alias(wanted: &str, record: &MeterRecord) -> bool {
+    AliasPick::read(&record.plan.resolution)
+        .is_some_and(|pick| pick.alias == wanted || pick.release.to_string() == wanted)
 }
 
 /// A record as the subject of a filter expression.
@@ -159,6 +173,7 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         stream: record.stream,
         outcome: record.outcome.as_str().to_owned(),
         status: record.status,
+        fault: record.fault,
         profile: record.profile().map_or_else(String::new, |profile| profile.as_str().to_owned()),
         principal: record.principal,
         region: region(&record).cloned(),
@@ -168,6 +183,7 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         latency_us: latency_us(&record),
         first_byte_us: first_byte_us(&record),
         bytes_out: record.bytes_out,
+        resolution: record.plan.resolution.into_owned(),
         environment: record.environment,
         requested_model: record.requested_model,
         resolved_model: record.resolved_model,

@@ -11,7 +11,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
-use crate::headers::{ATTEMPTS, REQUEST_ID, fill, served_headers};
+use crate::headers::{ATTEMPTS, REQUEST_ID, alias_release, fill, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -88,7 +88,7 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
     let mut tab = parts.tab;
     // Our rate limit headers replace the provider's, since ours are the limits that the client may reach
     // first.
-    for (name, value) in standings(&tab, parts.exchange.dialect()) {
+    for (name, value) in tab_headers(&tab, parts.exchange.dialect()) {
         headers.insert(name, value);
     }
     let now_us = deps.world.clock.monotonic_us();
@@ -160,7 +160,7 @@ fn deliver(
         headers.insert(ATTEMPTS, HeaderValue::from(0));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    for (name, value) in standings(&tab, dialect) {
+    for (name, value) in tab_headers(&tab, dialect) {
         headers.insert(name, value);
     }
     // Replaced, not appended: both contain the request id.
@@ -178,12 +178,13 @@ fn deliver(
     }
 }
 
-/// The client's rate limit headers, in its dialect.
+/// The headers of what the tab knows: the client's rate limits in its dialect, and the release of its alias.
 #[must_use]
-pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
-    tab.rate_limit_status()
-        .map(|standings| dialects::rate_limit_headers(dialect, &standings))
-        .unwrap_or_default()
+pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+    let limits = tab.rate_limit_status().map(|standings| dialects::rate_limit_headers(dialect, &standings));
+    let mut headers = limits.unwrap_or_default();
+    headers.extend(tab.alias().and_then(|pick| alias_release(&pick)));
+    headers
 }
 
 impl ClientResponse {

@@ -1,7 +1,7 @@
 //! Response headers: the `Agent-*` headers that say what served the request, and the request id.
 
 use bytes::BytesMut;
-use domain::{CredentialId, NodeId, Principal, Profile, TraceId};
+use domain::{AliasPick, CredentialId, NodeId, Principal, Profile, TraceId};
 use execute::Served;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
@@ -14,6 +14,7 @@ const NODE: HeaderName = HeaderName::from_static("agent-node-id");
 const REGION: HeaderName = HeaderName::from_static("agent-region");
 const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
+const ALIAS_RELEASE: HeaderName = HeaderName::from_static("agent-alias-release");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -67,6 +68,11 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         put(REGION, values.text(region));
     }
     headers
+}
+
+/// The release of the alias that the client named.
+pub(crate) fn alias_release(pick: &AliasPick<'_>) -> Option<(HeaderName, HeaderValue)> {
+    Some((ALIAS_RELEASE, HeaderValue::from_str(&pick.release.text()).ok()?))
 }
 
 /// Header values cut from one buffer.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, CachePolicy, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, Policy,
-    ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed,
+    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
+    Hosting, KeyId, MissingFeatures, NodeId, Policy, ProjectId, Rates, RouteId, RouteSpec, Terms,
+    WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -149,6 +150,37 @@ pub struct RouteEntry {
     pub spec: RouteSpec,
 }
 
+/// A model name of the workspace's or of one project's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasEntry {
+    pub id: AliasId,
+    pub name: Arc<str>,
+    /// If set, it is only this project's.
+    pub project: Option<ProjectId>,
+    pub active: Arc<ReleaseEntry>,
+    pub canary: Option<CanaryEntry>,
+    /// All of them, the newest last.
+    pub releases: Vec<Arc<ReleaseEntry>>,
+    pub created_unix_ms: u64,
+}
+
+/// A release of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseEntry {
+    pub id: AliasReleaseId,
+    pub number: u32,
+    pub spec: AliasReleaseSpec,
+}
+
+/// The canary of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanaryEntry {
+    pub release: Arc<ReleaseEntry>,
+    pub percent: u8,
+    pub gates: CanaryGates,
+    pub started_unix_ms: u64,
+}
+
 /// A workspace's sealing key, wrapped by the master key, for the vault's key ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedKey {
@@ -179,6 +211,8 @@ pub struct WorkspaceEntry {
     /// Oldest first.
     pub nodes: Vec<Arc<NodeEntry>>,
     pub routes: Vec<Arc<RouteEntry>>,
+    /// By name, the projects' own before the workspace's; usually none, which is free to check.
+    pub aliases: Vec<Arc<AliasEntry>>,
     /// Limits and budgets; `None` if there are none, which is free to check.
     pub terms: Option<Arc<Terms>>,
     pub caching: CachePolicy,

@@ -15,6 +15,8 @@ pub enum EventKind {
     CredentialRevoked,
     /// A budget has reached one of its alert thresholds, by default 50, 80 and 100 %.
     BudgetAlert,
+    /// An alias's canary left its gates and was withdrawn.
+    CanaryWithdrawn,
     InvoiceFinalised,
     KeyCreated,
     KeyRevoked,
@@ -25,13 +27,14 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CredentialActive,
         Self::CredentialExpiring,
         Self::CredentialInvalid,
         Self::CredentialDisabled,
         Self::CredentialRevoked,
         Self::BudgetAlert,
+        Self::CanaryWithdrawn,
         Self::InvoiceFinalised,
         Self::KeyCreated,
         Self::KeyRevoked,
@@ -49,6 +52,7 @@ impl EventKind {
             Self::CredentialDisabled => "credential.disabled",
             Self::CredentialRevoked => "credential.revoked",
             Self::BudgetAlert => "budget.alert",
+            Self::CanaryWithdrawn => "alias.canary_withdrawn",
             Self::InvoiceFinalised => "invoice.finalised",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",

@@ -14,6 +14,7 @@ use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
 
 use crate::accounts::Accounts;
+use crate::aliases::Aliases;
 use crate::api_keys::ApiKeys;
 use crate::budgets::Budgets;
 use crate::credentials::Credentials;
@@ -137,6 +138,11 @@ impl Store {
 
     #[must_use]
     pub fn routes(&self) -> &dyn Resource<RouteRow> {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn aliases(&self) -> &dyn Aliases {
         &self.database
     }
 

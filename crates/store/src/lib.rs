@@ -2,6 +2,7 @@
 //! written once, and SQLite or PostgreSQL behind them.
 
 pub mod accounts;
+pub mod aliases;
 pub mod api_keys;
 mod audit_queue;
 pub mod budgets;
@@ -43,6 +44,7 @@ pub mod workspaces;
 use std::path::Path;
 
 pub use accounts::{AccountRow, Accounts};
+pub use aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit_queue::AuditQueue;
 pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};

@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 
 use domain::{
-    AccountId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId, ProjectId,
-    RouteId, Sealed, WebhookId, WorkspaceId,
+    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId,
+    ProjectId, RouteId, Sealed, WebhookId, WorkspaceId,
 };
 
 use crate::accounts::AccountRow;
+use crate::aliases::{AliasChange, AliasRow, NewAlias};
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::BudgetRow;
 use crate::credentials::{CredentialRow, NewSecret};
@@ -53,6 +54,7 @@ macro_rules! resource_rows {
 resource_rows! {
     WorkspaceRow { id: WorkspaceId, owner: () = |_| (), new: Founding, change: Self }
     ProjectRow { id: ProjectId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
+    AliasRow { id: AliasId, owner: WorkspaceId = |row| row.workspace, new: NewAlias, change: AliasChange }
     PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     RouteRow { id: RouteId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     WebhookRow { id: WebhookId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }

@@ -10,8 +10,8 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/webhooks", "/models?find=claude", "/models/openai%2Fgpt-5.6-sol", "/capabilities", "/capabilities?provider=xai", "/playground", "/playground?model=echo&model=tide", "/connect", "/keys", "/credentials", "/accounts", "/nodes", "/training", "/routes?model=echo", "/budgets", "/billing", "/members", "/audit", "/account", "/device"];
-const DIALOGS = ["/keys?new=1", "/credentials?new=openai", "/nodes?new=1", "/nodes?invite=1", "/training?new=1", "/routes?edit=new", "/budgets?new=1", "/members?new=1", "/webhooks?new=1"];
+const PAGES = ["/", "/requests", "/usage", "/webhooks", "/models?find=claude", "/models/openai%2Fgpt-5.6-sol", "/capabilities", "/capabilities?provider=xai", "/playground", "/playground?model=echo&model=tide", "/connect", "/keys", "/credentials", "/accounts", "/nodes", "/training", "/routes?model=echo", "/aliases", "/budgets", "/billing", "/members", "/audit", "/account", "/device"];
+const DIALOGS = ["/keys?new=1", "/credentials?new=openai", "/nodes?new=1", "/nodes?invite=1", "/training?new=1", "/routes?edit=new", "/aliases?new=1", "/budgets?new=1", "/members?new=1", "/webhooks?new=1"];
 const STOPS_MAX = 250;
 
 /** What has the keyboard now, and what is wrong with how that looks. */
@@ -132,7 +132,7 @@ async function everyDialogGivesTheKeyboardBack(page) {
 
 async function lettersLead(page) {
   await visit(page, `${origin}/`);
-  for (const [letter, heading] of Object.entries({ r: "Requests", u: "Usage", w: "Webhooks", l: "Models", x: "Capabilities", p: "Playground", c: "Connect", k: "Keys", e: "Credentials", s: "Accounts", n: "Nodes", j: "Training", t: "Routes", b: "Budgets", i: "Billing", m: "Members", a: "Audit", o: "Home" })) {
+  for (const [letter, heading] of Object.entries({ r: "Requests", u: "Usage", w: "Webhooks", l: "Models", x: "Capabilities", p: "Playground", c: "Connect", k: "Keys", e: "Credentials", s: "Accounts", n: "Nodes", j: "Training", t: "Routes", f: "Aliases", b: "Budgets", i: "Billing", m: "Members", a: "Audit", o: "Home" })) {
     await page.locator("body").press("g");
     await page.locator("body").press(letter);
     await page.getByRole("heading", { level: 1, name: heading, exact: true }).waitFor();

@@ -10,14 +10,15 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/budgets", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page", "/nope"];
+const PAGES = ["/", "/requests", "/usage", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/budgets", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page", "/nope"];
 
 /** Pages that are of one thing each. */
 async function pagesOfObjects() {
   const [invoice] = (await v2(origin, adminKey, "billing/invoices")).data;
   const [webhook] = (await v2(origin, adminKey, "webhooks")).data;
   const node = (await v2(origin, adminKey, "byoc/nodes?limit=1000")).data.find(({ name }) => name === "echo");
-  return [`/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
+  const [alias] = (await v2(origin, adminKey, "model-aliases")).data;
+  return [`/aliases/${alias.id}`, `/aliases/${alias.id}?edit=release`, `/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
 }
 
 async function everyPageIsAccessible(open) {
@@ -93,6 +94,7 @@ async function everyPageFits(open) {
 }
 
 await populate();
+await send("POST", "model-aliases", { name: "auto", description: "what agents ask for", targets: [{ model: "echo", weight: 9 }, { model: "openai/gpt-5.6-sol", weight: 1 }] });
 await send("POST", "webhooks", { url: "http://127.0.0.1:9/hook", events: ["key.revoked"], description: "ops" });
 await inBrowser(origin, async (open) => {
   await everyPageIsAccessible(open);

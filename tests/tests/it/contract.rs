@@ -89,13 +89,14 @@ async fn a_list_is_no_object() {
     assert_eq!(made.status, 201, "{}", made.text());
 }
 
-/// What the API reserves for later, and a token that nobody made, have codes of their own.
+/// A route of an alias that nobody made is refused like any wrong field, a token that nobody made by a code of
+/// its own.
 #[tokio::test]
-async fn an_alias_and_an_unknown_join_token_are_refused() {
+async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
     let route = json!({"scope": {"alias": "fast"}});
-    let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "alias_not_available");
+    let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "invalid_value");
     assert_eq!(refused["param"], "scope.alias", "{refused}");
     let joining = json!({"token": "tgj_of_another_control_plane"});
     let refused =

@@ -11,6 +11,7 @@
 )]
 
 mod agreements;
+mod aliases;
 mod ask;
 mod audio;
 mod audit;

@@ -86,6 +86,9 @@ impl Preparing<'_> {
                 json!({"name": name, "base_url": base_url, "secret": NODE, "models": ["tide-1"]})
             }
             "/v2/routes" => json!({"scope": {"tag": name}, "profiles": ["byok"]}),
+            "/v2/model-aliases" => {
+                json!({"name": format!("alias-{}", self.number), "targets": [{"model": "openai/gpt-4o-mini"}]})
+            }
             // An event that never occurs here, so that no delivery starts by itself.
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
@@ -137,7 +140,7 @@ impl Preparing<'_> {
             ("PATCH", "/v2/provider-credentials" | "/v2/accounts") => json!({"display_name": name}),
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
             ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
-            ("PATCH", "/v2/webhooks") => json!({"description": name}),
+            ("PATCH", "/v2/webhooks" | "/v2/model-aliases") => json!({"description": name}),
             ("PATCH", _) => json!({"name": name}),
             ("PUT", "/v2/byoc/nodes") => {
                 json!({"name": name, "base_url": self.gateway.emulator.base_url(), "labels": ["a"]})
@@ -151,6 +154,22 @@ impl Preparing<'_> {
             ("PUT", "/v2/budgets") => json!({"name": name, "workspace": true, "limit_micros": 7_000_000}),
             ("PUT", _) => json!({"name": name}),
             _ => Value::Null,
+        }
+    }
+
+    /// The body of a change of an alias's releases that is possible.
+    async fn of_release(&self, id: &str, act: &str) -> Value {
+        let another = json!({"targets": [{"model": "openai/gpt-4o"}], "activate": true});
+        match act {
+            "/releases" => another,
+            _ => {
+                let before = self.gateway.get(&format!("/v2/model-aliases/{id}")).await;
+                self.gateway.make(&format!("/v2/model-aliases/{id}/releases"), another).await;
+                match act {
+                    "/promote" => json!({"release_id": before["release_id"]}),
+                    _ => json!({}),
+                }
+            }
         }
     }
 
@@ -264,6 +283,7 @@ impl Preparing<'_> {
                 Some((collection, act)) => {
                     let id = self.made(collection, self.whole_body(collection).await).await;
                     let body = match act {
+                        "/releases" | "/promote" | "/rollback" => self.of_release(&id, act).await,
                         "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
                         "/rotate" if collection == "/v2/webhooks" => json!({}),
                         "/rotate" => json!({"secret": OWN_SECOND}),
@@ -281,10 +301,14 @@ impl Preparing<'_> {
     }
 }
 
+/// It writes nothing, since a release never changes, and says so.
+const IMMUTABLE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
+
 /// The writing routes that require authentication.
 pub fn writing() -> Vec<(Method, &'static str)> {
-    let rows =
-        declared().into_iter().filter(|(method, _, access)| *method != Method::GET && access.is_some());
+    let rows = declared().into_iter().filter(|(method, pattern, access)| {
+        *method != Method::GET && access.is_some() && *pattern != IMMUTABLE
+    });
     rows.map(|(method, pattern, _)| (method, pattern)).collect()
 }
 

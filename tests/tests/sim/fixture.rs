@@ -128,6 +128,7 @@ impl Fixture {
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
+            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         }

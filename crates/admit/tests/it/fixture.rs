@@ -99,6 +99,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
         credentials: Vec::new(),
         nodes: Vec::new(),
         routes: Vec::new(),
+        aliases: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     };

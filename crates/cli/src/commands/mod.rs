@@ -3,6 +3,7 @@
 pub mod account;
 pub mod adapters;
 mod agreement;
+pub mod alias;
 pub mod apply;
 pub mod billing;
 pub mod budget;

@@ -97,6 +97,10 @@ fn headers(given: &[String]) -> Result<Option<Map<String, Value>>, Failure> {
 
 fn explain(plan: &Value) {
     println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
+    if let Some(alias) = plan.get("alias").filter(|alias| !alias.is_null()) {
+        let part = |name: &str| output::printable(&output::cell(alias, name));
+        println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
+    }
     let modality = output::cell(plan, "modality");
     if modality != "chat" {
         println!("for       {modality}");

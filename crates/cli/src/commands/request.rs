@@ -130,6 +130,10 @@ fn explain(request: &Value) {
         failure(error);
     }
     println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
+    if let Some(alias) = request.get("alias").filter(|alias| alias.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(alias, name));
+        println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
+    }
     if request.get("profile").is_some_and(Value::is_string) {
         println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
     } else {

@@ -54,6 +54,8 @@ pub enum Form {
     Names(&'static str),
     /// The scope of a route, with keys and projects by name.
     Scope,
+    /// The targets of an alias.
+    Targets,
     /// The models that were declared for a node, as opposed to those discovered on it.
     DeclaredModels,
 }
@@ -222,6 +224,24 @@ pub const KINDS: &[Kind] = &[
         has_metadata: false,
         of_operator: false,
         ended_values: &[("status", "revoked"), ("status", "expired")],
+    },
+    Kind {
+        noun: "alias",
+        path: "/v2/model-aliases",
+        identity: &["project", "name"],
+        fields: &[
+            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
+            fixed("name", &["name"], Form::Plain),
+            field("description", &["description"], Form::Plain, "\"\""),
+            field("split", &["split"], Form::Plain, "\"weighted\""),
+            field("targets", &["targets"], Form::Targets, "[]"),
+            field("note", &["note"], Form::Plain, "\"\""),
+        ],
+        secret: SecretNeed::None,
+        one_time_field: None,
+        has_metadata: false,
+        of_operator: false,
+        ended_values: &[],
     },
     Kind {
         noun: "route",

@@ -75,6 +75,7 @@ impl Names {
             Form::Moment => text(&|text| unix_ms(text).map_or_else(|| text.to_owned(), |ms| ms.to_string())),
             Form::Provider => text(&|text| self.provider(text)),
             Form::Scope => self.settled_scope(value),
+            Form::Targets => settled_targets(value),
             Form::Status(one, others) => {
                 text(&|text| if others.contains(&text) { one.to_owned() } else { text.to_owned() })
             }
@@ -223,6 +224,18 @@ fn field_value(field: &Field, row: &Value, names: &Names) -> Value {
     }
 }
 
+/// A target without a weight has the weight 1.
+fn settled_targets(value: &Value) -> Value {
+    let whole = |target: &Value| match target.as_object() {
+        Some(fields) if !fields.contains_key("weight") => {
+            let weight = ("weight".to_owned(), Value::from(1));
+            Value::Object(fields.clone().into_iter().chain([weight]).collect())
+        }
+        _ => target.clone(),
+    };
+    value.as_array().map_or_else(|| value.clone(), |targets| targets.iter().map(whole).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -264,6 +277,7 @@ mod tests {
                 json!({"model": "x/*", "provider": "google"}),
                 json!({"provider": "gemini", "model": "x/", "tag": null}),
             ),
+            (Form::Targets, json!([{"model": "a"}]), json!([{"weight": 1, "model": "a"}])),
         ] {
             assert_eq!(names.settled(form, &one), names.settled(form, &other), "{one}");
         }

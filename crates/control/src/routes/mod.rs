@@ -1,6 +1,8 @@
 //! The routes of `/v2`, one file for each resource.
 
 mod accounts;
+mod alias_releases;
+mod aliases;
 mod api_keys;
 mod audit;
 mod billing;
@@ -57,6 +59,7 @@ pub fn all() -> Vec<Route> {
         fleet::routes(),
         rules::routes(),
         policies::routes(),
+        aliases::routes(),
         models::routes(),
         plan::routes(),
         capabilities::routes(),

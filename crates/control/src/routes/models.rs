@@ -53,6 +53,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 environment: &environment,
                 key: key.map(|key| key.id),
                 tag: None,
+                split_key: 0,
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),

@@ -19,7 +19,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ledger::over_budget;
 use line::CallExplanation;
-use plan::PlanQuery;
+use plan::{PlanQuery, SplitBy, split_key};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -64,6 +64,8 @@ struct Input {
     #[schemars(regex(pattern = domain::KeyId::pattern()))]
     key_id: Option<String>,
     tag: Option<String>,
+    /// The end user of the request, by whom an alias assigns it to a target. Without one it is drawn.
+    end_user: Option<String>,
     /// The request itself, as its client would send it in JSON; of a form its fields, with a file's name for a file. It
     /// is planned with all that a request is planned with, and priced.
     request: Option<Value>,
@@ -142,6 +144,8 @@ fn explain_model(
 ) -> Result<Reply, Box<Fault>> {
     let fix = "Name a model, as publisher/model or as its seller names it, or send the request itself in \"request\".";
     let model = input.model.as_deref().ok_or_else(|| missing("model", fix))?;
+    let world = &control.deps.world;
+    let random = world.random.next_u64();
     let question = PlanQuery {
         model,
         workspace: &assumed.workspace,
@@ -149,17 +153,17 @@ fn explain_model(
         environment: &assumed.environment,
         key: assumed.key.as_ref().map(|key| key.id),
         tag: input.tag.as_deref(),
+        split_key: assigned_by(input, random),
         modality: modality.unwrap_or(Modality::Chat),
         dialect,
         terms: PriceTerms::default(),
     };
-    let world = &control.deps.world;
     let plan = plan::explain(
         &question,
         modality,
         &assumed.snapshot,
         &*control.deps.board,
-        world.random.next_u64(),
+        random,
         world.clock.monotonic_us(),
         world.clock.unix_ms(),
     );
@@ -279,6 +283,11 @@ fn checked_headers(input: &Input) -> Result<HeaderMap, Box<Fault>> {
         }
     }
     Ok(headers)
+}
+
+/// Whom an alias assigns to a target; drawn where the plan names no end user.
+fn assigned_by(input: &Input, random: u64) -> u64 {
+    input.end_user.as_ref().map_or(random, |user| split_key(SplitBy::EndUser, user.as_bytes()))
 }
 
 fn modality(word: &str) -> Result<Modality, Box<Fault>> {

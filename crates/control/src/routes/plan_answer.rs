@@ -2,7 +2,7 @@
 
 use api::planner::status;
 use domain::record::Rejected;
-use domain::{Dialect, Fault, Profile, Rates, RouteScope};
+use domain::{AliasPick, Dialect, Fault, Profile, Rates, RouteScope};
 use line::{CallExplanation, Quote};
 use plan::{ExplainedAttempt, Explanation, OtherCandidate};
 use schemars::JsonSchema;
@@ -27,6 +27,8 @@ pub struct Plan {
     resolved_model: Option<String>,
     /// The rule that resolved the model's name.
     resolution: String,
+    /// The alias that was named, and what it points at for this caller.
+    alias: Option<AliasView>,
     route: Option<WinningRoute>,
     chosen: Option<PlannedAttempt>,
     attempts: Vec<PlannedAttempt>,
@@ -179,7 +181,8 @@ impl Plan {
             operation: None,
             environment: environment.to_owned(),
             resolved_model: plan.resolved_model,
-            resolution: plan.resolution,
+            alias: alias(&plan.resolution),
+            resolution: resolution(&plan.resolution),
             route: plan.route.map(|route| WinningRoute {
                 id: route.id.to_string(),
                 scope: scope(&route.scope),
@@ -206,6 +209,7 @@ impl Plan {
             environment: environment.to_owned(),
             resolved_model: None,
             resolution: String::new(),
+            alias: None,
             route: None,
             chosen: None,
             attempts: Vec::new(),
@@ -268,6 +272,36 @@ fn faster(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCa
 
 const fn none(note: &'static str) -> OtherCandidates {
     OtherCandidates { data: Vec::new(), note: Some(note) }
+}
+
+/// How an alias was resolved.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResolvedAlias")]
+pub struct AliasView {
+    name: String,
+    release_id: String,
+    /// Why this release: `active`, `canary`, or `pinned` by the request.
+    chosen: &'static str,
+    /// The place of the target in the release, from 1, and how many targets it has.
+    target: usize,
+    targets: usize,
+}
+
+/// The alias that a record's or plan's resolution names.
+pub fn alias(resolution: &str) -> Option<AliasView> {
+    let pick = AliasPick::read(resolution)?;
+    Some(AliasView {
+        name: pick.alias.to_owned(),
+        release_id: pick.release.to_string(),
+        chosen: pick.choice.as_str(),
+        target: pick.target,
+        targets: pick.targets,
+    })
+}
+
+/// The word for what resolved the model's name.
+pub fn resolution(resolution: &str) -> String {
+    if AliasPick::read(resolution).is_some() { "alias".to_owned() } else { resolution.to_owned() }
 }
 
 fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) -> PlannedAttempt {

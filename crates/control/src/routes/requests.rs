@@ -20,7 +20,7 @@ use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
 use super::caching::{self, CachingView, evidence};
-use super::plan_answer::{RejectedCandidate, rejected};
+use super::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::learned_limits;
 
@@ -53,6 +53,7 @@ fn with_parameters(route: Route) -> Route {
             "`completed`, `cut` by a budget, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
         ),
         ("tag", "Only those with this tag."),
+        ("alias", "Only those that named this alias, or got this release of one."),
         ("since", "Only those that began at this moment or later."),
         ("until", "Only those that began before this moment."),
         FILTER,
@@ -104,6 +105,7 @@ async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter
         status: parse_param(request, "status")?,
         outcome,
         tag: text("tag"),
+        alias: text("alias"),
         since_unix_ms: filter::later(moment_of("since")?, parsed_filter.since_unix_ms),
         until_unix_ms: filter::earlier(moment_of("until")?, parsed_filter.until_unix_ms),
         terms: parsed_filter.terms,
@@ -126,6 +128,8 @@ struct RequestView {
     stream: bool,
     requested_model: String,
     resolved_model: String,
+    /// The alias that was named, and the release that it pointed at.
+    alias: Option<AliasView>,
     outcome: String,
     status: u16,
     error_code: Option<String>,
@@ -163,6 +167,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         stream: row.stream,
         requested_model: row.requested_model.clone(),
         resolved_model: row.resolved_model.clone(),
+        alias: alias(&row.resolution),
         outcome: row.outcome.clone(),
         status: row.status,
         error_code: row.fault_code.clone(),
@@ -226,6 +231,8 @@ struct Exchange {
     stream: bool,
     requested_model: String,
     resolved_model: Option<String>,
+    /// The alias that was named, and the release that it pointed at.
+    alias: Option<AliasView>,
     outcome: &'static str,
     status: u16,
     error_class: Option<&'static str>,
@@ -390,6 +397,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         stream: record.stream,
         requested_model: record.requested_model.clone(),
         resolved_model: non_empty(&record.resolved_model),
+        alias: alias(&record.plan.resolution),
         outcome: record.outcome.as_str(),
         status: record.status,
         error_class: record.fault.map(domain::FaultClass::as_str),
@@ -412,7 +420,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             settled_us: timeline.settled_us,
         },
         plan: PlanView {
-            resolution: record.plan.resolution.to_string(),
+            resolution: resolution(&record.plan.resolution),
             route_id: non_empty(&record.plan.route),
             candidates: record.plan.candidates.iter().map(named).collect(),
             rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),

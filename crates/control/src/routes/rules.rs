@@ -8,8 +8,7 @@ use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
 use domain::{
-    ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
-    RouteSpec,
+    ByokFallback, CredentialId, FallbackClass, Fault, ModelPattern, Profile, RouteId, RouteScope, RouteSpec,
 };
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -211,16 +210,13 @@ async fn scope_of(
             Some(control.deps.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
-    if wire.alias.is_some() {
-        return Err(Box::new(
-            Fault::new(
-                FaultClass::BadRequest,
-                "alias_not_available",
-                "Aliases come with a later version, so no route can name one.",
-            )
-            .param("scope.alias")
-            .fix("Name the model instead."),
-        ));
+    if let Some(name) = &wire.alias {
+        let snapshot = control.deps.keeper.current();
+        let known = snapshot.workspace(request.workspace()).map(|entry| entry.aliases.as_slice());
+        if !known.unwrap_or_default().iter().any(|alias| *alias.name == **name) {
+            let fix = "Create it with POST /v2/model-aliases, or name a model in scope.model.";
+            return Err(invalid("scope.alias", "The workspace has no alias of this name.", fix));
+        }
     }
     if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').is_empty()) {
         return Err(invalid(
@@ -237,7 +233,7 @@ async fn scope_of(
         tag: wire.tag,
         key_id,
         project_id,
-        alias: None,
+        alias: wire.alias,
         model: wire.model.map(|model| ModelPattern::read(&model).as_text().into_owned()),
         modality: wire.modality,
         provider: wire.provider.map(canonical),

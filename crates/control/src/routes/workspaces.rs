@@ -141,7 +141,7 @@ impl Resource for WorkspaceRow {
     }
 
     /// The operator can reach every workspace, all others only their own.
-    fn address(request: &ApiRequest) -> Result<((), WorkspaceId), Box<Fault>> {
+    fn address(_: &Control, request: &ApiRequest) -> Result<((), WorkspaceId), Box<Fault>> {
         let id: WorkspaceId = request.id(Self::WHAT)?;
         if id == request.workspace() || request.is_operator() {
             Ok(((), id))
@@ -160,7 +160,7 @@ impl Resource for WorkspaceRow {
     }
 
     async fn delete(control: &Control, request: &ApiRequest) -> Result<u64, Box<Fault>> {
-        if Self::address(request)?.1 == control.operator {
+        if Self::address(control, request)?.1 == control.operator {
             let detail = "this workspace's owners run the installation".to_owned();
             let what = "operators_workspace";
             return Err(of_store(StoreError::Conflict { what, detail, existing: None }));

@@ -381,6 +381,7 @@ impl Maker<'_> {
             credentials,
             nodes,
             routes: vec![Arc::new(route)],
+            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         })

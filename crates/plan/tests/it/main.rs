@@ -7,6 +7,7 @@
     reason = "the lint knows test functions, not the helpers of an integration test"
 )]
 
+mod aliases;
 mod broker;
 mod faults;
 mod fixture;

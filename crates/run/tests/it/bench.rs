@@ -211,6 +211,7 @@ impl<'a> Maker<'a> {
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
+            aliases: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         };

@@ -55,6 +55,7 @@ pub fn workspace(number: u8, name: &str) -> Arc<WorkspaceEntry> {
         credentials: Vec::new(),
         nodes: Vec::new(),
         routes: Vec::new(),
+        aliases: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     })

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agreements;
+mod aliases;
 pub(crate) mod api_keys;
 mod budgets;
 mod credentials;

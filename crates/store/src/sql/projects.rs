@@ -95,9 +95,12 @@ impl Table for ProjectRow {
             writing.announce(Part::Key, Some(old.workspace), key);
         }
         budgets::forget(writing, old.workspace, &Subject::Project(old.id)).await?;
-        for statement in
-            ["DELETE FROM policies WHERE project = $1", "DELETE FROM api_keys WHERE project = $1"]
-        {
+        for statement in [
+            "DELETE FROM policies WHERE project = $1",
+            "DELETE FROM alias_releases WHERE alias IN (SELECT id FROM aliases WHERE project = $1)",
+            "DELETE FROM aliases WHERE project = $1",
+            "DELETE FROM api_keys WHERE project = $1",
+        ] {
             sql(statement).bind(old.id.bytes()).run(writing.connection()).await?;
         }
         Ok(())

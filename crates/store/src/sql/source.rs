@@ -1,6 +1,6 @@
 //! Reads the parts of a snapshot, in one transaction so that they are consistent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use database::connection::Connection;
@@ -11,14 +11,15 @@ use database::handle::Database;
 use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
-use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
+use domain::{AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion, NodeEntry, ProjectEntry,
-    RouteEntry, Source, SourceError, WorkspaceEntry,
+    AccountEntry, AliasEntry, CanaryEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion,
+    NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError, WorkspaceEntry,
 };
 
 use crate::accounts::AccountRow;
+use crate::aliases::AliasRow;
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::{BudgetRow, LimitsOf};
 use crate::credentials::CredentialRow;
@@ -26,7 +27,7 @@ use crate::policies::PolicyRow;
 use crate::projects::ProjectRow;
 use crate::routes::RouteRow;
 use crate::sql::resource::Table;
-use crate::sql::{accounts, budgets, nodes, seals, workspaces};
+use crate::sql::{accounts, aliases, budgets, nodes, seals, workspaces};
 use crate::workspaces::WorkspaceRow;
 
 /// The rows of one workspace or, as `None`, of all.
@@ -162,6 +163,7 @@ async fn read_workspaces(
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
+            aliases: Vec::new(),
             terms: None,
             caching: row.caching,
         };
@@ -198,6 +200,11 @@ async fn read_workspaces(
             workspace.routes.push(Arc::new(RouteEntry { id: row.id, spec: row.spec }));
         }
     }
+    for (workspace, alias) in read_aliases(connection, whose).await? {
+        if let Some(entry) = found.get_mut(&workspace) {
+            entry.aliases.push(Arc::new(alias));
+        }
+    }
     for (workspace, terms) in read_terms(connection, whose).await? {
         if let Some(entry) = found.get_mut(&workspace) {
             entry.terms = Some(Arc::new(terms));
@@ -208,6 +215,59 @@ async fn read_workspaces(
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
+}
+
+/// The aliases of workspaces, in the order in which they are looked up: by name, the projects' own first.
+async fn read_aliases(
+    connection: &mut Connection,
+    whose: Whose,
+) -> Result<Vec<(WorkspaceId, AliasEntry)>, StoreError> {
+    let mut rows = Vec::new();
+    for row in &rows_of!(connection, "aliases", "workspace", "id", whose) {
+        rows.push(AliasRow::read(row)?);
+    }
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut releases: HashMap<AliasId, Vec<Arc<ReleaseEntry>>> = HashMap::new();
+    for row in &rows_of!(connection, "alias_releases", "workspace", "number", whose) {
+        let row = aliases::read_release(row)?;
+        let entry = ReleaseEntry { id: row.id, number: row.number, spec: row.spec };
+        releases.entry(row.alias).or_default().push(Arc::new(entry));
+    }
+    rows.sort_by(|one, other| {
+        (&one.name, one.project.is_none(), one.id).cmp(&(&other.name, other.project.is_none(), other.id))
+    });
+    let entries = rows.into_iter().map(|row| {
+        let releases = releases.remove(&row.id).unwrap_or_default();
+        Ok((row.workspace, alias_entry(row, releases)?))
+    });
+    entries.collect()
+}
+
+fn alias_entry(row: AliasRow, releases: Vec<Arc<ReleaseEntry>>) -> Result<AliasEntry, StoreError> {
+    let find = |id: AliasReleaseId| {
+        let found = releases.iter().find(|release| release.id == id).map(Arc::clone);
+        found.ok_or_else(|| StoreError::corrupt("aliases", format!("{} has no release {id}", row.id)))
+    };
+    let canary = row.canary.map(|canary| {
+        let release = find(canary.release)?;
+        Ok(CanaryEntry {
+            release,
+            percent: canary.percent,
+            gates: canary.gates,
+            started_unix_ms: canary.started_unix_ms,
+        })
+    });
+    Ok(AliasEntry {
+        id: row.id,
+        active: find(row.active)?,
+        canary: canary.transpose()?,
+        name: row.name.into(),
+        project: row.project,
+        releases,
+        created_unix_ms: row.created_unix_ms,
+    })
 }
 
 /// The budgets and rate limits of workspaces; a workspace without any has no entry.

@@ -21,8 +21,9 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, apply, billing, budget, call, chat, context, credential, export, jobs, key, login,
-    member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace,
+    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key,
+    login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook,
+    workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -69,6 +70,9 @@ enum Command {
     /// Manages policies: which targets a project's requests may reach, whatever a route says.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Manages aliases: model names of your own, with releases, canaries and a way back.
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Manages projects.
     #[command(subcommand)]
     Project(project::Command),
@@ -165,6 +169,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),
+        Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Apply(options) => apply::run(&shared, &options),
         Command::Export(options) => export::run(&shared, &options),

@@ -1,0 +1,297 @@
+//! `/v2/model-aliases/{id}/releases`, promoting and rolling back, and what was measured of the releases.
+
+use std::sync::Arc;
+
+use api::access::Access;
+use api::failure::{invalid, not_found};
+use api::moment::Moment;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::{AliasReleaseId, Fault, FaultClass};
+use http::Method;
+use reconcilers::canaries::{self, Measured};
+use reconcilers::of_store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow};
+
+use super::aliases::{
+    AliasView, TargetWire, new_release, pointing_at, release, spec_of, target_wires, without_canary,
+};
+use crate::resource::{load, reply_written};
+
+const RELEASES: &str = "/v2/model-aliases/{id}/releases";
+const RELEASE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, RELEASES, Access::MANAGE, install)
+            .says("Installs a release of an alias. It takes effect when it is promoted or becomes the canary, or at once with `activate`.")
+            .takes::<ReleaseInput>()
+            .makes::<ReleaseView>()
+            .refuses(409, "too_many_releases"),
+        Route::new(Method::GET, RELEASES, Access::LOOK, list)
+            .says("Lists the releases of an alias, newest first.")
+            .lists::<ReleaseView>(),
+        Route::new(Method::GET, RELEASE, Access::LOOK, show)
+            .says("Shows a release.")
+            .returns_value::<ReleaseView>(),
+        Route::new(Method::PUT, RELEASE, Access::MANAGE, immutable)
+            .says("Is refused: a release never changes.")
+            .takes_nothing()
+            .returns_value::<ReleaseView>()
+            .refuses(409, "release_immutable"),
+        Route::new(Method::PATCH, RELEASE, Access::MANAGE, immutable)
+            .says("Is refused: a release never changes.")
+            .takes_nothing()
+            .returns_value::<ReleaseView>()
+            .refuses(409, "release_immutable"),
+        Route::new(Method::POST, "/v2/model-aliases/{id}/promote", Access::MANAGE, promote)
+            .says("Makes a release the active one: the one that is named, else the canary's, else the newest.")
+            .takes::<PromoteInput>()
+            .returns::<AliasView>()
+            .refuses(409, "nothing_to_promote"),
+        Route::new(Method::POST, "/v2/model-aliases/{id}/rollback", Access::MANAGE, roll_back)
+            .says("Withdraws the canary or, without one, makes the release before the active one active again.")
+            .takes_nothing()
+            .returns::<AliasView>()
+            .refuses(409, "nothing_to_roll_back"),
+        Route::new(Method::GET, "/v2/model-aliases/{id}/measurements", Access::LOOK, measurements)
+            .says("Shows what was measured of the alias's releases within the canary's window, or the last ten minutes.")
+            .lists::<MeasuredView>(),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AliasRelease")]
+struct ReleaseInput {
+    split: Option<String>,
+    #[serde(default)]
+    #[schemars(required)]
+    targets: Vec<TargetWire>,
+    #[serde(default)]
+    note: String,
+    /// Makes it the active release at once.
+    #[serde(default)]
+    activate: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Promotion")]
+struct PromoteInput {
+    #[schemars(regex(pattern = AliasReleaseId::pattern()))]
+    release_id: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptAliasRelease")]
+struct ReleaseView {
+    id: String,
+    object: &'static str,
+    alias_id: String,
+    /// From 1 for each alias.
+    number: u32,
+    /// `active`, `canary` or `retired`; a retired release can still be pinned by its id.
+    status: &'static str,
+    split: &'static str,
+    targets: Vec<TargetWire>,
+    note: String,
+    created_at: Moment,
+}
+
+fn view(alias: &AliasRow, release: &AliasReleaseRow) -> ReleaseView {
+    let status = if release.id == alias.active {
+        "active"
+    } else if alias.canary.is_some_and(|canary| canary.release == release.id) {
+        "canary"
+    } else {
+        "retired"
+    };
+    ReleaseView {
+        id: release.id.to_string(),
+        object: "alias_release",
+        alias_id: release.alias.to_string(),
+        number: release.number,
+        status,
+        split: release.spec.split.as_str(),
+        targets: target_wires(&release.spec),
+        note: release.spec.note.clone(),
+        created_at: Moment(release.created_unix_ms),
+    }
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let releases =
+            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+        // Bounded by RELEASES_OF_ALIAS_MAX, so that one page has them all.
+        let data = releases.iter().map(|release| view(&row, release)).collect();
+        Reply::json(&Page { data, next_cursor: None, has_more: false })
+    })
+}
+
+/// The release that the path names.
+async fn named(
+    control: &Control,
+    request: &ApiRequest,
+    row: &AliasRow,
+) -> Result<AliasReleaseRow, Box<Fault>> {
+    let text = request.parameters.get(1).map_or("", String::as_str);
+    release(control, row, text.parse().map_err(|_| not_found("release", text))?).await
+}
+
+fn show(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        Reply::json(&view(&row, &named(control, &request, &row).await?))
+    })
+}
+
+fn immutable(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let release = named(control, &request, &row).await?;
+        let message = format!("The release {} never changes.", release.id);
+        let fault = Fault::new(FaultClass::Conflict, "release_immutable", message);
+        Err(Box::new(fault.fix("Install another release with POST …/releases, and promote that.")))
+    })
+}
+
+fn install(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let input: ReleaseInput = request.json()?;
+        let parts = (input.split.as_deref(), input.targets.as_slice(), input.note);
+        let spec = spec_of(control, &request, row.project, parts)?;
+        let installed = new_release(control, row.workspace, row.id, spec);
+        let id = installed.id;
+        let row = if input.activate { pointing_at(row, id) } else { row };
+        let change = AliasChange { row, release: Some(installed), act: AliasAct::Install };
+        let written = replace(control, &request, change).await?;
+        control.deps.await_published(written.version).await?;
+        let kept = release(control, &written.row, id).await?;
+        let location = format!("/v2/model-aliases/{}/releases/{id}", written.row.id);
+        Ok(Reply::json(&view(&written.row, &kept))?.as_created(location))
+    })
+}
+
+/// Writes a change of the row that was read, and of no later one.
+async fn replace(
+    control: &Control,
+    request: &ApiRequest,
+    change: AliasChange,
+) -> Result<store::Written<AliasRow>, Box<Fault>> {
+    let expected = request.if_match()?.or(Some(change.row.version));
+    let act = request.act(&control.deps.world);
+    control.deps.store.aliases().replace(change, expected, act).await.map_err(of_store)
+}
+
+fn promote(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let input: PromoteInput = request.json()?;
+        let id = match &input.release_id {
+            Some(text) => {
+                let id = text
+                    .parse()
+                    .map_err(|_| invalid("release_id", "This is no release.", "Give an alr_ id."))?;
+                release(control, &row, id).await?.id
+            }
+            None => next_release(control, &row).await?,
+        };
+        let row = AliasRow { withdrawn: None, ..pointing_at(row, id) };
+        let change = AliasChange { row, release: None, act: AliasAct::Promote };
+        reply_written(control, replace(control, &request, change).await?).await
+    })
+}
+
+/// The canary's release, else the newest.
+async fn next_release(control: &Control, row: &AliasRow) -> Result<AliasReleaseId, Box<Fault>> {
+    if let Some(canary) = row.canary {
+        return Ok(canary.release);
+    }
+    let releases = control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+    let newest = releases.first().map(|release| release.id).filter(|id| *id != row.active);
+    newest.ok_or_else(|| {
+        let message = "The newest release is active already, and there is no canary.";
+        let fault = Fault::new(FaultClass::Conflict, "nothing_to_promote", message);
+        Box::new(fault.fix("Install a release first, or name one in release_id."))
+    })
+}
+
+fn roll_back(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let row = match (row.canary, row.previous) {
+            (Some(_), _) => without_canary(control, row),
+            (None, Some(previous)) => pointing_at(row, previous),
+            (None, None) => {
+                let message = "The alias has no canary, and never had another active release.";
+                let fault = Fault::new(FaultClass::Conflict, "nothing_to_roll_back", message);
+                return Err(Box::new(fault.fix("Name a release with POST …/promote instead.")));
+            }
+        };
+        let change = AliasChange { row, release: None, act: AliasAct::RollBack };
+        reply_written(control, replace(control, &request, change).await?).await
+    })
+}
+
+/// What was measured of a release within a window: of requests that named the alias and no release.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Measurement")]
+struct MeasuredView {
+    object: &'static str,
+    release_id: String,
+    status: &'static str,
+    /// The newest 5000 of the alias at most.
+    requests: u32,
+    /// Those that failed for a reason other than the client's own or a limit of the workspace.
+    errors: u32,
+    error_bps: u32,
+    latency_p95_ms: Option<u64>,
+    first_byte_p95_ms: Option<u64>,
+    since: Moment,
+}
+
+fn measurements(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let window_ms =
+            u64::from(canaries::window_s(row.canary.as_ref().map(|canary| &canary.gates))) * 1_000;
+        let started = row.canary.map_or(0, |canary| canary.started_unix_ms);
+        let since = control.deps.world.clock.unix_ms().saturating_sub(window_ms).max(started);
+        let measured =
+            canaries::measure(&control.deps, row.workspace, &row.name, since).await.map_err(of_store)?;
+        let releases =
+            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+        let data = releases.iter().filter_map(|release| {
+            let found = measured.get(&release.id);
+            let release = view(&row, release);
+            // Those without requests are listed only where a choice depends on them.
+            (found.is_some() || release.status != "retired").then(|| {
+                let found = found.cloned().unwrap_or_default();
+                measured_view(release, &found, since)
+            })
+        });
+        Reply::json(&Page { data: data.collect(), next_cursor: None, has_more: false })
+    })
+}
+
+fn measured_view(release: ReleaseView, measured: &Measured, since: u64) -> MeasuredView {
+    MeasuredView {
+        object: "measurement",
+        release_id: release.id,
+        status: release.status,
+        requests: measured.requests,
+        errors: measured.errors,
+        error_bps: measured.error_bps(),
+        latency_p95_ms: measured.latency_p95_ms(),
+        first_byte_p95_ms: measured.first_byte_p95_ms(),
+        since: Moment(since),
+    }
+}

@@ -1,0 +1,222 @@
+//! Aliases: which release of an alias a call gets, and in which order its targets are considered.
+
+use std::borrow::Cow;
+
+use domain::alias::pinned;
+use domain::{AliasPick, AliasReleaseId, AliasSplit, ReleaseChoice};
+use snapshot::{AliasEntry, ReleaseEntry};
+
+use crate::question::PlanInput;
+
+/// Domains of `bucket`, so that who gets the canary says nothing about which of its targets they get.
+const OF_CANARY: u64 = 1;
+const OF_TARGET: u64 = 2;
+
+/// What a caller is assigned to a target by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitBy {
+    EndUser,
+    Request,
+}
+
+/// A release that a call resolved to, and the target that is considered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedAlias<'a> {
+    pub alias: &'a AliasEntry,
+    pub release: &'a ReleaseEntry,
+    pub choice: ReleaseChoice,
+    /// Its place in the release.
+    pub target: usize,
+}
+
+impl ResolvedAlias<'_> {
+    /// As the record keeps it.
+    pub fn resolution(&self) -> Cow<'static, str> {
+        let pick = AliasPick {
+            alias: &self.alias.name,
+            release: self.release.id,
+            choice: self.choice,
+            target: self.target + 1,
+            targets: self.release.spec.targets.len(),
+        };
+        pick.to_string().into()
+    }
+}
+
+/// The release that the model's name means; `None` if the name is none of an alias. Free where a workspace has
+/// no aliases.
+pub fn find<'a>(input: &PlanInput<'a>) -> Option<ResolvedAlias<'a>> {
+    let query = &input.query;
+    let aliases = &query.workspace.aliases;
+    if aliases.is_empty() {
+        return None;
+    }
+    let is_in_scope = |alias: &AliasEntry| alias.project.is_none_or(|project| project == query.project.id);
+    // The projects' own come first, so that they win.
+    let named = |name: &str| {
+        let first = aliases.partition_point(|alias| &*alias.name < name);
+        let mut same = aliases.iter().skip(first).take_while(|alias| &*alias.name == name);
+        same.find(|alias| is_in_scope(alias))
+    };
+    if let Some(alias) = named(query.model) {
+        return Some(chosen(alias, query.split_key));
+    }
+    let (name, id) = pinned(query.model)?;
+    let mut candidates =
+        aliases.iter().filter(|alias| is_in_scope(alias) && name.is_none_or(|name| *alias.name == *name));
+    candidates.find_map(|alias| {
+        let release = alias.releases.iter().find(|release| release.id == id)?;
+        Some(ResolvedAlias { alias, release, choice: ReleaseChoice::Pinned, target: 0 })
+    })
+}
+
+/// The canary's release for its share of the keys, which only grows with its percentage, else the active one.
+fn chosen(alias: &AliasEntry, key: u64) -> ResolvedAlias<'_> {
+    let canary = alias
+        .canary
+        .as_ref()
+        .filter(|canary| bucket(canary.release.id, OF_CANARY, key, 10_000) < u64::from(canary.percent) * 100);
+    match canary {
+        Some(canary) => {
+            ResolvedAlias { alias, release: &canary.release, choice: ReleaseChoice::Canary, target: 0 }
+        }
+        None => ResolvedAlias { alias, release: &alias.active, choice: ReleaseChoice::Active, target: 0 },
+    }
+}
+
+/// The places of the targets in the order in which they are considered: that of the release, or the one that
+/// the key is assigned and then the others.
+pub fn order(release: &ReleaseEntry, key: u64) -> Vec<usize> {
+    let targets = &release.spec.targets;
+    let mut places: Vec<usize> = (0..targets.len()).collect();
+    if release.spec.split == AliasSplit::Weighted {
+        let total = targets.iter().map(|target| u64::from(target.weight)).sum::<u64>();
+        let mut drawn = bucket(release.id, OF_TARGET, key, total.max(1));
+        let first = targets.iter().position(|target| {
+            let weight = u64::from(target.weight);
+            let is_here = drawn < weight;
+            drawn = drawn.saturating_sub(weight);
+            is_here
+        });
+        places
+            .sort_by_key(|place| (Some(*place) != first, targets.get(*place).is_none_or(|t| t.weight == 0)));
+        // A weight of 0 gets nothing, not even what another target can't take.
+        places.retain(|place| targets.get(*place).is_some_and(|target| target.weight > 0));
+    }
+    places
+}
+
+/// A number below `below` that a release and a key always have.
+fn bucket(release: AliasReleaseId, domain: u64, key: u64, below: u64) -> u64 {
+    let (high, low) = release.as_uuid().as_u64_pair();
+    let mixed = mix(mix(mix(high ^ domain) ^ low) ^ key);
+    // The high half of the product: each number has the same share, whatever `below` is.
+    let product = u128::from(mixed) * u128::from(below);
+    u64::try_from(product >> 64).unwrap_or(0)
+}
+
+/// What a caller is assigned by: the same for the same text on every replica and version, unlike the hashes of
+/// the standard library.
+#[must_use]
+pub fn split_key(by: SplitBy, text: &[u8]) -> u64 {
+    let seed = 0xCBF2_9CE4_8422_2325_u64 ^ u64::from(by == SplitBy::Request);
+    let hash = text.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3));
+    mix(hash)
+}
+
+/// The finaliser of splitmix64: each bit of the input reaches each bit of the output.
+const fn mix(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use domain::{AliasId, AliasReleaseSpec, AliasTarget, CanaryGates};
+    use snapshot::CanaryEntry;
+
+    use super::*;
+
+    fn release(number: u8, split: AliasSplit, weights: &[u32]) -> ReleaseEntry {
+        let targets = weights.iter().map(|weight| AliasTarget { model: "m".into(), weight: *weight });
+        ReleaseEntry {
+            id: AliasReleaseId::new(u64::from(number), [number; 10]),
+            number: u32::from(number),
+            spec: AliasReleaseSpec { split, targets: targets.collect(), note: String::new() },
+        }
+    }
+
+    fn keys() -> impl Iterator<Item = u64> {
+        (0..10_000_u32).map(|user| split_key(SplitBy::EndUser, format!("user-{user}").as_bytes()))
+    }
+
+    fn alias(percent: u8) -> AliasEntry {
+        let active = Arc::new(release(1, AliasSplit::Weighted, &[1]));
+        let canary = Arc::new(release(2, AliasSplit::Weighted, &[1, 1]));
+        AliasEntry {
+            id: AliasId::new(1, [1; 10]),
+            name: "code.best".into(),
+            project: None,
+            releases: vec![Arc::clone(&active), Arc::clone(&canary)],
+            active,
+            canary: Some(CanaryEntry {
+                release: canary,
+                percent,
+                gates: CanaryGates {
+                    error_bps_max: None,
+                    latency_p95_ms_max: None,
+                    first_byte_p95_ms_max: None,
+                    requests_min: 1,
+                    window_s: 1,
+                },
+                started_unix_ms: 0,
+            }),
+            created_unix_ms: 0,
+        }
+    }
+
+    #[test]
+    fn weights_are_shares_of_the_callers() {
+        let weighted = release(1, AliasSplit::Weighted, &[70, 0, 25, 5]);
+        let mut counts = [0_u32; 4];
+        for key in keys() {
+            let places = order(&weighted, key);
+            assert_eq!(places, order(&weighted, key), "the same caller, the same target");
+            assert_eq!(places.len(), 3, "without the one of weight 0");
+            counts[places[0]] += 1;
+        }
+        for (count, share) in counts.into_iter().zip([7_000_u32, 0, 2_500, 500]) {
+            assert!(count.abs_diff(share) < 200, "{counts:?}");
+        }
+        assert_eq!(order(&release(1, AliasSplit::Ordered, &[1, 1, 1]), 7), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_higher_percentage_only_moves_more_callers_to_the_canary() {
+        let is_canary = |percent, key| chosen(&alias(percent), key).choice == ReleaseChoice::Canary;
+        let mut before = vec![false; 10_000];
+        for percent in [0, 1, 10, 50, 99, 100] {
+            let now: Vec<bool> = keys().map(|key| is_canary(percent, key)).collect();
+            assert!(before.iter().zip(&now).all(|(before, now)| *now || !before), "nobody goes back");
+            let count = now.iter().filter(|is_canary| **is_canary).count();
+            assert!(count.abs_diff(usize::from(percent) * 100) < 200, "{percent} %: {count}");
+            before = now;
+        }
+        assert!(before.iter().all(|is_canary| *is_canary));
+    }
+
+    /// Else the canary's callers would all get the same one of its targets.
+    #[test]
+    fn who_gets_the_canary_says_nothing_about_the_target() {
+        let alias = alias(20);
+        let canary: Vec<u64> =
+            keys().filter(|key| chosen(&alias, *key).choice == ReleaseChoice::Canary).collect();
+        let release = &alias.canary.as_ref().unwrap().release;
+        let first = canary.iter().filter(|key| order(release, **key)[0] == 0).count();
+        assert!(first.abs_diff(canary.len() / 2) < 150, "{first} of {}", canary.len());
+    }
+}

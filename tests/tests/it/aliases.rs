@@ -1,0 +1,472 @@
+//! Aliases: model names of a workspace's own, split over releases that never change, with a canary and a way back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::Model;
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, refused, streaming, trace_of, with};
+use crate::audit::entries;
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, config, id_of};
+use crate::wait::{found, until};
+use crate::webhooks::Taker;
+
+const ALIASES: &str = "/v2/model-aliases";
+const BIG: &str = "openai/gpt-4o";
+const RELEASE: &str = "agent-alias-release";
+const RESOLVED: &str = "agent-resolved-model";
+
+/// A gateway with a credential that serves both models.
+async fn gateway() -> Gateway {
+    let gateway = Gateway::with(config(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+async fn alias(gateway: &Gateway, name: &str, targets: Value) -> Value {
+    gateway.make(ALIASES, json!({"name": name, "targets": targets})).await
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> Value {
+    let answer = client.post(path, &body).await.unwrap();
+    assert!(answer.status < 300, "POST {path}: {}", answer.text());
+    answer.json()
+}
+
+fn from(user: &str, model: &str) -> Value {
+    with(question(model), json!({"user": user}))
+}
+
+fn header(answer: &Answer, name: &str) -> String {
+    answer.header(name).unwrap_or_else(|| panic!("no {name}: {answer:?}")).to_owned()
+}
+
+/// Who got which model, over many end users.
+async fn assigned(gateway: &Gateway, model: &str, release: &str) -> BTreeMap<String, String> {
+    let mut models = BTreeMap::new();
+    for number in 0..40 {
+        let user = format!("user-{number}");
+        let answer = gateway.chat_ok(&from(&user, model)).await;
+        assert_eq!(header(&answer, RELEASE), release, "{user}");
+        models.insert(user, header(&answer, RESOLVED));
+    }
+    models
+}
+
+fn count(models: &BTreeMap<String, String>, model: &str) -> usize {
+    models.values().filter(|found| *found == model).count()
+}
+
+#[tokio::test]
+async fn callers_are_split_and_the_records_show_it_exactly() {
+    let gateway = gateway().await;
+    let made =
+        alias(&gateway, "code.best", json!([{"model": MINI, "weight": 1}, {"model": BIG, "weight": 1}]))
+            .await;
+    let release = made["release_id"].as_str().unwrap();
+    let first = assigned(&gateway, "code.best", release).await;
+    let minis = count(&first, MINI);
+    assert!((8..=32).contains(&minis) && minis + count(&first, BIG) == 40, "{first:?}");
+    assert_eq!(assigned(&gateway, "code.best", release).await, first, "the same user, the same model");
+    gateway.listed(80).await;
+    let listed = gateway.get("/v2/requests?alias=code.best&limit=100").await;
+    let rows = listed["data"].as_array().unwrap();
+    assert_eq!(rows.len(), 80);
+    for row in rows {
+        let shown = &row["alias"];
+        assert_eq!((&shown["name"], &shown["release_id"]), (&json!("code.best"), &json!(release)), "{row}");
+        assert_eq!((&shown["chosen"], &shown["targets"]), (&json!("active"), &json!(2)), "{row}");
+        assert_eq!(row["requested_model"], "code.best", "{row}");
+    }
+    let booked = rows.iter().filter(|row| row["resolved_model"] == MINI).count();
+    assert_eq!(booked, 2 * minis);
+    // Another release splits anew, and the books keep the two apart.
+    let at = format!("{ALIASES}/code.best");
+    let second =
+        post(&gateway.admin(), &format!("{at}/releases"), json!({"targets": [{"model": BIG}]})).await;
+    assert_eq!((&second["number"], &second["status"]), (&json!(2), &json!("retired")), "{second}");
+    assert_eq!(header(&gateway.chat_ok(&question("code.best")).await, RELEASE), release, "not yet");
+    let promoted = post(&gateway.admin(), &format!("{at}/promote"), json!({})).await;
+    assert_eq!(promoted["release_id"], second["id"], "{promoted}");
+    let moved = assigned(&gateway, "code.best", second["id"].as_str().unwrap()).await;
+    assert_eq!(count(&moved, BIG), 40);
+    gateway.listed(121).await;
+    for (of, expected) in
+        [(release, 81), (second["id"].as_str().unwrap(), 40), ("code.best", 121), ("other", 0)]
+    {
+        let listed = gateway.get(&format!("/v2/requests?alias={of}&limit=200")).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), expected, "{of}");
+    }
+}
+
+#[tokio::test]
+async fn streams_and_errors_name_the_release_and_the_plan_explains_it() {
+    let gateway = gateway().await;
+    let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let release = made["release_id"].as_str().unwrap();
+    let streamed = gateway.chat_ok(&streaming("auto")).await;
+    assert_eq!(
+        (header(&streamed, RELEASE), header(&streamed, RESOLVED)),
+        (release.to_owned(), MINI.to_owned())
+    );
+    let failed = gateway.chat(&with(question("auto"), json!({"user": "emu:status=500"}))).await;
+    assert!(failed.status >= 500, "{}", failed.text());
+    assert_eq!(header(&failed, RELEASE), release);
+    let record = gateway.settled(&trace_of(&streamed)).await;
+    assert_eq!((&record["resolved_model"], &record["plan"]["resolution"]), (&json!(MINI), &json!("alias")));
+    assert_eq!(record["alias"]["release_id"], release, "{record}");
+    let plan = gateway.plan(json!({"model": "auto", "end_user": "somebody"})).await;
+    assert_eq!(
+        (&plan["resolved_model"], &plan["alias"]["release_id"]),
+        (&json!(MINI), &json!(release)),
+        "{plan}"
+    );
+    // A request without an alias has no such header.
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header(RELEASE), None);
+    // The list of models has the alias, and so has each single one.
+    let models = gateway.client().get("/v1/models").await.unwrap().json();
+    let row = models["data"].as_array().unwrap().iter().find(|row| row["id"] == "auto").unwrap().clone();
+    assert_eq!(row["owned_by"], "alias", "{row}");
+    assert_eq!(gateway.client().get("/v1/models/auto").await.unwrap().json(), row);
+}
+
+#[tokio::test]
+async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
+    let gateway = gateway().await;
+    let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let first = made["release_id"].as_str().unwrap().to_owned();
+    let at = format!("{ALIASES}/{}", id_of(&made));
+    let body = json!({"targets": [{"model": BIG}], "activate": true, "note": "bigger"});
+    let second = post(&gateway.admin(), &format!("{at}/releases"), body).await;
+    assert_eq!(second["status"], "active", "{second}");
+    let one = format!("{at}/releases/{first}");
+    let json_type = [("content-type", "application/json")];
+    for method in [Method::PUT, Method::PATCH] {
+        let body = json!({"targets": [{"model": BIG}]}).to_string();
+        let answer = gateway.admin().call(method, &one, &json_type, body).await.unwrap();
+        problem(&answer, 409, "release_immutable");
+    }
+    let kept = gateway.get(&one).await;
+    assert_eq!((&kept["targets"][0]["model"], &kept["status"]), (&json!(MINI), &json!("retired")), "{kept}");
+    for (name, model) in [
+        ("auto".to_owned(), BIG),
+        (first.clone(), MINI),
+        (format!("auto@{first}"), MINI),
+        (format!("auto@{}", id_of(&second)), BIG),
+    ] {
+        let answer = gateway.chat_ok(&question(&name)).await;
+        assert_eq!(header(&answer, RESOLVED), model, "{name}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        let expected = if name == "auto" { "active" } else { "pinned" };
+        assert_eq!(record["alias"]["chosen"], expected, "{record}");
+    }
+    alias(&gateway, "other", json!([{"model": MINI}])).await;
+    refused(&gateway.chat(&question(&format!("other@{first}"))).await, 404, "model_not_found");
+    gateway.remove(&at).await;
+    for name in ["auto", &first, &format!("auto@{first}")] {
+        refused(&gateway.chat(&question(name)).await, 404, "model_not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
+    let gateway = gateway().await;
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "web"})).await);
+    let (key, _) = gateway.key(json!({"name": "web", "project_id": project, "scopes": ["inference"]})).await;
+    let of_workspace = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let body = json!({"name": "auto", "project_id": project, "targets": [{"model": BIG}]});
+    let of_project = gateway.make(ALIASES, body.clone()).await;
+    let taken = gateway.admin().post(ALIASES, &body).await.unwrap();
+    assert!(problem(&taken, 409, "name_taken")["detail"].as_str().unwrap().contains(&id_of(&of_project)));
+    let web = gateway.with_key(&key);
+    let asked = async |client: &Client, model: &str| client.post(CHAT, &question(model)).await.unwrap();
+    assert_eq!(header(&asked(&web, "auto").await, RESOLVED), BIG);
+    assert_eq!(header(&gateway.chat_ok(&question("auto")).await, RESOLVED), MINI);
+    // The workspace's release can be pinned from each project, the project's only from its own.
+    let release = |made: &Value| made["release_id"].as_str().unwrap().to_owned();
+    assert_eq!(header(&asked(&web, &release(&of_workspace)).await, RESOLVED), MINI);
+    refused(&gateway.chat(&question(&release(&of_project))).await, 404, "model_not_found");
+    // Another tenant.
+    let founded = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let text = |name: &str| founded[name].as_str().unwrap().to_owned();
+    let (admin, user) = (gateway.with_key(&text("admin_key")), gateway.with_key(&text("api_key")));
+    let credential =
+        json!({"provider": "openai", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url()});
+    post(&admin, "/v2/provider-credentials", credential).await;
+    for name in ["auto", &release(&of_workspace), &format!("auto@{}", release(&of_workspace))] {
+        refused(&asked(&user, name).await, 404, "model_not_found");
+    }
+    for id in ["auto", &id_of(&of_workspace)] {
+        problem(&admin.get(&format!("{ALIASES}/{id}")).await.unwrap(), 404, "not_found");
+        problem(&admin.post(&format!("{ALIASES}/{id}/promote"), &json!({})).await.unwrap(), 404, "not_found");
+    }
+    let theirs = post(&admin, ALIASES, json!({"name": "mine", "targets": [{"model": MINI}]})).await;
+    let foreign = json!({"release_id": release(&of_workspace)});
+    let path = format!("{ALIASES}/{}/promote", id_of(&theirs));
+    problem(&admin.post(&path, &foreign).await.unwrap(), 404, "not_found");
+    // A project takes its aliases with it.
+    let listed = gateway.get("/v2/api-keys").await;
+    let id =
+        listed["data"].as_array().unwrap().iter().find(|row| row["name"] == "web").unwrap()["id"].clone();
+    gateway.remove(&format!("/v2/api-keys/{}", id.as_str().unwrap())).await;
+    gateway.remove(&format!("/v2/projects/{project}")).await;
+    problem(
+        &gateway.admin().get(&format!("{ALIASES}/{}", id_of(&of_project))).await.unwrap(),
+        404,
+        "not_found",
+    );
+}
+
+#[tokio::test]
+async fn names_that_could_mean_something_else_are_refused() {
+    let gateway = gateway().await;
+    let admin = gateway.admin();
+    for name in [
+        "gpt-4o",
+        "openai",
+        "gpt-4o-2024-08-06",
+        "openai/best",
+        "openai:best",
+        "auto@1",
+        "Auto",
+        "",
+        ".auto",
+        "alr_01900000000070008000000000000000",
+        &"a".repeat(65),
+    ] {
+        let answer = admin.post(ALIASES, &json!({"name": name, "targets": [{"model": MINI}]})).await.unwrap();
+        assert_eq!(problem(&answer, 400, "invalid_value")["param"], "name", "{name}");
+    }
+    alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    for (targets, param) in [
+        (json!([]), "targets"),
+        (json!([{"model": "auto"}]), "targets[0].model"),
+        (json!([{"model": MINI}, {"model": "nobody/knows"}]), "targets[1].model"),
+        (json!([{"model": MINI, "weight": 0}]), "targets"),
+        (json!([{"model": MINI, "weight": 10_001}]), "targets[0].weight"),
+    ] {
+        let answer = admin.post(ALIASES, &json!({"name": "best", "targets": targets})).await.unwrap();
+        assert_eq!(answer.json()["param"], param, "{}", answer.text());
+        assert!(answer.status == 400 || answer.status == 404, "{}", answer.text());
+    }
+    // A route may name an alias that exists, and is then stronger than one for the model.
+    let route = json!({"scope": {"alias": "fast"}});
+    assert_eq!(
+        problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "invalid_value")["param"],
+        "scope.alias"
+    );
+    let other = gateway.credential("openai", OWN_SECOND).await;
+    let of_model = json!({"scope": {"model": MINI}, "profiles": ["byok"]});
+    gateway.route(of_model).await;
+    gateway.route(json!({"scope": {"alias": "auto"}, "credential_ids": [other]})).await;
+    let answer = gateway.chat_ok(&question("auto")).await;
+    assert_eq!(header(&answer, "agent-byok-credential-id"), other);
+    assert_ne!(header(&gateway.chat_ok(&question(MINI)).await, "agent-byok-credential-id"), other);
+}
+
+#[tokio::test]
+async fn the_next_target_serves_where_nothing_offers_the_one_before() {
+    let gateway = gateway().await;
+    gateway.node("rack", &[LOCAL_MODEL]).await;
+    let node = gateway.get("/v2/byoc/nodes").await["data"][0]["id"].as_str().unwrap().to_owned();
+    let body = json!({"name": "local.first", "split": "ordered",
+        "targets": [{"model": LOCAL_MODEL}, {"model": "anthropic/claude-haiku-4-5"}, {"model": MINI}]});
+    gateway.make(ALIASES, body).await;
+    let answer = gateway.chat_ok(&question("local.first")).await;
+    assert_eq!(header(&answer, RESOLVED), LOCAL_MODEL);
+    gateway.remove(&format!("/v2/byoc/nodes/{node}")).await;
+    let answer = gateway.chat_ok(&question("local.first")).await;
+    assert_eq!(header(&answer, RESOLVED), MINI);
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&record["alias"]["target"], &record["alias"]["targets"]), (&json!(3), &json!(3)), "{record}");
+    // A failure is no absence: the client reads it.
+    let failed = gateway.chat(&with(question("local.first"), json!({"user": "emu:status=400"}))).await;
+    assert_eq!(failed.status, 400, "{}", failed.text());
+}
+
+#[tokio::test]
+async fn a_failing_canary_is_withdrawn_by_itself() {
+    let gateway = gateway().await;
+    let mut taker = Taker::start().await;
+    gateway.make("/v2/webhooks", json!({"url": taker.url, "events": ["alias.canary_withdrawn"]})).await;
+    let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let active = made["release_id"].as_str().unwrap();
+    let at = format!("{ALIASES}/auto");
+    // OpenAI has no model of this name, so each of its requests fails.
+    let body = json!({"targets": [{"model": "openai:not-there"}]});
+    let bad = id_of(&post(&gateway.admin(), &format!("{at}/releases"), body).await);
+    let canary = json!({"release_id": bad, "percent": 50, "error_bps_max": 2_000, "requests_min": 5});
+    let started = gateway.patch(&at, json!({"canary": canary})).await;
+    assert_eq!(started["canary"]["percent"], 50, "{started}");
+    let mut callers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let withdrawn = found("the canary to be withdrawn", async || {
+        for number in 0..20 {
+            let user = format!("user-{number}");
+            let answer = gateway.chat(&from(&user, "auto")).await;
+            let release = header(&answer, RELEASE);
+            assert_eq!(answer.status == 200, release == active, "{}", answer.text());
+            callers.entry(user).or_default().insert(release);
+        }
+        let now = gateway.get(&at).await;
+        (!now["withdrawn_canary"].is_null()).then_some(now)
+    })
+    .await;
+    let why = &withdrawn["withdrawn_canary"];
+    assert_eq!((&why["release_id"], &why["automatic"]), (&json!(bad), &json!(true)), "{withdrawn}");
+    assert!(why["reason"].as_str().unwrap().contains("gate 20.00 %"), "{withdrawn}");
+    assert!(withdrawn["canary"].is_null() && withdrawn["release_id"] == active, "{withdrawn}");
+    let seen: Vec<_> = callers.values().filter(|releases| releases.contains(&bad)).collect();
+    assert!(!seen.is_empty() && seen.len() < 20, "{callers:?}");
+    for number in 0..20 {
+        let answer = gateway.chat_ok(&from(&format!("user-{number}"), "auto")).await;
+        assert_eq!(header(&answer, RELEASE), active, "everybody is back");
+    }
+    let entry = entries(&gateway, "alias.withdraw_canary").await.remove(0);
+    assert_eq!(entry["actor"], "system", "{entry}");
+    assert!(entry["detail"].as_str().unwrap().contains(&bad), "{entry}");
+    let event: Value = serde_json::from_str(&taker.taken().await).unwrap();
+    assert_eq!(
+        (&event["type"], &event["data"]["release_id"]),
+        (&json!("alias.canary_withdrawn"), &json!(bad)),
+        "{event}"
+    );
+    let measured = gateway.get(&format!("{at}/measurements")).await;
+    let of_bad =
+        measured["data"].as_array().unwrap().iter().find(|row| row["release_id"] == bad.as_str()).unwrap();
+    assert_eq!(of_bad["error_bps"], 10_000, "{measured}");
+}
+
+#[tokio::test]
+async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
+    let mut gateway = gateway().await;
+    let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let first = made["release_id"].as_str().unwrap().to_owned();
+    let at = format!("{ALIASES}/auto");
+    let releases = format!("{at}/releases");
+    let second = id_of(&post(&gateway.admin(), &releases, json!({"targets": [{"model": BIG}]})).await);
+    let of_canary = async |gateway: &Gateway| {
+        let mut users = BTreeSet::new();
+        for number in 0..30 {
+            let user = format!("user-{number}");
+            if header(&gateway.chat_ok(&from(&user, "auto")).await, RELEASE) == second {
+                users.insert(user);
+            }
+        }
+        users
+    };
+    gateway.patch(&at, json!({"canary": {"release_id": second, "percent": 20}})).await;
+    let few = of_canary(&gateway).await;
+    gateway.crash().await;
+    gateway.start_again().await;
+    assert_eq!(of_canary(&gateway).await, few, "the same callers after a crash");
+    let grown = gateway.patch(&at, json!({"canary": {"percent": 70}})).await;
+    assert_eq!(
+        (&grown["canary"]["release_id"], &grown["canary"]["requests_min"]),
+        (&json!(second), &json!(20))
+    );
+    let more = of_canary(&gateway).await;
+    assert!(more.is_superset(&few) && more.len() > few.len() && more.len() < 30, "{few:?} {more:?}");
+    // Rolling back ends the canary first, then leads to the release before.
+    let done = gateway.cli().run(&["alias", "rollback", "auto", "--json"]).json();
+    assert!(done["canary"].is_null() && done["release_id"] == first.as_str(), "{done}");
+    assert_eq!(done["withdrawn_canary"]["automatic"], false, "{done}");
+    assert!(of_canary(&gateway).await.is_empty());
+    let nothing = gateway.admin().post(&format!("{at}/rollback"), &json!({})).await.unwrap();
+    problem(&nothing, 409, "nothing_to_roll_back");
+    let done = gateway.cli().run(&["alias", "promote", "auto", "--json"]).json();
+    assert_eq!(
+        (&done["release_id"], &done["previous_release_id"]),
+        (&json!(second), &json!(first)),
+        "{done}"
+    );
+    assert_eq!(of_canary(&gateway).await.len(), 30);
+    problem(
+        &gateway.admin().post(&format!("{at}/promote"), &json!({})).await.unwrap(),
+        409,
+        "nothing_to_promote",
+    );
+    let done = gateway.cli().run(&["alias", "rollback", "auto", "--json"]).json();
+    assert_eq!(done["release_id"], first.as_str(), "{done}");
+    let wrong = json!({"canary": {"release_id": first, "percent": 5}});
+    problem(&gateway.patched(&at, wrong).await, 400, "invalid_value");
+}
+
+/// All dialects and operations resolve the name alike.
+#[tokio::test]
+async fn every_dialect_takes_an_alias() {
+    let gateway = Gateway::with(config().model(Model::embedding("text-embedding-3-small")), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
+    let of_vectors = alias(&gateway, "vectors", json!([{"model": "openai/text-embedding-3-small"}])).await;
+    let release = made["release_id"].as_str().unwrap();
+    let turns = json!([{"role": "user", "content": "hello there"}]);
+    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
+    let converse = json!({"messages": [{"role": "user", "content": [{"text": "hello there"}]}]});
+    for (path, body, expected) in [
+        (CHAT, question("auto"), release),
+        ("/v1/responses", json!({"model": "auto", "input": "hello there", "store": false}), release),
+        ("/v1/messages", json!({"model": "auto", "max_tokens": 50, "messages": turns}), release),
+        ("/v1beta/models/auto:generateContent", contents.clone(), release),
+        ("/v1beta/models/auto:streamGenerateContent?alt=sse", contents, release),
+        ("/model/auto/converse", converse, release),
+        (
+            "/v1/embeddings",
+            json!({"model": "vectors", "input": "hello"}),
+            of_vectors["release_id"].as_str().unwrap(),
+        ),
+    ] {
+        let answer = gateway.client().post(path, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.header(RELEASE), Some(expected), "{path}");
+    }
+    // The kind of model is checked behind the alias.
+    let wrong = json!({"model": "auto", "input": "hello"});
+    let answer = gateway.client().post("/v1/embeddings", &wrong).await.unwrap();
+    assert_eq!(answer.status, 400, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn it_is_applied_and_exported_as_a_document() {
+    let gateway = gateway().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("aliases.toml");
+    let document = |weight: u32| {
+        format!(
+            "[[project]]\nname = \"web\"\n\n[[alias]]\nname = \"code.best\"\nproject = \"web\"\ndescription = \"for agents\"\n\
+             targets = [{{ model = \"{MINI}\", weight = {weight} }}, {{ model = \"{BIG}\", weight = 10 }}]\nnote = \"n\"\n\n\
+             [[alias]]\nname = \"auto\"\nsplit = \"ordered\"\ntargets = [{{ model = \"{MINI}\" }}]\n"
+        )
+    };
+    let apply = |text: String| {
+        std::fs::write(&file, text).unwrap();
+        gateway.cli().run(&["apply", "-f", file.to_str().unwrap()]).ok()
+    };
+    apply(document(90));
+    assert!(apply(document(90)).contains("No change"), "applied twice");
+    let listed = gateway.get(ALIASES).await;
+    let rows = listed["data"].as_array().unwrap();
+    let best = rows.iter().find(|row| row["name"] == "code.best").unwrap();
+    assert_eq!((&best["release_number"], &best["targets"][0]["weight"]), (&json!(1), &json!(90)), "{best}");
+    // Other targets are another release, in force at once.
+    apply(document(50));
+    let best = gateway.get(&format!("{ALIASES}/{}", id_of(best))).await;
+    assert_eq!((&best["release_number"], &best["targets"][0]["weight"]), (&json!(2), &json!(50)), "{best}");
+    let exported = gateway.cli().run(&["export"]).ok();
+    assert!(exported.contains("[[alias]]") && exported.contains("code.best"), "{exported}");
+    assert!(apply(exported).contains("No change"), "exported and applied");
+    let shown = gateway.cli().run(&["alias", "show", "code.best"]).ok();
+    assert!(shown.contains("for agents") && shown.contains("retired"), "{shown}");
+    let added = ["alias", "add", "fast", "--target", "openai/gpt-4o-mini=3", "--target", BIG, "--json"];
+    let added = gateway.cli().run(&added).json();
+    assert_eq!((&added["targets"][0]["weight"], &added["split"]), (&json!(3), &json!("weighted")), "{added}");
+    let body = ["alias", "release", "fast", "--target", BIG, "--ordered", "--activate", "--json"];
+    assert_eq!(gateway.cli().run(&body).json()["status"], "active");
+    let canary =
+        ["alias", "canary", "fast", "--release", added["release_id"].as_str().unwrap(), "--percent", "5"];
+    assert!(gateway.cli().run(&canary).ok().contains("canary"));
+    gateway.cli().run(&["alias", "remove", "fast"]).ok();
+    until("the alias to be gone", async || gateway.get(ALIASES).await["data"].as_array().unwrap().len() == 2)
+        .await;
+}

@@ -1,10 +1,23 @@
 // A route in words, and its form.
 
 import { profileLabel } from './series';
-import type { RouteRule } from './wire';
+import type { RouteConditions, RouteRule } from './wire';
 
 export const SCOPES = ['model', 'alias', 'tag', 'key_id', 'project_id', 'environment', 'provider', 'modality'] as const;
 export type Scope = (typeof SCOPES)[number];
+
+/** What a strategy does, for a form and for a sentence. */
+export const STRATEGIES: [name: string, label: string, effect: string][] = [
+  ['none', 'as listed, else the oldest', ''],
+  ['committed_first', 'committed capacity first', 'committed capacity first'],
+  ['cheapest', 'the cheapest first', 'the cheapest first'],
+  ['fastest', 'the fastest first', 'the fastest first'],
+  ['balanced', 'balanced by load', 'balanced by load'],
+  ['local_first', 'nodes, own credentials, managed', 'nodes first, then own credentials, then managed accounts'],
+  ['byok_strict', 'own credentials alone', 'by own credentials alone, whatever fails'],
+];
+
+export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
 
 const ORDER: Scope[] = ['tag', 'key_id', 'project_id', 'alias', 'model', 'modality', 'provider', 'environment'];
 
@@ -21,11 +34,31 @@ export function scopeWords(rule: RouteRule, name: (id: string) => string | undef
   const isPattern = /[*/]$/.test(rule.scope.model ?? '');
   const words: Record<Scope, string> = { model: isPattern ? 'models under' : 'the model', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
   const parts = ORDER.filter((scope) => rule.scope[scope] !== undefined).map((scope) => `${words[scope]} ${name(rule.scope[scope] ?? '') ?? rule.scope[scope]}`);
-  return parts.length === 0 ? 'everything' : parts.join(' and ');
+  const conditions = conditionWords(rule.when ?? {});
+  return [parts.length === 0 ? 'everything' : parts.join(' and '), ...conditions].join(', ');
+}
+
+export function conditionWords(when: RouteConditions): string[] {
+  const said: string[] = [];
+  const { prompt_tokens_min: min, prompt_tokens_max: max, time } = when;
+  if (min !== undefined && max !== undefined) said.push(`prompts of ${min} to ${max} tokens`);
+  else if (min !== undefined) said.push(`prompts of at least ${min} tokens`);
+  else if (max !== undefined) said.push(`prompts of at most ${max} tokens`);
+  if (when.has_tools !== undefined) said.push(when.has_tools ? 'with tools' : 'without tools');
+  if (time) {
+    const days = time.weekdays.length === WEEKDAYS.length ? 'every day' : time.weekdays.join(' ');
+    const hours = time.from === time.to ? '' : ` ${time.from} to ${time.to}`;
+    said.push(`${days}${hours} (UTC${time.utc_offset === '+00:00' ? '' : time.utc_offset})`);
+  }
+  for (const [key, value] of Object.entries(when.metadata ?? {})) said.push(`metadata ${key}=${value}`);
+  if (when.end_user !== undefined) said.push(`the end user ${when.end_user}`);
+  return said;
 }
 
 export function effects(rule: RouteRule, name: (id: string) => string | undefined): string[] {
   const said: string[] = [];
+  const strategy = STRATEGIES.find(([known]) => known === rule.strategy)?.[2];
+  if (strategy) said.push(strategy);
   if (rule.profiles.length > 0) said.push(`served by ${rule.profiles.map(profileLabel).join(', then ')}`);
   if (rule.providers.length > 0) said.push(`at ${rule.providers.join(', then ')}`);
   if (rule.credential_ids.length > 0) said.push(`with ${rule.credential_ids.map((id) => name(id) ?? id).join(', then ')}`);

@@ -528,9 +528,20 @@ export interface TrainEvents {
   next: number;
 }
 
+export interface RouteConditions {
+  prompt_tokens_min?: number;
+  prompt_tokens_max?: number;
+  has_tools?: boolean;
+  time?: { weekdays: string[]; from: string; to: string; utc_offset: string };
+  metadata?: Record<string, string>;
+  end_user?: string;
+}
+
 export interface RouteRule {
   id: string;
   scope: Record<string, string>;
+  when?: RouteConditions;
+  strategy: string;
   profiles: string[];
   providers: string[];
   credential_ids: string[];
@@ -608,13 +619,20 @@ export interface ResolvedAlias {
   targets: number;
 }
 
+export interface RouteVersion {
+  version: number;
+  saved_at: string;
+  saved_by: string | null;
+  changes: { field: string; before: unknown; after: unknown }[];
+}
+
 export interface Plan {
   requested_model: string;
   modality: string;
   environment: string;
   resolved_model: string | null;
   resolution: string | null;
-  route: { id: string; scope: Record<string, string>; why: string } | null;
+  route: { id: string; scope: Record<string, string>; why: string; strategy: string; order: string | null } | null;
   attempts: PlannedAttempt[];
   rejected: Rejected[];
   /** What the request performs, where a request was planned. */

@@ -9,6 +9,7 @@ use domain::{IdMap, Principal, RateLimitStates as AccountStandings, WorkspaceId}
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
+use crate::load::{Load, Meter};
 use crate::prefixes::{PrefixTable, PrefixTableCache};
 use crate::shared::{Notices, Parking, ReportedLimits, Shared};
 use crate::{Availability, AvailabilityView, Verdict};
@@ -32,6 +33,8 @@ struct Seat {
     model: Box<str>,
     breaker: cell::Cell<Breaker>,
     gauge: cell::Cell<Gauge>,
+    /// The same over all cores.
+    meter: Arc<Meter>,
     /// When its provider's rate limits were last shared with all cores.
     limits_shared_us: cell::Cell<u64>,
     /// When its time to the first byte was last shared with all cores.
@@ -56,6 +59,7 @@ impl Seat {
     /// Counts an attempt in, and takes the breaker's trial if it is half open.
     fn enter(&self, now_us: u64) -> bool {
         self.count(|in_flight| in_flight.saturating_add(1));
+        self.meter.enter();
         let mut breaker = self.breaker.get();
         let is_trial = breaker.try_half_open(now_us);
         self.breaker.set(breaker);
@@ -255,7 +259,8 @@ impl Cell {
         if models.len() >= BOARD_MODELS_MAX {
             models.retain(|_, seat| !seat.is_idle());
         }
-        let seat = Rc::new(Seat { model: model.into(), ..Seat::default() });
+        let meter = self.shared.meters().of(principal, model);
+        let seat = Rc::new(Seat { model: model.into(), meter, ..Seat::default() });
         models.insert(model.into(), Rc::clone(&seat));
         seat
     }
@@ -284,6 +289,15 @@ impl AvailabilityView for Cell {
     fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
         let measured = Some(self.gauge(principal, upstream_model).first_byte_us).filter(|us| *us > 0);
         measured.or_else(|| self.shared.first_byte_us(principal, upstream_model))
+    }
+
+    /// From then on this core holds the counters, so that it asks for them without a lock.
+    fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
+        self.seat(principal, upstream_model).meter.load(now_us)
+    }
+
+    fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
+        Some(self.prefixes(workspace, now_us))
     }
 }
 
@@ -333,6 +347,7 @@ impl Ticket {
             Verdict::Unhealthy => self.seat.change(|breaker| breaker.record_failure(now_us)),
             Verdict::Healthy { first_byte_us } => {
                 self.seat.change(Breaker::record_success);
+                self.seat.meter.first_byte(first_byte_us, now_us);
                 let gauge = self.seat.gauge.get();
                 let first_byte_us = average(gauge.first_byte_us, first_byte_us);
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
@@ -359,9 +374,17 @@ impl Ticket {
     }
 }
 
+impl Ticket {
+    /// The whole answer arrived, at once and after so long.
+    pub fn took(&self, whole_us: u64, now_us: u64) {
+        self.seat.meter.whole(whole_us, now_us);
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.seat.count(|in_flight| in_flight.saturating_sub(1));
+        self.seat.meter.leave();
         if self.is_trial && !self.has_verdict {
             self.seat.change(Breaker::release);
         }

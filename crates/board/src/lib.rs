@@ -5,16 +5,20 @@ mod breaker;
 mod budget;
 mod cell;
 mod limits;
+mod load;
 mod prefixes;
 mod shared;
 
 pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
-pub use prefixes::PrefixTable;
+pub use load::Load;
+pub use prefixes::{PrefixTable, prefix_at};
 pub use shared::{Parking, ReportedLimits, Shared};
 
-use domain::Principal;
+use std::sync::Arc;
+
+use domain::{Principal, WorkspaceId};
 
 /// Whether a principal may be called for a model now. Every `us` is the monotonic
 /// time from which it may be called.
@@ -60,6 +64,16 @@ pub trait AvailabilityView {
 
     /// How long its first byte took lately; `None` if that was not measured.
     fn first_byte_us(&self, _principal: Principal, _upstream_model: &str) -> Option<u64> {
+        None
+    }
+
+    /// How busy and how fast a principal is with a model, as far as that is measured.
+    fn load(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
+        Load::default()
+    }
+
+    /// The prompt prefixes of a workspace; `None` where none are remembered.
+    fn prefix_table(&self, _workspace: WorkspaceId, _now_us: u64) -> Option<Arc<PrefixTable>> {
         None
     }
 }

@@ -2,12 +2,13 @@
 //! which all cores read and write without a lock. It holds fingerprints alone; what it forgets
 //! or confuses costs a cache mark.
 
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
-use domain::{IdMap, WorkspaceId};
+use domain::{IdHasher, IdMap, Principal, WorkspaceId};
 
 use crate::limits::PREFIX_TABLES_HELD_MAX;
 
@@ -91,6 +92,12 @@ impl PrefixTable {
         let bucket = number.ok().and_then(|number| self.buckets.get(number));
         (bucket.map_or(&[], <[AtomicU64; ASSOCIATIVITY]>::as_slice), fingerprint >> TAG_SHIFT)
     }
+}
+
+/// The fingerprint of a prefix that one principal was sent for one model, as distinct from any other.
+#[must_use]
+pub fn prefix_at(fingerprint: u64, principal: Principal, upstream_model: &str) -> u64 {
+    fingerprint ^ BuildHasherDefault::<IdHasher>::default().hash_one((principal, upstream_model))
 }
 
 fn sight(slot: &AtomicU64) -> Option<Sight> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
 
+use crate::load::{Load, Meters};
 use crate::prefixes::Prefixes;
 use crate::{Availability, AvailabilityView};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
@@ -93,6 +94,7 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
+    meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
     speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
@@ -173,6 +175,10 @@ impl Shared {
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {
         &self.prefixes
+    }
+
+    pub(crate) const fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -259,5 +265,9 @@ impl AvailabilityView for Shared {
         let speeds = self.speeds();
         let models = speeds.get(&principal)?;
         models.iter().find(|(model, _)| **model == *upstream_model).map(|(_, first_byte_us)| *first_byte_us)
+    }
+
+    fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
+        self.meters.load(principal, upstream_model, now_us)
     }
 }

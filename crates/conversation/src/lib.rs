@@ -36,6 +36,7 @@ pub mod status;
 pub mod stored;
 pub mod target;
 pub mod thinking;
+pub mod traits;
 pub mod turns;
 pub mod upstream_error;
 pub mod video;

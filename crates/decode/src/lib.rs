@@ -15,7 +15,8 @@ use conversation::request::{Addressed, Request, RequestPart, StoredAct};
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredKind, StoredObjectKind, TraceId, Upload,
+    Dialect, Fault, FaultClass, FilesKeeper, Operation, RequestTraits, StoredKind, StoredObjectKind, TraceId,
+    Upload,
 };
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -335,6 +336,12 @@ impl Call {
     pub fn prefixes(&self, body: &[u8]) -> Option<&Prefixes> {
         let read = || dialects::read_prefixes(self.0.dialect.grammar(), body).map(Box::new);
         self.0.prefixes.get_or_init(read).as_deref()
+    }
+
+    /// What its body says beyond what every request needs. Reads the body, so it is only for where some route asks.
+    #[must_use]
+    pub fn traits(&self) -> RequestTraits {
+        conversation::traits::read_traits(&self.0.request, &self.0.body)
     }
 
     /// The request's tag, from `Agent-Hints`.

@@ -320,7 +320,15 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("revoked_api_key", "The API key is revoked. Use another key, or make one."),
     ("rotation_not_finalized", "The last change of the master key is not finalized. Finalize it first."),
     ("rotation_under_way", "The key is being replaced already."),
+    (
+        "route_conditions_overlap",
+        "A request can meet the conditions of two routes of one scope. Make them exclude each other.",
+    ),
     ("route_scope_taken", "Another route has this scope. Change that one, or narrow this one's scope."),
+    (
+        "route_version_not_found",
+        "The route has no such version, or it is no longer kept. Take one of its versions.",
+    ),
     ("sealing_key_replaced", "The workspace's key was replaced meanwhile. Send the request again."),
     ("secret_version", "Another rotation of the secret came first. Read the object again."),
     ("server_is_overloaded", "The provider is overloaded. Send the request again later."),

@@ -9,6 +9,7 @@ pub mod api_key;
 pub mod auth;
 pub mod caching;
 pub mod calendar;
+pub mod conditions;
 pub mod dialect;
 pub mod event;
 pub mod fault;
@@ -35,6 +36,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod stored_object;
+pub mod strategy;
 pub mod tier;
 pub mod timeline;
 pub mod training;
@@ -51,6 +53,9 @@ pub use allowance::{
 };
 pub use auth::AuthKind;
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
+pub use conditions::{
+    ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
+};
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
@@ -78,6 +83,7 @@ pub use stored_object::{
     FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
     StoredObjectKind,
 };
+pub use strategy::Strategy;
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
 pub use upload::Upload;

@@ -67,6 +67,14 @@ pub const CHOICES_MAX: u32 = 128;
 pub const HINTS_BYTES_MAX: usize = 8 * 1024;
 /// Length of a request's tag, a short word that routes match on.
 pub const TAG_BYTES_MAX: usize = 128;
+/// Versions that are kept of each route; the oldest go first.
+pub const ROUTE_VERSIONS_MAX: u32 = 100;
+/// Entries of metadata that a route's conditions may ask for.
+pub const CONDITION_METADATA_MAX: usize = 16;
+/// Length of an end user, of a name and of a value of metadata in a route's conditions: what is compared of a request's.
+pub const CONDITION_TEXT_BYTES_MAX: usize = 256;
+/// Entries of a request's metadata that conditions are compared with.
+pub const REQUEST_METADATA_READ_MAX: usize = 64;
 /// Size of all request headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Length of the line with a chunk's size and its extensions, of a client and of an upstream.
@@ -133,6 +141,10 @@ pub const BOARD_PRINCIPALS_MAX: usize = 65_536;
 /// Models of one credential or account that a core has state for. Bounded because clients may choose the
 /// names.
 pub const BOARD_MODELS_MAX: usize = 256;
+/// Pairs of a credential, account or node and a model whose load and speed are measured over all cores; 0.6 KiB each.
+pub const BOARD_MEASURED_MAX: usize = 16_384;
+/// How long until a measured time counts half as much. After eight times as long it is forgotten.
+pub const SPEED_HALF_LIFE: Duration = Duration::from_secs(120);
 /// Upstreams that a core has a retry budget for.
 pub const BOARD_UPSTREAMS_MAX: usize = 4_096;
 /// Parked and resting credentials and accounts in the table that all cores share.

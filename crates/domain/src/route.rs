@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::RouteConditions;
 use crate::fault::FaultClass;
 use crate::ids::{CredentialId, KeyId, ProjectId};
 use crate::profile::Profile;
+use crate::strategy::Strategy;
 
 /// When a route applies: every field that is set must match. All unset is the workspace's default.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -89,6 +91,9 @@ impl FallbackClass {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteSpec {
     pub scope: RouteScope,
+    /// Facts of the request that must hold, too. They make a route stronger than one of the same scope without them.
+    pub when: RouteConditions,
+    pub strategy: Strategy,
     /// In order of preference; empty leaves the broker's default order.
     pub profiles: Vec<Profile>,
     /// Providers in order of preference; empty puts the publisher's own first.

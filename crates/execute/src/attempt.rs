@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::upstream::{REQUEST_ID, request_of, sign};
-use crate::{Deps, outgoing, recording, shared, stored, terms};
+use crate::{Deps, caching, outgoing, recording, shared, stored, terms};
 
 /// How an attempt starts.
 pub(crate) enum Start {
@@ -78,6 +78,9 @@ pub(crate) async fn begin(
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
+    if exchange.tracks_prefixes {
+        caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());
+    }
     tab.caching(caching);
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);

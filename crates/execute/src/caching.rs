@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;
 
+use board::prefix_at;
 use conversation::request::Insert;
 use dialects::{CacheSalt, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
@@ -45,6 +46,42 @@ struct SeenPrefix {
 struct CachePrices {
     premium: u64,
     discount: u64,
+}
+
+/// Records that a seat is sent the prompt's prefixes, where its provider caches them: by itself, or at the marks of the client
+/// or of ours.
+pub(crate) fn note_at_seat(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    provider: &dyn Provider,
+    body: &[u8],
+    applied: Option<&CacheRecord>,
+) {
+    let call = &exchange.call;
+    if call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+        return;
+    }
+    let Some(prefixes) = call.prefixes(body) else { return };
+    let grammar = call.dialect().grammar();
+    let is_cached = match provider.cache_help(grammar) {
+        None => false,
+        Some(CacheHelp::Key { .. }) => true,
+        Some(CacheHelp::Marks) => {
+            prefixes.has_client_caching()
+                || applied.is_some_and(|record| record.is_applied && record.marks > 0)
+        }
+    };
+    if !is_cached {
+        return;
+    }
+    let manifest = exchange.caller.snapshot().catalogue().capabilities();
+    let lifetime = manifest.cache_facts(attempt.provider(), attempt.known_model()).lifetime;
+    let now_us = exchange.now_us();
+    let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
+    for end in prefixes.ends() {
+        let at_seat = prefix_at(end.fingerprint, attempt.principal(), attempt.upstream_model());
+        table.note(at_seat, lifetime, now_us);
+    }
 }
 
 impl<'a> CacheHints<'a> {

@@ -25,6 +25,8 @@ pub struct Exchange {
     pub caller: Caller,
     pub resolved_model: Arc<str>,
     pub timeouts: Timeouts,
+    /// The board is told which seat is sent which prompt prefixes: its route asks where they are cached.
+    pub tracks_prefixes: bool,
     /// On the monotonic clock.
     pub deadline_us: u64,
     pub(crate) deps: Deps,

@@ -141,6 +141,11 @@ impl OpenAttempt {
         self.head.is_usage_estimated = is_node && reports_estimate();
     }
 
+    /// The whole answer arrived at once.
+    pub(crate) fn record_whole(&self, now_us: u64) {
+        self.ticket.took(now_us.saturating_sub(self.sent_us), now_us);
+    }
+
     /// What is known of this attempt's usage beside its outcome.
     pub(crate) fn known(&self, exchange: &Exchange, booking: Booking) -> Known {
         Known {

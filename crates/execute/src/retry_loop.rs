@@ -167,6 +167,7 @@ impl RetryLoop {
             caller,
             resolved_model: parts.resolved_model,
             timeouts: parts.timeouts,
+            tracks_prefixes: parts.tracks_prefixes,
             deadline_us,
             deps: deps.clone(),
         });
@@ -388,6 +389,7 @@ impl RetryLoop {
         whole: BufferedAnswer,
         booking: Booking,
     ) -> AttemptOutcome {
+        open.record_whole(self.exchange.deps.now_us());
         let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.store_turn(turn, attempt);

@@ -6,7 +6,7 @@ use dialects::{model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{PlanQuery, ServedModel, served_models};
+use plan::{PlanQuery, RequestSize, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
 use time::Date;
@@ -34,6 +34,8 @@ pub fn models(
         modality: Modality::Chat,
         dialect,
         terms: PriceTerms::default(),
+        size: RequestSize::default(),
+        traits: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use board::{Availability, AvailabilityView};
-use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, Principal, Profile, RouteSpec};
+use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, Principal, Profile, RouteSpec, Strategy};
 use snapshot::RouteEntry;
 
 use crate::aliases::{self, ResolvedAlias};
@@ -14,7 +14,7 @@ use crate::candidates::{self, Candidates};
 use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Resolved, ResolvedTarget};
-use crate::{faults, order, routing};
+use crate::{faults, order, routing, strategies};
 
 /// The route spec that applies where no route matches.
 pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
@@ -184,7 +184,8 @@ fn choose(
         refuse_all(found, emergency, Refusal::NotItsMaker);
         return choose_creator(input, spec, required.principal, found, board, decision);
     }
-    let Some(chosen) = chosen_profile(listed, spec, found) else {
+    let best = strategies::best_profile(input, spec, found, board);
+    let Some(chosen) = best.or_else(|| chosen_profile(listed, spec, found)) else {
         drop_unlisted(listed, found);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
@@ -193,7 +194,10 @@ fn choose(
     let managed = std::mem::take(&mut found.managed);
     order::credentials(input, resolved, spec, &mut byok);
     order::nodes(&mut byoc);
-    let managed = order::accounts(input, spec, managed);
+    let mut managed = order::accounts(input, spec, managed);
+    for attempts in [&mut byok, &mut byoc, &mut managed] {
+        strategies::arrange(input, spec, board, attempts);
+    }
     let refusal = |profile: Profile| {
         if listed.contains(&profile) {
             Refusal::ProfileNotChosen { chosen }
@@ -266,7 +270,11 @@ fn choose_creator(
 }
 
 fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
-    if !spec.profiles.is_empty() {
+    if spec.strategy == Strategy::LocalFirst {
+        &strategies::LOCAL_FIRST
+    } else if spec.strategy == Strategy::ByokStrict {
+        &BYOK_ONLY
+    } else if !spec.profiles.is_empty() {
         &spec.profiles
     } else if !spec.credential_ids.is_empty() {
         &BYOK_ONLY
@@ -278,7 +286,8 @@ fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
 /// The first listed profile that has a candidate. In the default order, a node that should serve and can't be
 /// reached keeps the call on the customer's hardware: that it is down is a failure, not an absence.
 fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
-    let stays_on_nodes = spec.profiles.is_empty() && found.has_unreachable_node();
+    let is_default = spec.profiles.is_empty() && spec.strategy != Strategy::LocalFirst;
+    let stays_on_nodes = is_default && found.has_unreachable_node();
     listed.iter().copied().find(|profile| match profile {
         Profile::Byok => !found.byok.is_empty(),
         Profile::Byoc => !found.byoc.is_empty() || stays_on_nodes,

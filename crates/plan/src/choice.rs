@@ -9,13 +9,13 @@ use board::AvailabilityView;
 use domain::hosting::BatchPlaces;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
-use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, StoredObjectKind};
+use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, RequestTraits, StoredObjectKind};
 
 use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
-use crate::question::{PlanInput, PlanQuery, RequiredSeat, SeatHas};
+use crate::question::{PlanInput, PlanQuery, RequestSize, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
 
@@ -25,6 +25,8 @@ pub(crate) struct CallQuery<'a> {
     pub call: &'a Call,
     pub caller: &'a Caller,
     pub environment: &'a str,
+    /// Those of the function `traits_of`.
+    pub traits: Option<&'a RequestTraits>,
 }
 
 /// The time and the chance of a decision.
@@ -33,6 +35,7 @@ pub(crate) struct Moment<'a> {
     pub random: u64,
     /// Replaces `random` among accounts.
     pub affinity: &'a dyn Fn() -> Option<u64>,
+    pub prefix_ends: &'a dyn Fn() -> Vec<(u64, u64)>,
     pub now_us: u64,
     pub now_unix_ms: u64,
 }
@@ -205,7 +208,7 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
     if is_bundle && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
-    let moment = Moment { random: 0, affinity: &|| None, ..*moment };
+    let moment = Moment { random: 0, affinity: &|| None, prefix_ends: &Vec::new, ..*moment };
     let attempt = candidates::pinned_attempt(&input_of(query, &moment), known);
     let attempt = attempt.map_err(|rejection| {
         if call.is_about_object() {
@@ -229,7 +232,7 @@ fn files_fault(call: &Call) -> Option<Box<Fault>> {
 }
 
 pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
-    let CallQuery { call, caller, environment } = query;
+    let CallQuery { call, caller, environment, traits } = query;
     let source = remixed(call);
     let query = PlanQuery {
         model: source.map_or(&call.request().model, |source| &source.model),
@@ -242,6 +245,8 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,
+        size: size_of(call),
+        traits,
     };
     let files = call.files().and_then(Result::ok);
     let has = match (source, files) {
@@ -257,8 +262,35 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
     let required = maker.map(|principal| RequiredSeat { principal, has });
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    let Moment { random, affinity, now_us, now_unix_ms } = *moment;
-    PlanInput { query, accounts, catalogue, required, random, affinity, now_us, now_unix_ms }
+    let Moment { random, affinity, prefix_ends, now_us, now_unix_ms } = *moment;
+    PlanInput { query, accounts, catalogue, required, random, affinity, prefix_ends, now_us, now_unix_ms }
+}
+
+fn size_of(call: &Call) -> RequestSize {
+    let request = call.request();
+    let choices = u64::from(request.choices.max(1));
+    RequestSize {
+        prompt_bytes: request.prompt_bytes,
+        answer_tokens: request.max_output_tokens.map(|most| most.saturating_mul(choices)),
+        units: request.units,
+        is_stream: request.stream,
+    }
+}
+
+/// What only its body tells, if a route of the workspace asks.
+pub(crate) fn traits_of(call: &Call, caller: &Caller) -> Option<RequestTraits> {
+    let routes = &caller.workspace().routes;
+    routes.iter().any(|route| route.spec.when.needs_traits()).then(|| call.traits())
+}
+
+/// The prefixes of a prompt that is long enough to be cached, the shortest first.
+pub(crate) fn prefix_ends(query: CallQuery<'_>) -> Vec<(u64, u64)> {
+    let call = query.call;
+    if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+        return Vec::new();
+    }
+    let ends = call.prefixes(call.body()).into_iter().flat_map(|prefixes| prefixes.ends());
+    ends.map(|end| (end.fingerprint, end.bytes)).collect()
 }
 
 /// Who is assigned to the targets of an alias: the end user, else the request alone. Computed only where there

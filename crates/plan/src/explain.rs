@@ -3,18 +3,19 @@
 use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
-use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope};
+use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope, Strategy};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::UNROUTED;
 use crate::choice::{
-    CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, seat_needs,
+    CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, prefix_ends,
+    seat_needs, traits_of,
 };
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
-use crate::{aliases, candidates, routing};
+use crate::{aliases, candidates, routing, strategies};
 
 /// The rule for an attempt that is made only if those before it fail.
 const LATER: &str = "later_in_order";
@@ -46,6 +47,9 @@ pub struct WinningRoute {
     pub id: RouteId,
     pub scope: RouteScope,
     pub why: &'static str,
+    pub strategy: Strategy,
+    /// What put the attempts in their order, in words; `None` without a strategy.
+    pub order: Option<String>,
 }
 
 /// One attempt for people to read.
@@ -95,6 +99,7 @@ pub fn explain(
         required: None,
         random,
         affinity: &|| None,
+        prefix_ends: &Vec::new,
         now_us,
         now_unix_ms,
     };
@@ -102,7 +107,7 @@ pub fn explain(
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
     let choice = choose(&input, SeatNeeds::of_modality(modality), board);
     let others = others(&input, &choice, &SeatNeeds::of_modality(modality), board);
-    explanation(choice, others, modality, snapshot.version(), board)
+    explanation(&input, choice, others, modality, snapshot.version(), board)
 }
 
 /// The same for a whole call, decoded and not admitted, as if `caller` made it in this environment.
@@ -116,16 +121,19 @@ pub fn explain_call(
     now_us: u64,
     now_unix_ms: u64,
 ) -> Explanation {
-    let query = CallQuery { call, caller, environment };
-    let affinity = || affinity(query);
-    let moment = Moment { random, affinity: &affinity, now_us, now_unix_ms };
+    let traits = traits_of(call, caller);
+    let query = CallQuery { call, caller, environment, traits: traits.as_ref() };
+    let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
+    let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
-    let others = others(&input_of(query, &moment), &choice, &seat_needs(call, &keepers), board);
-    explanation(choice, others, call.operation().modality(), caller.snapshot().version(), board)
+    let input = input_of(query, &moment);
+    let others = others(&input, &choice, &seat_needs(call, &keepers), board);
+    explanation(&input, choice, others, call.operation().modality(), caller.snapshot().version(), board)
 }
 
 fn explanation(
+    input: &PlanInput<'_>,
     choice: Choice<'_>,
     others: Vec<OtherCandidate>,
     modality: Modality,
@@ -143,6 +151,8 @@ fn explanation(
             id: route.id,
             scope: route.spec.scope.clone(),
             why: routing::reason(&route.spec),
+            strategy: route.spec.strategy,
+            order: strategies::why(input, &route.spec, board, &decision.attempts),
         }),
         attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
         rejected: decision.rejected.iter().map(rejected).collect(),

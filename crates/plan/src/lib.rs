@@ -20,6 +20,7 @@ mod reason;
 mod resolve;
 mod routing;
 mod served;
+mod strategies;
 mod uploads;
 
 pub use aliases::{SplitBy, split_key};
@@ -27,6 +28,6 @@ pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
 pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
-pub use question::PlanQuery;
+pub use question::{PlanQuery, RequestSize};
 pub use reason::Refusal;
 pub use served::{ServedModel, served_models};

@@ -1,4 +1,4 @@
-//! The order in which the candidates of one profile are tried.
+//! The broker's own order in which the candidates of one profile are tried. A route's strategy may put them in another.
 
 use domain::RouteSpec;
 
@@ -76,7 +76,7 @@ fn weight(attempt: &Attempt) -> u64 {
 }
 
 /// One step of SplitMix64: derives further draws from the one random number of a plan.
-const fn mix(state: u64) -> u64 {
+pub const fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

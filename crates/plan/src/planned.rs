@@ -7,11 +7,11 @@ use admit::Admitted;
 use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
-use domain::{FallbackClass, Fault, RouteSpec, limits};
+use domain::{FallbackClass, Fault, RouteSpec, Strategy, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED};
-use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers};
+use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers, prefix_ends, traits_of};
 use crate::reason::{Refusal, Rejection};
 
 /// The timeouts of a call, from its route and within our own limits.
@@ -63,6 +63,8 @@ pub struct PlannedParts {
     /// Empty means every class that a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
     pub timeouts: Timeouts,
+    /// The board is to learn which seat is sent which prompt prefixes.
+    pub tracks_prefixes: bool,
     pub record: PlanRecord,
 }
 
@@ -87,15 +89,17 @@ pub fn plan(
     now_unix_ms: u64,
 ) -> Result<Planned, Box<PlanFailed>> {
     let (call, caller) = (admitted.call(), admitted.caller());
-    let query = CallQuery { call, caller, environment: caller.environment() };
-    let affinity = || affinity(query);
-    let moment = Moment { random, affinity: &affinity, now_us, now_unix_ms };
+    let traits = traits_of(call, caller);
+    let query = CallQuery { call, caller, environment: caller.environment(), traits: traits.as_ref() };
+    let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
+    let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
     let record = record_of(&choice, caller.snapshot().version());
     let spec = choice.decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED));
+    let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, .. } = choice;
     if attempts.is_empty() {
@@ -104,7 +108,17 @@ pub fn plan(
     }
     let admitted =
         if upstream_models.is_empty() { admitted } else { admitted.with_upstream_models(upstream_models) };
-    Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
+    Ok(Planned {
+        parts: PlannedParts {
+            admitted,
+            resolved_model,
+            attempts,
+            fallback_on,
+            timeouts,
+            tracks_prefixes,
+            record,
+        },
+    })
 }
 
 impl Planned {

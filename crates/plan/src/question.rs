@@ -1,9 +1,11 @@
 //! The broker's input: whose call it is and which model it names.
 
 use catalogue::Catalogue;
-use domain::{Dialect, KeyId, Modality, PriceTerms, Principal};
+use domain::{ConditionFacts, Dialect, KeyId, Modality, PriceTerms, Principal, RequestTraits, Units};
 use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
+
+use crate::limits::PROMPT_BYTES_PER_TOKEN;
 
 /// A model, and everything about its caller that a route may match.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +25,29 @@ pub struct PlanQuery<'a> {
     pub dialect: Dialect,
     /// The requested tier, and the provider's hosted tools that the request offers the model.
     pub terms: PriceTerms,
+    pub size: RequestSize,
+    /// Read only where a route of the workspace asks.
+    pub traits: Option<&'a RequestTraits>,
+}
+
+/// How much a request asks for, as far as its price and its routes depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestSize {
+    /// Bytes of text in the prompt.
+    pub prompt_bytes: u64,
+    /// The most that it lets the model answer.
+    pub answer_tokens: Option<u64>,
+    /// Billed units that the request itself determines.
+    pub units: Units,
+    pub is_stream: bool,
 }
 
 impl PlanQuery<'_> {
+    /// The prompt's length, estimated from its bytes.
+    pub(crate) const fn prompt_tokens(&self) -> u64 {
+        self.size.prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN)
+    }
+
     /// Whether a credential is for the calling project and its environment.
     pub(crate) fn is_in_scope_of(&self, credential: &CredentialEntry) -> bool {
         let is_its_project = credential.project.is_none_or(|project| project == self.project.id);
@@ -45,6 +67,8 @@ pub struct PlanInput<'a> {
     /// Replaces `random` among accounts: the same for prompts with the same prefix, so that they
     /// reach the same account's cache.
     pub affinity: &'a dyn Fn() -> Option<u64>,
+    /// The fingerprint and the bytes of each prefix of the prompt that a provider may have cached, the shortest first.
+    pub prefix_ends: &'a dyn Fn() -> Vec<(u64, u64)>,
     pub now_us: u64,
     pub now_unix_ms: u64,
 }
@@ -68,6 +92,16 @@ pub enum SeatHas<'a> {
 }
 
 impl<'a> PlanInput<'a> {
+    /// What conditions of routes are compared with.
+    pub(crate) const fn facts(&self) -> ConditionFacts<'a> {
+        let question = &self.query;
+        ConditionFacts {
+            prompt_tokens: question.prompt_tokens(),
+            unix_ms: self.now_unix_ms,
+            traits: question.traits,
+        }
+    }
+
     /// The canonical slug of a provider, whichever of its names is given.
     pub fn canonical<'b>(&self, provider: &'b str) -> &'b str
     where

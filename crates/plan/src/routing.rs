@@ -1,6 +1,7 @@
-//! Which route applies to a call: every field of its scope must match, and the strongest scope wins.
+//! Which route applies to a call: every field of its scope and every condition must match, and the strongest scope wins; of one
+//! scope, the strongest conditions.
 
-use domain::{Modality, ModelPattern, RouteScope, RouteSpec};
+use domain::{ConditionStrength, Modality, ModelPattern, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::question::PlanInput;
@@ -24,9 +25,11 @@ struct Strength {
 /// The route that applies, or `None` if none matches and the default order holds.
 pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
     let routes = &input.query.workspace.routes;
-    let mut best: Option<(Strength, &RouteEntry)> = None;
+    let mut best: Option<((Strength, ConditionStrength), &RouteEntry)> = None;
     for route in routes {
-        let Some(strength) = strength(input, resolved, &route.spec.scope) else { continue };
+        let Some(scope) = strength(input, resolved, &route.spec.scope) else { continue };
+        let Some(conditions) = route.spec.when.matched(&input.facts()) else { continue };
+        let strength = (scope, conditions);
         // Saving the same scope twice is refused; should it exist all the same, the older route holds.
         let wins =
             best.is_none_or(|(held, other)| strength > held || (strength == held && route.id < other.id));

@@ -62,6 +62,7 @@ fn served(
         required: None,
         random: 0,
         affinity: &|| None,
+        prefix_ends: &Vec::new,
         now_us: 0,
         now_unix_ms,
     };

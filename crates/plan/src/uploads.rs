@@ -205,6 +205,8 @@ files = true
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
+            size: crate::RequestSize::default(),
+            traits: None,
         };
         let input = PlanInput {
             query: question,
@@ -213,6 +215,7 @@ files = true
             required: None,
             random: 0,
             affinity: &|| None,
+            prefix_ends: &Vec::new,
             now_us: 0,
             now_unix_ms: 0,
         };

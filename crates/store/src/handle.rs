@@ -34,6 +34,7 @@ use crate::policies::PolicyRow;
 use crate::projects::Projects;
 use crate::resource::Resource;
 use crate::rotations::Rotations;
+use crate::route_versions::RouteVersions;
 use crate::routes::RouteRow;
 use crate::sign_ins::SignIns;
 use crate::sql::source::SnapshotSource;
@@ -138,6 +139,12 @@ impl Store {
 
     #[must_use]
     pub fn routes(&self) -> &dyn Resource<RouteRow> {
+        &self.database
+    }
+
+    /// What routes have been.
+    #[must_use]
+    pub fn route_versions(&self) -> &dyn RouteVersions {
         &self.database
     }
 

@@ -31,6 +31,7 @@ pub mod projects;
 pub mod resource;
 mod resource_rows;
 pub mod rotations;
+pub mod route_versions;
 pub mod routes;
 pub mod sign_ins;
 mod sql;
@@ -65,6 +66,7 @@ pub use policies::PolicyRow;
 pub use projects::{ProjectRow, Projects};
 pub use resource::{Json, Resource, ResourceRow};
 pub use rotations::Rotations;
+pub use route_versions::{RouteVersion, RouteVersions};
 pub use routes::RouteRow;
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,

@@ -1,5 +1,5 @@
-//! Routes: a workspace's routing rules. No two have the same scope: another is refused as `route_scope_taken`,
-//! naming the first.
+//! Routes: a workspace's routing rules. No two have the same scope and conditions: another is refused as `route_scope_taken`,
+//! naming the first. Nor may a request meet the conditions of two routes of one scope, neither of which is the stronger.
 
 use domain::{ModelPattern, RouteId, RouteScope, RouteSpec, WorkspaceId};
 
@@ -11,6 +11,13 @@ pub struct RouteRow {
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
+}
+
+/// A canonical string for a scope and conditions.
+#[must_use]
+pub fn place_text(spec: &RouteSpec) -> String {
+    let (scope, when) = (scope_text(&spec.scope), spec.when.text());
+    if when.is_empty() { scope } else { format!("{scope}when;{when}") }
 }
 
 /// A canonical string for a scope: lengths precede values, so that it is unique.

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use database::error::StoreError;
 use database::fields::{from_text, to_text};
 use domain::{
-    ByokFallback, FallbackClass, Finding, ModelPattern, Price, ProbeResult, Profile, Rates, RouteScope,
-    RouteSpec, ServerFacts, ServerFeature, UnitRates,
+    ByokFallback, FallbackClass, Finding, ModelPattern, Price, ProbeResult, Profile, Rates, RouteConditions,
+    RouteScope, RouteSpec, ServerFacts, ServerFeature, Strategy, TimeWindow, UnitRates, Weekdays,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -185,6 +185,10 @@ pub(crate) fn server_from_text(table: &'static str, text: &str) -> Result<Server
 #[derive(Serialize, Deserialize)]
 struct StoredRoute {
     scope: StoredScope,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<StoredConditions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strategy: Option<String>,
     profiles: Vec<String>,
     providers: Vec<String>,
     credential_ids: Vec<String>,
@@ -217,6 +221,66 @@ struct StoredScope {
     environment: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredConditions {
+    prompt_tokens_min: Option<u64>,
+    prompt_tokens_max: Option<u64>,
+    has_tools: Option<bool>,
+    time: Option<StoredWindow>,
+    metadata: Vec<(String, String)>,
+    end_user: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredWindow {
+    weekdays: Vec<String>,
+    from_minute: u16,
+    to_minute: u16,
+    offset_minutes: i16,
+}
+
+impl StoredConditions {
+    fn of(when: &RouteConditions) -> Option<Self> {
+        if when.is_empty() {
+            return None;
+        }
+        let window = |window: TimeWindow| StoredWindow {
+            weekdays: window.weekdays.names().into_iter().map(str::to_owned).collect(),
+            from_minute: window.from_minute(),
+            to_minute: window.to_minute(),
+            offset_minutes: window.offset_minutes(),
+        };
+        Some(Self {
+            prompt_tokens_min: when.prompt_tokens_min,
+            prompt_tokens_max: when.prompt_tokens_max,
+            has_tools: when.has_tools,
+            time: when.time.map(window),
+            metadata: when.metadata.clone(),
+            end_user: when.end_user.clone(),
+        })
+    }
+
+    /// `None` if its time is none.
+    fn read(self) -> Option<RouteConditions> {
+        let window = |stored: StoredWindow| {
+            let weekdays = Weekdays::named(stored.weekdays.iter().map(String::as_str))?;
+            TimeWindow::new(weekdays, stored.from_minute, stored.to_minute, stored.offset_minutes)
+        };
+        let time = match self.time {
+            None => None,
+            Some(stored) => Some(window(stored)?),
+        };
+        Some(RouteConditions {
+            prompt_tokens_min: self.prompt_tokens_min,
+            prompt_tokens_max: self.prompt_tokens_max,
+            has_tools: self.has_tools,
+            time,
+            metadata: self.metadata,
+            end_user: self.end_user,
+        })
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 const fn is_false(value: &bool) -> bool {
     !*value
@@ -237,6 +301,8 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
             provider: scope.provider.clone(),
             environment: scope.environment.clone(),
         },
+        when: StoredConditions::of(&spec.when),
+        strategy: (spec.strategy != Strategy::None).then(|| spec.strategy.as_str().to_owned()),
         profiles: spec.profiles.iter().map(|p| p.as_str().to_owned()).collect(),
         providers: spec.providers.clone(),
         credential_ids: spec.credential_ids.iter().map(ToString::to_string).collect(),
@@ -278,6 +344,14 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
             modality: scope.modality,
             provider: scope.provider,
             environment: scope.environment,
+        },
+        when: match stored.when {
+            None => RouteConditions::default(),
+            Some(when) => when.read().ok_or_else(|| wrong("when"))?,
+        },
+        strategy: match stored.strategy {
+            None => Strategy::None,
+            Some(name) => Strategy::named(&name).ok_or_else(|| wrong("strategy"))?,
         },
         profiles: all(&stored.profiles, |p| p.parse::<Profile>().map_err(|_| wrong("profiles")))?,
         providers: stored.providers,

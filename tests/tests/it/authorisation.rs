@@ -53,6 +53,7 @@ impl Row {
             ("PATCH", "/v2/members/{id}") => json!({"role": "viewer"}),
             (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
             (_, "/v2/webhooks/{id}/resend") => json!({"event_id": missing("evt_")}),
+            (_, pattern) if pattern.ends_with("/rollback") => json!({"version": 1}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
             (_, pattern) if EMPTY.iter().any(|end| pattern.ends_with(end)) => json!({}),
             _ => json!({"name": "mine now"}),

@@ -100,6 +100,7 @@ mod sdk;
 mod smuggling;
 mod stored;
 mod stored_batches;
+mod strategies;
 mod streams;
 mod three_modes;
 mod tiers;

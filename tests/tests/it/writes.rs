@@ -286,6 +286,7 @@ impl Preparing<'_> {
                         "/releases" | "/promote" | "/rollback" => self.of_release(&id, act).await,
                         "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
                         "/rotate" if collection == "/v2/webhooks" => json!({}),
+                        "/rollback" => json!({"version": 1}),
                         "/rotate" => json!({"secret": OWN_SECOND}),
                         "" if method == Method::PUT && collection == "/v2/policies" => {
                             let kept = gateway.get(&format!("{collection}/{id}")).await;

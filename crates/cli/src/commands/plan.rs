@@ -110,6 +110,9 @@ fn explain(plan: &Value) {
         "route     {}",
         route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id"))
     );
+    if let Some(order) = route.and_then(|route| route.get("order")).and_then(Value::as_str) {
+        println!("order     {}", output::printable(order));
+    }
     for row in list(plan, "attempts") {
         print_row("would serve", row, &output::cell(row, "profile"));
     }

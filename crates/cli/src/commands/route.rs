@@ -7,7 +7,7 @@ use crate::api::Api;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::limits::COVERED_LISTED_MAX;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +26,14 @@ pub enum Command {
     },
     /// Removes a rule.
     Remove { id: String },
+    /// Lists what a rule has been, newest first, and what each save changed.
+    Versions { id: String },
+    /// Makes a rule what it was in an earlier version.
+    Rollback {
+        id: String,
+        #[arg(value_name = "VERSION")]
+        number: u64,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +52,11 @@ pub struct Rule {
     /// The tag that a request carries in `Agent-Hints`.
     #[arg(long, help_heading = "Scope")]
     tag: Option<String>,
+    #[command(flatten)]
+    when: When,
+    /// How what the rule allows is ordered: none (default), committed-first, cheapest, fastest, balanced, local-first or byok-strict.
+    #[arg(long)]
+    strategy: Option<String>,
     /// byok, byoc, `managed_provider`, in order of preference.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
@@ -67,6 +80,69 @@ pub struct Rule {
     emergency: Option<String>,
 }
 
+/// Facts of a request that must hold, too.
+#[derive(Debug, clap::Args)]
+struct When {
+    /// Prompts of at least so many tokens, estimated as a quarter of their bytes.
+    #[arg(long, help_heading = "Conditions")]
+    prompt_tokens_min: Option<u64>,
+    #[arg(long, help_heading = "Conditions")]
+    prompt_tokens_max: Option<u64>,
+    /// Requests that offer the model tools (true), or none (false).
+    #[arg(long, help_heading = "Conditions")]
+    has_tools: Option<bool>,
+    /// mon to sun, of the time window; by default every day.
+    #[arg(long, value_delimiter = ',', help_heading = "Conditions")]
+    weekdays: Vec<String>,
+    /// The time of day from which the rule applies, as 22:00. A window may pass midnight.
+    #[arg(long, help_heading = "Conditions")]
+    from: Option<String>,
+    /// The time of day until which it applies.
+    #[arg(long, help_heading = "Conditions")]
+    to: Option<String>,
+    /// The time window's offset from UTC, as +02:00; by default UTC.
+    #[arg(long, help_heading = "Conditions", allow_hyphen_values = true)]
+    utc_offset: Option<String>,
+    /// An entry that the request's metadata has, as name=value; may be repeated.
+    #[arg(long = "metadata", value_parser = entry, help_heading = "Conditions")]
+    metadata: Vec<(String, String)>,
+    #[arg(long, help_heading = "Conditions")]
+    end_user: Option<String>,
+}
+
+fn entry(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl When {
+    /// `None` without any condition.
+    fn body(&self) -> Option<Value> {
+        let time = Body::new()
+            .with_list("weekdays", &self.weekdays)
+            .with_some("from", self.from.as_ref())
+            .with_some("to", self.to.as_ref())
+            .with_some("utc_offset", self.utc_offset.as_ref())
+            .build();
+        let metadata = self.metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let metadata = Value::Object(metadata.collect());
+        let when = Body::new()
+            .with_some("prompt_tokens_min", self.prompt_tokens_min)
+            .with_some("prompt_tokens_max", self.prompt_tokens_max)
+            .with_some("has_tools", self.has_tools)
+            .with_some("time", filled(time))
+            .with_some("metadata", filled(metadata))
+            .with_some("end_user", self.end_user.as_ref())
+            .build();
+        filled(when)
+    }
+}
+
+/// The object, unless it is empty.
+fn filled(object: Value) -> Option<Value> {
+    Some(object).filter(|object| object.as_object().is_some_and(|members| !members.is_empty()))
+}
+
 impl Rule {
     fn body(&self) -> Value {
         let scope = Body::new()
@@ -77,9 +153,12 @@ impl Rule {
             .with_some("key_id", self.key.as_ref())
             .with_some("tag", self.tag.as_ref())
             .build();
-        let has_scope = scope.as_object().is_some_and(|scope| !scope.is_empty());
+        // The words of the API have underscores.
+        let strategy = self.strategy.as_ref().map(|name| name.replace('-', "_"));
         Body::new()
-            .with_some("scope", has_scope.then_some(scope))
+            .with_some("scope", filled(scope))
+            .with_some("when", self.when.body())
+            .with_some("strategy", strategy)
             .with_list("profiles", &self.profiles)
             .with_list("providers", &self.providers)
             .with_list("credential_ids", &self.credential_ids)
@@ -102,7 +181,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             print_covered(shared, &routes.api, rule.model.as_deref())?;
         }
         Command::List => routes.list(
-            &["id", "scope", "profiles", "providers", "credential_ids", "byok_fallback"],
+            &["id", "scope", "when", "strategy", "profiles", "providers", "credential_ids", "byok_fallback"],
             "No routes: own credentials serve first, then nodes, then managed accounts.",
         )?,
         Command::Show { id } => routes.show(&id)?,
@@ -111,8 +190,41 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             print_covered(shared, &routes.api, rule.model.as_deref())?;
         }
         Command::Remove { id } => routes.remove(&id)?,
+        Command::Versions { id } => {
+            let page = routes.api.get(&format!("{}/versions", routes.at(&id)))?;
+            if shared.json {
+                println!("{page}");
+            } else {
+                print_versions(&page);
+            }
+        }
+        Command::Rollback { id, number } => {
+            let path = format!("{}/rollback", routes.at(&id));
+            let body = Body::new().with("version", number).build();
+            output::object(shared, &routes.api.post(&path, &body)?);
+        }
     }
     Ok(())
+}
+
+/// Shows each version with what differs from the one before.
+fn print_versions(page: &Value) {
+    let list =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    for version in list(page, "data") {
+        let cell = |name: &str| output::printable(&output::cell(&version, name));
+        println!("{:<4} {}  {}", cell("version"), cell("saved_at"), cell("saved_by"));
+        for change in list(&version, "changes") {
+            let of =
+                |name: &str| output::printable(&change.get(name).map_or_else(String::new, Value::to_string));
+            println!(
+                "     {}: {} -> {}",
+                output::printable(&output::cell(&change, "field")),
+                of("before"),
+                of("after")
+            );
+        }
+    }
 }
 
 /// Shows the known models that a pattern covers.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::kinds::{KINDS, Kind, SecretNeed};
+use super::kinds::{Form, KINDS, Kind, SecretNeed};
 use crate::output::{self, Failure};
 
 /// Where something was declared.
@@ -149,7 +149,9 @@ fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declare
     if noun == "route" {
         fields.entry("scope").or_insert_with(|| Value::Object(Map::new()));
     }
-    if let Some(missing) = kind.identity.iter().find(|name| !fields.contains_key(**name)) {
+    let is_needed = |name: &str| kind.field(name).is_none_or(|field| field.form != Form::Conditions);
+    let mut identity = kind.identity.iter().filter(|name| is_needed(name));
+    if let Some(missing) = identity.find(|name| !fields.contains_key(**name)) {
         return Err(place.wrong(format!("this {noun} has no {missing}, and is told from others by it.")));
     }
     Ok(Declared { kind, fields, secret, is_managed, place })

@@ -56,6 +56,8 @@ pub enum Form {
     Scope,
     /// The targets of an alias.
     Targets,
+    /// The conditions of a route, which are absent without any.
+    Conditions,
     /// The models that were declared for a node, as opposed to those discovered on it.
     DeclaredModels,
 }
@@ -246,9 +248,11 @@ pub const KINDS: &[Kind] = &[
     Kind {
         noun: "route",
         path: "/v2/routes",
-        identity: &["scope"],
+        identity: &["scope", "when"],
         fields: &[
             Field { name: "scope", path: &["scope"], form: Form::Scope, change: Change::Fixed, usual: "{}" },
+            fixed("when", &["when"], Form::Conditions),
+            field("strategy", &["strategy"], Form::Plain, "\"none\""),
             field("profiles", &["profiles"], Form::Plain, "[]"),
             field("providers", &["providers"], Form::Plain, "[]"),
             field("credentials", &["credential_ids"], Form::Names("credential"), "[]"),

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use domain::Weekdays;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -76,6 +77,7 @@ impl Names {
             Form::Provider => text(&|text| self.provider(text)),
             Form::Scope => self.settled_scope(value),
             Form::Targets => settled_targets(value),
+            Form::Conditions => settled_conditions(value),
             Form::Status(one, others) => {
                 text(&|text| if others.contains(&text) { one.to_owned() } else { text.to_owned() })
             }
@@ -105,6 +107,7 @@ impl Names {
             let form = kind.field(name)?.form;
             let value = self.settled(form, fields.get(*name)?);
             Some(match (form, &value) {
+                (Form::Conditions, Value::Object(members)) if members.is_empty() => return None,
                 (Form::Scope, Value::Object(members)) if members.is_empty() => "default".to_owned(),
                 (Form::Scope, Value::Object(members)) => {
                     let texts: Vec<_> = members
@@ -119,6 +122,33 @@ impl Names {
         });
         parts.collect::<Vec<_>>().join("/")
     }
+}
+
+/// Conditions with their defaults, without what is not set, in the order of their names.
+fn settled_conditions(value: &Value) -> Value {
+    let Some(members) = value.as_object() else { return value.clone() };
+    let mut sorted: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+    sorted.sort_by_key(|(name, _)| *name);
+    let settle = |(name, value): (&String, &Value)| {
+        let settled = if name == "time" { settled_window(value) } else { value.clone() };
+        (name.clone(), settled)
+    };
+    Value::Object(sorted.into_iter().map(settle).collect())
+}
+
+fn settled_window(value: &Value) -> Value {
+    let Some(members) = value.as_object() else { return value.clone() };
+    let text = |name: &str, usual: &str| {
+        let set = members.get(name).and_then(Value::as_str).unwrap_or(usual);
+        // The end of a day is the beginning of the next.
+        if set == "24:00" { "00:00".to_owned() } else { set.to_owned() }
+    };
+    let named = members.get("weekdays").and_then(Value::as_array);
+    let is_named = |day: &str| named.is_none_or(|days| days.iter().any(|named| named == day));
+    let weekdays: Vec<_> = Weekdays::NAMES.into_iter().filter(|day| is_named(day)).collect();
+    json!({
+        "from": text("from", "00:00"), "to": text("to", "00:00"), "utc_offset": text("utc_offset", "+00:00"), "weekdays": weekdays,
+    })
 }
 
 fn whole_block(block: &str) -> String {
@@ -184,7 +214,8 @@ pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     let mut fields = Map::new();
     for field in kind.fields {
         let value = field_value(field, row, names);
-        if kind.identity.contains(&field.name) || (!value.is_null() && value != field.usual_value()) {
+        let is_named = kind.identity.contains(&field.name) && field.form != Form::Conditions;
+        if is_named || (!value.is_null() && value != field.usual_value()) {
             fields.insert(field.name.to_owned(), value);
         }
     }

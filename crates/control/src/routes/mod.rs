@@ -9,6 +9,7 @@ mod billing;
 mod budgets;
 mod caching;
 mod capabilities;
+mod conditions;
 mod contract;
 mod credentials;
 mod devices;
@@ -24,6 +25,7 @@ mod plan_answer;
 mod policies;
 mod projects;
 mod requests;
+mod route_versions;
 mod rules;
 mod secrets;
 mod sign_in;
@@ -58,6 +60,7 @@ pub fn all() -> Vec<Route> {
         joins::routes(),
         fleet::routes(),
         rules::routes(),
+        route_versions::routes(),
         policies::routes(),
         aliases::routes(),
         models::routes(),

@@ -57,6 +57,8 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),
+                size: plan::RequestSize::default(),
+                traits: None,
             };
             for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {
                 found.entry(model.id).or_insert(model.owned_by);

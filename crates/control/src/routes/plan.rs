@@ -157,6 +157,8 @@ fn explain_model(
         modality: modality.unwrap_or(Modality::Chat),
         dialect,
         terms: PriceTerms::default(),
+        size: plan::RequestSize::default(),
+        traits: None,
     };
     let plan = plan::explain(
         &question,

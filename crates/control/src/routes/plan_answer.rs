@@ -47,6 +47,9 @@ struct WinningRoute {
     id: String,
     scope: Map<String, Value>,
     why: &'static str,
+    strategy: &'static str,
+    /// What put the attempts in their order; `null` without a strategy.
+    order: Option<String>,
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
@@ -187,6 +190,8 @@ impl Plan {
                 id: route.id.to_string(),
                 scope: scope(&route.scope),
                 why: route.why,
+                strategy: route.strategy.as_str(),
+                order: route.order,
             }),
             chosen: attempts.first().cloned(),
             attempts,

@@ -9,6 +9,7 @@ use api::router::Route;
 use api::state::Control;
 use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, ModelPattern, Profile, RouteId, RouteScope, RouteSpec,
+    Strategy,
 };
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::RouteRow;
 
+use super::conditions::{ConditionsWire, printable};
 use super::projects::checked_environment;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
@@ -60,6 +62,13 @@ struct ScopeWire {
 pub struct Wire {
     #[serde(default)]
     scope: ScopeWire,
+    /// Facts of a request that must hold, too. A route with conditions is stronger than one of the same scope without.
+    #[serde(default, skip_serializing_if = "ConditionsWire::is_empty")]
+    when: ConditionsWire,
+    /// How what the route allows is ordered: `none` (the default: as listed, else the oldest first), `committed_first`, `cheapest`,
+    /// `fastest`, `balanced`, `local_first` or `byok_strict`.
+    #[serde(default = "no_strategy")]
+    strategy: String,
     #[serde(default)]
     profiles: Vec<String>,
     #[serde(default)]
@@ -90,6 +99,10 @@ pub struct Wire {
     deadline_ms: Option<u64>,
 }
 
+fn no_strategy() -> String {
+    Strategy::None.as_str().into()
+}
+
 fn never() -> String {
     ByokFallback::Never.as_str().into()
 }
@@ -104,7 +117,7 @@ pub struct RouteView {
     created_at: Moment,
 }
 
-fn wire_of(spec: &RouteSpec) -> Wire {
+pub fn wire_of(spec: &RouteSpec) -> Wire {
     Wire {
         scope: ScopeWire {
             tag: spec.scope.tag.clone(),
@@ -116,6 +129,8 @@ fn wire_of(spec: &RouteSpec) -> Wire {
             provider: spec.scope.provider.clone(),
             environment: spec.scope.environment.clone(),
         },
+        when: ConditionsWire::of(&spec.when),
+        strategy: spec.strategy.as_str().to_owned(),
         profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
         providers: spec.providers.clone(),
         credential_ids: spec.credential_ids.iter().map(ToString::to_string).collect(),
@@ -158,10 +173,13 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
     };
     let overflow_managed = only_word(wire.overflow.as_deref(), "overflow", "managed")?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
+    let strategy = strategy_of(&wire)?;
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
     Ok(RouteSpec {
         scope: scope_of(control, request, wire.scope, &canonical).await?,
+        when: wire.when.read()?,
+        strategy,
         profiles,
         providers: wire.providers.into_iter().map(canonical).collect(),
         credential_ids: own_credentials(control, request, &wire.credential_ids).await?,
@@ -176,6 +194,36 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
     })
+}
+
+/// The strategy, which must not contradict the rest of the rule.
+fn strategy_of(wire: &Wire) -> Result<Strategy, Box<Fault>> {
+    let Some(strategy) = Strategy::named(&wire.strategy) else {
+        let message = format!("\"{}\" is no strategy.", printable(&wire.strategy));
+        let words = Strategy::ALL.map(Strategy::as_str).join(", ");
+        return Err(invalid("strategy", message, format!("Use one of {words}.")));
+    };
+    let name = strategy.as_str();
+    if matches!(strategy, Strategy::LocalFirst | Strategy::ByokStrict) && !wire.profiles.is_empty() {
+        let message = format!(
+            "The strategy {name} says which profiles serve, and in which order; profiles says it, too."
+        );
+        return Err(invalid("profiles", message, "Leave out profiles, or use another strategy."));
+    }
+    let leaves = [
+        ("byok_fallback", wire.byok_fallback == ByokFallback::Managed.as_str()),
+        ("overflow", wire.overflow.as_deref() == Some("managed")),
+        ("emergency", wire.emergency.is_some()),
+    ];
+    match leaves.into_iter().find(|(_, leaves)| *leaves).filter(|_| strategy == Strategy::ByokStrict) {
+        Some((field, _)) => {
+            let message = format!(
+                "The strategy {name} never leaves the workspace's own credentials, and {field} lets it."
+            );
+            Err(invalid(field, message, format!("Leave out {field}, or use another strategy.")))
+        }
+        None => Ok(strategy),
+    }
 }
 
 /// A field that is either absent or one fixed word.

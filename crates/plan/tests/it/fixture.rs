@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use board::{Availability, AvailabilityView};
+use board::{Availability, AvailabilityView, Load};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RouteId,
-    RouteScope, RouteSpec, Sealed, WorkspaceId,
+    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId,
+    RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId,
 };
-use plan::{Explanation, PlanQuery, ServedModel, explain, served_models};
+use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
 use snapshot::{
     AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, Parts, ProjectEntry, RouteEntry,
     Snapshot, WorkspaceEntry,
@@ -50,11 +50,12 @@ regions = ["eu", "us"]
 rates = { input = 1, output = 1 }
 "#;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fixture {
     pub workspace: WorkspaceEntry,
     pub accounts: Vec<Arc<AccountEntry>>,
     pub standings: HashMap<Principal, Availability>,
+    pub loads: HashMap<Principal, Load>,
     pub random: u64,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
@@ -62,6 +63,8 @@ pub struct Fixture {
     pub modality: Modality,
     pub dialect: Dialect,
     pub terms: PriceTerms,
+    pub size: RequestSize,
+    pub traits: Option<RequestTraits>,
     /// The operator allows emergency accounts.
     pub takes_emergencies: bool,
     /// Replaces the test catalogue.
@@ -79,6 +82,10 @@ impl KeyHash for NoHash {
 impl AvailabilityView for Fixture {
     fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
         self.standings.get(&principal).copied().unwrap_or(Availability::Open)
+    }
+
+    fn load(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
+        self.loads.get(&principal).copied().unwrap_or_default()
     }
 }
 
@@ -199,6 +206,9 @@ impl Fixture {
             },
             accounts: Vec::new(),
             standings: HashMap::new(),
+            loads: HashMap::new(),
+            size: RequestSize::default(),
+            traits: None,
             random: 0,
             tag: None,
             key: Some(key_id(1)),
@@ -264,6 +274,11 @@ impl Fixture {
         self
     }
 
+    pub fn load(mut self, principal: Principal, load: Load) -> Self {
+        self.loads.insert(principal, load);
+        self
+    }
+
     pub fn ask(&self, model: &str) -> Explanation {
         self.ask_for(model, Some(self.modality))
     }
@@ -289,6 +304,8 @@ impl Fixture {
             modality: self.modality,
             dialect: self.dialect,
             terms: self.terms,
+            size: self.size,
+            traits: self.traits.as_ref(),
         }
     }
 

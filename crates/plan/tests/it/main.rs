@@ -16,3 +16,4 @@ mod precedence;
 mod properties;
 mod resolution;
 mod served;
+mod strategies;

@@ -1,11 +1,12 @@
 //! Properties that hold for every configuration, question and board.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use board::Availability;
-use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec};
+use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec, Strategy as Order};
 use proptest::prelude::*;
-use snapshot::{CredentialState, NodeState};
+use snapshot::{CredentialState, NodeState, RouteEntry};
 
 use crate::fixture::{Fixture, NOW_US, account_id, credential_id, node_id, workspace_id};
 
@@ -55,8 +56,10 @@ prop_compose! {
         fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=6),
         model in proptest::option::of(proptest::sample::select(vec!["openai/", "gpt", "meta-llama/", ""])),
         credentials in proptest::collection::vec(1_u8..5, 0..2),
+        strategy in proptest::sample::select(Order::ALL.as_slice()),
     ) -> RouteSpec {
         RouteSpec {
+            strategy,
             scope: RouteScope { model: model.map(str::to_owned), ..RouteScope::default() },
             profiles,
             providers: providers.into_iter().map(str::to_owned).collect(),
@@ -111,6 +114,31 @@ prop_compose! {
     }
 }
 
+/// A strategy puts in order what the route allows, and allows nothing more.
+fn check_strategy(
+    fixture: &Fixture,
+    spec: &RouteSpec,
+    tried: &[Principal],
+    model: &str,
+) -> Result<(), TestCaseError> {
+    if spec.strategy == Order::None || spec.strategy.compares_profiles() {
+        return Ok(());
+    }
+    let profiles = match spec.strategy {
+        Order::LocalFirst => vec![Profile::Byoc, Profile::Byok, Profile::ManagedProvider],
+        Order::ByokStrict => vec![Profile::Byok],
+        _ => spec.profiles.clone(),
+    };
+    let mut plain = fixture.clone();
+    for entry in &mut plain.workspace.routes {
+        let spec = RouteSpec { strategy: Order::None, profiles: profiles.clone(), ..entry.spec.clone() };
+        *entry = Arc::new(RouteEntry { id: entry.id, spec });
+    }
+    let same: HashSet<_> = plain.ask(model).attempts.iter().map(|attempt| attempt.principal).collect();
+    prop_assert_eq!(tried.iter().copied().collect::<HashSet<_>>(), same);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -133,6 +161,7 @@ proptest! {
         let spec = answer.route.as_ref().and_then(|won| {
             fixture.workspace.routes.iter().find(|route| route.id == won.id).map(|route| route.spec.clone())
         }).unwrap_or_default();
+        check_strategy(&fixture, &spec, &tried, model)?;
         let live_own = fixture.workspace.credentials.iter().any(|credential| {
             tried.contains(&Principal::Credential(credential.id))
                 || answer.rejected.iter().any(|rejected| {

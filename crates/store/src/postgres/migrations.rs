@@ -26,6 +26,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (15, "join_tokens", include_str!("../../migrations/postgres/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
     (17, "aliases", include_str!("../../migrations/postgres/0017_aliases.sql")),
+    (18, "route_versions", include_str!("../../migrations/postgres/0018_route_versions.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -23,6 +23,7 @@ mod projects;
 mod purging;
 mod resource;
 mod rotations;
+mod route_versions;
 mod routes;
 mod seals;
 mod sign_ins;

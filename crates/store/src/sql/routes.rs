@@ -9,15 +9,16 @@ use domain::RouteId;
 
 use crate::api_keys::ApiKeyRow;
 use crate::credentials::CredentialRow;
-use crate::routes::{RouteRow, scope_text};
+use crate::routes::{RouteRow, place_text};
 use crate::sql::projects;
 use crate::sql::resource::{self, ColumnValues, Table};
+use crate::sql::route_versions;
 use crate::stored;
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")
         .bind(row.workspace.bytes())
-        .bind(scope_text(&row.spec.scope))
+        .bind(place_text(&row.spec))
         .bind(row.id.bytes());
     let Some(other) = query.row(writing.connection()).await? else {
         return Ok(());
@@ -27,9 +28,33 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
     Err(StoreError::conflict("route_scope_taken", detail, Some(other.to_string())))
 }
 
+/// A request that meets the conditions of two routes of one scope, neither of which is the stronger, would have no winner.
+async fn refuse_ambiguous(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
+    if row.spec.when.is_empty() {
+        return Ok(());
+    }
+    let query = sql("SELECT id, spec FROM routes WHERE workspace = $1 AND id <> $2 ORDER BY id")
+        .bind(row.workspace.bytes())
+        .bind(row.id.bytes());
+    for other in query.rows(writing.connection()).await? {
+        let fields = Fields::new("routes", &other);
+        let spec = stored::route_from_text(fields.get("spec")?)?;
+        if spec.scope == row.spec.scope && spec.when.is_ambiguous_with(&row.spec.when) {
+            let other: RouteId = fields.id("id")?;
+            let detail = format!(
+                "the route {other} has the same scope, and a request can meet the conditions of both; make them exclude each \
+                 other, or give one a further condition"
+            );
+            return Err(StoreError::conflict("route_conditions_overlap", detail, Some(other.to_string())));
+        }
+    }
+    Ok(())
+}
+
 /// Its scope is its own, and the ids in the scope and the list of credentials belong to the workspace.
 async fn check(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     refuse_taken_scope(writing, row).await?;
+    refuse_ambiguous(writing, row).await?;
     projects::require(writing, row.workspace, row.spec.scope.project_id).await?;
     if let Some(key) = row.spec.scope.key_id {
         resource::require::<ApiKeyRow>(writing.connection(), row.workspace, key).await?;
@@ -59,7 +84,7 @@ impl Table for RouteRow {
         Ok(columns
             .fix("id", self.id.bytes())
             .fix("workspace", self.workspace.bytes())
-            .set("scope", scope_text(&self.spec.scope))
+            .set("scope", place_text(&self.spec))
             .set("project", self.spec.scope.project_id.map(|id| id.bytes()))
             .set("spec", stored::route_to_text(&self.spec)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
@@ -70,12 +95,27 @@ impl Table for RouteRow {
         check(writing, row).await
     }
 
+    async fn follow_creation(writing: &mut Writing, row: &Self, act: &Act) -> Result<(), StoreError> {
+        route_versions::record(writing, row, act).await
+    }
+
     async fn merge(writing: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
         check(writing, &row).await?;
         Ok(Self { created_unix_ms: old.created_unix_ms, ..row })
     }
 
+    async fn follow_change(
+        writing: &mut Writing,
+        old: &Self,
+        row: &Self,
+        act: &Act,
+    ) -> Result<String, StoreError> {
+        route_versions::complete(writing, old).await?;
+        route_versions::record(writing, row, act).await?;
+        Ok(row.audit_detail())
+    }
+
     fn audit_detail(&self) -> String {
-        format!("scope {}", scope_text(&self.spec.scope))
+        format!("scope {}", place_text(&self.spec))
     }
 }

@@ -24,6 +24,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (15, "join_tokens", include_str!("../../migrations/sqlite/0015_join_tokens.sql")),
     (16, "addresses_and_makers", include_str!("../../migrations/sqlite/0016_addresses_and_makers.sql")),
     (17, "aliases", include_str!("../../migrations/sqlite/0017_aliases.sql")),
+    (18, "route_versions", include_str!("../../migrations/sqlite/0018_route_versions.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

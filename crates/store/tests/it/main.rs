@@ -125,6 +125,8 @@ on_each!(
         policies::every_field_of_a_policy_reads_back,
         policies::a_project_has_one_policy_that_ends_with_it,
         routes::every_field_of_a_route_reads_back,
+        routes::every_save_of_a_route_is_a_version,
+        routes::routes_of_one_scope_are_told_apart_by_their_conditions,
         routes::the_same_places_are_fixed_once,
         routes::a_route_names_its_own_workspaces_things,
         workspaces::founding_is_whole_or_not_at_all,

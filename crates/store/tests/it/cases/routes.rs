@@ -20,6 +20,15 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
             provider: Some("openai".into()),
             environment: Some("staging".into()),
         },
+        when: RouteConditions {
+            prompt_tokens_min: Some(1),
+            prompt_tokens_max: Some(9),
+            has_tools: Some(false),
+            time: TimeWindow::new(Weekdays::named(["tue", "sun"]).unwrap(), 60, 30, -90),
+            metadata: vec![("team".into(), "search".into())],
+            end_user: Some("u-1".into()),
+        },
+        strategy: Strategy::Cheapest,
         profiles: vec![Profile::Byok, Profile::ManagedProvider, Profile::Byoc, Profile::Subscription],
         providers: vec!["openai".into()],
         credential_ids: vec![credential.id],
@@ -63,6 +72,59 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
     routes.create(route(other.workspace.id, 8, scope("openai/gpt-4o")), act()).await.unwrap();
     routes.delete(workspace, first.id, None, act()).await.unwrap();
     routes.create(route(workspace, 9, scope("openai/gpt-4o")), act()).await.unwrap();
+}
+
+pub async fn routes_of_one_scope_are_told_apart_by_their_conditions(fresh: &Fresh) {
+    let (routes, workspace) = (fresh.store.routes(), fresh.founding.workspace.id);
+    let when =
+        |min, max| RouteConditions { prompt_tokens_min: min, prompt_tokens_max: max, ..Default::default() };
+    let row = |number, when| {
+        let plain = route(workspace, number, RouteScope::default());
+        RouteRow { spec: RouteSpec { when, ..plain.spec }, ..plain }
+    };
+    routes.create(row(5, RouteConditions::default()), act()).await.unwrap();
+    let short = routes.create(row(6, when(None, Some(1_000))), act()).await.unwrap().row;
+    routes.create(row(7, when(Some(1_001), None)), act()).await.unwrap();
+    for (number, refused, what) in [
+        (8, when(None, Some(1_000)), "route_scope_taken"),
+        (8, when(None, Some(10)), "route_conditions_overlap"),
+    ] {
+        match routes.create(row(number, refused), act()).await {
+            Err(StoreError::Conflict { what: found, existing, .. }) => {
+                assert_eq!((found, existing), (what, Some(short.id.to_string())));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Each is stronger or weaker than the others, so nothing is ambiguous.
+    let tools = RouteConditions { has_tools: Some(true), ..Default::default() };
+    routes.create(row(9, tools), act()).await.unwrap();
+    routes.replace(short.clone(), Some(short.version), act()).await.unwrap();
+}
+
+pub async fn every_save_of_a_route_is_a_version(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let made = store.routes().create(route(workspace, 5, RouteScope::default()), act()).await.unwrap().row;
+    let mut latest = made.clone();
+    for idle_ms in 1..=u64::from(limits::ROUTE_VERSIONS_MAX) {
+        latest.spec.idle_timeout_ms = Some(idle_ms);
+        latest = store.routes().replace(latest, None, act()).await.unwrap().row;
+    }
+    let versions = store.route_versions().list(workspace, made.id).await.unwrap();
+    assert_eq!(versions.len(), limits::ROUTE_VERSIONS_MAX as usize, "the oldest is gone");
+    assert_eq!(
+        (versions[0].number, &versions[0].spec),
+        (u64::from(limits::ROUTE_VERSIONS_MAX) + 1, &latest.spec)
+    );
+    assert_eq!(versions.last().unwrap().number, 2);
+    assert!(versions.iter().all(|version| version.saved_by.as_deref() == Some(act().actor.as_str())));
+    let other = founding(2);
+    store.workspaces().create(other.clone(), act()).await.unwrap();
+    let theirs = store.route_versions().list(other.workspace.id, made.id).await;
+    assert!(matches!(theirs, Err(StoreError::NotFound { what: "route" })));
+    store.routes().delete(workspace, made.id, None, act()).await.unwrap();
+    let gone = store.route_versions().list(workspace, made.id).await;
+    assert!(matches!(gone, Err(StoreError::NotFound { what: "route" })));
 }
 
 pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {

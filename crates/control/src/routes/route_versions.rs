@@ -1,0 +1,164 @@
+//! `/v2/routes/{id}/versions`: what a route has been, what each save changed, and the way back.
+
+use std::sync::Arc;
+
+use api::access::Access;
+use api::failure::missing;
+use api::moment::Moment;
+use api::reply::{Page, Reply};
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::{Fault, FaultClass};
+use http::Method;
+use reconcilers::of_store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{RouteRow, RouteVersion};
+
+use super::rules::{RouteView, Wire, wire_of};
+use crate::resource::{load, reply_written};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/routes/{id}/versions", Access::LOOK, list)
+            .says("Lists a route's versions, newest first: what each save left, and what it changed.")
+            .lists::<VersionView>(),
+        Route::new(Method::POST, "/v2/routes/{id}/rollback", Access::MANAGE, rollback)
+            .says("Makes a route what it was in an earlier version, as a new version.")
+            .takes::<Rollback>()
+            .returns::<RouteView>(),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RouteVersion")]
+struct VersionView {
+    object: &'static str,
+    version: u64,
+    saved_at: Moment,
+    /// A key, a person, or `system`; `null` for what was saved before versions were kept.
+    saved_by: Option<String>,
+    rule: Wire,
+    /// What differs from the version before; empty for the oldest that is kept.
+    changes: Vec<FieldChange>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RouteFieldChange")]
+struct FieldChange {
+    field: String,
+    before: Value,
+    after: Value,
+}
+
+/// The version to go back to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RouteRollback")]
+struct Rollback {
+    #[schemars(required)]
+    version: Option<u64>,
+}
+
+async fn versions(
+    control: &Control,
+    request: &ApiRequest,
+    row: &RouteRow,
+) -> Result<Vec<RouteVersion>, Box<Fault>> {
+    control.deps.store.route_versions().list(request.workspace(), row.id).await.map_err(of_store)
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load::<RouteRow>(control, &request).await?;
+        let versions = versions(control, &request, &row).await?;
+        let before = versions.iter().skip(1).map(Some).chain([None]);
+        let views = versions.iter().zip(before).map(|(version, before)| show(version, before));
+        Reply::json(&Page::whole(views.collect::<Result<_, _>>()?))
+    })
+}
+
+fn show(version: &RouteVersion, before: Option<&RouteVersion>) -> Result<VersionView, Box<Fault>> {
+    let rule = wire_of(&version.spec);
+    let changes = match before {
+        None => Vec::new(),
+        Some(before) => differences(&fields(&wire_of(&before.spec))?, &fields(&rule)?),
+    };
+    Ok(VersionView {
+        object: "route_version",
+        version: version.number,
+        saved_at: Moment(version.saved_unix_ms),
+        saved_by: version.saved_by.clone(),
+        rule,
+        changes,
+    })
+}
+
+fn fields(wire: &Wire) -> Result<Value, Box<Fault>> {
+    serde_json::to_value(wire).map_err(|_| Box::new(Fault::internal()))
+}
+
+/// The fields of either that differ, by name; what is absent is null.
+fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
+    let names = [before, after].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names.dedup();
+    let of = |value: &Value, name: &str| value.get(name).cloned().unwrap_or_default();
+    let changes = names.into_iter().map(|name| FieldChange {
+        field: name.clone(),
+        before: of(before, name),
+        after: of(after, name),
+    });
+    changes.filter(|change| change.before != change.after).collect()
+}
+
+fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Rollback = request.json()?;
+        let number = input
+            .version
+            .ok_or_else(|| missing("version", "Name a version: GET /v2/routes/{id}/versions lists them."))?;
+        let row = load::<RouteRow>(control, &request).await?;
+        let mut versions = versions(control, &request, &row).await?;
+        let Some(at) = versions.iter().position(|version| version.number == number) else {
+            return Err(unknown(number));
+        };
+        let changed = RouteRow { spec: versions.swap_remove(at).spec, ..row };
+        let act = request.act(&control.deps.world);
+        let written = control.deps.store.routes().replace(changed, request.if_match()?, act).await;
+        reply_written(control, written.map_err(of_store)?).await
+    })
+}
+
+fn unknown(number: u64) -> Box<Fault> {
+    let message = format!("The route has no version {number}, or it is no longer kept.");
+    let fault = Fault::new(FaultClass::NotFound, "route_version_not_found", message).param("version");
+    Box::new(fault.fix("Take one that GET /v2/routes/{id}/versions lists."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_save_changed_is_told_by_field() {
+        let before = json!({"strategy": "none", "profiles": ["byok"], "regions": []});
+        let after =
+            json!({"strategy": "cheapest", "profiles": ["byok"], "regions": [], "overflow": "managed"});
+        let told: Vec<_> = differences(&before, &after)
+            .into_iter()
+            .map(|change| (change.field, change.before, change.after))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("overflow".to_owned(), Value::Null, json!("managed")),
+                ("strategy".to_owned(), json!("none"), json!("cheapest")),
+            ]
+        );
+    }
+}

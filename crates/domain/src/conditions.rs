@@ -1,0 +1,409 @@
+//! Conditions of a route: facts of a request, beyond who sends it and for which model, that must hold for the route to apply.
+
+use crate::limits::{CONDITION_METADATA_MAX, CONDITION_TEXT_BYTES_MAX};
+
+const MINUTES_A_DAY: u16 = 24 * 60;
+const MINUTE_MS: u64 = 60_000;
+/// 1 January 1970 was a Thursday.
+const FIRST_WEEKDAY: u64 = 3;
+
+/// When a route applies, beside its scope: every condition that is set must hold. All unset is always.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteConditions {
+    /// The prompt's estimated length: at least, and at most, this many tokens.
+    pub prompt_tokens_min: Option<u64>,
+    pub prompt_tokens_max: Option<u64>,
+    /// Whether the request offers the model tools.
+    pub has_tools: Option<bool>,
+    pub time: Option<TimeWindow>,
+    /// Entries that the request's metadata must have: sorted by name, without duplicates.
+    pub metadata: Vec<(String, String)>,
+    /// The end user that the request names.
+    pub end_user: Option<String>,
+}
+
+/// A part of the week: some weekdays, and a time of day that may pass midnight. The hours after midnight belong
+/// to the day before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeWindow {
+    pub weekdays: Weekdays,
+    /// Minutes after midnight: from the first, up to and without the second. Equal is the whole day.
+    from_minute: u16,
+    to_minute: u16,
+    /// Local time less UTC.
+    offset_minutes: i16,
+}
+
+/// A set of weekdays; Monday is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weekdays(u8);
+
+/// What a request is known to be, as far as conditions ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConditionFacts<'a> {
+    pub prompt_tokens: u64,
+    pub unix_ms: u64,
+    /// `None` if the request was not read.
+    pub traits: Option<&'a RequestTraits>,
+}
+
+/// What only the request's body tells, and is read only where some condition asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestTraits {
+    pub has_tools: bool,
+    pub metadata: Vec<(String, String)>,
+    pub end_user: Option<String>,
+}
+
+/// How strong conditions are. The fields are in order of strength, so that a comparison says which of two
+/// routes of the same scope applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ConditionStrength {
+    end_user: bool,
+    metadata: usize,
+    prompt_tokens: bool,
+    tools: bool,
+    time: bool,
+}
+
+impl RouteConditions {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        !self.has_size() && self.time.is_none() && !self.needs_traits()
+    }
+
+    /// Whether the request's body has to be read to decide.
+    #[must_use]
+    pub const fn needs_traits(&self) -> bool {
+        self.has_tools.is_some() || !self.metadata.is_empty() || self.end_user.is_some()
+    }
+
+    const fn has_size(&self) -> bool {
+        self.prompt_tokens_min.is_some() || self.prompt_tokens_max.is_some()
+    }
+
+    /// What makes them impossible or too long, if anything does: the field, what is wrong, and what to do.
+    #[must_use]
+    pub fn wrong(&self) -> Option<(&'static str, String, &'static str)> {
+        if let (Some(min), Some(max)) = (self.prompt_tokens_min, self.prompt_tokens_max)
+            && min > max
+        {
+            let message = format!("No prompt has at least {min} and at most {max} tokens.");
+            return Some((
+                "when.prompt_tokens_min",
+                message,
+                "Give a minimum that is not above the maximum.",
+            ));
+        }
+        if self.prompt_tokens_max == Some(0) {
+            let message = "No prompt has at most 0 tokens.".to_owned();
+            return Some(("when.prompt_tokens_max", message, "Give a number of tokens, or leave it out."));
+        }
+        let is_long = |text: &str| text.is_empty() || text.len() > CONDITION_TEXT_BYTES_MAX;
+        if self.end_user.as_deref().is_some_and(is_long) {
+            let message = format!("An end user's name has 1 to {CONDITION_TEXT_BYTES_MAX} bytes.");
+            return Some(("when.end_user", message, "Name the end user as requests do."));
+        }
+        if self.metadata.len() > CONDITION_METADATA_MAX
+            || self
+                .metadata
+                .iter()
+                .any(|(name, value)| is_long(name) || value.len() > CONDITION_TEXT_BYTES_MAX)
+        {
+            let message = format!(
+                "A route asks for at most {CONDITION_METADATA_MAX} entries of metadata, with names of 1 and values of 0 to \
+                 {CONDITION_TEXT_BYTES_MAX} bytes."
+            );
+            return Some(("when.metadata", message, "Ask for fewer or shorter entries."));
+        }
+        None
+    }
+
+    /// How strong they are for a request, or `None` if one does not hold.
+    #[must_use]
+    pub fn matched(&self, facts: &ConditionFacts<'_>) -> Option<ConditionStrength> {
+        if self.is_empty() {
+            return Some(ConditionStrength::default());
+        }
+        let size = self.prompt_tokens_min.is_none_or(|min| facts.prompt_tokens >= min)
+            && self.prompt_tokens_max.is_none_or(|max| facts.prompt_tokens <= max);
+        let time = self.time.is_none_or(|window| window.contains(facts.unix_ms));
+        let holds = size && time && (!self.needs_traits() || self.hold_for(facts.traits?));
+        holds.then(|| self.strength())
+    }
+
+    fn hold_for(&self, traits: &RequestTraits) -> bool {
+        self.has_tools.is_none_or(|wanted| wanted == traits.has_tools)
+            && self.metadata.iter().all(|entry| traits.metadata.contains(entry))
+            && self.end_user.as_ref().is_none_or(|user| traits.end_user.as_ref() == Some(user))
+    }
+
+    #[must_use]
+    pub const fn strength(&self) -> ConditionStrength {
+        ConditionStrength {
+            end_user: self.end_user.is_some(),
+            metadata: self.metadata.len(),
+            prompt_tokens: self.has_size(),
+            tools: self.has_tools.is_some(),
+            time: self.time.is_some(),
+        }
+    }
+
+    /// Whether a request may meet both, and neither is the stronger: then nothing says which route applies.
+    #[must_use]
+    pub fn is_ambiguous_with(&self, other: &Self) -> bool {
+        self.strength() == other.strength()
+            && self.prompt_tokens_min.max(other.prompt_tokens_min).unwrap_or(0)
+                <= self.prompt_tokens_max.unwrap_or(u64::MAX).min(other.prompt_tokens_max.unwrap_or(u64::MAX))
+            && self.has_tools == other.has_tools
+            && self.end_user == other.end_user
+            && self.metadata.iter().all(|(name, value)| {
+                other.metadata.iter().all(|(known, wanted)| known != name || wanted == value)
+            })
+            && match (self.time, other.time) {
+                (Some(one), Some(two)) => one.overlaps(two),
+                _ => true,
+            }
+    }
+
+    /// One text for one set of conditions: lengths precede values, so that it is unique. Empty if there are none.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let number = |value: Option<u64>| value.map(|value| value.to_string());
+        let fields = [
+            ("prompt_tokens_min", number(self.prompt_tokens_min)),
+            ("prompt_tokens_max", number(self.prompt_tokens_max)),
+            ("has_tools", self.has_tools.map(|has| has.to_string())),
+            ("time", self.time.map(TimeWindow::text)),
+            ("end_user", self.end_user.clone()),
+        ];
+        let set = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(name, value)| (format!("metadata.{}:{name}", name.len()), value.clone()));
+        set.chain(metadata).map(|(name, value)| format!("{name}={}:{value};", value.len())).collect()
+    }
+}
+
+impl TimeWindow {
+    /// `None` if a time is past the end of a day, no weekday is named, or the offset is not that of any place.
+    #[must_use]
+    pub const fn new(
+        weekdays: Weekdays,
+        from_minute: u16,
+        to_minute: u16,
+        offset_minutes: i16,
+    ) -> Option<Self> {
+        // Midnight at the end of a day is that at the beginning of the next.
+        let to_minute = if to_minute == MINUTES_A_DAY { 0 } else { to_minute };
+        let is_time = from_minute < MINUTES_A_DAY && to_minute < MINUTES_A_DAY;
+        if !is_time || weekdays.0 == 0 || offset_minutes < -12 * 60 || offset_minutes > 14 * 60 {
+            return None;
+        }
+        Some(Self { weekdays, from_minute, to_minute, offset_minutes })
+    }
+
+    #[must_use]
+    pub const fn from_minute(self) -> u16 {
+        self.from_minute
+    }
+
+    #[must_use]
+    pub const fn to_minute(self) -> u16 {
+        self.to_minute
+    }
+
+    #[must_use]
+    pub const fn offset_minutes(self) -> i16 {
+        self.offset_minutes
+    }
+
+    /// Whether it is that part of the week.
+    #[must_use]
+    pub fn contains(self, unix_ms: u64) -> bool {
+        let local =
+            i64::try_from(unix_ms / MINUTE_MS).unwrap_or(i64::MAX).saturating_add(self.offset_minutes.into());
+        let minutes = u64::try_from(local).unwrap_or(0);
+        let (day, minute) = (minutes / u64::from(MINUTES_A_DAY), minutes % u64::from(MINUTES_A_DAY));
+        self.is_on((day + FIRST_WEEKDAY) % 7, minute)
+    }
+
+    /// Whether it contains this minute of this weekday, both local.
+    fn is_on(self, weekday: u64, minute: u64) -> bool {
+        let (from, to) = (u64::from(self.from_minute), u64::from(self.to_minute));
+        let before = (weekday + 6) % 7;
+        if from < to {
+            self.weekdays.has(weekday) && (from..to).contains(&minute)
+        } else {
+            self.weekdays.has(weekday) && minute >= from || self.weekdays.has(before) && minute < to
+        }
+    }
+
+    /// Whether some minute is in both. A week has few enough minutes to look at each.
+    fn overlaps(self, other: Self) -> bool {
+        let week = 7 * u64::from(MINUTES_A_DAY);
+        // Four days after Thursday a week begins; the first full week in every offset.
+        (0..week).any(|minute| {
+            let unix_ms = (week + minute) * MINUTE_MS;
+            self.contains(unix_ms) && other.contains(unix_ms)
+        })
+    }
+
+    fn text(self) -> String {
+        format!("{}/{}/{}/{}", self.weekdays.0, self.from_minute, self.to_minute, self.offset_minutes)
+    }
+}
+
+impl Weekdays {
+    pub const NAMES: [&'static str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    pub const EVERY: Self = Self(0b111_1111);
+
+    /// `None` for a name that is no weekday's.
+    #[must_use]
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut set = 0;
+        for name in names {
+            let day = Self::NAMES.iter().position(|known| *known == name)?;
+            set |= 1 << day;
+        }
+        Some(Self(set))
+    }
+
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let days = (0..).zip(Self::NAMES);
+        days.filter(|(day, _)| self.has(*day)).map(|(_, name)| name).collect()
+    }
+
+    const fn has(self, day: u64) -> bool {
+        self.0 >> day & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tuesday, 24 November 2026, 00:00 UTC.
+    const TUESDAY_MS: u64 = 1_795_478_400_000;
+
+    fn window(days: &[&str], from: u16, to: u16, offset: i16) -> TimeWindow {
+        TimeWindow::new(Weekdays::named(days.iter().copied()).unwrap(), from, to, offset).unwrap()
+    }
+
+    #[test]
+    fn a_window_is_in_its_own_time_and_may_pass_midnight() {
+        let at = |hour: u64, minute: u64| TUESDAY_MS + (hour * 60 + minute) * MINUTE_MS;
+        let office = window(&["tue"], 9 * 60, 17 * 60, 0);
+        let east = window(&["tue"], 9 * 60, 17 * 60, 120);
+        let night = window(&["mon"], 22 * 60, 6 * 60, 0);
+        let whole = window(&["tue"], 0, 24 * 60, 0);
+        for (window, hour, minute, is_in) in [
+            (office, 8, 59, false),
+            (office, 9, 0, true),
+            (office, 16, 59, true),
+            (office, 17, 0, false),
+            (east, 6, 59, false),
+            (east, 7, 0, true),
+            (east, 15, 0, false),
+            (night, 5, 59, true),
+            (night, 6, 0, false),
+            (night, 22, 0, false),
+            (whole, 0, 0, true),
+            (whole, 23, 59, true),
+            (whole, 24, 0, false),
+        ] {
+            assert_eq!(window.contains(at(hour, minute)), is_in, "{window:?} at {hour}:{minute}");
+        }
+        assert!(night.contains(TUESDAY_MS - 2 * 60 * MINUTE_MS));
+        // West of UTC it is still Monday.
+        assert!(
+            window(&["mon"], 0, 0, -300).contains(at(4, 59))
+                && !window(&["mon"], 0, 0, -300).contains(at(5, 0))
+        );
+    }
+
+    #[test]
+    fn a_window_that_never_is_can_not_be_made() {
+        let every = Weekdays::EVERY;
+        assert_eq!(TimeWindow::new(Weekdays(0), 0, 0, 0), None);
+        assert_eq!(TimeWindow::new(every, 1440, 0, 0), None);
+        assert_eq!(TimeWindow::new(every, 0, 1441, 0), None);
+        assert_eq!(TimeWindow::new(every, 0, 60, 14 * 60 + 1), None);
+        assert_eq!(Weekdays::named(["mon", "someday"]), None);
+        assert_eq!(Weekdays::named(["sun", "mon"]).unwrap().names(), ["mon", "sun"]);
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let traits = RequestTraits {
+            has_tools: true,
+            metadata: vec![("team".into(), "search".into())],
+            end_user: Some("u-1".into()),
+        };
+        let facts = ConditionFacts { prompt_tokens: 500, unix_ms: TUESDAY_MS, traits: Some(&traits) };
+        let all = RouteConditions {
+            prompt_tokens_min: Some(500),
+            prompt_tokens_max: Some(500),
+            has_tools: Some(true),
+            time: Some(window(&["tue"], 0, 60, 0)),
+            metadata: vec![("team".into(), "search".into())],
+            end_user: Some("u-1".into()),
+        };
+        assert!(all.matched(&facts).is_some());
+        let changes: [fn(&mut RouteConditions); 6] = [
+            |when| when.prompt_tokens_min = Some(501),
+            |when| when.prompt_tokens_max = Some(499),
+            |when| when.has_tools = Some(false),
+            |when| when.time = Some(window(&["wed"], 0, 60, 0)),
+            |when| when.metadata.push(("tier".into(), "gold".into())),
+            |when| when.end_user = Some("u-2".into()),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut when = all.clone();
+            change(&mut when);
+            assert_eq!(when.matched(&facts), None, "{number}");
+        }
+        assert_eq!(
+            all.matched(&ConditionFacts { traits: None, ..facts }),
+            None,
+            "what was not read does not hold"
+        );
+        let none = RouteConditions::default();
+        assert!(none.matched(&facts) < all.matched(&facts));
+    }
+
+    #[test]
+    fn what_two_routes_both_meet_is_ambiguous() {
+        let size = |min, max| RouteConditions {
+            prompt_tokens_min: min,
+            prompt_tokens_max: max,
+            ..RouteConditions::default()
+        };
+        let time = |from, to| RouteConditions {
+            time: Some(window(&["mon"], from, to, 0)),
+            ..RouteConditions::default()
+        };
+        let metadata = |entries: &[(&str, &str)]| RouteConditions {
+            metadata: entries.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            ..RouteConditions::default()
+        };
+        let tools = |has| RouteConditions { has_tools: Some(has), ..RouteConditions::default() };
+        for (one, two, is_ambiguous) in [
+            (size(None, Some(1000)), size(Some(1001), None), false),
+            (size(None, Some(1000)), size(Some(1000), None), true),
+            (size(None, Some(1000)), tools(true), false),
+            (tools(true), tools(false), false),
+            (time(0, 60), time(60, 120), false),
+            (time(0, 61), time(60, 120), true),
+            (metadata(&[("a", "1")]), metadata(&[("a", "2")]), false),
+            (metadata(&[("a", "1")]), metadata(&[("b", "1")]), true),
+            (metadata(&[("a", "1")]), metadata(&[("a", "1"), ("b", "1")]), false),
+        ] {
+            assert_eq!(one.is_ambiguous_with(&two), is_ambiguous, "{one:?} and {two:?}");
+            assert_eq!(two.is_ambiguous_with(&one), is_ambiguous, "{two:?} and {one:?}");
+            assert!(one.text() != two.text());
+        }
+    }
+}

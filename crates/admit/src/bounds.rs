@@ -36,6 +36,7 @@ pub(crate) fn of(call: &Call, caller: &Caller) -> Option<Bounds> {
             bounds.limits.push((subject, *limits));
         }
     }
+    bounds.commitments.extend(terms.commitments.iter().cloned());
     // In the same order on every replica and core.
     bounds.budgets.sort_by_key(|budget| budget.id);
     Some(bounds)

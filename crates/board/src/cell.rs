@@ -265,6 +265,13 @@ impl Cell {
         seat
     }
 
+    /// A principal's commitment, by its mark, is used up; all cores see it.
+    pub fn note_spent_commitment(&self, principal: Principal, mark: u64, now_us: u64) {
+        if !self.is_commitment_spent(principal, mark, now_us) {
+            self.shared.note_spent_commitment(principal, mark, now_us);
+        }
+    }
+
     fn follow_notices(&self) {
         let version = self.shared.version();
         let mut inside = self.inside.borrow_mut();
@@ -298,6 +305,11 @@ impl AvailabilityView for Cell {
 
     fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
         Some(self.prefixes(workspace, now_us))
+    }
+
+    fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
+        self.follow_notices();
+        self.inside.borrow().notices.is_commitment_spent(principal, mark, now_us)
     }
 }
 

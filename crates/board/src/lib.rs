@@ -76,6 +76,11 @@ pub trait AvailabilityView {
     fn prefix_table(&self, _workspace: WorkspaceId, _now_us: u64) -> Option<Arc<PrefixTable>> {
         None
     }
+
+    /// Whether the commitment with this mark (`domain::Commitment::mark`) was found used up a moment ago.
+    fn is_commitment_spent(&self, _principal: Principal, _mark: u64, _now_us: u64) -> bool {
+        false
+    }
 }
 
 /// A board on which nothing ever failed, for explanations away from the serving cores and for tests.

@@ -8,7 +8,9 @@ use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
 use crate::load::{Load, Meters};
 use crate::prefixes::Prefixes;
 use crate::{Availability, AvailabilityView};
-use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
+use domain::limits::{
+    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY, REST_MAX,
+};
 use domain::timeline::micros;
 
 /// Why and until when a principal is not called, with every model or with one.
@@ -29,6 +31,8 @@ pub(crate) struct Notices {
     /// With the model that each is for; without one it is for all of them.
     parked: IdMap<Principal, Vec<ParkedFor>>,
     rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
+    /// The mark of a commitment that was found used up, and until when that counts.
+    spent: IdMap<Principal, (u64, u64)>,
 }
 
 impl Notices {
@@ -61,6 +65,10 @@ impl Notices {
         }
     }
 
+    pub(crate) fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
+        self.spent.get(&principal).is_some_and(|(found, until)| *found == mark && now_us < *until)
+    }
+
     fn rest_until(&self, principal: Principal, model: &str) -> u64 {
         let rests = self.rests.get(&principal).map_or(&[][..], Vec::as_slice);
         rests.iter().find(|(name, _)| &**name == model).map_or(0, |(_, until)| *until)
@@ -74,6 +82,9 @@ impl Notices {
         }
         if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.clear();
+        }
+        if self.spent.len() >= BOARD_NOTICES_MAX {
+            self.spent.retain(|_, (_, until)| *until > now_us);
         }
         if self.parked.len() >= BOARD_NOTICES_MAX {
             let old = now_us.saturating_sub(10 * micros(PARKED_PROBE_EVERY));
@@ -243,6 +254,15 @@ impl Shared {
         });
     }
 
+    /// Records for a while that a principal's commitment, by its mark, is used up.
+    pub(crate) fn note_spent_commitment(&self, principal: Principal, mark: u64, now_us: u64) {
+        let until_us = now_us.saturating_add(micros(COMMITMENT_SPENT_TIME));
+        self.change(|notices| {
+            notices.tidy(now_us);
+            notices.spent.insert(principal, (mark, until_us));
+        });
+    }
+
     fn change(&self, edit: impl FnOnce(&mut Notices)) {
         let mut held = self.lock();
         edit(Arc::make_mut(&mut held));
@@ -269,5 +289,9 @@ impl AvailabilityView for Shared {
 
     fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
         self.meters.load(principal, upstream_model, now_us)
+    }
+
+    fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
+        self.current().is_commitment_spent(principal, mark, now_us)
     }
 }

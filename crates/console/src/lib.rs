@@ -43,6 +43,7 @@ pub const PAGES: &[&str] = &[
     "/aliases",
     "/aliases/{rest}",
     "/budgets",
+    "/commitments",
     "/billing",
     "/billing/{rest}",
     "/webhooks",

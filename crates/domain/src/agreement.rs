@@ -1,6 +1,8 @@
 //! The contract terms that the owner of a credential or an account declares: limits, retention, commitment,
 //! compliance. No probe can find them out.
 
+use crate::allowance::Period;
+
 /// All declared terms. What is not declared is unknown, never "none".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Agreement {
@@ -65,6 +67,15 @@ pub struct Commitment {
     pub period: CommitmentPeriod,
 }
 
+impl Commitment {
+    /// Tells this commitment in its present period from the same in another one, and from one of another
+    /// amount.
+    #[must_use]
+    pub const fn mark(&self, now_unix_ms: u64) -> u64 {
+        self.amount_micros.wrapping_mul(31).wrapping_add(self.period.calendar().start(now_unix_ms))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitmentPeriod {
     Month,
@@ -87,6 +98,35 @@ impl CommitmentPeriod {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|period| period.as_str() == name)
+    }
+
+    /// The calendar periods that it consists of.
+    #[must_use]
+    pub const fn calendar(self) -> Period {
+        match self {
+            Self::Month => Period::Month,
+            Self::Quarter => Period::Quarter,
+            Self::Year => Period::Year,
+        }
+    }
+}
+
+/// Why a request went beyond the customer's own capacity. Neither is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OverflowReason {
+    /// The commitment is used up.
+    CommittedExhausted,
+    /// The provider's limits are reached.
+    RateLimited,
+}
+
+impl OverflowReason {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CommittedExhausted => "committed_exhausted",
+            Self::RateLimited => "rate_limited",
+        }
     }
 }
 

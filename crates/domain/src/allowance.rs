@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Civil;
-use crate::ids::{BudgetId, KeyId, ProjectId, WorkspaceId};
+use crate::ids::{BudgetId, CredentialId, KeyId, ProjectId, WorkspaceId};
 use crate::money::Nanos;
-use crate::profile::Profile;
+use crate::profile::{Principal, Profile};
 use crate::record::Charge;
 
 const DAY_MS: u64 = 86_400_000;
@@ -66,6 +66,9 @@ pub enum Period {
     /// Starts on Monday.
     Week,
     Month,
+    /// Three months. Quarters and years are of commitments, not of budgets.
+    Quarter,
+    Year,
     /// Never resets: prepaid credit.
     Ever,
 }
@@ -77,6 +80,8 @@ impl Period {
             Self::Day => "day",
             Self::Week => "week",
             Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
             Self::Ever => "ever",
         }
     }
@@ -94,6 +99,11 @@ impl Period {
                 let days = unix_ms / DAY_MS;
                 (days - (Civil::of(days * 86_400).day - 1)) * DAY_MS
             }
+            Self::Quarter => {
+                let months_in = (Civil::of(unix_ms / 1_000).month - 1) % 3;
+                start_of_month_before(unix_ms, months_in)
+            }
+            Self::Year => start_of_month_before(unix_ms, Civil::of(unix_ms / 1_000).month - 1),
             Self::Ever => 0,
         }
     }
@@ -106,9 +116,22 @@ impl Period {
             Self::Week => Some(start_unix_ms + 7 * DAY_MS - start_unix_ms_before_first_monday(start_unix_ms)),
             // 32 days on is always within the next month.
             Self::Month => Some(Self::Month.start(start_unix_ms + 32 * DAY_MS)),
+            Self::Quarter => Some(Self::Month.start(start_unix_ms + (3 * 31 + 1) * DAY_MS)),
+            Self::Year => Some(Self::Month.start(start_unix_ms + 370 * DAY_MS)),
             Self::Ever => None,
         }
     }
+}
+
+/// The start of the month that is so many months before the one that contains `unix_ms`.
+const fn start_of_month_before(unix_ms: u64, months: u64) -> u64 {
+    let mut start = Period::Month.start(unix_ms);
+    let mut left = months;
+    while left > 0 && start > 0 {
+        start = Period::Month.start(start - 1);
+        left -= 1;
+    }
+    start
 }
 
 /// The week that contains the start of 1970 is cut to its last days; this is how much of it is missing.
@@ -160,6 +183,8 @@ pub enum Counts {
     All,
     /// Only what the workspace owes the operator.
     Owed,
+    /// What a provider bills to the credential whose commitment it is. No budget that is written counts so.
+    Committed,
 }
 
 impl Counts {
@@ -168,6 +193,7 @@ impl Counts {
         match self {
             Self::All => "all",
             Self::Owed => "owed",
+            Self::Committed => "committed",
         }
     }
 
@@ -178,6 +204,7 @@ impl Counts {
             // What a pooled account costs concerns the operator alone; the workspace pays `cost` for it.
             (Self::Owed, _) | (Self::All, Profile::ManagedProvider | Profile::Byoc) => charge.cost,
             (Self::All, Profile::Byok | Profile::Subscription) => charge.cost.plus(charge.provider_cost),
+            (Self::Committed, _) => charge.provider_cost,
         }
     }
 }
@@ -210,6 +237,20 @@ impl Budget {
     }
 }
 
+impl BudgetId {
+    /// The budget that is a credential's commitment.
+    #[must_use]
+    pub const fn of_commitment(credential: CredentialId) -> Self {
+        Self::from_uuid(*credential.as_uuid())
+    }
+
+    /// Whether it is the commitment of this principal.
+    #[must_use]
+    pub fn is_commitment_of(&self, principal: Principal) -> bool {
+        matches!(principal, Principal::Credential(id) if id.as_bytes() == self.as_bytes())
+    }
+}
+
 /// All rate limits and budgets of one workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {
@@ -217,12 +258,17 @@ pub struct Terms {
     /// Apply to each end user separately.
     pub end_user_limits: Limits,
     pub budgets: HashMap<Subject, Vec<Arc<Budget>>>,
+    /// The commitments of the workspace's credentials, each as a budget.
+    pub commitments: Vec<Arc<Budget>>,
 }
 
 impl Terms {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty() && self.end_user_limits.is_empty() && self.budgets.is_empty()
+        self.limits.is_empty()
+            && self.end_user_limits.is_empty()
+            && self.budgets.is_empty()
+            && self.commitments.is_empty()
     }
 
     /// Whether any limit or budget depends on the end user.
@@ -241,6 +287,37 @@ pub struct BudgetClaim {
     /// The start of the budget's period.
     pub period_unix_ms: u64,
     pub counts: Counts,
+}
+
+/// What goes beyond a commitment is counted apart from what fills it, as a period that begins this much later.
+const BEYOND_MS: u64 = 1;
+
+impl BudgetClaim {
+    /// The same beyond the commitment.
+    #[must_use]
+    pub const fn beyond(self) -> Self {
+        Self { period_unix_ms: beyond_period(self.period_unix_ms), ..self }
+    }
+}
+
+/// The period in which it is counted what goes beyond the commitment of a period.
+#[must_use]
+pub const fn beyond_period(period_unix_ms: u64) -> u64 {
+    period_unix_ms + BEYOND_MS
+}
+
+/// The period of a commitment, from the one in which it is counted what goes beyond it.
+#[must_use]
+pub const fn period_of_beyond(period_unix_ms: u64) -> Option<u64> {
+    if period_unix_ms % DAY_MS == BEYOND_MS { Some(period_unix_ms - BEYOND_MS) } else { None }
+}
+
+impl Drawn {
+    /// Whether it is beyond a commitment: the request found the commitment used up, and nowhere else to go.
+    #[must_use]
+    pub const fn is_beyond(&self) -> bool {
+        period_of_beyond(self.period_unix_ms).is_some()
+    }
 }
 
 /// What an exchange cost in one budget.
@@ -292,12 +369,16 @@ mod tests {
         check(Period::Week, 1_704_067_199, 1_703_462_400, 1_704_067_200);
         check(Period::Week, 1, 0, 4 * 86_400);
         assert_eq!((Period::Ever.start(5), Period::Ever.end(0)), (0, None));
+        check(Period::Quarter, noon, 1_704_067_200, 1_711_929_600);
+        check(Period::Quarter, 1_704_067_199, 1_696_118_400, 1_704_067_200);
+        check(Period::Year, noon, 1_704_067_200, 1_735_689_600);
+        check(Period::Year, 1_704_067_199, 1_672_531_200, 1_704_067_200);
     }
 
     proptest! {
         #[test]
         fn each_moment_is_in_one_period_and_periods_touch(unix_ms in 0_u64..4_102_444_800_000) {
-            for period in [Period::Day, Period::Week, Period::Month] {
+            for period in [Period::Day, Period::Week, Period::Month, Period::Quarter, Period::Year] {
                 let start = period.start(unix_ms);
                 let end = period.end(start).unwrap();
                 prop_assert!(start <= unix_ms && unix_ms < end);

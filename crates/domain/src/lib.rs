@@ -15,6 +15,7 @@ pub mod event;
 pub mod fault;
 pub mod fault_codes;
 pub mod filter;
+pub mod forecast;
 pub mod hash;
 pub mod hosting;
 pub mod ids;
@@ -45,7 +46,7 @@ pub mod usage;
 pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
-pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
+pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, OverflowReason, Retention};
 pub use alias::{AliasPick, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ReleaseChoice};
 pub use allowance::{
     Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,

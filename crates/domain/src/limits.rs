@@ -437,6 +437,11 @@ pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(3);
 pub const KEEP_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a request waits for settlements and leases before a budget refuses it.
 pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a request waits for what other replicas hold of a commitment before it counts as used up.
+pub const COMMITMENT_WAIT_MAX: Duration = Duration::from_millis(800);
+/// How long a commitment that was found used up counts as such before it is asked again: what requests reserved
+/// and did not use comes back meanwhile.
+pub const COMMITMENT_SPENT_TIME: Duration = Duration::from_secs(5);
 /// Requests that wait for one budget; more are refused.
 pub const BUDGET_WAITING_MAX: usize = 10_000;
 /// How long a replica that has lost the central store may spend from its leases. The centre takes a lease

@@ -87,6 +87,14 @@ impl FallbackClass {
     }
 }
 
+impl RouteSpec {
+    /// Whether what exceeds the customer's own capacity has somewhere to go.
+    #[must_use]
+    pub const fn has_overflow(&self) -> bool {
+        self.overflow_managed || self.overflow_own.is_some()
+    }
+}
+
 /// What a route prescribes for the requests that it matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteSpec {
@@ -108,6 +116,8 @@ pub struct RouteSpec {
     /// `overflow: managed`: load beyond the customer's own capacity goes to the pooled accounts. A failure
     /// never triggers it.
     pub overflow_managed: bool,
+    /// `overflow: own:<credential>`: the same, to this credential, which is then used for nothing else.
+    pub overflow_own: Option<CredentialId>,
     /// `emergency: allowed`: when all pooled accounts have failed, an account reserved for emergencies may
     /// serve.
     pub emergency_allowed: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialects::ErrorAnswer;
-use domain::{Dialect, Fault, Principal, Profile, TraceId, Usage};
+use domain::{Dialect, Fault, OverflowReason, Principal, Profile, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
@@ -26,6 +26,8 @@ pub struct Served {
     /// Attempts so far, including this one.
     pub attempts: u32,
     pub fallback_used: bool,
+    /// Why it went beyond the customer's own capacity, if it did.
+    pub overflow: Option<OverflowReason>,
     /// Served by an account reserved for when all others of the pool have failed.
     pub is_emergency: bool,
 }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use board::{Availability, Ticket};
+use board::{Availability, AvailabilityView, Ticket};
 use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
-use ledger::{Intent, Tab};
+use ledger::{CommitmentDraw, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::Outgoing;
 
@@ -25,6 +25,8 @@ pub(crate) enum Start {
     Failed(OpenAttempt, AttemptFailure),
     /// It can't be tried at all, on this seat or another.
     Refused(Box<Fault>),
+    /// The commitment of its credential is used up, and an overflow follows.
+    Spilled,
 }
 
 /// Asks the board for permission to call a seat.
@@ -49,6 +51,7 @@ pub(crate) async fn begin(
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
+    can_spill: bool,
 ) -> Start {
     let deps = &exchange.deps;
     let request = exchange.call.request();
@@ -84,6 +87,10 @@ pub(crate) async fn begin(
     tab.caching(caching);
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
+    // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
+    if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, can_spill)).await {
+        return Start::Spilled;
+    }
     let started = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
         Ok(started) => started,
         Err(fault) => return Start::Refused(fault),
@@ -109,6 +116,31 @@ pub(crate) async fn begin(
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
+}
+
+/// Draws an attempt on its credential's commitment; `false` if that is used up and the attempt can spill.
+pub(crate) async fn draw(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    tab: &mut Tab,
+    terms: PriceTerms,
+    can_spill: bool,
+) -> bool {
+    let (Seat::Byok(credential), Some(commitment)) = (attempt.seat(), attempt.commitment()) else {
+        return true;
+    };
+    let (deps, principal) = (&exchange.deps, attempt.principal());
+    let mark = commitment.mark(exchange.call.received_unix_ms());
+    let prompt_bytes = exchange.call.request().prompt_bytes;
+    let rates = attempt.rates_on(terms, 0);
+    // Who found it used up a moment ago waited for what others may return.
+    let waits = !deps.board.is_commitment_spent(principal, mark, deps.now_us());
+    let draw = tab.draw_on_commitment(credential.id, rates, prompt_bytes, (can_spill, waits)).await;
+    if draw == CommitmentDraw::Within {
+        return true;
+    }
+    deps.board.note_spent_commitment(principal, mark, deps.now_us());
+    draw == CommitmentDraw::Beyond
 }
 
 /// The client's parameters that are not sent, or that nothing heeds.

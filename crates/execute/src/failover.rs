@@ -25,6 +25,8 @@ pub struct FailoverState {
     is_outage: bool,
     /// How many pooled accounts lacked the permission for the request.
     forbidden: u32,
+    /// The seats of the route's overflow were reached, which no failure leads to.
+    overflows: bool,
 }
 
 /// What to do when the board denies permission.
@@ -41,7 +43,28 @@ impl FailoverState {
     /// for the classes of `fallback_on`.
     #[must_use]
     pub const fn new(fallback_on: Vec<FallbackClass>) -> Self {
-        Self { fallback_on, index: 0, tries: 0, tries_on_seat: 0, is_outage: true, forbidden: 0 }
+        Self {
+            fallback_on,
+            index: 0,
+            tries: 0,
+            tries_on_seat: 0,
+            is_outage: true,
+            forbidden: 0,
+            overflows: false,
+        }
+    }
+
+    /// The same where the plan found all of the customer's own at the end of their capacity.
+    #[must_use]
+    pub fn starting_at<S: Borrow<Attempt>>(fallback_on: Vec<FallbackClass>, seats: &[S]) -> Self {
+        let overflows = seats.first().is_some_and(|seat| attempt(seat).overflow().is_some());
+        Self { overflows, ..Self::new(fallback_on) }
+    }
+
+    /// Whether the current seat takes what exceeds the customer's own capacity.
+    #[must_use]
+    pub const fn overflows(&self) -> bool {
+        self.overflows
     }
 
     /// The current seat.
@@ -66,6 +89,12 @@ impl FailoverState {
         self.tries_on_seat += 1;
     }
 
+    /// It was not made after all.
+    pub const fn untried(&mut self) {
+        self.tries = self.tries.saturating_sub(1);
+        self.tries_on_seat = self.tries_on_seat.saturating_sub(1);
+    }
+
     /// An attempt failed.
     pub fn failed<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) {
         let is_pooled = seats.get(self.index).is_some_and(|seat| is_pooled(attempt(seat)));
@@ -78,6 +107,25 @@ impl FailoverState {
     pub fn is_last<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         let next = self.next(seats, FaultClass::Overloaded).and_then(|next| seats.get(next));
         next.is_none_or(|seat| attempt(seat).is_emergency())
+    }
+
+    /// Whether a later seat takes what the commitment of this one no longer covers.
+    #[must_use]
+    pub fn can_spill<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        let mut rest = seats.iter().skip(self.index + 1);
+        !self.overflows && rest.any(|seat| attempt(seat).overflow().is_some())
+    }
+
+    /// Leaves the seat since its commitment is used up, for the next one of the customer's own or for the
+    /// overflow; `false` if there is none.
+    #[must_use]
+    pub fn spill<S: Borrow<Attempt>>(&mut self, seats: &[S]) -> bool {
+        let mut rest = seats.iter().enumerate().skip(self.index + 1);
+        let takes = |seat: &Attempt| seat.overflow().is_some() || !seat.is_fallback();
+        let Some((next, seat)) = rest.find(|(_, seat)| takes(attempt(*seat))) else { return false };
+        self.overflows = attempt(seat).overflow().is_some();
+        (self.index, self.tries_on_seat) = (next, 0);
+        true
     }
 
     /// What to do when the board denies permission. `random` is drawn only for a wait,
@@ -96,7 +144,7 @@ impl FailoverState {
         let is_short = matches!(standing, Availability::RetryAt { .. })
             && !schedule::is_long_wait(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
             && wait < time_left;
-        if !is_short || self.has_next_own(seats) {
+        if !is_short || self.has_next_own(seats) || self.has_overflow(seats, FaultClass::RateLimit) {
             return DenialAction::Left(class_of(standing, parked_for));
         }
         let spread_us = u64::try_from(BACKOFF_BASE.as_micros()).unwrap_or(u64::MAX).max(1);
@@ -125,7 +173,7 @@ impl FailoverState {
             tries_on_seat: self.tries_on_seat,
             tries: self.tries,
             has_next: self.next(seats, failure.class()).is_some(),
-            has_next_own: self.has_next_own(seats),
+            has_next_own: self.has_next_own(seats) || self.has_overflow(seats, failure.class()),
             time_left,
             random,
         })
@@ -136,6 +184,10 @@ impl FailoverState {
     pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
         self.is_outage &= schedule::is_outage(class);
         let Some(next) = self.next(seats, class) else { return false };
+        let from = seats.get(self.index).map(attempt);
+        let is_beyond = seats.get(next).is_some_and(|seat| attempt(seat).overflow().is_some());
+        self.overflows =
+            is_beyond && (self.overflows || from.is_some_and(|from| lacks_capacity(from, class)));
         (self.index, self.tries_on_seat) = (next, 0);
         true
     }
@@ -145,24 +197,41 @@ impl FailoverState {
     /// outages. A permission that two pooled accounts lack is not tried on the others.
     fn next<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> Option<usize> {
         let from = attempt(seats.get(self.index)?);
-        let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
+        let may_overflow = self.overflows || lacks_capacity(from, class);
+        let may_fall_back = schedule::may_fall_back(class, &self.fallback_on);
+        // What left the customer's own for lack of capacity falls back only from there, not from the pool.
+        let may_pay = if self.overflows {
+            may_fall_back && !is_pooled(from)
+        } else {
+            from.is_fallback() || may_fall_back
+        };
         let may_rescue = self.is_outage && schedule::is_outage(class);
         let is_forbidden = class == FaultClass::UpstreamPermission && self.forbidden > 1;
         let may = |seat: &Attempt| {
-            (may_pay || !seat.is_fallback())
-                && (may_rescue || !seat.is_emergency())
-                && !(is_forbidden && is_pooled(seat))
+            let is_own = !seat.is_fallback() && seat.overflow().is_none();
+            let is_let = is_own || seat.is_fallback() && may_pay || seat.overflow().is_some() && may_overflow;
+            is_let && (may_rescue || !seat.is_emergency()) && !(is_forbidden && is_pooled(seat))
         };
         let rest = seats.iter().enumerate().skip(self.index + 1);
         rest.filter(|(_, seat)| may(attempt(*seat))).map(|(next, _)| next).next()
     }
 
+    fn has_overflow<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> bool {
+        seats.get(self.index).is_some_and(|seat| lacks_capacity(attempt(seat), class))
+            && self.can_spill(seats)
+    }
+
     fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
         let Some(from) = seats.get(self.index) else { return false };
-        let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency());
+        let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency(), seat.overflow().is_some());
         let from = kind(attempt(from));
         seats.iter().skip(self.index + 1).any(|seat| kind(attempt(seat)) == from)
     }
+}
+
+/// Whether a failure of this class is lack of capacity, which an overflow is for.
+fn lacks_capacity(from: &Attempt, class: FaultClass) -> bool {
+    class == FaultClass::RateLimit || class == FaultClass::UpstreamQuota && from.states_limits()
 }
 
 fn attempt<S: Borrow<Attempt>>(seat: &S) -> &Attempt {

@@ -53,19 +53,21 @@ pub async fn retry_late(
             Ok(ticket) => ticket,
             Err(_denied) => return (tab, LateRetry::Exhausted(failed, failure)),
         };
-        let (open, request) = match attempt::begin(&exchange, &mut failed.held, &attempt, &mut tab, ticket)
-            .await
-        {
-            Start::Ready(open, request) => (open, request),
-            Start::Refused(fault) => return (tab, LateRetry::Exhausted(failed, AttemptFailure::new(*fault))),
-            Start::Failed(open, next) => {
-                open.end_as_failed(&mut tab, &next, domain::Usage::default(), deps.now_us());
-                failed.tries += 1;
-                failed.tries_on_seat += 1;
-                failure = next;
-                continue;
-            }
-        };
+        let (open, request) =
+            match attempt::begin(&exchange, &mut failed.held, &attempt, &mut tab, ticket, false).await {
+                Start::Ready(open, request) => (open, request),
+                Start::Spilled => return (tab, LateRetry::Exhausted(failed, failure)),
+                Start::Refused(fault) => {
+                    return (tab, LateRetry::Exhausted(failed, AttemptFailure::new(*fault)));
+                }
+                Start::Failed(open, next) => {
+                    open.end_as_failed(&mut tab, &next, domain::Usage::default(), deps.now_us());
+                    failed.tries += 1;
+                    failed.tries_on_seat += 1;
+                    failure = next;
+                    continue;
+                }
+            };
         let held = std::mem::take(&mut failed.held);
         let mut stream = Box::new(AttemptStream::new(&exchange, &attempt, open, request, held));
         stream.tries = failed.tries + 1;

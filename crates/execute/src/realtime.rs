@@ -13,7 +13,7 @@ use ledger::Tab;
 use plan::Attempt;
 
 use crate::answer::Served;
-use crate::attempt::intent;
+use crate::attempt::{draw, intent};
 use crate::ceiling::ceiling;
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
@@ -250,6 +250,10 @@ pub(crate) async fn begin(
 ) -> Result<OpenAttempt, Box<Fault>> {
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, body));
     let prompt_bytes = exchange.call.request().prompt_bytes;
+    // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
+    if attempt.commitment().is_some() {
+        Box::pin(draw(exchange, attempt, tab, PriceTerms::default(), false)).await;
+    }
     let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
     let sent = SentRequest {
         is_native: false,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use decode::SplitCall;
 use dialects::BufferedAnswer;
 use domain::timeline::micros;
-use domain::{Blame, Fault, FaultClass, Upload, UpstreamReport};
+use domain::{Blame, Fault, FaultClass, OverflowReason, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -119,6 +119,8 @@ struct RetryLoop {
     reported_failure: Option<AttemptFailure>,
     /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
+    /// A commitment was found used up.
+    has_spilled: bool,
     /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
     failed_at: Option<Box<Served>>,
     /// The result of a handshake, in place of an answer's body.
@@ -143,6 +145,8 @@ enum SeatOutcome {
     Answered(Box<Reply>),
     /// Its last failure allows the next seat to be tried.
     Exhausted(FaultClass),
+    /// Its commitment is used up, which is no failure.
+    Spilled,
     Stop,
 }
 
@@ -151,6 +155,7 @@ enum AttemptOutcome {
     Answered(Box<Reply>),
     Failed(AttemptFailure),
     Refused(Box<Fault>),
+    Spilled,
 }
 
 impl RetryLoop {
@@ -173,14 +178,15 @@ impl RetryLoop {
         });
         Self {
             started_us: now_us,
+            failover: FailoverState::starting_at(parts.fallback_on, &parts.attempts),
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
-            failover: FailoverState::new(parts.fallback_on),
             exchange,
             held: HeldRequest { body, ..HeldRequest::default() },
             tab,
             header_map,
             reported_failure: None,
             limited_until_us: None,
+            has_spilled: false,
             failed_at: None,
             upgraded: None,
         }
@@ -193,7 +199,8 @@ impl RetryLoop {
             match self.try_seat(&attempt, now_us).await {
                 SeatOutcome::Answered(reply) => return Some(reply),
                 SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
-                SeatOutcome::Exhausted(_) | SeatOutcome::Stop => return None,
+                SeatOutcome::Spilled if self.failover.spill(&self.attempts) => self.spilled(&attempt),
+                SeatOutcome::Exhausted(_) | SeatOutcome::Spilled | SeatOutcome::Stop => return None,
             }
             now_us = self.exchange.now_us();
         }
@@ -220,6 +227,10 @@ impl RetryLoop {
             let failure = match self.try_once(attempt, ticket).await {
                 AttemptOutcome::Answered(reply) => return SeatOutcome::Answered(reply),
                 AttemptOutcome::Failed(failure) => failure,
+                AttemptOutcome::Spilled => {
+                    self.failover.untried();
+                    return SeatOutcome::Spilled;
+                }
                 AttemptOutcome::Refused(fault) => {
                     self.reported_failure = Some(AttemptFailure::of_boxed(fault));
                     return SeatOutcome::Stop;
@@ -242,6 +253,12 @@ impl RetryLoop {
                 }
             }
         }
+    }
+
+    /// The commitment of this seat is used up. The record shows it like what the plan rejected.
+    fn spilled(&mut self, attempt: &Attempt) {
+        self.has_spilled = true;
+        self.tab.record_rejected(plan::rejected_as_spent(attempt));
     }
 
     /// The estimated answer to a count request, if the provider can't count this model's tokens.
@@ -286,14 +303,24 @@ impl RetryLoop {
 
     async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
-        let (mut open, request) =
-            match attempt::begin(&exchange, &mut self.held, attempt, &mut self.tab, ticket).await {
-                Start::Ready(open, request) => (open, request),
-                Start::Refused(fault) => return AttemptOutcome::Refused(fault),
-                Start::Failed(open, failure) => {
-                    return self.end_failed(open, failure);
-                }
-            };
+        let can_spill = self.failover.can_spill(&self.attempts);
+        let (mut open, request) = match attempt::begin(
+            &exchange,
+            &mut self.held,
+            attempt,
+            &mut self.tab,
+            ticket,
+            can_spill,
+        )
+        .await
+        {
+            Start::Spilled => return AttemptOutcome::Spilled,
+            Start::Ready(open, request) => (open, request),
+            Start::Refused(fault) => return AttemptOutcome::Refused(fault),
+            Start::Failed(open, failure) => {
+                return self.end_failed(open, failure);
+            }
+        };
         let facts = exchange.call.spec().facts();
         if facts.is_session {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
@@ -464,6 +491,12 @@ impl RetryLoop {
         AttemptFailure::new(fault).with_seat_fix(attempt.seat()).unsent()
     }
 
+    /// Why the attempt takes what exceeds the customer's own capacity, if it does.
+    fn overflow_reason(&self, attempt: &Attempt) -> Option<OverflowReason> {
+        let planned = attempt.overflow().filter(|_| self.failover.overflows())?;
+        Some(if self.has_spilled { OverflowReason::CommittedExhausted } else { planned })
+    }
+
     fn served_by(&self, attempt: &Attempt) -> Served {
         Served {
             profile: attempt.profile(),
@@ -473,7 +506,8 @@ impl RetryLoop {
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
             attempts: self.failover.tries(),
-            fallback_used: attempt.is_fallback() || attempt.is_emergency(),
+            fallback_used: attempt.is_fallback() && !self.failover.overflows() || attempt.is_emergency(),
+            overflow: self.overflow_reason(attempt),
             is_emergency: attempt.is_emergency(),
         }
     }

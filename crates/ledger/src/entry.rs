@@ -2,8 +2,8 @@
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, BudgetClaim, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId, MeterRecord,
-    Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId,
+    MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -141,12 +141,21 @@ impl<Text> TabState<Text> {
         self.attempts.iter().map(|attempt| counts.of(attempt.record.profile(), &attempt.record.charge)).sum()
     }
 
+    /// What the provider bills for the attempts on the credential whose commitment this is.
+    pub(crate) fn committed_cost(&self, commitment: BudgetId) -> Nanos {
+        let of_it = self.attempts.iter().filter(|one| commitment.is_commitment_of(one.record.principal));
+        of_it.map(|one| Counts::Committed.of(one.record.profile(), &one.record.charge)).sum()
+    }
+
     /// The amounts that the concluded exchange draws on each of its budgets.
     fn draws(&self) -> Vec<Drawn> {
         let drawn = |drawing: &BudgetClaim| Drawn {
             budget: drawing.budget,
             period_unix_ms: drawing.period_unix_ms,
-            amount: self.cost_by(drawing.counts),
+            amount: match drawing.counts {
+                Counts::Committed => self.committed_cost(drawing.budget),
+                counts @ (Counts::All | Counts::Owed) => self.cost_by(counts),
+            },
         };
         self.drawings.iter().map(drawn).filter(|drawn| drawn.amount != Nanos::ZERO).collect()
     }

@@ -40,5 +40,5 @@ pub use reservation::{Bounds, Ceiling, Refused, Reservation, would_refuse};
 pub use settings::{Durability, JournalSettings};
 pub use shared::JournalShared;
 pub use sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
-pub use tab::{AttemptEnd, Closing, Intent, Opening, StartedAttempt, Tab, least_reserved};
+pub use tab::{AttemptEnd, Closing, CommitmentDraw, Intent, Opening, StartedAttempt, Tab, least_reserved};
 pub use tariff::{Fee, Tariff};

@@ -192,6 +192,22 @@ impl LocalBudget {
         }
     }
 
+    /// Whether the centre has just said that nothing is left, nor held by another replica. What requests here
+    /// have reserved doesn't count: it is what they are certain to use.
+    #[must_use]
+    pub fn is_used_up(&self, now_us: u64) -> bool {
+        let state = self.lock();
+        let is_known = state.too_little_for.is_some_and(|need| need <= 1) && !state.unreachable;
+        is_known && now_us < state.ask_after_us && !state.elsewhere && state.available < 1
+            || state.waiting.len() >= BUDGET_WAITING_MAX
+    }
+
+    /// Whether the last call to the centre failed.
+    #[must_use]
+    pub fn is_centre_away(&self) -> bool {
+        self.lock().unreachable
+    }
+
     /// Whether the centre is reachable, as far as is known; otherwise what is left can't be determined. While
     /// requests wait it is asked so often that a longer silence means it is gone.
     #[must_use]
@@ -361,3 +377,7 @@ impl State {
 #[cfg(test)]
 #[path = "pool_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "commitment_tests.rs"]
+mod commitment_tests;

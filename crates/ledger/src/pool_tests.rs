@@ -102,7 +102,7 @@ async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
     let (reserved, ()) = tokio::join!(reserve(&mut hold, 30), granting(20));
     reserved.unwrap();
     assert_eq!((pool.available(), pool.reservation()), (2, 30));
-    hold.settle(0, |_| Nanos(32), SECOND);
+    hold.settle(0, |_| Nanos(32), |_| Nanos::ZERO, SECOND);
     assert_eq!((pool.available(), pool.reservation(), pool.is_at_rest()), (0, 0, true));
 }
 

@@ -96,6 +96,8 @@ fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Faul
         Period::Day => "a day",
         Period::Week => "a week",
         Period::Month => "a month",
+        Period::Quarter => "a quarter",
+        Period::Year => "a year",
         Period::Ever => "in all",
     };
     let left = ends_unix_ms.map_or(0, |end| end.saturating_sub(now_unix_ms));

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::BUDGET_WAIT_MAX;
+use domain::limits::{BUDGET_WAIT_MAX, COMMITMENT_WAIT_MAX};
 use domain::{
-    Budget, BudgetClaim, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, RateLimitStates, Subject,
-    WorkspaceId,
+    Budget, BudgetClaim, BudgetId, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, RateLimitStates,
+    Subject, WorkspaceId,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +21,8 @@ use crate::refusal;
 pub struct Bounds {
     pub limits: Vec<(Subject, Limits)>,
     pub budgets: Vec<Arc<Budget>>,
+    /// The commitments of the workspace's credentials, of which an attempt draws on its own credential's.
+    pub commitments: Vec<Arc<Budget>>,
     /// Expected tokens, for the token rate.
     pub tokens: u64,
 }
@@ -58,8 +60,20 @@ pub struct Reservation {
     shared: Arc<LimitState>,
     metered: Vec<RateReservation>,
     purchases: Vec<BudgetReservation>,
+    commitments: Vec<BudgetReservation>,
     expected_tokens: u64,
     now_us: u64,
+}
+
+/// How an attempt stands to the commitment of its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// The credential has no commitment.
+    None,
+    /// It draws on the commitment.
+    Within(BudgetClaim),
+    /// The commitment is used up.
+    UsedUp(BudgetClaim),
 }
 
 /// What an attempt may cost, for each way of counting, on top of what is owed for earlier attempts.
@@ -83,7 +97,7 @@ impl Reservation {
         now_us: u64,
         now_unix_ms: u64,
     ) -> Result<Option<Box<Self>>, Box<Refused>> {
-        if bounds.limits.is_empty() && bounds.budgets.is_empty() {
+        if bounds.limits.is_empty() && bounds.budgets.is_empty() && bounds.commitments.is_empty() {
             return Ok(None);
         }
         let shared = Arc::clone(core.shared());
@@ -95,15 +109,22 @@ impl Reservation {
             requests: false,
             tokens: None,
         });
-        let purchases = bounds.budgets.into_iter().map(|budget| BudgetReservation {
+        let metered = metered.collect();
+        let closed = |budget: Arc<Budget>| BudgetReservation {
             pool: core.pool(&budget, now_unix_ms),
             budget,
             reserved: 0,
             open: false,
             whole: false,
+        };
+        let mut hold = Box::new(Self {
+            shared,
+            metered,
+            purchases: bounds.budgets.into_iter().map(closed).collect(),
+            commitments: bounds.commitments.into_iter().map(closed).collect(),
+            expected_tokens: bounds.tokens,
+            now_us,
         });
-        let (metered, purchases) = (metered.collect(), purchases.collect());
-        let mut hold = Box::new(Self { shared, metered, purchases, expected_tokens: bounds.tokens, now_us });
         for at in 0..hold.metered.len() {
             if let Err(fault) = hold.enter(at) {
                 return Err(Box::new(Refused { fault, standings: hold.rate_limit_status(now_us) }));
@@ -160,12 +181,7 @@ impl Reservation {
     }
 
     pub(crate) fn drawings(&self) -> Vec<BudgetClaim> {
-        let drawing = |purchase: &BudgetReservation| BudgetClaim {
-            budget: purchase.budget.id,
-            period_unix_ms: purchase.pool.period_unix_ms,
-            counts: purchase.budget.counts,
-        };
-        self.purchases.iter().map(drawing).collect()
+        self.purchases.iter().map(BudgetReservation::claim).collect()
     }
 
     /// Reserves the cost of an attempt in every budget, and waits briefly if a settlement or a lease may
@@ -222,6 +238,39 @@ impl Reservation {
         Ok(())
     }
 
+    /// Draws an attempt on the commitment of its credential, with `least` of its cost, which is what it is
+    /// certain to use. If it `waits`, it does so briefly, for what other replicas may return. Where it can't be
+    /// determined what is left, the attempt counts as within: a minimum spend forbids nothing, and no failure
+    /// may send a request elsewhere.
+    pub(crate) async fn draw(
+        &mut self,
+        commitment: BudgetId,
+        least: i64,
+        waits: bool,
+        now_us: impl Fn() -> u64,
+    ) -> Draw {
+        let Some(drawing) = self.commitments.iter_mut().find(|one| one.budget.id == commitment) else {
+            return Draw::None;
+        };
+        let claim = drawing.claim();
+        if drawing.open {
+            // An earlier attempt drew on it, and the sum of both is settled.
+            return Draw::Within(claim);
+        }
+        let most = least.max(1);
+        let taken = match drawing.pool.reserve(1, most, now_us()) {
+            Some(taken) => Some(taken),
+            None if !waits => None,
+            None if self.shared.is_valid(now_us()) && !drawing.pool.is_centre_away() => {
+                wait_for_commitment(&self.shared, &drawing.pool, most, &now_us).await
+            }
+            None => drawing.pool.reserve(0, 0, now_us()),
+        };
+        let Some(taken) = taken else { return Draw::UsedUp(claim) };
+        (drawing.open, drawing.reserved) = (true, taken);
+        Draw::Within(claim)
+    }
+
     /// Whether an answer may continue, given its certain cost `now` and, if less than its ceiling is
     /// reserved, its expected cost `soon`.
     pub(crate) fn covers(
@@ -255,7 +304,17 @@ impl Reservation {
     }
 
     /// The exchange is over: it used these tokens and cost this much.
-    pub(crate) fn settle(&mut self, tokens: u64, spent: impl Fn(Counts) -> Nanos, now_us: u64) {
+    pub(crate) fn settle(
+        &mut self,
+        tokens: u64,
+        spent: impl Fn(Counts) -> Nanos,
+        committed: impl Fn(BudgetId) -> Nanos,
+        now_us: u64,
+    ) {
+        for drawing in self.commitments.iter_mut().filter(|drawing| drawing.open) {
+            drawing.pool.settle(drawing.reserved, committed(drawing.budget.id).0, now_us);
+            (drawing.open, drawing.reserved) = (false, 0);
+        }
         for purchase in &mut self.purchases {
             let spent = spent(purchase.budget.counts).0;
             if purchase.open {
@@ -290,7 +349,17 @@ impl Drop for Reservation {
             }
         }
         let now_us = self.now_us;
-        self.settle(0, |_| Nanos::ZERO, now_us);
+        self.settle(0, |_| Nanos::ZERO, |_| Nanos::ZERO, now_us);
+    }
+}
+
+impl BudgetReservation {
+    fn claim(&self) -> BudgetClaim {
+        BudgetClaim {
+            budget: self.budget.id,
+            period_unix_ms: self.pool.period_unix_ms,
+            counts: self.budget.counts,
+        }
     }
 }
 
@@ -377,5 +446,39 @@ async fn wait(
         }
         // Lets other waiters that woke at the same time run.
         tokio::time::sleep(Duration::ZERO).await;
+    }
+}
+
+/// Waits for a part of a commitment that this replica has none of; `None` if it is used up.
+async fn wait_for_commitment(
+    shared: &LimitState,
+    pool: &LocalBudget,
+    most: i64,
+    now_us: &impl Fn() -> u64,
+) -> Option<i64> {
+    if pool.is_used_up(now_us()) {
+        return None;
+    }
+    let until = Instant::now() + COMMITMENT_WAIT_MAX;
+    let ticket = pool.enqueue(1, most, now_us())?;
+    let _queued = QueueSlot(pool, ticket);
+    loop {
+        let changed = pool.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if let Some(taken) = pool.take_waited(ticket, most, now_us()) {
+            return Some(taken);
+        }
+        if !shared.is_valid(now_us()) {
+            return pool.reserve(0, 0, now_us());
+        }
+        if pool.is_used_up(now_us()) {
+            return None;
+        }
+        shared.lease_wakeup.notify_one();
+        if timeout_at(until, changed).await.is_err() {
+            // Silence of the database is a failure, and no failure sends a request elsewhere.
+            return if pool.is_centre_reachable(now_us()) { None } else { pool.reserve(0, 0, now_us()) };
+        }
     }
 }

@@ -112,6 +112,18 @@ pub struct DrainBatch {
     pub records: SettledRecords,
 }
 
+impl DrainBatch {
+    /// In the place of a core, for records that no core's journal has: the sink looks each one up before it
+    /// inserts it.
+    pub const NO_JOURNAL: u32 = u32::MAX;
+
+    /// Whether what its records draw on budgets was leased by this replica before.
+    #[must_use]
+    pub const fn is_leased(&self) -> bool {
+        self.core != Self::NO_JOURNAL
+    }
+}
+
 /// Why a batch was not applied; the drainer retries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkError(pub String);

@@ -5,15 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
-use domain::record::{PlanRecord, Reason};
+use domain::record::{PlanRecord, Reason, Rejected};
 use domain::{
-    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation,
-    Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
+    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId, BudgetClaim, BudgetId, CredentialId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
 use crate::journal::{Appended, Journal, PendingWrite};
-use crate::reservation::{Ceiling, Reservation};
+use crate::reservation::{Ceiling, Draw, Reservation};
 
 /// Upper bound on the size of a terminal record without texts, plan and attempts.
 const RESERVE_BASE_BYTES: u64 = 384;
@@ -61,6 +60,17 @@ pub struct Intent {
     pub estimate_prompt_bytes: u64,
     /// The maximum usage of the attempt, if a budget needs it.
     pub ceiling: Option<Usage>,
+}
+
+/// How an attempt stands to the commitment of its credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitmentDraw {
+    /// It draws on the commitment; or there is none.
+    Within,
+    /// The commitment is used up, and the attempt is made at the credential's prices all the same.
+    Beyond,
+    /// The commitment is used up, and the attempt is not made.
+    Spilled,
 }
 
 /// An attempt whose intent is in the journal.
@@ -266,6 +276,52 @@ impl Tab {
         &mut self.state.checkpoint.timeline
     }
 
+    /// Draws the next attempt on the commitment of its credential, with what the prompt costs: that is certain
+    /// to be used; if it `waits`, also for what other replicas may return. Where the commitment is used up and the attempt `spills`, it must not be made.
+    pub async fn draw_on_commitment(
+        &mut self,
+        credential: CredentialId,
+        rates: Option<Rates>,
+        prompt_bytes: u64,
+        (spills, waits): (bool, bool),
+    ) -> CommitmentDraw {
+        let Some(hold) = &mut self.reservation else { return CommitmentDraw::Within };
+        let principal = Principal::Credential(credential);
+        let prompt = crate::price::estimate(prompt_bytes, 0, false);
+        let least = crate::price::charge(principal.profile(), rates, 0, &prompt).provider_cost;
+        let journal = &self.journal;
+        let commitment = BudgetId::of_commitment(credential);
+        let (claim, draw) = match hold.draw(commitment, least.0, waits, || journal.monotonic_us()).await {
+            Draw::None => return CommitmentDraw::Within,
+            Draw::Within(claim) => (claim, CommitmentDraw::Within),
+            Draw::UsedUp(_) if spills => return CommitmentDraw::Spilled,
+            Draw::UsedUp(claim) => (claim.beyond(), CommitmentDraw::Beyond),
+        };
+        self.claim(claim);
+        draw
+    }
+
+    /// An exchange draws on a commitment once: the costs of all attempts on its credential are summed.
+    fn claim(&mut self, claim: BudgetClaim) {
+        if self.state.drawings.iter().all(|drawing| drawing.budget != claim.budget) {
+            self.state.drawings.push(claim);
+            self.grow(RESERVE_DRAWING_BYTES);
+        }
+    }
+
+    /// Adds a candidate that was rejected after the plan was made.
+    pub fn record_rejected(&mut self, mut rejected: Rejected) {
+        if self.state.plan.rejected.len() >= RECORD_PLAN_ROWS_MAX {
+            return;
+        }
+        clip(&mut rejected.provider);
+        clip(&mut rejected.reason);
+        clip(&mut rejected.detail);
+        let bytes = rejected.provider.len() + rejected.reason.len() + rejected.detail.len();
+        self.state.plan.rejected.push(rejected);
+        self.grow(RESERVE_PLAN_ROW_BYTES + bytes as u64);
+    }
+
     /// Starts an attempt: resolves once the intent is in the journal, and only then may a byte go upstream.
     ///
     /// # Errors
@@ -409,7 +465,9 @@ impl Tab {
         let charge = self.state.conclude(ending);
         if let Some(mut hold) = self.reservation.take() {
             let tokens = ending.usage.prompt_total().saturating_add(ending.usage.completion_total());
-            hold.settle(tokens, |counts| self.state.cost_by(counts), self.journal.monotonic_us());
+            let (by_counts, by_commitment) =
+                (|counts| self.state.cost_by(counts), |id| self.state.committed_cost(id));
+            hold.settle(tokens, by_counts, by_commitment, self.journal.monotonic_us());
         }
         let record = SettledView::of(&self.state, ending, charge);
         self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
-use domain::{Hosting, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting};
+use domain::{
+    Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting,
+};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
 use crate::question::PlanQuery;
@@ -89,6 +91,7 @@ pub struct Attempt {
     reports_usage: bool,
     is_fallback: bool,
     is_emergency: bool,
+    overflow: Option<OverflowReason>,
 }
 
 /// The tier prices of the model, or else of the whole provider.
@@ -138,6 +141,7 @@ impl Attempt {
             reports_usage: facts.reports_usage,
             is_fallback: false,
             is_emergency: false,
+            overflow: None,
             seat: Seat::Byok(Arc::clone(credential)),
         })
     }
@@ -174,6 +178,7 @@ impl Attempt {
             reports_usage: facts.reports_usage,
             is_fallback: false,
             is_emergency: facts.emergency_only,
+            overflow: None,
             seat: Seat::Managed(Arc::clone(account)),
         };
         if !question.terms.is_none() && !account.allow_unpriced {
@@ -226,12 +231,19 @@ impl Attempt {
             reports_usage: true,
             is_fallback: false,
             is_emergency: false,
+            overflow: None,
             seat: Seat::Byoc(Arc::clone(node)),
         })
     }
 
     pub(crate) fn into_seat(self) -> Seat {
         self.seat
+    }
+
+    /// For what exceeds the customer's own capacity.
+    pub(crate) fn into_overflow(mut self, reason: OverflowReason) -> Self {
+        self.overflow = Some(reason);
+        self
     }
 
     pub(crate) fn into_fallback(mut self) -> Self {
@@ -356,6 +368,45 @@ impl Attempt {
     #[must_use]
     pub const fn reports_usage(&self) -> bool {
         self.reports_usage
+    }
+
+    /// The commitment of its credential.
+    #[must_use]
+    pub fn commitment(&self) -> Option<Commitment> {
+        match &self.seat {
+            Seat::Byok(credential) => credential.agreement.commitment,
+            Seat::Managed(_) | Seat::Byoc(_) => None,
+        }
+    }
+
+    /// Whether its provider was paid for capacity ahead, or reserves some for it.
+    #[must_use]
+    pub fn has_capacity_of_its_own(&self) -> bool {
+        match &self.seat {
+            Seat::Byok(credential) => {
+                let agreement = &credential.agreement;
+                agreement.commitment.is_some() || agreement.limits.reserved_units.is_some()
+            }
+            Seat::Managed(_) | Seat::Byoc(_) => false,
+        }
+    }
+
+    /// Whether its owner stated limits, so that an exceeded quota is lack of capacity.
+    #[must_use]
+    pub fn states_limits(&self) -> bool {
+        match &self.seat {
+            Seat::Byok(credential) => {
+                let limits = credential.agreement.limits.named();
+                credential.agreement.commitment.is_some() || limits.iter().any(|(_, limit)| limit.is_some())
+            }
+            Seat::Managed(_) | Seat::Byoc(_) => false,
+        }
+    }
+
+    /// Why it is tried if it is: set where it takes what exceeds the customer's own capacity.
+    #[must_use]
+    pub const fn overflow(&self) -> Option<OverflowReason> {
+        self.overflow
     }
 
     /// Tried only after one of the customer's own credentials failed, and if the route allows it.

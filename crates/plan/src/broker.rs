@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use board::{Availability, AvailabilityView};
-use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, Principal, Profile, RouteSpec, Strategy};
+use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, OverflowReason, Principal, Profile, RouteSpec, Strategy};
 use snapshot::RouteEntry;
 
 use crate::aliases::{self, ResolvedAlias};
@@ -184,15 +184,18 @@ fn choose(
         refuse_all(found, emergency, Refusal::NotItsMaker);
         return choose_creator(input, spec, required.principal, found, board, decision);
     }
+    let aside = set_aside(spec, &mut found.byok);
     let best = strategies::best_profile(input, spec, found, board);
     let Some(chosen) = best.or_else(|| chosen_profile(listed, spec, found)) else {
         drop_unlisted(listed, found);
+        refuse_all(found, aside, Refusal::OverflowOnly);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
     let mut byok = std::mem::take(&mut found.byok);
     let mut byoc = std::mem::take(&mut found.byoc);
     let managed = std::mem::take(&mut found.managed);
     order::credentials(input, resolved, spec, &mut byok);
+    committed_first(input, spec, board, &mut byok);
     order::nodes(&mut byoc);
     let mut managed = order::accounts(input, spec, managed);
     for attempts in [&mut byok, &mut byoc, &mut managed] {
@@ -210,15 +213,22 @@ fn choose(
             refuse_all(found, byoc, refusal(Profile::Byoc));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
             let own = split(input, board, byok);
-            choose_own(spec, found, own, split(input, board, managed), decision);
+            let managed = split(input, board, managed);
+            if spec.has_overflow() {
+                let aside = split(input, board, aside);
+                return choose_with_overflow(input, spec, board, found, (own, aside, managed), decision);
+            }
+            choose_own(spec, found, own, managed, decision);
         }
         Profile::Byoc => {
+            byok.extend(aside);
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, managed, refusal(Profile::ManagedProvider));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
             take(found, split(input, board, byoc), decision);
         }
         Profile::ManagedProvider | Profile::Subscription => {
+            byok.extend(aside);
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
             take(found, split(input, board, managed), decision);
@@ -309,8 +319,88 @@ fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {
     }
 }
 
-/// The customer's own credentials first. The call leaves them only where the route allows it: after a failure
-/// by `byok_fallback`, or for lack of capacity by `overflow`.
+/// The credential that takes only what exceeds the others. Where there are no others and the route lists none,
+/// it serves like any credential.
+fn set_aside(spec: &RouteSpec, byok: &mut Vec<Attempt>) -> Vec<Attempt> {
+    let Some(id) = spec.overflow_own else { return Vec::new() };
+    let is_it = |attempt: &Attempt| attempt.principal() == Principal::Credential(id);
+    if byok.iter().all(is_it) && (spec.credential_ids.is_empty() || spec.credential_ids.contains(&id)) {
+        return Vec::new();
+    }
+    let (aside, rest) = std::mem::take(byok).into_iter().partition(is_it);
+    *byok = rest;
+    aside
+}
+
+/// Capacity that is paid for ahead is filled first, unless the route orders the credentials itself.
+fn committed_first(
+    input: &PlanInput<'_>,
+    spec: &RouteSpec,
+    board: &dyn AvailabilityView,
+    byok: &mut [Attempt],
+) {
+    let is_ordered = !spec.credential_ids.is_empty() || !spec.providers.is_empty();
+    if byok.len() > 1 && !is_ordered && byok.iter().any(Attempt::has_capacity_of_its_own) {
+        byok.sort_by_key(|attempt| {
+            !attempt.has_capacity_of_its_own() || is_commitment_spent(input, board, attempt)
+        });
+    }
+}
+
+fn is_commitment_spent(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempt: &Attempt) -> bool {
+    attempt.commitment().is_some_and(|commitment| {
+        board.is_commitment_spent(attempt.principal(), commitment.mark(input.now_unix_ms), input.now_us)
+    })
+}
+
+/// The same as `choose_own` on a route with an overflow: it follows the credentials, and takes what they lack
+/// the capacity for. No failure leads to it.
+fn choose_with_overflow(
+    input: &PlanInput<'_>,
+    spec: &RouteSpec,
+    board: &dyn AvailabilityView,
+    found: &mut Candidates,
+    (own, aside, managed): (Split, Split, Split),
+    decision: &mut Decision<'_>,
+) {
+    let has_room =
+        if spec.overflow_own.is_some() { !aside.open.is_empty() } else { !managed.open.is_empty() };
+    // Where nothing takes what exceeds them, they serve beyond their commitments.
+    let own = if has_room { without_spent(input, board, own) } else { own };
+    let is_any_spent = own.closed.iter().any(|(_, refusal)| *refusal == Refusal::CommittedExhausted);
+    let is_full = own.closed.iter().all(|(_, refusal)| matches!(refusal, Refusal::RateLimited { .. }));
+    if !has_room || own.open.is_empty() && !is_any_spent && !is_full {
+        refuse_all(found, aside.into_all(), Refusal::OverflowOnly);
+        return choose_own(spec, found, own, managed, decision);
+    }
+    let reason = if is_any_spent { OverflowReason::CommittedExhausted } else { OverflowReason::RateLimited };
+    let falls_back = spec.byok_fallback == ByokFallback::Managed;
+    refuse_closed(found, own.closed);
+    refuse_closed(found, aside.closed);
+    decision.attempts = own.open;
+    decision.attempts.extend(aside.open.into_iter().map(|attempt| attempt.into_overflow(reason)));
+    if !spec.overflow_managed && !falls_back {
+        return refuse_all(found, managed.into_all(), Refusal::ByokStrict);
+    }
+    refuse_closed(found, managed.closed);
+    decision.attempts.extend(managed.open.into_iter().map(|mut attempt| {
+        if falls_back {
+            attempt = attempt.into_fallback();
+        }
+        if spec.overflow_managed { attempt.into_overflow(reason) } else { attempt }
+    }));
+}
+
+/// Without the credentials whose commitment is used up.
+fn without_spent(input: &PlanInput<'_>, board: &dyn AvailabilityView, own: Split) -> Split {
+    let (spent, open) = own.open.into_iter().partition(|one| is_commitment_spent(input, board, one));
+    let spent: Vec<Attempt> = spent;
+    let spent = spent.into_iter().map(|attempt| (attempt, Refusal::CommittedExhausted));
+    Split { open, closed: own.closed.into_iter().chain(spent).collect() }
+}
+
+/// The customer's own credentials first. The call leaves them only where the route allows it: after a failure,
+/// by `byok_fallback`.
 fn choose_own(
     spec: &RouteSpec,
     found: &mut Candidates,
@@ -318,11 +408,6 @@ fn choose_own(
     managed: Split,
     decision: &mut Decision<'_>,
 ) {
-    let all_full = own.closed.iter().all(|(_, refusal)| matches!(refusal, Refusal::RateLimited { .. }));
-    if own.open.is_empty() && spec.overflow_managed && all_full && !managed.open.is_empty() {
-        refuse_closed(found, own.closed);
-        return take(found, managed, decision);
-    }
     if spec.byok_fallback == ByokFallback::Never {
         refuse_all(found, managed.into_all(), Refusal::ByokStrict);
         return take(found, own, decision);

@@ -108,7 +108,8 @@ fn credential_attempt(
     };
     check_policy(input, resolved, &placement)?;
     check_credential(input, credential)?;
-    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
+    let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&credential.id);
+    if !is_listed && spec.overflow_own != Some(credential.id) {
         return Err(Refusal::CredentialNotInRoute);
     }
     check_provider(input, spec, provider)?;

@@ -3,7 +3,7 @@
 use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
-use domain::{Fault, Modality, Principal, Profile, Rates, RouteId, RouteScope, Strategy};
+use domain::{Fault, Modality, OverflowReason, Principal, Profile, Rates, RouteId, RouteScope, Strategy};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
@@ -68,6 +68,8 @@ pub struct ExplainedAttempt {
     pub markup_bps: u32,
     pub is_fallback: bool,
     pub is_emergency: bool,
+    /// Why it is made if it is, where it takes what exceeds the workspace's own capacity.
+    pub overflow: Option<OverflowReason>,
     /// How long its first byte took lately, if that was measured.
     pub first_byte_us: Option<u64>,
 }
@@ -229,5 +231,6 @@ fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt
         is_emergency: attempt.is_emergency(),
         first_byte_us: board.first_byte_us(attempt.principal(), attempt.upstream_model()),
         attempt,
+        overflow: attempt.overflow(),
     }
 }

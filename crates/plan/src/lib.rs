@@ -20,6 +20,7 @@ mod reason;
 mod resolve;
 mod routing;
 mod served;
+mod spent;
 mod strategies;
 mod uploads;
 
@@ -27,7 +28,8 @@ pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
 pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};
-pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
+pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan, rejected_as_spent};
 pub use question::{PlanQuery, RequestSize};
 pub use reason::Refusal;
 pub use served::{ServedModel, served_models};
+pub use spent::CommitmentBoard;

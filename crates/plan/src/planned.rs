@@ -180,6 +180,12 @@ pub fn rejected(rejection: &Rejection) -> Rejected {
     }
 }
 
+/// A credential whose commitment an attempt found used up, as it is recorded beside what the plan rejected.
+#[must_use]
+pub fn rejected_as_spent(attempt: &Attempt) -> Rejected {
+    rejected(&Rejection { seat: attempt.seat().clone(), refusal: Refusal::CommittedExhausted })
+}
+
 fn bounded(own_ms: Option<u64>, usual: Duration, most: Duration) -> Duration {
     own_ms.map_or(usual, Duration::from_millis).min(most)
 }

@@ -60,6 +60,10 @@ pub enum Refusal {
     ByokStrict,
     /// The route lets the call leave own credentials, but not for what prevents them from serving now.
     FallbackNotForThis,
+    /// Its commitment is used up, and the route says where what exceeds it goes.
+    CommittedExhausted,
+    /// It takes only what exceeds the other credentials.
+    OverflowOnly,
     RateLimited {
         wait_ms: u64,
     },
@@ -113,6 +117,8 @@ impl Refusal {
             Self::NotItsMaker => "not_its_maker",
             Self::ByokStrict => "byok_strict",
             Self::FallbackNotForThis => "fallback_not_for_this",
+            Self::CommittedExhausted => "committed_exhausted",
+            Self::OverflowOnly => "overflow_only",
             Self::RateLimited { .. } => "rate_limited",
             Self::Parked { .. } => "parked",
             Self::BreakerOpen { .. } => "breaker_open",
@@ -174,6 +180,8 @@ impl Refusal {
             Self::FallbackNotForThis => {
                 "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"
             }
+            Self::CommittedExhausted => "has used up its commitment, and the route has an overflow",
+            Self::OverflowOnly => "takes only what exceeds the workspace's other credentials (overflow)",
             Self::TierUnpriced { tier } => {
                 return format!("has no known price for the tier \"{}\" of this model", tier.as_str());
             }

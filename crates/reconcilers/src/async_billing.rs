@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, Fault, FaultClass, MeterRecord, ObjectOwner, Operation, Outcome as Ended,
-    Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId, Usage,
+    AttemptRecord, Charge, Dialect, Drawn, Fault, FaultClass, MeterRecord, Nanos, ObjectOwner, Operation,
+    Outcome as Ended, Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId,
+    Usage,
 };
 use execute::StoredPoll;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
@@ -18,8 +19,6 @@ use store::KeptObjectRow;
 
 use crate::Deps;
 
-/// These records come from no core's journal: the store looks each one up before it inserts it.
-const NO_JOURNAL: u32 = u32::MAX;
 const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
 
 /// The project that owns an object, and the credential that it was made with.
@@ -66,7 +65,7 @@ pub(crate) async fn book(deps: &Deps, records: Vec<MeterRecord>) -> Result<(), S
         return Ok(());
     }
     let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
-    let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
+    let batch = DrainBatch { core: DrainBatch::NO_JOURNAL, upto: NOWHERE, records };
     deps.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
 }
 
@@ -94,6 +93,15 @@ impl<'a> BillingContext<'a> {
 
     pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
         book(self.deps, records).await
+    }
+
+    /// What the provider bills fills the credential's commitment, in the period in which it is booked.
+    fn drawn_on_commitment(&self, record: &MeterRecord) -> Option<Drawn> {
+        let terms = self.snapshot.workspace(self.owner.workspace)?.terms.as_ref()?;
+        let commitment = terms.commitments.iter().find(|one| one.id.is_commitment_of(self.maker()))?;
+        let amount = commitment.counts.of(self.maker().profile(), &record.charge);
+        let period_unix_ms = commitment.period.start(record.finished_unix_ms);
+        (amount > Nanos::ZERO).then_some(Drawn { budget: commitment.id, period_unix_ms, amount })
     }
 
     pub fn record_of(&self, used: BilledUsage) -> MeterRecord {
@@ -152,6 +160,7 @@ impl<'a> BillingContext<'a> {
             reason: None,
         };
         ledger::price::book(&mut record);
+        record.drawn = self.drawn_on_commitment(&record).into_iter().collect();
         record
     }
 }

@@ -114,6 +114,7 @@ impl Handler for MaintenanceHandler {
 /// Claims the alerts for budget thresholds that were crossed, each once.
 async fn claim_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let (budgets, now) = (ours.deps.store.budgets(), ours.deps.world.clock.unix_ms());
+    budgets.note_under_used(now).await?;
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())
 }

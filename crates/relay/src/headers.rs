@@ -13,6 +13,7 @@ const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 const NODE: HeaderName = HeaderName::from_static("agent-node-id");
 const REGION: HeaderName = HeaderName::from_static("agent-region");
 const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
+const OVERFLOW: HeaderName = HeaderName::from_static("agent-overflow-reason");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
 const ALIAS_RELEASE: HeaderName = HeaderName::from_static("agent-alias-release");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
@@ -43,6 +44,9 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         HeaderValue::from_static(if served.is_emergency { "openrouter_fallback" } else { "live" }),
     );
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
+    if let Some(reason) = served.overflow {
+        headers.insert(OVERFLOW, HeaderValue::from_static(reason.as_str()));
+    }
     // Other numbers allocate, and it is almost always this one.
     let attempts = match served.attempts {
         1 => HeaderValue::from_static("1"),
@@ -124,6 +128,7 @@ mod tests {
             attempts: 2,
             fallback_used: false,
             is_emergency: false,
+            overflow: None,
         };
         let headers = served_headers(TraceId::new(1, [1; 10]), Some(&served));
         for (name, value) in expected {

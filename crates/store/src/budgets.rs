@@ -87,6 +87,8 @@ pub trait Budgets: Resource<BudgetRow> {
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding>;
     /// Alerts of the period that starts at `period_unix_ms`.
     fn alerts(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;
+    /// Notes an alert for each commitment that will not be used up by the end of its period, once that is near.
+    fn note_under_used(&self, now_unix_ms: u64) -> StoreFuture<'_, ()>;
     /// Alerts not yet reported, oldest first. Each is returned once and is emitted as an event by the same
     /// call.
     fn claim_alerts(&self, count: u32, now_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;

@@ -17,6 +17,8 @@ pub enum EventKind {
     BudgetAlert,
     /// An alias's canary left its gates and was withdrawn.
     CanaryWithdrawn,
+    /// A commitment is used to 80 or 100 %, or will not be used up.
+    CommitmentAlert,
     InvoiceFinalised,
     KeyCreated,
     KeyRevoked,
@@ -35,6 +37,7 @@ impl EventKind {
         Self::CredentialRevoked,
         Self::BudgetAlert,
         Self::CanaryWithdrawn,
+        Self::CommitmentAlert,
         Self::InvoiceFinalised,
         Self::KeyCreated,
         Self::KeyRevoked,
@@ -53,6 +56,7 @@ impl EventKind {
             Self::CredentialRevoked => "credential.revoked",
             Self::BudgetAlert => "budget.alert",
             Self::CanaryWithdrawn => "alias.canary_withdrawn",
+            Self::CommitmentAlert => "commitment.alert",
             Self::InvoiceFinalised => "invoice.finalised",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",

@@ -197,6 +197,8 @@ struct StoredRoute {
     byok_fallback: String,
     fallback_on: Vec<String>,
     overflow_managed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overflow_own: Option<String>,
     #[serde(default)]
     emergency_allowed: bool,
     head_wait_ms: Option<u64>,
@@ -311,6 +313,7 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.iter().map(|c| c.as_str().to_owned()).collect(),
         overflow_managed: spec.overflow_managed,
+        overflow_own: spec.overflow_own.map(|id| id.to_string()),
         emergency_allowed: spec.emergency_allowed,
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
@@ -365,6 +368,7 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
         },
         fallback_on: all(&stored.fallback_on, fallback_class)?,
         overflow_managed: stored.overflow_managed,
+        overflow_own: stored.overflow_own.map(|id| id.parse()).transpose().map_err(|_| wrong("overflow"))?,
         emergency_allowed: stored.emergency_allowed,
         head_wait_ms: stored.head_wait_ms,
         first_byte_timeout_ms: stored.first_byte_timeout_ms,

@@ -31,6 +31,7 @@ mod canary;
 mod cli;
 mod command;
 mod commands;
+mod commitments;
 mod compatible;
 mod console;
 mod content_batches;

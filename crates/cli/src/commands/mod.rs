@@ -9,6 +9,7 @@ pub mod billing;
 pub mod budget;
 pub mod call;
 pub mod chat;
+pub mod commitments;
 pub mod context;
 pub mod credential;
 pub mod export;

@@ -75,6 +75,9 @@ pub struct Rule {
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
     #[arg(long = "fallback-on", value_delimiter = ',')]
     fallback_on: Vec<String>,
+    /// Where requests go that exceed the capacity of your own credentials: managed, or own:ID of a credential.
+    #[arg(long, value_name = "WHERE")]
+    overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[arg(long)]
     emergency: Option<String>,
@@ -166,6 +169,7 @@ impl Rule {
             .with_list("node_labels", &self.node_labels)
             .with_list("fallback_on", &self.fallback_on)
             .with_some("byok_fallback", self.byok_fallback.as_ref())
+            .with_some("overflow", self.overflow.as_ref())
             .with_some("emergency", self.emergency.as_ref())
             .build()
     }

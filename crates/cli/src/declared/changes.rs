@@ -169,6 +169,10 @@ fn references(object: &Declared) -> Vec<(&'static str, String)> {
                     .iter()
                     .for_each(|label| add(noun, Some(label)));
             }
+            Some(Form::Prefixed(prefix, noun)) => {
+                let label = value.as_str().and_then(|word| word.strip_prefix(prefix));
+                add(noun, label.map(Value::from).as_ref());
+            }
             Some(Form::Scope) => {
                 add("project", value.get("project"));
                 add("key", value.get("key"));
@@ -469,6 +473,13 @@ fn with_ids(form: Form, value: &Value, names: &Names, place: &SourceLocation) ->
     };
     match (form, value) {
         (Form::Name(noun), label) => id(noun, label),
+        (Form::Prefixed(prefix, noun), Value::String(word)) => match word.strip_prefix(prefix) {
+            Some(label) => {
+                let id = id(noun, &Value::from(label))?;
+                Ok(Value::from(format!("{prefix}{}", id.as_str().unwrap_or_default())))
+            }
+            None => Ok(value.clone()),
+        },
         (Form::Names(noun), Value::Array(labels)) => labels.iter().map(|label| id(noun, label)).collect(),
         (Form::Scope, Value::Object(members)) => members
             .iter()

@@ -52,6 +52,8 @@ pub enum Form {
     /// The name of an object of this kind, for which `/v2` has the id.
     Name(&'static str),
     Names(&'static str),
+    /// A word, or the name of an object of the kind behind this prefix.
+    Prefixed(&'static str, &'static str),
     /// The scope of a route, with keys and projects by name.
     Scope,
     /// The targets of an alias.
@@ -260,7 +262,7 @@ pub const KINDS: &[Kind] = &[
             field("node_labels", &["node_labels"], Form::Plain, "[]"),
             field("byok_fallback", &["byok_fallback"], Form::Plain, "\"never\""),
             field("fallback_on", &["fallback_on"], Form::Set, "[]"),
-            field("overflow", &["overflow"], Form::Plain, "null"),
+            field("overflow", &["overflow"], Form::Prefixed("own:", "credential"), "null"),
             field("emergency", &["emergency"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),
             field("first_byte_timeout_ms", &["first_byte_timeout_ms"], Form::Plain, "null"),

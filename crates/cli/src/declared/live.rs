@@ -234,6 +234,13 @@ fn field_value(field: &Field, row: &Value, names: &Names) -> Value {
     let value = found.cloned().unwrap_or_default();
     match (field.form, value) {
         (Form::Name(_), id) => names.label(&id),
+        (Form::Prefixed(prefix, _), Value::String(word)) => match word.strip_prefix(prefix) {
+            Some(id) => match names.label(&Value::from(id)) {
+                Value::String(label) => Value::from(format!("{prefix}{label}")),
+                other => other,
+            },
+            None => Value::from(word),
+        },
         (Form::Names(_), Value::Array(ids)) => ids.iter().map(|id| names.label(id)).collect(),
         (Form::Scope, Value::Object(members)) => Value::Object(
             members

@@ -9,6 +9,7 @@ mod billing;
 mod budgets;
 mod caching;
 mod capabilities;
+mod commitments;
 mod conditions;
 mod contract;
 mod credentials;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Route> {
         webhooks::routes(),
         jobs::routes(),
         budgets::routes(),
+        commitments::routes(),
         audit::routes(),
         vault::routes(),
         contract::routes(),

@@ -19,7 +19,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ledger::over_budget;
 use line::CallExplanation;
-use plan::{PlanQuery, SplitBy, split_key};
+use plan::{CommitmentBoard, PlanQuery, SplitBy, split_key};
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +27,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 
+use super::commitments::used_up;
 use super::plan_answer::Plan;
 use super::projects::checked_environment;
 use crate::limits::{PLANNED_HEADER_BYTES_MAX, PLANNED_HEADERS_MAX, PLANNED_PATH_BYTES_MAX};
@@ -101,7 +102,10 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
         let assumed = assumed(control, &request, &input)?;
         if input.request.is_none() && input.path.is_none() {
-            return explain_model(control, &request, &input, (modality, dialect), &assumed);
+            let now_unix_ms = control.deps.world.clock.unix_ms();
+            let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
+            let board = CommitmentBoard::new(&*control.deps.board, spent);
+            return explain_model(control, &request, &input, (modality, dialect), &assumed, &board);
         }
         let address = match &input.path {
             Some(path) => PlanAddress::Path(checked_path(path)?),
@@ -141,6 +145,7 @@ fn explain_model(
     input: &Input,
     (modality, dialect): (Option<Modality>, Dialect),
     assumed: &Assumed,
+    board: &CommitmentBoard<'_>,
 ) -> Result<Reply, Box<Fault>> {
     let fix = "Name a model, as publisher/model or as its seller names it, or send the request itself in \"request\".";
     let model = input.model.as_deref().ok_or_else(|| missing("model", fix))?;
@@ -164,7 +169,7 @@ fn explain_model(
         &question,
         modality,
         &assumed.snapshot,
-        &*control.deps.board,
+        board,
         random,
         world.clock.monotonic_us(),
         world.clock.unix_ms(),

@@ -64,6 +64,10 @@ struct PlannedAttempt {
     pricing: Option<PlannedPricing>,
     markup_bps: u32,
     fallback: bool,
+    /// Made only for what exceeds the workspace's own capacity (`committed_exhausted` or `rate_limited`), never
+    /// after a failure; absent for every other attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overflow: Option<&'static str>,
     /// Made only if all attempts before it failed because their provider was unavailable.
     emergency: bool,
     /// The most that this request would cost; `null` without a request, or where that is not known beforehand.
@@ -320,6 +324,7 @@ fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) 
         pricing: attempt.rates.map(pricing),
         markup_bps: attempt.markup_bps,
         fallback: attempt.is_fallback,
+        overflow: attempt.overflow.map(domain::OverflowReason::as_str),
         emergency: attempt.is_emergency,
         price: price.map(|quote| planned_price(attempt.profile, quote)),
         first_byte_ms: attempt.first_byte_us.map(|us| us.div_ceil(US_PER_MS)),

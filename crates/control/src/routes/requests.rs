@@ -251,8 +251,20 @@ struct Exchange {
     attempts: Vec<AttemptView>,
     /// Absent if there was nothing to do for a cache.
     caching: Option<CachingView>,
+    /// What was drawn on the commitment of a credential; absent if on none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commitment: Option<CommitmentDrawView>,
     #[serde(flatten)]
     metered: Metered,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CommitmentDraw")]
+struct CommitmentDrawView {
+    credential_id: String,
+    amount_micros: i64,
+    /// The commitment was used up, and the route has no overflow: this was spent beyond it.
+    beyond: bool,
 }
 
 /// The error that the client received, without a provider's message about a wrong request, which may quote that request.
@@ -428,8 +440,20 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         },
         attempts: record.attempts.iter().map(|one| attempt(one, is_operator)).collect(),
         caching: caching::show(record),
+        commitment: commitment_draw(record),
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
+}
+
+fn commitment_draw(record: &MeterRecord) -> Option<CommitmentDrawView> {
+    record.attempts.iter().rev().find_map(|attempt| {
+        let drawn = record.drawn.iter().find(|drawn| drawn.budget.is_commitment_of(attempt.principal))?;
+        Some(CommitmentDrawView {
+            credential_id: attempt.principal.to_string(),
+            amount_micros: drawn.amount.micros(),
+            beyond: drawn.is_beyond(),
+        })
+    })
 }
 
 fn reason(reason: &Reason) -> ReasonView {

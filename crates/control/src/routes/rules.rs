@@ -21,6 +21,10 @@ use super::conditions::{ConditionsWire, printable};
 use super::projects::checked_environment;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
+/// The words of `overflow`.
+const MANAGED: &str = "managed";
+const OWN_PREFIX: &str = "own:";
+
 pub fn routes() -> Vec<Route> {
     vec![
         post::<RouteRow>("Creates a route: a rule for what serves which requests.").makes::<RouteView>(),
@@ -84,6 +88,8 @@ pub struct Wire {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     fallback_on: Vec<FallbackClass>,
+    /// Where requests go that exceed the capacity of the workspace's own credentials: `managed`, or
+    /// `own:<credential id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
@@ -138,7 +144,10 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
         node_labels: spec.node_labels.clone(),
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.clone(),
-        overflow: spec.overflow_managed.then(|| "managed".to_owned()),
+        overflow: match spec.overflow_own {
+            Some(id) => Some(format!("{OWN_PREFIX}{id}")),
+            None => spec.overflow_managed.then(|| MANAGED.to_owned()),
+        },
         emergency: spec.emergency_allowed.then(|| "allowed".to_owned()),
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
@@ -171,7 +180,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
             ));
         }
     };
-    let overflow_managed = only_word(wire.overflow.as_deref(), "overflow", "managed")?;
+    let (overflow_managed, overflow_own) = overflow_of(control, request, wire.overflow.as_deref()).await?;
     let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
     let strategy = strategy_of(&wire)?;
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
@@ -188,6 +197,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         byok_fallback,
         fallback_on: wire.fallback_on,
         overflow_managed,
+        overflow_own,
         emergency_allowed,
         head_wait_ms: positive(wire.head_wait_ms, "head_wait_ms")?,
         first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
@@ -224,6 +234,25 @@ fn strategy_of(wire: &Wire) -> Result<Strategy, Box<Fault>> {
         }
         None => Ok(strategy),
     }
+}
+
+/// `managed`, or an own credential.
+async fn overflow_of(
+    control: &Control,
+    request: &ApiRequest,
+    word: Option<&str>,
+) -> Result<(bool, Option<CredentialId>), Box<Fault>> {
+    let Some(word) = word else { return Ok((false, None)) };
+    if word == MANAGED {
+        return Ok((true, None));
+    }
+    let Some(named) = word.strip_prefix(OWN_PREFIX) else {
+        let message = format!("\"{word}\" is no overflow.");
+        return Err(invalid("overflow", message, "Use managed or own:<credential id>, or leave it out."));
+    };
+    let found = own_credentials(control, request, &[named.to_owned()]).await;
+    let found = found.map_err(|fault| Box::new(fault.param("overflow")))?;
+    Ok((false, found.first().copied()))
 }
 
 /// A field that is either absent or one fixed word.

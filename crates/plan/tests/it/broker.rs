@@ -458,10 +458,74 @@ fn overflow_is_for_want_of_capacity_and_never_for_failure() {
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)
     };
-    expect(&fixture(Availability::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
-    expect(&fixture(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
+    expect(&fixture(Availability::Open), "gpt-4o", "c1 a1+", &[]);
+    expect(&fixture(resting(3)), "gpt-4o", "a1+", &[(c(1), "rate_limited")]);
     expect(&fixture(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
     expect(&fixture(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+}
+
+fn overflow_to(change: impl FnOnce(&mut RouteSpec)) -> Fixture {
+    Fixture::new()
+        .credential(1, "openai")
+        .committed(2, "openai")
+        .account(1, "openai")
+        .route(1, by_default(change))
+}
+
+#[test]
+fn a_commitment_is_filled_first_unless_the_route_orders_the_credentials() {
+    let plain = || Fixture::new().credential(1, "openai").committed(2, "openai");
+    expect(&plain(), "gpt-4o", "c2 c1", &[]);
+    expect(&plain().spent(c(2)), "gpt-4o", "c1 c2", &[(c(2), "-")]);
+    let ordered = by_default(|spec| spec.credential_ids = vec![credential_id(1), credential_id(2)]);
+    expect(&plain().route(1, ordered), "gpt-4o", "c1 c2", &[]);
+    let reserved = Fixture::new().credential(1, "openai").credential_with(2, "openai", |entry| {
+        let limits = domain::AgreedLimits { reserved_units: Some(2), ..domain::AgreedLimits::default() };
+        entry.agreement = Arc::new(domain::Agreement { limits, ..domain::Agreement::default() });
+    });
+    expect(&reserved, "gpt-4o", "c2 c1", &[]);
+}
+
+#[test]
+fn a_commitment_that_is_used_up_gives_way_to_the_overflow_alone() {
+    let managed = |spec: &mut RouteSpec| spec.overflow_managed = true;
+    expect(&overflow_to(managed), "gpt-4o", "c2 c1 a1+", &[]);
+    let spent = || overflow_to(managed).spent(c(2));
+    expect(&spent(), "gpt-4o", "c1 a1+", &[(c(2), "committed_exhausted")]);
+    expect(&spent().standing(c(1), resting(3)), "gpt-4o", "a1+", &[(c(1), "rate_limited")]);
+    expect(&spent().standing(c(1), broken()), "gpt-4o", "a1+", &[(c(1), "breaker_open")]);
+    // Where the overflow can't take anything, the commitment is exceeded.
+    expect(&spent().standing(a(1), resting(3)), "gpt-4o", "c1 c2", &[(a(1), "byok_strict")]);
+    let with_fallback = |spec: &mut RouteSpec| {
+        managed(spec);
+        spec.byok_fallback = ByokFallback::Managed;
+    };
+    expect(&overflow_to(with_fallback), "gpt-4o", "c2 c1 a1*+", &[]);
+    expect(&overflow_to(with_fallback).standing(c(1), broken()), "gpt-4o", "c2 a1*+", &[]);
+}
+
+#[test]
+fn an_own_credential_that_takes_the_overflow_takes_nothing_else() {
+    let own = |spec: &mut RouteSpec| spec.overflow_own = Some(credential_id(1));
+    expect(&overflow_to(own), "gpt-4o", "c2 c1+", &[(a(1), "byok_strict")]);
+    let spent = overflow_to(own).spent(c(2));
+    expect(&spent, "gpt-4o", "c1+", &[(c(2), "committed_exhausted"), (a(1), "byok_strict")]);
+    let failing = overflow_to(own).standing(c(2), broken());
+    expect(&failing, "gpt-4o", "c2", &[(c(1), "overflow_only"), (a(1), "byok_strict")]);
+    let listed = |spec: &mut RouteSpec| {
+        own(spec);
+        spec.credential_ids = vec![credential_id(2)];
+    };
+    expect(&overflow_to(listed).spent(c(2)), "gpt-4o", "c1+", &[]);
+    // Where there is no other, it serves like any credential, unless the route lists others.
+    let alone = || Fixture::new().credential(1, "openai");
+    expect(&alone().route(1, by_default(own)), "gpt-4o", "c1", &[]);
+    expect(&alone().route(1, by_default(listed)), "gpt-4o", "", &[(c(1), "overflow_only")]);
+    let with_fallback = |spec: &mut RouteSpec| {
+        own(spec);
+        spec.byok_fallback = ByokFallback::Managed;
+    };
+    expect(&overflow_to(with_fallback).spent(c(2)), "gpt-4o", "c1+ a1*", &[]);
 }
 
 #[test]

@@ -7,8 +7,7 @@ use board::{Availability, AvailabilityView, Load};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId,
-    RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId,
+    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId, Agreement, Commitment, CommitmentPeriod,
 };
 use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
 use snapshot::{
@@ -56,6 +55,8 @@ pub struct Fixture {
     pub accounts: Vec<Arc<AccountEntry>>,
     pub standings: HashMap<Principal, Availability>,
     pub loads: HashMap<Principal, Load>,
+    /// Whose commitment is used up.
+    pub spent: Vec<Principal>,
     pub random: u64,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
@@ -86,6 +87,10 @@ impl AvailabilityView for Fixture {
 
     fn load(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
         self.loads.get(&principal).copied().unwrap_or_default()
+    }
+
+    fn is_commitment_spent(&self, principal: Principal, _mark: u64, _now_us: u64) -> bool {
+        self.spent.contains(&principal)
     }
 }
 
@@ -209,6 +214,7 @@ impl Fixture {
             loads: HashMap::new(),
             size: RequestSize::default(),
             traits: None,
+            spent: Vec::new(),
             random: 0,
             tag: None,
             key: Some(key_id(1)),
@@ -279,6 +285,19 @@ impl Fixture {
         self
     }
 
+    /// A credential with a commitment.
+    pub fn committed(self, number: u8, provider: &str) -> Self {
+        self.credential_with(number, provider, |entry| {
+            let commitment = Commitment { amount_micros: 1_000_000, period: CommitmentPeriod::Month };
+            entry.agreement = Arc::new(Agreement { commitment: Some(commitment), ..Agreement::default() });
+        })
+    }
+
+    pub fn spent(mut self, principal: Principal) -> Self {
+        self.spent.push(principal);
+        self
+    }
+
     pub fn ask(&self, model: &str) -> Explanation {
         self.ask_for(model, Some(self.modality))
     }
@@ -331,14 +350,15 @@ fn catalogue() -> Arc<Catalogue> {
     Arc::clone(READ.get_or_init(read))
 }
 
-/// The attempts as short words: `c1`, `a2*` for a fallback, `n3`.
+/// The attempts as short words: `c1`, `a2*` for a fallback, `a2+` for an overflow, `n3`.
 pub fn short(explanation: &Explanation) -> String {
     let words: Vec<String> = explanation
         .attempts
         .iter()
         .map(|attempt| {
             let star = if attempt.is_fallback { "*" } else { "" };
-            format!("{}{star}", name_of(attempt.principal))
+            let plus = if attempt.overflow.is_some() { "+" } else { "" };
+            format!("{}{star}{plus}", name_of(attempt.principal))
         })
         .collect();
     words.join(" ")

@@ -180,9 +180,10 @@ proptest! {
                 // Strict: with a live own credential chosen, the pool is reached only if the route allows it.
                 Principal::Account(_) if live_own => {
                     prop_assert!(spec.byok_fallback == ByokFallback::Managed || spec.overflow_managed);
-                    prop_assert!(attempt.is_fallback || spec.overflow_managed);
+                    prop_assert!(attempt.is_fallback || attempt.overflow.is_some());
+                    prop_assert!(attempt.overflow.is_none() || spec.overflow_managed);
                 }
-                Principal::Account(_) => prop_assert!(!attempt.is_fallback),
+                Principal::Account(_) => prop_assert!(!attempt.is_fallback && attempt.overflow.is_none()),
                 Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
             }
             // Emergency accounts: with both consents, never alongside own credentials,

@@ -194,7 +194,7 @@ async fn apply(
         }
     }
     usage::add(connection, &groups, replica, &prepared.tallies).await?;
-    spend(connection, replica, &prepared.draws).await?;
+    spend(connection, batch.is_leased().then_some(replica), &prepared.draws).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }
@@ -208,9 +208,9 @@ async fn kept_before(
     rows.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
 }
 
-/// Moves what was drawn on budgets from this replica's leases to the spent amounts, in three statements
-/// however many budgets there are. Replicas that draw on the same budgets lock them in the same order.
-async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Result<(), StoreError> {
+/// Moves what was drawn on budgets to the spent amounts, from the leases of the replica if it had leased it, in
+/// three statements however many budgets there are. Replicas that draw on the same budgets lock them in the same order.
+async fn spend(connection: &mut PgConnection, replica: Option<i64>, draws: &Draws) -> Result<(), StoreError> {
     if draws.is_empty() {
         return Ok(());
     }
@@ -222,7 +222,9 @@ async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Re
     }
     let drawn = |statement| sqlx::query(statement).bind(&budgets).bind(&periods).bind(&amounts);
     drawn(SPEND).execute(&mut *connection).await.map_err(database)?;
-    drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+    if let Some(replica) = replica {
+        drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+    }
     drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
     Ok(())
 }

@@ -104,7 +104,7 @@ async fn apply(
         batches::add(connection, row).await?;
     }
     usage::add(connection, &groups, &prepared.tallies).await?;
-    spend(connection, &prepared.draws).await?;
+    spend(connection, &prepared.draws, batch.is_leased()).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
@@ -121,7 +121,7 @@ fn pack(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, Store
 }
 
 /// Moves what was drawn on budgets from this process's leases to the spent amounts.
-async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), StoreError> {
+async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool) -> Result<(), StoreError> {
     if draws.is_empty() {
         return Ok(());
     }
@@ -130,8 +130,10 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), S
     for (budget, period, amount) in draws.iter() {
         let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);
         query.execute(&mut *connection).await.map_err(database)?;
-        let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
-        query.execute(&mut *connection).await.map_err(database)?;
+        if is_leased {
+            let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
+            query.execute(&mut *connection).await.map_err(database)?;
+        }
         let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
         query.execute(&mut *connection).await.map_err(database)?;
     }

@@ -27,6 +27,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (16, "addresses_and_makers", include_str!("../../migrations/postgres/0016_addresses_and_makers.sql")),
     (17, "aliases", include_str!("../../migrations/postgres/0017_aliases.sql")),
     (18, "route_versions", include_str!("../../migrations/postgres/0018_route_versions.sql")),
+    (19, "commitments", include_str!("../../migrations/postgres/0019_commitments.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

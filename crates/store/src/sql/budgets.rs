@@ -9,9 +9,11 @@ use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{
-    BudgetId, Counts, EventId, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId,
+    Budget, BudgetId, Commitment, CommitmentPeriod, Counts, CredentialId, EventId, KeyId, Limits, Nanos,
+    OnReached, Period, ProjectId, Subject, WorkspaceId,
 };
 
+use domain::forecast::Progress;
 use serde_json::json;
 
 use crate::api_keys::ApiKeyRow;
@@ -21,6 +23,7 @@ use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{events, projects};
 
 const TABLE: &str = "budgets";
+const NANOS_PER_MICRO: i64 = 1_000;
 const EVERY_END_USER: &str = "end_users";
 
 fn subject_bytes(subject: &Subject) -> Vec<u8> {
@@ -99,8 +102,8 @@ async fn write_thresholds(writing: &mut Writing, row: &BudgetRow) -> Result<(), 
 impl Table for BudgetRow {
     const NAME: &'static str = TABLE;
     const WHAT: &'static str = "budget";
-    /// The workspace's credit.
-    const EXCEPT: &'static str = " AND budgets.period <> 'ever'";
+    /// The workspace's credit, and the commitments of its credentials.
+    const EXCEPT: &'static str = " AND budgets.period <> 'ever' AND budgets.commitment IS NULL";
 
     /// Without its alert thresholds, which are in another table.
     fn read(row: &Row) -> Result<Self, StoreError> {
@@ -192,6 +195,93 @@ impl Table for BudgetRow {
     }
 }
 
+/// The percents of a commitment that are told of.
+const COMMITMENT_ALERTS: [i64; 2] = [80, 100];
+
+/// Writes a credential's commitment as the budget that its spending is drawn from. A commitment that is no
+/// longer stated leaves nothing behind.
+pub(super) async fn commit(
+    writing: &mut Writing,
+    credential: (WorkspaceId, CredentialId, &str),
+    commitment: Option<Commitment>,
+    act: &Act,
+) -> Result<(), StoreError> {
+    let (workspace, id, name) = credential;
+    let Some(commitment) = commitment.filter(|stated| stated.amount_micros > 0) else {
+        let query = sql("DELETE FROM budgets WHERE id = $1 AND commitment IS NOT NULL").bind(id.bytes());
+        return query.run(writing.connection()).await.map(|_| ());
+    };
+    let version = signed(writing.version());
+    let limit = i64::try_from(commitment.amount_micros).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_MICRO);
+    let limit = Nanos(limit);
+    // What an older version reads: a budget that stops nothing, of nobody.
+    let query = sql(
+        "INSERT INTO budgets (id, workspace, name, kind, subject, limit_nanos, period, on_reached, counts,
+             created_unix_ms, version, commitment)
+         VALUES ($1, $2, $3, 'end_user', $4, $5, 'month', 'allow', 'all', $6, $7, $8)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, limit_nanos = excluded.limit_nanos,
+             version = excluded.version, commitment = excluded.commitment",
+    );
+    query
+        .bind(id.bytes())
+        .bind(workspace.bytes())
+        .bind(name)
+        .bind(Vec::<u8>::new())
+        .bind(limit.0)
+        .bind(signed(act.unix_ms))
+        .bind(version)
+        .bind(commitment.period.as_str())
+        .run(writing.connection())
+        .await?;
+    for percent in COMMITMENT_ALERTS {
+        let query =
+            sql("INSERT INTO budget_thresholds (budget, percent) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+        query.bind(id.bytes()).bind(percent).run(writing.connection()).await?;
+    }
+    // Where a raised amount puts what was used below a threshold, that may be crossed and reported again.
+    let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
+    query.bind(id.bytes()).bind(limit.0).run(writing.connection()).await?;
+    fill_from_beyond(writing, id).await
+}
+
+/// What went beyond a smaller amount counts towards the present one.
+async fn fill_from_beyond(writing: &mut Writing, id: CredentialId) -> Result<(), StoreError> {
+    let query = sql("SELECT period_unix_ms, spent_nanos FROM budget_periods WHERE budget = $1");
+    let rows = query.bind(id.bytes()).rows(writing.connection()).await?;
+    for row in &rows {
+        let fields = Fields::new("budget_periods", row);
+        let (period, spent) = (fields.number("period_unix_ms")?, fields.get::<i64>("spent_nanos")?);
+        let whole = domain::allowance::period_of_beyond(period);
+        let Some(whole) = whole.filter(|_| spent > 0) else { continue };
+        let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
+             VALUES ($1, $2, $3, 0) ON CONFLICT (budget, period_unix_ms) DO UPDATE
+             SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos");
+        let query = query.bind(id.bytes()).bind(signed(whole)).bind(spent);
+        query.run(writing.connection()).await?;
+        let query = sql("DELETE FROM budget_periods WHERE budget = $1 AND period_unix_ms = $2");
+        query.bind(id.bytes()).bind(signed(period)).run(writing.connection()).await?;
+    }
+    Ok(())
+}
+
+/// A row of `budgets` that is a credential's commitment; `None` if it is any other budget.
+pub(super) fn read_commitment(row: &Row) -> Result<Option<Budget>, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let Some(period) = fields.maybe_text("commitment")? else { return Ok(None) };
+    let period = CommitmentPeriod::named(&period)
+        .ok_or_else(|| StoreError::corrupt(TABLE, format!("\"{period}\" is no period of a commitment")))?;
+    Ok(Some(Budget {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        name: fields.text("name")?.into(),
+        subject: Subject::Workspace,
+        limit: Nanos(fields.get("limit_nanos")?),
+        period: period.calendar(),
+        on_reached: OnReached::Allow,
+        counts: Counts::Committed,
+    }))
+}
+
 /// Deletes what belonged to a deleted project or key.
 pub(super) async fn forget(
     writing: &mut Writing,
@@ -245,13 +335,22 @@ async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Ve
             .bind(signed(now_unix_ms))
             .run(writing.connection())
             .await?;
-        events::emit(writing, event_of(alert)).await?;
+        let query = sql("SELECT * FROM budgets WHERE id = $1").bind(alert.budget.bytes());
+        let row = query.row(writing.connection()).await?;
+        let event = match row.as_ref().map(read_commitment).transpose()?.flatten() {
+            None => Some(event_of(alert, EventKind::BudgetAlert, budget_payload(alert))),
+            Some(commitment) => commitment_payload(alert, &commitment)
+                .map(|payload| event_of(alert, EventKind::CommitmentAlert, payload)),
+        };
+        if let Some(event) = event {
+            events::emit(writing, event).await?;
+        }
     }
     Ok(alerts)
 }
 
 /// The event of an alert; its id is the same whichever replica emits it.
-fn event_of(alert: &BudgetAlert) -> EventRow {
+fn event_of(alert: &BudgetAlert, kind: EventKind, payload: serde_json::Value) -> EventRow {
     let mut which = [0; 10];
     let named = alert.budget.bytes().into_iter().rev().zip(alert.percent.to_le_bytes().into_iter().cycle());
     for (byte, (id, percent)) in which.iter_mut().zip(named) {
@@ -260,15 +359,85 @@ fn event_of(alert: &BudgetAlert) -> EventRow {
     EventRow {
         id: EventId::new(alert.crossed_unix_ms, which),
         workspace: alert.workspace,
-        kind: EventKind::BudgetAlert,
-        payload: json!({
-            "budget_id": alert.budget.to_string(),
-            "percent": alert.percent,
-            "spent_micros": alert.spent.micros(),
-            "limit_micros": alert.limit.micros(),
-        }),
+        kind,
+        payload,
         created_unix_ms: alert.crossed_unix_ms,
     }
+}
+
+fn budget_payload(alert: &BudgetAlert) -> serde_json::Value {
+    json!({
+        "budget_id": alert.budget.to_string(),
+        "percent": alert.percent,
+        "spent_micros": alert.spent.micros(),
+        "limit_micros": alert.limit.micros(),
+    })
+}
+
+/// `None` for what went beyond the commitment: that it is used up was told already.
+fn commitment_payload(alert: &BudgetAlert, commitment: &Budget) -> Option<serde_json::Value> {
+    if domain::allowance::period_of_beyond(alert.period_unix_ms).is_some() {
+        return None;
+    }
+    let mut payload = json!({
+        "credential_id": CredentialId::from_uuid(*alert.budget.as_uuid()).to_string(),
+        "display_name": &*commitment.name,
+        "reason": if alert.percent == UNDER_USED { "under_used" } else { "used" },
+        "used_micros": alert.spent.micros(),
+        "amount_micros": alert.limit.micros(),
+    });
+    let progress = progress(commitment, alert.spent, alert.period_unix_ms, alert.crossed_unix_ms);
+    let (name, value) = match progress.under_used_near_end() {
+        Some(short) if alert.percent == UNDER_USED => ("under_used_micros", json!(short.micros())),
+        _ => ("percent", json!(alert.percent)),
+    };
+    payload.as_object_mut()?.insert(name.to_owned(), value);
+    Some(payload)
+}
+
+fn progress(commitment: &Budget, used: Nanos, period_unix_ms: u64, now_unix_ms: u64) -> Progress {
+    Progress {
+        amount: commitment.limit,
+        used,
+        used_lately: Nanos::ZERO,
+        start_unix_ms: period_unix_ms,
+        end_unix_ms: commitment.period.end(period_unix_ms).unwrap_or(u64::MAX),
+        now_unix_ms,
+    }
+}
+
+/// The percent under which it is kept that a commitment will not be used up.
+const UNDER_USED: u32 = 0;
+
+/// Notes each commitment that will not be used up, near the end of its period and once in it.
+async fn note_under_used(writing: &mut Writing, now_unix_ms: u64) -> Result<(), StoreError> {
+    let query = sql("SELECT * FROM budgets WHERE commitment IS NOT NULL");
+    let rows = query.rows(writing.connection()).await?;
+    for row in &rows {
+        let Some(commitment) = read_commitment(row)? else { continue };
+        let period = commitment.period.start(now_unix_ms);
+        let query = sql("SELECT spent_nanos FROM budget_periods WHERE budget = $1 AND period_unix_ms = $2");
+        let spent = query.bind(commitment.id.bytes()).bind(signed(period)).row(writing.connection()).await?;
+        let spent = spent.map(|row| Fields::new("budget_periods", &row).get("spent_nanos")).transpose()?;
+        let used = Nanos(spent.unwrap_or_default());
+        if progress(&commitment, used, period, now_unix_ms).under_used_near_end().is_none() {
+            continue;
+        }
+        let query = sql("INSERT INTO budget_alerts
+                 (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING");
+        query
+            .bind(commitment.id.bytes())
+            .bind(signed(period))
+            .bind(i64::from(UNDER_USED))
+            .bind(commitment.workspace.bytes())
+            .bind(signed(now_unix_ms))
+            .bind(used.0)
+            .bind(commitment.limit.0)
+            .run(writing.connection())
+            .await?;
+    }
+    Ok(())
 }
 
 async fn credit_of(
@@ -428,6 +597,17 @@ impl Budgets for Database {
             let query = query.bind(id.bytes()).bind(signed(period_unix_ms));
             let rows = query.rows(&mut self.read().await?).await?;
             rows.iter().map(read_alert).collect()
+        })
+    }
+
+    fn note_under_used(&self, now_unix_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            // Mostly there is no commitment, so a read comes first, which does not block writers.
+            let query = sql("SELECT 1 AS one FROM budgets WHERE commitment IS NOT NULL LIMIT 1");
+            if query.row(&mut self.read().await?).await?.is_none() {
+                return Ok(());
+            }
+            self.note(move |writing| Box::pin(note_under_used(writing, now_unix_ms))).await
         })
     }
 

@@ -16,7 +16,7 @@ use crate::credentials::{
 };
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{agreements, events, names, projects, seals};
+use crate::sql::{agreements, budgets, events, names, projects, seals};
 use crate::stored;
 
 const TABLE: &str = "credentials";
@@ -95,6 +95,7 @@ impl Table for CredentialRow {
 
     async fn follow_creation(writing: &mut Writing, row: &Self, act: &Act) -> Result<(), StoreError> {
         seals::put(writing, row.workspace, row.id, &row.secret.floor).await?;
+        commit(writing, row, act).await?;
         events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await
     }
 
@@ -145,6 +146,9 @@ impl Table for CredentialRow {
         if old.state != row.state {
             tell(writing, act, row).await?;
         }
+        if (old.agreement.commitment, &old.display_name) != (row.agreement.commitment, &row.display_name) {
+            commit(writing, row, act).await?;
+        }
         events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
         let stated =
             agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
@@ -153,6 +157,8 @@ impl Table for CredentialRow {
     }
 
     async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        let query = sql("DELETE FROM budgets WHERE id = $1").bind(old.id.bytes());
+        query.run(writing.connection()).await?;
         seals::remove(writing, old.workspace, old.id).await
     }
 
@@ -163,6 +169,11 @@ impl Table for CredentialRow {
     fn audit_detail(&self) -> String {
         format!("provider {}, fingerprint {}", self.provider, self.secret.fingerprint)
     }
+}
+
+async fn commit(writing: &mut Writing, row: &CredentialRow, act: &Act) -> Result<(), StoreError> {
+    let credential = (row.workspace, row.id, &*row.display_name);
+    budgets::commit(writing, credential, row.agreement.commitment, act).await
 }
 
 /// Emits the event of a credential's new state.

@@ -285,6 +285,11 @@ async fn read_terms(
         }
     }
     for row in &rows_of!(connection, "budgets", "workspace", "id", whose) {
+        if let Some(commitment) = budgets::read_commitment(row)? {
+            let terms = found.entry(commitment.workspace).or_default();
+            terms.commitments.push(Arc::new(commitment));
+            continue;
+        }
         let budget = Arc::new(BudgetRow::read(row)?.compile());
         let terms = found.entry(budget.workspace).or_default();
         terms.budgets.entry(budget.subject.clone()).or_default().push(budget);

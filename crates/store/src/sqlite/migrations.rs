@@ -25,6 +25,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (16, "addresses_and_makers", include_str!("../../migrations/sqlite/0016_addresses_and_makers.sql")),
     (17, "aliases", include_str!("../../migrations/sqlite/0017_aliases.sql")),
     (18, "route_versions", include_str!("../../migrations/sqlite/0018_route_versions.sql")),
+    (19, "commitments", include_str!("../../migrations/sqlite/0019_commitments.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

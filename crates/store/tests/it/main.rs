@@ -174,6 +174,7 @@ on_each!(
         budgets::a_budget_is_of_its_own_workspaces_things,
         budgets::a_lease_is_granted_returned_and_released,
         budgets::what_records_draw_moves_from_leases_to_the_books_once,
+        budgets::a_commitment_is_drawn_told_of_and_forgotten_with_its_credential,
         budgets::a_refusal_reaches_a_budget_before_its_last_nano,
         budgets::credit_is_a_budget_that_never_begins_anew,
         budgets::rates_are_set_read_and_taken_away,

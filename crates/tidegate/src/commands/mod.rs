@@ -21,9 +21,7 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key,
-    login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook,
-    workspace,
+    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key, login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace, commitments,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -113,6 +111,8 @@ enum Command {
     /// Manages budgets.
     #[command(subcommand)]
     Budget(budget::Command),
+    /// Shows what is used of the commitments of credentials, with a forecast.
+    Commitments,
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
@@ -192,6 +192,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tariff(command) => tariff::run(&shared, command),
         Command::Webhook(command) => webhook::run(&shared, command),
         Command::Budget(command) => budget::run(&shared, command),
+        Command::Commitments => commitments::run(&shared),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),

@@ -7,7 +7,7 @@ use ledger::lease::{LeaseGrant, LeaseRequest};
 use ledger::local_budget::LeaseOp;
 use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
-use store::{BudgetRow, BudgetStanding, EventKind, LimitsOf, Page, StoreError};
+use store::{BudgetRow, BudgetStanding, CredentialRow, EventKind, LimitsOf, Page, StoreError};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -265,4 +265,66 @@ pub async fn rates_are_set_read_and_taken_away(fresh: &Fresh) {
     }
     let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
     assert_eq!(entry.terms, None);
+}
+
+pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fresh: &Fresh) {
+    let (credentials, budgets, workspace) =
+        (fresh.store.credentials(), fresh.store.budgets(), fresh.founding.workspace.id);
+    let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let id = BudgetId::of_commitment(made.id);
+    let terms = async || {
+        let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+        entry.terms.clone().map(|terms| terms.commitments.clone()).unwrap_or_default()
+    };
+    let stated = terms().await.remove(0);
+    assert_eq!((stated.id, stated.limit, stated.period), (id, Nanos(5_000_000_000), Period::Quarter));
+    assert_eq!((stated.counts, stated.on_reached), (Counts::Committed, OnReached::Allow));
+    assert!(budgets.list(workspace, Default::default()).await.unwrap().rows.is_empty());
+    assert!(matches!(budgets.get(workspace, id).await, Err(StoreError::NotFound { .. })));
+    let period = Period::Quarter.start(*TODAY);
+    let draw = |number, amount, period_unix_ms| MeterRecord {
+        drawn: vec![Drawn { budget: id, period_unix_ms, amount: Nanos(amount) }],
+        ..drawing(fresh, number, id, amount)
+    };
+    let sink = fresh.store.record_sink();
+    let apply = async |core, offset, record| {
+        let upto = JournalPosition { epoch: 1, segment: 1, offset };
+        sink.apply(DrainBatch { core, upto, records: settled(vec![record]) }).await.unwrap();
+    };
+    apply(0, 1, draw(1, 4_000_000_000, period)).await;
+    // Booked by no core, such as a batch: no lease is less for it.
+    let ask = LeaseRequest { sequence: 1, least: 500_000_000, wanted: 500_000_000, divisible: false };
+    let lease = LeaseCall { budget: id, period_unix_ms: period, call: LeaseOp::Ask(ask) };
+    fresh.store.lease_centre().renew().await.unwrap();
+    assert_eq!(carry(fresh, lease).await.unwrap().amount, 500_000_000);
+    apply(DrainBatch::NO_JOURNAL, 2, draw(2, 100_000_000, period)).await;
+    let standing = budgets.standing(id, period).await.unwrap();
+    assert_eq!((standing.spent, standing.reserved), (Nanos(4_100_000_000), Nanos(500_000_000)));
+    apply(0, 3, draw(3, 7_000, domain::allowance::beyond_period(period))).await;
+    assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos(4_100_000_000));
+    // Told of once: at 80 percent, and near the end that it will not be used up.
+    let webhook = super::webhooks::webhook(fresh, 9, &[EventKind::CommitmentAlert]);
+    let webhook = fresh.store.webhooks().create(webhook, act()).await.unwrap().row;
+    let late = Period::Quarter.end(period).unwrap() - 86_400_000;
+    for now in [period + 86_400_000, late, late] {
+        budgets.note_under_used(now).await.unwrap();
+    }
+    budgets.claim_alerts(10, late).await.unwrap();
+    let sent = fresh.store.webhooks().deliveries(workspace, webhook.id, Page::default()).await.unwrap().rows;
+    let mut told: Vec<_> = sent.iter().map(|row| row.event.payload.clone()).collect();
+    told.sort_by_key(|payload| payload["reason"].to_string());
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((&told[0]["reason"], &told[1]["percent"]), (&"under_used".into(), &80.into()), "{told:?}");
+    assert_eq!(told[0]["credential_id"], made.id.to_string(), "{told:?}");
+    assert!(told[0]["under_used_micros"].as_i64().unwrap() > 800_000, "{told:?}");
+    // A raised amount takes up what went beyond the one before.
+    let commitment = Some(Commitment { amount_micros: 6_000_000, period: CommitmentPeriod::Quarter });
+    let agreement = Agreement { commitment, ..made.agreement.clone() };
+    let raised = CredentialRow { agreement, ..made.clone() };
+    credentials.replace((raised, None), None, act()).await.unwrap();
+    assert_eq!(terms().await[0].limit, Nanos(6_000_000_000));
+    assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos(4_100_007_000));
+    credentials.delete(workspace, made.id, None, act()).await.unwrap();
+    assert!(terms().await.is_empty());
+    assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos::ZERO);
 }

@@ -1,0 +1,146 @@
+//! What a commitment's period will come to at the rates so far. Pure arithmetic on integers.
+
+use crate::money::Nanos;
+
+const DAY_MS: u64 = 86_400_000;
+/// The last days whose rate is extrapolated.
+const LAST_DAYS_MS: u64 = 7 * DAY_MS;
+/// The shortest time that a rate is taken from.
+const ELAPSED_MS_MIN: u64 = 3_600_000;
+/// The last part of a period, in percent, in which it is told that a commitment will not be used up.
+const NEAR_END_PERCENT: u64 = 10;
+/// A forecast below this percentage of the commitment is told of.
+const UNDER_USED_PERCENT: i128 = 95;
+
+/// How far a commitment is used at a moment of its period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub amount: Nanos,
+    pub used: Nanos,
+    /// Of it, in the last seven days or since the period's start.
+    pub used_lately: Nanos,
+    pub start_unix_ms: u64,
+    pub end_unix_ms: u64,
+    pub now_unix_ms: u64,
+}
+
+/// What is used by the period's end, by each of two rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forecast {
+    /// At the average rate since the period's start.
+    pub by_period: Nanos,
+    /// At the rate of the last seven days.
+    pub by_last_days: Nanos,
+    /// When the commitment is used up at the rate of the last seven days, if that is within the period.
+    pub exhausted_unix_ms: Option<u64>,
+    /// What then is paid for and not used.
+    pub under_used: Nanos,
+}
+
+impl Progress {
+    /// Since when the last days are counted.
+    #[must_use]
+    pub const fn lately_since_ms(start_unix_ms: u64, now_unix_ms: u64) -> u64 {
+        let since = now_unix_ms.saturating_sub(LAST_DAYS_MS);
+        if since > start_unix_ms { since } else { start_unix_ms }
+    }
+
+    #[must_use]
+    pub fn forecast(&self) -> Forecast {
+        let left_ms = self.end_unix_ms.saturating_sub(self.now_unix_ms);
+        let since = Self::lately_since_ms(self.start_unix_ms, self.now_unix_ms);
+        let lately_ms = self.now_unix_ms.saturating_sub(since).max(ELAPSED_MS_MIN);
+        let by_last_days = self.used.plus(share(self.used_lately, left_ms, lately_ms));
+        Forecast {
+            by_period: self.by_period(),
+            by_last_days,
+            exhausted_unix_ms: self.exhausted(lately_ms),
+            under_used: Nanos(self.amount.0.saturating_sub(by_last_days.0).max(0)),
+        }
+    }
+
+    /// What is paid for and not used at the average rate of the period, if its end is near enough to tell of it.
+    #[must_use]
+    pub fn under_used_near_end(&self) -> Option<Nanos> {
+        let length_ms = self.end_unix_ms.saturating_sub(self.start_unix_ms);
+        let left_ms = self.end_unix_ms.saturating_sub(self.now_unix_ms);
+        let is_near = left_ms.saturating_mul(100) <= length_ms.saturating_mul(NEAR_END_PERCENT);
+        let expected = self.by_period();
+        let is_short = i128::from(expected.0) * 100 < i128::from(self.amount.0) * UNDER_USED_PERCENT;
+        (is_near && is_short).then(|| Nanos(self.amount.0.saturating_sub(expected.0)))
+    }
+
+    fn by_period(&self) -> Nanos {
+        let elapsed_ms = self.now_unix_ms.saturating_sub(self.start_unix_ms).max(ELAPSED_MS_MIN);
+        let left_ms = self.end_unix_ms.saturating_sub(self.now_unix_ms);
+        self.used.plus(share(self.used, left_ms, elapsed_ms))
+    }
+
+    fn exhausted(&self, lately_ms: u64) -> Option<u64> {
+        let left = self.amount.0.saturating_sub(self.used.0);
+        if left <= 0 || self.used_lately.0 <= 0 {
+            return None;
+        }
+        let wait_ms = i128::from(left) * i128::from(lately_ms) / i128::from(self.used_lately.0);
+        let moment = self.now_unix_ms.checked_add(u64::try_from(wait_ms).ok()?)?;
+        (moment < self.end_unix_ms).then_some(moment)
+    }
+}
+
+/// What comes in `left_ms` if `amount` came in `elapsed_ms`.
+fn share(amount: Nanos, left_ms: u64, elapsed_ms: u64) -> Nanos {
+    let part = i128::from(amount.0) * i128::from(left_ms) / i128::from(elapsed_ms.max(1));
+    Nanos(i64::try_from(part).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(used: i64, used_lately: i64, day: u64) -> Progress {
+        Progress {
+            amount: Nanos(1_000),
+            used: Nanos(used),
+            used_lately: Nanos(used_lately),
+            start_unix_ms: 0,
+            end_unix_ms: 30 * DAY_MS,
+            now_unix_ms: day * DAY_MS,
+        }
+    }
+
+    #[test]
+    fn both_rates_are_drawn_to_the_end() {
+        let forecast = progress(300, 140, 15).forecast();
+        assert_eq!((forecast.by_period, forecast.by_last_days), (Nanos(600), Nanos(600)));
+        assert_eq!((forecast.exhausted_unix_ms, forecast.under_used), (None, Nanos(400)));
+        let faster = progress(300, 280, 15).forecast();
+        assert_eq!((faster.by_period, faster.by_last_days), (Nanos(600), Nanos(900)));
+        let over = progress(600, 350, 15).forecast();
+        assert_eq!((over.by_last_days, over.under_used), (Nanos(1_350), Nanos(0)));
+        assert_eq!(over.exhausted_unix_ms, Some(23 * DAY_MS), "400 left at 50 a day");
+    }
+
+    #[test]
+    fn nothing_used_and_everything_used_have_no_date() {
+        assert_eq!(progress(0, 0, 10).forecast().exhausted_unix_ms, None);
+        assert_eq!(progress(1_000, 500, 10).forecast().exhausted_unix_ms, None);
+        let fresh = Progress { now_unix_ms: 0, ..progress(0, 0, 0) }.forecast();
+        assert_eq!(fresh.by_period, Nanos(0));
+    }
+
+    #[test]
+    fn under_use_is_told_near_the_end_alone() {
+        for (used, day, expected) in [
+            (500, 20, None),
+            (500, 26, None),
+            (540, 27, Some(400)),
+            (855, 27, None),
+            (854, 27, Some(52)),
+            (900, 29, Some(69)),
+            (1_000, 29, None),
+        ] {
+            let told = progress(used, 0, day).under_used_near_end().map(|nanos| nanos.0);
+            assert_eq!(told, expected, "{used} on day {day}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! A board on which commitments are used up by what the books say, for plans away from the serving cores.
+
+use board::{Availability, AvailabilityView};
+use domain::{BudgetId, Principal};
+
+/// Cores learn only by serving that a commitment is used up; the books know it always.
+pub struct CommitmentBoard<'a> {
+    board: &'a dyn AvailabilityView,
+    spent: Vec<BudgetId>,
+}
+
+impl<'a> CommitmentBoard<'a> {
+    /// `spent` are the commitments that are used up.
+    #[must_use]
+    pub fn new(board: &'a dyn AvailabilityView, spent: Vec<BudgetId>) -> Self {
+        Self { board, spent }
+    }
+}
+
+impl AvailabilityView for CommitmentBoard<'_> {
+    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
+        self.board.availability(principal, upstream_model, now_us)
+    }
+
+    fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
+        self.spent.iter().any(|commitment| commitment.is_commitment_of(principal))
+            || self.board.is_commitment_spent(principal, mark, now_us)
+    }
+}

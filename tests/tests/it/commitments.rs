@@ -1,0 +1,251 @@
+//! Committed spend: what is paid for ahead is filled first, and the request that meets its end goes on to the
+//! overflow.
+
+use std::time::{Duration, Instant};
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use harness::postgres::Server;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, refused, scripted, trace_of, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::wait::{a_moment, until};
+
+/// Of 20 tokens: each costs the same.
+fn priced() -> Value {
+    with(scripted(MINI, "chunks=20"), json!({"max_tokens": 50}))
+}
+
+async fn committed(gateway: &Gateway, secret: &str, amount_micros: u64) -> String {
+    let body = json!({
+        "provider": "openai", "display_name": "committed", "secret": secret, "base_url": gateway.emulator.base_url(),
+        "commitment": {"amount_micros": amount_micros, "period": "month"},
+    });
+    id_of(&gateway.make("/v2/provider-credentials", body).await)
+}
+
+async fn commitment(admin: &Client) -> Value {
+    let list = admin.get("/v2/commitments").await.unwrap().json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
+    list["data"][0].clone()
+}
+
+/// The commitment once nothing is reserved any more.
+async fn at_rest(admin: &Client) -> Value {
+    let started = Instant::now();
+    loop {
+        let view = commitment(admin).await;
+        if view["reserved_micros"] == 0 {
+            return view;
+        }
+        assert!(started.elapsed() < Duration::from_secs(40), "still reserved: {view}");
+        a_moment().await;
+    }
+}
+
+fn micros(view: &Value, name: &str) -> i64 {
+    view[name].as_i64().unwrap_or_else(|| panic!("{name}: {view}"))
+}
+
+/// Asks until an answer comes from the pool.
+async fn until_it_overflows(gateway: &Gateway) -> (Answer, usize) {
+    for count in 0..200 {
+        let answer = gateway.chat_ok(&priced()).await;
+        if answer.header("agent-execution-profile") == Some("managed_provider") {
+            return (answer, count);
+        }
+        assert_eq!(answer.header("agent-overflow-reason"), None);
+    }
+    panic!("the commitment never ends");
+}
+
+#[tokio::test]
+async fn the_request_that_meets_the_end_of_a_commitment_goes_on_to_the_overflow() {
+    let gateway = Gateway::start().await;
+    let credential = committed(&gateway, OWN, 300).await;
+    gateway.account("openai", POOL).await;
+    let route = gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    assert_eq!(
+        (&plan["chosen"]["principal"], &plan["chosen"]["overflow"]),
+        (&json!(credential), &Value::Null)
+    );
+    assert_eq!(plan["attempts"][1]["overflow"], "rate_limited", "{plan}");
+    let (answer, count) = until_it_overflows(&gateway).await;
+    assert!((20..=24).contains(&count), "300 at some 13 each: {count}");
+    assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+    assert_eq!(answer.header("agent-overflow-reason"), Some("committed_exhausted"));
+    assert_eq!(answer.header("agent-attempts"), Some("1"), "what is known to be exceeded isn't sent");
+    let request = gateway.settled(&trace_of(&answer)).await;
+    let rejected = &request["plan"]["rejected"][0];
+    assert_eq!(
+        (&rejected["principal"], &rejected["reason"]),
+        (&json!(credential), &json!("committed_exhausted"))
+    );
+    assert_eq!(request["profile"], "managed_provider", "{request}");
+    let view = at_rest(&gateway.admin()).await;
+    assert!((300..=320).contains(&micros(&view, "used_micros")), "{view}");
+    assert_eq!((micros(&view, "left_micros"), micros(&view, "beyond_micros")), (0, 0), "{view}");
+    assert_eq!((&view["status"], &view["credential_id"]), (&json!("exhausted"), &json!(credential)));
+    let today = view["burn_down"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (micros(today, "spent_micros"), micros(today, "left_micros")),
+        (micros(&view, "used_micros"), 0)
+    );
+    let percents: Vec<_> =
+        view["alerts_crossed"].as_array().unwrap().iter().map(|one| &one["percent"]).collect();
+    assert_eq!(percents, [80, 100], "{view}");
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    assert_eq!(plan["chosen"]["overflow"], "committed_exhausted", "{plan}");
+    assert_eq!(plan["rejected"][0]["reason"], "committed_exhausted", "{plan}");
+    let listed = gateway.cli().run(&["commitments", "--json"]).json();
+    assert_eq!(listed["data"][0]["used_micros"], view["used_micros"], "{listed}");
+
+    // A raised amount is there at once.
+    let one = format!("/v2/provider-credentials/{credential}");
+    gateway.patch(&one, json!({"commitment": {"amount_micros": 5_000, "period": "month"}})).await;
+    let answer = gateway.chat_ok(&priced()).await;
+    assert_eq!(answer.header("agent-byok-credential-id"), Some(&*credential));
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(request["commitment"]["beyond"], false, "{request}");
+    assert_eq!(request["commitment"]["credential_id"], json!(credential), "{request}");
+
+    // Without an overflow it goes on at the credential's prices, beyond its commitment.
+    gateway.remove(&format!("/v2/routes/{route}")).await;
+    gateway.patch(&one, json!({"commitment": {"amount_micros": 300, "period": "month"}})).await;
+    // What was leased of the larger amount may still be used.
+    let mut request = Value::Null;
+    for _ in 0..20 {
+        let answer = gateway.chat_ok(&priced()).await;
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(&*credential));
+        assert_eq!(answer.header("agent-overflow-reason"), None);
+        request = gateway.settled(&trace_of(&answer)).await;
+        if request["commitment"]["beyond"] == true {
+            break;
+        }
+    }
+    assert_eq!(request["commitment"]["beyond"], true, "{request}");
+    assert_eq!(request["commitment"]["amount_micros"], request["provider_cost_micros"], "{request}");
+    let view = at_rest(&gateway.admin()).await;
+    assert_eq!(view["beyond_micros"], request["provider_cost_micros"], "{view}");
+    gateway.patch(&one, json!({"commitment": null})).await;
+    assert_eq!(gateway.get("/v2/commitments").await["data"], json!([]));
+    assert_eq!(gateway.get("/v2/budgets").await["data"], json!([]), "a commitment is no budget of theirs");
+}
+
+#[tokio::test]
+async fn lack_of_capacity_overflows_in_the_same_request_and_failure_never() {
+    let gateway = Gateway::start().await;
+    let body = json!({
+        "provider": "openai", "display_name": "ours", "secret": OWN, "base_url": gateway.emulator.base_url(),
+        "limits": {"requests_per_minute": 100},
+    });
+    gateway.make("/v2/provider-credentials", body).await;
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
+    for (behaviour, reason) in
+        [(Behaviour::rate_limited(40), "rate_limited"), (Behaviour::out_of_quota(), "rate_limited")]
+    {
+        gateway.emulator.script(OWN, [behaviour]);
+        let answer = gateway.chat_ok(&priced()).await;
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+        assert_eq!(answer.header("agent-overflow-reason"), Some(reason));
+        assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+        let request = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!((&request["mode"], &request["fallback_used"]), (&json!("mi"), &json!(false)), "{request}");
+        // Verified again, it is not rested any more.
+        let credentials = gateway.get("/v2/provider-credentials").await;
+        let id = credentials["data"][0]["id"].as_str().unwrap();
+        gateway.emulator.script(OWN, []);
+        let verified = format!("/v2/provider-credentials/{id}/verify");
+        assert_eq!(gateway.admin().post(&verified, &json!({})).await.unwrap().status, 200);
+    }
+    gateway.emulator.script(OWN, [Behaviour::status(500).always()]);
+    let pooled = gateway.calls(POOL).len();
+    refused(&gateway.chat(&priced()).await, 502, "upstream_error");
+    assert_eq!(gateway.calls(POOL).len(), pooled, "a failure is no lack of capacity");
+}
+
+#[tokio::test]
+async fn a_second_credential_takes_what_exceeds_the_first() {
+    let gateway = Gateway::start().await;
+    let body = json!({"provider": "openai", "display_name": "spare", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url()});
+    let spare = id_of(&gateway.make("/v2/provider-credentials", body).await);
+    committed(&gateway, OWN, 100).await;
+    let wrong = json!({"scope": {}, "overflow": "elsewhere"});
+    problem(&gateway.admin().post("/v2/routes", &wrong).await.unwrap(), 400, "invalid_value");
+    let route = gateway.route(json!({"scope": {}, "overflow": format!("own:{spare}")})).await;
+    let shown = gateway.get(&format!("/v2/routes/{route}")).await;
+    assert_eq!(shown["overflow"], format!("own:{spare}"), "{shown}");
+    let mut answers = Vec::new();
+    while answers.len() < 12 {
+        answers.push(gateway.chat_ok(&priced()).await);
+    }
+    let overflowed =
+        answers.iter().filter(|answer| answer.header("agent-byok-credential-id") == Some(&*spare));
+    let reasons: Vec<_> = overflowed.map(|answer| answer.header("agent-overflow-reason")).collect();
+    assert!((3..=5).contains(&reasons.len()), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| *reason == Some("committed_exhausted")), "{reasons:?}");
+}
+
+/// Two gateways on one PostgreSQL and 64 clients; one gateway is killed on the way.
+#[tokio::test]
+async fn two_gateways_fill_a_commitment_before_anything_overflows() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("cm_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    let amount = 16_000;
+    committed(&gateway, OWN, amount).await;
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
+    let one = gateway.settled(&trace_of(&gateway.chat_ok(&priced()).await)).await;
+    let each = micros(&one, "provider_cost_nanos");
+    let (_second_process, second) = gateway.replica_in("second").await;
+    let at = |origin: &str, key: &str| Client::new(origin).bearer(key).within(WITHIN);
+    let second_client = at(&second, &gateway.founded.api_key);
+    let admin = at(&second, &gateway.founded.admin_key);
+    let sent = gateway.emulator.journal().len();
+    let early = tokio::spawn(run_clients([gateway.client(), second_client.clone()], 10));
+    until("the gateways serve", async || gateway.emulator.journal().len() > sent + 200).await;
+    gateway.process().kill9().unwrap();
+    early.await.unwrap();
+    gateway.start_again().await;
+    for _ in 0..10 {
+        run_clients([gateway.client(), second_client.clone()], 8).await;
+        if !gateway.calls(POOL).is_empty() {
+            break;
+        }
+    }
+    let calls = gateway.emulator.journal();
+    let first_burst = calls.iter().position(|call| call.key.as_deref() == Some(POOL)).expect("it overflows");
+    let before = calls[..first_burst].iter().filter(|call| call.key.as_deref() == Some(OWN)).count() as i64;
+    let view = at_rest(&admin).await;
+    let used = micros(&view, "used_micros");
+    println!(
+        "{before} calls of {each} nano-USD before the first elsewhere; {used} micro-USD of {amount} in the end"
+    );
+    let filled = before * each / 1_000;
+    assert!(filled * 1_000 >= i64::try_from(amount).unwrap() * 995, "{filled} of {amount}: {view}");
+    let in_flight = 64 * each / 1_000;
+    assert!(used - i64::try_from(amount).unwrap() <= in_flight, "{used} of {amount}: {view}");
+}
+
+/// 64 clients, half of them at each gateway; a killed one's requests have no answer.
+async fn run_clients(clients: [Client; 2], requests: usize) {
+    let mut running = JoinSet::new();
+    for number in 0..64 {
+        let client = clients[number % 2].clone();
+        running.spawn(async move {
+            for _ in 0..requests {
+                drop(client.post(CHAT, &priced()).await);
+            }
+        });
+    }
+    running.join_all().await;
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
-use conversation::face::{Face, Facts, PrefixMembers, RateLimits, SaltPlace};
+use conversation::face::{Face, Facts, ParameterMembers, PrefixMembers, RateLimits, SaltPlace};
 use conversation::losses::DroppedFields;
 use conversation::objects::StoredObjects;
 use conversation::openai_error::error_body;
@@ -78,6 +78,11 @@ static FACTS: Facts = Facts {
         takes_marks: false,
     }),
     salt: SaltPlace::Messages,
+    parameters: ParameterMembers {
+        container: None,
+        output_tokens: &["max_completion_tokens", "max_tokens"],
+        store: Some(("store", false)),
+    },
     ..Facts::USUAL
 };
 

@@ -42,6 +42,7 @@ pub const PAGES: &[&str] = &[
     "/routes/{rest}",
     "/aliases",
     "/aliases/{rest}",
+    "/policies",
     "/budgets",
     "/commitments",
     "/billing",

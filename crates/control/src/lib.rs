@@ -1,12 +1,14 @@
 //! The routes of `/v2`, a file for each resource.
 
 mod agreement;
+mod effective_policy;
 mod founding;
 mod hosting;
 mod joined_nodes;
 mod learned_limits;
 mod limits;
 mod owner;
+mod policy_forms;
 mod resource;
 mod routes;
 mod servers;

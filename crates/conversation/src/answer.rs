@@ -10,6 +10,7 @@ use json::{JsonError, JsonFault};
 
 use crate::constraints::AnswerConstraints;
 use crate::prompt_text::UsageEstimator;
+use crate::screening::GuardAnswers;
 
 /// Why a stream or a buffered response is not a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +154,9 @@ pub struct AnswerOptions {
     pub is_same_dialect: bool,
     /// Supplies what the upstream does not report about the answer.
     pub estimator: Option<Rc<dyn UsageEstimator>>,
+    /// Checks the answer, or puts back what was masked in the request: the answer is then written anew, also for a
+    /// client of the upstream's dialect.
+    pub guard: Option<Rc<dyn GuardAnswers>>,
 }
 
 impl Progress {

@@ -95,6 +95,18 @@ pub struct Facts {
     pub salt: SaltPlace,
     /// `None` where the format has no prompt caching that the gateway could help with.
     pub prefix: Option<PrefixMembers>,
+    pub parameters: ParameterMembers,
+}
+
+/// Where a request of a conversation has its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct ParameterMembers {
+    /// The member that holds them, in camel case; `None` where they are members of the request.
+    pub container: Option<&'static str>,
+    /// The names of the limit of the answer's length; the first is the one to write.
+    pub output_tokens: &'static [&'static str],
+    /// The member that says whether the provider stores the answer, and whether it does without it.
+    pub store: Option<(&'static str, bool)>,
 }
 
 /// The headers of rate limits: limit, remaining, reset.
@@ -189,6 +201,7 @@ impl Facts {
         field_name: None,
         salt: SaltPlace::CacheKey,
         prefix: None,
+        parameters: ParameterMembers { container: None, output_tokens: &["max_tokens"], store: None },
     };
 }
 

@@ -31,6 +31,7 @@ pub mod openai_fields;
 pub mod prompt_text;
 pub mod request;
 pub mod routes;
+pub mod screening;
 pub mod shared_fields;
 pub mod status;
 pub mod stored;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, ReadFrames, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
-use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
+use conversation::face::{Count, Face, Facts, Instructions, ParameterMembers, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request};
@@ -52,6 +52,11 @@ static FACTS: Facts = Facts {
         block: bare_block,
         value: |line| format!("[{}]", bare_block(line)),
     }),
+    parameters: ParameterMembers {
+        container: Some("inferenceConfig"),
+        output_tokens: &["maxTokens"],
+        store: None,
+    },
     ..Facts::USUAL
 };
 

@@ -12,15 +12,15 @@ use std::cell::OnceCell;
 
 use bytes::Bytes;
 use conversation::request::{Addressed, Request, RequestPart, StoredAct};
+use conversation::screening::Screening;
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Operation, RequestTraits, StoredKind, StoredObjectKind, TraceId,
-    Upload,
+    Dialect, Fault, FaultClass, FilesKeeper, Operation, RequestTraits, StoredKind, StoredObjectKind, TraceId, Upload, Prompt, Usage,
 };
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use operations::{ObjectFacts, OperationSpec, RequestSource, Subject};
+use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::{read_tag, tag_hints};
@@ -68,6 +68,8 @@ struct CallData {
     received_us: u64,
     received_unix_ms: u64,
     decoded_us: u64,
+    /// What the checks of policies found; `None` where none apply.
+    screening: Option<Box<Screening>>,
     /// Computed lazily: few requests need them.
     prefixes: OnceCell<Option<Box<Prefixes>>>,
 }
@@ -155,8 +157,15 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
+        screening: None,
         prefixes: OnceCell::new(),
     })))
+}
+
+/// What is known of an operation.
+#[must_use]
+pub fn facts(operation: Operation) -> &'static operations::Facts {
+    operations::of(operation).facts()
 }
 
 impl Call {
@@ -261,6 +270,52 @@ impl Call {
             Ok(keeper)
         });
         self
+    }
+
+    /// The call with what the checks of policies found in it, before it was decoded.
+    #[must_use]
+    pub fn with_screening(mut self, screening: Option<Box<Screening>>) -> Self {
+        self.0.screening = screening;
+        self
+    }
+
+    #[must_use]
+    pub fn screening(&self) -> Option<&Screening> {
+        self.0.screening.as_deref()
+    }
+
+    /// Whether it asks for something new, and not only about what exists.
+    #[must_use]
+    pub fn makes_something(&self) -> bool {
+        let stored = self.0.request.stored.as_ref();
+        stored.is_none_or(|stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make))
+    }
+
+    /// The whole conversation; `None` if it is none, or can't be read.
+    #[must_use]
+    pub fn prompt(&self) -> Option<Prompt> {
+        if !self.spec().facts().is_conversation || self.0.body.is_empty() {
+            return None;
+        }
+        dialects::read_prompt(self.0.dialect.grammar(), &self.0.body, &self.0.request).ok()
+    }
+
+    /// The most that an answer can use. The limits are those of the model, its context and its output; `None`
+    /// for a model that is not in the catalogue.
+    #[must_use]
+    pub fn usage_ceiling(&self, limits: Option<(Option<u64>, Option<u64>)>) -> Usage {
+        let model = limits.map(|(context_tokens, output_tokens_max)| ModelLimits {
+            is_known: true,
+            context_tokens,
+            output_tokens_max,
+        });
+        let size = CallSize {
+            request: &self.0.request,
+            body_bytes: self.0.body.len() as u64,
+            is_arriving: self.0.upload.is_some(),
+            form_bytes_max: form_bytes_max(self.0.operation) as u64,
+        };
+        self.spec().ceiling(&size, model.unwrap_or_default())
     }
 
     /// Whether the request derives a new object from the stored one that it names.

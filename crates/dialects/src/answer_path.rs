@@ -90,6 +90,8 @@ impl AnswerPath {
 
     /// The upstream's own bytes are forwarded.
     pub(crate) fn is_passthrough(&self) -> bool {
-        self.is_same_dialect() && !self.options.constraints.is_first_call_alone()
+        self.is_same_dialect()
+            && !self.options.constraints.is_first_call_alone()
+            && self.options.guard.is_none()
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use conversation::answer::{Progress, ReadAnswer, ReadFrames, StreamFacts, StreamFault, WriteAnswer};
 use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
+use conversation::screening::AnswerGuard;
 use conversation::turns::{Gatherer, TurnSignatures};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, PartKind, Reason, TraceId, Usage};
@@ -59,6 +60,7 @@ struct EventRelay {
     gatherer: Gatherer,
     kept: CountedText,
     fitting: AnswerFilter,
+    guard: Option<Box<dyn AnswerGuard>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +260,7 @@ impl EventRelay {
             frames: face(answer_path.upstream).frames(),
             kept: CountedText::new(answer_path.keeps_text),
             fitting: AnswerFilter::new(&answer_path.options.constraints),
+            guard: answer_path.options.guard.as_ref().map(|guard| guard.guard()),
             answer_path,
             cutter: EventBuffer::default(),
             mode: Mode::Start,
@@ -411,6 +414,9 @@ impl EventRelay {
     fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
         let ends = events.contains(&Event::Done);
         self.fitting.apply(events);
+        if let Some(guard) = &mut self.guard {
+            guard.apply(events);
+        }
         let mut bytes = Vec::new();
         match &mut self.writer {
             Some(writer) => events.drain(..).for_each(|event| writer.event(event, &mut bytes)),

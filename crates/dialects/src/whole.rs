@@ -98,6 +98,9 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
     AnswerFilter::new(&answer_path.options.constraints).apply(&mut events);
+    if let Some(guard) = &answer_path.options.guard {
+        guard.guard().apply(&mut events);
+    }
     let body = Bytes::from(face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),

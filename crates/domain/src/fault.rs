@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BudgetId, PolicyId, RouteId};
+use crate::policy::PolicyRule;
 
 /// Who is at fault. This decides who is notified of what, and what is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -210,8 +211,10 @@ pub enum Refuser {
     Budget(BudgetId),
     /// The budget that is the workspace's prepaid credit.
     Credit(BudgetId),
+    /// As earlier versions recorded it, without its rule.
     Policy(PolicyId),
     Route(RouteId),
+    PolicyRule(PolicyId, PolicyRule),
 }
 
 impl Refuser {
@@ -220,8 +223,17 @@ impl Refuser {
         match self {
             Self::Budget(_) => "budget",
             Self::Credit(_) => "credit",
-            Self::Policy(_) => "policy",
+            Self::Policy(_) | Self::PolicyRule(..) => "policy",
             Self::Route(_) => "route",
+        }
+    }
+
+    /// The rule of the policy.
+    #[must_use]
+    pub const fn policy_rule(self) -> Option<PolicyRule> {
+        match self {
+            Self::PolicyRule(_, rule) => Some(rule),
+            _ => None,
         }
     }
 
@@ -229,7 +241,7 @@ impl Refuser {
     pub fn id(self) -> String {
         match self {
             Self::Budget(id) | Self::Credit(id) => id.to_string(),
-            Self::Policy(id) => id.to_string(),
+            Self::Policy(id) | Self::PolicyRule(id, _) => id.to_string(),
             Self::Route(id) => id.to_string(),
         }
     }
@@ -256,6 +268,12 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The rule of the policy that refused the request, if one did.
+    #[must_use]
+    pub fn policy_rule(&self) -> Option<PolicyRule> {
+        self.refused_by.as_deref()?.policy_rule()
+    }
+
     #[must_use]
     pub fn new(class: FaultClass, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {

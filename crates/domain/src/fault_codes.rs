@@ -278,8 +278,15 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("operators_workspace", "The workspace whose owners run the installation can't be deleted."),
     ("packed_body_too_costly", "Unpacking the body takes too much work. Send it plain."),
     ("person_needed", "Only a signed-in person may do this, not a key. Sign in at the console."),
-    ("policy_exists", "The project has a policy already. Change that one."),
-    ("policy_forbids", "The project's policy forbids what could serve this. Use another model."),
+    ("policy_exists", "The project or workspace has a policy already. Change that one."),
+    (
+        "policy_forbids",
+        "The policy of the project or of its workspace forbids this. The message and `agent-policy-rule` name the rule.",
+    ),
+    (
+        "policy_loosens",
+        "A project's policy allows what its workspace's does not. Keep within the workspace's, or have it changed first.",
+    ),
     (
         "previous_response_not_found",
         "The project has no stored response of this id. Send the whole conversation.",

@@ -72,7 +72,11 @@ pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use pattern::ModelPattern;
-pub use policy::{Policy, PolicyRule, PolicySpec};
+pub use policy::{
+    CheckAction, CheckCount, CheckedSide, ContentCheck, DataBoundary, Detector, FileKind, HookPoint,
+    OnSilence, ParameterRule, Policies, Policy, PolicyHook, PolicyRule, PolicySpec, RegionPolicy,
+    RequestRules, Thousandths, narrowed_models, narrowed_names,
+};
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};

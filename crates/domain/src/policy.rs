@@ -1,9 +1,25 @@
-//! Policies: what a project's requests may reach, whatever a route says.
+//! Policies: what a project's requests may reach and contain, whatever a route says.
+
+mod boundary;
+mod content_check;
+mod loosening;
+mod policy_hook;
+mod request_rules;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::agreement::Retention;
-use crate::ids::PolicyId;
+use crate::ids::{PolicyId, ProjectId};
 use crate::pattern::ModelPattern;
 use crate::profile::Profile;
+
+pub use boundary::{DataBoundary, RegionPolicy};
+pub use content_check::{CheckAction, CheckCount, CheckedSide, ContentCheck, Detector};
+pub use loosening::{Loosening, narrowed_models, narrowed_names};
+pub use policy_hook::{HookPoint, OnSilence, PolicyHook};
+pub use request_rules::{FileKind, ParameterRule, RequestRules, Thousandths};
 
 /// The restrictions of a policy. One that is not set allows everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,23 +28,40 @@ pub struct PolicySpec {
     /// Patterns of full model names: exact unless they end in `*` or `/`.
     pub models: Vec<String>,
     pub regions: Vec<String>,
+    pub region_policy: RegionPolicy,
+    pub data_boundary: DataBoundary,
     pub profiles: Vec<Profile>,
     /// The longest data retention by the provider, as the agreement with it states.
     pub retention: Option<Retention>,
     /// Compliance regimes that the agreement with a credential's or account's provider must include, all of
     /// them.
     pub compliance: Vec<String>,
+    /// What a request may ask for.
+    pub request: RequestRules,
+    /// What is looked for in the text of requests and answers.
+    pub checks: Vec<ContentCheck>,
+    /// Servers of the customer that are asked about each request or answer.
+    pub hooks: Vec<PolicyHook>,
 }
 
-/// The policy of a project.
+/// The policy of a project, or of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     pub id: PolicyId,
+    /// `None` for the workspace's, which holds for all of its projects.
+    pub project: Option<ProjectId>,
     pub spec: PolicySpec,
 }
 
-/// The rule of a policy that refused a request, under the name that its owner knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The policies that hold for a project's requests, each of them: the workspace's, then its own. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies {
+    layers: Vec<Arc<Policy>>,
+}
+
+/// The rule of a policy that refused a request, under the name that its owner knows. Records store the
+/// variant's number: append new ones at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PolicyRule {
     Providers,
     Models,
@@ -36,6 +69,19 @@ pub enum PolicyRule {
     Profiles,
     Retention,
     Compliance,
+    RegionPolicy,
+    DataBoundary,
+    OutputTokens,
+    InputTokens,
+    Cost,
+    Duration,
+    Metadata,
+    Parameters,
+    Tools,
+    HostedTools,
+    FileKinds,
+    Checks,
+    Hooks,
 }
 
 impl PolicyRule {
@@ -48,7 +94,74 @@ impl PolicyRule {
             Self::Profiles => "profiles",
             Self::Retention => "retention",
             Self::Compliance => "compliance",
+            Self::RegionPolicy => "region_policy",
+            Self::DataBoundary => "data_boundary",
+            Self::OutputTokens => "max_output_tokens",
+            Self::InputTokens => "max_input_tokens",
+            Self::Cost => "max_cost_micros",
+            Self::Duration => "max_duration_ms",
+            Self::Metadata => "required_metadata",
+            Self::Parameters => "parameters",
+            Self::Tools => "allowed_tools",
+            Self::HostedTools => "allowed_hosted_tools",
+            Self::FileKinds => "allowed_file_kinds",
+            Self::Checks => "checks",
+            Self::Hooks => "hooks",
         }
+    }
+}
+
+impl Policy {
+    /// Whose policy it is, in a sentence.
+    #[must_use]
+    pub const fn owner(&self) -> &'static str {
+        if self.project.is_some() { "project" } else { "workspace" }
+    }
+}
+
+impl Policies {
+    /// `None` if there is neither.
+    #[must_use]
+    pub fn of(workspace: Option<Arc<Policy>>, project: Option<Arc<Policy>>) -> Option<Arc<Self>> {
+        let layers: Vec<_> = workspace.into_iter().chain(project).collect();
+        (!layers.is_empty()).then(|| Arc::new(Self { layers }))
+    }
+
+    /// The workspace's comes first.
+    pub fn each(&self) -> impl Iterator<Item = &Arc<Policy>> + Clone {
+        self.layers.iter()
+    }
+
+    fn specs(&self) -> impl Iterator<Item = &PolicySpec> {
+        self.layers.iter().map(|policy| &policy.spec)
+    }
+
+    /// Whether nothing of a request may be retained, by its provider or by us.
+    #[must_use]
+    pub fn retains_nothing(&self) -> bool {
+        self.specs().any(|spec| spec.retention == Some(Retention::Zero))
+    }
+
+    /// Whether some rule is about what a request contains, and not only about where it goes.
+    #[must_use]
+    pub fn reads_requests(&self) -> bool {
+        self.specs().any(|spec| spec.request.reads_requests())
+    }
+
+    /// The longest that a request may take.
+    #[must_use]
+    pub fn duration_ms_max(&self) -> Option<u64> {
+        self.specs().filter_map(|spec| spec.request.duration_ms_max).min()
+    }
+
+    /// All checks, with the policy of each.
+    pub fn checks(&self) -> impl Iterator<Item = (&Arc<Policy>, &ContentCheck)> {
+        self.layers.iter().flat_map(|policy| policy.spec.checks.iter().map(move |check| (policy, check)))
+    }
+
+    /// All hooks, with the policy of each.
+    pub fn hooks(&self) -> impl Iterator<Item = (&Arc<Policy>, &PolicyHook)> {
+        self.layers.iter().flat_map(|policy| policy.spec.hooks.iter().map(move |hook| (policy, hook)))
     }
 }
 
@@ -56,6 +169,32 @@ impl PolicySpec {
     #[must_use]
     pub fn allows_model(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|pattern| ModelPattern::read(pattern).matches(name))
+    }
+
+    /// Whether it restricts regions, so that they must be known.
+    #[must_use]
+    pub fn restricts_regions(&self) -> Option<PolicyRule> {
+        if !self.regions.is_empty() {
+            Some(PolicyRule::Regions)
+        } else if self.region_policy.is_restriction() {
+            Some(PolicyRule::RegionPolicy)
+        } else {
+            None
+        }
+    }
+
+    /// The rule that keeps a request out of a region, if one does. Names of regions are compared whatever
+    /// their case.
+    #[must_use]
+    pub fn forbids_region(&self, region: &str) -> Option<PolicyRule> {
+        if !self.region_policy.allows(region) {
+            Some(PolicyRule::RegionPolicy)
+        } else if !self.regions.is_empty() && !self.regions.iter().any(|one| one.eq_ignore_ascii_case(region))
+        {
+            Some(PolicyRule::Regions)
+        } else {
+            None
+        }
     }
 }
 
@@ -101,5 +240,29 @@ mod tests {
         assert!(spec(&["anthropic/"]).allows_model("anthropic/claude-haiku-4-5"));
         assert!(!spec(&["anthropic/", "openai/gpt-4o"]).allows_model("openai/gpt-4o-mini"));
         assert!(!spec(&["anthropic/"]).allows_model("openai/gpt-4o"));
+    }
+
+    #[test]
+    fn a_region_is_allowed_by_its_name_and_by_where_it_lies() {
+        let spec = |regions: &[&str], region_policy| PolicySpec {
+            regions: regions.iter().map(|region| (*region).to_owned()).collect(),
+            region_policy,
+            ..PolicySpec::default()
+        };
+        let (any, eu) = (RegionPolicy::Any, RegionPolicy::EuOnly);
+        for (spec, region, forbidden) in [
+            (spec(&[], any), "mars", None),
+            (spec(&["eu-west-1"], any), "EU-West-1", None),
+            (spec(&["eu-west-1"], any), "eu-west-3", Some(PolicyRule::Regions)),
+            (spec(&[], eu), "eu-west-1", None),
+            (spec(&[], eu), "westeurope", None),
+            (spec(&[], eu), "us-east-1", Some(PolicyRule::RegionPolicy)),
+            (spec(&[], eu), "eu-west-2", Some(PolicyRule::RegionPolicy)),
+            (spec(&[], eu), "global", Some(PolicyRule::RegionPolicy)),
+            (spec(&["eu-west-1"], eu), "eu-west-3", Some(PolicyRule::Regions)),
+            (spec(&["us-east-1"], eu), "us-east-1", Some(PolicyRule::RegionPolicy)),
+        ] {
+            assert_eq!(spec.forbids_region(region), forbidden, "{spec:?} {region}");
+        }
     }
 }

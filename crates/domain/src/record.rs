@@ -14,6 +14,7 @@ use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
+use crate::policy::CheckCount;
 use crate::profile::{Principal, Profile};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
@@ -197,6 +198,11 @@ where
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
+/// Records of earlier versions end before this field.
+fn checks_or_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckCount>, D::Error> {
+    Ok(Vec::deserialize(deserializer).unwrap_or_default())
+}
+
 /// One settled exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterRecord<Text = String> {
@@ -236,9 +242,13 @@ pub struct MeterRecord<Text = String> {
     pub drawn: Vec<Drawn>,
     /// What was done for the provider's prompt cache, or would have been.
     pub caching: Option<CacheRecord>,
-    /// The last field, so that older versions ignore it; omitted where nothing failed.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "reason_or_end")]
+    /// Earlier versions ended before it, or with it.
+    #[serde(deserialize_with = "reason_or_end")]
     pub reason: Option<Reason<Text>>,
+    /// What the checks of policies found. The last field, so that older versions ignore it; omitted where there is
+    /// nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "checks_or_end")]
+    pub checks: Vec<CheckCount>,
 }
 
 impl<Text> MeterRecord<Text> {

@@ -206,6 +206,7 @@ impl OpenAttempt {
                 trace: Some(call.trace()),
                 created_unix_s: call.received_unix_ms() / 1_000,
                 constraints: self.constraints(held, is_translated),
+                guard: call.screening().and_then(|screening| screening.guard.clone()),
                 estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
                 ..AnswerOptions::default()
             },

@@ -164,6 +164,9 @@ impl RetryLoop {
         let (call, caller, mut tab) = parts.admitted.into_parts();
         let SplitCall { call, body, header_map } = call.split();
         tab.record_plan(Arc::clone(&parts.resolved_model), parts.record);
+        if let Some(screening) = call.screening() {
+            tab.checks(screening.found.borrow().clone());
+        }
         let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));

@@ -72,6 +72,12 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
     match family {
         "answers" => ("tidegate_answers_total", "class", "counter", "Answers by class of status."),
         "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
+        "policy_refusals" => (
+            "tidegate_policy_refusals_total",
+            "rule",
+            "counter",
+            "Requests that a policy refused, by its rule.",
+        ),
         "idempotent_replays" => (
             "tidegate_idempotent_replays_total",
             "",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
-use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
+use conversation::face::{Count, Face, Facts, Instructions, ParameterMembers, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
@@ -60,6 +60,11 @@ static FACTS: Facts = Facts {
         block: bare_block,
         value: |line| format!(r#"{{"parts":[{}]}}"#, bare_block(line)),
     }),
+    parameters: ParameterMembers {
+        container: Some("generationConfig"),
+        output_tokens: &["maxOutputTokens"],
+        store: None,
+    },
     ..Facts::USUAL
 };
 

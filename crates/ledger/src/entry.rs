@@ -2,8 +2,7 @@
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId,
-    MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId, MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId, CheckCount,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -81,6 +80,7 @@ pub struct TabState<Text = String> {
     /// The budgets that it draws on.
     pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
+    pub checks: Vec<CheckCount>,
 }
 
 /// How an exchange ended, without borrowed parts.
@@ -209,6 +209,7 @@ impl TabState {
             drawn,
             caching: self.caching,
             reason: ending.reason,
+            checks: self.checks,
         }
     }
 }
@@ -247,8 +248,9 @@ pub(crate) struct SettledView<'a, Text> {
     bytes_out: u64,
     drawn: Vec<Drawn>,
     caching: Option<CacheRecord>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a Reason>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    checks: &'a [CheckCount],
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -285,6 +287,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             drawn: state.draws(),
             caching: state.caching,
             reason: ending.reason.as_ref(),
+            checks: &state.checks,
         }
     }
 }
@@ -368,6 +371,12 @@ pub(crate) mod tests {
                 counts: Counts::All,
             }],
             caching: Some(CacheRecord { is_applied: true, marks: 2, has_key: false, reusable_tokens: 17 }),
+            checks: vec![CheckCount {
+                check: "email".into(),
+                action: domain::CheckAction::Mask,
+                is_input: true,
+                count: 3,
+            }],
         }
     }
 

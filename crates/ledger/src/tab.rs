@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{PlanRecord, Reason, Rejected};
 use domain::{
-    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId, BudgetClaim, BudgetId, CredentialId,
+    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId, BudgetClaim, BudgetId, CredentialId, CheckCount,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -22,6 +22,9 @@ const RESERVE_REASON_BYTES: u64 = 32;
 const RESERVE_ATTEMPT_BYTES: u64 = 256;
 /// Upper bound on the size of a candidate or rejection without its texts.
 const RESERVE_PLAN_ROW_BYTES: u64 = 32;
+const RESERVE_CHECK_ROW_BYTES: u64 = 32;
+/// More kinds of checks than there are.
+const CHECK_ROWS: usize = 48;
 /// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
@@ -265,6 +268,15 @@ impl Tab {
         self.state.resolved_model = resolved_model;
         self.state.plan = plan;
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
+    }
+
+    /// Stores how often the checks of policies matched; the last call counts.
+    pub fn checks(&mut self, mut checks: Vec<CheckCount>) {
+        checks.truncate(CHECK_ROWS);
+        if self.state.checks.is_empty() {
+            self.grow(CHECK_ROWS as u64 * RESERVE_CHECK_ROW_BYTES);
+        }
+        self.state.checks = checks;
     }
 
     /// Stores what is done for the cache of the next attempt's provider.
@@ -602,6 +614,7 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         checkpoint: StreamCheckpoint::default(),
         drawings: Vec::new(),
         caching: None,
+        checks: Vec::new(),
     }
 }
 

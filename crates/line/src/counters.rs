@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+use domain::Fault;
+
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counters of one core.
@@ -12,6 +14,8 @@ pub struct Counters {
     answers: [Cell<u64>; CLASSES.len()],
     /// Fault codes are constants of the program, so the map is bounded.
     refusals: RefCell<BTreeMap<&'static str, u64>>,
+    /// By the rule of the policy that refused.
+    policy_refusals: RefCell<BTreeMap<&'static str, u64>>,
     replays: Cell<u64>,
 }
 
@@ -32,6 +36,16 @@ impl Counters {
         *count = count.saturating_add(1);
     }
 
+    /// A request was refused or failed after it was admitted, with this fault.
+    pub fn failed(&self, code: &'static str, fault: Option<&Fault>) {
+        self.refused(code);
+        if let Some(rule) = fault.and_then(Fault::policy_rule) {
+            let mut refusals = self.policy_refusals.borrow_mut();
+            let count = refusals.entry(rule.as_str()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
     /// A stored answer was replayed under its idempotency key.
     pub fn replayed(&self) {
         self.replays.set(self.replays.get().saturating_add(1));
@@ -44,8 +58,10 @@ impl Counters {
             CLASSES.iter().zip(&self.answers).map(|(class, count)| ("answers", *class, count.get()));
         let refusals = self.refusals.borrow();
         let refusals = refusals.iter().map(|(code, count)| ("refusals", *code, *count));
+        let rules = self.policy_refusals.borrow();
+        let rules = rules.iter().map(|(rule, count)| ("policy_refusals", *rule, *count));
         let replays = std::iter::once(("idempotent_replays", "", self.replays.get()));
-        answers.chain(replays).filter(|(_, _, count)| *count > 0).chain(refusals).collect()
+        answers.chain(replays).filter(|(_, _, count)| *count > 0).chain(refusals).chain(rules).collect()
     }
 }
 

@@ -5,9 +5,11 @@
 mod counters;
 mod explain;
 mod idempotency;
+mod limits;
 mod models;
 mod realtime;
 mod refuse;
+mod screening;
 mod stop;
 mod stored_lists;
 mod stored_lookup;
@@ -120,7 +122,7 @@ pub fn serve(
                 return refuse::with_standings(core, dialect, fault, standings, trace);
             }
             Err(EarlyExit::AfterAdmission(response, code)) => {
-                core.counters.refused(code);
+                core.counters.failed(code, response.fault());
                 settle(*response)
             }
         };
@@ -131,10 +133,11 @@ pub fn serve(
 
 async fn run_pipeline(
     core: &Core,
-    inbound: Inbound,
+    mut inbound: Inbound,
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let call = decode(inbound, core.now_us())?;
+    let screening = screening::screen(&mut inbound, &caller);
+    let call = decode(inbound, core.now_us())?.with_screening(screening);
     let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();

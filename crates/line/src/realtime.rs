@@ -18,7 +18,7 @@ use relay::{fill, tab_headers};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
-use crate::{Core, identify, refuse};
+use crate::{Core, identify, refuse, screening};
 
 pub use session::Session;
 
@@ -58,7 +58,7 @@ pub async fn open_session(
             return Err(refuse::with_standings(core, dialect, fault, standings, trace));
         }
         Err(EarlyExit::AfterAdmission(response, code)) => {
-            core.counters.refused(code);
+            core.counters.failed(code, response.fault());
             let answer = settle(*response);
             core.counters.answered(answer.status().as_u16());
             return Err(answer);
@@ -83,8 +83,9 @@ async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execu
     Ok(execute::open_session(planned, &core.deps).await?)
 }
 
-fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
-    let call = decode(inbound, core.now_us())?;
+fn planned(core: &Core, mut inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
+    let screening = screening::screen(&mut inbound, &caller);
+    let call = decode(inbound, core.now_us())?.with_screening(screening);
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let random = core.deps.world.random.next_u64();
@@ -121,7 +122,7 @@ impl SessionRequest {
         };
         started.map_err(|stop| {
             let fault = stop.fault();
-            core.counters.refused(fault.code);
+            core.counters.failed(fault.code, Some(&fault));
             if let EarlyExit::AfterAdmission(response, _) = stop {
                 // Only its record is needed.
                 drop(settle(*response));

@@ -46,6 +46,9 @@ impl From<Box<PlanFailed>> for EarlyExit {
         let PlanFailed { fault, admitted, resolved_model, record } = *failed;
         let (call, _caller, mut tab) = admitted.into_parts();
         tab.record_plan(resolved_model, record);
+        if let Some(screening) = call.screening() {
+            tab.checks(screening.found.borrow().clone());
+        }
         let code = fault.code;
         Self::AfterAdmission(Box::new(deliver_fault(tab, fault, None, call.dialect(), call.trace())), code)
     }

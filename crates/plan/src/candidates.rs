@@ -5,7 +5,7 @@ use std::sync::Arc;
 use catalogue::{Catalogue, Model, Offer, ProviderFacts, Release};
 use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, PolicyRule, Principal, Profile, Rates, RouteSpec, Usage};
+use domain::{Hosting, PolicyRule, PolicySpec, Principal, Profile, Rates, RouteSpec, Usage};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
@@ -106,7 +106,7 @@ fn credential_attempt(
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
-    check_policy(input, resolved, &placement)?;
+    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
     check_credential(input, credential)?;
     let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&credential.id);
     if !is_listed && spec.overflow_own != Some(credential.id) {
@@ -147,7 +147,11 @@ fn check_credential(input: &PlanInput<'_>, credential: &CredentialEntry) -> Resu
 ///
 /// # Errors
 /// It may not be used now; `None` if it no longer exists.
-pub fn pinned_attempt(input: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
+pub fn pinned_attempt(
+    input: &PlanInput<'_>,
+    stored: &StoredResponse,
+    makes_something: bool,
+) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(input.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.created_by {
@@ -155,7 +159,14 @@ pub fn pinned_attempt(input: &PlanInput<'_>, stored: &StoredResponse) -> Result<
             let workspace = input.query.workspace;
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
-            let attempt = check_credential(input, credential).and_then(|()| {
+            let placement = Placement {
+                profile: Profile::Byok,
+                provider: facts.map_or(&*credential.provider, |facts| facts.slug.as_str()),
+                regions: &|| own_or_offered(credential.region.as_deref(), offer),
+                agreement: Some(&credential.agreement),
+            };
+            let allowed = check_pinned(input, stored, &placement, makes_something);
+            let attempt = allowed.and_then(|()| check_credential(input, credential)).and_then(|()| {
                 let (catalogue, model) = (input.catalogue, &stored.model);
                 Attempt::byok(workspace, credential, catalogue, facts, upstream_model, offer, model)
             });
@@ -164,17 +175,40 @@ pub fn pinned_attempt(input: &PlanInput<'_>, stored: &StoredResponse) -> Result<
         Principal::Account(id) => {
             let account = input.accounts.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&account.provider);
-            let attempt = if account.disabled {
-                Err(Refusal::Disabled)
-            } else {
-                let (catalogue, model) = (input.catalogue, &stored.model);
-                Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &input.query)
+            let placement = Placement {
+                profile: Profile::ManagedProvider,
+                provider: facts.map_or(&*account.provider, |facts| facts.slug.as_str()),
+                regions: &|| own_or_offered(account.region.as_deref(), offer),
+                agreement: Some(&account.agreement),
+            };
+            let attempt = match check_pinned(input, stored, &placement, makes_something) {
+                Err(refusal) => Err(refusal),
+                Ok(()) if account.disabled => Err(Refusal::Disabled),
+                Ok(()) => {
+                    let (catalogue, model) = (input.catalogue, &stored.model);
+                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &input.query)
+                }
             };
             (Seat::Managed(Arc::clone(account)), attempt)
         }
         Principal::Node(_) => return Err(None),
     };
     attempt.map_err(|refusal| Some(Rejection { seat, refusal }))
+}
+
+/// What exists may be read and deleted where it is; something new is made of it only where the policies allow
+/// that today.
+fn check_pinned(
+    input: &PlanInput<'_>,
+    stored: &StoredResponse,
+    placement: &Placement<'_>,
+    makes_something: bool,
+) -> Result<(), Refusal> {
+    if makes_something {
+        check_policy(input, std::iter::once(stored.model.as_str()), placement)
+    } else {
+        Ok(())
+    }
 }
 
 /// What is known of a provider, and its offer of a model.
@@ -219,7 +253,7 @@ fn node_attempt(
     // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
     let placement = Placement { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(input, resolved, &placement)?;
+    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -249,7 +283,7 @@ fn account_attempt(
         regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
         agreement: Some(&account.agreement),
     };
-    check_policy(input, resolved, &placement)?;
+    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
     if account.disabled {
         return Err(Refusal::Disabled);
     }
@@ -278,10 +312,23 @@ fn check_emergency(
             match (input.catalogue.takes_emergencies(), spec.emergency_allowed) {
                 (false, _) => Err(Refusal::EmergencyOff),
                 (true, false) => Err(Refusal::EmergencyNotAllowed),
-                (true, true) => Ok(()),
+                (true, true) => check_boundary(input),
             }
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether the data boundary of each policy lets a request reach an emergency provider.
+fn check_boundary(input: &PlanInput<'_>) -> Result<(), Refusal> {
+    let mut each = input.query.project.policy.iter().flat_map(|policies| policies.each());
+    match each.find(|policy| policy.spec.data_boundary.forbids_emergency()) {
+        Some(policy) => Err(Refusal::PolicyForbids {
+            rule: PolicyRule::DataBoundary,
+            policy: policy.id,
+            owner: policy.owner(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -429,38 +476,56 @@ fn own_or_offered<'a>(own: Option<&'a str>, offer: Option<&'a Offer>) -> Vec<&'a
     }
 }
 
-fn is_within(allowed: &[String], regions: &[&str]) -> bool {
-    !regions.is_empty() && regions.iter().all(|region| allowed.iter().any(|one| one == region))
-}
-
-/// The project's policy overrides every route. Where it restricts something, a candidate of
+/// The workspace's policy and the project's override every route. Where one restricts something, a candidate of
 /// which that is not known is refused.
-fn check_policy(
+fn check_policy<'n>(
     input: &PlanInput<'_>,
-    resolved: &Resolved<'_>,
+    names: impl Iterator<Item = &'n str> + Clone,
     placement: &Placement<'_>,
 ) -> Result<(), Refusal> {
-    let Some(policy) = &input.query.project.policy else { return Ok(()) };
-    let spec = &policy.spec;
-    let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
-    let agreed = |holds: &dyn Fn(&Agreement) -> bool| placement.agreement.is_none_or(holds);
-    let checks = [
-        (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&placement.profile)),
-        (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, placement.provider)),
-        (PolicyRule::Models, resolved.names().any(|(name, _)| spec.allows_model(name))),
-        (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(placement.regions)())),
-        (
-            PolicyRule::Retention,
-            spec.retention.is_none_or(|most| agreed(&|agreement| most.is_kept_by(agreement.retention))),
-        ),
-        (
-            PolicyRule::Compliance,
-            spec.compliance.iter().all(|tag| agreed(&|agreement| agreement.compliance.contains(tag))),
-        ),
-    ];
-    match checks.into_iter().find(|(_, holds)| !holds) {
-        Some((rule, _)) => Err(Refusal::PolicyForbids { rule }),
-        None => Ok(()),
+    let Some(policies) = &input.query.project.policy else { return Ok(()) };
+    for policy in policies.each() {
+        if let Some(rule) = placement.forbidden_by(&policy.spec, names.clone()) {
+            return Err(Refusal::PolicyForbids { rule, policy: policy.id, owner: policy.owner() });
+        }
+    }
+    Ok(())
+}
+
+impl Placement<'_> {
+    fn forbidden_by<'n>(
+        &self,
+        spec: &PolicySpec,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Option<PolicyRule> {
+        let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
+        let agreed = |holds: &dyn Fn(&Agreement) -> bool| self.agreement.is_none_or(holds);
+        if !spec.profiles.is_empty() && !spec.profiles.contains(&self.profile) {
+            Some(PolicyRule::Profiles)
+        } else if !spec.providers.is_empty() && !is_listed(&spec.providers, self.provider) {
+            Some(PolicyRule::Providers)
+        } else if !spec.models.is_empty() && !names.any(|name| spec.allows_model(name)) {
+            Some(PolicyRule::Models)
+        } else if let Some(rule) = self.region_forbidden_by(spec) {
+            Some(rule)
+        } else if spec.retention.is_some_and(|most| !agreed(&|terms| most.is_kept_by(terms.retention))) {
+            Some(PolicyRule::Retention)
+        } else if spec.compliance.iter().any(|tag| !agreed(&|terms| terms.compliance.contains(tag))) {
+            Some(PolicyRule::Compliance)
+        } else {
+            None
+        }
+    }
+
+    /// A candidate that may run in several regions must be allowed in each; one of unknown region is allowed
+    /// in none.
+    fn region_forbidden_by(&self, spec: &PolicySpec) -> Option<PolicyRule> {
+        let restriction = spec.restricts_regions()?;
+        let regions = (self.regions)();
+        if regions.is_empty() {
+            return Some(restriction);
+        }
+        regions.iter().find_map(|region| spec.forbids_region(region))
     }
 }
 

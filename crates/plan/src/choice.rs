@@ -17,7 +17,7 @@ use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery, RequestSize, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
-use crate::{candidates, faults};
+use crate::{candidates, faults, request_policy};
 
 /// A call with its caller, admitted or not, and the environment that it counts for.
 #[derive(Clone, Copy)]
@@ -105,13 +105,16 @@ pub(crate) fn choose_for_call<'a>(
     if matches!(call.found_response(), Some(FoundResponse::StoreUnavailable)) {
         return Choice::failed(faults::makers_unknown());
     }
-    if let Some(fault) = files_fault(call) {
+    if let Some(fault) = request_policy::fault(query).or_else(|| files_fault(call)) {
         return Choice::failed(fault);
     }
     if call.names_stored() && remixed(call).is_none() {
         return choose_for_stored(query, moment);
     }
-    choose(&input_of(query, moment), seat_needs(call, keepers), board)
+    let input = input_of(query, moment);
+    let mut choice = choose(&input, seat_needs(call, keepers), board);
+    request_policy::reject_dear(query, &input, &mut choice.decision);
+    choice
 }
 
 /// Chooses the seats for what an operation asks of them.
@@ -209,7 +212,7 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
         return Err(faults::batch_not_booked());
     }
     let moment = Moment { random: 0, affinity: &|| None, prefix_ends: &Vec::new, ..*moment };
-    let attempt = candidates::pinned_attempt(&input_of(query, &moment), known);
+    let attempt = candidates::pinned_attempt(&input_of(query, &moment), known, call.makes_something());
     let attempt = attempt.map_err(|rejection| {
         if call.is_about_object() {
             faults::keeper_away(call.operation().as_str(), rejection.as_ref())

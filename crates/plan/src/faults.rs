@@ -2,7 +2,7 @@
 
 use catalogue::{Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Modality, PolicyRule, Principal, Profile, Refuser};
+use domain::{Fault, FaultClass, Modality, PolicyId, PolicyRule, Principal, Profile, Refuser};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -135,20 +135,21 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
 
 /// A candidate could serve it, and the project's policy forbids that.
 fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
-    let policy = input.query.project.policy.as_ref()?;
-    let refusals: Vec<(PolicyRule, String)> = near
+    let policies = input.query.project.policy.as_ref()?;
+    let refusals: Vec<(PolicyRule, PolicyId, String)> = near
         .iter()
         .filter_map(|rejection| match rejection.refusal {
-            Refusal::PolicyForbids { rule } => Some((rule, rejection.sentence())),
+            Refusal::PolicyForbids { rule, policy, .. } => Some((rule, policy, rejection.sentence())),
             _ => None,
         })
         .take(NAMES_LISTED_MAX)
         .collect();
-    let (rule, _) = refusals.first()?;
-    let sentences: Vec<&str> = refusals.iter().map(|(_, sentence)| sentence.as_str()).collect();
+    let &(rule, id, _) = refusals.first()?;
+    let policy = policies.each().find(|policy| policy.id == id)?;
+    let sentences: Vec<&str> = refusals.iter().map(|(_, _, sentence)| sentence.as_str()).collect();
     let message = format!(
-        "The policy {} of this project keeps {} from being served: {}.",
-        policy.id,
+        "The policy {id} of this {} keeps {} from being served: {}.",
+        policy.owner(),
         printable(&resolved.name),
         sentences.join("; ")
     );
@@ -162,7 +163,7 @@ fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]
         }
     };
     let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param("model");
-    Some(Box::new(fault.refused_by(Refuser::Policy(policy.id)).should_retry(false)))
+    Some(Box::new(fault.refused_by(Refuser::PolicyRule(id, rule)).should_retry(false)))
 }
 
 /// The seat that made the answer which the call continues can't be used now.

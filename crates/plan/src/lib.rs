@@ -17,6 +17,7 @@ mod order;
 mod planned;
 mod question;
 mod reason;
+mod request_policy;
 mod resolve;
 mod routing;
 mod served;

@@ -98,7 +98,7 @@ pub fn plan(
     let record = record_of(&choice, caller.snapshot().version());
     let spec = choice.decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
-    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED));
+    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller);
     let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, .. } = choice;

@@ -1,6 +1,6 @@
 //! Why a candidate was not chosen: a stable code for programs, a sentence for people.
 
-use domain::{HostedTool, PolicyRule, Profile, Tier};
+use domain::{HostedTool, PolicyId, PolicyRule, Profile, Tier};
 
 use crate::attempt::Seat;
 
@@ -44,9 +44,12 @@ pub enum Refusal {
     RegionNotAllowed,
     RegionUnknown,
     LabelMissing,
-    /// The project's policy forbids it.
+    /// The project's policy forbids it, or its workspace's.
     PolicyForbids {
         rule: PolicyRule,
+        policy: PolicyId,
+        /// Whose policy it is.
+        owner: &'static str,
     },
     /// A profile that comes before its own serves the call.
     ProfileNotChosen {
@@ -188,8 +191,8 @@ impl Refusal {
             Self::ToolUnpriced { tool } => {
                 return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
-            Self::PolicyForbids { rule } => {
-                return format!("is not what the project's policy allows ({})", rule.as_str());
+            Self::PolicyForbids { rule, owner, .. } => {
+                return format!("is not what the {owner}'s policy allows ({})", rule.as_str());
             }
             Self::ProfileNotChosen { chosen } => {
                 return format!("was not needed: {chosen} comes first and can serve this");

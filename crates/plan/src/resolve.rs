@@ -101,7 +101,7 @@ impl<'a> Resolved<'a> {
     }
 
     /// Each name, with the length of what precedes the model's own name.
-    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> + Clone {
         let (own, other) = match self.target {
             ResolvedTarget::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
             ResolvedTarget::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),

@@ -1,7 +1,9 @@
 //! A board on which commitments are used up by what the books say, for plans away from the serving cores.
 
-use board::{Availability, AvailabilityView};
-use domain::{BudgetId, Principal};
+use std::sync::Arc;
+
+use board::{Availability, AvailabilityView, Load, PrefixTable};
+use domain::{BudgetId, Principal, WorkspaceId};
 
 /// Cores learn only by serving that a commitment is used up; the books know it always.
 pub struct CommitmentBoard<'a> {
@@ -20,6 +22,18 @@ impl<'a> CommitmentBoard<'a> {
 impl AvailabilityView for CommitmentBoard<'_> {
     fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.board.availability(principal, upstream_model, now_us)
+    }
+
+    fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
+        self.board.first_byte_us(principal, upstream_model)
+    }
+
+    fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
+        self.board.load(principal, upstream_model, now_us)
+    }
+
+    fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
+        self.board.prefix_table(workspace, now_us)
     }
 
     fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {

@@ -158,6 +158,7 @@ impl<'a> BillingContext<'a> {
             drawn: Vec::new(),
             caching: None,
             reason: None,
+            checks: Vec::new(),
         };
         ledger::price::book(&mut record);
         record.drawn = self.drawn_on_commitment(&record).into_iter().collect();

@@ -1,6 +1,6 @@
 //! Audit entries for settled requests: refusals by a policy, fallbacks to the managed pool, and emergency
-//! serving. Per project only the first of each kind in an hour, so that a busy project does not fill its
-//! chain.
+//! serving. A busy project does not fill its chain: of a fallback or an emergency there is one entry in an hour
+//! and project, and of a refusal one in a minute, project, key and rule, with a count.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -9,11 +9,12 @@ use catalogue::Catalogue;
 use database::audit::AuditRow;
 use database::chain;
 use database::handle::Database;
-use domain::{AuditId, MeterRecord, Principal, Profile, ProjectId, WorkspaceId};
+use domain::{AuditId, KeyId, MeterRecord, PolicyRule, Principal, Profile, ProjectId, Refuser, WorkspaceId};
 
 use crate::limits::AUDIT_NOTES_CACHED_MAX;
 
 const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
 /// The error code of a policy's refusal.
 const POLICY: &str = "policy_forbids";
 const SYSTEM: &str = "system";
@@ -54,13 +55,15 @@ impl Kind {
     }
 }
 
-type NoteKey = (WorkspaceId, ProjectId, Kind);
+/// What shares one entry: refusals by key and rule, everything else by project.
+type NoteKey = (WorkspaceId, ProjectId, Kind, Option<KeyId>, Option<PolicyRule>);
 
 /// A settled request that gets an audit entry.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditNote {
     key: NoteKey,
-    hour: u64,
+    /// The number of the minute or hour.
+    window: u64,
     row: AuditRow,
 }
 
@@ -82,7 +85,13 @@ impl AuditNote {
             after: None,
             link: None,
         };
-        Some(Self { key: (record.workspace, record.project, kind), hour: unix_ms / HOUR_MS, row })
+        let refuser = record.reason.as_ref().and_then(|reason| reason.refused_by);
+        let (key, rule, window_ms) = match kind {
+            Kind::Refused => (record.key, refuser.and_then(Refuser::policy_rule), MINUTE_MS),
+            Kind::FellBack | Kind::Emergency => (None, None, HOUR_MS),
+        };
+        let key = (record.workspace, record.project, kind, key, rule);
+        Some(Self { key, window: unix_ms / window_ms, row })
     }
 }
 
@@ -90,9 +99,8 @@ fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
     let model = if record.resolved_model.is_empty() { record.requested_model } else { record.resolved_model };
     let text = match kind {
         Kind::Refused => {
-            let why = record.plan.rejected.iter().find(|rejected| rejected.reason == POLICY);
-            let why = why.map(|rejected| format!(": {}", rejected.detail)).unwrap_or_default();
-            format!("{model} refused by the project's policy{why}")
+            let why = record.reason.as_ref().map_or("", |reason| reason.message);
+            return format!("{model} refused. {why}");
         }
         Kind::FellBack => {
             let mut failed = record.attempts.iter().map(|attempt| attempt.principal);
@@ -108,31 +116,67 @@ fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
 /// What this process has already written.
 #[derive(Debug, Default)]
 pub(crate) struct AuditNotes {
-    written: Mutex<HashMap<NoteKey, u64>>,
+    written: Mutex<HashMap<NoteKey, Written>>,
+}
+
+/// The window of the last entry, and how many of its kind came since.
+#[derive(Debug, Default, Clone, Copy)]
+struct Written {
+    window: u64,
+    since: u64,
+}
+
+/// An entry to be written, and how many requests it is about.
+#[derive(Debug)]
+pub(crate) struct News {
+    note: AuditNote,
+    count: u64,
 }
 
 impl AuditNotes {
-    /// The first remark of each kind that was not yet written this hour.
-    pub(crate) fn news(&self, remarks: Vec<AuditNote>) -> Vec<AuditNote> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = HashSet::new();
-        let is_new = |remark: &AuditNote| written.get(&remark.key).is_none_or(|hour| *hour < remark.hour);
-        remarks.into_iter().filter(|remark| is_new(remark) && seen.insert(remark.key)).collect()
+    /// The first remark of each kind in a window that has no entry yet, with the count of the others since the
+    /// entry before.
+    pub(crate) fn news(&self, remarks: Vec<AuditNote>) -> Vec<News> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut news: Vec<News> = Vec::new();
+        let mut places: HashMap<NoteKey, usize> = HashMap::new();
+        for note in remarks {
+            let known = written.get_mut(&note.key);
+            if let Some(one) = places.get(&note.key).and_then(|at| news.get_mut(*at)) {
+                one.count += 1;
+            } else if let Some(known) = known.as_ref().filter(|known| known.window < note.window) {
+                places.insert(note.key, news.len());
+                news.push(News { count: known.since + 1, note });
+            } else if let Some(known) = known {
+                known.since += 1;
+            } else {
+                places.insert(note.key, news.len());
+                news.push(News { count: 1, note });
+            }
+        }
+        news
     }
 
     /// Records that these are in the audit.
-    pub(crate) fn mark_written(&self, remarks: &[AuditNote]) {
+    pub(crate) fn mark_written(&self, news: &[News]) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() + remarks.len() > AUDIT_NOTES_CACHED_MAX {
+        if written.len() + news.len() > AUDIT_NOTES_CACHED_MAX {
             written.clear();
         }
-        written.extend(remarks.iter().map(|remark| (remark.key, remark.hour)));
+        written.extend(news.iter().map(|one| (one.note.key, Written { window: one.note.window, since: 0 })));
     }
 }
 
-/// The audit entries of remarks.
-pub(crate) fn rows(remarks: &[AuditNote]) -> Vec<AuditRow> {
-    remarks.iter().map(|remark| remark.row.clone()).collect()
+/// The audit entries of news.
+pub(crate) fn rows(news: &[News]) -> Vec<AuditRow> {
+    let row = |one: &News| {
+        let mut row = one.note.row.clone();
+        if one.note.key.2 == Kind::Refused && one.count > 1 {
+            row.detail.push_str(&format!(" {} requests since the entry before.", one.count));
+        }
+        row
+    };
+    news.iter().map(row).collect()
 }
 
 /// Writes remarks about settled requests to the audit. Settling does not depend on it: after a failure, the next

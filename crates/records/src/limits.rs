@@ -18,7 +18,7 @@ pub const USAGE_ROWS_MAX: u64 = 10_000;
 
 /// Groups in the cache; past it the cache is cleared and refilled on demand.
 pub(crate) const GROUPS_CACHED_MAX: usize = 10_000;
-/// Projects and kinds of audit entries in the cache; past it the cache is cleared, and some entries are
+/// Projects, keys and kinds of audit entries in the cache; past it the cache is cleared, and some entries are
 /// written twice.
 pub(crate) const AUDIT_NOTES_CACHED_MAX: usize = 16_384;
 /// Weeks that are known to have a partition: nineteen years.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use dialects::ErrorAnswer;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
-use execute::{Answer, AnswerBody, Deps, Failed, Served};
+use execute::{Answer, AnswerBody, Deps, Exchange, Failed, Served};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -15,6 +15,8 @@ use crate::headers::{ATTEMPTS, REQUEST_ID, alias_release, fill, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// The rule of the policy that refused a request.
+const POLICY_RULE: HeaderName = HeaderName::from_static("agent-policy-rule");
 
 /// One step of the response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,7 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
         headers.insert(id_name, id);
     }
     let mut tab = parts.tab;
+    note_checks(&parts.exchange, &mut tab);
     // Our rate limit headers replace the provider's, since ours are the limits that the client may reach
     // first.
     for (name, value) in tab_headers(&tab, parts.exchange.dialect()) {
@@ -119,6 +122,13 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
         }
     };
     ClientResponse { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
+}
+
+/// Stores what the checks of policies found so far.
+pub(crate) fn note_checks(exchange: &Exchange, tab: &mut Tab) {
+    if let Some(screening) = exchange.call.screening() {
+        tab.checks(screening.found.borrow().clone());
+    }
 }
 
 /// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
@@ -158,6 +168,9 @@ fn deliver(
     let mut headers = served_headers(trace, served);
     if served.is_none() {
         headers.insert(ATTEMPTS, HeaderValue::from(0));
+    }
+    if let Some(rule) = fault.policy_rule() {
+        headers.insert(POLICY_RULE, HeaderValue::from_static(rule.as_str()));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     for (name, value) in tab_headers(&tab, dialect) {

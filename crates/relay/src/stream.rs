@@ -14,7 +14,7 @@ use execute::{AttemptFailure, AttemptStream, Exchange, Flow, LateRetry, retry_la
 use ledger::Tab;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::client_response::{Ending, Piece};
+use crate::client_response::{Ending, Piece, note_checks};
 
 type Retry = Pin<Box<dyn Future<Output = (Tab, LateRetry)>>>;
 
@@ -93,6 +93,7 @@ impl Stream {
         let state = std::mem::replace(&mut self.state, State::Over);
         let ending = self.ending.take();
         let mut tab = self.tab.take()?;
+        note_checks(&self.exchange, &mut tab);
         let ending = ending.unwrap_or_else(|| {
             let usage = match state {
                 State::Flowing(mut stream) => stream.close(&mut tab),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
-use conversation::face::{Face, Facts, PrefixMembers, RateLimits};
+use conversation::face::{Face, Facts, ParameterMembers, PrefixMembers, RateLimits};
 use conversation::losses::DroppedFields;
 use conversation::openai_error;
 use conversation::request::{Addressed, Request};
@@ -45,6 +45,11 @@ static FACTS: Facts = Facts {
         key: "prompt_cache_key",
         takes_marks: false,
     }),
+    parameters: ParameterMembers {
+        container: None,
+        output_tokens: &["max_output_tokens"],
+        store: Some(("store", true)),
+    },
     ..Facts::USUAL
 };
 

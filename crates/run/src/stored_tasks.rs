@@ -4,7 +4,7 @@ use admit::Caller;
 use bytes::Bytes;
 use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
 use domain::ports::StoredTurn;
-use domain::{Dialect, Fault, FaultClass, Retention, TaskId, TraceId};
+use domain::{Dialect, Fault, FaultClass, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use line::Core;
@@ -25,7 +25,7 @@ const GONE: &str = "Use the id of a run of this project that ended within a day 
 /// client.
 pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Value) -> Option<Message> {
     let policy = caller.project().policy.as_ref();
-    if policy.is_some_and(|policy| policy.spec.retention == Some(Retention::Zero)) {
+    if policy.is_some_and(|policies| policies.retains_nothing()) {
         return Some(not_kept("The project's policy lets nothing be kept."));
     }
     let Some(content) = encode_bounded(task) else {

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
-    Hosting, KeyId, MissingFeatures, NodeId, Policy, ProjectId, Rates, RouteId, RouteSpec, Terms,
-    WorkspaceId, secret::Sealed,
+    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed, Policies,
 };
 
 /// What a key may do.
@@ -50,7 +48,8 @@ pub struct ProjectEntry {
     pub environment: Arc<str>,
     /// If unset, the workspace's applies.
     pub caching: CachePolicy,
-    pub policy: Option<Arc<Policy>>,
+    /// The workspace's and its own; `None` if there is neither.
+    pub policy: Option<Arc<Policies>>,
 }
 
 /// The state of a credential from its verification and its owner. Live trouble (rate

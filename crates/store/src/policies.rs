@@ -1,5 +1,5 @@
-//! Policies: what the requests of a project may reach. A project has at most one, which stays with it: another is
-//! refused as `policy_exists`, naming the first.
+//! Policies: what the requests of a project, or of all projects of a workspace, may reach. Each has at most one,
+//! which stays with it: another is refused as `policy_exists`, naming the first.
 
 use domain::{PolicyId, PolicySpec, ProjectId, WorkspaceId};
 
@@ -7,7 +7,8 @@ use domain::{PolicyId, PolicySpec, ProjectId, WorkspaceId};
 pub struct PolicyRow {
     pub id: PolicyId,
     pub workspace: WorkspaceId,
-    pub project: ProjectId,
+    /// `None` for the policy of the workspace.
+    pub project: Option<ProjectId>,
     pub spec: PolicySpec,
     pub created_unix_ms: u64,
     /// Ignored on writing.

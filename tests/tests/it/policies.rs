@@ -27,6 +27,7 @@ fn forbidden(gateway: &Gateway, answer: &Answer, made: &Value, rule: &str) {
         message.contains(made["id"].as_str().unwrap()) && message.contains(&format!("({rule})")),
         "{error}"
     );
+    assert_eq!(answer.header("agent-policy-rule"), Some(rule), "{error}");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     assert_eq!(gateway.emulator.journal().len(), 0, "something left");
 }
@@ -94,7 +95,7 @@ async fn what_a_policy_allows_is_asked_in_the_place_of_what_it_does_not() {
 }
 
 /// A forbidden target is refused as forbidden whether it is available or not; and the refusal is audited,
-/// once per hour.
+/// once per minute.
 #[tokio::test]
 async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     let gateway = Gateway::start().await;
@@ -139,6 +140,11 @@ async fn what_is_no_policy_is_told() {
         (json!({"project_id": project, "allowed": []}), 400, "invalid_value"),
         (json!({"project_id": "prj_01900000000070008000000000000000"}), 404, "not_found"),
         (json!({"project_id": project}), 409, "policy_exists"),
+        (json!({"project_id": project, "workspace": true}), 400, "invalid_value"),
+        (json!({"project_id": project, "region_policy": "mars_only"}), 400, "invalid_value"),
+        (json!({"project_id": project, "data_boundary": "loose"}), 400, "invalid_value"),
+        (json!({"project_id": project, "allowed_file_kinds": ["tape"]}), 400, "invalid_value"),
+        (json!({"project_id": project, "limits": {"max_output_tokens": 0}}), 400, "invalid_value"),
     ] {
         let answer = gateway.admin().post(POLICIES, &body).await.unwrap();
         problem(&answer, status, code);
@@ -149,4 +155,172 @@ async fn what_is_no_policy_is_told() {
     let json = [("content-type", "application/json")];
     let answer = gateway.admin().call(http::Method::PUT, &path, &json, moved.to_string()).await.unwrap();
     problem(&answer, 400, "invalid_value");
+}
+
+/// The workspace's policy holds for every project, a project's may only tighten it, and a refusal says whose rule it
+/// was.
+#[tokio::test]
+async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({}))).await;
+    let rules = json!({"workspace": true, "allowed_models": ["openai/"], "retention": {"days": 30}, "limits": {"max_output_tokens": 100}});
+    let wide = gateway.make(POLICIES, rules).await;
+    assert_eq!((&wide["workspace"], &wide["project_id"]), (&json!(true), &Value::Null), "{wide}");
+    forbidden(&gateway, &gateway.chat(&question(MINI)).await, &wide, "max_output_tokens");
+    forbidden(&gateway, &gateway.chat(&limited(MINI, 10)).await, &wide, "retention");
+    let project = gateway.founded.project_id.clone();
+    for (rules, field) in [
+        (json!({"allowed_models": ["anthropic/"]}), "allowed_models"),
+        (json!({"retention": {"days": 31}}), "retention"),
+        (json!({"limits": {"max_output_tokens": 101}}), "max_output_tokens"),
+    ] {
+        let body = with(json!({"project_id": project}), rules);
+        let answer = gateway.admin().post(POLICIES, &body).await.unwrap();
+        assert_eq!(problem(&answer, 400, "policy_loosens")["param"], field, "{}", answer.text());
+    }
+    let own = policy(&gateway, json!({"retention": "zero", "allowed_models": ["openai/gpt-4o*"]})).await;
+    let path = format!("{POLICIES}/{}", id_of(&own));
+    let json = [("content-type", "application/merge-patch+json")];
+    let looser = json!({"allowed_models": ["mistral/"]}).to_string();
+    let answer = gateway.admin().call(http::Method::PATCH, &path, &json, looser).await.unwrap();
+    problem(&answer, 400, "policy_loosens");
+    let effective = gateway.get(&format!("{POLICIES}/effective?project_id={project}")).await;
+    assert_eq!(effective["policy_ids"], json!([wide["id"], own["id"]]), "{effective}");
+    assert_eq!(effective["allowed_models"], json!(["openai/gpt-4o*"]), "{effective}");
+    assert_eq!(effective["retention"], "zero", "{effective}");
+    assert_eq!(effective["limits"], json!({"max_output_tokens": 100}), "{effective}");
+    assert_eq!(effective["allowed_regions"], Value::Null, "{effective}");
+    // A workspace that tightens later binds projects that allow more.
+    gateway.patch(&format!("{POLICIES}/{}", id_of(&wide)), json!({"allowed_models": ["anthropic/"]})).await;
+    forbidden(&gateway, &gateway.chat(&limited(MINI, 10)).await, &wide, "allowed_models");
+    let effective = gateway.get(&format!("{POLICIES}/effective?project_id={project}")).await;
+    assert_eq!(effective["allowed_models"], json!([]), "{effective}");
+    let again = gateway.admin().post(POLICIES, &json!({"workspace": true})).await.unwrap();
+    problem(&again, 409, "policy_exists");
+}
+
+fn limited(model: &str, tokens: u64) -> Value {
+    with(question(model), json!({"max_tokens": tokens}))
+}
+
+/// Both paths, and both verbs on each, write the same policy.
+#[tokio::test]
+async fn a_region_policy_is_set_by_either_path_and_verb() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({"region": "us-east-1"}))).await;
+    let json = [("content-type", "application/json")];
+    let mut ids = Vec::new();
+    for (path, prefix) in [("/v2/regional-policy", "rgn_"), ("/v2/governance/regional-policy", "rgp_")] {
+        for method in [http::Method::POST, http::Method::PUT] {
+            let body = json!({"region_policy": "eu_only", "data_boundary": "no_openrouter"}).to_string();
+            let answer = gateway.admin().call(method, path, &json, body).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let set = answer.json();
+            assert!(set["id"].as_str().unwrap().starts_with(prefix), "{set}");
+            assert_eq!(
+                (&set["region_policy"], &set["data_boundary"]),
+                (&json!("eu_only"), &json!("no_openrouter"))
+            );
+            let regions = set["allowed_regions"].as_array().unwrap();
+            assert!(regions.contains(&json!("eu-west-1")) && !regions.contains(&json!("us-east-1")), "{set}");
+            ids.push(set["policy_id"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(gateway.get(path).await["policy_id"], ids[0].as_str());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "one policy of the workspace");
+    let wide = json!({"id": ids[0]});
+    forbidden(&gateway, &gateway.chat(&question(MINI)).await, &wide, "region_policy");
+    gateway.patch(&format!("{CREDENTIALS}/{}", id_of(&made)), json!({"region": "EU-West-1"})).await;
+    gateway.chat_ok(&question(MINI)).await;
+    // A project's may not be wider.
+    let wider = json!({"project_id": gateway.founded.project_id, "region_policy": "us_only"});
+    problem(&gateway.admin().post("/v2/regional-policy", &wider).await.unwrap(), 400, "policy_loosens");
+    let own = json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-3"]});
+    let own = gateway.admin().post("/v2/regional-policy", &own).await.unwrap().json();
+    forbidden(
+        &gateway,
+        &gateway.chat(&question(MINI)).await,
+        &json!({"id": own["policy_id"]}),
+        "allowed_regions",
+    );
+}
+
+/// What a request asks for is held to the policy before anything is sent; the record and the metrics name the rule.
+#[tokio::test]
+async fn a_request_that_asks_for_more_is_refused_by_the_rule() {
+    let tool = |name: &str| json!({"tools": [{"type": "function", "function": {"name": name}}]});
+    let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let seen = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, picture]}]});
+    let long = json!({"messages": [{"role": "user", "content": "word ".repeat(100)}]});
+    for (rules, breaking, keeping, param) in [
+        (
+            json!({"limits": {"max_output_tokens": 10}}),
+            json!({"max_tokens": 11}),
+            json!({"max_tokens": 10}),
+            "max_tokens",
+        ),
+        (json!({"limits": {"max_input_tokens": 50}}), long, json!({}), "model"),
+        (
+            json!({"limits": {"max_cost_micros": 100}}),
+            json!({"max_tokens": 10_000}),
+            json!({"max_tokens": 10}),
+            "model",
+        ),
+        (
+            json!({"required_metadata": ["team"]}),
+            json!({"metadata": {"group": "a"}}),
+            json!({"metadata": {"team": "a"}, "store": true}),
+            "metadata",
+        ),
+        (json!({"required_metadata": ["end_user"]}), json!({}), json!({"user": "ann"}), "user"),
+        (json!({"allowed_tools": ["look_*"]}), tool("erase"), tool("look_up"), "tools"),
+        (json!({"allowed_file_kinds": ["pdf"]}), seen.clone(), json!({}), "messages[0].content[1]"),
+        (json!({"allowed_file_kinds": []}), seen, json!({}), "messages[0].content[1]"),
+    ] {
+        let gateway = Gateway::start().await;
+        gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({}))).await;
+        let rule = match rules.as_object().unwrap().iter().next().unwrap() {
+            (name, Value::Object(amounts)) if name == "limits" => amounts.keys().next().unwrap().clone(),
+            (name, _) => name.clone(),
+        };
+        let made = policy(&gateway, rules.clone()).await;
+        let answer = gateway.chat(&with(question(MINI), breaking)).await;
+        forbidden(&gateway, &answer, &made, &rule);
+        assert_eq!(refused(&answer, 403, "policy_forbids")["param"], param, "{rules}");
+        gateway.chat_ok(&with(question(MINI), keeping)).await;
+        let trace = answer.header("x-request-id").unwrap();
+        gateway.listed(2).await;
+        let record = gateway.get(&format!("/v2/requests/{trace}")).await;
+        assert_eq!(record["error"]["refused_by"]["policy_rule"], rule.as_str(), "{record}");
+        let metrics = gateway.browser().get("/metrics").await.unwrap().text();
+        let counted = format!("tidegate_policy_refusals_total{{rule=\"{rule}\"}} 1");
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
+}
+
+/// Where nothing may be retained, what would stay at the provider is refused, each by the field that asks for it.
+#[tokio::test]
+async fn zero_retention_refuses_what_would_stay() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({"retention": "zero"}))).await;
+    let made = policy(&gateway, json!({"retention": "zero"})).await;
+    let client = gateway.client();
+    let ask = json!({"model": MINI, "input": "x", "store": true});
+    for (path, body, param) in [
+        ("/v1/responses", ask.clone(), "store"),
+        ("/v1/responses", with(ask, json!({"background": true})), "background"),
+        (
+            "/v1/batches",
+            json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}),
+            "model",
+        ),
+        ("/v1/videos", json!({"model": "openai/sora-2", "prompt": "a tide"}), "model"),
+    ] {
+        let answer = client.post(path, &body).await.unwrap();
+        forbidden(&gateway, &answer, &made, "retention");
+        assert_eq!(refused(&answer, 403, "policy_forbids")["param"], param, "{path}");
+    }
+    let kept = json!({"model": MINI, "input": "x", "store": false});
+    assert_eq!(client.post("/v1/responses", &kept).await.unwrap().status, 200);
 }

@@ -43,7 +43,8 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     ];
     for (record, object, id) in cases {
         let error = &record["error"];
-        assert_eq!(error["refused_by"], json!({"object": object, "id": id}), "{record}");
+        let rule = if object == "policy" { json!({"policy_rule": "allowed_models"}) } else { json!({}) };
+        assert_eq!(error["refused_by"], with(json!({"object": object, "id": id}), rule), "{record}");
         let (message, fix) = (error["message"].as_str().unwrap(), error["fix"].as_str().unwrap());
         assert!(message.contains(&id) && !fix.is_empty(), "{error}");
     }

@@ -239,6 +239,10 @@ impl Preparing<'_> {
             |path: String, body: Value| Try { client: admin.clone(), method: method.clone(), path, body };
         let email = format!("{}@writes.example", self.number);
         match pattern {
+            regional if regional.ends_with("regional-policy") => {
+                let project = self.made("/v2/projects", json!({"name": self.name()})).await;
+                tried(pattern.to_owned(), json!({"project_id": project, "region_policy": "eu_only"}))
+            }
             "/v2/sign-out" | "/v2/me" => {
                 let person = gateway.member(&admin, &email, "viewer").await;
                 let body = if method == Method::PATCH { json!({"name": self.name()}) } else { json!({}) };

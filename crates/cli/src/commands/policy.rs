@@ -1,19 +1,23 @@
-//! `tidegate policy`: what the requests of a project may reach, whatever a route says.
+//! `tidegate policy`: what the requests of a project, or of all projects, may reach and contain, whatever a route
+//! says.
 
 use serde_json::Value;
 
 use super::agreement::retention;
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Creates the policy of a project. An omitted field allows everything.
+    /// Creates the policy of a project, or of the workspace. An omitted field allows everything.
     Add {
-        #[arg(long)]
-        project: String,
+        #[arg(long, required_unless_present = "workspace")]
+        project: Option<String>,
+        /// The policy holds for all projects of the workspace, whose own may only tighten it.
+        #[arg(long, conflicts_with = "project")]
+        workspace: bool,
         #[command(flatten)]
         rules: Box<Rules>,
     },
@@ -27,8 +31,13 @@ pub enum Command {
         #[command(flatten)]
         rules: Box<Rules>,
     },
-    /// Removes a policy. Only routes then decide where its project's requests go.
+    /// Removes a policy. Only what is left of policies, and routes, then decide.
     Remove { id: String },
+    /// Shows what the policies of the workspace and of a project allow together.
+    Effective {
+        #[arg(long)]
+        project: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +51,12 @@ pub struct Rules {
     /// The only regions. A target of unknown region is not allowed.
     #[arg(long = "region", value_delimiter = ',')]
     regions: Vec<String>,
+    /// The part of the world: `us_only`, `eu_only`, global or any.
+    #[arg(long)]
+    region_policy: Option<String>,
+    /// project, or strict or `no_openrouter` to forbid the provider that serves in emergencies.
+    #[arg(long)]
+    data_boundary: Option<String>,
     /// byok, byoc, `managed_provider`.
     #[arg(long = "profile", value_delimiter = ',')]
     profiles: Vec<String>,
@@ -51,19 +66,131 @@ pub struct Rules {
     /// Compliance regimes that a credential or account must be agreed for, such as hipaa.
     #[arg(long = "compliance", value_delimiter = ',')]
     compliance: Vec<String>,
+    /// The most tokens that an answer may have.
+    #[arg(long)]
+    max_output_tokens: Option<u64>,
+    /// The most tokens that a prompt may have, by an estimate.
+    #[arg(long)]
+    max_input_tokens: Option<u64>,
+    /// The most that a request may cost, in millionths of a dollar.
+    #[arg(long)]
+    max_cost_micros: Option<u64>,
+    /// The longest that a request may take.
+    #[arg(long)]
+    max_duration_ms: Option<u64>,
+    /// Keys that the request's metadata must have; tag and `end_user` are the request's own.
+    #[arg(long = "require-metadata", value_delimiter = ',')]
+    required_metadata: Vec<String>,
+    /// The only functions that requests may offer the model, by name or prefix; none forbids all.
+    #[arg(long = "tool", value_delimiter = ',')]
+    tools: Vec<String>,
+    /// The only tools of providers that requests may use, by kind or prefix; none forbids all.
+    #[arg(long = "hosted-tool", value_delimiter = ',')]
+    hosted_tools: Vec<String>,
+    /// The only files that requests may carry: image, audio, video, pdf, document; none forbids all.
+    #[arg(long = "file-kind", value_delimiter = ',')]
+    file_kinds: Vec<String>,
+    /// A numeric parameter as NAME=MIN..MAX, also with :DEFAULT, or :DEFAULT:clamp to move what is outside.
+    #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]")]
+    parameters: Vec<String>,
+    /// A check as DETECTOR:ACTION, also with :DIRECTION and :restore: email:mask:both:restore. The detectors are secrets,
+    /// email, phone, iban, card and `national_id`; the actions flag, mask and block; the directions input, output and both.
+    #[arg(long = "check", value_name = "DETECTOR:ACTION[:DIRECTION][:restore]")]
+    checks: Vec<String>,
 }
 
 impl Rules {
-    fn body(&self, project: Option<&String>) -> Result<Value, Failure> {
+    fn body(&self, project: Option<&String>, workspace: bool) -> Result<Value, Failure> {
         Ok(Body::new()
             .with_some("project_id", project)
+            .with_some("workspace", workspace.then_some(true))
             .with_list("allowed_providers", &self.providers)
             .with_list("allowed_models", &self.models)
             .with_list("allowed_regions", &self.regions)
             .with_list("profiles", &self.profiles)
             .with_some("retention", self.retention.as_deref().map(retention).transpose()?)
             .with_list("compliance", &self.compliance)
+            .with_some("region_policy", self.region_policy.as_ref())
+            .with_some("data_boundary", self.data_boundary.as_ref())
+            .with_some("limits", self.limits())
+            .with_list("required_metadata", &self.required_metadata)
+            .with_some("allowed_tools", listed(&self.tools))
+            .with_some("allowed_hosted_tools", listed(&self.hosted_tools))
+            .with_some("allowed_file_kinds", listed(&self.file_kinds))
+            .with_some("parameters", parameters(&self.parameters)?)
+            .with_some("checks", checks(&self.checks)?)
             .build())
+    }
+
+    fn limits(&self) -> Option<Value> {
+        let limits = Body::new()
+            .with_some("max_output_tokens", self.max_output_tokens)
+            .with_some("max_input_tokens", self.max_input_tokens)
+            .with_some("max_cost_micros", self.max_cost_micros)
+            .with_some("max_duration_ms", self.max_duration_ms)
+            .build();
+        limits.as_object().is_some_and(|limits| !limits.is_empty()).then_some(limits)
+    }
+}
+
+fn parameters(given: &[String]) -> Result<Option<Value>, Failure> {
+    let mut body = Body::new();
+    for text in given {
+        let wrong = || {
+            Failure::new(
+                output::USAGE,
+                format!("{text} is no parameter: write temperature=0..1 or temperature=0..1:0.7:clamp."),
+            )
+        };
+        let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let mut parts = rest.split(':');
+        let (least, most) = parts.next().and_then(|range| range.split_once("..")).ok_or_else(wrong)?;
+        let number = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse::<f64>().map(Some).map_err(|_| wrong()),
+        };
+        let mut rule = Body::new().with_some("min", number(least)?).with_some("max", number(most)?);
+        for part in parts {
+            rule = if part == "clamp" {
+                rule.with("clamp", true)
+            } else {
+                rule.with_some("default", number(part)?)
+            };
+        }
+        body = body.with(name, rule.build());
+    }
+    Ok((!given.is_empty()).then(|| body.build()))
+}
+
+fn checks(given: &[String]) -> Result<Option<Vec<Value>>, Failure> {
+    let check = |text: &String| {
+        let mut parts = text.split(':');
+        let (Some(detect), Some(action)) = (parts.next(), parts.next()) else {
+            return Err(Failure::new(
+                output::USAGE,
+                format!("{text} is no check: write email:mask or email:mask:both:restore."),
+            ));
+        };
+        let body = Body::new().with("detect", detect).with("action", action);
+        let body = parts.fold(body, |body, part| match part {
+            "restore" => body.with("restore", true),
+            direction => body.with("direction", direction),
+        });
+        Ok(body.build())
+    };
+    match given {
+        [] => Ok(None),
+        [none] if none == "none" => Ok(Some(Vec::new())),
+        given => given.iter().map(check).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// `none` is the empty list, which allows nothing.
+fn listed(names: &[String]) -> Option<Vec<String>> {
+    match names {
+        [] => None,
+        [none] if none == "none" => Some(Vec::new()),
+        names => Some(names.to_vec()),
     }
 }
 
@@ -72,13 +199,14 @@ const PATH: &str = "/v2/policies";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let policies = Collection::connect(shared, PATH)?;
     match command {
-        Command::Add { project, rules } => {
-            policies.create(&rules.body(Some(&project))?)?;
+        Command::Add { project, workspace, rules } => {
+            policies.create(&rules.body(project.as_ref(), workspace)?)?;
         }
         Command::List => policies.list(
             &[
                 "id",
                 "project_id",
+                "workspace",
                 "allowed_providers",
                 "allowed_models",
                 "allowed_regions",
@@ -89,9 +217,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         )?,
         Command::Show { id } => policies.show(&id)?,
         Command::Set { id, rules } => {
-            policies.change(&id, &rules.body(None)?)?;
+            policies.change(&id, &rules.body(None, false)?)?;
         }
         Command::Remove { id } => policies.remove(&id)?,
+        Command::Effective { project } => policies.show(&format!("effective?project_id={project}"))?,
     }
     Ok(())
 }

@@ -63,6 +63,8 @@ pub struct Document {
 
 /// The field that excludes an object from management by `apply`.
 pub const MANAGED: &str = "managed";
+/// The field of what belongs to the whole workspace, and has nothing else to be told by.
+pub const WORKSPACE: &str = "workspace";
 
 /// One table of a file, unchecked.
 struct Table {
@@ -149,8 +151,9 @@ fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declare
     if noun == "route" {
         fields.entry("scope").or_insert_with(|| Value::Object(Map::new()));
     }
+    let is_workspaces = fields.get(WORKSPACE) == Some(&Value::Bool(true)) && kind.field(WORKSPACE).is_some();
     let is_needed = |name: &str| kind.field(name).is_none_or(|field| field.form != Form::Conditions);
-    let mut identity = kind.identity.iter().filter(|name| is_needed(name));
+    let mut identity = kind.identity.iter().filter(|name| !is_workspaces && is_needed(name));
     if let Some(missing) = identity.find(|name| !fields.contains_key(**name)) {
         return Err(place.wrong(format!("this {noun} has no {missing}, and is told from others by it.")));
     }

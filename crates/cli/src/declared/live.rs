@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::document::WORKSPACE;
 use super::kinds::{Field, Form, KINDS, Kind};
 use crate::api::{Api, field as text_of};
 use crate::output::{self, Failure};
@@ -120,7 +121,9 @@ impl Names {
                 (_, other) => other.to_string(),
             })
         });
-        parts.collect::<Vec<_>>().join("/")
+        let label = parts.collect::<Vec<_>>().join("/");
+        // Only what belongs to the whole workspace has nothing to be told by.
+        if label.is_empty() { WORKSPACE.to_owned() } else { label }
     }
 }
 
@@ -215,7 +218,8 @@ pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     for field in kind.fields {
         let value = field_value(field, row, names);
         let is_named = kind.identity.contains(&field.name) && field.form != Form::Conditions;
-        if is_named || (!value.is_null() && value != field.usual_value()) {
+        let is_told = is_named || value != field.usual_value();
+        if is_told && !value.is_null() {
             fields.insert(field.name.to_owned(), value);
         }
     }

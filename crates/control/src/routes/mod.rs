@@ -25,6 +25,7 @@ mod plan;
 mod plan_answer;
 mod policies;
 mod projects;
+mod regional_policies;
 mod requests;
 mod route_versions;
 mod rules;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Route> {
         route_versions::routes(),
         policies::routes(),
         aliases::routes(),
+        regional_policies::routes(),
         models::routes(),
         plan::routes(),
         capabilities::routes(),

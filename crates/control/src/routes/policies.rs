@@ -1,65 +1,43 @@
-//! `/v2/policies`: what a project's requests may reach, whatever its routes say.
+//! `/v2/policies`: what the requests of a project, or of all projects, may reach and contain, whatever their
+//! routes say.
 
 use std::sync::Arc;
 
+use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::reply::Reply;
 use api::request::ApiRequest;
-use api::router::Route;
+use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{Fault, ModelPattern, PolicyId, PolicySpec, Profile};
+use domain::{Fault, FaultClass, PolicyId, PolicySpec, ProjectId};
+use http::Method;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
+use snapshot::ProjectEntry;
 use store::PolicyRow;
 
-use crate::agreement::{self, RetentionForm};
-use crate::limits::{POLICY_NAME_BYTES_MAX, POLICY_NAMES_MAX};
+use crate::effective_policy::EffectiveView;
+use crate::policy_forms::PolicyForm;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put, without};
 
 pub fn routes() -> Vec<Route> {
     vec![
         post::<PolicyRow>(
-            "Creates the policy of a project: which targets its requests may reach, whatever a route says.",
+            "Creates the policy of a project, or of the workspace: what requests may reach and contain, whatever a route says.",
         )
         .makes::<PolicyView>(),
-        list::<PolicyRow>("Lists the policies of the workspace's projects."),
+        list::<PolicyRow>("Lists the policies of the workspace and of its projects."),
+        Route::new(Method::GET, "/v2/policies/effective", Access::LOOK, effective)
+            .says("Shows what the policies of the workspace and of a project allow together.")
+            .query("project_id", "The project.")
+            .returns_value::<EffectiveView>(),
         get::<PolicyRow>("Shows a policy."),
         patch::<PolicyRow>("Changes fields of a policy. Its project can't change."),
         put::<PolicyRow>("Replaces a policy. Its project can't change."),
-        delete::<PolicyRow>("Deletes a policy. Only routes then decide where its project's requests go."),
+        delete::<PolicyRow>("Deletes a policy. Only what is left of policies, and routes, then decide."),
     ]
-}
-
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Policy")]
-pub struct Input {
-    #[schemars(required)]
-    #[schemars(regex(pattern = domain::ProjectId::pattern()))]
-    project_id: Option<String>,
-    /// Sellers; `byoc` stands for the workspace's own nodes. Empty allows all.
-    #[serde(default)]
-    allowed_providers: Vec<String>,
-    /// Full names of models. A name is exact, unless it ends in `*` or `/`: then it matches every name with that prefix
-    /// (`openai/gpt-4o*`, `anthropic/`). Empty allows all.
-    #[serde(default)]
-    allowed_models: Vec<String>,
-    /// Regions, as credentials, accounts and the node label `region=` name them; empty allows all. A target of unknown region is
-    /// not allowed.
-    #[serde(default)]
-    allowed_regions: Vec<String>,
-    /// Values of `Agent-Execution-Profile`; empty allows all.
-    #[serde(default)]
-    profiles: Vec<String>,
-    /// The longest time that a provider may retain requests, by its agreement: `"zero"` or `{"days": 1 to 3650}`.
-    /// The workspace's own nodes retain nothing elsewhere.
-    #[serde(default)]
-    #[schemars(with = "Option<RetentionForm>")]
-    retention: Value,
-    /// Tags that the credential or account must all have. The workspace's own nodes need none.
-    #[serde(default)]
-    compliance: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -67,13 +45,8 @@ pub struct Input {
 pub struct PolicyView {
     id: String,
     object: &'static str,
-    project_id: String,
-    allowed_providers: Vec<String>,
-    allowed_models: Vec<String>,
-    allowed_regions: Vec<String>,
-    profiles: Vec<&'static str>,
-    retention: Option<RetentionForm>,
-    compliance: Vec<String>,
+    #[serde(flatten)]
+    rules: PolicyForm,
     created_at: Moment,
 }
 
@@ -81,60 +54,68 @@ fn show(row: &PolicyRow) -> PolicyView {
     PolicyView {
         id: row.id.to_string(),
         object: "policy",
-        project_id: row.project.to_string(),
-        allowed_providers: row.spec.providers.clone(),
-        allowed_models: row.spec.models.clone(),
-        allowed_regions: row.spec.regions.clone(),
-        profiles: row.spec.profiles.iter().map(|profile| profile.as_str()).collect(),
-        retention: agreement::show_retention(row.spec.retention),
-        compliance: row.spec.compliance.clone(),
+        rules: PolicyForm {
+            project_id: row.project.map(|project| project.to_string()),
+            workspace: row.project.is_none(),
+            ..PolicyForm::of(&row.spec)
+        },
         created_at: Moment(row.created_unix_ms),
     }
 }
 
-fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
-    let profile = |name: &String| {
-        let profile = name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it."))?;
-        match profile {
-            Profile::Subscription => Err(invalid(
-                "profiles",
-                "The subscription profile is switched off in this version.",
-                "Leave it out.",
-            )),
-            profile => Ok(profile),
-        }
-    };
-    let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
-    let canonical = |name: String| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone());
-    let pattern = |name: String| ModelPattern::read(&name).as_text().into_owned();
-    Ok(PolicySpec {
-        providers: names(input.allowed_providers, "allowed_providers", canonical)?,
-        models: names(input.allowed_models, "allowed_models", pattern)?,
-        regions: names(input.allowed_regions, "allowed_regions", |name| name)?,
-        profiles: input.profiles.iter().map(profile).collect::<Result<_, _>>()?,
-        retention: agreement::retention(&input.retention)?,
-        compliance: agreement::compliance(&input.compliance)?,
+/// A caller's project, as requests read it.
+pub fn project_of(
+    control: &Control,
+    request: &ApiRequest,
+    id: &str,
+) -> Result<Arc<ProjectEntry>, Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let workspace = snapshot.workspace(request.workspace());
+    let mut projects = workspace.iter().flat_map(|workspace| &workspace.projects);
+    projects.find(|project| project.id.to_string() == id).cloned().ok_or_else(|| not_found("project", id))
+}
+
+fn effective(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let Some(id) = request.query.get("project_id") else {
+            return Err(missing("project_id", "Name the project. GET /v2/projects lists them."));
+        };
+        Reply::json(&EffectiveView::of(&*project_of(control, &request, id)?))
     })
 }
 
-fn names(
-    given: Vec<String>,
-    field: &'static str,
-    read: impl Fn(String) -> String,
-) -> Result<Vec<String>, Box<Fault>> {
-    if given.len() > POLICY_NAMES_MAX {
-        let message = format!("{field} has {} names.", given.len());
-        return Err(invalid(field, message, format!("Give at most {POLICY_NAMES_MAX}.")));
+pub fn spec_of(
+    control: &Control,
+    request: &ApiRequest,
+    project: Option<ProjectId>,
+    form: PolicyForm,
+) -> Result<PolicySpec, Box<Fault>> {
+    let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
+    let spec = form.spec(|name| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone()))?;
+    if project.is_some() {
+        check_tightens(control, request, &spec)?;
     }
-    let read: Vec<String> = given.into_iter().map(read).collect();
-    match read.iter().position(|name| name.trim().is_empty() || name.len() > POLICY_NAME_BYTES_MAX) {
-        Some(at) => Err(invalid(
-            format!("{field}[{at}]"),
-            format!("{field}[{at}] is empty or too long."),
-            format!("Give 1 to {POLICY_NAME_BYTES_MAX} bytes; an empty list allows all."),
-        )),
-        None => Ok(read),
-    }
+    Ok(spec)
+}
+
+/// A project's policy is refused where it allows what the workspace's does not.
+fn check_tightens(control: &Control, request: &ApiRequest, spec: &PolicySpec) -> Result<(), Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let workspace = snapshot.workspace(request.workspace());
+    let mut policies = workspace
+        .iter()
+        .flat_map(|workspace| &workspace.projects)
+        .filter_map(|project| project.policy.as_ref())
+        .flat_map(|policies| policies.each());
+    let Some(wide) = policies.find(|policy| policy.project.is_none()) else { return Ok(()) };
+    let Some(loosening) = spec.loosens(&wide.spec) else { return Ok(()) };
+    let rule = loosening.rule.as_str();
+    let message = format!(
+        "{rule} allows {}, and the workspace's policy {} allows {}.",
+        loosening.excess, wide.id, loosening.bound
+    );
+    let fix = "Keep within the workspace's policy, or have it changed first.";
+    Err(Box::new(Fault::new(FaultClass::BadRequest, "policy_loosens", message).fix(fix).param(rule)))
 }
 
 impl Resource for PolicyRow {
@@ -153,35 +134,53 @@ impl Resource for PolicyRow {
 }
 
 impl WritableResource for PolicyRow {
-    type Input = Input;
-    type Update = Input;
+    type Input = PolicyForm;
+    type Update = PolicyForm;
     type Rest = ();
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         Ok(without(json!(show(self)), &["id", "object", "created_at"]))
     }
 
-    async fn new(control: &Control, request: &ApiRequest, input: Input) -> Result<(Self, ()), Box<Fault>> {
-        let Some(project) = &input.project_id else {
-            return Err(missing(
-                "project_id",
-                "A policy is a project's: name it. GET /v2/projects lists them.",
-            ));
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: PolicyForm,
+    ) -> Result<(Self, ()), Box<Fault>> {
+        let project = match (&input.project_id, input.workspace) {
+            (Some(project), false) => Some(project.parse().map_err(|_| not_found("project", project))?),
+            (None, true) => None,
+            (Some(_), true) => {
+                let message = "A policy is a project's or the workspace's, and this one is both.";
+                return Err(invalid("workspace", message, "Leave project_id or workspace out."));
+            }
+            (None, false) => {
+                let fix = "Name the project (GET /v2/projects lists them), or set \"workspace\": true.";
+                return Err(missing("project_id", fix));
+            }
         };
-        let project = project.parse().map_err(|_| not_found("project", project))?;
         let now = control.deps.world.clock.unix_ms();
         let id = PolicyId::new(now, control.deps.world.id_bytes());
-        let spec = spec_of(control, input)?;
+        let spec = spec_of(control, request, project, input)?;
         let workspace = request.workspace();
         Ok((Self { id, workspace, project, spec, created_unix_ms: now, version: 0 }, ()))
     }
 
-    async fn change(self, control: &Control, _: &ApiRequest, input: Input) -> Result<(Self, ()), Box<Fault>> {
-        let own = self.project.to_string();
-        if input.project_id.as_ref() != Some(&own) {
-            let message = "A policy stays with its project.";
-            return Err(invalid("project_id", message, format!("Give {own}, or make another policy.")));
+    async fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        input: PolicyForm,
+    ) -> Result<(Self, ()), Box<Fault>> {
+        let own = self.project.map(|project| project.to_string());
+        if input.project_id != own || input.workspace != own.is_none() {
+            let (field, value) = match own {
+                Some(own) => ("project_id", own),
+                None => ("workspace", "true".to_owned()),
+            };
+            let message = "A policy stays with its project or workspace.";
+            return Err(invalid(field, message, format!("Give {value}, or make another policy.")));
         }
-        Ok((Self { spec: spec_of(control, input)?, ..self }, ()))
+        Ok((Self { spec: spec_of(control, request, self.project, input)?, ..self }, ()))
     }
 }

@@ -12,7 +12,9 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::record::Reason;
-use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Principal, Profile, Tier, Units, Usage};
+use domain::{
+    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, Tier, Units, Usage,
+};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
@@ -239,6 +241,8 @@ struct Exchange {
     error_code: Option<String>,
     /// Why it failed or was cut; absent if it did not, and for requests that an earlier version served.
     error: Option<ReasonView>,
+    /// What the checks of policies found.
+    checks: Vec<CheckView>,
     profile: Option<&'static str>,
     mode: Option<&'static str>,
     principal: Option<String>,
@@ -268,6 +272,26 @@ struct CommitmentDrawView {
 }
 
 /// The error that the client received, without a provider's message about a wrong request, which may quote that request.
+/// How often a check of a policy matched; what it matched is not kept.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CheckCount")]
+struct CheckView {
+    detect: String,
+    action: &'static str,
+    /// `input` or `output`.
+    direction: &'static str,
+    count: u64,
+}
+
+fn check_view(count: &domain::CheckCount) -> CheckView {
+    CheckView {
+        detect: count.check.to_string(),
+        action: count.action.as_str(),
+        direction: if count.is_input { "input" } else { "output" },
+        count: count.count,
+    }
+}
+
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Reason")]
 struct ReasonView {
@@ -285,6 +309,9 @@ struct RefuserView {
     /// `budget`, `credit`, `policy` or `route`.
     object: &'static str,
     id: String,
+    /// The rule of the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_rule: Option<&'static str>,
 }
 
 /// When each step was reached, relative to the exchange's first byte.
@@ -415,6 +442,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         error_class: record.fault.map(domain::FaultClass::as_str),
         error_code: record.fault_code.clone(),
         error: record.reason.as_ref().map(reason),
+        checks: record.checks.iter().map(check_view).collect(),
         profile: record.profile().map(domain::Profile::as_str),
         mode: record.profile().map(|profile| profile.mode().as_str()),
         principal: record.principal.as_ref().map(named),
@@ -461,7 +489,11 @@ fn reason(reason: &Reason) -> ReasonView {
         message: reason.message.clone(),
         fix: reason.fix.clone(),
         param: reason.param.clone(),
-        refused_by: reason.refused_by.map(|by| RefuserView { object: by.kind(), id: by.id() }),
+        refused_by: reason.refused_by.map(|by| RefuserView {
+            object: by.kind(),
+            id: by.id(),
+            policy_rule: by.policy_rule().map(PolicyRule::as_str),
+        }),
     }
 }
 

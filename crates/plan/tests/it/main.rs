@@ -12,6 +12,7 @@ mod broker;
 mod faults;
 mod fixture;
 mod others;
+mod policy_oracle;
 mod precedence;
 mod properties;
 mod resolution;

@@ -10,7 +10,7 @@ use snapshot::{CredentialState, NodeState, RouteEntry};
 
 use crate::fixture::{Fixture, NOW_US, account_id, credential_id, node_id, workspace_id};
 
-const MODELS: [&str; 9] = [
+pub const MODELS: [&str; 9] = [
     "openai/gpt-4o",
     "gpt-4o-mini",
     "meta-llama/Llama-3.3-70B-Instruct",
@@ -74,7 +74,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_fixture()(
+    pub fn any_fixture()(
         credentials in proptest::collection::vec((provider(), credential_state(), any::<bool>(), standing()), 0..5),
         nodes in proptest::collection::vec((0_usize..3, 0_usize..3, standing()), 0..3),
         accounts in proptest::collection::vec((provider(), any::<bool>(), 0_u32..4, any::<bool>(), standing()), 0..5),

@@ -121,6 +121,7 @@ impl Books {
             drawn: Vec::new(),
             caching: None,
             reason: None,
+            checks: Vec::new(),
         };
         ledger::price::book(&mut record);
         let upto = JournalPosition { epoch: 1, segment: 1, offset: number };

@@ -5,7 +5,10 @@ use database::error::StoreError;
 use database::fields::{self, ColumnId, Fields, signed};
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{ModelPattern, PolicyId, PolicySpec, Profile};
+use domain::{
+    ContentCheck, DataBoundary, ModelPattern, PolicyHook, PolicyId, PolicySpec, Profile, RegionPolicy,
+    RequestRules,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,6 +33,11 @@ struct Stored {
     profiles: Vec<String>,
     retention: Value,
     compliance: Vec<String>,
+    region_policy: RegionPolicy,
+    data_boundary: DataBoundary,
+    request: RequestRules,
+    checks: Vec<ContentCheck>,
+    hooks: Vec<PolicyHook>,
 }
 
 fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
@@ -44,6 +52,11 @@ fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
         profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
         retention: retention_text(spec.retention),
         compliance: spec.compliance.clone(),
+        region_policy: spec.region_policy,
+        data_boundary: spec.data_boundary,
+        request: spec.request.clone(),
+        checks: spec.checks.clone(),
+        hooks: spec.hooks.clone(),
     };
     fields::to_text(TABLE, &stored)
 }
@@ -66,6 +79,11 @@ fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
         regions: stored.regions,
         retention: agreed,
         compliance: stored.compliance,
+        region_policy: stored.region_policy,
+        data_boundary: stored.data_boundary,
+        request: stored.request,
+        checks: stored.checks,
+        hooks: stored.hooks,
     })
 }
 
@@ -78,7 +96,7 @@ impl Table for PolicyRow {
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,
-            project: fields.id("project")?,
+            project: fields.maybe_id("project")?,
             spec: from_text(fields.get("spec")?)?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
@@ -89,18 +107,26 @@ impl Table for PolicyRow {
         Ok(columns
             .fix("id", self.id.bytes())
             .fix("workspace", self.workspace.bytes())
-            .fix("project", self.project.bytes())
+            .fix("project", self.project.map(|project| project.bytes()))
             .set("spec", to_text(&self.spec)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
 
     async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
-        projects::require(writing, row.workspace, Some(row.project)).await?;
-        let query = sql("SELECT id FROM policies WHERE project = $1").bind(row.project.bytes());
+        let (query, owner) = match row.project {
+            Some(project) => {
+                projects::require(writing, row.workspace, Some(project)).await?;
+                (sql("SELECT id FROM policies WHERE project = $1").bind(project.bytes()), "project")
+            }
+            None => {
+                let own = "SELECT id FROM policies WHERE workspace = $1 AND project IS NULL";
+                (sql(own).bind(row.workspace.bytes()), "workspace")
+            }
+        };
         let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };
         let other: PolicyId = Fields::new(TABLE, &other).id("id")?;
-        let detail = format!("the project has the policy {other}; change that one");
+        let detail = format!("the {owner} has the policy {other}; change that one");
         Err(StoreError::conflict("policy_exists", detail, Some(other.to_string())))
     }
 
@@ -109,7 +135,7 @@ impl Table for PolicyRow {
     }
 
     fn audit_detail(&self) -> String {
-        format!("project {}", self.project)
+        self.project.map_or_else(|| "workspace".to_owned(), |project| format!("project {project}"))
     }
 }
 

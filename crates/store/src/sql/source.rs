@@ -11,7 +11,7 @@ use database::handle::Database;
 use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
-use domain::{AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
+use domain::{AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policies, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
     AccountEntry, AliasEntry, CanaryEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion,
@@ -112,7 +112,7 @@ fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: ProjectRow, policy: Option<Arc<Policy>>) -> ProjectEntry {
+fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>) -> ProjectEntry {
     ProjectEntry {
         id: row.id,
         workspace: row.workspace,
@@ -169,14 +169,16 @@ async fn read_workspaces(
         };
         found.insert(row.id, entry);
     }
-    let mut policies: BTreeMap<ProjectId, Arc<Policy>> = BTreeMap::new();
+    let mut policies: BTreeMap<(WorkspaceId, Option<ProjectId>), Arc<Policy>> = BTreeMap::new();
     for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
         let row = PolicyRow::read(row)?;
-        policies.insert(row.project, Arc::new(Policy { id: row.id, spec: row.spec }));
+        let key = (row.workspace, row.project);
+        policies.insert(key, Arc::new(Policy { id: row.id, project: row.project, spec: row.spec }));
     }
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
         let row = ProjectRow::read(row)?;
-        let policy = policies.remove(&row.id);
+        let wide = policies.get(&(row.workspace, None)).cloned();
+        let policy = Policies::of(wide, policies.remove(&(row.workspace, Some(row.id))));
         let entry = project_entry(row, policy);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.projects.push(Arc::new(entry));

@@ -83,6 +83,7 @@ impl Table for WorkspaceRow {
             "DELETE FROM routes WHERE workspace = $1",
             "DELETE FROM alias_releases WHERE workspace = $1",
             "DELETE FROM aliases WHERE workspace = $1",
+            "DELETE FROM policies WHERE workspace = $1",
             "DELETE FROM webhooks WHERE workspace = $1",
             "DELETE FROM workspace_keys WHERE workspace = $1",
             "DELETE FROM node_join_tokens WHERE workspace = $1",

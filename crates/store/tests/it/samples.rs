@@ -315,6 +315,7 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         drawn: Vec::new(),
         caching: None,
         reason: None,
+        checks: Vec::new(),
     }
 }
 

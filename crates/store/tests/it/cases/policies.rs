@@ -10,7 +10,7 @@ fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow 
     PolicyRow {
         id: PolicyId::new(1, bytes(number)),
         workspace,
-        project,
+        project: Some(project),
         spec: PolicySpec::default(),
         created_unix_ms: 1,
         version: 0,
@@ -26,6 +26,37 @@ pub async fn every_field_of_a_policy_reads_back(fresh: &Fresh) {
         profiles: vec![Profile::Byok, Profile::Byoc],
         retention: Some(Retention::Zero),
         compliance: vec!["hipaa".into()],
+        region_policy: RegionPolicy::EuOnly,
+        data_boundary: DataBoundary::Strict,
+        request: RequestRules {
+            output_tokens_max: Some(1),
+            input_tokens_max: Some(2),
+            cost_micros_max: Some(3),
+            duration_ms_max: Some(4),
+            required_metadata: vec!["team".into()],
+            parameters: vec![ParameterRule {
+                name: "temperature".into(),
+                default: Thousandths::of(0.2),
+                least: Thousandths::of(0.0),
+                most: Thousandths::of(1.0),
+                clamps: true,
+            }],
+            tools: Some(Vec::new()),
+            hosted_tools: Some(vec!["web_search*".into()]),
+            file_kinds: Some(vec![FileKind::Pdf]),
+        },
+        checks: vec![ContentCheck {
+            detect: Detector::Words(vec!["tide".into()]),
+            action: CheckAction::Mask,
+            side: CheckedSide::Both,
+            restores: true,
+        }],
+        hooks: vec![PolicyHook {
+            at: HookPoint::Pre,
+            url: "https://hooks.example/ask".into(),
+            timeout_ms: 500,
+            on_silence: OnSilence::Refuse,
+        }],
     };
     let row = PolicyRow { spec, ..policy(workspace, fresh.founding.project.id, 1) };
     let made = policies.create(row.clone(), act()).await.unwrap().row;
@@ -58,4 +89,26 @@ pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {
     assert!(matches!(unseen, Err(StoreError::NotFound { .. })), "{unseen:?}");
     fresh.store.projects().delete(workspace, other.id, None, act()).await.unwrap();
     assert!(policies.list(workspace, Default::default()).await.unwrap().rows.is_empty());
+}
+
+pub async fn a_workspace_has_one_policy_beside_those_of_its_projects(fresh: &Fresh) {
+    let (policies, workspace) = (fresh.store.policies(), fresh.founding.workspace.id);
+    let of_workspace =
+        |number| PolicyRow { project: None, ..policy(workspace, fresh.founding.project.id, number) };
+    let first = policies.create(of_workspace(1), act()).await.unwrap().row;
+    assert_eq!(policies.get(workspace, first.id).await.unwrap().project, None);
+    match policies.create(of_workspace(2), act()).await {
+        Err(StoreError::Conflict { what: "policy_exists", existing, .. }) => {
+            assert_eq!(existing, Some(first.id.to_string()));
+        }
+        other => panic!("{other:?}"),
+    }
+    policies.create(policy(workspace, fresh.founding.project.id, 3), act()).await.unwrap();
+    policies.delete(workspace, first.id, None, act()).await.unwrap();
+    policies.create(of_workspace(4), act()).await.unwrap();
+    // Another workspace has its own.
+    let theirs = founding(9);
+    fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    let other = PolicyRow { workspace: theirs.workspace.id, ..of_workspace(5) };
+    policies.create(other, act()).await.unwrap();
 }

@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest';
+import { rules } from './policy';
+import type { EffectivePolicy, Policy } from './wire';
+
+const OPEN: Policy = {
+  id: 'pol_1',
+  project_id: null,
+  workspace: true,
+  allowed_providers: [],
+  allowed_models: [],
+  allowed_regions: [],
+  region_policy: 'any',
+  data_boundary: 'project',
+  profiles: [],
+  retention: null,
+  compliance: [],
+  limits: {},
+  required_metadata: [],
+  parameters: {},
+  checks: [],
+  created_at: '',
+};
+
+test('a policy without rules allows everything', () => {
+  expect(rules(OPEN, true)).toEqual(['allows everything']);
+});
+
+test('each rule is told', () => {
+  const policy: Policy = { ...OPEN, region_policy: 'eu_only', data_boundary: 'no_openrouter', retention: { days: 7 }, limits: { max_cost_micros: 20_000 }, allowed_tools: [], checks: [{ detect: 'national_id', action: 'mask', direction: 'both', restore: false }] };
+  expect(rules(policy, true)).toEqual(['in the European Union alone', 'never to the emergency provider', 'retained for at most 7 days', 'at most $0.02 a request', 'functions: none', 'masks national id in requests and answers']);
+});
+
+test('an empty list of what is in force allows nothing', () => {
+  const { parameters: _parameters, checks: _checks, ...open } = OPEN;
+  const both: EffectivePolicy = { ...open, policy_ids: [], project_id: 'prj_1', allowed_providers: null, allowed_models: [], allowed_regions: null, profiles: null, allowed_tools: null, allowed_hosted_tools: null, allowed_file_kinds: null };
+  expect(rules(both, false)).toContain('models: none');
+});

@@ -1,0 +1,295 @@
+//! What the policies of a project say of a request itself: its amounts, its tools and files, what it would leave
+//! behind, and the price that it may have.
+
+use std::time::Duration;
+
+use admit::{Call, Caller};
+use domain::money::with_markup;
+use domain::prompt::{Content, Part, Source, ToolKind};
+use domain::{
+    Fault, FaultClass, FileKind, Modality, Nanos, Policies, Policy, PolicyRule, Prompt, Refuser,
+    RequestRules, Retention,
+};
+
+use crate::attempt::{Attempt, Seat};
+use crate::broker::Decision;
+use crate::choice::CallQuery;
+use crate::planned::Timeouts;
+use crate::question::PlanInput;
+use crate::reason::{Refusal, Rejection};
+
+/// Estimated bytes per prompt token, as for rate limits.
+const PROMPT_BYTES_PER_TOKEN: u64 = 4;
+const PDF: &str = "application/pdf";
+const TAG: &str = "tag";
+const END_USER: &str = "end_user";
+
+/// A rule that a request breaks, the field that breaks it, and what to do.
+struct Breach {
+    rule: PolicyRule,
+    param: String,
+    what: String,
+    fix: String,
+}
+
+impl Breach {
+    fn new(rule: PolicyRule, param: impl Into<String>, what: String, fix: impl Into<String>) -> Self {
+        Self { rule, param: param.into(), what, fix: fix.into() }
+    }
+}
+
+/// The refusal of a request that breaks a policy, wherever it would go.
+pub(crate) fn fault(query: CallQuery<'_>) -> Option<Box<Fault>> {
+    let policies = query.caller.project().policy.as_ref()?;
+    let screened = query.call.screening().and_then(|screening| screening.fault.clone());
+    screened.or_else(|| broken(query.call, policies))
+}
+
+fn broken(call: &Call, policies: &Policies) -> Option<Box<Fault>> {
+    if policies.retains_nothing()
+        && let Some(breach) = left_behind(call)
+    {
+        let is_zero = |policy: &&std::sync::Arc<Policy>| policy.spec.retention == Some(Retention::Zero);
+        return policies.each().find(is_zero).map(|policy| refusal(policy, breach));
+    }
+    if !policies.reads_requests() || !call.makes_something() {
+        return None;
+    }
+    // Read once, for both policies.
+    let reads = policies.each().any(|policy| policy.spec.request.reads_prompts());
+    let prompt = if reads { call.prompt() } else { None };
+    policies.each().find_map(|policy| {
+        let rules = &policy.spec.request;
+        let breach = unreadable(call, rules)
+            .or_else(|| amounts(call, rules))
+            .or_else(|| metadata(call, rules, prompt.as_ref()))
+            .or_else(|| tools(rules, prompt.as_ref()?))
+            .or_else(|| files(call, rules, prompt.as_ref()))?;
+        Some(refusal(policy, breach))
+    })
+}
+
+/// The fault of a request that a rule of this policy refuses.
+fn refusal(policy: &Policy, breach: Breach) -> Box<Fault> {
+    let Breach { rule, param, what, fix } = breach;
+    let message = format!(
+        "The policy {} of this {} refuses this: {what} ({}).",
+        policy.id,
+        policy.owner(),
+        rule.as_str()
+    );
+    let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param(param);
+    Box::new(fault.refused_by(Refuser::PolicyRule(policy.id, rule)).should_retry(false))
+}
+
+/// What would stay at the provider.
+fn left_behind(call: &Call) -> Option<Breach> {
+    if !call.makes_something() {
+        return None;
+    }
+    let left = |param: &str, what: &str, fix: &str| {
+        Some(Breach::new(PolicyRule::Retention, param, format!("{what} would stay at the provider"), fix))
+    };
+    let request = call.request();
+    if call.object().is_some() {
+        left("model", &format!("a {}", call.operation().as_str()), "Send the requests one by one.")
+    } else if request.is_background {
+        left("background", "a response in the background", "Leave \"background\" out.")
+    } else if request.stores_answer && call.spec().facts().stores_answers {
+        left("store", "the stored answer", "Leave \"store\" out, or send false.")
+    } else {
+        None
+    }
+}
+
+/// The requests of a batch's file and of a session come later, where no rule reads them.
+fn unreadable(call: &Call, rules: &RequestRules) -> Option<Breach> {
+    let later = if call.spec().facts().is_session {
+        "what is said in a session"
+    } else if call.object().is_some_and(|object| object.is_made_from_file) {
+        "the requests of a batch"
+    } else {
+        return None;
+    };
+    let rule = first_rule(rules)?;
+    let what = format!("{later} can't be held to its rules");
+    Some(Breach::new(
+        rule,
+        "model",
+        what,
+        "Send the requests one by one, or have an admin change the policy.",
+    ))
+}
+
+fn first_rule(rules: &RequestRules) -> Option<PolicyRule> {
+    let set = [
+        (rules.output_tokens_max.is_some(), PolicyRule::OutputTokens),
+        (rules.input_tokens_max.is_some(), PolicyRule::InputTokens),
+        (rules.cost_micros_max.is_some(), PolicyRule::Cost),
+        (!rules.required_metadata.is_empty(), PolicyRule::Metadata),
+        (!rules.parameters.is_empty(), PolicyRule::Parameters),
+        (rules.tools.is_some(), PolicyRule::Tools),
+        (rules.hosted_tools.is_some(), PolicyRule::HostedTools),
+        (rules.file_kinds.is_some(), PolicyRule::FileKinds),
+    ];
+    set.into_iter().find_map(|(is_set, rule)| is_set.then_some(rule))
+}
+
+fn amounts(call: &Call, rules: &RequestRules) -> Option<Breach> {
+    let request = call.request();
+    let facts = call.spec().facts();
+    if let Some(most) = rules.input_tokens_max {
+        let tokens = request.prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN);
+        if tokens > most {
+            let what = format!("the prompt has about {tokens} tokens, and at most {most} are allowed");
+            return Some(Breach::new(PolicyRule::InputTokens, "model", what, "Send a shorter prompt."));
+        }
+    }
+    let most = rules.output_tokens_max.filter(|_| facts.continues_conversation)?;
+    let fix = format!("Ask for at most {most} tokens.");
+    let breach = |what: String| Some(Breach::new(PolicyRule::OutputTokens, "max_tokens", what, fix));
+    match request.max_output_tokens {
+        Some(asked) if asked > most => {
+            breach(format!("it asks for {asked} tokens, and at most {most} are allowed"))
+        }
+        Some(_) => None,
+        None => breach(format!("it sets no limit to its answer, and at most {most} tokens are allowed")),
+    }
+}
+
+fn metadata(call: &Call, rules: &RequestRules, prompt: Option<&Prompt>) -> Option<Breach> {
+    let is_given = |key: &String| match key.as_str() {
+        TAG => call.tag().is_some(),
+        END_USER => call.request().end_user(call.body()).is_some_and(|user| !user.is_empty()),
+        key => prompt.is_some_and(|prompt| prompt.metadata.iter().any(|(name, _)| name == key)),
+    };
+    let missing = rules.required_metadata.iter().find(|key| !is_given(key))?;
+    let (param, fix) = match missing.as_str() {
+        TAG => ("Agent-Hints", "Send a tag in the header Agent-Hints.".to_owned()),
+        END_USER => ("user", "Name the end user.".to_owned()),
+        key => ("metadata", format!("Send \"{key}\" in the request's metadata.")),
+    };
+    Some(Breach::new(PolicyRule::Metadata, param, format!("\"{missing}\" is missing"), fix))
+}
+
+fn tools(rules: &RequestRules, prompt: &Prompt) -> Option<Breach> {
+    prompt.tools.iter().find_map(|tool| {
+        let (rule, name) = match &tool.kind {
+            ToolKind::Function { name, .. } | ToolKind::Custom { name, .. } => {
+                (PolicyRule::Tools, Some(name).filter(|name| !rules.allows_tool(name)))
+            }
+            ToolKind::Hosted { kind, .. } => {
+                (PolicyRule::HostedTools, Some(kind).filter(|kind| !rules.allows_hosted_tool(kind)))
+            }
+        };
+        let what = format!("the tool \"{}\" is not allowed", name?);
+        Some(Breach::new(rule, "tools", what, "Leave the tool out."))
+    })
+}
+
+fn files(call: &Call, rules: &RequestRules, prompt: Option<&Prompt>) -> Option<Breach> {
+    rules.file_kinds.as_ref()?;
+    let breach = |kind: FileKind, param: &str| {
+        let what = format!("files of the kind \"{}\" are not allowed", kind.as_str());
+        Breach::new(PolicyRule::FileKinds, param, what, "Leave the file out.")
+    };
+    if let Some(kind) = uploaded(call).filter(|kind| !rules.allows_file(*kind)) {
+        return Some(breach(kind, "file"));
+    }
+    let parts = prompt?.turns.iter().flat_map(|turn| &turn.parts);
+    parts.flat_map(with_results).find_map(|part| {
+        let kind = kind_of(&part.content)?;
+        (!rules.allows_file(kind)).then(|| breach(kind, part.path.as_str().unwrap_or("model")))
+    })
+}
+
+/// A part, and what it holds of the results of a tool.
+fn with_results(part: &Part) -> Box<dyn Iterator<Item = &Part> + '_> {
+    match &part.content {
+        Content::ToolResult(result) => Box::new(std::iter::once(part).chain(&result.parts)),
+        _ => Box::new(std::iter::once(part)),
+    }
+}
+
+fn kind_of(content: &Content) -> Option<FileKind> {
+    match content {
+        Content::Image { .. } => Some(FileKind::Image),
+        Content::Audio { .. } => Some(FileKind::Audio),
+        Content::Video { .. } => Some(FileKind::Video),
+        Content::Document { source: Source::Text(_), .. } => Some(FileKind::Document),
+        Content::Document { source, .. } => Some(match source {
+            Source::Inline { media_type, .. } if media_type == PDF => FileKind::Pdf,
+            Source::Url { media_type: Some(media_type), .. }
+            | Source::File { media_type: Some(media_type), .. }
+                if media_type == PDF =>
+            {
+                FileKind::Pdf
+            }
+            _ => FileKind::Document,
+        }),
+        _ => None,
+    }
+}
+
+/// The kind of the files that a form holds.
+fn uploaded(call: &Call) -> Option<FileKind> {
+    call.request().form()?;
+    Some(match call.operation().modality() {
+        Modality::Image | Modality::Video => FileKind::Image,
+        Modality::Audio => FileKind::Audio,
+        _ => FileKind::Document,
+    })
+}
+
+/// Rejects the attempts that could cost more than a policy allows. One without a known price could.
+pub(crate) fn reject_dear(query: CallQuery<'_>, input: &PlanInput<'_>, decision: &mut Decision<'_>) {
+    let Some(policies) = &input.query.project.policy else { return };
+    let bounds = policies.each().filter_map(|policy| Some((policy, policy.spec.request.cost_micros_max?)));
+    for (policy, micros) in bounds {
+        let model = decision.resolved.as_ref().and_then(|resolved| input.catalogue.model(&resolved.name));
+        let limits = model.map(|model| (model.context_tokens, model.output_tokens_max));
+        let most = Nanos(i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX));
+        let (cheap, dear): (Vec<_>, Vec<_>) = std::mem::take(&mut decision.attempts)
+            .into_iter()
+            .partition(|attempt| cost_of(query.call, attempt, limits).is_some_and(|cost| cost <= most));
+        decision.attempts = cheap;
+        let refusal =
+            Refusal::PolicyForbids { rule: PolicyRule::Cost, policy: policy.id, owner: policy.owner() };
+        decision.rejected.extend(dear.iter().map(|one| Rejection { seat: one.seat().clone(), refusal }));
+        if decision.attempts.is_empty() && decision.fault.is_none() {
+            let what =
+                format!("it could cost more than {micros} millionths of a dollar, or its price is unknown");
+            let fix = "Ask for fewer tokens, or for a model that costs less.";
+            decision.fault = Some(refusal_of_cost(policy, what, fix));
+        }
+    }
+}
+
+fn refusal_of_cost(policy: &Policy, what: String, fix: &str) -> Box<Fault> {
+    refusal(policy, Breach::new(PolicyRule::Cost, "model", what, fix))
+}
+
+/// The most that the attempt could cost; `None` if its price is unknown.
+fn cost_of(call: &Call, attempt: &Attempt, limits: Option<(Option<u64>, Option<u64>)>) -> Option<Nanos> {
+    if matches!(attempt.seat(), Seat::Byoc(_)) {
+        return Some(Nanos::ZERO);
+    }
+    let ceiling = call.usage_ceiling(limits);
+    let rates = attempt.rates_on(call.request().terms, ceiling.input)?;
+    rates.has_price_for(&ceiling).then(|| with_markup(rates.cost(&ceiling), attempt.markup_bps()))
+}
+
+impl Timeouts {
+    /// No longer than the policies of the caller's project allow.
+    pub(crate) fn within_policy(mut self, caller: &Caller) -> Self {
+        let policies = caller.project().policy.as_ref();
+        if let Some(most) = policies.and_then(|policies| policies.duration_ms_max()) {
+            let most = Duration::from_millis(most);
+            self.deadline = self.deadline.min(most);
+            self.head_wait = self.head_wait.min(most);
+            self.first_byte = self.first_byte.min(most);
+            self.idle = self.idle.min(most);
+        }
+        self
+    }
+}

@@ -11,7 +11,7 @@ export type Field = (typeof FIELDS)[number];
 const OF_REQUESTS: readonly Field[] = ['error', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
 
 export const VALUES: Partial<Record<Field, string[]>> = {
-  profile: ['byok', 'managed_provider', 'byoc'],
+  profile: ['byok', 'subscription', 'managed_provider', 'byoc'],
   mode: ['mi', 'byok', 'byoc'],
   outcome: ['completed', 'cut', 'failed', 'client_cancelled', 'interrupted', 'deadline'],
   status: ['error', 'ok', '4xx', '5xx', '429'],

@@ -85,8 +85,11 @@ export const PROFILES = [
   { profile: 'byoc', label: 'Your nodes (BYOC)', color: '--series-3' },
 ] as const;
 
+/** Off for most: named where there are some, and where a rule may list it. */
+export const SUBSCRIPTION = { profile: 'subscription', label: 'Subscriptions' } as const;
+
 export function profileLabel(profile: string | null | undefined): string {
-  return PROFILES.find((one) => one.profile === profile)?.label ?? profile ?? 'none';
+  return [...PROFILES, SUBSCRIPTION].find((one) => one.profile === profile)?.label ?? profile ?? 'none';
 }
 
 export function outcomeLabel(outcome: string): string {

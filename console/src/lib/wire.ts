@@ -307,6 +307,23 @@ export interface Credential extends Agreement {
   openings?: number;
 }
 
+/** A vendor's subscription. */
+export interface Subscription {
+  id: string;
+  provider: string;
+  product: string;
+  display_name: string;
+  plan: string | null;
+  status: string;
+  token_fingerprint: string;
+  token_version: number;
+  renews: boolean;
+  windows: { hours: number; requests?: number; tokens?: number }[];
+  window_use: { requests: number; tokens: number; resets_at: string }[];
+  expires_at: string | null;
+  last_error: string | null;
+}
+
 /** One of the operator's own, pooled. */
 export interface Account extends Agreement {
   id: string;

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::{IdMap, Principal, RateLimitStates as AccountStandings, WorkspaceId};
+use domain::{
+    IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WorkspaceId,
+};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
@@ -310,6 +312,10 @@ impl AvailabilityView for Cell {
     fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
         self.follow_notices();
         self.inside.borrow().notices.is_commitment_spent(principal, mark, now_us)
+    }
+
+    fn used_up_until(&self, id: SubscriptionId, windows: &[UsageWindow], now_unix_ms: u64) -> Option<u64> {
+        self.shared.used_up_until(id, windows, now_unix_ms)
     }
 }
 

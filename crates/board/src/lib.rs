@@ -8,6 +8,7 @@ mod limits;
 mod load;
 mod prefixes;
 mod shared;
+mod windows;
 
 pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
@@ -17,8 +18,7 @@ pub use prefixes::{PrefixTable, prefix_at};
 pub use shared::{Parking, ReportedLimits, Shared};
 
 use std::sync::Arc;
-
-use domain::{Principal, WorkspaceId};
+use domain::{Principal, SubscriptionId, UsageWindow, WorkspaceId};
 
 /// Whether a principal may be called for a model now. Every `us` is the monotonic
 /// time from which it may be called.
@@ -80,6 +80,11 @@ pub trait AvailabilityView {
     /// Whether the commitment with this mark (`domain::Commitment::mark`) was found used up a moment ago.
     fn is_commitment_spent(&self, _principal: Principal, _mark: u64, _now_us: u64) -> bool {
         false
+    }
+
+    /// Until when a subscription's use is capped, if one of its windows is used up.
+    fn used_up_until(&self, _: SubscriptionId, _: &[UsageWindow], _now_unix_ms: u64) -> Option<u64> {
+        None
     }
 }
 

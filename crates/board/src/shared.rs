@@ -3,10 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
+use domain::{
+    FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WindowUse,
+};
 
 use crate::load::{Load, Meters};
 use crate::prefixes::Prefixes;
+use crate::windows::Windows;
 use crate::{Availability, AvailabilityView};
 use domain::limits::{
     BOARD_MODELS_MAX, BOARD_NOTICES_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY, REST_MAX,
@@ -109,6 +112,7 @@ pub struct Shared {
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
     speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
+    windows: Windows,
 }
 
 /// How near a principal was to its provider's rate limits with one model, and when that was reported.
@@ -182,6 +186,33 @@ impl Shared {
 
     fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ReportedLimits>>> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was used of a subscription in each of its windows, as far as this gateway knows.
+    #[must_use]
+    pub fn window_use(
+        &self,
+        id: SubscriptionId,
+        windows: &[UsageWindow],
+        now_unix_ms: u64,
+    ) -> Vec<WindowUse> {
+        self.windows.used(id, windows, now_unix_ms)
+    }
+
+    /// Counts what was used of a subscription.
+    pub fn count_use(&self, id: SubscriptionId, windows: &[UsageWindow], more: WindowUse, now_unix_ms: u64) {
+        self.windows.count(id, windows, more, now_unix_ms);
+    }
+
+    /// Learns what the books have of each window of a subscription.
+    pub fn learn_use(
+        &self,
+        id: SubscriptionId,
+        windows: &[UsageWindow],
+        booked: &[WindowUse],
+        now_unix_ms: u64,
+    ) {
+        self.windows.learn(id, windows, booked, now_unix_ms);
     }
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {
@@ -293,5 +324,9 @@ impl AvailabilityView for Shared {
 
     fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {
         self.current().is_commitment_spent(principal, mark, now_us)
+    }
+
+    fn used_up_until(&self, id: SubscriptionId, windows: &[UsageWindow], now_unix_ms: u64) -> Option<u64> {
+        self.windows.used_up_until(id, windows, now_unix_ms)
     }
 }

@@ -61,6 +61,18 @@ pub struct ProviderRow {
     pub tier: Vec<TierRow>,
     #[serde(default)]
     pub fee: Vec<FeeRow>,
+    #[serde(default)]
+    pub subscription: Vec<SubscriptionRow>,
+}
+
+/// A vendor's product whose subscription may be used in the provider's place.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionRow {
+    pub name: String,
+    pub discount_percent: u8,
+    pub source: String,
+    pub checked: String,
 }
 
 /// The price of a request in a batch, relative to its usual price.

@@ -144,6 +144,16 @@ pub struct ProviderFacts {
     pub tiers: Arc<[TierPrice]>,
     /// The prices of its hosted tools.
     pub fees: Vec<Fee>,
+    /// The products whose subscriptions it can be called with.
+    pub subscriptions: Vec<SubscriptionProduct>,
+}
+
+/// A vendor's product that is sold by subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionProduct {
+    pub name: String,
+    /// The usual saving beside the list, in per cent, where its owner states none.
+    pub discount_pct: u8,
 }
 
 impl ProviderFacts {
@@ -187,6 +197,7 @@ pub struct Catalogue {
     manifest: Manifest,
     tokenizers: tokenizers::Tokenizers,
     takes_emergencies: bool,
+    takes_subscriptions: bool,
 }
 
 impl Catalogue {
@@ -218,6 +229,29 @@ impl Catalogue {
     #[must_use]
     pub fn with_emergencies(self, takes_emergencies: bool) -> Self {
         Self { takes_emergencies, ..self }
+    }
+
+    /// With the operator's consent, or none, to subscriptions.
+    #[must_use]
+    pub fn with_subscriptions(self, takes_subscriptions: bool) -> Self {
+        Self { takes_subscriptions, ..self }
+    }
+
+    /// Whether subscriptions may serve at all.
+    #[must_use]
+    pub const fn takes_subscriptions(&self) -> bool {
+        self.takes_subscriptions
+    }
+
+    /// The provider that a subscription of this name is used with, and the product, where the name is one's.
+    #[must_use]
+    pub fn subscription(&self, name: &str) -> Option<(&ProviderFacts, Option<&SubscriptionProduct>)> {
+        let of_product = self.providers.iter().find_map(|facts| {
+            let product = facts.subscriptions.iter().find(|product| product.name == name)?;
+            Some((facts, Some(product)))
+        });
+        let own = || self.provider(name).filter(|facts| !facts.subscriptions.is_empty());
+        of_product.or_else(|| own().map(|facts| (facts, None)))
     }
 
     /// Whether emergency providers may serve at all.

@@ -10,13 +10,14 @@ use domain::{Dialect, IdMap, Modality, Price, Rates, StoredKind, StoredObjectKin
 use crate::error::CatalogueError;
 use crate::files::{
     AuthRow, BatchRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
+    SubscriptionRow,
 };
 use crate::limits::PRICE_MAX;
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
-    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, Offer, ProviderFacts, capabilities,
-    tokenizers,
+    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, Offer, ProviderFacts,
+    SubscriptionProduct, capabilities, tokenizers,
 };
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
@@ -49,6 +50,7 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         manifest: Manifest::default(),
         tokenizers: tokenizers::Tokenizers::default(),
         takes_emergencies: false,
+        takes_subscriptions: false,
     };
     for row in provider_source.parse::<ProvidersFile>()?.provider {
         add_provider(&mut catalogue, provider_source, row)?;
@@ -134,6 +136,7 @@ fn add_provider(
         batch_percent: batch_percent(row.batch).map_err(wrong)?,
         tiers,
         fees,
+        subscriptions: subscription_products(row.subscription).map_err(wrong)?,
     });
     Ok(())
 }
@@ -193,6 +196,20 @@ fn batch_dialects(names: &[String]) -> Result<Vec<Dialect>, String> {
         known.ok_or_else(|| format!("\"{name}\" is no dialect with batches of its own"))
     };
     names.iter().map(read).collect()
+}
+
+/// Products with a discount that was read somewhere.
+fn subscription_products(rows: Vec<SubscriptionRow>) -> Result<Vec<SubscriptionProduct>, &'static str> {
+    let read = |row: SubscriptionRow| {
+        if row.discount_percent > 100 {
+            return Err("a subscription's discount is more than all of the price");
+        }
+        if row.source.is_empty() || !is_day(&row.checked) {
+            return Err("a subscription needs the source it was read at, and the day");
+        }
+        Ok(SubscriptionProduct { name: row.name, discount_pct: row.discount_percent })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// A batch discount is never guessed.

@@ -38,6 +38,10 @@ pub(crate) const DEPLOYMENTS_MAX: usize = 1_000;
 pub(crate) const DEPLOYMENT_NAME_BYTES_MAX: usize = 64;
 /// Length of a cloud's id, project or role; ARNs are the longest.
 pub(crate) const CLOUD_ID_BYTES_MAX: usize = 2_048;
+/// The longest window in which a subscription's use is capped: a quarter of a year.
+pub(crate) const SUBSCRIPTION_HOURS_MAX: u32 = 24 * 92;
+/// A cap on the use of a subscription; more limits nothing.
+pub(crate) const SUBSCRIPTION_USE_MAX: u64 = 1_000_000_000_000;
 /// Size of a secret. A cloud's key file, the largest kind, has a few KiB.
 pub(crate) const SECRET_BYTES_MAX: usize = 16 * 1024;
 

@@ -417,14 +417,7 @@ fn counted<T>(given: Vec<T>, field: &'static str) -> Result<Vec<T>, Box<Fault>> 
 }
 
 fn profile(name: &str) -> Result<Profile, Box<Fault>> {
-    match name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it."))? {
-        Profile::Subscription => Err(invalid(
-            "profiles",
-            "The subscription profile is switched off in this version.",
-            "Leave it out.",
-        )),
-        profile => Ok(profile),
-    }
+    name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it."))
 }
 
 fn one_of<T>(

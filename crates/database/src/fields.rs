@@ -1,9 +1,7 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
-    InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId,
-    WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId, SubscriptionId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -68,6 +66,7 @@ column_ids!(
     PolicyId,
     ProjectId,
     RouteId,
+    SubscriptionId,
     TraceId,
     WebhookId,
     WorkspaceId
@@ -136,6 +135,10 @@ impl<'r, R: Columns> Fields<'r, R> {
 
     pub fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
         from_text(self.table, self.get(name)?)
+    }
+
+    pub fn maybe_json<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, StoreError> {
+        self.get::<Option<&str>>(name)?.map(|text| from_text(self.table, text)).transpose()
     }
 
     /// An unkeyed hash.

@@ -16,7 +16,7 @@ fn query(prefix: &str) -> Option<Statement> {
         "ws" => sql("SELECT * FROM workspaces WHERE id = $1"),
         "prj" => sql("SELECT * FROM projects WHERE id = $1"),
         "key" => sql("SELECT * FROM api_keys WHERE id = $1"),
-        "pcr" => sql("SELECT * FROM credentials WHERE id = $1"),
+        "pcr" | "sub" => sql("SELECT * FROM credentials WHERE id = $1"),
         "acc" => sql("SELECT * FROM accounts WHERE id = $1"),
         "node" => sql(
             "SELECT id, workspace, name, base_url, secret_version, declared_models, labels, draining, metadata FROM nodes WHERE id = $1",

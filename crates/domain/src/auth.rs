@@ -25,10 +25,14 @@ pub enum AuthKind {
     /// Workload identity federation with the token in a file on this machine, which the operator's platform
     /// renews.
     WorkloadIdentityFile,
+    /// A token of a vendor's subscription, sent as it is.
+    SubscriptionToken,
+    /// An access token of a vendor's subscription, with what renews it.
+    SubscriptionOauth,
 }
 
 impl AuthKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ApiKey,
         Self::ServiceAccount,
         Self::OauthClient,
@@ -37,6 +41,8 @@ impl AuthKind {
         Self::IamRole,
         Self::WorkloadIdentity,
         Self::WorkloadIdentityFile,
+        Self::SubscriptionToken,
+        Self::SubscriptionOauth,
     ];
 
     #[must_use]
@@ -50,6 +56,8 @@ impl AuthKind {
             Self::IamRole => "iam_role",
             Self::WorkloadIdentity => "workload_identity",
             Self::WorkloadIdentityFile => "workload_identity_file",
+            Self::SubscriptionToken => "subscription_token",
+            Self::SubscriptionOauth => "subscription_oauth",
         }
     }
 
@@ -57,14 +65,21 @@ impl AuthKind {
     #[must_use]
     pub const fn is_exchanged(self) -> bool {
         match self {
-            Self::ApiKey | Self::IamStatic => false,
+            Self::ApiKey | Self::IamStatic | Self::SubscriptionToken => false,
             Self::ServiceAccount
             | Self::OauthClient
             | Self::ManagedIdentity
             | Self::IamRole
             | Self::WorkloadIdentity
-            | Self::WorkloadIdentityFile => true,
+            | Self::WorkloadIdentityFile
+            | Self::SubscriptionOauth => true,
         }
+    }
+
+    /// Whether the secret is of a vendor's subscription, which is sent as a bearer token.
+    #[must_use]
+    pub const fn is_subscription(self) -> bool {
+        matches!(self, Self::SubscriptionToken | Self::SubscriptionOauth)
     }
 
     #[must_use]

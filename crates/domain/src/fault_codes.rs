@@ -352,6 +352,8 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("slow_down", "The device asks too often. Wait `interval_s` between two requests."),
     ("storage_full", "The gateway can't write: its disk is full or fails. Free space, then send it again."),
     ("store_unavailable", "Stored objects can't be looked up or changed now. Send it again in a moment."),
+    ("subscription_expired", "The subscription's access token has expired and could not be renewed."),
+    ("subscriptions_off", "The operator has not switched subscriptions on (`TIDEGATE_SUBSCRIPTIONS=1`)."),
     ("task_finished", "The task has ended, so it can't be cancelled. Read it, or delete it."),
     ("task_not_found", "There is no such task. Tasks are stored for a day."),
     ("template_refused", "The model's template does not take this conversation. The message says why."),

@@ -144,6 +144,7 @@ define_id!(/** The owner of credentials, nodes and money. */ WorkspaceId, "ws");
 define_id!(/** A part of a workspace with an environment and keys of its own. */ ProjectId, "prj");
 define_id!(/** An API key of ours. */ KeyId, "key");
 define_id!(/** A sealed provider credential of a workspace (BYOK). */ CredentialId, "pcr");
+define_id!(/** A sealed token of a vendor's subscription. */ SubscriptionId, "sub");
 define_id!(/** One of the operator's pooled provider accounts. */ AccountId, "acc");
 define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
 define_id!(/** What lets one node in, once. */ JoinTokenId, "jtk");

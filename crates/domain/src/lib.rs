@@ -38,6 +38,7 @@ pub mod secret;
 pub mod server;
 pub mod stored_object;
 pub mod strategy;
+pub mod subscription;
 pub mod tier;
 pub mod timeline;
 pub mod training;
@@ -64,9 +65,7 @@ pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId,
-    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId,
-    WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId, SubscriptionId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
@@ -89,6 +88,7 @@ pub use stored_object::{
     StoredObjectKind,
 };
 pub use strategy::Strategy;
+pub use subscription::{Subscription, UsageWindow, WindowUse};
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
 pub use upload::Upload;

@@ -391,6 +391,13 @@ pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
 pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
     [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];
 
+/// Windows in which the use of one subscription is capped. Planning compares each.
+pub const SUBSCRIPTION_WINDOWS_MAX: usize = 4;
+/// Subscriptions whose use a gateway counts.
+pub const SUBSCRIPTIONS_COUNTED_MAX: usize = 65_536;
+/// How often the use of subscriptions is compared with the books, which know of what other gateways sent.
+pub const SUBSCRIPTIONS_COUNTED_EVERY: Duration = Duration::from_secs(5);
+
 /// Finalised months that a new invoice is compared with, to bill records that arrived late.
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;
 /// Models with an invoice line of their own; the others share one.

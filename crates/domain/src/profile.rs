@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, CredentialId, IdError, NodeId};
+use crate::ids::{AccountId, CredentialId, IdError, NodeId, SubscriptionId};
 
 /// The execution profile, also the value of the `Agent-Execution-Profile` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub enum Profile {
     Byok,
     Byoc,
     ManagedProvider,
-    /// Exists so that routes may list it. The profile is switched off and no attempt carries it yet.
+    /// A vendor's subscription of the workspace's own. Off unless the operator switches it on.
     Subscription,
 }
 
@@ -90,6 +90,7 @@ pub enum Principal {
     Credential(CredentialId),
     Account(AccountId),
     Node(NodeId),
+    Subscription(SubscriptionId),
 }
 
 impl Principal {
@@ -99,6 +100,17 @@ impl Principal {
             Self::Credential(_) => Profile::Byok,
             Self::Account(_) => Profile::ManagedProvider,
             Self::Node(_) => Profile::Byoc,
+            Self::Subscription(_) => Profile::Subscription,
+        }
+    }
+
+    /// The credential of the workspace's own that it is, under BYOK or of a subscription.
+    #[must_use]
+    pub const fn own_credential(self) -> Option<CredentialId> {
+        match self {
+            Self::Credential(id) => Some(id),
+            Self::Subscription(id) => Some(CredentialId::from_uuid(*id.as_uuid())),
+            Self::Account(_) | Self::Node(_) => None,
         }
     }
 }
@@ -111,6 +123,7 @@ impl FromStr for Principal {
             .map(Self::Credential)
             .or_else(|_| text.parse().map(Self::Account))
             .or_else(|_| text.parse().map(Self::Node))
+            .or_else(|_| text.parse().map(Self::Subscription))
     }
 }
 
@@ -120,6 +133,7 @@ impl fmt::Display for Principal {
             Self::Credential(id) => id.fmt(f),
             Self::Account(id) => id.fmt(f),
             Self::Node(id) => id.fmt(f),
+            Self::Subscription(id) => id.fmt(f),
         }
     }
 }

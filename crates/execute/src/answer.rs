@@ -30,6 +30,8 @@ pub struct Served {
     pub overflow: Option<OverflowReason>,
     /// Served by an account reserved for when all others of the pool have failed.
     pub is_emergency: bool,
+    /// What the subscription that served saves beside the list, in per cent.
+    pub discount_pct: Option<u8>,
 }
 
 /// An upstream answered, or the wait for its head ended before it did. Only `execute` constructs one.

@@ -8,7 +8,7 @@ use conversation::answer::AnswerOptions;
 use conversation::constraints::AnswerConstraints;
 use conversation::prompt_text::UsageEstimator;
 use dialects::{AnswerForm, AnswerPath, VendorAnswer};
-use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage};
+use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage, WindowUse};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, StartedAttempt, Tab};
 use operations::{Booking, ContentType};
@@ -44,6 +44,15 @@ pub struct OpenAttempt {
     attempt: Rc<Attempt>,
     /// The token that signed it, if that was cached from an earlier request.
     token: Option<Arc<Secret>>,
+    /// On a subscription, what counts its use.
+    counted: Option<Box<CountedUse>>,
+}
+
+/// What counts the use of a subscription: in the span of its windows in which the attempt started.
+#[derive(Debug)]
+struct CountedUse {
+    board: Arc<board::Shared>,
+    started_unix_ms: u64,
 }
 
 /// What was sent, as far as the answer and its price depend on it.
@@ -82,7 +91,12 @@ impl OpenAttempt {
         started: StartedAttempt,
         sent: SentRequest,
     ) -> Self {
-        Self {
+        let deps = &exchange.deps;
+        let counted = attempt.subscription().map(|_| {
+            let started_unix_ms = deps.world.clock.unix_ms();
+            Box::new(CountedUse { board: Arc::clone(deps.board.shared()), started_unix_ms })
+        });
+        let open = Self {
             number: started.number,
             ticket,
             received_us: exchange.call.received_us(),
@@ -92,7 +106,22 @@ impl OpenAttempt {
             sent,
             attempt: Rc::clone(attempt),
             token: None,
+            counted,
+        };
+        open.count_use(WindowUse { requests: 1, tokens: 0 });
+        open
+    }
+
+    /// Counts the use of its subscription, if it is on one.
+    fn count_use(&self, more: WindowUse) {
+        if let (Some(counted), Some((id, stated))) = (&self.counted, self.attempt.subscription()) {
+            counted.board.count_use(id, &stated.windows, more, counted.started_unix_ms);
         }
+    }
+
+    fn count_tokens(&self, usage: &Usage) {
+        let tokens = usage.prompt_total().saturating_add(usage.completion_total());
+        self.count_use(WindowUse { requests: 0, tokens });
     }
 
     /// The token that signed it, if that was cached from an earlier request.
@@ -247,6 +276,7 @@ impl OpenAttempt {
     /// It answered to the end, or as far as the client read. Closing the tab ends it in the books.
     pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
+        self.count_tokens(usage);
         if let Some(first_byte_us) = self.head.first_byte_us {
             self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
             let head_us = self.sent_us.saturating_add(first_byte_us);
@@ -298,6 +328,7 @@ impl OpenAttempt {
     /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
     pub fn end_as_failed(mut self, tab: &mut Tab, failure: &AttemptFailure, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
+        self.count_tokens(&usage);
         if let Some(verdict) = failure.verdict(now_us) {
             self.ticket.report(verdict, now_us);
         }

@@ -51,7 +51,7 @@ impl SessionSeat {
     pub fn check_event(&self, event: &[u8]) -> Result<(), Box<Fault>> {
         match self.principal {
             Principal::Account(_) => check_shared_event(&self.provider, &self.base_url, event),
-            Principal::Credential(_) | Principal::Node(_) => Ok(()),
+            Principal::Credential(_) | Principal::Subscription(_) | Principal::Node(_) => Ok(()),
         }
     }
 

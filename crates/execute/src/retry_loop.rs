@@ -512,6 +512,7 @@ impl RetryLoop {
             fallback_used: attempt.is_fallback() && !self.failover.overflows() || attempt.is_emergency(),
             overflow: self.overflow_reason(attempt),
             is_emergency: attempt.is_emergency(),
+            discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),
         }
     }
 

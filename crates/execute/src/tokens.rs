@@ -288,7 +288,7 @@ fn not_the_machine() -> Box<Fault> {
     Box::new(fault.fix("The operator lists the workspace in TIDEGATE_HOST_IDENTITY."))
 }
 
-async fn request_grant(
+pub(crate) async fn request_grant(
     deps: &Deps,
     exchange: &dyn Granting,
     slug: &str,

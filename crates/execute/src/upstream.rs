@@ -39,7 +39,8 @@ pub(crate) async fn sign(
     let hosting = seat.hosting();
     let mut authorise = |secret: &Secret| {
         let unix_s = deps.world.clock.unix_ms() / 1_000;
-        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(AttemptFailure::of_us)
+        providers::authorise(provider, outgoing, &Signer { secret, hosting, unix_s })
+            .map_err(AttemptFailure::of_us)
     };
     if hosting.auth.is_exchanged() {
         // Boxed: few seats need it, and every future is as large as what is awaited inline.

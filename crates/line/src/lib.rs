@@ -45,8 +45,8 @@ pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use stored_lists::list_objects;
 pub use verify::{
-    RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,
-    verify,
+    RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,
+    call_runtime, is_probed, poll_object, probe, renew, verify,
 };
 
 /// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe

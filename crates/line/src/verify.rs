@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use domain::{Fault, ProbeResult};
 use execute::{PollSink, StoredPoll};
-pub use execute::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, is_probed};
+pub use execute::{
+    RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget, is_probed,
+};
 
 use crate::Core;
 
@@ -36,4 +38,12 @@ pub async fn call_runtime(
     request: RuntimeRequest,
 ) -> Result<RuntimeReply, Box<Fault>> {
     execute::call_runtime(&target, request, &core.deps).await
+}
+
+/// Renews the access token of a subscription. Storing it is up to the caller.
+///
+/// # Errors
+/// The vendor refused, or could not be reached.
+pub async fn renew(core: &Rc<Core>, target: VerifyTarget) -> Result<SecretRenewal, Box<Fault>> {
+    execute::renew(&target, &core.deps).await
 }

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
-use domain::{
-    Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting,
-};
+use domain::{Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId, Tier, Usage, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
 use crate::question::PlanQuery;
@@ -18,6 +16,7 @@ const NODE_PROVIDER: &str = "byoc";
 /// The credential, account or node that an attempt uses.
 #[derive(Debug, Clone)]
 pub enum Seat {
+    /// A credential of the workspace's own, also one of a subscription.
     Byok(Arc<CredentialEntry>),
     Managed(Arc<AccountEntry>),
     Byoc(Arc<NodeEntry>),
@@ -27,7 +26,7 @@ impl Seat {
     #[must_use]
     pub fn principal(&self) -> Principal {
         match self {
-            Self::Byok(credential) => Principal::Credential(credential.id),
+            Self::Byok(credential) => credential.principal(),
             Self::Managed(account) => Principal::Account(account.id),
             Self::Byoc(node) => Principal::Node(node.id),
         }
@@ -92,6 +91,8 @@ pub struct Attempt {
     is_fallback: bool,
     is_emergency: bool,
     overflow: Option<OverflowReason>,
+    /// What a subscription saves beside the list, in per cent.
+    discount_pct: u8,
 }
 
 /// The tier prices of the model, or else of the whole provider.
@@ -100,12 +101,26 @@ fn tiers(facts: &ProviderFacts, offer: Option<&Offer>) -> Option<Arc<[TierPrice]
     (!tiers.is_empty()).then(|| Arc::clone(tiers))
 }
 
+/// The rates less what a subscription saves.
+fn discounted(rates: Option<Rates>, discount_pct: u8) -> Option<Rates> {
+    rates.map(|rates| match discount_pct {
+        0 => rates,
+        _ => rates.percent(u16::from(100_u8.saturating_sub(discount_pct))),
+    })
+}
+
+fn discounted_long_prompt(offer: Option<&Offer>, discount_pct: u8) -> Option<Box<LongPrompt>> {
+    let mut long = long_prompt(offer)?;
+    long.rates = discounted(Some(long.rates), discount_pct)?;
+    Some(long)
+}
+
 fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
     offer?.long_prompt.map(Box::new)
 }
 
 impl Attempt {
-    /// An attempt on a customer's credential. `known` is the catalogue's entry for its provider. The address
+    /// An attempt on a customer's credential, under BYOK or of a subscription. `known` is the catalogue's entry for its provider. The address
     /// is the credential's, else its provider's own; no caller can pass another one in.
     pub(crate) fn byok(
         workspace: &WorkspaceEntry,
@@ -125,16 +140,18 @@ impl Attempt {
         }
         usable(facts, facts.byok)?;
         let own = own_rates(&credential.pricing, full_name, &upstream_model);
+        let discount_pct = credential.subscription.as_ref().map_or(0, |stated| stated.discount_pct);
         Ok(Self {
+            discount_pct,
             provider: slug(known, &credential.provider),
             known_as: known_as(facts, offer, &upstream_model, full_name),
             upstream_model,
             base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
             // The customer's own prices hold for prompts of any length.
-            rates: own.or_else(|| offer?.rates),
+            rates: own.or_else(|| discounted(offer?.rates, discount_pct)),
             has_own_rates: own.is_some(),
-            long_prompt: if own.is_none() { long_prompt(offer) } else { None },
+            long_prompt: if own.is_none() { discounted_long_prompt(offer, discount_pct) } else { None },
             tiers: tiers(facts, offer),
             fees: Fees::of(&facts.fees),
             markup_bps: 0,
@@ -179,6 +196,7 @@ impl Attempt {
             is_fallback: false,
             is_emergency: facts.emergency_only,
             overflow: None,
+            discount_pct: 0,
             seat: Seat::Managed(Arc::clone(account)),
         };
         if !question.terms.is_none() && !account.allow_unpriced {
@@ -232,6 +250,7 @@ impl Attempt {
             is_fallback: false,
             is_emergency: false,
             overflow: None,
+            discount_pct: 0,
             seat: Seat::Byoc(Arc::clone(node)),
         })
     }
@@ -339,7 +358,9 @@ impl Attempt {
         let found = self.tiers.as_deref()?.iter().find(|price| price.tier == tier)?;
         match found.price {
             TierRates::Percent(percent) => Some(standard.percent(percent)),
-            TierRates::Rates(rates) if !self.has_own_rates && self.rates == Some(standard) => Some(rates),
+            TierRates::Rates(rates) if !self.has_own_rates && self.rates == Some(standard) => {
+                discounted(Some(rates), self.discount_pct)
+            }
             TierRates::Rates(_) => None,
         }
     }
@@ -407,6 +428,17 @@ impl Attempt {
     #[must_use]
     pub const fn overflow(&self) -> Option<OverflowReason> {
         self.overflow
+    }
+
+    /// The subscription that it uses; `None` under every other profile.
+    #[must_use]
+    pub fn subscription(&self) -> Option<(SubscriptionId, &Subscription)> {
+        match (&self.seat, self.principal()) {
+            (Seat::Byok(credential), Principal::Subscription(id)) => {
+                credential.subscription.as_deref().map(|stated| (id, stated))
+            }
+            _ => None,
+        }
     }
 
     /// Tried only after one of the customer's own credentials failed, and if the route allows it.

@@ -137,6 +137,9 @@ fn decide_model<'a>(
     decision.route = routing::winning(input, &resolved);
     let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
     let mut found = candidates::gather(input, &resolved, spec);
+    if !found.subscription.is_empty() {
+        refuse_used_up(input, board, &mut found);
+    }
     decision.fault = wrong_modality(input, &resolved);
     if decision.fault.is_none() {
         choose(input, &resolved, spec, &mut found, board, &mut decision);
@@ -191,9 +194,11 @@ fn choose(
         refuse_all(found, aside, Refusal::OverflowOnly);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
+    let mut subscription = std::mem::take(&mut found.subscription);
     let mut byok = std::mem::take(&mut found.byok);
     let mut byoc = std::mem::take(&mut found.byoc);
     let managed = std::mem::take(&mut found.managed);
+    order::credentials(input, resolved, spec, &mut subscription);
     order::credentials(input, resolved, spec, &mut byok);
     committed_first(input, spec, board, &mut byok);
     order::nodes(&mut byoc);
@@ -208,7 +213,18 @@ fn choose(
             Refusal::ProfileNotInRoute
         }
     };
+    if chosen != Profile::Subscription {
+        refuse_all(found, std::mem::take(&mut subscription), Refusal::ProfileNotChosen { chosen });
+    }
     match chosen {
+        Profile::Subscription => {
+            byok.extend(aside);
+            refuse_all(found, byok, refusal(Profile::Byok));
+            refuse_all(found, byoc, refusal(Profile::Byoc));
+            refuse_all(found, managed, refusal(Profile::ManagedProvider));
+            refuse_all(found, emergency, Refusal::EmergencyOnly);
+            take(found, split(input, board, subscription), decision);
+        }
         Profile::Byok => {
             refuse_all(found, byoc, refusal(Profile::Byoc));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
@@ -227,7 +243,7 @@ fn choose(
             refuse_all(found, emergency, Refusal::EmergencyOnly);
             take(found, split(input, board, byoc), decision);
         }
-        Profile::ManagedProvider | Profile::Subscription => {
+        Profile::ManagedProvider => {
             byok.extend(aside);
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
@@ -262,14 +278,17 @@ fn choose_creator(
 ) {
     let listed = listed_profiles(spec);
     let may_leave = spec.byok_fallback != ByokFallback::Never || spec.overflow_managed;
-    let is_own_first = chosen_profile(listed, spec, found) == Some(Profile::Byok);
-    let all = [&mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
+    let first = chosen_profile(listed, spec, found);
+    let is_own_first = matches!(first, Some(Profile::Byok | Profile::Subscription));
+    let all =
+        [&mut found.subscription, &mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
     let (its, others): (Vec<_>, Vec<_>) =
         all.into_iter().flatten().partition(|attempt| attempt.principal() == maker);
     refuse_all(found, others, Refusal::NotItsMaker);
     let is_managed = maker.profile() == Profile::ManagedProvider;
-    let is_listed =
-        listed.contains(&maker.profile()) || is_managed && may_leave && listed.contains(&Profile::Byok);
+    let is_listed = matches!(maker, Principal::Subscription(_))
+        || listed.contains(&maker.profile())
+        || is_managed && may_leave && listed.contains(&Profile::Byok);
     if !is_listed {
         refuse_all(found, its, Refusal::ProfileNotInRoute)
     } else if is_managed && is_own_first && !may_leave {
@@ -293,17 +312,37 @@ fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
     }
 }
 
-/// The first listed profile that has a candidate. In the default order, a node that should serve and can't be
+/// An active subscription comes before every route, unless the route gives it another place in its list. Otherwise the
+/// first listed profile that has a candidate. In the default order, a node that should serve and can't be
 /// reached keeps the call on the customer's hardware: that it is down is a failure, not an absence.
 fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
+    if !found.subscription.is_empty() && !listed.contains(&Profile::Subscription) {
+        return Some(Profile::Subscription);
+    }
     let is_default = spec.profiles.is_empty() && spec.strategy != Strategy::LocalFirst;
     let stays_on_nodes = is_default && found.has_unreachable_node();
     listed.iter().copied().find(|profile| match profile {
         Profile::Byok => !found.byok.is_empty(),
         Profile::Byoc => !found.byoc.is_empty() || stays_on_nodes,
         Profile::ManagedProvider => !found.managed.is_empty(),
-        Profile::Subscription => false,
+        Profile::Subscription => !found.subscription.is_empty(),
     })
+}
+
+/// A subscription whose window is used up counts as absent until the window ends.
+fn refuse_used_up(input: &PlanInput<'_>, board: &dyn AvailabilityView, found: &mut Candidates) {
+    for attempt in std::mem::take(&mut found.subscription) {
+        let until = attempt
+            .subscription()
+            .and_then(|(id, stated)| board.used_up_until(id, &stated.windows, input.now_unix_ms));
+        match until {
+            None => found.subscription.push(attempt),
+            Some(until) => {
+                let wait_ms = until.saturating_sub(input.now_unix_ms);
+                found.reject(attempt.into_seat(), Refusal::WindowUsedUp { wait_ms });
+            }
+        }
+    }
 }
 
 fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use catalogue::{Catalogue, Model, Offer, ProviderFacts, Release};
 use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, PolicyRule, PolicySpec, Principal, Profile, Rates, RouteSpec, Usage};
+use domain::{Hosting, Modality, PolicyRule, PolicySpec, Principal, Profile, Rates, RouteSpec, Usage};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
+use crate::broker::UNROUTED;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{NamedRelease, Resolved, ResolvedTarget};
@@ -23,6 +24,7 @@ const BYOK_USUAL: usize = 4;
 /// The candidates that could serve, by profile and in the order of their creation; and those that could not.
 #[derive(Debug, Default)]
 pub struct Candidates {
+    pub subscription: Vec<Attempt>,
     pub byok: Vec<Attempt>,
     pub byoc: Vec<Attempt>,
     pub managed: Vec<Attempt>,
@@ -52,6 +54,7 @@ pub fn gather(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) 
     let mut found = Candidates { byok, ..Candidates::default() };
     for credential in credentials {
         match credential_attempt(input, resolved, spec, credential) {
+            Ok(attempt) if credential.subscription.is_some() => found.subscription.push(attempt),
             Ok(attempt) => found.byok.push(attempt),
             Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
         }
@@ -101,28 +104,48 @@ fn credential_attempt(
         return Err(Refusal::OutOfScope);
     }
     let placement = Placement {
-        profile: Profile::Byok,
+        profile: credential.principal().profile(),
         provider,
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
     check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
     check_credential(input, credential)?;
+    if credential.subscription.is_some() {
+        check_subscription(input)?;
+        // It comes before the winning route, whose conditions are those of what the route lists.
+        let spec = if spec.profiles.contains(&Profile::Subscription) { spec } else { &*UNROUTED };
+        check_provider(input, spec, provider)?;
+        check_region(spec, credential.region.as_deref(), sold.offer)?;
+        return own_attempt(input, resolved, credential, facts, &sold);
+    }
     let is_listed = spec.credential_ids.is_empty() || spec.credential_ids.contains(&credential.id);
     if !is_listed && spec.overflow_own != Some(credential.id) {
         return Err(Refusal::CredentialNotInRoute);
     }
     check_provider(input, spec, provider)?;
     check_region(spec, credential.region.as_deref(), sold.offer)?;
-    Attempt::byok(
-        input.query.workspace,
-        credential,
-        input.catalogue,
-        facts,
-        sold.shared_model(),
-        sold.offer,
-        &resolved.name,
-    )
+    own_attempt(input, resolved, credential, facts, &sold)
+}
+
+fn own_attempt(
+    input: &PlanInput<'_>,
+    resolved: &Resolved<'_>,
+    credential: &Arc<CredentialEntry>,
+    facts: Option<&ProviderFacts>,
+    sold: &ProviderListing<'_>,
+) -> Result<Attempt, Refusal> {
+    let (workspace, catalogue) = (input.query.workspace, input.catalogue);
+    let upstream_model = sold.shared_model();
+    Attempt::byok(workspace, credential, catalogue, facts, upstream_model, sold.offer, &resolved.name)
+}
+
+/// Whether subscriptions may serve this call at all. What a plan is sold for is conversation.
+fn check_subscription(input: &PlanInput<'_>) -> Result<(), Refusal> {
+    if !input.catalogue.takes_subscriptions() {
+        return Err(Refusal::SubscriptionsOff);
+    }
+    if input.query.modality == Modality::Chat { Ok(()) } else { Err(Refusal::ProfileNotTaken) }
 }
 
 /// Whether the credential may be used at all, for any request.
@@ -155,8 +178,9 @@ pub fn pinned_attempt(
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(input.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.created_by {
-        Principal::Credential(id) => {
+        Principal::Credential(_) | Principal::Subscription(_) => {
             let workspace = input.query.workspace;
+            let id = stored.created_by.own_credential().ok_or(None)?;
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
             let placement = Placement {

@@ -185,7 +185,7 @@ pub fn keeper_cannot(
     rejected: &[Rejection],
 ) -> Box<Fault> {
     let credentials = input.query.workspace.credentials.iter();
-    let own = credentials.filter(|one| Principal::Credential(one.id) == keeper).map(|one| &*one.provider);
+    let own = credentials.filter(|one| one.principal() == keeper).map(|one| &*one.provider);
     let pooled = input.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
     let message = format!(
@@ -384,6 +384,9 @@ impl Rejection {
     /// The candidate as its own workspace may read it: the name of an account is the operator's.
     pub fn label(&self) -> String {
         match &self.seat {
+            Seat::Byok(credential) if credential.subscription.is_some() => {
+                format!("subscription \"{}\"", credential.display_name)
+            }
             Seat::Byok(credential) => format!("credential \"{}\"", credential.display_name),
             Seat::Byoc(node) => format!("node \"{}\"", node.name),
             Seat::Managed(account) => format!("the managed account at {}", account.provider),

@@ -67,6 +67,12 @@ pub enum Refusal {
     CommittedExhausted,
     /// It takes only what exceeds the other credentials.
     OverflowOnly,
+    /// The operator has not switched subscriptions on.
+    SubscriptionsOff,
+    /// The use that its owner allows in a window of time is used up.
+    WindowUsedUp {
+        wait_ms: u64,
+    },
     RateLimited {
         wait_ms: u64,
     },
@@ -122,6 +128,8 @@ impl Refusal {
             Self::FallbackNotForThis => "fallback_not_for_this",
             Self::CommittedExhausted => "committed_exhausted",
             Self::OverflowOnly => "overflow_only",
+            Self::SubscriptionsOff => "subscriptions_off",
+            Self::WindowUsedUp { .. } => "window_used_up",
             Self::RateLimited { .. } => "rate_limited",
             Self::Parked { .. } => "parked",
             Self::BreakerOpen { .. } => "breaker_open",
@@ -177,6 +185,7 @@ impl Refusal {
             Self::NotItsMaker => {
                 "did not make the answer that the request goes on from, or does not keep the files that it names"
             }
+            Self::SubscriptionsOff => "is a subscription, which the operator has not switched on",
             Self::ByokStrict => {
                 "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
             }
@@ -197,17 +206,31 @@ impl Refusal {
             Self::ProfileNotChosen { chosen } => {
                 return format!("was not needed: {chosen} comes first and can serve this");
             }
-            Self::RateLimited { wait_ms } => {
-                return format!("was told by its provider to wait; {} left", seconds(wait_ms));
-            }
-            Self::Parked { wait_ms } => {
-                return format!("was refused by its provider; it is tried again in {}", seconds(wait_ms));
-            }
-            Self::BreakerOpen { wait_ms } => {
-                return format!("failed too often in a row; it is tried again in {}", seconds(wait_ms));
-            }
+            Self::WindowUsedUp { .. }
+            | Self::RateLimited { .. }
+            | Self::Parked { .. }
+            | Self::BreakerOpen { .. } => return self.wait_detail(),
         };
         fixed.to_owned()
+    }
+
+    /// The sentence of a reason that passes.
+    fn wait_detail(self) -> String {
+        match self {
+            Self::WindowUsedUp { wait_ms } => {
+                format!("has used up what its owner allows; {} left of the window", seconds(wait_ms))
+            }
+            Self::RateLimited { wait_ms } => {
+                format!("was told by its provider to wait; {} left", seconds(wait_ms))
+            }
+            Self::Parked { wait_ms } => {
+                format!("was refused by its provider; it is tried again in {}", seconds(wait_ms))
+            }
+            Self::BreakerOpen { wait_ms } => {
+                format!("failed too often in a row; it is tried again in {}", seconds(wait_ms))
+            }
+            _ => String::new(),
+        }
     }
 }
 

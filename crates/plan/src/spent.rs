@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use board::{Availability, AvailabilityView, Load, PrefixTable};
-use domain::{BudgetId, Principal, WorkspaceId};
+use domain::{BudgetId, Principal, SubscriptionId, UsageWindow, WorkspaceId};
 
 /// Cores learn only by serving that a commitment is used up; the books know it always.
 pub struct CommitmentBoard<'a> {
@@ -34,6 +34,10 @@ impl AvailabilityView for CommitmentBoard<'_> {
 
     fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
         self.board.prefix_table(workspace, now_us)
+    }
+
+    fn used_up_until(&self, id: SubscriptionId, windows: &[UsageWindow], now_unix_ms: u64) -> Option<u64> {
+        self.board.used_up_until(id, windows, now_unix_ms)
     }
 
     fn is_commitment_spent(&self, principal: Principal, mark: u64, now_us: u64) -> bool {

@@ -42,6 +42,7 @@ use domain::{AuthKind, Fault, Grammar, Hosting, Operation};
 use http::HeaderMap;
 
 pub use answers::{Classified, FollowUp, IntermediateAnswer, Taken};
+pub use auth::subscription::SubscriptionTokens;
 pub use classify::is_of_account;
 pub use compatible::{RUNTIME_COUNTS, ask_runtime, unsupported_operation};
 pub use facts::{CacheHelp, KeyOf, KeyPlace, ServerFacts};
@@ -156,11 +157,30 @@ pub trait Leading: Sync {
     fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str>;
 }
 
+/// Adds the authentication of a request: of a subscription's token, which every vendor takes as a bearer token, or the
+/// provider's own.
+///
+/// # Errors
+/// The secret can't be a header value, or is of the wrong kind.
+pub fn authorise(
+    provider: &dyn Provider,
+    outgoing: &mut Outgoing,
+    signer: &Signer<'_>,
+) -> Result<(), Box<Fault>> {
+    if signer.hosting.auth.is_subscription() {
+        return auth::bearer::sign(outgoing, signer.secret);
+    }
+    provider.authorise(outgoing, signer)
+}
+
 /// The token exchange for a kind of secret.
 ///
 /// # Errors
 /// The provider has none.
 pub fn granting(provider: &dyn Provider, kind: AuthKind) -> Result<&dyn Granting, Box<Fault>> {
+    if kind == AuthKind::SubscriptionOauth {
+        return Ok(&auth::subscription::SealedAccess);
+    }
     provider.granting().ok_or_else(|| auth::no_such_kind(kind))
 }
 

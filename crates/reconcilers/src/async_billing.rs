@@ -74,14 +74,14 @@ impl<'a> BillingContext<'a> {
     pub fn of(deps: &'a Deps, snapshot: &'a Snapshot, owner: ObjectOwner, maker: Principal) -> Option<Self> {
         let workspace = snapshot.workspace(owner.workspace)?;
         let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
-        let Principal::Credential(maker) = maker else { return None };
+        let maker = maker.own_credential()?;
         let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
         Some(Self { deps, snapshot, owner, project, credential, target })
     }
 
     fn maker(&self) -> Principal {
-        Principal::Credential(self.credential.id)
+        self.credential.principal()
     }
 
     /// Fetches an object from its provider.

@@ -18,7 +18,7 @@ use crate::canaries::{self, JUDGE_EVERY_MS};
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Deps, invoicing, polling};
+use crate::{Deps, invoicing, polling, subscriptions};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -29,6 +29,8 @@ const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const ALERTS_EVERY_MS: u64 = 5_000;
+const RENEW_SUBSCRIPTIONS: &str = "subscriptions.renew";
+const RENEW_EVERY_MS: u64 = 2_000;
 
 /// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
 /// that records on their way still arrive.
@@ -46,6 +48,7 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
         ours(JUDGE_CANARIES, |ours, _| Box::pin(canaries::judge_all(&ours.deps))),
+        ours(RENEW_SUBSCRIPTIONS, |ours, _| Box::pin(subscriptions::renew_due(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
     all.extend(polling::handlers(deps));
@@ -64,7 +67,12 @@ pub async fn schedule(deps: &Deps, keeps_heads: bool) -> Result<(), StoreError> 
         (CLAIM_ALERTS, ALERTS_EVERY_MS),
         (JUDGE_CANARIES, JUDGE_EVERY_MS),
     ];
-    for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, CHECK_EVERY_MS))) {
+    let takes_subscriptions = deps.keeper.current().catalogue().takes_subscriptions();
+    let more = [
+        keeps_heads.then_some((KEEP, CHECK_EVERY_MS)),
+        takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),
+    ];
+    for (kind, every_ms) in always.into_iter().chain(more.into_iter().flatten()) {
         let job = NewJob {
             kind,
             workspace: INSTALLATION,

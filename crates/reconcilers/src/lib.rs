@@ -19,6 +19,7 @@ mod poll_queue;
 mod polling;
 mod probes;
 mod responses;
+pub mod subscriptions;
 mod videos;
 pub mod webhooks;
 

@@ -8,3 +8,6 @@ pub(crate) const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) const RESULT_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A webhook's `Retry-After` that is honoured, in seconds; a longer one is capped.
 pub(crate) const WEBHOOK_RETRY_AFTER_S_MAX: u64 = 3_600;
+/// How long before its expiry an access token may be due for renewal, in milliseconds: a fifth of the life of a token that
+/// lives a week. Of shorter lives the last fifth counts.
+pub(crate) const SUBSCRIPTION_RENEWED_BEFORE_MS: u64 = 34 * 3_600_000;

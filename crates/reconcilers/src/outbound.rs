@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::ports::PortFuture;
 use domain::{Fault, ProbeResult};
 use execute::StoredPoll;
-use line::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
+use line::{RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 
 use crate::webhooks::{PostError, Posted, Posting};
@@ -13,6 +13,8 @@ use crate::webhooks::{PostError, Posted, Posting};
 pub trait Outbound: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
+    /// Renews the access token of a subscription. The caller stores it.
+    fn renew(&self, target: VerifyTarget) -> PortFuture<'_, Result<SecretRenewal, Box<Fault>>>;
     /// A few small calls that find out what a compatible server supports. `models` are those it is known to
     /// serve.
     fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, ProbeResult>;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{ObjectOwner, Principal, StoredKind, StoredObjectId, StoredObjectKind};
+use domain::{ObjectOwner, StoredKind, StoredObjectId, StoredObjectKind};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
 use store::{JobRow, NewJob, StoredResponseRow};
@@ -75,7 +75,7 @@ pub fn polling_job_of(owner: ObjectOwner, id: StoredObjectId, unix_ms: u64) -> O
 /// responses.
 #[must_use]
 pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
-    let is_own = matches!(row.response.created_by, Principal::Credential(_));
+    let is_own = row.response.created_by.own_credential().is_some();
     if row.response.is_booked || !is_own {
         return None;
     }

@@ -9,7 +9,7 @@ use catalogue::Catalogue;
 use database::audit::AuditRow;
 use database::chain;
 use database::handle::Database;
-use domain::{AuditId, KeyId, MeterRecord, PolicyRule, Principal, Profile, ProjectId, Refuser, WorkspaceId};
+use domain::{AuditId, KeyId, MeterRecord, PolicyRule, Profile, ProjectId, Refuser, WorkspaceId};
 
 use crate::limits::AUDIT_NOTES_CACHED_MAX;
 
@@ -104,7 +104,7 @@ fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
         }
         Kind::FellBack => {
             let mut failed = record.attempts.iter().map(|attempt| attempt.principal);
-            let own = failed.rfind(|principal| matches!(principal, Principal::Credential(_)));
+            let own = failed.rfind(|principal| principal.own_credential().is_some());
             let own = own.map(|principal| format!(" after {principal} failed")).unwrap_or_default();
             format!("{model} served by the managed pool at {}{own}", record.provider)
         }

@@ -136,7 +136,8 @@ impl Filterable for Recorded<'_> {
             Field::Error => record.fault_code.as_deref().is_some_and(is),
             Field::Tag => record.tag.as_deref().is_some_and(is),
             Field::Credential => {
-                matches!(record.principal, Some(Principal::Credential(id)) if is(&id.to_string()))
+                let own = record.principal.filter(|principal| principal.own_credential().is_some());
+                own.is_some_and(|own| is(&own.to_string()))
             }
             Field::Node => matches!(record.principal, Some(Principal::Node(id)) if is(&id.to_string())),
             _ => false,

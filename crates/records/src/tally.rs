@@ -237,7 +237,7 @@ impl<'a> Group<'a> {
             Dimension::Operation => text(self.operation),
             Dimension::Tag => self.tag.map(str::to_owned),
             Dimension::Credential => match self.principal? {
-                Principal::Credential(id) => Some(id.to_string()),
+                own @ (Principal::Credential(_) | Principal::Subscription(_)) => Some(own.to_string()),
                 _ => None,
             },
             Dimension::Node => match self.principal? {

@@ -1,13 +1,15 @@
 //! Response headers: the `Agent-*` headers that say what served the request, and the request id.
 
 use bytes::BytesMut;
-use domain::{AliasPick, CredentialId, NodeId, Principal, Profile, TraceId};
+use domain::{AliasPick, CredentialId, NodeId, Principal, Profile, SubscriptionId, TraceId};
 use execute::Served;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
 const TRACE: HeaderName = HeaderName::from_static("agent-trace-id");
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const CREDENTIAL: HeaderName = HeaderName::from_static("agent-byok-credential-id");
+const SUBSCRIPTION: HeaderName = HeaderName::from_static("agent-subscription-id");
+const DISCOUNT: HeaderName = HeaderName::from_static("agent-subscription-discount-pct");
 const PROVIDER: HeaderName = HeaderName::from_static("agent-resolved-provider");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 const NODE: HeaderName = HeaderName::from_static("agent-node-id");
@@ -61,6 +63,10 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
     match served.principal {
         Principal::Credential(id) if served.profile == Profile::Byok => {
             put(CREDENTIAL, values.id(CredentialId::PREFIX, id.as_bytes()));
+        }
+        Principal::Subscription(id) => {
+            put(SUBSCRIPTION, values.id(SubscriptionId::PREFIX, id.as_bytes()));
+            put(DISCOUNT, served.discount_pct.map(|pct| HeaderValue::from(u16::from(pct))));
         }
         Principal::Node(id) => put(NODE, values.id(NodeId::PREFIX, id.as_bytes())),
         // Which of the operator's accounts served is not disclosed.
@@ -129,6 +135,7 @@ mod tests {
             fallback_used: false,
             is_emergency: false,
             overflow: None,
+            discount_pct: matches!(principal, Principal::Subscription(_)).then_some(90),
         };
         let headers = served_headers(TraceId::new(1, [1; 10]), Some(&served));
         for (name, value) in expected {
@@ -158,6 +165,13 @@ mod tests {
         let node = NodeId::new(1, id);
         let expected = [("agent-execution-profile", "byoc"), ("agent-node-id", &*node.to_string())];
         check(Principal::Node(node), &expected, &["agent-byok-credential-id"]);
+        let subscription = SubscriptionId::new(1, id);
+        let expected = [
+            ("agent-execution-profile", "subscription"),
+            ("agent-subscription-id", &*subscription.to_string()),
+            ("agent-subscription-discount-pct", "90"),
+        ];
+        check(Principal::Subscription(subscription), &expected, &["agent-byok-credential-id"]);
         let account = Principal::Account(AccountId::new(1, id));
         let absent = ["agent-byok-credential-id", "agent-node-id"];
         check(account, &[("agent-execution-profile", "managed_provider")], &absent);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed, Policies,
+    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed, Policies, Principal, Subscription, SubscriptionId,
 };
 
 /// What a key may do.
@@ -88,7 +88,20 @@ pub struct CredentialEntry {
     pub quirks: MissingFeatures,
     /// What its owner states of the contract with the provider.
     pub agreement: Arc<Agreement>,
+    /// What makes it one of a vendor's subscription; `None` under BYOK.
+    pub subscription: Option<Arc<Subscription>>,
     pub created_unix_ms: u64,
+}
+
+impl CredentialEntry {
+    /// What an attempt that uses it authenticates as.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match self.subscription {
+            Some(_) => Principal::Subscription(SubscriptionId::from_uuid(*self.id.as_uuid())),
+            None => Principal::Credential(self.id),
+        }
+    }
 }
 
 /// One of the operator's pooled accounts.

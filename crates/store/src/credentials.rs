@@ -3,7 +3,9 @@
 use database::act::{Act, Written};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
-use domain::{Agreement, CredentialId, ProbeResult, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
+use domain::{
+    Agreement, CredentialId, ProbeResult, ProjectId, Rates, Sealed, ServerFacts, Subscription, WorkspaceId,
+};
 use snapshot::CredentialState;
 
 use crate::resource::{Json, Resource};
@@ -48,6 +50,8 @@ pub struct CredentialRow {
     pub last_error: Option<String>,
     /// What the provider's server supports. On writing, only stated facts count; probed ones are ignored.
     pub server: ServerFacts,
+    /// What makes it one of a subscription; `None` under BYOK.
+    pub subscription: Option<Subscription>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,

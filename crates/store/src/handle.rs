@@ -39,6 +39,7 @@ use crate::routes::RouteRow;
 use crate::sign_ins::SignIns;
 use crate::sql::source::SnapshotSource;
 use crate::stored_responses::StoredResponses;
+use crate::subscriptions::Subscriptions;
 use crate::tariffs::Tariffs;
 use crate::webhooks::Webhooks;
 use crate::workspaces::Workspaces;
@@ -112,6 +113,11 @@ impl Store {
 
     #[must_use]
     pub fn credentials(&self) -> &dyn Credentials {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn subscriptions(&self) -> &dyn Subscriptions {
         &self.database
     }
 

@@ -38,6 +38,7 @@ mod sql;
 mod sqlite;
 mod stored;
 pub mod stored_responses;
+pub mod subscriptions;
 pub mod tariffs;
 pub mod webhooks;
 pub mod workspaces;
@@ -72,6 +73,7 @@ pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
 pub use stored_responses::{StoredResponseRow, StoredResponses};
+pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};

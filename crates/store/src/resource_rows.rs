@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 
 use domain::{
-    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId,
-    ProjectId, RouteId, Sealed, WebhookId, WorkspaceId,
+    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId, ProjectId, RouteId, Sealed, WebhookId, WorkspaceId, SubscriptionId,
 };
 
 use crate::accounts::AccountRow;
@@ -20,6 +19,7 @@ use crate::policies::PolicyRow;
 use crate::projects::ProjectRow;
 use crate::resource::{Carries, ResourceRow};
 use crate::routes::RouteRow;
+use crate::subscriptions::SubscriptionRow;
 use crate::webhooks::WebhookRow;
 use crate::workspaces::WorkspaceRow;
 
@@ -89,6 +89,29 @@ impl ResourceRow for MemberRow {
 
     fn set_version(&mut self, version: u64) {
         self.version = version;
+    }
+}
+
+impl ResourceRow for SubscriptionRow {
+    type Id = SubscriptionId;
+    type Owner = WorkspaceId;
+    type New = Self;
+    type Change = (Self, Option<NewSecret>);
+
+    fn id(&self) -> SubscriptionId {
+        Self::id(self)
+    }
+
+    fn owner(&self) -> WorkspaceId {
+        self.0.workspace
+    }
+
+    fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.0.version = version;
     }
 }
 

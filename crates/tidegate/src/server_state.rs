@@ -408,7 +408,9 @@ fn key_update_of(change: &Change) -> KeyUpdate {
 }
 
 fn read_catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
-    let catalogue = Catalogue::embedded()?.with_emergencies(settings.emergency);
+    let catalogue = Catalogue::embedded()?
+        .with_emergencies(settings.emergency)
+        .with_subscriptions(settings.subscriptions);
     match &settings.price_file {
         None => Ok(catalogue),
         Some(path) => {

@@ -137,6 +137,13 @@ pub const DEFINITIONS: &[Definition] = &[
          the pool have failed.",
     ),
     plain(
+        "subscriptions.enabled",
+        "TIDEGATE_SUBSCRIPTIONS",
+        "0",
+        "1 lets workspaces use tokens of vendors' subscriptions in place of API keys. Several vendors' terms forbid that: read \
+         docs/subscriptions.md before.",
+    ),
+    plain(
         "host_identity",
         "TIDEGATE_HOST_IDENTITY",
         "",
@@ -381,6 +388,7 @@ pub struct Settings {
     pub queue_delay_max: Duration,
     pub beat_every: Duration,
     pub emergency: bool,
+    pub subscriptions: bool,
     pub host_identity: Vec<WorkspaceId>,
     pub token_files: Vec<String>,
     pub metadata_url: Option<String>,
@@ -460,6 +468,7 @@ impl Settings {
             queue_delay_max: layers.queue_delay_max()?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
+            subscriptions: layers.parsed("subscriptions.enabled", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
             token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,
             metadata_url: layers.parsed(

@@ -11,7 +11,7 @@ use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use http::{HeaderName, HeaderValue, Method};
-use line::{CallExplanation, RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
+use line::{CallExplanation, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
 use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
@@ -25,6 +25,7 @@ use crate::server_state::ServerState;
 /// A job of the core, with the channel for its result.
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
+    Renew(VerifyTarget, oneshot::Sender<Result<SecretRenewal, Box<Fault>>>),
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<ProbeResult>),
     CallRuntime(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
     FetchObject(VerifyTarget, StoredPoll, PollSink),
@@ -66,6 +67,9 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                 match job {
                     Job::Verify(target, answer) => {
                         let _ = answer.send(line::verify(&core, target).await);
+                    }
+                    Job::Renew(target, answer) => {
+                        let _ = answer.send(line::renew(&core, target).await);
                     }
                     Job::Probe(target, models, answer) => {
                         let _ = answer.send(line::probe(&core, target, models).await);
@@ -125,6 +129,16 @@ impl Outbound for SystemCore {
                 return Err(PostError::Broken);
             }
             posted.await.unwrap_or(Err(PostError::Broken))
+        })
+    }
+
+    fn renew(&self, target: VerifyTarget) -> PortFuture<'_, Result<SecretRenewal, Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, renewed) = oneshot::channel();
+            if self.jobs.send(Job::Renew(target, answer)).await.is_err() {
+                return Err(not_called());
+            }
+            renewed.await.unwrap_or_else(|_| Err(not_called()))
         })
     }
 

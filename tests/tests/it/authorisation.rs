@@ -96,11 +96,13 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let admin = gateway.with_key(&founded.admin_key);
     let base_url = gateway.emulator.base_url();
     let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
+    let subscription = json!({"provider": "codex", "token": OWN, "base_url": base_url});
     let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": ["tide-1"]});
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
     let mut objects = vec![
         founded.workspace_id.clone(),
         make(&admin, "/v2/provider-credentials", credential).await,
+        make(&admin, "/v2/subscription-credentials", subscription).await,
         make(&admin, "/v2/byoc/nodes", node).await,
         make(&admin, "/v2/byoc/nodes/join-tokens", json!({"name": "cellar"})).await,
         make(&admin, "/v2/routes", route).await,
@@ -284,7 +286,7 @@ async fn seen(mine: &Tenant) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_by_everybody_who_may_not() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let (mine, theirs) = (tenant(&gateway, "mine").await, tenant(&gateway, "theirs").await);
     let mine = Arc::new(mine);
     settle(&gateway, &mine).await;

@@ -100,6 +100,11 @@ impl Gateway {
         Self::with(config(), &[]).await
     }
 
+    /// Starts with every feature that is off by default and that administrative requests need.
+    pub async fn with_everything() -> Self {
+        Self::with(config(), &[("TIDEGATE_SUBSCRIPTIONS", "1")]).await
+    }
+
     /// Starts with this emulator configuration and additional environment settings. If the emulator speaks
     /// TLS, the gateway trusts its certificate.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {

@@ -123,7 +123,7 @@ fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_are_texts() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let mut tried = 0;
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let prepared = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;

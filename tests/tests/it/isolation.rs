@@ -18,6 +18,8 @@ async fn second_workspace(gateway: &Gateway) -> Founded {
 async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
     let credential = gateway.credential("openai", OWN).await;
     gateway.credential("acme", OWN).await;
+    let token = json!({"provider": "codex", "token": OWN, "base_url": gateway.emulator.base_url()});
+    let subscription = gateway.make("/v2/subscription-credentials", token).await["id"].clone();
     let node = gateway.node("rack", &["tide-1"]).await;
     let route = gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["byok"]})).await;
     let (_, key) = gateway.key(json!({"name": "a key"})).await;
@@ -27,6 +29,7 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
     gateway.settled(&request).await;
     vec![
         ("provider-credentials", credential),
+        ("subscription-credentials", subscription.as_str().unwrap().to_owned()),
         ("byoc/nodes", node),
         ("routes", route),
         ("api-keys", key),
@@ -60,7 +63,7 @@ async fn untouched(gateway: &Gateway, kind: &str, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_foreign_id_is_a_missing_id() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
     let others = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&others.admin_key);
@@ -96,7 +99,7 @@ async fn a_foreign_id_is_a_missing_id() {
 
 #[tokio::test]
 async fn a_foreign_id_is_no_part_of_ones_own_objects() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let objects = objects(&gateway).await;
     let others = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&others.admin_key);
@@ -120,7 +123,7 @@ async fn a_foreign_id_is_no_part_of_ones_own_objects() {
 
 #[tokio::test]
 async fn nothing_of_one_serves_or_shows_in_the_other() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     objects(&gateway).await;
     let calls = gateway.emulator.journal().len();
     let others = second_workspace(&gateway).await;

@@ -104,6 +104,7 @@ mod stored;
 mod stored_batches;
 mod strategies;
 mod streams;
+mod subscriptions;
 mod three_modes;
 mod tiers;
 mod together;

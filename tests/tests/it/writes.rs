@@ -79,6 +79,9 @@ impl Preparing<'_> {
             "/v2/provider-credentials" => {
                 json!({"provider": "openai", "display_name": name, "secret": OWN, "base_url": base_url})
             }
+            "/v2/subscription-credentials" => {
+                json!({"provider": "codex", "display_name": name, "token": OWN, "base_url": base_url})
+            }
             "/v2/accounts" => {
                 json!({"provider": "openai", "display_name": name, "secret": POOL, "base_url": base_url})
             }
@@ -137,7 +140,9 @@ impl Preparing<'_> {
         let name = format!("{} changed", self.name());
         match (method.as_str(), collection) {
             ("PATCH", "/v2/members") => json!({"role": "developer"}),
-            ("PATCH", "/v2/provider-credentials" | "/v2/accounts") => json!({"display_name": name}),
+            ("PATCH", "/v2/provider-credentials" | "/v2/subscription-credentials" | "/v2/accounts") => {
+                json!({"display_name": name})
+            }
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
             ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
             ("PATCH", "/v2/webhooks" | "/v2/model-aliases") => json!({"description": name}),
@@ -291,6 +296,9 @@ impl Preparing<'_> {
                         "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
                         "/rotate" if collection == "/v2/webhooks" => json!({}),
                         "/rollback" => json!({"version": 1}),
+                        "/rotate" if collection == "/v2/subscription-credentials" => {
+                            json!({"token": OWN_SECOND})
+                        }
                         "/rotate" => json!({"secret": OWN_SECOND}),
                         "" if method == Method::PUT && collection == "/v2/policies" => {
                             let kept = gateway.get(&format!("{collection}/{id}")).await;
@@ -340,7 +348,7 @@ const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let upstream = || gateway.emulator.journal().len();
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let endpoint = format!("{method} {pattern}");
@@ -474,7 +482,7 @@ async fn a_made_object_says_where_and_which_version_it_is() {
 /// Each object has a version, and a write that names another version is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_is_guarded_by_its_version() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_everything().await;
     let readable: Vec<_> = declared().into_iter().filter(|(method, ..)| *method == Method::GET).collect();
     let is_object = |pattern: &str| pattern.ends_with("/{id}") && readable.iter().any(|row| row.1 == pattern);
     let objects = writing().into_iter().filter(|(_, pattern)| is_object(pattern));

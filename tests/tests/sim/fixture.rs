@@ -137,6 +137,7 @@ impl Fixture {
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
+            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(small(at), [1; 10]),
             workspace: workspace_id(workspace),

@@ -115,7 +115,7 @@ impl Truth {
         let principal = exchange.attempt().principal();
         let observed = self.exchanges.get_mut(&exchange.trace).expect("it was opened");
         match principal {
-            Principal::Credential(_) => {
+            Principal::Credential(_) | Principal::Subscription(_) => {
                 assert!(
                     observed.own_live.contains(&principal),
                     "a call on a credential that is not its own or not live"

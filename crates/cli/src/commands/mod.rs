@@ -26,6 +26,7 @@ pub mod project;
 pub mod request;
 pub mod route;
 mod servers;
+pub mod subscription;
 pub mod tail;
 pub mod tariff;
 pub mod train;

@@ -354,7 +354,7 @@ pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names
         (Action::Update, Some(declared), Some(id)) => {
             let mut body = patch_of(&step.changes, step.kind, names, &declared.place)?;
             mark(declared, &mut body);
-            add_secret(&mut body, secret);
+            add_secret(step.kind, &mut body, secret);
             let path = format!("{}/{id}", step.kind.path);
             api.call_if(Method::PATCH, &path, Some(&Value::Object(body)), step.etag.as_deref())
         }
@@ -387,7 +387,7 @@ fn create(
         put(&mut body, field.path, value);
     }
     mark(declared, &mut body);
-    add_secret(&mut body, secret);
+    add_secret(kind, &mut body, secret);
     let made = api.post(kind.path, &Value::Object(body))?;
     let now = live::live(kind, &made, names);
     names.learn(kind, &now.label, &now.id);
@@ -416,9 +416,9 @@ fn mark(declared: &Declared, body: &mut Map<String, Value>) {
     }
 }
 
-fn add_secret(body: &mut Map<String, Value>, secret: Option<&str>) {
-    if let Some(secret) = secret {
-        body.insert("secret".to_owned(), Value::from(secret));
+fn add_secret(kind: &Kind, body: &mut Map<String, Value>, secret: Option<&str>) {
+    if let Some((field, secret)) = secret.map(|secret| kind.secret_field(secret)) {
+        body.insert(field.to_owned(), secret);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The kinds of objects that a document may declare, one row each. Adding a kind takes a row here and nothing
 //! else.
 
+use crate::commands::subscription;
+
 /// One kind of object.
 #[derive(Debug)]
 pub struct Kind {
@@ -54,6 +56,8 @@ pub enum Form {
     Names(&'static str),
     /// A word, or the name of an object of the kind behind this prefix.
     Prefixed(&'static str, &'static str),
+    /// The windows of a subscription.
+    Windows,
     /// The scope of a route, with keys and projects by name.
     Scope,
     /// The targets of an alias.
@@ -184,6 +188,32 @@ pub const KINDS: &[Kind] = &[
             COMMITMENT,
             COMPLIANCE,
             STATED_FACTS,
+            METADATA,
+        ],
+        secret: SecretNeed::Needed,
+        one_time_field: None,
+        has_metadata: true,
+        of_operator: false,
+        ended_values: &[("status", "revoked")],
+    },
+    Kind {
+        noun: "subscription",
+        path: "/v2/subscription-credentials",
+        identity: &["name"],
+        fields: &[
+            fixed("name", &["display_name"], Form::Plain),
+            fixed("product", &["product"], Form::Plain),
+            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
+            fixed_or("base_url", &["base_url"], Form::Address, "null"),
+            field("plan", &["plan"], Form::Plain, "null"),
+            field("cached_price_discount_pct", &["cached_price_discount_pct"], Form::Plain, "0"),
+            field("windows", &["windows"], Form::Windows, "[]"),
+            field(
+                "status",
+                &["status"],
+                Form::Status("active", &["invalid", "expired", "off"]),
+                "\"active\"",
+            ),
             METADATA,
         ],
         secret: SecretNeed::Needed,
@@ -367,6 +397,12 @@ pub const KINDS: &[Kind] = &[
 ];
 
 impl Kind {
+    /// The field that a secret is sent in, and the secret as it is sent there.
+    #[must_use]
+    pub fn secret_field(&self, secret: &str) -> (&'static str, serde_json::Value) {
+        if self.noun == "subscription" { subscription::token(secret) } else { ("secret", secret.into()) }
+    }
+
     #[must_use]
     pub fn by_noun(noun: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.noun == noun)

@@ -79,6 +79,7 @@ impl Names {
             Form::Scope => self.settled_scope(value),
             Form::Targets => settled_targets(value),
             Form::Conditions => settled_conditions(value),
+            Form::Windows => settled_windows(value),
             Form::Status(one, others) => {
                 text(&|text| if others.contains(&text) { one.to_owned() } else { text.to_owned() })
             }
@@ -152,6 +153,19 @@ fn settled_window(value: &Value) -> Value {
     json!({
         "from": text("from", "00:00"), "to": text("to", "00:00"), "utc_offset": text("utc_offset", "+00:00"), "weekdays": weekdays,
     })
+}
+
+/// Windows without fields that are null, and with comparable starts.
+fn settled_windows(value: &Value) -> Value {
+    let mut windows = value.clone();
+    for fields in windows.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        fields.retain(|_, value| !value.is_null());
+        let start = fields.get("starts_at").and_then(Value::as_str).and_then(unix_ms);
+        if let Some(ms) = start {
+            fields.insert("starts_at".to_owned(), ms.to_string().into());
+        }
+    }
+    windows
 }
 
 fn whole_block(block: &str) -> String {

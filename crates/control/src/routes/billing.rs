@@ -10,7 +10,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::limits::BUDGET_MICROS_MAX;
-use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, WorkspaceId};
+use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, Profile, WorkspaceId};
 use http::Method;
 use ledger::{Invoice, InvoiceLine, LineKind};
 use reconcilers::invoicing::{self, month_of};
@@ -67,6 +67,16 @@ struct MonthToDate {
     columns: Columns,
     /// Always three rows, one for each mode.
     by_mode: Vec<ModeSums>,
+    /// The same by profile: the mode `byok` has those of `byok` and of `subscription`.
+    by_profile: Vec<ProfileSums>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ProfileSums {
+    #[serde(flatten)]
+    columns: Columns,
+    #[schemars(extend("enum" = ["managed_provider", "byok", "subscription", "byoc"]))]
+    profile: &'static str,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -214,13 +224,17 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let tariff = tariff.await.map_err(of_store)?;
         let acts = control.deps.store.invoices().acts(period).await.map_err(of_store)?;
         let mut by_mode = Mode::ALL.map(|mode| (mode, UsageSums::default()));
+        let mut by_profile = Profile::ALL.map(|profile| (profile, UsageSums::default()));
         for row in &rows {
             let profile = row.groups.first().and_then(|(_, value)| value.as_deref());
-            let Some(profile) = profile.and_then(|name| name.parse::<domain::Profile>().ok()) else {
+            let Some(profile) = profile.and_then(|name| name.parse::<Profile>().ok()) else {
                 continue;
             };
             let mut sums = row.sums;
             sums.cost = sums.cost.plus(tariff.fees(profile).of(sums.requests, tokens(&sums)));
+            for (_, total) in by_profile.iter_mut().filter(|(known, _)| *known == profile) {
+                *total = add(*total, &sums);
+            }
             for (_, total) in by_mode.iter_mut().filter(|(mode, _)| *mode == profile.mode()) {
                 *total = add(*total, &sums);
             }
@@ -229,11 +243,18 @@ fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
         let by_mode =
             by_mode.iter().map(|(mode, sums)| ModeSums { columns: columns(sums), mode: mode.as_str() });
+        let by_profile = by_profile
+            .iter()
+            .map(|(profile, sums)| ProfileSums { columns: columns(sums), profile: profile.as_str() });
         Reply::json(&Snapshot {
             object: "billing_snapshot",
             period_start: Moment(period.start_unix_ms),
             period_end: Moment(period.end_unix_ms),
-            mtd: MonthToDate { columns: columns(&total), by_mode: by_mode.collect() },
+            mtd: MonthToDate {
+                columns: columns(&total),
+                by_mode: by_mode.collect(),
+                by_profile: by_profile.collect(),
+            },
             monthly_base_micros: base.micros(),
             acts_micros: acts.micros(),
             owed_micros: total.cost.plus(base).plus(acts).micros(),
@@ -365,7 +386,7 @@ fn line(line: &InvoiceLine) -> LineView {
     LineView {
         kind: line.kind.as_str(),
         description: description(line),
-        profile: line.profile.map(domain::Profile::as_str),
+        profile: line.profile.map(Profile::as_str),
         model: line.model.clone(),
         for_month: line.period_start_unix_ms.map(Moment),
         quantity: line.quantity,
@@ -383,7 +404,7 @@ fn line(line: &InvoiceLine) -> LineView {
 }
 
 fn description(line: &InvoiceLine) -> String {
-    let profile = line.profile.map_or("", domain::Profile::as_str);
+    let profile = line.profile.map_or("", Profile::as_str);
     let model = line.model.as_deref().unwrap_or("other models");
     let month = line.period_start_unix_ms.map(moment::write).unwrap_or_default();
     let month = month.get(..7).unwrap_or_default();

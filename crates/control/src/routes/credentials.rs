@@ -501,6 +501,7 @@ fn blank(
         last_verified_unix_ms: None,
         last_error: None,
         server: ServerFacts::default(),
+        subscription: None,
         created_unix_ms: now_unix_ms,
         version: 0,
     }

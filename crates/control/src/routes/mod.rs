@@ -31,6 +31,7 @@ mod route_versions;
 mod rules;
 mod secrets;
 mod sign_in;
+mod subscriptions;
 mod tariff;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Route> {
         projects::routes(),
         api_keys::routes(),
         credentials::routes(),
+        subscriptions::routes(),
         accounts::routes(),
         nodes::routes(),
         joins::routes(),

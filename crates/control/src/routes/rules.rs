@@ -162,13 +162,6 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         .iter()
         .map(|name| name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it.")))
         .collect::<Result<Vec<_>, _>>()?;
-    if profiles.contains(&Profile::Subscription) {
-        return Err(invalid(
-            "profiles",
-            "The subscription profile is switched off in this version.",
-            "Leave it out.",
-        ));
-    }
     let byok_fallback = match wire.byok_fallback.as_str() {
         "never" => ByokFallback::Never,
         "managed" => ByokFallback::Managed,

@@ -61,7 +61,7 @@ fn read_json(value: Value) -> Result<Secret, Box<Fault>> {
 }
 
 /// Text without a line break or other control character.
-fn read_text(value: Option<Value>) -> Result<Secret, Box<Fault>> {
+pub fn read_text(value: Option<Value>) -> Result<Secret, Box<Fault>> {
     let text = match value {
         Some(Value::String(text)) => text,
         Some(_) => {

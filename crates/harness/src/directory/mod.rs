@@ -5,6 +5,7 @@
 pub mod google;
 pub(crate) mod issuer;
 pub mod pool;
+pub mod vendor;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -43,6 +44,8 @@ struct Issued {
     accounts: HashMap<String, String>,
     /// Workloads that the issuer vouches for: from subject to key.
     workloads: HashMap<String, String>,
+    /// Unused refresh tokens of subscriptions, with their keys.
+    refresh_tokens: HashMap<String, String>,
     /// Keys whose accounts have no permissions.
     denied: HashSet<String>,
     /// How far this clock is ahead of the real time.
@@ -67,6 +70,7 @@ impl State {
             machine: None,
             accounts: HashMap::new(),
             workloads: HashMap::new(),
+            refresh_tokens: HashMap::new(),
             denied: HashSet::new(),
             clock_ahead_s: 0,
         }))
@@ -127,6 +131,19 @@ impl State {
         lock(&self.0).workloads.get(subject).cloned()
     }
 
+    /// A refresh token of a subscription that maps to a key.
+    pub(crate) fn add_refresh_token(&self, key: &str) -> String {
+        let mut issued = lock(&self.0);
+        issued.count += 1;
+        let token = format!("ref-{}-of-the-emulator", issued.count);
+        issued.refresh_tokens.insert(token.clone(), key.to_owned());
+        token
+    }
+
+    pub(crate) fn take_refresh_token(&self, token: &str) -> Option<String> {
+        lock(&self.0).refresh_tokens.remove(token)
+    }
+
     pub(crate) fn deny(&self, key: &str) {
         lock(&self.0).denied.insert(key.to_owned());
     }
@@ -170,7 +187,7 @@ impl State {
 
 pub(crate) fn serves(head: &http::request::Parts) -> bool {
     let path = head.uri.path();
-    [MACHINE_PATH, google::PATH, google::MACHINE_PATH, pool::PATH].contains(&path)
+    [MACHINE_PATH, google::PATH, google::MACHINE_PATH, pool::PATH, vendor::PATH].contains(&path)
         || path.starts_with(pool::ACCOUNTS)
         || (path.starts_with(ENTRA) && path.ends_with(TOKEN_PATH))
 }
@@ -183,6 +200,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
             google::MACHINE_PATH => google::machine(call),
             google::PATH => google::exchange(call, &body),
             pool::PATH => pool::exchange(call, &body),
+            vendor::PATH => vendor::renew(call, &body),
             path if path.starts_with(pool::ACCOUNTS) => pool::impersonate(call, path, &body),
             _ => entra(call, &body),
         },

@@ -243,6 +243,20 @@ impl Emulator {
         directory::pool::configuration(&self.origin(), email.as_deref())
     }
 
+    /// The tokens of a subscription that maps to a key: they live as `tokens_live` says, and are renewed once each.
+    pub fn subscription(&self, key: &str) -> serde_json::Value {
+        let directory = &self.shared.directory;
+        let (access_token, lives_s) = directory.issue(key, directory::vendor::AUDIENCE);
+        let expires_at = time::OffsetDateTime::now_utc() + Duration::from_secs(lives_s);
+        serde_json::json!({
+            "access_token": access_token,
+            "refresh_token": directory.add_refresh_token(key),
+            "expires_at": expires_at.format(&time::format_description::well_known::Rfc3339).ok(),
+            "token_url": format!("{}{}", self.origin(), directory::vendor::PATH),
+            "client_id": directory::vendor::CLIENT,
+        })
+    }
+
     /// Removes all permissions from the accounts of a key.
     pub fn deny(&self, key: &str) {
         self.shared.directory.deny(key);

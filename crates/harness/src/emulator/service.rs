@@ -254,6 +254,14 @@ fn authorise(
         violation(shared, guard, path, "authorization that is no bearer key".to_owned());
         return Err(none());
     };
+    let key = match directory::is_for(shared, &key, &[directory::vendor::AUDIENCE]) {
+        Some(own) => {
+            guard.note(|entry| entry.key = Some(own.clone()));
+            own
+        }
+        None if shared.directory.was_issued(&key) => return Err(wrong(&key)),
+        None => key,
+    };
     accept_key(shared, guard, path, key, wrong)
 }
 

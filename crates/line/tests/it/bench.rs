@@ -338,6 +338,7 @@ impl Maker<'_> {
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
                 agreement: Arc::default(),
+                subscription: None,
                 quirks: domain::MissingFeatures::default(),
                 id: credential,
                 workspace: id,

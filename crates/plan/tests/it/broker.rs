@@ -8,7 +8,7 @@ use snapshot::{CredentialState, NodeState};
 
 use crate::fixture::{
     Fixture, NOW_UNIX_MS, NOW_US, account_id, credential_id, node_id, project_id, reason, short, spec,
-    workspace_id,
+    subscription_id, workspace_id,
 };
 
 const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
@@ -99,7 +99,7 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
 }
 
 #[test]
-fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
+fn a_listed_profile_order_is_kept() {
     let fixture = |profiles: &[Profile]| {
         Fixture::new()
             .credential(1, "together_ai")
@@ -122,6 +122,63 @@ fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
         .account(1, "nebius")
         .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]));
     expect(&away, LLAMA, "a1", &[(n(1), "unreachable")]);
+}
+
+/// C10: a subscription comes before every profile and route, if it may serve at all.
+#[test]
+fn a_subscription_is_first_unless_a_route_gives_it_another_place() {
+    use Profile::{Byoc, Byok, ManagedProvider, Subscription};
+    let s = |number| Principal::Subscription(subscription_id(number));
+    let own = || {
+        Fixture::new()
+            .credential(1, "openai")
+            .subscription(3, "openai")
+            .subscription(2, "openai")
+            .node(1, &["gpt-4o"])
+            .account(1, "openai")
+    };
+    let later = [(c(1), "profile_not_chosen"), (n(1), "profile_not_chosen"), (a(1), "profile_not_chosen")];
+    expect(&own(), "gpt-4o", "s2 s3", &later);
+    let listed = |profiles: &[Profile]| own().route(1, by_default(|spec| spec.profiles = profiles.to_vec()));
+    expect(&listed(&[ManagedProvider]), "gpt-4o", "s2 s3", &[(c(1), "profile_not_in_route")]);
+    expect(&listed(&[Byok, Subscription]), "gpt-4o", "c1", &[(s(2), "profile_not_chosen")]);
+    expect(&listed(&[Subscription, Byoc]), "gpt-4o", "s2 s3", &[(c(1), "profile_not_in_route")]);
+    let off = Fixture { takes_subscriptions: false, ..own() };
+    expect(&off, "gpt-4o", "c1", &[(s(2), "subscriptions_off")]);
+    let mut used_up = own();
+    used_up.used_up = [(subscription_id(2), NOW_UNIX_MS + 90_000)].into();
+    expect(&used_up, "gpt-4o", "s3", &[(s(2), "window_used_up")]);
+    used_up.used_up.insert(subscription_id(3), NOW_UNIX_MS + 1);
+    expect(&used_up, "gpt-4o", "c1", &[(s(2), "window_used_up"), (s(3), "window_used_up")]);
+    let elsewhere = Fixture::new().subscription(1, "anthropic").credential(2, "openai");
+    expect(&elsewhere, "gpt-4o", "c2", &[(s(1), "does_not_offer")]);
+    let asleep = Fixture::new()
+        .subscription_with(1, "openai", |entry| entry.state = CredentialState::Disabled)
+        .subscription_with(2, "openai", |entry| entry.expires_unix_ms = Some(NOW_UNIX_MS))
+        .credential(3, "openai");
+    expect(&asleep, "gpt-4o", "c3", &[(s(1), "disabled"), (s(2), "expired")]);
+}
+
+/// Once a subscription serves, nobody else is asked: neither for a limit nor after a failure.
+#[test]
+fn a_limited_subscription_is_an_error_and_no_absence() {
+    let limited = Availability::RetryAt { us: NOW_US + 5_000_000 };
+    let fixture = Fixture::new()
+        .subscription(1, "openai")
+        .credential(2, "openai")
+        .route(1, by_default(|spec| spec.byok_fallback = ByokFallback::Managed))
+        .standing(Principal::Subscription(subscription_id(1)), limited);
+    let answer = fixture.ask("gpt-4o");
+    assert_eq!(answer.fault.map(|fault| fault.code), Some("rate_limit_exceeded"));
+    assert_eq!(short(&fixture.ask("gpt-4o")), "");
+}
+
+/// The price is the list's, less the stated discount.
+#[test]
+fn a_subscription_costs_the_list_less_its_discount() {
+    let list = Fixture::new().credential(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
+    let saved = Fixture::new().subscription(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
+    assert_eq!((saved.input.0, saved.output.0), (list.input.0 / 2, list.output.0 / 2));
 }
 
 /// C11: a failure of an own credential goes to the next own one, and nowhere else.

@@ -7,7 +7,7 @@ use board::{Availability, AvailabilityView, Load};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId, Agreement, Commitment, CommitmentPeriod,
+    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId, Agreement, Commitment, CommitmentPeriod, Subscription, SubscriptionId, UsageWindow,
 };
 use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
 use snapshot::{
@@ -68,6 +68,10 @@ pub struct Fixture {
     pub traits: Option<RequestTraits>,
     /// The operator allows emergency accounts.
     pub takes_emergencies: bool,
+    /// The operator allows subscriptions.
+    pub takes_subscriptions: bool,
+    /// Subscriptions whose window is used up, and until when.
+    pub used_up: HashMap<SubscriptionId, u64>,
     /// Replaces the test catalogue.
     pub catalogue: Option<Arc<Catalogue>>,
 }
@@ -84,7 +88,6 @@ impl AvailabilityView for Fixture {
     fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
         self.standings.get(&principal).copied().unwrap_or(Availability::Open)
     }
-
     fn load(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
         self.loads.get(&principal).copied().unwrap_or_default()
     }
@@ -92,6 +95,14 @@ impl AvailabilityView for Fixture {
     fn is_commitment_spent(&self, principal: Principal, _mark: u64, _now_us: u64) -> bool {
         self.spent.contains(&principal)
     }
+
+    fn used_up_until(&self, id: SubscriptionId, _: &[UsageWindow], _now_unix_ms: u64) -> Option<u64> {
+        self.used_up.get(&id).copied()
+    }
+}
+
+pub fn subscription_id(number: u8) -> SubscriptionId {
+    SubscriptionId::from_uuid(*credential_id(number).as_uuid())
 }
 
 pub fn credential_id(number: u8) -> CredentialId {
@@ -130,6 +141,7 @@ pub fn sealed() -> Arc<Sealed> {
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
         agreement: Arc::default(),
+        subscription: None,
         quirks: domain::MissingFeatures::default(),
         id: credential_id(number),
         workspace: workspace_id(1),
@@ -223,6 +235,8 @@ impl Fixture {
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
             takes_emergencies: false,
+            takes_subscriptions: true,
+            used_up: HashMap::new(),
             catalogue: None,
         }
     }
@@ -241,6 +255,25 @@ impl Fixture {
         change(&mut entry);
         self.workspace.credentials.push(Arc::new(entry));
         self
+    }
+
+    /// A subscription whose number is also its age.
+    pub fn subscription(self, number: u8, provider: &str) -> Self {
+        self.subscription_with(number, provider, |_| {})
+    }
+
+    pub fn subscription_with(
+        self,
+        number: u8,
+        provider: &str,
+        change: impl FnOnce(&mut CredentialEntry),
+    ) -> Self {
+        let stated =
+            Subscription { product: provider.to_owned(), plan: None, discount_pct: 50, windows: Vec::new() };
+        self.credential_with(number, provider, |entry| {
+            entry.subscription = Some(Arc::new(stated));
+            change(entry);
+        })
     }
 
     pub fn account(self, number: u8, provider: &str) -> Self {
@@ -334,20 +367,23 @@ impl Fixture {
             keys: Vec::new(),
             workspaces: vec![Arc::new(self.workspace.clone())],
             accounts: self.accounts.clone(),
-            catalogue: match (&self.catalogue, self.takes_emergencies) {
-                (Some(catalogue), _) => Arc::clone(catalogue),
-                (None, true) => Arc::new(Catalogue::clone(&catalogue()).with_emergencies(true)),
-                (None, false) => catalogue(),
+            catalogue: match &self.catalogue {
+                Some(catalogue) => Arc::clone(catalogue),
+                None => catalogue(self.takes_emergencies, self.takes_subscriptions),
             },
             key_hash: Arc::new(NoHash),
         })
     }
 }
 
-fn catalogue() -> Arc<Catalogue> {
-    static READ: OnceLock<Arc<Catalogue>> = OnceLock::new();
-    let read = || Arc::new(Catalogue::embedded().unwrap().with_overlay(OVERLAY).unwrap());
-    Arc::clone(READ.get_or_init(read))
+/// The test catalogue with these consents of the operator's.
+fn catalogue(emergencies: bool, subscriptions: bool) -> Arc<Catalogue> {
+    static READ: [OnceLock<Arc<Catalogue>>; 4] = [const { OnceLock::new() }; 4];
+    let read = || {
+        let catalogue = Catalogue::embedded().unwrap().with_overlay(OVERLAY).unwrap();
+        Arc::new(catalogue.with_emergencies(emergencies).with_subscriptions(subscriptions))
+    };
+    Arc::clone(READ[usize::from(emergencies) * 2 + usize::from(subscriptions)].get_or_init(read))
 }
 
 /// The attempts as short words: `c1`, `a2*` for a fallback, `a2+` for an overflow, `n3`.
@@ -376,6 +412,7 @@ pub fn name_of(principal: Principal) -> String {
             Principal::Credential(id) if id == credential_id(number) => Some(format!("c{number}")),
             Principal::Account(id) if id == account_id(number) => Some(format!("a{number}")),
             Principal::Node(id) if id == node_id(number) => Some(format!("n{number}")),
+            Principal::Subscription(id) if id == subscription_id(number) => Some(format!("s{number}")),
             _ => None,
         })
         .unwrap_or_else(|| principal.to_string())

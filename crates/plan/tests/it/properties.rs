@@ -81,13 +81,21 @@ prop_compose! {
         routes in proptest::collection::vec(route(), 0..3),
         random in any::<u64>(),
         takes_emergencies in any::<bool>(),
+        takes_subscriptions in any::<bool>(),
+        subscribed in 0_u8..32,
     ) -> Fixture {
         let mut fixture = Fixture::new();
         fixture.random = random;
         fixture.takes_emergencies = takes_emergencies;
+        fixture.takes_subscriptions = takes_subscriptions;
         for (number, (provider, state, foreign, standing)) in (1..).zip(credentials) {
             fixture = fixture.credential_with(number, provider, |entry| {
                 entry.state = state;
+                let stated = domain::Subscription {
+                    product: provider.to_owned(), plan: None, discount_pct: 10, windows: Vec::new(),
+                };
+                let is_subscribed = number % 2 == 0 && subscribed >> number & 1 == 1;
+                entry.subscription = is_subscribed.then(|| std::sync::Arc::new(stated));
                 entry.base_url = (provider == "own").then(|| "https://own.example/v1".into());
                 if foreign && number % 3 == 0 {
                     entry.workspace = workspace_id(2);
@@ -184,6 +192,11 @@ proptest! {
                     prop_assert!(attempt.overflow.is_none() || spec.overflow_managed);
                 }
                 Principal::Account(_) => prop_assert!(!attempt.is_fallback && attempt.overflow.is_none()),
+                // A subscription serves alone, with the operator's consent.
+                Principal::Subscription(_) => {
+                    prop_assert!(fixture.takes_subscriptions && !attempt.is_fallback);
+                    prop_assert!(answer.attempts.iter().all(|one| one.profile == Profile::Subscription));
+                }
                 Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
             }
             // Emergency accounts: with both consents, never alongside own credentials,

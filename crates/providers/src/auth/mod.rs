@@ -8,6 +8,7 @@ pub(crate) mod google;
 pub(crate) mod key;
 pub(crate) mod oauth;
 pub(crate) mod sigv4;
+pub(crate) mod subscription;
 
 use bytes::Bytes;
 use domain::{AuthKind, Fault, FaultClass};

@@ -229,6 +229,7 @@ impl<'a> Maker<'a> {
         let id = CredentialId::new(ms, bytes);
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
+            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id,
             workspace,

@@ -29,6 +29,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (18, "route_versions", include_str!("../../migrations/postgres/0018_route_versions.sql")),
     (19, "commitments", include_str!("../../migrations/postgres/0019_commitments.sql")),
     (20, "workspace_policies", include_str!("../../migrations/postgres/0020_workspace_policies.sql")),
+    (21, "subscriptions", include_str!("../../migrations/postgres/0021_subscriptions.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

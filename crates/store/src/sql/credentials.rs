@@ -8,7 +8,7 @@ use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
 use database::writing::{Writing, expect_version};
-use domain::{CredentialId, ProbeResult, ServerFacts, WorkspaceId};
+use domain::{CredentialId, ProbeResult, ServerFacts, Subscription, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::credentials::{
@@ -25,6 +25,7 @@ const WHAT: &str = "credential";
 impl Table for CredentialRow {
     const NAME: &'static str = TABLE;
     const WHAT: &'static str = WHAT;
+    const EXCEPT: &'static str = " AND credentials.subscription IS NULL";
 
     fn read(row: &Row) -> Result<Self, StoreError> {
         let fields = Fields::new(TABLE, row);
@@ -48,6 +49,7 @@ impl Table for CredentialRow {
             last_verified_unix_ms: fields.maybe_number("last_verified_unix_ms")?,
             last_error: fields.maybe_text("last_error")?,
             server: stored::server_from_text(TABLE, fields.get("server")?)?,
+            subscription: fields.maybe_json("subscription")?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
         })
@@ -79,7 +81,8 @@ impl Table for CredentialRow {
             .set("server", stored::server_to_text(TABLE, &self.server)?)
             .set("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
-            .set("compliance", agreed.compliance))
+            .set("compliance", agreed.compliance)
+            .set("subscription", subscription_text(self.subscription.as_ref())?))
     }
 
     async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
@@ -176,8 +179,12 @@ async fn commit(writing: &mut Writing, row: &CredentialRow, act: &Act) -> Result
     budgets::commit(writing, credential, row.agreement.commitment, act).await
 }
 
+fn subscription_text(subscription: Option<&Subscription>) -> Result<Option<String>, StoreError> {
+    subscription.map(|subscription| to_text(TABLE, subscription)).transpose()
+}
+
 /// Emits the event of a credential's new state.
-async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
+pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
     let kind = match row.state {
         CredentialState::Active => EventKind::CredentialActive,
         CredentialState::Invalid => EventKind::CredentialInvalid,
@@ -193,7 +200,7 @@ async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(
     events::of_act(writing, act, row.workspace, kind, payload).await
 }
 
-fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
+pub(super) fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
     if row.state == CredentialState::Revoked {
         let detail = "the credential is revoked and stays so; add a new one";
         return Err(StoreError::conflict("credential_revoked", detail, None));
@@ -282,7 +289,7 @@ impl Credentials for Database {
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM credentials
-                 WHERE workspace = $1 AND id > $2 AND ($3 IS NULL OR provider = $3)
+                 WHERE workspace = $1 AND id > $2 AND subscription IS NULL AND ($3 IS NULL OR provider = $3)
                      AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR project = $5)
                  ORDER BY id LIMIT $6");
             let query = query

@@ -29,6 +29,7 @@ mod seals;
 mod sign_ins;
 pub(crate) mod source;
 mod stored_responses;
+mod subscriptions;
 mod tariffs;
 mod webhooks;
 mod workspaces;

@@ -19,9 +19,10 @@ pub(super) async fn ids<R: Table>(
 ) -> Result<Vec<R::Id>, StoreError> {
     let characters = if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
     let query = compose(format!(
-        "SELECT id FROM {} WHERE workspace = $1 AND substr({column}, 1, CAST($2 AS INTEGER)) = $3
+        "SELECT id FROM {} WHERE workspace = $1 AND substr({column}, 1, CAST($2 AS INTEGER)) = $3{}
          ORDER BY id LIMIT $4",
-        R::NAME
+        R::NAME,
+        R::EXCEPT
     ));
     let query = query.bind(workspace.bytes()).bind(signed(characters)).bind(name);
     let rows = query.bind(signed(FILTER_NAMED_MAX.into())).rows(connection).await?;

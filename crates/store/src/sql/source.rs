@@ -65,6 +65,7 @@ fn credential_entry(row: CredentialRow) -> CredentialEntry {
         pricing: Arc::new(row.pricing),
         quirks: row.server.missing_features(),
         agreement: Arc::new(row.agreement),
+        subscription: row.subscription.map(Arc::new),
         created_unix_ms: row.created_unix_ms,
     }
 }

@@ -27,6 +27,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (18, "route_versions", include_str!("../../migrations/sqlite/0018_route_versions.sql")),
     (19, "commitments", include_str!("../../migrations/sqlite/0019_commitments.sql")),
     (20, "workspace_policies", include_str!("../../migrations/sqlite/0020_workspace_policies.sql")),
+    (21, "subscriptions", include_str!("../../migrations/sqlite/0021_subscriptions.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

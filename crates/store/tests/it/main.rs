@@ -93,6 +93,8 @@ on_each!(
         credentials::a_rotation_takes_the_next_version_and_mends_an_invalid_one,
         credentials::verification_never_enables_what_its_owner_shut,
         credentials::deleting_removes_secret_and_floor,
+        subscriptions::a_subscription_reads_back_and_is_no_credential,
+        subscriptions::a_renewal_and_a_rotation_cannot_overwrite_each_other,
         accounts::an_account_is_made_rotated_and_deleted,
         people::a_member_is_invited_changed_and_removed,
         people::a_person_is_in_several_workspaces,

@@ -190,6 +190,7 @@ pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
         expires_unix_ms: Some(NOW + 1),
         last_verified_unix_ms: None,
         last_error: None,
+        subscription: None,
         created_unix_ms: NOW,
         version: 0,
     }

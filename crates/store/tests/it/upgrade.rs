@@ -106,7 +106,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
             &format!(
                 "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
-                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
+                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
                  DROP COLUMN access_secret_sealed, DROP COLUMN created_by; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \

@@ -21,7 +21,7 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key, login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace, commitments,
+    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key, login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace, commitments, subscription,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -59,6 +59,9 @@ enum Command {
     /// Manages provider credentials of your own (BYOK).
     #[command(subcommand)]
     Credential(credential::Command),
+    /// Manages tokens of vendors' subscriptions, which the operator must have switched on.
+    #[command(subcommand)]
+    Subscription(subscription::Command),
     /// Manages the operator's pooled provider accounts.
     #[command(subcommand)]
     Account(account::Command),
@@ -166,6 +169,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Train(command) => train::run(&shared, command),
         Command::Key(command) => key::run(&shared, command),
         Command::Credential(command) => credential::run(&shared, command),
+        Command::Subscription(command) => subscription::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),

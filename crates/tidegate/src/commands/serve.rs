@@ -180,6 +180,9 @@ async fn start_control(
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);
     tasks.spawn("nodes", Arc::clone(&nodes).watch_nodes());
+    if settings.subscriptions {
+        tasks.spawn("subscriptions", reconcilers::subscriptions::watch_use(deps.clone()));
+    }
     tasks.spawn("heartbeats", Arc::clone(&nodes).watch_heartbeats());
     tasks.spawn("joined-nodes", nodes.watch_joined());
     let (api, leaving) = (Arc::clone(&control), deps.clone());

@@ -26,6 +26,7 @@ pub mod routes;
 pub mod sign_ins;
 pub mod source;
 pub mod stored_responses;
+pub mod subscriptions;
 pub mod tenants;
 pub mod upkeep;
 pub mod usage;

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -64,6 +64,9 @@ prove-scale: ## a million stored requests: what pages ask, within 300 ms on both
 
 prove-fleet: ## three gateways: 300 changes live within a second, 50 restarts without a failed request
 	@scripts/prove.sh fleet
+
+prove-regions: ## two own regions, one silent and then limiting, a minute each at 200 requests a second
+	@scripts/prove.sh regions
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|regions|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet, upgrade or flakes}
+which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet, regions, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -100,6 +100,13 @@ case $which in
         prove "three gateways under load: $TIDEGATE_CHANGES changes, $TIDEGATE_RESTARTS restarts, a silent database" \
             journeys 'test(/^fleet::/)'
         ;;
+    regions)
+        export TIDEGATE_REGION_SECS=${TIDEGATE_REGION_SECS:-60} TIDEGATE_REGION_RATE=${TIDEGATE_REGION_RATE:-200}
+        build_all
+        fast_build
+        prove "two own regions, one silent and then limiting, $TIDEGATE_REGION_SECS s each at $TIDEGATE_REGION_RATE requests a second" \
+            journeys 'test(two_own_regions)'
+        ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
@@ -138,7 +145,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade|flakes" >&2
+        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|regions|upgrade|flakes" >&2
         exit 2
         ;;
 esac

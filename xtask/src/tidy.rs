@@ -6,6 +6,7 @@ mod contributing;
 mod fault_codes;
 mod formats;
 mod glossary;
+mod guarantees;
 mod habits;
 mod imports;
 mod layout;
@@ -52,6 +53,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(fault_codes::check(&sources));
     findings.extend(formats::check(&sources, &tree::read_table(root, formats::PATH)?));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
+    findings.extend(guarantees::check(root, &tree::read(root, guarantees::PATH)?));
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);
     findings.sort();

@@ -16,6 +16,7 @@ const attempt = (change: Partial<Attempt>): Attempt => ({
   duration_us: 93_460,
   status: 200,
   fault: null,
+  hedged: false,
   upstream_request_id: null,
   markup_bps: 0,
   receipt: null,

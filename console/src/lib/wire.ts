@@ -140,6 +140,7 @@ export interface Attempt extends Metered {
   duration_us: number;
   status: number | null;
   fault: string | null;
+  hedged: boolean;
   upstream_request_id: string | null;
   markup_bps: number | null;
   receipt: ReceiptLine[] | null;
@@ -268,6 +269,14 @@ export interface LearnedLimits {
   told_at: string;
 }
 
+/** A circuit breaker that keeps requests from going there. */
+export interface OpenBreaker {
+  level: 'host' | 'region' | 'credential' | 'model';
+  name: string;
+  state: 'open' | 'half_open';
+  until: string;
+}
+
 /** In micro-USD for a million tokens. */
 export interface OwnRates {
   input: number;
@@ -293,6 +302,7 @@ export interface Credential extends Agreement {
   status: string;
   over_quota_until: string | null;
   learned_limits: LearnedLimits[];
+  breakers: OpenBreaker[];
   secret_fingerprint: string;
   secret_version: number;
   base_url: string | null;
@@ -336,6 +346,7 @@ export interface Account extends Agreement {
   base_url: string | null;
   region: string | null;
   learned_limits: LearnedLimits[];
+  breakers: OpenBreaker[];
   models: string[] | null;
   weight: number;
   markup_bps: number;
@@ -569,6 +580,7 @@ export interface RouteRule {
   overflow?: string;
   emergency?: string;
   head_wait_ms?: number;
+  hedge_after_ms?: number;
   first_byte_timeout_ms?: number;
   idle_timeout_ms?: number;
   deadline_ms?: number;

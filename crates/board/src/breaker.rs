@@ -1,6 +1,6 @@
-//! The circuit breaker of one principal and model: a pure state machine, time passed in.
+//! A circuit breaker: a pure state machine, time passed in.
 
-use domain::limits::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX};
+use domain::limits::{BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX};
 use domain::timeline::micros;
 
 /// The state of a breaker.
@@ -19,10 +19,9 @@ pub enum BreakerState {
     },
 }
 
-/// Counts consecutive failures. A success closes it at once; a failed trial opens it for longer.
+/// Each opening without a success in between is longer than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
-    failures: u32,
     openings: u32,
     open_until_us: u64,
     trial_until_us: u64,
@@ -57,27 +56,12 @@ impl Breaker {
         self.trial_until_us = 0;
     }
 
-    pub fn record_success(&mut self) {
-        *self = Self::default();
-    }
-
-    pub fn record_failure(&mut self, now_us: u64) {
-        self.failures = self.failures.saturating_add(1);
-        // Requests that were in flight when it opened fail too; they say nothing new.
-        let already_open = matches!(self.state(now_us), BreakerState::Open { .. });
-        let trial_failed = self.openings > 0 && !already_open;
-        if trial_failed || (self.openings == 0 && self.failures >= BREAKER_FAILURES) {
-            let length = micros(BREAKER_OPEN_FIRST) << self.openings.min(16);
-            self.open_until_us = now_us.saturating_add(length.min(micros(BREAKER_OPEN_MAX)));
-            self.openings = self.openings.saturating_add(1);
-            self.trial_until_us = 0;
-        }
-    }
-
-    /// Whether it is in its initial state, so that it can be dropped.
-    #[must_use]
-    pub fn is_calm(&self) -> bool {
-        *self == Self::default()
+    /// Opens it, for twice as long as the last time.
+    pub fn open(&mut self, now_us: u64) {
+        let length = micros(BREAKER_OPEN_FIRST) << self.openings.min(16);
+        self.open_until_us = now_us.saturating_add(length.min(micros(BREAKER_OPEN_MAX)));
+        self.openings = self.openings.saturating_add(1);
+        self.trial_until_us = 0;
     }
 }
 
@@ -88,26 +72,18 @@ mod tests {
 
     fn opened_at(now_us: u64) -> Breaker {
         let mut breaker = Breaker::default();
-        (0..BREAKER_FAILURES).for_each(|_| breaker.record_failure(now_us));
+        breaker.open(now_us);
         breaker
     }
 
     #[test]
-    fn it_opens_after_so_many_failures_in_a_row_and_not_one_earlier() {
-        let mut breaker = Breaker::default();
-        (1..BREAKER_FAILURES).for_each(|_| breaker.record_failure(7));
-        assert_eq!(breaker.state(7), BreakerState::Closed);
-        breaker.record_failure(7);
-        assert_eq!(breaker.state(7), BreakerState::Open { until_us: 7 + micros(BREAKER_OPEN_FIRST) });
-    }
-
-    #[test]
-    fn one_try_passes_when_the_time_is_over_and_its_failure_opens_for_twice_as_long() {
+    fn one_try_passes_when_the_time_is_over_and_the_next_opening_is_twice_as_long() {
         let mut breaker = opened_at(0);
         let later = micros(BREAKER_OPEN_FIRST);
+        assert_eq!(breaker.state(later - 1), BreakerState::Open { until_us: later });
         assert!(breaker.try_half_open(later));
         assert!(!breaker.try_half_open(later), "a second try does not pass");
-        breaker.record_failure(later);
+        breaker.open(later);
         assert_eq!(breaker.state(later), BreakerState::Open { until_us: 3 * later });
     }
 
@@ -122,16 +98,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_success_always_closes_and_no_opening_is_longer_than_its_bound(
-            steps in proptest::collection::vec((0_u8..3, 0_u64..200_000_000), 1..200)
+        fn no_opening_is_longer_than_its_bound(
+            steps in proptest::collection::vec((any::<bool>(), 0_u64..200_000_000), 1..200)
         ) {
             let (mut breaker, mut now) = (Breaker::default(), 0);
-            for (kind, pause) in steps {
+            for (opens, pause) in steps {
                 now += pause;
-                match kind {
-                    0 => { breaker.record_success(); prop_assert_eq!(breaker.state(now), BreakerState::Closed); }
-                    1 => breaker.record_failure(now),
-                    _ => { breaker.try_half_open(now); }
+                if opens {
+                    breaker.open(now);
+                } else {
+                    breaker.try_half_open(now);
                 }
                 if let BreakerState::Open { until_us } = breaker.state(now) {
                     prop_assert!(until_us <= now + micros(BREAKER_OPEN_MAX));

@@ -9,14 +9,16 @@ use domain::{
     IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WorkspaceId,
 };
 
-use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
 use crate::load::{Load, Meter};
+use crate::place::{Place, Trials};
 use crate::prefixes::{PrefixTable, PrefixTableCache};
+use crate::scope::Scope;
 use crate::shared::{Notices, Parking, ReportedLimits, Shared};
-use crate::{Availability, AvailabilityView, Verdict};
+use crate::{Availability, AvailabilityView, SeatKey, Verdict};
 use domain::limits::{
-    BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, PROVIDER_LIMITS_SHARED_EVERY,
+    BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, LIMIT_PAUSE_FIRST, LIMIT_PAUSE_MAX,
+    PROVIDER_LIMITS_SHARED_EVERY,
 };
 use domain::timeline::micros;
 
@@ -30,10 +32,11 @@ pub struct Gauge {
 
 /// One principal with one model. Tickets hold theirs, so that ending an attempt needs no look-up; a seat with
 /// a ticket is not idle, and so is never evicted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seat {
     model: Box<str>,
-    breaker: cell::Cell<Breaker>,
+    /// Its breaker, which all cores share.
+    scope: Arc<Scope>,
     gauge: cell::Cell<Gauge>,
     /// The same over all cores.
     meter: Arc<Meter>,
@@ -41,31 +44,25 @@ struct Seat {
     limits_shared_us: cell::Cell<u64>,
     /// When its time to the first byte was last shared with all cores.
     speed_shared_us: cell::Cell<u64>,
+    /// How often in a row it was limited without a time, and until when it is left alone for the last.
+    limited: cell::Cell<(u32, u64)>,
 }
 
 impl Seat {
-    fn is_idle(&self) -> bool {
-        self.gauge.get().in_flight == 0 && self.breaker.get().is_calm()
-    }
-
-    fn standing(&self, now_us: u64) -> Availability {
-        match self.breaker.get().state(now_us) {
-            BreakerState::Closed => Availability::Open,
-            BreakerState::HalfOpen => Availability::HalfOpen,
-            BreakerState::Open { until_us } | BreakerState::Trial { until_us } => {
-                Availability::BreakerOpen { us: until_us }
-            }
+    fn new(model: &str, scope: Arc<Scope>, meter: Arc<Meter>) -> Self {
+        Self {
+            model: model.into(),
+            scope,
+            gauge: cell::Cell::default(),
+            meter,
+            limits_shared_us: cell::Cell::default(),
+            speed_shared_us: cell::Cell::default(),
+            limited: cell::Cell::default(),
         }
     }
 
-    /// Counts an attempt in, and takes the breaker's trial if it is half open.
-    fn enter(&self, now_us: u64) -> bool {
-        self.count(|in_flight| in_flight.saturating_add(1));
-        self.meter.enter();
-        let mut breaker = self.breaker.get();
-        let is_trial = breaker.try_half_open(now_us);
-        self.breaker.set(breaker);
-        is_trial
+    fn is_idle(&self) -> bool {
+        self.gauge.get().in_flight == 0 && self.scope.is_calm()
     }
 
     fn count(&self, step: impl FnOnce(u32) -> u32) {
@@ -73,10 +70,17 @@ impl Seat {
         self.gauge.set(Gauge { in_flight: step(gauge.in_flight), ..gauge });
     }
 
-    fn change(&self, act: impl FnOnce(&mut Breaker)) {
-        let mut breaker = self.breaker.get();
-        act(&mut breaker);
-        self.breaker.set(breaker);
+    /// Until when it is left alone after a limit that named no time. What was in flight with the first of
+    /// them says nothing new.
+    fn limited_until(&self, now_us: u64) -> u64 {
+        let (count, until_us) = self.limited.get();
+        if now_us < until_us {
+            return until_us;
+        }
+        let pause = micros(LIMIT_PAUSE_FIRST) << count.min(16);
+        let until_us = now_us.saturating_add(pause.min(micros(LIMIT_PAUSE_MAX)));
+        self.limited.set((count.saturating_add(1), until_us));
+        until_us
     }
 }
 
@@ -85,6 +89,7 @@ struct Inside {
     seats: IdMap<Principal, HashMap<Box<str>, Rc<Seat>>>,
     /// The seat that was found last, since a request looks the same one up several times.
     last: RefCell<Option<(Principal, Rc<Seat>)>>,
+    places: IdMap<Principal, Rc<Place>>,
     budgets: HashMap<Box<str>, RetryBudget>,
     notices: Arc<Notices>,
     notices_version: u64,
@@ -145,9 +150,8 @@ impl Cell {
         inside.find(principal, upstream_model).map(|seat| seat.gauge.get()).unwrap_or_default()
     }
 
-    /// Permission to call a principal for a model. The ticket counts as load until it is
-    /// dropped. `secret_version` is the secret that would be used: what was recorded
-    /// against an older one is forgotten.
+    /// Permission to call a seat with a request of about so many tokens. The ticket counts as load until it is
+    /// dropped.
     ///
     /// # Errors
     /// The standing that forbids it now. With `is_last` an open breaker is ignored: with no
@@ -155,38 +159,49 @@ impl Cell {
     /// budget still bounds the traffic.
     pub fn claim(
         self: &Rc<Self>,
-        principal: Principal,
-        upstream_model: &str,
-        secret_version: u32,
+        seat: &SeatKey<'_>,
+        tokens: u64,
         is_last: bool,
         now_us: u64,
     ) -> Result<Ticket, Availability> {
         self.follow_notices();
-        let parking = self.inside.borrow().notices.parking(principal, upstream_model);
-        if parking.is_some_and(|parking| parking.secret_version != secret_version) {
-            self.shared.unpark(principal, upstream_model);
+        let (principal, model) = (seat.principal, seat.model);
+        let parking = self.inside.borrow().notices.parking(principal, model);
+        if parking.is_some_and(|parking| parking.secret_version != seat.secret_version) {
+            self.shared.unpark(principal, model);
         }
-        let standing = self.availability(principal, upstream_model, now_us);
-        let is_probe = self.is_probe(principal, upstream_model);
+        let standing = self.availability(seat, now_us);
+        let is_probe = self.is_probe(principal, model);
         match standing {
             Availability::Open => {}
             Availability::HalfOpen if is_probe => {
-                if !self.shared.claim_probe(principal, upstream_model, now_us) {
-                    return Err(self.availability(principal, upstream_model, now_us));
+                if !self.shared.claim_probe(principal, model, now_us) {
+                    return Err(self.availability(seat, now_us));
                 }
             }
             Availability::HalfOpen => {}
-            Availability::BreakerOpen { .. } if is_last => {}
+            caution if is_last && caution.is_caution() => {}
             closed => return Err(closed),
         }
-        let seat = self.seat(principal, upstream_model);
-        let is_trial = seat.enter(now_us);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let (place, held) = (self.place(seat), self.seat(seat));
+        let trials = place.enter(&held.scope, is_last, now_us)?;
+        if let Some(pace) = &place.pace
+            && !pace.take(u64::from(tokens), now_us)
+        {
+            place.release(&held.scope, trials);
+            let ready_us = pace.ready_us(u64::from(tokens), now_us);
+            return Err(Availability::Paced { us: ready_us.max(now_us + 1) });
+        }
+        held.count(|in_flight| in_flight.saturating_add(1));
+        held.meter.enter();
         Ok(Ticket {
-            cell: Rc::clone(self),
-            principal,
-            seat,
-            secret_version,
-            is_trial,
+            seat: held,
+            place,
+            entered_us: now_us,
+            tokens,
+            secret_version: seat.secret_version,
+            trials,
             is_probe,
             has_verdict: false,
         })
@@ -206,7 +221,12 @@ impl Cell {
         let Some(seat) = self.inside.borrow().find(principal, upstream_model) else { return };
         if let Some(requests) = standings.requests.filter(|requests| requests.remaining == 0) {
             let one_us = requests.reset_ms.saturating_mul(1_000) / requests.limit.max(1);
-            self.shared.rest(principal, upstream_model, now_us.saturating_add(one_us), now_us);
+            self.shared.rest(principal, upstream_model, now_us.saturating_add(one_us), true, now_us);
+        }
+        if let Some(tokens) = standings.tokens.filter(|tokens| tokens.remaining == 0) {
+            // A hundredth of the limit is what the next request is taken to need.
+            let some_us = tokens.reset_ms.saturating_mul(1_000) / 100;
+            self.shared.rest(principal, upstream_model, now_us.saturating_add(some_us), true, now_us);
         }
         if now_us >= seat.limits_shared_us.get() + micros(PROVIDER_LIMITS_SHARED_EVERY)
             || seat.limits_shared_us.get() == 0
@@ -246,24 +266,39 @@ impl Cell {
         self.inside.borrow().notices.parking(principal, model).is_some()
     }
 
-    fn seat(&self, principal: Principal, model: &str) -> Rc<Seat> {
+    fn place(&self, seat: &SeatKey<'_>) -> Rc<Place> {
+        let places = &mut self.inside.borrow_mut().places;
+        let gateways = self.shared.gateways();
+        if let Some(place) = places.get(&seat.principal).filter(|place| place.is_of(seat, gateways)) {
+            return Rc::clone(place);
+        }
+        if places.len() >= BOARD_PRINCIPALS_MAX {
+            // They are found again in what all cores share.
+            places.clear();
+        }
+        let place = Rc::new(Place::new(&self.shared, seat));
+        places.insert(seat.principal, Rc::clone(&place));
+        place
+    }
+
+    fn seat(&self, key: &SeatKey<'_>) -> Rc<Seat> {
         let inside = &mut *self.inside.borrow_mut();
-        if let Some(seat) = inside.find(principal, model) {
+        if let Some(seat) = inside.find(key.principal, key.model) {
             return seat;
         }
         // Eviction may drop the seat that was found last.
         inside.last.take();
         let seats = &mut inside.seats;
-        if seats.len() >= BOARD_PRINCIPALS_MAX && !seats.contains_key(&principal) {
+        if seats.len() >= BOARD_PRINCIPALS_MAX && !seats.contains_key(&key.principal) {
             seats.retain(|_, models| models.values().any(|seat| !seat.is_idle()));
         }
-        let models = seats.entry(principal).or_default();
+        let models = seats.entry(key.principal).or_default();
         if models.len() >= BOARD_MODELS_MAX {
             models.retain(|_, seat| !seat.is_idle());
         }
-        let meter = self.shared.meters().of(principal, model);
-        let seat = Rc::new(Seat { model: model.into(), meter, ..Seat::default() });
-        models.insert(model.into(), Rc::clone(&seat));
+        let meter = self.shared.meters().of(key.principal, key.model);
+        let seat = Rc::new(Seat::new(key.model, self.shared.scopes().model(key), meter));
+        models.insert(key.model.into(), Rc::clone(&seat));
         seat
     }
 
@@ -285,14 +320,18 @@ impl Cell {
 }
 
 impl AvailabilityView for Cell {
-    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
+    fn availability(&self, seat: &SeatKey<'_>, now_us: u64) -> Availability {
         self.follow_notices();
-        let inside = self.inside.borrow();
-        let noticed = inside.notices.standing(principal, upstream_model, now_us);
-        if noticed != Availability::Open {
+        let noticed = self.inside.borrow().notices.standing(seat.principal, seat.model, now_us);
+        let are_any_open = self.shared.scopes().are_any_open();
+        if noticed != Availability::Open || (!are_any_open && seat.limits.is_none()) {
             return noticed;
         }
-        inside.find(principal, upstream_model).map_or(Availability::Open, |seat| seat.standing(now_us))
+        let place = self.place(seat);
+        if !are_any_open {
+            return place.paced(now_us).unwrap_or(Availability::Open);
+        }
+        place.standing(&self.seat(seat).scope, now_us)
     }
 
     fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {
@@ -300,9 +339,12 @@ impl AvailabilityView for Cell {
         measured.or_else(|| self.shared.first_byte_us(principal, upstream_model))
     }
 
-    /// From then on this core holds the counters, so that it asks for them without a lock.
+    /// A core that has called a seat holds its counters, and asks for no lock.
     fn load(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Load {
-        self.seat(principal, upstream_model).meter.load(now_us)
+        match self.inside.borrow().find(principal, upstream_model) {
+            Some(seat) => seat.meter.load(now_us),
+            None => self.shared.load(principal, upstream_model, now_us),
+        }
     }
 
     fn prefix_table(&self, workspace: WorkspaceId, now_us: u64) -> Option<Arc<PrefixTable>> {
@@ -329,11 +371,13 @@ impl std::fmt::Debug for Cell {
 /// was learnt: the client went away.
 #[derive(Debug)]
 pub struct Ticket {
-    cell: Rc<Cell>,
-    principal: Principal,
     seat: Rc<Seat>,
+    place: Rc<Place>,
+    entered_us: u64,
+    /// What it took of the agreed tokens.
+    tokens: u32,
     secret_version: u32,
-    is_trial: bool,
+    trials: Trials,
     is_probe: bool,
     has_verdict: bool,
 }
@@ -345,57 +389,69 @@ impl Ticket {
         self.has_verdict = true;
         let is_answered = matches!(verdict, Verdict::Healthy { .. } | Verdict::Neutral);
         if is_answered && self.is_probe {
-            self.cell.shared.unpark(self.principal, &self.seat.model);
+            self.place.shared.unpark(self.place.principal, &self.seat.model);
             self.is_probe = false;
         }
-        match verdict {
-            Verdict::Cooldown { until_us } => {
-                self.cell.shared.rest(self.principal, &self.seat.model, until_us, now_us)
-            }
-            Verdict::Park { cause } => {
-                self.cell.shared.park(self.principal, None, cause, self.secret_version, now_us);
-            }
-            Verdict::ParkModel { cause } => {
-                let model = Some(&*self.seat.model);
-                self.cell.shared.park(self.principal, model, cause, self.secret_version, now_us);
-            }
-            Verdict::Healthy { .. } | Verdict::Neutral | Verdict::Unhealthy => {}
+        self.note(verdict, now_us);
+        let scopes = self.place.scopes(&self.seat.scope).map(|(_, scope)| scope);
+        if let Verdict::Unhealthy | Verdict::Unreachable = verdict {
+            let is_unreachable = verdict == Verdict::Unreachable;
+            scopes.for_each(|scope| {
+                scope.fail_for(self.place.principal, &self.seat.model, is_unreachable, now_us);
+            });
+            return;
         }
-        match verdict {
-            Verdict::Unhealthy => self.seat.change(|breaker| breaker.record_failure(now_us)),
-            Verdict::Healthy { first_byte_us } => {
-                self.seat.change(Breaker::record_success);
-                self.seat.meter.first_byte(first_byte_us, now_us);
-                let gauge = self.seat.gauge.get();
-                let first_byte_us = average(gauge.first_byte_us, first_byte_us);
-                self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
-                self.share_speed(first_byte_us, now_us);
-            }
-            // It answered, so whatever it refused, it is not down.
-            Verdict::Neutral
-            | Verdict::Cooldown { .. }
-            | Verdict::Park { .. }
-            | Verdict::ParkModel { .. } => {
-                self.seat.change(Breaker::record_success);
-            }
+        // It answered, so whatever it refused, it is not down.
+        scopes.for_each(|scope| scope.succeed(self.entered_us, now_us));
+        if let Verdict::Healthy { first_byte_us } = verdict {
+            self.seat.meter.first_byte(first_byte_us, now_us);
+            let gauge = self.seat.gauge.get();
+            let first_byte_us = average(gauge.first_byte_us, first_byte_us);
+            self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
+            self.seat.limited.set((0, 0));
+            self.share_speed(first_byte_us, now_us);
         }
     }
-}
 
-impl Ticket {
+    /// Records what all cores must see at once.
+    fn note(&self, verdict: Verdict, now_us: u64) {
+        let Place { shared, principal, .. } = &*self.place;
+        let (principal, model) = (*principal, &*self.seat.model);
+        match verdict {
+            Verdict::Cooldown { until_us } => shared.rest(principal, model, until_us, true, now_us),
+            Verdict::Limited => {
+                let until_us = self.seat.limited_until(now_us);
+                shared.rest(principal, model, until_us, false, now_us);
+            }
+            Verdict::Park { cause } => {
+                shared.park(principal, None, cause, self.secret_version, now_us);
+            }
+            Verdict::ParkModel { cause } => {
+                shared.park(principal, Some(model), cause, self.secret_version, now_us);
+            }
+            Verdict::Healthy { .. } | Verdict::Neutral | Verdict::Unhealthy | Verdict::Unreachable => {}
+        }
+    }
+
     fn share_speed(&self, first_byte_us: u64, now_us: u64) {
         let shared_us = self.seat.speed_shared_us.get();
         if shared_us == 0 || now_us >= shared_us + micros(PROVIDER_LIMITS_SHARED_EVERY) {
             self.seat.speed_shared_us.set(now_us.max(1));
-            self.cell.shared.note_speed(self.principal, &self.seat.model, first_byte_us);
+            self.place.shared.note_speed(self.place.principal, &self.seat.model, first_byte_us);
         }
     }
-}
 
-impl Ticket {
     /// The whole answer arrived, at once and after so long.
     pub fn took(&self, whole_us: u64, now_us: u64) {
         self.seat.meter.whole(whole_us, now_us);
+    }
+
+    /// Reports the tokens that the attempt used, in place of those that it was taken to need.
+    pub fn used(&mut self, tokens: u64, now_us: u64) {
+        if let Some(pace) = &self.place.pace {
+            pace.correct(u64::from(self.tokens), tokens, now_us);
+            self.tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        }
     }
 }
 
@@ -403,8 +459,11 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.seat.count(|in_flight| in_flight.saturating_sub(1));
         self.seat.meter.leave();
-        if self.is_trial && !self.has_verdict {
-            self.seat.change(Breaker::release);
+        if let Some(pace) = &self.place.pace {
+            pace.end();
+        }
+        if !self.has_verdict {
+            self.place.release(&self.seat.scope, self.trials);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Live state that `plan` reads and `execute` writes: breakers, rests, parkings,
+//! Live state that `plan` reads and `execute` writes: breakers, rests, parkings, agreed limits,
 //! retry budgets, load and latency.
 
 mod breaker;
@@ -6,19 +6,56 @@ mod budget;
 mod cell;
 mod limits;
 mod load;
+mod outlier;
+mod pace;
+mod place;
 mod prefixes;
+mod scope;
 mod shared;
 mod windows;
 
-pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use load::Load;
 pub use prefixes::{PrefixTable, prefix_at};
+pub use scope::{BreakerLevel, OpenBreaker};
 pub use shared::{Parking, ReportedLimits, Shared};
 
 use std::sync::Arc;
-use domain::{Principal, SubscriptionId, UsageWindow, WorkspaceId};
+
+use domain::{AgreedLimits, Principal, SubscriptionId, UsageWindow, WorkspaceId};
+
+/// A seat, as far as the board has state for it.
+#[derive(Debug, Clone, Copy)]
+pub struct SeatKey<'a> {
+    pub principal: Principal,
+    /// The model's name at the provider.
+    pub model: &'a str,
+    /// The secret that would be used: what was recorded against an older one is forgotten.
+    pub secret_version: u32,
+    /// `None` for the operator's accounts.
+    pub owner: Option<WorkspaceId>,
+    pub provider: &'a str,
+    pub base_url: &'a str,
+    pub region: Option<&'a str>,
+    /// What was agreed with the provider; `None` if nothing was that paces requests.
+    pub limits: Option<&'a AgreedLimits>,
+}
+
+impl<'a> SeatKey<'a> {
+    /// The host and port of its address.
+    #[must_use]
+    pub fn host(&self) -> &'a str {
+        let authority = self.base_url.split_once("://").map_or(self.base_url, |(_, rest)| rest);
+        authority.split('/').next().unwrap_or_default()
+    }
+
+    /// The limits, if any of them paces requests.
+    #[must_use]
+    pub fn pacing(limits: &'a AgreedLimits) -> Option<&'a AgreedLimits> {
+        Some(limits).filter(|limits| pace::paces(limits))
+    }
+}
 
 /// Whether a principal may be called for a model now. Every `us` is the monotonic
 /// time from which it may be called.
@@ -35,8 +72,21 @@ pub enum Availability {
     Parked {
         us: u64,
     },
-    /// The upstream failed too often in a row.
+    /// The model failed too often with this principal.
     BreakerOpen {
+        us: u64,
+    },
+    /// What it belongs to failed too often: its host, its region, or the credential with all models.
+    Ejected {
+        us: u64,
+        level: BreakerLevel,
+    },
+    /// The provider limited it without naming a time: it is left alone for a moment where another can serve.
+    Limited {
+        us: u64,
+    },
+    /// What was agreed with the provider is used up until then.
+    Paced {
         us: u64,
     },
 }
@@ -48,19 +98,30 @@ impl Availability {
         matches!(self, Self::Open | Self::HalfOpen)
     }
 
+    /// Whether this is our own caution, which the last seat that is left is called in spite of.
+    #[must_use]
+    pub const fn is_caution(self) -> bool {
+        matches!(self, Self::BreakerOpen { .. } | Self::Ejected { .. } | Self::Limited { .. })
+    }
+
     /// From when it may be called again; zero if it may be called now.
     #[must_use]
     pub const fn until_us(self) -> u64 {
         match self {
             Self::Open | Self::HalfOpen => 0,
-            Self::RetryAt { us } | Self::Parked { us } | Self::BreakerOpen { us } => us,
+            Self::RetryAt { us }
+            | Self::Parked { us }
+            | Self::BreakerOpen { us }
+            | Self::Ejected { us, .. }
+            | Self::Limited { us }
+            | Self::Paced { us } => us,
         }
     }
 }
 
 /// What `plan` reads from the board.
 pub trait AvailabilityView {
-    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability;
+    fn availability(&self, seat: &SeatKey<'_>, now_us: u64) -> Availability;
 
     /// How long its first byte took lately; `None` if that was not measured.
     fn first_byte_us(&self, _principal: Principal, _upstream_model: &str) -> Option<u64> {
@@ -93,7 +154,7 @@ pub trait AvailabilityView {
 pub struct AllOpen;
 
 impl AvailabilityView for AllOpen {
-    fn availability(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+    fn availability(&self, _seat: &SeatKey<'_>, _now_us: u64) -> Availability {
         Availability::Open
     }
 }
@@ -107,8 +168,12 @@ pub enum Verdict {
     Neutral,
     /// The upstream is unhealthy: a 5xx, a timeout, a broken connection or stream.
     Unhealthy,
+    /// No connection to it could be opened, which concerns everyone who is served by that host.
+    Unreachable,
     /// It refuses until then.
     Cooldown { until_us: u64 },
+    /// It refuses for a limit, and names no time.
+    Limited,
     /// It refuses the credential itself, or the account behind it has no money.
     Park { cause: domain::FaultClass },
     /// It refuses the credential in words that may concern this model alone: for

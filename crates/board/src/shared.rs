@@ -8,11 +8,15 @@ use domain::{
 };
 
 use crate::load::{Load, Meters};
+use crate::pace::Pace;
+use crate::place::{self, Groups};
 use crate::prefixes::Prefixes;
+use crate::scope::{OpenBreaker, Scopes};
 use crate::windows::Windows;
-use crate::{Availability, AvailabilityView};
+use crate::{Availability, AvailabilityView, SeatKey};
 use domain::limits::{
-    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY, REST_MAX,
+    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, BOARD_PRINCIPALS_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY,
+    REST_MAX,
 };
 use domain::timeline::micros;
 
@@ -33,9 +37,18 @@ type ParkedFor = (Option<Box<str>>, Parking);
 pub(crate) struct Notices {
     /// With the model that each is for; without one it is for all of them.
     parked: IdMap<Principal, Vec<ParkedFor>>,
-    rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
+    rests: IdMap<Principal, Vec<Rest>>,
     /// The mark of a commitment that was found used up, and until when that counts.
     spent: IdMap<Principal, (u64, u64)>,
+}
+
+/// A pause after a rate limit.
+#[derive(Debug, Clone)]
+struct Rest {
+    model: Box<str>,
+    until_us: u64,
+    /// The provider named the time; else it is our own caution.
+    is_named: bool,
 }
 
 impl Notices {
@@ -62,9 +75,11 @@ impl Notices {
                 Availability::HalfOpen
             };
         }
-        match self.rest_until(principal, model) {
-            until if until > now_us => Availability::RetryAt { us: until },
-            _ => Availability::Open,
+        match self.rest(principal, model) {
+            Some(rest) if rest.until_us <= now_us => Availability::Open,
+            Some(rest) if rest.is_named => Availability::RetryAt { us: rest.until_us },
+            Some(rest) => Availability::Limited { us: rest.until_us },
+            None => Availability::Open,
         }
     }
 
@@ -72,16 +87,15 @@ impl Notices {
         self.spent.get(&principal).is_some_and(|(found, until)| *found == mark && now_us < *until)
     }
 
-    fn rest_until(&self, principal: Principal, model: &str) -> u64 {
-        let rests = self.rests.get(&principal).map_or(&[][..], Vec::as_slice);
-        rests.iter().find(|(name, _)| &**name == model).map_or(0, |(_, until)| *until)
+    fn rest(&self, principal: Principal, model: &str) -> Option<&Rest> {
+        self.rests.get(&principal)?.iter().find(|rest| &*rest.model == model)
     }
 
     /// Makes room by dropping what is over. What is left over the bound is dropped entirely, since a
     /// forgotten rest costs one refused call.
     fn tidy(&mut self, now_us: u64) {
         if self.rests.len() >= BOARD_NOTICES_MAX {
-            self.rests.retain(|_, models| models.iter().any(|(_, until)| *until > now_us));
+            self.rests.retain(|_, models| models.iter().any(|rest| rest.until_us > now_us));
         }
         if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.clear();
@@ -113,6 +127,12 @@ pub struct Shared {
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
     speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
     windows: Windows,
+    scopes: Scopes,
+    /// Where each principal is, for display.
+    placed: Mutex<IdMap<Principal, Groups>>,
+    paces: Mutex<IdMap<Principal, Arc<Pace>>>,
+    /// The live gateways, this one among them: each paces its even share of what was agreed with a provider.
+    gateways: Arc<AtomicU64>,
 }
 
 /// How near a principal was to its provider's rate limits with one model, and when that was reported.
@@ -129,12 +149,61 @@ impl Shared {
         Arc::new(Self::default())
     }
 
+    /// The same for one of several gateways, whose number is followed.
+    #[must_use]
+    pub fn among(gateways: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self { gateways, ..Self::default() })
+    }
+
     /// Forgets everything recorded against a principal: its owner rotated or verified it.
     pub fn forgive(&self, principal: Principal) {
         self.change(|notices| {
             notices.parked.remove(&principal);
             notices.rests.remove(&principal);
         });
+        self.scopes.forgive(principal);
+    }
+
+    /// The breakers that a principal meets and that are not closed, the widest first.
+    #[must_use]
+    pub fn open_breakers(&self, principal: Principal, now_us: u64) -> Vec<OpenBreaker> {
+        let groups = unpoisoned(&self.placed).get(&principal).cloned().unwrap_or_default();
+        self.scopes.open_of(&groups, principal, now_us)
+    }
+
+    pub(crate) fn gateways(&self) -> u64 {
+        self.gateways.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(crate) const fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// The breakers of a seat that are not its model's alone.
+    pub(crate) fn groups(&self, seat: &SeatKey<'_>) -> Groups {
+        let groups = self.scopes.groups(seat);
+        let mut placed = unpoisoned(&self.placed);
+        if placed.len() >= BOARD_PRINCIPALS_MAX && !placed.contains_key(&seat.principal) {
+            // It is for display only, and the next look at a seat records it again.
+            placed.clear();
+        }
+        placed.insert(seat.principal, Arc::clone(&groups));
+        groups
+    }
+
+    /// The turns of a principal within its agreed limits, which all cores share.
+    pub(crate) fn pace(&self, seat: &SeatKey<'_>) -> Option<Arc<Pace>> {
+        let (limits, gateways) = (*seat.limits?, self.gateways());
+        let mut paces = unpoisoned(&self.paces);
+        if let Some(pace) = paces.get(&seat.principal).filter(|pace| pace.is_of(&limits, gateways)) {
+            return Some(Arc::clone(pace));
+        }
+        if paces.len() >= BOARD_PRINCIPALS_MAX {
+            paces.retain(|_, pace| Arc::strong_count(pace) > 1);
+        }
+        let pace = Arc::new(Pace::new(limits, gateways));
+        paces.insert(seat.principal, Arc::clone(&pace));
+        Some(pace)
     }
 
     /// The first notice against a principal with any model, for display.
@@ -185,7 +254,7 @@ impl Shared {
     }
 
     fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ReportedLimits>>> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(&self.limits)
     }
 
     /// What was used of a subscription in each of its windows, as far as this gateway knows.
@@ -271,17 +340,18 @@ impl Shared {
         claimed
     }
 
-    pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, now_us: u64) {
+    pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, is_named: bool, now_us: u64) {
         let until_us = until_us.min(now_us.saturating_add(micros(REST_MAX)));
         // In a storm every refusal names nearly the same time: only a later one is news.
-        if self.current().rest_until(principal, model).saturating_add(50_000) >= until_us {
+        let known_us = self.current().rest(principal, model).map_or(0, |rest| rest.until_us);
+        if known_us.saturating_add(50_000) >= until_us {
             return;
         }
         self.change(|notices| {
             notices.tidy(now_us);
             let rests = notices.rests.entry(principal).or_default();
-            rests.retain(|(name, until)| *until > now_us && &**name != model);
-            rests.push((model.into(), until_us));
+            rests.retain(|rest| rest.until_us > now_us && &*rest.model != model);
+            rests.push(Rest { model: model.into(), until_us, is_named });
         });
     }
 
@@ -301,15 +371,28 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Notices>> {
-        // Every edit leaves the maps whole, so a panic elsewhere does not corrupt them.
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(&self.notices)
     }
 }
 
-/// What is known without a serving core: rests and parkings, not breakers.
+/// A value behind a lock. Every edit leaves it whole, so a panic elsewhere does not corrupt it.
+fn unpoisoned<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is known without a serving core.
 impl AvailabilityView for Shared {
-    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
-        self.current().standing(principal, upstream_model, now_us)
+    fn availability(&self, seat: &SeatKey<'_>, now_us: u64) -> Availability {
+        let noticed = self.current().standing(seat.principal, seat.model, now_us);
+        if noticed != Availability::Open {
+            return noticed;
+        }
+        let (groups, model) = (self.groups(seat), self.scopes.model(seat));
+        let breakers = place::breakers(&groups, &model, now_us);
+        if !breakers.is_open() {
+            return breakers;
+        }
+        self.pace(seat).and_then(|pace| place::paced(&pace, now_us)).unwrap_or(breakers)
     }
 
     fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {

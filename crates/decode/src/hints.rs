@@ -14,6 +14,36 @@ const HINTS: HeaderName = HeaderName::from_static("agent-hints");
 #[derive(Deserialize)]
 struct Wire {
     tag: Option<String>,
+    priority: Option<String>,
+}
+
+/// How much a request's client minds waiting. Under overload the last are refused first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    /// A person waits for the answer.
+    Interactive,
+    #[default]
+    Standard,
+    /// Nobody waits for it: `background` or `batch`.
+    Background,
+}
+
+impl Priority {
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "interactive" => Some(Self::Interactive),
+            "standard" => Some(Self::Standard),
+            "background" | "batch" => Some(Self::Background),
+            _ => None,
+        }
+    }
+}
+
+/// The priority that a request's hints state. Hints that can't be read are refused later, with their reason.
+#[must_use]
+pub fn priority(headers: &HeaderMap) -> Priority {
+    let hints = headers.get(HINTS).and_then(|value| read(value.as_bytes()).ok());
+    hints.flatten().and_then(|wire| Priority::named(&wire.priority?)).unwrap_or_default()
 }
 
 /// The request's tag. Invalid hints are refused: a tag selects routes, and a silently ignored one would be
@@ -35,6 +65,18 @@ pub fn tag(headers: &HeaderMap) -> Result<Option<String>, Box<Fault>> {
 /// # Errors
 /// What is wrong with it.
 pub fn read_tag(value: &[u8]) -> Result<Option<String>, &'static str> {
+    let Some(wire) = read(value)? else { return Ok(None) };
+    if wire.priority.as_deref().is_some_and(|word| Priority::named(word).is_none()) {
+        return Err("its priority is none of interactive, standard, background, batch");
+    }
+    let Some(tag) = wire.tag else { return Ok(None) };
+    if tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
+        return Err("its tag is empty, too long, or has control characters");
+    }
+    Ok(Some(tag))
+}
+
+fn read(value: &[u8]) -> Result<Option<Wire>, &'static str> {
     let value = value.trim_ascii();
     if value.is_empty() {
         return Ok(None);
@@ -44,13 +86,7 @@ pub fn read_tag(value: &[u8]) -> Result<Option<String>, &'static str> {
     }
     let json = URL_SAFE_NO_PAD.decode(value).or_else(|_| URL_SAFE.decode(value));
     let json = json.map_err(|_| "it is not base64url")?;
-    let wire: Wire =
-        serde_json::from_slice(&json).map_err(|_| "it is not a JSON object with a text as tag")?;
-    let Some(tag) = wire.tag else { return Ok(None) };
-    if tag.is_empty() || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
-        return Err("its tag is empty, too long, or has control characters");
-    }
-    Ok(Some(tag))
+    serde_json::from_slice(&json).map(Some).map_err(|_| "it is not a JSON object with a text as tag")
 }
 
 /// The header that states a tag. What a tag must not have is refused where the header is read.
@@ -63,6 +99,26 @@ pub fn tag_hints(tag: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_priority_is_one_of_its_words_and_standard_where_none_is_stated() {
+        for (json, expected) in [
+            (r#"{"priority":"interactive"}"#, Priority::Interactive),
+            (r#"{"priority":"standard"}"#, Priority::Standard),
+            (r#"{"priority":"background","tag":"x"}"#, Priority::Background),
+            (r#"{"priority":"batch"}"#, Priority::Background),
+            (r#"{"priority":"urgent"}"#, Priority::Standard),
+            (r#"{"tag":"x"}"#, Priority::Standard),
+            ("{", Priority::Standard),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HINTS, URL_SAFE_NO_PAD.encode(json).parse().unwrap());
+            assert_eq!(priority(&headers), expected, "{json}");
+        }
+        assert_eq!(priority(&HeaderMap::new()), Priority::Standard);
+        let urgent = URL_SAFE_NO_PAD.encode(r#"{"priority":"urgent"}"#);
+        assert!(read_tag(urgent.as_bytes()).is_err_and(|what| what.contains("priority")));
+    }
 
     #[test]
     fn a_tag_is_read_with_and_without_padding() {

@@ -23,7 +23,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
-pub use hints::{read_tag, tag_hints};
+pub use hints::{Priority, priority, read_tag, tag_hints};
 pub use planned_form::form_of_json;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");

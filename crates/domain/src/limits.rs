@@ -127,6 +127,23 @@ pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 /// When a half-open breaker's trial request that nobody reported on counts as lost, so that it can't keep the
 /// breaker shut: the longest waits for a connection and for a first byte together.
 pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
+/// The period over which the share of failures is measured that opens a breaker, if it is never this many in
+/// a row: at least `OUTLIER_PERCENT` per cent of at least `OUTLIER_REQUESTS_MIN` requests.
+pub const OUTLIER_WINDOW: Duration = Duration::from_secs(10);
+pub const OUTLIER_REQUESTS_MIN: u32 = 20;
+pub const OUTLIER_PERCENT: u32 = 50;
+/// The share of a pool that open breakers may keep from being called, in per cent.
+pub const EJECTED_PERCENT_MAX: usize = 50;
+/// Hosts, regions, credentials and models that a process has a breaker for.
+pub const BOARD_SCOPES_MAX: usize = 65_536;
+/// How long a principal is left alone, where another can serve, after a 429 that names no time. Each further
+/// one without an answer in between doubles it, up to `LIMIT_PAUSE_MAX`.
+pub const LIMIT_PAUSE_FIRST: Duration = Duration::from_millis(500);
+pub const LIMIT_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long a request waits for its turn within the limits that were agreed with a provider.
+pub const PACE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a request waits before it looks again whether one of the agreed concurrent requests has ended.
+pub const PACE_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a parked credential or account is probed, over all cores together.
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
 /// How often a core shares with the others how close a credential or account is to its provider's rate

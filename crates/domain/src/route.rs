@@ -125,4 +125,7 @@ pub struct RouteSpec {
     pub first_byte_timeout_ms: Option<u64>,
     pub idle_timeout_ms: Option<u64>,
     pub deadline_ms: Option<u64>,
+    /// After which silence a second attempt is made on the next seat of the same profile, and the first that
+    /// answers serves.
+    pub hedge_after_ms: Option<u64>,
 }

@@ -14,9 +14,10 @@ use providers::Outgoing;
 use crate::ceiling::ceiling;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
+use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::upstream::{REQUEST_ID, request_of, sign};
-use crate::{Deps, caching, outgoing, recording, shared, stored, terms};
+use crate::{caching, outgoing, recording, shared, stored, terms};
 
 /// How an attempt starts.
 pub(crate) enum Start {
@@ -31,27 +32,54 @@ pub(crate) enum Start {
 
 /// Asks the board for permission to call a seat.
 pub(crate) fn claim(
-    deps: &Deps,
+    exchange: &Exchange,
     attempt: &Attempt,
     is_last: bool,
     now_us: u64,
 ) -> Result<Ticket, Availability> {
-    let secret_version = match attempt.seat() {
-        Seat::Byok(credential) => credential.sealed.version,
-        Seat::Managed(account) => account.sealed.version,
-        Seat::Byoc(node) => node.sealed.as_ref().map_or(0, |sealed| sealed.version),
-    };
-    deps.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
+    // What it will use is not known before it is answered: the prompt alone is.
+    let tokens = exchange.call.request().prompt_bytes / PROMPT_BYTES_PER_TOKEN;
+    exchange.deps.board.claim(&attempt.seat_key(), tokens, is_last, now_us)
 }
 
 /// Writes the intent, opens the credential and signs the request. The plaintext is gone when this returns.
-pub(crate) async fn begin(
+pub(crate) fn begin(
     exchange: &Exchange,
     held: &mut HeldRequest,
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
     can_spill: bool,
+) -> impl Future<Output = Start> {
+    start(exchange, held, attempt, tab, ticket, Beginning { can_spill, is_beside: false })
+}
+
+/// The same beside an attempt that runs: what is reserved covers both.
+pub(crate) fn begin_beside(
+    exchange: &Exchange,
+    held: &mut HeldRequest,
+    attempt: &Rc<Attempt>,
+    tab: &mut Tab,
+    ticket: Ticket,
+) -> impl Future<Output = Start> {
+    start(exchange, held, attempt, tab, ticket, Beginning { can_spill: false, is_beside: true })
+}
+
+/// How an attempt begins.
+struct Beginning {
+    /// Whether it may be left to an overflow where its commitment is used up.
+    can_spill: bool,
+    /// It runs beside another, and what is reserved covers both.
+    is_beside: bool,
+}
+
+async fn start(
+    exchange: &Exchange,
+    held: &mut HeldRequest,
+    attempt: &Rc<Attempt>,
+    tab: &mut Tab,
+    ticket: Ticket,
+    Beginning { can_spill, is_beside }: Beginning,
 ) -> Start {
     let deps = &exchange.deps;
     let request = exchange.call.request();
@@ -86,6 +114,7 @@ pub(crate) async fn begin(
     }
     tab.caching(caching);
     let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
+    let ceiling = ceiling.map(|most| if is_beside { most.plus(most) } else { most });
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
     if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, can_spill)).await {

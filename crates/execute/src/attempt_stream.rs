@@ -15,7 +15,6 @@ use egress::{InBody, Request};
 use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
-use operations::ContentType;
 use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
@@ -147,13 +146,6 @@ impl AttemptStream {
     #[must_use]
     pub fn can_be_cut(&self) -> bool {
         self.exchange.call.spec().facts().counts_tokens
-    }
-
-    /// Whether the response head must wait for the upstream's: a body that is not events is
-    /// known by its content type alone.
-    pub(crate) fn needs_head(&self) -> bool {
-        // And a client that is still sending reads nothing.
-        self.exchange.call.spec().facts().content_type != ContentType::Implied
     }
 
     /// The last events of an answer that is cut here, with the finish reason for that.

@@ -34,7 +34,7 @@ pub struct Exchange {
 
 /// What attempts are written from. The retry loop owns it and passes it from attempt to attempt; a stream owns it from its
 /// first byte on, since it may be repeated behind a head that has gone out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct HeldRequest {
     /// The request body, while an attempt may still send it.
     pub body: Bytes,

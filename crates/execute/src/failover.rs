@@ -141,11 +141,16 @@ impl FailoverState {
         random: impl FnOnce() -> u64,
     ) -> DenialAction {
         let wait = Duration::from_micros(standing.until_us().saturating_sub(now_us));
-        let is_short = matches!(standing, Availability::RetryAt { .. })
+        let is_timed = matches!(standing, Availability::RetryAt { .. } | Availability::Paced { .. });
+        let is_short = is_timed
             && !schedule::is_long_wait(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
             && wait < time_left;
         if !is_short || self.has_next_own(seats) || self.has_overflow(seats, FaultClass::RateLimit) {
             return DenialAction::Left(class_of(standing, parked_for));
+        }
+        if matches!(standing, Availability::Paced { .. }) {
+            // Each of those that wait takes a turn of its own.
+            return DenialAction::Wait(wait);
         }
         let spread_us = u64::try_from(BACKOFF_BASE.as_micros()).unwrap_or(u64::MAX).max(1);
         DenialAction::Wait(wait + Duration::from_micros(random() % spread_us))
@@ -222,10 +227,15 @@ impl FailoverState {
     }
 
     fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
-        let Some(from) = seats.get(self.index) else { return false };
+        self.next_own(seats).is_some()
+    }
+
+    /// The next seat of the same kind: no fallback from the customer's own to the pool.
+    pub(crate) fn next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> Option<usize> {
         let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency(), seat.overflow().is_some());
-        let from = kind(attempt(from));
-        seats.iter().skip(self.index + 1).any(|seat| kind(attempt(seat)) == from)
+        let from = kind(attempt(seats.get(self.index)?));
+        let mut rest = seats.iter().enumerate().skip(self.index + 1);
+        rest.find(|(_, seat)| kind(attempt(*seat)) == from).map(|(next, _)| next)
     }
 }
 
@@ -247,7 +257,9 @@ fn is_pooled(seat: &Attempt) -> bool {
 pub fn class_of(standing: Availability, parked_for: Option<FaultClass>) -> FaultClass {
     match standing {
         Availability::Parked { .. } => parked_for.unwrap_or(FaultClass::UpstreamAuth),
-        Availability::RetryAt { .. } => FaultClass::RateLimit,
+        Availability::RetryAt { .. } | Availability::Limited { .. } | Availability::Paced { .. } => {
+            FaultClass::RateLimit
+        }
         _ => FaultClass::Overloaded,
     }
 }

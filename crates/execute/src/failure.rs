@@ -53,6 +53,8 @@ pub struct AttemptFailure {
     pub should_retry: Option<bool>,
     /// `false` where no byte of the request can have reached the upstream: it bills nothing.
     pub request_sent: bool,
+    /// No connection to its host could be opened.
+    pub is_unreachable: bool,
     /// A cached token was refused before it expired: another one is requested, and
     /// nothing is learnt about the secret.
     pub token_refused: bool,
@@ -77,6 +79,7 @@ impl AttemptFailure {
             status: None,
             should_retry: None,
             request_sent: true,
+            is_unreachable: false,
             token_refused: false,
             is_of_account: false,
             billed: None,
@@ -172,8 +175,8 @@ impl AttemptFailure {
         self
     }
 
-    /// What the board learns. A pause that the provider named holds for everyone; a
-    /// limit without one is only ours.
+    /// What the board learns. A pause that the provider named is obeyed; for a limit without one,
+    /// others are tried first for a moment.
     #[must_use]
     pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
         if self.token_refused {
@@ -189,8 +192,9 @@ impl AttemptFailure {
                 Some(wait) => {
                     Verdict::Cooldown { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) }
                 }
-                None => Verdict::Neutral,
+                None => Verdict::Limited,
             }),
+            HealthSignal::Unhealthy if self.is_unreachable => Some(Verdict::Unreachable),
             HealthSignal::Unhealthy => Some(Verdict::Unhealthy),
             HealthSignal::Neutral => Some(Verdict::Neutral),
             HealthSignal::Nothing => None,
@@ -228,7 +232,12 @@ impl AttemptFailure {
                 fault.fix("Send the request again; if it keeps failing, check the base URL and the provider.")
             }
         };
-        let failure = Self { request_sent: error.request_sent, ..Self::new(fault) };
+        let is_connecting = matches!(
+            error.kind,
+            EgressErrorKind::Dns | EgressErrorKind::Connect | EgressErrorKind::Tls | EgressErrorKind::Timeout
+        );
+        let is_unreachable = is_connecting && !error.request_sent;
+        let failure = Self { request_sent: error.request_sent, is_unreachable, ..Self::new(fault) };
         match error.kind {
             // The same address is refused, and the same certificate wrong, a second later.
             EgressErrorKind::Guard | EgressErrorKind::Tls => failure.not_retryable(),
@@ -249,6 +258,11 @@ impl AttemptFailure {
         let fault = Fault::new(FaultClass::Timeout, "upstream_timeout", message)
             .fix("Send the request again, ask for less output, or raise the timeout on the route.");
         Self::new(fault.upstream(report_of(provider)))
+    }
+
+    /// Another attempt answered first, and this one was cancelled.
+    pub(crate) fn outrun() -> Self {
+        Self::new(Fault::new(FaultClass::Cancelled, "client_cancelled", "Another attempt answered first."))
     }
 
     pub(crate) fn deadline() -> Self {

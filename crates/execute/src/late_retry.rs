@@ -49,7 +49,7 @@ pub async fn retry_late(
         }
         failed.end_as_failed(&mut tab, &failure);
         sleep(wait).await;
-        let ticket = match attempt::claim(deps, &attempt, true, deps.now_us()) {
+        let ticket = match attempt::claim(&exchange, &attempt, true, deps.now_us()) {
             Ok(ticket) => ticket,
             Err(_denied) => return (tab, LateRetry::Exhausted(failed, failure)),
         };

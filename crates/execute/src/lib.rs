@@ -10,6 +10,7 @@ mod estimate;
 mod exchange;
 mod failover;
 mod failure;
+mod hedge;
 mod late_retry;
 mod lead;
 mod limits;

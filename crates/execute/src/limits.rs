@@ -7,3 +7,5 @@ pub(crate) const DROPPED_FIELDS_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
 /// Unused timers that a core holds on to; more are dropped.
 pub(crate) const IDLE_TIMERS_MAX: usize = 64;
+/// Text bytes of a prompt that count as one token of the agreed limits, until the answer says how many it was.
+pub(crate) const PROMPT_BYTES_PER_TOKEN: u64 = 4;

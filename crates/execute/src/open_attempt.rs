@@ -140,6 +140,10 @@ impl OpenAttempt {
         }
     }
 
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
     pub(crate) const fn is_native(&self) -> bool {
         self.sent.is_native
     }
@@ -277,6 +281,7 @@ impl OpenAttempt {
     pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
         self.count_tokens(usage);
+        self.ticket.used(usage.prompt_total().saturating_add(usage.output), now_us);
         if let Some(first_byte_us) = self.head.first_byte_us {
             self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
             let head_us = self.sent_us.saturating_add(first_byte_us);

@@ -11,12 +11,13 @@ use board::{Availability, Ticket};
 use bytes::Bytes;
 use decode::SplitCall;
 use dialects::BufferedAnswer;
+use domain::limits::PACE_WAIT_MAX;
 use domain::timeline::micros;
 use domain::{Blame, Fault, FaultClass, OverflowReason, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
-use operations::Booking;
+use operations::{Booking, ContentType};
 use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
@@ -81,7 +82,7 @@ pub async fn begin_response(
         return Err(retry_loop.failed());
     };
     let now_us = deps.now_us();
-    let ticket = match attempt::claim(deps, &attempt, true, now_us) {
+    let ticket = match attempt::claim(&exchange, &attempt, true, now_us) {
         Ok(ticket) => ticket,
         Err(standing) => {
             let failure = retry_loop.denial_failure(&attempt, standing, now_us);
@@ -106,12 +107,12 @@ pub async fn begin_response(
 const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-struct RetryLoop {
-    exchange: Rc<Exchange>,
-    held: HeldRequest,
-    attempts: Vec<Rc<Attempt>>,
-    failover: FailoverState,
-    tab: Tab,
+pub(crate) struct RetryLoop {
+    pub(crate) exchange: Rc<Exchange>,
+    pub(crate) held: HeldRequest,
+    pub(crate) attempts: Vec<Rc<Attempt>>,
+    pub(crate) failover: FailoverState,
+    pub(crate) tab: Tab,
     header_map: HeaderMap,
     /// On the monotonic clock.
     started_us: u64,
@@ -121,6 +122,8 @@ struct RetryLoop {
     limited_until_us: Option<u64>,
     /// A commitment was found used up.
     has_spilled: bool,
+    /// A retry was refused because there were too many to its upstream already.
+    is_retry_budget_spent: bool,
     /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
     failed_at: Option<Box<Served>>,
     /// The result of a handshake, in place of an answer's body.
@@ -134,7 +137,7 @@ struct UpgradedSocket {
     open: OpenAttempt,
 }
 
-struct Reply {
+pub(crate) struct Reply {
     served: Served,
     body: AnswerBody,
     upstream_headers: Vec<(HeaderName, HeaderValue)>,
@@ -151,7 +154,7 @@ enum SeatOutcome {
 }
 
 /// The outcome of one attempt.
-enum AttemptOutcome {
+pub(crate) enum AttemptOutcome {
     Answered(Box<Reply>),
     Failed(AttemptFailure),
     Refused(Box<Fault>),
@@ -190,6 +193,7 @@ impl RetryLoop {
             reported_failure: None,
             limited_until_us: None,
             has_spilled: false,
+            is_retry_budget_spent: false,
             failed_at: None,
             upgraded: None,
         }
@@ -249,6 +253,7 @@ impl RetryLoop {
                 Step::GiveUp => return SeatOutcome::Stop,
                 Step::Again { wait } => {
                     if !board.take_retry(attempt.base_url(), self.exchange.deps.now_us()) {
+                        self.is_retry_budget_spent = true;
                         return SeatOutcome::Exhausted(class);
                     }
                     sleep(wait).await;
@@ -282,8 +287,9 @@ impl RetryLoop {
         let exchange = Rc::clone(&self.exchange);
         let deps = &exchange.deps;
         let is_last = self.failover.is_last(&self.attempts);
+        let turn_until_us = now_us.saturating_add(micros(PACE_WAIT_MAX));
         loop {
-            let standing = match attempt::claim(deps, attempt, is_last, now_us) {
+            let standing = match attempt::claim(&exchange, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
             };
@@ -291,7 +297,10 @@ impl RetryLoop {
                 .board
                 .parking(attempt.principal(), attempt.upstream_model())
                 .map(|parking| parking.cause);
-            let (left, random) = (exchange.time_left(), || deps.world.random.next_u64());
+            let (mut left, random) = (exchange.time_left(), || deps.world.random.next_u64());
+            if matches!(standing, Availability::Paced { .. }) {
+                left = left.min(Duration::from_micros(turn_until_us.saturating_sub(now_us)));
+            }
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
@@ -327,6 +336,12 @@ impl RetryLoop {
         let facts = exchange.call.spec().facts();
         if facts.is_session {
             return Box::pin(self.open_websocket(attempt, open, request)).await;
+        }
+        if exchange.timeouts.hedge_after.is_some()
+            && let Some(after) = exchange.hedges_after(open.is_native())
+        {
+            // Boxed: few routes ask for it.
+            return Box::pin(self.try_hedged(attempt, open, request, after)).await;
         }
         if exchange.call.request().stream {
             let held = std::mem::take(&mut self.held);
@@ -390,13 +405,27 @@ impl RetryLoop {
     }
 
     async fn wait_for_stream(&mut self, mut stream: Box<AttemptStream>) -> AttemptOutcome {
+        let result = stream.wait_first(Instant::now() + self.head_left()).await;
+        self.stream_outcome(stream, result)
+    }
+
+    /// How long the response head is held back for the upstream's first event.
+    pub(crate) fn head_left(&self) -> Duration {
+        // A body that is not events is known by its content type alone, and a client that is still sending
+        // reads nothing.
+        if self.exchange.call.spec().facts().content_type != ContentType::Implied {
+            return self.exchange.time_left();
+        }
         let head_until_us = self.started_us.saturating_add(micros(self.exchange.timeouts.head_wait));
-        let head_left = if stream.needs_head() {
-            self.exchange.time_left()
-        } else {
-            Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
-        };
-        if let Err(failure) = stream.wait_first(Instant::now() + head_left).await {
+        Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
+    }
+
+    pub(crate) fn stream_outcome(
+        &mut self,
+        mut stream: Box<AttemptStream>,
+        result: Result<(), AttemptFailure>,
+    ) -> AttemptOutcome {
+        if let Err(failure) = result {
             let failure = self.exchange.assign_blame(stream.process_failure(failure));
             stream.end_as_failed(&mut self.tab, &failure);
             self.held = std::mem::take(&mut stream.held);
@@ -411,7 +440,7 @@ impl RetryLoop {
         }))
     }
 
-    fn answered(
+    pub(crate) fn answered(
         &self,
         attempt: &Attempt,
         headers: &Headers,
@@ -442,7 +471,7 @@ impl RetryLoop {
         }))
     }
 
-    fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
+    pub(crate) fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
         let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
         let usage = self.exchange.usage_without_answer(&self.held, open.attempt(), &failure);
         open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
@@ -458,7 +487,7 @@ impl RetryLoop {
 
     /// Remembers the failure that helps the client most: a rate limit that will pass says
     /// more than a refused credential.
-    fn record_failure(&mut self, failure: AttemptFailure) {
+    pub(crate) fn record_failure(&mut self, failure: AttemptFailure) {
         if failure.class() == FaultClass::RateLimit {
             let now_us = self.exchange.deps.now_us();
             let named =
@@ -540,8 +569,9 @@ impl RetryLoop {
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
             fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
         }
-        // SDKs retry by themselves: where we already did, calls would multiply.
-        if self.failover.tries() > 1 {
+        // SDKs retry by themselves: where we already did, calls would multiply, and where too many were
+        // retried for another to be, theirs would be the ones too many.
+        if self.failover.tries() > 1 || self.is_retry_budget_spent {
             fault.should_retry = Some(false);
         }
         let call = &self.exchange.call;
@@ -560,7 +590,7 @@ impl RetryLoop {
     }
 }
 
-async fn wait_for_head(
+pub(crate) async fn wait_for_head(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
     request: &Request,
@@ -587,7 +617,7 @@ async fn wait_for_head(
     }
 }
 
-async fn wait_for_rest(
+pub(crate) async fn wait_for_rest(
     exchange: &Rc<Exchange>,
     held: &HeldRequest,
     attempt: &Attempt,

@@ -51,8 +51,9 @@ impl Exchange {
         attempt: &Attempt,
         failure: &AttemptFailure,
     ) -> Usage {
-        let may_bill =
-            failure.request_sent && matches!(failure.class(), FaultClass::Timeout | FaultClass::Deadline);
+        let gave_up =
+            matches!(failure.class(), FaultClass::Timeout | FaultClass::Deadline | FaultClass::Cancelled);
+        let may_bill = failure.request_sent && gave_up;
         let outcome = Outcome::Silent { billed: failure.billed, may_bill };
         // Who books an answer makes no difference where there is none.
         usage(&self.known(Booking::Never), outcome, || self.estimate(held, attempt, "", 0))

@@ -352,7 +352,7 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
         return Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }));
     }
     // Before the caller is identified: a refusal has to cost next to nothing.
-    if let Some(fault) = handler.shedder.refusal(route.action, arrival.us) {
+    if let Some(fault) = handler.shedder.refusal(route.action, &head.headers, arrival.us) {
         return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
@@ -564,7 +564,11 @@ fn allow(
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
-            admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
+            let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
+            handler
+                .shedder
+                .check_share(route.action, caller.workspace().id, arrival.us)
+                .map(|()| Some(caller))
         }
         // Such a route never gets here; if it did, it would be refused.
         Access::Control => Err(Box::new(Fault::internal())),

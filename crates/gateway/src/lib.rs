@@ -20,6 +20,7 @@ mod realtime;
 mod reply;
 pub mod routes;
 mod serve;
+mod shares;
 mod shed;
 mod times;
 mod unpack;

@@ -33,3 +33,5 @@ pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 pub(crate) const COUNTER_QUERIES_MAX: usize = 16;
 /// How long such a request waits; a core that is busy for longer is missing on the page of metrics.
 pub(crate) const COUNTER_TIME_MAX: Duration = Duration::from_millis(500);
+/// Workspaces whose arrivals are counted while a serving thread is behind.
+pub(crate) const SHARES_COUNTED_MAX: usize = 4_096;

@@ -1,5 +1,5 @@
 //! Load shedding: a serving thread whose queue has been too long for a while refuses
-//! new work until it has caught up.
+//! new work until it has caught up: what nobody waits for first, and what a person waits for last.
 //!
 //! A task on the thread measures the queue by waiting in it: it is woken as a request arrives, and runs once
 //! everything that was woken before it has run. Nothing is measured while nothing arrives.
@@ -8,15 +8,23 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use domain::{Fault, FaultClass};
+use decode::Priority;
+use domain::{Fault, FaultClass, WorkspaceId};
+use http::HeaderMap;
 use tokio::sync::Notify;
 
 use crate::routes::Action;
+use crate::shares::Shares;
 
 /// Between the end of one measurement and the start of the next.
 const MEASURE_EVERY_US: u64 = 5_000;
 /// A burst is queued: work is refused only once the queue has been too long for all of this time.
 const BURST_MAX_US: u64 = 1_000_000;
+/// The same for work that nobody waits for, and for work that a person waits for.
+const BACKGROUND_BURST_MAX_US: u64 = 100_000;
+const INTERACTIVE_BURST_MAX_US: u64 = 3_000_000;
+/// The same for work of a workspace that sends most of it.
+const SHARE_BURST_MAX_US: u64 = 500_000;
 /// A thread that was behind this recently is allowed no burst.
 const RELAPSE_US: u64 = 1_000_000;
 /// An older measurement is void: there were no requests meanwhile.
@@ -33,7 +41,17 @@ struct QueueDelay {
     measured_us: u64,
     /// Since then every measurement was too long.
     behind_since_us: Option<u64>,
-    shed_us: Option<u64>,
+    /// When work of each priority was last refused.
+    shed_us: [Option<u64>; 3],
+}
+
+/// How long a queue may be too long before work of this priority is refused, and the priority's number.
+const fn patience(priority: Priority) -> (u64, usize) {
+    match priority {
+        Priority::Background => (BACKGROUND_BURST_MAX_US, 0),
+        Priority::Standard => (BURST_MAX_US, 1),
+        Priority::Interactive => (INTERACTIVE_BURST_MAX_US, 2),
+    }
 }
 
 impl QueueDelay {
@@ -61,22 +79,27 @@ impl QueueDelay {
         }
     }
 
-    /// Whether a request that arrives now is refused.
-    fn sheds(&mut self, now_us: u64) -> bool {
+    /// How long the queue has been too long; `None` if it is not.
+    fn behind_for(&mut self, now_us: u64) -> Option<u64> {
         // A measurement that is overdue is too long, however long it will turn out to be.
         if let Some(started) = self.started_us
             && now_us.saturating_sub(started) > self.max_us
         {
             self.saw(now_us.saturating_sub(started), now_us);
         }
-        let Some(since) = self.behind_since_us else { return false };
-        if now_us.saturating_sub(self.measured_us) > STALE_US {
-            return false;
-        }
-        let has_relapsed = self.shed_us.is_some_and(|shed| now_us.saturating_sub(shed) < RELAPSE_US);
-        let sheds = has_relapsed || now_us.saturating_sub(since) >= BURST_MAX_US;
+        let since = self.behind_since_us?;
+        (now_us.saturating_sub(self.measured_us) <= STALE_US).then(|| now_us.saturating_sub(since))
+    }
+
+    /// Whether a request of this priority that arrives now is refused.
+    fn sheds(&mut self, priority: Priority, now_us: u64) -> bool {
+        let Some(behind_us) = self.behind_for(now_us) else { return false };
+        let (patience_us, number) = patience(priority);
+        let Some(shed_us) = self.shed_us.get_mut(number) else { return false };
+        let has_relapsed = shed_us.is_some_and(|shed| now_us.saturating_sub(shed) < RELAPSE_US);
+        let sheds = has_relapsed || behind_us >= patience_us;
         if sheds {
-            self.shed_us = Some(now_us);
+            *shed_us = Some(now_us);
         }
         sheds
     }
@@ -90,6 +113,7 @@ const fn is_shed(does: Action) -> bool {
 /// The queue of one serving thread.
 pub(crate) struct Shedder {
     queue: RefCell<QueueDelay>,
+    shares: RefCell<Shares>,
     is_on: bool,
     begin: Notify,
     /// Refusals since the last log line.
@@ -104,6 +128,7 @@ impl Shedder {
         let queue = RefCell::new(QueueDelay { max_us, ..QueueDelay::default() });
         Self {
             queue,
+            shares: RefCell::default(),
             is_on: max_us > 0,
             begin: Notify::new(),
             unlogged: Cell::new(0),
@@ -112,12 +137,13 @@ impl Shedder {
     }
 
     /// The refusal for a request that arrives now, if the thread is too far behind to serve it.
-    pub(crate) fn refusal(&self, does: Action, now_us: u64) -> Option<Box<Fault>> {
+    pub(crate) fn refusal(&self, does: Action, headers: &HeaderMap, now_us: u64) -> Option<Box<Fault>> {
         if !self.is_on || !is_shed(does) {
             return None;
         }
         let mut queue = self.queue.borrow_mut();
-        let sheds = queue.sheds(now_us);
+        let is_behind = queue.behind_for(now_us).is_some();
+        let sheds = is_behind && queue.sheds(decode::priority(headers), now_us);
         if queue.begins(now_us) {
             self.begin.notify_one();
         }
@@ -125,6 +151,26 @@ impl Shedder {
             self.log_refusal(now_us);
             overloaded()
         })
+    }
+
+    /// Refuses a request of a workspace that sends most of what a thread is behind with: others get what it
+    /// would take from them.
+    pub(crate) fn check_share(
+        &self,
+        does: Action,
+        workspace: WorkspaceId,
+        now_us: u64,
+    ) -> Result<(), Box<Fault>> {
+        if !self.is_on || !is_shed(does) {
+            return Ok(());
+        }
+        let Some(behind_us) = self.queue.borrow_mut().behind_for(now_us) else { return Ok(()) };
+        let is_too_much = self.shares.borrow_mut().takes_most(workspace, now_us);
+        if !is_too_much || behind_us < SHARE_BURST_MAX_US {
+            return Ok(());
+        }
+        self.log_refusal(now_us);
+        Err(overloaded())
     }
 
     fn log_refusal(&self, now_us: u64) {
@@ -186,13 +232,35 @@ mod tests {
     fn a_queue_that_stays_too_long_is_shed_until_it_is_short() {
         let mut queue = queue();
         let now = measure_for(&mut queue, 10_000_000, 60_000, 900_000);
-        assert!(!queue.sheds(now), "a burst is queued");
+        assert!(!queue.sheds(Priority::Standard, now), "a burst is queued");
         let now = measure_for(&mut queue, now, 60_000, 200_000);
-        assert!(queue.sheds(now));
+        assert!(queue.sheds(Priority::Standard, now));
         let now = measure(&mut queue, now + MEASURE_EVERY_US, 40_000);
-        assert!(!queue.sheds(now), "it has caught up");
+        assert!(!queue.sheds(Priority::Standard, now), "it has caught up");
         let now = measure(&mut queue, now + MEASURE_EVERY_US, 60_000);
-        assert!(queue.sheds(now), "a relapse is no burst");
+        assert!(queue.sheds(Priority::Standard, now), "a relapse is no burst");
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_refused_first_and_what_a_person_waits_for_last() {
+        let mut queue = queue();
+        let mut now = 10_000_000;
+        let mut refused_us = [None; 3];
+        let from = now;
+        for _ in 0..80 {
+            now = measure(&mut queue, now + MEASURE_EVERY_US, 60_000);
+            for (at, priority) in
+                [Priority::Background, Priority::Standard, Priority::Interactive].into_iter().enumerate()
+            {
+                if queue.sheds(priority, now) {
+                    refused_us[at].get_or_insert(now - from);
+                }
+            }
+        }
+        let [background, standard, interactive] = refused_us.map(Option::unwrap);
+        assert!(background < 300_000, "{background}");
+        assert!((1_000_000..1_300_000).contains(&standard), "{standard}");
+        assert!(interactive >= 3_000_000, "{interactive}");
     }
 
     #[test]
@@ -201,7 +269,7 @@ mod tests {
         let now = measure_for(&mut queue, 10_000_000, 60_000, 900_000);
         let now = measure(&mut queue, now + MEASURE_EVERY_US, 1_000);
         let now = measure_for(&mut queue, now, 60_000, 900_000);
-        assert!(!queue.sheds(now));
+        assert!(!queue.sheds(Priority::Standard, now));
     }
 
     #[test]
@@ -210,9 +278,9 @@ mod tests {
         assert!(queue.begins(10_000_000));
         assert!(!queue.begins(10_100_000), "it is under way");
         for late in 1..=10 {
-            assert!(!queue.sheds(10_000_000 + late * 100_000), "{late}");
+            assert!(!queue.sheds(Priority::Standard, 10_000_000 + late * 100_000), "{late}");
         }
-        assert!(queue.sheds(11_100_000));
+        assert!(queue.sheds(Priority::Standard, 11_100_000));
     }
 
     /// A single long turn, for a large body, is not an overload; nor is an old queue.
@@ -220,18 +288,20 @@ mod tests {
     fn what_was_measured_long_ago_says_nothing() {
         let mut queue = queue();
         let now = measure(&mut queue, 10_000_000, 3_000_000);
-        assert!(!queue.sheds(now));
+        assert!(!queue.sheds(Priority::Standard, now));
         let now = measure_for(&mut queue, now, 60_000, 1_100_000);
-        assert!(queue.sheds(now));
-        assert!(!queue.sheds(now + STALE_US + 1), "nothing arrived since");
+        assert!(queue.sheds(Priority::Standard, now));
+        assert!(!queue.sheds(Priority::Standard, now + STALE_US + 1), "nothing arrived since");
         let now = measure(&mut queue, now + 60_000_000, 60_000);
-        assert!(!queue.sheds(now), "another burst, a minute later");
+        assert!(!queue.sheds(Priority::Standard, now), "another burst, a minute later");
     }
 
     #[test]
     fn without_a_bound_nothing_is_shed() {
         const STORED: Action = Action::Dialect(RouteAction::StoredResponse);
         let shedder = Shedder::new(Duration::ZERO);
-        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(STORED, *now_us).is_none()));
+        assert!(
+            [1, u64::MAX].iter().all(|now_us| shedder.refusal(STORED, &HeaderMap::new(), *now_us).is_none())
+        );
     }
 }

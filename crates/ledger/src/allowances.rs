@@ -23,7 +23,7 @@ pub struct LimitState {
     /// The pools of each budget, the newest period last.
     pools: Mutex<HashMap<BudgetId, Vec<Arc<LocalBudget>>>>,
     /// The number of replicas that serve, including this one: each gets an equal share of a rate limit.
-    replicas: AtomicU64,
+    replicas: Arc<AtomicU64>,
     /// Monotonic time until which leases are valid.
     valid_until_us: AtomicU64,
     draining: AtomicBool,
@@ -36,7 +36,7 @@ impl Default for LimitState {
         Self {
             meters: Mutex::default(),
             pools: Mutex::default(),
-            replicas: AtomicU64::new(1),
+            replicas: Arc::new(AtomicU64::new(1)),
             valid_until_us: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             lease_wakeup: Notify::new(),
@@ -48,6 +48,12 @@ impl LimitState {
     #[must_use]
     pub fn replicas(&self) -> u64 {
         self.replicas.load(Ordering::Relaxed).max(1)
+    }
+
+    /// The same number, as it changes.
+    #[must_use]
+    pub fn live_replicas(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.replicas)
     }
 
     pub fn set_replicas(&self, count: u64) {

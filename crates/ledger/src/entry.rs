@@ -128,6 +128,14 @@ impl<Text> TabState<Text> {
             attempt.fault = ending.fault.filter(|_| ending.outcome != Outcome::Cut);
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
+        // One that ran beside it, and that nobody waits for any more.
+        for open in self.attempts.iter_mut().filter(|attempt| !attempt.ended) {
+            open.ended = true;
+            let attempt = &mut open.record;
+            attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
+            attempt.fault = Some(FaultClass::Cancelled);
+            attempt.usage = price::estimate(open.estimate_prompt_bytes, 0, self.stream);
+        }
         let last = self.attempts.last().map(|attempt| attempt.record.number);
         for OpenAttempt { record, .. } in &mut self.attempts {
             record.charge =

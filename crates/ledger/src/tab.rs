@@ -409,6 +409,16 @@ impl Tab {
         self.append_state_if_room();
     }
 
+    /// Of two attempts that ran at once, the one that the exchange goes on with: it becomes the last, which is
+    /// the one that is charged.
+    pub fn answered_by(&mut self, number: u32) {
+        let attempts = &mut self.state.attempts;
+        if let Some(at) = attempts.iter().position(|attempt| attempt.record.number == number) {
+            let answering = attempts.remove(at);
+            attempts.push(answering);
+        }
+    }
+
     /// Records the best known usage so far, in case the process dies; appended without waiting.
     pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
         let state = &mut self.state;
@@ -488,7 +498,7 @@ impl Tab {
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {
         let now = self.now_us();
         let state = &mut self.state;
-        let number = state.attempts.last().map_or(1, |last| last.record.number + 1);
+        let number = state.attempts.iter().map(|attempt| attempt.record.number).max().unwrap_or(0) + 1;
         let texts = intent.provider.len()
             + intent.upstream_model.len()
             + intent.region.as_ref().map_or(0, |region| region.len());

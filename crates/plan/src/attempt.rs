@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use board::SeatKey;
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
 use domain::{Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId, Tier, Usage, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
@@ -283,6 +284,28 @@ impl Attempt {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.seat.profile()
+    }
+
+    /// The seat as the board keeps state for it.
+    #[must_use]
+    pub fn seat_key(&self) -> SeatKey<'_> {
+        let (owner, secret_version, limits) = match &self.seat {
+            Seat::Byok(one) => (Some(one.workspace), one.sealed.version, Some(&one.agreement.limits)),
+            Seat::Managed(one) => (None, one.sealed.version, Some(&one.agreement.limits)),
+            Seat::Byoc(one) => {
+                (Some(one.workspace), one.sealed.as_ref().map_or(0, |sealed| sealed.version), None)
+            }
+        };
+        SeatKey {
+            principal: self.principal(),
+            model: &self.upstream_model,
+            secret_version,
+            owner,
+            provider: &self.provider,
+            base_url: &self.base_url,
+            region: self.region.as_deref(),
+            limits: limits.and_then(SeatKey::pacing),
+        }
     }
 
     /// The provider's slug; `byoc` for a node.

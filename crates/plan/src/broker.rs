@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use board::{Availability, AvailabilityView};
+use board::AvailabilityView;
+use domain::limits::{EJECTED_PERCENT_MAX, PACE_WAIT_MAX};
 use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, OverflowReason, Principal, Profile, RouteSpec, Strategy};
 use snapshot::RouteEntry;
 
@@ -257,9 +258,10 @@ fn choose(
 /// serving core to find out. If one of the pool is only rate limited, the pool is not down, and
 /// emergency accounts are not used.
 fn append_emergency(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
-    let is_limited = found.rejected.iter().any(|rejection| {
-        matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.rate_limited_ms().is_some()
-    });
+    let is_limited = found
+        .rejected
+        .iter()
+        .any(|rejection| matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.is_limit());
     if decision.attempts.is_empty() || is_limited {
         return refuse_all(found, kept.into_all(), Refusal::EmergencyNotDue);
     }
@@ -407,7 +409,7 @@ fn choose_with_overflow(
     // Where nothing takes what exceeds them, they serve beyond their commitments.
     let own = if has_room { without_spent(input, board, own) } else { own };
     let is_any_spent = own.closed.iter().any(|(_, refusal)| *refusal == Refusal::CommittedExhausted);
-    let is_full = own.closed.iter().all(|(_, refusal)| matches!(refusal, Refusal::RateLimited { .. }));
+    let is_full = own.closed.iter().all(|(_, refusal)| refusal.is_limit());
     if !has_room || own.open.is_empty() && !is_any_spent && !is_full {
         refuse_all(found, aside.into_all(), Refusal::OverflowOnly);
         return choose_own(spec, found, own, managed, decision);
@@ -482,7 +484,7 @@ fn choose_own(
 /// Takes the attempts that may be made. If there are none, those with an open breaker are tried all the
 /// same, since a client is better served by an attempt than by a guess; so are parked ones, since only
 /// opening their secret shows whether it is still the one that was refused. A provider's own "not before"
-/// is not a guess, and is obeyed.
+/// and what was agreed with it is not a guess, and is obeyed.
 fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     if !split.open.is_empty() {
         refuse_closed(found, split.closed);
@@ -492,9 +494,10 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     let first_reset_ms = split.closed.iter().filter_map(|(_, refusal)| refusal.rate_limited_ms()).min();
     let (last_resort, refused): (Vec<_>, Vec<_>) =
         split.closed.into_iter().partition(|(_, refusal)| match refusal {
-            Refusal::BreakerOpen { .. } => true,
             Refusal::Parked { .. } => first_reset_ms.is_none(),
-            _ => false,
+            // The retry loop waits for its turn.
+            Refusal::Paced { wait_ms } => u128::from(*wait_ms) <= PACE_WAIT_MAX.as_millis(),
+            refusal => refusal.caution_ms().is_some(),
         });
     decision.attempts = last_resort.into_iter().map(|(attempt, _)| attempt).collect();
     if let (true, Some(wait_ms)) = (decision.attempts.is_empty(), first_reset_ms) {
@@ -504,30 +507,37 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
 }
 
 fn split(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
-    let is_open = |attempt: &Attempt| {
-        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
-        matches!(standing, Availability::Open | Availability::HalfOpen)
-    };
-    if attempts.iter().all(is_open) {
+    let standing = |attempt: &Attempt| board.availability(&attempt.seat_key(), input.now_us);
+    if attempts.iter().all(|attempt| standing(attempt).is_open()) {
         return Split { open: attempts, closed: Vec::new() };
     }
-    let mut split = Split::default();
+    let (pool, mut split) = (attempts.len(), Split::default());
     for attempt in attempts {
-        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
-        let wait_ms = standing.until_us().saturating_sub(input.now_us).div_ceil(1_000);
-        match standing {
-            Availability::Open | Availability::HalfOpen => split.open.push(attempt),
-            Availability::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),
-            Availability::Parked { .. } => split.closed.push((attempt, Refusal::Parked { wait_ms })),
-            Availability::BreakerOpen { .. } => {
-                split.closed.push((attempt, Refusal::BreakerOpen { wait_ms }))
-            }
+        match Refusal::of(standing(&attempt), input.now_us) {
+            None => split.open.push(attempt),
+            Some(refusal) => split.closed.push((attempt, refusal)),
         }
     }
+    split.keep_half(pool);
     split
 }
 
 impl Split {
+    /// Breakers keep at most half of a pool from being called: of those beyond it, the first that are due
+    /// come after all others.
+    fn keep_half(&mut self, pool: usize) {
+        let most = pool * EJECTED_PERCENT_MAX / 100;
+        while !self.open.is_empty() {
+            let cautions = self.closed.iter().enumerate();
+            let cautions = cautions.filter_map(|(at, (_, refusal))| Some((refusal.caution_ms()?, at)));
+            let ejected = cautions.clone().count();
+            match cautions.min().filter(|_| ejected > most) {
+                Some((_, at)) => self.open.push(self.closed.remove(at).0),
+                None => return,
+            }
+        }
+    }
+
     fn into_all(self) -> Vec<Attempt> {
         self.open.into_iter().chain(self.closed.into_iter().map(|(attempt, _)| attempt)).collect()
     }

@@ -21,6 +21,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     pub idle: Duration,
     pub deadline: Duration,
+    /// After which silence a second attempt is made beside the first; `None`: never.
+    pub hedge_after: Option<Duration>,
 }
 
 impl Timeouts {
@@ -31,6 +33,7 @@ impl Timeouts {
             first_byte: bounded(spec.first_byte_timeout_ms, limits::FIRST_BYTE_TIME_MAX, deadline),
             idle: bounded(spec.idle_timeout_ms, limits::IDLE_TIME_MAX, deadline),
             deadline,
+            hedge_after: spec.hedge_after_ms.map(Duration::from_millis),
         }
     }
 }

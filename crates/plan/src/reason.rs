@@ -1,5 +1,6 @@
 //! Why a candidate was not chosen: a stable code for programs, a sentence for people.
 
+use board::{Availability, BreakerLevel};
 use domain::{HostedTool, PolicyId, PolicyRule, Profile, Tier};
 
 use crate::attempt::Seat;
@@ -82,6 +83,19 @@ pub enum Refusal {
     BreakerOpen {
         wait_ms: u64,
     },
+    /// The breaker of its host, its region, or of the credential with all models.
+    Ejected {
+        level: BreakerLevel,
+        wait_ms: u64,
+    },
+    /// Its provider limited it without naming a time.
+    Limited {
+        wait_ms: u64,
+    },
+    /// What was agreed with its provider is used up.
+    Paced {
+        wait_ms: u64,
+    },
 }
 
 /// A candidate that was not chosen. Its sentence is only built on demand.
@@ -133,14 +147,51 @@ impl Refusal {
             Self::RateLimited { .. } => "rate_limited",
             Self::Parked { .. } => "parked",
             Self::BreakerOpen { .. } => "breaker_open",
+            Self::Ejected { level: BreakerLevel::Host, .. } => "host_breaker_open",
+            Self::Ejected { level: BreakerLevel::Region, .. } => "region_breaker_open",
+            Self::Ejected { .. } => "credential_breaker_open",
+            Self::Limited { .. } => "recently_limited",
+            Self::Paced { .. } => "agreed_limit_reached",
         }
     }
 
-    /// How long the provider's own rate limit lasts, if that is the reason.
+    /// Why the board rules a candidate out, if it does.
+    #[must_use]
+    pub const fn of(standing: Availability, now_us: u64) -> Option<Self> {
+        let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
+        Some(match standing {
+            Availability::Open | Availability::HalfOpen => return None,
+            Availability::RetryAt { .. } => Self::RateLimited { wait_ms },
+            Availability::Parked { .. } => Self::Parked { wait_ms },
+            Availability::BreakerOpen { .. } => Self::BreakerOpen { wait_ms },
+            Availability::Ejected { level, .. } => Self::Ejected { level, wait_ms },
+            Availability::Limited { .. } => Self::Limited { wait_ms },
+            Availability::Paced { .. } => Self::Paced { wait_ms },
+        })
+    }
+
+    /// How long a rate limit lasts that the provider named or that was agreed with it, if that is the reason.
     #[must_use]
     pub const fn rate_limited_ms(self) -> Option<u64> {
         match self {
-            Self::RateLimited { wait_ms } => Some(wait_ms),
+            Self::RateLimited { wait_ms } | Self::Paced { wait_ms } => Some(wait_ms),
+            _ => None,
+        }
+    }
+
+    /// Whether it lacks capacity, and has not failed.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::Paced { .. } | Self::Limited { .. })
+    }
+
+    /// How long our own caution lasts, if that is the reason. The last seat is called in spite of it.
+    #[must_use]
+    pub const fn caution_ms(self) -> Option<u64> {
+        match self {
+            Self::BreakerOpen { wait_ms } | Self::Ejected { wait_ms, .. } | Self::Limited { wait_ms } => {
+                Some(wait_ms)
+            }
             _ => None,
         }
     }
@@ -209,12 +260,15 @@ impl Refusal {
             Self::WindowUsedUp { .. }
             | Self::RateLimited { .. }
             | Self::Parked { .. }
-            | Self::BreakerOpen { .. } => return self.wait_detail(),
+            | Self::BreakerOpen { .. }
+            | Self::Ejected { .. }
+            | Self::Limited { .. }
+            | Self::Paced { .. } => return self.wait_detail(),
         };
         fixed.to_owned()
     }
 
-    /// The sentence of a reason that passes.
+    /// What the board says of a candidate that has to wait.
     fn wait_detail(self) -> String {
         match self {
             Self::WindowUsedUp { wait_ms } => {
@@ -226,10 +280,26 @@ impl Refusal {
             Self::Parked { wait_ms } => {
                 format!("was refused by its provider; it is tried again in {}", seconds(wait_ms))
             }
-            Self::BreakerOpen { wait_ms } => {
-                format!("failed too often in a row; it is tried again in {}", seconds(wait_ms))
+            Self::Ejected { level, wait_ms } => {
+                let what = match level {
+                    BreakerLevel::Host => "is at a host that failed too often: the host breaker is",
+                    BreakerLevel::Region => "is in a region that failed too often: the region breaker is",
+                    _ => "failed too often with several models: its breaker is",
+                };
+                format!("{what} open for {} more", seconds(wait_ms))
             }
-            _ => String::new(),
+            Self::Limited { wait_ms } => format!(
+                "was limited by its provider, which named no time; it is left alone for {}",
+                seconds(wait_ms)
+            ),
+            Self::Paced { wait_ms } => format!(
+                "has used up what was agreed with its provider (`limits`); its next turn is in {}",
+                seconds(wait_ms)
+            ),
+            Self::BreakerOpen { wait_ms } => {
+                format!("failed too often with this model; it is tried again in {}", seconds(wait_ms))
+            }
+            other => other.as_str().to_owned(),
         }
     }
 }

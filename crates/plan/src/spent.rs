@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use board::{Availability, AvailabilityView, Load, PrefixTable};
+use board::{Availability, AvailabilityView, Load, PrefixTable, SeatKey};
 use domain::{BudgetId, Principal, SubscriptionId, UsageWindow, WorkspaceId};
 
 /// Cores learn only by serving that a commitment is used up; the books know it always.
@@ -20,8 +20,8 @@ impl<'a> CommitmentBoard<'a> {
 }
 
 impl AvailabilityView for CommitmentBoard<'_> {
-    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
-        self.board.availability(principal, upstream_model, now_us)
+    fn availability(&self, seat: &SeatKey<'_>, now_us: u64) -> Availability {
+        self.board.availability(seat, now_us)
     }
 
     fn first_byte_us(&self, principal: Principal, upstream_model: &str) -> Option<u64> {

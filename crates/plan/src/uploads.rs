@@ -117,10 +117,8 @@ fn unclear() -> Box<Fault> {
 mod tests {
     use std::sync::Arc;
 
-    use board::Availability;
-    use domain::{
-        CachePolicy, CredentialId, Dialect, Modality, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId,
-    };
+    use board::AllOpen;
+    use domain::{CachePolicy, CredentialId, Dialect, Modality, PriceTerms, ProjectId, Sealed, WorkspaceId};
     use snapshot::{CredentialEntry, CredentialState, ProjectEntry, WorkspaceEntry};
 
     use super::*;
@@ -141,14 +139,6 @@ byok = true
 available = true
 files = true
 "#;
-
-    struct Open;
-
-    impl AvailabilityView for Open {
-        fn availability(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
-            Availability::Open
-        }
-    }
 
     fn credential(number: u8, provider: &str) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
@@ -220,7 +210,7 @@ files = true
             now_unix_ms: 0,
         };
         let names = names(&catalogue);
-        let decision = decide_upload(&input, named, &names, &Open);
+        let decision = decide_upload(&input, named, &names, &AllOpen);
         match (decision.attempts.first(), decision.fault) {
             (Some(attempt), _) => Ok(attempt.provider().to_owned()),
             (None, fault) => Err(fault.unwrap().code),

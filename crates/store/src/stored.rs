@@ -205,6 +205,8 @@ struct StoredRoute {
     first_byte_timeout_ms: Option<u64>,
     idle_timeout_ms: Option<u64>,
     deadline_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hedge_after_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -319,6 +321,7 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
         deadline_ms: spec.deadline_ms,
+        hedge_after_ms: spec.hedge_after_ms,
     };
     to_text("routes", &stored)
 }
@@ -374,6 +377,7 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
         first_byte_timeout_ms: stored.first_byte_timeout_ms,
         idle_timeout_ms: stored.idle_timeout_ms,
         deadline_ms: stored.deadline_ms,
+        hedge_after_ms: stored.hedge_after_ms,
     })
 }
 

@@ -125,7 +125,7 @@ impl ServerState {
         tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
         let upstreams = Upstreams {
             egress: Arc::new(outbound(settings)?),
-            board: board::Shared::new(),
+            board: board::Shared::among(books.allowances.live_replicas()),
             ratios: Arc::default(),
             tokens: Arc::default(),
         };

@@ -93,6 +93,7 @@ mod pull;
 mod realtime;
 mod reasons;
 mod replicas;
+mod resilience;
 mod rotation;
 mod routing;
 mod run;

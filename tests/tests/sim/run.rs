@@ -28,8 +28,8 @@ use crate::fixture::{Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principal
 use crate::oracle::Truth;
 use crate::upstream::{Reply, Upstream};
 
-/// The secret version that every claim names: each sealed secret is the first of its credential.
-const SECRET_VERSION: u32 = 1;
+/// The tokens that every request is taken to need.
+const TOKENS: u64 = 10;
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -310,8 +310,9 @@ impl Run {
         let (principal, model) =
             (exchange.attempt().principal(), exchange.attempt().upstream_model().to_owned());
         let is_last = exchange.course.is_last(&exchange.attempts);
-        let standing = self.board.availability(principal, &model, now_us);
-        match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
+        let key = exchange.attempt().seat_key();
+        let standing = self.board.availability(&key, now_us);
+        match self.board.claim(&key, TOKENS, is_last, now_us) {
             Ok(ticket) => {
                 let must_wait =
                     matches!(standing, Availability::RetryAt { .. } | Availability::Parked { .. });

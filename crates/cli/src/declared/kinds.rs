@@ -295,6 +295,7 @@ pub const KINDS: &[Kind] = &[
             field("overflow", &["overflow"], Form::Prefixed("own:", "credential"), "null"),
             field("emergency", &["emergency"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),
+            field("hedge_after_ms", &["hedge_after_ms"], Form::Plain, "null"),
             field("first_byte_timeout_ms", &["first_byte_timeout_ms"], Form::Plain, "null"),
             field("idle_timeout_ms", &["idle_timeout_ms"], Form::Plain, "null"),
             field("deadline_ms", &["deadline_ms"], Form::Plain, "null"),

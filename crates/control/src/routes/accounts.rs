@@ -26,7 +26,7 @@ use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting::{Destination, RequestedHosting};
-use crate::learned_limits::LearnedLimits;
+use crate::learned_limits::{BreakerView, LearnedLimits};
 use crate::limits::{ACCOUNT_WEIGHT_MAX, MARKUP_BPS_MAX};
 use crate::resource::{
     Resource, WritableResource, delete, get, list, load, patch, post, put, reply_written, without,
@@ -34,12 +34,13 @@ use crate::resource::{
 use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
-const DERIVED: [&str; 8] = [
+const DERIVED: [&str; 9] = [
     "id",
     "object",
     "secret_fingerprint",
     "secret_version",
     "learned_limits",
+    "breakers",
     "last_verified_at",
     "last_error",
     "created_at",
@@ -134,6 +135,8 @@ pub struct AccountView {
     limits: LimitsForm,
     /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
+    /// The circuit breakers that are not closed, as this gateway knows them.
+    breakers: Vec<BreakerView>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
     compliance: Vec<String>,
@@ -163,6 +166,7 @@ fn show(control: &Control, row: &AccountRow) -> AccountView {
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: learned_limits::learned(control, Principal::Account(row.id)),
+        breakers: learned_limits::breakers(control, Principal::Account(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),

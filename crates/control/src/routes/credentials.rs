@@ -32,13 +32,13 @@ use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::hosting::{Destination, RequestedHosting};
-use crate::learned_limits::LearnedLimits;
+use crate::learned_limits::{BreakerView, LearnedLimits};
 use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, put, reply, without};
 use crate::servers::{self, ProbeInput, ServerView};
 use crate::{hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
-const DERIVED: [&str; 11] = [
+const DERIVED: [&str; 12] = [
     "id",
     "object",
     "workspace_id",
@@ -46,6 +46,7 @@ const DERIVED: [&str; 11] = [
     "secret_version",
     "over_quota_until",
     "learned_limits",
+    "breakers",
     "last_verified_at",
     "last_error",
     "server",
@@ -168,6 +169,8 @@ pub struct CredentialView {
     limits: LimitsForm,
     /// The rate limits that the provider last reported to this gateway.
     learned_limits: Vec<LearnedLimits>,
+    /// The circuit breakers that are not closed, as this gateway knows them.
+    breakers: Vec<BreakerView>,
     pricing: PricingForm,
     commitment: Option<CommitmentForm>,
     compliance: Vec<String>,
@@ -220,6 +223,7 @@ fn show(control: &Control, row: &CredentialRow) -> CredentialView {
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: learned_limits::learned(control, Principal::Credential(row.id)),
+        breakers: learned_limits::breakers(control, Principal::Credential(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),

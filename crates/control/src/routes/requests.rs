@@ -351,6 +351,8 @@ struct AttemptView {
     duration_us: u64,
     status: Option<u16>,
     fault: Option<&'static str>,
+    /// It ran beside another one (`hedge_after_ms` of the route): the first that answered served.
+    hedged: bool,
     upstream_request_id: Option<String>,
     markup_bps: u32,
     receipt: Option<Vec<ReceiptLine>>,
@@ -466,7 +468,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             snapshot_version: record.plan.snapshot_version,
         },
-        attempts: record.attempts.iter().map(|one| attempt(one, is_operator)).collect(),
+        attempts: record.attempts.iter().map(|one| attempt(one, &record.attempts, is_operator)).collect(),
         caching: caching::show(record),
         commitment: commitment_draw(record),
         metered: show_metered(&record.usage, &record.charge, record.profile()),
@@ -497,7 +499,14 @@ fn reason(reason: &Reason) -> ReasonView {
     }
 }
 
-fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptView {
+/// Attempts follow one another, unless the second was made beside the first.
+fn is_hedged(attempt: &AttemptRecord, all: &[AttemptRecord]) -> bool {
+    let end = |one: &AttemptRecord| one.started_us.saturating_add(one.duration_us);
+    let overlaps = |other: &AttemptRecord| other.started_us < end(attempt) && attempt.started_us < end(other);
+    all.iter().any(|other| other.number != attempt.number && overlaps(other))
+}
+
+fn attempt(attempt: &AttemptRecord, all: &[AttemptRecord], is_operator: bool) -> AttemptView {
     let receipt = attempt.rates.map(|rates| {
         let lines = rates.lines(&attempt.usage);
         let receipt_lines = lines.iter().map(|line| ReceiptLine {
@@ -520,6 +529,7 @@ fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptView {
         duration_us: attempt.duration_us,
         status: attempt.status,
         fault: attempt.fault.map(domain::FaultClass::as_str),
+        hedged: is_hedged(attempt, all),
         upstream_request_id: attempt.upstream_request_id.clone(),
         markup_bps: attempt.markup_bps,
         receipt,

@@ -103,6 +103,9 @@ pub struct Wire {
     idle_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_ms: Option<u64>,
+    /// After which silence a second attempt is made beside the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hedge_after_ms: Option<u64>,
 }
 
 fn no_strategy() -> String {
@@ -153,6 +156,7 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
         deadline_ms: spec.deadline_ms,
+        hedge_after_ms: spec.hedge_after_ms,
     }
 }
 
@@ -196,6 +200,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
+        hedge_after_ms: positive(wire.hedge_after_ms, "hedge_after_ms")?,
     })
 }
 

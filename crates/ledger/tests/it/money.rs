@@ -5,7 +5,7 @@ use domain::{
 };
 use ledger::price::book;
 use ledger::verify::recompute;
-use ledger::{ModeTotals, charge};
+use ledger::{AttemptEnd, ModeTotals, charge};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -84,6 +84,44 @@ fn the_workspace_owes_under_managed_for_what_it_was_given() {
         assert_eq!(record.charge.cost > Nanos(0), owed, "{outcome:?} {status} {fault:?}");
         assert!(record.charge.provider_cost > Nanos(0), "the operator pays its provider: {outcome:?}");
     }
+}
+
+/// Of two attempts that ran at once, the one that answered is owed, whichever started first; the operator pays
+/// its provider for both.
+#[test]
+fn of_two_attempts_at_once_the_one_that_answered_is_owed() {
+    let used = usage(1_000, 100);
+    let of_one = charge(Profile::ManagedProvider, Some(rates()), 1_000, &used);
+    for (winner, loser) in [(1, 2), (2, 1)] {
+        let books = started(3);
+        let mut tab = open(&books, 1);
+        assert!(attempt(&books, &mut tab, managed()) && attempt(&books, &mut tab, managed()));
+        let fault = Some(FaultClass::Cancelled);
+        tab.end_attempt(loser, AttemptEnd { fault, usage: usage(1_000, 0), ..AttemptEnd::default() });
+        tab.answered_by(winner);
+        tab.close(completed(used));
+        books.turn().unwrap();
+        books.drain().unwrap();
+        let record = books.sink.record(trace(1)).unwrap();
+        assert_eq!(record.attempts.last().map(|attempt| attempt.number), Some(winner));
+        assert_eq!(record.charge.cost, of_one.cost, "{winner} answered");
+        assert!(record.charge.provider_cost > of_one.provider_cost, "{winner} answered");
+        assert_eq!(recompute([&record]).mismatch_count, 0);
+    }
+}
+
+#[test]
+fn two_attempts_whose_client_left_are_both_metered() {
+    let books = started(4);
+    let mut tab = open(&books, 1);
+    assert!(attempt(&books, &mut tab, byok()) && attempt(&books, &mut tab, byok()));
+    drop(tab);
+    books.turn().unwrap();
+    books.drain().unwrap();
+    let record = books.sink.record(trace(1)).unwrap();
+    assert_eq!(record.outcome, Outcome::ClientCancelled);
+    assert!(record.attempts.iter().all(|attempt| attempt.usage.input > 0), "{:?}", record.attempts);
+    assert_eq!(recompute([&record]).mismatch_count, 0);
 }
 
 #[test]

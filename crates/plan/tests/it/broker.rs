@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use board::Availability;
+use board::{Availability, BreakerLevel};
 use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::{CredentialState, NodeState};
 
@@ -612,4 +612,75 @@ fn the_explanation_tells_address_free_facts_of_each_attempt() {
     assert_eq!(attempt.provider, "together_ai", "a synonym is stored under its slug");
     assert_eq!((attempt.display_name.as_deref(), attempt.region.as_deref()), (Some("c1"), Some("eu")));
     assert_eq!((answer.snapshot_version, answer.resolution.as_str()), (7, "catalogue"));
+}
+
+fn ejected(level: BreakerLevel, seconds: u64) -> Availability {
+    Availability::Ejected { us: NOW_US + seconds * 1_000_000, level }
+}
+
+/// What the board says of a seat beside the others, and what an explanation says of it.
+#[test]
+fn a_breaker_above_a_model_is_named_with_its_level_and_its_time() {
+    for (standing, code, words) in [
+        (ejected(BreakerLevel::Host, 5), "host_breaker_open", "the host breaker is open for 5 s more"),
+        (ejected(BreakerLevel::Region, 9), "region_breaker_open", "the region breaker is open for 9 s more"),
+        (ejected(BreakerLevel::Credential, 5), "credential_breaker_open", "its breaker is open for 5 s more"),
+        (Availability::Limited { us: NOW_US + 2_000_000 }, "recently_limited", "left alone for 2 s"),
+        (Availability::Paced { us: NOW_US + 7_000_000 }, "agreed_limit_reached", "its next turn is in 7 s"),
+    ] {
+        let fixture = Fixture::new().credential(1, "openai").credential(2, "openai").standing(c(1), standing);
+        expect(&fixture, "openai/gpt-4o-mini", "c2", &[(c(1), code)]);
+        let answer = fixture.ask("openai/gpt-4o-mini");
+        assert!(answer.rejected[0].detail.contains(words), "{answer:#?}");
+    }
+}
+
+#[test]
+fn breakers_keep_at_most_half_of_a_pool_from_being_called() {
+    let pool = |broken: &[(u8, u64)]| {
+        let all = (1..=4).fold(Fixture::new(), |fixture, number| fixture.credential(number, "openai"));
+        broken.iter().fold(all, |fixture, (number, seconds)| {
+            fixture.standing(c(*number), ejected(BreakerLevel::Host, *seconds))
+        })
+    };
+    for (broken, attempts) in [
+        (&[(1, 9)][..], "c2 c3 c4"),
+        (&[(1, 9), (2, 5)], "c3 c4"),
+        // The first that is due is called after the others.
+        (&[(1, 9), (2, 5), (3, 7)], "c4 c2"),
+        // With none left, each is tried all the same.
+        (&[(1, 9), (2, 5), (3, 7), (4, 6)], "c1 c2 c3 c4"),
+    ] {
+        expect(&pool(broken), "openai/gpt-4o-mini", attempts, &[]);
+    }
+}
+
+#[test]
+fn a_used_up_agreement_is_waited_for_a_moment_and_refused_with_its_time_otherwise() {
+    let paced = |ms: u64| Availability::Paced { us: NOW_US + ms * 1_000 };
+    let both = |first: u64, second: u64| {
+        Fixture::new()
+            .credential(1, "openai")
+            .credential(2, "openai")
+            .standing(c(1), paced(first))
+            .standing(c(2), paced(second))
+    };
+    expect(&both(900, 20_000), "openai/gpt-4o-mini", "c1", &[(c(2), "agreed_limit_reached")]);
+    let fault = both(30_000, 20_000).ask("openai/gpt-4o-mini").fault.unwrap();
+    assert_eq!((fault.code, fault.retry_after_ms), ("rate_limit_exceeded", Some(20_000)));
+}
+
+/// Overflow is for lack of capacity, and what was agreed is a capacity.
+#[test]
+fn a_used_up_agreement_overflows_and_an_open_breaker_does_not() {
+    let fixture = |standing| {
+        Fixture::new()
+            .credential(1, "openai")
+            .account(1, "openai")
+            .route(1, by_default(|spec| spec.overflow_managed = true))
+            .standing(c(1), standing)
+    };
+    let paced = Availability::Paced { us: NOW_US + 20_000_000 };
+    expect(&fixture(paced), "openai/gpt-4o-mini", "a1", &[(c(1), "agreed_limit_reached")]);
+    expect(&fixture(ejected(BreakerLevel::Host, 5)), "openai/gpt-4o-mini", "c1", &[(a(1), "byok_strict")]);
 }

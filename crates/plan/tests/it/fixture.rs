@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use board::{Availability, AvailabilityView, Load};
+use board::{Availability, AvailabilityView, Load, SeatKey};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
@@ -85,8 +85,8 @@ impl KeyHash for NoHash {
 }
 
 impl AvailabilityView for Fixture {
-    fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
-        self.standings.get(&principal).copied().unwrap_or(Availability::Open)
+    fn availability(&self, seat: &SeatKey<'_>, _now_us: u64) -> Availability {
+        self.standings.get(&seat.principal).copied().unwrap_or(Availability::Open)
     }
     fn load(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Load {
         self.loads.get(&principal).copied().unwrap_or_default()

@@ -42,6 +42,7 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
         first_byte_timeout_ms: Some(2),
         idle_timeout_ms: Some(3),
         deadline_ms: Some(4),
+        hedge_after_ms: Some(5),
     };
     let row = RouteRow { spec, ..route(workspace, 5, RouteScope::default()) };
     let made = store.routes().create(row.clone(), act()).await.unwrap().row;

@@ -1,7 +1,10 @@
 // Prompt caches of providers: what the gateway may do for them, and what it did.
 
 import { count } from './format';
-import type { CachePolicy, CachingOfRequest } from './wire';
+import type { CachingOfRequest } from './wire';
+
+/** Whose prompt cache. */
+export type Cached = 'managed' | 'byok';
 
 export const CACHE_MODES = [
   ['apply', 'Apply'],
@@ -10,7 +13,7 @@ export const CACHE_MODES = [
 ] as const;
 
 /** What holds where nobody says otherwise. */
-export const usualCaching = (profile: keyof CachePolicy): string => (profile === 'managed' ? 'apply' : 'suggest');
+export const usualCaching = (profile: Cached): string => (profile === 'managed' ? 'apply' : 'suggest');
 
 /** What was done for one request, in a sentence. */
 export function cachingWords(caching: CachingOfRequest): string {

@@ -44,6 +44,7 @@ export const GROUPS: FactGroup[] = [
       ['cache_marks', 'Takes cache marks'],
       ['prompt_cache_marks_max', 'Most marks'],
       ['prompt_cache_min_tokens', 'Shortest cached prefix'],
+      ['prompt_cache_step_tokens', 'Cached in steps of'],
       ['prompt_cache_discount_pct', 'A cached read costs less by'],
       ['prompt_cache_write_pct', 'A write costs, of the input price'],
       ['prompt_cache_extended_write_pct', 'A long-lived write costs, of the input price'],

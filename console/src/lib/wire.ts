@@ -1,5 +1,7 @@
 // What `/v2` answers, as far as the console reads it.
 
+import type { Reuse } from './reuse';
+
 export interface Sums {
   requests: number;
   input_tokens: number;
@@ -18,6 +20,8 @@ export interface UsageRow extends Sums {
   reasoning_tokens: number;
   cache_write_tokens: number;
   realized_reused_tokens: number;
+  /** Older servers have none. */
+  reuse?: Reuse;
   failed_requests: number;
   unattempted_requests: number;
   estimated_requests: number;
@@ -183,6 +187,8 @@ export interface Exchange extends Told, Metered {
   attempts: Attempt[];
   /** Older servers have none. */
   caching?: CachingOfRequest | null;
+  /** Older servers have none. */
+  reuse?: Reuse | null;
 }
 
 export interface Reason {
@@ -204,6 +210,8 @@ export interface CachingOfRequest {
 export interface CachePolicy {
   managed?: string;
   byok?: string;
+  /** Our own cache of whole answers. */
+  responses?: { mode?: string; ttl_s?: number };
 }
 
 export interface Workspace {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use domain::Fault;
+use domain::limits::ANSWER_KEPT;
 use domain::ports::{KeyedRequest, StoredAnswer};
 use http::{Method, Response};
 use http_body_util::{BodyExt, Full};
@@ -59,6 +60,8 @@ pub async fn claim(
         key: key.to_owned(),
         body: ask.body.clone(),
         request: ask.trace,
+        lifetime: ANSWER_KEPT,
+        is_cached: false,
     };
     line::claim(&control.web.answers, keyed_request).await.map(Some)
 }

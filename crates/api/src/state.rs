@@ -32,6 +32,8 @@ pub struct Web {
     /// Stored answers to requests with an idempotency key.
     pub answers: Arc<dyn AnswerStore>,
     pub planner: Arc<dyn Planner>,
+    /// Answers that this process holds for the response cache.
+    pub cached: Arc<line::ResponseMemory>,
 }
 
 /// What signing in needs.

@@ -98,8 +98,12 @@ impl Manifest {
         let provider = self.provider(slug);
         let known = |fact: fn(&Facts) -> &Option<Fact<u64>>| provider?.known(model, fact).copied();
         let lifetime = known(|facts| &facts.prompt_cache_default_ttl_seconds).map(Duration::from_secs);
+        let is_supported =
+            provider.and_then(|provider| provider.known(model, |facts| &facts.prompt_cache_supported));
         CacheFacts {
+            is_supported: is_supported.is_some_and(|is| *is),
             tokens_min: known(|facts| &facts.prompt_cache_min_tokens),
+            tokens_step: known(|facts| &facts.prompt_cache_step_tokens),
             lifetime: lifetime.unwrap_or(CACHE_LIFETIME_UNKNOWN),
             write_pct: known(|facts| &facts.prompt_cache_write_pct),
             discount_pct: known(|facts| &facts.prompt_cache_discount_pct),

@@ -1,7 +1,7 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId, SubscriptionId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId, SubscriptionId, ResponseCacheMode,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -149,7 +149,8 @@ impl<'r, R: Columns> Fields<'r, R> {
         hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
-    /// The columns `caching_managed` and `caching_byok`.
+    /// The columns `caching_managed`, `caching_byok`, `caching_responses`, `caching_responses_ttl_s` and
+    /// `caching_generation`.
     pub fn caching(&self) -> Result<CachePolicy, StoreError> {
         let mode = |name: &'static str| {
             let word = self.maybe_text(name)?;
@@ -159,7 +160,22 @@ impl<'r, R: Columns> Fields<'r, R> {
             };
             word.map(read).transpose()
         };
-        Ok(CachePolicy { managed: mode("caching_managed")?, byok: mode("caching_byok")? })
+        let responses = match self.maybe_text("caching_responses")? {
+            None => None,
+            Some(word) => {
+                let wrong = || StoreError::corrupt(self.table, format!("caching_responses is {word}"));
+                Some(ResponseCacheMode::of(&word).ok_or_else(wrong)?)
+            }
+        };
+        let ttl_s: Option<i64> = self.get("caching_responses_ttl_s")?;
+        let wrong = |error| StoreError::corrupt(self.table, error);
+        Ok(CachePolicy {
+            managed: mode("caching_managed")?,
+            byok: mode("caching_byok")?,
+            responses,
+            responses_ttl_s: ttl_s.map(u32::try_from).transpose().map_err(wrong)?,
+            generation: self.number("caching_generation")?,
+        })
     }
 
     /// The columns `access_secret_version`, `access_secret_key_id` and `access_secret_sealed`, which may be

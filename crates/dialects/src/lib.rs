@@ -22,6 +22,7 @@ mod problem;
 mod rate_limit_headers;
 mod realtime;
 mod registry;
+mod repeatable;
 mod salt;
 mod shared_account;
 mod stored_objects;
@@ -47,6 +48,7 @@ pub use registry::{
     client_face, face, feature_names, lists_models, meant_path, model_object, models_list, ping, roots,
     routes, sdk_dialect, status, stored_objects, stream_type,
 };
+pub use repeatable::{canonical_body, is_repeatable_answer};
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,

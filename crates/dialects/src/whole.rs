@@ -129,7 +129,11 @@ fn made_of(events: &[Event]) -> Option<Box<ProviderResponse>> {
     }))
 }
 
-fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>) -> Result<(), StreamFault> {
+pub(crate) fn read_stream(
+    reader: &mut dyn ReadAnswer,
+    text: &[u8],
+    events: &mut Vec<Event>,
+) -> Result<(), StreamFault> {
     let mut splitter = EventSplitter::new();
     let mut ended = text.to_vec();
     ended.extend_from_slice(b"\n\n");

@@ -1,11 +1,16 @@
 //! Help for providers' prompt caches: what a workspace allows the gateway to do, and the record of what it
 //! did.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::limits::RESPONSE_CACHE_TTL_S;
+use crate::money::Nanos;
 use crate::profile::Profile;
+use crate::reuse::{CachedAnswer, PromptReuse};
 
 /// How far the gateway goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +39,31 @@ impl CacheMode {
     }
 }
 
+/// What our own cache does with whole answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResponseCacheMode {
+    Off,
+    /// An answer is given again to the same request.
+    Exact,
+}
+
+impl ResponseCacheMode {
+    pub const ALL: [Self; 2] = [Self::Off, Self::Exact];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Exact => "exact",
+        }
+    }
+
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
 /// The setting of a workspace or project; `None` inherits the wider one, and in the end our default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CachePolicy {
@@ -41,13 +71,32 @@ pub struct CachePolicy {
     pub managed: Option<CacheMode>,
     /// For the customer's own credentials.
     pub byok: Option<CacheMode>,
+    /// For whole answers; off by default.
+    pub responses: Option<ResponseCacheMode>,
+    /// How long an answer is kept.
+    pub responses_ttl_s: Option<u32>,
+    /// Raised by a purge: answers that were kept before are not found again, on any replica.
+    pub generation: u64,
 }
 
 impl CachePolicy {
     /// This policy, filled in from `wider` where it is unset.
     #[must_use]
     pub fn or(self, wider: Self) -> Self {
-        Self { managed: self.managed.or(wider.managed), byok: self.byok.or(wider.byok) }
+        Self {
+            managed: self.managed.or(wider.managed),
+            byok: self.byok.or(wider.byok),
+            responses: self.responses.or(wider.responses),
+            responses_ttl_s: self.responses_ttl_s.or(wider.responses_ttl_s),
+            generation: self.generation,
+        }
+    }
+
+    /// How long whole answers are kept; `None` if they are not.
+    #[must_use]
+    pub fn responses_lifetime(self) -> Option<Duration> {
+        let ttl_s = self.responses_ttl_s.unwrap_or(RESPONSE_CACHE_TTL_S);
+        (self.responses == Some(ResponseCacheMode::Exact)).then(|| Duration::from_secs(u64::from(ttl_s)))
     }
 
     /// The mode for a profile. Requests on a customer's own credential are not modified unless the customer
@@ -65,8 +114,12 @@ impl CachePolicy {
 /// How a provider caches a model's prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheFacts {
+    /// Whether prompts are cached at all, as far as that is known.
+    pub is_supported: bool,
     /// The shortest prefix that is cached; `None` if unknown.
     pub tokens_min: Option<u64>,
+    /// Prefixes are cached in steps of this many tokens; `None` if unknown.
+    pub tokens_step: Option<u64>,
     pub lifetime: Duration,
     /// The price of a written token and the saving on a read one, in per cent of the price of an uncached
     /// token.
@@ -74,8 +127,9 @@ pub struct CacheFacts {
     pub discount_pct: Option<u64>,
 }
 
-/// What was done for one exchange, or would have been done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What was done for one exchange, or would have been done, and what is known of its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(into = "CacheForm")]
 pub struct CacheRecord {
     /// If false, this is a suggestion.
     pub is_applied: bool,
@@ -85,6 +139,104 @@ pub struct CacheRecord {
     pub has_key: bool,
     /// Prompt tokens that had been sent before: an estimate of what a cache can save.
     pub reusable_tokens: u64,
+    /// How much of the prompt a cache could have served; `None` if nobody looked.
+    pub reuse: Option<PromptReuse>,
+    /// The answer came from our own response cache.
+    pub served: Option<CachedAnswer>,
+}
+
+impl CacheRecord {
+    /// Whether anything was done for the provider's cache, or would have been.
+    #[must_use]
+    pub const fn has_help(&self) -> bool {
+        self.is_applied || self.marks > 0 || self.has_key
+    }
+}
+
+/// The serialised form. Earlier versions know the first four fields; the sign that more follow is a bit of the
+/// marks, of which there are never so many. What follows is numbered, so that a version skips what it does not
+/// know.
+#[derive(Serialize)]
+struct CacheForm(bool, u8, bool, u64, #[serde(skip_serializing_if = "Vec::is_empty")] Vec<(u8, u64)>);
+
+const MORE_FOLLOWS: u8 = 0x80;
+const PROMPT_BYTES: u8 = 1;
+const SEEN_BYTES: u8 = 2;
+const TOKENS_MIN: u8 = 3;
+const TOKENS_STEP: u8 = 4;
+const SERVED_INPUT: u8 = 5;
+const SERVED_OUTPUT: u8 = 6;
+const SAVED_NANOS: u8 = 7;
+
+impl From<CacheRecord> for CacheForm {
+    fn from(record: CacheRecord) -> Self {
+        let CacheRecord { is_applied, marks, has_key, reusable_tokens, reuse, served } = record;
+        let mut more = Vec::new();
+        if let Some(reuse) = reuse {
+            more.push((PROMPT_BYTES, reuse.prompt_bytes));
+            let others = [
+                (SEEN_BYTES, reuse.seen_bytes),
+                (TOKENS_MIN, reuse.tokens_min),
+                (TOKENS_STEP, reuse.tokens_step),
+            ];
+            more.extend(others.into_iter().filter(|(_, count)| *count > 0));
+        }
+        if let Some(served) = served {
+            more.push((SERVED_INPUT, served.input_tokens));
+            let saved = u64::try_from(served.saved.0).unwrap_or(0);
+            let others = [(SERVED_OUTPUT, served.output_tokens), (SAVED_NANOS, saved)];
+            more.extend(others.into_iter().filter(|(_, count)| *count > 0));
+        }
+        let marks = if more.is_empty() { marks } else { marks | MORE_FOLLOWS };
+        Self(is_applied, marks, has_key, reusable_tokens, more)
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(5, CacheVisitor)
+    }
+}
+
+struct CacheVisitor;
+
+impl<'de> Visitor<'de> for CacheVisitor {
+    type Value = CacheRecord;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("what was done for a prompt's cache")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<CacheRecord, A::Error> {
+        let short = |count| de::Error::invalid_length(count, &self);
+        let is_applied = fields.next_element()?.ok_or_else(|| short(0))?;
+        let marks: u8 = fields.next_element()?.ok_or_else(|| short(1))?;
+        let has_key = fields.next_element()?.ok_or_else(|| short(2))?;
+        let reusable_tokens = fields.next_element()?.ok_or_else(|| short(3))?;
+        let more: Vec<(u8, u64)> = match marks & MORE_FOLLOWS {
+            0 => Vec::new(),
+            _ => fields.next_element()?.ok_or_else(|| short(4))?,
+        };
+        let find = |number: u8| more.iter().find(|(of, _)| *of == number).map(|(_, count)| *count);
+        let count = |number: u8| find(number).unwrap_or(0);
+        Ok(CacheRecord {
+            is_applied,
+            marks: marks & !MORE_FOLLOWS,
+            has_key,
+            reusable_tokens,
+            reuse: find(PROMPT_BYTES).map(|prompt_bytes| PromptReuse {
+                prompt_bytes,
+                seen_bytes: count(SEEN_BYTES),
+                tokens_min: count(TOKENS_MIN),
+                tokens_step: count(TOKENS_STEP),
+            }),
+            served: find(SERVED_INPUT).map(|input_tokens| CachedAnswer {
+                input_tokens,
+                output_tokens: count(SERVED_OUTPUT),
+                saved: Nanos(i64::try_from(count(SAVED_NANOS)).unwrap_or(i64::MAX)),
+            }),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +249,7 @@ mod tests {
         assert_eq!(none.mode(Profile::ManagedProvider), CacheMode::Apply);
         assert_eq!(none.mode(Profile::Byok), CacheMode::Suggest);
         let project = CachePolicy { byok: Some(CacheMode::Off), ..none };
-        let workspace = CachePolicy { managed: Some(CacheMode::Off), byok: Some(CacheMode::Apply) };
+        let workspace = CachePolicy { managed: Some(CacheMode::Off), byok: Some(CacheMode::Apply), ..none };
         let both = project.or(workspace);
         assert_eq!(
             (both.mode(Profile::ManagedProvider), both.mode(Profile::Byok)),
@@ -108,7 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_kept_where_a_project_or_its_workspace_says_so() {
+        let none = CachePolicy::default();
+        let exact = CachePolicy { responses: Some(ResponseCacheMode::Exact), ..none };
+        let off = CachePolicy { responses: Some(ResponseCacheMode::Off), ..none };
+        let brief = CachePolicy { responses_ttl_s: Some(7), generation: 3, ..none };
+        assert_eq!(none.responses_lifetime(), None);
+        assert_eq!(exact.responses_lifetime(), Some(Duration::from_secs(u64::from(RESPONSE_CACHE_TTL_S))));
+        assert_eq!(brief.or(exact).responses_lifetime(), Some(Duration::from_secs(7)));
+        assert_eq!(off.or(exact).responses_lifetime(), None);
+        assert_eq!((brief.or(exact).generation, exact.or(brief).generation), (3, 0));
+    }
+
+    #[test]
     fn words_are_read_as_they_are_written() {
+        for mode in ResponseCacheMode::ALL {
+            assert_eq!(ResponseCacheMode::of(mode.as_str()), Some(mode));
+        }
         for mode in CacheMode::ALL {
             assert_eq!(CacheMode::of(mode.as_str()), Some(mode));
         }

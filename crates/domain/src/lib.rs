@@ -31,6 +31,7 @@ pub mod ports;
 pub mod profile;
 pub mod prompt;
 pub mod record;
+pub mod reuse;
 pub mod role;
 pub mod route;
 pub mod runtime;
@@ -54,10 +55,8 @@ pub use allowance::{
     Terms,
 };
 pub use auth::AuthKind;
-pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
-pub use conditions::{
-    ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
-};
+pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode};
+pub use conditions::{ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays};
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
@@ -79,6 +78,7 @@ pub use policy::{
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
+pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{ContentKind, Sealed, Secret};

@@ -182,6 +182,19 @@ pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
 /// Workspaces whose prompt prefixes are remembered; the least recently active are forgotten first.
 pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
 
+/// How long the response cache keeps an answer, where the project says nothing, and the longest it may say.
+pub const RESPONSE_CACHE_TTL_S: u32 = 3_600;
+pub const RESPONSE_CACHE_TTL_S_MAX: u32 = 7 * 24 * 3_600;
+/// Answers that a process holds in memory beside the store, and their bytes; those that were asked for longest ago
+/// are dropped first.
+pub const RESPONSE_CACHE_ENTRIES_MAX: usize = 16_384;
+pub const RESPONSE_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The longest request and answer that the response cache takes.
+pub const RESPONSE_CACHE_REQUEST_BYTES_MAX: usize = 256 * 1024;
+pub const RESPONSE_CACHE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a request waits for the same one that is being answered, before it goes on alone.
+pub const RESPONSE_CACHE_WAIT_MAX: Duration = Duration::from_secs(120);
+
 /// Text of one prompt or answer that is tokenised to estimate usage; the count of the rest is extrapolated.
 /// Tokenising 100 KiB took a core 2 ms for prose or code, 5 ms for Chinese, and at worst (one repeated
 /// letter, or blanks) 16 ms.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reuse::InputCost;
 use crate::usage::{BILLED, FILE_SEARCHES, Units, Usage, VIDEO_MS, WEB_SEARCHES};
 
 /// Billionths of a USD: what the ledger holds.
@@ -227,6 +228,27 @@ impl Rates {
             }
         };
         self.tokens(usage).map(line(false)).chain(self.priced_units(&usage.units).map(line(true))).collect()
+    }
+
+    /// What the prompt costs, and would cost without caches. `processed` is the sum of the receipt's lines of
+    /// the prompt.
+    #[must_use]
+    pub fn input_cost(&self, usage: &Usage) -> InputCost {
+        let mut sum = InputCost::default();
+        for (class, units, price) in self.tokens(usage) {
+            let (is_cached, is_write) = match class {
+                "input" | "audio_in" | "image_in" => (false, false),
+                "cached_read" => (true, false),
+                "cache_write" | "cache_write_long" => (true, true),
+                _ => continue,
+            };
+            let processed = line_nanos(units, price);
+            let gross = if is_cached { line_nanos(units, self.input) } else { processed };
+            let write_premium =
+                if is_write { Nanos(processed.0.saturating_sub(gross.0)) } else { Nanos::ZERO };
+            sum = sum.plus(InputCost { gross, processed, write_premium });
+        }
+        sum
     }
 
     /// Whether these prices cover `usage`: its tokens or its units. A provider counts the same work in one of

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -93,6 +94,10 @@ pub struct KeyedRequest {
     pub key: String,
     pub body: Bytes,
     pub request: TraceId,
+    /// How long its answer is stored.
+    pub lifetime: Duration,
+    /// The answer belongs to the response cache: its key is the request itself, not one that the client chose.
+    pub is_cached: bool,
 }
 
 impl fmt::Debug for KeyedRequest {
@@ -110,6 +115,8 @@ pub struct Claim {
     pub project: ProjectId,
     /// The request that holds the claim: only it may store the answer or release the claim.
     pub request: TraceId,
+    /// How long the answer is stored.
+    pub lifetime: Duration,
 }
 
 /// An answer, stored for replay.
@@ -154,6 +161,8 @@ pub trait AnswerStore: Send + Sync {
     /// storing then continues.
     fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()>;
     fn release(&self, claim: Claim);
+    /// Deletes the stored answer to a request. No effect while it is being answered.
+    fn forget(&self, request: KeyedRequest) -> PortFuture<'static, ()>;
 }
 
 /// For processes without a store: the state of every keyed request is unknown.
@@ -174,6 +183,10 @@ impl AnswerStore for NoAnswers {
     }
 
     fn release(&self, _claim: Claim) {}
+
+    fn forget(&self, _request: KeyedRequest) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// State that is stored for a request and found by names in it: what a provider must be sent again for a turn

@@ -16,6 +16,7 @@ use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
 use crate::policy::CheckCount;
 use crate::profile::{Principal, Profile};
+use crate::reuse::{InputCost, Waterfall};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
@@ -265,6 +266,21 @@ impl<Text> MeterRecord<Text> {
     #[must_use]
     pub fn profile(&self) -> Option<Profile> {
         self.principal.map(Principal::profile)
+    }
+
+    /// How much of the prompt was reused, and could have been.
+    #[must_use]
+    pub fn waterfall(&self) -> Waterfall {
+        let caching = self.caching.as_ref();
+        Waterfall::of(&self.usage, caching.and_then(|caching| caching.reuse.as_ref()))
+    }
+
+    /// What the prompts of all attempts cost, at the prices that each has in this record: those of its service tier.
+    #[must_use]
+    pub fn input_cost(&self) -> InputCost {
+        self.attempts.iter().fold(InputCost::default(), |sum, attempt| {
+            sum.plus(InputCost::of(attempt.profile(), attempt.rates.as_ref(), &attempt.usage))
+        })
     }
 }
 

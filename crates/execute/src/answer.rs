@@ -40,6 +40,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Who serves it.
+    #[must_use]
+    pub const fn served(&self) -> &Served {
+        &self.parts.served
+    }
+
     #[must_use]
     pub fn into_parts(self) -> AnswerParts {
         self.parts

@@ -8,7 +8,7 @@ use board::prefix_at;
 use conversation::request::Insert;
 use dialects::{CacheSalt, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
-use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Rates};
+use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Profile, PromptReuse, Rates};
 use http::header::{HeaderName, HeaderValue};
 use plan::{Attempt, Seat};
 use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
@@ -28,6 +28,7 @@ pub(crate) struct CacheHints<'a> {
     /// Inserted whatever the mode.
     salt: Option<String>,
     record: Option<CacheRecord>,
+    reuse: Option<PromptReuse>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -101,7 +102,8 @@ impl<'a> CacheHints<'a> {
         let policy = caller.project().caching.or(caller.workspace().caching);
         let mode = policy.mode(attempt.profile());
         let salt = salt_for(exchange, attempt, provider);
-        let is_needed = mode != CacheMode::Off || salt.is_some();
+        // A node caches by itself, and what it reuses is compared with what came before.
+        let is_needed = mode != CacheMode::Off || salt.is_some() || attempt.profile() == Profile::Byoc;
         is_needed.then_some(Self {
             exchange,
             attempt,
@@ -110,6 +112,7 @@ impl<'a> CacheHints<'a> {
             mode,
             salt,
             record: None,
+            reuse: None,
             header: None,
         })
     }
@@ -155,8 +158,10 @@ impl<'a> CacheHints<'a> {
         Some(header).filter(|_| self.is_applied())
     }
 
-    pub(crate) const fn record(&self) -> Option<CacheRecord> {
-        self.record
+    pub(crate) fn record(&self) -> Option<CacheRecord> {
+        let found =
+            self.reuse.map(|reuse| CacheRecord { reuse: Some(reuse), ..self.record.unwrap_or_default() });
+        found.or(self.record)
     }
 
     fn find_inserts<'p>(
@@ -166,26 +171,47 @@ impl<'a> CacheHints<'a> {
         read: impl FnOnce() -> Option<&'p Prefixes>,
     ) -> Vec<Insert> {
         let help = self.provider.cache_help(grammar).filter(|_| self.mode != CacheMode::Off);
-        let Some(help) = help else { return Vec::new() };
         let manifest = self.exchange.caller.snapshot().catalogue().capabilities();
         let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.known_model());
+        if help.is_none() && !self.is_compared(&facts) {
+            return Vec::new();
+        }
         let tokens_min = facts.tokens_min.unwrap_or(match help {
-            CacheHelp::Marks => CACHE_TOKENS_MIN_UNKNOWN,
+            Some(CacheHelp::Marks) => CACHE_TOKENS_MIN_UNKNOWN,
             // A key costs nothing.
-            CacheHelp::Key { .. } => 0,
+            Some(CacheHelp::Key { .. }) | None => 0,
         });
+        let known = PromptReuse {
+            prompt_bytes: body_bytes as u64,
+            seen_bytes: 0,
+            tokens_min,
+            tokens_step: facts.tokens_step.unwrap_or(0),
+        };
+        self.reuse = Some(known);
         if body_bytes as u64 / BYTES_A_TOKEN < tokens_min {
             return Vec::new();
         }
-        let Some(prefixes) = read().filter(|prefixes| !prefixes.has_client_caching()) else {
-            return Vec::new();
-        };
+        let Some(prefixes) = read() else { return Vec::new() };
         let sights = self.sights(prefixes, tokens_min, facts.lifetime);
+        self.reuse = Some(PromptReuse {
+            prompt_bytes: sights.last().map_or(0, |sight| sight.tokens) * BYTES_A_TOKEN,
+            seen_bytes: reusable(&sights, 1) * BYTES_A_TOKEN,
+            ..known
+        });
+        let Some(help) = help.filter(|_| !prefixes.has_client_caching()) else { return Vec::new() };
         let inserts = match help {
             CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
             CacheHelp::Key { place: location, of } => self.name(prefixes, &sights, location, of),
         };
         if self.is_applied() { inserts } else { Vec::new() }
+    }
+
+    /// Whether the prompt is compared with earlier ones though nothing is done for its cache.
+    fn is_compared(&self, facts: &CacheFacts) -> bool {
+        match self.attempt.profile() {
+            Profile::Byoc => true,
+            _ => self.mode != CacheMode::Off && facts.is_supported,
+        }
     }
 
     /// Looks up all prefixes that are long enough and records them: once per
@@ -222,6 +248,7 @@ impl<'a> CacheHints<'a> {
                 has_key: false,
                 // A prefix that was seen twice had its mark the last time.
                 reusable_tokens: reusable(sights, 2),
+                ..CacheRecord::default()
             });
         }
         prefixes.marks(&chosen)
@@ -239,7 +266,8 @@ impl<'a> CacheHints<'a> {
             return Vec::new();
         }
         let (exchange, is_applied) = (self.exchange, self.is_applied());
-        self.record = Some(CacheRecord { is_applied, marks: 0, has_key: true, reusable_tokens });
+        self.record =
+            Some(CacheRecord { is_applied, has_key: true, reusable_tokens, ..CacheRecord::default() });
         let prefix = match of {
             KeyOf::Head => prefixes.head(),
             KeyOf::Conversation => prefixes.conversation(),
@@ -315,7 +343,9 @@ mod tests {
     use super::*;
 
     const FACTS: CacheFacts = CacheFacts {
+        is_supported: true,
         tokens_min: Some(1_024),
+        tokens_step: None,
         lifetime: Duration::from_secs(300),
         write_pct: Some(125),
         discount_pct: Some(90),

@@ -149,7 +149,7 @@ impl RetryLoop {
                 self.tab.answered_by(first.number);
                 return None;
             }
-            Start::Refused(_) => return None,
+            Start::Refused(_) | Start::Spilled => return None,
         };
         self.failover.tried();
         Some(self.racer(&attempt, open, request, held))

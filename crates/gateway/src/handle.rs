@@ -185,6 +185,9 @@ fn serve_call(
             return Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from);
         }
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+        if line::keeps_answers(&caller) {
+            return Box::pin(line::serve_cached(&handler.core, inbound, caller)).await.map(Reply::from);
+        }
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
     }
@@ -230,6 +233,9 @@ async fn serve_signed(
     let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
     match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None if line::keeps_answers(&caller) => {
+            line::serve_cached(&handler.core, inbound, caller).await.map(Reply::from)
+        }
         None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
     }
 }

@@ -84,6 +84,12 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "counter",
             "Answers given again under their idempotency key.",
         ),
+        "response_cache_hits" => (
+            "tidegate_response_cache_hits_total",
+            "",
+            "counter",
+            "Answers of the response cache given again.",
+        ),
         "connections" => ("tidegate_connections", "", "gauge", "Open connections of clients."),
         "upstream_connections" => {
             ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")

@@ -5,6 +5,7 @@
 //! of `domain::limits`. Its state is a position and one bit per open bracket, so no input makes it allocate
 //! or recurse.
 
+mod canonical;
 mod cursor;
 pub mod cuts;
 pub mod fields;
@@ -14,6 +15,7 @@ pub mod splice;
 mod text;
 pub mod written;
 
+pub use canonical::canonical;
 pub use cursor::{Cursor, Kind, Member, Value, plain_end};
 pub use text::{Text, plain_json};
 

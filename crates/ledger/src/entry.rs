@@ -378,7 +378,7 @@ pub(crate) mod tests {
                 period_unix_ms: 10,
                 counts: Counts::All,
             }],
-            caching: Some(CacheRecord { is_applied: true, marks: 2, has_key: false, reusable_tokens: 17 }),
+            caching: Some(CacheRecord { marks: 2, ..CacheRecord::default() }),
             checks: vec![CheckCount {
                 check: "email".into(),
                 action: domain::CheckAction::Mask,
@@ -507,5 +507,45 @@ pub(crate) mod tests {
             crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
         ];
         assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_381_812_671]));
+    }
+
+    #[test]
+    fn a_record_reads_back_and_without_reuse_is_written_as_before() {
+        let plain = CacheRecord {
+            is_applied: true,
+            marks: 2,
+            has_key: true,
+            reusable_tokens: 300,
+            ..CacheRecord::default()
+        };
+        let reuse = domain::PromptReuse {
+            prompt_bytes: 9_000,
+            seen_bytes: 4_000,
+            tokens_min: 1_024,
+            tokens_step: 128,
+        };
+        let served =
+            domain::CachedAnswer { input_tokens: 7, output_tokens: 0, saved: domain::Nanos(3_000_000_000) };
+        let cases = [
+            plain,
+            CacheRecord { reuse: Some(reuse), ..plain },
+            CacheRecord { reuse: Some(domain::PromptReuse::default()), ..CacheRecord::default() },
+            CacheRecord { served: Some(served), reuse: Some(reuse), ..plain },
+        ];
+        for record in cases {
+            let bytes = postcard::to_allocvec(&(record, 77_u64)).unwrap();
+            assert_eq!(postcard::from_bytes::<(CacheRecord, u64)>(&bytes).unwrap(), (record, 77));
+        }
+        assert_eq!(
+            postcard::to_allocvec(&plain).unwrap(),
+            [1, 2, 1, 0xac, 2],
+            "the form of earlier versions"
+        );
+        let later = postcard::to_allocvec(&(true, 0x82_u8, true, 300_u64, vec![(200_u8, 5_u64)])).unwrap();
+        assert_eq!(
+            postcard::from_bytes::<CacheRecord>(&later).unwrap(),
+            plain,
+            "unknown numbers are skipped"
+        );
     }
 }

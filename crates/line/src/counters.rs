@@ -17,6 +17,7 @@ pub struct Counters {
     /// By the rule of the policy that refused.
     policy_refusals: RefCell<BTreeMap<&'static str, u64>>,
     replays: Cell<u64>,
+    cache_hits: Cell<u64>,
 }
 
 impl Counters {
@@ -51,6 +52,11 @@ impl Counters {
         self.replays.set(self.replays.get().saturating_add(1));
     }
 
+    /// An answer of the response cache was given again.
+    pub fn cache_hit(&self) {
+        self.cache_hits.set(self.cache_hits.get().saturating_add(1));
+    }
+
     /// Everything counted so far: name, label, count.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, &'static str, u64)> {
@@ -60,7 +66,10 @@ impl Counters {
         let refusals = refusals.iter().map(|(code, count)| ("refusals", *code, *count));
         let rules = self.policy_refusals.borrow();
         let rules = rules.iter().map(|(rule, count)| ("policy_refusals", *rule, *count));
-        let replays = std::iter::once(("idempotent_replays", "", self.replays.get()));
+        let replays = [
+            ("idempotent_replays", "", self.replays.get()),
+            ("response_cache_hits", "", self.cache_hits.get()),
+        ];
         answers.chain(replays).filter(|(_, _, count)| *count > 0).chain(refusals).chain(rules).collect()
     }
 }

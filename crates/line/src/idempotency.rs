@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
-use domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use domain::limits::{ANSWER_KEPT, IDEMPOTENCY_KEY_CHARS_MAX, RESPONSE_CACHE_BODY_BYTES_MAX};
 use domain::ports::{AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, StoredAnswer};
 use domain::{Dialect, Fault, FaultClass, Policy, PolicyRule, Refuser, Retention, TraceId};
 use http::header::{CONNECTION, DATE, HeaderMap, HeaderName, HeaderValue};
@@ -15,6 +15,7 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use settle::{ReplyBody, ReplyError, whole};
 
+use crate::response_cache::Keeping;
 use crate::{Core, refuse};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -83,6 +84,8 @@ where
         key: key.to_owned(),
         body,
         request: trace,
+        lifetime: ANSWER_KEPT,
+        is_cached: false,
     };
     match claim(&core.answers, request).await {
         Ok(KeyClaim::First(held)) => watch_answer(held, trip().await, trace),
@@ -206,14 +209,8 @@ fn watch_answer(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceI
         warn_too_long(trace, body_bytes_max);
         return answer.map(RecordedBody::plain);
     }
-    let watch = Watch {
-        held,
-        status: answer.status().as_u16(),
-        headers,
-        body: Collected::Nothing,
-        body_bytes_max,
-        trace,
-    };
+    let keeper = Keeper::Key { held, status: answer.status().as_u16(), headers, trace };
+    let watch = Watch { keeper, body: Collected::Nothing, body_bytes_max };
     answer.map(|inner| RecordedBody { inner, state: State::Watching(Box::new(watch)) })
 }
 
@@ -256,12 +253,17 @@ impl Drop for ClaimGuard {
 
 /// Collects an answer as it is sent.
 struct Watch {
-    held: ClaimGuard,
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
+    keeper: Keeper,
     body: Collected,
     body_bytes_max: usize,
-    trace: TraceId,
+}
+
+/// Who keeps the answer.
+enum Keeper {
+    /// It is stored under its idempotency key.
+    Key { held: ClaimGuard, status: u16, headers: Vec<(String, Vec<u8>)>, trace: TraceId },
+    /// The response cache.
+    Cache(Box<Keeping>),
 }
 
 enum Collected {
@@ -316,15 +318,22 @@ enum State {
     },
 }
 
-/// The response body of a request with an idempotency key.
+/// The response body of a request whose answer is kept.
 pub struct RecordedBody {
     inner: ReplyBody,
     state: State,
 }
 
 impl RecordedBody {
-    const fn plain(inner: ReplyBody) -> Self {
+    pub(crate) const fn plain(inner: ReplyBody) -> Self {
         Self { inner, state: State::Plain }
+    }
+
+    /// An answer that the response cache keeps.
+    pub(crate) fn kept(inner: ReplyBody, keeping: Box<Keeping>) -> Self {
+        let body_bytes_max = RESPONSE_CACHE_BODY_BYTES_MAX;
+        let watch = Watch { keeper: Keeper::Cache(keeping), body: Collected::Nothing, body_bytes_max };
+        Self { inner, state: State::Watching(Box::new(watch)) }
     }
 
     /// Whether the rest is ready but held back until it is stored or booked.
@@ -333,23 +342,33 @@ impl RecordedBody {
         self.inner.waits_for_record() || matches!(self.state, State::Keeping { .. })
     }
 
-    /// The answer is complete, with this as its last piece.
-    fn ended(&mut self, last: Option<Bytes>) {
-        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
-        let Watch { held, status, headers, body, .. } = *watch;
-        if let Some(kept) = held.keep(StoredAnswer { status, headers, body: body.whole() }) {
-            self.state = State::Keeping { kept, last };
+    /// The answer is complete, with this as its last piece, which is returned unless it is held back.
+    fn ended(&mut self, last: Option<Bytes>) -> Option<Bytes> {
+        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return last };
+        let Watch { keeper, body, .. } = *watch;
+        match keeper {
+            Keeper::Cache(keeping) => keeping.ended(body.whole(), self.inner.usage().copied()),
+            Keeper::Key { held, status, headers, .. } => {
+                if let Some(kept) = held.keep(StoredAnswer { status, headers, body: body.whole() }) {
+                    self.state = State::Keeping { kept, last };
+                    return None;
+                }
+            }
         }
+        last
     }
 
     /// Adds a piece to the collected answer.
     fn collect(&mut self, piece: &Bytes) {
         let State::Watching(watch) = &mut self.state else { return };
-        if watch.body.len() + piece.len() > watch.body_bytes_max {
-            warn_too_long(watch.trace, watch.body_bytes_max);
-            self.state = State::Plain;
-        } else {
+        if watch.body.len() + piece.len() <= watch.body_bytes_max {
             watch.body.push(piece);
+            return;
+        }
+        let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
+        match watch.keeper {
+            Keeper::Key { trace, .. } => warn_too_long(trace, watch.body_bytes_max),
+            Keeper::Cache(keeping) => keeping.give_up(),
         }
     }
 }
@@ -391,8 +410,10 @@ impl Body for RecordedBody {
             }
             this.collect(&bytes);
             if this.inner.is_end_stream() && matches!(this.state, State::Watching(_)) {
-                this.ended(Some(bytes));
-                continue;
+                match this.ended(Some(bytes)) {
+                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    None => continue,
+                }
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }

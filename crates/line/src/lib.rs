@@ -9,6 +9,7 @@ mod limits;
 mod models;
 mod realtime;
 mod refuse;
+mod response_cache;
 mod screening;
 mod stop;
 mod stored_lists;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use decode::{Inbound, decode};
-use domain::Fault;
 use domain::ports::AnswerStore;
+use domain::{Dialect, Fault, TraceId};
 use execute::{Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
@@ -43,6 +44,7 @@ pub use idempotency::{
 pub use models::models;
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
+pub use response_cache::{ResponseMemory, keeps_answers, serve_cached};
 pub use stored_lists::list_objects;
 pub use verify::{
     RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,
@@ -60,6 +62,8 @@ pub struct Core {
     pub counters: Rc<Counters>,
     /// Stored answers to requests with an idempotency key; shared by all cores.
     pub answers: Arc<dyn AnswerStore>,
+    /// Answers that are given again to the same request; shared by all cores.
+    pub cached: Arc<ResponseMemory>,
 }
 
 impl Core {
@@ -113,22 +117,30 @@ pub fn serve(
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     // Not an `async` block: its future would hold the future of `run_pipeline` twice and copy it.
-    run_pipeline(core, inbound, caller).map(move |result| {
-        let response = match result {
-            Ok(response) => response,
-            Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
-            Err(EarlyExit::RateLimited(bounded)) => {
-                let (fault, standings) = &*bounded;
-                return refuse::with_standings(core, dialect, fault, standings, trace);
-            }
-            Err(EarlyExit::AfterAdmission(response, code)) => {
-                core.counters.failed(code, response.fault());
-                settle(*response)
-            }
-        };
-        core.counters.answered(response.status().as_u16());
-        response
-    })
+    run_pipeline(core, inbound, caller).map(move |result| concluded(core, dialect, trace, result))
+}
+
+/// The response, whatever the pipeline ended with.
+fn concluded(
+    core: &Core,
+    dialect: Dialect,
+    trace: TraceId,
+    result: Result<Response<ReplyBody>, EarlyExit>,
+) -> Response<ReplyBody> {
+    let response = match result {
+        Ok(response) => response,
+        Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
+        Err(EarlyExit::RateLimited(bounded)) => {
+            let (fault, standings) = &*bounded;
+            return refuse::with_standings(core, dialect, fault, standings, trace);
+        }
+        Err(EarlyExit::AfterAdmission(response, code)) => {
+            core.counters.failed(code, response.fault());
+            settle(*response)
+        }
+    };
+    core.counters.answered(response.status().as_u16());
+    response
 }
 
 async fn run_pipeline(
@@ -145,11 +157,17 @@ async fn run_pipeline(
     let Some(names) = names else { return plan_to_settle(core, admitted, now_us).await };
     // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
     // request.
-    let found = async move {
-        let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
-        plan_to_settle(core, admitted, core.now_us()).await
-    };
-    Box::pin(found).await
+    Box::pin(resolve_to_settle(core, admitted, names)).await
+}
+
+/// The stages after the caller is known, for a request that names stored objects.
+async fn resolve_to_settle(
+    core: &Core,
+    admitted: Admitted,
+    names: stored_lookup::Names,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
+    plan_to_settle(core, admitted, core.now_us()).await
 }
 
 /// The stages after the caller and the stored objects are known.

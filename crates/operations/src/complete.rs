@@ -12,6 +12,7 @@ static FACTS: Facts = Facts {
         "Send the text as the message of a user to /v1/chat/completions.",
     ),
     teaches_ratios: true,
+    is_repeatable: true,
     ..Facts::TEXT
 };
 static FIELDS: RequestFields = RequestFields::of("prompt", Input::Texts);

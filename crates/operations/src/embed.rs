@@ -13,6 +13,7 @@ static FACTS: Facts = Facts {
         "Use a model that embeds, such as GET /v2/capabilities lists.",
     ),
     teaches_ratios: true,
+    is_repeatable: true,
     ..Facts::TEXT
 };
 

@@ -40,6 +40,8 @@ pub struct Facts {
     pub is_session: bool,
     /// Its provider stores the answer if the request says so.
     pub stores_answers: bool,
+    /// The same request may be given the same answer again.
+    pub is_repeatable: bool,
     /// What a client reads whose model's provider can't perform it.
     pub unsupported: Unsupported,
 }
@@ -99,6 +101,7 @@ impl Facts {
         only_counts: false,
         is_session: false,
         stores_answers: false,
+        is_repeatable: false,
         unsupported: Unsupported::new(
             "has no way to have a conversation",
             "Use a model that chats, such as GET /v2/capabilities lists.",

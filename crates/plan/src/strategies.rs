@@ -58,7 +58,7 @@ pub fn best_profile(
     let may_leave = spec.byok_fallback == ByokFallback::Managed || !has_own;
     let best = |attempts: &[Attempt]| {
         let open = attempts.iter().filter(|attempt| {
-            board.availability(attempt.principal(), attempt.upstream_model(), input.now_us).is_open()
+            board.availability(&attempt.seat_key(), input.now_us).is_open()
         });
         open.map(|attempt| match spec.strategy {
             Strategy::Cheapest => {

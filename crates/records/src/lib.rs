@@ -8,6 +8,7 @@ pub mod limits;
 mod packed;
 pub mod postgres;
 pub mod requests;
+pub mod reuse;
 pub mod sql;
 pub mod sqlite;
 mod tally;

@@ -12,6 +12,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::RequestFilter;
+use crate::reuse::ReuseSums;
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
 
 /// Raised with every change of the encodings below; a test ties the two together.
@@ -363,13 +364,15 @@ const fn low_bits(count: u64) -> u64 {
 
 /// The sums of one exchange.
 pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
-    let attempted = !record.attempts.is_empty();
+    // An answer from our own cache needed no attempt.
+    let served = record.caching.and_then(|caching| caching.served);
+    let attempted = !record.attempts.is_empty() || served.is_some();
     let when = |is: bool| u64::from(attempted && is);
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
     // Retrieving a stored response uses nothing, nor do operations on files and batches.
     let is_about_object = StoredKind::of(record.operation).is_some();
-    let is_counted = record.operation != Operation::Stored && !is_about_object;
+    let is_counted = record.operation != Operation::Stored && !is_about_object && served.is_none();
     UsageSums {
         requests: u64::from(attempted),
         input_tokens: usage.prompt_total(),
@@ -386,6 +389,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
         unattempted: u64::from(!attempted),
         attempts: record.attempts.len() as u64,
         realized_reused_tokens: if usage.source == UsageSource::Provider { usage.cached_read } else { 0 },
+        reuse: ReuseSums::of(record),
         units: usage.units,
     }
 }
@@ -393,7 +397,8 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
 impl Tally {
     fn count<Text>(&mut self, record: &MeterRecord<Text>) {
         self.sums.plus(&sums_of(record));
-        if record.attempts.is_empty() || record.outcome != Outcome::Completed {
+        let is_hit = record.caching.is_some_and(|caching| caching.served.is_some());
+        if (record.attempts.is_empty() && !is_hit) || record.outcome != Outcome::Completed {
             return;
         }
         self.latency.count(latency_us(record));
@@ -409,6 +414,12 @@ impl Tally {
         self.minutes.plus(other.minutes);
     }
 
+    /// With what follows from the sums of earlier versions, which know only what was realized.
+    pub(crate) fn with_known_reuse(mut self) -> Self {
+        self.sums.reuse.raise(self.sums.realized_reused_tokens);
+        self
+    }
+
     pub(crate) fn latency(&self) -> Option<Percentiles> {
         self.latency.percentiles()
     }
@@ -420,7 +431,8 @@ impl Tally {
     /// Appends minutes (here `ANY`) and units after the fields that older versions read. Those see no units,
     /// and drop them when they add to the row.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        if self.sums.units.is_none() { self.form() } else { self.encode_behind(Minutes::ANY) }
+        let is_plain = self.sums.units.is_none() && self.sums.reuse == ReuseSums::default();
+        if is_plain { self.form() } else { self.encode_behind(Minutes::ANY) }
     }
 
     /// Appends the hour's minutes; an older version drops them when it adds to the row.
@@ -436,9 +448,10 @@ impl Tally {
     fn encode_behind(&self, minutes: Minutes) -> Result<Vec<u8>, StoreError> {
         let units = &self.sums.units;
         // Later units follow those that every version with units reads.
-        let (first, later) = units.apart();
+        let (first, mut later) = units.apart();
+        later.extend(self.sums.reuse.numbered());
         let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| {
-            if units.is_none() {
+            if units.is_none() && later.is_empty() {
                 Ok(bytes)
             } else if later.is_empty() {
                 postcard::to_extend(&first, bytes)
@@ -459,20 +472,21 @@ impl Tally {
                 (Minutes(minutes & Minutes::ANY.0), rest)
             }
         };
-        let units = match rest {
-            [] => Units::default(),
+        let (units, later) = match rest {
+            [] => (Units::default(), Later::new()),
             rest => {
                 let (first, rest) = postcard::take_from_bytes::<FirstUnits>(rest).map_err(corrupt)?;
                 let later: Later = match rest {
                     [] => Later::new(),
                     rest => postcard::from_bytes(rest).map_err(corrupt)?,
                 };
-                Units::of(first, &later)
+                (Units::of(first, &later), later)
             }
         };
         let mut tally = TallyForm::into_tally(form, minutes)
             .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))?;
         tally.sums.units = units;
+        tally.sums.reuse = ReuseSums::of_numbered(&later);
         Ok(tally)
     }
 }
@@ -546,6 +560,7 @@ impl TallyForm {
             unattempted: self.unattempted,
             attempts: self.attempts,
             realized_reused_tokens: self.realized_reused_tokens,
+            reuse: ReuseSums::default(),
             units: Units::default(),
         };
         let (latency, first_byte) = (Histogram::of_counted(&self.latency_steps), self.first_byte_steps);

@@ -3,6 +3,8 @@
 use domain::filter::Term;
 use domain::{KeyId, Mode, Nanos, ProjectId, Units, WorkspaceId};
 
+use crate::reuse::ReuseSums;
+
 /// A span of time by the exchanges' start; the end is exclusive. Sums are stored per minute, so a window
 /// covers every minute that it touches: its start is rounded down to a whole minute, its end up. Where
 /// minutes are deleted, it covers every hour that it touches.
@@ -149,9 +151,9 @@ pub struct UsageSums {
     pub unattempted: u64,
     /// Upstream attempts of all `requests`.
     pub attempts: u64,
-    /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was
-    /// eligible or a candidate is not known without the prompt's text, and is not guessed.
+    /// Cached tokens that the provider or node itself reported.
     pub realized_reused_tokens: u64,
+    pub reuse: ReuseSums,
     /// Billing units other than text tokens.
     pub units: Units,
 }
@@ -175,6 +177,7 @@ impl UsageSums {
         add(&mut self.unattempted, other.unattempted);
         add(&mut self.attempts, other.attempts);
         add(&mut self.realized_reused_tokens, other.realized_reused_tokens);
+        self.reuse.plus(&other.reuse);
         self.units = self.units.plus(other.units);
     }
 }

@@ -191,6 +191,29 @@ fn deliver(
     }
 }
 
+/// The response to a request that an earlier answer is given again to, with the earlier answer's own headers: nothing is
+/// sent or used.
+#[must_use]
+pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect) -> ClientResponse {
+    let mut headers = fill(earlier, tab.trace(), None);
+    headers.insert(ATTEMPTS, HeaderValue::from(0));
+    let id_name = dialects::request_id_header(dialect);
+    if let Some(id) = headers.get(REQUEST_ID).filter(|_| id_name != REQUEST_ID).cloned() {
+        headers.insert(id_name, id);
+    }
+    for (name, value) in tab_headers(&tab, dialect) {
+        headers.insert(name, value);
+    }
+    let length = body.len() as u64;
+    let ending = Ending { outcome: Outcome::Completed, fault: None, usage: Usage::default() };
+    ClientResponse {
+        status: StatusCode::OK,
+        headers,
+        body: Body::Whole { bytes: Some(body), end: Some((tab, ending, length)) },
+        fallback_used: false,
+    }
+}
+
 /// The headers of what the tab knows: the client's rate limits in its dialect, and the release of its alias.
 #[must_use]
 pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {

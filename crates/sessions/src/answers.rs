@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::limits::{
-    ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX, STORE_CLOSING_TIME_MAX,
+    CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX, STORE_CLOSING_TIME_MAX,
 };
 use domain::ports::{
     AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable, StoredAnswer,
@@ -215,7 +215,7 @@ impl Inner {
     }
 
     fn after(&self, time: Duration) -> u64 {
-        self.world.clock.unix_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        self.world.clock.unix_ms().saturating_add(millis(time))
     }
 
     async fn claim(&self, keyed: KeyedRequest) -> Claimed {
@@ -270,6 +270,7 @@ impl Inner {
             holder: self.settings.holder,
             now_unix_ms: self.world.clock.unix_ms(),
             until_unix_ms: self.after(CLAIM_TIME_MAX),
+            is_cached: keyed.is_cached,
         };
         let mut claimed = self.store.kept_answers().claim(row.clone()).await;
         if matches!(claimed, Err(StoreError::Uncertain)) {
@@ -283,13 +284,21 @@ impl Inner {
                 let open = Open { request: keyed.request, body_digest, stage: Stage::Open };
                 self.claims().insert(digest, open);
                 let (workspace, project) = (keyed.workspace, keyed.project);
-                Claimed::Acquired(Claim { digest, workspace, project, request: keyed.request })
+                Claimed::Acquired(Claim {
+                    digest,
+                    workspace,
+                    project,
+                    request: keyed.request,
+                    lifetime: keyed.lifetime,
+                })
             }
             Ok(Claiming::OtherBody) => Claimed::OtherBody,
             Ok(Claiming::InFlight) => Claimed::InFlight,
-            Ok(Claiming::Answered { request, sealed, until_unix_ms }) => {
-                self.read(&content_ref(request), &sealed, until_unix_ms)
-            }
+            Ok(Claiming::Answered { request, sealed, until_unix_ms }) => self.read(
+                &content_ref(request),
+                &sealed,
+                until_unix_ms.saturating_sub(millis(keyed.lifetime)),
+            ),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(request = %keyed.request, error, "a keyed request could not be claimed");
@@ -301,21 +310,21 @@ impl Inner {
         }
     }
 
-    fn read(&self, content_ref: &ContentRef, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
+    fn read(&self, content_ref: &ContentRef, sealed: &domain::Sealed, kept_unix_ms: u64) -> Claimed {
         match self.vault.opener.open_content(content_ref, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
             // Another replica sealed it under a new key, which this one learns within a second.
-            Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
+            Err(OpenError::KeyUnknown) if self.is_fresh(kept_unix_ms) => Claimed::InFlight,
             Err(_) => Claimed::Unreadable,
         }
     }
 
-    fn is_fresh(&self, until_unix_ms: u64) -> bool {
-        until_unix_ms.saturating_add(10_000) > self.after(ANSWER_KEPT)
+    fn is_fresh(&self, kept_unix_ms: u64) -> bool {
+        kept_unix_ms.saturating_add(10_000) > self.world.clock.unix_ms()
     }
 
     async fn keep(&self, claim: Claim, answer: StoredAnswer) {
-        let Claim { digest, workspace, project, request } = claim;
+        let Claim { digest, workspace, project, request, lifetime } = claim;
         let content_ref = content_ref(workspace, project, digest, request);
         let sealed =
             pack(answer).and_then(|packed| self.vault.sealer.seal_content(&content_ref, &packed).ok());
@@ -324,7 +333,7 @@ impl Inner {
             return self.release(request, digest).await;
         };
         for _ in 0..KEEP_TRIES {
-            let until = self.after(ANSWER_KEPT);
+            let until = self.after(lifetime);
             match self.store.kept_answers().keep(digest, request, sealed.clone(), until).await {
                 Ok(kept) => {
                     if !kept {
@@ -353,6 +362,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 const fn content_ref(
@@ -411,6 +424,23 @@ impl AnswerStore for Answers {
     fn release(&self, claim: Claim) {
         let inner = Arc::clone(&self.inner);
         drop(self.inner.tasks.run(async move { inner.release(claim.request, claim.digest).await }));
+    }
+
+    fn forget(&self, keyed: KeyedRequest) -> PortFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let digest = inner.vault.requests.of_key(keyed.project, &keyed.path, &keyed.key);
+            let forgotten = within(&inner, CLAIM_WAIT_MAX, |inner, tell| {
+                Box::pin(async move {
+                    if let Err(error) = inner.store.kept_answers().forget(digest).await {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "a stored answer could not be deleted");
+                    }
+                    let _ = tell.send(());
+                })
+            });
+            let _: Option<()> = forgotten.await;
+        })
     }
 }
 

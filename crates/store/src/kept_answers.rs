@@ -1,5 +1,6 @@
 //! Answers stored under idempotency keys for replay, and the claims of requests still in progress.
 
+use database::act::{Act, Written};
 use database::address::ReplicaId;
 use database::error::StoreFuture;
 use domain::ports::PurgeScope;
@@ -21,6 +22,8 @@ pub struct AnswerClaim {
     pub now_unix_ms: u64,
     /// When the claim expires, unless it is extended.
     pub until_unix_ms: u64,
+    /// The answer belongs to the response cache.
+    pub is_cached: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub trait IdempotentAnswers: Send + Sync {
     ) -> StoreFuture<'_, bool>;
     /// Gives up a claim. No effect if it no longer belongs to this request, or is answered.
     fn release(&self, digest: AnswerDigest, request: TraceId) -> StoreFuture<'_, ()>;
+    /// Deletes an answer; no effect on a claim.
+    fn forget(&self, digest: AnswerDigest) -> StoreFuture<'_, ()>;
     /// Extends the expiry of claims.
     fn extend(&self, claims: Vec<(AnswerDigest, TraceId)>, until_unix_ms: u64) -> StoreFuture<'_, ()>;
     /// Releases the claims of a process that is gone, and returns how many.
@@ -59,4 +64,12 @@ pub trait IdempotentAnswers: Send + Sync {
     /// Deletes answers, and the claims of requests in progress, so that their answers are not stored.
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;
+    /// Deletes a project's answers in the response cache, and raises the generation that is part of their names, so
+    /// that no replica finds one that it still holds. Returns how many there were.
+    fn purge_cached(
+        &self,
+        act: Act,
+        workspace: WorkspaceId,
+        project: ProjectId,
+    ) -> StoreFuture<'_, Written<u64>>;
 }

@@ -90,6 +90,7 @@ pub use database::rehearsal::rehearse;
 pub use database::{audit, feed};
 pub use records::limits::USAGE_DIMENSIONS_MAX;
 pub use records::requests::{Records, RequestFilter, RequestRow};
+pub use records::reuse::ReuseSums;
 pub use records::upkeep::{Forgotten, Maintenance};
 pub use records::usage;
 pub use records::usage::{

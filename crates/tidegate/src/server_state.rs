@@ -69,6 +69,8 @@ pub struct Upstreams {
 /// The stores of what outlives a request.
 pub struct Sessions {
     pub answers: Arc<Answers>,
+    /// Answers that are given again to the same request.
+    pub cached: Arc<line::ResponseMemory>,
     turns: Arc<Turns>,
     responses: Arc<Responses>,
     objects: Arc<Objects>,
@@ -193,7 +195,8 @@ impl ServerState {
         let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
-        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers }))
+        let cached = Arc::clone(&self.sessions.cached);
+        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers, cached }))
     }
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves
@@ -285,7 +288,7 @@ impl Sessions {
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let closing = Arc::clone(&answers);
         tasks.add("answers", || async move { closing.stop().await });
-        Ok(Self { answers, turns, responses, objects })
+        Ok(Self { answers, turns, responses, objects, cached: Arc::default() })
     }
 }
 

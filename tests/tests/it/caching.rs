@@ -327,3 +327,109 @@ async fn prompts_of_one_beginning_go_to_one_account_while_it_may_be_asked() {
     ask(&gateway.client(), CHAT, &talk(CHAT, MINI, "a", 3)).await;
     assert_eq!(sent(&gateway).pop().unwrap().key.as_deref(), Some(other));
 }
+
+/// The counts of a request's or a sum's waterfall, each part of the one before it.
+fn fall(reuse: &Value) -> [i64; 5] {
+    let names = [
+        "input_tokens",
+        "eligible_reuse_tokens",
+        "candidate_reuse_tokens",
+        "realized_reused_tokens",
+        "missed_opportunity_tokens",
+    ];
+    let counts = names.map(|name| reuse[name].as_i64().unwrap_or_else(|| panic!("{name}: {reuse}")));
+    assert!(counts[..4].is_sorted_by(|more, less| more >= less), "{reuse}");
+    assert_eq!(counts[4], counts[2] - counts[3], "{reuse}");
+    counts
+}
+
+/// Gross, credit, processed and the rest of the bill.
+fn money(reuse: &Value) -> [i64; 4] {
+    let names = ["gross_input_nanos", "reuse_credit_nanos", "processed_input_nanos", "other_nanos"];
+    let nanos = names.map(|name| reuse[name].as_i64().unwrap_or_else(|| panic!("{name}: {reuse}")));
+    assert_eq!(nanos[0] - nanos[1], nanos[2], "{reuse}");
+    nanos
+}
+
+fn plus<const N: usize>(sum: [i64; N], more: [i64; N]) -> [i64; N] {
+    std::array::from_fn(|index| sum[index] + more[index])
+}
+
+#[tokio::test]
+async fn the_waterfall_adds_up_to_the_providers_numbers_and_to_the_bill() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/accounts").await;
+    gateway.credential("openai", OWN).await;
+    let mut records = converse(&gateway, MESSAGES, CLAUDE, "the sea", 4).await;
+    records.extend(converse(&gateway, CHAT, MINI, "the moon", 4).await);
+    let flex = with(talk(CHAT, MINI, "the moon", 4), json!({"service_tier": "flex"}));
+    records.push(record_of(&gateway, &ask(&gateway.client(), CHAT, &flex).await).await);
+    records.push(record_of(&gateway, &ask(&gateway.client(), CHAT, &question(MINI)).await).await);
+    let (mut tokens, mut nanos, mut bill) = ([0; 5], [0; 4], 0);
+    for record in &records {
+        let reuse = &record["reuse"];
+        let (counts, paid) = (fall(reuse), money(reuse));
+        assert_eq!(
+            (counts[0], counts[3]),
+            (record["input_tokens"].as_i64().unwrap(), record["cached_tokens"].as_i64().unwrap())
+        );
+        assert_eq!(reuse["evidence"], "provider_reported");
+        let lines = record["attempts"][0]["receipt"].as_array().unwrap();
+        let of_prompt =
+            lines.iter().filter(|line| !["output", "reasoning"].contains(&line["class"].as_str().unwrap()));
+        assert_eq!(paid[2], of_prompt.map(|line| line["nanos"].as_i64().unwrap()).sum::<i64>(), "{record}");
+        assert_eq!(paid[2] + paid[3], record["provider_cost_nanos"].as_i64().unwrap(), "{record}");
+        (tokens, nanos) = (plus(tokens, counts), plus(nanos, paid));
+        bill += record["provider_cost_nanos"].as_i64().unwrap();
+    }
+    // A first prompt came from nowhere; the second writes what the third reads.
+    let of = |number: usize, field: &str| records[number]["reuse"][field].as_i64().unwrap();
+    assert_eq!((of(0, "candidate_reuse_tokens"), of(0, "realized_reused_tokens")), (0, 0));
+    assert!(of(1, "missed_opportunity_tokens") > 1_024 && of(1, "reuse_credit_nanos") < 0, "{}", records[1]);
+    assert_eq!(of(1, "write_premium_nanos"), -of(1, "reuse_credit_nanos"));
+    assert!(of(2, "realized_reused_tokens") > 1_024 && of(2, "reuse_credit_nanos") > 0, "{}", records[2]);
+    assert_eq!(records[2]["reuse"]["cache_tier"], "provider");
+    let short = &records[records.len() - 1]["reuse"];
+    assert_eq!(
+        (&short["candidate_evidence"], &short["eligible_reuse_tokens"]),
+        (&json!("unknown"), &json!(0))
+    );
+    gateway.wait_for_usage(records.len() as u64).await;
+    let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
+    let reuse = &usage["reuse"];
+    assert_eq!((fall(reuse), money(reuse)), (tokens, nanos), "{usage}");
+    assert_eq!(
+        (&reuse["evidence"], &reuse["evidence_requests"]["provider_reported"]),
+        (&json!("provider_reported"), &json!(records.len()))
+    );
+    assert_eq!(nanos[2] + nanos[3], bill);
+    assert_eq!(usage["provider_cost_micros"].as_i64().unwrap(), (bill + 500) / 1_000, "{usage}");
+    // What the providers counted themselves.
+    let cached: i64 = records.iter().map(|record| record["cached_tokens"].as_i64().unwrap()).sum();
+    assert_eq!(reuse["realized_reused_tokens"], cached);
+    let rows = gateway.get("/v2/usage?window=24h&group_by=model").await;
+    let rows = rows["data"].as_array().unwrap().iter();
+    let by_model = rows.map(|row| (fall(&row["reuse"]), money(&row["reuse"])));
+    let summed = by_model.fold(([0; 5], [0; 4]), |sum, row| (plus(sum.0, row.0), plus(sum.1, row.1)));
+    assert_eq!(summed, (tokens, nanos));
+    let table = gateway.cli().run(&["usage", "--reuse", "--window", "24h"]).ok();
+    assert!(table.contains("candidate_reuse_tokens") && table.contains(&tokens[2].to_string()), "{table}");
+    let shown = gateway.cli().run(&["request", records[2]["id"].as_str().unwrap()]).ok();
+    assert!(shown.contains("reuse     input"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_switched_off_workspace_is_not_looked_at() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/accounts").await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
+    for record in converse(&gateway, MESSAGES, CLAUDE, "the sea", 2).await {
+        let reuse = &record["reuse"];
+        assert_eq!(fall(reuse)[1..], [0, 0, 0, 0]);
+        assert_eq!(reuse["candidate_evidence"], "unknown");
+    }
+    gateway.wait_for_usage(2).await;
+    let usage = gateway.get("/v2/usage?window=24h").await["data"][0].clone();
+    assert_eq!(usage["reuse"]["unseen_requests"], 2, "{usage}");
+}

@@ -26,6 +26,8 @@ use crate::wait::found;
 const KEPT: &str = "bench/hot-path.json";
 /// In percent: a larger increase is a change of the hot path that must be intended.
 const MARGIN: u64 = 2;
+/// What a hit of the response cache may cost, in percent of a request that is passed on.
+const HIT_PERCENT: u64 = 60;
 const WARM_UP: u64 = 40;
 const REQUESTS: u64 = 100;
 /// Chunks in the shorter and in the longer stream: the two differ by chunks alone.
@@ -45,6 +47,8 @@ struct Count {
 struct Counts {
     buffered_request: Count,
     stream_chunk: Count,
+    /// A buffered request that the response cache answers.
+    cache_hit: Count,
 }
 
 /// An upstream that answers the same each time and streams in lockstep: it sends a chunk when the client has
@@ -210,6 +214,20 @@ impl Counted {
         }
     }
 
+    /// What requests cost that the response cache answers.
+    async fn hits(&mut self, body: &Value) -> Count {
+        let project = format!("/v2/projects/{}", self.gateway.founded.project_id);
+        let keep = json!({"caching": {"responses": {"mode": "exact"}}}).to_string();
+        let json = [("content-type", "application/merge-patch+json")];
+        let admin = self.gateway.admin().within(3 * WITHIN);
+        let kept = admin.call(http::Method::PATCH, &project, &json, keep).await.unwrap();
+        assert_eq!(kept.status, 200, "{}", kept.text());
+        for _ in 0..WARM_UP {
+            self.ask(body);
+        }
+        self.count(|counted| (0..REQUESTS).for_each(|_| counted.ask(body))).await
+    }
+
     /// What the serving thread did during this work.
     async fn count(&mut self, work: impl FnOnce(&mut Self)) -> Count {
         self.control("-z");
@@ -314,6 +332,7 @@ async fn a_request_costs_what_it_did() {
     let requests = counted.count(|counted| (0..REQUESTS).for_each(|_| counted.ask(&buffered))).await;
     let short = counted.stream(CHUNKS[0]).await;
     let long = counted.stream(CHUNKS[1]).await;
+    let hits = counted.hits(&buffered).await;
     // A chunk may allocate nothing: then the difference is noise between the two streams. Rounds to the
     // nearest.
     let more = (CHUNKS[1] - CHUNKS[0]) as u64;
@@ -327,7 +346,13 @@ async fn a_request_costs_what_it_did() {
             instructions: per_chunk(|count| count.instructions),
             allocations: per_chunk(|count| count.allocations),
         },
+        cache_hit: Count {
+            instructions: hits.instructions / REQUESTS,
+            allocations: hits.allocations / REQUESTS,
+        },
     };
+    let (hit, passed_on) = (found.cache_hit.instructions, found.buffered_request.instructions);
+    assert!(hit * 100 <= passed_on * HIT_PERCENT, "a hit costs {hit} instructions, a request {passed_on}");
     let path = workspace().join(KEPT);
     if std::env::var_os("UPDATE_COUNTS").is_some() {
         std::fs::write(&path, serde_json::to_string_pretty(&found).unwrap() + "\n").unwrap();
@@ -336,6 +361,7 @@ async fn a_request_costs_what_it_did() {
     let mut wrong = Vec::new();
     compare("a buffered request", kept.buffered_request, found.buffered_request, &mut wrong);
     compare("a chunk of a stream", kept.stream_chunk, found.stream_chunk, &mut wrong);
+    compare("a hit of the response cache", kept.cache_hit, found.cache_hit, &mut wrong);
     assert!(
         wrong.is_empty(),
         "{}\nThe way of a request has changed by more than {MARGIN} %. Take off what it does not need; where it is worth it, \

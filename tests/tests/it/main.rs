@@ -94,6 +94,7 @@ mod realtime;
 mod reasons;
 mod replicas;
 mod resilience;
+mod response_cache;
 mod rotation;
 mod routing;
 mod run;

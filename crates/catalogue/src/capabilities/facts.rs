@@ -146,6 +146,8 @@ facts! {
     prompt_cache_type: CacheKind,
     /// The shortest prefix that is cached.
     prompt_cache_min_tokens: u64,
+    /// Longer prefixes are cached in steps of this many tokens.
+    prompt_cache_step_tokens: u64,
     /// How much less a cached read costs than fresh input, in whole per cent.
     prompt_cache_discount_pct: u64,
     /// The cost of a cache write, in per cent of the input price, for the short lifetime and the long one.

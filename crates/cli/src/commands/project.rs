@@ -35,6 +35,11 @@ pub enum Command {
         #[command(flatten)]
         caching: Caching,
     },
+    /// Deletes its answers in the response cache.
+    PurgeCache {
+        /// An id or a name.
+        project: String,
+    },
     /// Removes it. Remove its keys, credentials and routes first.
     Remove {
         /// An id or a name.
@@ -65,6 +70,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = Body::new().with_some("name", name).with_some("environment", environment);
             let body = body.with_some("caching", caching.patch()).build();
             output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
+        }
+        Command::PurgeCache { project } => {
+            let path = format!("{}/purge-cache", one(&api, &project)?);
+            output::object(shared, &api.post(&path, &serde_json::json!({}))?);
         }
         Command::Remove { project } => {
             api.delete(&one(&api, &project)?)?;

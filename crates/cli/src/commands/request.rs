@@ -123,6 +123,25 @@ fn line(row: &Value) -> String {
     )
 }
 
+fn reuse(reuse: &Value) {
+    let part = |name: &str| output::printable(&output::cell(reuse, name));
+    println!(
+        "reuse     input {} eligible {} candidate {} realized {} missed {} ({})",
+        part("input_tokens"),
+        part("eligible_reuse_tokens"),
+        part("candidate_reuse_tokens"),
+        part("realized_reused_tokens"),
+        part("missed_opportunity_tokens"),
+        part("evidence"),
+    );
+    println!(
+        "          gross {} - credit {} = processed {} nano-USD",
+        part("gross_input_nanos"),
+        part("reuse_credit_nanos"),
+        part("processed_input_nanos"),
+    );
+}
+
 fn explain(request: &Value) {
     let field = |name: &str| output::printable(&output::cell(request, name));
     println!("{}  {}  {}  {}", field("id"), field("started_at"), field("status"), field("outcome"));
@@ -136,6 +155,8 @@ fn explain(request: &Value) {
     }
     if request.get("profile").is_some_and(Value::is_string) {
         println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
+    } else if request.pointer("/reuse/response_cache").is_some_and(Value::is_object) {
+        println!("served by the response cache")
     } else {
         println!("served by nothing: it was refused before an attempt")
     }
@@ -158,6 +179,9 @@ fn explain(request: &Value) {
             part("saved_tokens"),
             part("evidence")
         );
+    }
+    if let Some(reuse) = request.get("reuse").filter(|reuse| reuse.is_object()) {
+        self::reuse(reuse);
     }
     if let Some(timeline) = request.get("timeline").and_then(Value::as_object) {
         let steps: Vec<_> = timeline.iter().map(|(step, us)| format!("{step} {us}")).collect();

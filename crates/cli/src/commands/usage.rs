@@ -22,6 +22,9 @@ pub struct Options {
     /// Also shows speed and reliability.
     #[arg(long)]
     latency: bool,
+    /// Shows the reuse of prompts instead: input, eligible, candidate, realized and missed tokens, and what they cost.
+    #[arg(long)]
+    reuse: bool,
     /// The column to plot over time: requests, `failed_requests`, `input_tokens`, `output_tokens`, `cost_micros`, ….
     #[arg(long, value_name = "COLUMN", num_args = 0..=1, default_missing_value = "requests")]
     plot: Option<String>,
@@ -29,6 +32,32 @@ pub struct Options {
 
 const SUMS: [&str; 6] =
     ["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_micros", "provider_cost_micros"];
+
+/// The columns of the waterfall, from `reuse`.
+const REUSE: [&str; 11] = [
+    "requests",
+    "input_tokens",
+    "eligible_reuse_tokens",
+    "candidate_reuse_tokens",
+    "realized_reused_tokens",
+    "missed_opportunity_tokens",
+    "reuse_capture_rate",
+    "gross_input_nanos",
+    "reuse_credit_nanos",
+    "processed_input_nanos",
+    "evidence",
+];
+
+/// The rows with the columns of their reuse beside their own.
+fn reuse_of(mut usage: Value) -> Value {
+    for row in usage.get_mut("data").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(Value::Object(reuse)) = row.get_mut("reuse").map(Value::take) else { continue };
+        if let Some(row) = row.as_object_mut() {
+            row.extend(reuse);
+        }
+    }
+    usage
+}
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let filter = options.filter.as_deref().map(request::checked).transpose()?.unwrap_or_default();
@@ -40,7 +69,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     let usage = api.get(&format!("{path}{}", groups(&options.group_by)))?;
     let mut columns: Vec<&str> = options.group_by.iter().map(|name| column_of(name)).collect();
-    columns.extend(SUMS);
+    columns.extend(if options.reuse { &REUSE[..] } else { &SUMS[..] });
     if options.latency {
         columns.extend(["success_rate", "latency_us", "time_to_first_byte_us"]);
     }
@@ -48,6 +77,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         println!("{usage}");
         return Ok(());
     }
+    let usage = if options.reuse { reuse_of(usage) } else { usage };
     output::list(shared, &usage, &columns, "Nothing was used in this window.");
     let Some(column) = options.plot.as_deref().filter(|_| shared.form() == Form::Table) else {
         return Ok(());

@@ -36,6 +36,12 @@ pub struct Caching {
     /// The same for your own credentials.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_byok: Option<String>,
+    /// Whether answers are kept and given again to the same request: exact, off, or inherit.
+    #[arg(long, value_name = "MODE", value_parser = ["exact", "off", "inherit"])]
+    cache_responses: Option<String>,
+    /// How many seconds an answer is kept.
+    #[arg(long, value_name = "SECONDS")]
+    cache_ttl: Option<u32>,
 }
 
 const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
@@ -45,8 +51,14 @@ impl Caching {
     pub fn patch(self) -> Option<Value> {
         let value = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
         let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];
-        let fields: Map<_, _> =
+        let mut fields: Map<_, _> =
             both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), value(&mode?)))).collect();
+        let mode = self.cache_responses.map(|mode| ("mode".to_owned(), value(&mode)));
+        let ttl_s = self.cache_ttl.map(|seconds| ("ttl_s".to_owned(), json!(seconds)));
+        let responses: Map<_, _> = mode.into_iter().chain(ttl_s).collect();
+        if !responses.is_empty() {
+            fields.insert("responses".to_owned(), Value::Object(responses));
+        }
         (!fields.is_empty()).then_some(Value::Object(fields))
     }
 }

@@ -2,7 +2,10 @@
 //! do, and the report of what it did for an exchange.
 
 use api::failure::invalid;
-use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, Profile, UsageSource};
+use domain::limits::RESPONSE_CACHE_TTL_S_MAX;
+use domain::{
+    CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, ResponseCacheMode, ReuseEvidence, UsageSource,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,20 +20,68 @@ pub struct CachingForm {
     /// On the workspace's own credentials; by default `suggest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byok: Option<String>,
+    /// Our own cache of whole answers; by default off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    responses: Option<ResponsesForm>,
+}
+
+/// Whether an answer is kept and given again to the same request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ResponseCache")]
+pub struct ResponsesForm {
+    /// `exact` or `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    /// How many seconds an answer is kept; by default an hour.
+    #[schemars(range(min = 1, max = RESPONSE_CACHE_TTL_S_MAX))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
 }
 
 impl CachingForm {
-    pub fn read(&self) -> Result<CachePolicy, Box<Fault>> {
+    /// The setting, with the generation of the one that it replaces.
+    pub fn read(&self, before: CachePolicy) -> Result<CachePolicy, Box<Fault>> {
+        let (responses, responses_ttl_s) = match &self.responses {
+            Some(form) => form.read()?,
+            None => (None, None),
+        };
         Ok(CachePolicy {
             managed: mode("caching.managed", self.managed.as_deref())?,
             byok: mode("caching.byok", self.byok.as_deref())?,
+            responses,
+            responses_ttl_s,
+            generation: before.generation,
         })
     }
 
     #[must_use]
     pub fn of(policy: CachePolicy) -> Self {
         let word = |mode: Option<CacheMode>| mode.map(|mode| mode.as_str().to_owned());
-        Self { managed: word(policy.managed), byok: word(policy.byok) }
+        let CachePolicy { responses, responses_ttl_s: ttl_s, .. } = policy;
+        let of_responses = || ResponsesForm { mode: responses.map(|mode| mode.as_str().to_owned()), ttl_s };
+        Self {
+            managed: word(policy.managed),
+            byok: word(policy.byok),
+            responses: (responses.is_some() || ttl_s.is_some()).then(of_responses),
+        }
+    }
+}
+
+impl ResponsesForm {
+    fn read(&self) -> Result<(Option<ResponseCacheMode>, Option<u32>), Box<Fault>> {
+        let wrong = |word: &str| {
+            let field = "caching.responses.mode";
+            invalid(field, format!("{field} can't be \"{word}\"."), "Use exact or off, or leave it out.")
+        };
+        let mode = self.mode.as_deref();
+        let mode = mode.map(|word| ResponseCacheMode::of(word).ok_or_else(|| wrong(word))).transpose()?;
+        if self.ttl_s.is_some_and(|ttl_s| !(1..=RESPONSE_CACHE_TTL_S_MAX).contains(&ttl_s)) {
+            let field = "caching.responses.ttl_s";
+            let fix = format!("Use 1 to {RESPONSE_CACHE_TTL_S_MAX} seconds.");
+            return Err(invalid(field, format!("{field} is out of range."), fix));
+        }
+        Ok((mode, self.ttl_s))
     }
 }
 
@@ -60,23 +111,13 @@ pub struct CachingView {
     evidence: &'static str,
 }
 
-/// The evidence for the counts: the provider's or the node's own report, or else the gateway's estimate.
-#[must_use]
-pub const fn evidence(source: UsageSource, profile: Option<Profile>) -> &'static str {
-    match (source, profile) {
-        (UsageSource::Provider, Some(Profile::Byoc)) => "runtime_confirmed",
-        (UsageSource::Provider, _) => "provider_reported",
-        (UsageSource::Estimate, _) => "router_inferred",
-        (UsageSource::None, _) => "unknown",
-    }
-}
-
 #[must_use]
 pub fn show(record: &MeterRecord) -> Option<CachingView> {
-    let CacheRecord { is_applied, marks, has_key, reusable_tokens } = record.caching?;
+    let caching = record.caching.filter(CacheRecord::has_help)?;
+    let CacheRecord { is_applied, marks, has_key, reusable_tokens, .. } = caching;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
         (true, source @ UsageSource::Provider) => {
-            (Some(record.usage.cached_read), evidence(source, record.profile()))
+            (Some(record.usage.cached_read), ReuseEvidence::of(source, record.profile()).as_str())
         }
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
         (false, _) => (Some(reusable_tokens.saturating_sub(record.usage.cached_read)), "router_inferred"),

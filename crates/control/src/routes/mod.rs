@@ -27,6 +27,7 @@ mod policies;
 mod projects;
 mod regional_policies;
 mod requests;
+mod reuse;
 mod route_versions;
 mod rules;
 mod secrets;

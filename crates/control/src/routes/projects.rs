@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use api::access::Access;
 use api::failure::invalid;
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
 use api::openapi::bounds::{ENVIRONMENT, NAME};
+use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;
-use api::router::Route;
+use api::router::{Handled, Route};
 use api::state::Control;
+use domain::ports::{PurgeScope, Purgeable as _, Purged};
 use domain::{Fault, ProjectId, Subject};
+use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +24,7 @@ use store::{LimitsOf, ProjectRow};
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
-use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
+use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -29,6 +34,10 @@ pub fn routes() -> Vec<Route> {
         patch::<ProjectRow>("Changes fields of a project."),
         put::<ProjectRow>("Replaces a project."),
         delete::<ProjectRow>("Deletes a project that has no keys.").refuses(409, "referenced"),
+        Route::new(Method::POST, "/v2/projects/{id}/purge-cache", Access::MANAGE, purge_cache)
+            .says("Deletes the project's answers in the response cache.")
+            .takes_nothing()
+            .returns::<PurgedCache>(),
     ]
 }
 
@@ -59,6 +68,35 @@ pub struct ProjectView {
     limits: LimitsForm,
     caching: CachingForm,
     created_at: Moment,
+}
+
+/// What a purge of the response cache deleted.
+#[derive(Serialize, JsonSchema)]
+struct PurgedCache {
+    object: &'static str,
+    project_id: String,
+    /// Stored answers. Replicas hold some of these in memory, and find none of them any more.
+    deleted: u64,
+}
+
+fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let Nothing {} = request.json()?;
+        let row: ProjectRow = load(control, &request).await?;
+        let view = |deleted| PurgedCache { object: "purged_cache", project_id: row.id.to_string(), deleted };
+        if request.is_rehearsal {
+            return Reply::json(&view(0));
+        }
+        let act = request.act(&control.deps.world);
+        let answers = control.deps.store.kept_answers();
+        let written = answers.purge_cached(act, row.workspace, row.id).await.map_err(of_store)?;
+        control.deps.await_published(written.version).await?;
+        let scope = PurgeScope { workspace: row.workspace, what: Purged::Project(row.id) };
+        if let Err(error) = control.web.cached.purge(scope).await {
+            tracing::warn!(%error, "the response cache in memory was not purged");
+        }
+        Reply::json(&view(written.row))
+    })
 }
 
 const fn of(row: &ProjectRow) -> LimitsOf {
@@ -101,7 +139,7 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsF
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
-        caching: input.caching.unwrap_or_default().read()?,
+        caching: input.caching.unwrap_or_default().read(base.caching)?,
         ..base.clone()
     };
     Ok((row, input.limits))

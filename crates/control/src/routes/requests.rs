@@ -12,17 +12,16 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::record::Reason;
-use domain::{
-    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, Tier, Units, Usage,
-};
+use domain::{AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, ReuseEvidence, Tier, Units, Usage};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
-use super::caching::{self, CachingView, evidence};
+use super::caching::{self, CachingView};
 use super::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
+use super::reuse::{self, ReuseView};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::learned_limits;
 
@@ -258,6 +257,8 @@ struct Exchange {
     /// What was drawn on the commitment of a credential; absent if on none.
     #[serde(skip_serializing_if = "Option::is_none")]
     commitment: Option<CommitmentDrawView>,
+    /// Absent if there was no prompt.
+    reuse: Option<ReuseView>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -471,6 +472,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         attempts: record.attempts.iter().map(|one| attempt(one, &record.attempts, is_operator)).collect(),
         caching: caching::show(record),
         commitment: commitment_draw(record),
+        reuse: reuse::show(record),
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
 }
@@ -565,7 +567,7 @@ fn show_metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Met
         units: (!usage.units.is_none()).then(|| units(&usage.units)),
         service_tier: usage.tier.map(Tier::as_str),
         estimated: usage.is_estimated(),
-        evidence: evidence(usage.source, profile),
+        evidence: ReuseEvidence::of(usage.source, profile).as_str(),
         cost_micros: charge.cost.micros(),
         cost_nanos: charge.cost.0,
         provider_cost_micros: charge.provider_cost.micros(),

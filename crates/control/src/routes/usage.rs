@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
+use super::reuse::{self, ReuseSumsView};
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
 
 pub fn routes() -> Vec<Route> {
@@ -149,6 +150,8 @@ struct Sums {
     file_searches: u64,
     hosted_tool_calls: u64,
     realized_reused_tokens: u64,
+    /// The waterfall of prompts and caches, with its money.
+    reuse: ReuseSumsView,
     failed_requests: u64,
     unattempted_requests: u64,
     estimated_requests: u64,
@@ -207,6 +210,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         file_searches: sums.units.file_searches,
         hosted_tool_calls: sums.units.hosted_calls,
         realized_reused_tokens: sums.realized_reused_tokens,
+        reuse: reuse::show_sums(sums),
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,
         estimated_requests: sums.estimated,

@@ -65,7 +65,7 @@ pub struct WorkspaceView {
     limits: LimitsForm,
     /// For each end user separately.
     end_user_limits: LimitsForm,
-    /// What the gateway may do to use providers' prompt caches.
+    /// What the gateway may do to use providers' prompt caches, and whether it keeps answers itself.
     caching: CachingForm,
     created_at: Moment,
 }
@@ -211,7 +211,7 @@ impl WritableResource for WorkspaceRow {
         limits::check(limits, "limits")?;
         limits::check(end_user_limits, "end_user_limits")?;
         let name = checked_name(name, "name")?;
-        let caching = caching.unwrap_or_default().read()?;
+        let caching = caching.unwrap_or_default().read(self.caching)?;
         Ok((Self { name, caching, ..self }, AfterWrite::Changed { limits, end_user_limits }))
     }
 

@@ -211,6 +211,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 allowances: Default::default(),
                 counters,
                 answers: Arc::new(NoAnswers),
+                cached: Arc::default(),
             }))
         })
     });

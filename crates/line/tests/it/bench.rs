@@ -228,6 +228,7 @@ impl Bench {
             journal,
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
+            cached: Arc::default(),
             allowances: Rc::default(),
         });
         let books = Arc::new(Books::default());

@@ -190,7 +190,8 @@ async fn sum(
                     Entry::Vacant(slot) => slot.insert(read_group(&mut reading, group, &select).await?),
                 };
                 if let Some(selected) = known {
-                    add(fields.number("minute")?, selected, Tally::decode(fields.get("tally")?)?);
+                    let tally = Tally::decode(fields.get("tally")?)?.with_known_reuse();
+                    add(fields.number("minute")?, selected, tally);
                 }
             }
             if rows.len() < ROWS_AT_ONCE {

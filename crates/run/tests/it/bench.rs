@@ -138,6 +138,7 @@ impl Bench {
             allowances: Default::default(),
             counters,
             answers: Arc::new(NoAnswers),
+            cached: Arc::default(),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());

@@ -30,6 +30,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (19, "commitments", include_str!("../../migrations/postgres/0019_commitments.sql")),
     (20, "workspace_policies", include_str!("../../migrations/postgres/0020_workspace_policies.sql")),
     (21, "subscriptions", include_str!("../../migrations/postgres/0021_subscriptions.sql")),
+    (22, "response_cache", include_str!("../../migrations/postgres/0022_response_cache.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

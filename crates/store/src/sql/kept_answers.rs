@@ -1,14 +1,16 @@
 //! SQL for stored answers and claims under idempotency keys.
 
+use database::act::{Act, Written};
 use database::address::ReplicaId;
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
+use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
 use database::statement::sql;
 use database::writing::Writing;
 use domain::ports::PurgeScope;
-use domain::{Sealed, TraceId};
+use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
 
 use crate::kept_answers::{AnswerClaim, AnswerDigest, Claiming, IdempotentAnswers};
 use crate::sql::purging::{self, Texts};
@@ -29,8 +31,8 @@ const REMAINING: Texts = [
 /// whose reply was lost.
 async fn take(connection: &mut Connection, claim: &AnswerClaim) -> Result<bool, StoreError> {
     let query = sql(
-        "INSERT INTO kept_answers (digest, workspace, project, request, body_digest, holder, until_unix_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO kept_answers (digest, workspace, project, request, body_digest, holder, until_unix_ms, is_cached)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $9)
          ON CONFLICT (digest) DO UPDATE SET workspace = $2, project = $3, request = $4, body_digest = $5, holder = $6,
              until_unix_ms = $7, sealed_version = NULL, sealed_key_id = NULL, sealed = NULL
          WHERE kept_answers.until_unix_ms <= $8
@@ -45,6 +47,7 @@ async fn take(connection: &mut Connection, claim: &AnswerClaim) -> Result<bool, 
         .bind(claim.holder.bytes())
         .bind(signed(claim.until_unix_ms))
         .bind(signed(claim.now_unix_ms))
+        .bind(i64::from(claim.is_cached))
         .run(connection)
         .await?;
     Ok(taken > 0)
@@ -126,6 +129,26 @@ async fn extend(
     Ok(())
 }
 
+async fn purge_cached(
+    writing: &mut Writing,
+    act: &Act,
+    workspace: WorkspaceId,
+    project: ProjectId,
+) -> Result<u64, StoreError> {
+    let raise = sql("UPDATE projects SET caching_generation = caching_generation + 1, version = $3
+         WHERE workspace = $1 AND id = $2");
+    let version = signed(writing.version());
+    let raise = raise.bind(workspace.bytes()).bind(project.bytes()).bind(version);
+    if raise.run(writing.connection()).await? == 0 {
+        return Err(StoreError::NotFound { what: "project" });
+    }
+    let delete = sql("DELETE FROM kept_answers WHERE workspace = $1 AND project = $2 AND is_cached = 1");
+    let gone = delete.bind(workspace.bytes()).bind(project.bytes()).run(writing.connection()).await?;
+    writing.announce(Part::Workspace, Some(workspace), workspace);
+    writing.audit(act, Some(workspace), "project.purge_cache", project, format!("{gone} answers")).await?;
+    Ok(gone)
+}
+
 impl IdempotentAnswers for Database {
     fn claim(&self, request: AnswerClaim) -> StoreFuture<'_, Claiming> {
         Box::pin(async move {
@@ -162,6 +185,18 @@ impl IdempotentAnswers for Database {
         }))
     }
 
+    fn forget(&self, digest: AnswerDigest) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM kept_answers WHERE digest = $1 AND sealed IS NOT NULL")
+                    .bind(digest.to_vec())
+                    .run(writing.connection())
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+
     fn extend(&self, claims: Vec<(AnswerDigest, TraceId)>, until_unix_ms: u64) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| Box::pin(extend(writing, claims, until_unix_ms))))
     }
@@ -190,6 +225,17 @@ impl IdempotentAnswers for Database {
 
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
         Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, PURGE))))
+    }
+
+    fn purge_cached(
+        &self,
+        act: Act,
+        workspace: WorkspaceId,
+        project: ProjectId,
+    ) -> StoreFuture<'_, Written<u64>> {
+        Box::pin(self.write(move |writing| {
+            Box::pin(async move { purge_cached(writing, &act, workspace, project).await })
+        }))
     }
 
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {

@@ -7,7 +7,7 @@ use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{CacheMode, KeyId, ProjectId, Subject, WorkspaceId};
+use domain::{CacheMode, KeyId, ProjectId, ResponseCacheMode, Subject, WorkspaceId};
 
 use crate::projects::{ProjectRow, Projects};
 use crate::sql::resource::{self, ColumnValues, Table};
@@ -64,7 +64,9 @@ impl Table for ProjectRow {
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
-            .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
+            .set("caching_byok", self.caching.byok.map(CacheMode::as_str))
+            .set("caching_responses", self.caching.responses.map(ResponseCacheMode::as_str))
+            .set("caching_responses_ttl_s", self.caching.responses_ttl_s.map(i64::from)))
     }
 
     async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {

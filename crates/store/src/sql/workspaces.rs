@@ -9,7 +9,7 @@ use database::meta;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::master_key::{self, wrapped_prefix};
-use domain::{CacheMode, WorkspaceId};
+use domain::{CacheMode, ResponseCacheMode, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::founding::Founding;
@@ -48,7 +48,9 @@ impl Table for WorkspaceRow {
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
-            .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
+            .set("caching_byok", self.caching.byok.map(CacheMode::as_str))
+            .set("caching_responses", self.caching.responses.map(ResponseCacheMode::as_str))
+            .set("caching_responses_ttl_s", self.caching.responses_ttl_s.map(i64::from)))
     }
 
     fn scope(&self) -> Option<WorkspaceId> {

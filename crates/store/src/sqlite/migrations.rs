@@ -28,6 +28,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (19, "commitments", include_str!("../../migrations/sqlite/0019_commitments.sql")),
     (20, "workspace_policies", include_str!("../../migrations/sqlite/0020_workspace_policies.sql")),
     (21, "subscriptions", include_str!("../../migrations/sqlite/0021_subscriptions.sql")),
+    (22, "response_cache", include_str!("../../migrations/sqlite/0022_response_cache.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -176,6 +176,7 @@ async fn start_control(
         egress: Arc::clone(&state.upstreams.egress),
         answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
         planner,
+        cached: Arc::clone(&state.sessions.cached),
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);

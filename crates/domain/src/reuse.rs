@@ -1,0 +1,326 @@
+//! How much of a prompt a cache could have served, how much it did serve, and what that saved: the reuse
+//! waterfall `input ≥ eligible ≥ candidate ≥ realized`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::{Nanos, Rates, with_markup};
+use crate::profile::Profile;
+use crate::usage::{Usage, UsageSource};
+
+/// What is known of a prompt before it is answered. The parts are measured in bytes: the provider's own count of the
+/// prompt's tokens turns them into tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PromptReuse {
+    /// The prompt: tools, instructions and turns.
+    pub prompt_bytes: u64,
+    /// Its longest prefix that was sent before, within the lifetime of the provider's cache.
+    pub seen_bytes: u64,
+    /// The shortest prefix that the provider caches; zero if any.
+    pub tokens_min: u64,
+    /// The provider caches in steps of this many tokens; zero if the step is unknown.
+    pub tokens_step: u64,
+}
+
+/// An answer that came from our own cache, and what it would have used at its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CachedAnswer {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// What the workspace would have paid.
+    pub saved: Nanos,
+}
+
+impl CachedAnswer {
+    /// An answer that used this much when it was made, at the prices that it would have now.
+    #[must_use]
+    pub fn of(profile: Profile, rates: Option<&Rates>, markup_bps: u32, usage: &Usage) -> Self {
+        let cost =
+            rates.filter(|rates| rates.has_price_for(usage)).map_or(Nanos::ZERO, |rates| rates.cost(usage));
+        let saved = match profile {
+            Profile::ManagedProvider => with_markup(cost, markup_bps),
+            Profile::Byok | Profile::Subscription => cost,
+            Profile::Byoc => Nanos::ZERO,
+        };
+        Self { input_tokens: usage.prompt_total(), output_tokens: usage.completion_total(), saved }
+    }
+}
+
+/// How a count came about; the order is from most to least trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReuseEvidence {
+    ProviderReported,
+    /// By a node, of its own memory.
+    RuntimeConfirmed,
+    /// From what the gateway saw of other requests.
+    RouterInferred,
+    /// From traces without content.
+    TraceEstimated,
+    Unknown,
+}
+
+impl ReuseEvidence {
+    pub const ALL: [Self; 5] = [
+        Self::ProviderReported,
+        Self::RuntimeConfirmed,
+        Self::RouterInferred,
+        Self::TraceEstimated,
+        Self::Unknown,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderReported => "provider_reported",
+            Self::RuntimeConfirmed => "runtime_confirmed",
+            Self::RouterInferred => "router_inferred",
+            Self::TraceEstimated => "trace_estimated",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The evidence for a count of tokens: the provider's or the node's own report, or else our estimate.
+    #[must_use]
+    pub const fn of(source: UsageSource, profile: Option<Profile>) -> Self {
+        match (source, profile) {
+            (UsageSource::Provider, Some(Profile::Byoc)) => Self::RuntimeConfirmed,
+            (UsageSource::Provider, _) => Self::ProviderReported,
+            (UsageSource::Estimate, _) => Self::RouterInferred,
+            (UsageSource::None, _) => Self::Unknown,
+        }
+    }
+}
+
+/// Where what was reused had been kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheTier {
+    /// In our own response cache.
+    Response,
+    Provider,
+    /// On a node, which does not say in which of its memories.
+    Runtime,
+}
+
+impl CacheTier {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Provider => "provider",
+            Self::Runtime => "unknown",
+        }
+    }
+}
+
+/// The tokens of one prompt. Each count is part of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waterfall {
+    pub input: u64,
+    /// What the provider's cache takes of a prompt of this length.
+    pub eligible: u64,
+    /// What was sent before, within the cache's lifetime.
+    pub candidate: u64,
+    /// What the provider or node says came from its cache.
+    pub realized: u64,
+    /// Nobody looked at the prompt: what was eligible or a candidate is known only as far as it was realized.
+    pub is_unseen: bool,
+    /// The provider reused more than we thought it could, and the estimates were raised to its report.
+    pub is_raised: bool,
+}
+
+impl Waterfall {
+    /// The counts of a prompt. What was realized is the provider's word, or else zero; it overrules the estimates.
+    #[must_use]
+    pub fn of(usage: &Usage, reuse: Option<&PromptReuse>) -> Self {
+        let input = usage.prompt_total();
+        let realized = if usage.source == UsageSource::Provider { usage.cached_read } else { 0 };
+        let (may, seen) = reuse.map_or((realized, realized), |reuse| reuse.tokens_of(input));
+        let eligible = may.max(realized);
+        // What came before is part of the prompt, so the cache takes no more of it than of the whole.
+        let candidate = seen.max(realized);
+        Self {
+            input,
+            eligible,
+            candidate,
+            realized,
+            is_unseen: reuse.is_none(),
+            is_raised: realized > may || realized > seen,
+        }
+    }
+
+    /// What could have come from the cache and did not.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.candidate.saturating_sub(self.realized)
+    }
+}
+
+impl PromptReuse {
+    /// Of a prompt with so many tokens: those that the cache takes, and those that came before.
+    fn tokens_of(&self, input: u64) -> (u64, u64) {
+        let step = self.tokens_step.max(1);
+        let cached = |tokens: u64| if tokens < self.tokens_min { 0 } else { tokens / step * step };
+        let part = u128::from(input) * u128::from(self.seen_bytes.min(self.prompt_bytes));
+        let seen = part.checked_div(u128::from(self.prompt_bytes)).unwrap_or(0);
+        (cached(input), cached(u64::try_from(seen).unwrap_or(input)))
+    }
+}
+
+/// What the prompts cost at their provider: `gross - credit = processed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InputCost {
+    /// If all of it had been at the price of fresh input.
+    pub gross: Nanos,
+    /// What it did cost, as on the receipt.
+    pub processed: Nanos,
+    /// The part of `processed` that writing to caches cost beyond fresh input.
+    pub write_premium: Nanos,
+}
+
+impl InputCost {
+    /// What reuse saved, less what writing to the cache cost for it. Negative where more was written than read.
+    #[must_use]
+    pub const fn reuse_credit(&self) -> Nanos {
+        Nanos(self.gross.0.saturating_sub(self.processed.0))
+    }
+
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            gross: self.gross.plus(other.gross),
+            processed: self.processed.plus(other.processed),
+            write_premium: self.write_premium.plus(other.write_premium),
+        }
+    }
+
+    /// Of one attempt. Nothing where it has no price, as on a node.
+    #[must_use]
+    pub fn of(profile: Profile, rates: Option<&Rates>, usage: &Usage) -> Self {
+        match rates.filter(|rates| profile != Profile::Byoc && rates.has_price_for(usage)) {
+            Some(rates) => rates.input_cost(usage),
+            None => Self::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Price;
+    use proptest::prelude::*;
+
+    const LONG: PromptReuse =
+        PromptReuse { prompt_bytes: 8_000, seen_bytes: 4_000, tokens_min: 1_024, tokens_step: 128 };
+
+    fn usage(input: u64, cached_read: u64) -> Usage {
+        Usage { input, cached_read, source: UsageSource::Provider, ..Usage::default() }
+    }
+
+    fn counts(fall: Waterfall) -> [u64; 5] {
+        [fall.input, fall.eligible, fall.candidate, fall.realized, fall.missed()]
+    }
+
+    #[test]
+    fn a_waterfall_is_the_providers_count_times_what_was_seen() {
+        let short = PromptReuse { seen_bytes: 800, ..LONG };
+        let cases = [
+            (usage(2_100, 0), Some(LONG), [2_100, 2_048, 1_024, 0, 1_024]),
+            (usage(1_076, 1_024), Some(LONG), [2_100, 2_048, 1_024, 1_024, 0]),
+            // Half of it came before, but that is less than the cache takes.
+            (usage(2_000, 0), Some(LONG), [2_000, 1_920, 0, 0, 0]),
+            (usage(900, 0), Some(LONG), [900, 0, 0, 0, 0]),
+            (usage(2_100, 0), Some(short), [2_100, 2_048, 0, 0, 0]),
+            // The provider reused more than we saw: its word counts.
+            (usage(52, 2_048), Some(LONG), [2_100, 2_048, 2_048, 2_048, 0]),
+            (usage(100, 40), None, [140, 40, 40, 40, 0]),
+            (usage(100, 0), None, [100, 0, 0, 0, 0]),
+        ];
+        for (usage, reuse, expected) in cases {
+            assert_eq!(counts(Waterfall::of(&usage, reuse.as_ref())), expected, "{usage:?} {reuse:?}");
+        }
+        let ours = Usage { source: UsageSource::Estimate, ..usage(100, 40) };
+        assert_eq!(Waterfall::of(&ours, None).realized, 0, "an estimate is no evidence");
+        assert!(Waterfall::of(&usage(52, 2_048), Some(&LONG)).is_raised);
+    }
+
+    #[test]
+    fn golden_bills_of_prompts() {
+        let claude = Rates {
+            input: Price(3_000_000),
+            output: Price(15_000_000),
+            cached_read: Some(Price(300_000)),
+            cache_write: Some(Price(3_750_000)),
+            cache_write_long: Some(Price(6_000_000)),
+            ..Rates::default()
+        };
+        let cost = |rates: &Rates, usage: &Usage| {
+            let cost = rates.input_cost(usage);
+            assert_eq!(cost.gross.0 - cost.reuse_credit().0, cost.processed.0);
+            assert_eq!(
+                rates.cost(usage).0,
+                cost.processed.0 + rates.output.of(usage.output).0,
+                "the receipt"
+            );
+            (cost.gross.0, cost.reuse_credit().0, cost.processed.0, cost.write_premium.0)
+        };
+        let reads = Usage { input: 100, cached_read: 10_000, output: 7, ..Usage::default() };
+        assert_eq!(cost(&claude, &reads), (30_300_000, 27_000_000, 3_300_000, 0), "ninety per cent less");
+        let writes = Usage { input: 100, cache_write: 10_000, ..Usage::default() };
+        assert_eq!(cost(&claude, &writes), (30_300_000, -7_500_000, 37_800_000, 7_500_000), "a quarter more");
+        let long = Usage { cache_write: 0, cache_write_long: 10_000, ..writes };
+        assert_eq!(cost(&claude, &long), (30_300_000, -30_000_000, 60_300_000, 30_000_000), "twice");
+        let flex = claude.percent(50);
+        assert_eq!(cost(&flex, &reads), (15_150_000, 13_500_000, 1_650_000, 0), "at half the price");
+        let plain = Rates { cached_read: None, ..claude };
+        assert_eq!(cost(&plain, &reads).1, 0, "no price for reads, no credit");
+        assert_eq!(InputCost::of(Profile::Byoc, Some(&claude), &reads), InputCost::default());
+        assert_eq!(InputCost::of(Profile::Byok, None, &reads), InputCost::default());
+    }
+
+    proptest! {
+        #[test]
+        fn each_count_is_part_of_the_one_before_it(
+            tokens in prop::array::uniform6(0_u64..1 << 40),
+            known in prop::option::of((any::<u64>(), any::<u64>(), 0_u64..9_000, 0_u64..300)),
+            source in 0_usize..3,
+        ) {
+            let usage = Usage {
+                input: tokens[0], cached_read: tokens[1], cache_write: tokens[2], cache_write_long: tokens[3],
+                output: tokens[4], reasoning: tokens[5],
+                source: [UsageSource::Provider, UsageSource::Estimate, UsageSource::None][source],
+                ..Usage::default()
+            };
+            let reuse = known.map(|(prompt_bytes, seen_bytes, tokens_min, tokens_step)| PromptReuse {
+                prompt_bytes, seen_bytes, tokens_min, tokens_step,
+            });
+            let fall = Waterfall::of(&usage, reuse.as_ref());
+            prop_assert!(fall.input >= fall.eligible, "{fall:?}");
+            prop_assert!(fall.eligible >= fall.candidate, "{fall:?}");
+            prop_assert!(fall.candidate >= fall.realized, "{fall:?}");
+            prop_assert_eq!(fall.missed(), fall.candidate - fall.realized);
+            let reported = usage.source == UsageSource::Provider;
+            prop_assert_eq!(fall.realized, if reported { usage.cached_read } else { 0 });
+        }
+
+        #[test]
+        fn money_adds_up_to_the_receipt(
+            tokens in prop::array::uniform6(0_u64..1 << 30),
+            prices in prop::array::uniform6(0_u64..1 << 30),
+            percent in 1_u16..300,
+        ) {
+            let rates = Rates {
+                input: Price(prices[0] + 1), output: Price(prices[1]), cached_read: Some(Price(prices[2])),
+                cache_write: Some(Price(prices[3])), cache_write_long: Some(Price(prices[4])),
+                reasoning: Some(Price(prices[5])),
+                ..Rates::default()
+            }.percent(percent);
+            let usage = Usage {
+                input: tokens[0], cached_read: tokens[1], cache_write: tokens[2], cache_write_long: tokens[3],
+                output: tokens[4], reasoning: tokens[5], ..Usage::default()
+            };
+            let cost = rates.input_cost(&usage);
+            let completion = Usage { input: 0, cached_read: 0, cache_write: 0, cache_write_long: 0, ..usage };
+            prop_assert_eq!(cost.processed.plus(rates.cost(&completion)), rates.cost(&usage));
+            prop_assert_eq!(cost.gross.0 - cost.reuse_credit().0, cost.processed.0);
+        }
+    }
+}

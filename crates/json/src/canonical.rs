@@ -1,0 +1,86 @@
+//! A document in one form for all its spellings: members in the order of their names, and no whitespace.
+
+use super::{Cursor, JsonError, Kind};
+
+/// The document without whitespace and with its members sorted. Numbers and strings stay as they are written: two
+/// spellings of a value are two values here.
+///
+/// # Errors
+/// The first error in the document.
+pub fn canonical(document: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+    let mut cursor = Cursor::new(document)?;
+    write(&mut cursor, out)?;
+    cursor.end()
+}
+
+fn write(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    match cursor.kind()? {
+        Kind::Object => object(cursor, out),
+        Kind::Array => {
+            out.push(b'[');
+            cursor.array(|cursor, index| {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write(cursor, out)
+            })?;
+            out.push(b']');
+            Ok(())
+        }
+        _ => {
+            let span = cursor.skip()?;
+            out.extend_from_slice(span.of(cursor.bytes()));
+            Ok(())
+        }
+    }
+}
+
+fn object(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    let mut members: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let document = cursor.bytes();
+    cursor.object(|cursor, member| {
+        let mut value = Vec::new();
+        write(cursor, &mut value)?;
+        members.push((member.key.span.of(document), value));
+        Ok::<_, JsonError>(())
+    })?;
+    // Stable, so that of two members of one name the order counts.
+    members.sort_by_key(|(name, _)| *name);
+    out.push(b'{');
+    for (index, (name, value)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name);
+        out.push(b':');
+        out.extend_from_slice(value);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(document: &str, expected: &str) {
+        let mut out = Vec::new();
+        canonical(document.as_bytes(), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{document}");
+    }
+
+    #[test]
+    fn order_and_space_don_t_count_and_all_else_does() {
+        check(
+            " { \"b\" : [ 1 , {\"z\":null,\"y\":\"a b\"} ] , \"a\" : 1.0 } ",
+            r#"{"a":1.0,"b":[1,{"y":"a b","z":null}]}"#,
+        );
+        check("[2, 1]", "[2,1]");
+        check(r#"{"a":2,"a":1}"#, r#"{"a":2,"a":1}"#);
+        check("\"x\"", "\"x\"");
+        check("{}", "{}");
+        check("[]", "[]");
+        assert!(canonical(b"{\"a\":1} x", &mut Vec::new()).is_err());
+        assert!(canonical(b"{\"a\":", &mut Vec::new()).is_err());
+    }
+}

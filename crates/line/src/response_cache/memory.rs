@@ -1,0 +1,319 @@
+//! The answers that a process holds in memory, and the requests that are being answered for the first time: of
+//! concurrent requests that are the same, one leads and the others wait.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::limits::{RESPONSE_CACHE_BYTES_MAX, RESPONSE_CACHE_ENTRIES_MAX};
+use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged};
+use domain::{ProjectId, WorkspaceId};
+use tokio::sync::watch;
+
+use super::entry::Entry;
+
+const SHARDS: usize = 16;
+
+/// What a request is known by: its workspace and project, and itself in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    /// Raised by a purge, in the workspace and in the project.
+    pub generations: (u64, u64),
+    pub request: Arc<str>,
+}
+
+/// Shared by all cores. Only requests of projects that keep answers come here.
+#[derive(Debug)]
+pub struct ResponseMemory {
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    entries: HashMap<Name, Held>,
+    flights: HashMap<Name, watch::Receiver<Verdict>>,
+    bytes: usize,
+    /// Counts what was asked for, so that the least recent can be told.
+    tick: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: Arc<Entry>,
+    bytes: usize,
+    used: u64,
+}
+
+/// What the others learn of the request that leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Open,
+    /// It was answered, but the answer may not be given again: nobody need wait.
+    NotKept,
+}
+
+/// What a request finds.
+pub(crate) enum Turn {
+    Found(Arc<Entry>),
+    /// It answers for those that are the same and come meanwhile.
+    Lead(Lead),
+    /// Another one leads; this ends when that one does.
+    Wait(Flight),
+}
+
+/// The wait for the request that leads.
+pub(crate) struct Flight(watch::Receiver<Verdict>);
+
+impl Flight {
+    /// Whether it is worth looking again.
+    pub(crate) async fn landed(mut self) -> bool {
+        // An error says that the request that led is gone: answered, failed or hung up.
+        let verdict = self.0.wait_for(|verdict| *verdict != Verdict::Open).await;
+        verdict.is_err()
+    }
+}
+
+/// The right to answer; dropped unused, the next one leads.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    memory: Arc<ResponseMemory>,
+    name: Name,
+    tell: watch::Sender<Verdict>,
+}
+
+impl Lead {
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn keep(self, entry: Arc<Entry>) {
+        self.memory.insert(self.name.clone(), entry);
+    }
+
+    pub(crate) fn keep_nothing(self) {
+        self.tell.send_replace(Verdict::NotKept);
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.memory.shard(&self.name).flights.remove(&self.name);
+    }
+}
+
+impl Default for ResponseMemory {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl ResponseMemory {
+    /// Looks for an answer that is not older than `age_ms_max`, or else takes the lead or its place behind it.
+    pub(crate) fn turn(self: &Arc<Self>, name: &Name, now_unix_ms: u64, age_ms_max: u64) -> Turn {
+        let mut shard = self.shard(name);
+        shard.tick += 1;
+        let tick = shard.tick;
+        let held = shard.entries.get_mut(name);
+        if let Some(held) = held.filter(|held| held.entry.age_ms(now_unix_ms) <= age_ms_max) {
+            held.used = tick;
+            return Turn::Found(Arc::clone(&held.entry));
+        }
+        if let Some(flight) = shard.flights.get(name) {
+            return Turn::Wait(Flight(flight.clone()));
+        }
+        let (tell, flight) = watch::channel(Verdict::Open);
+        shard.flights.insert(name.clone(), flight);
+        Turn::Lead(Lead { memory: Arc::clone(self), name: name.clone(), tell })
+    }
+
+    /// Drops the answer to a request.
+    pub(crate) fn forget(&self, name: &Name) {
+        self.shard(name).remove(name);
+    }
+
+    fn insert(&self, name: Name, entry: Arc<Entry>) {
+        let bytes = name.request.len() + entry.bytes();
+        let mut shard = self.shard(&name);
+        shard.remove(&name);
+        let used = shard.tick;
+        shard.bytes += bytes;
+        shard.entries.insert(name, Held { entry, bytes, used });
+        while shard.entries.len() > RESPONSE_CACHE_ENTRIES_MAX / SHARDS
+            || shard.bytes > RESPONSE_CACHE_BYTES_MAX / SHARDS
+        {
+            let oldest = shard.entries.iter().min_by_key(|(_, held)| held.used);
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { break };
+            shard.remove(&oldest);
+        }
+    }
+
+    fn shard(&self, name: &Name) -> MutexGuard<'_, Shard> {
+        let number = self.hasher.hash_one(name) % SHARDS as u64;
+        let shard = usize::try_from(number).ok().and_then(|number| self.shards.get(number));
+        // A shard is consistent between any two statements that can't panic.
+        let [first, ..] = &self.shards;
+        shard.unwrap_or(first).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shard {
+    fn remove(&mut self, name: &Name) {
+        if let Some(held) = self.entries.remove(name) {
+            self.bytes = self.bytes.saturating_sub(held.bytes);
+        }
+    }
+
+    fn purge(&mut self, scope: &PurgeScope) -> u64 {
+        let before = self.entries.len();
+        let mut bytes = self.bytes;
+        self.entries.retain(|name, held| {
+            let stays = !is_of(scope, name, held);
+            if !stays {
+                bytes = bytes.saturating_sub(held.bytes);
+            }
+            stays
+        });
+        self.bytes = bytes;
+        (before - self.entries.len()) as u64
+    }
+}
+
+fn is_of(scope: &PurgeScope, name: &Name, held: &Held) -> bool {
+    name.workspace == scope.workspace
+        && match &scope.what {
+            Purged::Everything => true,
+            Purged::Project(project) => name.project == *project,
+            Purged::Requests(requests) => requests.contains(&held.entry.request),
+        }
+}
+
+impl Purgeable for ResponseMemory {
+    fn place(&self) -> &'static str {
+        "response_cache"
+    }
+
+    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(async move { Ok(self.shards().map(|mut shard| shard.purge(&scope)).sum()) })
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(async move {
+            let left = self.shards().map(|shard| {
+                shard.entries.iter().filter(|(name, held)| is_of(&scope, name, held)).count() as u64
+            });
+            Ok(left.sum())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use domain::{TraceId, Usage};
+    use futures_util::FutureExt as _;
+
+    fn name(workspace: u8, request: &str) -> Name {
+        Name {
+            workspace: WorkspaceId::new(1, [workspace; 10]),
+            project: ProjectId::new(1, [workspace; 10]),
+            generations: (0, 0),
+            request: request.into(),
+        }
+    }
+
+    fn entry(made_unix_ms: u64, bytes: usize) -> Arc<Entry> {
+        Arc::new(Entry {
+            made_unix_ms,
+            request: TraceId::new(made_unix_ms, [1; 10]),
+            resolved_model: "openai/gpt-4o".into(),
+            principal: "pcr_1".into(),
+            upstream_model: "gpt-4o".into(),
+            usage: Usage::default(),
+            headers: http::HeaderMap::new(),
+            body: Bytes::from(vec![b'x'; bytes]),
+        })
+    }
+
+    fn lead(memory: &Arc<ResponseMemory>, name: &Name) -> Lead {
+        match memory.turn(name, 1_000, 60_000) {
+            Turn::Lead(lead) => lead,
+            Turn::Found(_) | Turn::Wait(_) => panic!("someone was here before"),
+        }
+    }
+
+    fn is_found(memory: &Arc<ResponseMemory>, name: &Name, now_unix_ms: u64) -> bool {
+        matches!(memory.turn(name, now_unix_ms, 60_000), Turn::Found(_))
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_its_own_name_until_it_is_old() {
+        let memory = Arc::new(ResponseMemory::default());
+        lead(&memory, &name(1, "a")).keep(entry(1_000, 10));
+        assert!(is_found(&memory, &name(1, "a"), 61_000));
+        assert!(!is_found(&memory, &name(1, "a"), 61_001));
+        assert!(!is_found(&memory, &name(2, "a"), 1_000), "another workspace's");
+        assert!(!is_found(&memory, &Name { generations: (0, 1), ..name(1, "a") }, 1_000), "purged");
+        memory.forget(&name(1, "a"));
+        assert!(!is_found(&memory, &name(1, "a"), 1_000));
+    }
+
+    #[test]
+    fn one_leads_and_the_others_wait_until_it_ends() {
+        let memory = Arc::new(ResponseMemory::default());
+        let name = name(1, "a");
+        for (end, again) in [(0, true), (1, true), (2, false)] {
+            let first = lead(&memory, &name);
+            let Turn::Wait(flight) = memory.turn(&name, 1_000, 60_000) else { panic!("it leads, too") };
+            let mut landed = Box::pin(flight.landed());
+            assert_eq!(landed.as_mut().now_or_never(), None);
+            match end {
+                0 => drop(first),
+                1 => first.keep(entry(1_000, 1)),
+                _ => first.keep_nothing(),
+            }
+            assert_eq!(landed.now_or_never(), Some(again));
+            memory.forget(&name);
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_what_is_asked_for() {
+        let memory = Arc::new(ResponseMemory::default());
+        let size = RESPONSE_CACHE_BYTES_MAX / SHARDS / 4;
+        for number in 0..200 {
+            lead(&memory, &name(1, &number.to_string())).keep(entry(1_000, size));
+            let _ = memory.turn(&name(1, "0"), 1_000, 60_000);
+        }
+        assert!(is_found(&memory, &name(1, "0"), 1_000), "it is asked for all the time");
+        let bytes: usize = memory.shards().map(|shard| shard.bytes).sum();
+        assert!(bytes <= RESPONSE_CACHE_BYTES_MAX && bytes > RESPONSE_CACHE_BYTES_MAX / 4, "{bytes}");
+    }
+
+    #[test]
+    fn a_purge_takes_what_is_in_its_scope_alone() {
+        let memory = Arc::new(ResponseMemory::default());
+        let scope =
+            |workspace: u8, what| PurgeScope { workspace: WorkspaceId::new(1, [workspace; 10]), what };
+        let fill = || {
+            lead(&memory, &name(1, "a")).keep(entry(1_000, 1));
+            lead(&memory, &name(1, "b")).keep(entry(2_000, 1));
+            lead(&memory, &name(2, "a")).keep(entry(3_000, 1));
+        };
+        let purge = |scope| memory.purge(scope).now_or_never().unwrap().unwrap();
+        fill();
+        let left = |scope| memory.remaining(scope).now_or_never().unwrap().unwrap();
+        assert_eq!(purge(scope(1, Purged::Requests(vec![TraceId::new(2_000, [1; 10])]))), 1);
+        assert_eq!((left(scope(1, Purged::Everything)), left(scope(2, Purged::Everything))), (1, 1));
+        assert_eq!(purge(scope(1, Purged::Project(ProjectId::new(1, [2; 10])))), 0);
+        assert_eq!(purge(scope(1, Purged::Everything)), 1);
+        assert!(is_found(&memory, &name(2, "a"), 3_000));
+    }
+}

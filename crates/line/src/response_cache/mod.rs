@@ -1,0 +1,342 @@
+//! The response cache: a project that wants it is given an earlier answer to the same request again, and of
+//! concurrent requests that are the same one goes upstream.
+//!
+//! It stands around the pipeline's stages. A hit is decoded, admitted, planned and booked like any request: limits,
+//! policies and routes hold for it, and only nothing is sent.
+
+mod entry;
+mod memory;
+mod wish;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admit::{Caller, admit};
+use bytes::Bytes;
+use decode::{Call, Inbound, decode};
+use domain::limits::{
+    RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
+};
+use domain::ports::KeyedRequest;
+use domain::{CacheRecord, Grammar, ResponseCacheMode, Retention, TraceId, Usage};
+use execute::{Served, execute};
+use http::Response;
+use http::header::{AGE, HeaderMap, HeaderName, HeaderValue};
+use http_body::Body as _;
+use plan::{Planned, PlannedParts, plan};
+use relay::{deliver_again, relay};
+use settle::{ReplyBody, settle};
+
+use self::entry::{Entry, kept_headers};
+use self::memory::{Lead, Name, Turn};
+use self::wish::Wish;
+use crate::idempotency::{ClaimGuard, KeyClaim, RecordedBody, claim};
+use crate::stop::EarlyExit;
+use crate::{Core, stored_lookup};
+
+pub use memory::ResponseMemory;
+
+const CACHE: HeaderName = HeaderName::from_static("agent-cache");
+
+/// Whether the caller's project keeps answers: not where its policy lets nothing be retained.
+#[must_use]
+pub fn keeps_answers(caller: &Caller) -> bool {
+    let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
+    let is_wanted = own.or(wider) == Some(ResponseCacheMode::Exact);
+    is_wanted
+        && caller
+            .project()
+            .policy
+            .as_ref()
+            .is_none_or(|policy| policy.spec.retention != Some(Retention::Zero))
+}
+
+/// Serves one request of a project that keeps answers.
+pub async fn serve_cached(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<RecordedBody> {
+    let (trace, dialect) = (inbound.trace, inbound.dialect);
+    let mut after = After::Bypass;
+    let result = run(core, inbound, caller, &mut after).await;
+    if matches!(after, After::Hit) {
+        core.counters.cache_hit();
+    }
+    after.wrap(crate::concluded(core, dialect, trace, result))
+}
+
+/// What becomes of the response.
+enum After {
+    /// Neither looked up nor kept.
+    Bypass,
+    Hit,
+    /// Looked up and not found. Not kept if another request does, or if the store can't.
+    Absent(Option<Box<Keeping>>),
+    /// Kept without having been looked up.
+    Store(Box<Keeping>),
+}
+
+/// What is kept of the answer that is being sent.
+pub(crate) struct Keeping {
+    lead: Lead,
+    /// The place in the store; without one it is kept in memory alone.
+    claim: Option<ClaimGuard>,
+    request: TraceId,
+    served: Option<Served>,
+    made_unix_ms: u64,
+    /// Of a conversation, whose end says whether it may be given again.
+    conversation: Option<Grammar>,
+    headers: HeaderMap,
+}
+
+impl After {
+    fn wrap(self, mut response: Response<ReplyBody>) -> Response<RecordedBody> {
+        let (word, keeping) = match self {
+            Self::Bypass => ("bypass", None),
+            Self::Hit => ("hit", None),
+            Self::Absent(keeping) => ("miss", keeping),
+            Self::Store(keeping) => ("store", Some(keeping)),
+        };
+        response.headers_mut().insert(CACHE, HeaderValue::from_static(word));
+        let Some(mut keeping) = keeping.filter(|_| response.status().as_u16() == 200) else {
+            return response.map(RecordedBody::plain);
+        };
+        let is_long = |bytes: u64| bytes > RESPONSE_CACHE_BODY_BYTES_MAX as u64;
+        if is_long(response.body().size_hint().lower()) || keeping.served.is_none() {
+            keeping.lead.keep_nothing();
+            return response.map(RecordedBody::plain);
+        }
+        keeping.headers = kept_headers(response.headers());
+        response.map(|inner| RecordedBody::kept(inner, keeping))
+    }
+}
+
+impl Keeping {
+    /// The answer grew too long.
+    pub(crate) fn give_up(self) {
+        self.lead.keep_nothing();
+    }
+
+    /// The answer ended well.
+    pub(crate) fn ended(self, body: Bytes, usage: Option<Usage>) {
+        let Self { lead, claim, request, served, made_unix_ms, conversation, headers } = self;
+        let is_kept = conversation.is_none_or(|grammar| dialects::is_repeatable_answer(grammar, &body));
+        let (Some(served), true) = (served, is_kept) else { return lead.keep_nothing() };
+        let entry = Arc::new(Entry {
+            made_unix_ms,
+            request,
+            resolved_model: served.resolved_model,
+            principal: served.principal.to_string().into(),
+            upstream_model: served.upstream_model,
+            usage: usage.unwrap_or_default(),
+            headers,
+            body,
+        });
+        // The store goes on by itself: nobody waits for it, since this process finds the answer in memory.
+        drop(claim.and_then(|claim| claim.keep(entry.stored())));
+        lead.keep(entry);
+    }
+}
+
+async fn run(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    after: &mut After,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let wish = Wish::of(&inbound.headers);
+    let call = decode(inbound, core.now_us())?;
+    let names = stored_lookup::names(&caller, &call);
+    let name = if names.is_some() || wish.is_bypass { None } else { name_of(&call, &caller) };
+    let Some(name) = name else {
+        let now_us = core.now_us();
+        let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+        return match names {
+            Some(names) => crate::resolve_to_settle(core, admitted, names).await,
+            None => crate::plan_to_settle(core, admitted, now_us).await,
+        };
+    };
+    let lifetime = caller.project().caching.or(caller.workspace().caching).responses_lifetime();
+    let lifetime = lifetime.unwrap_or_default();
+    let trace = call.trace();
+    let found = find(core, &name, wish, lifetime, trace).await;
+    let now_us = core.now_us();
+    let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+    let random = core.deps.world.random.next_u64();
+    let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
+    let (lead, claim) = match found {
+        Found::Entry(entry) => {
+            if entry.maker(&planned).is_some() {
+                *after = After::Hit;
+                return Ok(settle(again(core, planned, &entry)));
+            }
+            // Routes or credentials have changed since it was made.
+            match refresh(core, &name, lifetime, trace).await {
+                Found::Lead(lead, claim) => (Some(lead), claim),
+                Found::Entry(_) | Found::Nothing => (None, None),
+            }
+        }
+        Found::Lead(lead, claim) => (Some(lead), claim),
+        Found::Nothing => (None, None),
+    };
+    let call = planned.admitted().call();
+    let conversation = call.spec().facts().is_conversation.then(|| call.dialect().grammar());
+    let keeping = lead.map(|lead| {
+        Box::new(Keeping {
+            lead,
+            claim,
+            request: trace,
+            served: None,
+            made_unix_ms: core.now_unix_ms(),
+            conversation,
+            headers: HeaderMap::new(),
+        })
+    });
+    *after = After::Absent(None);
+    let answer = execute(planned, &core.deps).await?;
+    let keeping =
+        keeping.map(|keeping| Box::new(Keeping { served: Some(answer.served().clone()), ..*keeping }));
+    *after = match keeping {
+        Some(keeping) if wish.is_fresh() => After::Store(keeping),
+        keeping => After::Absent(keeping),
+    };
+    Ok(settle(relay(answer, &core.deps)))
+}
+
+/// What was found for a request.
+enum Found {
+    Entry(Arc<Entry>),
+    /// Nothing: this request answers, and its answer is kept.
+    Lead(Lead, Option<ClaimGuard>),
+    /// Nothing, and another one's answer is kept, or none.
+    Nothing,
+}
+
+/// Looks in memory, behind the request that leads, and in the store, in this order.
+async fn find(core: &Core, name: &Name, wish: Wish, lifetime: Duration, trace: TraceId) -> Found {
+    if wish.is_fresh() {
+        return refresh(core, name, lifetime, trace).await;
+    }
+    let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+    let age_ms_max = wish.age_ms_max.min(lifetime_ms);
+    loop {
+        match core.cached.turn(name, core.now_unix_ms(), age_ms_max) {
+            Turn::Found(entry) => return Found::Entry(entry),
+            Turn::Wait(flight) => {
+                match tokio::time::timeout(RESPONSE_CACHE_WAIT_MAX, flight.landed()).await {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Found::Nothing,
+                }
+            }
+            Turn::Lead(lead) => return in_store(core, lead, lifetime, age_ms_max, trace).await,
+        }
+    }
+}
+
+async fn in_store(core: &Core, lead: Lead, lifetime: Duration, age_ms_max: u64, trace: TraceId) -> Found {
+    match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
+        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
+        Ok(KeyClaim::Repeat(answer)) => match Entry::of_stored(answer) {
+            Some(entry) if entry.age_ms(core.now_unix_ms()) <= age_ms_max => {
+                let entry = Arc::new(entry);
+                lead.keep(Arc::clone(&entry));
+                Found::Entry(entry)
+            }
+            _ => replace(core, lead, lifetime, trace).await,
+        },
+        // Another replica answers it now, or the store is away: the answer is kept in memory alone.
+        Err(_) => Found::Lead(lead, None),
+    }
+}
+
+/// Drops what is kept, and takes the lead.
+async fn refresh(core: &Core, name: &Name, lifetime: Duration, trace: TraceId) -> Found {
+    core.cached.forget(name);
+    match core.cached.turn(name, core.now_unix_ms(), 0) {
+        Turn::Lead(lead) => replace(core, lead, lifetime, trace).await,
+        Turn::Found(_) | Turn::Wait(_) => Found::Nothing,
+    }
+}
+
+async fn replace(core: &Core, lead: Lead, lifetime: Duration, trace: TraceId) -> Found {
+    core.answers.forget(keyed(lead.name(), lifetime, trace)).await;
+    match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
+        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
+        Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(lead, None),
+    }
+}
+
+/// The request as the store knows it: of its text only a keyed hash is stored.
+fn keyed(name: &Name, lifetime: Duration, request: TraceId) -> KeyedRequest {
+    let (workspace, project) = name.generations;
+    KeyedRequest {
+        workspace: name.workspace,
+        project: name.project,
+        path: format!("cache {workspace} {project}").into(),
+        key: (*name.request).to_owned(),
+        body: Bytes::new(),
+        request,
+        lifetime,
+        is_cached: true,
+    }
+}
+
+/// The name of a request whose answer may be kept; `None` for one that stores or changes something, names what is stored,
+/// lets the provider look elsewhere, or is too long.
+fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
+    let request = call.request();
+    let is_kept = call.spec().facts().is_repeatable
+        && !request.stores_answer
+        && !request.is_background
+        && request.files.is_empty()
+        && request.terms.hosted.is_none()
+        && call.upload().is_none()
+        && call.body().len() <= RESPONSE_CACHE_REQUEST_BYTES_MAX;
+    if !is_kept {
+        return None;
+    }
+    let mut text = Vec::with_capacity(call.body().len() + 128);
+    let head = [
+        call.dialect().as_str(),
+        call.operation().as_str(),
+        &request.model,
+        if request.stream { "stream" } else { "" },
+        if request.as_array { "array" } else { "" },
+        if call.is_lenient() { "lenient" } else { "" },
+    ];
+    for part in head {
+        text.extend_from_slice(part.as_bytes());
+        text.push(b'\n');
+    }
+    for (name, value) in call.native_headers() {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.push(b':');
+        text.extend_from_slice(value.as_bytes());
+        text.push(b'\n');
+    }
+    if let Some(policy) = &caller.project().policy {
+        // Under another policy it might be refused or changed.
+        text.extend_from_slice(format!("{:?}\n", policy.spec).as_bytes());
+    }
+    let text = dialects::canonical_body(call.body(), text)?;
+    let (workspace, project) = (caller.workspace(), caller.project());
+    Some(Name {
+        workspace: workspace.id,
+        project: project.id,
+        generations: (workspace.caching.generation, project.caching.generation),
+        request: text.into(),
+    })
+}
+
+/// Gives an answer again, and books the exchange.
+fn again(core: &Core, planned: Planned, entry: &Entry) -> relay::ClientResponse {
+    let worth = entry.maker(&planned).map(|maker| entry.worth(maker)).unwrap_or_default();
+    let PlannedParts { admitted, resolved_model, record, .. } = planned.into_parts();
+    let (call, _caller, mut tab) = admitted.into_parts();
+    tab.record_plan(resolved_model, record);
+    tab.caching(Some(CacheRecord { served: Some(worth), ..CacheRecord::default() }));
+    let at_us = core.now_us().saturating_sub(call.received_us());
+    let timeline = tab.timeline_mut();
+    (timeline.planned_us, timeline.first_byte_us) = (at_us, at_us);
+    let mut headers = entry.headers.clone();
+    headers.insert(AGE, HeaderValue::from(entry.age_ms(core.now_unix_ms()) / 1_000));
+    deliver_again(tab, headers, entry.body.clone(), call.dialect())
+}

@@ -1,0 +1,64 @@
+//! What a request's `Cache-Control` asks of the response cache.
+
+use http::HeaderMap;
+use http::header::CACHE_CONTROL;
+
+/// What may be read and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Neither read nor kept: `no-store`.
+    pub is_bypass: bool,
+    /// The oldest answer that it takes: none with `no-cache`.
+    pub age_ms_max: u64,
+}
+
+impl Wish {
+    /// Unknown directives are ignored, as the header's own rules want it.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut wish = Self { is_bypass: false, age_ms_max: u64::MAX };
+        let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        for directive in values.flat_map(|value| value.split(',')) {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "no-store" => wish.is_bypass = true,
+                "no-cache" => wish.age_ms_max = 0,
+                "max-age" => {
+                    // An age that can't be read is none: the answer is made anew.
+                    let seconds: u64 = value.trim().trim_matches('"').parse().unwrap_or(0);
+                    wish.age_ms_max = wish.age_ms_max.min(seconds.saturating_mul(1_000));
+                }
+                _ => {}
+            }
+        }
+        wish
+    }
+
+    /// It wants a new answer, whatever is kept.
+    pub(crate) const fn is_fresh(self) -> bool {
+        self.age_ms_max == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_bound_what_is_read_and_kept() {
+        for (value, is_bypass, age_ms_max) in [
+            ("", false, u64::MAX),
+            ("no-store", true, u64::MAX),
+            ("No-Cache", false, 0),
+            ("max-age=60", false, 60_000),
+            ("max-age=\"5\", no-transform", false, 5_000),
+            ("max-age=x", false, 0),
+            ("max-age=60, no-cache, no-store", true, 0),
+            ("private", false, u64::MAX),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, value.parse().unwrap());
+            assert_eq!(Wish::of(&headers), Wish { is_bypass, age_ms_max }, "{value}");
+        }
+        assert_eq!(Wish::of(&HeaderMap::new()).age_ms_max, u64::MAX);
+    }
+}

@@ -111,8 +111,8 @@ pub fn assumed(
     project: Arc<ProjectEntry>,
     key: Option<Arc<KeyEntry>>,
 ) -> Option<Caller> {
-    let is_its = project.workspace == workspace.id
-        && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
+    let is_its =
+        project.workspace == workspace.id && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
     is_its.then_some(Caller { key, project, workspace, snapshot })
 }
 

@@ -14,6 +14,7 @@ mod idempotency;
 mod incoming;
 pub mod limits;
 pub mod moment;
+pub mod names;
 pub mod openapi;
 mod passwords;
 pub mod planner;

@@ -106,7 +106,10 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(found),
             // Before further segments a parameter may also be a user-chosen name, such as an adapter's.
-            (Some(want), Some(have)) if want.starts_with('{') && is_value(have, wanted.peek().is_some()) => {
+            (Some(want), Some(have))
+                if want.starts_with('{')
+                    && is_value(have, wanted.peek().is_some() || NAMED.contains(&pattern)) =>
+            {
                 found.push(have.to_owned())
             }
             (Some(want), Some(have)) if want == have => {}
@@ -114,6 +117,9 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
         }
     }
 }
+
+/// Where an object may also be addressed by the name that its users gave it. No word stands beside those.
+const NAMED: [&str; 1] = ["/v2/model-aliases/{id}"];
 
 /// Ids contain an underscore or a digit, so that a path such as `…/join-tokens` in a later release is never
 /// taken for an id now.

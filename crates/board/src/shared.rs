@@ -32,6 +32,9 @@ pub struct Parking {
 /// The model, if it is about one alone, and why and until when it is not called.
 type ParkedFor = (Option<Box<str>>, Parking);
 
+/// By principal, the microseconds to the first byte with each model.
+type Speeds = IdMap<Principal, Vec<(Box<str>, u64)>>;
+
 /// One immutable version of the notices; cores hold it by reference until there is a newer one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
@@ -125,7 +128,7 @@ pub struct Shared {
     meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
-    speeds: Mutex<IdMap<Principal, Vec<(Box<str>, u64)>>>,
+    speeds: Mutex<Speeds>,
     windows: Windows,
     scopes: Scopes,
     /// Where each principal is, for display.
@@ -249,7 +252,7 @@ impl Shared {
         }
     }
 
-    fn speeds(&self) -> MutexGuard<'_, IdMap<Principal, Vec<(Box<str>, u64)>>> {
+    fn speeds(&self) -> MutexGuard<'_, Speeds> {
         self.speeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

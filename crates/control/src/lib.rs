@@ -5,7 +5,6 @@ mod effective_policy;
 mod founding;
 mod hosting;
 mod joined_nodes;
-mod learned_limits;
 mod limits;
 mod owner;
 mod policy_forms;

@@ -4,12 +4,6 @@
 pub(crate) const RATE_LIMIT_MAX: u64 = 10_000_000_000;
 /// Thresholds of one budget at which an alert is sent: one for every ten per cent.
 pub(crate) const BUDGET_ALERTS_MAX: usize = 10;
-/// The longest window of a usage query by minute: a day, plus the slack that a window extends past now.
-pub(crate) const USAGE_BY_MINUTE_MS_MAX: u64 = 25 * 3_600_000;
-/// The newest credits that a billing account shows, so that its page stays readable.
-pub(crate) const CREDITS_LISTED_MAX: u32 = 50;
-/// Length of the note on a credit: a few sentences.
-pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
 
 /// A rate limit agreed with a provider, per minute; no provider's is higher.
 pub(crate) const AGREED_LIMIT_MAX: u64 = 1_000_000_000_000;
@@ -58,12 +52,3 @@ pub(crate) const WEBHOOK_DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Length of a text that a node reports of itself: a version, a runtime, a device.
 pub(crate) const NODE_TEXT_BYTES_MAX: usize = 128;
-
-/// Headers of a request that is planned; a plan depends on one or two.
-pub(crate) const PLANNED_HEADERS_MAX: usize = 32;
-/// Their bytes together, as many as a request's own headers may have at most servers.
-pub(crate) const PLANNED_HEADER_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a planned request's path with its query.
-pub(crate) const PLANNED_PATH_BYTES_MAX: usize = 2_048;
-/// Cheaper and faster candidates of a plan that are listed.
-pub(crate) const PLANNED_OTHERS_MAX: usize = 20;

@@ -1,7 +1,9 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId, SubscriptionId, ResponseCacheMode,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
+    InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseCacheMode, RouteId, Sealed,
+    SubscriptionId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;

@@ -16,7 +16,8 @@ use conversation::screening::Screening;
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Operation, RequestTraits, StoredKind, StoredObjectKind, TraceId, Upload, Prompt, Usage,
+    Dialect, Fault, FaultClass, FilesKeeper, Operation, Prompt, RequestTraits, StoredKind, StoredObjectKind,
+    TraceId, Upload, Usage,
 };
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};

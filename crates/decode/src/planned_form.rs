@@ -74,18 +74,24 @@ fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use std::pin::pin;
+    use std::task::Waker;
 
     use super::*;
 
     fn read(body: &str) -> Result<FormIn, Box<Fault>> {
-        let trace = TraceId::new(1, [7; 10]);
-        form_of_json(Operation::Transcribe, body.as_bytes(), trace).now_or_never().expect("nothing to wait for")
+        let form = pin!(form_of_json(Operation::Transcribe, body.as_bytes(), TraceId::new(1, [7; 10])));
+        match form.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(form) => form,
+            Poll::Pending => panic!("there is nothing to wait for"),
+        }
     }
 
     #[test]
     fn members_become_fields_and_files_are_empty() {
-        let form = read(r#"{"model":"publisher/ears","file":"a\"b.mp3","language":"en","timestamp_granularities[]":["word"]}"#);
+        let form = read(
+            r#"{"model":"publisher/ears","file":"a\"b.mp3","language":"en","timestamp_granularities[]":["word"]}"#,
+        );
         let form = form.unwrap();
         assert_eq!(form.request.model, "publisher/ears");
         let held = String::from_utf8(form.held.to_vec()).unwrap();

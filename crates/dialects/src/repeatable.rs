@@ -81,7 +81,7 @@ mod tests {
                 r#"{{"id":"m","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"Hello."}}],"stop_reason":"{stop}","stop_sequence":null,"usage":{{"input_tokens":1,"output_tokens":1}}}}"#
             )
         };
-        check(Grammar::Messages, &message("end_turn"), true);
-        check(Grammar::Messages, &message("max_tokens"), false);
+        check(Grammar::Anthropic, &message("end_turn"), true);
+        check(Grammar::Anthropic, &message("max_tokens"), false);
     }
 }

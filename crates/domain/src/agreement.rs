@@ -2,6 +2,7 @@
 //! compliance. No probe can find them out.
 
 use crate::allowance::Period;
+use crate::retention::Retention;
 
 /// All declared terms. What is not declared is unknown, never "none".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,14 +51,6 @@ impl AgreedLimits {
             ("reserved_units", self.reserved_units),
         ]
     }
-}
-
-/// How long the provider retains what it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retention {
-    /// Zero retention, by agreement with the provider.
-    Zero,
-    Days(u32),
 }
 
 /// A minimum spend: owed to the provider whether it is used or not.

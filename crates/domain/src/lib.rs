@@ -31,6 +31,7 @@ pub mod ports;
 pub mod profile;
 pub mod prompt;
 pub mod record;
+pub mod retention;
 pub mod reuse;
 pub mod role;
 pub mod route;
@@ -48,7 +49,7 @@ pub mod usage;
 pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
-pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, OverflowReason, Retention};
+pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, OverflowReason};
 pub use alias::{AliasPick, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ReleaseChoice};
 pub use allowance::{
     Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,
@@ -56,7 +57,9 @@ pub use allowance::{
 };
 pub use auth::AuthKind;
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode};
-pub use conditions::{ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays};
+pub use conditions::{
+    ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
+};
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
@@ -64,7 +67,9 @@ pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId, SubscriptionId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId,
+    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, SubscriptionId, TaskId, TraceId,
+    WebhookId, WorkspaceId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
@@ -78,6 +83,7 @@ pub use policy::{
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
+pub use retention::Retention;
 pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};

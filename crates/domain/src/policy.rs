@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::Retention;
 use crate::ids::{PolicyId, ProjectId};
 use crate::pattern::ModelPattern;
 use crate::profile::Profile;
+use crate::retention::Retention;
 
 pub use boundary::{DataBoundary, RegionPolicy};
 pub use content_check::{CheckAction, CheckCount, CheckedSide, ContentCheck, Detector};
@@ -198,36 +198,9 @@ impl PolicySpec {
     }
 }
 
-impl Retention {
-    /// Whether a provider with the agreed retention meets this bound. An unknown retention does not.
-    #[must_use]
-    pub fn is_kept_by(self, agreed: Option<Self>) -> bool {
-        match (self, agreed) {
-            (_, Some(Self::Zero)) => true,
-            (Self::Days(most), Some(Self::Days(days))) => days <= most,
-            (Self::Zero, Some(Self::Days(_))) | (_, None) => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_agreed_to_less_keeps_it() {
-        for (most, agreed, is_kept) in [
-            (Retention::Zero, Some(Retention::Zero), true),
-            (Retention::Zero, Some(Retention::Days(1)), false),
-            (Retention::Zero, None, false),
-            (Retention::Days(7), Some(Retention::Zero), true),
-            (Retention::Days(7), Some(Retention::Days(7)), true),
-            (Retention::Days(7), Some(Retention::Days(8)), false),
-            (Retention::Days(7), None, false),
-        ] {
-            assert_eq!(most.is_kept_by(agreed), is_kept, "{most:?} {agreed:?}");
-        }
-    }
 
     #[test]
     fn a_model_is_allowed_by_its_name_or_a_pattern_of_it() {

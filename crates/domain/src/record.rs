@@ -199,8 +199,11 @@ where
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
-/// Records of earlier versions end before this field.
-fn checks_or_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckCount>, D::Error> {
+/// What the checks found, in a record or a tab of which earlier versions end before this field.
+///
+/// # Errors
+/// None: what can't be read is nothing.
+pub fn checks_or_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckCount>, D::Error> {
     Ok(Vec::deserialize(deserializer).unwrap_or_default())
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn begin(
     ticket: Ticket,
     can_spill: bool,
 ) -> impl Future<Output = Start> {
-    start(exchange, held, attempt, tab, ticket, Beginning { can_spill, is_beside: false })
+    start(exchange, held, attempt, tab, ticket, StartMode { can_spill, is_beside: false })
 }
 
 /// The same beside an attempt that runs: what is reserved covers both.
@@ -62,11 +62,11 @@ pub(crate) fn begin_beside(
     tab: &mut Tab,
     ticket: Ticket,
 ) -> impl Future<Output = Start> {
-    start(exchange, held, attempt, tab, ticket, Beginning { can_spill: false, is_beside: true })
+    start(exchange, held, attempt, tab, ticket, StartMode { can_spill: false, is_beside: true })
 }
 
-/// How an attempt begins.
-struct Beginning {
+/// How an attempt starts.
+struct StartMode {
     /// Whether it may be left to an overflow where its commitment is used up.
     can_spill: bool,
     /// It runs beside another, and what is reserved covers both.
@@ -79,7 +79,7 @@ async fn start(
     attempt: &Rc<Attempt>,
     tab: &mut Tab,
     ticket: Ticket,
-    Beginning { can_spill, is_beside }: Beginning,
+    StartMode { can_spill, is_beside }: StartMode,
 ) -> Start {
     let deps = &exchange.deps;
     let request = exchange.call.request();

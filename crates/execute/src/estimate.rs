@@ -57,7 +57,8 @@ impl Exchange {
         let quick = self.quick_estimate(held, attempt, content_bytes);
         let Some(vocabulary) = self.vocabulary(attempt) else { return quick };
         Usage {
-            input: prompt_tokens(&self.call, &held.body, held.prompt.as_deref(), vocabulary).unwrap_or(quick.input),
+            input: prompt_tokens(&self.call, &held.body, held.prompt.as_deref(), vocabulary)
+                .unwrap_or(quick.input),
             output: answer_tokens(vocabulary, text, content_bytes).unwrap_or(quick.output),
             ..quick
         }

@@ -57,7 +57,9 @@ pub fn quote(
 /// Whether what it makes is used up after its answer, by an amount that nothing in it bounds.
 fn is_open_ended(call: &Call) -> bool {
     let makes = !call.names_stored() || call.derives_from_stored();
-    matches!(call.spec().facts().subject, Subject::StoredObject(_)) && makes && call.operation() != Operation::File
+    matches!(call.spec().facts().subject, Subject::StoredObject(_))
+        && makes
+        && call.operation() != Operation::File
 }
 
 fn estimated_input(call: &Call, caller: &Caller, attempt: &Attempt, deps: &Deps) -> u64 {

@@ -184,10 +184,11 @@ fn serve_call(
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from);
         }
-        let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         if line::keeps_answers(&caller) {
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(line::serve_cached(&handler.core, inbound, caller)).await.map(Reply::from);
         }
+        let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
     }
@@ -601,7 +602,8 @@ pub(crate) fn is_made(addressed: Option<&Addressed>) -> bool {
 }
 
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
-    let (operation, addressed) = operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
+    let (operation, addressed) =
+        operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
     Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
 }
 

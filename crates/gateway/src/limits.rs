@@ -12,7 +12,7 @@ pub(crate) const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const PREALLOCATED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How much of a planned request's path is repeated in an error.
-pub(crate) const PLANNED_PATH_CHARS_SHOWN_MAX: usize = 200;
+pub(crate) const PLANNED_PATH_CHARS_MAX: usize = 200;
 
 /// Concurrent streams of one HTTP/2 connection; more than the hundred that clients commonly open.
 pub(crate) const H2_STREAMS_MAX: u32 = 256;

@@ -12,13 +12,14 @@ use http::{Method, Uri};
 use line::{CallExplanation, Core};
 
 use crate::handle::{is_made, operation_at};
-use crate::limits::PLANNED_PATH_CHARS_SHOWN_MAX;
+use crate::limits::PLANNED_PATH_CHARS_MAX;
 use crate::realtime;
 use crate::routes::{self, Action, Found, Route};
 
 /// The methods that are tried in turn where none is named.
-const METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
-const HOW: &str = "Name a path at which requests reach a provider, such as /v1/chat/completions; docs/api.md lists them.";
+static METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
+const HOW: &str =
+    "Name a path at which requests reach a provider, such as /v1/chat/completions; docs/api.md lists them.";
 
 /// Plans a request on a core, without serving it.
 ///
@@ -31,7 +32,9 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         PlanAddress::Usual(dialect, modality, model) => {
             let usual = routes::usual_address(&table, *dialect, *modality, model);
             let (dialect, modality) = (dialect.as_str(), modality.as_str());
-            usual.ok_or_else(|| bad_path(format!("The dialect {dialect} has no path of its own for {modality}.")))?
+            usual.ok_or_else(|| {
+                bad_path(format!("The dialect {dialect} has no path of its own for {modality}."))
+            })?
         }
     };
     let uri: Uri = address.parse().map_err(|_| nothing_at(&address))?;
@@ -41,7 +44,9 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         found(&table, request.method.as_ref(), path).ok_or_else(|| nothing_at(path))?;
     if !reaches_provider(route) {
         let path = printable(path);
-        return Err(bad_path(format!("{method} {path} is answered without a provider: there is nothing to plan.")));
+        return Err(bad_path(format!(
+            "{method} {path} is answered without a provider: there is nothing to plan."
+        )));
     }
     let (caller, environment) = (request.caller.clone(), Arc::clone(&request.environment));
     Ok(match inbound(core, (route, rest), &method, &uri, request).await {
@@ -120,16 +125,16 @@ fn nothing_at(path: &str) -> Box<Fault> {
 }
 
 fn printable(path: &str) -> String {
-    path.chars().filter(|letter| !letter.is_control()).take(PLANNED_PATH_CHARS_SHOWN_MAX).collect()
+    path.chars().filter(|letter| !letter.is_control()).take(PLANNED_PATH_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(method: Option<Method>, path: &str) -> Option<String> {
+    fn at(method: Option<&Method>, path: &str) -> Option<String> {
         let table = routes::table();
-        let (route, rest, method) = found(&table, method.as_ref(), path)?;
+        let (route, rest, method) = found(&table, method, path)?;
         Some(format!("{method} {} {rest} {}", route.path, reaches_provider(route)))
     }
 
@@ -140,13 +145,13 @@ mod tests {
             (None, "/v1/realtime", Some("GET /v1/realtime  true")),
             (None, "/v1/batches", Some("POST /v1/batches  true")),
             (None, "/v1/files/file_1", Some("GET /v1/files/{rest} file_1 true")),
-            (Some(Method::DELETE), "/v1/files/file_1", Some("DELETE /v1/files/{rest} file_1 true")),
-            (Some(Method::GET), "/v1/batches", Some("GET /v1/batches  false")),
+            (Some(&Method::DELETE), "/v1/files/file_1", Some("DELETE /v1/files/{rest} file_1 true")),
+            (Some(&Method::GET), "/v1/batches", Some("GET /v1/batches  false")),
             (None, "/v1/models", Some("GET /v1/models  false")),
-            (Some(Method::GET), "/v1/chat/completions", None),
+            (Some(&Method::GET), "/v1/chat/completions", None),
             (None, "/v1/nothing", None),
         ] {
-            assert_eq!(at(method.clone(), path).as_deref(), expected, "{method:?} {path}");
+            assert_eq!(at(method, path).as_deref(), expected, "{method:?} {path}");
         }
     }
 

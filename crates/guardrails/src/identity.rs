@@ -219,7 +219,7 @@ fn poland(_: &str, plain: &str) -> bool {
         && digits.len() == 11
         && month.is_some_and(|month| (1..=12).contains(&month))
         && day.is_some_and(|day| (1..=31).contains(&day))
-        && weighted(&digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]) % 10 == 0
+        && weighted(&digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]).is_multiple_of(10)
 }
 
 /// Henkilötunnus: a date, a sign of the century, and a character by the remainder.

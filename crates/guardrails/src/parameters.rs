@@ -19,7 +19,7 @@ pub struct ParameterPlace {
     pub store: Option<(&'static str, bool)>,
 }
 
-/// What is asked of a request's parameters.
+/// What is wanted of a request's parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters<'a> {
     pub rules: &'a [ParameterRule],
@@ -67,25 +67,25 @@ struct Fitting<'a> {
 
 /// Fits a request. One that is not valid JSON is left as it is: nothing sends it.
 #[must_use]
-pub fn fit_parameters(body: &Bytes, place: ParameterPlace, asked: Parameters<'_>) -> Written {
-    fit(body, place, asked).unwrap_or_default()
+pub fn fit_parameters(body: &Bytes, place: ParameterPlace, wanted: Parameters<'_>) -> Written {
+    fit(body, place, wanted).unwrap_or_default()
 }
 
-fn fit(body: &Bytes, place: ParameterPlace, asked: Parameters<'_>) -> Result<Written, JsonError> {
+fn fit(body: &Bytes, place: ParameterPlace, wanted: Parameters<'_>) -> Result<Written, JsonError> {
     let mut fitting = Fitting::read(body, place)?;
     let mut additions: Vec<(String, String)> = Vec::new();
-    for rule in asked.rules {
+    for rule in wanted.rules {
         if !fitting.apply(rule) {
             additions.extend(rule.default.map(|value| (spelled(&rule.name, place), value.to_string())));
         }
     }
-    if let (Some(tokens), [first, ..]) = (asked.output_tokens, place.output_tokens)
+    if let (Some(tokens), [first, ..]) = (wanted.output_tokens, place.output_tokens)
         && !place.output_tokens.iter().any(|name| fitting.has(name))
     {
         additions.push(((*first).to_owned(), tokens.to_string()));
     }
     let mut outer = Vec::new();
-    if asked.stores_nothing {
+    if wanted.stores_nothing {
         outer.extend(fitting.forbid_storage()?);
     }
     match (place.container, fitting.containers.first().copied()) {
@@ -265,9 +265,9 @@ mod tests {
         }
     }
 
-    fn check(body: &'static str, place: ParameterPlace, asked: Parameters<'_>, expected: &str) {
+    fn check(body: &'static str, place: ParameterPlace, wanted: Parameters<'_>, expected: &str) {
         let body = Bytes::from_static(body.as_bytes());
-        let written = fit_parameters(&body, place, asked);
+        let written = fit_parameters(&body, place, wanted);
         assert_eq!(written.body.unwrap_or(body), expected);
         assert!(written.refused.is_none());
     }
@@ -275,34 +275,34 @@ mod tests {
     #[test]
     fn values_are_moved_and_defaults_written_where_the_format_has_them() {
         let rules = [rule("temperature", Some(0.5), true), rule("top_p", None, true)];
-        let asked = Parameters { rules: &rules, output_tokens: Some(9), stores_nothing: true };
+        let wanted = Parameters { rules: &rules, output_tokens: Some(9), stores_nothing: true };
         let only = Parameters { rules: &rules, output_tokens: None, stores_nothing: false };
-        for (body, place, asked, expected) in [
+        for (body, place, wanted, expected) in [
             (r#"{"temperature":2,"top_p":0}"#, FLAT, only, r#"{"temperature":1,"top_p":0.1}"#),
             (r#"{"temperature":0.7}"#, FLAT, only, r#"{"temperature":0.7}"#),
             (r#"{ }"#, FLAT, only, r#"{"temperature":0.5 }"#),
             (
                 r#"{"m":1}"#,
                 FLAT,
-                asked,
+                wanted,
                 r#"{"store":false,"temperature":0.5,"max_completion_tokens":9,"m":1}"#,
             ),
             (
                 r#"{"max_tokens":5,"store":false,"temperature":1}"#,
                 FLAT,
-                asked,
+                wanted,
                 r#"{"max_tokens":5,"store":false,"temperature":1}"#,
             ),
             (
                 r#"{"a":1}"#,
                 NESTED,
-                asked,
+                wanted,
                 r#"{"generationConfig":{"temperature":0.5,"maxOutputTokens":9},"a":1}"#,
             ),
             (
                 r#"{"generation_config":{"topP":3}}"#,
                 NESTED,
-                asked,
+                wanted,
                 r#"{"generation_config":{"temperature":0.5,"maxOutputTokens":9,"topP":1}}"#,
             ),
             (
@@ -319,22 +319,22 @@ mod tests {
                 r#"{"temperature":0.5,"\u0074emperature":1}"#,
             ),
         ] {
-            check(body, place, asked, expected);
+            check(body, place, wanted, expected);
         }
     }
 
     #[test]
     fn a_value_outside_is_refused_where_it_is_not_moved() {
         let rules = [rule("temperature", None, false)];
-        let asked = Parameters { rules: &rules, output_tokens: None, stores_nothing: false };
+        let wanted = Parameters { rules: &rules, output_tokens: None, stores_nothing: false };
         let body = Bytes::from_static(br#"{"temperature":1.5}"#);
-        let refused = fit_parameters(&body, FLAT, asked).refused.unwrap();
+        let refused = fit_parameters(&body, FLAT, wanted).refused.unwrap();
         assert_eq!(
             (refused.field.as_str(), refused.value.as_str(), refused.allowed.as_str(), refused.is_storage),
             ("temperature", "1.5", "0.1 to 1", false)
         );
-        let asked = Parameters { rules: &[], output_tokens: None, stores_nothing: true };
+        let wanted = Parameters { rules: &[], output_tokens: None, stores_nothing: true };
         let body = Bytes::from_static(br#"{"store":false,"store":true}"#);
-        assert!(fit_parameters(&body, FLAT, asked).refused.unwrap().is_storage);
+        assert!(fit_parameters(&body, FLAT, wanted).refused.unwrap().is_storage);
     }
 }

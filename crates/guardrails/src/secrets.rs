@@ -53,7 +53,7 @@ pub(crate) fn find_random(text: &str, found: &mut Vec<Range<usize>>) {
 }
 
 fn is_random(run: &str) -> bool {
-    let has = |is: fn(&u8) -> bool| run.as_bytes().iter().any(|byte| is(byte));
+    let has = |is: fn(&u8) -> bool| run.as_bytes().iter().any(is);
     (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&run.len())
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_uppercase)

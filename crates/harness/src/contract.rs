@@ -166,7 +166,9 @@ fn matches(pattern: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (pattern.split('/').peekable(), path.split('/'));
     // Ids contain an underscore or a digit; a parameter followed by further segments may also be a
     // user-chosen name.
-    let is_id = |have: &str| have.contains(|c: char| c == '_' || c.is_ascii_digit());
+    // An alias may be addressed by its name, too.
+    let is_named = pattern == "/v2/model-aliases/{id}";
+    let is_id = |have: &str| is_named || have.contains(|c: char| c == '_' || c.is_ascii_digit());
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,

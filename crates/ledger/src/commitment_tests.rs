@@ -119,7 +119,7 @@ impl World {
 fn until_first_burst(amount: i64, mut draws: impl FnMut() -> u64) -> (i64, i64) {
     let mut world = World::new(amount);
     for round in 0.. {
-        let client = (draws() as usize) % CLIENTS;
+        let client = usize::try_from(draws() % CLIENTS as u64).unwrap();
         world.end(client);
         let least = 1 + (draws() % 400) as i64;
         let cost = least + (draws() % 1_600) as i64;

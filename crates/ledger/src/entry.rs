@@ -2,7 +2,9 @@
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId, MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId, CheckCount,
+    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, Dialect, Drawn,
+    FaultClass, KeyId, MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId,
+    Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -80,6 +82,8 @@ pub struct TabState<Text = String> {
     /// The budgets that it draws on.
     pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
+    /// The last field, omitted where there is nothing: tabs of earlier versions end before it.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "domain::record::checks_or_end")]
     pub checks: Vec<CheckCount>,
 }
 
@@ -378,14 +382,17 @@ pub(crate) mod tests {
                 period_unix_ms: 10,
                 counts: Counts::All,
             }],
-            caching: Some(CacheRecord { marks: 2, ..CacheRecord::default() }),
-            checks: vec![CheckCount {
-                check: "email".into(),
-                action: domain::CheckAction::Mask,
-                is_input: true,
-                count: 3,
-            }],
+            caching: Some(caching()),
+            checks: Vec::new(),
         }
+    }
+
+    fn caching() -> CacheRecord {
+        CacheRecord { is_applied: true, marks: 2, reusable_tokens: 17, ..CacheRecord::default() }
+    }
+
+    fn masked() -> CheckCount {
+        CheckCount { check: "email".into(), action: domain::CheckAction::Mask, is_input: true, count: 3 }
     }
 
     pub(crate) fn ending() -> Ending {
@@ -438,11 +445,14 @@ pub(crate) mod tests {
         let with_reason = Ending { reason: Some(reason()), ..ending() };
         let (with, without) = (state().settle(with_reason), state().settle(ending()));
         let bytes = |record: &MeterRecord| postcard::to_allocvec(record).unwrap();
-        assert!(bytes(&with).starts_with(&bytes(&without)), "the version before reads the beginning alone");
+        // Without a reason a record ends with the mark of none, which versions before the checks did not write.
+        let [before @ .., 0] = &bytes(&without)[..] else { panic!("it ends with no reason") };
+        assert!(bytes(&with).starts_with(before), "the version before reads the beginning alone");
+        assert_eq!(postcard::from_bytes::<MeterRecord>(before).unwrap(), without);
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&with)).unwrap(), with);
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&without)).unwrap(), without);
         // A reason in a later version's encoding costs the reason, not the record.
-        let cut = &bytes(&with)[..bytes(&without).len() + 3];
+        let cut = &bytes(&with)[..before.len() + 4];
         assert_eq!(postcard::from_bytes::<MeterRecord>(cut).unwrap(), without);
     }
 
@@ -506,7 +516,20 @@ pub(crate) mod tests {
             crc32fast::hash(&frame(KIND_CHECKPOINT, &state.checkpoint)),
             crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
         ];
-        assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_381_812_671]));
+        assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_242_366_045]));
+    }
+
+    #[test]
+    fn what_checks_found_is_read_back_from_tabs_and_records() {
+        let state = TabState { checks: vec![masked()], ..state() };
+        let bytes = postcard::to_allocvec(&state).unwrap();
+        assert_eq!(postcard::from_bytes::<TabState>(&bytes).unwrap(), state);
+        for ending in [ending(), Ending { reason: Some(reason()), ..ending() }] {
+            let record = state.clone().settle(ending);
+            assert_eq!(record.checks, [masked()]);
+            let bytes = postcard::to_allocvec(&record).unwrap();
+            assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes).unwrap(), record);
+        }
     }
 
     #[test]

@@ -110,11 +110,8 @@ async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
 fn what_limits_would_refuse_is_known_without_taking_of_them() {
     let shared = Arc::new(LimitState::default());
     let core = CoreAllowances::new(Arc::clone(&shared));
-    let limits = Limits {
-        requests_per_minute: Some(3),
-        tokens_per_minute: Some(100),
-        concurrent_streams: Some(2),
-    };
+    let limits =
+        Limits { requests_per_minute: Some(3), tokens_per_minute: Some(100), concurrent_streams: Some(2) };
     let bounds = |tokens| Bounds { limits: vec![(Subject::Workspace, limits)], tokens, ..Bounds::default() };
     let take = |tokens| Reservation::take(&core, workspace(), bounds(tokens), SECOND, 0).unwrap().unwrap();
     let refused = |tokens| {

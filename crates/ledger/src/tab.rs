@@ -7,7 +7,9 @@ use std::sync::Arc;
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{PlanRecord, Reason, Rejected};
 use domain::{
-    AliasPick, AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId, BudgetClaim, BudgetId, CredentialId, CheckCount,
+    AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
+    Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates,
+    Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};

@@ -41,7 +41,7 @@ pub struct PricedPlan {
 impl CallExplanation {
     /// Of a request that is refused before it is known what it asks for.
     #[must_use]
-    pub const fn refused(dialect: Dialect, operation: Option<Operation>, fault: Box<Fault>) -> Self {
+    pub fn refused(dialect: Dialect, operation: Option<Operation>, fault: Box<Fault>) -> Self {
         let (requested_model, is_stream) = (String::new(), false);
         Self { dialect, operation, requested_model, is_stream, refusal: Some(fault), plan: None }
     }
@@ -78,7 +78,14 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
         budgets: bounds.map(|bounds| bounds.budgets).unwrap_or_default(),
         explanation,
     };
-    CallExplanation { dialect, operation: Some(operation), requested_model, is_stream, refusal, plan: Some(plan) }
+    CallExplanation {
+        dialect,
+        operation: Some(operation),
+        requested_model,
+        is_stream,
+        refusal,
+        plan: Some(plan),
+    }
 }
 
 fn requested_model(call: &admit::Call) -> String {

@@ -178,7 +178,8 @@ async fn plan_to_settle(
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let random = core.deps.world.random.next_u64();
     let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
-    let answer = execute(planned, &core.deps).await?;
+    // Boxed: every connection is as large as the future of its request, and this is most of that.
+    let answer = Box::pin(execute(planned, &core.deps)).await?;
     let response = relay(answer, &core.deps);
     Ok(settle(response))
 }

@@ -63,8 +63,8 @@ fn fit(inbound: &mut Inbound, policies: &Policies) -> Option<Box<Fault>> {
     for policy in policies.each() {
         let RequestRules { parameters, output_tokens_max, .. } = &policy.spec.request;
         let stores_nothing = policy.spec.retention == Some(Retention::Zero);
-        let asked = Parameters { rules: parameters, output_tokens: *output_tokens_max, stores_nothing };
-        let written = fit_parameters(&inbound.body, place, asked);
+        let wanted = Parameters { rules: parameters, output_tokens: *output_tokens_max, stores_nothing };
+        let written = fit_parameters(&inbound.body, place, wanted);
         if let Some(refused) = written.refused {
             let rule = if refused.is_storage { PolicyRule::Retention } else { PolicyRule::Parameters };
             let what =

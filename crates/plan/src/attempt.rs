@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use board::SeatKey;
 use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
-use domain::{Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId, Tier, Usage, hosting};
+use domain::{
+    Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId,
+    Tier, Usage, hosting,
+};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
 use crate::question::PlanQuery;

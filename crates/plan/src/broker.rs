@@ -6,7 +6,10 @@ use std::sync::LazyLock;
 
 use board::AvailabilityView;
 use domain::limits::{EJECTED_PERCENT_MAX, PACE_WAIT_MAX};
-use domain::{AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, OverflowReason, Principal, Profile, RouteSpec, Strategy};
+use domain::{
+    AliasTarget, ByokFallback, FallbackClass, Fault, FaultClass, OverflowReason, Principal, Profile,
+    RouteSpec, Strategy,
+};
 use snapshot::RouteEntry;
 
 use crate::aliases::{self, ResolvedAlias};
@@ -174,6 +177,36 @@ fn wrong_modality(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<
     }
 }
 
+/// The candidates of each profile, in the order in which they would be tried.
+struct Ordered {
+    subscription: Vec<Attempt>,
+    byok: Vec<Attempt>,
+    byoc: Vec<Attempt>,
+    managed: Vec<Attempt>,
+}
+
+fn in_order(
+    input: &PlanInput<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    found: &mut Candidates,
+    board: &dyn AvailabilityView,
+) -> Ordered {
+    let mut subscription = std::mem::take(&mut found.subscription);
+    let mut byok = std::mem::take(&mut found.byok);
+    let mut byoc = std::mem::take(&mut found.byoc);
+    let managed = std::mem::take(&mut found.managed);
+    order::credentials(input, resolved, spec, &mut subscription);
+    order::credentials(input, resolved, spec, &mut byok);
+    committed_first(input, spec, board, &mut byok);
+    order::nodes(&mut byoc);
+    let mut managed = order::accounts(input, spec, managed);
+    for attempts in [&mut byok, &mut byoc, &mut managed] {
+        strategies::arrange(input, spec, board, attempts);
+    }
+    Ordered { subscription, byok, byoc, managed }
+}
+
 fn choose(
     input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
@@ -195,18 +228,7 @@ fn choose(
         refuse_all(found, aside, Refusal::OverflowOnly);
         return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
-    let mut subscription = std::mem::take(&mut found.subscription);
-    let mut byok = std::mem::take(&mut found.byok);
-    let mut byoc = std::mem::take(&mut found.byoc);
-    let managed = std::mem::take(&mut found.managed);
-    order::credentials(input, resolved, spec, &mut subscription);
-    order::credentials(input, resolved, spec, &mut byok);
-    committed_first(input, spec, board, &mut byok);
-    order::nodes(&mut byoc);
-    let mut managed = order::accounts(input, spec, managed);
-    for attempts in [&mut byok, &mut byoc, &mut managed] {
-        strategies::arrange(input, spec, board, attempts);
-    }
+    let Ordered { subscription, mut byok, byoc, managed } = in_order(input, resolved, spec, found, board);
     let refusal = |profile: Profile| {
         if listed.contains(&profile) {
             Refusal::ProfileNotChosen { chosen }
@@ -214,9 +236,12 @@ fn choose(
             Refusal::ProfileNotInRoute
         }
     };
-    if chosen != Profile::Subscription {
-        refuse_all(found, std::mem::take(&mut subscription), Refusal::ProfileNotChosen { chosen });
-    }
+    let subscription = if chosen == Profile::Subscription {
+        subscription
+    } else {
+        refuse_all(found, subscription, Refusal::ProfileNotChosen { chosen });
+        Vec::new()
+    };
     match chosen {
         Profile::Subscription => {
             byok.extend(aside);

@@ -109,7 +109,7 @@ fn credential_attempt(
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
-    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
+    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
     check_credential(input, credential)?;
     if credential.subscription.is_some() {
         check_subscription(input)?;
@@ -229,7 +229,7 @@ fn check_pinned(
     makes_something: bool,
 ) -> Result<(), Refusal> {
     if makes_something {
-        check_policy(input, std::iter::once(stored.model.as_str()), placement)
+        check_policy(input, &|spec| spec.allows_model(&stored.model), placement)
     } else {
         Ok(())
     }
@@ -277,7 +277,7 @@ fn node_attempt(
     // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
     let placement = Placement { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
+    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -307,7 +307,7 @@ fn account_attempt(
         regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
         agreement: Some(&account.agreement),
     };
-    check_policy(input, resolved.names().map(|(name, _)| name), &placement)?;
+    check_policy(input, &|spec| resolved.is_allowed_by(spec), &placement)?;
     if account.disabled {
         return Err(Refusal::Disabled);
     }
@@ -502,14 +502,14 @@ fn own_or_offered<'a>(own: Option<&'a str>, offer: Option<&'a Offer>) -> Vec<&'a
 
 /// The workspace's policy and the project's override every route. Where one restricts something, a candidate of
 /// which that is not known is refused.
-fn check_policy<'n>(
+fn check_policy(
     input: &PlanInput<'_>,
-    names: impl Iterator<Item = &'n str> + Clone,
+    is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
     placement: &Placement<'_>,
 ) -> Result<(), Refusal> {
     let Some(policies) = &input.query.project.policy else { return Ok(()) };
     for policy in policies.each() {
-        if let Some(rule) = placement.forbidden_by(&policy.spec, names.clone()) {
+        if let Some(rule) = placement.forbidden_by(&policy.spec, is_model_allowed) {
             return Err(Refusal::PolicyForbids { rule, policy: policy.id, owner: policy.owner() });
         }
     }
@@ -517,10 +517,10 @@ fn check_policy<'n>(
 }
 
 impl Placement<'_> {
-    fn forbidden_by<'n>(
+    fn forbidden_by(
         &self,
         spec: &PolicySpec,
-        mut names: impl Iterator<Item = &'n str>,
+        is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
     ) -> Option<PolicyRule> {
         let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
         let agreed = |holds: &dyn Fn(&Agreement) -> bool| self.agreement.is_none_or(holds);
@@ -528,7 +528,7 @@ impl Placement<'_> {
             Some(PolicyRule::Profiles)
         } else if !spec.providers.is_empty() && !is_listed(&spec.providers, self.provider) {
             Some(PolicyRule::Providers)
-        } else if !spec.models.is_empty() && !names.any(|name| spec.allows_model(name)) {
+        } else if !is_model_allowed(spec) {
             Some(PolicyRule::Models)
         } else if let Some(rule) = self.region_forbidden_by(spec) {
             Some(rule)

@@ -187,7 +187,8 @@ fn others(
     board: &dyn AvailabilityView,
 ) -> Vec<OtherCandidate> {
     let decision = &choice.decision;
-    let (Some(first), Some(resolved), None) = (decision.attempts.first(), &decision.resolved, input.required) else {
+    let (Some(first), Some(resolved), None) = (decision.attempts.first(), &decision.resolved, input.required)
+    else {
         return Vec::new();
     };
     let found = candidates::gather(input, resolved, &UNROUTED);
@@ -201,7 +202,8 @@ fn others(
     able.filter(|attempt| serves(attempt) && attempt.principal() != first.principal())
         .filter_map(|attempt| {
             let principal = attempt.principal();
-            let rejection = decision.rejected.iter().find(|rejection| rejection.seat.principal() == principal);
+            let rejection =
+                decision.rejected.iter().find(|rejection| rejection.seat.principal() == principal);
             let is_later = decision.attempts.iter().any(|other| other.principal() == principal);
             let (reason, detail) = match rejection {
                 Some(rejection) => (rejection.refusal.as_str(), rejection.sentence()),
@@ -230,7 +232,7 @@ fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt
         is_fallback: attempt.is_fallback(),
         is_emergency: attempt.is_emergency(),
         first_byte_us: board.first_byte_us(attempt.principal(), attempt.upstream_model()),
-        attempt,
         overflow: attempt.overflow(),
+        attempt,
     }
 }

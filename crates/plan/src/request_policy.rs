@@ -149,8 +149,8 @@ fn amounts(call: &Call, rules: &RequestRules) -> Option<Breach> {
     let fix = format!("Ask for at most {most} tokens.");
     let breach = |what: String| Some(Breach::new(PolicyRule::OutputTokens, "max_tokens", what, fix));
     match request.max_output_tokens {
-        Some(asked) if asked > most => {
-            breach(format!("it asks for {asked} tokens, and at most {most} are allowed"))
+        Some(wanted) if wanted > most => {
+            breach(format!("it asks for {wanted} tokens, and at most {most} are allowed"))
         }
         Some(_) => None,
         None => breach(format!("it sets no limit to its answer, and at most {most} tokens are allowed")),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalogue::{Model, ProviderFacts, Release};
-use domain::Fault;
+use domain::{Fault, PolicySpec};
 
 use crate::aliases::ResolvedAlias;
 use crate::faults;
@@ -100,8 +100,13 @@ impl<'a> Resolved<'a> {
         }
     }
 
+    /// Whether a policy allows one of its names.
+    pub fn is_allowed_by(&self, spec: &PolicySpec) -> bool {
+        self.names().any(|(name, _)| spec.allows_model(name))
+    }
+
     /// Each name, with the length of what precedes the model's own name.
-    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> + Clone {
+    pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         let (own, other) = match self.target {
             ResolvedTarget::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
             ResolvedTarget::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),

@@ -57,9 +57,8 @@ pub fn best_profile(
     let has_own = !found.byok.is_empty() || !found.byoc.is_empty();
     let may_leave = spec.byok_fallback == ByokFallback::Managed || !has_own;
     let best = |attempts: &[Attempt]| {
-        let open = attempts.iter().filter(|attempt| {
-            board.availability(&attempt.seat_key(), input.now_us).is_open()
-        });
+        let open =
+            attempts.iter().filter(|attempt| board.availability(&attempt.seat_key(), input.now_us).is_open());
         open.map(|attempt| match spec.strategy {
             Strategy::Cheapest => {
                 let Cost { is_unknown, nanos } = cost(input, board, attempt);
@@ -93,7 +92,10 @@ pub fn why(
     attempts: &[Attempt],
 ) -> Option<String> {
     let listed = |say: &dyn Fn(&Attempt) -> String| {
-        let texts = attempts.iter().take(NAMES_LISTED_MAX).map(|attempt| format!("{} at {}", say(attempt), name(attempt)));
+        let texts = attempts
+            .iter()
+            .take(NAMES_LISTED_MAX)
+            .map(|attempt| format!("{} at {}", say(attempt), name(attempt)));
         texts.collect::<Vec<_>>().join(", ")
     };
     let load = |attempt: &Attempt| load(input, board, attempt);

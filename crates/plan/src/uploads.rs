@@ -143,6 +143,7 @@ files = true
     fn credential(number: u8, provider: &str) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
+            subscription: None,
             quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(u64::from(number), [1; 10]),
             workspace: WorkspaceId::new(1, [2; 10]),

@@ -7,7 +7,7 @@ mod socket;
 mod stream;
 
 pub use client_response::{
-    ClientResponse, Conclusion, Piece, deliver_failed, deliver_fault, relay, tab_headers, deliver_again,
+    ClientResponse, Conclusion, Piece, deliver_again, deliver_failed, deliver_fault, relay, tab_headers,
 };
 pub use headers::{fill, served_headers};
 pub use socket::{Sockets, Step, Stream};

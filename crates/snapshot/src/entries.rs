@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed, Policies, Principal, Subscription, SubscriptionId,
+    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
+    Hosting, KeyId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates, RouteId, RouteSpec,
+    Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.

@@ -15,6 +15,9 @@ pub struct AliasRow {
     pub name: String,
     pub description: String,
     pub active: AliasReleaseId,
+    /// The number and content of the active release; ignored on writing.
+    pub number: u32,
+    pub spec: AliasReleaseSpec,
     /// The active release before this one: where a rollback leads.
     pub previous: Option<AliasReleaseId>,
     pub canary: Option<Canary>,

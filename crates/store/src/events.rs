@@ -29,7 +29,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CredentialActive,
         Self::CredentialExpiring,
         Self::CredentialInvalid,

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use domain::{
-    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId, ProjectId, RouteId, Sealed, WebhookId, WorkspaceId, SubscriptionId,
+    AccountId, AliasId, BudgetId, CredentialId, JoinTokenId, KeyId, MemberId, Nanos, NodeId, PolicyId,
+    ProjectId, RouteId, Sealed, SubscriptionId, WebhookId, WorkspaceId,
 };
 
 use crate::accounts::AccountRow;

@@ -270,19 +270,21 @@ async fn names_that_could_mean_something_else_are_refused() {
 async fn the_next_target_serves_where_nothing_offers_the_one_before() {
     let gateway = gateway().await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
-    let node = gateway.get("/v2/byoc/nodes").await["data"][0]["id"].as_str().unwrap().to_owned();
-    let body = json!({"name": "local.first", "split": "ordered",
-        "targets": [{"model": LOCAL_MODEL}, {"model": "anthropic/claude-haiku-4-5"}, {"model": MINI}]});
-    gateway.make(ALIASES, body).await;
-    let answer = gateway.chat_ok(&question("local.first")).await;
-    assert_eq!(header(&answer, RESOLVED), LOCAL_MODEL);
-    gateway.remove(&format!("/v2/byoc/nodes/{node}")).await;
-    let answer = gateway.chat_ok(&question("local.first")).await;
-    assert_eq!(header(&answer, RESOLVED), MINI);
-    let record = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!((&record["alias"]["target"], &record["alias"]["targets"]), (&json!(3), &json!(3)), "{record}");
+    let absent = json!({"model": "anthropic/claude-haiku-4-5"});
+    for (name, targets, expected) in [
+        ("local.first", json!([{"model": LOCAL_MODEL}, absent, {"model": MINI}]), (LOCAL_MODEL, 1)),
+        ("node.second", json!([absent, {"model": LOCAL_MODEL}, {"model": MINI}]), (LOCAL_MODEL, 2)),
+        ("cloud.last", json!([absent, absent, {"model": MINI}]), (MINI, 3)),
+    ] {
+        gateway.make(ALIASES, json!({"name": name, "split": "ordered", "targets": targets})).await;
+        let answer = gateway.chat_ok(&question(name)).await;
+        assert_eq!(header(&answer, RESOLVED), expected.0, "{name}");
+        let record = gateway.settled(&trace_of(&answer)).await;
+        let alias = &record["alias"];
+        assert_eq!((&alias["target"], &alias["targets"]), (&json!(expected.1), &json!(3)), "{record}");
+    }
     // A failure is no absence: the client reads it.
-    let failed = gateway.chat(&with(question("local.first"), json!({"user": "emu:status=400"}))).await;
+    let failed = gateway.chat(&with(question("cloud.last"), json!({"user": "emu:status=400"}))).await;
     assert_eq!(failed.status, 400, "{}", failed.text());
 }
 
@@ -359,9 +361,8 @@ async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
     gateway.patch(&at, json!({"canary": {"release_id": second, "percent": 20}})).await;
     let few = of_canary(&gateway).await;
     gateway.crash().await;
-    gateway.start_again().await;
     assert_eq!(of_canary(&gateway).await, few, "the same callers after a crash");
-    let grown = gateway.patch(&at, json!({"canary": {"percent": 70}})).await;
+    let grown = gateway.patch(&at, json!({"canary": {"release_id": second, "percent": 70}})).await;
     assert_eq!(
         (&grown["canary"]["release_id"], &grown["canary"]["requests_min"]),
         (&json!(second), &json!(20))

@@ -39,7 +39,7 @@ async fn what_is_masked_does_not_leave_and_comes_back_in_the_answer() {
     let checks = [check("email", "mask", "input", true), check("iban", "mask", "input", false)];
     let (gateway, _) = gateway(json!({"checks": checks})).await;
     let reply = "I wrote to [EMAIL_1] about [IBAN_1], not to [EMAIL_2].";
-    gateway.emulator.script(OWN, [Behaviour::ok().text(reply).chunks(reply.len()).always()]);
+    gateway.emulator.script(OWN, [Behaviour::ok().text(reply).always()]);
     let restored = format!("I wrote to {MAIL} about [IBAN_1], not to [EMAIL_2].");
     let text = format!("Write to {MAIL} that {IBAN} is ours; {MAIL} knows.");
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
@@ -103,7 +103,7 @@ async fn an_answer_is_masked_across_the_pieces_of_a_stream() {
         "Write to {MAIL} and charge 4111 1111 1111 1111. {}",
         "That is all there is to say about it. ".repeat(6)
     );
-    gateway.emulator.script(OWN, [Behaviour::ok().text(&reply).chunks(reply.len()).always()]);
+    gateway.emulator.script(OWN, [Behaviour::ok().text(&reply).always()]);
     let masked = reply.replace(MAIL, "[EMAIL]").replace("4111 1111 1111 1111", "[CARD]");
     assert_eq!(said(&gateway.chat_ok(&asking("hello")).await), masked);
     let answer = gateway.chat_ok(&streaming(MINI)).await;
@@ -123,7 +123,7 @@ async fn an_answer_is_masked_across_the_pieces_of_a_stream() {
 async fn a_blocked_answer_ends_as_filtered_content_does() {
     let (gateway, _) = gateway(json!({"checks": [check("email", "block", "output", false)]})).await;
     let reply = format!("Write to {MAIL} now.");
-    gateway.emulator.script(OWN, [Behaviour::ok().text(&reply).chunks(reply.len()).always()]);
+    gateway.emulator.script(OWN, [Behaviour::ok().text(&reply).always()]);
     let answer = gateway.chat_ok(&asking("hello")).await;
     assert_eq!(answer.json()["choices"][0]["finish_reason"], "content_filter", "{}", answer.text());
     assert_eq!(said(&answer), "Write to ");

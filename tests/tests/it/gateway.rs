@@ -370,7 +370,10 @@ impl Gateway {
     /// Waits until this many requests are listed, including those for which no attempt was made.
     pub async fn listed(&self, requests: usize) {
         let deadline = Instant::now() + BOOKED_WITHIN;
-        while self.get("/v2/requests").await["data"].as_array().is_none_or(|rows| rows.len() < requests) {
+        while self.get("/v2/requests?limit=200").await["data"]
+            .as_array()
+            .is_none_or(|rows| rows.len() < requests)
+        {
             assert!(Instant::now() < deadline, "{requests} requests are not in the books");
             a_moment().await;
         }

@@ -71,6 +71,10 @@ async fn a_foreign_id_is_a_missing_id() {
     for (kind, id) in &objects {
         let own = untouched(&gateway, kind, id).await;
         for method in METHODS.iter().filter(|method| *kind != "requests" || **method == Method::GET) {
+            // A subscription is changed by field.
+            if *kind == "subscription-credentials" && *method == Method::PUT {
+                continue;
+            }
             // Only the operator can delete workspaces.
             if *kind == "workspaces" && *method == Method::DELETE {
                 continue;

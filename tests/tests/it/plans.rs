@@ -40,7 +40,10 @@ async fn pooled() -> Gateway {
 
 fn codes(plan: &Value, list: &str, field: &str) -> Vec<String> {
     let rows = plan[list].as_array().or_else(|| plan[list]["data"].as_array());
-    rows.unwrap_or_else(|| panic!("no {list}: {plan}")).iter().map(|row| row[field].as_str().unwrap().to_owned()).collect()
+    rows.unwrap_or_else(|| panic!("no {list}: {plan}"))
+        .iter()
+        .map(|row| row[field].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn error_of(plan: &Value) -> (u64, &str) {
@@ -71,9 +74,17 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("/v1/run", "chat", json!({"app": MINI, "input": {"prompt": "hello"}})),
         ("/v1/embeddings", "embedding", json!({"model": VECTORS, "input": "hello"})),
-        ("/v1/moderations", "moderation", json!({"model": "openai/omni-moderation-latest", "input": "hello"})),
+        (
+            "/v1/moderations",
+            "moderation",
+            json!({"model": "openai/omni-moderation-latest", "input": "hello"}),
+        ),
         ("/v1/images/generations", "image", json!({"model": "openai/gpt-image-1-mini", "prompt": "a tide"})),
-        ("/v1/audio/speech", "audio", json!({"model": "openai/gpt-4o-mini-tts", "input": "hi", "voice": "alloy"})),
+        (
+            "/v1/audio/speech",
+            "audio",
+            json!({"model": "openai/gpt-4o-mini-tts", "input": "hi", "voice": "alloy"}),
+        ),
         ("/v1/audio/transcriptions", "audio", json!({"model": "openai/whisper-1", "file": "a.mp3"})),
         ("/v1/realtime?model=openai%2Fgpt-realtime-1.5", "realtime", Value::Null),
     ]
@@ -90,7 +101,11 @@ async fn every_path_is_planned_as_it_would_be_served_and_nothing_is_touched() {
         let body = json!({"path": path, "request": request});
         let plan = gateway.plan(body).await;
         assert_eq!(plan["error"], Value::Null, "{path}: {plan}");
-        assert_eq!((plan["modality"].as_str(), &plan["chosen"]["principal"]), (Some(modality), &json!(own)), "{path}");
+        assert_eq!(
+            (plan["modality"].as_str(), &plan["chosen"]["principal"]),
+            (Some(modality), &json!(own)),
+            "{path}"
+        );
     }
     assert_eq!(gateway.emulator.journal().len(), calls, "a plan was sent");
     gateway.chat_ok(&question(MINI)).await;
@@ -109,9 +124,11 @@ async fn openings(gateway: &Gateway, id: &str) -> u64 {
 async fn what_is_planned_is_what_is_served() {
     let gateway = pooled().await;
     gateway.credential("openai", OWN).await;
-    let pictures = gateway.route(json!({"scope": {"tag": "nightly"}, "profiles": ["managed_provider"]})).await;
+    let pictures =
+        gateway.route(json!({"scope": {"tag": "nightly"}, "profiles": ["managed_provider"]})).await;
     let (key, key_id) = gateway.key(json!({"name": "other", "environment": "staging"})).await;
-    let staging = gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["managed_provider"]})).await;
+    let staging =
+        gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["managed_provider"]})).await;
     for (tag, as_staging, route, profile) in [
         (None, false, Value::Null, "byok"),
         (Some("nightly"), false, json!(pictures), "managed_provider"),
@@ -131,7 +148,10 @@ async fn what_is_planned_is_what_is_served() {
         let answer = client.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.header("agent-execution-profile"), Some(profile), "{}", answer.text());
         let record = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!((&record["plan"]["route_id"], &record["plan"]["resolution"]), (&route, &plan["resolution"]));
+        assert_eq!(
+            (&record["plan"]["route_id"], &record["plan"]["resolution"]),
+            (&route, &plan["resolution"])
+        );
     }
 }
 
@@ -140,8 +160,13 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
     let gateway = pooled().await;
     for (body, status, code, field) in [
         (json!({"request": {"model": MINI}}), 400, "missing_required_parameter", "messages"),
-        (json!({"request": {"model": MINI, "messages": []}}), 400, "invalid_value", "messages"),
-        (json!({"request": {"model": "nothing/here", "messages": question(MINI)["messages"]}}), 404, "model_not_found", "model"),
+        (json!({"request": {"model": MINI, "messages": []}}), 400, "empty_array", "messages"),
+        (
+            json!({"request": {"model": "nothing/here", "messages": question(MINI)["messages"]}}),
+            404,
+            "model_not_found",
+            "model",
+        ),
         (json!({"request": question(VECTORS)}), 400, "chat_not_supported_for_model", "model"),
         (
             json!({"request": question(MINI), "headers": {"Agent-Hints": "{}"}}),
@@ -178,7 +203,8 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
         let answer = gateway.admin().post(PLAN, &body).await.unwrap();
         assert_eq!(problem(&answer, 400, "invalid_value")["param"], field, "{body}");
     }
-    let large = json!({"request": {"model": MINI, "messages": [{"role": "user", "content": "x".repeat(1_100_000)}]}});
+    let large =
+        json!({"request": {"model": MINI, "messages": [{"role": "user", "content": "x".repeat(1_100_000)}]}});
     problem(&gateway.admin().post(PLAN, &large).await.unwrap(), 413, "request_too_large");
     assert!(gateway.calls(POOL).is_empty());
 }
@@ -186,19 +212,24 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
 #[tokio::test]
 async fn a_batch_a_session_and_a_background_response_are_planned() {
     let gateway = Gateway::with(config().model(Model::chat("gpt-realtime-1.5")), &[]).await;
-    let claude = json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
+    let claude =
+        json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
     let claude = id_of(&gateway.make("/v2/provider-credentials", claude).await);
     let params = json!({"model": "anthropic/claude-haiku-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]});
     let batch = json!({"requests": [{"custom_id": "a", "params": params}]});
     let plan = gateway.plan(json!({"path": "/v1/messages/batches", "request": batch})).await;
     assert_eq!((&plan["operation"], &plan["error"]), (&json!("batch"), &Value::Null), "{plan}");
-    assert_eq!((&plan["chosen"]["principal"], &plan["chosen"]["price"]), (&json!(claude), &Value::Null), "{plan}");
+    assert_eq!(
+        (&plan["chosen"]["principal"], &plan["chosen"]["price"]),
+        (&json!(claude), &Value::Null),
+        "{plan}"
+    );
     assert_eq!(plan["requested_model"], "anthropic/claude-haiku-4-5", "{plan}");
     // On a pooled account, its use could not be bounded: the plan says so as the request's refusal would.
     gateway.account("openai", POOL).await;
     let session = gateway.plan(json!({"modality": "realtime", "model": SESSION_MODEL, "request": null, "path": format!("/v1/realtime?model={SESSION_MODEL}")})).await;
     assert_eq!((&session["operation"], &session["error"]), (&json!("realtime"), &Value::Null), "{session}");
-    assert_eq!(session["chosen"]["principal"], "managed", "{session}");
+    assert_eq!(session["chosen"]["profile"], "managed_provider", "{session}");
     let background = json!({"model": MINI, "input": "hi", "background": true, "store": true});
     let plan = gateway.plan(json!({"path": "/v1/responses", "request": background})).await;
     assert_eq!(error_of(&plan).1, "background_needs_own_credential", "{plan}");
@@ -215,21 +246,36 @@ async fn the_price_is_the_ceiling_and_what_would_cost_less_is_named() {
     let plan = gateway.plan(json!({"request": request})).await;
     let price = plan["chosen"]["price"].clone();
     let tokens = price["input_tokens"].as_i64().unwrap();
-    assert!((1..40).contains(&tokens) && price["output_tokens"] == 100 && price["estimated"] == true, "{plan}");
+    assert!(
+        (1..40).contains(&tokens) && price["output_tokens"] == 100 && price["estimated"] == true,
+        "{plan}"
+    );
     // 1 USD and 4 USD for a million tokens, and the markup of a tenth.
     let (input, output) = (tokens * 1_100, 100 * 4_400);
     assert_eq!((&price["input_nanos"], &price["output_nanos"]), (&json!(input), &json!(output)), "{price}");
-    assert_eq!((&price["total_nanos"], &price["billed_by"]), (&json!(input + output), &json!("operator")), "{price}");
+    assert_eq!(
+        (&price["total_nanos"], &price["billed_by"]),
+        (&json!(input + output), &json!("operator")),
+        "{price}"
+    );
     assert_eq!(plan["cheaper"]["data"], json!([]), "{plan}");
     // The own credential costs less, for the markup, and a route keeps it out.
     let own = gateway.credential("openai", OWN).await;
     gateway.route(json!({"scope": {}, "profiles": ["managed_provider"]})).await;
     let plan = gateway.plan(json!({"request": request})).await;
-    assert_eq!(plan["chosen"]["principal"], "managed", "{plan}");
+    assert_eq!(plan["chosen"]["profile"], "managed_provider", "{plan}");
     let cheaper = &plan["cheaper"]["data"][0];
-    assert_eq!((&cheaper["principal"], &cheaper["reason"]), (&json!(own), &json!("profile_not_in_route")), "{plan}");
+    assert_eq!(
+        (&cheaper["principal"], &cheaper["reason"]),
+        (&json!(own), &json!("profile_not_in_route")),
+        "{plan}"
+    );
     let total = cheaper["price"]["total_nanos"].as_i64().unwrap();
-    assert_eq!((total, &cheaper["price"]["billed_by"]), (tokens * 1_000 + 100 * 4_000, &json!("provider")), "{plan}");
+    assert_eq!(
+        (total, &cheaper["price"]["billed_by"]),
+        (tokens * 1_000 + 100 * 4_000, &json!("provider")),
+        "{plan}"
+    );
     // Without a maximum, the model's own holds.
     let open = gateway.plan(json!({"request": question("acme/plan-1")})).await;
     assert_eq!(open["chosen"]["price"]["output_tokens"], 1_000, "{open}");
@@ -257,11 +303,17 @@ async fn limits_and_budgets_refuse_in_the_plan_and_are_not_touched_by_it() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let plan = gateway.plan(as_key).await;
     assert_eq!(error_of(&plan), (429, "rate_limit_exceeded"), "{plan}");
-    assert_eq!(plan["chosen"]["principal"], "managed", "what would serve it is named all the same: {plan}");
+    assert_eq!(
+        plan["chosen"]["profile"], "managed_provider",
+        "what would serve it is named all the same: {plan}"
+    );
     gateway.settled(&trace_of(&answer)).await;
 
     let budget = gateway
-        .make("/v2/budgets", json!({"name": "small", "workspace": true, "limit_micros": 700, "period": "day"}))
+        .make(
+            "/v2/budgets",
+            json!({"name": "small", "workspace": true, "limit_micros": 700, "period": "day"}),
+        )
         .await;
     let before = gateway.get(&format!("/v2/budgets/{}", id_of(&budget))).await;
     for (max_tokens, refuses) in [(10, false), (900, true)] {
@@ -293,9 +345,13 @@ async fn a_plan_is_of_its_own_workspace() {
     let stranger = gateway.with_key(made["admin_key"].as_str().unwrap());
     let project = json!({"project_id": gateway.founded.project_id, "request": question(MINI)});
     problem(&stranger.post(PLAN, &project).await.unwrap(), 404, "not_found");
-    let plan = |body: Value| async { stranger.post(PLAN, &body).await.unwrap().json() };
+    let plan = async |body: Value| stranger.post(PLAN, &body).await.unwrap().json();
     let strange = plan(json!({"request": question(MINI)})).await;
-    assert_eq!((codes(&strange, "attempts", "principal"), codes(&strange, "rejected", "principal")), (vec!["managed".to_owned()], vec![]), "{strange}");
+    assert_eq!(
+        (codes(&strange, "attempts", "principal"), codes(&strange, "rejected", "principal")),
+        (vec!["managed".to_owned()], vec![]),
+        "{strange}"
+    );
     let address = json!({"path": format!("/v1/responses/{id}"), "method": "GET"});
     assert_eq!(error_of(&plan(address.clone()).await), (404, "response_not_found"));
     let own = gateway.plan(address).await;
@@ -306,7 +362,12 @@ async fn a_plan_is_of_its_own_workspace() {
 async fn a_policy_is_named_before_the_state() {
     let gateway = pooled().await;
     let own = gateway.credential("openai", OWN).await;
-    gateway.make("/v2/policies", json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-1"]})).await;
+    gateway
+        .make(
+            "/v2/policies",
+            json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-1"]}),
+        )
+        .await;
     gateway.patch(&format!("/v2/provider-credentials/{own}"), json!({"status": "disabled"})).await;
     let dead = json!({"name": "dead", "base_url": "http://127.0.0.1:9", "models": [MINI]});
     gateway.make("/v2/byoc/nodes", dead).await;
@@ -323,11 +384,16 @@ async fn the_command_plans_a_file_and_standard_input() {
     std::fs::write(&file, question(MINI).to_string()).unwrap();
     let file = file.display().to_string();
     let plan = gateway.cli().run(&["plan", "--request", &file, "--json"]).json();
-    assert_eq!((&plan["operation"], &plan["chosen"]["principal"]), (&json!("chat"), &json!("managed")), "{plan}");
+    assert_eq!(
+        (&plan["operation"], &plan["chosen"]["profile"]),
+        (&json!("chat"), &json!("managed_provider")),
+        "{plan}"
+    );
     let table = gateway.cli().run(&["plan", "--request", &file]).ok();
-    assert!(table.contains("would serve managed  openai  managed_provider  at most 0.0"), "{table}");
+    assert!(table.contains("openai  managed_provider  at most"), "{table}");
     let vectors = json!({"model": VECTORS, "input": "hello"}).to_string();
-    let arguments = ["plan", "--request", "-", "--path", "/v1/embeddings", "--header", "Agent-Hints: e30", "--json"];
+    let arguments =
+        ["plan", "--request", "-", "--path", "/v1/embeddings", "--header", "Agent-Hints: e30", "--json"];
     let plan = gateway.cli().run_with(&arguments, &vectors).json();
     assert_eq!((&plan["modality"], &plan["error"]), (&json!("embedding"), &Value::Null), "{plan}");
     gateway.cli().run(&["plan"]).failed(2);
@@ -381,7 +447,8 @@ async fn who(gateway: &Gateway, key: &(String, String)) -> Vec<String> {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let header = |name: &str| answer.header(name).unwrap_or_default().to_owned();
         let (profile, provider) = (header("agent-execution-profile"), header("agent-resolved-provider"));
-        let chosen = |field: &str| plan["chosen"][field].as_str().unwrap_or_else(|| panic!("{plan}")).to_owned();
+        let chosen =
+            |field: &str| plan["chosen"][field].as_str().unwrap_or_else(|| panic!("{plan}")).to_owned();
         assert_eq!((chosen("profile"), chosen("provider")), (profile.clone(), provider.clone()), "{plan}");
         served.push(format!("{profile} {provider}"));
     }
@@ -398,8 +465,14 @@ async fn three_rules_send_pictures_to_fal_language_to_azure_and_the_rest_to_the_
     let own = ["byok fal", "byok azure_openai", "managed_provider openai"];
     let pool = ["managed_provider fal", "managed_provider openai", "managed_provider openai"];
     apply(&gateway, always, &[]);
-    assert_eq!((who(&gateway, &live).await, who(&gateway, &test).await), (own.map(str::to_owned).to_vec(), own.map(str::to_owned).to_vec()));
+    assert_eq!(
+        (who(&gateway, &live).await, who(&gateway, &test).await),
+        (own.map(str::to_owned).to_vec(), own.map(str::to_owned).to_vec())
+    );
     apply(&gateway, in_production, &["--prune", "--yes"]);
-    assert_eq!((who(&gateway, &live).await, who(&gateway, &test).await), (own.map(str::to_owned).to_vec(), pool.map(str::to_owned).to_vec()));
+    assert_eq!(
+        (who(&gateway, &live).await, who(&gateway, &test).await),
+        (own.map(str::to_owned).to_vec(), pool.map(str::to_owned).to_vec())
+    );
     assert_eq!(gateway.emulator.violations(), []);
 }

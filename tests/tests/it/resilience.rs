@@ -96,7 +96,9 @@ async fn a_host_that_is_down_opens_one_breaker_for_all_credentials_at_it() {
     let away = Emulator::start(config()).await.unwrap();
     let first = credential_at(&gateway, OWN, away.base_url(), json!({})).await;
     let other = credential_at(&gateway, OWN_SECOND, away.base_url(), json!({})).await;
+    // At most half of a pool is kept from being called.
     let well = credential_at(&gateway, CUSTOM, gateway.emulator.base_url(), json!({})).await;
+    credential_at(&gateway, POOL, gateway.emulator.base_url(), json!({})).await;
     away.refuse().await;
     let plan = async || gateway.plan(json!({"model": MINI})).await;
     until("the host's breaker opens", async || {

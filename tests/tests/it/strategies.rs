@@ -183,10 +183,7 @@ async fn conditions_choose_in_every_dialect() {
     for (when, more) in [
         (json!({"prompt_tokens_min": 1_000}), json!({"messages": long})),
         (json!({"has_tools": true}), json!({"tools": tool})),
-        (
-            json!({"metadata": {"team": "search"}}),
-            json!({"metadata": {"team": "search", "other": "x"}}),
-        ),
+        (json!({"metadata": {"team": "search"}}), json!({"metadata": {"team": "search", "other": "x"}})),
         (json!({"end_user": "vip"}), json!({"user": "vip"})),
         (json!({"time": {}}), json!({})),
     ] {

@@ -162,6 +162,26 @@ impl Preparing<'_> {
         }
     }
 
+    /// The body of an act on an object of this collection.
+    async fn act_body(&self, method: &Method, collection: &str, id: &str, act: &str) -> Value {
+        match act {
+            "/rollback" if collection == "/v2/routes" => json!({"version": 1}),
+            "/releases" | "/promote" | "/rollback" => self.of_release(id, act).await,
+            "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
+            "/rotate" if collection == "/v2/webhooks" => json!({}),
+            "/rotate" if collection == "/v2/subscription-credentials" => {
+                json!({"token": OWN_SECOND})
+            }
+            "/rotate" => json!({"secret": OWN_SECOND}),
+            "" if *method == Method::PUT && collection == "/v2/policies" => {
+                let kept = self.gateway.get(&format!("{collection}/{id}")).await;
+                json!({"project_id": kept["project_id"], "profiles": ["byok"]})
+            }
+            "" => self.change(method, collection),
+            _ => json!({}),
+        }
+    }
+
     /// The body of a change of an alias's releases that is possible.
     async fn of_release(&self, id: &str, act: &str) -> Value {
         let another = json!({"targets": [{"model": "openai/gpt-4o"}], "activate": true});
@@ -291,22 +311,7 @@ impl Preparing<'_> {
                 None => tried(pattern.to_owned(), self.whole_body(pattern).await),
                 Some((collection, act)) => {
                     let id = self.made(collection, self.whole_body(collection).await).await;
-                    let body = match act {
-                        "/releases" | "/promote" | "/rollback" => self.of_release(&id, act).await,
-                        "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
-                        "/rotate" if collection == "/v2/webhooks" => json!({}),
-                        "/rollback" => json!({"version": 1}),
-                        "/rotate" if collection == "/v2/subscription-credentials" => {
-                            json!({"token": OWN_SECOND})
-                        }
-                        "/rotate" => json!({"secret": OWN_SECOND}),
-                        "" if method == Method::PUT && collection == "/v2/policies" => {
-                            let kept = gateway.get(&format!("{collection}/{id}")).await;
-                            json!({"project_id": kept["project_id"], "profiles": ["byok"]})
-                        }
-                        "" => self.change(&method, collection),
-                        _ => json!({}),
-                    };
+                    let body = self.act_body(&method, collection, &id, act).await;
                     tried(format!("{collection}/{id}{act}"), body)
                 }
             },

@@ -45,10 +45,9 @@ fn links(line: &str) -> Vec<(&str, &str)> {
 fn has_test(source: &str, name: &str) -> bool {
     let head = format!("fn {name}(");
     let is_test = |before: &str| {
-        // Without the beginning of the function's own line.
-        let above = before.rsplit_once('\n').map_or("", |(above, _)| above);
         let is_inside = |line: &&str| !line.trim().is_empty() && !is_attribute(line);
-        let mut lines = above.lines().rev().skip_while(is_inside);
+        // Without the beginning of the function's own line.
+        let mut lines = before.split('\n').rev().skip(1).skip_while(is_inside);
         lines.next().is_some_and(is_attribute) || before.contains("proptest!")
     };
     source.match_indices(&head).any(|(at, _)| source.get(..at).is_some_and(is_test))

@@ -127,10 +127,12 @@ fn how_fast_a_principal_was_with_a_model_is_known_to_all_cores() {
     let shared = Shared::new();
     let (one, other) = (Cell::new(Arc::clone(&shared), 2), Cell::new(Arc::clone(&shared), 2));
     let measure = |first_byte_us, now_us| {
-        let mut ticket = one.claim(principal(1), "m", 1, false, now_us).unwrap();
+        let mut ticket = one.claim(&seat_with(1, "m"), 0, false, now_us).unwrap();
         ticket.report(Verdict::Healthy { first_byte_us }, now_us);
     };
-    let seen = || [&*one as &dyn AvailabilityView, &*other, &*shared].map(|view| view.first_byte_us(principal(1), "m"));
+    let seen = || {
+        [&*one as &dyn AvailabilityView, &*other, &*shared].map(|view| view.first_byte_us(principal(1), "m"))
+    };
     assert_eq!(seen(), [None; 3]);
     measure(8_000, 5);
     assert_eq!(seen(), [Some(8_000); 3]);

@@ -18,6 +18,7 @@ fn wish(usage: bool) -> AnswerOptions {
         thoughts: false,
         is_same_dialect: false,
         estimator: None,
+        guard: None,
     }
 }
 

@@ -13,7 +13,7 @@ pub enum Command {
     Add {
         name: String,
         #[command(flatten)]
-        release: Release,
+        release: ReleaseArgs,
         /// The only project whose requests may use it; for them it wins over the workspace's of the same name.
         #[arg(long)]
         project: Option<String>,
@@ -28,7 +28,7 @@ pub enum Command {
     Release {
         alias: String,
         #[command(flatten)]
-        release: Release,
+        release: ReleaseArgs,
         /// Makes it the active release at once.
         #[arg(long)]
         activate: bool,
@@ -48,7 +48,7 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Release {
+pub struct ReleaseArgs {
     /// A model, with its weight behind an equals sign: `openai/gpt-5=90`. Without one the weight is 1.
     #[arg(long = "target", required = true)]
     targets: Vec<String>,
@@ -84,7 +84,7 @@ pub struct Canary {
     window_s: Option<u32>,
 }
 
-impl Release {
+impl ReleaseArgs {
     fn body(self, body: Body) -> Result<Body, Failure> {
         let targets = self.targets.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
         Ok(body

@@ -41,6 +41,9 @@ pub struct Rule {
     /// A model's name: exact unless it ends in `*` or `/`, as in `openai/gpt-4o*` or `openai/`. The longest match wins.
     #[arg(long, help_heading = "Scope")]
     model: Option<String>,
+    /// The name of an alias; stronger than a model.
+    #[arg(long, help_heading = "Scope")]
+    alias: Option<String>,
     #[arg(long, help_heading = "Scope")]
     provider: Option<String>,
     #[arg(long, help_heading = "Scope")]
@@ -150,6 +153,7 @@ impl Rule {
     fn body(&self) -> Value {
         let scope = Body::new()
             .with_some("model", self.model.as_ref())
+            .with_some("alias", self.alias.as_ref())
             .with_some("provider", self.provider.as_ref())
             .with_some("environment", self.environment.as_ref())
             .with_some("project_id", self.project.as_ref())

@@ -152,7 +152,11 @@ fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declare
         fields.entry("scope").or_insert_with(|| Value::Object(Map::new()));
     }
     let is_workspaces = fields.get(WORKSPACE) == Some(&Value::Bool(true)) && kind.field(WORKSPACE).is_some();
-    let is_needed = |name: &str| kind.field(name).is_none_or(|field| field.form != Form::Conditions);
+    // An alias without a project is the workspace's.
+    let is_needed = |name: &str| {
+        (noun != "alias" || name != "project")
+            && kind.field(name).is_none_or(|field| field.form != Form::Conditions)
+    };
     let mut identity = kind.identity.iter().filter(|name| !is_workspaces && is_needed(name));
     if let Some(missing) = identity.find(|name| !fields.contains_key(**name)) {
         return Err(place.wrong(format!("this {noun} has no {missing}, and is told from others by it.")));

@@ -232,8 +232,8 @@ pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     for field in kind.fields {
         let value = field_value(field, row, names);
         let is_named = kind.identity.contains(&field.name) && field.form != Form::Conditions;
-        let is_told = is_named || value != field.usual_value();
-        if is_told && !value.is_null() {
+        let is_written = is_named || value != field.usual_value();
+        if is_written && !value.is_null() {
             fields.insert(field.name.to_owned(), value);
         }
     }

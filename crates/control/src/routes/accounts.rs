@@ -6,6 +6,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -23,15 +24,15 @@ use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
-use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
+use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
-use crate::learned_limits::{BreakerView, LearnedLimits};
 use crate::limits::{ACCOUNT_WEIGHT_MAX, MARKUP_BPS_MAX};
 use crate::resource::{
     Resource, WritableResource, delete, get, list, load, patch, post, put, reply_written, without,
 };
-use crate::{hosting, learned_limits};
+use reports::learned_limits;
+use reports::learned_limits::{BreakerView, LearnedLimits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 9] = [

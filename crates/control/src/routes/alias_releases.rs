@@ -168,13 +168,16 @@ fn install(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let input: ReleaseInput = request.json()?;
         let parts = (input.split.as_deref(), input.targets.as_slice(), input.note);
         let spec = spec_of(control, &request, row.project, parts)?;
-        let installed = new_release(control, row.workspace, row.id, spec);
-        let id = installed.id;
+        let releases =
+            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+        // The store numbers it the same, since it takes no change of a later row.
+        let number = releases.first().map_or(0, |release| release.number) + 1;
+        let installed = AliasReleaseRow { number, ..new_release(control, row.workspace, row.id, spec) };
+        let (id, kept) = (installed.id, installed.clone());
         let row = if input.activate { pointing_at(row, id) } else { row };
         let change = AliasChange { row, release: Some(installed), act: AliasAct::Install };
         let written = replace(control, &request, change).await?;
         control.deps.await_published(written.version).await?;
-        let kept = release(control, &written.row, id).await?;
         let location = format!("/v2/model-aliases/{}/releases/{id}", written.row.id);
         Ok(Reply::json(&view(&written.row, &kept))?.as_created(location))
     })

@@ -189,18 +189,18 @@ fn withdrawal(withdrawn: &WithdrawnCanary) -> Withdrawal {
     }
 }
 
-fn show(row: &AliasRow, active: &AliasReleaseRow) -> AliasView {
+fn show(row: &AliasRow) -> AliasView {
     AliasView {
         id: row.id.to_string(),
         object: "model_alias",
         name: row.name.clone(),
         project_id: row.project.map(|id| id.to_string()),
         description: row.description.clone(),
-        split: active.spec.split.as_str(),
-        targets: target_wires(&active.spec),
-        note: active.spec.note.clone(),
-        release_id: active.id.to_string(),
-        release_number: active.number,
+        split: row.spec.split.as_str(),
+        targets: target_wires(&row.spec),
+        note: row.spec.note.clone(),
+        release_id: row.active.to_string(),
+        release_number: row.number,
         previous_release_id: row.previous.map(|id| id.to_string()),
         canary: row.canary.map(canary_view),
         withdrawn_canary: row.withdrawn.as_ref().map(withdrawal),
@@ -313,6 +313,8 @@ fn check_target(
         modality: Modality::Chat,
         dialect: Dialect::Chat,
         terms: domain::PriceTerms::default(),
+        size: plan::RequestSize::default(),
+        traits: None,
     };
     let clock = &control.deps.world.clock;
     let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
@@ -428,8 +430,8 @@ impl Resource for AliasRow {
         control.deps.store.aliases()
     }
 
-    async fn view(&self, control: &Control) -> Result<AliasView, Box<Fault>> {
-        Ok(show(self, &release(control, self, self.active).await?))
+    async fn view(&self, _: &Control) -> Result<AliasView, Box<Fault>> {
+        Ok(show(self))
     }
 
     /// By id, or by name as the caller's own requests would find it; else any alias of the name.
@@ -499,6 +501,8 @@ impl WritableResource for AliasRow {
             name,
             description: input.description,
             active: release.id,
+            number: release.number,
+            spec: release.spec.clone(),
             previous: None,
             canary: None,
             withdrawn: None,
@@ -521,8 +525,7 @@ impl WritableResource for AliasRow {
             return Err(invalid(field, format!("An alias keeps its {field}."), fix));
         }
         checked_note(&input.description, "description")?;
-        let active = release(control, &self, self.active).await?;
-        let installed = changed_release(control, request, &self, &active.spec, &input)?;
+        let installed = changed_release(control, request, &self, &input)?;
         let mut act = AliasAct::Update;
         let mut row = Self { description: input.description, ..self };
         if let Some(release) = &installed {
@@ -552,9 +555,9 @@ fn changed_release(
     control: &Control,
     request: &ApiRequest,
     row: &AliasRow,
-    active: &AliasReleaseSpec,
     input: &Input,
 ) -> Result<Option<AliasReleaseRow>, Box<Fault>> {
+    let active = &row.spec;
     let kept = target_wires(active);
     let targets = if input.targets.is_empty() { kept.as_slice() } else { input.targets.as_slice() };
     let is_same_list = targets.len() == active.targets.len()

@@ -7,6 +7,7 @@ use api::caller::rank_of;
 use api::failure::{invalid, missing};
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
+use api::names::{checked_environment, checked_name};
 use api::openapi::bounds::{ENVIRONMENT, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -21,9 +22,7 @@ use snapshot::{IpNet, Scopes};
 use store::{ApiKeyRow, LimitsOf, Listed};
 
 use super::limits::{self, LimitsForm};
-use super::projects::checked_environment;
 use super::secrets;
-use super::workspaces::checked_name;
 use crate::founding::new_key;
 use crate::limits::KEY_EXPIRES_IN_DAYS_MAX;
 use crate::resource::{Resource, WritableResource, delete, delete_row, get, list, load, patch, post, put};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::failure::{invalid, missing};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -18,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
-use super::workspaces::checked_name;
 use crate::limits::BUDGET_ALERTS_MAX;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put, reply};
 

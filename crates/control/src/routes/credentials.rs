@@ -7,6 +7,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::{checked_environment, checked_name};
 use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::{Page, Reply};
@@ -27,15 +28,14 @@ use serde_json::{Value, json};
 use snapshot::CredentialState;
 use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification};
 
-use super::projects::checked_environment;
 use super::secrets::{self, HoldsSecret, Rotation, rotate};
-use super::workspaces::checked_name;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
+use crate::hosting;
 use crate::hosting::{Destination, RequestedHosting};
-use crate::learned_limits::{BreakerView, LearnedLimits};
 use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, put, reply, without};
 use crate::servers::{self, ProbeInput, ServerView};
-use crate::{hosting, learned_limits};
+use reports::learned_limits;
+use reports::learned_limits::{BreakerView, LearnedLimits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 12] = [

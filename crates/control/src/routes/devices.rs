@@ -9,6 +9,7 @@ use api::caller::UnauthenticatedCaller;
 use api::failure::missing;
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -25,7 +26,6 @@ use snapshot::Scopes;
 use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreError};
 
 use super::sign_in::NO_REHEARSAL;
-use super::workspaces::checked_name;
 use crate::founding::new_key;
 
 pub fn routes() -> Vec<Route> {

@@ -10,6 +10,7 @@ use api::caller::{Reporter, UnauthenticatedCaller};
 use api::failure::{invalid, missing};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -35,7 +36,6 @@ use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeR
 
 use super::nodes::{self, NodeView};
 use super::secrets;
-use super::workspaces::checked_name;
 use crate::joined_nodes::{Load, NodeReport};
 use crate::limits::NODE_TEXT_BYTES_MAX;
 use crate::resource::{Resource, delete, delete_row, get, list, reply_written};

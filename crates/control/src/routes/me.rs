@@ -7,6 +7,7 @@ use api::attempts::AttemptSubject;
 use api::caller::{Caller, Person};
 use api::failure::invalid;
 use api::limits::{EMAIL_BYTES_MAX, NAME_CHARS_MAX};
+use api::names::checked_name;
 use api::openapi::bounds::{EMAIL, NAME};
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -22,7 +23,6 @@ use store::{Membership, PersonRow, SignedIn};
 
 use super::api_keys::scope_names;
 use super::sign_in::{NewSession, in_one_form, welcome};
-use super::workspaces::checked_name;
 
 pub fn routes() -> Vec<Route> {
     vec![

@@ -6,6 +6,7 @@ use api::access::{Access, insufficient_role};
 use api::failure::{invalid, missing};
 use api::limits::{EMAIL_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::{EMAIL, NAME};
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -22,7 +23,6 @@ use serde_json::{Value, json};
 use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage, PersonRow};
 
 use super::me::checked_email;
-use super::workspaces::checked_name;
 use crate::owner::mint_link;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, reply};
 

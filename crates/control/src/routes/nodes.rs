@@ -7,6 +7,7 @@ use api::access::Access;
 use api::failure::{invalid, missing};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -23,7 +24,6 @@ use snapshot::NodeState;
 use store::{NodeRow, SealedSecret};
 
 use super::secrets;
-use super::workspaces::checked_name;
 use crate::joined_nodes::{self, JoinedNodeView};
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, reply};
 use crate::servers::{self, ProbeInput, ServerView};

@@ -77,10 +77,12 @@ pub fn project_of(
 
 fn effective(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Some(id) = request.query.get("project_id") else {
+        // Without a name it is the caller's own project, as in a plan.
+        let own = || request.caller.project().map(|project| project.id.to_string());
+        let Some(id) = request.query.get("project_id").cloned().or_else(own) else {
             return Err(missing("project_id", "Name the project. GET /v2/projects lists them."));
         };
-        Reply::json(&EffectiveView::of(&*project_of(control, &request, id)?))
+        Reply::json(&EffectiveView::of(&*project_of(control, &request, &id)?))
     })
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::invalid;
 use api::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
 use api::moment::Moment;
+use api::names::{checked_environment, checked_name};
 use api::openapi::bounds::{ENVIRONMENT, NAME};
 use api::openapi::description::Nothing;
 use api::reply::Reply;
@@ -21,10 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{LimitsOf, ProjectRow};
 
-use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
-use super::workspaces::checked_name;
 use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put};
+use reports::caching::CachingForm;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -115,21 +114,6 @@ fn show(control: &Control, row: &ProjectRow) -> ProjectView {
         caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
-}
-
-/// An environment's name: one of the three built-in ones, or a custom word.
-pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
-    let fine = !environment.is_empty()
-        && environment.len() <= ENVIRONMENT_BYTES_MAX
-        && environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
-    if fine {
-        return Ok(environment.to_owned());
-    }
-    Err(invalid(
-        field,
-        format!("\"{environment}\" is no environment."),
-        "Use development, staging, production, or a word of your own in lower case.",
-    ))
 }
 
 fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsForm>), Box<Fault>> {

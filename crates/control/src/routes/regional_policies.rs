@@ -40,7 +40,7 @@ fn at<const IDS_AT: usize>(path: &'static str) -> [Route; 3] {
             .returns::<RegionalView>()
             .refuses(400, "policy_loosens")
     };
-    let show = Route::new(Method::GET, path, Access::LOOK, shown::<IDS_AT>)
+    let show = Route::new(Method::GET, path, Access::LOOK, render::<IDS_AT>)
         .says("Shows where requests may be processed.")
         .query("project_id", "A project's; by default the workspace's.")
         .returns::<RegionalView>();
@@ -117,7 +117,7 @@ fn project(id: Option<&String>) -> Result<Option<ProjectId>, Box<Fault>> {
     id.map(|id| id.parse().map_err(|_| not_found("project", id))).transpose()
 }
 
-fn shown<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+fn render<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let project = project(request.query.get("project_id"))?;
         match find(control, &request, project).await? {

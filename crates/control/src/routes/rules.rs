@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::failure::{invalid, not_found};
 use api::moment::Moment;
+use api::names::checked_environment;
 use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
@@ -18,7 +19,6 @@ use serde_json::Value;
 use store::RouteRow;
 
 use super::conditions::{ConditionsWire, printable};
-use super::projects::checked_environment;
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
 /// The words of `overflow`.

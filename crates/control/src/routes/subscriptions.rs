@@ -7,6 +7,7 @@ use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -28,7 +29,6 @@ use snapshot::CredentialState;
 use store::{CredentialRow, SealedSecret, SubscriptionRow};
 
 use super::secrets;
-use super::workspaces::checked_name;
 use crate::limits::{SUBSCRIPTION_HOURS_MAX, SUBSCRIPTION_USE_MAX};
 use crate::resource::{Resource, WritableResource, delete, list, load, patch, post, reply_written};
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::{invalid, missing, not_found};
+use api::failure::not_found;
 use api::limits::NAME_CHARS_MAX;
 use api::moment::Moment;
+use api::names::checked_name;
 use api::openapi::bounds::NAME;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -19,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Act, Founding, Invitation, LimitsOf, Listed, MemberRow, PersonRow, StoreError, WorkspaceRow};
 
-use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use crate::founding::{Founded, NewWorkspace, found};
 use crate::resource::{Resource, WritableResource, change, delete, delete_row, get, list, patch, post};
+use reports::caching::CachingForm;
 
 /// The actor in the audit instead of the operator's key.
 const OPERATOR: &str = "operator";
@@ -82,21 +83,6 @@ fn show(control: &Control, row: &WorkspaceRow) -> WorkspaceView {
         caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
-}
-
-/// A display name, neither empty nor too long.
-pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
-    let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
-    let trimmed = name.trim();
-    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX || trimmed.chars().any(char::is_control)
-    {
-        return Err(invalid(
-            field,
-            format!("{field} can't be used as it is."),
-            format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
-        ));
-    }
-    Ok(trimmed.to_owned())
 }
 
 /// The person who creates a workspace is its first owner.

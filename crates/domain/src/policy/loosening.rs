@@ -1,8 +1,8 @@
 //! Compares a project's policy with its workspace's: a project may only tighten.
 
-use crate::agreement::Retention;
 use crate::pattern::ModelPattern;
 use crate::policy::{ParameterRule, PolicyRule, PolicySpec, RequestRules, Thousandths};
+use crate::retention::Retention;
 
 /// A rule of a project's policy that allows what its workspace's does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,8 +189,8 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn check(own: PolicySpec, wider: PolicySpec, expected: Option<PolicyRule>) {
-        assert_eq!(own.loosens(&wider).map(|one| one.rule), expected, "{own:?} in {wider:?}");
+    fn check(own: &PolicySpec, wider: &PolicySpec, expected: Option<PolicyRule>) {
+        assert_eq!(own.loosens(wider).map(|one| one.rule), expected, "{own:?} in {wider:?}");
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             (retained(Retention::Days(7)), retained(Retention::Days(30)), None),
             (retained(Retention::Days(7)), retained(Retention::Zero), Some(PolicyRule::Retention)),
         ] {
-            check(own, wider, expected);
+            check(&own, &wider, expected);
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
             (range(0.2, 1.1, 0.5), range(0.0, 1.0, 0.5), Some(PolicyRule::Parameters)),
             (range(0.0, 1.0, 0.5), range(0.1, 1.0, 0.5), Some(PolicyRule::Parameters)),
         ] {
-            check(rules(own), rules(wider), expected);
+            check(&rules(own), &rules(wider), expected);
         }
     }
 

@@ -19,7 +19,7 @@ use domain::limits::{
     RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
 };
 use domain::ports::KeyedRequest;
-use domain::{CacheRecord, Grammar, ResponseCacheMode, Retention, TraceId, Usage};
+use domain::{CacheRecord, Grammar, ResponseCacheMode, TraceId, Usage};
 use execute::{Served, execute};
 use http::Response;
 use http::header::{AGE, HeaderMap, HeaderName, HeaderValue};
@@ -44,12 +44,7 @@ const CACHE: HeaderName = HeaderName::from_static("agent-cache");
 pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
     let is_wanted = own.or(wider) == Some(ResponseCacheMode::Exact);
-    is_wanted
-        && caller
-            .project()
-            .policy
-            .as_ref()
-            .is_none_or(|policy| policy.spec.retention != Some(Retention::Zero))
+    is_wanted && caller.project().policy.as_ref().is_none_or(|policies| !policies.retains_nothing())
 }
 
 /// Serves one request of a project that keeps answers.
@@ -312,9 +307,9 @@ fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
         text.extend_from_slice(value.as_bytes());
         text.push(b'\n');
     }
-    if let Some(policy) = &caller.project().policy {
-        // Under another policy it might be refused or changed.
-        text.extend_from_slice(format!("{:?}\n", policy.spec).as_bytes());
+    if let Some(policies) = &caller.project().policy {
+        // Under other policies it might be refused or changed.
+        text.extend_from_slice(format!("{policies:?}\n").as_bytes());
     }
     let text = dialects::canonical_body(call.body(), text)?;
     let (workspace, project) = (caller.workspace(), caller.project());

@@ -96,14 +96,13 @@ fn the_next_target_is_considered_where_nothing_offers_the_one_before() {
 
 #[test]
 fn a_route_of_an_alias_is_stronger_than_one_of_its_model() {
-    let of = |scope: RouteScope| spec(scope);
     let model = Some("openai/gpt-4o".to_owned());
     let fixture = fixture(vec![alias(1, "auto", None, &[&["openai/gpt-4o"]])])
-        .route(1, of(RouteScope { model: model.clone(), ..RouteScope::default() }))
-        .route(2, of(RouteScope { alias: Some("auto".into()), ..RouteScope::default() }))
+        .route(1, spec(RouteScope { model, ..RouteScope::default() }))
+        .route(2, spec(RouteScope { alias: Some("auto".into()), ..RouteScope::default() }))
         .route(
             3,
-            of(RouteScope {
+            spec(RouteScope {
                 alias: Some("auto".into()),
                 modality: Some("image".into()),
                 ..RouteScope::default()
@@ -113,6 +112,6 @@ fn a_route_of_an_alias_is_stronger_than_one_of_its_model() {
     assert_eq!((route("auto").id, route("auto").why), (route_id(2), "its alias is the model's name"));
     assert_eq!(route("openai/gpt-4o").id, route_id(1));
     let stronger =
-        fixture.route(4, of(RouteScope { project_id: Some(project_id(1)), ..RouteScope::default() }));
+        fixture.route(4, spec(RouteScope { project_id: Some(project_id(1)), ..RouteScope::default() }));
     assert_eq!(stronger.ask("auto").route.unwrap().id, route_id(4));
 }

@@ -134,7 +134,7 @@ fn a_subscription_is_first_unless_a_route_gives_it_another_place() {
             .credential(1, "openai")
             .subscription(3, "openai")
             .subscription(2, "openai")
-            .node(1, &["gpt-4o"])
+            .node(1, &["openai/gpt-4o"])
             .account(1, "openai")
     };
     let later = [(c(1), "profile_not_chosen"), (n(1), "profile_not_chosen"), (a(1), "profile_not_chosen")];
@@ -681,6 +681,6 @@ fn a_used_up_agreement_overflows_and_an_open_breaker_does_not() {
             .standing(c(1), standing)
     };
     let paced = Availability::Paced { us: NOW_US + 20_000_000 };
-    expect(&fixture(paced), "openai/gpt-4o-mini", "a1", &[(c(1), "agreed_limit_reached")]);
+    expect(&fixture(paced), "openai/gpt-4o-mini", "a1+", &[(c(1), "agreed_limit_reached")]);
     expect(&fixture(ejected(BreakerLevel::Host, 5)), "openai/gpt-4o-mini", "c1", &[(a(1), "byok_strict")]);
 }

@@ -7,7 +7,9 @@ use board::{Availability, AvailabilityView, Load, SeatKey};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, CredentialId, Dialect, KeyId, Modality, NodeId, PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, WorkspaceId, Agreement, Commitment, CommitmentPeriod, Subscription, SubscriptionId, UsageWindow,
+    AccountId, Agreement, Commitment, CommitmentPeriod, CredentialId, Dialect, KeyId, Modality, NodeId,
+    PriceTerms, Principal, ProjectId, RequestTraits, RouteId, RouteScope, RouteSpec, Sealed, Subscription,
+    SubscriptionId, UsageWindow, WorkspaceId,
 };
 use plan::{Explanation, PlanQuery, RequestSize, ServedModel, explain, served_models};
 use snapshot::{

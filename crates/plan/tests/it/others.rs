@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use board::Availability;
-use domain::{FaultClass, Modality, Policy, PolicyId, PolicySpec, Profile, RouteScope, RouteSpec};
+use domain::{FaultClass, Modality, Policies, Policy, PolicyId, PolicySpec, Profile, RouteScope, RouteSpec};
 use snapshot::{CredentialState, NodeState};
 
 use crate::fixture::{Fixture, NOW_US, name_of, reason, spec};
@@ -13,9 +13,9 @@ use crate::fixture::{account_id, credential_id, node_id};
 const MODEL: &str = "openai/gpt-4o";
 
 fn forbidding(mut fixture: Fixture, rules: PolicySpec) -> Fixture {
-    let policy = Policy { id: PolicyId::new(1, [9; 10]), spec: rules };
     let mut project = (*fixture.workspace.projects[0]).clone();
-    project.policy = Some(Arc::new(policy));
+    let policy = Policy { id: PolicyId::new(1, [9; 10]), project: Some(project.id), spec: rules };
+    project.policy = Policies::of(None, Some(Arc::new(policy)));
     fixture.workspace.projects[0] = Arc::new(project);
     fixture
 }
@@ -40,7 +40,8 @@ fn whatever_the_state_of_a_candidate_the_policy_is_its_reason() {
         .node_with(1, &[MODEL], |entry| entry.state = NodeState::Unreachable)
         .node_with(2, &[MODEL], |entry| entry.state = NodeState::Draining)
         .account_with(1, "openai", |entry| entry.disabled = true);
-    let fixture = forbidding(fixture, PolicySpec { regions: vec!["eu-west-1".to_owned()], ..PolicySpec::default() });
+    let fixture =
+        forbidding(fixture, PolicySpec { regions: vec!["eu-west-1".to_owned()], ..PolicySpec::default() });
     let explanation = fixture.ask(MODEL);
     let principals = (1..=5).map(c).chain([
         domain::Principal::Node(node_id(1)),
@@ -66,14 +67,17 @@ fn a_node_that_the_policy_allows_and_that_is_away_is_still_away() {
 
 #[test]
 fn what_could_serve_as_well_is_named_with_the_rule_that_has_another_chosen() {
-    let base = || Fixture::new().credential(1, "openai").credential(2, "openai").account(1, "openai").node(1, &[MODEL]);
+    let base = || {
+        Fixture::new().credential(1, "openai").credential(2, "openai").account(1, "openai").node(1, &[MODEL])
+    };
     let strict = [("c2", "later_in_order"), ("n1", "profile_not_chosen"), ("a1", "byok_strict")];
     let named = |expected: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
         expected.iter().map(|(name, rule)| ((*name).to_owned(), *rule)).collect()
     };
     assert_eq!(others(&base()), named(&strict));
     let pooled = RouteSpec { profiles: vec![Profile::ManagedProvider], ..spec(RouteScope::default()) };
-    let routed = [("c1", "profile_not_in_route"), ("c2", "profile_not_in_route"), ("n1", "profile_not_in_route")];
+    let routed =
+        [("c1", "profile_not_in_route"), ("c2", "profile_not_in_route"), ("n1", "profile_not_in_route")];
     assert_eq!(others(&base().route(1, pooled)), named(&routed));
     let second = RouteSpec { credential_ids: vec![credential_id(2)], ..spec(RouteScope::default()) };
     let listed = [("c1", "credential_not_in_route"), ("n1", "profile_not_in_route"), ("a1", "byok_strict")];

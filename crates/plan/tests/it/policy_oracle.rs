@@ -124,11 +124,12 @@ fn place(fixture: &Fixture, principal: Principal, model: &str) -> Place {
         None => Vec::new(),
     };
     match principal {
-        Principal::Credential(id) => {
+        Principal::Credential(_) | Principal::Subscription(_) => {
+            let id = principal.own_credential().unwrap();
             let one = fixture.workspace.credentials.iter().find(|one| one.id == id).unwrap();
             Place {
                 provider: slug(&one.provider),
-                profile: Profile::Byok,
+                profile: principal.profile(),
                 regions: regions(one.region.as_deref(), &one.provider),
                 agreement: Some((*one.agreement).clone()),
             }

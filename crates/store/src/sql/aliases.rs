@@ -93,7 +93,7 @@ fn state_text(row: &AliasRow) -> Result<String, StoreError> {
     fields::to_text(TABLE, &StoredState { description: row.description.clone(), previous, canary, withdrawn })
 }
 
-fn canary(stored: StoredCanary) -> Result<Canary, StoreError> {
+fn canary(stored: &StoredCanary) -> Result<Canary, StoreError> {
     Ok(Canary {
         release: release_id(&stored.release)?,
         percent: stored.percent,
@@ -213,6 +213,15 @@ async fn require_own(writing: &mut Writing, row: &AliasRow) -> Result<(), StoreE
     Ok(())
 }
 
+async fn load_active(connection: &mut Connection, row: &mut AliasRow) -> Result<(), StoreError> {
+    let query = sql("SELECT * FROM alias_releases WHERE workspace = $1 AND id = $2")
+        .bind(row.workspace.bytes())
+        .bind(row.active.bytes());
+    let found = read_release(&query.one(connection).await?)?;
+    (row.number, row.spec) = (found.number, found.spec);
+    Ok(())
+}
+
 async fn announce_withdrawal(
     writing: &mut Writing,
     row: &AliasRow,
@@ -245,8 +254,10 @@ impl Table for AliasRow {
             name: fields.text("name")?,
             description: state.description,
             active: fields.id("active")?,
+            number: 0,
+            spec: AliasReleaseSpec::default(),
             previous: state.previous.as_deref().map(release_id).transpose()?,
-            canary: state.canary.map(canary).transpose()?,
+            canary: state.canary.as_ref().map(canary).transpose()?,
             withdrawn: state.withdrawn.map(withdrawal).transpose()?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
@@ -263,6 +274,14 @@ impl Table for AliasRow {
             .set("state", state_text(self)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
+    }
+
+    /// The active releases are in another table.
+    async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
+        for row in rows {
+            load_active(connection, row).await?;
+        }
+        Ok(())
     }
 
     async fn prepare(writing: &mut Writing, new: &mut NewAlias, _: &Act) -> Result<(), StoreError> {
@@ -284,13 +303,14 @@ impl Table for AliasRow {
         if let Some(release) = &change.release {
             insert_release(writing, release).await?;
         }
-        let row = Self {
+        let mut row = Self {
             project: old.project,
             name: old.name.clone(),
             created_unix_ms: old.created_unix_ms,
             ..change.row
         };
         require_own(writing, &row).await?;
+        load_active(writing.connection(), &mut row).await?;
         Ok(row)
     }
 

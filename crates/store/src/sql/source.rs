@@ -11,7 +11,9 @@ use database::handle::Database;
 use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
-use domain::{AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policies, Policy, ProjectId, Terms, WorkspaceId};
+use domain::{
+    AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policies, Policy, ProjectId, Terms, WorkspaceId,
+};
 use serde_json::Value;
 use snapshot::{
     AccountEntry, AliasEntry, CanaryEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion,

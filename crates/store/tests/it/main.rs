@@ -204,6 +204,7 @@ on_each!(
         kept_answers::a_claim_whose_commit_was_lost_is_claimed_again,
         kept_answers::of_many_at_once_one_claims,
         kept_answers::what_is_over_is_removed_and_a_purge_leaves_nothing,
+        kept_answers::a_purge_of_the_response_cache_leaves_what_is_under_keys,
         kept_turns::a_turn_is_found_once_by_any_of_its_calls,
         kept_turns::another_workspace_or_project_finds_no_turn,
         kept_turns::of_too_many_turns_the_newest_are_found,

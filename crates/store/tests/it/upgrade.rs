@@ -104,8 +104,12 @@ fn rows_of_the_version_before_stay_on_postgres() {
         run_on(
             &url,
             &format!(
-                "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
-                 ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
+                "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
+                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
+                 ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
+                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
+                 ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
+                 ALTER TABLE budgets DROP COLUMN commitment; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
                  DROP COLUMN access_secret_sealed, DROP COLUMN created_by; \
@@ -164,6 +168,16 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
 
 /// Statements that revert a database from the newest schema to the sixth.
 const UNDONE: &[&str] = &[
+    "ALTER TABLE kept_answers DROP COLUMN is_cached",
+    "ALTER TABLE workspaces DROP COLUMN caching_responses",
+    "ALTER TABLE workspaces DROP COLUMN caching_responses_ttl_s",
+    "ALTER TABLE workspaces DROP COLUMN caching_generation",
+    "ALTER TABLE projects DROP COLUMN caching_responses",
+    "ALTER TABLE projects DROP COLUMN caching_responses_ttl_s",
+    "ALTER TABLE projects DROP COLUMN caching_generation",
+    "ALTER TABLE credentials DROP COLUMN subscription",
+    "ALTER TABLE budgets DROP COLUMN commitment",
+    "DROP TABLE route_versions",
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
     "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by",

@@ -21,7 +21,9 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, chat, context, credential, export, jobs, key, login, member, nodes, open, plan, policy, project, request, route, tariff, train, usage, webhook, workspace, commitments, subscription,
+    account, adapters, alias, apply, billing, budget, call, chat, commitments, context, credential, export,
+    jobs, key, login, member, nodes, open, plan, policy, project, request, route, subscription, tariff,
+    train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;

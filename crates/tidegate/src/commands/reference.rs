@@ -114,7 +114,7 @@ fn documents(page: &mut String) {
                 (Change::AtFirst, _) => " (when it is made)",
                 (Change::Fixed, _) if !kind.identity.contains(&field.name) => " (fixed)",
                 (_, Form::Scope) => {
-                    " (`tag`, `key`, `project`, `model`, `modality`, `provider`, `environment`)"
+                    " (`tag`, `key`, `project`, `alias`, `model`, `modality`, `provider`, `environment`)"
                 }
                 _ => "",
             };
@@ -226,6 +226,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /v2/projects/{id}", "project show"),
     ("PATCH /v2/projects/{id}", "project set"),
     ("DELETE /v2/projects/{id}", "project remove"),
+    ("POST /v2/projects/{id}/purge-cache", "project purge-cache"),
     ("POST /v2/api-keys", "key create"),
     ("GET /v2/api-keys", "key list"),
     ("GET /v2/api-keys/{id}", "key show"),
@@ -304,6 +305,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /v2/model-aliases/{id}/rollback", "alias rollback"),
     ("GET /v2/model-aliases/{id}/measurements", "alias show"),
     ("POST /v2/routes", "route add"),
+    ("GET /v2/routes/{id}/versions", "route versions"),
+    ("POST /v2/routes/{id}/rollback", "route rollback"),
     ("GET /v2/routes", "route list"),
     ("GET /v2/routes/{id}", "route show"),
     ("PATCH /v2/routes/{id}", "route set"),

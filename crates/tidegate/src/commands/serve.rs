@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use api::server::Server;
 use api::planner::Planner;
+use api::server::Server;
 use api::site::Site;
 use api::state::Web;
 use cli::output::{self, Failure};

@@ -23,8 +23,10 @@ fn release(alias: &AliasRow, number: u64, model: &str) -> AliasReleaseRow {
 }
 
 fn alias(workspace: WorkspaceId, number: u64, name: &str) -> NewAlias {
-    let row = AliasRow {
+    let mut row = AliasRow {
         id: AliasId::new(1, bytes(number)),
+        number: 1,
+        spec: AliasReleaseSpec::default(),
         workspace,
         project: None,
         name: name.into(),
@@ -37,6 +39,7 @@ fn alias(workspace: WorkspaceId, number: u64, name: &str) -> NewAlias {
         version: 0,
     };
     let release = release(&row, number, "openai/gpt-4o");
+    row.spec = release.spec.clone();
     (row, release)
 }
 
@@ -66,6 +69,8 @@ pub async fn every_field_of_an_alias_reads_back(fresh: &Fresh) {
         description: "other".into(),
         previous: Some(made.active),
         active: second.id,
+        number: 2,
+        spec: second.spec.clone(),
         canary: Some(Canary { release: made.active, percent: 10, gates: GATES, started_unix_ms: 6 }),
         ..made.clone()
     };

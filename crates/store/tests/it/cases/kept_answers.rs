@@ -28,6 +28,7 @@ fn claim(fresh: &Fresh, key: u8, request: u64) -> AnswerClaim {
         holder: HERE,
         now_unix_ms: NOW,
         until_unix_ms: NOW + LEASE,
+        is_cached: false,
     }
 }
 
@@ -155,4 +156,23 @@ pub async fn what_is_over_is_removed_and_a_purge_leaves_nothing(fresh: &Fresh) {
     let others = PurgeScope { workspace: other.workspace.id, what: Purged::Everything };
     assert_eq!(answers.remaining(others.clone()).await.unwrap(), 1);
     assert_eq!(answers.purge(others).await.unwrap(), 1);
+}
+
+pub async fn a_purge_of_the_response_cache_leaves_what_is_under_keys(fresh: &Fresh) {
+    let answers = fresh.store.kept_answers();
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    claimed(fresh, claim(fresh, 1, 1)).await;
+    claimed(fresh, AnswerClaim { is_cached: true, ..claim(fresh, 2, 2) }).await;
+    claimed(fresh, AnswerClaim { is_cached: true, ..claim(fresh, 3, 3) }).await;
+    assert!(kept(fresh, 1, 1).await && kept(fresh, 2, 2).await && kept(fresh, 3, 3).await);
+    answers.forget(digest(3)).await.unwrap();
+    assert_eq!(claimed(fresh, claim(fresh, 3, 4)).await, Claiming::Yours, "it is forgotten");
+    assert_eq!(answers.purge_cached(act(), workspace, project).await.unwrap().row, 1);
+    assert_eq!(claimed(fresh, claim(fresh, 2, 5)).await, Claiming::Yours);
+    assert!(matches!(claimed(fresh, claim(fresh, 1, 6)).await, Claiming::Answered { .. }));
+    let row = fresh.store.projects().get(workspace, project).await.unwrap();
+    assert_eq!(row.caching.generation, 1);
+    let nobodys = founding(9).project.id;
+    let refused = answers.purge_cached(act(), workspace, nobodys).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NotFound { .. }), "{refused}");
 }

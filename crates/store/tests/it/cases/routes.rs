@@ -37,6 +37,7 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
         byok_fallback: ByokFallback::Managed,
         fallback_on: FallbackClass::ALL.to_vec(),
         overflow_managed: true,
+        overflow_own: Some(credential.id),
         emergency_allowed: true,
         head_wait_ms: Some(1),
         first_byte_timeout_ms: Some(2),

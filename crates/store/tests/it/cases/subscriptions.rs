@@ -34,7 +34,7 @@ pub async fn a_subscription_reads_back_and_is_no_credential(fresh: &Fresh) {
     assert_eq!(credentials.list(workspace, Page::first(9)).await.unwrap().rows, std::slice::from_ref(&own));
     assert_eq!(
         credentials.filter(workspace, Default::default(), Page::first(9)).await.unwrap().rows,
-        [own.clone()]
+        std::slice::from_ref(&own)
     );
     let missing = |found: Result<_, StoreError>| matches!(found, Err(StoreError::NotFound { .. }));
     assert!(missing(credentials.get(workspace, row.0.id).await.map(drop)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing};
 use api::moment::Moment;
+use api::names::checked_name;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -21,8 +22,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::tariffs::USUAL;
 use store::{Assignment, TariffVersion};
-
-use super::workspaces::checked_name;
 
 const PATH: &str = "/v2/tariff";
 const ASSIGNMENT: &str = "/v2/tariff/assignments/{id}";

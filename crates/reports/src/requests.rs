@@ -12,18 +12,21 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::record::Reason;
-use domain::{AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, ReuseEvidence, Tier, Units, Usage};
+use domain::{
+    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, ReuseEvidence, Tier,
+    Units, Usage,
+};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
-use super::caching::{self, CachingView};
-use super::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
-use super::reuse::{self, ReuseView};
-use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
+use crate::caching::{self, CachingView};
 use crate::learned_limits;
+use crate::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
+use crate::reuse::{self, ReuseView};
+use crate::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 
 pub fn routes() -> Vec<Route> {
     vec![

@@ -149,7 +149,10 @@ impl Plan {
     /// Of a model's name alone.
     pub fn of_model(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
         let prices = vec![None; plan.attempts.len()];
-        Self { cheaper: None, ..Self::show(model, environment, plan, (&prices, &[]), is_operator, Dialect::Native) }
+        Self {
+            cheaper: None,
+            ..Self::show(model, environment, plan, (&prices, &[]), is_operator, Dialect::Native)
+        }
     }
 
     /// Of a whole request.
@@ -209,7 +212,10 @@ impl Plan {
 
     /// Nothing was planned: the request itself is refused.
     fn refused(requested_model: String, environment: &str) -> Self {
-        let none = || OtherCandidates { data: Vec::new(), note: Some("The request is refused before it is planned.") };
+        let none = || OtherCandidates {
+            data: Vec::new(),
+            note: Some("The request is refused before it is planned."),
+        };
         Self {
             object: "plan",
             requested_model,
@@ -248,7 +254,9 @@ type Others<'a> = [(&'a OtherCandidate, Option<Quote>)];
 
 fn cheaper(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCandidates {
     let Some((_, price)) = chosen else { return none("Nothing serves this request.") };
-    let Some(price) = price else { return none("What the chosen candidate would cost is not known beforehand.") };
+    let Some(price) = price else {
+        return none("What the chosen candidate would cost is not known beforehand.");
+    };
     let mut found: Vec<_> =
         others.iter().filter(|(_, other)| other.is_some_and(|other| other.total < price.total)).collect();
     found.sort_by_key(|(_, other)| other.map(|other| other.total));
@@ -257,25 +265,35 @@ fn cheaper(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherC
         (false, true) => Some("Some candidates have no known price, and are left out."),
         (false, false) => None,
     };
-    let data = found.into_iter().take(PLANNED_OTHERS_MAX).map(|(other, price)| candidate(other, *price, is_operator));
+    let data = found
+        .into_iter()
+        .take(PLANNED_OTHERS_MAX)
+        .map(|(other, price)| candidate(other, *price, is_operator));
     OtherCandidates { data: data.collect(), note }
 }
 
 fn faster(chosen: Chosen<'_>, others: &Others<'_>, is_operator: bool) -> OtherCandidates {
     let Some((chosen, _)) = chosen else { return none("Nothing serves this request.") };
     let Some(own_us) = chosen.first_byte_us else {
-        return none("The chosen candidate's time to the first byte was not measured lately: nothing can be compared.");
+        return none(
+            "The chosen candidate's time to the first byte was not measured lately: nothing can be compared.",
+        );
     };
     let measured = |other: &OtherCandidate| other.candidate.first_byte_us;
-    let mut found: Vec<_> =
-        others.iter().filter(|(other, _)| measured(other).is_some_and(|other_us| other_us < own_us)).collect();
+    let mut found: Vec<_> = others
+        .iter()
+        .filter(|(other, _)| measured(other).is_some_and(|other_us| other_us < own_us))
+        .collect();
     found.sort_by_key(|(other, _)| measured(other));
     let note = match (others.is_empty(), others.iter().any(|(other, _)| measured(other).is_none())) {
         (true, _) => Some("No other candidate could serve this request."),
         (false, true) => Some("Some candidates were not measured lately, and are left out."),
         (false, false) => None,
     };
-    let data = found.into_iter().take(PLANNED_OTHERS_MAX).map(|(other, price)| candidate(other, *price, is_operator));
+    let data = found
+        .into_iter()
+        .take(PLANNED_OTHERS_MAX)
+        .map(|(other, price)| candidate(other, *price, is_operator));
     OtherCandidates { data: data.collect(), note }
 }
 
@@ -332,8 +350,17 @@ fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) 
 }
 
 fn candidate(other: &OtherCandidate, price: Option<Quote>, is_operator: bool) -> PlannedCandidate {
-    let PlannedAttempt { profile, principal, display_name, provider, upstream_model, region, price, first_byte_ms, .. } =
-        attempt(&other.candidate, price, is_operator);
+    let PlannedAttempt {
+        profile,
+        principal,
+        display_name,
+        provider,
+        upstream_model,
+        region,
+        price,
+        first_byte_ms,
+        ..
+    } = attempt(&other.candidate, price, is_operator);
     PlannedCandidate {
         profile,
         principal,

@@ -19,9 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
 
-use super::tariff::{self, TariffView};
-use super::usage::{Columns, columns};
 use crate::limits::{CREDIT_NOTE_BYTES_MAX, CREDITS_LISTED_MAX};
+use crate::tariff::{self, TariffView};
+use crate::usage::{Columns, columns};
 
 pub fn routes() -> Vec<Route> {
     vec![

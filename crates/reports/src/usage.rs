@@ -19,8 +19,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
-use super::reuse::{self, ReuseSumsView};
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
+use crate::reuse::{self, ReuseSumsView};
 
 pub fn routes() -> Vec<Route> {
     vec![

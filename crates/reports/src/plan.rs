@@ -7,13 +7,13 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::limits::ENVIRONMENT_BYTES_MAX;
+use api::names::checked_environment;
 use api::openapi::bounds::ENVIRONMENT;
 use api::planner::{PlanAddress, PlanRequest, assumed_caller};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use bytes::Bytes;
 use domain::{Dialect, Fault, Modality, PriceTerms};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -27,10 +27,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 
-use super::commitments::used_up;
-use super::plan_answer::Plan;
-use super::projects::checked_environment;
+use crate::commitments::used_up;
 use crate::limits::{PLANNED_HEADER_BYTES_MAX, PLANNED_HEADERS_MAX, PLANNED_PATH_BYTES_MAX};
+use crate::plan_answer::Plan;
 
 /// Headers that no plan reads, and that hold secrets.
 const SECRET: [&str; 2] = ["x-api-key", "x-goog-api-key"];
@@ -114,8 +113,12 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 PlanAddress::Usual(dialect, modality, named_model(&input).unwrap_or_default())
             }
         };
-        let unread: Unread<'_> = serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
-        let body = unread.request.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
+        let unread: Unread<'_> =
+            serde_json::from_slice(&request.body).map_err(|_| Box::new(Fault::internal()))?;
+        let body = match unread.request {
+            Some(body) => request.body.slice_ref(body.get().as_bytes()),
+            None => request.body.slice(..0),
+        };
         let caller = assumed_caller(
             Arc::clone(&assumed.snapshot),
             &assumed.workspace,
@@ -133,7 +136,8 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let mut explained = control.web.planner.plan(planned).await?;
         let refusal = money_refusal(control, &explained).await?;
-        explained.refusal = explained.refusal.or(refusal.filter(|_| serves(&explained)));
+        let refusal = refusal.filter(|_| serves(&explained));
+        explained.refusal = explained.refusal.take().or(refusal);
         Reply::json(&Plan::of_call(&assumed.environment, explained, request.is_operator()))
     })
 }
@@ -196,20 +200,14 @@ fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Ass
     let key = match &input.key_id {
         None => request.caller.key().cloned(),
         Some(text) => {
-            let found = text
-                .parse()
-                .ok()
-                .and_then(|id| snapshot.key(id))
-                .filter(|key| key.workspace == workspace.id);
+            let found =
+                text.parse().ok().and_then(|id| snapshot.key(id)).filter(|key| key.workspace == workspace.id);
             Some(Arc::clone(found.ok_or_else(|| not_found("API key", text))?))
         }
     };
     // The requested environment; else the project's, if one is named; else the key's own.
-    let own = if input.project_id.is_some() {
-        None
-    } else {
-        key.as_ref().map(|key| key.environment.to_string())
-    };
+    let own =
+        if input.project_id.is_some() { None } else { key.as_ref().map(|key| key.environment.to_string()) };
     let environment = match input.environment.as_deref() {
         Some(text) => checked_environment(text, "environment")?,
         None => own.unwrap_or_else(|| project.environment.to_string()),
@@ -219,7 +217,10 @@ fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Ass
 
 /// The fault of the first budget that has no room for the first attempt: those budgets are asked in the database, so
 /// that nothing is leased for a plan.
-async fn money_refusal(control: &Control, explained: &CallExplanation) -> Result<Option<Box<Fault>>, Box<Fault>> {
+async fn money_refusal(
+    control: &Control,
+    explained: &CallExplanation,
+) -> Result<Option<Box<Fault>>, Box<Fault>> {
     let Some(plan) = &explained.plan else { return Ok(None) };
     let first = plan.explanation.attempts.first().zip(plan.prices.first().copied().flatten());
     let Some((attempt, quote)) = first else { return Ok(None) };
@@ -269,7 +270,11 @@ fn checked_headers(input: &Input) -> Result<HeaderMap, Box<Fault>> {
         let message = format!(
             "A plan takes {PLANNED_HEADERS_MAX} headers at most, of {PLANNED_HEADER_BYTES_MAX} bytes together."
         );
-        return Err(invalid("headers", message, "Send those that a plan may depend on, such as Agent-Hints."));
+        return Err(invalid(
+            "headers",
+            message,
+            "Send those that a plan may depend on, such as Agent-Hints.",
+        ));
     }
     for (name, value) in given {
         let field = || format!("headers.{name}");

@@ -1,0 +1,40 @@
+//! Names that people give to objects, checked in the same way everywhere.
+
+use domain::Fault;
+
+use crate::failure::{invalid, missing};
+use crate::limits::{ENVIRONMENT_BYTES_MAX, NAME_CHARS_MAX};
+
+/// A display name, neither empty nor too long.
+/// # Errors
+/// It is missing, empty, too long or not printable.
+pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
+    let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
+    let trimmed = name.trim();
+    if trimmed.is_empty() || trimmed.chars().count() > NAME_CHARS_MAX || trimmed.chars().any(char::is_control)
+    {
+        return Err(invalid(
+            field,
+            format!("{field} can't be used as it is."),
+            format!("Use 1 to {NAME_CHARS_MAX} printable characters."),
+        ));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// An environment's name: one of the three built-in ones, or a custom word.
+/// # Errors
+/// It is empty, too long, or has other letters than those of a word.
+pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
+    let fine = !environment.is_empty()
+        && environment.len() <= ENVIRONMENT_BYTES_MAX
+        && environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    if fine {
+        return Ok(environment.to_owned());
+    }
+    Err(invalid(
+        field,
+        format!("\"{environment}\" is no environment."),
+        "Use development, staging, production, or a word of your own in lower case.",
+    ))
+}

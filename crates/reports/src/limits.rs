@@ -1,0 +1,16 @@
+//! What plans, lists of requests and bills take and show at most, beside the limits in `domain::limits`.
+
+/// Length of the note on a credit: a few sentences.
+pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
+/// The newest credits that a billing account shows, so that its page stays readable.
+pub(crate) const CREDITS_LISTED_MAX: u32 = 50;
+/// The longest window of a usage query by minute: a day, plus the slack that a window extends past now.
+pub(crate) const USAGE_BY_MINUTE_MS_MAX: u64 = 25 * 3_600_000;
+/// Their bytes together, as many as a request's own headers may have at most servers.
+pub(crate) const PLANNED_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request that is planned; a plan depends on one or two.
+pub(crate) const PLANNED_HEADERS_MAX: usize = 32;
+/// Bytes of a planned request's path with its query.
+pub(crate) const PLANNED_PATH_BYTES_MAX: usize = 2_048;
+/// Cheaper and faster candidates of a plan that are listed.
+pub(crate) const PLANNED_OTHERS_MAX: usize = 20;

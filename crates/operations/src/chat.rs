@@ -5,8 +5,13 @@ use domain::Operation;
 use crate::spec::{AnsweredCall, Booking, Facts, OperationSpec};
 
 static FACTS: Facts = Facts { stores_answers: true, ..CONVERSATION };
-const CONVERSATION: Facts =
-    Facts { is_conversation: true, continues_conversation: true, teaches_ratios: true, is_repeatable: true, ..Facts::TEXT };
+const CONVERSATION: Facts = Facts {
+    is_conversation: true,
+    continues_conversation: true,
+    teaches_ratios: true,
+    is_repeatable: true,
+    ..Facts::TEXT
+};
 
 #[derive(Debug)]
 pub(crate) struct Chat;

@@ -25,7 +25,7 @@ function arrive(scroll: number): void {
   if (!moved) return;
   place.visit += 1;
   wantsFocus = true;
-  scrollBack(scroll, performance.now() + 1_000);
+  scrollBack(scroll);
 }
 
 /** After a change of page the keyboard and the screen reader start at its heading, once that is there. */
@@ -35,10 +35,25 @@ export function pageStart(heading: HTMLElement): void {
   heading.focus({ preventScroll: true });
 }
 
-/** Back to where a page was left; a list may need a moment until it is long enough again. */
-function scrollBack(to: number, until: number): void {
-  scrollTo(0, to);
-  if (to > 0 && Math.abs(scrollY - to) > 2 && performance.now() < until) requestAnimationFrame(() => scrollBack(to, until));
+/** How long a page that was left may take to become as long as it was. */
+const LONG_AGAIN_MS = 30_000;
+let scrolling = new AbortController();
+
+/** Back to where a page was left: once its list is long enough again, unless the reader acts before. */
+function scrollBack(to: number): void {
+  scrolling.abort();
+  scrolling = new AbortController();
+  const { signal } = scrolling;
+  const stop = () => scrolling.abort();
+  for (const act of ['wheel', 'touchstart', 'pointerdown', 'keydown']) addEventListener(act, stop, { signal, passive: true });
+  const until = performance.now() + LONG_AGAIN_MS;
+  const scroll = () => {
+    if (signal.aborted) return;
+    scrollTo(0, to);
+    if (Math.abs(scrollY - to) <= 2 || performance.now() >= until) stop();
+    else requestAnimationFrame(scroll);
+  };
+  scroll();
 }
 
 function wentBack(event: PopStateEvent): void {

@@ -106,11 +106,9 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(found),
             // Before further segments a parameter may also be a user-chosen name, such as an adapter's.
-            (Some(want), Some(have))
-                if want.starts_with('{')
-                    && is_value(have, wanted.peek().is_some() || NAMED.contains(&pattern)) =>
-            {
-                found.push(have.to_owned())
+            (Some(want), Some(have)) if want.starts_with('{') => {
+                let may_be_name = wanted.peek().is_some() || !want.ends_with("id}");
+                is_value(have, may_be_name).then(|| found.push(have.to_owned()))?;
             }
             (Some(want), Some(have)) if want == have => {}
             _ => return None,
@@ -118,14 +116,12 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Where an object may also be addressed by the name that its users gave it. No word stands beside those.
-const NAMED: [&str; 1] = ["/v2/model-aliases/{id}"];
-
 /// Ids contain an underscore or a digit, so that a path such as `…/join-tokens` in a later release is never
-/// taken for an id now.
-fn is_value(have: &str, goes_on: bool) -> bool {
+/// taken for an id now. A parameter that isn't called an id, such as `{alias}`, also holds a name, and no fixed
+/// segment can stand beside it.
+fn is_value(have: &str, may_be_name: bool) -> bool {
     let is_id = have.contains(|c: char| c == '_' || c.is_ascii_digit());
-    is_id || (goes_on && !have.is_empty())
+    is_id || (may_be_name && !have.is_empty())
 }
 
 #[cfg(test)]
@@ -143,6 +139,9 @@ mod tests {
             parameters("/v2/train/jobs/{id}", "/v2/train/jobs/ftjob-01"),
             Some(vec!["ftjob-01".into()])
         );
+        let alias = "/v2/model-aliases/{alias}";
+        assert_eq!(parameters(alias, "/v2/model-aliases/fast"), Some(vec!["fast".into()]));
+        assert_eq!(parameters(alias, "/v2/model-aliases/"), None);
         let load = "/v2/adapters/{id}/load";
         assert_eq!(parameters(load, "/v2/adapters/law/load"), Some(vec!["law".into()]));
         assert_eq!(parameters(load, "/v2/adapters//load"), None);

@@ -50,8 +50,8 @@ pub(crate) struct Notices {
 struct Rest {
     model: Box<str>,
     until_us: u64,
-    /// The provider named the time; else it is our own caution.
-    is_named: bool,
+    /// How much of it the provider named; the rest is our own caution.
+    named_until_us: u64,
 }
 
 impl Notices {
@@ -80,7 +80,7 @@ impl Notices {
         }
         match self.rest(principal, model) {
             Some(rest) if rest.until_us <= now_us => Availability::Open,
-            Some(rest) if rest.is_named => Availability::RetryAt { us: rest.until_us },
+            Some(rest) if rest.named_until_us > now_us => Availability::RetryAt { us: rest.named_until_us },
             Some(rest) => Availability::Limited { us: rest.until_us },
             None => Availability::Open,
         }
@@ -346,15 +346,23 @@ impl Shared {
     pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, is_named: bool, now_us: u64) {
         let until_us = until_us.min(now_us.saturating_add(micros(REST_MAX)));
         // In a storm every refusal names nearly the same time: only a later one is news.
-        let known_us = self.current().rest(principal, model).map_or(0, |rest| rest.until_us);
+        let current = self.current();
+        let known = current.rest(principal, model);
+        let known_us = known.map_or(0, |rest| if is_named { rest.named_until_us } else { rest.until_us });
         if known_us.saturating_add(50_000) >= until_us {
             return;
         }
+        let named_before_us = known.map_or(0, |rest| rest.named_until_us);
+        let rest = Rest {
+            model: model.into(),
+            until_us: until_us.max(known.map_or(0, |rest| rest.until_us)),
+            named_until_us: if is_named { until_us } else { named_before_us },
+        };
         self.change(|notices| {
             notices.tidy(now_us);
             let rests = notices.rests.entry(principal).or_default();
             rests.retain(|rest| rest.until_us > now_us && &*rest.model != model);
-            rests.push(Rest { model: model.into(), until_us, is_named });
+            rests.push(rest);
         });
     }
 

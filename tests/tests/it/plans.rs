@@ -167,7 +167,7 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
             "model_not_found",
             "model",
         ),
-        (json!({"request": question(VECTORS)}), 400, "chat_not_supported_for_model", "model"),
+        (json!({"request": question(VECTORS)}), 400, "model_modality", "model"),
         (
             json!({"request": question(MINI), "headers": {"Agent-Hints": "{}"}}),
             400,
@@ -205,7 +205,7 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
     }
     let large =
         json!({"request": {"model": MINI, "messages": [{"role": "user", "content": "x".repeat(1_100_000)}]}});
-    problem(&gateway.admin().post(PLAN, &large).await.unwrap(), 413, "request_too_large");
+    problem(&gateway.admin().post(PLAN, &large).await.unwrap(), 413, "body_too_large");
     assert!(gateway.calls(POOL).is_empty());
 }
 

@@ -239,7 +239,7 @@ async fn a_region_policy_is_set_by_either_path_and_verb() {
     let wider = json!({"project_id": gateway.founded.project_id, "region_policy": "us_only"});
     problem(&gateway.admin().post("/v2/regional-policy", &wider).await.unwrap(), 400, "policy_loosens");
     let own = json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-3"]});
-    let own = gateway.admin().post("/v2/regional-policy", &own).await.unwrap().json();
+    assert_eq!(gateway.admin().post("/v2/regional-policy", &own).await.unwrap().status, 200);
     let sent = gateway.calls(OWN).len();
     let answer = gateway.chat(&question(MINI)).await;
     refused(&answer, 403, "policy_forbids");

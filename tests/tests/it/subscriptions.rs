@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, question, refused, streaming, trace_of};
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 
 const PATH: &str = "/v2/subscription-credentials";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -215,6 +215,8 @@ async fn an_access_token_is_renewed_under_load_without_a_failed_request() {
         assert!(Instant::now() < deadline, "the refusal was not taken up: {shown}");
         a_moment().await;
     }
+    // The cores learn of it with the next snapshot, within a second.
+    until("it is absent", async || gateway.chat(&question(MINI)).await.status != 502).await;
     refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
 }
 

@@ -132,7 +132,7 @@ impl Truth {
     /// A seat was left, with or without a call. Moving from one pooled account to the next does not count as
     /// leaving.
     pub fn left(&mut self, exchange: &Exchange, class: FaultClass) {
-        if !exchange.attempt().is_fallback() {
+        if !is_account(exchange.attempt().principal()) {
             self.exchanges.get_mut(&exchange.trace).expect("it was opened").own_left_for = Some(class);
         }
     }
@@ -204,8 +204,12 @@ fn may_use_the_pool(observed: &Observed, is_fallback: bool) {
                 assert!(may_fall_back(class, &observed.fallback_on), "the pool was asked after {class:?}");
             }
         }
-        // Overflow is for lack of capacity: a failure of an own credential never leads to the pool.
-        Rule::Overflows => assert!(!is_fallback && observed.calls.iter().all(|(_, who)| is_account(*who))),
+        // Overflow is for lack of capacity: no other failure of an own credential leads to the pool.
+        Rule::Overflows => {
+            assert!(!is_fallback, "what exceeds the own capacity is no fallback");
+            let left_for = observed.own_left_for.unwrap_or(FaultClass::RateLimit);
+            assert_eq!(left_for, FaultClass::RateLimit, "the pool was asked after a failure");
+        }
         Rule::Strict | Rule::Pool | Rule::Nodes => panic!("a strict call went to the pool"),
     }
 }

@@ -278,8 +278,8 @@ impl Run {
         let exchange = Exchange {
             number,
             trace,
+            course: FailoverState::starting_at(planned.fallback_on, &planned.attempts),
             attempts: planned.attempts,
-            course: FailoverState::new(planned.fallback_on),
             timeouts: planned.timeouts,
             deadline_us,
             stream,

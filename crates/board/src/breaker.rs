@@ -42,6 +42,12 @@ impl Breaker {
         BreakerState::HalfOpen
     }
 
+    /// How often it opened without a success in between.
+    #[must_use]
+    pub const fn openings(&self) -> u32 {
+        self.openings
+    }
+
     /// Takes the half-open trial. `false` if it isn't half open.
     pub fn try_half_open(&mut self, now_us: u64) -> bool {
         if self.state(now_us) != BreakerState::HalfOpen {

@@ -12,14 +12,18 @@ mod place;
 mod prefixes;
 mod scope;
 mod shared;
+mod views;
 mod windows;
 
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use load::Load;
+pub use outlier::OpeningCause;
+pub use pace::{AgreedRate, Pacing};
 pub use prefixes::{PrefixTable, prefix_at};
 pub use scope::{BreakerLevel, OpenBreaker};
 pub use shared::{Parking, ReportedLimits, Shared};
+pub use views::{Pause, PauseCause, SharedBreaker};
 
 use std::sync::Arc;
 

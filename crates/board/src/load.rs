@@ -177,6 +177,13 @@ impl Meters {
         self.known().find(principal, model).map_or_else(Load::default, |meter| meter.load(now_us))
     }
 
+    /// Those of a principal with each model that it was asked for.
+    pub(crate) fn of_principal(&self, principal: Principal, now_us: u64) -> Vec<(Box<str>, Load)> {
+        let known = self.known();
+        let models = known.by_principal.get(&principal).into_iter().flatten();
+        models.map(|(model, meter)| (model.clone(), meter.load(now_us))).collect()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         // An entry is inserted whole, so a panic elsewhere does not corrupt the maps.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -37,12 +37,24 @@ impl Failed {
     }
 }
 
+/// Why a breaker opened: so many failures, in a row or among so many requests within the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpeningCause {
+    pub failures: u32,
+    /// `None` for failures in a row.
+    pub among: Option<u32>,
+    /// No connection could be opened at all.
+    pub is_unreachable: bool,
+}
+
 /// The breaker of a group, which opens after consecutive failures or a large share of failures, if they are
 /// of several members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outlier {
     breaker: Breaker,
     opened_us: u64,
+    /// Since when it is not closed, and why.
+    opening: Option<(u64, OpeningCause)>,
     /// Since the last success.
     in_a_row: Failed,
     /// Within the window, which begins with a failure.
@@ -89,17 +101,23 @@ impl Outlier {
         self.in_a_row.add(failure);
         self.in_window.add(failure);
         self.window_requests = self.window_requests.saturating_add(1);
-        let opens = match self.breaker.state(now_us) {
+        let opening = match self.breaker.state(now_us) {
             // Requests that were in flight when it opened fail too; they say nothing new.
-            BreakerState::Open { .. } => false,
-            BreakerState::HalfOpen | BreakerState::Trial { .. } => true,
-            BreakerState::Closed => self.is_outlier(),
+            BreakerState::Open { .. } => None,
+            BreakerState::HalfOpen | BreakerState::Trial { .. } => self.opening,
+            BreakerState::Closed => self.cause().map(|cause| (now_us, cause)),
         };
-        if opens {
+        if opening.is_some() {
             self.breaker.open(now_us);
-            self.opened_us = now_us;
+            (self.opened_us, self.opening) = (now_us, opening);
         }
-        opens
+        opening.is_some()
+    }
+
+    /// Since when it is not closed, and why; and how often it was opened since then.
+    #[must_use]
+    pub fn opening(&self) -> Option<(u64, OpeningCause, u32)> {
+        self.opening.map(|(since_us, cause)| (since_us, cause, self.breaker.openings()))
     }
 
     /// Whether it is in its initial state, so that it can be dropped.
@@ -108,11 +126,20 @@ impl Outlier {
         self.breaker == Breaker::default() && self.in_a_row.count == 0 && self.in_window.count == 0
     }
 
-    fn is_outlier(&self) -> bool {
+    /// Why it should open now, if it should.
+    fn cause(&self) -> Option<OpeningCause> {
+        let cause = |failed: Failed, among| OpeningCause {
+            failures: failed.evidence(),
+            among,
+            is_unreachable: failed.of_all == failed.count,
+        };
+        if self.in_a_row.evidence() >= BREAKER_FAILURES {
+            return Some(cause(self.in_a_row, None));
+        }
         let failed = u64::from(self.in_window.evidence());
         let is_share = self.window_requests >= OUTLIER_REQUESTS_MIN
             && failed * 100 >= u64::from(self.window_requests) * u64::from(OUTLIER_PERCENT);
-        self.in_a_row.evidence() >= BREAKER_FAILURES || is_share
+        is_share.then(|| cause(self.in_window, Some(self.window_requests)))
     }
 
     const fn is_window_over(&self, now_us: u64) -> bool {
@@ -192,6 +219,14 @@ mod tests {
         assert!(outlier.try_half_open(later) && !outlier.try_half_open(later), "one trial");
         assert!(outlier.fail(of(9), later));
         assert_eq!(outlier.state(later), BreakerState::Open { until_us: 3 * later });
+        let cause = OpeningCause { failures: BREAKER_FAILURES, among: None, is_unreachable: false };
+        assert_eq!(
+            outlier.opening(),
+            Some((0, cause, 2)),
+            "the cause and the time are those of the first opening"
+        );
+        outlier.succeed(later, later);
+        assert_eq!(outlier.opening(), None);
     }
 
     #[test]

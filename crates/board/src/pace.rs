@@ -39,6 +39,14 @@ impl Bucket {
         after.saturating_sub(self.window_us).max(now_us)
     }
 
+    /// How many may be used now.
+    fn left(&self, now_us: u64) -> u64 {
+        let missing_us = self.full_us.load(Ordering::Relaxed).saturating_sub(now_us).min(self.window_us);
+        let missing = u128::from(missing_us) * u128::from(self.capacity);
+        let missing = missing.div_ceil(u128::from(self.window_us.max(1)));
+        self.capacity.saturating_sub(u64::try_from(missing).unwrap_or(self.capacity))
+    }
+
     fn take(&self, units: u64, now_us: u64) -> bool {
         let refill = self.refill_us(units);
         let took = self.full_us.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |full| {
@@ -77,6 +85,24 @@ pub(crate) struct Pace {
     in_flight: AtomicU64,
 }
 
+/// This gateway's share of an agreed limit, and what is left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreedRate {
+    pub limit: u64,
+    pub left: u64,
+}
+
+/// What is left of the limits that were agreed with a provider, for display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pacing {
+    pub requests_per_minute: Option<AgreedRate>,
+    pub requests_per_day: Option<AgreedRate>,
+    pub tokens_per_minute: Option<AgreedRate>,
+    pub concurrent_requests: Option<AgreedRate>,
+    /// From when the next request may be sent; not later than now if it may now.
+    pub ready_us: u64,
+}
+
 /// Whether any of the limits paces requests.
 pub(crate) const fn paces(limits: &AgreedLimits) -> bool {
     limits.requests_per_minute.is_some()
@@ -112,6 +138,23 @@ impl Pace {
         // Nobody knows when one of those in flight ends.
         let slot_us = if is_full { now_us.saturating_add(micros(PACE_LOOK_EVERY)) } else { now_us };
         ready.max().unwrap_or(now_us).max(slot_us)
+    }
+
+    /// What is left of each limit, for display.
+    pub(crate) fn view(&self, now_us: u64) -> Pacing {
+        let rate = |bucket: &Option<Bucket>| {
+            bucket.as_ref().map(|bucket| AgreedRate { limit: bucket.capacity, left: bucket.left(now_us) })
+        };
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        Pacing {
+            requests_per_minute: rate(&self.minute),
+            requests_per_day: rate(&self.day),
+            tokens_per_minute: rate(&self.tokens),
+            concurrent_requests: self
+                .concurrent
+                .map(|limit| AgreedRate { limit, left: limit.saturating_sub(in_flight) }),
+            ready_us: self.ready_us(0, now_us),
+        }
     }
 
     /// Takes a turn, or nothing.
@@ -173,6 +216,12 @@ mod tests {
         assert_eq!(passed, 3);
         let ready = pace.ready_us(0, now);
         assert_eq!(ready, now + MINUTE_US / 3);
+        let left = |at| pace.view(at).requests_per_minute.map(|rate| (rate.limit, rate.left));
+        assert_eq!(
+            (left(now), left(ready), left(now + MINUTE_US)),
+            (Some((3, 0)), Some((3, 1)), Some((3, 3)))
+        );
+        assert_eq!(pace.view(now).ready_us, ready);
         assert!(!pace.take(0, ready - 1) && pace.take(0, ready));
     }
 

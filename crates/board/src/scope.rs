@@ -10,7 +10,7 @@ use domain::limits::BOARD_SCOPES_MAX;
 use domain::{IdHasher, Principal, WorkspaceId};
 
 use crate::breaker::BreakerState;
-use crate::outlier::{MemberFailure, Outlier};
+use crate::outlier::{MemberFailure, OpeningCause, Outlier};
 use crate::place::Groups;
 use crate::{Availability, SeatKey};
 
@@ -43,6 +43,18 @@ pub struct OpenBreaker {
     pub name: Box<str>,
     /// A time that has passed means that the next request is its trial.
     pub until_us: u64,
+    /// Since when it is not closed.
+    pub since_us: u64,
+    /// How often it opened since then.
+    pub openings: u32,
+    pub cause: OpeningCause,
+}
+
+/// Who a breaker is of, for display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BreakerOwner {
+    pub(crate) workspace: Option<WorkspaceId>,
+    pub(crate) principal: Option<Principal>,
 }
 
 /// What one breaker is for. What fails for one owner is not held against another's credentials: a tenant can
@@ -154,12 +166,15 @@ impl Scope {
     }
 
     fn view(&self, now_us: u64) -> Option<OpenBreaker> {
-        let until_us = match self.lock().state(now_us) {
+        let state = *self.lock();
+        let until_us = match state.state(now_us) {
             BreakerState::Closed => return None,
             BreakerState::HalfOpen => now_us,
             BreakerState::Open { until_us } | BreakerState::Trial { until_us } => until_us,
         };
-        Some(OpenBreaker { level: self.name.level, name: self.name.name.clone(), until_us })
+        let (since_us, cause, openings) = state.opening()?;
+        let (level, name) = (self.name.level, self.name.name.clone());
+        Some(OpenBreaker { level, name, until_us, since_us, openings, cause })
     }
 
     fn lock(&self) -> MutexGuard<'_, Outlier> {
@@ -259,6 +274,23 @@ impl Scopes {
             groups.iter().chain(&of_models).filter_map(|scope| scope.view(now_us)).collect();
         open.sort_by(|one, other| (one.level, &one.name).cmp(&(other.level, &other.name)));
         open
+    }
+
+    /// All breakers that are not closed, with whose they are.
+    pub(crate) fn all_open(&self, now_us: u64) -> Vec<(BreakerOwner, Arc<Scope>, OpenBreaker)> {
+        if !self.are_any_open() {
+            return Vec::new();
+        }
+        let open: Vec<Arc<Scope>> = {
+            let all = self.lock();
+            all.values().filter(|scope| scope.opened.load(Ordering::Relaxed) != 0).map(Arc::clone).collect()
+        };
+        let views = open.into_iter().filter_map(|scope| {
+            let owner = BreakerOwner { workspace: scope.name.owner, principal: scope.name.principal };
+            let breaker = scope.view(now_us)?;
+            Some((owner, scope, breaker))
+        });
+        views.collect()
     }
 
     /// Closes what belongs to a principal alone: its owner rotated or verified it.

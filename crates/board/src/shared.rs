@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{
-    FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId, UsageWindow, WindowUse,
+    AgreedLimits, FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId,
+    UsageWindow, WindowUse,
 };
 
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::place::{self, Groups};
 use crate::prefixes::Prefixes;
-use crate::scope::{OpenBreaker, Scopes};
+use crate::scope::{OpenBreaker, Scope, Scopes};
 use crate::windows::Windows;
 use crate::{Availability, AvailabilityView, SeatKey};
 use domain::limits::{
@@ -30,7 +31,7 @@ pub struct Parking {
 }
 
 /// The model, if it is about one alone, and why and until when it is not called.
-type ParkedFor = (Option<Box<str>>, Parking);
+pub(crate) type ParkedFor = (Option<Box<str>>, Parking);
 
 /// By principal, the microseconds to the first byte with each model.
 type Speeds = IdMap<Principal, Vec<(Box<str>, u64)>>;
@@ -39,19 +40,19 @@ type Speeds = IdMap<Principal, Vec<(Box<str>, u64)>>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
     /// With the model that each is for; without one it is for all of them.
-    parked: IdMap<Principal, Vec<ParkedFor>>,
-    rests: IdMap<Principal, Vec<Rest>>,
+    pub(crate) parked: IdMap<Principal, Vec<ParkedFor>>,
+    pub(crate) rests: IdMap<Principal, Vec<Rest>>,
     /// The mark of a commitment that was found used up, and until when that counts.
     spent: IdMap<Principal, (u64, u64)>,
 }
 
 /// A pause after a rate limit.
 #[derive(Debug, Clone)]
-struct Rest {
-    model: Box<str>,
-    until_us: u64,
+pub(crate) struct Rest {
+    pub(crate) model: Box<str>,
+    pub(crate) until_us: u64,
     /// How much of it the provider named; the rest is our own caution.
-    named_until_us: u64,
+    pub(crate) named_until_us: u64,
 }
 
 impl Notices {
@@ -174,7 +175,9 @@ impl Shared {
         self.scopes.open_of(&groups, principal, now_us)
     }
 
-    pub(crate) fn gateways(&self) -> u64 {
+    /// The live gateways of one database, this one among them.
+    #[must_use]
+    pub fn gateways(&self) -> u64 {
         self.gateways.load(Ordering::Relaxed).max(1)
     }
 
@@ -207,6 +210,19 @@ impl Shared {
         let pace = Arc::new(Pace::new(limits, gateways));
         paces.insert(seat.principal, Arc::clone(&pace));
         Some(pace)
+    }
+
+    /// Who met a breaker of a host or a region, as far as it is recorded.
+    pub(crate) fn placed_at(&self, scope: &Arc<Scope>) -> Vec<Principal> {
+        let placed = unpoisoned(&self.placed);
+        let met = placed.iter().filter(|(_, groups)| groups.iter().any(|one| Arc::ptr_eq(one, scope)));
+        met.map(|(principal, _)| *principal).collect()
+    }
+
+    /// The turns of a principal as they are recorded, if they are within these limits.
+    pub(crate) fn recorded_pace(&self, principal: Principal, limits: &AgreedLimits) -> Option<Arc<Pace>> {
+        let gateways = self.gateways();
+        unpoisoned(&self.paces).get(&principal).filter(|pace| pace.is_of(limits, gateways)).cloned()
     }
 
     /// The first notice against a principal with any model, for display.

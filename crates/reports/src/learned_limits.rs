@@ -3,6 +3,7 @@
 
 use api::moment::Moment;
 use api::state::Control;
+use board::{BreakerLevel, OpenBreaker};
 use domain::{Principal, RateLimitState};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,27 +61,68 @@ pub struct BreakerView {
     name: String,
     /// `open`, or `half_open` if the next request tests whether it works again.
     state: &'static str,
+    /// Since when no request passes but tests.
+    since: Moment,
     /// When the next request may test it.
     until: Moment,
+    /// How often it opened since then: once, and once for each test that failed.
+    openings: u32,
+    /// Why it opened: `unreachable` (no connection could be opened), `failures_in_a_row` or `share_of_failures`.
+    #[schemars(extend("enum" = ["unreachable", "failures_in_a_row", "share_of_failures"]))]
+    reason: &'static str,
+    /// The same with the numbers.
+    detail: String,
 }
 
 /// The breakers that are not closed as this gateway knows them, the widest first.
 pub fn breakers(control: &Control, principal: Principal) -> Vec<BreakerView> {
-    let clock = &control.deps.world.clock;
-    let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-    let open = control.deps.board.open_breakers(principal, now_us).into_iter();
-    open.map(|breaker| {
-        let left_us = breaker.until_us.saturating_sub(now_us);
-        BreakerView {
-            level: breaker.level.as_str(),
-            name: breaker.name.into(),
-            state: if left_us == 0 { "half_open" } else { "open" },
-            // Computed from two clocks that drift: rounded to the second, the value is the same in every
-            // response.
-            until: Moment(now_unix_ms.saturating_add(left_us / 1_000).next_multiple_of(1_000)),
+    let now = Now::of(control);
+    control.deps.board.open_breakers(principal, now.us).iter().map(|open| show(open, now)).collect()
+}
+
+/// The time on the clock that the board is in and on the one that people read.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub us: u64,
+    pub unix_ms: u64,
+}
+
+impl Now {
+    pub fn of(control: &Control) -> Self {
+        let clock = &control.deps.world.clock;
+        Self { us: clock.monotonic_us(), unix_ms: clock.unix_ms() }
+    }
+
+    /// A time of the board's. Computed from two clocks that drift: rounded to the second, the value is the same in
+    /// every response.
+    pub const fn moment(self, us: u64) -> Moment {
+        let (later, earlier) = (us.saturating_sub(self.us) / 1_000, self.us.saturating_sub(us) / 1_000);
+        let unix_ms = self.unix_ms.saturating_add(later).saturating_sub(earlier);
+        Moment(unix_ms.next_multiple_of(1_000))
+    }
+}
+
+pub fn show(open: &OpenBreaker, now: Now) -> BreakerView {
+    let cause = open.cause;
+    let (reason, detail) = match (open.level, cause.among) {
+        (BreakerLevel::Host, None) if cause.is_unreachable => {
+            ("unreachable", format!("No connection could be opened {} times in a row.", cause.failures))
         }
-    })
-    .collect()
+        (_, None) => ("failures_in_a_row", format!("{} attempts in a row failed.", cause.failures)),
+        (_, Some(requests)) => {
+            ("share_of_failures", format!("{} of {requests} attempts failed within moments.", cause.failures))
+        }
+    };
+    BreakerView {
+        level: open.level.as_str(),
+        name: open.name.to_string(),
+        state: if open.until_us <= now.us { "half_open" } else { "open" },
+        since: now.moment(open.since_us),
+        until: now.moment(open.until_us.max(now.us)),
+        openings: open.openings,
+        reason,
+        detail,
+    }
 }
 
 /// The id of the credential, node or account that served; only the operator sees which account it was.

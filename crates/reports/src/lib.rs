@@ -1,5 +1,5 @@
-//! The routes of `/v2` that tell what was served, what would be, and what it costs: plans, requests, usage, bills and
-//! commitments.
+//! The routes of `/v2` that tell what was served, what would be, and what it costs: plans, requests, usage, bills,
+//! commitments and the health of upstreams.
 
 mod billing;
 pub mod caching;
@@ -11,6 +11,7 @@ mod plan_answer;
 mod requests;
 mod reuse;
 mod tariff;
+mod upstreams;
 mod usage;
 
 use api::router::Route;
@@ -25,6 +26,7 @@ pub fn routes() -> Vec<Route> {
         billing::routes(),
         tariff::routes(),
         commitments::routes(),
+        upstreams::routes(),
     ]
     .into_iter()
     .flatten()

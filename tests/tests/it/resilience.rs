@@ -133,6 +133,55 @@ async fn a_host_that_is_down_opens_one_breaker_for_all_credentials_at_it() {
     assert_eq!(view["breakers"], json!([]), "{view}");
 }
 
+/// What the board knows is told to whom it concerns: breakers with since when and why, pauses, limits and speed;
+/// the operator's accounts to the operator alone, and nobody another's names.
+#[tokio::test]
+async fn the_health_of_upstreams_is_told_to_their_owner() {
+    const HEALTH: &str = "/v2/health/upstreams";
+    let gateway = Gateway::start().await;
+    let away = Emulator::start(config()).await.unwrap();
+    let first = credential_at(&gateway, OWN, away.base_url(), json!({})).await;
+    let other = credential_at(&gateway, OWN_SECOND, away.base_url(), json!({})).await;
+    let well = json!({"region": "eu", "limits": {"requests_per_day": 1_000}});
+    let well = credential_at(&gateway, CUSTOM, gateway.emulator.base_url(), well).await;
+    credential_at(&gateway, POOL, gateway.emulator.base_url(), json!({})).await;
+    let account = gateway.account("anthropic", POOL).await;
+    away.refuse().await;
+    until("the host's breaker is told", async || {
+        gateway.chat_ok(&question(MINI)).await;
+        !gateway.get(HEALTH).await["breakers"].as_array().unwrap().is_empty()
+    })
+    .await;
+    let health = gateway.get(HEALTH).await;
+    assert_eq!((&health["gateways"], health["gateway"].is_string()), (&json!(1), true), "{health}");
+    let host = row(&health["breakers"], "level", "host");
+    assert_eq!((&host["reason"], &host["openings"].is_u64()), (&json!("unreachable"), &true), "{host}");
+    assert!(host["detail"].as_str().unwrap().starts_with("No connection could be opened"), "{host}");
+    assert!(host["since"].as_str().unwrap() <= host["until"].as_str().unwrap(), "{host}");
+    let mut met = [json!(first), json!(other)];
+    met.sort_by_key(Value::to_string);
+    assert_eq!(host["upstreams"], json!(met));
+    let upstream = |id: &str| row(&health["data"], "id", id).clone();
+    assert_eq!(upstream(&first)["status"], "broken", "{health}");
+    let served = upstream(&well);
+    assert_eq!((&served["status"], &served["region"]), (&json!("ok"), &json!("eu")), "{served}");
+    assert!(served["models"][0]["first_byte_p50_ms"].is_u64(), "{served}");
+    let rate = &served["pacing"]["requests_per_day"];
+    assert!(rate["limit"] == 1_000 && rate["left"].as_u64().unwrap() < 1_000, "{served}");
+    assert_eq!(upstream(&account)["profile"], "managed_provider");
+    // Another workspace sees none of it, and the operator no name of the other's.
+    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
+    let theirs = gateway.with_key(made["admin_key"].as_str().unwrap()).get(HEALTH).await.unwrap().json();
+    assert_eq!(
+        (&theirs["data"], &theirs["breakers"], &theirs["breakers_elsewhere"]),
+        (&json!([]), &json!([]), &Value::Null)
+    );
+    assert_eq!(health["breakers_elsewhere"]["host"], 0, "{health}");
+    // The command line says the same.
+    let shown = gateway.cli().run(&["health"]).stdout;
+    assert!(shown.contains("broken") && shown.contains("No connection could be opened"), "{shown}");
+}
+
 fn wait_of(answer: &Answer) -> u64 {
     answer.header("retry-after").unwrap_or_else(|| panic!("no time is told: {answer:?}")).parse().unwrap()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use board::{Availability, AvailabilityView, BreakerLevel, Cell, SeatKey, Shared, Verdict};
+use board::{
+    AgreedRate, Availability, AvailabilityView, BreakerLevel, Cell, PauseCause, SeatKey, Shared, Verdict,
+};
 use domain::limits::{
     BOARD_MODELS_MAX, BREAKER_FAILURES, BREAKER_OPEN_FIRST, LIMIT_PAUSE_FIRST, PARKED_PROBE_EVERY,
 };
@@ -318,4 +320,56 @@ proptest! {
         held.clear();
         prop_assert_eq!(cell.gauge(principal(1), MODEL).in_flight, 0);
     }
+}
+
+#[test]
+fn breakers_are_told_to_their_owner_with_who_met_them_and_counted_for_the_operator() {
+    let shared = Shared::new();
+    let cell = Cell::new(shared.clone(), 1);
+    report(&cell, &at(1, HOST, None), Verdict::Unhealthy, 3, 5);
+    report(&cell, &at(2, HOST, None), Verdict::Unhealthy, 2, 7);
+    let theirs = SeatKey { owner: Some(workspace(2)), ..seat(4) };
+    report(&cell, &theirs, Verdict::Unhealthy, BREAKER_FAILURES, 9);
+    let [told] = &shared.breakers_of(Some(workspace(1)), 8)[..] else { panic!("one breaker is open") };
+    assert_eq!((told.breaker.level, &*told.breaker.name), (BreakerLevel::Host, "shared.example"));
+    assert_eq!((told.breaker.since_us, told.breaker.openings, told.breaker.cause.failures), (7, 1, 5));
+    assert_eq!(told.principals, [principal(1), principal(2)]);
+    assert_eq!(shared.breakers_of(None, 8), [], "the operator's accounts have none");
+    let elsewhere = shared.breakers_elsewhere(workspace(1), 10);
+    assert_eq!(elsewhere.into_iter().collect::<Vec<_>>(), [(BreakerLevel::Model, 1)]);
+    assert_eq!(shared.breakers_of(Some(workspace(2)), 10)[0].principals, [principal(4)]);
+}
+
+#[test]
+fn pauses_load_and_what_is_left_are_told() {
+    let shared = Shared::new();
+    let cell = Cell::new(shared.clone(), 1);
+    let limits = AgreedLimits {
+        requests_per_minute: Some(10),
+        concurrent_requests: Some(4),
+        ..AgreedLimits::default()
+    };
+    let agreed = SeatKey { limits: Some(&limits), ..seat(1) };
+    assert_eq!(shared.pacing(principal(1), &AgreedLimits::default(), 1), None);
+    let rate = |limit, left| Some(AgreedRate { limit, left });
+    let before = shared.pacing(principal(1), &limits, 1).unwrap();
+    assert_eq!((before.requests_per_minute, before.tokens_per_minute), (rate(10, 10), None));
+    let mut held = cell.claim(&agreed, 0, false, 1).unwrap();
+    let during = shared.pacing(principal(1), &limits, 1).unwrap();
+    assert_eq!((during.requests_per_minute, during.concurrent_requests), (rate(10, 9), rate(4, 3)));
+    assert_eq!(shared.loads(principal(1), 1)[0].1.in_flight, 1);
+    held.report(Verdict::Healthy { first_byte_us: 5_000 }, 1);
+    drop(held);
+    report(&cell, &seat(2), Verdict::Cooldown { until_us: 900_000 }, 1, 5);
+    report(&cell, &seat(3), Verdict::Park { cause: FaultClass::UpstreamAuth }, 1, 5);
+    let [(model, load)] = &shared.loads(principal(1), 2)[..] else { panic!("one model was asked for") };
+    assert!(&**model == MODEL && load.in_flight == 0 && load.first_byte_us.is_some(), "{load:?}");
+    let told = |number, now_us| {
+        let pauses = shared.pauses(principal(number), now_us).into_iter();
+        pauses.map(|pause| (pause.model.map(String::from), pause.cause)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(1, 6), []);
+    assert_eq!(told(2, 6), [(Some(MODEL.to_owned()), PauseCause::Limited)]);
+    assert_eq!(told(2, 900_000), []);
+    assert_eq!(told(3, 6), [(None, PauseCause::Refused(FaultClass::UpstreamAuth))]);
 }

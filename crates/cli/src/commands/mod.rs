@@ -13,6 +13,7 @@ pub mod commitments;
 pub mod context;
 pub mod credential;
 pub mod export;
+pub mod health;
 mod hosting;
 pub mod jobs;
 pub mod key;

@@ -22,8 +22,8 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, alias, apply, billing, budget, call, chat, commitments, context, credential, export,
-    jobs, key, login, member, nodes, open, plan, policy, project, request, route, subscription, tariff,
-    train, usage, webhook, workspace,
+    health, jobs, key, login, member, nodes, open, plan, policy, project, request, route, subscription,
+    tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -118,6 +118,8 @@ enum Command {
     Budget(budget::Command),
     /// Shows what is used of the commitments of credentials, with a forecast.
     Commitments,
+    /// Shows the health of what serves: breakers, pauses, load and speed.
+    Health,
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
@@ -199,6 +201,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Webhook(command) => webhook::run(&shared, command),
         Command::Budget(command) => budget::run(&shared, command),
         Command::Commitments => commitments::run(&shared),
+        Command::Health => health::run(&shared),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),

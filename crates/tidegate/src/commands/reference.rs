@@ -326,6 +326,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("PATCH /v2/budgets/{id}", "budget set"),
     ("DELETE /v2/budgets/{id}", "budget remove"),
     ("GET /v2/commitments", "commitments"),
+    ("GET /v2/health/upstreams", "health"),
     ("GET /v2/billing/account", "billing credit"),
     ("POST /v2/billing/account/credits", "billing add-credit"),
     ("GET /v2/billing/invoices", "billing invoices"),

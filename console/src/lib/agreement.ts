@@ -2,6 +2,7 @@
 
 import { dollars } from './dollars';
 import { count, exactMoney } from './format';
+import { words } from './forms';
 import type { Agreement, OwnRates } from './wire';
 
 export const LIMITS = [
@@ -75,7 +76,7 @@ export function patchOf(before: Agreement, after: Typed): Record<string, unknown
     limits: Object.fromEntries(LIMITS.map(([name]) => [name, number(after.limits[name] ?? '')])),
     retention: after.retention === '' ? null : after.retention === 'zero' ? 'zero' : { days: number(after.days) },
     commitment: after.amount.trim() === '' ? null : { amount_micros: amount(after.amount), period: after.period },
-    compliance: after.compliance.split(/[\s,]+/).filter(Boolean),
+    compliance: words(after.compliance),
     // What is not typed any more is taken away.
     pricing: { ...Object.fromEntries(Object.keys(before.pricing).map((model) => [model, null])), ...Object.fromEntries(lines.map(price)) },
   };

@@ -17,6 +17,8 @@ export async function isForEveryone(page, name) {
     for (const [width, height] of SIZES) {
       await page.setViewportSize({ width, height });
       await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
+      // The rail comes and goes with the width.
+      await page.waitForFunction(() => !document.getAnimations().some((one) => one instanceof CSSTransition));
       await picture(page, `${name}-${width}-${theme}`);
       assert.ok(await page.evaluate(fits), `${name} does not fit ${width} px`);
     }

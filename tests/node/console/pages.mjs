@@ -10,7 +10,7 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/budgets", "/commitments", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page", "/nope"];
+const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/projects", "/projects?new=1", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/budgets", "/commitments", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page", "/nope"];
 
 /** Pages that are of one thing each. */
 async function pagesOfObjects() {
@@ -18,7 +18,8 @@ async function pagesOfObjects() {
   const [webhook] = (await v2(origin, adminKey, "webhooks")).data;
   const node = (await v2(origin, adminKey, "byoc/nodes?limit=1000")).data.find(({ name }) => name === "echo");
   const [alias] = (await v2(origin, adminKey, "model-aliases")).data;
-  return [`/aliases/${alias.id}`, `/aliases/${alias.id}?edit=release`, `/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
+  const [project] = (await v2(origin, adminKey, "projects")).data;
+  return [`/projects/${project.id}`, `/aliases/${alias.id}`, `/aliases/${alias.id}?edit=release`, `/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
 }
 
 async function everyPageIsAccessible(open) {
@@ -80,7 +81,7 @@ async function everyPageFits(open) {
   for (const path of [...PAGES, `/requests/${data[0].id}`, ...objects]) {
     await page.setViewportSize({ width: 1280, height: 860 });
     await visit(page, origin + path);
-    const name = path.replaceAll(/(trc|inv|whk|node)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
+    const name = path.replaceAll(/(trc|inv|whk|node|prj|ali)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
     for (const [width, height] of SIZES) {
       await page.setViewportSize({ width, height });
       await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));

@@ -216,6 +216,43 @@ async fn what_is_owed_and_who_is_told_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_serves_and_what_caches_save_is_told() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("health.mjs", &gateway, &[&gateway.emulator.origin(), OWN, OWN_SECOND]).await;
+    let expected = [
+        "calm_is_told",
+        "breakers_are_told",
+        "others_see_their_own",
+        "savings_are_the_servers",
+        "answers_are_purged",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_are_managed_with_what_belongs_to_them() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("projects.mjs", &gateway, &[]).await;
+    let expected =
+        ["project_is_made_and_renamed", "what_belongs_to_it_is_shown", "project_is_deleted_once_empty"];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("broker.mjs", &gateway, &[&gateway.emulator.origin(), OWN]).await;
+    let expected = [
+        "request_is_pasted_and_planned",
+        "request_is_planned_again",
+        "policy_is_made_changed_and_deleted",
+        "alias_is_split_promoted_and_rolled_back",
+        "commitment_is_forecast",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
     let held = walk("pages.mjs", &gateway, &[]).await;

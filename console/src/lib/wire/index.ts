@@ -1,0 +1,16 @@
+// What `/v2` answers, one file for each resource.
+
+export type * from './aliases';
+export type * from './billing';
+export type * from './credentials';
+export type * from './health';
+export type * from './models';
+export type * from './nodes';
+export type * from './plan';
+export type * from './policies';
+export type * from './requests';
+export type * from './routes';
+export type * from './training';
+export type * from './usage';
+export type * from './webhooks';
+export type * from './workspaces';

@@ -1,0 +1,112 @@
+// What `/v2` answers of nodes, their runtimes and adapters, as far as the console reads it.
+
+import type { Server } from './credentials';
+
+export interface ComputeNode {
+  id: string;
+  name: string;
+  base_url: string;
+  status: string;
+  models: string[];
+  models_declared: boolean;
+  labels: string[];
+  has_secret: boolean;
+  last_seen_at: string | null;
+  last_error: string | null;
+  /** Where it joined by itself; older servers don't tell. */
+  joined?: NodeJoined | null;
+  server: Server;
+  created_at: string;
+}
+
+/** How a node that joined is. */
+export interface NodeJoined {
+  joined_at: string;
+  revoked_at: string | null;
+  last_heartbeat_at: string | null;
+  said: NodeSaid | null;
+}
+
+/** What a node says of itself with each heartbeat. */
+export interface NodeSaid {
+  version: string;
+  runtime: string;
+  device: string | null;
+  load: { running: number; waiting: number; cache_bytes: number; cache_bytes_max: number };
+}
+
+/** One answer of a node, by its own count. */
+export interface NodeUsage {
+  event_id: string;
+  /** The gateway's request that it was given for. */
+  request_id: string | null;
+  model: string;
+  adapter: string | null;
+  operation: string;
+  end: string;
+  started_at: string;
+  took_ms: number;
+  input_tokens: number;
+  cached_tokens: number;
+  output_tokens: number;
+  is_measured: boolean;
+}
+
+/** What lets one node in, once. */
+export interface JoinToken {
+  name: string;
+  token: string;
+  expires_at: string;
+}
+
+/** What a node that is a runtime of ours says of itself. */
+export interface Runtime {
+  node_id: string;
+  node: string;
+  status: string;
+  runtime: string;
+  version: string;
+  topology: string;
+  execution_modes: string[];
+  is_local_only: boolean;
+  models: { id: string; context_tokens: number | null; is_model: boolean }[];
+  adapters: RuntimeAdapters | null;
+  requests_open: number | null;
+}
+
+export interface RuntimeAdapters {
+  registered: number;
+  max_registered: number;
+  loaded_loras: string[];
+  max_active_loras: number;
+  loaded_bytes: number;
+  max_loaded_bytes: number;
+  max_lora_rank: number;
+}
+
+export interface Adapter {
+  id: string;
+  node_id: string;
+  node: string;
+  status: string;
+  generation: number;
+  rank: number;
+  bytes: number;
+  pinned: boolean;
+  in_use: number;
+  error: string | null;
+}
+
+/** A runtime that could not be asked: what is listed lacks what it has. */
+export interface RuntimeAway {
+  node_id: string;
+  node: string;
+  code: string;
+  message: string;
+}
+
+/** What several runtimes said, and who of them did not. */
+export interface Gathered<T> {
+  data: T[];
+  away: RuntimeAway[];
+}

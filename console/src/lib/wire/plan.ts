@@ -1,0 +1,61 @@
+// What `/v2` answers of plans, as far as the console reads it.
+
+import type { Rejected } from './requests';
+
+export interface Plan {
+  requested_model: string;
+  modality: string;
+  environment: string;
+  resolved_model: string | null;
+  resolution: string | null;
+  route: { id: string; scope: Record<string, string>; why: string; strategy: string; order: string | null } | null;
+  attempts: PlannedAttempt[];
+  rejected: Rejected[];
+  /** What the request performs, where a request was planned. */
+  operation?: string | null;
+  /** Nothing for a model alone: a request's tokens decide. Older servers have neither of both. */
+  cheaper?: OtherCandidates | null;
+  faster?: OtherCandidates | null;
+  error: { code: string; detail: string; status?: number; field?: string | null } | null;
+}
+
+/** The most that a request would cost, in nano-USD. */
+export interface PlannedPrice {
+  total_nanos: number;
+  input_nanos: number;
+  output_nanos: number;
+  input_tokens: number;
+  output_tokens: number;
+  billed_by: 'operator' | 'provider' | 'nobody';
+}
+
+/** What could serve a request as well, and why there are no more of them. */
+export interface OtherCandidates {
+  data: OtherCandidate[];
+  note: string | null;
+}
+
+export interface OtherCandidate {
+  profile: string;
+  principal: string;
+  display_name: string | null;
+  provider: string;
+  price: PlannedPrice | null;
+  first_byte_ms: number | null;
+  reason: string;
+  detail: string;
+}
+
+export interface PlannedAttempt {
+  profile: string;
+  principal: string;
+  display_name: string | null;
+  provider: string;
+  upstream_model: string;
+  region: string | null;
+  pricing: { input_micros_per_million: number; output_micros_per_million: number; cached_input_micros_per_million: number | null } | null;
+  markup_bps: number | null;
+  fallback: boolean;
+  price?: PlannedPrice | null;
+  first_byte_ms?: number | null;
+}

@@ -1,0 +1,62 @@
+// What `/v2` answers of sums of what was used, as far as the console reads it.
+
+import type { Reuse } from '../reuse';
+
+export interface Sums {
+  requests: number;
+  input_tokens: number;
+  output_tokens: number;
+  cached_tokens: number;
+  cost_micros: number;
+  provider_cost_micros: number;
+  /** What the workspace pays in all; older servers have none. */
+  spend_micros?: number;
+  /** Milliseconds of film that was made. */
+  video_ms?: number;
+}
+
+export interface UsageRow extends Sums {
+  start?: string;
+  reasoning_tokens: number;
+  cache_write_tokens: number;
+  realized_reused_tokens: number;
+  /** Older servers have none. */
+  reuse?: Reuse;
+  failed_requests: number;
+  unattempted_requests: number;
+  estimated_requests: number;
+  unpriced_requests: number;
+  attempts: number;
+  provider?: string | null;
+  model?: string | null;
+  profile?: string | null;
+  mode?: string | null;
+  key?: string | null;
+  project?: string | null;
+  region?: string | null;
+  environment?: string | null;
+  status?: string | null;
+  outcome?: string | null;
+  operation?: string | null;
+  tag?: string | null;
+  credential?: string | null;
+  node?: string | null;
+}
+
+export interface Percentiles {
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface AnalyticsRow extends UsageRow {
+  success_rate: number | null;
+  latency_us: Percentiles | null;
+  time_to_first_byte_us: Percentiles | null;
+}
+
+export interface Usage<Row> {
+  start: string;
+  end: string;
+  data: Row[];
+}

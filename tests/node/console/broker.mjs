@@ -1,0 +1,150 @@
+// The broker's rules by hand: a request that is pasted or was served is planned without being sent, a policy is made and tightened, an
+// alias is split, released, promoted and rolled back, and a commitment is shown with what it will come to.
+//
+// usage: node broker.mjs ORIGIN ADMIN_KEY API_KEY EMULATOR OWN_SECRET
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { chat, eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { isForEveryone } from "./everyone.mjs";
+import { send } from "./traffic.mjs";
+
+const [origin, adminKey, apiKey, emulator, ownSecret] = process.argv.slice(2);
+const MINI = "openai/gpt-4o-mini";
+
+async function requestIsPastedAndPlanned(page) {
+  const before = (await v2(origin, adminKey, "requests?limit=100")).data.length;
+  await visit(page, `${origin}/routes`);
+  await page.getByText("A whole request").focus();
+  await page.keyboard.press("Enter");
+  const field = page.getByLabel("Request (JSON, as a client sends it)");
+  await field.fill('{"model": "openai');
+  await page.locator('#explain-request[aria-invalid="true"]').waitFor();
+  const request = { model: MINI, max_tokens: 50, messages: [{ role: "user", content: "What does the tide do?" }] };
+  await field.fill(JSON.stringify(request));
+  await page.getByText("first choice").waitFor();
+  const plan = await send("POST", "plan", { request });
+  const price = `$${String(plan.attempts[0].price.total_nanos / 1e9).slice(0, 6)}`;
+  await eventually(async () => {
+    const text = await page.locator("main").innerText();
+    for (const said of [plan.attempts[0].display_name, "at most", price, "Cheaper", "Faster"]) assert.ok(text.includes(said), said);
+  });
+  await isForEveryone(page, "plan-pasted");
+  assert.ok(!page.url().includes("tide"), "the request stays out of the address");
+  assert.equal((await v2(origin, adminKey, "requests?limit=100")).data.length, before, "nothing was sent");
+  ok("request_is_pasted_and_planned");
+}
+
+async function requestIsPlannedAgain(page) {
+  const { id, status } = await chat(origin, apiKey, { model: MINI });
+  assert.equal(status, 200);
+  await eventually(async () => assert.ok((await v2(origin, adminKey, "requests?limit=20")).data.some((row) => row.id === id)));
+  await visit(page, `${origin}/requests/${id}`);
+  await page.getByRole("link", { name: "Plan it again" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Routes" }).waitFor();
+  assert.equal(await page.getByLabel("Model", { exact: true }).inputValue(), MINI);
+  await page.getByText("first choice").waitFor();
+  ok("request_is_planned_again");
+}
+
+async function policyIsMadeTightenedAndDeleted(page) {
+  await visit(page, `${origin}/policies`);
+  await page.getByText("No policy yet").waitFor();
+  await page.getByRole("link", { name: "Add a policy" }).focus();
+  await page.keyboard.press("Enter");
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Providers").first().fill("anthropic");
+  await form.getByLabel("Checks").fill("{no json");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.locator('textarea[aria-invalid="true"]').waitFor();
+  await form.getByLabel("Checks").fill('{"detect": "email", "action": "mask", "direction": "both"}');
+  await isForEveryone(page, "policy-new");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("providers: anthropic").waitFor();
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 403, "it holds on the wire at once");
+  const [project] = (await v2(origin, adminKey, "projects")).data;
+  await page.getByLabel("Project").selectOption(project.id);
+  await page.getByText("providers: anthropic", { exact: true }).waitFor();
+  await isForEveryone(page, "policies");
+  // The other way round: what was too narrow is widened.
+  await page.getByRole("link", { name: "Edit" }).click();
+  await form.getByLabel("Providers").first().fill("anthropic, openai");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
+  const [policy] = (await v2(origin, adminKey, "policies")).data;
+  assert.deepEqual([policy.allowed_providers, policy.checks[0].detect], [["anthropic", "openai"], "email"]);
+  await page.getByRole("button", { name: "Delete" }).click();
+  await form.getByRole("textbox").fill(policy.id);
+  await form.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No policy yet").waitFor();
+  ok("policy_is_made_changed_and_deleted");
+}
+
+async function aliasIsSplitPromotedAndRolledBack(page) {
+  await visit(page, `${origin}/aliases`);
+  await page.getByRole("link", { name: "Add an alias" }).focus();
+  await page.keyboard.press("Enter");
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill("code.best");
+  await form.getByLabel("Targets").fill(`${MINI} 3\necho 1`);
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  const row = page.getByRole("row").filter({ hasText: "code.best" });
+  assert.match(await row.innerText(), /75 ?%[\s\S]*25 ?%/);
+  assert.equal((await chat(origin, apiKey, { model: "code.best" })).status, 200);
+  await row.getByRole("link", { name: "code.best" }).click();
+  await page.getByRole("link", { name: "Install a release" }).click();
+  await form.getByLabel("Targets").fill("echo");
+  await form.getByLabel("Note").fill("the small one");
+  await form.getByRole("button", { name: "Install" }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "Start a canary" }).click();
+  await form.getByLabel("Share of the callers, %").fill("20");
+  await isForEveryone(page, "alias-canary");
+  await form.getByRole("button", { name: "Start" }).click();
+  await page.getByText("20 %", { exact: true }).waitFor();
+  await isForEveryone(page, "alias");
+  await page.getByRole("region", { name: "Canary" }).getByRole("button", { name: "Promote" }).click();
+  await page.getByText(/number 2/).waitFor();
+  const alias = async () => (await v2(origin, adminKey, "model-aliases")).data.find(({ name }) => name === "code.best");
+  assert.equal((await alias()).release_number, 2);
+  // Every release is kept, and the way back is one step.
+  const releases = page.getByRole("region", { name: "Releases" });
+  assert.equal(await releases.getByRole("row").count(), 3);
+  await page.getByRole("button", { name: "Roll back" }).click();
+  await page.getByText(/number 1/).waitFor();
+  assert.equal((await alias()).release_number, 1);
+  ok("alias_is_split_promoted_and_rolled_back");
+}
+
+async function commitmentIsForecast(page, credential) {
+  await visit(page, `${origin}/commitments`);
+  await page.getByText("No credential states a commitment.").waitFor();
+  await send("PATCH", `provider-credentials/${credential}`, { commitment: { amount_micros: 50_000_000_000, period: "month" } });
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
+  const told = async () => (await v2(origin, adminKey, "commitments")).data[0];
+  await eventually(async () => assert.ok((await told()).used_micros > 0));
+  await visit(page, `${origin}/commitments`);
+  const meter = page.getByRole("meter", { name: "Used of Team account" });
+  await eventually(async () => assert.equal(await meter.getAttribute("aria-valuenow"), String((await told()).used_micros)));
+  await page.getByText(/would be paid for and not used/).waitFor();
+  await page.getByRole("button", { name: "What is left of Team account as a table" }).click();
+  assert.ok((await page.getByRole("region", { name: "What is left of Team account, table" }).getByRole("row").count()) > 1);
+  await page.getByRole("button", { name: "What is left of Team account as a table" }).click();
+  await isForEveryone(page, "commitments");
+  ok("commitment_is_forecast");
+}
+
+const made = await send("POST", "provider-credentials", { provider: "openai", display_name: "Team account", secret: ownSecret, base_url: `${emulator}/v1` });
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await signIn(page, origin, adminKey);
+  await requestIsPastedAndPlanned(page);
+  await requestIsPlannedAgain(page);
+  await policyIsMadeTightenedAndDeleted(page);
+  await aliasIsSplitPromotedAndRolledBack(page);
+  await commitmentIsForecast(page, made.id);
+});

@@ -2,12 +2,14 @@
 //! source, or marked as unverified.
 //!
 //! A provider's facts hold for its models, unless a row for the model overrides them: by exact name, or by a
-//! prefix. The more exact row wins.
+//! prefix. The more exact row wins; of two that are as exact, what the operator states.
 
 mod facts;
 mod kinds;
 mod rows;
+mod stated;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use domain::limits::CACHE_LIFETIME_UNKNOWN;
@@ -17,20 +19,31 @@ use serde::Serialize;
 pub use facts::{Fact, Facts};
 pub use kinds::{CacheIsolation, CacheKind, GrammarName, PurgeControl, Retention, ThinkingControl};
 pub use rows::load;
+pub use stated::{StatedCapabilities, StatedFacts, WrongStatement};
+
+use crate::source::fingerprint;
 
 /// The whole manifest, immutable: other content has another revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Manifest {
     revision: String,
+    /// The day of its last change.
+    #[serde(skip)]
+    day: String,
     providers: Vec<ProviderManifest>,
 }
 
 /// The facts of one provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ProviderManifest {
     provider: String,
+    /// Identifies this exact content, as the whole manifest's does.
+    manifest_revision: String,
     facts: Facts,
     models: Vec<ModelManifest>,
+    /// What the operator states, which is part of the above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stated: Option<StatedFacts>,
     #[serde(skip)]
     grammars: Vec<Grammar>,
     /// Exact names and prefixes, to positions in `models`; the more exact first.
@@ -91,7 +104,78 @@ impl Manifest {
     }
 }
 
+/// What a provider can do or not, as far as it decides whether a request may be sent there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    Batch,
+    Background,
+    /// An answer may continue a stored one.
+    ConversationState,
+    /// A stored answer can be requested again.
+    ResponseRetrieval,
+    /// Its models may search the web.
+    LiveSearch,
+}
+
+impl Capability {
+    /// The name of the fact.
+    #[must_use]
+    pub const fn fact(self) -> &'static str {
+        match self {
+            Self::Batch => "batch_api_supported",
+            Self::Background => "background_mode_supported",
+            Self::ConversationState => "conversation_state_supported",
+            Self::ResponseRetrieval => "response_retrieval_supported",
+            Self::LiveSearch => "live_search_supported",
+        }
+    }
+
+    const fn of(self, facts: &Facts) -> &Option<Fact<bool>> {
+        match self {
+            Self::Batch => &facts.batch_api_supported,
+            Self::Background => &facts.background_mode_supported,
+            Self::ConversationState => &facts.conversation_state_supported,
+            Self::ResponseRetrieval => &facts.response_retrieval_supported,
+            Self::LiveSearch => &facts.live_search_supported,
+        }
+    }
+}
+
 impl Manifest {
+    /// Whether it says that a model at a provider can't do something. What nobody verified is not denied.
+    #[must_use]
+    pub fn denies(&self, slug: &str, model: &str, capability: Capability) -> bool {
+        let rows = self.provider(slug).into_iter().flat_map(|provider| provider.rows_of(model));
+        let stated = rows.map(|facts| capability.of(facts)).find_map(Option::as_ref);
+        stated.and_then(Fact::value) == Some(&false)
+    }
+
+    /// This manifest, with what the operator states of providers over it.
+    pub(crate) fn with(&self, stated: &[StatedCapabilities]) -> Self {
+        let mut manifest = self.clone();
+        for one in stated.iter().filter(|one| !one.facts.is_empty()) {
+            manifest.day = manifest.day.max(one.day.clone());
+            match manifest.providers.iter_mut().find(|known| known.provider == one.provider) {
+                Some(known) => known.state(one, &self.day),
+                None => {
+                    let mut unknown = ProviderManifest {
+                        provider: one.provider.clone(),
+                        grammars: vec![Grammar::Chat],
+                        ..ProviderManifest::default()
+                    };
+                    unknown.state(one, &self.day);
+                    manifest.providers.push(unknown);
+                }
+            }
+        }
+        if manifest.providers.iter().any(|provider| provider.stated.is_some()) {
+            let revisions = manifest.providers.iter().map(|provider| provider.manifest_revision.as_str());
+            manifest.revision =
+                revision_id(&manifest.day, fingerprint(&revisions.collect::<Vec<_>>().join(" ")));
+        }
+        manifest
+    }
+
     /// How prompts to this model are cached.
     #[must_use]
     pub fn cache_facts(&self, slug: &str, model: &str) -> CacheFacts {
@@ -100,8 +184,15 @@ impl Manifest {
         let lifetime = known(|facts| &facts.prompt_cache_default_ttl_seconds).map(Duration::from_secs);
         let is_supported =
             provider.and_then(|provider| provider.known(model, |facts| &facts.prompt_cache_supported));
+        let kind = provider.and_then(|provider| provider.known(model, |facts| &facts.prompt_cache_type));
+        let is_reported =
+            provider.and_then(|provider| provider.known(model, |facts| &facts.cached_token_reporting));
         CacheFacts {
             is_supported: is_supported.is_some_and(|is| *is),
+            is_denied: is_supported == Some(&false) || kind == Some(&CacheKind::None),
+            needs_marks: kind.map(|kind| *kind == CacheKind::Explicit),
+            marks_max: known(|facts| &facts.prompt_cache_marks_max),
+            is_unreported: is_reported == Some(&false),
             tokens_min: known(|facts| &facts.prompt_cache_min_tokens),
             tokens_step: known(|facts| &facts.prompt_cache_step_tokens),
             lifetime: lifetime.unwrap_or(CACHE_LIFETIME_UNKNOWN),
@@ -112,10 +203,56 @@ impl Manifest {
 }
 
 impl ProviderManifest {
-    /// The names of its service tiers; `None` if they were never looked up.
+    /// The names of a model's service tiers; `None` if they were never looked up.
     #[must_use]
-    pub fn service_tiers(&self) -> Option<&[String]> {
-        self.facts.service_tiers.as_ref()?.value().map(Vec::as_slice)
+    pub fn service_tiers(&self, model: &str) -> Option<&[String]> {
+        self.known(model, |facts| &facts.service_tiers).map(Vec::as_slice)
+    }
+
+    /// Whether the manifest says that a cache is separated by a key of the request's sender: `None` where it does not
+    /// say.
+    #[must_use]
+    pub fn isolates_by_key(&self, model: &str) -> Option<bool> {
+        self.known(model, |facts| &facts.prompt_cache_isolation).map(|by| *by == CacheIsolation::Key)
+    }
+
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.manifest_revision
+    }
+
+    /// What the operator states of it.
+    #[must_use]
+    pub const fn stated(&self) -> Option<&StatedFacts> {
+        self.stated.as_ref()
+    }
+
+    /// Takes over what the operator states.
+    fn state(&mut self, stated: &StatedCapabilities, day: &str) {
+        self.facts = stated.facts.facts.over(&self.facts);
+        if let Some(grammars) = self.facts.grammars.as_ref().and_then(Fact::value) {
+            self.grammars = grammars.iter().map(|name| name.0).collect();
+        }
+        for (name, facts) in &stated.facts.models {
+            match self.models.iter_mut().find(|row| row.names == [name.as_str()]) {
+                Some(row) => row.facts = facts.over(&row.facts),
+                None => {
+                    // Before the others, so that it comes first among those that are as exact.
+                    self.names.insert(0, (Pattern::of(name), self.models.len()));
+                    self.models.push(ModelManifest { names: vec![name.clone()], facts: facts.clone() });
+                }
+            }
+        }
+        self.names.sort_by_key(|(pattern, _)| Reverse(pattern.rank()));
+        self.stated = Some(stated.facts.clone());
+        self.name_revision(stated.day.as_str().max(day));
+    }
+
+    /// Names the revision by the day of its last change and its content.
+    fn name_revision(&mut self, day: &str) {
+        // The facts can always be written: they are numbers, words and lists of those.
+        let content = serde_json::to_string(&(&self.facts, &self.models)).unwrap_or_default();
+        self.manifest_revision = revision_id(day, fingerprint(&content));
     }
 
     #[must_use]
@@ -146,7 +283,7 @@ impl ProviderManifest {
     }
 
     /// The strongest value of one fact; an unverified one has none.
-    fn known<T>(&self, model: &str, fact: fn(&Facts) -> &Option<Fact<T>>) -> Option<&T> {
+    pub(crate) fn known<T>(&self, model: &str, fact: fn(&Facts) -> &Option<Fact<T>>) -> Option<&T> {
         self.rows_of(model).find_map(|facts| fact(facts).as_ref()).and_then(Fact::value)
     }
 
@@ -160,6 +297,18 @@ impl ProviderManifest {
             .map(|row| &row.facts)
             .chain(std::iter::once(&self.facts))
     }
+}
+
+/// As `cap_2026_11_20_` and a digest.
+fn revision_id(day: &str, digest: u64) -> String {
+    format!("cap_{}_{digest:016x}", day.replace('-', "_"))
+}
+
+/// What is wrong with the name of a row of models, if anything is.
+fn wrong_name(name: &str) -> Option<&'static str> {
+    let prefix = name.strip_suffix('*').unwrap_or(name);
+    (prefix.is_empty() || prefix.contains(['*', '/']))
+        .then_some("a name is as the provider writes it, without a path; `*` may end it")
 }
 
 impl Pattern {

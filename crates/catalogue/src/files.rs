@@ -56,7 +56,6 @@ pub struct ProviderRow {
     pub files: bool,
     #[serde(default)]
     pub batches: Vec<String>,
-    pub batch: Option<BatchRow>,
     #[serde(default)]
     pub tier: Vec<TierRow>,
     #[serde(default)]
@@ -71,15 +70,6 @@ pub struct ProviderRow {
 pub struct SubscriptionRow {
     pub name: String,
     pub discount_percent: u8,
-    pub source: String,
-    pub checked: String,
-}
-
-/// The price of a request in a batch, relative to its usual price.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchRow {
-    pub percent: u8,
     pub source: String,
     pub checked: String,
 }

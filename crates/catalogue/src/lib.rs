@@ -25,8 +25,9 @@ use domain::{
 };
 
 pub use capabilities::{
-    CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
-    PurgeControl, Retention, ThinkingControl,
+    CacheIsolation, CacheKind, Capability, Fact, Facts, GrammarName, Manifest, ModelManifest,
+    ProviderManifest, PurgeControl, Retention, StatedCapabilities, StatedFacts, ThinkingControl,
+    WrongStatement,
 };
 pub use config::{AuthFacts, ConfigField, ConfigForm, SecretForm};
 pub use distance::nearest_of;
@@ -138,8 +139,6 @@ pub struct ProviderFacts {
     pub files: bool,
     /// The dialects of which it takes batches that name their models when they are made.
     pub batches: Vec<Dialect>,
-    /// The price of a request in a batch, in per cent of its usual price; `None` if not known.
-    pub batch_percent: Option<u16>,
     /// The tier prices of whatever has none of its own.
     pub tiers: Arc<[TierPrice]>,
     /// The prices of its hosted tools.
@@ -194,7 +193,9 @@ pub struct Catalogue {
     model_index: IdMap<String, usize>,
     /// Names without their publisher, to positions in `models`.
     bare_index: IdMap<String, Vec<usize>>,
+    /// The one in force: the built-in one with what the operator states over it.
     manifest: Manifest,
+    built_in: Arc<Manifest>,
     tokenizers: tokenizers::Tokenizers,
     takes_emergencies: bool,
     takes_subscriptions: bool,
@@ -335,10 +336,40 @@ impl Catalogue {
         self.providers.iter().find(|facts| facts.publishers.iter().any(|own| own == publisher))
     }
 
-    /// The capability manifest of all providers.
+    /// The capability manifest of all providers, as it is in force.
     #[must_use]
     pub const fn capabilities(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The capability manifest as this version of the program has it, without what an operator states.
+    #[must_use]
+    pub fn built_in_capabilities(&self) -> &Manifest {
+        &self.built_in
+    }
+
+    /// The same catalogue with what the operator states of providers, in place of what it said before.
+    #[must_use]
+    pub fn with_stated(&self, stated: &[StatedCapabilities]) -> Self {
+        Self { manifest: self.built_in.with(stated), ..self.clone() }
+    }
+
+    /// The price of a request in a batch, in per cent of its usual price; `None` if nobody read it.
+    #[must_use]
+    pub fn batch_percent(&self, provider: &str, model: &str) -> Option<u16> {
+        let less = *self.manifest.provider(provider)?.known(model, |facts| &facts.batch_api_discount_pct)?;
+        u16::try_from(100_u64.saturating_sub(less)).ok()
+    }
+
+    /// How many tokens a model takes at a provider: no more than either says, the model or the manifest.
+    #[must_use]
+    pub fn context_tokens(&self, provider: &str, (model, of_model): (&str, Option<u64>)) -> Option<u64> {
+        let manifest = self.manifest.provider(provider);
+        let known = manifest.and_then(|known| known.known(model, |facts| &facts.context_window_max_tokens));
+        match (known, of_model) {
+            (Some(known), Some(of_model)) => Some(of_model.min(*known)),
+            (known, of_model) => known.copied().or(of_model),
+        }
     }
 
     /// The dialects that a provider speaks, the preferred one first. The default is chat.

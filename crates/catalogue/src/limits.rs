@@ -6,3 +6,9 @@ pub(crate) const PRICE_MAX: u64 = 10_000_000_000;
 pub(crate) const TIER_PERCENT_MAX: u16 = 1_000;
 /// A name this much longer than any of ours is not a typing error; it also bounds the work.
 pub(crate) const MISTYPED_CHARS_MAX: usize = 128;
+
+/// Names of models that an operator may state facts of, at one provider.
+pub(crate) const STATED_MODELS_MAX: usize = 200;
+
+/// The source of a stated fact.
+pub(crate) const SOURCE_CHARS_MAX: usize = 300;

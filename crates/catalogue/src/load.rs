@@ -9,11 +9,11 @@ use domain::{Dialect, IdMap, Modality, Price, Rates, StoredKind, StoredObjectKin
 
 use crate::error::CatalogueError;
 use crate::files::{
-    AuthRow, BatchRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
+    AuthRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
     SubscriptionRow,
 };
 use crate::limits::PRICE_MAX;
-use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
+use crate::source::{OPERATOR, Source, UNVERIFIED, fingerprint, is_day};
 use crate::tiers::{self, Fee, FeeRow, Origin, TierPrice, TierRow};
 use crate::{
     AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Model, Offer, ProviderFacts,
@@ -25,13 +25,11 @@ const MODELS: &str = include_str!("../../../catalogue/models.toml");
 const CAPABILITIES: &str = include_str!("../../../catalogue/capabilities.toml");
 const TOKENIZERS: &str = include_str!("../../../catalogue/tokenizers.toml");
 
-/// The `source` of an operator's price that names none.
-const OPERATOR: &str = "operator";
-
 pub fn embedded() -> Result<Catalogue, CatalogueError> {
     let mut catalogue = from_texts(PROVIDERS, MODELS)?;
     let source = Source { file: "catalogue/capabilities.toml", text: CAPABILITIES, overlay: false };
     catalogue.manifest = capabilities::load(source, &catalogue)?;
+    catalogue.built_in = Arc::new(catalogue.manifest.clone());
     let source = Source { file: "catalogue/tokenizers.toml", text: TOKENIZERS, overlay: false };
     catalogue.tokenizers = tokenizers::load(source)?;
     Ok(catalogue)
@@ -48,6 +46,7 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         model_index: IdMap::default(),
         bare_index: IdMap::default(),
         manifest: Manifest::default(),
+        built_in: Arc::default(),
         tokenizers: tokenizers::Tokenizers::default(),
         takes_emergencies: false,
         takes_subscriptions: false,
@@ -133,7 +132,6 @@ fn add_provider(
         reports_usage: row.reports_usage,
         files: row.files,
         batches,
-        batch_percent: batch_percent(row.batch).map_err(wrong)?,
         tiers,
         fees,
         subscriptions: subscription_products(row.subscription).map_err(wrong)?,
@@ -210,18 +208,6 @@ fn subscription_products(rows: Vec<SubscriptionRow>) -> Result<Vec<SubscriptionP
         Ok(SubscriptionProduct { name: row.name, discount_pct: row.discount_percent })
     };
     rows.into_iter().map(read).collect()
-}
-
-/// A batch discount is never guessed.
-fn batch_percent(row: Option<BatchRow>) -> Result<Option<u16>, &'static str> {
-    match row {
-        None => Ok(None),
-        Some(row) if row.percent > 100 => Err("batch.percent is more than all of the price"),
-        Some(row) if row.source.is_empty() || !is_day(&row.checked) => {
-            Err("batch needs the source it was read at, and the day")
-        }
-        Some(row) => Ok(Some(u16::from(row.percent))),
-    }
 }
 
 /// A provider without a row accepts an API key.

@@ -8,6 +8,8 @@ use crate::error::CatalogueError;
 
 /// The `source` of a fact or price that was not looked up.
 pub const UNVERIFIED: &str = "unverified";
+/// The `source` of what an operator states without naming one.
+pub const OPERATOR: &str = "operator";
 
 /// A file's name and text, for line numbers in errors.
 #[derive(Clone, Copy)]

@@ -28,9 +28,10 @@ pub use routes::checked_email;
 /// The server of `/v2`.
 ///
 /// # Errors
-/// The table of routes is unsound, or the store can't be read.
+/// The table of routes is unsound, or the store can't be read or written.
 pub async fn start(deps: Deps, nodes: Arc<Nodes>, web: Web) -> Result<Server, String> {
     let operator = owner::operators_workspace(&deps.store).await.map_err(|error| error.to_string())?;
+    routes::keep_served(&deps).await.map_err(|error| error.to_string())?;
     Server::new(deps, nodes, web, operator, routes::all())
 }
 

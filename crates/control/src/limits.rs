@@ -39,6 +39,9 @@ pub(crate) const SUBSCRIPTION_USE_MAX: u64 = 1_000_000_000_000;
 /// Size of a secret. A cloud's key file, the largest kind, has a few KiB.
 pub(crate) const SECRET_BYTES_MAX: usize = 16 * 1024;
 
+/// Revisions of a provider's capability manifest in one list, the latest.
+pub(crate) const CAPABILITY_REVISIONS_MAX: u32 = 200;
+
 /// Names in one list of a policy. Planning compares each.
 pub(crate) const POLICY_NAMES_MAX: usize = 100;
 /// Length of such a name; model names may be as long (`MODEL_NAME_BYTES_MAX`).

@@ -15,6 +15,8 @@ pub const FEED_ROWS_KEPT: u64 = 10_000;
 pub enum Part {
     Workspace,
     Key,
+    /// The operator's accounts, and what the operator states of providers: a word of its own for these could not be read by
+    /// the version before.
     Accounts,
     /// Nothing that a snapshot holds.
     Other,

@@ -319,6 +319,19 @@ impl Call {
         self.spec().ceiling(&size, model.unwrap_or_default())
     }
 
+    /// Whether a new answer is to continue a stored one.
+    #[must_use]
+    pub fn continues_stored(&self) -> bool {
+        self.0.request.stored.as_ref().is_some_and(|stored| stored.act == StoredAct::Continue)
+    }
+
+    /// Whether the request asks for an answer again that its provider stores.
+    #[must_use]
+    pub fn reads_stored_answer(&self) -> bool {
+        let is_read = self.0.request.stored.as_ref().is_some_and(|stored| stored.act == StoredAct::Read);
+        is_read && self.spec().facts().subject == Subject::StoredAnswer
+    }
+
     /// Whether the request derives a new object from the stored one that it names.
     #[must_use]
     pub fn derives_from_stored(&self) -> bool {

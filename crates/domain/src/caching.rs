@@ -116,6 +116,14 @@ impl CachePolicy {
 pub struct CacheFacts {
     /// Whether prompts are cached at all, as far as that is known.
     pub is_supported: bool,
+    /// It is known that they are not.
+    pub is_denied: bool,
+    /// Whether a prompt is only cached where it has cache marks; `None` if unknown.
+    pub needs_marks: Option<bool>,
+    /// How many cache marks a request may have; `None` if unknown.
+    pub marks_max: Option<u64>,
+    /// It is known that the provider does not tell how many tokens came from its cache.
+    pub is_unreported: bool,
     /// The shortest prefix that is cached; `None` if unknown.
     pub tokens_min: Option<u64>,
     /// Prefixes are cached in steps of this many tokens; `None` if unknown.
@@ -167,6 +175,7 @@ const TOKENS_STEP: u8 = 4;
 const SERVED_INPUT: u8 = 5;
 const SERVED_OUTPUT: u8 = 6;
 const SAVED_NANOS: u8 = 7;
+const UNREPORTED: u8 = 8;
 
 impl From<CacheRecord> for CacheForm {
     fn from(record: CacheRecord) -> Self {
@@ -178,6 +187,7 @@ impl From<CacheRecord> for CacheForm {
                 (SEEN_BYTES, reuse.seen_bytes),
                 (TOKENS_MIN, reuse.tokens_min),
                 (TOKENS_STEP, reuse.tokens_step),
+                (UNREPORTED, u64::from(reuse.is_unreported)),
             ];
             more.extend(others.into_iter().filter(|(_, count)| *count > 0));
         }
@@ -228,6 +238,7 @@ impl<'de> Visitor<'de> for CacheVisitor {
                 prompt_bytes,
                 seen_bytes: count(SEEN_BYTES),
                 tokens_min: count(TOKENS_MIN),
+                is_unreported: count(UNREPORTED) > 0,
                 tokens_step: count(TOKENS_STEP),
             }),
             served: find(SERVED_INPUT).map(|input_tokens| CachedAnswer {

@@ -73,6 +73,14 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "budget_unavailable",
         "The budget can't be checked while its database is away. Send it again in a moment.",
     ),
+    (
+        "capability_not_supported",
+        "By the capability manifest, the provider can't do what the request asks for. Leave it out, or use another.",
+    ),
+    (
+        "capability_revision_not_found",
+        "No capability manifest of this revision was served here. Take one that `…/revisions` lists.",
+    ),
     ("client_cancelled", "The client left, or cancelled the answer, before its end."),
     ("conflict", "The provider reports a conflict. Send the request again."),
     ("content_filter", "The provider refuses the content. Change it."),

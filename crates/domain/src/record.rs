@@ -16,7 +16,7 @@ use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
 use crate::policy::CheckCount;
 use crate::profile::{Principal, Profile};
-use crate::reuse::{InputCost, Waterfall};
+use crate::reuse::{InputCost, PromptReuse, ReuseEvidence, Waterfall};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
@@ -276,6 +276,16 @@ impl<Text> MeterRecord<Text> {
     pub fn waterfall(&self) -> Waterfall {
         let caching = self.caching.as_ref();
         Waterfall::of(&self.usage, caching.and_then(|caching| caching.reuse.as_ref()))
+    }
+
+    /// How sure it is how much of the prompt was reused. A provider that never tells says nothing by a zero.
+    #[must_use]
+    pub fn reuse_evidence(&self) -> ReuseEvidence {
+        let is_evidence = |reuse: PromptReuse| !reuse.is_unreported || self.usage.cached_read > 0;
+        match self.caching.and_then(|caching| caching.reuse) {
+            Some(reuse) if !is_evidence(reuse) => ReuseEvidence::Unknown,
+            _ => ReuseEvidence::of(self.usage.source, self.profile()),
+        }
     }
 
     /// What the prompts of all attempts cost, at the prices that each has in this record: those of its service tier.

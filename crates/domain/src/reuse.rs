@@ -19,6 +19,9 @@ pub struct PromptReuse {
     pub tokens_min: u64,
     /// The provider caches in steps of this many tokens; zero if the step is unknown.
     pub tokens_step: u64,
+    /// The provider does not tell what came from its cache: that it tells nothing proves nothing.
+    #[serde(default)]
+    pub is_unreported: bool,
 }
 
 /// An answer that came from our own cache, and what it would have used at its provider.
@@ -208,8 +211,13 @@ mod tests {
     use crate::money::Price;
     use proptest::prelude::*;
 
-    const LONG: PromptReuse =
-        PromptReuse { prompt_bytes: 8_000, seen_bytes: 4_000, tokens_min: 1_024, tokens_step: 128 };
+    const LONG: PromptReuse = PromptReuse {
+        prompt_bytes: 8_000,
+        seen_bytes: 4_000,
+        tokens_min: 1_024,
+        tokens_step: 128,
+        is_unreported: false,
+    };
 
     fn usage(input: u64, cached_read: u64) -> Usage {
         Usage { input, cached_read, source: UsageSource::Provider, ..Usage::default() }
@@ -290,7 +298,7 @@ mod tests {
                 ..Usage::default()
             };
             let reuse = known.map(|(prompt_bytes, seen_bytes, tokens_min, tokens_step)| PromptReuse {
-                prompt_bytes, seen_bytes, tokens_min, tokens_step,
+                prompt_bytes, seen_bytes, tokens_min, tokens_step, is_unreported: false,
             });
             let fall = Waterfall::of(&usage, reuse.as_ref());
             prop_assert!(fall.input >= fall.eligible, "{fall:?}");

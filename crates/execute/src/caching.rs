@@ -63,26 +63,26 @@ pub(crate) fn note_at_seat(
         return;
     }
     let Some(prefixes) = call.prefixes(body) else { return };
-    let grammar = call.dialect().grammar();
-    let is_cached = match provider.cache_help(grammar) {
-        None => false,
-        Some(CacheHelp::Key { .. }) => true,
-        Some(CacheHelp::Marks) => {
-            prefixes.has_client_caching()
-                || applied.is_some_and(|record| record.is_applied && record.marks > 0)
-        }
-    };
-    if !is_cached {
+    let manifest = exchange.caller.snapshot().catalogue().capabilities();
+    let facts = manifest.cache_facts(attempt.provider(), attempt.known_model());
+    let is_marked =
+        prefixes.has_client_caching() || applied.is_some_and(|record| record.is_applied && record.marks > 0);
+    if !is_kept(&facts, provider.cache_help(call.dialect().grammar()), is_marked) {
         return;
     }
-    let manifest = exchange.caller.snapshot().catalogue().capabilities();
-    let lifetime = manifest.cache_facts(attempt.provider(), attempt.known_model()).lifetime;
+    let lifetime = facts.lifetime;
     let now_us = exchange.now_us();
     let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
     for end in prefixes.ends() {
         let at_seat = prefix_at(end.fingerprint, attempt.principal(), attempt.upstream_model());
         table.note(at_seat, lifetime, now_us);
     }
+}
+
+/// Whether a provider caches a prompt with cache marks or without.
+fn is_kept(facts: &CacheFacts, help: Option<CacheHelp>, is_marked: bool) -> bool {
+    let Some(help) = help.filter(|_| !facts.is_denied) else { return false };
+    is_marked || !facts.needs_marks.unwrap_or(help == CacheHelp::Marks)
 }
 
 impl<'a> CacheHints<'a> {
@@ -170,9 +170,10 @@ impl<'a> CacheHints<'a> {
         body_bytes: usize,
         read: impl FnOnce() -> Option<&'p Prefixes>,
     ) -> Vec<Insert> {
-        let help = self.provider.cache_help(grammar).filter(|_| self.mode != CacheMode::Off);
         let manifest = self.exchange.caller.snapshot().catalogue().capabilities();
         let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.known_model());
+        let help = self.provider.cache_help(grammar);
+        let help = help.filter(|_| self.mode != CacheMode::Off && !facts.is_denied);
         if help.is_none() && !self.is_compared(&facts) {
             return Vec::new();
         }
@@ -186,6 +187,7 @@ impl<'a> CacheHints<'a> {
             seen_bytes: 0,
             tokens_min,
             tokens_step: facts.tokens_step.unwrap_or(0),
+            is_unreported: facts.is_unreported,
         };
         self.reuse = Some(known);
         if body_bytes as u64 / BYTES_A_TOKEN < tokens_min {
@@ -240,7 +242,7 @@ impl<'a> CacheHints<'a> {
     fn mark(&mut self, prefixes: &Prefixes, sights: &[SeenPrefix], facts: &CacheFacts) -> Vec<Insert> {
         let rates = self.attempt.rates_for(sights.last().map_or(0, |sight| sight.tokens));
         let Some(stakes) = CachePrices::of(rates, facts) else { return Vec::new() };
-        let chosen = choose(sights, stakes);
+        let chosen = choose(sights, stakes, facts.marks_max);
         if !chosen.is_empty() {
             self.record = Some(CacheRecord {
                 is_applied: self.is_applied(),
@@ -290,10 +292,16 @@ impl<'a> CacheHints<'a> {
 /// `None` if the account is not shared, if cached reads have no price (so that there is no cache), and if the
 /// provider separates them itself.
 fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
-    if !matches!(attempt.seat(), Seat::Managed(_)) || provider.facts().isolates_tenants {
+    if !matches!(attempt.seat(), Seat::Managed(_)) {
         return None;
     }
     let (snapshot, workspace) = (exchange.caller.snapshot(), exchange.caller.workspace().id);
+    // Its servers take a tenant key, and the manifest does not say that something else separates its cache.
+    let known = snapshot.catalogue().capabilities().provider(attempt.provider());
+    let by_key = || known.and_then(|known| known.isolates_by_key(attempt.known_model())).unwrap_or(true);
+    if provider.facts().isolates_tenants && by_key() {
+        return None;
+    }
     let is_shared = snapshot.workspaces().nth(1).is_some();
     let is_cached = attempt.rates_for(0).is_some_and(|rates| rates.cached_read.is_some());
     (is_shared && is_cached).then(|| snapshot.cache_salt(workspace))
@@ -317,17 +325,22 @@ impl CachePrices {
     }
 }
 
-/// Where to put marks, at most three: the longest prefix that was seen before; the longest that was seen
+/// Where to put marks, at most three and no more than the provider takes: the longest prefix that was seen before; the longest that was seen
 /// twice, which has had its mark and is far from the first where a turn is long; and the instructions, which
 /// other conversations share.
-fn choose(sights: &[SeenPrefix], stakes: CachePrices) -> Vec<usize> {
+fn choose(sights: &[SeenPrefix], stakes: CachePrices, marks_max: Option<u64>) -> Vec<usize> {
     let pays = |sight: &SeenPrefix| sight.takes_mark && stakes.pay(sight.times_before);
     let last =
         |is_it: &dyn Fn(&SeenPrefix) -> bool| sights.iter().rposition(|sight| pays(sight) && is_it(sight));
     let longest = [last(&|_| true), last(&|sight| sight.times_before > 1), last(&|sight| sight.is_head)];
-    let mut chosen: Vec<_> = longest.into_iter().flatten().collect();
+    let mut chosen: Vec<usize> = Vec::new();
+    for index in longest.into_iter().flatten() {
+        let has_room = marks_max.is_none_or(|most| (chosen.len() as u64) < most);
+        if has_room && !chosen.contains(&index) {
+            chosen.push(index);
+        }
+    }
     chosen.sort_unstable();
-    chosen.dedup();
     chosen
 }
 
@@ -344,6 +357,10 @@ mod tests {
 
     const FACTS: CacheFacts = CacheFacts {
         is_supported: true,
+        is_denied: false,
+        needs_marks: Some(true),
+        marks_max: Some(4),
+        is_unreported: false,
         tokens_min: Some(1_024),
         tokens_step: None,
         lifetime: Duration::from_secs(300),
@@ -374,7 +391,10 @@ mod tests {
             ("2. 2 1. 1. 0", &[1]),
             ("0. 0. 0.", &[]),
         ] {
-            assert_eq!(choose(&sights(times), SHORT), expected, "{times}");
+            assert_eq!(choose(&sights(times), SHORT, None), expected, "{times}");
+        }
+        for (most, expected) in [(4, &[0, 3, 5][..]), (2, &[3, 5]), (1, &[5]), (0, &[])] {
+            assert_eq!(choose(&sights("9 9 9 9 1 1 0"), SHORT, Some(most)), expected, "{most}");
         }
         assert_eq!(reusable(&sights("2 2 1 0"), 2), 2_000);
         assert_eq!((reusable(&sights("2 2 1 0"), 1), reusable(&sights("0 0"), 1)), (3_000, 0));
@@ -383,9 +403,27 @@ mod tests {
     #[test]
     fn a_mark_is_put_where_reads_save_more_than_the_write_costs() {
         let dear = CachePrices { premium: 100, discount: 90 };
-        assert_eq!(choose(&sights("1 1 0"), dear), [] as [usize; 0]);
-        assert_eq!(choose(&sights("2 2 1 0"), dear), [0, 1]);
-        assert!(choose(&sights("9 9 9"), CachePrices { premium: 0, discount: 0 }).is_empty());
+        assert_eq!(choose(&sights("1 1 0"), dear, None), [] as [usize; 0]);
+        assert_eq!(choose(&sights("2 2 1 0"), dear, None), [0, 1]);
+        assert!(choose(&sights("9 9 9"), CachePrices { premium: 0, discount: 0 }, None).is_empty());
+    }
+
+    #[test]
+    fn the_manifest_says_whether_a_prompt_is_kept() {
+        let key = CacheHelp::Key { place: KeyPlace::Member("k"), of: KeyOf::Head };
+        let facts = |needs_marks, is_denied| CacheFacts { needs_marks, is_denied, ..FACTS };
+        for (facts, help, unmarked, marked) in [
+            (facts(Some(true), false), Some(CacheHelp::Marks), false, true),
+            (facts(Some(false), false), Some(CacheHelp::Marks), true, true),
+            (facts(None, false), Some(CacheHelp::Marks), false, true),
+            (facts(None, false), Some(key), true, true),
+            (facts(Some(true), false), Some(key), false, true),
+            (facts(Some(false), true), Some(key), false, false),
+            (facts(Some(false), false), None, false, false),
+        ] {
+            let found = (is_kept(&facts, help, false), is_kept(&facts, help, true));
+            assert_eq!(found, (unmarked, marked), "{facts:?} {help:?}");
+        }
     }
 
     #[test]

@@ -546,6 +546,7 @@ pub(crate) mod tests {
             seen_bytes: 4_000,
             tokens_min: 1_024,
             tokens_step: 128,
+            is_unreported: true,
         };
         let served =
             domain::CachedAnswer { input_tokens: 7, output_tokens: 0, saved: domain::Nanos(3_000_000_000) };

@@ -6,7 +6,7 @@ use dialects::{model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{PlanQuery, RequestSize, ServedModel, served_models};
+use plan::{PlanQuery, RequestNeeds, RequestSize, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
 use time::Date;
@@ -35,6 +35,7 @@ pub fn models(
         dialect,
         terms: PriceTerms::default(),
         size: RequestSize::default(),
+        needs: RequestNeeds::default(),
         traits: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use board::SeatKey;
-use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManifest, TierPrice, TierRates};
+use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, TierPrice, TierRates};
 use domain::{
     Commitment, Hosting, OverflowReason, PriceTerms, Principal, Profile, Rates, Subscription, SubscriptionId,
     Tier, Usage, hosting,
@@ -217,7 +217,8 @@ impl Attempt {
         // this one is known not to have.
         let is_translated =
             known.is_some_and(|known| !known.grammars().contains(&question.dialect.grammar()));
-        let words = known.and_then(ProviderManifest::service_tiers).filter(|_| is_translated);
+        let words = known.and_then(|known| known.service_tiers(self.known_model()));
+        let words = words.filter(|_| is_translated);
         let takes =
             |tier| words.is_none_or(|words| words.iter().any(|word| Tier::from_word(word) == Some(tier)));
         if let Some(tier) = tier.filter(|tier| self.rates_at(Some(*tier), 0).is_none() && takes(*tier)) {

@@ -8,7 +8,7 @@ use domain::{AuthKind, Fault, FaultClass, Hosting, StoredObjectKind};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
-use crate::question::{PlanInput, PlanQuery};
+use crate::question::{PlanInput, PlanQuery, RequestNeeds};
 
 const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
@@ -29,7 +29,8 @@ pub(crate) fn decide_batch<'a>(
 ) -> (Decision<'a>, Vec<String>) {
     let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
     for (model, position) in models {
-        let question = PlanQuery { model, ..input.query };
+        let needs = RequestNeeds { is_batch: true, ..input.query.needs };
+        let question = PlanQuery { model, needs, ..input.query };
         let mut decision = decide(&PlanInput { query: question, ..*input }, board);
         if decision.attempts.is_empty() {
             decision.fault = decision.fault.map(|fault| at(*fault, position));

@@ -10,6 +10,7 @@ use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeSt
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::UNROUTED;
+use crate::capabilities;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{NamedRelease, Resolved, ResolvedTarget};
@@ -137,7 +138,9 @@ fn own_attempt(
 ) -> Result<Attempt, Refusal> {
     let (workspace, catalogue) = (input.query.workspace, input.catalogue);
     let upstream_model = sold.shared_model();
-    Attempt::byok(workspace, credential, catalogue, facts, upstream_model, sold.offer, &resolved.name)
+    let attempt =
+        Attempt::byok(workspace, credential, catalogue, facts, upstream_model, sold.offer, &resolved.name)?;
+    capabilities::check(input, attempt)
 }
 
 /// Whether subscriptions may serve this call at all. What a plan is sold for is conversation.
@@ -314,7 +317,7 @@ fn account_attempt(
     check_provider(input, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
     check_emergency(input, spec, facts)?;
-    Attempt::managed(
+    let attempt = Attempt::managed(
         account,
         input.catalogue,
         facts,
@@ -322,7 +325,8 @@ fn account_attempt(
         sold.offer,
         &resolved.name,
         &input.query,
-    )
+    )?;
+    capabilities::check(input, attempt)
 }
 
 /// Emergency accounts need the consent of both the operator and the project's route.

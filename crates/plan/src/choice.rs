@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use admit::{Call, Caller};
 use board::AvailabilityView;
+use catalogue::Capability;
 use domain::hosting::BatchPlaces;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
@@ -15,9 +16,9 @@ use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
-use crate::question::{PlanInput, PlanQuery, RequestSize, RequiredSeat, SeatHas};
+use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
-use crate::{candidates, faults, request_policy};
+use crate::{candidates, capabilities, faults, request_policy};
 
 /// A call with its caller, admitted or not, and the environment that it counts for.
 #[derive(Clone, Copy)]
@@ -220,6 +221,15 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
             faults::maker_away(rejection.as_ref())
         }
     })?;
+    let capability = if call.reads_stored_answer() {
+        Some(Capability::ResponseRetrieval)
+    } else {
+        call.is_made_from_file().then_some(Capability::Batch)
+    };
+    let catalogue = query.caller.snapshot().catalogue();
+    if let Some(fault) = capability.and_then(|one| capabilities::denied_to(catalogue, &attempt, one)) {
+        return Err(fault);
+    }
     Ok((attempt, known.model.as_str().into()))
 }
 
@@ -249,6 +259,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         dialect: call.dialect(),
         terms: call.request().terms,
         size: size_of(call),
+        needs: needs_of(call),
         traits,
     };
     let files = call.files().and_then(Result::ok);
@@ -267,6 +278,14 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
     let Moment { random, affinity, prefix_ends, now_us, now_unix_ms } = *moment;
     PlanInput { query, accounts, catalogue, required, random, affinity, prefix_ends, now_us, now_unix_ms }
+}
+
+fn needs_of(call: &Call) -> RequestNeeds {
+    RequestNeeds {
+        is_batch: false,
+        is_background: call.request().is_background,
+        continues_stored: call.continues_stored(),
+    }
 }
 
 fn size_of(call: &Call) -> RequestSize {

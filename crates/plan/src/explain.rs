@@ -39,6 +39,8 @@ pub struct Explanation {
     /// The error that the client would get, if nothing can serve.
     pub fault: Option<Box<Fault>>,
     pub snapshot_version: u64,
+    /// The revision of the capability manifest that it was planned by.
+    pub manifest_revision: String,
 }
 
 /// The route that applies, and why this one.
@@ -161,6 +163,7 @@ fn explanation(
         others,
         fault: decision.fault,
         snapshot_version,
+        manifest_revision: input.catalogue.capabilities().revision().to_owned(),
     }
 }
 

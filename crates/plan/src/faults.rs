@@ -6,6 +6,7 @@ use domain::{Fault, FaultClass, Modality, PolicyId, PolicyRule, Principal, Profi
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
+use crate::capabilities;
 use crate::limits::{NAMES_LISTED_MAX, PRINTED_NAME_CHARS_MAX};
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection, seconds};
@@ -79,7 +80,10 @@ pub fn nothing_serves(
     if !away.is_empty() && nodes_may_serve {
         return unreachable(resolved, &away);
     }
-    if let Some(fault) = forbidden(input, resolved, &near).or_else(|| terms_unpriced(resolved, &near)) {
+    let known = forbidden(input, resolved, &near)
+        .or_else(|| terms_unpriced(resolved, &near))
+        .or_else(|| capabilities::fault(input, &near));
+    if let Some(fault) = known {
         return fault;
     }
     let mut message = format!("Nothing in this workspace serves {}", printable(&resolved.name));

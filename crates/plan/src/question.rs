@@ -26,6 +26,8 @@ pub struct PlanQuery<'a> {
     /// The requested tier, and the provider's hosted tools that the request offers the model.
     pub terms: PriceTerms,
     pub size: RequestSize,
+    /// What it needs besides an answer.
+    pub needs: RequestNeeds,
     /// Read only where a route of the workspace asks.
     pub traits: Option<&'a RequestTraits>,
 }
@@ -40,6 +42,20 @@ pub struct RequestSize {
     /// Billed units that the request itself determines.
     pub units: Units,
     pub is_stream: bool,
+}
+
+/// What a request asks of its provider that not every provider can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestNeeds {
+    /// It is one of a batch.
+    pub is_batch: bool,
+    pub is_background: bool,
+    /// It continues an answer that the provider stores.
+    pub continues_stored: bool,
+}
+
+impl RequestNeeds {
+    pub(crate) const NOTHING: Self = Self { is_batch: false, is_background: false, continues_stored: false };
 }
 
 impl PlanQuery<'_> {

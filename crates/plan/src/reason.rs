@@ -40,6 +40,10 @@ pub enum Refusal {
     ToolUnpriced {
         tool: HostedTool,
     },
+    /// The capability manifest denies what the request needs.
+    NotSupported {
+        fact: &'static str,
+    },
     CredentialNotInRoute,
     ProviderNotInRoute,
     RegionNotAllowed,
@@ -129,6 +133,7 @@ impl Refusal {
             Self::Unpriced => "unpriced",
             Self::TierUnpriced { .. } => "tier_unpriced",
             Self::ToolUnpriced { .. } => "tool_unpriced",
+            Self::NotSupported { .. } => "not_supported",
             Self::CredentialNotInRoute => "credential_not_in_route",
             Self::ProviderNotInRoute => "provider_not_in_route",
             Self::RegionNotAllowed => "region_not_allowed",
@@ -251,6 +256,7 @@ impl Refusal {
             Self::ToolUnpriced { tool } => {
                 return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
+            Self::NotSupported { fact } => return format!("can't do this by its provider's {fact}"),
             Self::PolicyForbids { rule, owner, .. } => {
                 return format!("is not what the {owner}'s policy allows ({})", rule.as_str());
             }

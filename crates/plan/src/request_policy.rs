@@ -247,11 +247,16 @@ pub(crate) fn reject_dear(query: CallQuery<'_>, input: &PlanInput<'_>, decision:
     let bounds = policies.each().filter_map(|policy| Some((policy, policy.spec.request.cost_micros_max?)));
     for (policy, micros) in bounds {
         let model = decision.resolved.as_ref().and_then(|resolved| input.catalogue.model(&resolved.name));
-        let limits = model.map(|model| (model.context_tokens, model.output_tokens_max));
+        let limits_at = |attempt: &Attempt| {
+            let model = model?;
+            let known = (attempt.known_model(), model.context_tokens);
+            Some((input.catalogue.context_tokens(attempt.provider(), known), model.output_tokens_max))
+        };
         let most = Nanos(i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX));
-        let (cheap, dear): (Vec<_>, Vec<_>) = std::mem::take(&mut decision.attempts)
-            .into_iter()
-            .partition(|attempt| cost_of(query.call, attempt, limits).is_some_and(|cost| cost <= most));
+        let (cheap, dear): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut decision.attempts).into_iter().partition(|attempt| {
+                cost_of(query.call, attempt, limits_at(attempt)).is_some_and(|cost| cost <= most)
+            });
         decision.attempts = cheap;
         let refusal =
             Refusal::PolicyForbids { rule: PolicyRule::Cost, policy: policy.id, owner: policy.owner() };

@@ -197,6 +197,7 @@ files = true
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
             size: crate::RequestSize::default(),
+            needs: crate::RequestNeeds::default(),
             traits: None,
         };
         let input = PlanInput {

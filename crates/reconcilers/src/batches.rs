@@ -262,7 +262,7 @@ impl ObjectBilling<'_> {
             self.context.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
         let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
         // Where the provider publishes no batch discount, the price is unknown.
-        let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
+        let percent = catalogue.batch_percent(provider, upstream_model);
         (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
     }
 }

@@ -54,7 +54,7 @@ impl ReuseSums {
         if fall.input == 0 {
             return sums;
         }
-        let evidence = ReuseEvidence::of(record.usage.source, record.profile());
+        let evidence = record.reuse_evidence();
         for (counted, level) in sums.evidence.iter_mut().zip(ReuseEvidence::ALL) {
             *counted = u64::from(level == evidence);
         }

@@ -3,9 +3,7 @@
 
 use api::failure::invalid;
 use domain::limits::RESPONSE_CACHE_TTL_S_MAX;
-use domain::{
-    CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, ResponseCacheMode, ReuseEvidence, UsageSource,
-};
+use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, ResponseCacheMode, UsageSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -116,9 +114,7 @@ pub fn show(record: &MeterRecord) -> Option<CachingView> {
     let caching = record.caching.filter(CacheRecord::has_help)?;
     let CacheRecord { is_applied, marks, has_key, reusable_tokens, .. } = caching;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
-        (true, source @ UsageSource::Provider) => {
-            (Some(record.usage.cached_read), ReuseEvidence::of(source, record.profile()).as_str())
-        }
+        (true, UsageSource::Provider) => (Some(record.usage.cached_read), record.reuse_evidence().as_str()),
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
         (false, _) => (Some(reusable_tokens.saturating_sub(record.usage.cached_read)), "router_inferred"),
     };

@@ -167,6 +167,7 @@ fn explain_model(
         dialect,
         terms: PriceTerms::default(),
         size: plan::RequestSize::default(),
+        needs: plan::RequestNeeds::default(),
         traits: None,
     };
     let plan = plan::explain(

@@ -40,6 +40,8 @@ pub struct Plan {
     faster: OtherCandidates,
     error: Option<PlanError>,
     snapshot_version: u64,
+    /// The revision of the capability manifest that it was planned by; `null` where nothing was planned.
+    capability_manifest_revision: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -207,6 +209,7 @@ impl Plan {
             faster,
             error: plan.fault.map(|fault| PlanError::of(&fault, dialect)),
             snapshot_version: plan.snapshot_version,
+            capability_manifest_revision: Some(plan.manifest_revision.clone()),
         }
     }
 
@@ -233,6 +236,7 @@ impl Plan {
             faster: none(),
             error: None,
             snapshot_version: 0,
+            capability_manifest_revision: None,
         }
     }
 }

@@ -146,7 +146,7 @@ pub fn show(record: &MeterRecord) -> Option<ReuseView> {
     if fall.input == 0 && served.is_none() {
         return None;
     }
-    let evidence = ReuseEvidence::of(record.usage.source, record.profile());
+    let evidence = record.reuse_evidence();
     let tier = match (served, evidence) {
         (Some(_), _) => Some(CacheTier::Response),
         (None, _) if fall.realized == 0 => None,

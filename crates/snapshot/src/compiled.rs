@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use catalogue::Catalogue;
+use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
 use domain::ports::KeyHash;
 use domain::{KeyId, WorkspaceId, api_key};
 use subtle::ConstantTimeEq;
 
-use crate::entries::{AccountEntry, KeyEntry, WorkspaceEntry};
+use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
 use crate::index::Index;
 use crate::source::{Change, KeyChange};
 
@@ -37,6 +37,8 @@ pub struct Snapshot {
     keys_by_id: Index<IndexedKey>,
     workspaces: Index<Arc<WorkspaceEntry>>,
     accounts: Arc<[Arc<AccountEntry>]>,
+    /// What the catalogue was made with.
+    capabilities: Arc<[CapabilityEntry]>,
     catalogue: Arc<Catalogue>,
     key_hash: Arc<dyn KeyHash>,
 }
@@ -51,6 +53,7 @@ impl Snapshot {
             keys_by_id: Index::new(),
             workspaces: Index::new(),
             accounts: parts.accounts.into(),
+            capabilities: Arc::from([]),
             catalogue: parts.catalogue,
             key_hash: parts.key_hash,
         };
@@ -146,6 +149,7 @@ impl Snapshot {
             keys_by_id: if change.whole { Index::new() } else { self.keys_by_id.clone() },
             workspaces: if change.whole { Index::new() } else { self.workspaces.clone() },
             accounts: Arc::clone(&self.accounts),
+            capabilities: Arc::clone(&self.capabilities),
             catalogue: Arc::clone(&self.catalogue),
             key_hash: Arc::clone(&self.key_hash),
         };
@@ -166,7 +170,26 @@ impl Snapshot {
             None if change.whole => next.accounts = Arc::from([]),
             None => {}
         }
+        match change.capabilities {
+            Some(capabilities) => next.state_capabilities(capabilities),
+            None if change.whole => next.state_capabilities(Vec::new()),
+            None => {}
+        }
         next
+    }
+
+    /// Makes another catalogue, if the operator states something else.
+    fn state_capabilities(&mut self, capabilities: Vec<CapabilityEntry>) {
+        if *self.capabilities == *capabilities {
+            return;
+        }
+        let stated = capabilities.iter().map(|entry| StatedCapabilities {
+            provider: (*entry.provider).to_owned(),
+            facts: StatedFacts::of_stored(&entry.facts),
+            day: (*entry.day).to_owned(),
+        });
+        self.catalogue = Arc::new(self.catalogue.with_stated(&stated.collect::<Vec<_>>()));
+        self.capabilities = capabilities.into();
     }
 
     fn set_key(&mut self, digest: KeyDigest, entry: Arc<KeyEntry>) {

@@ -106,6 +106,17 @@ impl CredentialEntry {
     }
 }
 
+/// What the operator states of a provider in place of the built-in capability manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapabilityEntry {
+    /// The canonical slug.
+    pub provider: Arc<str>,
+    /// As it is stored: the catalogue reads it.
+    pub facts: Arc<str>,
+    /// The day that the revision is named by.
+    pub day: Arc<str>,
+}
+
 /// One of the operator's pooled accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountEntry {

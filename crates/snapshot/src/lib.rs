@@ -8,8 +8,9 @@ mod source;
 
 pub use compiled::{KeyDigest, Parts, Snapshot};
 pub use entries::{
-    AccountEntry, AliasEntry, CanaryEntry, CredentialEntry, CredentialState, IpNet, KeyEntry, MinimumVersion,
-    NodeEntry, NodeState, ProjectEntry, ReleaseEntry, RouteEntry, Scopes, WorkspaceEntry, WrappedKey,
+    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, CredentialEntry, CredentialState, IpNet,
+    KeyEntry, MinimumVersion, NodeEntry, NodeState, ProjectEntry, ReleaseEntry, RouteEntry, Scopes,
+    WorkspaceEntry, WrappedKey,
 };
 pub use keeper::{BeforePublish, Keeper, KeeperSettings, KeeperStopped, Reader, nothing_first};
 pub use source::{Change, KeyChange, Source, SourceError};

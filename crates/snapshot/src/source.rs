@@ -8,7 +8,7 @@ use domain::{KeyId, WorkspaceId};
 use tokio::sync::watch;
 
 use crate::compiled::KeyDigest;
-use crate::entries::{AccountEntry, KeyEntry, MinimumVersion, WorkspaceEntry, WrappedKey};
+use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, MinimumVersion, WorkspaceEntry, WrappedKey};
 
 /// Why the source gave nothing. The keeper continues with what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Change {
     pub workspaces: Vec<(WorkspaceId, Option<Arc<WorkspaceEntry>>)>,
     /// The whole list, if an account changed.
     pub accounts: Option<Vec<Arc<AccountEntry>>>,
+    /// The whole list of what the operator states of providers, if it may have changed.
+    pub capabilities: Option<Vec<CapabilityEntry>>,
     /// Sealing keys and minimum versions of what is listed: the vault learns them
     /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,

@@ -17,6 +17,7 @@ use crate::accounts::Accounts;
 use crate::aliases::Aliases;
 use crate::api_keys::ApiKeys;
 use crate::budgets::Budgets;
+use crate::capabilities::Capabilities;
 use crate::credentials::Credentials;
 use crate::devices::Devices;
 use crate::events::Events;
@@ -191,6 +192,11 @@ impl Store {
 
     #[must_use]
     pub fn webhooks(&self) -> &dyn Webhooks {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn capabilities(&self) -> &dyn Capabilities {
         &self.database
     }
 

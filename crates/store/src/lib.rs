@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod api_keys;
 mod audit_queue;
 pub mod budgets;
+pub mod capabilities;
 pub mod credentials;
 pub mod datadir;
 pub mod devices;
@@ -50,6 +51,7 @@ pub use aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, New
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit_queue::AuditQueue;
 pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
+pub use capabilities::{Capabilities, CapabilityRevision, CapabilityStatement, StatementChange};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
 pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use events::{EventKind, EventRow, Events};

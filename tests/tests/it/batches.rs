@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use harness::Behaviour;
-use harness::client::Client;
+use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -41,6 +41,12 @@ async fn upload(client: &Client, content: &str, more: &str) -> String {
 
 fn of(file: &str) -> Value {
     json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+}
+
+/// Uploads the requests, and asks for a batch of them.
+pub async fn tried(client: &Client, content: &str) -> Answer {
+    let file = upload(client, content, "").await;
+    client.post(PATH, &of(&file)).await.unwrap()
 }
 
 pub async fn made(client: &Client, content: &str) -> String {

@@ -28,6 +28,7 @@ mod budgets;
 mod byok;
 mod caching;
 mod canary;
+mod capabilities;
 mod checks;
 mod cli;
 mod command;

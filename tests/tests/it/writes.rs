@@ -291,6 +291,16 @@ impl Preparing<'_> {
             keys if keys.starts_with("/v2/vault/") => {
                 tried(pattern.to_owned(), self.change_of_keys(pattern).await)
             }
+            "/v2/capabilities/{id}" | "/v2/capabilities/{id}/rollback" => {
+                let path = pattern.replace("{id}", "openai");
+                let revision = gateway.get("/v2/capabilities/openai").await["manifest_revision"].clone();
+                let stated = json!({"facts": {"data_retention_days_max": {"value": self.number}}});
+                if pattern.ends_with("rollback") {
+                    gateway.patch("/v2/capabilities/openai", stated).await;
+                    return tried(path, json!({"revision": revision}));
+                }
+                tried(path, stated)
+            }
             "/v2/webhooks/{id}/resend" => {
                 let (webhook, event) = self.delivered().await;
                 tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use toml::Spanned;
 
 use super::kinds::{CacheIsolation, CacheKind, GrammarName, PurgeControl, Retention, ThinkingControl};
+use super::stated::{Unknown, WrongStatement, stated};
 use crate::error::CatalogueError;
 use crate::source::{Source, UNVERIFIED};
 
@@ -20,6 +22,10 @@ pub struct Fact<T> {
 }
 
 impl<T> Fact<T> {
+    pub(super) const fn new(value: Option<T>, source: String, checked: String) -> Self {
+        Self { value, source, checked }
+    }
+
     /// `None` if it is unverified.
     #[must_use]
     pub const fn value(&self) -> Option<&T> {
@@ -87,6 +93,19 @@ impl Readings<'_> {
     }
 }
 
+impl Facts {
+    /// A share that is more than the whole, by its name.
+    pub(super) fn wrong_share(&self) -> Option<&'static str> {
+        let shares = [
+            ("prompt_cache_discount_pct", &self.prompt_cache_discount_pct),
+            ("batch_api_discount_pct", &self.batch_api_discount_pct),
+        ];
+        let is_wrong =
+            |fact: &Option<Fact<u64>>| fact.as_ref().and_then(Fact::value).is_some_and(|share| *share > 100);
+        shares.into_iter().find(|(_, fact)| is_wrong(fact)).map(|(name, _)| name)
+    }
+}
+
 macro_rules! facts {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)+) => {
         /// The facts of a provider, or of some of its models where they differ.
@@ -112,6 +131,42 @@ macro_rules! facts {
         }
 
         impl Facts {
+            const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+            /// The facts that an operator states, by their names.
+            ///
+            /// # Errors
+            /// One is none of ours, where that is no reason to ignore it, or has another form.
+            pub(super) fn read_stated(
+                facts: BTreeMap<String, Value>,
+                day: &str,
+                unknown: Unknown,
+            ) -> Result<Self, WrongStatement> {
+                let mut found = Self::default();
+                for (name, value) in facts {
+                    let wrong = match name.as_str() {
+                        $(stringify!($name) => match stated(&name, value, day) {
+                            Ok(fact) => {
+                                found.$name = Some(fact);
+                                continue;
+                            }
+                            Err(wrong) => wrong,
+                        },)+
+                        _ => WrongStatement::of_no_fact(&name, Self::NAMES),
+                    };
+                    if unknown == Unknown::Refused {
+                        return Err(wrong);
+                    }
+                }
+                Ok(found)
+            }
+
+            /// Whether none is set.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                true $(&& self.$name.is_none())+
+            }
+
             /// These facts, and for those that are unset the ones below them.
             #[must_use]
             pub fn over(&self, below: &Self) -> Self {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::facts::{FactRows, Facts, Reading, Readings};
-use super::{Manifest, ModelManifest, Pattern, ProviderManifest};
+use super::{Manifest, ModelManifest, Pattern, ProviderManifest, revision_id, wrong_name};
 use crate::Catalogue;
 use crate::error::CatalogueError;
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
@@ -47,12 +47,12 @@ pub fn load(source: Source<'_>, catalogue: &Catalogue) -> Result<Manifest, Catal
     if !is_day(file.date.get_ref()) {
         return Err(source.wrong(file.date.span(), "date", "is a day, as \"2026-11-20\""));
     }
-    let date = file.date.into_inner().replace('-', "_");
+    let day = file.date.into_inner();
     let mut readings = readings(source, file.sources)?;
     let mut providers: Vec<ProviderManifest> = Vec::new();
     for row in file.provider {
         let span = row.slug.span();
-        let manifest = provider_of(catalogue, &mut readings, row)?;
+        let manifest = provider_of(catalogue, &mut readings, row, &day)?;
         if providers.iter().any(|other| other.provider == manifest.provider) {
             let field = format!("provider \"{}\"", manifest.provider);
             return Err(source.wrong(span, &field, "stands twice"));
@@ -62,7 +62,7 @@ pub fn load(source: Source<'_>, catalogue: &Catalogue) -> Result<Manifest, Catal
     if let Some((name, _)) = readings.known.iter().find(|(_, (_, is_used))| !is_used) {
         return Err(source.wrong(0..0, &format!("source \"{name}\""), "no fact was read there"));
     }
-    Ok(Manifest { revision: format!("cap_{date}_{:016x}", fingerprint(source.text)), providers })
+    Ok(Manifest { revision: revision_id(&day, fingerprint(source.text)), day, providers })
 }
 
 fn readings(
@@ -85,6 +85,7 @@ fn provider_of(
     catalogue: &Catalogue,
     readings: &mut Readings<'_>,
     row: ProviderRow,
+    day: &str,
 ) -> Result<ProviderManifest, CatalogueError> {
     let source = readings.source;
     let span = row.slug.span();
@@ -118,9 +119,7 @@ fn provider_of(
         let owner = format!("{owner}, model {written:?}");
         for name in &written {
             let pattern = Pattern::of(name);
-            let prefix = name.strip_suffix('*').unwrap_or(name);
-            if prefix.is_empty() || prefix.contains(['*', '/']) {
-                let message = "a name is as the provider writes it, without a path; `*` may end it";
+            if let Some(message) = wrong_name(name) {
                 return Err(source.wrong(span, &owner, message));
             }
             if names.iter().any(|(other, _)| *other == pattern) {
@@ -133,20 +132,17 @@ fn provider_of(
         models.push(ModelManifest { names: written, facts });
     }
     names.sort_by_key(|(pattern, _)| Reverse(pattern.rank()));
-    Ok(ProviderManifest { provider: slug, facts, models, grammars, names })
+    let mut manifest =
+        ProviderManifest { provider: slug, facts, models, grammars, names, ..Default::default() };
+    manifest.name_revision(day);
+    Ok(manifest)
 }
 
-/// Checks that a discount is a share of the whole.
 fn check_shares(source: Source<'_>, owner: &str, facts: &Facts) -> Result<(), CatalogueError> {
-    for (name, fact) in [
-        ("prompt_cache_discount_pct", &facts.prompt_cache_discount_pct),
-        ("batch_api_discount_pct", &facts.batch_api_discount_pct),
-    ] {
-        if fact.as_ref().and_then(|fact| fact.value()).is_some_and(|share| *share > 100) {
-            return Err(source.wrong(0..0, &format!("{owner}, {name}"), "is more than 100"));
-        }
+    match facts.wrong_share() {
+        Some(name) => Err(source.wrong(0..0, &format!("{owner}, {name}"), "is more than 100")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod billing;
 pub mod budget;
 pub mod call;
+pub mod capability;
 pub mod chat;
 pub mod commitments;
 pub mod context;

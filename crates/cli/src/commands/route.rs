@@ -203,7 +203,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             if shared.json {
                 println!("{page}");
             } else {
-                print_versions(&page);
+                print_versions(&page, ["version", "saved_at", "saved_by"]);
             }
         }
         Command::Rollback { id, number } => {
@@ -216,12 +216,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 /// Shows each version with what differs from the one before.
-fn print_versions(page: &Value) {
+pub(super) fn print_versions(page: &Value, [number, moment, author]: [&str; 3]) {
     let list =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     for version in list(page, "data") {
         let cell = |name: &str| output::printable(&output::cell(&version, name));
-        println!("{:<4} {}  {}", cell("version"), cell("saved_at"), cell("saved_by"));
+        println!("{:<4} {}  {}", cell(number), cell(moment), cell(author));
         for change in list(&version, "changes") {
             let of =
                 |name: &str| output::printable(&change.get(name).map_or_else(String::new, Value::to_string));

@@ -314,6 +314,7 @@ fn check_target(
         dialect: Dialect::Chat,
         terms: domain::PriceTerms::default(),
         size: plan::RequestSize::default(),
+        needs: plan::RequestNeeds::default(),
         traits: None,
     };
     let clock = &control.deps.world.clock;

@@ -1,256 +1,246 @@
-//! `/v2/capabilities` and `/v2/price-books`: what models can do and what they cost, each with its source.
+//! `/v2/capabilities`: what providers and their models can do, each fact with its source, and what the operator states in
+//! its place.
+//!
+//! A provider's manifest is no `Resource`: it is there before anything is stated of it, and its id is the provider's name.
 
 use std::sync::Arc;
 
 use api::access::Access;
+use api::failure::invalid;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use catalogue::{Model, Offer, Origin, ProviderFacts, TierPrice, TierRates};
-use domain::{Fault, Price, Rates, UnitRates};
+use catalogue::{Catalogue, StatedCapabilities, StatedFacts, WrongStatement};
+use domain::{Fault, FaultClass};
 use http::Method;
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use store::StatementChange;
+
+use super::capability_revisions::{find, revisions_of};
+use super::price_books::canonical;
+
+const PATH: &str = "/v2/capabilities";
+const ONE: &str = "/v2/capabilities/{provider}";
+const REVISION: &str = "As it was in this revision.";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/capabilities", Access::LOOK, capabilities)
+        Route::new(Method::GET, PATH, Access::LOOK, all)
             .says("Returns what providers and their models support, each fact with its source.")
             .returns_value::<Map<String, Value>>()
-            .query("provider", "Only this provider."),
-        Route::new(Method::GET, "/v2/price-books", Access::LOOK, prices)
-            .says("Lists the known models, their sellers and their prices.")
-            .returns_value::<PriceBook>()
-            .query("provider", "Only the offers of this provider."),
+            .query("provider", "Only this provider.")
+            .query("revision", REVISION),
+        Route::new(Method::GET, ONE, Access::LOOK, one)
+            .says("Returns what one provider and its models support.")
+            .returns::<ManifestView>()
+            .query("revision", REVISION),
+        Route::new(Method::PUT, ONE, Access::OPERATE, put)
+            .says("States facts of a provider in place of the built-in ones, and takes back all that was stated before.")
+            .takes::<Statement>()
+            .returns::<ManifestView>(),
+        Route::new(Method::PATCH, ONE, Access::OPERATE, patch)
+            .says("States single facts of a provider; `null` takes one back.")
+            .patches::<Statement>()
+            .returns::<ManifestView>(),
     ]
 }
 
-fn capabilities(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+/// Facts by their names, as `{"value": false, "source": "where it was read"}`: of the provider, and of models by their names
+/// there or by what these begin with, as in `gpt-4o*`.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "CapabilityStatement")]
+struct Statement {
+    facts: Map<String, Value>,
+    models: Map<String, Value>,
+}
+
+/// The manifest of one provider.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CapabilityManifest")]
+pub(super) struct ManifestView {
+    object: &'static str,
+    provider: String,
+    /// Identifies exactly this content: `?revision=` returns it again.
+    manifest_revision: String,
+    facts: Map<String, Value>,
+    /// In what some models differ.
+    models: Vec<Map<String, Value>>,
+    /// What the operator states, which is part of the above; absent if nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stated: Option<Map<String, Value>>,
+}
+
+/// The members of a provider's manifest, as they are kept.
+#[derive(Deserialize)]
+struct Content {
+    provider: String,
+    manifest_revision: String,
+    facts: Map<String, Value>,
+    models: Vec<Map<String, Value>>,
+    stated: Option<Map<String, Value>>,
+}
+
+fn all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
+        let snapshot = control.deps.keeper.current();
+        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
+        let is_wanted = |slug: &str| wanted.as_deref().is_none_or(|wanted| wanted == slug);
+        let (revision, data) = match request.query.get("revision") {
+            Some(revision) => (revision.clone(), kept(control, revision, &is_wanted).await?),
+            None => {
+                let manifest = snapshot.catalogue().capabilities();
+                let providers = manifest.providers().iter().filter(|one| is_wanted(one.slug()));
+                let data = providers.map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+                (manifest.revision().to_owned(), data.map_err(|_| Box::new(Fault::internal()))?)
+            }
+        };
+        Reply::json(&json!({"object": "capability_manifest", "revision": revision, "data": data}))
+    })
+}
+
+/// The manifests of all providers in a revision of the whole.
+async fn kept(
+    control: &Control,
+    revision: &str,
+    is_wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<Vec<Value>, Box<Fault>> {
+    let whole = find(control, "", revision).await?;
+    let of_providers: Vec<(String, String)> =
+        serde_json::from_str(&whole.content).map_err(|_| Box::new(Fault::internal()))?;
+    let mut data = Vec::new();
+    for (provider, revision) in of_providers.iter().filter(|(provider, _)| is_wanted(provider)) {
+        let one = find(control, provider, revision).await?;
+        data.push(serde_json::from_str(&one.content).map_err(|_| Box::new(Fault::internal()))?);
+    }
+    Ok(data)
+}
+
+fn one(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let provider = provider_of(control, &request)?;
+        if let Some(revision) = request.query.get("revision") {
+            let kept = find(control, &provider, revision).await?;
+            return Reply::json(&view(&kept.content)?);
+        }
+        let statement = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
         let snapshot = control.deps.keeper.current();
         let manifest = snapshot.catalogue().capabilities();
-        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
-        let providers: Vec<_> = match &wanted {
-            Some(slug) => manifest.provider(slug).into_iter().collect(),
-            None => manifest.providers().iter().collect(),
-        };
-        Reply::json(&json!({
-            "object": "capability_manifest",
-            "revision": manifest.revision(),
-            "data": serde_json::to_value(providers).map_err(|_| Box::new(Fault::internal()))?,
-        }))
+        let manifest = manifest.provider(&provider).ok_or_else(|| nothing_read(&provider))?;
+        let content = serde_json::to_string(manifest).map_err(|_| Box::new(Fault::internal()))?;
+        let version = statement.map_or(0, |statement| statement.version);
+        Ok(Reply::json(&view(&content)?)?.version(version))
     })
 }
 
-/// Models and their offers, as the running version knows them.
-#[derive(Serialize, JsonSchema)]
-struct PriceBook {
-    object: &'static str,
-    revision: String,
-    data: Vec<PricedModel>,
-    /// The prices of tools that providers run, in addition to tokens.
-    fees: Vec<PricedTool>,
+fn view(content: &str) -> Result<ManifestView, Box<Fault>> {
+    let Content { provider, manifest_revision, facts, models, stated } =
+        serde_json::from_str(content).map_err(|_| Box::new(Fault::internal()))?;
+    Ok(ManifestView { object: "capability_manifest", provider, manifest_revision, facts, models, stated })
 }
 
-#[derive(Serialize, JsonSchema)]
-struct PricedModel {
-    model: String,
-    modality: &'static str,
-    context_tokens: Option<u64>,
-    output_tokens_max: Option<u64>,
-    offers: Vec<PricedOffer>,
+/// The provider that the path names, if the catalogue has it: nothing can be stated of a workspace's own servers.
+pub(super) fn provider_of(control: &Control, request: &ApiRequest) -> Result<String, Box<Fault>> {
+    let name = request.parameters.first().map_or("", String::as_str);
+    let snapshot = control.deps.keeper.current();
+    let facts = snapshot.catalogue().provider(name);
+    facts.map(|facts| facts.slug.clone()).ok_or_else(|| {
+        let printable: String = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+        let message = format!("There is no provider \"{printable}\" in the catalogue.");
+        let fault = Fault::new(FaultClass::NotFound, "not_found", message);
+        Box::new(fault.fix("GET /v2/capabilities lists the providers that something is known of."))
+    })
 }
 
-#[derive(Serialize, JsonSchema)]
-struct PricedOffer {
-    provider: String,
-    upstream_model: String,
-    regions: Vec<String>,
-    /// `null` if no price is known: unpriced.
-    price: Option<Prices>,
-    /// For requests whose prompt is longer than this many tokens.
-    long_prompt: Option<LongPrompt>,
-    /// The prices of service tiers other than the standard one.
-    tiers: Vec<PricedTier>,
-    #[serde(flatten)]
-    origin: OriginView,
-    until: Option<String>,
+fn nothing_read(provider: &str) -> Box<Fault> {
+    let message = format!("Nothing was read of {provider}, and nothing is stated of it.");
+    let fault = Fault::new(FaultClass::NotFound, "not_found", message);
+    Box::new(fault.fix("An operator states its facts with PATCH /v2/capabilities/{provider}."))
 }
 
-/// The source of a price.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Origin")]
-struct OriginView {
-    source: String,
-    /// The day when it was read there.
-    checked: String,
-    /// The date that the source itself states.
-    as_of: Option<String>,
-    /// The source repeats what it read at the seller's.
-    third_hand: bool,
-}
-
-/// A tier: a share of the standard price, or prices of its own.
-#[derive(Serialize, JsonSchema)]
-struct PricedTier {
-    tier: &'static str,
-    percent: Option<u16>,
-    price: Option<Prices>,
-    #[serde(flatten)]
-    origin: OriginView,
-}
-
-/// What a provider charges for a tool that it runs.
-#[derive(Serialize, JsonSchema)]
-struct PricedTool {
-    provider: String,
-    tool: &'static str,
-    micros_per_thousand_calls: u64,
-    #[serde(flatten)]
-    origin: OriginView,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct LongPrompt {
-    above_tokens: u64,
-    price: Prices,
-}
-
-/// Micro-USD per million tokens, or per million of the unit that the name says.
-#[derive(Serialize, JsonSchema)]
-struct Prices {
-    input_micros_per_million: u64,
-    output_micros_per_million: u64,
-    cached_input_micros_per_million: Option<u64>,
-    cache_write_micros_per_million: Option<u64>,
-    cache_write_long_micros_per_million: Option<u64>,
-    #[serde(flatten)]
-    units: UnitPrices,
-}
-
-/// Of what is no token of text; what has no price of its own is left out.
-#[derive(Serialize, JsonSchema)]
-struct UnitPrices {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audio_input_micros_per_million: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audio_output_micros_per_million: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_input_micros_per_million: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_output_micros_per_million: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_image: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_audio_minute: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_thousand_searches: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_million_characters: Option<u64>,
-    /// Per unit that the provider itself bills the model by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_billed_unit: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros_per_video_second: Option<u64>,
-}
-
-fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let snapshot = control.deps.keeper.current();
-        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
-        let catalogue = snapshot.catalogue();
-        let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
-        let data = catalogue.models().iter().map(|model| priced_model(model, wanted.as_deref()));
-        Reply::json(&PriceBook {
-            object: "price_book",
-            revision: catalogue.revision().to_owned(),
-            data: data.filter(|model| !model.offers.is_empty()).collect(),
-            fees: catalogue.providers().iter().filter(is_wanted).flat_map(fees).collect(),
-        })
+        let provider = provider_of(control, &request)?;
+        let statement: Statement = request.json()?;
+        state(control, &request, provider, &statement).await
     })
 }
 
-fn canonical(snapshot: &snapshot::Snapshot, slug: &str) -> String {
-    snapshot.catalogue().provider(slug).map_or_else(|| slug.to_owned(), |facts| facts.slug.clone())
-}
-
-fn priced_model(model: &Model, wanted: Option<&str>) -> PricedModel {
-    let offers = model.offers.iter().filter(|offer| wanted.is_none_or(|slug| offer.provider == slug));
-    PricedModel {
-        model: model.full.to_string(),
-        modality: model.modality.as_str(),
-        context_tokens: model.context_tokens,
-        output_tokens_max: model.output_tokens_max,
-        offers: offers.map(priced_offer).collect(),
-    }
-}
-
-fn priced_offer(offer: &Offer) -> PricedOffer {
-    PricedOffer {
-        provider: offer.provider.clone(),
-        upstream_model: offer.upstream_model.to_string(),
-        regions: offer.regions.clone(),
-        price: offer.rates.map(price),
-        long_prompt: offer
-            .long_prompt
-            .map(|long| LongPrompt { above_tokens: long.above_tokens, price: price(long.rates) }),
-        tiers: offer.tiers.iter().map(tier).collect(),
-        origin: origin(&offer.origin),
-        until: offer.until.clone(),
-    }
-}
-
-fn origin(origin: &Origin) -> OriginView {
-    OriginView {
-        source: origin.source.clone(),
-        checked: origin.checked.clone(),
-        as_of: origin.as_of.clone(),
-        third_hand: origin.is_third_hand,
-    }
-}
-
-fn tier(tier: &TierPrice) -> PricedTier {
-    let (percent, rates) = match tier.price {
-        TierRates::Percent(percent) => (Some(percent), None),
-        TierRates::Rates(rates) => (None, Some(rates)),
-    };
-    PricedTier { tier: tier.tier.as_str(), percent, price: rates.map(price), origin: origin(&tier.origin) }
-}
-
-fn fees(facts: &ProviderFacts) -> impl Iterator<Item = PricedTool> {
-    facts.fees.iter().map(|fee| PricedTool {
-        provider: facts.slug.clone(),
-        tool: fee.tool.as_str(),
-        micros_per_thousand_calls: fee.price.for_thousand(),
-        origin: origin(&fee.origin),
+fn patch(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let provider = provider_of(control, &request)?;
+        let old = control.deps.store.capabilities().statement(&provider).await.map_err(of_store)?;
+        let document = old.map_or(Ok(json!({})), |old| serde_json::from_str(&old.facts));
+        let statement = request.apply_patch(document.map_err(|_| Box::new(Fault::internal()))?)?;
+        state(control, &request, provider, &statement).await
     })
 }
 
-fn price(rates: Rates) -> Prices {
-    Prices {
-        input_micros_per_million: rates.input.0,
-        output_micros_per_million: rates.output.0,
-        cached_input_micros_per_million: rates.cached_read.map(|price| price.0),
-        cache_write_micros_per_million: rates.cache_write.map(|price| price.0),
-        cache_write_long_micros_per_million: rates.cache_write_long.map(|price| price.0),
-        units: unit_prices(&rates.units),
-    }
+/// The day in UTC, as `2026-11-24`.
+fn day_of(unix_ms: u64) -> String {
+    moment::write(unix_ms).chars().take(10).collect()
 }
 
-fn unit_prices(rates: &UnitRates) -> UnitPrices {
-    let number = |price: Price| price.0;
-    UnitPrices {
-        audio_input_micros_per_million: rates.audio_in.map(number),
-        audio_output_micros_per_million: rates.audio_out.map(number),
-        image_input_micros_per_million: rates.image_in.map(number),
-        image_output_micros_per_million: rates.image_out.map(number),
-        micros_per_image: rates.image.map(Price::for_one),
-        micros_per_audio_minute: rates.audio_ms.map(Price::for_minute),
-        micros_per_thousand_searches: rates.search.map(Price::for_thousand),
-        micros_per_million_characters: rates.character.map(number),
-        micros_per_billed_unit: rates.billed.map(number),
-        micros_per_video_second: rates.video_ms.map(Price::for_second),
+async fn state(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    provider: String,
+    statement: &Statement,
+) -> Result<Reply, Box<Fault>> {
+    let day = day_of(control.deps.world.clock.unix_ms());
+    let document = serde_json::to_value(statement).map_err(|_| Box::new(Fault::internal()))?;
+    let facts = StatedFacts::read(document, &day).map_err(of_statement)?;
+    let text = serde_json::to_string(&facts).map_err(|_| Box::new(Fault::internal()))?;
+    let names = facts.names();
+    let detail = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let facts = (!facts.is_empty()).then_some(text);
+    write(control, request, StatementChange { provider, facts, day, verb: "state", detail }).await
+}
+
+fn of_statement(wrong: WrongStatement) -> Box<Fault> {
+    let message = format!("The body is wrong: {}: {}.", wrong.field, wrong.message);
+    invalid(wrong.field, message, "Correct that field and send the request again.")
+}
+
+/// Writes what is stated of a provider, and shows its manifest once that is in force.
+pub(super) async fn write(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    change: StatementChange,
+) -> Result<Reply, Box<Fault>> {
+    let snapshot = control.deps.keeper.current();
+    let catalogue = Arc::clone(snapshot.catalogue());
+    let view_after = manifest_view(&catalogue, &change)?;
+    let act = request.act(&control.deps.world);
+    let revisions = revisions_of(catalogue, &act);
+    let written = control.deps.store.capabilities().change(change, revisions, request.if_match()?, act).await;
+    let written = written.map_err(of_store)?;
+    control.deps.await_published(written.version).await?;
+    Ok(Reply::json(&view_after)?.version(written.row.map_or(0, |row| row.version)))
+}
+
+/// The manifest that a change makes: a provider's depends on no other.
+fn manifest_view(catalogue: &Catalogue, change: &StatementChange) -> Result<ManifestView, Box<Fault>> {
+    let stated = change.facts.iter().map(|facts| StatedCapabilities {
+        provider: change.provider.clone(),
+        facts: StatedFacts::of_stored(facts),
+        day: change.day.clone(),
+    });
+    let catalogue = catalogue.with_stated(&stated.collect::<Vec<_>>());
+    match catalogue.capabilities().provider(&change.provider) {
+        Some(manifest) => view(&serde_json::to_string(manifest).map_err(|_| Box::new(Fault::internal()))?),
+        // Nothing is known of it any more.
+        None => Ok(ManifestView {
+            object: "capability_manifest",
+            provider: change.provider.clone(),
+            manifest_revision: String::new(),
+            facts: Map::new(),
+            models: Vec::new(),
+            stated: None,
+        }),
     }
 }

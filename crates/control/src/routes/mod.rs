@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod budgets;
 mod capabilities;
+mod capability_revisions;
 mod conditions;
 mod contract;
 mod credentials;
@@ -19,6 +20,7 @@ mod members;
 mod models;
 mod nodes;
 mod policies;
+mod price_books;
 mod projects;
 mod regional_policies;
 mod route_versions;
@@ -36,6 +38,7 @@ use api::router::Route;
 
 #[cfg(test)]
 use api::names::{checked_environment, checked_name};
+pub use capability_revisions::keep_served;
 pub use me::checked_email;
 
 /// All routes.
@@ -63,6 +66,8 @@ pub fn all() -> Vec<Route> {
         regional_policies::routes(),
         models::routes(),
         capabilities::routes(),
+        capability_revisions::routes(),
+        price_books::routes(),
         webhooks::routes(),
         jobs::routes(),
         budgets::routes(),

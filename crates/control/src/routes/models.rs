@@ -58,6 +58,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),
                 size: plan::RequestSize::default(),
+                needs: plan::RequestNeeds::default(),
                 traits: None,
             };
             for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {

@@ -1,5 +1,6 @@
 //! `/v2/projects`: parts of a workspace, each with an environment and keys of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -12,8 +13,9 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
+use catalogue::{Fact, PurgeControl};
 use domain::ports::{PurgeScope, Purgeable as _, Purged};
-use domain::{Fault, ProjectId, Subject};
+use domain::{Fault, ProjectId, Subject, WorkspaceId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -76,13 +78,57 @@ struct PurgedCache {
     project_id: String,
     /// Stored answers. Replicas hold some of these in memory, and find none of them any more.
     deleted: u64,
+    /// The prompt caches of providers, which no purge of ours reaches.
+    providers: Vec<ProviderCache>,
+}
+
+/// What becomes of the prompts that a provider of the workspace has cached, by the capability manifest.
+#[derive(Serialize, JsonSchema)]
+struct ProviderCache {
+    provider: String,
+    /// What the provider offers to end them sooner: `expiry`, `delete_resource` or `rotate_isolation_key`; `null` if
+    /// that is not known.
+    #[schemars(with = "Option<String>", extend("enum" = ["expiry", "delete_resource", "rotate_isolation_key", null]))]
+    purge: Option<PurgeControl>,
+    /// A prompt that nobody sends again is gone after this time at the latest; `null` if that is not known.
+    kept_seconds_max: Option<u64>,
+    /// Never more than what was achieved: they end by themselves.
+    #[schemars(extend("enum" = ["best_effort_expiry"]))]
+    guarantee: &'static str,
+}
+
+/// Those of the workspace's credentials and of the operator's accounts, where prompts are cached at all.
+fn provider_caches(control: &Control, workspace: WorkspaceId) -> Vec<ProviderCache> {
+    let snapshot = control.deps.keeper.current();
+    let own = snapshot.workspace(workspace).into_iter().flat_map(|entry| &entry.credentials);
+    let used = own.map(|one| &*one.provider).chain(snapshot.accounts().iter().map(|one| &*one.provider));
+    let used: BTreeSet<&str> =
+        used.filter_map(|name| Some(snapshot.catalogue().provider(name)?.slug.as_str())).collect();
+    let manifest = snapshot.catalogue().capabilities();
+    let cache_of = |slug: &str| {
+        let facts = manifest.provider(slug)?.facts();
+        let number = |fact: &Option<Fact<u64>>| fact.as_ref().and_then(Fact::value).copied();
+        let is_kept = facts.prompt_cache_supported.as_ref().and_then(Fact::value) == Some(&true);
+        is_kept.then(|| ProviderCache {
+            provider: slug.to_owned(),
+            purge: facts.purge.as_ref().and_then(Fact::value).copied(),
+            kept_seconds_max: number(&facts.prompt_cache_extended_ttl_seconds)
+                .max(number(&facts.prompt_cache_default_ttl_seconds)),
+            guarantee: "best_effort_expiry",
+        })
+    };
+    used.into_iter().filter_map(cache_of).collect()
 }
 
 fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
         let row: ProjectRow = load(control, &request).await?;
-        let view = |deleted| PurgedCache { object: "purged_cache", project_id: row.id.to_string(), deleted };
+        let providers = provider_caches(control, row.workspace);
+        let view = |deleted| {
+            let project_id = row.id.to_string();
+            PurgedCache { object: "purged_cache", project_id, deleted, providers }
+        };
         if request.is_rehearsal {
             return Reply::json(&view(0));
         }

@@ -46,8 +46,8 @@ struct VersionView {
 }
 
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "RouteFieldChange")]
-struct FieldChange {
+#[schemars(rename = "FieldChange")]
+pub(super) struct FieldChange {
     field: String,
     before: Value,
     after: Value,
@@ -101,7 +101,7 @@ fn fields(wire: &Wire) -> Result<Value, Box<Fault>> {
 }
 
 /// The fields of either that differ, by name; what is absent is null.
-fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
     let names = [before, after].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys());
     let mut names: Vec<_> = names.collect();
     names.sort();

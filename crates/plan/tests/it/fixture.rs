@@ -359,6 +359,7 @@ impl Fixture {
             dialect: self.dialect,
             terms: self.terms,
             size: self.size,
+            needs: plan::RequestNeeds::default(),
             traits: self.traits.as_ref(),
         }
     }

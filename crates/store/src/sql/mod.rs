@@ -5,6 +5,7 @@ mod agreements;
 mod aliases;
 pub(crate) mod api_keys;
 mod budgets;
+mod capabilities;
 mod credentials;
 mod devices;
 mod events;

@@ -16,8 +16,8 @@ use domain::{
 };
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, AliasEntry, CanaryEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion,
-    NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError, WorkspaceEntry,
+    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, Change, CredentialEntry, KeyChange, KeyEntry,
+    MinimumVersion, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError, WorkspaceEntry,
 };
 
 use crate::accounts::AccountRow;
@@ -29,7 +29,7 @@ use crate::policies::PolicyRow;
 use crate::projects::ProjectRow;
 use crate::routes::RouteRow;
 use crate::sql::resource::Table;
-use crate::sql::{accounts, aliases, budgets, nodes, seals, workspaces};
+use crate::sql::{accounts, aliases, budgets, capabilities, nodes, seals, workspaces};
 use crate::workspaces::WorkspaceRow;
 
 /// The rows of one workspace or, as `None`, of all.
@@ -324,6 +324,16 @@ async fn read_accounts(connection: &mut Connection, change: &mut Change) -> Resu
     Ok(())
 }
 
+async fn read_capabilities(connection: &mut Connection, change: &mut Change) -> Result<(), StoreError> {
+    let entries = capabilities::all(connection).await?.into_iter().map(|row| CapabilityEntry {
+        provider: row.provider.into(),
+        facts: row.facts.into(),
+        day: row.day.into(),
+    });
+    change.capabilities = Some(entries.collect());
+    Ok(())
+}
+
 async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
     let query = sql("SELECT * FROM api_keys WHERE id = $1").bind(id.bytes());
     let row = query.row(connection).await?;
@@ -346,6 +356,7 @@ async fn load(connection: &mut Connection) -> Result<Change, StoreError> {
     let mut change = Change { version: read_version(connection).await?, whole: true, ..Change::default() };
     read_workspaces(connection, None, &mut change).await?;
     read_accounts(connection, &mut change).await?;
+    read_capabilities(connection, &mut change).await?;
     let query = sql("SELECT * FROM api_keys");
     let keys = query.rows(connection).await?;
     for row in &keys {
@@ -383,6 +394,7 @@ async fn changes_since(connection: &mut Connection, version: u64) -> Result<Chan
     }
     if of_accounts {
         read_accounts(connection, &mut change).await?;
+        read_capabilities(connection, &mut change).await?;
         read_seals(connection, Some(accounts::OPERATOR), &mut change).await?;
     }
     Ok(change)

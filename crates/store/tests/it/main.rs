@@ -127,6 +127,7 @@ on_each!(
         policies::every_field_of_a_policy_reads_back,
         policies::a_project_has_one_policy_that_ends_with_it,
         policies::a_workspace_has_one_policy_beside_those_of_its_projects,
+        capabilities::a_statement_is_kept_with_the_revisions_that_it_makes,
         routes::every_field_of_a_route_reads_back,
         routes::every_save_of_a_route_is_a_version,
         routes::routes_of_one_scope_are_told_apart_by_their_conditions,

@@ -109,6 +109,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
                  DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
                  ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
+                 DROP TABLE capability_statements, capability_revisions; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
@@ -178,6 +179,7 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE credentials DROP COLUMN subscription",
     "ALTER TABLE budgets DROP COLUMN commitment",
     "DROP TABLE route_versions",
+    "DROP TABLE capability_statements; DROP TABLE capability_revisions",
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
     "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by",

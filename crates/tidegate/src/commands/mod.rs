@@ -21,9 +21,9 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, chat, commitments, context, credential, export,
-    health, jobs, key, login, member, nodes, open, plan, policy, project, request, route, subscription,
-    tariff, train, usage, webhook, workspace,
+    account, adapters, alias, apply, billing, budget, call, capability, chat, commitments, context,
+    credential, export, health, jobs, key, login, member, nodes, open, plan, policy, project, request, route,
+    subscription, tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -134,6 +134,9 @@ enum Command {
     Models(models::Models),
     /// Shows what providers and their models support, with the sources.
     Capabilities(models::Options),
+    /// Shows one provider's facts and their revisions, and states others in place of the built-in ones.
+    #[command(subcommand)]
+    Capability(capability::Command),
     /// Shows the gateway's job queue, and the jobs that it gave up.
     Jobs,
     /// Copies an installation into a directory, while it serves.
@@ -208,6 +211,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Pull(options) => pull::run(&shared, &options),
         Command::Models(options) => models::models(&shared, options),
         Command::Capabilities(options) => models::capabilities(&shared, &options),
+        Command::Capability(command) => capability::run(&shared, command),
         Command::Backup(options) => backup::backup(&shared, &options),
         Command::Restore(options) => backup::restore(&shared, &options),
         Command::Config(command) => config::run(&shared, &command),

@@ -2,10 +2,11 @@
 //! sellers can do, each with its source; and the models on this machine's disk.
 
 use cli::api::Api;
+use cli::commands::capability::facts_of;
 use cli::output::{self, Failure, Form};
 use cli::shared::Shared;
 use hub::{Entry, HubError, Reference, memory_of};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::shelf::{self, ModelsDir};
 
@@ -184,18 +185,11 @@ pub fn capabilities(shared: &Shared, options: &Options) -> Result<(), Failure> {
 }
 
 fn facts(rows: &mut Vec<Value>, provider: &str, models: &str, owner: &Value) {
-    let none = Map::new();
-    let facts = owner.get("facts").and_then(Value::as_object).unwrap_or(&none);
-    for (name, fact) in facts {
-        let value = fact.get("value").unwrap_or(fact);
-        let source = output::cell(fact, "source");
-        rows.push(json!({
-            "provider": provider,
-            "models": models,
-            "fact": name,
-            "value": value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-            "source": source,
-        }));
+    for mut row in facts_of(models, owner) {
+        if let Some(cells) = row.as_object_mut() {
+            cells.insert("provider".to_owned(), json!(provider));
+        }
+        rows.push(row);
     }
 }
 

@@ -5,6 +5,7 @@ pub mod aliases;
 pub mod api_keys;
 pub mod audit;
 pub mod budgets;
+pub mod capabilities;
 pub mod credentials;
 pub mod devices;
 pub mod feed;

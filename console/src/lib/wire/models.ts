@@ -60,6 +60,10 @@ export type Facts = Record<string, Fact>;
 
 export interface ProviderManifest {
   provider: string;
+  /** What older servers don't tell. */
+  manifest_revision?: string;
+  /** What the operator states, which is part of the rest. */
+  stated?: { facts: Facts; models: Record<string, Facts> };
   facts: Facts;
   /** In what some models differ; a name that ends with `*` stands for all that begin so. */
   models: { names: string[]; facts: Facts }[];
@@ -68,4 +72,12 @@ export interface ProviderManifest {
 export interface CapabilityManifest {
   revision: string;
   data: ProviderManifest[];
+}
+
+export interface CapabilityRevision {
+  revision: string;
+  served_at: string;
+  served_by: string;
+  current: boolean;
+  changes: { field: string; before: unknown; after: unknown }[];
 }

@@ -64,12 +64,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             show(shared, &api.get(&path)?);
         }
         Command::Set(set) => {
-            let facts = set.facts.iter().map(|fact| read_fact(fact, &set)).collect::<Result<_, _>>()?;
-            show(shared, &api.patch(&at(&set.provider), &statement(facts, set.model.as_deref()))?);
+            let facts =
+                set.facts.iter().map(|fact| read_fact(fact, &set)).collect::<Result<Map<_, _>, _>>()?;
+            show(shared, &api.patch(&at(&set.provider), &statement(&facts, set.model.as_deref()))?);
         }
         Command::Unset { provider, facts, model } => {
-            let facts = facts.into_iter().map(|fact| (fact, Value::Null)).collect();
-            show(shared, &api.patch(&at(&provider), &statement(facts, model.as_deref()))?);
+            let facts: Map<_, _> = facts.into_iter().map(|fact| (fact, Value::Null)).collect();
+            show(shared, &api.patch(&at(&provider), &statement(&facts, model.as_deref()))?);
         }
         Command::Revisions { provider } => {
             let page = api.get(&format!("{}/revisions", at(&provider)))?;
@@ -88,7 +89,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 /// The merge patch: of all models, or of some.
-fn statement(facts: Map<String, Value>, model: Option<&str>) -> Value {
+fn statement(facts: &Map<String, Value>, model: Option<&str>) -> Value {
     match model {
         Some(model) => json!({"models": {model: facts}}),
         None => json!({"facts": facts}),

@@ -2,8 +2,8 @@
 
 use domain::{
     AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
-    InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseCacheMode, RouteId, Sealed,
-    SubscriptionId, TraceId, WebhookId, WorkspaceId,
+    HintsId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseCacheMode,
+    RouteId, Sealed, SubscriptionId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -60,6 +60,7 @@ column_ids!(
     BudgetId,
     CredentialId,
     EventId,
+    HintsId,
     InvoiceId,
     JoinTokenId,
     KeyId,

@@ -23,6 +23,7 @@ fn query(prefix: &str) -> Option<Statement> {
         ),
         "rte" => sql("SELECT * FROM routes WHERE id = $1"),
         "ali" => sql("SELECT * FROM aliases WHERE id = $1"),
+        "ah" => sql("SELECT * FROM agent_hints WHERE id = $1"),
         "pol" => sql("SELECT * FROM policies WHERE id = $1"),
         "bdg" => sql("SELECT * FROM budgets WHERE id = $1"),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),

@@ -16,15 +16,18 @@ use conversation::screening::Screening;
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Operation, Prompt, RequestTraits, StoredKind, StoredObjectKind,
-    TraceId, Upload, Usage,
+    Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Prompt, ReadHints, RequestTraits, StoredKind,
+    StoredObjectKind, TraceId, Upload, Usage,
 };
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
-pub use hints::{Priority, priority, read_tag, tag_hints};
+pub use hints::{
+    HINTS_REF, Priority, QosStated, RequestHints, hints_of, priority, read_value as read_hints, reference,
+    state_qos, stated_qos, tag_hints,
+};
 pub use planned_form::form_of_json;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -59,10 +62,11 @@ struct CallData {
     request: Request,
     body: Bytes,
     upload: Option<Upload>,
-    tag: Option<String>,
+    /// Boxed: few requests have any.
+    hints: Option<Box<RequestHints>>,
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
-    unheeded: Vec<&'static str>,
+    unheeded: Vec<String>,
     found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
     header_map: HeaderMap,
@@ -131,12 +135,12 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             (request, inbound.body, None)
         }
     };
-    let (mut tag, mut is_lenient, mut unheeded) = (None, false, Vec::new());
+    let (mut hints, mut is_lenient, mut unheeded) = (None, false, Vec::new());
     if agent_headers::has_own(&inbound.headers) {
-        tag = hints::tag(&inbound.headers)?;
         let lenient = inbound.headers.get(LENIENT);
         is_lenient = lenient.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
         unheeded = agent_headers::unheeded(&inbound.headers, is_lenient)?;
+        hints = hints::read(&inbound.headers, &mut unheeded);
     }
     let native = dialects::native_headers(grammar, &inbound.headers);
     let mut header_map = inbound.headers;
@@ -148,7 +152,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         request,
         body,
         upload,
-        tag,
+        hints,
         native,
         is_lenient,
         unheeded,
@@ -231,9 +235,9 @@ impl Call {
         self.0.is_lenient
     }
 
-    /// `Agent-*` headers of the request that are not supported here.
+    /// `Agent-*` headers of the request that are not supported here, and fields of its hints that have no effect.
     #[must_use]
-    pub fn unheeded(&self) -> &[&'static str] {
+    pub fn unheeded(&self) -> &[String] {
         &self.0.unheeded
     }
 
@@ -413,10 +417,42 @@ impl Call {
         conversation::traits::read_traits(&self.0.request, &self.0.body)
     }
 
-    /// The request's tag, from `Agent-Hints`.
+    /// The request's tag, from its hints.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        self.0.tag.as_deref()
+        self.hints()?.tag.as_deref()
+    }
+
+    /// What the client wishes of how the request is served; `None` for most.
+    #[must_use]
+    pub fn hints(&self) -> Option<&Hints> {
+        self.0.hints.as_ref().map(|request| &request.hints)
+    }
+
+    /// Whether it states a time within which its answer should start.
+    #[must_use]
+    pub fn has_target(&self) -> bool {
+        self.hints().is_some_and(|hints| hints.qos.target_ttft_ms.is_some())
+    }
+
+    /// The stored hints that the request refers to.
+    #[must_use]
+    pub fn hints_reference(&self) -> Option<&str> {
+        self.0.hints.as_ref()?.reference.as_deref()
+    }
+
+    /// The call with the stored hints that it refers to or, as `None`, without any: then the header is named as one that
+    /// has no effect.
+    #[must_use]
+    pub fn with_stored_hints(mut self, stored: Option<&ReadHints>) -> Self {
+        match stored {
+            Some(stored) => self.0.unheeded.extend(hints::named(HINTS_REF, stored)),
+            None => self.0.unheeded.push(HINTS_REF.to_owned()),
+        }
+        if let Some(request) = &mut self.0.hints {
+            request.hints = stored.map(|stored| stored.hints.clone()).unwrap_or_default();
+        }
+        self
     }
 
     #[must_use]

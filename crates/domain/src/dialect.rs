@@ -62,7 +62,8 @@ pub enum Dialect {
     Chat,
     /// Our own `/v1/run`; its model steps use the chat format.
     Run,
-    /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents.
+    /// The native `/v2` surface and everything without a dialect of its own: RFC 9457 problem documents. The model steps
+    /// of `/v2/responses` use the format of Responses.
     Native,
     /// OpenAI Responses.
     Responses,
@@ -115,8 +116,8 @@ impl Dialect {
     #[must_use]
     pub const fn grammar(self) -> Grammar {
         match self {
-            Self::Chat | Self::Run | Self::Native => Grammar::Chat,
-            Self::Responses => Grammar::Responses,
+            Self::Chat | Self::Run => Grammar::Chat,
+            Self::Responses | Self::Native => Grammar::Responses,
             Self::Anthropic => Grammar::Anthropic,
             Self::Gemini => Grammar::Gemini,
             Self::Converse => Grammar::Converse,

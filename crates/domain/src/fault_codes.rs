@@ -153,6 +153,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("headers_too_large", "The request's headers are too large. Send fewer or shorter ones."),
     ("headers_too_slow", "The request's headers arrive too slowly. Send them at once."),
     (
+        "hints_forbid",
+        "The request's own hints allow nothing that could serve it. Allow more under `routing`.",
+    ),
+    (
         "host_identity_not_allowed",
         "The workspace may not use the machine's identity, which belongs to its operator.",
     ),
@@ -191,7 +195,6 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("invalid_filter", "The filter is not valid. The message says why."),
     ("invalid_form", "The body is not a valid multipart form. Let a library write it."),
     ("invalid_header", "A header line is malformed, or `If-Match` has no ETag of this API."),
-    ("invalid_hints", "`Agent-Hints` can't be read. Send base64url of a JSON object."),
     ("invalid_host", "The request does not name exactly one host. Send one `Host` header."),
     (
         "invalid_idempotency_key",
@@ -330,6 +333,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("release_immutable", "A release of an alias never changes. Install another, and promote it."),
     ("request_too_large", "The request is larger than the path or the provider takes. Send less."),
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
+    ("response_finished", "The answer is complete, so it can't be cancelled. Read it, or delete it."),
     ("response_not_found", "The project has no such response, or its provider no longer has it."),
     ("response_unavailable", "The credential or account that made the response can't be used now."),
     ("revoked_api_key", "The API key is revoked. Use another key, or make one."),
@@ -376,6 +380,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),
     ("too_many_devices", "Too many devices wait for approval. Clients get `too_many_attempts` instead."),
     ("too_many_files", "The request names too many files, or the node stores no more of them."),
+    ("too_many_hints", "The workspace has as many stored hints as it may have."),
     ("too_many_jobs", "The node keeps no more training jobs. Delete one that has ended."),
     ("too_many_models", "The batch names too many models. Send several batches."),
     ("too_many_releases", "The alias has as many releases as it may have. Create another alias."),
@@ -393,6 +398,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("training_files", "The node can't read or write the job's files. Check its disk, and start again."),
     ("training_not_served", "The node does not train. Start one with a model of its own and `--data-dir`."),
     ("unknown_field", "The field is not known. Correct its name, or leave it out."),
+    ("unknown_hints", "`Agent-Hints-Ref` names stored hints that the workspace does not have."),
     ("unknown_http_version", "The HTTP version is not supported. Use HTTP/1.1 or HTTP/2."),
     (
         "unknown_join_token",
@@ -412,8 +418,11 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "unsupported_content_encoding",
         "The body's encoding is not supported. Send gzip, deflate, br, zstd or plain.",
     ),
-    ("unsupported_field", "A run can't honour this field. Leave it out."),
-    ("unsupported_header", "`Agent-Session-Ref` names a session, and the gateway stores none. Leave it out."),
+    ("unsupported_field", "A run, or `/v2/responses`, can't honour this field. Leave it out."),
+    (
+        "unsupported_header",
+        "`Agent-Session-Ref` or `Agent-Trace-Mode` asks for what the gateway does not keep. Leave it out.",
+    ),
     ("unsupported_media_type", "The path does not take a body of this content type."),
     ("unsupported_operation", "The model, or its provider, can't do this. Use another model."),
     (

@@ -17,6 +17,7 @@ pub mod fault_codes;
 pub mod filter;
 pub mod forecast;
 pub mod hash;
+pub mod hints;
 pub mod hosting;
 pub mod ids;
 pub mod inference_task;
@@ -65,11 +66,12 @@ pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
+pub use hints::{Hints, PassedOver, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId,
-    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, RouteId, SubscriptionId, TaskId, TraceId,
-    WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, HintsId, IdText, InvoiceId,
+    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseId, RouteId, SubscriptionId, TaskId,
+    TraceId, WebhookId, WorkspaceId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};

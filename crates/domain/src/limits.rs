@@ -63,8 +63,12 @@ pub const CANARY_REQUESTS_MAX: u32 = 5_000;
 pub const END_USER_BYTES_MAX: usize = 256;
 /// Choices (`n`) per request; OpenAI's own limit.
 pub const CHOICES_MAX: u32 = 128;
-/// Length of the `Agent-Hints` header; a longer value is ignored.
+/// Length of the `Agent-Hints` header, and of stored hints; a longer header is ignored.
 pub const HINTS_BYTES_MAX: usize = 8 * 1024;
+/// The part of a name in hints, or of a reference to stored ones, that is repeated to its client.
+pub const HINT_NAME_CHARS_MAX: usize = 64;
+/// Stored hints of one workspace. Each is in every snapshot.
+pub const HINTS_OF_WORKSPACE_MAX: usize = 200;
 /// Length of a request's tag, a short word that routes match on.
 pub const TAG_BYTES_MAX: usize = 128;
 /// Versions that are kept of each route; the oldest go first.

@@ -93,6 +93,18 @@ impl RouteSpec {
     pub const fn has_overflow(&self) -> bool {
         self.overflow_managed || self.overflow_own.is_some()
     }
+
+    /// Whether something else than what serves first may serve after a failure.
+    #[must_use]
+    pub fn degrades(&self) -> bool {
+        self.byok_fallback != ByokFallback::Never || self.emergency_allowed
+    }
+
+    /// The same route without that. What exceeds capacity still overflows: that follows no failure.
+    #[must_use]
+    pub fn without_degrading(&self) -> Self {
+        Self { byok_fallback: ByokFallback::Never, emergency_allowed: false, ..self.clone() }
+    }
 }
 
 /// What a route prescribes for the requests that it matches.

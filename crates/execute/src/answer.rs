@@ -90,4 +90,6 @@ pub struct Failed {
     pub served: Option<Served>,
     pub trace: TraceId,
     pub dialect: Dialect,
+    /// The request states a time within which its answer should start.
+    pub has_target: bool,
 }

@@ -174,7 +174,7 @@ pub(crate) async fn draw(
 
 /// The client's parameters that are not sent, or that nothing heeds.
 fn dropped_params(exchange: &Exchange, outgoing: &mut Outgoing) -> Box<[String]> {
-    let unheeded = exchange.call.unheeded().iter().map(|name| (*name).to_owned());
+    let unheeded = exchange.call.unheeded().iter().cloned();
     std::mem::take(&mut outgoing.dropped).into_iter().chain(unheeded).collect()
 }
 

@@ -271,7 +271,7 @@ impl AttemptFailure {
             "deadline_exceeded",
             "The request was not finished before its deadline.",
         )
-        .fix("Ask for less output, stream the answer, or raise deadline_ms on the route.")
+        .fix("Ask for less output, stream the answer, or raise deadline_ms in the hints or on the route.")
         .should_retry(false);
         Self::new(fault)
     }

@@ -348,7 +348,7 @@ impl OpenAttempt {
 }
 
 /// Lists the fields that were dropped from the request, for the client.
-fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
+pub(crate) fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
     // The names come from the client: those that a header can't hold are left out.
     let printable = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
     let mut names = String::new();

@@ -27,7 +27,7 @@ use crate::attempt_stream::AttemptStream;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
-use crate::open_attempt::OpenAttempt;
+use crate::open_attempt::{OpenAttempt, dropped_header};
 use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
 use crate::schedule::{self, Step};
 use crate::send::send_and_follow;
@@ -215,7 +215,8 @@ impl RetryLoop {
 
     async fn try_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatOutcome {
         if let Some(bytes) = self.own_count(attempt) {
-            let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
+            let mut upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
+            upstream_headers.extend(dropped_header(self.exchange.call.unheeded()));
             let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
             return SeatOutcome::Answered(Box::new(Reply { served, body, upstream_headers }));
         }
@@ -393,8 +394,9 @@ impl RetryLoop {
         match upgraded {
             Ok((headers, socket)) => {
                 open.record_start(SWITCHING_PROTOCOLS, exchange.deps.now_us());
-                let upstream_headers =
+                let mut upstream_headers =
                     forwarded_headers(&headers, attempt.seat(), exchange.dialect().grammar());
+                upstream_headers.extend(open.dropped_params_header());
                 self.upgraded = Some(Box::new(UpgradedSocket { socket, attempt: Rc::clone(attempt), open }));
                 let body = AnswerBody::Own(Bytes::new());
                 let served = self.served_by(attempt);
@@ -586,6 +588,7 @@ impl RetryLoop {
             served: self.failed_at.map(|served| *served),
             trace: self.exchange.trace(),
             dialect: self.exchange.dialect(),
+            has_target: call.has_target(),
         })
     }
 }

@@ -35,6 +35,9 @@ use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::{AskReadiness, Readiness, Times, upload_address};
 
+/// The address of answers under a quality of service, as repeated requests are compared by it.
+const RESPONSES: &str = "/v2/responses";
+
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
     pub core: Rc<Core>,
@@ -320,8 +323,9 @@ async fn keyed(
     let keyed = Keyed { key: &key, path: &path, dialect, trace, body };
     let requester = caller.clone();
     line::serve_idempotent(core, &requester, keyed, || async {
-        match inbound.operation {
-            Operation::Run => run::run(core, inbound, caller).await,
+        match (inbound.dialect, inbound.operation) {
+            (_, Operation::Run) => run::run(core, inbound, caller).await,
+            (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             _ => line::serve(core, inbound, caller).await,
         }
     })
@@ -381,9 +385,9 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
         (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
-        (Action::Task, Some(caller)) => {
+        (does @ (Action::Task | Action::Respond | Action::Response), Some(caller)) => {
             let rest = rest.to_owned();
-            return task(Rc::clone(handler), caller, head, rest, arrival);
+            return beside(handler, (does, rest), head, body, caller, arrival);
         }
         (Action::Dialect(RouteAction::Realtime), Some(caller)) => {
             let (handler, dialect) = (Rc::clone(handler), route.dialect);
@@ -420,6 +424,64 @@ fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
 fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
     Dispatched::Detached(Box::pin(async move {
         let answer = run::task(&handler.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
+        with_request_id(answer.await.map(Reply::from), arrival.trace)
+    }))
+}
+
+/// A model's answer under a quality of service, which its client may repeat under an idempotency key.
+async fn respond(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut headers: HeaderMap,
+    mut body: TimedBody,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, arrival.trace),
+    };
+    let key = match line::idempotency_key(&headers) {
+        Ok(key) => key.map(str::to_owned),
+        Err(fault) => return refuse(&handler, Dialect::Native, &fault, arrival.trace),
+    };
+    let inbound = inbound(headers, None, body, Dialect::Native, Operation::Chat, arrival);
+    match key {
+        Some(key) => keyed(&handler.core, inbound, caller, key, RESPONSES).await.map(Reply::from),
+        None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
+    }
+}
+
+/// What is about runs and native answers.
+fn beside(
+    handler: &Rc<CoreHandler>,
+    (does, rest): (Action, String),
+    head: Parts,
+    body: Incoming,
+    caller: Caller,
+    arrival: Arrival,
+) -> Dispatched {
+    let (times, handler) = (handler.times, Rc::clone(handler));
+    match does {
+        Action::Respond => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(respond(handler, caller, head.headers, body, arrival)))
+        }
+        Action::Response => response(handler, caller, head.method, rest, arrival),
+        _ => task(handler, caller, head, rest, arrival),
+    }
+}
+
+fn response(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    method: Method,
+    rest: String,
+    arrival: Arrival,
+) -> Dispatched {
+    Dispatched::Detached(Box::pin(async move {
+        let answer = run::response(&handler.core, &caller, &method, &rest, arrival.trace);
         with_request_id(answer.await.map(Reply::from), arrival.trace)
     }))
 }
@@ -574,7 +636,7 @@ fn allow(
             let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
             handler
                 .shedder
-                .check_share(route.action, caller.workspace().id, arrival.us)
+                .check_caller(route.action, caller.workspace(), &head.headers, arrival.us)
                 .map(|()| Some(caller))
         }
         // Such a route never gets here; if it did, it would be refused.

@@ -47,6 +47,10 @@ pub enum Action {
     Dialect(RouteAction),
     /// Something about a task that ran.
     Task,
+    /// A model's answer under a quality of service.
+    Respond,
+    /// Something about such an answer that was stored.
+    Response,
     Control,
     Live,
     Ready,
@@ -133,6 +137,10 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
+        row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::DELETE, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
         row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
         row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
@@ -173,7 +181,9 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             }
             Access::LoopbackOrKey(_) => route.action == Action::Metrics,
             Access::Control => route.action == Action::Control,
-            Access::Key(_) => matches!(route.action, Action::Dialect(_) | Action::Task),
+            Access::Key(_) => {
+                matches!(route.action, Action::Dialect(_) | Action::Task | Action::Respond | Action::Response)
+            }
         };
         if !fits {
             return Err(format!("the route {name} declares {:?}, which it must not have", route.access));
@@ -344,6 +354,10 @@ mod tests {
             ("POST", "/apps/run", "Dialect(Call(Run)) "),
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
+            ("POST", "/v2/responses", "Respond "),
+            ("GET", "/v2/responses/rsp_1", "Response rsp_1"),
+            ("POST", "/v2/responses/rsp_1/cancel", "Response rsp_1/cancel"),
+            ("GET", "/v2/responses", "Control responses"),
             ("PUT", "/tasks/tsk_1", "allow GET, POST, DELETE, HEAD"),
             ("GET", "/v1beta/batches", "Dialect(ListObjects(Batch)) "),
             ("GET", "/v1beta/batches/b", "Dialect(StoredObject(Batch)) b"),
@@ -390,6 +404,10 @@ mod tests {
                 "GET" => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
                 "POST" => &["{task_id}/cancel"],
                 _ => &["{task_id}"],
+            },
+            Action::Response => match method {
+                "POST" => &["{response_id}/cancel"],
+                _ => &["{response_id}"],
             },
             Action::Dialect(RouteAction::StoredResponse) => match method {
                 "GET" => &["{response_id}", "{response_id}/input_items"],

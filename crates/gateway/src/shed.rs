@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use decode::Priority;
-use domain::{Fault, FaultClass, WorkspaceId};
+use domain::{Fault, FaultClass};
 use http::HeaderMap;
+use snapshot::WorkspaceEntry;
 use tokio::sync::Notify;
 
 use crate::routes::Action;
@@ -107,7 +108,11 @@ impl QueueDelay {
 
 /// What is refused: everything that calls an upstream.
 const fn is_shed(does: Action) -> bool {
-    matches!(does, Action::Dialect(action) if action.calls_provider())
+    match does {
+        Action::Dialect(action) => action.calls_provider(),
+        Action::Respond => true,
+        _ => false,
+    }
 }
 
 /// The queue of one serving thread.
@@ -153,18 +158,28 @@ impl Shedder {
         })
     }
 
-    /// Refuses a request of a workspace that sends most of what a thread is behind with: others get what it
-    /// would take from them.
-    pub(crate) fn check_share(
+    /// Refuses a request whose caller is known, where the thread is behind: for the class of the stored hints that it
+    /// refers to, or since its workspace sends most of what the thread is behind with, so that others get what it would
+    /// take from them.
+    pub(crate) fn check_caller(
         &self,
         does: Action,
-        workspace: WorkspaceId,
+        workspace: &WorkspaceEntry,
+        headers: &HeaderMap,
         now_us: u64,
     ) -> Result<(), Box<Fault>> {
         if !self.is_on || !is_shed(does) {
             return Ok(());
         }
         let Some(behind_us) = self.queue.borrow_mut().behind_for(now_us) else { return Ok(()) };
+        if let Some(reference) = decode::reference(headers) {
+            let class = workspace.stored_hints(reference).and_then(|read| read.hints.qos.class);
+            if self.queue.borrow_mut().sheds(class.map(Priority::from).unwrap_or_default(), now_us) {
+                self.log_refusal(now_us);
+                return Err(overloaded());
+            }
+        }
+        let workspace = workspace.id;
         let is_too_much = self.shares.borrow_mut().takes_most(workspace, now_us);
         if !is_too_much || behind_us < SHARE_BURST_MAX_US {
             return Ok(());

@@ -9,6 +9,7 @@ use domain::{Budget, Dialect, Fault, Operation};
 use execute::{Quote, quote};
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
+use crate::reading::with_stored_hints;
 use crate::{Core, stored_lookup};
 
 /// What would become of a request.
@@ -50,7 +51,8 @@ impl CallExplanation {
 /// Explains a request, as if `caller` made it in this environment.
 pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment: &str) -> CallExplanation {
     let (dialect, operation) = (inbound.dialect, inbound.operation);
-    let call = match decode(inbound, core.now_us()) {
+    let read = decode(inbound, core.now_us()).and_then(|call| with_stored_hints(call, &caller));
+    let call = match read {
         Ok(call) => call,
         Err(fault) => return CallExplanation::refused(dialect, Some(operation), fault),
     };

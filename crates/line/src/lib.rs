@@ -7,6 +7,7 @@ mod explain;
 mod idempotency;
 mod limits;
 mod models;
+mod reading;
 mod realtime;
 mod refuse;
 mod response_cache;
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
-use decode::{Inbound, decode};
+use decode::Inbound;
 use domain::ports::AnswerStore;
 use domain::{Dialect, Fault, TraceId};
 use execute::{Deps, Journal, execute};
@@ -34,7 +35,7 @@ use settle::{ReplyBody, settle};
 use crate::stop::EarlyExit;
 
 pub use counters::Counters;
-pub use decode::tag_hints;
+pub use decode::{hints_of, tag_hints};
 pub use execute::Quote;
 pub use explain::{CallExplanation, PricedPlan, explain};
 pub use idempotency::{
@@ -145,11 +146,10 @@ fn concluded(
 
 async fn run_pipeline(
     core: &Core,
-    mut inbound: Inbound,
+    inbound: Inbound,
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let screening = screening::screen(&mut inbound, &caller);
-    let call = decode(inbound, core.now_us())?.with_screening(screening);
+    let call = reading::read(core, inbound, &caller)?;
     let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();

@@ -37,6 +37,7 @@ pub fn models(
         size: RequestSize::default(),
         needs: RequestNeeds::default(),
         traits: None,
+        hints: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use admit::{Admitted, Caller, Needs, admit};
 use bytes::Bytes;
 use conversation::request::Addressed;
-use decode::{Inbound, decode};
+use decode::Inbound;
 use domain::{Dialect, Fault, Operation, TraceId};
 use execute::{RealtimeResponse, SessionSeat, begin_response};
 use http::{HeaderMap, Response, StatusCode};
@@ -18,7 +18,7 @@ use relay::{fill, tab_headers};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
-use crate::{Core, identify, refuse, screening};
+use crate::{Core, identify, reading, refuse};
 
 pub use session::Session;
 
@@ -83,9 +83,8 @@ async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execu
     Ok(execute::open_session(planned, &core.deps).await?)
 }
 
-fn planned(core: &Core, mut inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
-    let screening = screening::screen(&mut inbound, &caller);
-    let call = decode(inbound, core.now_us())?.with_screening(screening);
+fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
+    let call = reading::read(core, inbound, &caller)?;
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let random = core.deps.world.random.next_u64();

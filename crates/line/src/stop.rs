@@ -5,7 +5,7 @@ use admit::AdmitFailed;
 use domain::{Fault, RateLimitStates};
 use execute::Failed;
 use plan::PlanFailed;
-use relay::{ClientResponse, deliver_failed, deliver_fault};
+use relay::{ClientResponse, deliver_failed, deliver_fault, target_missed};
 
 /// Why no upstream answered.
 pub(crate) enum EarlyExit {
@@ -50,7 +50,8 @@ impl From<Box<PlanFailed>> for EarlyExit {
             tab.checks(screening.found.borrow().clone());
         }
         let code = fault.code;
-        Self::AfterAdmission(Box::new(deliver_fault(tab, fault, None, call.dialect(), call.trace())), code)
+        let response = deliver_fault(tab, fault, None, call.dialect(), call.trace());
+        Self::AfterAdmission(Box::new(response.with_header(target_missed(call.has_target()))), code)
     }
 }
 

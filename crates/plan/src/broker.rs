@@ -139,7 +139,8 @@ fn decide_model<'a>(
         }
     };
     decision.route = routing::winning(input, &resolved);
-    let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
+    let strict = strict_spec(input, decision.route);
+    let spec = strict.as_ref().or(decision.route.map(|route| &route.spec)).unwrap_or(&UNROUTED);
     let mut found = candidates::gather(input, &resolved, spec);
     if !found.subscription.is_empty() {
         refuse_used_up(input, board, &mut found);
@@ -149,6 +150,9 @@ fn decide_model<'a>(
         choose(input, &resolved, spec, &mut found, board, &mut decision);
     }
     decision.rejected = found.rejected;
+    if strict.is_some() {
+        tell_forbidden_fallbacks(&mut decision.rejected);
+    }
     if decision.attempts.is_empty() && decision.fault.is_none() {
         let rejected = &decision.rejected;
         decision.fault = Some(match input.required {
@@ -166,6 +170,21 @@ fn decide_model<'a>(
     }
     decision.resolved = Some(resolved);
     decision
+}
+
+/// The route's rule without what follows a failure, where the client's hints forbid that and the route has it.
+fn strict_spec(input: &PlanInput<'_>, route: Option<&RouteEntry>) -> Option<RouteSpec> {
+    let spec = &route.filter(|_| input.query.forbids_degrading())?.spec;
+    spec.degrades().then(|| spec.without_degrading())
+}
+
+/// It is the request that refuses them, and not the route.
+fn tell_forbidden_fallbacks(rejected: &mut [Rejection]) {
+    for rejection in rejected {
+        if matches!(rejection.refusal, Refusal::ByokStrict | Refusal::EmergencyNotAllowed) {
+            rejection.refusal = Refusal::DegradeForbidden;
+        }
+    }
 }
 
 fn wrong_modality(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {

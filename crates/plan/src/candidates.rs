@@ -347,8 +347,11 @@ fn check_emergency(
     }
 }
 
-/// Whether the data boundary of each policy lets a request reach an emergency provider.
+/// Whether the data boundary of each policy, and of the client's hints, lets a request reach an emergency provider.
 fn check_boundary(input: &PlanInput<'_>) -> Result<(), Refusal> {
+    if input.query.placement().is_some_and(|placement| placement.data_boundary.forbids_emergency()) {
+        return Err(Refusal::HintsForbid { rule: PolicyRule::DataBoundary });
+    }
     let mut each = input.query.project.policy.iter().flat_map(|policies| policies.each());
     match each.find(|policy| policy.spec.data_boundary.forbids_emergency()) {
         Some(policy) => Err(Refusal::PolicyForbids {
@@ -504,20 +507,24 @@ fn own_or_offered<'a>(own: Option<&'a str>, offer: Option<&'a Offer>) -> Vec<&'a
     }
 }
 
-/// The workspace's policy and the project's override every route. Where one restricts something, a candidate of
-/// which that is not known is refused.
+/// The workspace's policy and the project's override every route, and the client's hints tighten them. Where one
+/// restricts something, a candidate of which that is not known is refused.
 fn check_policy(
     input: &PlanInput<'_>,
     is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
     placement: &Placement<'_>,
 ) -> Result<(), Refusal> {
-    let Some(policies) = &input.query.project.policy else { return Ok(()) };
-    for policy in policies.each() {
+    let policies = input.query.project.policy.iter().flat_map(|policies| policies.each());
+    for policy in policies {
         if let Some(rule) = placement.forbidden_by(&policy.spec, is_model_allowed) {
             return Err(Refusal::PolicyForbids { rule, policy: policy.id, owner: policy.owner() });
         }
     }
-    Ok(())
+    let Some(wanted) = input.query.placement() else { return Ok(()) };
+    match placement.forbidden_by(wanted, is_model_allowed) {
+        Some(rule) => Err(Refusal::HintsForbid { rule }),
+        None => Ok(()),
+    }
 }
 
 impl Placement<'_> {

@@ -261,6 +261,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         size: size_of(call),
         needs: needs_of(call),
         traits,
+        hints: call.hints(),
     };
     let files = call.files().and_then(Result::ok);
     let has = match (source, files) {

@@ -81,6 +81,7 @@ pub fn nothing_serves(
         return unreachable(resolved, &away);
     }
     let known = forbidden(input, resolved, &near)
+        .or_else(|| forbidden_by_hints(resolved, &near))
         .or_else(|| terms_unpriced(resolved, &near))
         .or_else(|| capabilities::fault(input, &near));
     if let Some(fault) = known {
@@ -168,6 +169,25 @@ fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]
     };
     let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param("model");
     Some(Box::new(fault.refused_by(Refuser::PolicyRule(id, rule)).should_retry(false)))
+}
+
+/// A candidate could serve it, and the client's own hints keep the call away from it.
+fn forbidden_by_hints(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
+    let is_by_hints = |rejection: &&&Rejection| matches!(rejection.refusal, Refusal::HintsForbid { .. });
+    let sentences: Vec<String> = near
+        .iter()
+        .filter(is_by_hints)
+        .take(NAMES_LISTED_MAX)
+        .map(|rejection| rejection.sentence())
+        .collect();
+    if sentences.is_empty() {
+        return None;
+    }
+    let name = printable(&resolved.name);
+    let message = format!("The request's hints keep {name} from being served: {}.", sentences.join("; "));
+    let fix = "Allow more under \"routing\" of the hints, or ask for another model.";
+    let fault = Fault::new(FaultClass::Forbidden, "hints_forbid", message).fix(fix).param("routing");
+    Some(Box::new(fault.should_retry(false)))
 }
 
 /// The seat that made the answer which the call continues can't be used now.

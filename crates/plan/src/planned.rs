@@ -7,7 +7,7 @@ use admit::Admitted;
 use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
-use domain::{FallbackClass, Fault, RouteSpec, Strategy, limits};
+use domain::{FallbackClass, Fault, Hints, RouteSpec, Strategy, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED};
@@ -35,6 +35,20 @@ impl Timeouts {
             deadline,
             hedge_after: spec.hedge_after_ms.map(Duration::from_millis),
         }
+    }
+
+    /// With the deadline that the client states, if that is sooner. Its head waits as long as the answer may take to begin:
+    /// until then nobody knows whether the target is met.
+    fn within_hints(mut self, hints: Option<&Hints>) -> Self {
+        let Some(qos) = hints.map(|hints| hints.qos) else { return self };
+        if let Some(deadline) = qos.deadline_ms.map(Duration::from_millis) {
+            self.deadline = self.deadline.min(deadline);
+        }
+        if let Some(target) = qos.target_ttft_ms.map(Duration::from_millis) {
+            self.head_wait = self.head_wait.max(target);
+        }
+        self.head_wait = self.head_wait.min(self.deadline);
+        self
     }
 }
 
@@ -101,7 +115,7 @@ pub fn plan(
     let record = record_of(&choice, caller.snapshot().version());
     let spec = choice.decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
-    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller);
+    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller).within_hints(call.hints());
     let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, .. } = choice;

@@ -1,7 +1,9 @@
 //! The broker's input: whose call it is and which model it names.
 
 use catalogue::Catalogue;
-use domain::{ConditionFacts, Dialect, KeyId, Modality, PriceTerms, Principal, RequestTraits, Units};
+use domain::{
+    ConditionFacts, Dialect, Hints, KeyId, Modality, PolicySpec, PriceTerms, Principal, RequestTraits, Units,
+};
 use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub struct PlanQuery<'a> {
     pub needs: RequestNeeds,
     /// Read only where a route of the workspace asks.
     pub traits: Option<&'a RequestTraits>,
+    /// The client's wishes, which may only tighten what routes and policies allow.
+    pub hints: Option<&'a Hints>,
 }
 
 /// How much a request asks for, as far as its price and its routes depend on it.
@@ -62,6 +66,16 @@ impl PlanQuery<'_> {
     /// The prompt's length, estimated from its bytes.
     pub(crate) const fn prompt_tokens(&self) -> u64 {
         self.size.prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN)
+    }
+
+    /// What the client's hints say of where the call may go.
+    pub(crate) fn placement(&self) -> Option<&PolicySpec> {
+        self.hints?.placement.as_deref()
+    }
+
+    /// Whether the client wants no other profile and no other model after a failure.
+    pub(crate) fn forbids_degrading(&self) -> bool {
+        self.hints.is_some_and(|hints| hints.qos.forbids_degrading)
     }
 
     /// Whether a credential is for the calling project and its environment.

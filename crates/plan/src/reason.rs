@@ -56,6 +56,12 @@ pub enum Refusal {
         /// Whose policy it is.
         owner: &'static str,
     },
+    /// The client's hints keep the call away from it.
+    HintsForbid {
+        rule: PolicyRule,
+    },
+    /// The route would let the call fall back to it, and the client's hints forbid that.
+    DegradeForbidden,
     /// A profile that comes before its own serves the call.
     ProfileNotChosen {
         chosen: Profile,
@@ -140,6 +146,8 @@ impl Refusal {
             Self::RegionUnknown => "region_unknown",
             Self::LabelMissing => "label_missing",
             Self::PolicyForbids { .. } => "policy_forbids",
+            Self::HintsForbid { .. } => "hints_forbid",
+            Self::DegradeForbidden => "degrade_forbidden",
             Self::ProfileNotChosen { .. } => "profile_not_chosen",
             Self::ProfileNotInRoute => "profile_not_in_route",
             Self::NotItsMaker => "not_its_maker",
@@ -250,6 +258,9 @@ impl Refusal {
             }
             Self::CommittedExhausted => "has used up its commitment, and the route has an overflow",
             Self::OverflowOnly => "takes only what exceeds the workspace's other credentials (overflow)",
+            Self::DegradeForbidden => {
+                "is a fallback that the route allows and the request does not (degrade_policy: forbid)"
+            }
             Self::TierUnpriced { tier } => {
                 return format!("has no known price for the tier \"{}\" of this model", tier.as_str());
             }
@@ -257,9 +268,7 @@ impl Refusal {
                 return format!("has no known price for what its provider asks for \"{}\"", tool.as_str());
             }
             Self::NotSupported { fact } => return format!("can't do this by its provider's {fact}"),
-            Self::PolicyForbids { rule, owner, .. } => {
-                return format!("is not what the {owner}'s policy allows ({})", rule.as_str());
-            }
+            Self::PolicyForbids { .. } | Self::HintsForbid { .. } => return self.rule_detail(),
             Self::ProfileNotChosen { chosen } => {
                 return format!("was not needed: {chosen} comes first and can serve this");
             }
@@ -272,6 +281,19 @@ impl Refusal {
             | Self::Paced { .. } => return self.wait_detail(),
         };
         fixed.to_owned()
+    }
+
+    /// Whose rule keeps the call away from a candidate.
+    fn rule_detail(self) -> String {
+        match self {
+            Self::PolicyForbids { rule, owner, .. } => {
+                format!("is not what the {owner}'s policy allows ({})", rule.as_str())
+            }
+            Self::HintsForbid { rule } => {
+                format!("is not what the request's hints allow ({})", hint_of(rule))
+            }
+            other => other.as_str().to_owned(),
+        }
     }
 
     /// What the board says of a candidate that has to wait.
@@ -307,6 +329,14 @@ impl Refusal {
             }
             other => other.as_str().to_owned(),
         }
+    }
+}
+
+/// The hint that restricts what a policy's rule of this kind does.
+const fn hint_of(rule: PolicyRule) -> &'static str {
+    match rule {
+        PolicyRule::Profiles => "execution_profiles",
+        rule => rule.as_str(),
     }
 }
 

@@ -182,6 +182,7 @@ files = true
             nodes: Vec::new(),
             routes: Vec::new(),
             aliases: Vec::new(),
+            hints: Vec::new(),
             terms: None,
             caching: CachePolicy::default(),
         };
@@ -199,6 +200,7 @@ files = true
             size: crate::RequestSize::default(),
             needs: crate::RequestNeeds::default(),
             traits: None,
+            hints: None,
         };
         let input = PlanInput {
             query: question,

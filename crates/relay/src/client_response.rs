@@ -13,6 +13,7 @@ use ledger::Tab;
 
 use crate::headers::{ATTEMPTS, REQUEST_ID, alias_release, fill, served_headers};
 use crate::stream::Stream;
+use crate::target::{target_met, target_missed};
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// The rule of the policy that refused a request.
@@ -95,6 +96,8 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
         headers.insert(name, value);
     }
     let now_us = deps.world.clock.monotonic_us();
+    let call = &parts.exchange.call;
+    headers.extend(target_met(call.hints(), now_us.saturating_sub(call.received_us())));
     let body = match parts.body {
         AnswerBody::Whole { bytes, usage, open } => {
             let media_type = open.media_type();
@@ -134,13 +137,13 @@ pub(crate) fn note_checks(exchange: &Exchange, tab: &mut Tab) {
 /// The error response where no attempt succeeded, with the upstream's headers unless we set the same ones.
 #[must_use]
 pub fn deliver_failed(failed: Failed) -> ClientResponse {
-    let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect } = failed;
+    let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect, has_target } = failed;
     let answer = blocked.unwrap_or_else(|| dialects::render_error(&fault, dialect, trace));
     let mut response = deliver(tab, fault, answer, served.as_ref(), dialect, trace);
     for (name, value) in upstream_headers {
         response.headers.entry(name).or_insert(value);
     }
-    response
+    response.with_header(target_missed(has_target))
 }
 
 /// An error after admission, in the client's dialect, with the tab that it closes. `served` is the last
@@ -224,6 +227,13 @@ pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)
 }
 
 impl ClientResponse {
+    /// The response with a further header.
+    #[must_use]
+    pub fn with_header(mut self, header: Option<(HeaderName, HeaderValue)>) -> Self {
+        self.headers.extend(header);
+        self
+    }
+
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status

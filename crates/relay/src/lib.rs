@@ -5,9 +5,11 @@ mod client_response;
 mod headers;
 mod socket;
 mod stream;
+mod target;
 
 pub use client_response::{
     ClientResponse, Conclusion, Piece, deliver_again, deliver_failed, deliver_fault, relay, tab_headers,
 };
 pub use headers::{fill, served_headers};
 pub use socket::{Sockets, Step, Stream};
+pub use target::{target_met, target_missed};

@@ -169,6 +169,7 @@ fn explain_model(
         size: plan::RequestSize::default(),
         needs: plan::RequestNeeds::default(),
         traits: None,
+        hints: None,
     };
     let plan = plan::explain(
         &question,

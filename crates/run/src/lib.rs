@@ -1,10 +1,11 @@
 //! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again. In
-//! this release, an app is a model.
+//! this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
 mod document;
 mod input;
 mod limits;
+mod native;
 mod problem;
 mod prompt;
 mod refusal;
@@ -23,6 +24,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
+pub use native::{respond, response};
 pub use stored_tasks::task;
 
 /// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body is already read.

@@ -60,7 +60,7 @@ fn field_of(param: &str) -> Option<&'static str> {
 }
 
 /// Any other response is passed on unchanged.
-async fn edit_problem(
+pub(crate) async fn edit_problem(
     response: Response<ReplyBody>,
     edit: impl FnOnce(&mut Map<String, Value>),
 ) -> Response<ReplyBody> {

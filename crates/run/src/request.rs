@@ -72,10 +72,10 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<F
 }
 
 /// The members of an object. Duplicate names are refused: parsers differ in which one counts.
-fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> {
+pub(crate) fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> {
     let mut cursor = Cursor::new(bytes)?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        let fix = "Send a JSON object with app and input.";
+        let fix = "Send a JSON object.";
         return Err(Box::new(bad("empty_body", "The request has no body.").fix(fix)));
     }
     let kind = cursor.kind()?;
@@ -83,7 +83,7 @@ fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> 
         cursor.skip()?;
         cursor.end()?;
         let message = format!("The body must be a JSON object, not {}.", kind.as_str());
-        return Err(Box::new(bad("invalid_type", message).fix("Send a JSON object with app and input.")));
+        return Err(Box::new(bad("invalid_type", message).fix("Send a JSON object.")));
     }
     let mut found = Vec::new();
     let mut seen = HashSet::new();
@@ -198,7 +198,7 @@ fn bad(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::new(FaultClass::BadRequest, code, message)
 }
 
-fn refusal(
+pub(crate) fn refusal(
     code: &'static str,
     message: impl Into<Cow<'static, str>>,
     fix: impl Into<Cow<'static, str>>,

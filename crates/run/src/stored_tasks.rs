@@ -24,24 +24,43 @@ const GONE: &str = "Use the id of a run of this project that ended within a day 
 /// Stores a finished task if the project's policy allows storing content; otherwise returns a message for the
 /// client.
 pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Value) -> Option<Message> {
+    let name = name_of(TaskId::from_uuid(*trace.as_uuid()));
+    keep_as(core, caller, trace, name, encode_bounded(task)).await.err().map(not_kept)
+}
+
+/// Stores content under a name for a day, if the project's policy allows that; else says why it is not kept. `None` is
+/// content that is too long.
+pub(crate) async fn keep_as(
+    core: &Core,
+    caller: &Caller,
+    request: TraceId,
+    name: String,
+    content: Option<Vec<u8>>,
+) -> Result<(), &'static str> {
     let policy = caller.project().policy.as_ref();
     if policy.is_some_and(|policies| policies.retains_nothing()) {
-        return Some(not_kept("The project's policy lets nothing be kept."));
+        return Err("The project's policy lets nothing be kept.");
     }
-    let Some(content) = encode_bounded(task) else {
-        return Some(not_kept("It is too long to be kept."));
-    };
+    let content = content.filter(|content| content.len() <= KEPT_TURN_BYTES_MAX);
+    let content = content.ok_or("It is too long to be kept.")?;
     let turn = StoredTurn {
         workspace: caller.workspace().id,
         project: caller.project().id,
-        request: trace,
-        calls: vec![name_of(TaskId::from_uuid(*trace.as_uuid()))],
+        request,
+        calls: vec![name],
         content,
     };
-    // Awaited with a timeout: the client may read the task from another process at once. If the store is
-    // slow, the write still completes.
+    // Awaited with a timeout: the client may read it from another process at once. If the store is slow, the
+    // write still completes.
     let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.deps.turns.keep(turn)).await;
-    None
+    Ok(())
+}
+
+/// What this project stored under a name.
+pub(crate) async fn find_kept(core: &Core, caller: &Caller, name: String) -> Option<Value> {
+    let (workspace, project) = (caller.workspace().id, caller.project().id);
+    let found = core.deps.turns.find(workspace, project, vec![name]).await;
+    serde_json::from_slice(&found.into_iter().flatten().next()?).ok()
 }
 
 fn not_kept(message: &'static str) -> Message {
@@ -123,10 +142,8 @@ async fn answer(
     let (Ok(id), Some(act)) = (id.parse::<TaskId>(), TaskOperation::of(method, below)) else {
         return Err(nothing_here(id, below));
     };
-    let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let found = core.deps.turns.find(workspace, project, vec![name_of(id)]).await;
-    let found = found.into_iter().flatten().next().ok_or_else(|| unknown(id))?;
-    let task: Value = serde_json::from_slice(&found).map_err(|_| Box::new(Fault::internal()))?;
+    let workspace = caller.workspace().id;
+    let task = find_kept(core, caller, name_of(id)).await.ok_or_else(|| unknown(id))?;
     let envelope = Envelope::from_headers(headers);
     let json = |body: Vec<u8>| Ok((StatusCode::OK, Some("application/json"), body.into()));
     match act {
@@ -142,7 +159,7 @@ async fn answer(
             if core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
                 Ok((StatusCode::NO_CONTENT, None, Bytes::new()))
             } else {
-                Err(not_deleted())
+                Err(not_deleted("task"))
             }
         }
     }
@@ -182,8 +199,8 @@ fn nothing_here(id: &str, below: Option<&str>) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
 }
 
-fn not_deleted() -> Box<Fault> {
-    let message = "The task can't be deleted now.";
+pub(crate) fn not_deleted(what: &str) -> Box<Fault> {
+    let message = format!("The {what} can't be deleted now.");
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use domain::{
     AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
-    Hosting, KeyId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates, RouteId, RouteSpec,
-    Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
+    HintsId, Hosting, KeyId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates, ReadHints,
+    RouteId, RouteSpec, Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -206,6 +206,13 @@ pub struct CanaryEntry {
     pub started_unix_ms: u64,
 }
 
+/// Stored hints, which requests refer to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HintsEntry {
+    pub id: HintsId,
+    pub read: ReadHints,
+}
+
 /// A workspace's sealing key, wrapped by the master key, for the vault's key ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedKey {
@@ -238,7 +245,19 @@ pub struct WorkspaceEntry {
     pub routes: Vec<Arc<RouteEntry>>,
     /// By name, the projects' own before the workspace's; usually none, which is free to check.
     pub aliases: Vec<Arc<AliasEntry>>,
+    /// By id.
+    pub hints: Vec<Arc<HintsEntry>>,
     /// Limits and budgets; `None` if there are none, which is free to check.
     pub terms: Option<Arc<Terms>>,
     pub caching: CachePolicy,
+}
+
+impl WorkspaceEntry {
+    /// The stored hints of this id; `None` also for what is no id.
+    #[must_use]
+    pub fn stored_hints(&self, id: &str) -> Option<&ReadHints> {
+        let id: HintsId = id.parse().ok()?;
+        let found = self.hints.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(&self.hints.get(found)?.read)
+    }
 }

@@ -8,8 +8,8 @@ mod source;
 
 pub use compiled::{KeyDigest, Parts, Snapshot};
 pub use entries::{
-    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, CredentialEntry, CredentialState, IpNet,
-    KeyEntry, MinimumVersion, NodeEntry, NodeState, ProjectEntry, ReleaseEntry, RouteEntry, Scopes,
+    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, CredentialEntry, CredentialState, HintsEntry,
+    IpNet, KeyEntry, MinimumVersion, NodeEntry, NodeState, ProjectEntry, ReleaseEntry, RouteEntry, Scopes,
     WorkspaceEntry, WrappedKey,
 };
 pub use keeper::{BeforePublish, Keeper, KeeperSettings, KeeperStopped, Reader, nothing_first};

@@ -14,6 +14,7 @@ use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
 
 use crate::accounts::Accounts;
+use crate::agent_hints::AgentHintsRow;
 use crate::aliases::Aliases;
 use crate::api_keys::ApiKeys;
 use crate::budgets::Budgets;
@@ -152,6 +153,11 @@ impl Store {
     /// What routes have been.
     #[must_use]
     pub fn route_versions(&self) -> &dyn RouteVersions {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn agent_hints(&self) -> &dyn Resource<AgentHintsRow> {
         &self.database
     }
 

@@ -2,6 +2,7 @@
 //! written once, and SQLite or PostgreSQL behind them.
 
 pub mod accounts;
+pub mod agent_hints;
 pub mod aliases;
 pub mod api_keys;
 mod audit_queue;
@@ -47,6 +48,7 @@ pub mod workspaces;
 use std::path::Path;
 
 pub use accounts::{AccountRow, Accounts};
+pub use agent_hints::AgentHintsRow;
 pub use aliases::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, Aliases, NewAlias, WithdrawnCanary};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit_queue::AuditQueue;

@@ -7,7 +7,15 @@ use crate::material::{Bends, ITERATIONS, bent};
 
 const WAITS: &[&str] =
     &["20", "0.5", "1e9", "Fri, 20 Nov 2026 09:18:47 GMT", "Thu, 29 Feb 2024 23:59:59 GMT", "6m0s", "-1"];
-const HINTS: &[&str] = &["eyJ0YWciOiJuaWdodGx5In0", "eyJ0YWciOiJhYiIsIngiOlsxXX0=", "e30", ""];
+const HINTS: &[&str] = &[
+    "eyJ0YWciOiJuaWdodGx5In0",
+    "eyJ0YWciOiJhYiIsIngiOlsxXX0=",
+    "e30",
+    "",
+    // A quality of service, and where the request may go.
+    "eyJxb3MiOnsiY2xhc3MiOiJiYXRjaCIsImRlYWRsaW5lX21zIjo1LCJwcmlvcml0eSI6N319",
+    "eyJyb3V0aW5nIjp7ImV4ZWN1dGlvbl9wcm9maWxlcyI6WyJieW9rIl0sInJlZ2lvbl9wb2xpY3kiOiJldV9vbmx5In19",
+];
 
 #[test]
 fn fuzz_retry_after() {
@@ -31,8 +39,11 @@ fn fuzz_retry_after() {
 #[test]
 fn fuzz_agent_hints() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
-        let tag = decode::read_tag(&bent(HINTS, *which, bends)).ok().flatten();
-        assert!(tag.is_none_or(|tag| !tag.is_empty() && tag.len() <= 128));
+        let Some(read) = decode::read_hints(&bent(HINTS, *which, bends)) else { return };
+        assert!(read.hints.tag.is_none_or(|tag| !tag.is_empty() && tag.len() <= 128));
+        assert!(read.hints.qos.deadline_ms.is_none_or(|deadline| deadline > 0));
+        let is_plain = |path: &str| HeaderValue::from_str(path).is_ok() && !path.contains(',');
+        assert!(read.passed_over.iter().all(|one| is_plain(&one.path)));
     });
 }
 

@@ -120,6 +120,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/api-keys", json!({"name": "a key"})).await,
         make(&admin, "/v2/projects", json!({"name": "a project"})).await,
         make(&admin, "/v2/policies", json!({"project_id": founded.project_id, "profiles": ["byok"]})).await,
+        make(&admin, "/v2/agent-hints", json!({"tag": "nightly"})).await,
         make(&admin, "/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI}]})).await,
         make(&admin, "/v2/webhooks", json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}))
             .await,

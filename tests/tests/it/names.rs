@@ -193,11 +193,25 @@ async fn headers_that_are_not_honoured_are_refused_or_named() {
             headers.iter().fold(gateway.client(), |client, (name, value)| client.header(*name, *value));
         client.post(crate::ask::CHAT, &question(MINI)).await.unwrap()
     };
-    let hints = [("agent-hints-ref", "hnt_1"), ("agent-trace-mode", "full")];
-    let answer = send(&hints).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Hints-Ref, Agent-Trace-Mode"));
-    assert_eq!(send(&[]).await.header("agent-dropped-params"), None);
+    for quiet in [&[][..], &[("agent-trace-mode", "metadata")]] {
+        let answer = send(quiet).await;
+        assert_eq!((answer.status, answer.header("agent-dropped-params")), (200, None), "{}", answer.text());
+    }
+    let (reference, mode) = (("agent-hints-ref", "ah_1"), ("agent-trace-mode", "tokenized"));
+    for (header, code, param) in [
+        (reference, "unknown_hints", "Agent-Hints-Ref"),
+        (mode, "unsupported_header", "Agent-Trace-Mode"),
+        (("agent-trace-mode", "full"), "unsupported_header", "Agent-Trace-Mode"),
+    ] {
+        assert_eq!(refused(&send(&[header]).await, 400, code)["param"], param);
+    }
+    let answer = send(&[reference, mode, ("agent-lenient", "true")]).await;
+    assert_eq!(
+        answer.header("agent-dropped-params"),
+        Some("Agent-Trace-Mode, Agent-Hints-Ref"),
+        "{}",
+        answer.text()
+    );
     let session = ("agent-session-ref", "ses_1");
     let error = refused(&send(&[session]).await, 400, "unsupported_header");
     assert_eq!(error["param"], "Agent-Session-Ref");

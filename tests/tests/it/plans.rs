@@ -169,10 +169,10 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
         ),
         (json!({"request": question(VECTORS)}), 400, "model_modality", "model"),
         (
-            json!({"request": question(MINI), "headers": {"Agent-Hints": "{}"}}),
+            json!({"request": question(MINI), "headers": {"Agent-Hints-Ref": "ah_none"}}),
             400,
-            "invalid_hints",
-            "Agent-Hints",
+            "unknown_hints",
+            "Agent-Hints-Ref",
         ),
         (
             json!({"path": "/v1/batches", "request": {"input_file_id": "file_none", "endpoint": "/v1/chat/completions", "completion_window": "24h"}}),

@@ -93,6 +93,7 @@ impl Preparing<'_> {
                 json!({"name": format!("alias-{}", self.number), "targets": [{"model": "openai/gpt-4o-mini"}]})
             }
             // An event that never occurs here, so that no delivery starts by itself.
+            "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),

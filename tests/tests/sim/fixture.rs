@@ -129,6 +129,7 @@ impl Fixture {
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
             aliases: Vec::new(),
+            hints: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         }

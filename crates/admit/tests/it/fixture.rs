@@ -100,6 +100,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
         nodes: Vec::new(),
         routes: Vec::new(),
         aliases: Vec::new(),
+        hints: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     };

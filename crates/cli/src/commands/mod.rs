@@ -15,6 +15,7 @@ pub mod context;
 pub mod credential;
 pub mod export;
 pub mod health;
+pub mod hints;
 mod hosting;
 pub mod jobs;
 pub mod key;

@@ -316,6 +316,7 @@ fn check_target(
         size: plan::RequestSize::default(),
         needs: plan::RequestNeeds::default(),
         traits: None,
+        hints: None,
     };
     let clock = &control.deps.world.clock;
     let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());

@@ -1,6 +1,7 @@
 //! The routes of `/v2`, one file for each resource.
 
 mod accounts;
+mod agent_hints;
 mod alias_releases;
 mod aliases;
 mod api_keys;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Route> {
         rules::routes(),
         route_versions::routes(),
         policies::routes(),
+        agent_hints::routes(),
         aliases::routes(),
         regional_policies::routes(),
         models::routes(),

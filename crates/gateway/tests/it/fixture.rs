@@ -249,6 +249,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         nodes: vec![Arc::new(node)],
         routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
         aliases: Vec::new(),
+        hints: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     }

@@ -12,8 +12,14 @@ use plan::{Attempt, Planned};
 const FACTS: &str = " facts";
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// What a header says of the exchange that made the answer, and not of the answer.
-const OF_THE_EXCHANGE: [&str; 5] =
-    ["agent-trace-id", "agent-attempts", "agent-cache", "agent-idempotent-replay", "agent-idempotency-kept"];
+const OF_THE_EXCHANGE: [&str; 6] = [
+    "agent-trace-id",
+    "agent-attempts",
+    "agent-cache",
+    "agent-idempotent-replay",
+    "agent-idempotency-kept",
+    "agent-qos-target-met",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {

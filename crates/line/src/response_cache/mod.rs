@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use admit::{Caller, admit};
 use bytes::Bytes;
-use decode::{Call, Inbound, decode};
+use conversation::screening::Screening;
+use decode::{Call, Inbound};
 use domain::limits::{
     RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
 };
@@ -25,7 +26,7 @@ use http::Response;
 use http::header::{AGE, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use plan::{Planned, PlannedParts, plan};
-use relay::{deliver_again, relay};
+use relay::{deliver_again, relay, target_met};
 use settle::{ReplyBody, settle};
 
 use self::entry::{Entry, kept_headers};
@@ -33,7 +34,7 @@ use self::memory::{Lead, Name, Turn};
 use self::wish::Wish;
 use crate::idempotency::{ClaimGuard, KeyClaim, RecordedBody, claim};
 use crate::stop::EarlyExit;
-use crate::{Core, stored_lookup};
+use crate::{Core, reading, stored_lookup};
 
 pub use memory::ResponseMemory;
 
@@ -138,9 +139,10 @@ async fn run(
     after: &mut After,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let wish = Wish::of(&inbound.headers);
-    let call = decode(inbound, core.now_us())?;
+    let call = reading::read(core, inbound, &caller)?;
     let names = stored_lookup::names(&caller, &call);
-    let name = if names.is_some() || wish.is_bypass { None } else { name_of(&call, &caller) };
+    let is_bypass = wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse);
+    let name = if names.is_some() || is_bypass { None } else { name_of(&call, &caller) };
     let Some(name) = name else {
         let now_us = core.now_us();
         let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
@@ -283,6 +285,7 @@ fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
         && !request.is_background
         && request.files.is_empty()
         && request.terms.hosted.is_none()
+        && call.screening().is_none_or(is_unmarked)
         && call.upload().is_none()
         && call.body().len() <= RESPONSE_CACHE_REQUEST_BYTES_MAX;
     if !is_kept {
@@ -307,6 +310,11 @@ fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
         text.extend_from_slice(value.as_bytes());
         text.push(b'\n');
     }
+    // The kept headers name them.
+    for name in call.unheeded() {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'\n');
+    }
     if let Some(policies) = &caller.project().policy {
         // Under other policies it might be refused or changed.
         text.extend_from_slice(format!("{policies:?}\n").as_bytes());
@@ -321,6 +329,12 @@ fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
     })
 }
 
+/// Whether the checks found nothing and have nothing to look for in the answer. Two requests whose texts differ in what
+/// is masked are the same where they are sent, and their answers are not.
+fn is_unmarked(screening: &Screening) -> bool {
+    screening.fault.is_none() && screening.guard.is_none() && screening.found.borrow().is_empty()
+}
+
 /// Gives an answer again, and books the exchange.
 fn again(core: &Core, planned: Planned, entry: &Entry) -> relay::ClientResponse {
     let worth = entry.maker(&planned).map(|maker| entry.worth(maker)).unwrap_or_default();
@@ -333,5 +347,6 @@ fn again(core: &Core, planned: Planned, entry: &Entry) -> relay::ClientResponse 
     (timeline.planned_us, timeline.first_byte_us) = (at_us, at_us);
     let mut headers = entry.headers.clone();
     headers.insert(AGE, HeaderValue::from(entry.age_ms(core.now_unix_ms()) / 1_000));
+    headers.extend(target_met(call.hints(), at_us));
     deliver_again(tab, headers, entry.body.clone(), call.dialect())
 }

@@ -384,6 +384,7 @@ impl Maker<'_> {
             nodes,
             routes: vec![Arc::new(route)],
             aliases: Vec::new(),
+            hints: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         })

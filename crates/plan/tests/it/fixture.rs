@@ -220,6 +220,7 @@ impl Fixture {
                 nodes: Vec::new(),
                 routes: Vec::new(),
                 aliases: Vec::new(),
+                hints: Vec::new(),
                 terms: None,
                 caching: domain::CachePolicy::default(),
             },
@@ -361,6 +362,7 @@ impl Fixture {
             size: self.size,
             needs: plan::RequestNeeds::default(),
             traits: self.traits.as_ref(),
+            hints: None,
         }
     }
 

@@ -213,6 +213,7 @@ impl<'a> Maker<'a> {
             nodes: Vec::new(),
             routes: Vec::new(),
             aliases: Vec::new(),
+            hints: Vec::new(),
             terms: None,
             caching: domain::CachePolicy::default(),
         };

@@ -56,6 +56,7 @@ pub fn workspace(number: u8, name: &str) -> Arc<WorkspaceEntry> {
         nodes: Vec::new(),
         routes: Vec::new(),
         aliases: Vec::new(),
+        hints: Vec::new(),
         terms: None,
         caching: domain::CachePolicy::default(),
     })

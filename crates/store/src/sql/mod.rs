@@ -1,6 +1,7 @@
 //! SQL shared by both databases: every aggregate is written once, over connections to either.
 
 mod accounts;
+mod agent_hints;
 mod agreements;
 mod aliases;
 pub(crate) mod api_keys;

@@ -16,11 +16,13 @@ use domain::{
 };
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, Change, CredentialEntry, KeyChange, KeyEntry,
-    MinimumVersion, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError, WorkspaceEntry,
+    AccountEntry, AliasEntry, CanaryEntry, CapabilityEntry, Change, CredentialEntry, HintsEntry, KeyChange,
+    KeyEntry, MinimumVersion, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError,
+    WorkspaceEntry,
 };
 
 use crate::accounts::AccountRow;
+use crate::agent_hints::AgentHintsRow;
 use crate::aliases::AliasRow;
 use crate::api_keys::ApiKeyRow;
 use crate::budgets::{BudgetRow, LimitsOf};
@@ -167,6 +169,7 @@ async fn read_workspaces(
             nodes: Vec::new(),
             routes: Vec::new(),
             aliases: Vec::new(),
+            hints: Vec::new(),
             terms: None,
             caching: row.caching,
         };
@@ -210,6 +213,7 @@ async fn read_workspaces(
             entry.aliases.push(Arc::new(alias));
         }
     }
+    read_hints(connection, whose, &mut found).await?;
     for (workspace, terms) in read_terms(connection, whose).await? {
         if let Some(entry) = found.get_mut(&workspace) {
             entry.terms = Some(Arc::new(terms));
@@ -220,6 +224,24 @@ async fn read_workspaces(
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
+}
+
+/// Adds the stored hints of workspaces, by id. Those that can't be read are an error: they may forbid more than is
+/// understood.
+async fn read_hints(
+    connection: &mut Connection,
+    whose: Whose,
+    found: &mut BTreeMap<WorkspaceId, WorkspaceEntry>,
+) -> Result<(), StoreError> {
+    for row in &rows_of!(connection, "agent_hints", "workspace", "id", whose) {
+        let row = AgentHintsRow::read(row)?;
+        let read = serde_json::from_value(row.hints);
+        let read = read.map_err(|error| StoreError::corrupt(AgentHintsRow::NAME, error))?;
+        if let Some(workspace) = found.get_mut(&row.workspace) {
+            workspace.hints.push(Arc::new(HintsEntry { id: row.id, read }));
+        }
+    }
+    Ok(())
 }
 
 /// The aliases of workspaces, in the order in which they are looked up: by name, the projects' own first.

@@ -85,6 +85,7 @@ impl Table for WorkspaceRow {
             "DELETE FROM routes WHERE workspace = $1",
             "DELETE FROM alias_releases WHERE workspace = $1",
             "DELETE FROM aliases WHERE workspace = $1",
+            "DELETE FROM agent_hints WHERE workspace = $1",
             "DELETE FROM policies WHERE workspace = $1",
             "DELETE FROM webhooks WHERE workspace = $1",
             "DELETE FROM workspace_keys WHERE workspace = $1",

@@ -118,7 +118,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
                  ALTER TABLE people DROP COLUMN address; \
-                 DROP TABLE policies; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
+                 DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
@@ -198,6 +198,7 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE projects DROP COLUMN caching_byok",
     "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
     "DROP TABLE policies",
+    "DROP TABLE agent_hints",
     "DROP TABLE alias_releases; DROP TABLE aliases",
     "DROP TABLE kept_objects",
     "DROP TABLE stored_responses",

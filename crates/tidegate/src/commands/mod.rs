@@ -22,8 +22,8 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, alias, apply, billing, budget, call, capability, chat, commitments, context,
-    credential, export, health, jobs, key, login, member, nodes, open, plan, policy, project, request, route,
-    subscription, tariff, train, usage, webhook, workspace,
+    credential, export, health, hints, jobs, key, login, member, nodes, open, plan, policy, project, request,
+    route, subscription, tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -73,6 +73,9 @@ enum Command {
     /// Manages policies: which targets a project's requests may reach, whatever a route says.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Manages stored hints: what clients wish of how requests are served, under an id that requests refer to.
+    #[command(subcommand)]
+    Hints(hints::Command),
     /// Manages aliases: model names of your own, with releases, canaries and a way back.
     #[command(subcommand)]
     Alias(alias::Command),
@@ -180,6 +183,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),
+        Command::Hints(command) => hints::run(&shared, command),
         Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Apply(options) => apply::run(&shared, &options),

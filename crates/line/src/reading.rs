@@ -1,0 +1,38 @@
+//! From bytes to a call: screened by the caller's policies, decoded, and with the stored hints that it refers to.
+
+use admit::Caller;
+use decode::{Call, HINTS_REF, Inbound, decode};
+use domain::limits::HINT_NAME_CHARS_MAX;
+use domain::{Fault, FaultClass};
+
+use crate::{Core, screening};
+
+/// Reads a request.
+///
+/// # Errors
+/// What is wrong with it; not what a policy refuses, which its plan tells.
+pub(crate) fn read(core: &Core, mut inbound: Inbound, caller: &Caller) -> Result<Call, Box<Fault>> {
+    let screening = screening::screen(&mut inbound, caller);
+    let call = decode(inbound, core.now_us())?.with_screening(screening);
+    with_stored_hints(call, caller)
+}
+
+/// The call with the stored hints that it refers to, if it refers to any. They may say where it must not go, so that one
+/// whose hints are not there is refused, unless its client lets them be dropped.
+pub(crate) fn with_stored_hints(call: Call, caller: &Caller) -> Result<Call, Box<Fault>> {
+    let Some(reference) = call.hints_reference() else { return Ok(call) };
+    let stored = caller.workspace().stored_hints(reference);
+    match stored {
+        None if !call.is_lenient() => Err(unknown_hints(reference)),
+        stored => Ok(call.with_stored_hints(stored)),
+    }
+}
+
+fn unknown_hints(reference: &str) -> Box<Fault> {
+    let printable: String =
+        reference.chars().filter(|letter| !letter.is_control()).take(HINT_NAME_CHARS_MAX).collect();
+    let message = format!("Agent-Hints-Ref names \"{printable}\", and this workspace has no such hints.");
+    let fault = Fault::new(FaultClass::BadRequest, "unknown_hints", message).param(HINTS_REF);
+    let fix = "Use an id that GET /v2/agent-hints lists, or send \"Agent-Lenient: true\" to be served without hints.";
+    Box::new(fault.fix(fix))
+}

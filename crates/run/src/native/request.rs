@@ -1,0 +1,144 @@
+//! The body of `POST /v2/responses`: that of `/v1/responses`, with the quality of service in it, which goes on as hints.
+
+use decode::{Inbound, QosStated};
+use domain::{Fault, FaultClass, Qos, ReadQos, Why};
+use http::header::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{DROPPED, word};
+use crate::request::{members, refusal};
+
+/// The header that the quality of service goes on in, as dropped parameters name it.
+const AS_HINTS: &str = "Agent-Hints.qos.";
+/// Fields that are not served yet, each with the reason.
+const UNSERVED: [(&str, &str); 4] = [
+    ("session_id", "sessions aren't served yet"),
+    ("branch_id", "branches of sessions aren't served yet"),
+    (
+        "stream",
+        "the outcome comes with the whole answer; POST /v1/responses streams, with the same qos in Agent-Hints",
+    ),
+    ("background", "answers in the background aren't served here; POST /v1/responses makes them"),
+];
+
+/// What a request asks beside its answer.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub qos: Qos,
+    /// The body states it, and not the header.
+    is_in_body: bool,
+    /// The request's `Agent-Hints` can't be read.
+    is_header_unread: bool,
+}
+
+/// Reads the request, and leaves in it what the pipeline reads: the body of `/v1/responses`, with the quality of service
+/// in its hints.
+pub(super) fn read(inbound: &mut Inbound) -> Result<Asked, Box<Fault>> {
+    decode::check_content_type(&inbound.headers)?;
+    let mut body = Vec::with_capacity(inbound.body.len() + 16);
+    let (mut qos, mut stores) = (None, false);
+    for (name, span) in members(&inbound.body, "")? {
+        let value = span.of(&inbound.body);
+        match name.as_str() {
+            "qos" => qos = Some(value),
+            unserved if UNSERVED.iter().any(|(field, _)| *field == unserved) => check_unserved(&name, value)?,
+            _ => {
+                stores |= name == "store";
+                push_member(&mut body, &name, value);
+            }
+        }
+    }
+    if !stores {
+        // What is kept of the answer is kept here.
+        push_member(&mut body, "store", b"false");
+    }
+    body.push(b'}');
+    let asked = match qos.map(read_qos).transpose()?.flatten() {
+        Some((qos, stated)) => state(qos, &stated, &mut inbound.headers)?,
+        None => Asked { qos: decode::stated_qos(&inbound.headers), ..Asked::default() },
+    };
+    inbound.body = body.into();
+    Ok(asked)
+}
+
+fn push_member(body: &mut Vec<u8>, name: &str, value: &[u8]) {
+    body.push(if body.is_empty() { b'{' } else { b',' });
+    body.extend_from_slice(Value::from(name).to_string().as_bytes());
+    body.push(b':');
+    body.extend_from_slice(value);
+}
+
+fn check_unserved(name: &str, value: &[u8]) -> Result<(), Box<Fault>> {
+    if matches!(value, b"null" | b"false") {
+        return Ok(());
+    }
+    let why = UNSERVED.iter().find(|(field, _)| *field == name).map_or("", |(_, why)| *why);
+    let message = format!("\"{name}\" can't be honoured: {why}.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
+    Err(Box::new(fault.fix(format!("Leave \"{name}\" out.")).param(name.to_owned())))
+}
+
+/// `None` where it is null. Each field is what it must be; one that is known and not honoured is named in the answer.
+fn read_qos(value: &[u8]) -> Result<Option<(Qos, Value)>, Box<Fault>> {
+    let wrong =
+        |message: String, fix: String, param: String| Err(refusal("invalid_value", message, fix, param));
+    let stated: Value = serde_json::from_slice(value).unwrap_or_default();
+    if stated.is_null() {
+        return Ok(None);
+    }
+    if stated.is_object() {
+        // Of a name that is there twice, readers differ in which one counts.
+        members(value, "qos.")?;
+    }
+    let Ok(read) = ReadQos::deserialize(&stated) else {
+        return wrong(
+            "\"qos\" must be an object.".to_owned(),
+            "Send an object.".to_owned(),
+            "qos".to_owned(),
+        );
+    };
+    for one in read.passed_over {
+        let param = format!("qos.{}", one.path);
+        match one.why {
+            Why::NotHonoured => {}
+            Why::Unknown => {
+                let message = format!("\"{param}\" is no field of qos.");
+                return Err(refusal("unknown_field", message, "Correct its name, or leave it out.", param));
+            }
+            Why::Invalid(must_be) => {
+                return wrong(format!("\"{param}\" is not {must_be}."), format!("Send {must_be}."), param);
+            }
+        }
+    }
+    Ok(Some((read.qos, stated)))
+}
+
+fn state(qos: Qos, stated: &Value, headers: &mut HeaderMap) -> Result<Asked, Box<Fault>> {
+    let is_header_unread = match decode::state_qos(headers, stated) {
+        QosStated::Alone => false,
+        QosStated::InPlaceOfUnread => true,
+        QosStated::Twice => {
+            let message = "The quality of service is in the body and in the request's hints.";
+            return Err(refusal("invalid_value", message, "Send it once.", "qos"));
+        }
+    };
+    Ok(Asked { qos, is_in_body: true, is_header_unread })
+}
+
+impl Asked {
+    /// Names what was dropped as the client wrote it.
+    pub(super) fn name_dropped(&self, headers: &mut HeaderMap) {
+        if !self.is_in_body {
+            return;
+        }
+        let dropped = word(headers, &DROPPED).map(|names| names.replace(AS_HINTS, "qos."));
+        let unread = self.is_header_unread.then(|| "Agent-Hints".to_owned());
+        let names: Vec<String> = dropped.into_iter().chain(unread).collect();
+        if let Ok(value) = HeaderValue::try_from(names.join(", "))
+            && !names.is_empty()
+        {
+            headers.insert(DROPPED, value);
+        }
+    }
+}

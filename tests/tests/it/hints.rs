@@ -1,0 +1,332 @@
+//! Hints: what a client wishes of how its request is served, in a header or stored, and what becomes of each field.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, question, refused, streaming, trace_of, trace_of_stream, with};
+use crate::gateway::{Founded, Gateway, OWN, POOL, id_of};
+use crate::wait::until;
+
+const MESSAGES: &str = "/v1/messages";
+const STORED: &str = "/v2/agent-hints";
+
+fn encoded(hints: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(hints.to_string())
+}
+
+fn hinting(gateway: &Gateway, hints: &Value) -> Client {
+    gateway.client().header("agent-hints", encoded(hints))
+}
+
+async fn ask(client: &Client) -> Answer {
+    client.post(CHAT, &question(MINI)).await.unwrap()
+}
+
+async fn asked(gateway: &Gateway, hints: &Value) -> Answer {
+    let answer = ask(&hinting(gateway, hints)).await;
+    assert_eq!(answer.status, 200, "{hints}: {}", answer.text());
+    answer
+}
+
+fn dropped(answer: &Answer) -> &str {
+    answer.header("agent-dropped-params").unwrap_or_default()
+}
+
+async fn own() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+/// The deadline is the client's: the upstream is twice as slow, its connection is closed, and nothing is owed.
+#[tokio::test]
+async fn a_hinted_deadline_ends_the_upstream_call_and_costs_nothing_under_managed() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let deadline = Duration::from_millis(400);
+    let hints = json!({"qos": {"deadline_ms": 400}});
+    let slow = || Behaviour::ok().latency(deadline * 2);
+    gateway.emulator.script(POOL, [slow(), slow()]);
+    for body in [question(MINI), streaming(MINI)] {
+        let started = Instant::now();
+        let answer = hinting(&gateway, &hints).post(CHAT, &body).await.unwrap();
+        let error = refused(&answer, 504, "deadline_exceeded");
+        assert!(error["message"].as_str().unwrap().contains("deadline"), "{error}");
+        assert!(started.elapsed() >= deadline, "{:?}", started.elapsed());
+        let record = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!((&record["outcome"], &record["cost_micros"]), (&json!("deadline"), &json!(0)), "{record}");
+        assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record}");
+    }
+    until("the emulator sees both connections closed", async || {
+        gateway.calls(POOL).iter().filter(|call| call.cancelled.is_some()).count() == 2
+    })
+    .await;
+    // A deadline that is not reached changes nothing.
+    asked(&gateway, &json!({"qos": {"deadline_ms": 60_000}})).await;
+}
+
+/// What a policy or a route bounds, hints can't widen.
+#[tokio::test]
+async fn a_deadline_of_a_route_holds_whatever_is_hinted() {
+    let gateway = own().await;
+    gateway.route(json!({"scope": {}, "deadline_ms": 300})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
+    let answer = ask(&hinting(&gateway, &json!({"qos": {"deadline_ms": 600_000}}))).await;
+    refused(&answer, 504, "deadline_exceeded");
+}
+
+#[tokio::test]
+async fn a_target_is_told_to_be_met_or_missed() {
+    let gateway = own().await;
+    let met = |answer: &Answer| answer.header("agent-qos-target-met").map(str::to_owned);
+    let near = hinting(&gateway, &json!({"qos": {"target_ttft_ms": 60_000}}));
+    let far = hinting(&gateway, &json!({"qos": {"target_ttft_ms": 50}}));
+    for body in [question(MINI), streaming(MINI)] {
+        assert_eq!(met(&near.post(CHAT, &body).await.unwrap()).as_deref(), Some("true"));
+        gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(120))]);
+        assert_eq!(met(&far.post(CHAT, &body).await.unwrap()).as_deref(), Some("false"));
+        gateway.emulator.clear_scripts();
+    }
+    // The head of a stream is held back for its first event, so that it can tell.
+    gateway.route(json!({"scope": {}, "head_wait_ms": 50})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(200))]);
+    let stream = near.stream(CHAT, &streaming(MINI)).await.unwrap();
+    assert_eq!(stream.header("agent-qos-target-met"), Some("true"));
+    gateway.settled(&trace_of_stream(&stream)).await;
+    // An error meets no target, and without a target nothing is told.
+    gateway.emulator.script(OWN, [Behaviour::status(400)]);
+    assert_eq!(met(&ask(&near).await).as_deref(), Some("false"));
+    let nowhere = near.post(CHAT, &question("nobody/nothing")).await.unwrap();
+    assert_eq!((nowhere.status, met(&nowhere).as_deref()), (404, Some("false")), "{}", nowhere.text());
+    assert_eq!(met(&gateway.chat_ok(&question(MINI)).await), None);
+}
+
+/// Hints narrow where a request may go, in every dialect, and widen nothing.
+#[tokio::test]
+async fn hints_only_tighten_where_a_request_may_go() {
+    let gateway = own().await;
+    gateway.account("openai", POOL).await;
+    let only = |profiles: Value| json!({"routing": {"execution_profiles": profiles}});
+    let answer = asked(&gateway, &only(json!(["managed_provider", "byok"]))).await;
+    assert_eq!((answer.header("agent-execution-profile"), dropped(&answer)), (Some("byok"), ""));
+    let answer = asked(&gateway, &only(json!(["managed_provider"]))).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    let before = (gateway.calls(OWN).len(), gateway.calls(POOL).len());
+    for hints in [only(json!(["byoc"])), json!({"routing": {"region_policy": "eu_only"}})] {
+        let refusal = ask(&hinting(&gateway, &hints)).await;
+        let error = refused(&refusal, 403, "hints_forbid");
+        assert_eq!(error["param"], "routing", "{error}");
+        let mut claude = question("openai/gpt-4o-mini");
+        claude["max_tokens"] = json!(5);
+        let refusal = hinting(&gateway, &hints).post(MESSAGES, &claude).await.unwrap();
+        assert_eq!(refusal.status, 403, "{}", refusal.text());
+    }
+    assert_eq!((gateway.calls(OWN).len(), gateway.calls(POOL).len()), before, "nothing was sent");
+    // A policy is not loosened.
+    let policy = json!({"project_id": gateway.founded.project_id, "profiles": ["byok"]});
+    gateway.make("/v2/policies", policy).await;
+    refused(&ask(&hinting(&gateway, &only(json!(["managed_provider"])))).await, 403, "policy_forbids");
+    // What a plan tells is what would be.
+    let headers = json!({"Agent-Hints": encoded(&only(json!(["byoc"])))});
+    let plan =
+        gateway.admin().post("/v2/plan", &json!({"request": question(MINI), "headers": headers})).await;
+    let plan = plan.unwrap().json();
+    let reasons: Vec<_> = plan["rejected"].as_array().unwrap().iter().map(|row| &row["reason"]).collect();
+    assert!(reasons.contains(&&json!("hints_forbid")), "{plan}");
+}
+
+#[tokio::test]
+async fn a_fallback_that_the_route_allows_can_be_forbidden() {
+    let gateway = own().await;
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
+    let degrade = |word: &str| json!({"qos": {"degrade_policy": word}});
+    gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
+    let answer = asked(&gateway, &degrade("allow_compatible_fallback")).await;
+    assert_eq!(
+        (answer.header("agent-fallback-used"), answer.header("agent-execution-profile")),
+        (Some("true"), Some("managed_provider"))
+    );
+    let pooled = gateway.calls(POOL).len();
+    let refusal = ask(&hinting(&gateway, &degrade("forbid"))).await;
+    assert_ne!(refusal.status, 200, "{}", refusal.text());
+    assert_eq!(gateway.calls(POOL).len(), pooled);
+    let record = gateway.settled(&trace_of(&refusal)).await;
+    let rejected = record["plan"]["rejected"].to_string();
+    assert!(rejected.contains("degrade_forbidden"), "{record}");
+}
+
+#[tokio::test]
+async fn a_reuse_that_is_bypassed_is_neither_read_nor_kept() {
+    let gateway = own().await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    let cache = |answer: &Answer| answer.header("agent-cache").unwrap_or_default().to_owned();
+    assert_eq!(cache(&gateway.chat_ok(&question(MINI)).await), "miss");
+    for hints in [json!({"reuse": {"preference": "bypass"}}), json!({"reuse": {"scope": "none"}})] {
+        assert_eq!(cache(&asked(&gateway, &hints).await), "bypass", "{hints}");
+    }
+    let preferred = json!({"reuse": {"preference": "prefer"}, "qos": {"target_ttft_ms": 60_000}});
+    assert_eq!(cache(&asked(&gateway, &preferred).await), "miss", "its answer names what was dropped");
+    let again = asked(&gateway, &preferred).await;
+    assert_eq!((cache(&again).as_str(), dropped(&again)), ("hit", "Agent-Hints.reuse.preference"));
+    assert_eq!(again.header("agent-qos-target-met"), Some("true"));
+}
+
+/// Policies hold for requests that may be answered from the cache, too.
+#[tokio::test]
+async fn a_check_holds_where_answers_are_kept() {
+    let gateway = own().await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    let checks = json!([{"detect": "email", "action": "block", "direction": "input"}]);
+    let policy = json!({"project_id": gateway.founded.project_id, "checks": checks});
+    gateway.make("/v2/policies", policy).await;
+    let body =
+        with(question(MINI), json!({"messages": [{"role": "user", "content": "write to a.b@example.com"}]}));
+    refused(&gateway.chat(&body).await, 403, "policy_forbids");
+    assert_eq!(gateway.calls(OWN).len(), 0);
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+#[tokio::test]
+async fn stored_hints_win_and_every_field_without_effect_is_named() {
+    let gateway = own().await;
+    gateway.account("openai", POOL).await;
+    let hints = json!({
+        "name": "nightly evaluation",
+        "tag": "nightly",
+        "qos": {"class": "batch", "target_ttft_ms": 60_000, "priority": 7},
+        "reuse": {"preference": "allow", "scope": "session", "retention_preference": "short"},
+        "routing": {"execution_profiles": ["managed_provider"]},
+        "state": {"step": 3},
+        "safety": {},
+    });
+    let stored = gateway.make(STORED, hints.clone()).await;
+    let id = id_of(&stored);
+    assert!(id.starts_with("ah_"), "{id}");
+    assert_eq!(stored["object"], "agent_hints", "{stored}");
+    for (name, value) in hints.as_object().unwrap() {
+        assert_eq!(&stored[name], value, "{name}");
+    }
+    let unheeded = ["qos.priority", "reuse.scope", "reuse.retention_preference", "state", "safety"];
+    assert_eq!(stored["not_honoured"], json!(unheeded), "{stored}");
+    assert_eq!(gateway.get(&format!("{STORED}/{id}")).await, stored);
+    let referring = || gateway.client().header("agent-hints-ref", &id);
+    let answer = ask(&referring()).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"), "{}", answer.text());
+    assert_eq!(answer.header("agent-qos-target-met"), Some("true"));
+    assert_eq!(dropped(&answer), unheeded.map(|name| format!("Agent-Hints-Ref.{name}")).join(", "));
+    assert_eq!(gateway.settled(&trace_of(&answer)).await["tag"], "nightly");
+    // Inline hints give way, and that is said.
+    let inline = json!({"tag": "daily", "routing": {"execution_profiles": ["byok"]}});
+    let answer = ask(&referring().header("agent-hints", encoded(&inline))).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"), "{}", answer.text());
+    assert!(dropped(&answer).starts_with("Agent-Hints, "), "{}", dropped(&answer));
+    assert_eq!(gateway.settled(&trace_of(&answer)).await["tag"], "nightly");
+    // A change is in force once it is answered, and what is gone is refused.
+    let change = json!({"routing": {"execution_profiles": ["byok"]}});
+    gateway.patch(&format!("{STORED}/{id}"), change).await;
+    assert_eq!(ask(&referring()).await.header("agent-execution-profile"), Some("byok"));
+    gateway.remove(&format!("{STORED}/{id}")).await;
+    refused(&ask(&referring()).await, 400, "unknown_hints");
+}
+
+#[tokio::test]
+async fn nobody_uses_or_sees_the_hints_of_another_workspace() {
+    let gateway = own().await;
+    let mine = id_of(&gateway.make(STORED, json!({"tag": "mine"})).await);
+    let founded = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
+    let others: Founded = serde_json::from_value(founded).unwrap();
+    let admin = gateway.with_key(&others.admin_key);
+    let credential = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url()});
+    assert_eq!(admin.post("/v2/provider-credentials", &credential).await.unwrap().status, 201);
+    assert_eq!(admin.get(&format!("{STORED}/{mine}")).await.unwrap().status, 404);
+    assert_eq!(admin.get(STORED).await.unwrap().json()["data"], json!([]));
+    let stranger = || gateway.with_key(&others.api_key);
+    let nowhere = mine.replace(&mine[mine.len() - 8..], "00000000");
+    for reference in [mine.as_str(), &nowhere, "ah_", "x", "ses_1", "../../x"] {
+        let refusal = ask(&stranger().header("agent-hints-ref", reference)).await;
+        let error = refused(&refusal, 400, "unknown_hints");
+        assert_eq!(error["param"], "Agent-Hints-Ref", "{error}");
+        let lenient = stranger().header("agent-hints-ref", reference).header("agent-lenient", "true");
+        let answer = ask(&lenient).await;
+        assert_eq!((answer.status, dropped(&answer)), (200, "Agent-Hints-Ref"), "{}", answer.text());
+    }
+}
+
+/// Whatever a header holds, the request is served and the part without effect is named.
+#[tokio::test]
+async fn hostile_hints_are_named_and_do_nothing() {
+    let gateway = own().await;
+    let deep = format!(r#"{{"qos":{}{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
+    let huge = json!({"tag": "x", "state": "y".repeat(8 * 1024)}).to_string();
+    for (header, named) in [
+        (r#"{"tag":"plain"}"#.to_owned(), "Agent-Hints"),
+        ("%%%".to_owned(), "Agent-Hints"),
+        (URL_SAFE_NO_PAD.encode("[]"), "Agent-Hints"),
+        (URL_SAFE_NO_PAD.encode(deep), "Agent-Hints"),
+        (URL_SAFE_NO_PAD.encode(huge), "Agent-Hints"),
+        (URL_SAFE_NO_PAD.encode(r#"{"tag":"a","tag":"b"}"#), "Agent-Hints"),
+        (URL_SAFE_NO_PAD.encode([0xFF, 0xFE]), "Agent-Hints"),
+        (encoded(&json!({"qos": "fast"})), "Agent-Hints.qos"),
+        (encoded(&json!({"qos": {"deadline_ms": "1"}})), "Agent-Hints.qos.deadline_ms"),
+        (encoded(&json!({"qos": {"deadline_ms": 0}})), "Agent-Hints.qos.deadline_ms"),
+        (encoded(&json!({"qos": {"deadline_ms": -1}})), "Agent-Hints.qos.deadline_ms"),
+        (encoded(&json!({"qos": {"class": ["batch"]}})), "Agent-Hints.qos.class"),
+        (encoded(&json!({"tag": 5})), "Agent-Hints.tag"),
+        (encoded(&json!({"routing": {"region_policy": "mars_only"}})), "Agent-Hints.routing.region_policy"),
+        (encoded(&json!({"x\r\nset-cookie: a=b, y": 1})), "Agent-Hints.x??set-cookie??a?b??y"),
+    ] {
+        let answer = ask(&gateway.client().header("agent-hints", &header)).await;
+        assert_eq!((answer.status, dropped(&answer)), (200, named), "{header}: {}", answer.text());
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    for (body, field) in [
+        (json!({"qos": {"deadline_ms": 0}}), "qos.deadline_ms"),
+        (json!({"qos": {"class": "urgent"}}), "qos.class"),
+        (json!({"routing": {"execution_profiles": ["byoc_dynamo"]}}), "routing.execution_profiles"),
+        (json!({"tag": "a\nb"}), "tag"),
+        (json!({"state": {"text": "y".repeat(8 * 1024)}}), "state"),
+    ] {
+        let refusal = gateway.admin().post(STORED, &body).await.unwrap();
+        assert_eq!((refusal.status, &refusal.json()["param"]), (400, &json!(field)), "{}", refusal.text());
+    }
+    let unknown = gateway.admin().post(STORED, &json!({"qos": {"speed": 1}})).await.unwrap();
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+}
+
+#[tokio::test]
+async fn the_command_line_stores_hints() {
+    let gateway = own().await;
+    let cli = gateway.cli();
+    let made = cli.run(&[
+        "hints",
+        "add",
+        "--name",
+        "night",
+        "--class",
+        "background",
+        "--deadline-ms",
+        "5000",
+        "--profile",
+        "byok",
+        "--json",
+    ]);
+    let made = made.json();
+    assert_eq!(made["qos"], json!({"class": "background", "deadline_ms": 5_000}), "{made}");
+    let id = id_of(&made);
+    let set = cli.run(&["hints", "set", &id, "--tag", "t", "--json"]).json();
+    assert_eq!(
+        (&set["tag"], &set["routing"]),
+        (&json!("t"), &json!({"execution_profiles": ["byok"]})),
+        "{set}"
+    );
+    cli.run(&["hints", "remove", &id]);
+    assert_eq!(gateway.get(STORED).await["data"], json!([]));
+}

@@ -29,8 +29,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (20, "workspace_policies", include_str!("../../migrations/sqlite/0020_workspace_policies.sql")),
     (21, "subscriptions", include_str!("../../migrations/sqlite/0021_subscriptions.sql")),
     (22, "response_cache", include_str!("../../migrations/sqlite/0022_response_cache.sql")),
-    (24, "agent_hints", include_str!("../../migrations/sqlite/0024_agent_hints.sql")),
-    (25, "capabilities", include_str!("../../migrations/sqlite/0025_capabilities.sql")),
+    (23, "agent_hints", include_str!("../../migrations/sqlite/0023_agent_hints.sql")),
+    (24, "capabilities", include_str!("../../migrations/sqlite/0024_capabilities.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -66,6 +66,7 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   if (rule.regions.length > 0) said.push(`in ${rule.regions.join(', ')}`);
   if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts`);
   if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
+  for (const { on, model } of rule.model_fallbacks ?? []) said.push(`goes on with ${model} on ${on.join(', ').replaceAll('_', ' ')}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
   if (rule.emergency) said.push('takes emergency accounts when all others have failed');
   const times: [string, number | undefined][] = [

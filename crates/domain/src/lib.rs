@@ -88,7 +88,7 @@ pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use retention::Retention;
 pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
-pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
+pub use route::{ByokFallback, FallbackClass, ModelFallback, ModelFallbackClass, RouteScope, RouteSpec};
 pub use secret::{ContentKind, Sealed, Secret};
 pub use server::{Evidence, Finding, MissingFeatures, ProbeResult, ServerFacts, ServerFeature};
 pub use stored_object::{

@@ -73,6 +73,8 @@ pub const HINTS_OF_WORKSPACE_MAX: usize = 200;
 pub const TAG_BYTES_MAX: usize = 128;
 /// Versions that are kept of each route; the oldest go first.
 pub const ROUTE_VERSIONS_MAX: u32 = 100;
+/// Other models that a route's requests may go on with. Each is planned with every request of the route.
+pub const MODEL_FALLBACKS_MAX: usize = 8;
 /// Entries of metadata that a route's conditions may ask for.
 pub const CONDITION_METADATA_MAX: usize = 16;
 /// Length of an end user, of a name and of a value of metadata in a route's conditions: what is compared of a request's.

@@ -87,6 +87,61 @@ impl FallbackClass {
     }
 }
 
+/// The failures after which a route's requests may go on with another model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFallbackClass {
+    /// The prompt is longer than the model's context.
+    ContextLength,
+    /// The provider's policy refuses the content.
+    ContentPolicy,
+    /// All that could serve the model failed in a way that may pass: errors, overload, limits, silence.
+    Outage,
+}
+
+impl ModelFallbackClass {
+    pub const ALL: [Self; 3] = [Self::ContextLength, Self::ContentPolicy, Self::Outage];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContextLength => "context_length",
+            Self::ContentPolicy => "content_policy",
+            Self::Outage => "outage",
+        }
+    }
+
+    /// The class of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
+    }
+
+    /// The class that a fault belongs to, or `None` where no other model helps, or where it is not clear that one
+    /// would: a refused credential is to be repaired.
+    #[must_use]
+    pub const fn of(class: FaultClass) -> Option<Self> {
+        match class {
+            FaultClass::ContextLength => Some(Self::ContextLength),
+            FaultClass::ContentPolicy => Some(Self::ContentPolicy),
+            FaultClass::RateLimit
+            | FaultClass::Overloaded
+            | FaultClass::Upstream
+            | FaultClass::StreamBroken
+            | FaultClass::Timeout => Some(Self::Outage),
+            _ => None,
+        }
+    }
+}
+
+/// Another model that a route's requests go on with, and after what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFallback {
+    pub on: Vec<ModelFallbackClass>,
+    /// A model's name, none of an alias.
+    pub model: String,
+}
+
 impl RouteSpec {
     /// Whether what exceeds the customer's own capacity has somewhere to go.
     #[must_use]
@@ -97,13 +152,20 @@ impl RouteSpec {
     /// Whether something else than what serves first may serve after a failure.
     #[must_use]
     pub fn degrades(&self) -> bool {
-        self.byok_fallback != ByokFallback::Never || self.emergency_allowed
+        self.byok_fallback != ByokFallback::Never
+            || self.emergency_allowed
+            || !self.model_fallbacks.is_empty()
     }
 
     /// The same route without that. What exceeds capacity still overflows: that follows no failure.
     #[must_use]
     pub fn without_degrading(&self) -> Self {
-        Self { byok_fallback: ByokFallback::Never, emergency_allowed: false, ..self.clone() }
+        Self {
+            byok_fallback: ByokFallback::Never,
+            emergency_allowed: false,
+            model_fallbacks: Vec::new(),
+            ..self.clone()
+        }
     }
 }
 
@@ -125,6 +187,8 @@ pub struct RouteSpec {
     pub byok_fallback: ByokFallback,
     /// Empty means every class for which a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
+    /// In the order in which they are considered; empty keeps each request with its own model.
+    pub model_fallbacks: Vec<ModelFallback>,
     /// `overflow: managed`: load beyond the customer's own capacity goes to the pooled accounts. A failure
     /// never triggers it.
     pub overflow_managed: bool,

@@ -113,7 +113,7 @@ async fn start(
         caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());
     }
     tab.caching(caching);
-    let ceiling = tab.has_budgets().then(|| ceiling(exchange, &held.body));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange, attempt, &held.body));
     let ceiling = ceiling.map(|most| if is_beside { most.plus(most) } else { most });
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.

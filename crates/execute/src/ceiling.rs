@@ -4,12 +4,13 @@ use admit::{Call, Caller};
 use domain::Usage;
 use domain::limits::BODY_BYTES_MAX;
 use operations::{CallSize, ModelLimits};
+use plan::Attempt;
 
 use crate::exchange::Exchange;
 
-/// The most that an answer of this exchange can use.
-pub(crate) fn ceiling(exchange: &Exchange, body: &[u8]) -> Usage {
-    most_used(&exchange.call, &exchange.caller, &exchange.resolved_model, body.len() as u64)
+/// The most that an answer of this attempt can use.
+pub(crate) fn ceiling(exchange: &Exchange, attempt: &Attempt, body: &[u8]) -> Usage {
+    most_used(&exchange.call, &exchange.caller, exchange.model_of(attempt), body.len() as u64)
 }
 
 /// The most that an answer to this call can use, with a body of so many bytes.

@@ -61,6 +61,12 @@ impl FailoverState {
         Self { overflows, ..Self::new(fallback_on) }
     }
 
+    /// The same after so many attempts on the seats of another model.
+    #[must_use]
+    pub(crate) fn after(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
     /// Whether the current seat takes what exceeds the customer's own capacity.
     #[must_use]
     pub const fn overflows(&self) -> bool {

@@ -9,3 +9,5 @@ pub(crate) const BILLED_UNITS_MAX: f64 = 1e9;
 pub(crate) const IDLE_TIMERS_MAX: usize = 64;
 /// Text bytes of a prompt that count as one token of the agreed limits, until the answer says how many it was.
 pub(crate) const PROMPT_BYTES_PER_TOKEN: u64 = 4;
+/// By how much an estimated prompt must exceed a model's context to be taken for too long.
+pub(crate) const ESTIMATE_EXCESS_PERCENT: u64 = 25;

@@ -35,7 +35,8 @@ pub fn quote(
     if is_open_ended(call) {
         return None;
     }
-    let most = most_used(call, caller, resolved_model, call.body().len() as u64);
+    let model = attempt.fallback_model().map_or(resolved_model, |model| model);
+    let most = most_used(call, caller, model, call.body().len() as u64);
     let usage = Usage { input: estimated_input(call, caller, attempt, deps).min(most.input), ..most };
     let charged = |usage: &Usage, prompt_tokens| {
         let rates = attempt.rates_on(call.request().terms, prompt_tokens);

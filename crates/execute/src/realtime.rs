@@ -248,7 +248,7 @@ pub(crate) async fn begin(
     tab: &mut Tab,
     ticket: Ticket,
 ) -> Result<OpenAttempt, Box<Fault>> {
-    let ceiling = tab.has_budgets().then(|| ceiling(exchange, body));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange, attempt, body));
     let prompt_bytes = exchange.call.request().prompt_bytes;
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
     if attempt.commitment().is_some() {

@@ -13,7 +13,7 @@ use decode::SplitCall;
 use dialects::BufferedAnswer;
 use domain::limits::PACE_WAIT_MAX;
 use domain::timeline::micros;
-use domain::{Blame, Fault, FaultClass, OverflowReason, Upload, UpstreamReport};
+use domain::{Blame, Fault, FaultClass, ModelFallbackClass, OverflowReason, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -27,6 +27,7 @@ use crate::attempt_stream::AttemptStream;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
+use crate::model_fallback::ModelFallbacks;
 use crate::open_attempt::{OpenAttempt, dropped_header};
 use crate::realtime::{self, OpenSession, RealtimeResponse, SessionSeat};
 use crate::schedule::{self, Step};
@@ -113,15 +114,17 @@ pub(crate) struct RetryLoop {
     pub(crate) attempts: Vec<Rc<Attempt>>,
     pub(crate) failover: FailoverState,
     pub(crate) tab: Tab,
+    /// The other models that the exchange may go on with. Boxed: few routes have some.
+    pub(crate) fallbacks: Option<Box<ModelFallbacks>>,
     header_map: HeaderMap,
     /// On the monotonic clock.
     started_us: u64,
     /// The failure that the client would be sent now.
-    reported_failure: Option<AttemptFailure>,
+    pub(crate) reported_failure: Option<AttemptFailure>,
     /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
     /// A commitment was found used up.
-    has_spilled: bool,
+    pub(crate) has_spilled: bool,
     /// A retry was refused because there were too many to its upstream already.
     is_retry_budget_spent: bool,
     /// The last seat that failed. Boxed: few exchanges have one, and every future is as large as what it holds.
@@ -182,8 +185,9 @@ impl RetryLoop {
             deadline_us,
             deps: deps.clone(),
         });
-        Self {
+        let mut retry_loop = Self {
             started_us: now_us,
+            fallbacks: ModelFallbacks::of(parts.fallbacks, &parts.fallback_on),
             failover: FailoverState::starting_at(parts.fallback_on, &parts.attempts),
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
             exchange,
@@ -196,7 +200,11 @@ impl RetryLoop {
             is_retry_budget_spent: false,
             failed_at: None,
             upgraded: None,
+        };
+        if retry_loop.fallbacks.is_some() {
+            retry_loop.leave_too_small();
         }
+        retry_loop
     }
 
     async fn walk(&mut self) -> Option<Box<Reply>> {
@@ -207,7 +215,11 @@ impl RetryLoop {
                 SeatOutcome::Answered(reply) => return Some(reply),
                 SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
                 SeatOutcome::Spilled if self.failover.spill(&self.attempts) => self.spilled(&attempt),
-                SeatOutcome::Exhausted(_) | SeatOutcome::Spilled | SeatOutcome::Stop => return None,
+                SeatOutcome::Exhausted(_) | SeatOutcome::Spilled | SeatOutcome::Stop => {
+                    if !self.leave_model() {
+                        return None;
+                    }
+                }
             }
             now_us = self.exchange.now_us();
         }
@@ -241,6 +253,9 @@ impl RetryLoop {
                 }
                 AttemptOutcome::Refused(fault) => {
                     self.reported_failure = Some(AttemptFailure::of_boxed(fault));
+                    if let Some(fallbacks) = &mut self.fallbacks {
+                        fallbacks.stop();
+                    }
                     return SeatOutcome::Stop;
                 }
             };
@@ -287,7 +302,9 @@ impl RetryLoop {
     async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatOutcome> {
         let exchange = Rc::clone(&self.exchange);
         let deps = &exchange.deps;
-        let is_last = self.failover.is_last(&self.attempts);
+        // A model that is out of order is not tried in spite of the board where another takes its place.
+        let has_other = self.fallbacks.as_ref().is_some_and(|other| other.has(ModelFallbackClass::Outage));
+        let is_last = !has_other && self.failover.is_last(&self.attempts);
         let turn_until_us = now_us.saturating_add(micros(PACE_WAIT_MAX));
         loop {
             let standing = match attempt::claim(&exchange, attempt, is_last, now_us) {
@@ -490,6 +507,9 @@ impl RetryLoop {
     /// Remembers the failure that helps the client most: a rate limit that will pass says
     /// more than a refused credential.
     pub(crate) fn record_failure(&mut self, failure: AttemptFailure) {
+        if let Some(fallbacks) = &mut self.fallbacks {
+            fallbacks.note(failure.class());
+        }
         if failure.class() == FaultClass::RateLimit {
             let now_us = self.exchange.deps.now_us();
             let named =
@@ -536,11 +556,13 @@ impl RetryLoop {
             profile: attempt.profile(),
             principal: attempt.principal(),
             provider: Arc::clone(attempt.provider_shared()),
-            resolved_model: Arc::clone(&self.exchange.resolved_model),
+            resolved_model: Arc::clone(self.exchange.model_of(attempt)),
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
             attempts: self.failover.tries(),
-            fallback_used: attempt.is_fallback() && !self.failover.overflows() || attempt.is_emergency(),
+            fallback_used: attempt.is_fallback() && !self.failover.overflows()
+                || attempt.is_emergency()
+                || attempt.fallback_model().is_some(),
             overflow: self.overflow_reason(attempt),
             is_emergency: attempt.is_emergency(),
             discount_pct: attempt.subscription().map(|(_, stated)| stated.discount_pct),

@@ -69,7 +69,7 @@ impl Exchange {
         let response = StoredResponse {
             request: self.trace(),
             created_by: attempt.principal(),
-            model: (*self.resolved_model).to_owned(),
+            model: (**self.model_of(attempt)).to_owned(),
             upstream_model: attempt.upstream_model().to_owned(),
             is_booked,
         };

@@ -199,7 +199,7 @@ async fn keep(
         request: exchange.trace(),
         created_by: attempt.principal(),
         provider_id: made.id,
-        model: word(&exchange.resolved_model),
+        model: word(exchange.model_of(attempt)),
         upstream_model: word(attempt.upstream_model()),
         label: made.purpose,
         list_entry,

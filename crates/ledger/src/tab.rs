@@ -336,6 +336,15 @@ impl Tab {
         self.grow(RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
+    /// The exchange goes on with another model, at which it is booked; the record shows why.
+    pub fn record_model_fallback(&mut self, mut resolved_model: Arc<str>, rejected: Rejected) {
+        clip_shared(&mut resolved_model);
+        self.state.resolved_model = resolved_model;
+        // It says more than the last of many candidates.
+        self.state.plan.rejected.truncate(RECORD_PLAN_ROWS_MAX - 1);
+        self.record_rejected(rejected);
+    }
+
     /// Starts an attempt: resolves once the intent is in the journal, and only then may a byte go upstream.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use admit::{Caller, bounds_of, would_refuse};
 use decode::{Inbound, decode};
-use domain::{Budget, Dialect, Fault, Operation};
-use execute::{Quote, quote};
+use domain::{Budget, Dialect, Fault, ModelFallbackClass, Operation};
+use execute::{Quote, TooLong, quote, too_long};
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
 use crate::reading::with_stored_hints;
@@ -35,6 +35,10 @@ pub struct PricedPlan {
     pub prices: Vec<Option<Quote>>,
     /// In the order of the other candidates.
     pub other_prices: Vec<Option<Quote>>,
+    /// In the order of the other models, and of the attempts of each.
+    pub fallback_prices: Vec<Vec<Option<Quote>>>,
+    /// The prompt is longer than the context of the model, which is then not asked where another one is for that.
+    pub too_long: Option<TooLong>,
     /// The budgets that it would count against.
     pub budgets: Vec<Arc<Budget>>,
 }
@@ -77,6 +81,12 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
     let plan = PricedPlan {
         prices: explanation.attempts.iter().map(price).collect(),
         other_prices: explanation.others.iter().map(other_price).collect(),
+        fallback_prices: explanation
+            .fallbacks
+            .iter()
+            .map(|fallback| fallback.attempts.iter().map(price).collect())
+            .collect(),
+        too_long: too_long_of(&call, &caller, &model, &explanation, core),
         budgets: bounds.map(|bounds| bounds.budgets).unwrap_or_default(),
         explanation,
     };
@@ -88,6 +98,20 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
         refusal,
         plan: Some(plan),
     }
+}
+
+/// Only where another model is for that: nothing else depends on it.
+fn too_long_of(
+    call: &admit::Call,
+    caller: &Caller,
+    model: &str,
+    explanation: &Explanation,
+    core: &Core,
+) -> Option<TooLong> {
+    let is_asked =
+        explanation.fallbacks.iter().any(|one| one.on.contains(&ModelFallbackClass::ContextLength));
+    let first = explanation.attempts.first().filter(|_| is_asked)?;
+    too_long(call, caller, model, &first.attempt, (call.body(), None), &core.deps)
 }
 
 fn requested_model(call: &admit::Call) -> String {

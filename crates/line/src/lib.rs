@@ -36,7 +36,7 @@ use crate::stop::EarlyExit;
 
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
-pub use execute::Quote;
+pub use execute::{Quote, TooLong};
 pub use explain::{CallExplanation, PricedPlan, explain};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,

@@ -97,6 +97,8 @@ pub struct Attempt {
     overflow: Option<OverflowReason>,
     /// What a subscription saves beside the list, in per cent.
     discount_pct: u8,
+    /// The full name of its model, where that is not the one that the request names.
+    fallback_model: Option<Arc<str>>,
 }
 
 /// The tier prices of the model, or else of the whole provider.
@@ -147,6 +149,7 @@ impl Attempt {
         let discount_pct = credential.subscription.as_ref().map_or(0, |stated| stated.discount_pct);
         Ok(Self {
             discount_pct,
+            fallback_model: None,
             provider: slug(known, &credential.provider),
             known_as: known_as(facts, offer, &upstream_model, full_name),
             upstream_model,
@@ -201,6 +204,7 @@ impl Attempt {
             is_emergency: facts.emergency_only,
             overflow: None,
             discount_pct: 0,
+            fallback_model: None,
             seat: Seat::Managed(Arc::clone(account)),
         };
         if !question.terms.is_none() && !account.allow_unpriced {
@@ -256,6 +260,7 @@ impl Attempt {
             is_emergency: false,
             overflow: None,
             discount_pct: 0,
+            fallback_model: None,
             seat: Seat::Byoc(Arc::clone(node)),
         })
     }
@@ -273,6 +278,18 @@ impl Attempt {
     pub(crate) fn into_fallback(mut self) -> Self {
         self.is_fallback = true;
         self
+    }
+
+    /// For another model than the one that the request names.
+    pub(crate) fn with_fallback_model(mut self, model: Arc<str>) -> Self {
+        self.fallback_model = Some(model);
+        self
+    }
+
+    /// The full name of its model, where that is not the one that the request names.
+    #[must_use]
+    pub const fn fallback_model(&self) -> Option<&Arc<str>> {
+        self.fallback_model.as_ref()
     }
 
     #[must_use]

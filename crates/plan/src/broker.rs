@@ -122,23 +122,42 @@ fn decide_model<'a>(
     alias: Option<ResolvedAlias<'a>>,
     board: &dyn AvailabilityView,
 ) -> Decision<'a> {
+    match resolve::resolve(input) {
+        Ok(resolved) => {
+            let resolved = Resolved { alias, ..resolved };
+            let route = routing::winning(input, &resolved);
+            decide_resolved(input, resolved, route, board)
+        }
+        Err(fault) => Decision { alias, ..Decision::failed(fault) },
+    }
+}
+
+/// Decides about another model under a route that applies already.
+pub fn decide_under<'a>(
+    input: &PlanInput<'a>,
+    route: &'a RouteEntry,
+    board: &dyn AvailabilityView,
+) -> Decision<'a> {
+    match resolve::resolve(input) {
+        Ok(resolved) => decide_resolved(input, resolved, Some(route), board),
+        Err(fault) => Decision::failed(fault),
+    }
+}
+
+fn decide_resolved<'a>(
+    input: &PlanInput<'a>,
+    resolved: Resolved<'a>,
+    route: Option<&'a RouteEntry>,
+    board: &dyn AvailabilityView,
+) -> Decision<'a> {
     let mut decision = Decision {
-        alias,
+        alias: resolved.alias,
         resolved: None,
-        route: None,
+        route,
         attempts: Vec::new(),
         rejected: Vec::new(),
         fault: None,
     };
-    let resolved = resolve::resolve(input).map(|resolved| Resolved { alias, ..resolved });
-    let resolved = match resolved {
-        Ok(resolved) => resolved,
-        Err(fault) => {
-            decision.fault = Some(fault);
-            return decision;
-        }
-    };
-    decision.route = routing::winning(input, &resolved);
     let strict = strict_spec(input, decision.route);
     let spec = strict.as_ref().or(decision.route.map(|route| &route.spec)).unwrap_or(&UNROUTED);
     let mut found = candidates::gather(input, &resolved, spec);

@@ -10,12 +10,14 @@ use catalogue::Capability;
 use domain::hosting::BatchPlaces;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
+use domain::record::Rejected;
 use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, RequestTraits, StoredObjectKind};
 
 use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
+use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
 use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, capabilities, faults, request_policy};
@@ -46,6 +48,10 @@ pub(crate) struct Choice<'a> {
     pub decision: Decision<'a>,
     /// The provider's names of the models in a batch's requests, in order.
     pub upstream_models: Vec<String>,
+    /// The other models of its route, in order.
+    pub fallbacks: Vec<PlannedFallback>,
+    /// The other model that is planned in place of the first, and how the record shows that.
+    left: Option<(Arc<str>, Rejected)>,
     /// How the seat of an existing object was found, and the object's model.
     stored: Option<(&'static str, Arc<str>)>,
 }
@@ -73,19 +79,42 @@ impl<'a> Choice<'a> {
         self.stored.as_ref().map_or_else(|| self.decision.resolution(), |(how, _)| Cow::Borrowed(how))
     }
 
+    /// Goes on with another model where all that could serve the first one is at its limits or away.
+    pub fn leave_unavailable(&mut self) {
+        let decision = &mut self.decision;
+        let (true, Some(fault), Some(route)) =
+            (decision.attempts.is_empty() && !self.fallbacks.is_empty(), &decision.fault, decision.route)
+        else {
+            return;
+        };
+        let Some(seat) = decision.rejected.first().map(|rejection| &rejection.seat) else { return };
+        let next = next_model(&mut self.fallbacks, fault.class, &route.spec.fallback_on);
+        let Some((on, next)) = next else { return };
+        let from = decision.resolved.as_ref().map_or("", |resolved| &resolved.name);
+        let row = rejected_model(seat, on, from, &next.model, &fault.message);
+        decision.fault = None;
+        decision.attempts = next.attempts;
+        self.left = Some((next.model, row));
+    }
+
+    /// What the record shows of a model that was left for another one.
+    pub fn left(&self) -> Option<&Rejected> {
+        self.left.as_ref().map(|(_, row)| row)
+    }
+
     /// Empty if the name could not be resolved.
     pub fn resolved_model(&self) -> Arc<str> {
-        match (&self.stored, &self.decision.resolved) {
-            (Some((_, model)), _) => Arc::clone(model),
-            (None, Some(resolved)) => Arc::clone(&resolved.name),
-            (None, None) => Arc::default(),
+        match (&self.stored, &self.left, &self.decision.resolved) {
+            (Some((_, model)), _, _) | (None, Some((model, _)), _) => Arc::clone(model),
+            (None, None, Some(resolved)) => Arc::clone(&resolved.name),
+            (None, None, None) => Arc::default(),
         }
     }
 }
 
 impl<'a> From<Decision<'a>> for Choice<'a> {
     fn from(decision: Decision<'a>) -> Self {
-        Self { decision, upstream_models: Vec::new(), stored: None }
+        Self { decision, upstream_models: Vec::new(), fallbacks: Vec::new(), left: None, stored: None }
     }
 }
 
@@ -114,7 +143,13 @@ pub(crate) fn choose_for_call<'a>(
     }
     let input = input_of(query, moment);
     let mut choice = choose(&input, seat_needs(call, keepers), board);
-    request_policy::reject_dear(query, &input, &mut choice.decision);
+    let facts = call.spec().facts();
+    // A session's responses are planned one by one on its seat, and a count is of one model.
+    if facts.is_session || facts.only_counts {
+        choice.fallbacks.clear();
+    }
+    request_policy::reject_dear(query, &input, &mut choice);
+    choice.leave_unavailable();
     choice
 }
 
@@ -125,7 +160,10 @@ pub(crate) fn choose<'a>(
     board: &dyn AvailabilityView,
 ) -> Choice<'a> {
     match needs {
-        SeatNeeds::None => decide(input, board).into(),
+        SeatNeeds::None => {
+            let decision = decide(input, board);
+            Choice { fallbacks: fallbacks::planned(input, &decision, board), ..decision.into() }
+        }
         SeatNeeds::Batch(kind, models, storage) => {
             let (decision, upstream_models) = decide_batch(input, (kind, models), storage, board);
             Choice { upstream_models, ..decision.into() }

@@ -3,7 +3,10 @@
 use admit::{Call, Caller};
 use board::AvailabilityView;
 use domain::record::Rejected;
-use domain::{Fault, Modality, OverflowReason, Principal, Profile, Rates, RouteId, RouteScope, Strategy};
+use domain::{
+    Fault, Modality, ModelFallbackClass, OverflowReason, Principal, Profile, Rates, RouteId, RouteScope,
+    Strategy,
+};
 use snapshot::Snapshot;
 
 use crate::attempt::{Attempt, Seat};
@@ -12,6 +15,7 @@ use crate::choice::{
     CallQuery, Choice, Moment, SeatNeeds, affinity, choose, choose_for_call, input_of, keepers, prefix_ends,
     seat_needs, traits_of,
 };
+use crate::fallbacks::PlannedFallback;
 use crate::planned::rejected;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
@@ -36,11 +40,23 @@ pub struct Explanation {
     /// What could serve it as well, by the policy and by their own state, with the rule why the first attempt is
     /// made instead.
     pub others: Vec<OtherCandidate>,
+    /// The other models that it may go on with, in order.
+    pub fallbacks: Vec<ExplainedFallback>,
     /// The error that the client would get, if nothing can serve.
     pub fault: Option<Box<Fault>>,
     pub snapshot_version: u64,
     /// The revision of the capability manifest that it was planned by.
     pub manifest_revision: String,
+}
+
+/// Another model that the request may go on with, after which failures, and what would serve it.
+#[derive(Debug, Clone)]
+pub struct ExplainedFallback {
+    pub model: String,
+    pub on: Vec<ModelFallbackClass>,
+    pub attempts: Vec<ExplainedAttempt>,
+    /// Why there are none.
+    pub fault: Option<Box<Fault>>,
 }
 
 /// The route that applies, and why this one.
@@ -109,7 +125,8 @@ pub fn explain(
     };
     let modality = modality.unwrap_or_else(|| own_modality(&input));
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
-    let choice = choose(&input, SeatNeeds::of_modality(modality), board);
+    let mut choice = choose(&input, SeatNeeds::of_modality(modality), board);
+    choice.leave_unavailable();
     let others = others(&input, &choice, &SeatNeeds::of_modality(modality), board);
     explanation(&input, choice, others, modality, snapshot.version(), board)
 }
@@ -146,6 +163,8 @@ fn explanation(
 ) -> Explanation {
     let resolved_model = Some(choice.resolved_model()).filter(|name| !name.is_empty());
     let resolution = choice.resolution().into_owned();
+    let left = choice.left().cloned();
+    let fallbacks = choice.fallbacks;
     let decision = choice.decision;
     Explanation {
         modality,
@@ -159,8 +178,9 @@ fn explanation(
             order: strategies::why(input, &route.spec, board, &decision.attempts),
         }),
         attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
-        rejected: decision.rejected.iter().map(rejected).collect(),
+        rejected: left.into_iter().chain(decision.rejected.iter().map(rejected)).collect(),
         others,
+        fallbacks: fallbacks.into_iter().map(|one| explained_fallback(one, board)).collect(),
         fault: decision.fault,
         snapshot_version,
         manifest_revision: input.catalogue.capabilities().revision().to_owned(),
@@ -216,6 +236,12 @@ fn others(
             Some(OtherCandidate { candidate: explained(attempt, board), reason, detail })
         })
         .collect()
+}
+
+fn explained_fallback(fallback: PlannedFallback, board: &dyn AvailabilityView) -> ExplainedFallback {
+    let PlannedFallback { on, model, attempts, fault } = fallback;
+    let attempts = attempts.into_iter().map(|attempt| explained(attempt, board)).collect();
+    ExplainedFallback { model: (*model).to_owned(), on, attempts, fault }
 }
 
 fn explained(attempt: Attempt, board: &dyn AvailabilityView) -> ExplainedAttempt {

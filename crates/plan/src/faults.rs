@@ -245,6 +245,15 @@ pub fn maker_away(rejection: Option<&Rejection>) -> Box<Fault> {
     Box::new(fault.fix("Make that usable again, or send the conversation again."))
 }
 
+/// Only the operator's accounts serve another model of a route, and the request must not leave the customer's own.
+pub fn fallback_leaves_own(model: &str, rejected: &[Rejection]) -> Box<Fault> {
+    let reasons: Vec<String> = rejected.iter().take(NAMES_LISTED_MAX).map(Rejection::sentence).collect();
+    let message =
+        format!("Nothing of this workspace's own serves {}: {}.", printable(model), reasons.join("; "));
+    let fix = "Add a credential that serves it, or set byok_fallback: managed on the route.";
+    Box::new(Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model"))
+}
+
 fn why_not(rejection: Option<&Rejection>) -> String {
     rejection.map_or_else(
         || "the credential or account that did is no longer there".to_owned(),

@@ -12,6 +12,7 @@ mod candidates;
 mod capabilities;
 mod choice;
 mod explain;
+mod fallbacks;
 mod faults;
 mod limits;
 mod order;
@@ -29,7 +30,10 @@ mod uploads;
 pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
-pub use explain::{ExplainedAttempt, Explanation, OtherCandidate, WinningRoute, explain, explain_call};
+pub use explain::{
+    ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate, WinningRoute, explain, explain_call,
+};
+pub use fallbacks::{PlannedFallback, left_on, next_model, rejected_model};
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan, rejected_as_spent};
 pub use question::{PlanQuery, RequestNeeds, RequestSize};
 pub use reason::Refusal;

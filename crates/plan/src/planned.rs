@@ -12,6 +12,7 @@ use domain::{FallbackClass, Fault, Hints, RouteSpec, Strategy, limits};
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED};
 use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers, prefix_ends, traits_of};
+use crate::fallbacks::PlannedFallback;
 use crate::reason::{Refusal, Rejection};
 
 /// The timeouts of a call, from its route and within our own limits.
@@ -79,6 +80,8 @@ pub struct PlannedParts {
     pub attempts: Vec<Attempt>,
     /// Empty means every class that a fallback can help.
     pub fallback_on: Vec<FallbackClass>,
+    /// The other models that the request may go on with, in order.
+    pub fallbacks: Vec<PlannedFallback>,
     pub timeouts: Timeouts,
     /// The board is to learn which seat is sent which prompt prefixes.
     pub tracks_prefixes: bool,
@@ -118,7 +121,7 @@ pub fn plan(
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller).within_hints(call.hints());
     let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
     let resolved_model = choice.resolved_model();
-    let Choice { decision: Decision { attempts, fault, .. }, upstream_models, .. } = choice;
+    let Choice { decision: Decision { attempts, fault, .. }, upstream_models, fallbacks, .. } = choice;
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
@@ -131,6 +134,7 @@ pub fn plan(
             resolved_model,
             attempts,
             fallback_on,
+            fallbacks,
             timeouts,
             tracks_prefixes,
             record,
@@ -183,7 +187,13 @@ fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
         resolution: choice.resolution(),
         route: decision.route.map_or(String::new(), |route| route.id.to_string()),
         candidates: decision.attempts.iter().map(Attempt::principal).collect(),
-        rejected: near.take(RECORD_PLAN_ROWS_MAX).map(rejected).collect(),
+        rejected: choice
+            .left()
+            .cloned()
+            .into_iter()
+            .chain(near.map(rejected))
+            .take(RECORD_PLAN_ROWS_MAX)
+            .collect(),
         snapshot_version,
     }
 }

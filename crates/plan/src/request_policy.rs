@@ -1,6 +1,7 @@
 //! What the policies of a project say of a request itself: its amounts, its tools and files, what it would leave
 //! behind, and the price that it may have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use admit::{Call, Caller};
@@ -12,8 +13,7 @@ use domain::{
 };
 
 use crate::attempt::{Attempt, Seat};
-use crate::broker::Decision;
-use crate::choice::CallQuery;
+use crate::choice::{CallQuery, Choice};
 use crate::planned::Timeouts;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
@@ -242,21 +242,28 @@ fn uploaded(call: &Call) -> Option<FileKind> {
 }
 
 /// Rejects the attempts that could cost more than a policy allows. One without a known price could.
-pub(crate) fn reject_dear(query: CallQuery<'_>, input: &PlanInput<'_>, decision: &mut Decision<'_>) {
+pub(crate) fn reject_dear(query: CallQuery<'_>, input: &PlanInput<'_>, choice: &mut Choice<'_>) {
     let Some(policies) = &input.query.project.policy else { return };
     let bounds = policies.each().filter_map(|policy| Some((policy, policy.spec.request.cost_micros_max?)));
     for (policy, micros) in bounds {
-        let model = decision.resolved.as_ref().and_then(|resolved| input.catalogue.model(&resolved.name));
-        let limits_at = |attempt: &Attempt| {
-            let model = model?;
-            let known = (attempt.known_model(), model.context_tokens);
-            Some((input.catalogue.context_tokens(attempt.provider(), known), model.output_tokens_max))
-        };
         let most = Nanos(i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX));
-        let (cheap, dear): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut decision.attempts).into_iter().partition(|attempt| {
-                cost_of(query.call, attempt, limits_at(attempt)).is_some_and(|cost| cost <= most)
-            });
+        let split = |attempts: &mut Vec<Attempt>, model: &str| -> (Vec<_>, Vec<_>) {
+            let model = input.catalogue.model(model);
+            let limits_at = |attempt: &Attempt| {
+                let model = model?;
+                let known = (attempt.known_model(), model.context_tokens);
+                Some((input.catalogue.context_tokens(attempt.provider(), known), model.output_tokens_max))
+            };
+            let is_cheap =
+                |one: &Attempt| cost_of(query.call, one, limits_at(one)).is_some_and(|cost| cost <= most);
+            std::mem::take(attempts).into_iter().partition(is_cheap)
+        };
+        for fallback in &mut choice.fallbacks {
+            fallback.attempts = split(&mut fallback.attempts, &fallback.model).0;
+        }
+        let decision = &mut choice.decision;
+        let name = decision.resolved.as_ref().map(|resolved| Arc::clone(&resolved.name));
+        let (cheap, dear) = split(&mut decision.attempts, &name.unwrap_or_default());
         decision.attempts = cheap;
         let refusal =
             Refusal::PolicyForbids { rule: PolicyRule::Cost, policy: policy.id, owner: policy.owner() };

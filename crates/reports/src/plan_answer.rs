@@ -4,7 +4,7 @@ use api::planner::status;
 use domain::record::Rejected;
 use domain::{AliasPick, Dialect, Fault, Profile, Rates, RouteScope};
 use line::{CallExplanation, Quote};
-use plan::{ExplainedAttempt, Explanation, OtherCandidate};
+use plan::{ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -33,6 +33,10 @@ pub struct Plan {
     chosen: Option<PlannedAttempt>,
     attempts: Vec<PlannedAttempt>,
     rejected: Vec<RejectedCandidate>,
+    /// The other models that the request goes on with after a stated failure (`model_fallbacks` of the route), in order.
+    model_fallbacks: Vec<PlannedModelFallback>,
+    /// Why the request goes on with another model at once: its prompt is longer than the context of this one.
+    too_long: Option<String>,
     /// Candidates that the policy allows and that would cost less than the chosen one, the cheapest first; `null`
     /// without a request, since its tokens decide.
     cheaper: Option<OtherCandidates>,
@@ -42,6 +46,16 @@ pub struct Plan {
     snapshot_version: u64,
     /// The revision of the capability manifest that it was planned by; `null` where nothing was planned.
     capability_manifest_revision: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PlannedModelFallback {
+    model: String,
+    /// `context_length`, `content_policy` or `outage`.
+    on: Vec<&'static str>,
+    attempts: Vec<PlannedAttempt>,
+    /// Why there are none.
+    error: Option<PlanError>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -153,7 +167,14 @@ impl Plan {
         let prices = vec![None; plan.attempts.len()];
         Self {
             cheaper: None,
-            ..Self::show(model, environment, plan, (&prices, &[]), is_operator, Dialect::Native)
+            ..Self::show(
+                model,
+                environment,
+                plan,
+                Prices { attempts: &prices, ..Prices::default() },
+                is_operator,
+                Dialect::Native,
+            )
         }
     }
 
@@ -162,8 +183,15 @@ impl Plan {
         let CallExplanation { dialect, operation, requested_model, refusal, plan, .. } = explained;
         let planned = match plan {
             Some(plan) => {
-                let prices = (&*plan.prices, &*plan.other_prices);
-                Self::show(&requested_model, environment, plan.explanation, prices, is_operator, dialect)
+                let prices = Prices {
+                    attempts: &plan.prices,
+                    others: &plan.other_prices,
+                    fallbacks: &plan.fallback_prices,
+                };
+                let too_long = plan.too_long.map(line::TooLong::sentence);
+                let shown =
+                    Self::show(&requested_model, environment, plan.explanation, prices, is_operator, dialect);
+                Self { too_long, ..shown }
             }
             None => Self::refused(requested_model, environment),
         };
@@ -176,10 +204,11 @@ impl Plan {
         model: &str,
         environment: &str,
         plan: Explanation,
-        (prices, other_prices): (&[Option<Quote>], &[Option<Quote>]),
+        prices: Prices<'_>,
         is_operator: bool,
         dialect: Dialect,
     ) -> Self {
+        let Prices { attempts: prices, others: other_prices, fallbacks: fallback_prices } = prices;
         let priced = plan.attempts.iter().zip(prices);
         let attempts: Vec<_> = priced.map(|(one, price)| attempt(one, *price, is_operator)).collect();
         let padded = other_prices.iter().copied().chain(std::iter::repeat(None));
@@ -205,6 +234,8 @@ impl Plan {
             chosen: attempts.first().cloned(),
             attempts,
             rejected: plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
+            model_fallbacks: model_fallbacks(plan.fallbacks, fallback_prices, is_operator, dialect),
+            too_long: None,
             cheaper: Some(cheaper),
             faster,
             error: plan.fault.map(|fault| PlanError::of(&fault, dialect)),
@@ -232,6 +263,8 @@ impl Plan {
             chosen: None,
             attempts: Vec::new(),
             rejected: Vec::new(),
+            model_fallbacks: Vec::new(),
+            too_long: None,
             cheaper: Some(none()),
             faster: none(),
             error: None,
@@ -251,6 +284,34 @@ impl PlanError {
             fix: fault.fix.as_deref().map(str::to_owned),
         }
     }
+}
+
+/// What a plan's candidates would cost, each in its order.
+#[derive(Default)]
+struct Prices<'a> {
+    attempts: &'a [Option<Quote>],
+    others: &'a [Option<Quote>],
+    fallbacks: &'a [Vec<Option<Quote>>],
+}
+
+fn model_fallbacks(
+    fallbacks: Vec<ExplainedFallback>,
+    prices: &[Vec<Option<Quote>>],
+    is_operator: bool,
+    dialect: Dialect,
+) -> Vec<PlannedModelFallback> {
+    let priced = prices.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    let shown = |(fallback, prices): (ExplainedFallback, &[Option<Quote>])| {
+        let prices = prices.iter().copied().chain(std::iter::repeat(None));
+        let attempts = fallback.attempts.iter().zip(prices);
+        PlannedModelFallback {
+            model: fallback.model,
+            on: fallback.on.iter().map(|class| class.as_str()).collect(),
+            attempts: attempts.map(|(one, price)| attempt(one, price, is_operator)).collect(),
+            error: fallback.fault.map(|fault| PlanError::of(&fault, dialect)),
+        }
+    };
+    fallbacks.into_iter().zip(priced).map(shown).collect()
 }
 
 type Chosen<'a> = Option<(&'a ExplainedAttempt, Option<Quote>)>;

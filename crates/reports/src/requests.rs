@@ -250,6 +250,8 @@ struct Exchange {
     principal: Option<String>,
     provider: Option<String>,
     fallback_used: bool,
+    /// After which failure the request went on with another model of its route, and why; `null` if it did not.
+    model_fallback: Option<ModelFallbackView>,
     tag: Option<String>,
     bytes_out: u64,
     timeline: TimelineView,
@@ -339,6 +341,15 @@ struct PlanView {
     candidates: Vec<String>,
     rejected: Vec<RejectedCandidate>,
     snapshot_version: u64,
+}
+
+/// How a request came to another model than its own.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UsedModelFallback")]
+struct ModelFallbackView {
+    /// `context_length`, `content_policy` or `outage`.
+    on: &'static str,
+    detail: String,
 }
 
 /// One attempt upstream.
@@ -454,6 +465,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         principal: record.principal.as_ref().map(named),
         provider: non_empty(&record.provider),
         fallback_used: record.fallback_used,
+        model_fallback: model_fallback(record),
         tag: record.tag.clone(),
         bytes_out: record.bytes_out,
         timeline: TimelineView {
@@ -478,6 +490,14 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         reuse: reuse::show(record),
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
+}
+
+/// The last time that the request went on with another model.
+fn model_fallback(record: &MeterRecord) -> Option<ModelFallbackView> {
+    record.plan.rejected.iter().rev().find_map(|row| {
+        let on = plan::left_on(&row.reason)?.as_str();
+        Some(ModelFallbackView { on, detail: row.detail.clone() })
+    })
 }
 
 fn commitment_draw(record: &MeterRecord) -> Option<CommitmentDrawView> {

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use database::error::StoreError;
 use database::fields::{from_text, to_text};
 use domain::{
-    ByokFallback, FallbackClass, Finding, ModelPattern, Price, ProbeResult, Profile, Rates, RouteConditions,
-    RouteScope, RouteSpec, ServerFacts, ServerFeature, Strategy, TimeWindow, UnitRates, Weekdays,
+    ByokFallback, FallbackClass, Finding, ModelFallback, ModelFallbackClass, ModelPattern, Price,
+    ProbeResult, Profile, Rates, RouteConditions, RouteScope, RouteSpec, ServerFacts, ServerFeature,
+    Strategy, TimeWindow, UnitRates, Weekdays,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -196,6 +197,8 @@ struct StoredRoute {
     node_labels: Vec<String>,
     byok_fallback: String,
     fallback_on: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    model_fallbacks: Vec<StoredModelFallback>,
     overflow_managed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overflow_own: Option<String>,
@@ -207,6 +210,25 @@ struct StoredRoute {
     deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hedge_after_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredModelFallback {
+    on: Vec<String>,
+    model: String,
+}
+
+impl StoredModelFallback {
+    fn of(fallback: &ModelFallback) -> Self {
+        let on = fallback.on.iter().map(|class| class.as_str().to_owned());
+        Self { on: on.collect(), model: fallback.model.clone() }
+    }
+
+    /// `None` without a class that this version knows: in a rolling upgrade a newer one may have written it.
+    fn read(self) -> Option<ModelFallback> {
+        let on: Vec<_> = self.on.iter().filter_map(|name| ModelFallbackClass::named(name)).collect();
+        (!on.is_empty()).then_some(ModelFallback { on, model: self.model })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -314,6 +336,7 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
         node_labels: spec.node_labels.clone(),
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.iter().map(|c| c.as_str().to_owned()).collect(),
+        model_fallbacks: spec.model_fallbacks.iter().map(StoredModelFallback::of).collect(),
         overflow_managed: spec.overflow_managed,
         overflow_own: spec.overflow_own.map(|id| id.to_string()),
         emergency_allowed: spec.emergency_allowed,
@@ -370,6 +393,7 @@ pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
             _ => return Err(wrong("byok_fallback")),
         },
         fallback_on: all(&stored.fallback_on, fallback_class)?,
+        model_fallbacks: stored.model_fallbacks.into_iter().filter_map(StoredModelFallback::read).collect(),
         overflow_managed: stored.overflow_managed,
         overflow_own: stored.overflow_own.map(|id| id.parse()).transpose().map_err(|_| wrong("overflow"))?,
         emergency_allowed: stored.emergency_allowed,

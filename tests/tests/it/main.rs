@@ -79,6 +79,7 @@ mod matrix;
 mod media;
 mod message_batches;
 mod mistral;
+mod model_fallbacks;
 mod models;
 mod moving;
 mod named_files;

@@ -11,6 +11,9 @@ export interface Plan {
   route: { id: string; scope: Record<string, string>; why: string; strategy: string; order: string | null } | null;
   attempts: PlannedAttempt[];
   rejected: Rejected[];
+  /** What it goes on with after a stated failure; older servers have none. */
+  model_fallbacks?: { model: string; on: string[]; attempts: PlannedAttempt[]; error: { detail: string } | null }[];
+  too_long?: string | null;
   /** What the request performs, where a request was planned. */
   operation?: string | null;
   /** Nothing for a model alone: a request's tokens decide. Older servers have neither of both. */

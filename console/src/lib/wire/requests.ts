@@ -112,6 +112,8 @@ export interface Exchange extends Told, Metered {
   /** Why it failed or was cut; older servers have none. */
   error?: Reason | null;
   mode: string | null;
+  /** Why it went on with another model; older servers have none. */
+  model_fallback?: { on: string; detail: string } | null;
   timeline: Timeline;
   plan: {
     resolution: string | null;

@@ -9,6 +9,11 @@ export interface RouteConditions {
   end_user?: string;
 }
 
+export interface ModelFallback {
+  on: string[];
+  model: string;
+}
+
 export interface RouteRule {
   id: string;
   scope: Record<string, string>;
@@ -21,6 +26,7 @@ export interface RouteRule {
   node_labels: string[];
   byok_fallback: string;
   fallback_on: string[];
+  model_fallbacks?: ModelFallback[];
   overflow?: string;
   emergency?: string;
   head_wait_ms?: number;

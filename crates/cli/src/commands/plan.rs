@@ -117,6 +117,12 @@ fn explain(plan: &Value) {
     for row in list(plan, "attempts") {
         print_row("would serve", row, &output::cell(row, "profile"));
     }
+    for fallback in list(plan, "model_fallbacks") {
+        print_fallback(fallback);
+    }
+    if let Some(why) = plan.get("too_long").and_then(Value::as_str) {
+        println!("too long    {}: another model is asked at once", output::printable(why));
+    }
     for row in list(plan, "rejected") {
         print_row("rejected", row, &output::cell(row, "detail"));
     }
@@ -129,6 +135,19 @@ fn explain(plan: &Value) {
     if let Some(error) = plan.get("error").filter(|error| !error.is_null()) {
         let (status, detail) = (output::cell(error, "status"), output::cell(error, "detail"));
         println!("refused   {status} {}", output::printable(&detail));
+    }
+}
+
+/// Another model, after what it is asked, and who serves it or why nobody does.
+fn print_fallback(fallback: &Value) {
+    let on: Vec<&str> = list(fallback, "on").iter().filter_map(Value::as_str).collect();
+    let title = format!("{} on {}", output::cell(fallback, "model"), on.join(", "));
+    println!("or else     {}", output::printable(&title));
+    for row in list(fallback, "attempts") {
+        print_row("  served", row, &output::cell(row, "profile"));
+    }
+    if let Some(error) = fallback.get("error").filter(|error| !error.is_null()) {
+        println!("  refused   {}", output::printable(&output::cell(error, "detail")));
     }
 }
 

@@ -78,6 +78,10 @@ pub struct Rule {
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
     #[arg(long = "fallback-on", value_delimiter = ',')]
     fallback_on: Vec<String>,
+    /// Another model that a request goes on with after a failure, as `context_length=openai/gpt-4.1` or
+    /// `content_policy,outage=MODEL`; may be repeated, in order.
+    #[arg(long = "model-fallback", value_parser = model_fallback, value_name = "WHEN=MODEL")]
+    model_fallbacks: Vec<Value>,
     /// Where requests go that exceed the capacity of your own credentials: managed, or own:ID of a credential.
     #[arg(long, value_name = "WHERE")]
     overflow: Option<String>,
@@ -121,6 +125,14 @@ fn entry(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// The failures and the model that follows them.
+fn model_fallback(text: &str) -> Result<Value, String> {
+    let (on, model) = text.split_once('=').ok_or("write it as WHEN=MODEL")?;
+    // The words of the API have underscores.
+    let on: Vec<String> = on.split(',').map(|class| class.trim().replace('-', "_")).collect();
+    Ok(Body::new().with_list("on", &on).with("model", model).build())
+}
+
 impl When {
     /// `None` without any condition.
     fn body(&self) -> Option<Value> {
@@ -162,6 +174,7 @@ impl Rule {
             .build();
         // The words of the API have underscores.
         let strategy = self.strategy.as_ref().map(|name| name.replace('-', "_"));
+        let fallbacks = Some(&self.model_fallbacks).filter(|listed| !listed.is_empty()).cloned();
         Body::new()
             .with_some("scope", filled(scope))
             .with_some("when", self.when.body())
@@ -172,6 +185,7 @@ impl Rule {
             .with_list("regions", &self.regions)
             .with_list("node_labels", &self.node_labels)
             .with_list("fallback_on", &self.fallback_on)
+            .with_some("model_fallbacks", fallbacks)
             .with_some("byok_fallback", self.byok_fallback.as_ref())
             .with_some("overflow", self.overflow.as_ref())
             .with_some("emergency", self.emergency.as_ref())

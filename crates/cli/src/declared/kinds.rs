@@ -292,6 +292,7 @@ pub const KINDS: &[Kind] = &[
             field("node_labels", &["node_labels"], Form::Plain, "[]"),
             field("byok_fallback", &["byok_fallback"], Form::Plain, "\"never\""),
             field("fallback_on", &["fallback_on"], Form::Set, "[]"),
+            field("model_fallbacks", &["model_fallbacks"], Form::Plain, "[]"),
             field("overflow", &["overflow"], Form::Prefixed("own:", "credential"), "null"),
             field("emergency", &["emergency"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),

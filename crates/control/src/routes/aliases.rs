@@ -268,7 +268,7 @@ pub fn spec_of(
         ));
     }
     for (at, target) in targets.iter().enumerate() {
-        check_target(control, request, project, at, &target.model)?;
+        checked_target(control, request, &target.model, project, &|| format!("targets[{at}].model"))?;
     }
     checked_note(&note, "note")?;
     let target = |target: &TargetWire| AliasTarget { model: target.model.clone(), weight: target.weight };
@@ -283,15 +283,14 @@ fn checked_note(text: &str, field: &'static str) -> Result<(), Box<Fault>> {
     Ok(())
 }
 
-/// A target must be a name that resolves for the alias's callers, and no alias.
-fn check_target(
+/// A model that a field names must be a name that resolves for the project's callers, and no alias.
+pub(super) fn checked_target(
     control: &Control,
     request: &ApiRequest,
-    project: Option<ProjectId>,
-    at: usize,
     model: &str,
+    project: Option<ProjectId>,
+    field: &dyn Fn() -> String,
 ) -> Result<(), Box<Fault>> {
-    let field = || format!("targets[{at}].model");
     if model.is_empty() || model.len() > MODEL_NAME_BYTES_MAX {
         let message = format!("{} is empty or too long.", field());
         return Err(invalid(field(), message, format!("Give 1 to {MODEL_NAME_BYTES_MAX} bytes.")));
@@ -322,7 +321,7 @@ fn check_target(
     let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
     let plan = plan::explain(&question, None, &snapshot, &*control.deps.board, 0, now_us, now_unix_ms);
     if AliasPick::read(&plan.resolution).is_some() {
-        let message = format!("\"{model}\" is an alias, and an alias can't point at another.");
+        let message = format!("\"{model}\" is an alias, and only a model can stand here.");
         return Err(invalid(field(), message, "Name a model, as publisher/model."));
     }
     match plan.fault.filter(|_| plan.resolved_model.is_none()) {

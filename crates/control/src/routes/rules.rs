@@ -8,9 +8,10 @@ use api::names::checked_environment;
 use api::request::ApiRequest;
 use api::router::Route;
 use api::state::Control;
+use domain::limits::MODEL_FALLBACKS_MAX;
 use domain::{
-    ByokFallback, CredentialId, FallbackClass, Fault, ModelPattern, Profile, RouteId, RouteScope, RouteSpec,
-    Strategy,
+    ByokFallback, CredentialId, FallbackClass, Fault, ModelFallback, ModelFallbackClass, ModelPattern,
+    Profile, RouteId, RouteScope, RouteSpec, Strategy,
 };
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::RouteRow;
 
+use super::aliases::checked_target;
 use super::conditions::{ConditionsWire, printable};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put};
 
@@ -88,6 +90,10 @@ pub struct Wire {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     fallback_on: Vec<FallbackClass>,
+    /// Other models that a request goes on with after a stated failure, under the same rule, in the order in which
+    /// they are considered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    model_fallbacks: Vec<ModelFallbackWire>,
     /// Where requests go that exceed the capacity of the workspace's own credentials: `managed`, or
     /// `own:<credential id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +112,18 @@ pub struct Wire {
     /// After which silence a second attempt is made beside the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     hedge_after_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ModelFallback")]
+struct ModelFallbackWire {
+    /// `context_length` (the prompt is longer than the model's context), `content_policy` (the provider refuses the
+    /// content) and `outage` (all that could serve the model failed in a way that may pass).
+    #[schemars(with = "Vec<String>")]
+    on: Vec<ModelFallbackClass>,
+    /// The other model's name, none of an alias.
+    model: String,
 }
 
 fn no_strategy() -> String {
@@ -147,6 +165,11 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
         node_labels: spec.node_labels.clone(),
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.clone(),
+        model_fallbacks: spec
+            .model_fallbacks
+            .iter()
+            .map(|one| ModelFallbackWire { on: one.on.clone(), model: one.model.clone() })
+            .collect(),
         overflow: match spec.overflow_own {
             Some(id) => Some(format!("{OWN_PREFIX}{id}")),
             None => spec.overflow_managed.then(|| MANAGED.to_owned()),
@@ -193,6 +216,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         node_labels: wire.node_labels,
         byok_fallback,
         fallback_on: wire.fallback_on,
+        model_fallbacks: model_fallbacks(control, request, wire.model_fallbacks)?,
         overflow_managed,
         overflow_own,
         emergency_allowed,
@@ -202,6 +226,35 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
         hedge_after_ms: positive(wire.hedge_after_ms, "hedge_after_ms")?,
     })
+}
+
+/// The other models, each of which must mean something.
+fn model_fallbacks(
+    control: &Control,
+    request: &ApiRequest,
+    wires: Vec<ModelFallbackWire>,
+) -> Result<Vec<ModelFallback>, Box<Fault>> {
+    if wires.len() > MODEL_FALLBACKS_MAX {
+        let message = format!("A route has at most {MODEL_FALLBACKS_MAX} model fallbacks.");
+        return Err(invalid("model_fallbacks", message, "Leave out those that are considered last."));
+    }
+    let mut fallbacks = Vec::with_capacity(wires.len());
+    for (at, ModelFallbackWire { mut on, model }) in wires.into_iter().enumerate() {
+        if on.is_empty() {
+            let words = ModelFallbackClass::ALL.map(ModelFallbackClass::as_str).join(", ");
+            let message = "A model fallback states after which failures it is due.";
+            return Err(invalid(
+                format!("model_fallbacks[{at}].on"),
+                message,
+                format!("Use one or more of {words}."),
+            ));
+        }
+        on.sort_by_key(|class| class.as_str());
+        on.dedup();
+        checked_target(control, request, &model, None, &|| format!("model_fallbacks[{at}].model"))?;
+        fallbacks.push(ModelFallback { on, model });
+    }
+    Ok(fallbacks)
 }
 
 /// The strategy, which must not contradict the rest of the rule.

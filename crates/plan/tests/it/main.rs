@@ -9,6 +9,7 @@
 
 mod aliases;
 mod broker;
+mod fallbacks;
 mod faults;
 mod fixture;
 mod others;

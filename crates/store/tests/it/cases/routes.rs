@@ -36,6 +36,10 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
         node_labels: vec!["gpu".into()],
         byok_fallback: ByokFallback::Managed,
         fallback_on: FallbackClass::ALL.to_vec(),
+        model_fallbacks: vec![ModelFallback {
+            on: ModelFallbackClass::ALL.to_vec(),
+            model: "openai/gpt-4.1".into(),
+        }],
         overflow_managed: true,
         overflow_own: Some(credential.id),
         emergency_allowed: true,

@@ -1,0 +1,173 @@
+//! Going on with another model of the route after a stated failure, before anything of an answer is there.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use admit::{Call, Caller};
+use bytes::Bytes;
+use domain::{FallbackClass, FaultClass, ModelFallbackClass, Prompt};
+use plan::{Attempt, PlannedFallback, next_model, rejected_model};
+
+use crate::Deps;
+use crate::estimate::prompt_tokens;
+use crate::exchange::Exchange;
+use crate::failover::FailoverState;
+use crate::limits::ESTIMATE_EXCESS_PERCENT;
+use crate::retry_loop::RetryLoop;
+
+/// The other models of an exchange, and what is known of the failures of its current one.
+pub(crate) struct ModelFallbacks {
+    /// Those that were not left behind.
+    rest: Vec<PlannedFallback>,
+    fallback_on: Vec<FallbackClass>,
+    /// Every failure of the current model so far was one that may pass.
+    is_outage: bool,
+    last: Option<FaultClass>,
+}
+
+/// A prompt that is longer than a model's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    pub prompt_tokens: u64,
+    pub context_tokens: u64,
+}
+
+impl TooLong {
+    #[must_use]
+    pub fn sentence(self) -> String {
+        let Self { prompt_tokens, context_tokens } = self;
+        format!("the prompt has about {prompt_tokens} tokens, and the model's context has {context_tokens}")
+    }
+}
+
+impl ModelFallbacks {
+    /// `None` without another model, as for nearly every exchange.
+    pub(crate) fn of(rest: Vec<PlannedFallback>, fallback_on: &[FallbackClass]) -> Option<Box<Self>> {
+        if rest.is_empty() {
+            return None;
+        }
+        Some(Box::new(Self { rest, fallback_on: fallback_on.to_vec(), is_outage: true, last: None }))
+    }
+
+    /// An attempt of the current model failed, or a seat of it could not be called.
+    pub(crate) fn note(&mut self, class: FaultClass) {
+        self.is_outage &= ModelFallbackClass::of(class) == Some(ModelFallbackClass::Outage);
+        self.last = Some(class);
+    }
+
+    /// Nothing more may be tried, on any model.
+    pub(crate) fn stop(&mut self) {
+        self.rest.clear();
+    }
+
+    /// Whether a later model takes what this one can't for this reason.
+    pub(crate) fn has(&self, on: ModelFallbackClass) -> bool {
+        self.rest.iter().any(|one| one.on.contains(&on) && !one.attempts.is_empty())
+    }
+
+    /// The failure for which the current model may be left.
+    fn cause(&self) -> Option<FaultClass> {
+        let class = self.last?;
+        let is_outage = ModelFallbackClass::of(class) == Some(ModelFallbackClass::Outage);
+        (!is_outage || self.is_outage).then_some(class)
+    }
+}
+
+impl Exchange {
+    /// The full name of the attempt's model.
+    pub(crate) fn model_of<'a>(&'a self, attempt: &'a Attempt) -> &'a Arc<str> {
+        attempt.fallback_model().unwrap_or(&self.resolved_model)
+    }
+}
+
+impl RetryLoop {
+    /// Leaves models whose context the prompt exceeds, where a later one is for that: nothing is sent to them.
+    pub(crate) fn leave_too_small(&mut self) {
+        let on = ModelFallbackClass::ContextLength;
+        while self.fallbacks.as_ref().is_some_and(|fallbacks| fallbacks.has(on)) {
+            let exchange = Rc::clone(&self.exchange);
+            let Some(attempt) = self.attempts.first() else { return };
+            let (model, body) = (exchange.model_of(attempt), &self.held.body);
+            let prompt = self.held.prompt.as_deref();
+            let too_long =
+                too_long(&exchange.call, &exchange.caller, model, attempt, (body, prompt), &exchange.deps);
+            let Some(too_long) = too_long else { return };
+            if !self.change_model(FaultClass::ContextLength, &too_long.sentence()) {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with another model after the current one failed, if the route has one for that and the request may be
+    /// sent again.
+    pub(crate) fn leave_model(&mut self) -> bool {
+        let Some(class) = self.fallbacks.as_ref().and_then(|fallbacks| fallbacks.cause()) else {
+            return false;
+        };
+        let exchange = &self.exchange;
+        let failure = self.reported_failure.as_ref();
+        if exchange.is_body_consumed() || failure.is_some_and(|failure| exchange.may_have_made(failure)) {
+            return false;
+        }
+        let why = match ModelFallbackClass::of(class) {
+            Some(ModelFallbackClass::ContextLength) => "its provider says that the prompt is too long",
+            Some(ModelFallbackClass::ContentPolicy) => "its provider refuses the content",
+            _ => "all that could serve it failed",
+        };
+        if !self.change_model(class, why) {
+            return false;
+        }
+        self.leave_too_small();
+        true
+    }
+
+    fn change_model(&mut self, class: FaultClass, why: &str) -> bool {
+        let Some(fallbacks) = &mut self.fallbacks else { return false };
+        let Some(left) = self.attempts.get(self.failover.index()).or_else(|| self.attempts.first()) else {
+            return false;
+        };
+        let Some((on, next)) = next_model(&mut fallbacks.rest, class, &fallbacks.fallback_on) else {
+            return false;
+        };
+        (fallbacks.is_outage, fallbacks.last) = (true, None);
+        let from = self.exchange.model_of(left);
+        let row = rejected_model(left.seat(), on, from, &next.model, why);
+        self.tab.record_model_fallback(next.model, row);
+        let tries = self.failover.tries();
+        self.failover =
+            FailoverState::starting_at(fallbacks.fallback_on.clone(), &next.attempts).after(tries);
+        self.attempts = next.attempts.into_iter().map(Rc::new).collect();
+        self.has_spilled = false;
+        true
+    }
+}
+
+/// Whether a prompt is longer than the context of an attempt's model: counted by its public tokenizer, else
+/// estimated, and then only if it is longer by far. What can't be known beforehand, its provider says.
+#[must_use]
+pub fn too_long(
+    call: &Call,
+    caller: &Caller,
+    model: &str,
+    attempt: &Attempt,
+    (body, prompt): (&Bytes, Option<&Prompt>),
+    deps: &Deps,
+) -> Option<TooLong> {
+    let catalogue = caller.snapshot().catalogue();
+    let context_tokens = catalogue.model(model)?.context_tokens?;
+    let prompt_bytes = call.request().prompt_bytes;
+    // A token has a byte at least.
+    if !call.spec().facts().is_conversation || prompt_bytes <= context_tokens {
+        return None;
+    }
+    let vocabulary = catalogue.vocabulary(attempt.upstream_model());
+    let counted = vocabulary.and_then(|vocabulary| prompt_tokens(call, body, prompt, vocabulary));
+    let estimated = || {
+        deps.estimates.ratios().of(attempt.provider(), attempt.upstream_model()).prompt_tokens(prompt_bytes)
+    };
+    let (prompt_tokens, most) = match counted {
+        Some(counted) => (counted, context_tokens),
+        None => (estimated(), context_tokens.saturating_mul(100 + ESTIMATE_EXCESS_PERCENT) / 100),
+    };
+    (prompt_tokens > most).then_some(TooLong { prompt_tokens, context_tokens })
+}

@@ -1,0 +1,242 @@
+//! Model fallbacks of routes: a request goes on with another model after the failures that its route states, and only then.
+
+use std::time::Duration;
+
+use harness::Behaviour;
+use harness::client::Answer;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, refused, said, streaming, trace_of, with};
+use crate::gateway::{Gateway, OWN, POOL, id_of};
+
+/// Its context is three times that of `MINI`.
+const LARGE: &str = "openai/gpt-5-mini";
+const CLAUDE: &str = "anthropic/claude-haiku-4-5";
+
+/// Each class, with what provokes it at the upstream, how often, and the fault of the attempts that fail.
+fn classes() -> [(&'static str, Behaviour, usize, &'static str); 3] {
+    let refused = |code: &str| Behaviour::status(400).code(code);
+    [
+        ("context_length", refused("context_length_exceeded"), 1, "context_length"),
+        ("content_policy", refused("content_filter"), 1, "content_policy"),
+        ("outage", Behaviour::status(503).times(3), 3, "overloaded"),
+    ]
+}
+
+/// A gateway with an own credential at OpenAI and one route.
+async fn gateway_with(fallbacks: Value) -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.route(json!({"model_fallbacks": fallbacks})).await;
+    gateway
+}
+
+/// The models that were asked for under a key, in order.
+fn asked(gateway: &Gateway, key: &str) -> Vec<String> {
+    gateway.calls(key).into_iter().filter_map(|call| call.model).collect()
+}
+
+async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
+    gateway.settled(&trace_of(answer)).await
+}
+
+#[tokio::test]
+async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
+    for (class, behaviour, tries, fault) in classes() {
+        for body in [question(MINI), streaming(MINI)] {
+            let gateway = gateway_with(json!([{"on": [class], "model": LARGE}])).await;
+            gateway.emulator.script(OWN, [behaviour.clone()]);
+            let answer = gateway.chat(&body).await;
+            assert_eq!(answer.status, 200, "{class}: {}", answer.text());
+            assert!(!said(&answer).is_empty(), "{class}: {}", answer.text());
+            assert_eq!(answer.header("agent-fallback-used"), Some("true"), "{class}");
+            assert_eq!(answer.header("agent-resolved-model"), Some(LARGE), "{class}");
+            assert_eq!(answer.header("agent-execution-profile"), Some("byok"), "{class}");
+            assert_eq!(answer.header("agent-attempts"), Some((tries + 1).to_string().as_str()), "{class}");
+            let mut models = vec!["gpt-4o-mini"; tries];
+            models.push("gpt-5-mini");
+            assert_eq!(asked(&gateway, OWN), models, "{class}");
+            let record = record_of(&gateway, &answer).await;
+            assert_eq!(
+                (&record["requested_model"], &record["resolved_model"]),
+                (&json!(MINI), &json!(LARGE))
+            );
+            assert_eq!(record["fallback_used"], true, "{record}");
+            assert_eq!(record["model_fallback"]["on"], class, "{record}");
+            let detail = record["model_fallback"]["detail"].as_str().unwrap();
+            assert!(detail.starts_with(&format!("{MINI} was left for {LARGE}: ")), "{detail}");
+            let attempts = record["attempts"].as_array().unwrap();
+            let faults: Vec<_> = attempts.iter().map(|attempt| attempt["fault"].as_str()).collect();
+            let mut expected = vec![Some(fault); tries];
+            expected.push(None);
+            assert_eq!(faults, expected, "{class}: {record}");
+            // At the prices of the model that served.
+            let tokens = |name: &str| record[name].as_i64().unwrap();
+            let cost = tokens("input_tokens") * 250 + tokens("output_tokens") * 2_000;
+            assert_eq!(record["provider_cost_nanos"], cost, "{record}");
+            assert!(cost > 0, "{record}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_list_or_its_class_a_failure_is_the_answer() {
+    let gateway = gateway_with(json!([])).await;
+    for (other, fallbacks) in
+        [(None, json!([])), (Some("outage"), json!([{"on": ["outage"], "model": LARGE}]))]
+    {
+        let routes = gateway.get("/v2/routes").await;
+        let id = routes["data"][0]["id"].as_str().unwrap();
+        gateway.patch(&format!("/v2/routes/{id}"), json!({"model_fallbacks": fallbacks})).await;
+        for (class, behaviour, tries, _) in classes().into_iter().filter(|(class, ..)| Some(*class) != other)
+        {
+            for body in [question(MINI), streaming(MINI)] {
+                let before = asked(&gateway, OWN).len();
+                gateway.emulator.clear_scripts();
+                gateway.emulator.script(OWN, [behaviour.clone()]);
+                let answer = gateway.chat(&body).await;
+                assert!(answer.status >= 400, "{class}: {}", answer.text());
+                assert_eq!(answer.header("agent-fallback-used"), Some("false"), "{class}");
+                let new = asked(&gateway, OWN).split_off(before);
+                assert!(
+                    new.len() <= tries && new.iter().all(|model| model == "gpt-4o-mini"),
+                    "{class}: {new:?}"
+                );
+                let record = record_of(&gateway, &answer).await;
+                assert_eq!(
+                    (&record["resolved_model"], &record["model_fallback"]),
+                    (&json!(MINI), &Value::Null)
+                );
+            }
+        }
+    }
+}
+
+/// The catalogue knows the model's context and its tokenizer: nothing is sent that would be refused.
+#[tokio::test]
+async fn a_prompt_that_is_known_to_be_too_long_goes_to_the_larger_model_at_once() {
+    let gateway = gateway_with(json!([{"on": ["context_length"], "model": LARGE}])).await;
+    let long = json!([{"role": "user", "content": "word ".repeat(130_000)}]);
+    for body in [question(MINI), streaming(MINI)] {
+        let body = with(body, json!({"messages": long}));
+        let plan = gateway.plan(json!({"request": body})).await;
+        assert!(plan["too_long"].as_str().is_some_and(|why| why.contains("128000")), "{}", plan["too_long"]);
+        assert_eq!(plan["model_fallbacks"][0]["attempts"][0]["upstream_model"], "gpt-5-mini", "{plan}");
+        let answer = gateway.chat(&body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
+        assert_eq!(answer.header("agent-attempts"), Some("1"));
+        let record = record_of(&gateway, &answer).await;
+        assert_eq!(record["model_fallback"]["on"], "context_length", "{record}");
+        assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record}");
+    }
+    let short = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(short.header("agent-resolved-model"), Some(MINI));
+    assert_eq!(asked(&gateway, OWN), ["gpt-5-mini", "gpt-5-mini", "gpt-4o-mini"]);
+}
+
+#[tokio::test]
+async fn a_model_that_the_policy_forbids_is_not_asked() {
+    let gateway = gateway_with(json!([{"on": ["content_policy"], "model": LARGE}])).await;
+    gateway
+        .make(
+            "/v2/policies",
+            json!({"project_id": gateway.founded.project_id, "allowed_models": ["openai/gpt-4o*"]}),
+        )
+        .await;
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    assert_eq!(plan["model_fallbacks"][0]["error"]["code"], "policy_forbids", "{plan}");
+    assert_eq!(plan["model_fallbacks"][0]["attempts"], json!([]), "{plan}");
+    for body in [question(MINI), streaming(MINI)] {
+        gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+        refused(&gateway.chat(&body).await, 400, "content_filter");
+    }
+    assert_eq!(asked(&gateway, OWN), ["gpt-4o-mini", "gpt-4o-mini"]);
+}
+
+/// What is served by own credentials stays there, unless the route lets it leave; the other model is asked in its own dialect.
+#[tokio::test]
+async fn another_model_of_managed_accounts_needs_the_routes_consent() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.account("anthropic", POOL).await;
+    let fallbacks = json!([{"on": ["content_policy"], "model": CLAUDE}]);
+    let id = gateway.route(json!({"model_fallbacks": fallbacks})).await;
+    let filtered = || gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+    filtered();
+    refused(&gateway.chat(&question(MINI)).await, 400, "content_filter");
+    assert_eq!(gateway.calls(POOL).len(), 0);
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    let error = plan["model_fallbacks"][0]["error"]["detail"].as_str().unwrap_or_default();
+    assert!(error.contains("byok_fallback"), "{plan}");
+    gateway.patch(&format!("/v2/routes/{id}"), json!({"byok_fallback": "managed"})).await;
+    for body in [question(MINI), streaming(MINI)] {
+        filtered();
+        let answer = gateway.chat_ok(&body).await;
+        assert!(!said(&answer).is_empty(), "{}", answer.text());
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+        assert_eq!(answer.header("agent-resolved-model"), Some(CLAUDE));
+        let record = record_of(&gateway, &answer).await;
+        assert_eq!((&record["mode"], &record["resolved_model"]), (&json!("mi"), &json!(CLAUDE)), "{record}");
+    }
+    assert_eq!(gateway.calls(POOL).len(), 2);
+}
+
+#[tokio::test]
+async fn a_budget_has_room_for_the_other_models_ceiling_or_it_is_not_asked() {
+    let gateway = gateway_with(json!([{"on": ["content_policy"], "model": LARGE}])).await;
+    // 1000 tokens of answer are at most 600 millionths of a dollar of the first model, and 2000 of the other.
+    let limit = json!({"period": "month", "workspace": true, "limit_micros": 1_000});
+    let id = id_of(&gateway.make("/v2/budgets", limit).await);
+    let body = with(question(MINI), json!({"max_completion_tokens": 1_000}));
+    gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+    refused(&gateway.chat(&body).await, 429, "quota_exceeded");
+    assert_eq!(asked(&gateway, OWN), ["gpt-4o-mini"]);
+    gateway.patch(&format!("/v2/budgets/{id}"), json!({"limit_micros": 10_000})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+    assert_eq!(gateway.chat_ok(&body).await.header("agent-resolved-model"), Some(LARGE));
+}
+
+/// What the head said stays true.
+#[tokio::test]
+async fn the_model_does_not_change_once_the_head_is_out() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let fallbacks = json!([{"on": ["outage"], "model": LARGE}]);
+    gateway.route(json!({"head_wait_ms": 50, "model_fallbacks": fallbacks})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(503).latency(Duration::from_millis(400)).always()]);
+    let answer = gateway.client().post(CHAT, &streaming(MINI)).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("agent-resolved-model")),
+        (200, Some(MINI)),
+        "{}",
+        answer.text()
+    );
+    assert!(answer.text().contains("\"error\""), "{}", answer.text());
+    assert!(asked(&gateway, OWN).iter().all(|model| model == "gpt-4o-mini"), "{:?}", asked(&gateway, OWN));
+}
+
+#[tokio::test]
+async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
+    let gateway = Gateway::start().await;
+    let alias = json!({"name": "quick", "targets": [{"model": MINI, "weight": 1}]});
+    gateway.make("/v2/model-aliases", alias).await;
+    for (entry, status, code) in [
+        (json!({"on": [], "model": LARGE}), 400, "invalid_value"),
+        (json!({"on": ["outage"], "model": "quick"}), 400, "invalid_value"),
+        (json!({"on": ["outage"], "model": ""}), 400, "invalid_value"),
+        (json!({"on": ["outage"], "model": "nobody-knows-this"}), 404, "model_not_found"),
+    ] {
+        let body = json!({"model_fallbacks": [entry]});
+        let answer = gateway.admin().post("/v2/routes", &body).await.unwrap();
+        let said = problem(&answer, status, code);
+        assert!(said["detail"].as_str().is_some(), "{said}");
+    }
+    let unknown = json!({"model_fallbacks": [{"on": ["rain"], "model": LARGE}]});
+    assert_eq!(gateway.admin().post("/v2/routes", &unknown).await.unwrap().status, 400);
+    let many = json!({"model_fallbacks": vec![json!({"on": ["outage"], "model": LARGE}); 9]});
+    problem(&gateway.admin().post("/v2/routes", &many).await.unwrap(), 400, "invalid_value");
+    let good = json!([{"on": ["content_policy", "outage"], "model": LARGE}]);
+    let id = gateway.route(json!({"model_fallbacks": good})).await;
+    assert_eq!(gateway.get(&format!("/v2/routes/{id}")).await["model_fallbacks"], good);
+}

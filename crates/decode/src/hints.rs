@@ -104,7 +104,7 @@ fn decoded(value: &[u8]) -> Option<Vec<u8>> {
 
 /// Where a quality of service was stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QosStated {
+pub enum StatedInHints {
     /// It joined the request's hints.
     Alone,
     /// The request's own hints can't be read, and it took their place.
@@ -121,11 +121,11 @@ pub fn stated_qos(headers: &HeaderMap) -> Qos {
 }
 
 /// Adds a quality of service to the hints of a request.
-pub fn state_qos(headers: &mut HeaderMap, qos: &Value) -> QosStated {
+pub fn state_qos(headers: &mut HeaderMap, qos: &Value) -> StatedInHints {
     if headers.contains_key(REF_NAME) {
-        return QosStated::Twice;
+        return StatedInHints::Twice;
     }
-    let (mut hints, mut stated) = (Map::new(), QosStated::Alone);
+    let (mut hints, mut stated) = (Map::new(), StatedInHints::Alone);
     if let Some(value) = headers.get(HINTS_NAME).filter(|value| !value.as_bytes().trim_ascii().is_empty()) {
         let is_read = read_value(value.as_bytes()).is_some();
         match decoded(value.as_bytes())
@@ -133,11 +133,11 @@ pub fn state_qos(headers: &mut HeaderMap, qos: &Value) -> QosStated {
             .and_then(|json| serde_json::from_slice(&json).ok())
         {
             Some(read) => hints = read,
-            None => stated = QosStated::InPlaceOfUnread,
+            None => stated = StatedInHints::InPlaceOfUnread,
         }
     }
     if hints.contains_key("qos") || hints.contains_key("priority") {
-        return QosStated::Twice;
+        return StatedInHints::Twice;
     }
     hints.insert("qos".to_owned(), qos.clone());
     headers.insert(HINTS_NAME, hints_of(&Value::Object(hints)));

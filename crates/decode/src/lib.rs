@@ -25,8 +25,8 @@ use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSourc
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::{
-    HINTS_REF, Priority, QosStated, RequestHints, hints_of, priority, read_value as read_hints, reference,
-    state_qos, stated_qos, tag_hints,
+    HINTS_REF, Priority, RequestHints, StatedInHints, hints_of, priority, read_value as read_hints,
+    reference, state_qos, stated_qos, tag_hints,
 };
 pub use planned_form::form_of_json;
 

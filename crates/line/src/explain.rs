@@ -108,9 +108,9 @@ fn too_long_of(
     explanation: &Explanation,
     core: &Core,
 ) -> Option<TooLong> {
-    let is_asked =
+    let is_wanted =
         explanation.fallbacks.iter().any(|one| one.on.contains(&ModelFallbackClass::ContextLength));
-    let first = explanation.attempts.first().filter(|_| is_asked)?;
+    let first = explanation.attempts.first().filter(|_| is_wanted)?;
     too_long(call, caller, model, &first.attempt, (call.body(), None), &core.deps)
 }
 

@@ -149,7 +149,7 @@ async fn run_pipeline(
     inbound: Inbound,
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let call = reading::read(core, inbound, &caller)?;
+    let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();

@@ -5,15 +5,15 @@ use decode::{Call, HINTS_REF, Inbound, decode};
 use domain::limits::HINT_NAME_CHARS_MAX;
 use domain::{Fault, FaultClass};
 
-use crate::{Core, screening};
+use crate::screening;
 
 /// Reads a request.
 ///
 /// # Errors
 /// What is wrong with it; not what a policy refuses, which its plan tells.
-pub(crate) fn read(core: &Core, mut inbound: Inbound, caller: &Caller) -> Result<Call, Box<Fault>> {
+pub(crate) fn read(mut inbound: Inbound, caller: &Caller, now_us: u64) -> Result<Call, Box<Fault>> {
     let screening = screening::screen(&mut inbound, caller);
-    let call = decode(inbound, core.now_us())?.with_screening(screening);
+    let call = decode(inbound, now_us)?.with_screening(screening);
     with_stored_hints(call, caller)
 }
 

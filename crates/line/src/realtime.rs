@@ -84,7 +84,7 @@ async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execu
 }
 
 fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
-    let call = reading::read(core, inbound, &caller)?;
+    let call = reading::read(inbound, &caller, core.now_us())?;
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let random = core.deps.world.random.next_u64();

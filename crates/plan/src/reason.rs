@@ -258,9 +258,7 @@ impl Refusal {
             }
             Self::CommittedExhausted => "has used up its commitment, and the route has an overflow",
             Self::OverflowOnly => "takes only what exceeds the workspace's other credentials (overflow)",
-            Self::DegradeForbidden => {
-                "is a fallback that the route allows and the request does not (degrade_policy: forbid)"
-            }
+            Self::DegradeForbidden => "is a fallback, which the request forbids (degrade_policy: forbid)",
             Self::TierUnpriced { tier } => {
                 return format!("has no known price for the tier \"{}\" of this model", tier.as_str());
             }

@@ -189,9 +189,9 @@ impl Plan {
                     fallbacks: &plan.fallback_prices,
                 };
                 let too_long = plan.too_long.map(line::TooLong::sentence);
-                let shown =
+                let plan =
                     Self::show(&requested_model, environment, plan.explanation, prices, is_operator, dialect);
-                Self { too_long, ..shown }
+                Self { too_long, ..plan }
             }
             None => Self::refused(requested_model, environment),
         };
@@ -288,6 +288,7 @@ impl PlanError {
 
 /// What a plan's candidates would cost, each in its order.
 #[derive(Default)]
+#[derive(Clone, Copy)]
 struct Prices<'a> {
     attempts: &'a [Option<Quote>],
     others: &'a [Option<Quote>],
@@ -301,7 +302,7 @@ fn model_fallbacks(
     dialect: Dialect,
 ) -> Vec<PlannedModelFallback> {
     let priced = prices.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
-    let shown = |(fallback, prices): (ExplainedFallback, &[Option<Quote>])| {
+    let planned = |(fallback, prices): (ExplainedFallback, &[Option<Quote>])| {
         let prices = prices.iter().copied().chain(std::iter::repeat(None));
         let attempts = fallback.attempts.iter().zip(prices);
         PlannedModelFallback {
@@ -311,7 +312,7 @@ fn model_fallbacks(
             error: fallback.fault.map(|fault| PlanError::of(&fault, dialect)),
         }
     };
-    fallbacks.into_iter().zip(priced).map(shown).collect()
+    fallbacks.into_iter().zip(priced).map(planned).collect()
 }
 
 type Chosen<'a> = Option<(&'a ExplainedAttempt, Option<Quote>)>;

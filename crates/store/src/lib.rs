@@ -38,7 +38,6 @@ pub mod routes;
 pub mod sign_ins;
 mod sql;
 mod sqlite;
-mod stored;
 pub mod stored_responses;
 pub mod subscriptions;
 pub mod tariffs;

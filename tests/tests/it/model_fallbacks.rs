@@ -81,13 +81,10 @@ async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
 
 #[tokio::test]
 async fn without_the_list_or_its_class_a_failure_is_the_answer() {
-    let gateway = gateway_with(json!([])).await;
     for (other, fallbacks) in
         [(None, json!([])), (Some("outage"), json!([{"on": ["outage"], "model": LARGE}]))]
     {
-        let routes = gateway.get("/v2/routes").await;
-        let id = routes["data"][0]["id"].as_str().unwrap();
-        gateway.patch(&format!("/v2/routes/{id}"), json!({"model_fallbacks": fallbacks})).await;
+        let gateway = gateway_with(fallbacks).await;
         for (class, behaviour, tries, _) in classes().into_iter().filter(|(class, ..)| Some(*class) != other)
         {
             for body in [question(MINI), streaming(MINI)] {
@@ -159,7 +156,9 @@ async fn a_model_that_the_policy_forbids_is_not_asked() {
 async fn another_model_of_managed_accounts_needs_the_routes_consent() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    gateway.account("anthropic", POOL).await;
+    let pooled =
+        json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/accounts", pooled).await;
     let fallbacks = json!([{"on": ["content_policy"], "model": CLAUDE}]);
     let id = gateway.route(json!({"model_fallbacks": fallbacks})).await;
     let filtered = || gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
@@ -205,14 +204,11 @@ async fn the_model_does_not_change_once_the_head_is_out() {
     let fallbacks = json!([{"on": ["outage"], "model": LARGE}]);
     gateway.route(json!({"head_wait_ms": 50, "model_fallbacks": fallbacks})).await;
     gateway.emulator.script(OWN, [Behaviour::status(503).latency(Duration::from_millis(400)).always()]);
-    let answer = gateway.client().post(CHAT, &streaming(MINI)).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.header("agent-resolved-model")),
-        (200, Some(MINI)),
-        "{}",
-        answer.text()
-    );
-    assert!(answer.text().contains("\"error\""), "{}", answer.text());
+    let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+    assert_eq!(stream.header("agent-resolved-model"), Some(MINI));
+    let (events, _) = stream.events().await;
+    let last = events.last().map(String::as_str).unwrap_or_default();
+    assert!(last.contains("\"error\""), "{events:?}");
     assert!(asked(&gateway, OWN).iter().all(|model| model == "gpt-4o-mini"), "{:?}", asked(&gateway, OWN));
 }
 

@@ -139,7 +139,7 @@ async fn run(
     after: &mut After,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let wish = Wish::of(&inbound.headers);
-    let call = reading::read(core, inbound, &caller)?;
+    let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
     let is_bypass = wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse);
     let name = if names.is_some() || is_bypass { None } else { name_of(&call, &caller) };

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use settle::ReplyBody;
 
 use self::outcome::Outcome;
-use self::request::Asked;
+use self::request::Requested;
 use crate::problem;
 
 pub use stored::response;
@@ -30,8 +30,8 @@ const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
     let (trace, received_us) = (inbound.trace, inbound.received_us);
     let mut inbound = inbound;
-    let asked = match request::read(&mut inbound) {
-        Ok(asked) => asked,
+    let requested = match request::read(&mut inbound) {
+        Ok(requested) => requested,
         Err(fault) => return line::refuse(core, Dialect::Native, &fault, trace),
     };
     let inbound = Inbound { dialect: Dialect::Native, operation: Operation::Chat, ..inbound };
@@ -39,11 +39,11 @@ pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Respo
     let elapsed_ms = || core.deps.world.clock.monotonic_us().saturating_sub(received_us) / 1_000;
     let head_ms = elapsed_ms();
     let mut response = if response.status() == StatusCode::OK {
-        answered(core, &caller, &asked, ResponseId::from_uuid(*trace.as_uuid()), response, head_ms).await
+        answered(core, &caller, &requested, ResponseId::from_uuid(*trace.as_uuid()), response, head_ms).await
     } else {
-        failed(&asked, response, elapsed_ms()).await
+        failed(&requested, response, elapsed_ms()).await
     };
-    asked.name_dropped(response.headers_mut());
+    requested.name_dropped(response.headers_mut());
     response
 }
 
@@ -51,7 +51,7 @@ pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Respo
 async fn answered(
     core: &Core,
     caller: &Caller,
-    asked: &Asked,
+    requested: &Requested,
     id: ResponseId,
     response: Response<ReplyBody>,
     ttft_ms: u64,
@@ -64,25 +64,31 @@ async fn answered(
         let fault = Fault::internal();
         return line::refuse(core, Dialect::Native, &fault, domain::TraceId::from_uuid(*id.as_uuid()));
     };
-    let outcome = Outcome::answered(asked.qos, &headers, ttft_ms);
+    let outcome = Outcome::answered(requested.qos, &headers, ttft_ms);
     answer.insert("id".to_owned(), json!(id.to_string()));
     answer.insert("execution_profile".to_owned(), json!(word(&headers, &PROFILE)));
     answer.insert("qos_outcome".to_owned(), json!(outcome));
     // What is stored says so, since what is not is not shown again either.
     answer.insert("stored".to_owned(), json!(true));
     let mut answer = Value::Object(answer);
-    if !stored::keep(core, caller, id, &answer).await {
-        answer["stored"] = json!(false);
+    if !stored::keep(core, caller, id, &answer).await
+        && let Some(fields) = answer.as_object_mut()
+    {
+        fields.insert("stored".to_owned(), json!(false));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, answer.to_string().into())
 }
 
-async fn failed(asked: &Asked, response: Response<ReplyBody>, latency_ms: u64) -> Response<ReplyBody> {
+async fn failed(
+    requested: &Requested,
+    response: Response<ReplyBody>,
+    latency_ms: u64,
+) -> Response<ReplyBody> {
     let headers = response.headers().clone();
     problem::edit_problem(response, |problem| {
         let code = problem.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let outcome = Outcome::failed(asked.qos, &headers, &code, latency_ms);
+        let outcome = Outcome::failed(requested.qos, &headers, &code, latency_ms);
         problem.insert("execution_profile".to_owned(), json!(word(&headers, &PROFILE)));
         problem.insert("qos_outcome".to_owned(), json!(outcome));
     })

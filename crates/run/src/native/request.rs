@@ -1,6 +1,6 @@
 //! The body of `POST /v2/responses`: that of `/v1/responses`, with the quality of service in it, which goes on as hints.
 
-use decode::{Inbound, QosStated};
+use decode::{Inbound, StatedInHints};
 use domain::{Fault, FaultClass, Qos, ReadQos, Why};
 use http::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -24,7 +24,7 @@ const UNSERVED: [(&str, &str); 4] = [
 
 /// What a request asks beside its answer.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Requested {
     pub qos: Qos,
     /// The body states it, and not the header.
     is_in_body: bool,
@@ -34,7 +34,7 @@ pub(super) struct Asked {
 
 /// Reads the request, and leaves in it what the pipeline reads: the body of `/v1/responses`, with the quality of service
 /// in its hints.
-pub(super) fn read(inbound: &mut Inbound) -> Result<Asked, Box<Fault>> {
+pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     decode::check_content_type(&inbound.headers)?;
     let mut body = Vec::with_capacity(inbound.body.len() + 16);
     let (mut qos, mut stores) = (None, false);
@@ -54,12 +54,12 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Asked, Box<Fault>> {
         push_member(&mut body, "store", b"false");
     }
     body.push(b'}');
-    let asked = match qos.map(read_qos).transpose()?.flatten() {
+    let requested = match qos.map(read_qos).transpose()?.flatten() {
         Some((qos, stated)) => state(qos, &stated, &mut inbound.headers)?,
-        None => Asked { qos: decode::stated_qos(&inbound.headers), ..Asked::default() },
+        None => Requested { qos: decode::stated_qos(&inbound.headers), ..Requested::default() },
     };
     inbound.body = body.into();
-    Ok(asked)
+    Ok(requested)
 }
 
 fn push_member(body: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -114,19 +114,19 @@ fn read_qos(value: &[u8]) -> Result<Option<(Qos, Value)>, Box<Fault>> {
     Ok(Some((read.qos, stated)))
 }
 
-fn state(qos: Qos, stated: &Value, headers: &mut HeaderMap) -> Result<Asked, Box<Fault>> {
+fn state(qos: Qos, stated: &Value, headers: &mut HeaderMap) -> Result<Requested, Box<Fault>> {
     let is_header_unread = match decode::state_qos(headers, stated) {
-        QosStated::Alone => false,
-        QosStated::InPlaceOfUnread => true,
-        QosStated::Twice => {
+        StatedInHints::Alone => false,
+        StatedInHints::InPlaceOfUnread => true,
+        StatedInHints::Twice => {
             let message = "The quality of service is in the body and in the request's hints.";
             return Err(refusal("invalid_value", message, "Send it once.", "qos"));
         }
     };
-    Ok(Asked { qos, is_in_body: true, is_header_unread })
+    Ok(Requested { qos, is_in_body: true, is_header_unread })
 }
 
-impl Asked {
+impl Requested {
     /// Names what was dropped as the client wrote it.
     pub(super) fn name_dropped(&self, headers: &mut HeaderMap) {
         if !self.is_in_body {

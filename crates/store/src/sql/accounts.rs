@@ -14,7 +14,6 @@ use crate::accounts::{AccountRow, Accounts};
 use crate::credentials::{NewSecret, SealedSecret, Verification};
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{agreements, seals};
-use crate::stored;
 
 const TABLE: &str = "accounts";
 const WHAT: &str = "account";
@@ -36,7 +35,7 @@ impl Table for AccountRow {
             base_url: fields.maybe_text("base_url")?,
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
-            pricing: stored::pricing_from_text(TABLE, fields.get("pricing")?)?,
+            pricing: columns::pricing_from_text(TABLE, fields.get("pricing")?)?,
             agreement: agreements::read(&fields)?,
             metadata: fields.json("metadata")?,
             models: fields.json("models")?,
@@ -73,7 +72,7 @@ impl Table for AccountRow {
             .set("last_error", &self.last_error)
             .set("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
-            .set("pricing", stored::pricing_to_text(TABLE, &self.pricing)?)
+            .set("pricing", columns::pricing_to_text(TABLE, &self.pricing)?)
             .set("retention", agreed.retention)
             .set("commitment", agreed.commitment)
             .set("compliance", agreed.compliance))

@@ -17,7 +17,6 @@ use crate::people::KeysOnLeave;
 use crate::resource::Json;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{events, names, projects, seals};
-use crate::stored;
 
 const TABLE: &str = "api_keys";
 const WHAT: &str = "API key";
@@ -38,9 +37,9 @@ impl Table for ApiKeyRow {
             digest: fields.digest("digest")?,
             last4: fields.text("last4")?,
             environment: fields.text("environment")?,
-            scopes: stored::scopes_from_text(fields.get("scopes")?),
+            scopes: columns::scopes_from_text(fields.get("scopes")?),
             expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
-            ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
+            ip_allowlist: columns::networks_from_text(fields.get("ip_allowlist")?)?,
             revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
             access_secret: fields.maybe_access_secret()?,
             created_by: fields.maybe_id("created_by")?,
@@ -59,9 +58,9 @@ impl Table for ApiKeyRow {
             .fix("digest", self.digest.as_slice())
             .fix("last4", &self.last4)
             .fix("environment", &self.environment)
-            .set("scopes", stored::scopes_to_text(self.scopes))
+            .set("scopes", columns::scopes_to_text(self.scopes))
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
-            .set("ip_allowlist", stored::networks_to_text(&self.ip_allowlist))
+            .set("ip_allowlist", columns::networks_to_text(&self.ip_allowlist))
             .fix("revoked_unix_ms", self.revoked_unix_ms.map(signed))
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
@@ -107,7 +106,7 @@ impl Table for ApiKeyRow {
     }
 
     fn audit_detail(&self) -> String {
-        format!("name {}, scopes {}", self.name, stored::scopes_to_text(self.scopes))
+        format!("name {}, scopes {}", self.name, columns::scopes_to_text(self.scopes))
     }
 }
 

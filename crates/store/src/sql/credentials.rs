@@ -17,7 +17,6 @@ use crate::credentials::{
 use crate::events::EventKind;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{agreements, budgets, events, names, projects, seals};
-use crate::stored;
 
 const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
@@ -39,16 +38,16 @@ impl Table for CredentialRow {
             base_url: fields.maybe_text("base_url")?,
             region: fields.maybe_text("region")?,
             config: fields.json("config")?,
-            pricing: stored::pricing_from_text(TABLE, fields.get("pricing")?)?,
+            pricing: columns::pricing_from_text(TABLE, fields.get("pricing")?)?,
             agreement: agreements::read(&fields)?,
             metadata: fields.json("metadata")?,
             project: fields.maybe_id("project")?,
             environment: fields.maybe_text("environment")?,
-            state: stored::state_from_text(fields.get("state")?)?,
+            state: columns::state_from_text(fields.get("state")?)?,
             expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
             last_verified_unix_ms: fields.maybe_number("last_verified_unix_ms")?,
             last_error: fields.maybe_text("last_error")?,
-            server: stored::server_from_text(TABLE, fields.get("server")?)?,
+            server: columns::server_from_text(TABLE, fields.get("server")?)?,
             subscription: fields.maybe_json("subscription")?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
@@ -67,18 +66,18 @@ impl Table for CredentialRow {
             .set("base_url", &self.base_url)
             .set("region", &self.region)
             .set("config", to_text(TABLE, &self.config)?)
-            .set("pricing", stored::pricing_to_text(TABLE, &self.pricing)?)
+            .set("pricing", columns::pricing_to_text(TABLE, &self.pricing)?)
             .set("limits", agreed.limits)
             .set("retention", agreed.retention)
             .set("commitment", agreed.commitment)
             .set("metadata", to_text(TABLE, &self.metadata)?)
             .set("project", self.project.map(|id| id.bytes()))
             .set("environment", &self.environment)
-            .set("state", stored::state_to_text(self.state))
+            .set("state", columns::state_to_text(self.state))
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
             .set("last_verified_unix_ms", self.last_verified_unix_ms.map(signed))
             .set("last_error", &self.last_error)
-            .set("server", stored::server_to_text(TABLE, &self.server)?)
+            .set("server", columns::server_to_text(TABLE, &self.server)?)
             .set("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
             .set("compliance", agreed.compliance)
@@ -195,7 +194,7 @@ pub(super) async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) 
         "id": row.id.to_string(),
         "provider": row.provider,
         "display_name": row.display_name,
-        "status": stored::state_to_text(row.state),
+        "status": columns::state_to_text(row.state),
     });
     events::of_act(writing, act, row.workspace, kind, payload).await
 }
@@ -225,7 +224,7 @@ async fn set_state(
     row.state = state;
     row.version = writing.version();
     resource::put(writing, &row).await?;
-    let detail = format!("state {}", stored::state_to_text(state));
+    let detail = format!("state {}", columns::state_to_text(state));
     writing.audit(&act, Some(workspace), "credential.state", id, detail).await?;
     tell(writing, &act, &row).await?;
     Ok(row)
@@ -252,7 +251,7 @@ async fn record_verification(
     row.last_error = found.error;
     row.version = writing.version();
     resource::put(writing, &row).await?;
-    let detail = format!("state {}", stored::state_to_text(row.state));
+    let detail = format!("state {}", columns::state_to_text(row.state));
     writing.audit(&act, Some(workspace), "credential.verify", id, detail).await?;
     if old_state != row.state {
         tell(writing, &act, &row).await?;
@@ -296,7 +295,7 @@ impl Credentials for Database {
                 .bind(workspace.bytes())
                 .bind(after(page.after))
                 .bind(filter.provider)
-                .bind(filter.state.map(stored::state_to_text))
+                .bind(filter.state.map(columns::state_to_text))
                 .bind(filter.project.map(|id| id.bytes()));
             resource::page(&mut self.read().await?, query, &page).await
         })

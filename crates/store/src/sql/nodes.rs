@@ -16,7 +16,6 @@ use crate::joins::Joined;
 use crate::nodes::{NodeObservation, NodeRow, Nodes};
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::{events, names, seals};
-use crate::stored;
 
 const TABLE: &str = "nodes";
 pub(super) const WHAT: &str = "node";
@@ -44,7 +43,7 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
         metadata: fields.json("metadata")?,
         last_seen_unix_ms: fields.maybe_number("last_seen_unix_ms")?,
         last_error: fields.maybe_text("last_error")?,
-        server: stored::server_from_text(TABLE, fields.get("server")?)?,
+        server: columns::server_from_text(TABLE, fields.get("server")?)?,
         created_unix_ms: fields.number("created_unix_ms")?,
         joined: None,
         version: fields.number("version")?,
@@ -117,7 +116,7 @@ impl Table for NodeRow {
             .set("metadata", to_text(TABLE, &self.metadata)?)
             .set("last_seen_unix_ms", self.last_seen_unix_ms.map(signed))
             .set("last_error", &self.last_error)
-            .set("server", stored::server_to_text(TABLE, &self.server)?)
+            .set("server", columns::server_to_text(TABLE, &self.server)?)
             .set("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }

@@ -16,7 +16,6 @@ use crate::policies::PolicyRow;
 use crate::sql::agreements::{retention, retention_text};
 use crate::sql::projects;
 use crate::sql::resource::{ColumnValues, Table};
-use crate::stored;
 
 const TABLE: &str = "policies";
 
@@ -71,7 +70,7 @@ fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
     if agreed.is_none() && !stored.retention.is_null() {
         return Err(wrong("retention"));
     }
-    let pattern = |fixed: &String| stored::pattern_text(fixed, stored.exact_models.contains(fixed));
+    let pattern = |fixed: &String| columns::pattern_text(fixed, stored.exact_models.contains(fixed));
     Ok(PolicySpec {
         profiles: stored.profiles.iter().map(profile).collect::<Result<_, _>>()?,
         providers: stored.providers,

@@ -13,7 +13,6 @@ use domain::{RouteId, WorkspaceId};
 use crate::route_versions::{RouteVersion, RouteVersions};
 use crate::routes::RouteRow;
 use crate::sql::resource;
-use crate::stored;
 
 const TABLE: &str = "route_versions";
 
@@ -45,7 +44,7 @@ async fn add(
          SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, $4 FROM route_versions WHERE route = $1");
     query
         .bind(row.id.bytes())
-        .bind(stored::route_to_text(&row.spec)?)
+        .bind(columns::route_to_text(&row.spec)?)
         .bind(signed(unix_ms))
         .bind(by)
         .run(writing.connection())
@@ -67,7 +66,7 @@ fn read(row: &Row) -> Result<RouteVersion, StoreError> {
     let fields = Fields::new(TABLE, row);
     Ok(RouteVersion {
         number: fields.number("number")?,
-        spec: stored::route_from_text(fields.get("spec")?)?,
+        spec: columns::route_from_text(fields.get("spec")?)?,
         saved_unix_ms: fields.number("saved_unix_ms")?,
         saved_by: fields.maybe_text("saved_by")?,
     })

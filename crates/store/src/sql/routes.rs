@@ -13,7 +13,6 @@ use crate::routes::{RouteRow, place_text};
 use crate::sql::projects;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::route_versions;
-use crate::stored;
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")
@@ -38,7 +37,7 @@ async fn refuse_ambiguous(writing: &mut Writing, row: &RouteRow) -> Result<(), S
         .bind(row.id.bytes());
     for other in query.rows(writing.connection()).await? {
         let fields = Fields::new("routes", &other);
-        let spec = stored::route_from_text(fields.get("spec")?)?;
+        let spec = columns::route_from_text(fields.get("spec")?)?;
         if spec.scope == row.spec.scope && spec.when.is_ambiguous_with(&row.spec.when) {
             let other: RouteId = fields.id("id")?;
             let detail = format!(
@@ -74,7 +73,7 @@ impl Table for RouteRow {
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,
-            spec: stored::route_from_text(fields.get("spec")?)?,
+            spec: columns::route_from_text(fields.get("spec")?)?,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
         })
@@ -86,7 +85,7 @@ impl Table for RouteRow {
             .fix("workspace", self.workspace.bytes())
             .set("scope", place_text(&self.spec))
             .set("project", self.spec.scope.project_id.map(|id| id.bytes()))
-            .set("spec", stored::route_to_text(&self.spec)?)
+            .set("spec", columns::route_to_text(&self.spec)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }

@@ -124,6 +124,7 @@ on_each!(
         aliases::every_field_of_an_alias_reads_back,
         aliases::an_alias_is_one_of_its_name_and_ends_with_its_project,
         aliases::aliases_and_releases_are_bounded,
+        agent_hints::stored_hints_read_back_and_are_bounded,
         policies::every_field_of_a_policy_reads_back,
         policies::a_project_has_one_policy_that_ends_with_it,
         policies::a_workspace_has_one_policy_beside_those_of_its_projects,

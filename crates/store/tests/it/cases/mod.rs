@@ -1,6 +1,7 @@
 //! The cases, by aggregate: each runs on both databases.
 
 pub mod accounts;
+pub mod agent_hints;
 pub mod aliases;
 pub mod api_keys;
 pub mod audit;

@@ -1,5 +1,5 @@
-//! Serialised forms of values without a column of their own. Each is a separate type, so that the domain
-//! types may change freely.
+//! The texts in which rows hold values that have no column of their own. Each has a separate type, so that the domain types may
+//! change freely, and is read also as older versions wrote it.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,9 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
 
-pub(crate) fn scopes_to_text(scopes: Scopes) -> String {
+/// The scopes of a key.
+#[must_use]
+pub fn scopes_to_text(scopes: Scopes) -> String {
     let named = [
         (scopes.inference, "inference"),
         (scopes.read, "read"),
@@ -23,17 +25,25 @@ pub(crate) fn scopes_to_text(scopes: Scopes) -> String {
     named.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect::<Vec<_>>().join(",")
 }
 
-pub(crate) fn scopes_from_text(text: &str) -> Scopes {
+/// The scopes of a key.
+#[must_use]
+pub fn scopes_from_text(text: &str) -> Scopes {
     let has = |name| text.split(',').any(|part| part == name);
     Scopes { inference: has("inference"), read: has("read"), admin: has("admin"), operator: has("operator") }
 }
 
-pub(crate) fn networks_to_text(networks: &[IpNet]) -> String {
+/// The networks that may use a key.
+#[must_use]
+pub fn networks_to_text(networks: &[IpNet]) -> String {
     let texts = networks.iter().map(|net| format!("{}/{}", net.address, net.prefix_bits));
     texts.collect::<Vec<_>>().join(",")
 }
 
-pub(crate) fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
+/// The networks that may use a key.
+///
+/// # Errors
+/// If this is not what was written.
+pub fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
     text.split(',').filter(|part| !part.is_empty()).map(network).collect()
 }
 
@@ -45,7 +55,9 @@ fn network(text: &str) -> Result<IpNet, StoreError> {
     Ok(IpNet { address, prefix_bits: bits.parse().map_err(|_| wrong())? })
 }
 
-pub(crate) const fn state_to_text(state: CredentialState) -> &'static str {
+/// The state of a credential.
+#[must_use]
+pub const fn state_to_text(state: CredentialState) -> &'static str {
     match state {
         CredentialState::Active => "active",
         CredentialState::Invalid => "invalid",
@@ -54,7 +66,11 @@ pub(crate) const fn state_to_text(state: CredentialState) -> &'static str {
     }
 }
 
-pub(crate) fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
+/// The state of a credential.
+///
+/// # Errors
+/// If this is not what was written.
+pub fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
     match text {
         "active" => Ok(CredentialState::Active),
         "invalid" => Ok(CredentialState::Invalid),
@@ -85,10 +101,11 @@ fn is_none(units: &UnitRates) -> bool {
     *units == UnitRates::default()
 }
 
-pub(crate) fn pricing_to_text(
-    table: &'static str,
-    pricing: &[(String, Rates)],
-) -> Result<String, StoreError> {
+/// The prices of a credential or account, by model.
+///
+/// # Errors
+/// If it can't be serialised.
+pub fn pricing_to_text(table: &'static str, pricing: &[(String, Rates)]) -> Result<String, StoreError> {
     let price = |price: Option<Price>| price.map(|Price(micros)| micros);
     let stored = pricing.iter().map(|(model, rates)| StoredRates {
         model: model.clone(),
@@ -103,7 +120,11 @@ pub(crate) fn pricing_to_text(
     to_text(table, &stored.collect::<Vec<_>>())
 }
 
-pub(crate) fn pricing_from_text(table: &'static str, text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
+/// The prices of a credential or account, by model.
+///
+/// # Errors
+/// If this is not what was written.
+pub fn pricing_from_text(table: &'static str, text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
     let stored: Vec<StoredRates> = from_text(table, text)?;
     Ok(stored
         .into_iter()
@@ -162,7 +183,11 @@ fn read_findings(stored: &[StoredFinding]) -> Vec<Finding> {
         .collect()
 }
 
-pub(crate) fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result<String, StoreError> {
+/// What is known of a server.
+///
+/// # Errors
+/// If it can't be serialised.
+pub fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result<String, StoreError> {
     let probed = facts.probed.as_ref().map(|probed| StoredProbe {
         unix_ms: probed.unix_ms,
         model: probed.model.clone(),
@@ -172,7 +197,11 @@ pub(crate) fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result
     to_text(table, &StoredServer { probed, stated: store_findings(&facts.stated) })
 }
 
-pub(crate) fn server_from_text(table: &'static str, text: &str) -> Result<ServerFacts, StoreError> {
+/// What is known of a server.
+///
+/// # Errors
+/// If this is not what was written.
+pub fn server_from_text(table: &'static str, text: &str) -> Result<ServerFacts, StoreError> {
     let stored: StoredServer = from_text(table, text)?;
     let probed = stored.probed.map(|probed| ProbeResult {
         findings: read_findings(&probed.found),
@@ -312,7 +341,11 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
+/// What a route prescribes.
+///
+/// # Errors
+/// If it can't be serialised.
+pub fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
     let scope = &spec.scope;
     let pattern = scope.model.as_deref().map(ModelPattern::read);
     let stored = StoredRoute {
@@ -350,12 +383,18 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
 }
 
 /// The pattern for a stored fixed part.
-pub(crate) fn pattern_text(fixed: &str, is_exact: bool) -> String {
+/// A pattern of model names as people write it.
+#[must_use]
+pub fn pattern_text(fixed: &str, is_exact: bool) -> String {
     let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Prefix(fixed) };
     pattern.as_text().into_owned()
 }
 
-pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
+/// What a route prescribes.
+///
+/// # Errors
+/// If this is not what was written.
+pub fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
     let stored: StoredRoute = from_text("routes", text)?;
     let scope = stored.scope;
     let wrong = |what: &str| StoreError::corrupt("routes", format!("{what} can't be read"));

@@ -50,7 +50,8 @@ function scrollBack(to: number): void {
   const scroll = () => {
     if (signal.aborted) return;
     scrollTo(0, to);
-    if (Math.abs(scrollY - to) <= 2 || performance.now() >= until) stop();
+    // The page that is left may be long enough; what counts is the one whose heading has come.
+    if (to === 0 || (!wantsFocus && Math.abs(scrollY - to) <= 2) || performance.now() >= until) stop();
     else requestAnimationFrame(scroll);
   };
   scroll();

@@ -107,7 +107,7 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
             (None, None) => return Some(found),
             // Before further segments a parameter may also be a user-chosen name, such as an adapter's.
             (Some(want), Some(have)) if want.starts_with('{') => {
-                let may_be_name = wanted.peek().is_some() || !want.ends_with("id}");
+                let may_be_name = wanted.peek().is_some() || NAMED.contains(&pattern);
                 is_value(have, may_be_name).then(|| found.push(have.to_owned()))?;
             }
             (Some(want), Some(have)) if want == have => {}
@@ -116,9 +116,11 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     }
 }
 
+/// Where an object is addressed by a name, too: that its users gave it, or a provider's. No fixed segment stands beside those.
+const NAMED: [&str; 2] = ["/v2/model-aliases/{id}", "/v2/capabilities/{id}"];
+
 /// Ids contain an underscore or a digit, so that a path such as `…/join-tokens` in a later release is never
-/// taken for an id now. A parameter that isn't called an id, such as `{alias}`, also holds a name, and no fixed
-/// segment can stand beside it.
+/// taken for an id now.
 fn is_value(have: &str, may_be_name: bool) -> bool {
     let is_id = have.contains(|c: char| c == '_' || c.is_ascii_digit());
     is_id || (may_be_name && !have.is_empty())
@@ -139,7 +141,7 @@ mod tests {
             parameters("/v2/train/jobs/{id}", "/v2/train/jobs/ftjob-01"),
             Some(vec!["ftjob-01".into()])
         );
-        let alias = "/v2/model-aliases/{alias}";
+        let alias = "/v2/model-aliases/{id}";
         assert_eq!(parameters(alias, "/v2/model-aliases/fast"), Some(vec!["fast".into()]));
         assert_eq!(parameters(alias, "/v2/model-aliases/"), None);
         let load = "/v2/adapters/{id}/load";

@@ -164,17 +164,16 @@ impl Contract {
 
 fn matches(pattern: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (pattern.split('/').peekable(), path.split('/'));
-    // Ids contain an underscore or a digit; a parameter that isn't called an id, or is followed by further
-    // segments, may also be a user-chosen name.
-    let is_id = |have: &str| have.contains(|c: char| c == '_' || c.is_ascii_digit());
+    // Ids contain an underscore or a digit; a parameter followed by further segments may also be a
+    // user-chosen name. An alias may be addressed by its name, too, and capabilities are by their provider's.
+    let is_named = ["/v2/model-aliases/{id}", "/v2/capabilities/{id}"].contains(&pattern);
+    let is_id = |have: &str| is_named || have.contains(|c: char| c == '_' || c.is_ascii_digit());
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,
             (Some(want), Some(have)) if want == have => {}
             (Some(want), Some(have))
-                if want.starts_with('{')
-                    && !have.is_empty()
-                    && (is_id(have) || wanted.peek().is_some() || !want.ends_with("id}")) => {}
+                if want.starts_with('{') && !have.is_empty() && (is_id(have) || wanted.peek().is_some()) => {}
             _ => return false,
         }
     }

@@ -107,6 +107,7 @@ impl LimitState {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let periods = pools.entry(budget.id).or_default();
         if let Some(newest) = periods.last().filter(|pool| lasts(pool, now_unix_ms)) {
+            newest.follow_limit(budget.limit);
             return Arc::clone(newest);
         }
         let fresh = LocalBudget::new(budget, now_unix_ms);
@@ -169,6 +170,7 @@ impl CoreAllowances {
     pub(crate) fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<LocalBudget> {
         let mut pools = self.pools.borrow_mut();
         if let Some(known) = pools.get(&budget.id).filter(|pool| lasts(pool, now_unix_ms)) {
+            known.follow_limit(budget.limit);
             return Arc::clone(known);
         }
         if pools.len() >= CORE_ALLOWANCES_MAX {

@@ -5,10 +5,11 @@
 //! (the lease client, or a simulation) fetches the next one and reports its result.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::limits::{BUDGET_WAITING_MAX, LEASE_IDLE_MAX};
-use domain::{Budget, BudgetId};
+use domain::{Budget, BudgetId, Nanos};
 use tokio::sync::Notify;
 
 use crate::lease::{LeaseGrant, LeaseRequest};
@@ -82,6 +83,8 @@ pub struct LocalBudget {
     pub budget: BudgetId,
     pub period_unix_ms: u64,
     pub ends_unix_ms: Option<u64>,
+    /// The limit by the newest snapshot that was seen here.
+    limit: AtomicI64,
     state: Mutex<State>,
     /// Notified when money becomes available or the outlook changes.
     pub(crate) changed: Notify,
@@ -95,9 +98,22 @@ impl LocalBudget {
             budget: budget.id,
             period_unix_ms,
             ends_unix_ms: budget.period.end(period_unix_ms),
+            limit: AtomicI64::new(budget.limit.0),
             state: Mutex::default(),
             changed: Notify::new(),
         })
+    }
+
+    /// Asks the centre again at once where the limit was changed: what it said of the old one is not true of it.
+    pub(crate) fn follow_limit(&self, limit: Nanos) {
+        if self.limit.load(Ordering::Relaxed) == limit.0 {
+            return;
+        }
+        self.limit.store(limit.0, Ordering::Relaxed);
+        let mut state = self.lock();
+        (state.too_little_for, state.ask_after_us) = (None, 0);
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Opens an exchange's reservation of `most`, or of what is available if that is at least `least`. `None`

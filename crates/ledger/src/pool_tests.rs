@@ -148,3 +148,16 @@ fn what_a_budget_would_refuse_is_known_without_taking_of_it() {
         assert_eq!(fault.is_some(), refuses, "{left} {profile} {cost}");
     }
 }
+
+#[test]
+fn what_was_said_of_an_old_limit_does_not_hold_for_a_new_one() {
+    let pool = LocalBudget::new(&budget(), 0);
+    let ticket = pool.enqueue(1, 1, SECOND).unwrap();
+    answer(&pool, Some(0), SECOND);
+    pool.follow_limit(budget().limit);
+    assert!(pool.is_used_up(SECOND), "nothing has changed");
+    pool.follow_limit(Nanos(budget().limit.0 + 1));
+    assert!(!pool.is_used_up(SECOND));
+    answer(&pool, Some(1), SECOND);
+    assert_eq!(pool.take_waited(ticket, 1, SECOND), Some(1));
+}

@@ -287,8 +287,7 @@ impl PlanError {
 }
 
 /// What a plan's candidates would cost, each in its order.
-#[derive(Default)]
-#[derive(Clone, Copy)]
+#[derive(Default, Clone, Copy)]
 struct Prices<'a> {
     attempts: &'a [Option<Quote>],
     others: &'a [Option<Quote>],

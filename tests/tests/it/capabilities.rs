@@ -318,7 +318,9 @@ async fn requests_are_written_as_the_manifest_says() {
     let sent = || serde_json::from_slice::<Value>(&gateway.calls(OWN).pop().unwrap().body).unwrap();
     assert_eq!(client.post("/v1/messages", &body).await.unwrap().status, 200);
     assert_eq!(sent()["temperature"], 0.5);
-    state(&gateway, "refuses_sampling", json!(true)).await;
+    // What is known of a model comes before what is stated of its provider.
+    let stated = json!({"models": {"gpt-4o-mini": {"refuses_sampling": {"value": true}}}});
+    gateway.patch(OPENAI, stated).await;
     let answer = client.post("/v1/messages", &body).await.unwrap();
     assert!(sent().get("temperature").is_none(), "{}", answer.text());
 }

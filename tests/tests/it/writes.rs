@@ -292,7 +292,7 @@ impl Preparing<'_> {
             keys if keys.starts_with("/v2/vault/") => {
                 tried(pattern.to_owned(), self.change_of_keys(pattern).await)
             }
-            "/v2/capabilities/{provider}" | "/v2/capabilities/{provider}/rollback" => {
+            "/v2/capabilities/{id}" | "/v2/capabilities/{id}/rollback" => {
                 let path = pattern.replace("{id}", "openai");
                 let revision = gateway.get("/v2/capabilities/openai").await["manifest_revision"].clone();
                 let stated = json!({"facts": {"data_retention_days_max": {"value": self.number}}});
@@ -331,7 +331,7 @@ impl Preparing<'_> {
 }
 
 /// It writes nothing, since a release never changes, and says so.
-const IMMUTABLE: &str = "/v2/model-aliases/{alias}/releases/{release_id}";
+const IMMUTABLE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
 
 /// The writing routes that require authentication.
 pub fn writing() -> Vec<(Method, &'static str)> {

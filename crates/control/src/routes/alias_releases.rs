@@ -1,4 +1,4 @@
-//! `/v2/model-aliases/{alias}/releases`, promoting and rolling back, and what was measured of the releases.
+//! `/v2/model-aliases/{id}/releases`, promoting and rolling back, and what was measured of the releases.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use super::aliases::{
 };
 use crate::resource::{load, reply_written};
 
-const RELEASES: &str = "/v2/model-aliases/{alias}/releases";
-const RELEASE: &str = "/v2/model-aliases/{alias}/releases/{release_id}";
+const RELEASES: &str = "/v2/model-aliases/{id}/releases";
+const RELEASE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -48,17 +48,17 @@ pub fn routes() -> Vec<Route> {
             .takes_nothing()
             .returns_value::<ReleaseView>()
             .refuses(409, "release_immutable"),
-        Route::new(Method::POST, "/v2/model-aliases/{alias}/promote", Access::MANAGE, promote)
+        Route::new(Method::POST, "/v2/model-aliases/{id}/promote", Access::MANAGE, promote)
             .says("Makes a release the active one: the one that is named, else the canary's, else the newest.")
             .takes::<PromoteInput>()
             .returns::<AliasView>()
             .refuses(409, "nothing_to_promote"),
-        Route::new(Method::POST, "/v2/model-aliases/{alias}/rollback", Access::MANAGE, roll_back)
+        Route::new(Method::POST, "/v2/model-aliases/{id}/rollback", Access::MANAGE, roll_back)
             .says("Withdraws the canary or, without one, makes the release before the active one active again.")
             .takes_nothing()
             .returns::<AliasView>()
             .refuses(409, "nothing_to_roll_back"),
-        Route::new(Method::GET, "/v2/model-aliases/{alias}/measurements", Access::LOOK, measurements)
+        Route::new(Method::GET, "/v2/model-aliases/{id}/measurements", Access::LOOK, measurements)
             .says("Shows what was measured of the alias's releases within the canary's window, or the last ten minutes.")
             .lists::<MeasuredView>(),
     ]

@@ -423,7 +423,7 @@ pub fn pointing_at(row: AliasRow, release: AliasReleaseId) -> AliasRow {
 
 impl Resource for AliasRow {
     const PATH: &'static str = "/v2/model-aliases";
-    const ONE: &'static str = "/v2/model-aliases/{alias}";
+    const ONE: &'static str = "/v2/model-aliases/{id}";
     const WHAT: &'static str = "alias";
     type View = AliasView;
 

@@ -24,7 +24,7 @@ use super::capability_revisions::{find, revisions_of};
 use super::price_books::canonical;
 
 const PATH: &str = "/v2/capabilities";
-const ONE: &str = "/v2/capabilities/{provider}";
+const ONE: &str = "/v2/capabilities/{id}";
 const REVISION: &str = "As it was in this revision.";
 
 pub fn routes() -> Vec<Route> {
@@ -159,7 +159,7 @@ pub(super) fn provider_of(control: &Control, request: &ApiRequest) -> Result<Str
 fn nothing_read(provider: &str) -> Box<Fault> {
     let message = format!("Nothing was read of {provider}, and nothing is stated of it.");
     let fault = Fault::new(FaultClass::NotFound, "not_found", message);
-    Box::new(fault.fix("An operator states its facts with PATCH /v2/capabilities/{provider}."))
+    Box::new(fault.fix("An operator states its facts with PATCH /v2/capabilities/{id}."))
 }
 
 fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -1,4 +1,4 @@
-//! `/v2/capabilities/{provider}/revisions`: every manifest that was served, what differs between them, and the way back.
+//! `/v2/capabilities/{id}/revisions`: every manifest that was served, what differs between them, and the way back.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::limits::CAPABILITY_REVISIONS_MAX;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/capabilities/{provider}/revisions", Access::LOOK, list)
+        Route::new(Method::GET, "/v2/capabilities/{id}/revisions", Access::LOOK, list)
             .says("Lists the revisions of a provider's manifest that were served, newest first, with what each changed.")
             .lists::<RevisionView>(),
-        Route::new(Method::POST, "/v2/capabilities/{provider}/rollback", Access::OPERATE, rollback)
+        Route::new(Method::POST, "/v2/capabilities/{id}/rollback", Access::OPERATE, rollback)
             .says("States of a provider what was stated in an earlier revision, and nothing else.")
             .takes::<Rollback>()
             .returns::<ManifestView>(),
@@ -146,7 +146,7 @@ fn unknown(revision: &str) -> Box<Fault> {
     let printable: String = revision.chars().filter(|letter| !letter.is_control()).take(64).collect();
     let message = format!("No manifest of the revision \"{printable}\" was served here.");
     let fault = Fault::new(FaultClass::NotFound, "capability_revision_not_found", message).param("revision");
-    Box::new(fault.fix("Take one that GET /v2/capabilities/{provider}/revisions lists."))
+    Box::new(fault.fix("Take one that GET /v2/capabilities/{id}/revisions lists."))
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -206,7 +206,7 @@ fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let provider = provider_of(control, &request)?;
         let input: Rollback = request.json()?;
         let revision = input.revision.ok_or_else(|| {
-            missing("revision", "Name a revision: GET /v2/capabilities/{provider}/revisions lists them.")
+            missing("revision", "Name a revision: GET /v2/capabilities/{id}/revisions lists them.")
         })?;
         let kept = find(control, &provider, &revision).await?;
         let detail = format!("as in {}", kept.revision);

@@ -92,6 +92,9 @@ impl Contract {
         };
         let status = answer.status.to_string();
         let declared = operation.pointer(&format!("/responses/{status}"));
+        // What an operation of the request path may refuse is one list, declared as its default.
+        let declared =
+            declared.or_else(|| operation.pointer("/responses/default").filter(|_| answer.status >= 400));
         let declared = self.follow(declared.ok_or_else(|| format!("the status {status} is not declared"))?);
         match declared.get("content").and_then(Value::as_object) {
             None if answer.body.is_empty() => {}

@@ -150,7 +150,7 @@ fn what_a_budget_would_refuse_is_known_without_taking_of_it() {
 }
 
 #[test]
-fn a_changed_limit_is_asked_about_at_once() {
+fn a_changed_limit_reaches_the_centre_at_once() {
     let pool = LocalBudget::new(&budget(), 0);
     let ticket = pool.enqueue(1, 1, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);

@@ -11,7 +11,7 @@ export interface Sums {
   provider_cost_micros: number;
   /** What the workspace pays in all; older servers have none. */
   spend_micros?: number;
-  /** Milliseconds of film that was made. */
+  /** Milliseconds of generated video. */
   video_ms?: number;
 }
 

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -53,6 +53,9 @@ prove-kill: ## 500 kills at random moments; the books must stay exact
 prove-sim: ## a million seeds of exchanges (TIDEGATE_SIM_SEEDS), 10,000 of shared budgets (TIDEGATE_LEASE_SEEDS)
 	@scripts/prove.sh sim
 
+prove-policy: ## 10,000 generated workspaces, routes and policies against an oracle (POLICY_CASES=10000)
+	@scripts/prove.sh policy
+
 prove-outage: ## PostgreSQL away for ten minutes of traffic (TIDEGATE_OUTAGE_SECS=600)
 	@scripts/prove.sh outage
 
@@ -67,6 +70,9 @@ prove-fleet: ## three gateways: 300 changes live within a second, 50 restarts wi
 
 prove-regions: ## two own regions, one silent and then limiting, a minute each at 200 requests a second
 	@scripts/prove.sh regions
+
+prove-overload: ## a workspace at a hundred times its neighbour's load on one core; the neighbour's p99 moves by at most 5 %
+	@scripts/prove.sh overload
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|regions|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet, regions, upgrade or flakes}
+which=${1:?kill, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -68,6 +68,12 @@ case $which in
         prove "$TIDEGATE_SIM_SEEDS seeds of exchanges, $TIDEGATE_LEASE_SEEDS of budgets that replicas share" \
             run_tests -p journeys --test sim --cargo-profile make-run
         ;;
+    policy)
+        export POLICY_CASES=${POLICY_CASES:-10000} PROPTEST_RNG_SEED=$seed
+        build_tests --workspace
+        prove "$POLICY_CASES generated workspaces, routes and policies against an oracle" \
+            run_tests --workspace --no-capture -E 'package(plan) & test(/^policy_oracle::/)'
+        ;;
     fuzz)
         seconds=${FUZZ_SECS:-60}
         export BOLERO_RANDOM_TEST_TIME_MS=$((seconds * 1000)) BOLERO_RANDOM_ITERATIONS=${BOLERO_RANDOM_ITERATIONS:-1000000000}
@@ -107,6 +113,15 @@ case $which in
         prove "two own regions, one silent and then limiting, $TIDEGATE_REGION_SECS s each at $TIDEGATE_REGION_RATE requests a second" \
             journeys 'test(two_own_regions)'
         ;;
+    overload)
+        export TIDEGATE_OVERLOAD_SECS=${TIDEGATE_OVERLOAD_SECS:-60} TIDEGATE_OVERLOAD_CLIENTS=${TIDEGATE_OVERLOAD_CLIENTS:-5}
+        export TIDEGATE_OVERLOAD_IN_FLIGHT=${TIDEGATE_OVERLOAD_IN_FLIGHT:-32} TIDEGATE_OVERLOAD_ARRIVALS=${TIDEGATE_OVERLOAD_ARRIVALS:-7200}
+        export TIDEGATE_OVERLOAD_LATER_PERCENT=${TIDEGATE_OVERLOAD_LATER_PERCENT:-5}
+        build_all
+        fast_build
+        prove "a workspace at a hundred times its neighbour's load for $TIDEGATE_OVERLOAD_SECS s, and three times what a project may do at once" \
+            journeys 'test(/^neighbours::/) | test(three_times_what_a_project)'
+        ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
@@ -145,7 +160,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|regions|upgrade|flakes" >&2
+        echo "prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|upgrade|flakes" >&2
         exit 2
         ;;
 esac

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::load::ClientGrammar;
 use crate::processes::{Channels, LOAD_CORE, PROXY_CORE, Running, accepts, ask, free_address};
@@ -38,7 +39,15 @@ pub enum Party {
     Us100k,
     #[serde(rename = "us-100k-translated")]
     Us100kTranslated,
+    /// With an alias, a route, a policy with checks of content, and a commitment, all in use.
+    #[serde(rename = "us-everything")]
+    UsEverything,
+    /// Answers from the response cache.
+    #[serde(rename = "us-cached")]
+    UsCached,
 }
+
+const ALIAS: &str = "bench.best";
 
 /// A party with its directory, set up once; it may be started several times.
 pub struct Ready {
@@ -72,7 +81,7 @@ struct Keys {
 }
 
 impl Party {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Us,
         Self::UsPlain,
         Self::Nginx,
@@ -84,6 +93,8 @@ impl Party {
         Self::Us4kTranslated,
         Self::Us100k,
         Self::Us100kTranslated,
+        Self::UsEverything,
+        Self::UsCached,
     ];
 
     pub fn parse(word: &str) -> Result<Self> {
@@ -104,6 +115,8 @@ impl Party {
             Self::Us4kTranslated => "us-4k-translated",
             Self::Us100k => "us-100k",
             Self::Us100kTranslated => "us-100k-translated",
+            Self::UsEverything => "us-everything",
+            Self::UsCached => "us-cached",
         }
     }
 
@@ -138,7 +151,52 @@ impl Party {
 
     /// The gateway expects the provider's name; the others pass the model on unchanged.
     pub fn model(self) -> &'static str {
-        if self.is_us() { "openai/gpt-4o-mini" } else { "gpt-4o-mini" }
+        match self {
+            Self::UsEverything => ALIAS,
+            _ if self.is_us() => "openai/gpt-4o-mini",
+            _ => "gpt-4o-mini",
+        }
+    }
+
+    /// What is sent once, with its method and path: the credential that points at the emulator, and what only some parties have.
+    fn settings(self, keys: &Keys, emulator: &str) -> Vec<(&'static str, String, Value)> {
+        let commitment = (self == Self::UsEverything)
+            .then(|| json!({"amount_micros": 1_000_000_000_000_u64, "period": "month"}));
+        let credential = json!({
+            "provider": "openai", "display_name": "bench", "secret": "sk-bench", "base_url": format!("http://{emulator}/v1"),
+            "commitment": commitment,
+        });
+        let project = &keys.project_id;
+        let post = |path: &str, body: Value| ("POST", path.to_owned(), body);
+        let mut settings = vec![post("/v2/provider-credentials", credential)];
+        match self {
+            Self::UsEverything => {
+                let check = |detect: &str, direction: &str| json!({"detect": detect, "action": "flag", "direction": direction});
+                let both = |detect: &str| [check(detect, "input"), check(detect, "output")];
+                let checks = ["secrets", "email", "iban", "card"].map(both).concat();
+                let target = |weight: u32| json!({"model": "openai/gpt-4o-mini", "weight": weight});
+                settings.extend([
+                    post(
+                        "/v2/routes",
+                        json!({
+                            "scope": {}, "strategy": "committed_first", "hedge_after_ms": 20_000, "when": {"prompt_tokens_max": 1_000_000},
+                            "model_fallbacks": [{"on": ["outage"], "model": "openai/gpt-4o"}],
+                        }),
+                    ),
+                    post(
+                        "/v2/policies",
+                        json!({"project_id": project, "allowed_providers": ["openai"], "checks": checks}),
+                    ),
+                    post("/v2/model-aliases", json!({"name": ALIAS, "targets": [target(3), target(1)]})),
+                ]);
+            }
+            Self::UsCached => {
+                let body = json!({"caching": {"responses": {"mode": "exact"}}});
+                settings.push(("PATCH", format!("/v2/projects/{project}"), body));
+            }
+            _ => {}
+        }
+        settings
     }
 
     /// Why this party can't run on this machine.
@@ -174,9 +232,15 @@ impl Ready {
         if party.is_us() {
             let keys = ready.initialise()?;
             ready.add_keys(&keys).context("adding keys")?;
-            ready.token = keys.api_key;
+            ready.token.clone_from(&keys.api_key);
             let serving = ready.start().context("starting it to store its credential")?;
-            store_credential(&serving.address, &keys.admin_key, emulator)?;
+            for (method, path, body) in party.settings(&keys, emulator) {
+                let (status, answer) =
+                    ask(&serving.address, method, &path, &keys.admin_key, &body.to_string())?;
+                if !(200..300).contains(&status) {
+                    bail!("{path} was answered {status}: {answer}");
+                }
+            }
         }
         Ok(ready)
     }
@@ -295,17 +359,6 @@ pub fn keep_database(folder: &str) -> Result<()> {
         println!("{}", server.database("bench").await?);
         std::future::pending().await
     })
-}
-
-fn store_credential(address: &str, admin_key: &str, emulator: &str) -> Result<()> {
-    let body = format!(
-        r#"{{"provider":"openai","display_name":"bench","secret":"sk-bench","base_url":"http://{emulator}/v1"}}"#
-    );
-    let (status, answer) = ask(address, "POST", "/v2/provider-credentials", admin_key, &body)?;
-    if !(200..300).contains(&status) {
-        bail!("storing the credential was answered {status}: {answer}");
-    }
-    Ok(())
 }
 
 /// One worker, a keep-alive pool, and a buffered access log: what an operator would run. Response buffering

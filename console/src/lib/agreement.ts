@@ -11,6 +11,7 @@ export const LIMITS = [
   ['requests_per_day', 'Requests a day'],
   ['concurrent_requests', 'Requests at once'],
   ['reserved_units', 'Reserved units'],
+  ['tokens_per_minute_per_unit', 'Tokens a minute of a unit'],
 ] as const;
 
 export const PERIODS = ['month', 'quarter', 'year'] as const;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { measuredWords, targetWords } from './alias';
+import { measuredWords, parameterLines, readParameters, targetWords } from './alias';
 
 test('targets are told with their shares, or in their order', () => {
   const of = (split: string, ...weights: number[]) => targetWords({ split, targets: weights.map((weight, at) => ({ model: `m${at}`, weight })) });
@@ -14,4 +14,11 @@ test('what was not measured is said', () => {
   expect(measuredWords(measured)).toBe('2.5 % of 40 failed, p95 900 ms');
   expect(measuredWords({ ...measured, requests: 0 })).toBe('no requests');
   expect(measuredWords(undefined)).toBe('no requests');
+});
+
+test('parameters are lines, and back', () => {
+  const lines = 'temperature 0..1 0.7 clamp\ntop_p ..0.9';
+  const read = readParameters(`${lines}\n\n`);
+  expect(read).toEqual({ temperature: { min: 0, max: 1, default: 0.7, clamp: true }, top_p: { min: undefined, max: 0.9, default: undefined, clamp: false } });
+  expect(parameterLines(read)).toBe(lines);
 });

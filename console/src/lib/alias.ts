@@ -1,6 +1,6 @@
 // An alias in words.
 
-import type { AliasTarget, Measurement } from './wire';
+import type { AliasTarget, Measurement, ParameterRange } from './wire';
 
 /** The targets with their shares, or in their order. */
 export function targetWords({ split, targets }: { split: string; targets: AliasTarget[] }): string {
@@ -17,4 +17,23 @@ export function measuredWords(measured: Measurement | undefined): string {
   if (measured.latency_p95_ms !== null) parts.push(`p95 ${measured.latency_p95_ms} ms`);
   if (measured.first_byte_p95_ms !== null) parts.push(`first byte ${measured.first_byte_p95_ms} ms`);
   return parts.join(', ');
+}
+
+/** Ranges of parameters, one a line: `temperature 0..1 0.7 clamp`. */
+export function parameterLines(parameters: Record<string, ParameterRange>): string {
+  return Object.entries(parameters)
+    .map(([name, { min, max, default: usual, clamp }]) => [name, `${min ?? ''}..${max ?? ''}`, usual, clamp ? 'clamp' : undefined].filter((part) => part !== undefined).join(' '))
+    .join('\n');
+}
+
+/** What such lines say; what is no number is left to the server, whose error names it. */
+export function readParameters(lines: string): Record<string, ParameterRange> {
+  const number = (text: string | undefined) => (text === undefined || text === '' ? undefined : Number(text));
+  const rows = lines.split('\n').map((line) => line.trim().split(/\s+/)).filter(([name]) => name);
+  return Object.fromEntries(
+    rows.map(([name = '', range = '', ...rest]): [string, ParameterRange] => {
+      const [min, max] = range.split('..');
+      return [name, { min: number(min), max: number(max), default: number(rest.find((word) => word !== 'clamp')), clamp: rest.includes('clamp') }];
+    }),
+  );
 }

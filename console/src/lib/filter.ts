@@ -2,7 +2,7 @@
 // put together again. What they mean, and what is wrong with one, is the server's to say.
 
 export const FIELDS = [
-  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'credential', 'node', 'status',
+  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'qos_class', 'credential', 'node', 'cache_tier', 'status',
   'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft', 'since', 'until',
 ] as const;
 export type Field = (typeof FIELDS)[number];
@@ -14,6 +14,8 @@ export const VALUES: Partial<Record<Field, string[]>> = {
   profile: ['byok', 'subscription', 'managed_provider', 'byoc'],
   mode: ['mi', 'byok', 'byoc'],
   outcome: ['completed', 'cut', 'failed', 'client_cancelled', 'interrupted', 'deadline'],
+  qos_class: ['interactive', 'standard', 'background', 'batch'],
+  cache_tier: ['provider', 'response', 'unknown'],
   status: ['error', 'ok', '4xx', '5xx', '429'],
   cost: ['>0.01'],
   latency: ['>1s'],

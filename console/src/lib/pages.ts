@@ -43,6 +43,7 @@ export const PAGES: PageEntry[] = [
   { path: '/aliases', title: 'Aliases', icon: 'alias', group: 'Serve', letter: 'f', load: () => import('../pages/Aliases.svelte') },
   { path: '/aliases/:id', title: 'Alias', icon: 'alias', load: () => import('../pages/Alias.svelte') },
   { path: '/policies', title: 'Policies', icon: 'policies', group: 'Serve', letter: 'y', load: () => import('../pages/Policies.svelte') },
+  { path: '/hints', title: 'Hints', icon: 'routes', group: 'Serve', letter: 'z', load: () => import('../pages/Hints.svelte') },
   { path: '/budgets', title: 'Budgets', icon: 'budgets', group: 'Pay', letter: 'b', load: () => import('../pages/Budgets.svelte') },
   { path: '/commitments', title: 'Commitments', icon: 'budgets', group: 'Pay', letter: 'd', load: () => import('../pages/Commitments.svelte') },
   { path: '/billing', title: 'Billing', icon: 'billing', group: 'Pay', letter: 'i', load: () => import('../pages/Billing.svelte') },

@@ -18,6 +18,7 @@ const OPEN: Policy = {
   required_metadata: [],
   parameters: {},
   checks: [],
+  hooks: [],
   created_at: '',
 };
 
@@ -26,8 +27,8 @@ test('a policy without rules allows everything', () => {
 });
 
 test('each rule is told', () => {
-  const policy: Policy = { ...OPEN, region_policy: 'eu_only', data_boundary: 'no_openrouter', retention: { days: 7 }, limits: { max_cost_micros: 20_000 }, allowed_tools: [], checks: [{ detect: 'national_id', action: 'mask', direction: 'both', restore: false }] };
-  expect(rules(policy, true)).toEqual(['in the European Union alone', 'never to the emergency provider', 'retained for at most 7 days', 'at most $0.02 a request', 'functions: none', 'masks national id in requests and answers']);
+  const policy: Policy = { ...OPEN, region_policy: 'eu_only', data_boundary: 'no_openrouter', retention: { days: 7 }, limits: { max_cost_micros: 20_000 }, allowed_tools: [], checks: [{ detect: 'national_id', action: 'mask', direction: 'both', restore: false }], hooks: [{ at: 'pre', url: 'https://hooks.example/decide', timeout_ms: 500, on_silence: 'refuse', content: false }] };
+  expect(rules(policy, true)).toEqual(['in the European Union alone', 'never to the emergency provider', 'retained for at most 7 days', 'at most $0.02 a request', 'functions: none', 'masks national id in requests and answers', 'requests are shown to hooks.example']);
 });
 
 test('an empty list of what is in force allows nothing', () => {

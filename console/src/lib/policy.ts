@@ -40,5 +40,6 @@ export function rules(policy: Rules, emptyIsAll: boolean): string[] {
     for (const [name, range] of Object.entries(policy.parameters)) said.push(`${name} from ${range.min ?? 'any'} to ${range.max ?? 'any'}${range.clamp ? ', moved into it' : ''}`);
     for (const check of policy.checks) said.push(`${check.action}s ${check.detect.replace('_', ' ')} in ${check.direction === 'both' ? 'requests and answers' : check.direction === 'output' ? 'answers' : 'requests'}`);
   }
+  for (const hook of policy.hooks) said.push(`${hook.at === 'pre' ? 'requests' : 'answers'} are shown to ${new URL(hook.url).host}`);
   return said.length === 0 ? ['allows everything'] : said;
 }

@@ -21,6 +21,7 @@ const LABELS: Record<string, string> = {
   video_ms: 'Video made, in milliseconds',
   web_searches: 'Searches of the web by the provider',
   file_searches: 'Searches of files by the provider',
+  cache_token_hours: 'Tokens stored in a cache, times hours',
 };
 
 export interface Line extends ReceiptLine {

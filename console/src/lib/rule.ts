@@ -77,5 +77,6 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   ];
   for (const [what, ms] of times) if (ms) said.push(`${what} at most ${ms} ms`);
   if (rule.hedge_after_ms) said.push(`asks a second one after ${rule.hedge_after_ms} ms of silence`);
+  if (rule.priority !== undefined) said.push(`has a priority of at most ${rule.priority}`);
   return said.length === 0 ? ['the broker’s own order'] : said;
 }

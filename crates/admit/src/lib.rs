@@ -14,7 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use decode::StoredFindings;
-use domain::{Fault, RateLimitStates};
+use domain::record::StatedQos;
+use domain::{Fault, Operation, RateLimitStates};
 use ledger::{Bounds, Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
@@ -82,6 +83,10 @@ pub fn admit(
             return Err(Box::new(AdmitFailed { fault, standings: RateLimitStates::default(), call, caller }));
         }
     };
+    let stated = call.hints().and_then(|hints| StatedQos::of(&hints.qos));
+    // A realtime session has its tools elsewhere than in the request for one response.
+    let has_tools = (call.operation() != Operation::Realtime).then_some(call.request().has_tools);
+    tab.describe_request(stated, has_tools);
     let timeline = tab.timeline_mut();
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
     timeline.admitted_us = now_us.saturating_sub(call.received_us());
@@ -107,6 +112,7 @@ fn opening(call: &Call, caller: &Caller) -> Opening {
         stream: call.request().stream,
         requested_model: call.request().model.clone(),
         tag: call.tag().map(str::to_owned),
+        qos_class: call.hints().and_then(|hints| hints.qos.class),
         started_unix_ms: call.received_unix_ms(),
         started_us: call.received_us(),
     }
@@ -127,6 +133,12 @@ impl Admitted {
     #[must_use]
     pub fn with_stored(self, findings: StoredFindings) -> Self {
         Self { call: self.call.with_stored(findings), ..self }
+    }
+
+    /// The same as a hook of a policy refuses it: before it is planned.
+    #[must_use]
+    pub fn with_refusal(self, fault: Box<Fault>) -> Self {
+        Self { call: self.call.with_refusal(fault), ..self }
     }
 
     /// The same with the provider's names of the models in a batch's requests: once it is planned.

@@ -70,10 +70,7 @@ impl Draft {
                 self.request.prompt_bytes += read_content(cursor, "system", &mut self.request.files)?
             }
             // Tool definitions are part of the prompt that the model reads.
-            Field::Tools => {
-                let hosted = &mut self.request.terms.hosted;
-                self.request.prompt_bytes += read_tools(cursor, hosted, hosted_tool)?;
-            }
+            Field::Tools => read_tools(cursor, &mut self.request, hosted_tool)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, &name)?.unwrap_or(false),
             Field::Metadata => self.read_metadata(cursor)?,
             Field::ServiceTier => self.read_tier(cursor)?,

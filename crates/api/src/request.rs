@@ -108,9 +108,8 @@ impl<C> ApiRequest<C> {
     ///
     /// # Errors
     /// 400.
-    pub fn apply_patch<T: DeserializeOwned>(&self, mut document: serde_json::Value) -> Result<T, Box<Fault>> {
-        merge_patch(&mut document, &body::read(&self.body)?);
-        body::read(document.to_string().as_bytes())
+    pub fn apply_patch<T: DeserializeOwned>(&self, document: serde_json::Value) -> Result<T, Box<Fault>> {
+        patched(document, &body::read(&self.body)?)
     }
 
     /// The version in `If-Match`, if the header is sent.
@@ -147,6 +146,18 @@ impl<C> ApiRequest<C> {
             )
         })
     }
+}
+
+/// A writable form with a merge patch applied.
+///
+/// # Errors
+/// 400.
+pub fn patched<T: DeserializeOwned>(
+    mut document: serde_json::Value,
+    patch: &serde_json::Value,
+) -> Result<T, Box<Fault>> {
+    merge_patch(&mut document, patch);
+    body::read(document.to_string().as_bytes())
 }
 
 /// Parses a query string. A duplicate name is a 400, since either value could be meant.

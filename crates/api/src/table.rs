@@ -12,7 +12,14 @@ const OPEN: [&str; 5] =
 /// What a joined node may call: its own reports.
 const OF_NODES: [&str; 2] = ["/v2/byoc/nodes/heartbeat", "/v2/byoc/nodes/records"];
 /// Non-GET routes that change nothing, or only what belongs to the caller.
-pub const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
+pub const HARMLESS: [&str; 6] = [
+    "/v2/plan",
+    "/v2/routes/dry-run",
+    "/v2/model-aliases/{id}/dry-run",
+    "/v2/me",
+    "/v2/sign-out",
+    "/v2/device/approve",
+];
 
 /// Refuses a route table that declares a route twice, or opens a route that must be protected.
 ///

@@ -104,9 +104,9 @@ pub struct Pacing {
 }
 
 /// Whether any of the limits paces requests.
-pub(crate) const fn paces(limits: &AgreedLimits) -> bool {
+pub(crate) fn paces(limits: &AgreedLimits) -> bool {
     limits.requests_per_minute.is_some()
-        || limits.tokens_per_minute.is_some()
+        || limits.paced_tokens_per_minute().is_some()
         || limits.requests_per_day.is_some()
         || limits.concurrent_requests.is_some()
 }
@@ -119,7 +119,7 @@ impl Pace {
             share,
             minute: Bucket::new(limits.requests_per_minute, MINUTE_US, share),
             day: Bucket::new(limits.requests_per_day, DAY_US, share),
-            tokens: Bucket::new(limits.tokens_per_minute, MINUTE_US, share),
+            tokens: Bucket::new(limits.paced_tokens_per_minute(), MINUTE_US, share),
             concurrent: limits.concurrent_requests.map(|most| (most / share.max(1)).max(1)),
             in_flight: AtomicU64::new(0),
         }

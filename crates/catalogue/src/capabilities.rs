@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use domain::limits::CACHE_LIFETIME_UNKNOWN;
+use domain::prompt::Effort;
 use domain::{Abilities, CacheFacts, Grammar, Thinking};
 use serde::Serialize;
 
@@ -115,6 +116,14 @@ pub enum Capability {
     ResponseRetrieval,
     /// Its models may search the web.
     LiveSearch,
+    /// A prompt may have pictures.
+    Vision,
+    AudioInput,
+    VideoInput,
+    /// A prompt may have PDFs and other documents.
+    Documents,
+    /// It can be agreed that nothing is retained.
+    ZeroRetention,
 }
 
 impl Capability {
@@ -127,6 +136,11 @@ impl Capability {
             Self::ConversationState => "conversation_state_supported",
             Self::ResponseRetrieval => "response_retrieval_supported",
             Self::LiveSearch => "live_search_supported",
+            Self::Vision => "vision",
+            Self::AudioInput => "audio_input",
+            Self::VideoInput => "video_input",
+            Self::Documents => "documents",
+            Self::ZeroRetention => "zero_retention_available",
         }
     }
 
@@ -137,6 +151,11 @@ impl Capability {
             Self::ConversationState => &facts.conversation_state_supported,
             Self::ResponseRetrieval => &facts.response_retrieval_supported,
             Self::LiveSearch => &facts.live_search_supported,
+            Self::Vision => &facts.vision,
+            Self::AudioInput => &facts.audio_input,
+            Self::VideoInput => &facts.video_input,
+            Self::Documents => &facts.documents,
+            Self::ZeroRetention => &facts.zero_retention_available,
         }
     }
 }
@@ -207,6 +226,22 @@ impl ProviderManifest {
     #[must_use]
     pub fn service_tiers(&self, model: &str) -> Option<&[String]> {
         self.known(model, |facts| &facts.service_tiers).map(Vec::as_slice)
+    }
+
+    /// Whether the operator states a model's reasoning efforts, and not this one. Where reasoning can be turned off, the
+    /// effort `none` does that. What we list ourselves is as old as our reading, and its provider is the judge of it.
+    #[must_use]
+    pub fn lacks_effort(&self, model: &str, effort: Effort) -> bool {
+        let Some(stated) = &self.stated else { return false };
+        let Some(fact) = self.rows_of(model).find_map(|facts| facts.efforts.as_ref()) else { return false };
+        let by_operator = |facts: &Facts| facts.efforts.as_ref() == Some(fact);
+        let Some(words) = fact.value() else { return false };
+        if !by_operator(&stated.facts) && !stated.models.values().any(by_operator) {
+            return false;
+        }
+        let can_be_off = || self.known(model, |facts| &facts.thinking_off) == Some(&true);
+        let is_off = effort == Effort::None && can_be_off();
+        !is_off && !words.iter().any(|word| Effort::of(word) == Some(effort))
     }
 
     /// Whether the manifest says that a cache is separated by a key of the request's sender: `None` where it does not

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::{ConfigForm, SecretForm};
-use crate::tiers::{FeeRow, TierRow};
+use crate::tiers::{FeeRow, StorageRow, TierRow};
 
 /// `providers.toml`.
 #[derive(Debug, Deserialize)]
@@ -54,6 +54,8 @@ pub struct ProviderRow {
     pub reports_usage: bool,
     #[serde(default)]
     pub files: bool,
+    #[serde(default)]
+    pub cached_contents: bool,
     #[serde(default)]
     pub batches: Vec<String>,
     #[serde(default)]
@@ -147,6 +149,8 @@ pub struct OfferRow {
     pub until: Option<String>,
     #[serde(default)]
     pub tier: Vec<TierRow>,
+    /// What it costs to store tokens in a cache by name.
+    pub cache_storage: Option<StorageRow>,
 }
 
 #[derive(Debug, Deserialize)]

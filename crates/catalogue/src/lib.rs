@@ -33,7 +33,7 @@ pub use config::{AuthFacts, ConfigField, ConfigForm, SecretForm};
 pub use distance::nearest_of;
 pub use error::CatalogueError;
 pub use releases::Release;
-pub use tiers::{Fee, Fees, Origin, TierPrice, TierRates};
+pub use tiers::{CacheStorage, Fee, Fees, Origin, TierPrice, TierRates};
 
 /// A model, independent of its providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Offer {
     pub long_prompt: Option<LongPrompt>,
     /// The prices of tiers other than the standard one.
     pub tiers: Arc<[TierPrice]>,
+    /// What it costs to store tokens in a cache by name. The rates have the price, too.
+    pub cache_storage: Option<CacheStorage>,
     /// Where the price was read.
     pub origin: Origin,
     /// The last day of the price, if its provider has limited it.
@@ -137,6 +139,8 @@ pub struct ProviderFacts {
     pub reports_usage: bool,
     /// Stores files, and takes batches of requests in them.
     pub files: bool,
+    /// Caches prompts by name.
+    pub cached_contents: bool,
     /// The dialects of which it takes batches that name their models when they are made.
     pub batches: Vec<Dialect>,
     /// The tier prices of whatever has none of its own.

@@ -131,6 +131,7 @@ fn add_provider(
         custom: row.custom,
         reports_usage: row.reports_usage,
         files: row.files,
+        cached_contents: row.cached_contents,
         batches,
         tiers,
         fees,
@@ -313,8 +314,9 @@ fn offer_of(
     if row.upstream_model.is_empty() {
         return Err(source.wrong(span, &field, "upstream_model is empty"));
     }
-    let rates = row.rates.map(|rates| rates_of(source, &field, modality, rates)).transpose()?;
-    let long_prompt = row.long_prompt.map(|row| long_prompt_of(source, &field, modality, row)).transpose()?;
+    let mut rates = row.rates.map(|rates| rates_of(source, &field, modality, rates)).transpose()?;
+    let mut long_prompt =
+        row.long_prompt.map(|row| long_prompt_of(source, &field, modality, row)).transpose()?;
     if long_prompt.is_some() && rates.is_none() {
         return Err(source.wrong(span, &field, "long_prompt needs the rates of a shorter one beside it"));
     }
@@ -333,6 +335,14 @@ fn offer_of(
         let checked = origin.check(source.overlay && origin.source != UNVERIFIED);
         checked.map_err(|wrong| source.wrong(span.clone(), &field, &format!("a price {wrong}")))?;
     }
+    let cache_storage = row.cache_storage.map(|row| row.read(absent)).transpose();
+    let cache_storage = cache_storage.map_err(|wrong| source.wrong(span.clone(), &field, &wrong))?;
+    if let Some(storage) = &cache_storage {
+        let priced = rates.iter_mut().chain(long_prompt.iter_mut().map(|long| &mut long.rates));
+        for rates in priced {
+            rates.units.cache_token_hour = Some(storage.price);
+        }
+    }
     let tiers = tiers_of(source, &span, &field, modality, row.tier)?;
     if row.until.as_deref().is_some_and(|day| !is_day(day)) {
         return Err(source.wrong(span, &field, "until is a day, as \"2026-11-20\""));
@@ -344,6 +354,7 @@ fn offer_of(
         rates,
         long_prompt,
         tiers: tiers::over(tiers, &facts.tiers),
+        cache_storage,
         origin,
         until: row.until,
     })

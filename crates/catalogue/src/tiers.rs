@@ -50,6 +50,13 @@ pub struct Fee {
     pub origin: Origin,
 }
 
+/// The price of a token that is stored in a cache by name for an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheStorage {
+    pub price: Price,
+    pub origin: Origin,
+}
+
 /// The fees of a provider, to be added to token prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fees {
@@ -93,6 +100,18 @@ pub struct TierRow {
     pub name: String,
     pub percent: Option<u16>,
     pub rates: Option<toml::Spanned<RatesRow>>,
+    pub source: Option<String>,
+    pub checked: Option<String>,
+    pub as_of: Option<String>,
+    #[serde(default)]
+    pub third_hand: bool,
+}
+
+/// The price of storage, in the files: micro-USD per million tokens and hour.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageRow {
+    pub per_million_token_hours: u64,
     pub source: Option<String>,
     pub checked: Option<String>,
     pub as_of: Option<String>,
@@ -144,6 +163,21 @@ impl TierRow {
         };
         origin.check(absent != UNVERIFIED).map_err(|wrong| format!("tier \"{}\" {wrong}", self.name))?;
         Ok(TierPrice { tier, price, origin })
+    }
+}
+
+impl StorageRow {
+    /// # Errors
+    /// What is missing from the price.
+    pub fn read(self, absent: &str) -> Result<CacheStorage, String> {
+        let origin = Origin {
+            source: self.source.unwrap_or_else(|| absent.to_owned()),
+            checked: self.checked.unwrap_or_default(),
+            as_of: self.as_of,
+            is_third_hand: self.third_hand,
+        };
+        origin.check(absent != UNVERIFIED).map_err(|wrong| format!("cache_storage {wrong}"))?;
+        Ok(CacheStorage { price: Price(self.per_million_token_hours), origin })
     }
 }
 

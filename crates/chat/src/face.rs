@@ -104,6 +104,7 @@ impl Face for Chat {
             StoredKind::File => &objects::FILES,
             StoredKind::Batch => &objects::BATCHES,
             StoredKind::Video => &objects::VIDEOS,
+            StoredKind::CachedContent => return None,
         })
     }
 

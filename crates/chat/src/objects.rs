@@ -169,7 +169,7 @@ mod tests {
         let expected = r#"{"id": "batch_tg_b1", "input_file_id":"file-tg_f1","output_file_id":"file-tg_f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
         assert_eq!(body, expected);
         assert_eq!((&*made.id, made.files.as_slice()), ("b1", &["f1".to_owned(), "f2".to_owned()][..]));
-        assert_eq!((made.created_unix_s, made.expires_unix_s), (Some(17), Some(19)));
+        assert_eq!((made.created_unix_ms, made.expires_unix_ms), (Some(17_000), Some(19_000)));
         let (body, made) = rename(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, &FILES).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));

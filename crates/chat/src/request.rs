@@ -1,7 +1,7 @@
 //! Decodes a request of OpenAI's API in one pass: the fields that routing and accounting read.
 
 use bytes::Bytes;
-use conversation::fields::{optional_tier, read_model};
+use conversation::fields::{optional_tier, read_model, read_own_tools};
 use conversation::request::{Request, RequestSpans};
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
@@ -170,7 +170,7 @@ impl Draft<'_> {
             }
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
-                self.request.prompt_bytes += cursor.skip()?.len() as u64;
+                read_own_tools(cursor, &mut self.request)?;
                 return Ok(());
             }
             name => {

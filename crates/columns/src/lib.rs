@@ -1,16 +1,20 @@
 //! The texts in which rows hold values that have no column of their own. Each has a separate type, so that the domain types may
 //! change freely, and is read also as older versions wrote it.
 
+mod policy;
+
 use std::net::IpAddr;
 
 use database::error::StoreError;
 use database::fields::{from_text, to_text};
 use domain::{
     ByokFallback, FallbackClass, Finding, ModelFallback, ModelFallbackClass, ModelPattern, Price,
-    ProbeResult, Profile, Rates, RouteConditions, RouteScope, RouteSpec, ServerFacts, ServerFeature,
-    Strategy, TimeWindow, UnitRates, Weekdays,
+    ProbeResult, Profile, Rates, Retention, RouteConditions, RouteScope, RouteSpec, ServerFacts,
+    ServerFeature, Strategy, TimeWindow, UnitRates, Weekdays,
 };
+pub use policy::{policy_from_text, policy_to_text};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use snapshot::{CredentialState, IpNet, Scopes};
 
 /// The scopes of a key.
@@ -239,6 +243,8 @@ struct StoredRoute {
     deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hedge_after_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -378,6 +384,7 @@ pub fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
         idle_timeout_ms: spec.idle_timeout_ms,
         deadline_ms: spec.deadline_ms,
         hedge_after_ms: spec.hedge_after_ms,
+        priority: spec.priority,
     };
     to_text("routes", &stored)
 }
@@ -441,11 +448,32 @@ pub fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
         idle_timeout_ms: stored.idle_timeout_ms,
         deadline_ms: stored.deadline_ms,
         hedge_after_ms: stored.hedge_after_ms,
+        priority: stored.priority,
     })
 }
 
 fn all<T>(texts: &[String], read: impl Fn(&String) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
     texts.iter().map(read).collect()
+}
+
+/// How long a provider may retain requests; `null` if nothing is stated.
+#[must_use]
+pub fn retention_to_value(retention: Option<Retention>) -> Value {
+    match retention {
+        None => Value::Null,
+        Some(Retention::Zero) => json!("zero"),
+        Some(Retention::Days(days)) => json!({"days": days}),
+    }
+}
+
+/// How long a provider may retain requests.
+#[must_use]
+pub fn retention_from_value(kept: &Value) -> Option<Retention> {
+    if kept == "zero" {
+        return Some(Retention::Zero);
+    }
+    let days = kept.get("days").and_then(Value::as_u64)?;
+    u32::try_from(days).ok().map(Retention::Days)
 }
 
 #[cfg(test)]

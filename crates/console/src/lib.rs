@@ -47,6 +47,7 @@ pub const PAGES: &[&str] = &[
     "/aliases",
     "/aliases/{rest}",
     "/policies",
+    "/hints",
     "/budgets",
     "/commitments",
     "/billing",

@@ -33,6 +33,9 @@ pub struct LimitsForm {
     /// Bought in advance, in the provider's own units of throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reserved_units: Option<u64>,
+    /// The tokens a minute that one reserved unit is worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_per_minute_per_unit: Option<u64>,
 }
 
 /// How long the provider retains requests: `"zero"` if it agreed to retain nothing, otherwise the number of days.
@@ -130,6 +133,7 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
         requests_per_day,
         concurrent_requests,
         reserved_units,
+        tokens_per_minute_per_unit,
     } = form;
     let limits = AgreedLimits {
         requests_per_minute,
@@ -137,6 +141,7 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
         requests_per_day,
         concurrent_requests,
         reserved_units,
+        tokens_per_minute_per_unit,
     };
     for (name, value) in limits.named() {
         if let Some(value) = value.filter(|value| *value == 0 || *value > AGREED_LIMIT_MAX) {
@@ -144,6 +149,12 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
             let fix = format!("Give 1 to {AGREED_LIMIT_MAX}, or leave it out where it is not known.");
             return Err(invalid(format!("limits.{name}"), message, fix));
         }
+    }
+    if limits.tokens_per_minute_per_unit.is_some() && limits.reserved_units.is_none() {
+        let message =
+            "limits.tokens_per_minute_per_unit says what a reserved unit is worth, and no units are stated.";
+        let fix = "Give limits.reserved_units as well.";
+        return Err(invalid("limits.tokens_per_minute_per_unit", message, fix));
     }
     Ok(limits)
 }
@@ -325,6 +336,7 @@ pub const fn show_limits(agreed: &Agreement) -> LimitsForm {
         requests_per_day,
         concurrent_requests,
         reserved_units,
+        tokens_per_minute_per_unit,
     } = agreed.limits;
     LimitsForm {
         requests_per_minute,
@@ -332,6 +344,7 @@ pub const fn show_limits(agreed: &Agreement) -> LimitsForm {
         requests_per_day,
         concurrent_requests,
         reserved_units,
+        tokens_per_minute_per_unit,
     }
 }
 
@@ -378,6 +391,10 @@ mod tests {
             refused_param(of(json!({"requests_per_day": AGREED_LIMIT_MAX + 1}))),
             "limits.requests_per_day"
         );
+        let worth = of(json!({"reserved_units": 2, "tokens_per_minute_per_unit": 500})).unwrap();
+        assert_eq!(worth.paced_tokens_per_minute(), Some(1_000));
+        let unitless = of(json!({"tokens_per_minute_per_unit": 500}));
+        assert_eq!(refused_param(unitless), "limits.tokens_per_minute_per_unit");
         assert!(serde_json::from_value::<LimitsForm>(json!({"rpm": 1})).is_err());
     }
 

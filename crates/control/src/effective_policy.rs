@@ -6,6 +6,7 @@ use serde::Serialize;
 use snapshot::ProjectEntry;
 
 use crate::agreement::{self, RetentionForm};
+use crate::hook_forms::HookForm;
 use crate::policy_forms::{LimitsForm, texts};
 
 /// In its lists, null allows everything and an empty list nothing.
@@ -29,6 +30,8 @@ pub struct EffectiveView {
     allowed_tools: Option<Vec<String>>,
     allowed_hosted_tools: Option<Vec<String>>,
     allowed_file_kinds: Option<Vec<String>>,
+    /// All of them are called.
+    hooks: Vec<HookForm>,
 }
 
 impl EffectiveView {
@@ -71,6 +74,11 @@ impl EffectiveView {
             allowed_tools: all_of(tools, narrowed_models),
             allowed_hosted_tools: all_of(hosted, narrowed_models),
             allowed_file_kinds: all_of(kinds, narrowed_names),
+            hooks: policies
+                .into_iter()
+                .flat_map(Policies::hooks)
+                .map(|(_, _, hook)| HookForm::of(hook))
+                .collect(),
         }
     }
 }

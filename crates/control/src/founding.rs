@@ -101,6 +101,7 @@ pub fn new_key(
         scopes,
         expires_unix_ms: None,
         ip_allowlist: Vec::new(),
+        priority: None,
         revoked_unix_ms: None,
         access_secret: None,
         created_by: None,

@@ -3,6 +3,7 @@
 mod agreement;
 mod effective_policy;
 mod founding;
+mod hook_forms;
 mod hosting;
 mod joined_nodes;
 mod limits;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::agreement::{self, RetentionForm};
+use crate::hook_forms::{self, HookForm};
 use crate::limits::{POLICY_NAME_BYTES_MAX, POLICY_NAMES_MAX};
 
 /// Bounds on a request; absent ones allow everything.
@@ -281,6 +282,8 @@ pub struct PolicyForm {
     pub parameters: BTreeMap<String, ParameterForm>,
     /// What is looked for in the text of requests and answers. Those of the workspace hold beside the project's.
     pub checks: Vec<CheckForm>,
+    /// Servers that decide about each request or answer. Those of the workspace are called beside the project's.
+    pub hooks: Vec<HookForm>,
 }
 
 /// The names of `region_policy`.
@@ -340,12 +343,9 @@ impl PolicyForm {
             allowed_tools: request.tools.clone(),
             allowed_hosted_tools: request.hosted_tools.clone(),
             allowed_file_kinds: request.file_kinds.as_ref().map(|kinds| texts(kinds)),
-            parameters: request
-                .parameters
-                .iter()
-                .map(|rule| (rule.name.clone(), ParameterForm::of(rule)))
-                .collect(),
+            parameters: parameter_forms(&request.parameters),
             checks: spec.checks.iter().map(CheckForm::of).collect(),
+            hooks: spec.hooks.iter().map(HookForm::of).collect(),
         }
     }
 
@@ -394,7 +394,7 @@ impl PolicyForm {
             compliance: agreement::compliance(&self.compliance)?,
             request: RequestRules { file_kinds: has_kinds.then_some(kinds), ..request },
             checks: checks.map(|(at, check)| check.read(at)).collect::<Result<_, _>>()?,
-            ..PolicySpec::default()
+            hooks: hook_forms::read_all(self.hooks)?,
         })
     }
 }
@@ -403,7 +403,13 @@ pub fn texts(kinds: &[FileKind]) -> Vec<String> {
     kinds.iter().map(|kind| kind.as_str().to_owned()).collect()
 }
 
-fn parameters(given: BTreeMap<String, ParameterForm>) -> Result<Vec<ParameterRule>, Box<Fault>> {
+/// The forms of rules for parameters, by name.
+pub fn parameter_forms(rules: &[ParameterRule]) -> BTreeMap<String, ParameterForm> {
+    rules.iter().map(|rule| (rule.name.clone(), ParameterForm::of(rule))).collect()
+}
+
+/// Rules for parameters, checked.
+pub fn parameters(given: BTreeMap<String, ParameterForm>) -> Result<Vec<ParameterRule>, Box<Fault>> {
     let given: Vec<_> = counted(given.into_iter().collect(), "parameters")?;
     given.into_iter().map(|(name, form)| form.read(name)).collect()
 }

@@ -1,11 +1,12 @@
 //! Readers for the fields that most requests have: model, tools and service tier.
 
 use domain::limits::MODEL_NAME_BYTES_MAX;
-use domain::{Fault, HostedTool, HostedTools, Tier};
+use domain::{Fault, HostedTool, Tier};
 use json::refusal::{wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Value};
 
 use crate::request::Request;
+use crate::traits::has_elements;
 
 /// The service tier with this name. Values that are not strings are for the upstream to refuse.
 pub fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
@@ -15,17 +16,19 @@ pub fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError>
     }
 }
 
-/// The size of a tool list in bytes; hosted tools, which the provider runs, are recognised by their `type`
+/// Counts a tool list as a part of the prompt; hosted tools, which the provider runs, are recognised by their `type`
 /// and recorded.
 pub fn read_tools(
     cursor: &mut Cursor<'_>,
-    hosted: &mut HostedTools,
+    request: &mut Request,
     tool_of: impl Fn(&str) -> Option<HostedTool>,
-) -> Result<u64, JsonError> {
+) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Array {
-        return Ok(cursor.skip()?.len() as u64);
+        request.prompt_bytes += cursor.skip()?.len() as u64;
+        return Ok(());
     }
     let span = cursor.array(|cursor, _| {
+        request.has_tools = true;
         if cursor.kind()? != Kind::Object {
             return cursor.ignore();
         }
@@ -36,13 +39,23 @@ pub fn read_tools(
             if let Value::String(word) = cursor.value()?
                 && let Some(tool) = tool_of(&word.decode())
             {
-                hosted.add(tool);
+                request.terms.hosted.add(tool);
             }
             Ok::<(), JsonError>(())
         })?;
         Ok::<(), JsonError>(())
     })?;
-    Ok(span.len() as u64)
+    request.prompt_bytes += span.len() as u64;
+    Ok(())
+}
+
+/// The same of tools that the provider can't run: a list, or an object with one.
+pub fn read_own_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), JsonError> {
+    cursor.kind()?;
+    let start = cursor.position();
+    request.has_tools |= has_elements(cursor)?;
+    request.prompt_bytes += cursor.position().saturating_sub(start) as u64;
+    Ok(())
 }
 
 /// Reads the model's name and records its span.

@@ -297,8 +297,8 @@ impl ObjectMembers {
                 Value::String(_) if self.address.is_some_and(|(own, _)| own == name) => address = Some(span),
                 Value::String(text) if name == self.label => report.purpose = text.decode().into_owned(),
                 _ if self.unlisted == Some(name) => unlisted = Some(span),
-                _ if name == "created_at" => report.created_unix_s = number(span.of(body)),
-                _ if name == "expires_at" => report.expires_unix_s = number(span.of(body)),
+                _ if name == "created_at" => report.created_unix_ms = milliseconds(span.of(body)),
+                _ if name == "expires_at" => report.expires_unix_ms = milliseconds(span.of(body)),
                 _ => {}
             }
             Ok::<(), JsonError>(())
@@ -327,6 +327,8 @@ impl ObjectMembers {
     }
 }
 
-fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// A number of seconds, in milliseconds.
+fn milliseconds(text: &[u8]) -> Option<u64> {
+    let seconds: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(seconds.saturating_mul(1_000))
 }

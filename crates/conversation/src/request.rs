@@ -30,6 +30,8 @@ pub struct Request {
     pub units: Units,
     /// The requested service tier, and the hosted tools that it offers the model.
     pub terms: PriceTerms,
+    /// It offers the model tools.
+    pub has_tools: bool,
     /// What only some operations have.
     pub part: RequestPart,
     /// The stored response that the request is about or continues.
@@ -38,7 +40,7 @@ pub struct Request {
     pub stores_answer: bool,
     /// Background mode: the client does not wait for the answer, and polls for it later.
     pub is_background: bool,
-    /// Files that it names by id, in the order of the body.
+    /// Files and cached prompts that it names by id, in the order of the body.
     pub files: Vec<NamedFile>,
     /// Where in the body stands what is edited or read again.
     pub spans: RequestSpans,
@@ -77,9 +79,31 @@ pub enum RequestPart {
     Batch(Box<BatchModels>),
     /// The span of the id of the file that holds a batch's requests.
     BatchFile(Span),
+    /// How long the prompt in the body, or the one that the address names, is to be cached.
+    CacheLife(CacheLife),
 }
 
-/// A file that a conversation names by its id.
+/// How long a prompt is to be cached by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLife {
+    /// For so many milliseconds.
+    For(u64),
+    /// Until this Unix time in milliseconds.
+    Until(u64),
+}
+
+impl CacheLife {
+    /// The time from `now_unix_ms` on.
+    #[must_use]
+    pub const fn ms_from(self, now_unix_ms: u64) -> u64 {
+        match self {
+            Self::For(ms) => ms,
+            Self::Until(unix_ms) => unix_ms.saturating_sub(now_unix_ms),
+        }
+    }
+}
+
+/// A file or cached prompt that a conversation names by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
     /// As the client wrote it.
@@ -88,6 +112,7 @@ pub struct NamedFile {
     pub path: String,
     /// The id was replaced by the provider's.
     pub is_exchanged: bool,
+    /// The string of which the provider's id takes the place: all of it, or its end.
     pub span: Span,
 }
 
@@ -95,7 +120,13 @@ impl NamedFile {
     /// The id has the form of those that Tidegate issues.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.id.starts_with(StoredObjectKind::FILE.prefix())
+        self.id.starts_with(StoredObjectKind::FILE.prefix()) || self.is_our_cached_content()
+    }
+
+    /// It is a cached prompt, named by an id of ours.
+    #[must_use]
+    pub fn is_our_cached_content(&self) -> bool {
+        self.id.starts_with(StoredObjectKind::CACHED_CONTENT.prefix())
     }
 }
 
@@ -118,12 +149,14 @@ pub struct Stored {
     pub query: String,
     /// The provider's id, where the client uses one of ours.
     pub provider_object_id: Option<String>,
+    /// When its provider deletes it, if known.
+    pub until_unix_ms: Option<u64>,
 }
 
 impl Stored {
     #[must_use]
     pub const fn new(id: String, act: StoredAct, query: String) -> Self {
-        Self { id, act, query, provider_object_id: None }
+        Self { id, act, query, provider_object_id: None, until_unix_ms: None }
     }
 
     /// Its id in requests to the provider.
@@ -144,6 +177,8 @@ pub enum StoredAct {
     Content,
     Delete,
     Cancel,
+    /// The time until which it is kept is changed.
+    Extend,
     /// Its input items.
     ListInput,
 }
@@ -189,6 +224,21 @@ impl Request {
             choices: 1,
             stored: Some(Box::new(stored)),
             ..Self::default()
+        }
+    }
+
+    /// Whether its prompt goes on from one that is cached under an id of ours.
+    #[must_use]
+    pub fn names_cached_content(&self) -> bool {
+        self.files.iter().any(NamedFile::is_our_cached_content)
+    }
+
+    /// How long a prompt is to be cached.
+    #[must_use]
+    pub const fn cache_life(&self) -> Option<CacheLife> {
+        match self.part {
+            RequestPart::CacheLife(life) => Some(life),
+            _ => None,
         }
     }
 
@@ -285,7 +335,10 @@ pub fn upstream_body_with(
             splice(body, &mut [rename_at(*span, stored.upstream_id())], &mut out);
             return out;
         }
-        RequestPart::None | RequestPart::Vectors(_) | RequestPart::BatchFile(_) => {}
+        RequestPart::None
+        | RequestPart::Vectors(_)
+        | RequestPart::BatchFile(_)
+        | RequestPart::CacheLife(_) => {}
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use domain::{CheckCount, Event, Fault};
+use domain::{CheckCount, Event, Fault, HookCall};
 
 /// What the checks of policies found in a request.
 #[derive(Debug, Default)]
@@ -15,11 +15,16 @@ pub struct Screening {
     pub guard: Option<Rc<dyn GuardAnswers>>,
     /// What was found so far, in the request and in its answer.
     pub found: Rc<RefCell<Vec<CheckCount>>>,
+    /// How the hooks answered so far.
+    pub hook_calls: RefCell<Vec<HookCall>>,
 }
 
 /// Makes guards, one for each answer: an attempt that fails may be followed by another.
 pub trait GuardAnswers: Debug {
     fn guard(&self) -> Box<dyn AnswerGuard>;
+
+    /// Whether it only counts what it finds, so that the answer stays as it is.
+    fn only_counts(&self) -> bool;
 }
 
 /// Checks one answer's events, in order. It may hold back the end of a text until more of it has come.

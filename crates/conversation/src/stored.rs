@@ -5,8 +5,10 @@
 pub struct StoredObjectReport {
     /// The provider's id.
     pub id: String,
-    pub created_unix_s: Option<u64>,
-    pub expires_unix_s: Option<u64>,
+    pub created_unix_ms: Option<u64>,
+    pub expires_unix_ms: Option<u64>,
+    /// The tokens of a cached prompt.
+    pub tokens: Option<u64>,
     /// A file's purpose, or the status of a batch in customer storage.
     pub purpose: String,
     /// The provider's ids of the files that it names, besides itself.

@@ -40,7 +40,7 @@ fn read_members(cursor: &mut Cursor<'_>, traits: &mut RequestTraits) -> Result<S
 }
 
 /// Whether a list, or one within an object, has elements.
-fn has_elements(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
+pub(crate) fn has_elements(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
     let mut found = false;
     match cursor.kind()? {
         Kind::Array => {

@@ -1,7 +1,7 @@
 //! Reads what the pipeline needs of a Converse request, in one pass.
 
 use bytes::Bytes;
-use conversation::fields::{checked_model, optional_tier};
+use conversation::fields::{checked_model, optional_tier, read_own_tools};
 use conversation::request::{Addressed, Request};
 use domain::{Fault, Operation, Tier};
 use json::cuts::Cuts;
@@ -115,10 +115,7 @@ impl Draft {
                     Ok(())
                 }
                 // Tool definitions are part of the prompt that the model reads.
-                Field::ToolConfig => {
-                    self.request.prompt_bytes += cursor.skip()?.len() as u64;
-                    Ok(())
-                }
+                Field::ToolConfig => Ok(read_own_tools(cursor, &mut self.request)?),
             }
         })
     }

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use domain::limits::HINTS_BYTES_MAX;
-use domain::{Hints, Qos, QosClass, ReadHints};
+use domain::{Hints, Qos, ReadHints};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -15,44 +15,12 @@ pub const HINTS_REF: &str = "Agent-Hints-Ref";
 const HINTS_NAME: HeaderName = HeaderName::from_static("agent-hints");
 const REF_NAME: HeaderName = HeaderName::from_static("agent-hints-ref");
 
-/// How much a request's client minds waiting. Under overload the last are refused first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Priority {
-    /// A person waits for the answer.
-    Interactive,
-    #[default]
-    Standard,
-    /// Nobody waits for it: `background` or `batch`.
-    Background,
-}
-
-impl From<QosClass> for Priority {
-    fn from(class: QosClass) -> Self {
-        match class {
-            QosClass::Interactive => Self::Interactive,
-            QosClass::Standard => Self::Standard,
-            QosClass::Background | QosClass::Batch => Self::Background,
-        }
-    }
-}
-
 /// The hints of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestHints {
     pub hints: Hints,
     /// The stored hints that take their place, as the client wrote it.
     pub reference: Option<String>,
-}
-
-/// The priority that a request's hints state. Stored hints are known only with the caller: until then they may state
-/// the highest.
-#[must_use]
-pub fn priority(headers: &HeaderMap) -> Priority {
-    if headers.contains_key(REF_NAME) {
-        return Priority::Interactive;
-    }
-    let read = headers.get(HINTS_NAME).and_then(|value| read_value(value.as_bytes()));
-    read.and_then(|read| read.hints.qos.class).map(Priority::from).unwrap_or_default()
 }
 
 /// The name of the stored hints that a request refers to.
@@ -159,7 +127,7 @@ pub fn hints_of(hints: &Value) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use domain::{DataBoundary, PolicySpec, Profile, RegionPolicy};
+    use domain::{DataBoundary, PolicySpec, Profile, QosClass, RegionPolicy};
 
     use super::*;
 
@@ -176,24 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_is_one_of_its_words_and_standard_where_none_is_stated() {
+    fn a_class_is_one_of_its_words_and_none_where_none_is_stated() {
         for (json, expected) in [
-            (r#"{"priority":"interactive"}"#, Priority::Interactive),
-            (r#"{"priority":"standard"}"#, Priority::Standard),
-            (r#"{"priority":"background","tag":"x"}"#, Priority::Background),
-            (r#"{"priority":"batch"}"#, Priority::Background),
-            (r#"{"qos":{"class":"interactive"}}"#, Priority::Interactive),
-            (r#"{"qos":{"class":"batch"},"priority":"interactive"}"#, Priority::Background),
-            (r#"{"priority":"urgent"}"#, Priority::Standard),
-            (r#"{"tag":"x"}"#, Priority::Standard),
-            ("{", Priority::Standard),
+            (r#"{"priority":"interactive"}"#, Some(QosClass::Interactive)),
+            (r#"{"priority":"standard"}"#, Some(QosClass::Standard)),
+            (r#"{"priority":"background","tag":"x"}"#, Some(QosClass::Background)),
+            (r#"{"priority":"batch"}"#, Some(QosClass::Batch)),
+            (r#"{"qos":{"class":"interactive"}}"#, Some(QosClass::Interactive)),
+            (r#"{"qos":{"class":"batch"},"priority":"interactive"}"#, Some(QosClass::Batch)),
+            (r#"{"priority":"urgent"}"#, None),
+            (r#"{"tag":"x"}"#, None),
+            ("{", None),
         ] {
-            assert_eq!(priority(&headers(json)), expected, "{json}");
+            assert_eq!(stated_qos(&headers(json)).class, expected, "{json}");
         }
-        assert_eq!(priority(&HeaderMap::new()), Priority::Standard);
-        let mut referring = headers(r#"{"priority":"batch"}"#);
-        referring.insert(REF_NAME, HeaderValue::from_static("ah_1"));
-        assert_eq!(priority(&referring), Priority::Interactive, "who it is about is not known yet");
+        assert_eq!(stated_qos(&HeaderMap::new()), Qos::default());
     }
 
     #[test]
@@ -215,6 +180,7 @@ mod tests {
             class: Some(QosClass::Interactive),
             target_ttft_ms: Some(5),
             deadline_ms: Some(6),
+            priority: Some(7),
             forbids_degrading: true,
         };
         let placement = PolicySpec {
@@ -227,7 +193,6 @@ mod tests {
             Hints { tag: Some("t".into()), qos, bypasses_reuse: true, placement: Some(Box::new(placement)) };
         assert_eq!(hints, expected);
         let named = [
-            "qos.priority",
             "reuse.scope",
             "reuse.retention_preference",
             "routing.execution_profiles",

@@ -25,8 +25,8 @@ use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSourc
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::{
-    HINTS_REF, Priority, RequestHints, StatedInHints, hints_of, priority, read_value as read_hints,
-    reference, state_qos, stated_qos, tag_hints,
+    HINTS_REF, RequestHints, StatedInHints, hints_of, read_value as read_hints, reference, state_qos,
+    stated_qos, tag_hints,
 };
 pub use planned_form::form_of_json;
 
@@ -86,6 +86,8 @@ pub struct StoredFindings {
     pub response: Option<FoundResponse>,
     /// The provider's id of that object.
     pub provider_object_id: Option<String>,
+    /// When its provider deletes that object, if known.
+    pub until_unix_ms: Option<u64>,
     /// The owner of the files, or why they can't be used; `None` where the call names none of ours.
     pub files: Option<Result<FilesKeeper, Box<Fault>>>,
     /// Our id of each file, and the provider's.
@@ -258,11 +260,12 @@ impl Call {
     /// provider's.
     #[must_use]
     pub fn with_stored(mut self, findings: StoredFindings) -> Self {
-        let StoredFindings { response, provider_object_id, files, file_ids } = findings;
+        let StoredFindings { response, provider_object_id, until_unix_ms, files, file_ids } = findings;
         let call = &mut *self.0;
         call.found_response = response;
         if let (Some(stored), Some(id)) = (&mut call.request.stored, provider_object_id) {
             stored.provider_object_id = Some(id);
+            stored.until_unix_ms = until_unix_ms;
         }
         let at_keeper = |ours: &str| file_ids.iter().find(|(id, _)| id == ours).map(|(_, id)| id.clone());
         call.files = files.map(|found| {
@@ -284,6 +287,13 @@ impl Call {
         self
     }
 
+    /// The call as a rule of a policy refuses it, which its plan tells.
+    #[must_use]
+    pub fn with_refusal(mut self, fault: Box<Fault>) -> Self {
+        self.0.screening.get_or_insert_default().fault = Some(fault);
+        self
+    }
+
     #[must_use]
     pub fn screening(&self) -> Option<&Screening> {
         self.0.screening.as_deref()
@@ -293,13 +303,16 @@ impl Call {
     #[must_use]
     pub fn makes_something(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
-        stored.is_none_or(|stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make))
+        stored.is_none_or(|stored| {
+            matches!(stored.act, StoredAct::Continue | StoredAct::Make | StoredAct::Extend)
+        })
     }
 
     /// The whole conversation; `None` if it is none, or can't be read.
     #[must_use]
     pub fn prompt(&self) -> Option<Prompt> {
-        if !self.spec().facts().is_conversation || self.0.body.is_empty() {
+        let is_prompt = self.spec().facts().is_conversation || self.0.operation == Operation::CachedContent;
+        if !is_prompt || self.0.body.is_empty() {
             return None;
         }
         dialects::read_prompt(self.0.dialect.grammar(), &self.0.body, &self.0.request).ok()
@@ -319,6 +332,7 @@ impl Call {
             body_bytes: self.0.body.len() as u64,
             is_arriving: self.0.upload.is_some(),
             form_bytes_max: form_bytes_max(self.0.operation) as u64,
+            received_unix_ms: self.0.received_unix_ms,
         };
         self.spec().ceiling(&size, model.unwrap_or_default())
     }
@@ -427,6 +441,12 @@ impl Call {
     #[must_use]
     pub fn hints(&self) -> Option<&Hints> {
         self.0.hints.as_ref().map(|request| &request.hints)
+    }
+
+    /// Whether an answer that begins this long after it came meets the target that it states; `None` without one.
+    #[must_use]
+    pub fn meets_target(&self, elapsed_us: u64) -> Option<bool> {
+        self.hints()?.qos.meets_target(elapsed_us)
     }
 
     /// Whether it states a time within which its answer should start.

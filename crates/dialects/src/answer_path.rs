@@ -90,8 +90,15 @@ impl AnswerPath {
 
     /// The upstream's own bytes are forwarded.
     pub(crate) fn is_passthrough(&self) -> bool {
-        self.is_same_dialect()
-            && !self.options.constraints.is_first_call_alone()
-            && self.options.guard.is_none()
+        self.is_unfiltered() && self.options.guard.is_none()
+    }
+
+    /// The upstream's own bytes are forwarded when they are whole: a guard that only counts has then read them.
+    pub(crate) fn forwards_whole(&self) -> bool {
+        self.is_unfiltered() && self.options.guard.as_ref().is_none_or(|guard| guard.only_counts())
+    }
+
+    fn is_unfiltered(&self) -> bool {
+        self.is_same_dialect() && !self.options.constraints.is_first_call_alone()
     }
 }

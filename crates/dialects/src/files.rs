@@ -1,7 +1,7 @@
 //! Files that conversations reference: found while a request is read, and their ids replaced by span.
 
 use bytes::Bytes;
-use conversation::request::{Request, rename_at};
+use conversation::request::{Addressed, Request, rename_at};
 use domain::{Fault, Grammar, Operation};
 use json::splice::splice;
 
@@ -33,7 +33,14 @@ pub fn exchange_files(
         [one] => one.clone(),
         several => Bytes::from(several.concat()),
     };
-    let again = decode_request(grammar, operation, &body, None)?;
+    // What the address said, in dialects that name the model there.
+    let addressed = request.spans.model.is_none().then(|| Addressed {
+        model: request.model.clone(),
+        stream: request.stream,
+        as_array: request.as_array,
+        ..Addressed::default()
+    });
+    let again = decode_request(grammar, operation, &body, addressed.as_ref())?;
     Ok((body, Request { files, ..again }))
 }
 
@@ -100,6 +107,29 @@ mod tests {
             ("file_3", "messages[0].content[2].content[1].source.file_id"),
         ];
         assert_eq!(paths(&request), expected);
+    }
+
+    #[test]
+    fn a_cached_prompt_is_named_by_the_end_of_its_resource() {
+        let addressed = Addressed { model: "m".to_owned(), stream: true, ..Addressed::default() };
+        let contents = r#""contents":[{"parts":[{"text":"cachedContents/cache_tg_1"}]}]"#;
+        for (field, value, operation, is_named) in [
+            ("cachedContent", "cachedContents/cache_tg_1", Operation::Chat, true),
+            ("cached_content", "cachedContents\\/cache_tg_1", Operation::Chat, true),
+            ("cachedContent", "cachedContents/cache_tg_\\u0031", Operation::Chat, false),
+            ("cachedContent", "projects/p/locations/l/cachedContents/1", Operation::Chat, false),
+        ] {
+            let text = format!(r#"{{"{field}": "{value}",{contents}}}"#);
+            let body = Bytes::from(text.clone());
+            let request = decode_request(Grammar::Gemini, operation, &body, Some(&addressed)).unwrap();
+            let named = request.files.iter().any(|file| file.is_our_cached_content() && file.path == field);
+            assert_eq!(named, is_named, "{text}");
+            let ours = |id: &str| (id == "cachedContents/cache_tg_1").then(|| "own-1".to_owned());
+            let (sent, again) = exchange_files(Grammar::Gemini, operation, &body, &request, &ours).unwrap();
+            let expected = if is_named { text.replacen("cache_tg_1", "own-1", 1) } else { text };
+            assert_eq!(String::from_utf8(sent.to_vec()).unwrap(), expected);
+            assert_eq!((&*again.model, again.stream), ("m", true));
+        }
     }
 
     #[test]

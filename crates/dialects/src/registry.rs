@@ -209,6 +209,7 @@ mod tests {
             ("/v1/batchesx", google, None),
             ("/v1/models", google, None),
             ("/v1beta/batches", google, None),
+            ("/v1/cachedContents/c", google, Some("/v1beta/cachedContents/c")),
         ] {
             assert_eq!(meant(path, header).as_deref(), expected, "{path}");
         }

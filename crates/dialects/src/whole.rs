@@ -90,8 +90,14 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
             events.insert(end, Event::Usage(usage));
         }
     }
-    if answer_path.is_passthrough() && !is_stream {
-        return Ok(BufferedAnswer { provider_response: made, text, ..BufferedAnswer::plain(body, facts) });
+    if answer_path.forwards_whole() && !is_stream {
+        if let Some(guard) = &answer_path.options.guard {
+            guard.guard().apply(&mut events);
+        }
+        return Ok(match face(answer_path.client).facts().forward {
+            Some(forward) => forwarded(answer_path, forward, body)?,
+            None => BufferedAnswer { provider_response: made, text, ..BufferedAnswer::plain(body, facts) },
+        });
     }
     let mut gatherer = Gatherer::default();
     if !answer_path.is_passthrough() {

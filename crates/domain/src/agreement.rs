@@ -37,19 +37,31 @@ pub struct AgreedLimits {
     pub concurrent_requests: Option<u64>,
     /// Reserved (provisioned) throughput, in the provider's own units.
     pub reserved_units: Option<u64>,
+    /// What each of them is worth, as its owner states it: no provider's unit is known here.
+    pub tokens_per_minute_per_unit: Option<u64>,
 }
 
 impl AgreedLimits {
     /// Each limit with its name.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, Option<u64>); 5] {
+    pub const fn named(&self) -> [(&'static str, Option<u64>); 6] {
         [
             ("requests_per_minute", self.requests_per_minute),
             ("tokens_per_minute", self.tokens_per_minute),
             ("requests_per_day", self.requests_per_day),
             ("concurrent_requests", self.concurrent_requests),
             ("reserved_units", self.reserved_units),
+            ("tokens_per_minute_per_unit", self.tokens_per_minute_per_unit),
         ]
+    }
+
+    /// The tokens a minute that requests are paced by: the limit, or what the reserved units are worth where that
+    /// is less or no limit is stated.
+    #[must_use]
+    pub fn paced_tokens_per_minute(&self) -> Option<u64> {
+        let reserved = self.reserved_units.zip(self.tokens_per_minute_per_unit);
+        let worth = reserved.map(|(units, each)| units.saturating_mul(each));
+        [self.tokens_per_minute, worth].into_iter().flatten().min()
     }
 }
 
@@ -126,6 +138,25 @@ impl OverflowReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_units_pace_by_what_they_are_stated_to_be_worth() {
+        let of = |tokens_per_minute, reserved_units, tokens_per_minute_per_unit| {
+            let limits = AgreedLimits {
+                tokens_per_minute,
+                reserved_units,
+                tokens_per_minute_per_unit,
+                ..AgreedLimits::default()
+            };
+            limits.paced_tokens_per_minute()
+        };
+        assert_eq!(of(None, Some(50), None), None, "nothing is guessed");
+        assert_eq!(of(None, Some(50), Some(2_500)), Some(125_000));
+        assert_eq!(of(Some(100_000), Some(50), Some(2_500)), Some(100_000));
+        assert_eq!(of(Some(200_000), Some(50), Some(2_500)), Some(125_000));
+        assert_eq!(of(Some(7), None, None), Some(7));
+        assert_eq!(of(None, Some(u64::MAX), Some(2)), Some(u64::MAX));
+    }
 
     #[test]
     fn what_differs_is_named() {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ids::AliasReleaseId;
+use crate::policy::ParameterRule;
 
 /// The word with which `AliasPick` begins.
 const WORD: &str = "alias:";
@@ -47,6 +48,8 @@ pub struct AliasTarget {
 pub struct AliasReleaseSpec {
     pub split: AliasSplit,
     pub targets: Vec<AliasTarget>,
+    /// Ranges and defaults of the parameters of requests that get this release.
+    pub parameters: Vec<ParameterRule>,
     pub note: String,
 }
 

@@ -75,10 +75,18 @@ impl RouteConditions {
     /// Whether the request's body has to be read to decide.
     #[must_use]
     pub const fn needs_traits(&self) -> bool {
-        self.has_tools.is_some() || !self.metadata.is_empty() || self.end_user.is_some()
+        self.has_tools.is_some() || self.needs_metadata()
     }
 
-    const fn has_size(&self) -> bool {
+    /// Whether they ask for what no record keeps: metadata, or the end user.
+    #[must_use]
+    pub const fn needs_metadata(&self) -> bool {
+        !self.metadata.is_empty() || self.end_user.is_some()
+    }
+
+    /// Whether it depends on the length of the prompt.
+    #[must_use]
+    pub const fn has_size(&self) -> bool {
         self.prompt_tokens_min.is_some() || self.prompt_tokens_max.is_some()
     }
 
@@ -125,11 +133,20 @@ impl RouteConditions {
         if self.is_empty() {
             return Some(ConditionStrength::default());
         }
+        let holds = self.may_hold(facts, true) && (!self.needs_traits() || self.hold_for(facts.traits?));
+        holds.then(|| self.strength())
+    }
+
+    /// Whether they hold as far as it is known without the request's metadata and end user; without its size, unless that is
+    /// known; and without its tools, unless it has traits.
+    #[must_use]
+    pub fn may_hold(&self, facts: &ConditionFacts<'_>, is_size_known: bool) -> bool {
         let size = self.prompt_tokens_min.is_none_or(|min| facts.prompt_tokens >= min)
             && self.prompt_tokens_max.is_none_or(|max| facts.prompt_tokens <= max);
         let time = self.time.is_none_or(|window| window.contains(facts.unix_ms));
-        let holds = size && time && (!self.needs_traits() || self.hold_for(facts.traits?));
-        holds.then(|| self.strength())
+        let tools =
+            facts.traits.is_none_or(|traits| self.has_tools.is_none_or(|has| has == traits.has_tools));
+        time && tools && (size || !is_size_known)
     }
 
     fn hold_for(&self, traits: &RequestTraits) -> bool {

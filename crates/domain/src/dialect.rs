@@ -7,8 +7,8 @@ use crate::stored_object::{StoredKind, StoredObjectType};
 
 /// Every type of object that providers store. Names are in the database and in the hashes that ids are made
 /// of, and prefixes are in ids that clients have: neither ever changes.
-pub(crate) static STORED_OBJECTS: [&StoredObjectType; 6] =
-    [&FILES, &BATCHES, &VIDEOS, &MESSAGE_BATCHES, &INVOCATION_JOBS, &CONTENT_BATCHES];
+pub(crate) static STORED_OBJECTS: [&StoredObjectType; 7] =
+    [&FILES, &BATCHES, &VIDEOS, &MESSAGE_BATCHES, &INVOCATION_JOBS, &CONTENT_BATCHES, &CACHED_CONTENTS];
 
 pub(crate) static FILES: StoredObjectType = StoredObjectType {
     dialect: Dialect::Chat,
@@ -51,6 +51,15 @@ static CONTENT_BATCHES: StoredObjectType = StoredObjectType {
     kind: StoredKind::Batch,
     name: "content_batch",
     prefix: "genbatch_tg_",
+    has_short_ids: false,
+};
+
+pub(crate) static CACHED_CONTENTS: StoredObjectType = StoredObjectType {
+    dialect: Dialect::Gemini,
+    kind: StoredKind::CachedContent,
+    name: "cached_content",
+    // Ids are resource names, since requests name caches by those.
+    prefix: "cachedContents/cache_tg_",
     has_short_ids: false,
 };
 

@@ -74,6 +74,18 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The budget can't be checked while its database is away. Send it again in a moment.",
     ),
     (
+        "cache_storage_unpriced",
+        "A managed account has no price for storing the cached prompt. Use a credential of your own.",
+    ),
+    (
+        "cached_content_not_found",
+        "The cached prompt was deleted, has expired, or is another project's. Create it again.",
+    ),
+    (
+        "cached_contents_unsupported",
+        "No provider that serves this model here caches prompts by name. Send the prompt with each request.",
+    ),
+    (
         "capability_not_supported",
         "By the capability manifest, the provider can't do what the request asks for. Leave it out, or use another.",
     ),
@@ -221,7 +233,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("json_too_many_keys", "The body's JSON has too many members."),
     (
         "keeper_unavailable",
-        "The credential or account that stores the file, batch or video can't be used now.",
+        "The credential or account that stores the file, batch, video or cached prompt can't be used now.",
     ),
     ("kept_elsewhere", "A shared account does not fetch what the request names. Send the content itself."),
     ("last_owner", "The member is the workspace's last owner. Make another member an owner first."),
@@ -335,6 +347,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
     ("response_finished", "The answer is complete, so it can't be cancelled. Read it, or delete it."),
     ("response_not_found", "The project has no such response, or its provider no longer has it."),
+    ("response_running", "The answer is not complete yet, so it can't be deleted. Cancel it first."),
     ("response_unavailable", "The credential or account that made the response can't be used now."),
     ("revoked_api_key", "The API key is revoked. Use another key, or make one."),
     ("rotation_not_finalized", "The last change of the master key is not finalized. Finalize it first."),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::hints::QosClass;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_TERMS_MAX};
 
 /// The fields that a term can test.
@@ -20,8 +21,10 @@ pub enum Field {
     Outcome,
     Error,
     Tag,
+    QosClass,
     Credential,
     Node,
+    CacheTier,
     Status,
     Cost,
     ProviderCost,
@@ -115,11 +118,12 @@ pub trait Filterable {
 const PROFILES: &[&str] = &["byok", "byoc", "managed_provider", "subscription"];
 const MODES: &[&str] = &["mi", "byok", "byoc"];
 const OUTCOMES: &[&str] = &["completed", "cut", "failed", "client_cancelled", "interrupted", "deadline"];
+const CACHE_TIERS: &[&str] = &["provider", "response", "unknown"];
 const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
     /// Each field with its name, its measure, and whether aggregated usage has it too.
-    pub const ALL: [(Self, &'static str, Measure, bool); 25] = [
+    pub const ALL: [(Self, &'static str, Measure, bool); 27] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
         (Self::Profile, "profile", Measure::Word(PROFILES), true),
@@ -132,8 +136,10 @@ impl Field {
         (Self::Outcome, "outcome", Measure::Word(OUTCOMES), true),
         (Self::Error, "error", Measure::Text, false),
         (Self::Tag, "tag", Measure::Text, true),
+        (Self::QosClass, "qos_class", Measure::Word(&QosClass::WORDS), true),
         (Self::Credential, "credential", Measure::Text, true),
         (Self::Node, "node", Measure::Text, true),
+        (Self::CacheTier, "cache_tier", Measure::Word(CACHE_TIERS), true),
         (Self::Status, "status", Measure::Status, true),
         (Self::Cost, "cost", Measure::Money, false),
         (Self::ProviderCost, "provider_cost", Measure::Money, false),

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{HINT_NAME_CHARS_MAX, TAG_BYTES_MAX};
 use crate::policy::{DataBoundary, PolicySpec, RegionPolicy};
@@ -14,8 +14,8 @@ const CLASS_WORDS: &str = "interactive, standard, background or batch";
 const MILLISECONDS: &str = "a whole number of milliseconds, from 1";
 const OBJECT: &str = "an object";
 
-/// How much a request's client minds waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much a request's client minds waiting. Records have it as its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum QosClass {
     /// A person waits for the answer.
     Interactive,
@@ -28,6 +28,13 @@ pub enum QosClass {
 
 impl QosClass {
     pub const ALL: [Self; 4] = [Self::Interactive, Self::Standard, Self::Background, Self::Batch];
+
+    pub const WORDS: [&'static str; 4] = [
+        Self::Interactive.as_str(),
+        Self::Standard.as_str(),
+        Self::Background.as_str(),
+        Self::Batch.as_str(),
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +52,43 @@ impl QosClass {
     }
 }
 
+/// How late a request is refused under overload, from 0 (at once) to 255 (last).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(pub u8);
+
+impl Priority {
+    /// Of a request of which nothing is stated.
+    pub const STANDARD: Self = Self::of_class(QosClass::Standard);
+    /// The highest that hints can state, unless the request's key has a higher one.
+    const OF_HINTS: Self = Self::of_class(QosClass::Interactive);
+
+    /// What a class is a word for.
+    #[must_use]
+    pub const fn of_class(class: QosClass) -> Self {
+        match class {
+            QosClass::Batch => Self(32),
+            QosClass::Background => Self(64),
+            QosClass::Standard => Self(128),
+            QosClass::Interactive => Self(192),
+        }
+    }
+
+    /// The priority of a request: what its hints state, within what its key allows. Without hints it is its key's.
+    #[must_use]
+    pub fn of(qos: &Qos, of_key: Option<u8>) -> Self {
+        let of_key = of_key.map(Self);
+        let stated = [qos.class.map(Self::of_class), qos.priority.map(Self)].into_iter().flatten().min();
+        let most = of_key.unwrap_or(Self::OF_HINTS);
+        stated.or(of_key).unwrap_or(Self::STANDARD).min(most)
+    }
+
+    /// The same within what a route allows.
+    #[must_use]
+    pub fn within(self, of_route: Option<u8>) -> Self {
+        of_route.map_or(self, |most| self.min(Self(most)))
+    }
+}
+
 /// The quality of service that a client wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Qos {
@@ -53,8 +97,18 @@ pub struct Qos {
     pub target_ttft_ms: Option<u64>,
     /// The time after which the request is ended.
     pub deadline_ms: Option<u64>,
+    /// From 0, which is refused first under overload, to 255. With a class, the lower of both holds.
+    pub priority: Option<u8>,
     /// Neither another profile nor another model nor an emergency account serves after a failure.
     pub forbids_degrading: bool,
+}
+
+impl Qos {
+    /// Whether an answer that begins this long after its request came meets the target; `None` without one.
+    #[must_use]
+    pub fn meets_target(&self, elapsed_us: u64) -> Option<bool> {
+        self.target_ttft_ms.map(|target_ms| elapsed_us <= target_ms.saturating_mul(1_000))
+    }
 }
 
 /// The hints of one request that are honoured.
@@ -211,9 +265,7 @@ impl Reader {
         let positive = |value: u64| (value > 0).then_some(value);
         let target_ttft_ms = self.take(&path("target_ttft_ms"), wire.target_ttft_ms, MILLISECONDS, positive);
         let deadline_ms = self.take(&path("deadline_ms"), wire.deadline_ms, MILLISECONDS, positive);
-        if self.take(&path("priority"), wire.priority, "a whole number from 0 to 255", Some).is_some() {
-            self.pass(&path("priority"), Why::NotHonoured);
-        }
+        let priority = self.take(&path("priority"), wire.priority, "a whole number from 0 to 255", Some);
         let forbids = self.take(
             &path("degrade_policy"),
             wire.degrade_policy,
@@ -225,7 +277,8 @@ impl Reader {
             },
         );
         self.unknown(within, wire.others);
-        Qos { class, target_ttft_ms, deadline_ms, forbids_degrading: forbids.unwrap_or_default() }
+        let forbids_degrading = forbids.unwrap_or_default();
+        Qos { class, target_ttft_ms, deadline_ms, priority, forbids_degrading }
     }
 
     /// Whether reuse is bypassed.
@@ -350,5 +403,35 @@ mod tests {
             assert_eq!(QosClass::from_word(class.as_str()), Some(class));
         }
         assert_eq!(QosClass::from_word("urgent"), None);
+    }
+
+    #[test]
+    fn hints_lower_a_priority_and_raise_it_as_far_as_the_key_allows() {
+        let qos = |class, priority| Qos { class, priority, ..Qos::default() };
+        let (interactive, batch) = (Some(QosClass::Interactive), Some(QosClass::Batch));
+        for (qos, of_key, of_route, expected) in [
+            (qos(None, None), None, None, 128),
+            (qos(interactive, None), None, None, 192),
+            (qos(batch, None), None, None, 32),
+            // A class and a number: the lower.
+            (qos(interactive, Some(100)), None, None, 100),
+            (qos(batch, Some(100)), None, None, 32),
+            (qos(None, Some(0)), None, None, 0),
+            // Above what a class can state, the key has to allow it.
+            (qos(None, Some(255)), None, None, 192),
+            (qos(None, Some(255)), Some(240), None, 240),
+            // A key's own holds where nothing is stated, and bounds what is.
+            (qos(None, None), Some(240), None, 240),
+            (qos(None, None), Some(5), None, 5),
+            (qos(interactive, None), Some(5), None, 5),
+            (qos(batch, None), Some(240), None, 32),
+            // A route bounds all of it, and raises nothing.
+            (qos(None, None), Some(240), Some(40), 40),
+            (qos(interactive, None), None, Some(40), 40),
+            (qos(None, None), None, Some(255), 128),
+        ] {
+            let priority = Priority::of(&qos, of_key).within(of_route);
+            assert_eq!(priority, Priority(expected), "{qos:?} {of_key:?} {of_route:?}");
+        }
     }
 }

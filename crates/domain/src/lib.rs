@@ -66,7 +66,7 @@ pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
-pub use hints::{Hints, PassedOver, Qos, QosClass, ReadHints, ReadQos, Why};
+pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, HintsId, IdText, InvoiceId,
@@ -78,9 +78,9 @@ pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use pattern::ModelPattern;
 pub use policy::{
-    CheckAction, CheckCount, CheckedSide, ContentCheck, DataBoundary, Detector, FileKind, HookPoint,
-    OnSilence, ParameterRule, Policies, Policy, PolicyHook, PolicyRule, PolicySpec, RegionPolicy,
-    RequestRules, Thousandths, narrowed_models, narrowed_names,
+    CheckAction, CheckCount, CheckedSide, ContentCheck, DataBoundary, Detector, FileKind, HookCall,
+    HookOutcome, HookPoint, HookSecret, OnSilence, ParameterRule, Policies, Policy, PolicyHook, PolicyRule,
+    PolicySpec, RegionPolicy, RequestRules, Thousandths, narrowed_models, narrowed_names,
 };
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};

@@ -421,6 +421,14 @@ pub const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(15);
 pub const WEBHOOK_OFFERED_MAX: Duration = Duration::from_secs(3 * 86_400);
 /// How long the previous webhook secret still signs after a rotation.
 pub const WEBHOOK_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+/// The longest that a hook of a policy may take.
+pub const POLICY_HOOK_TIME_MAX: Duration = Duration::from_secs(10);
+/// Hooks of one policy. All of one point are called at once.
+pub const POLICY_HOOKS_MAX: usize = 4;
+/// The text of a request or an answer that a hook is sent.
+pub const POLICY_HOOK_CONTENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is read of a hook's answer.
+pub const POLICY_HOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Webhooks of one workspace.
 pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
 /// How long before a credential's expiry its workspace is notified.
@@ -505,6 +513,8 @@ pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
 pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 /// Assumed output limit of a model without a known one, for reserving money.
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
+/// Assumed length of a prompt that is cached by name, where the model's context is not known.
+pub const CACHED_TOKENS_UNKNOWN: u64 = 1_048_576;
 /// The same for a response in a realtime session.
 pub const REALTIME_OUTPUT_TOKENS_MAX: u64 = 4_096;
 /// Encoded size of one realtime audio token, which is 50 ms of sound: 24 kHz, two bytes a sample, base64.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::reuse::InputCost;
-use crate::usage::{BILLED, FILE_SEARCHES, Units, Usage, VIDEO_MS, WEB_SEARCHES};
+use crate::usage::{BILLED, CACHE_TOKEN_HOURS, FILE_SEARCHES, Units, Usage, VIDEO_MS, WEB_SEARCHES};
 
 /// Billionths of a USD: what the ledger holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -164,6 +164,9 @@ pub struct UnitRates {
     /// A search of stored files, billed likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_search: Option<Price>,
+    /// A token that is stored in a cache by name for an hour, billed on top of its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_token_hour: Option<Price>,
 }
 
 impl UnitRates {
@@ -214,6 +217,7 @@ impl Rates {
                 // Tool fees are the same at every tier.
                 web_search: units.web_search,
                 file_search: units.file_search,
+                cache_token_hour: units.cache_token_hour,
             },
         }
     }
@@ -261,16 +265,18 @@ impl Rates {
             || (units.searches > 0 && self.units.search.is_some())
             || (units.characters > 0 && self.units.character.is_some())
             || (units.billed > 0 && self.units.billed.is_some())
-            || (units.video_ms > 0 && self.units.video_ms.is_some());
+            || (units.video_ms > 0 && self.units.video_ms.is_some())
+            || (units.cache_token_hours > 0 && self.units.cache_token_hour.is_some());
         has_count || (usage.has_tokens() && self.are_of_tokens())
     }
 
-    /// Whether every hosted tool that the provider ran for the answer has a price here.
+    /// Whether everything that the provider bills on top of tokens has a price here: hosted tools, and storage.
     #[must_use]
-    pub const fn has_price_for_hosted_tools(&self, units: &Units) -> bool {
+    pub const fn has_price_for_extras(&self, units: &Units) -> bool {
         units.hosted_calls == 0
             && (units.web_searches == 0 || self.units.web_search.is_some())
             && (units.file_searches == 0 || self.units.file_search.is_some())
+            && (units.cache_token_hours == 0 || self.units.cache_token_hour.is_some())
     }
 
     /// Whether tokens have a price: not if the only price is one per unit.
@@ -310,6 +316,7 @@ impl Rates {
             ("video_ms", units.video_ms, self.units.video_ms),
             ("web_searches", units.web_searches, self.units.web_search),
             ("file_searches", units.file_searches, self.units.file_search),
+            ("cache_token_hours", units.cache_token_hours, self.units.cache_token_hour),
         ]
         .into_iter()
         .filter_map(|(class, units, price)| Some((class, units, price?)))
@@ -364,6 +371,7 @@ impl UnitRates {
             (VIDEO_MS, self.video_ms),
             (WEB_SEARCHES, self.web_search),
             (FILE_SEARCHES, self.file_search),
+            (CACHE_TOKEN_HOURS, self.cache_token_hour),
         ];
         (first, later.into_iter().filter_map(|(number, price)| Some((number, price?))).collect())
     }
@@ -385,6 +393,7 @@ impl UnitRates {
             video_ms: price(VIDEO_MS),
             web_search: price(WEB_SEARCHES),
             file_search: price(FILE_SEARCHES),
+            cache_token_hour: price(CACHE_TOKEN_HOURS),
         }
     }
 }
@@ -495,6 +504,7 @@ mod tests {
             character: Some(Price(15_000_000)),
             billed: Some(Price(3_000)),
             video_ms: Some(Price::of_second(100_000)),
+            cache_token_hour: Some(Price(1_000_000)),
             ..UnitRates::default()
         };
         let rates = Rates { units, ..Rates::default() };
@@ -505,6 +515,7 @@ mod tests {
         assert_eq!(used(Units { characters: 4_096, ..Units::default() }), Nanos(61_440_000));
         assert_eq!(used(Units { billed: 1_050_000, ..Units::default() }), Nanos(3_150_000));
         assert_eq!(used(Units { video_ms: 8_000, ..Units::default() }), Nanos(800_000_000));
+        assert_eq!(used(Units { cache_token_hours: 342, ..Units::default() }), Nanos(342_000));
         assert_eq!(units.video_ms.map(Price::for_second), Some(100_000));
         let prices = [units.image.map(Price::for_one), units.audio_ms.map(Price::for_minute)];
         assert_eq!(

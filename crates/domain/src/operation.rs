@@ -50,6 +50,8 @@ macro_rules! for_each_operation {
             /// An operation on a generated video: create, retrieve, download, delete; and the record that bills its
             /// seconds once it is finished.
             Video, "video", Video, mod video;
+            /// An operation on a prompt that its provider caches by name: create, retrieve, extend, delete.
+            CachedContent, "cached_content", Chat, mod cached_content;
             /// A text translated to Morse code: an example for CONTRIBUTING, in no release.
             Morse, "morse", Audio, mod morse, if feature = "morse";
         }
@@ -72,6 +74,15 @@ macro_rules! operations {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $($(#[cfg($condition)])? Self::$variant => $name,)*
+                }
+            }
+
+            /// What it is about, in a sentence.
+            #[must_use]
+            pub fn noun(self) -> std::borrow::Cow<'static, str> {
+                match self.as_str() {
+                    name if name.contains('_') => name.replace('_', " ").into(),
+                    name => name.into(),
                 }
             }
 
@@ -115,6 +126,7 @@ mod tests {
             "file",
             "batch",
             "video",
+            "cached_content",
         ];
         for (number, name) in recorded.into_iter().enumerate() {
             let operation = Operation::ALL[number];

@@ -14,11 +14,12 @@ use crate::ids::{PolicyId, ProjectId};
 use crate::pattern::ModelPattern;
 use crate::profile::Profile;
 use crate::retention::Retention;
+use crate::secret::Sealed;
 
 pub use boundary::{DataBoundary, RegionPolicy};
 pub use content_check::{CheckAction, CheckCount, CheckedSide, ContentCheck, Detector};
 pub use loosening::{Loosening, narrowed_models, narrowed_names};
-pub use policy_hook::{HookPoint, OnSilence, PolicyHook};
+pub use policy_hook::{HookCall, HookOutcome, HookPoint, OnSilence, PolicyHook};
 pub use request_rules::{FileKind, ParameterRule, RequestRules, Thousandths};
 
 /// The restrictions of a policy. One that is not set allows everything.
@@ -51,6 +52,16 @@ pub struct Policy {
     /// `None` for the workspace's, which holds for all of its projects.
     pub project: Option<ProjectId>,
     pub spec: PolicySpec,
+    /// What signs the calls of its hooks; `None` before it first had one.
+    pub hook_secret: Option<HookSecret>,
+}
+
+/// The sealed secret of a policy's hooks: the newest signing key and the one before it, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSecret {
+    pub sealed: Sealed,
+    /// When the newest key was made.
+    pub made_unix_ms: u64,
 }
 
 /// The policies that hold for a project's requests, each of them: the workspace's, then its own. Never empty.
@@ -159,9 +170,11 @@ impl Policies {
         self.layers.iter().flat_map(|policy| policy.spec.checks.iter().map(move |check| (policy, check)))
     }
 
-    /// All hooks, with the policy of each.
-    pub fn hooks(&self) -> impl Iterator<Item = (&Arc<Policy>, &PolicyHook)> {
-        self.layers.iter().flat_map(|policy| policy.spec.hooks.iter().map(move |hook| (policy, hook)))
+    /// All hooks, with the policy of each and their places in it.
+    pub fn hooks(&self) -> impl Iterator<Item = (&Arc<Policy>, usize, &PolicyHook)> {
+        self.layers.iter().flat_map(|policy| {
+            policy.spec.hooks.iter().enumerate().map(move |(place, hook)| (policy, place, hook))
+        })
     }
 }
 

@@ -4,19 +4,21 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::allowance::Drawn;
 use crate::caching::CacheRecord;
 use crate::dialect::Dialect;
 use crate::fault::{Fault, FaultClass, Refuser};
+use crate::hints::{Qos, QosClass};
 use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
-use crate::policy::CheckCount;
+use crate::policy::{CheckCount, HookCall};
 use crate::profile::{Principal, Profile};
-use crate::reuse::{InputCost, PromptReuse, ReuseEvidence, Waterfall};
+use crate::reuse::{CacheTier, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
@@ -199,12 +201,87 @@ where
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
-/// What the checks found, in a record or a tab of which earlier versions end before this field.
-///
-/// # Errors
-/// None: what can't be read is nothing.
-pub fn checks_or_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CheckCount>, D::Error> {
-    Ok(Vec::deserialize(deserializer).unwrap_or_default())
+/// What a request's hints stated about time, and whether its answer began in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StatedQos {
+    pub target_ttft_ms: Option<u64>,
+    pub deadline_ms: Option<u64>,
+    /// `None` before the answer's head went out, and without a target.
+    pub target_met: Option<bool>,
+}
+
+impl StatedQos {
+    /// `None` where nothing about time is stated.
+    #[must_use]
+    pub fn of(qos: &Qos) -> Option<Self> {
+        let Qos { target_ttft_ms, deadline_ms, .. } = *qos;
+        let is_stated = target_ttft_ms.is_some() || deadline_ms.is_some();
+        is_stated.then_some(Self { target_ttft_ms, deadline_ms, target_met: None })
+    }
+}
+
+/// What later versions of the program added to a record and to the tab that becomes one. It stands behind everything
+/// else, so that older versions ignore it, and ends with its last field that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct Extras {
+    /// What the checks of policies found.
+    #[serde(deserialize_with = "value_or_end")]
+    pub checks: Vec<CheckCount>,
+    /// The class that the request's hints stated.
+    #[serde(deserialize_with = "value_or_end")]
+    pub qos_class: Option<QosClass>,
+    /// The revision of the capability manifest, where that kept the request from a candidate.
+    #[serde(deserialize_with = "value_or_end")]
+    pub manifest_revision: Option<String>,
+    /// How the hooks of policies answered.
+    #[serde(deserialize_with = "value_or_end")]
+    pub hooks: Vec<HookCall>,
+    /// What the request's hints stated about time.
+    #[serde(deserialize_with = "value_or_end")]
+    pub qos: Option<StatedQos>,
+    /// Whether the request offered the model tools; `None` in records of earlier versions.
+    #[serde(deserialize_with = "value_or_end")]
+    pub has_tools: Option<bool>,
+}
+
+impl Serialize for Extras {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let has_tools = self.has_tools.is_some();
+        let has_qos = has_tools || self.qos.is_some();
+        let has_hooks = has_qos || !self.hooks.is_empty();
+        let has_revision = has_hooks || self.manifest_revision.is_some();
+        let has_class = has_revision || self.qos_class.is_some();
+        let has_checks = has_class || !self.checks.is_empty();
+        let mut fields = serializer.serialize_struct("Extras", 6)?;
+        if has_checks {
+            fields.serialize_field("checks", &self.checks)?;
+        }
+        if has_class {
+            fields.serialize_field("qos_class", &self.qos_class)?;
+        }
+        if has_revision {
+            fields.serialize_field("manifest_revision", &self.manifest_revision)?;
+        }
+        if has_hooks {
+            fields.serialize_field("hooks", &self.hooks)?;
+        }
+        if has_qos {
+            fields.serialize_field("qos", &self.qos)?;
+        }
+        if has_tools {
+            fields.serialize_field("has_tools", &self.has_tools)?;
+        }
+        fields.end()
+    }
+}
+
+/// A field that earlier versions end before; what can't be read is nothing.
+fn value_or_end<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(T::deserialize(deserializer).unwrap_or_default())
 }
 
 /// One settled exchange.
@@ -249,10 +326,8 @@ pub struct MeterRecord<Text = String> {
     /// Earlier versions ended before it, or with it.
     #[serde(deserialize_with = "reason_or_end")]
     pub reason: Option<Reason<Text>>,
-    /// What the checks of policies found. The last field, so that older versions ignore it; omitted where there is
-    /// nothing.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "checks_or_end")]
-    pub checks: Vec<CheckCount>,
+    /// The last field.
+    pub extras: Extras,
 }
 
 impl<Text> MeterRecord<Text> {
@@ -285,6 +360,21 @@ impl<Text> MeterRecord<Text> {
         match self.caching.and_then(|caching| caching.reuse) {
             Some(reuse) if !is_evidence(reuse) => ReuseEvidence::Unknown,
             _ => ReuseEvidence::of(self.usage.source, self.profile()),
+        }
+    }
+
+    /// Where what was reused had been kept; `None` where nothing was.
+    #[must_use]
+    pub fn cache_tier(&self) -> Option<CacheTier> {
+        if self.caching.is_some_and(|caching| caching.served.is_some()) {
+            return Some(CacheTier::Response);
+        }
+        if self.waterfall().realized == 0 {
+            return None;
+        }
+        match self.reuse_evidence() {
+            ReuseEvidence::RuntimeConfirmed => Some(CacheTier::Runtime),
+            _ => Some(CacheTier::Provider),
         }
     }
 

@@ -104,6 +104,13 @@ pub enum CacheTier {
 }
 
 impl CacheTier {
+    pub const ALL: [Self; 3] = [Self::Response, Self::Provider, Self::Runtime];
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == name)
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

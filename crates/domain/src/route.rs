@@ -95,19 +95,21 @@ pub enum ModelFallbackClass {
     ContextLength,
     /// The provider's policy refuses the content.
     ContentPolicy,
-    /// All that could serve the model failed in a way that may pass: errors, overload, limits, silence.
-    Outage,
+    /// All that could serve the model failed in a way that may pass: errors, overload, silence, and rate limits, which are no
+    /// outage to the schedule of attempts. Routes call it `outage`.
+    #[serde(rename = "outage")]
+    Transient,
 }
 
 impl ModelFallbackClass {
-    pub const ALL: [Self; 3] = [Self::ContextLength, Self::ContentPolicy, Self::Outage];
+    pub const ALL: [Self; 3] = [Self::ContextLength, Self::ContentPolicy, Self::Transient];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ContextLength => "context_length",
             Self::ContentPolicy => "content_policy",
-            Self::Outage => "outage",
+            Self::Transient => "outage",
         }
     }
 
@@ -128,7 +130,7 @@ impl ModelFallbackClass {
             | FaultClass::Overloaded
             | FaultClass::Upstream
             | FaultClass::StreamBroken
-            | FaultClass::Timeout => Some(Self::Outage),
+            | FaultClass::Timeout => Some(Self::Transient),
             _ => None,
         }
     }
@@ -204,4 +206,6 @@ pub struct RouteSpec {
     /// After which silence a second attempt is made on the next seat of the same profile, and the first that
     /// answers serves.
     pub hedge_after_ms: Option<u64>,
+    /// The most that the priority of its requests can be.
+    pub priority: Option<u8>,
 }

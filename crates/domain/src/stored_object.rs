@@ -1,10 +1,10 @@
-//! Objects that providers store for a project, other than responses: files, batches and videos. Clients know
-//! each by an id of ours.
+//! Objects that providers store for a project, other than responses: files, batches, videos and cached
+//! prompts. Clients know each by an id of ours.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
-use crate::dialect::{BATCHES, Dialect, FILES, STORED_OBJECTS, VIDEOS};
+use crate::dialect::{BATCHES, CACHED_CONTENTS, Dialect, FILES, STORED_OBJECTS, VIDEOS};
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::operation::Operation;
 use crate::profile::Principal;
@@ -15,6 +15,8 @@ pub enum StoredKind {
     File,
     Batch,
     Video,
+    /// A prompt that is cached until it expires.
+    CachedContent,
 }
 
 /// One row of the table of types.
@@ -45,6 +47,7 @@ impl StoredKind {
             Operation::File => Some(Self::File),
             Operation::Batch => Some(Self::Batch),
             Operation::Video => Some(Self::Video),
+            Operation::CachedContent => Some(Self::CachedContent),
             _ => None,
         }
     }
@@ -56,6 +59,7 @@ impl StoredKind {
             Self::File => Operation::File,
             Self::Batch => Operation::Batch,
             Self::Video => Operation::Video,
+            Self::CachedContent => Operation::CachedContent,
         }
     }
 }
@@ -67,6 +71,8 @@ impl StoredObjectKind {
     pub const BATCH: Self = Self(&BATCHES);
     /// A video of OpenAI's API.
     pub const VIDEO: Self = Self(&VIDEOS);
+    /// A prompt that is cached by name, in Gemini's API, which alone has them.
+    pub const CACHED_CONTENT: Self = Self(&CACHED_CONTENTS);
 
     pub fn all() -> impl Iterator<Item = Self> {
         STORED_OBJECTS.into_iter().map(Self)
@@ -80,6 +86,7 @@ impl StoredObjectKind {
             StoredKind::File => Self::FILE,
             StoredKind::Batch => Self::BATCH,
             StoredKind::Video => Self::VIDEO,
+            StoredKind::CachedContent => Self::CACHED_CONTENT,
         })
     }
 
@@ -99,7 +106,13 @@ impl StoredObjectKind {
         self.0.name
     }
 
-    /// The prefix of our ids of this type. Providers' own ids have the same one.
+    /// The type of the object that an id of ours names, by the id's beginning alone.
+    #[must_use]
+    pub fn by_prefix(id: &str) -> Option<Self> {
+        Self::all().find(|kind| id.starts_with(kind.prefix()))
+    }
+
+    /// The prefix of our ids of this type.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         self.0.prefix
@@ -225,7 +238,7 @@ pub enum FoundObject {
     StoreUnavailable,
 }
 
-/// The credential or account that stores the files that a conversation names.
+/// The credential or account that stores the files and cached prompts that a conversation names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesKeeper {
     pub principal: Principal,

@@ -65,6 +65,8 @@ pub struct Units {
     /// Calls of other hosted tools, which the provider bills in ways that the number of calls does not
     /// determine.
     pub hosted_calls: u64,
+    /// Tokens that a provider stores in a cache by name, times hours; each charge is rounded up to a whole one.
+    pub cache_token_hours: u64,
 }
 
 impl Units {
@@ -82,6 +84,7 @@ impl Units {
             || self.characters > 0
             || self.billed > 0
             || self.video_ms > 0
+            || self.cache_token_hours > 0
     }
 
     /// Whether the provider ran hosted tools for the answer, which it bills on top of its tokens.
@@ -106,7 +109,15 @@ impl Units {
             web_searches: self.web_searches.saturating_add(other.web_searches),
             file_searches: self.file_searches.saturating_add(other.file_searches),
             hosted_calls: self.hosted_calls.saturating_add(other.hosted_calls),
+            cache_token_hours: self.cache_token_hours.saturating_add(other.cache_token_hours),
         }
+    }
+
+    /// What it counts to store this many tokens for so long.
+    #[must_use]
+    pub fn stored(tokens: u64, duration_ms: u64) -> Self {
+        let hours = (u128::from(tokens) * u128::from(duration_ms)).div_ceil(MS_OF_HOUR);
+        Self { cache_token_hours: u64::try_from(hours).unwrap_or(u64::MAX), ..Self::default() }
     }
 
     /// Splits the units into those of the first serialised form and the later ones, by number.
@@ -122,6 +133,7 @@ impl Units {
             (WEB_SEARCHES, self.web_searches),
             (FILE_SEARCHES, self.file_searches),
             (HOSTED_CALLS, self.hosted_calls),
+            (CACHE_TOKEN_HOURS, self.cache_token_hours),
         ];
         (first, later.into_iter().filter(|(_, count)| *count > 0).collect())
     }
@@ -146,9 +158,12 @@ impl Units {
             web_searches: count(WEB_SEARCHES),
             file_searches: count(FILE_SEARCHES),
             hosted_calls: count(HOSTED_CALLS),
+            cache_token_hours: count(CACHE_TOKEN_HOURS),
         }
     }
 }
+
+const MS_OF_HOUR: u128 = 3_600_000;
 
 /// Units that were added after the first serialised form, by their numbers.
 pub type Later = Vec<(u8, u64)>;
@@ -163,6 +178,8 @@ pub(crate) const FILE_SEARCHES: u8 = 4;
 const HOSTED_CALLS: u8 = 5;
 /// The number of the tier, which is stored among the units but is not one.
 const TIER: u8 = 6;
+/// The number of stored tokens.
+pub(crate) const CACHE_TOKEN_HOURS: u8 = 7;
 
 /// The units of the first serialised form that had any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -313,12 +330,33 @@ mod tests {
         let plain = Usage { input: 7, source: UsageSource::Provider, ..Usage::default() };
         assert!(matches!(UsageForm::from(plain).source, SourceForm::Provider));
         assert_eq!(again(plain), plain);
-        let units = Units { web_searches: 2, file_searches: 3, hosted_calls: 4, ..Units::default() };
+        let units = Units {
+            web_searches: 2,
+            file_searches: 3,
+            hosted_calls: 4,
+            cache_token_hours: 5,
+            ..Units::default()
+        };
         for tier in Tier::ALL {
             for units in [Units::default(), units] {
                 let usage = Usage { units, tier: Some(tier), ..plain };
                 assert_eq!(again(usage), usage);
             }
+        }
+    }
+
+    #[test]
+    fn stored_tokens_are_counted_by_the_hour_and_rounded_up() {
+        for (tokens, duration_ms, expected) in [
+            (4_096, 3_600_000, 4_096),
+            (4_096, 300_000, 342),
+            (1, 1, 1),
+            (0, 3_600_000, 0),
+            (9, 0, 0),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            let counted = Units::stored(tokens, duration_ms).cache_token_hours;
+            assert_eq!(counted, expected, "{tokens} {duration_ms}");
         }
     }
 

@@ -46,6 +46,22 @@ impl Answer {
         &self.parts.served
     }
 
+    /// The exchange that it answers.
+    #[must_use]
+    pub const fn exchange(&self) -> &Rc<Exchange> {
+        &self.parts.exchange
+    }
+
+    /// The body with its usage; `None` of a stream.
+    #[must_use]
+    pub fn whole(&self) -> Option<(&Bytes, Usage)> {
+        match &self.parts.body {
+            AnswerBody::Whole { bytes, usage, .. } => Some((bytes, *usage)),
+            AnswerBody::Own(bytes) => Some((bytes, Usage::default())),
+            AnswerBody::Stream(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn into_parts(self) -> AnswerParts {
         self.parts

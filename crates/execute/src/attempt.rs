@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Availability, AvailabilityView, Ticket};
+use decode::Call;
 use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
 use http::header::{HeaderName, HeaderValue};
@@ -84,16 +85,11 @@ async fn start(
     let deps = &exchange.deps;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
-    let spoken = provider.grammars(exchange.call.operation(), attempt.upstream_model());
     let facts = exchange.call.spec().facts();
-    if facts.is_session && spoken.is_empty() {
-        return Start::Refused(exchange.call.spec().unsupported());
-    }
-    let is_spoken = spoken.contains(&exchange.dialect().grammar());
-    let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
-    if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, &held.body, is_spoken)) {
-        return Start::Refused(fault);
-    }
+    let is_spoken = match check(&exchange.call, attempt, &held.body) {
+        Ok(is_spoken) => is_spoken,
+        Err(fault) => return Start::Refused(fault),
+    };
     let is_gathered =
         facts.has_recording && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
@@ -145,6 +141,23 @@ async fn start(
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
+}
+
+/// Whether the seat's provider speaks the dialect of a call.
+///
+/// # Errors
+/// The seat may not be sent what the call names, or serves no sessions.
+pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8]) -> Result<bool, Box<Fault>> {
+    let spoken = providers::provider(attempt.provider()).grammars(call.operation(), attempt.upstream_model());
+    if call.spec().facts().is_session && spoken.is_empty() {
+        return Err(call.spec().unsupported());
+    }
+    let is_spoken = spoken.contains(&call.dialect().grammar());
+    if is_spoken {
+        stored::check_previous(call)?;
+    }
+    shared::check(call, attempt, body, is_spoken)?;
+    Ok(is_spoken)
 }
 
 /// Draws an attempt on its credential's commitment; `false` if that is used up and the attempt can spill.

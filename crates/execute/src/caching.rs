@@ -96,6 +96,8 @@ impl<'a> CacheHints<'a> {
         let (call, caller) = (&exchange.call, &exchange.caller);
         if !call.spec().facts().continues_conversation
             || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN
+            // What goes on from a cached prompt may have no instructions of its own.
+            || call.request().names_cached_content()
         {
             return None;
         }

@@ -37,6 +37,7 @@ fn size_of(call: &Call, body_bytes: u64) -> CallSize<'_> {
         body_bytes,
         is_arriving: call.upload().is_some(),
         form_bytes_max: form_bytes_max(call),
+        received_unix_ms: call.received_unix_ms(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::time::Duration;
 
 use board::Availability;
-use domain::limits::BACKOFF_BASE;
+use domain::limits::{ATTEMPTS_MAX, BACKOFF_BASE, TRIES_PER_PRINCIPAL_MAX};
 use domain::{FallbackClass, FaultClass};
 use plan::{Attempt, Seat};
 
@@ -236,8 +236,23 @@ impl FailoverState {
         self.next_own(seats).is_some()
     }
 
+    /// The seat of a hedge, which is made beside the attempt on the current one: the next of its kind and profile. Where
+    /// budgets bound the exchange, of its price, too: what is reserved for both is twice that of one. None once the
+    /// exchange has made all its attempts.
+    #[must_use]
+    pub fn beside<S: Borrow<Attempt>>(&self, seats: &[S], has_budgets: bool) -> Option<usize> {
+        if self.tries >= ATTEMPTS_MAX || self.tries_on_seat >= TRIES_PER_PRINCIPAL_MAX {
+            return None;
+        }
+        let next = self.next_own(seats)?;
+        let (first, second) = (attempt(seats.get(self.index)?), attempt(seats.get(next)?));
+        let price = |seat: &Attempt| (seat.rates(), seat.markup_bps());
+        let is_alike = first.profile() == second.profile() && (!has_budgets || price(first) == price(second));
+        is_alike.then_some(next)
+    }
+
     /// The next seat of the same kind: no fallback from the customer's own to the pool.
-    pub(crate) fn next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> Option<usize> {
+    fn next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> Option<usize> {
         let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency(), seat.overflow().is_some());
         let from = kind(attempt(seats.get(self.index)?));
         let mut rest = seats.iter().enumerate().skip(self.index + 1);

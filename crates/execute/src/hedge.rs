@@ -129,13 +129,8 @@ impl RetryLoop {
     async fn second(&mut self, first: &Racer) -> Option<Racer> {
         let exchange = Rc::clone(&self.exchange);
         let deps = &exchange.deps;
-        let attempt = Rc::clone(self.attempts.get(self.failover.next_own(&self.attempts)?)?);
-        let is_same_price =
-            attempt.rates() == first.attempt.rates() && attempt.markup_bps() == first.attempt.markup_bps();
-        // The reservation for both is twice that of one.
-        if attempt.profile() != first.attempt.profile() || (self.tab.has_budgets() && !is_same_price) {
-            return None;
-        }
+        let beside = self.failover.beside(&self.attempts, self.tab.has_budgets())?;
+        let attempt = Rc::clone(self.attempts.get(beside)?);
         let now_us = deps.now_us();
         let ticket = attempt::claim(&exchange, &attempt, false, now_us).ok()?;
         // It is one more call beside the first, as a retry is.

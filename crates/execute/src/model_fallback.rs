@@ -15,14 +15,19 @@ use crate::failover::FailoverState;
 use crate::limits::ESTIMATE_EXCESS_PERCENT;
 use crate::retry_loop::RetryLoop;
 
-/// The other models of an exchange, and what is known of the failures of its current one.
-pub(crate) struct ModelFallbacks {
+/// The other models of an exchange, and what is known of the failures of its current one. The journey and the
+/// simulator both act on them.
+pub struct ModelFallbacks {
     /// Those that were not left behind.
     rest: Vec<PlannedFallback>,
     fallback_on: Vec<FallbackClass>,
     /// Every failure of the current model so far was one that may pass.
-    is_outage: bool,
+    is_transient: bool,
     last: Option<FaultClass>,
+    /// The failure for which the model before the current one was left.
+    left_for: Option<FaultClass>,
+    /// The request can't be translated for the current model.
+    is_untranslatable: bool,
 }
 
 /// A prompt that is longer than a model's context.
@@ -42,34 +47,64 @@ impl TooLong {
 
 impl ModelFallbacks {
     /// `None` without another model, as for nearly every exchange.
-    pub(crate) fn of(rest: Vec<PlannedFallback>, fallback_on: &[FallbackClass]) -> Option<Box<Self>> {
+    #[must_use]
+    pub fn of(rest: Vec<PlannedFallback>, fallback_on: &[FallbackClass]) -> Option<Box<Self>> {
         if rest.is_empty() {
             return None;
         }
-        Some(Box::new(Self { rest, fallback_on: fallback_on.to_vec(), is_outage: true, last: None }))
+        Some(Box::new(Self {
+            rest,
+            fallback_on: fallback_on.to_vec(),
+            is_transient: true,
+            last: None,
+            left_for: None,
+            is_untranslatable: false,
+        }))
     }
 
     /// An attempt of the current model failed, or a seat of it could not be called.
-    pub(crate) fn note(&mut self, class: FaultClass) {
-        self.is_outage &= ModelFallbackClass::of(class) == Some(ModelFallbackClass::Outage);
+    pub fn note(&mut self, class: FaultClass) {
+        self.is_transient &= ModelFallbackClass::of(class) == Some(ModelFallbackClass::Transient);
         self.last = Some(class);
     }
 
-    /// Nothing more may be tried, on any model.
-    pub(crate) fn stop(&mut self) {
-        self.rest.clear();
+    /// Nothing could be sent to the current model. If the request can't be translated for one that it went on with, the next one
+    /// of the same cause may take it; otherwise nothing more is tried.
+    pub(crate) fn refuse(&mut self, class: FaultClass) {
+        match self.left_for.filter(|_| class == FaultClass::Unsupported) {
+            Some(left_for) => {
+                (self.is_transient, self.last, self.is_untranslatable) = (true, Some(left_for), true);
+            }
+            None => self.rest.clear(),
+        }
     }
 
     /// Whether a later model takes what this one can't for this reason.
-    pub(crate) fn has(&self, on: ModelFallbackClass) -> bool {
+    #[must_use]
+    pub fn has(&self, on: ModelFallbackClass) -> bool {
         self.rest.iter().any(|one| one.on.contains(&on) && !one.attempts.is_empty())
     }
 
     /// The failure for which the current model may be left.
-    fn cause(&self) -> Option<FaultClass> {
+    #[must_use]
+    pub fn cause(&self) -> Option<FaultClass> {
         let class = self.last?;
-        let is_outage = ModelFallbackClass::of(class) == Some(ModelFallbackClass::Outage);
-        (!is_outage || self.is_outage).then_some(class)
+        let is_transient = ModelFallbackClass::of(class) == Some(ModelFallbackClass::Transient);
+        (!is_transient || self.is_transient).then_some(class)
+    }
+
+    /// Leaves the current model after so many attempts, for the next that is for this failure: what it is, and the
+    /// position among its seats. Nothing is known of its failures yet.
+    pub fn leave(
+        &mut self,
+        class: FaultClass,
+        tries: u32,
+    ) -> Option<(ModelFallbackClass, PlannedFallback, FailoverState)> {
+        let (on, next) = next_model(&mut self.rest, class, &self.fallback_on)?;
+        (self.is_transient, self.last, self.is_untranslatable) = (true, None, false);
+        self.left_for = Some(class);
+        let failover = FailoverState::starting_at(self.fallback_on.clone(), &next.attempts).after(tries);
+        Some((on, next, failover))
     }
 }
 
@@ -109,7 +144,9 @@ impl RetryLoop {
         if exchange.is_body_consumed() || failure.is_some_and(|failure| exchange.may_have_made(failure)) {
             return false;
         }
+        let is_untranslatable = self.fallbacks.as_ref().is_some_and(|one| one.is_untranslatable);
         let why = match ModelFallbackClass::of(class) {
+            _ if is_untranslatable => "the request can't be translated for it",
             Some(ModelFallbackClass::ContextLength) => "its provider says that the prompt is too long",
             Some(ModelFallbackClass::ContentPolicy) => "its provider refuses the content",
             _ => "all that could serve it failed",
@@ -126,16 +163,11 @@ impl RetryLoop {
         let Some(left) = self.attempts.get(self.failover.index()).or_else(|| self.attempts.first()) else {
             return false;
         };
-        let Some((on, next)) = next_model(&mut fallbacks.rest, class, &fallbacks.fallback_on) else {
-            return false;
-        };
-        (fallbacks.is_outage, fallbacks.last) = (true, None);
+        let Some((on, next, failover)) = fallbacks.leave(class, self.failover.tries()) else { return false };
         let from = self.exchange.model_of(left);
         let row = rejected_model(left.seat(), on, from, &next.model, why);
         self.tab.record_model_fallback(next.model, row);
-        let tries = self.failover.tries();
-        self.failover =
-            FailoverState::starting_at(fallbacks.fallback_on.clone(), &next.attempts).after(tries);
+        self.failover = failover;
         self.attempts = next.attempts.into_iter().map(Rc::new).collect();
         self.has_spilled = false;
         true

@@ -3,9 +3,11 @@
 
 use std::rc::Rc;
 
+use admit::Caller;
 use bytes::Bytes;
 use conversation::turns::TurnSignatures;
-use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Prompt};
+use decode::Call;
+use domain::{CacheRecord, Fault, MissingFeatures, Prompt};
 use plan::{Attempt, Seat};
 use providers::{ModelRequest, Outgoing, Provider, Target};
 
@@ -27,28 +29,9 @@ pub(crate) fn write(
         Some(care) if prompt.is_none() => care.inserts_for_call(body),
         _ => Vec::new(),
     };
-    let ask = ModelRequest {
-        operation: call.operation(),
-        grammar: call.dialect().grammar(),
-        request: call.request(),
-        body,
-        native_headers: call.native_headers(),
-        is_lenient: call.is_lenient(),
-        shared_by: match attempt.seat() {
-            Seat::Managed(_) => Some(exchange.caller.workspace().id),
-            Seat::Byok(_) | Seat::Byoc(_) => None,
-        },
-        inserts: &inserts,
-        prompt,
-    };
-    let target = Target {
-        base_url: attempt.base_url(),
-        upstream_model: attempt.upstream_model(),
-        hosting: attempt.seat().hosting(),
-        abilities: &|| abilities(exchange, attempt),
-        quirks: quirks(attempt.seat()),
-    };
-    let mut outgoing = provider.generate(&target, &ask)?;
+    let caller = &exchange.caller;
+    let ask = ModelRequest { inserts: &inserts, prompt, ..request_for(call, caller, attempt, body) };
+    let mut outgoing = generate(caller, attempt, provider, &ask)?;
     let Some(mut care) = care else { return Ok((outgoing, None)) };
     if let (Some(_), Some(grammar)) = (prompt, outgoing.grammar) {
         let written = joined(std::mem::take(&mut outgoing.body));
@@ -57,6 +40,70 @@ pub(crate) fn write(
     }
     outgoing.headers.extend(care.header(&outgoing.headers));
     Ok((outgoing, care.record()))
+}
+
+/// What this seat's provider is to be sent for a call, before caches and translations add to it.
+fn request_for<'a>(call: &'a Call, caller: &Caller, attempt: &Attempt, body: &'a Bytes) -> ModelRequest<'a> {
+    ModelRequest {
+        operation: call.operation(),
+        grammar: call.dialect().grammar(),
+        request: call.request(),
+        body,
+        native_headers: call.native_headers(),
+        is_lenient: call.is_lenient(),
+        shared_by: match attempt.seat() {
+            Seat::Managed(_) => Some(caller.workspace().id),
+            Seat::Byok(_) | Seat::Byoc(_) => None,
+        },
+        inserts: &[],
+        prompt: None,
+    }
+}
+
+fn generate(
+    caller: &Caller,
+    attempt: &Attempt,
+    provider: &dyn Provider,
+    ask: &ModelRequest<'_>,
+) -> Result<Outgoing, Box<Fault>> {
+    let catalogue = caller.snapshot().catalogue();
+    let target = Target {
+        base_url: attempt.base_url(),
+        upstream_model: attempt.upstream_model(),
+        hosting: attempt.seat().hosting(),
+        abilities: &|| catalogue.abilities(attempt.provider(), attempt.known_model()),
+        quirks: quirks(attempt.seat()),
+    };
+    provider.generate(&target, ask)
+}
+
+/// The client's parameters that this seat's provider would not be sent.
+///
+/// # Errors
+/// What the provider can't be asked for.
+pub(crate) fn would_drop(
+    call: &Call,
+    caller: &Caller,
+    attempt: &Attempt,
+    is_spoken: bool,
+) -> Result<Vec<String>, Box<Fault>> {
+    let body = call.body();
+    let prompt = if is_spoken { None } else { read_prompt(call, body)? };
+    let ask = ModelRequest { prompt: prompt.as_ref(), ..request_for(call, caller, attempt, body) };
+    Ok(generate(caller, attempt, providers::provider(attempt.provider()), &ask)?.dropped)
+}
+
+/// The request in the dialect-neutral form; `None` if it is not a conversation.
+fn read_prompt(call: &Call, body: &Bytes) -> Result<Option<Prompt>, Box<Fault>> {
+    let facts = call.spec().facts();
+    if !facts.is_conversation {
+        return Ok(None);
+    }
+    let mut prompt = dialects::read_prompt(call.dialect().grammar(), body, call.request())?;
+    if facts.only_counts {
+        dialects::forget_answer(&mut prompt);
+    }
+    Ok(Some(prompt))
 }
 
 /// Joins the pieces of a body.
@@ -75,18 +122,12 @@ pub(crate) async fn prompt_for(
     attempt: &Attempt,
 ) -> Result<Option<Rc<Prompt>>, Box<Fault>> {
     let (call, caller) = (&exchange.call, &exchange.caller);
-    if !call.spec().facts().is_conversation {
-        return Ok(None);
-    }
     let mut prompt = match &held.prompt {
         Some(prompt) => Rc::clone(prompt),
-        None => {
-            let mut prompt = dialects::read_prompt(call.dialect().grammar(), &held.body, call.request())?;
-            if call.spec().facts().only_counts {
-                dialects::forget_answer(&mut prompt);
-            }
-            Rc::clone(held.prompt.insert(Rc::new(prompt)))
-        }
+        None => match read_prompt(call, &held.body)? {
+            Some(prompt) => Rc::clone(held.prompt.insert(Rc::new(prompt))),
+            None => return Ok(None),
+        },
     };
     let calls = conversation::turns::unsigned_calls(&prompt);
     if calls.is_empty() {
@@ -101,11 +142,6 @@ pub(crate) async fn prompt_for(
         conversation::turns::restore_signatures(Rc::make_mut(&mut prompt), &own);
     }
     Ok(Some(prompt))
-}
-
-/// What is known about the model at its provider.
-fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
-    exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
 }
 
 /// What the server is known not to accept. Pooled accounts are not probed.

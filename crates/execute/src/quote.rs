@@ -60,7 +60,7 @@ fn is_open_ended(call: &Call) -> bool {
     let makes = !call.names_stored() || call.derives_from_stored();
     matches!(call.spec().facts().subject, Subject::StoredObject(_))
         && makes
-        && call.operation() != Operation::File
+        && !matches!(call.operation(), Operation::File | Operation::CachedContent)
 }
 
 fn estimated_input(call: &Call, caller: &Caller, attempt: &Attempt, deps: &Deps) -> u64 {

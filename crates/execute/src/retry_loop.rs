@@ -170,8 +170,9 @@ impl RetryLoop {
         let (call, caller, mut tab) = parts.admitted.into_parts();
         let SplitCall { call, body, header_map } = call.split();
         tab.record_plan(Arc::clone(&parts.resolved_model), parts.record);
+        tab.record_manifest(parts.manifest_revision);
         if let Some(screening) = call.screening() {
-            tab.checks(screening.found.borrow().clone());
+            tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
         }
         let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
@@ -252,10 +253,10 @@ impl RetryLoop {
                     return SeatOutcome::Spilled;
                 }
                 AttemptOutcome::Refused(fault) => {
-                    self.reported_failure = Some(AttemptFailure::of_boxed(fault));
                     if let Some(fallbacks) = &mut self.fallbacks {
-                        fallbacks.stop();
+                        fallbacks.refuse(fault.class);
                     }
+                    self.reported_failure = Some(AttemptFailure::of_boxed(fault));
                     return SeatOutcome::Stop;
                 }
             };
@@ -303,7 +304,7 @@ impl RetryLoop {
         let exchange = Rc::clone(&self.exchange);
         let deps = &exchange.deps;
         // A model that is out of order is not tried in spite of the board where another takes its place.
-        let has_other = self.fallbacks.as_ref().is_some_and(|other| other.has(ModelFallbackClass::Outage));
+        let has_other = self.fallbacks.as_ref().is_some_and(|other| other.has(ModelFallbackClass::Transient));
         let is_last = !has_other && self.failover.is_last(&self.attempts);
         let turn_until_us = now_us.saturating_add(micros(PACE_WAIT_MAX));
         loop {
@@ -315,11 +316,17 @@ impl RetryLoop {
                 .board
                 .parking(attempt.principal(), attempt.upstream_model())
                 .map(|parking| parking.cause);
-            let (mut left, random) = (exchange.time_left(), || deps.world.random.next_u64());
-            if matches!(standing, Availability::Paced { .. }) {
-                left = left.min(Duration::from_micros(turn_until_us.saturating_sub(now_us)));
-            }
+            let random = || deps.world.random.next_u64();
+            let left = match standing {
+                Availability::Paced { .. } => Duration::from_micros(turn_until_us.saturating_sub(now_us)),
+                _ => exchange.time_left(),
+            };
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
+                // Its turn comes after its deadline.
+                DenialAction::Wait(wait) if wait >= exchange.time_left() => {
+                    self.record_failure(AttemptFailure::deadline());
+                    return Err(SeatOutcome::Stop);
+                }
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
                     let failure = self.denial_failure(attempt, standing, now_us);

@@ -1,27 +1,21 @@
 //! What may not be sent to an account that several workspaces share: it holds objects of other
 //! workspaces and the operator's own.
 
+use decode::Call;
 use dialects::{Objection, Reason, SharedAccount};
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Operation};
 use operations::Subject;
 use plan::{Attempt, Seat};
-
-use crate::exchange::Exchange;
 
 /// Checks whether a request may go to this seat, as far as it names objects that are stored at the provider.
 ///
 /// # Errors
 /// The seat is shared; the fault says what the request names.
-pub(crate) fn check(
-    exchange: &Exchange,
-    attempt: &Attempt,
-    body: &[u8],
-    is_spoken: bool,
-) -> Result<(), Box<Fault>> {
+pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8], is_spoken: bool) -> Result<(), Box<Fault>> {
     if !matches!(attempt.seat(), Seat::Managed(_)) {
         return Ok(());
     }
-    let request = exchange.call.request();
+    let request = call.request();
     if let Some(file) = request.files.iter().find(|file| !file.is_exchanged) {
         return Err(refused(Objection { path: file.path.clone(), reason: Reason::Reference }));
     }
@@ -29,9 +23,11 @@ pub(crate) fn check(
         let unknown = form.unknown.clone().filter(|_| is_spoken);
         return unknown.map_or(Ok(()), |path| Err(refused(Objection { path, reason: Reason::Unknown })));
     }
-    let operation = exchange.call.operation();
+    let operation = call.operation();
     // Requests about stored objects, and the opening of a session, say nothing in a body.
-    if body.is_empty() || exchange.call.spec().facts().subject != Subject::NewAnswer {
+    let is_new = call.spec().facts().subject == Subject::NewAnswer
+        || operation == Operation::CachedContent && request.stored.is_none();
+    if body.is_empty() || !is_new {
         return Ok(());
     }
     let is_exchanged = |path: &str| request.files.iter().any(|file| file.is_exchanged && file.path == path);
@@ -41,7 +37,7 @@ pub(crate) fn check(
         is_exchanged: &is_exchanged,
         is_own_host: &|host| hosts.has(host),
     };
-    let checked = dialects::check_shared(exchange.dialect().grammar(), operation, body, &seat);
+    let checked = dialects::check_shared(call.dialect().grammar(), operation, body, &seat);
     checked.map_err(|objection| refused(*objection))
 }
 

@@ -4,6 +4,7 @@
 use std::task::{Context, Poll, ready};
 
 use conversation::request::StoredAct;
+use decode::Call;
 use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, PriceTerms, Usage};
@@ -102,7 +103,7 @@ impl Exchange {
     /// Rewrites a provider's not-found for a stored answer, which would read as if a model were missing.
     pub(crate) fn rewrite_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
         let Some(id) = self.stored_id().filter(|_| failure.class() == FaultClass::UpstreamNotFound) else {
-            return self.rewrite_object_not_found(failure);
+            return self.rewrite_object_not_found(self.rewrite_cache_not_found(failure));
         };
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
@@ -164,10 +165,9 @@ async fn note_made(exchange: &Exchange, attempt: &Attempt, made: &ProviderRespon
 }
 
 /// Refuses a previous answer that is not on record here: in a shared account it may be another workspace's.
-pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    let unknown = exchange.call.request().stored.as_ref().filter(|stored| {
-        stored.act == StoredAct::Continue
-            && !matches!(exchange.call.found_response(), Some(FoundResponse::Known(_)))
+pub(crate) fn check_previous(call: &Call) -> Result<(), Box<Fault>> {
+    let unknown = call.request().stored.as_ref().filter(|stored| {
+        stored.act == StoredAct::Continue && !matches!(call.found_response(), Some(FoundResponse::Known(_)))
     });
     let Some(stored) = unknown else { return Ok(()) };
     let printable: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();

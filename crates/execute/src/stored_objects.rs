@@ -1,15 +1,19 @@
-//! Files, batches and videos that providers store: who made each is recorded under an id of ours before its
+//! Files, batches, videos and cached prompts that providers store: who made each is recorded under an id of ours before its
 //! client reads of it, and the ids in answers are replaced by ours.
 
 use std::sync::Arc;
 
+use conversation::answer::AnswerFacts;
 use conversation::batch::BatchModels;
 use conversation::objects::{RequestedBatch, StoredObjects};
 use conversation::request::StoredAct;
 use conversation::stored::StoredObjectReport;
 use conversation::video::{VideoState, read_video};
 use dialects::{BufferedAnswer, stored_objects};
-use domain::{Fault, FaultClass, ObjectOwner, StoredKind, StoredObject, StoredObjectId, StoredObjectKind};
+use domain::{
+    Fault, FaultClass, ObjectOwner, StoredKind, StoredObject, StoredObjectId, StoredObjectKind, Units, Usage,
+    UsageSource,
+};
 use plan::Attempt;
 
 use crate::exchange::Exchange;
@@ -31,6 +35,20 @@ impl Exchange {
         makes && failure.request_sent && failure.status.is_none_or(|status| status >= 500)
     }
 
+    /// Rewrites a provider's word that it no longer has the cached prompt that a request goes on from.
+    pub(crate) fn rewrite_cache_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
+        let report = failure.fault.upstream.as_deref();
+        let is_denied = report.is_some_and(|report| report.status == Some(403));
+        let is_gone = is_denied && failure.class() == FaultClass::UpstreamNotFound;
+        let file = self.call.request().files.iter().find(|file| file.is_our_cached_content());
+        let Some(file) = file.filter(|_| is_gone) else { return failure };
+        let message = format!("Its provider no longer has the cached prompt '{}'.", file.id);
+        let gone = Fault::new(FaultClass::NotFound, "cached_content_not_found", message)
+            .param(file.path.clone())
+            .fix("Create it again, or send the whole prompt.");
+        AttemptFailure { fault: Box::new(gone), ..failure }
+    }
+
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
     pub(crate) fn rewrite_object_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
         let (Some(stored), Some(object)) = (self.call.request().stored.as_deref(), self.call.object()) else {
@@ -40,7 +58,7 @@ impl Exchange {
             return failure;
         }
         let or_no_content = if stored.act == StoredAct::Content { object.or_no_content } else { "" };
-        let named = self.call.operation().as_str();
+        let named = self.call.operation().noun();
         let message = format!("Its provider has no {named} '{}'{or_no_content}.", stored.id);
         let gone = Fault::new(FaultClass::NotFound, object.not_found, message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
@@ -99,12 +117,28 @@ pub(crate) async fn record_objects(
             return Err(lost());
         }
     }
+    let usage = storage_used(exchange, &made);
     let made = as_requested(exchange, objects, id, made);
     let list_entry = made.list_entry.clone();
     if !keep(exchange, attempt, id, made, list_entry).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
-    Ok(BufferedAnswer { body, ..whole })
+    let facts = AnswerFacts { usage: usage.or(whole.facts.usage), ..whole.facts };
+    Ok(BufferedAnswer { body, facts, ..whole })
+}
+
+/// What the creation or extension of a cached prompt uses: its tokens, and their storage for the time that is added.
+fn storage_used(exchange: &Exchange, made: &StoredObjectReport) -> Option<Usage> {
+    let request = exchange.call.request();
+    request.cache_life()?;
+    let tokens = made.tokens?;
+    let (input, since) = match request.stored.as_deref() {
+        None => (tokens, made.created_unix_ms.unwrap_or_else(|| exchange.call.received_unix_ms())),
+        Some(stored) => (0, stored.until_unix_ms?),
+    };
+    let added_ms = made.expires_unix_ms?.saturating_sub(since);
+    let units = Units::stored(tokens, added_ms);
+    Some(Usage { input, units, source: UsageSource::Provider, ..Usage::default() })
 }
 
 /// A new batch in its customer's own storage is answered with its name alone:
@@ -208,9 +242,8 @@ async fn keep(
         created_unix_ms: exchange.call.received_unix_ms(),
         // A batch may be read long after the time by which its requests had to be done.
         until_unix_ms: made
-            .expires_unix_s
-            .filter(|_| id.kind == StoredObjectKind::FILE)
-            .map(|expires| expires.saturating_mul(1_000)),
+            .expires_unix_ms
+            .filter(|_| matches!(id.kind.kind(), StoredKind::File | StoredKind::CachedContent)),
     };
     Arc::clone(&exchange.deps.objects).keep(exchange.owner(), id, object).await
 }

@@ -27,6 +27,7 @@ use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
+use crate::in_flight::Permit;
 use crate::incoming::Incoming;
 use crate::metrics::Cores;
 use crate::realtime;
@@ -89,17 +90,20 @@ pub(crate) fn answer(
         Arrived::Request(request) => routes::dialect_of(request.uri().path()),
         Arrived::Refused(_) => Dialect::Chat,
     };
+    let mut permit = None;
     let dispatched = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
-        Arrived::Request(request) => dispatch(&handler, request, arrival),
+        Arrived::Request(request) => dispatch(&handler, request, arrival, &mut permit),
         Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&handler, refusal, arrival.trace)),
     }));
     let apart = match dispatched {
         Ok(Dispatched::Trip { headers, body, trip }) => {
             let served = serve_call(Rc::clone(&handler), headers, body, trip, arrival);
-            return Either::Left(caught(served, handler, dialect, arrival.trace));
+            return Either::Left(caught(served, handler, (dialect, arrival.trace), permit));
         }
         Ok(Dispatched::Answered(answer)) => Either::Left(std::future::ready(answer)),
-        Ok(Dispatched::Detached(answer)) => Either::Right(caught(answer, handler, dialect, arrival.trace)),
+        Ok(Dispatched::Detached(answer)) => {
+            Either::Right(caught(answer, handler, (dialect, arrival.trace), permit))
+        }
         Err(_) => Either::Left(std::future::ready(panicked(&handler, dialect, arrival.trace))),
     };
     Either::Right(apart)
@@ -108,11 +112,16 @@ pub(crate) fn answer(
 fn caught<F: Future<Output = Response<Reply>>>(
     answering: F,
     handler: Rc<CoreHandler>,
-    dialect: Dialect,
-    trace: TraceId,
+    (dialect, trace): (Dialect, TraceId),
+    permit: Option<Permit>,
 ) -> impl Future<Output = Response<Reply>> {
     let caught = AssertUnwindSafe(answering).catch_unwind();
-    caught.map(move |caught| caught.unwrap_or_else(|_| panicked(&handler, dialect, trace)))
+    caught.map(move |caught| match caught {
+        // The reply to a signed request holds its permit already.
+        Ok(answer) if permit.is_none() => answer,
+        Ok(answer) => answer.map(|reply| reply.with_permit(permit)),
+        Err(_) => panicked(&handler, dialect, trace),
+    })
 }
 
 fn panicked(handler: &CoreHandler, dialect: Dialect, trace: TraceId) -> Response<Reply> {
@@ -223,6 +232,12 @@ async fn serve_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
+    // Only the body proves who signed it.
+    let now_us = handler.core.deps.world.clock.monotonic_us();
+    let permit = match handler.shedder.check(route.action, &caller, &head.headers, now_us) {
+        Ok(permit) => permit,
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+    };
     if let Action::Dialect(RouteAction::ListObjects(kind)) = route.action {
         return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
@@ -235,13 +250,14 @@ async fn serve_signed(
         Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
     let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
-    match key {
+    let answer: Response<Reply> = match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
         None if line::keeps_answers(&caller) => {
             line::serve_cached(&handler.core, inbound, caller).await.map(Reply::from)
         }
         None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
-    }
+    };
+    answer.map(|reply| reply.with_permit(permit))
 }
 
 /// The signature covers the body as sent, and nothing is decompressed for a caller who did not sign it.
@@ -345,8 +361,14 @@ pub(crate) fn inbound(
     Inbound { trace, dialect, operation, headers, addressed, body, form, received_us, received_unix_ms }
 }
 
-/// Finds out what a request is, and answers it if that needs neither its body nor other work.
-fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Dispatched {
+/// Finds out what a request is, and answers it if that needs neither its body nor other work. What is in flight from
+/// then on holds a permit.
+fn dispatch(
+    handler: &Rc<CoreHandler>,
+    request: Request<Incoming>,
+    arrival: Arrival,
+    permit: &mut Option<Permit>,
+) -> Dispatched {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
         return Dispatched::Answered(refused_head(handler, refusal, arrival.trace));
@@ -362,10 +384,6 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
         let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));
         return Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }));
     }
-    // Before the caller is identified: a refusal has to cost next to nothing.
-    if let Some(fault) = handler.shedder.refusal(route.action, &head.headers, arrival.us) {
-        return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace));
-    }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
         let body = TimedBody::new(body, handler.times);
@@ -373,7 +391,7 @@ fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arri
         let served = serve_signed(Rc::clone(handler), signed_trip, body, arrival);
         return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
-    let caller = match allow(handler, route, &head, arrival) {
+    let caller = match allow(handler, route, &head, arrival, permit) {
         Ok(caller) => caller,
         Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
     };
@@ -447,10 +465,11 @@ async fn respond(
         Err(fault) => return refuse(&handler, Dialect::Native, &fault, arrival.trace),
     };
     let inbound = inbound(headers, None, body, Dialect::Native, Operation::Chat, arrival);
-    match key {
+    let answer = match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, RESPONSES).await.map(Reply::from),
         None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
-    }
+    };
+    with_request_id(answer, arrival.trace)
 }
 
 /// What is about runs and native answers.
@@ -622,6 +641,7 @@ fn allow(
     route: &Route,
     head: &Parts,
     arrival: Arrival,
+    permit: &mut Option<Permit>,
 ) -> Result<Option<Caller>, Box<Fault>> {
     match route.access {
         Access::Open => Ok(None),
@@ -634,10 +654,8 @@ fn allow(
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
             let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
-            handler
-                .shedder
-                .check_caller(route.action, caller.workspace(), &head.headers, arrival.us)
-                .map(|()| Some(caller))
+            *permit = handler.shedder.check(route.action, &caller, &head.headers, arrival.us)?;
+            Ok(Some(caller))
         }
         // Such a route never gets here; if it did, it would be refused.
         Access::Control => Err(Box::new(Fault::internal())),

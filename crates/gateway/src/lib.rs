@@ -9,6 +9,7 @@ mod frames;
 mod handle;
 mod http1;
 mod http2;
+mod in_flight;
 mod incoming;
 mod limits;
 mod linger;
@@ -75,6 +76,9 @@ pub struct GatewaySettings {
     /// A serving thread whose queue stays longer than this refuses new requests; zero: never.
     /// Nodes have a queue of their own.
     pub queue_delay_max: Duration,
+    /// Requests in flight on a serving thread from which on a workspace with its share of them is refused more; zero: only
+    /// while the thread's queue is too long.
+    pub in_flight_max: u32,
 }
 
 /// Makes a core on its own thread; called once for each worker with its number.
@@ -157,7 +161,7 @@ pub async fn start(
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
-        let queue_delay_max = settings.queue_delay_max;
+        let (queue_delay_max, in_flight_max) = (settings.queue_delay_max, settings.in_flight_max);
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             Box::pin(async move {
                 let core = match make_core(number).await {
@@ -165,7 +169,8 @@ pub async fn start(
                     Err(error) => return drop(result_sender.send(Err(error))),
                 };
                 let _ = result_sender.send(Ok(()));
-                let shedder = Rc::new(Shedder::new(queue_delay_max));
+                let shedder = Shedder::new(Rc::clone(&core.overload), queue_delay_max, in_flight_max);
+                let shedder = Rc::new(shedder);
                 let table = routes::table();
                 let handler = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
                 serve_core(Rc::new(handler), listener, watched, questions, connection_limit).await;
@@ -192,6 +197,7 @@ async fn serve_core(
             let mut all = counting.core.counters.snapshot();
             all.push(("connections", "", counted.get()));
             all.push(("upstream_connections", "", counting.core.deps.egress.connections() as u64));
+            all.extend(counting.shedder.counts());
             let _ = question.send(all);
         }
     });

@@ -78,6 +78,12 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
             "counter",
             "Requests that a policy refused, by its rule.",
         ),
+        "policy_hooks" => (
+            "tidegate_policy_hooks_total",
+            "outcome",
+            "counter",
+            "Calls of the hooks of policies, by how each ended.",
+        ),
         "idempotent_replays" => (
             "tidegate_idempotent_replays_total",
             "",
@@ -94,6 +100,18 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
         "upstream_connections" => {
             ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")
         }
+        "in_flight" => (
+            "tidegate_requests_in_flight",
+            "",
+            "gauge",
+            "Requests to providers and nodes that are not answered yet.",
+        ),
+        "share_refusals" => (
+            "tidegate_share_refusals_total",
+            "",
+            "counter",
+            "Requests refused since their workspace had its share in flight on a busy thread.",
+        ),
         _ => ("tidegate_other_total", "label", "counter", "Counters without a name of their own."),
     }
 }

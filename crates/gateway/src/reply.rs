@@ -15,6 +15,7 @@ use node::NodeBody;
 use settle::ReplyBody;
 use tokio::net::TcpStream;
 
+use crate::in_flight::Permit;
 use crate::write_stall::StallTimer;
 
 /// The response broke off: the connection (or HTTP/2 stream) is not ended cleanly.
@@ -29,6 +30,8 @@ pub struct Reply {
     clock: Option<Clock>,
     /// Of the last frame.
     handed_bytes: usize,
+    /// Of a request that counts as in flight until its response has ended.
+    permit: Option<Permit>,
 }
 
 enum Kind {
@@ -69,13 +72,28 @@ impl Reply {
             return None;
         }
         match std::mem::replace(&mut self.kind, Kind::Over) {
-            Kind::Handover(take) => Some(take),
+            Kind::Handover(take) => Some(match self.permit.take() {
+                Some(permit) => Box::new(|handed| {
+                    let taken = take(handed);
+                    Box::pin(async move {
+                        taken.await;
+                        drop(permit);
+                    })
+                }),
+                None => take,
+            }),
             _ => None,
         }
     }
 
+    /// Counts its request as in flight until it has ended.
+    pub fn with_permit(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, clock: None, handed_bytes: 0 }
+        Self { kind, clock: None, handed_bytes: 0, permit: None }
     }
 
     /// Lets an HTTP/2 stream's timeout know what its client was given.
@@ -148,6 +166,7 @@ impl Body for Reply {
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.kind = Kind::Over;
+            self.permit = None;
         }
         polled
     }

@@ -364,6 +364,9 @@ mod tests {
             ("POST", "/v1beta/batches/b:cancel", "Dialect(StoredObject(Batch)) b:cancel"),
             ("DELETE", "/v1beta/batches/b", "Dialect(StoredObject(Batch)) b"),
             ("PUT", "/v1beta/batches/b", "allow GET, POST, DELETE, HEAD"),
+            ("POST", "/v1beta/cachedContents", "Dialect(Call(CachedContent)) "),
+            ("PATCH", "/v1beta/cachedContents/c", "Dialect(StoredObject(CachedContent)) c"),
+            ("PUT", "/v1beta/cachedContents/c", "allow GET, PATCH, DELETE, POST, HEAD"),
             (
                 "POST",
                 "/v1beta/models/m:batchGenerateContent",
@@ -429,6 +432,7 @@ mod tests {
                 "POST" => &["{video_id}/remix"],
                 _ => &["{video_id}"],
             },
+            Action::Dialect(RouteAction::StoredObject(StoredKind::CachedContent)) => &["{cached_content_id}"],
             Action::Dialect(RouteAction::StoredObject(_)) => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],
                 _ => &["{file_id}"],

@@ -9,7 +9,7 @@ use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
 use conversation::request::{Addressed, Request, VectorForm, resource_text};
-use conversation::routes::{DialectRoute, RouteAction, route};
+use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::shared_fields::Fields;
 use conversation::target::TargetModel;
 use domain::{Fault, FaultClass, Operation, Prompt, StoredKind, TraceId};
@@ -20,7 +20,7 @@ use json::members::with_first;
 use crate::address::read_model_address;
 use crate::features::NAMES;
 use crate::names::camel;
-use crate::objects::ContentBatches;
+use crate::objects::{CachedContents, ContentBatches};
 use crate::{
     Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt,
     shared_fields, status, vectors, write_prompt,
@@ -29,7 +29,9 @@ use crate::{
 static KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const LIST: &str = "/v1beta/batches";
 const NAMED: &str = "/v1beta/batches/{rest}";
-static ROUTES: [DialectRoute; 8] = [
+const CACHES: &str = "/v1beta/cachedContents";
+const CACHE: &str = "/v1beta/cachedContents/{rest}";
+static ROUTES: [DialectRoute; 13] = [
     route(Method::POST, "/v1/models/{rest}", RouteAction::Addressed),
     route(Method::GET, "/v1beta/models", RouteAction::ListModels),
     route(Method::GET, "/v1beta/models/{rest}", RouteAction::ShowModel),
@@ -38,6 +40,11 @@ static ROUTES: [DialectRoute; 8] = [
     route(Method::GET, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
     route(Method::POST, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
     route(Method::DELETE, NAMED, RouteAction::StoredObject(StoredKind::Batch)),
+    route(Method::GET, CACHES, RouteAction::ListObjects(StoredKind::CachedContent)),
+    call(CACHES, Operation::CachedContent),
+    route(Method::GET, CACHE, RouteAction::StoredObject(StoredKind::CachedContent)),
+    route(Method::PATCH, CACHE, RouteAction::StoredObject(StoredKind::CachedContent)),
+    route(Method::DELETE, CACHE, RouteAction::StoredObject(StoredKind::CachedContent)),
     route(Method::POST, "/v1beta/{rest}", RouteAction::Addressed),
 ];
 
@@ -46,7 +53,7 @@ static FACTS: Facts = Facts {
     roots: &["/v1beta"],
     sdk_header: Some(&KEY),
     key_parameter: Some("key"),
-    shared_paths: &[("/v1/batches", LIST)],
+    shared_paths: &[("/v1/batches", LIST), ("/v1/cachedContents", CACHES)],
     // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
     // parts; blank lines pass.
     ping: b"\r\n\r\n",
@@ -86,7 +93,11 @@ impl Face for Gemini {
     }
 
     fn objects(&self, kind: StoredKind) -> Option<&'static dyn StoredObjects> {
-        (kind == StoredKind::Batch).then_some(&ContentBatches)
+        match kind {
+            StoredKind::Batch => Some(&ContentBatches),
+            StoredKind::CachedContent => Some(&CachedContents),
+            StoredKind::File | StoredKind::Video => None,
+        }
     }
 
     fn reader(&self) -> Box<dyn ReadAnswer> {
@@ -136,7 +147,11 @@ impl Face for Gemini {
     }
 
     fn shared_fields(&self, operation: Operation) -> &'static Fields {
-        if operation == Operation::Embed { &shared_fields::EMBED } else { &shared_fields::REQUEST }
+        match operation {
+            Operation::Embed => &shared_fields::EMBED,
+            Operation::CachedContent => &shared_fields::CACHED_CONTENT,
+            _ => &shared_fields::REQUEST,
+        }
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -147,6 +147,10 @@ fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
     if blames_request && let Some(class) = class_of_message(code, &message) {
         return class;
     }
+    // The error for a cache that has expired, is unknown, or is another account's.
+    if code == "PERMISSION_DENIED" && message.starts_with("cachedcontent not found") {
+        return FaultClass::UpstreamNotFound;
+    }
     match code {
         // With a 5xx status, these codes do not blame the request.
         _ if blames_request && !matches!(status, Some(500..)) => FaultClass::BadRequest,
@@ -225,6 +229,8 @@ mod tests {
         }
         let long = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds the maximum number of tokens allowed (5)."}}"#;
         check(long, "INVALID_ARGUMENT", None, FaultClass::ContextLength);
+        let gone = r#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"CachedContent not found (or permission denied)"}}"#;
+        check(gone, "PERMISSION_DENIED", None, FaultClass::UpstreamNotFound);
     }
 
     #[test]

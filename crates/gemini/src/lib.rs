@@ -7,6 +7,7 @@
 
 mod address;
 mod batch;
+mod cache;
 mod embed;
 mod error;
 mod face;
@@ -34,6 +35,7 @@ pub mod tests;
 
 pub use address::read_address;
 pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
+pub use cache::write_change as write_cache_change;
 pub use error::{blocked_body, error_body, status};
 pub use face::Gemini;
 pub use failure::read_error as read_gemini_error;

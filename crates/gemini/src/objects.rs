@@ -1,4 +1,5 @@
-//! Content batches: their addresses, their lists, the ids in answers about them, and where results are.
+//! Content batches and cached prompts: their addresses, their lists, the ids in answers about them, and where
+//! results are.
 
 use bytes::Bytes;
 use conversation::batch::{BatchEnd, BatchResults, BatchState, EndedBatch, SplitResults};
@@ -13,6 +14,7 @@ use domain::{Dialect, Fault, ObjectListQuery, ObjectOwner, StoredKind, StoredObj
 use http::Method;
 
 use crate::batch::{CONTENTS, read_gemini_batch_status, rename};
+use crate::cache;
 use crate::results::GeminiBatchResults;
 
 /// The default and the largest page.
@@ -22,6 +24,14 @@ static ADDRESSES: [AddressRow; 3] = [
     at(Method::GET, StoredAct::Read),
     at(Method::DELETE, StoredAct::Delete),
     below(Method::POST, "cancel", StoredAct::Cancel),
+];
+
+const CACHES_HOW: &str =
+    "A cached prompt is read, extended (PATCH) and deleted at its own address, /v1beta/cachedContents/ID.";
+static CACHE_ADDRESSES: [AddressRow; 3] = [
+    at(Method::GET, StoredAct::Read),
+    at(Method::PATCH, StoredAct::Extend),
+    at(Method::DELETE, StoredAct::Delete),
 ];
 
 /// Batches that are created with inline requests, and whose results are part of the batch object.
@@ -39,29 +49,12 @@ impl StoredObjects for ContentBatches {
         Ok(addressed(id, act, ""))
     }
 
-    /// No page size is too large, and 0 means the default.
     fn read_list_query(&self, owner: ObjectOwner, query: &str) -> Result<ObjectListQuery, Box<Fault>> {
-        let (usual, most) = ROWS;
-        read_list_query((owner, kind()), usual, query, |page, name, value| {
-            match name {
-                "pageSize" | "page_size" => {
-                    let wrong = |_| wrong_parameter(name, format!("Send a number from 0 to {most}."));
-                    let size: u32 = value.parse().map_err(wrong)?;
-                    page.limit = if size == 0 { usual } else { size.min(most).min(KEPT_ROWS_MAX) };
-                }
-                "pageToken" | "page_token" if !value.is_empty() => {
-                    let fix = "Send the nextPageToken of the page before.";
-                    page.after = read_cursor(page.kind, name, value, fix)?;
-                }
-                _ => {}
-            }
-            Ok(())
-        })
+        read_page_query(owner, kind(), query)
     }
 
     fn write_page(&self, page: ObjectPage) -> String {
-        let next = page.next().map_or_else(String::new, |id| format!(",\"nextPageToken\":\"{id}\""));
-        format!("{{\"operations\":[{}]{next}}}", page.entries())
+        written_page("operations", &page)
     }
 
     fn rewrite_ids(&self, body: &Bytes, ours: &mut ClientIds<'_>) -> Option<(Bytes, StoredObjectReport)> {
@@ -92,6 +85,68 @@ impl StoredObjects for ContentBatches {
     }
 }
 
+/// No page size is too large, and 0 means the default.
+fn read_page_query(
+    owner: ObjectOwner,
+    kind: StoredObjectKind,
+    query: &str,
+) -> Result<ObjectListQuery, Box<Fault>> {
+    let (usual, most) = ROWS;
+    read_list_query((owner, kind), usual, query, |page, name, value| {
+        match name {
+            "pageSize" | "page_size" => {
+                let wrong = |_| wrong_parameter(name, format!("Send a number from 0 to {most}."));
+                let size: u32 = value.parse().map_err(wrong)?;
+                page.limit = if size == 0 { usual } else { size.min(most).min(KEPT_ROWS_MAX) };
+            }
+            "pageToken" | "page_token" if !value.is_empty() => {
+                let fix = "Send the nextPageToken of the page before.";
+                page.after = read_cursor(page.kind, name, value, fix)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+fn written_page(list: &str, page: &ObjectPage) -> String {
+    let next = page.next().map_or_else(String::new, |id| format!(",\"nextPageToken\":\"{id}\""));
+    format!("{{\"{list}\":[{}]{next}}}", page.entries())
+}
+
+/// Prompts that are cached by name.
+#[derive(Debug)]
+pub(crate) struct CachedContents;
+
+impl StoredObjects for CachedContents {
+    fn read_address(&self, method: &Method, rest: &str, _query: &str) -> Result<Addressed, Box<Fault>> {
+        let read = read_object_address(&CACHE_ADDRESSES, ':', method, rest);
+        let (id, act) = read.ok_or_else(|| no_such_address(method, CACHES_HOW))?;
+        Ok(addressed(format!("{}{id}", cache::RESOURCE), act, ""))
+    }
+
+    fn read_list_query(&self, owner: ObjectOwner, query: &str) -> Result<ObjectListQuery, Box<Fault>> {
+        read_page_query(owner, StoredObjectKind::CACHED_CONTENT, query)
+    }
+
+    fn write_page(&self, page: ObjectPage) -> String {
+        written_page("cachedContents", &page)
+    }
+
+    fn rewrite_ids(&self, body: &Bytes, ours: &mut ClientIds<'_>) -> Option<(Bytes, StoredObjectReport)> {
+        cache::rename(body, ours)
+    }
+
+    /// An empty object answers a delete.
+    fn is_answer(&self, _text: &[u8]) -> bool {
+        true
+    }
+
+    fn has_empty_answer(&self, act: StoredAct) -> bool {
+        act == StoredAct::Delete
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use domain::{FaultClass, ProjectId, StoredObjectId, WorkspaceId};
@@ -113,6 +168,29 @@ mod tests {
         let file = StoredObjectId { kind: StoredObjectKind::FILE, digest: [7; 16] };
         for wrong in ["pageSize=many", "pageSize=-1", &format!("pageToken={file}")] {
             assert_eq!(read(wrong).unwrap_err().class, FaultClass::BadRequest, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cached_prompt_is_addressed_by_its_name_alone() {
+        let read = |method: &str, rest: &str| {
+            let read = CachedContents.read_address(&method.parse().unwrap(), rest, "updateMask=ttl").ok()?;
+            read.stored.map(|stored| (stored.id, stored.act, stored.query))
+        };
+        for (method, act) in [
+            ("GET", StoredAct::Read),
+            ("HEAD", StoredAct::Read),
+            ("PATCH", StoredAct::Extend),
+            ("DELETE", StoredAct::Delete),
+        ] {
+            assert_eq!(
+                read(method, "c"),
+                Some(("cachedContents/c".to_owned(), act, String::new())),
+                "{method}"
+            );
+        }
+        for (method, rest) in [("POST", "c"), ("PATCH", "c:extend"), ("PUT", "c")] {
+            assert_eq!(read(method, rest), None, "{method} {rest}");
         }
     }
 

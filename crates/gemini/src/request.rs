@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use conversation::fields::{checked_model, optional_tier};
-use conversation::request::{Addressed, Request};
+use conversation::request::{Addressed, NamedFile, Request};
 use domain::limits::CHOICES_MAX;
-use domain::{Fault, HostedTool, HostedTools, Operation};
+use domain::{Fault, HostedTool, Operation};
 use json::fields::{SeenFields, not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
+use super::cache;
 use super::embed::{self, check_model};
 use super::names::{camel, count, each};
 
@@ -22,6 +23,7 @@ enum Field {
     Tools,
     ServiceTier,
     Model,
+    CachedContent,
     /// A whole nested request (`generateContentRequest`), for counting tokens.
     Generate,
 }
@@ -49,6 +51,9 @@ pub fn decode_request(
     if operation == Operation::Embed {
         return embed::decode(body, addressed);
     }
+    if operation == Operation::CachedContent {
+        return cache::decode(body, addressed);
+    }
     not_empty(body)?;
     let mut cursor = open_object(body)?;
     let mut draft = Draft { counts: operation == Operation::Count, ..Draft::default() };
@@ -73,8 +78,10 @@ pub fn decode_request(
 
 /// Returns the size of the tools in bytes, and notes the hosted ones, each of which has its own member. Code
 /// execution and URL context cost nothing beyond their tokens.
-fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, JsonError> {
+fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<u64, JsonError> {
     let span = each_span(cursor, |cursor| {
+        request.has_tools = true;
+        let hosted = &mut request.terms.hosted;
         if cursor.kind()? != Kind::Object {
             return cursor.ignore();
         }
@@ -116,6 +123,7 @@ impl Draft {
             "tools" => Field::Tools,
             "serviceTier" => Field::ServiceTier,
             "model" => Field::Model,
+            "cachedContent" => Field::CachedContent,
             "generateContentRequest" if self.counts => Field::Generate,
             _ => {
                 cursor.skip()?;
@@ -129,7 +137,7 @@ impl Draft {
             Field::GenerationConfig => self.read_generation(cursor, written),
             // Tool definitions are part of the prompt that the model reads.
             Field::Tools => {
-                self.request.prompt_bytes += read_tools(cursor, &mut self.request.terms.hosted)?;
+                self.request.prompt_bytes += read_tools(cursor, &mut self.request)?;
                 Ok(())
             }
             Field::ServiceTier => {
@@ -137,6 +145,7 @@ impl Draft {
                 Ok(())
             }
             Field::Model => self.read_model(cursor, written),
+            Field::CachedContent => self.read_cached_content(cursor, written),
             Field::Generate => self.read_generate(cursor, written),
         }
     }
@@ -173,6 +182,20 @@ impl Draft {
         }
     }
 
+    /// A name in another form is forwarded as it is.
+    fn read_cached_content(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        let Value::String(text) = cursor.value()? else { return Ok(()) };
+        let (span, id) = (text.span, text.decode().into_owned());
+        let Some(own) = id.strip_prefix(cache::RESOURCE) else { return Ok(()) };
+        // A slash may be escaped, so the id's place is measured from the end.
+        let start = span.end.saturating_sub(own.len() + 2);
+        let tail = Span::new(start, span.end);
+        if tail.of(cursor.bytes()).get(1..=own.len()) == Some(own.as_bytes()) {
+            self.request.files.push(NamedFile { id, path: path.to_owned(), is_exchanged: false, span: tail });
+        }
+        Ok(())
+    }
+
     fn read_generate(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
         let kind = cursor.kind()?;
         if kind != Kind::Object {
@@ -185,7 +208,12 @@ impl Draft {
         self.request.spans.prompt = Some(span);
         self.request.prompt_bytes += request.prompt_bytes;
         self.request.terms = request.terms;
+        self.request.has_tools = request.has_tools;
         self.request.spans.resources.extend(request.spans.resources);
+        self.request.files.extend(request.files.into_iter().map(|file| {
+            let path = format!("{path}.{}", file.path);
+            NamedFile { path, ..file }
+        }));
         self.named = inner.named.or(self.named.take());
         Ok(())
     }

@@ -4,7 +4,7 @@ use conversation::shared_fields::FieldRule::{Object, Plain, Reference, Text};
 use conversation::shared_fields::{FieldRule, Fields, Text as Words};
 
 pub(crate) static REQUEST: Fields = Fields(&[
-    ("cachedContent", Reference),
+    ("cachedContent", Text(Words::File)),
     ("contents", CONTENT),
     ("generateContentRequest", Object(Words::Plain, &REQUEST)),
     ("generationConfig", Object(Words::Plain, &GENERATION)),
@@ -16,6 +16,17 @@ pub(crate) static REQUEST: Fields = Fields(&[
     ("systemInstruction", CONTENT),
     ("toolConfig", Object(Words::Plain, &TOOL_CONFIG)),
     ("tools", Object(Words::Plain, &TOOL)),
+]);
+
+pub(crate) static CACHED_CONTENT: Fields = Fields(&[
+    ("contents", CONTENT),
+    ("displayName", Plain),
+    ("expireTime", Plain),
+    ("model", Plain),
+    ("systemInstruction", CONTENT),
+    ("toolConfig", Object(Words::Plain, &TOOL_CONFIG)),
+    ("tools", Object(Words::Plain, &TOOL)),
+    ("ttl", Plain),
 ]);
 
 pub(crate) static EMBED: Fields = Fields(&[

@@ -12,5 +12,5 @@ mod stream;
 
 pub use body::{Masked, check_body, escaped};
 pub use checks::{Checks, Found, Tally, check_detector};
-pub use parameters::{ParameterPlace, Parameters, RefusedValue, Written, fit_parameters};
+pub use parameters::{ParameterChange, ParameterPlace, Parameters, RefusedValue, Written, fit_parameters};
 pub use stream::{Guarded, Restored, TextGuard};

@@ -45,11 +45,23 @@ pub struct RefusedValue {
     pub is_storage: bool,
 }
 
+/// A parameter that was written or moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterChange {
+    /// As the request's format spells it.
+    pub name: String,
+    /// `None` where the request sets none.
+    pub before: Option<String>,
+    pub after: String,
+}
+
 /// The outcome.
 #[derive(Debug, Default)]
 pub struct Written {
     /// `None` where nothing changed.
     pub body: Option<Bytes>,
+    /// What the rules moved, and the defaults that they set.
+    pub changes: Vec<ParameterChange>,
     pub refused: Option<RefusedValue>,
 }
 
@@ -62,6 +74,7 @@ struct Fitting<'a> {
     /// All of their members.
     members: Vec<Found>,
     edits: Vec<Edit<'static>>,
+    changes: Vec<ParameterChange>,
     refused: Option<RefusedValue>,
 }
 
@@ -76,7 +89,13 @@ fn fit(body: &Bytes, place: ParameterPlace, wanted: Parameters<'_>) -> Result<Wr
     let mut additions: Vec<(String, String)> = Vec::new();
     for rule in wanted.rules {
         if !fitting.apply(rule) {
-            additions.extend(rule.default.map(|value| (spelled(&rule.name, place), value.to_string())));
+            let added = rule.default.map(|value| (spelled(&rule.name, place), value.to_string()));
+            fitting.changes.extend(added.iter().map(|(name, value)| ParameterChange {
+                name: name.clone(),
+                before: None,
+                after: value.clone(),
+            }));
+            additions.extend(added);
         }
     }
     if let (Some(tokens), [first, ..]) = (wanted.output_tokens, place.output_tokens)
@@ -97,14 +116,14 @@ fn fit(body: &Bytes, place: ParameterPlace, wanted: Parameters<'_>) -> Result<Wr
         (None, _) => outer.extend(additions),
     }
     fitting.edits.extend(insertion(body, Span::new(0, body.len()), &outer));
-    let Fitting { mut edits, refused, .. } = fitting;
+    let Fitting { mut edits, changes, refused, .. } = fitting;
     if edits.is_empty() {
-        return Ok(Written { body: None, refused });
+        return Ok(Written { body: None, changes, refused });
     }
     let mut pieces = Vec::new();
     splice(body, &mut edits, &mut pieces);
     let body = if pieces.len() == 1 { pieces.swap_remove(0) } else { Bytes::from(pieces.concat()) };
-    Ok(Written { body: Some(body), refused })
+    Ok(Written { body: Some(body), changes, refused })
 }
 
 impl<'a> Fitting<'a> {
@@ -123,7 +142,7 @@ impl<'a> Fitting<'a> {
                 }
             }
         }
-        Ok(Self { body, place, containers, members, edits: Vec::new(), refused: None })
+        Ok(Self { body, place, containers, members, edits: Vec::new(), changes: Vec::new(), refused: None })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -137,6 +156,11 @@ impl<'a> Fitting<'a> {
             match fitted(rule, member.value.of(self.body)) {
                 Fit::Kept => {}
                 Fit::Moved(value) => {
+                    self.changes.push(ParameterChange {
+                        name: member.name.clone(),
+                        before: Some(String::from_utf8_lossy(member.value.of(self.body)).into_owned()),
+                        after: value.to_string(),
+                    });
                     self.edits.push(Edit { span: member.value, text: Cow::Owned(value.to_string()) });
                 }
                 Fit::Refused(value) => {

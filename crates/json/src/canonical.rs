@@ -1,6 +1,6 @@
 //! A document in one form for all its spellings: members in the order of their names, and no whitespace.
 
-use super::{Cursor, JsonError, Kind};
+use super::{Cursor, JsonError, Kind, Span};
 
 /// The document without whitespace and with its members sorted. Numbers and strings stay as they are written: two
 /// spellings of a value are two values here.
@@ -36,24 +36,31 @@ fn write(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), JsonError> {
 }
 
 fn object(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), JsonError> {
-    let mut members: Vec<(&[u8], Vec<u8>)> = Vec::new();
-    let document = cursor.bytes();
-    cursor.object(|cursor, member| {
-        let mut value = Vec::new();
-        write(cursor, &mut value)?;
-        members.push((member.key.span.of(document), value));
-        Ok::<_, JsonError>(())
-    })?;
-    // Stable, so that of two members of one name the order counts.
-    members.sort_by_key(|(name, _)| *name);
+    // Each member's name, and where it was written.
+    let mut members: Vec<(&[u8], Span)> = Vec::new();
+    let (document, start) = (cursor.bytes(), out.len());
     out.push(b'{');
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
+    cursor.object(|cursor, member| {
+        if !members.is_empty() {
             out.push(b',');
         }
+        let (name, at) = (member.key.span.of(document), out.len());
         out.extend_from_slice(name);
         out.push(b':');
-        out.extend_from_slice(value);
+        write(cursor, out)?;
+        members.push((name, Span::new(at, out.len())));
+        Ok::<_, JsonError>(())
+    })?;
+    if !members.is_sorted_by_key(|(name, _)| *name) {
+        // Stable, so that of two members of one name the order counts.
+        members.sort_by_key(|(name, _)| *name);
+        let mut sorted = Vec::with_capacity(out.len() - start);
+        for (index, (_, written)) in members.iter().enumerate() {
+            sorted.push(if index == 0 { b'{' } else { b',' });
+            sorted.extend_from_slice(written.of(out));
+        }
+        out.truncate(start);
+        out.extend_from_slice(&sorted);
     }
     out.push(b'}');
     Ok(())

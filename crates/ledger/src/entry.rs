@@ -1,10 +1,9 @@
 //! The journal's entries: the state of an open tab, its checkpoints, and the settled record.
 
-use domain::record::{PlanRecord, Reason};
+use domain::record::{Extras, PlanRecord, Reason};
 use domain::{
-    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, Dialect, Drawn,
-    FaultClass, KeyId, MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId,
-    Usage, WorkspaceId,
+    AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId,
+    MeterRecord, Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -82,9 +81,8 @@ pub struct TabState<Text = String> {
     /// The budgets that it draws on.
     pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
-    /// The last field, omitted where there is nothing: tabs of earlier versions end before it.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "domain::record::checks_or_end")]
-    pub checks: Vec<CheckCount>,
+    /// The last field: tabs of earlier versions end before it.
+    pub extras: Extras,
 }
 
 /// How an exchange ended, without borrowed parts.
@@ -108,6 +106,17 @@ impl<Text> TabState<Text> {
         self.attempts.last_mut().filter(|attempt| !attempt.ended)
     }
 
+    /// Of two attempts that ran at once one has ended: the other stays the last, which is the one in progress. Else a
+    /// process that dies would lose what its checkpoints say.
+    pub(crate) fn keep_running_last(&mut self) {
+        if self.open_attempt().is_none()
+            && let Some(at) = self.attempts.iter().rposition(|attempt| !attempt.ended)
+        {
+            let running = self.attempts.remove(at);
+            self.attempts.push(running);
+        }
+    }
+
     /// The best known usage of the attempt in progress: the last checkpoint, else an estimate from bytes.
     pub(crate) fn last_known_usage(&self) -> Usage {
         let Some(attempt) = self.attempts.last().filter(|attempt| !attempt.ended) else {
@@ -128,8 +137,9 @@ impl<Text> TabState<Text> {
             let attempt = &mut open.record;
             attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
             attempt.usage = ending.usage;
-            // A cut answer is not the attempt's fault.
-            attempt.fault = ending.fault.filter(|_| ending.outcome != Outcome::Cut);
+            // An answer that was cut, or that a hook refused, is not the attempt's fault.
+            let is_answered = matches!(ending.outcome, Outcome::Cut | Outcome::Completed);
+            attempt.fault = ending.fault.filter(|_| !is_answered);
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
         // One that ran beside it, and that nobody waits for any more.
@@ -221,7 +231,7 @@ impl TabState {
             drawn,
             caching: self.caching,
             reason: ending.reason,
-            checks: self.checks,
+            extras: self.extras,
         }
     }
 }
@@ -261,8 +271,7 @@ pub(crate) struct SettledView<'a, Text> {
     drawn: Vec<Drawn>,
     caching: Option<CacheRecord>,
     reason: Option<&'a Reason>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    checks: &'a [CheckCount],
+    extras: &'a Extras,
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -299,7 +308,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             drawn: state.draws(),
             caching: state.caching,
             reason: ending.reason.as_ref(),
-            checks: &state.checks,
+            extras: &state.extras,
         }
     }
 }
@@ -383,7 +392,7 @@ pub(crate) mod tests {
                 counts: Counts::All,
             }],
             caching: Some(caching()),
-            checks: Vec::new(),
+            extras: Extras::default(),
         }
     }
 
@@ -391,8 +400,13 @@ pub(crate) mod tests {
         CacheRecord { is_applied: true, marks: 2, reusable_tokens: 17, ..CacheRecord::default() }
     }
 
-    fn masked() -> CheckCount {
-        CheckCount { check: "email".into(), action: domain::CheckAction::Mask, is_input: true, count: 3 }
+    fn masked() -> domain::CheckCount {
+        domain::CheckCount {
+            check: "email".into(),
+            action: domain::CheckAction::Mask,
+            is_input: true,
+            count: 3,
+        }
     }
 
     pub(crate) fn ending() -> Ending {
@@ -519,17 +533,58 @@ pub(crate) mod tests {
         assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_242_366_045]));
     }
 
-    #[test]
-    fn what_checks_found_is_read_back_from_tabs_and_records() {
-        let state = TabState { checks: vec![masked()], ..state() };
-        let bytes = postcard::to_allocvec(&state).unwrap();
-        assert_eq!(postcard::from_bytes::<TabState>(&bytes).unwrap(), state);
-        for ending in [ending(), Ending { reason: Some(reason()), ..ending() }] {
-            let record = state.clone().settle(ending);
-            assert_eq!(record.checks, [masked()]);
-            let bytes = postcard::to_allocvec(&record).unwrap();
-            assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes).unwrap(), record);
+    fn hook_call() -> domain::HookCall {
+        let (at, outcome) = (domain::HookPoint::Post, domain::HookOutcome::Timeout);
+        domain::HookCall { at, owner: "project".to_owned(), place: 1, outcome, latency_ms: 500 }
+    }
+
+    fn stated_qos() -> domain::record::StatedQos {
+        domain::record::StatedQos {
+            target_ttft_ms: Some(u64::MAX),
+            deadline_ms: None,
+            target_met: Some(true),
         }
+    }
+
+    #[test]
+    fn what_later_versions_added_is_read_back_and_older_ones_read_the_rest() {
+        let (checks, qos_class) = (vec![masked()], Some(domain::QosClass::Batch));
+        let cases = [
+            Extras { checks: checks.clone(), ..Extras::default() },
+            Extras { qos_class, ..Extras::default() },
+            Extras { manifest_revision: Some("cap_1".to_owned()), ..Extras::default() },
+            Extras { hooks: vec![hook_call()], ..Extras::default() },
+            Extras { qos: Some(stated_qos()), ..Extras::default() },
+            Extras { has_tools: Some(false), ..Extras::default() },
+            Extras {
+                checks,
+                qos_class,
+                manifest_revision: Some("cap_1".to_owned()),
+                hooks: vec![hook_call()],
+                qos: Some(stated_qos()),
+                has_tools: Some(true),
+            },
+        ];
+        let plain = postcard::to_allocvec(&state()).unwrap();
+        for extras in cases {
+            let state = TabState { extras: extras.clone(), ..state() };
+            let bytes = postcard::to_allocvec(&state).unwrap();
+            assert!(bytes.starts_with(&plain), "what older versions read does not change");
+            assert_eq!(postcard::from_bytes::<TabState>(&bytes).unwrap(), state);
+            for ending in [ending(), Ending { reason: Some(reason()), ..ending() }] {
+                let record = state.clone().settle(ending);
+                assert_eq!(record.extras, extras);
+                let bytes = postcard::to_allocvec(&record).unwrap();
+                assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes).unwrap(), record);
+            }
+        }
+        // As the version before wrote it: the checks alone.
+        let before = [plain.as_slice(), &postcard::to_allocvec(&vec![masked()]).unwrap()].concat();
+        let read = postcard::from_bytes::<TabState>(&before).unwrap();
+        assert_eq!((read.extras.checks, read.extras.qos_class), (vec![masked()], None));
+        // A class that only a later version knows costs the class, not the record.
+        let unknown = [plain.as_slice(), &[0, 1, 9]].concat();
+        assert_eq!(postcard::from_bytes::<TabState>(&unknown).unwrap(), state());
     }
 
     #[test]

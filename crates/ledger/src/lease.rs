@@ -83,7 +83,7 @@ impl CentralBudget {
             // A call from before the last applied one: its sender gave up waiting.
             Some(lease) if ask.sequence < lease.sequence => 0,
             _ => {
-                let amount = self.slice(replicas, free, ask, now_unix_ms);
+                let amount = self.slice_beyond_debt(known, replicas, free, ask, now_unix_ms);
                 // A refusal moves nothing, so the same sequence may be used again.
                 if amount > 0 {
                     let before = known.unwrap_or_default();
@@ -105,6 +105,28 @@ impl CentralBudget {
             self.recalled_unix_ms = now_unix_ms;
         }
         LeaseGrant { sequence: ask.sequence, amount, elsewhere }
+    }
+
+    /// A slice on top of what the replica spent beyond its lease. That is in `spent` already, so it takes
+    /// nothing from what is free.
+    fn slice_beyond_debt(
+        &self,
+        lease: Option<Lease>,
+        replicas: u64,
+        free: i64,
+        ask: &LeaseRequest,
+        now_unix_ms: u64,
+    ) -> i64 {
+        let debt = lease.map_or(0, |lease| lease.held.min(0).saturating_neg());
+        let beyond = LeaseRequest {
+            least: ask.least.saturating_sub(debt).max(i64::from(ask.least > 0)),
+            wanted: ask.wanted.saturating_sub(debt).max(i64::from(ask.least > 0)),
+            ..*ask
+        };
+        match self.slice(replicas, free, &beyond, now_unix_ms) {
+            0 => 0,
+            slice => slice.saturating_add(debt),
+        }
     }
 
     fn slice(&self, replicas: u64, free: i64, ask: &LeaseRequest, now_unix_ms: u64) -> i64 {
@@ -217,6 +239,20 @@ mod tests {
         assert_eq!((purse.spent, purse.lease_total(), purse.free()), (550, 0, 9_450));
         purse.settle(9, 50);
         assert_eq!(purse.free(), 9_400);
+    }
+
+    #[test]
+    fn what_was_spent_beyond_a_lease_is_not_taken_from_what_is_free_again() {
+        let mut purse = purse(10_000);
+        assert_eq!(purse.grant(1, 2, &ask(1, 100), 0).amount, 100);
+        // It cost far more than was reserved, and is drained: 2,000 are left.
+        purse.settle(1, 8_000);
+        assert_eq!((purse.free(), purse.lease_total()), (2_000, 0));
+        // The replica knows of 100 leased and 8,000 spent, and wants 500 beyond.
+        let grant = purse.grant(1, 2, &ask(2, 7_900 + 500), 0);
+        assert_eq!(grant.amount, 7_900 + 500);
+        assert_eq!((purse.free(), purse.lease_total()), (1_500, 500));
+        assert_eq!(purse.grant(1, 2, &ask(3, 1_501), 0).amount, 0, "more than is left");
     }
 
     #[test]

@@ -25,9 +25,8 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
         Profile::ManagedProvider => with_markup(provider_cost, markup_bps),
         Profile::Byok | Profile::Subscription | Profile::Byoc => Nanos::ZERO,
     };
-    // The cost of a hosted tool without a price is missing in the sum, and `priced` says so.
-    let priced =
-        if rates.has_price_for_hosted_tools(&usage.units) { Priced::Priced } else { Priced::Unpriced };
+    // The cost of a hosted tool or of storage without a price is missing in the sum, and `priced` says so.
+    let priced = if rates.has_price_for_extras(&usage.units) { Priced::Priced } else { Priced::Unpriced };
     Charge { cost, provider_cost, priced }
 }
 

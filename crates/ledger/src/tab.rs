@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
-use domain::record::{PlanRecord, Reason, Rejected};
+use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId, RateLimitStates, Rates,
-    Timeline, TraceId, Usage, WorkspaceId,
+    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
+    RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -27,6 +27,11 @@ const RESERVE_PLAN_ROW_BYTES: u64 = 32;
 const RESERVE_CHECK_ROW_BYTES: u64 = 32;
 /// More kinds of checks than there are.
 const CHECK_ROWS: usize = 48;
+const RESERVE_HOOK_ROW_BYTES: u64 = 32;
+/// More hooks than a workspace's and a project's policy may have together.
+const HOOK_ROWS: usize = 16;
+/// Upper bound on the size of what hints state about time.
+const RESERVE_QOS_BYTES: u64 = 32;
 /// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
@@ -47,6 +52,8 @@ pub struct Opening {
     pub stream: bool,
     pub requested_model: String,
     pub tag: Option<String>,
+    /// The class that its hints state.
+    pub qos_class: Option<QosClass>,
     pub started_unix_ms: u64,
     /// On the monotonic clock.
     pub started_us: u64,
@@ -272,13 +279,40 @@ impl Tab {
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
-    /// Stores how often the checks of policies matched; the last call counts.
-    pub fn checks(&mut self, mut checks: Vec<CheckCount>) {
-        checks.truncate(CHECK_ROWS);
-        if self.state.checks.is_empty() {
-            self.grow(CHECK_ROWS as u64 * RESERVE_CHECK_ROW_BYTES);
+    /// Stores what the request's hints state about time, and whether it offers the model tools, where
+    /// that is known.
+    pub fn describe_request(&mut self, qos: Option<StatedQos>, has_tools: Option<bool>) {
+        if qos.is_some() {
+            self.grow(RESERVE_QOS_BYTES);
         }
-        self.state.checks = checks;
+        (self.state.extras.qos, self.state.extras.has_tools) = (qos, has_tools);
+    }
+
+    /// Stores whether the answer's head went out within the target of the hints; `None` without one.
+    pub fn began(&mut self, is_target_met: Option<bool>) {
+        if let Some(qos) = &mut self.state.extras.qos {
+            qos.target_met = is_target_met;
+        }
+    }
+
+    /// Stores the revision of the capability manifest, if that kept the exchange from a candidate.
+    pub fn record_manifest(&mut self, revision: Option<String>) {
+        let Some(mut revision) = revision else { return };
+        clip(&mut revision);
+        self.grow(revision.len() as u64);
+        self.state.extras.manifest_revision = Some(revision);
+    }
+
+    /// Stores how often the checks of policies matched, and how their hooks answered; the last call counts.
+    pub fn screened(&mut self, mut checks: Vec<CheckCount>, mut hooks: Vec<HookCall>) {
+        checks.truncate(CHECK_ROWS);
+        hooks.truncate(HOOK_ROWS);
+        let extras = &self.state.extras;
+        if extras.checks.is_empty() && extras.hooks.is_empty() {
+            let checks = CHECK_ROWS as u64 * RESERVE_CHECK_ROW_BYTES;
+            self.grow(checks + HOOK_ROWS as u64 * RESERVE_HOOK_ROW_BYTES);
+        }
+        (self.state.extras.checks, self.state.extras.hooks) = (checks, hooks);
     }
 
     /// Stores what is done for the cache of the next attempt's provider.
@@ -417,6 +451,7 @@ impl Tab {
             crate::price::charge(principal.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
         // The next attempt starts from zero.
         self.state.checkpoint.usage = Usage::default();
+        self.state.keep_running_last();
         self.append_state_if_room();
     }
 
@@ -635,7 +670,7 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         checkpoint: StreamCheckpoint::default(),
         drawings: Vec::new(),
         caching: None,
-        checks: Vec::new(),
+        extras: Extras { qos_class: opening.qos_class, ..Extras::default() },
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use domain::Fault;
+use domain::{Fault, HookOutcome};
 
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -16,6 +16,8 @@ pub struct Counters {
     refusals: RefCell<BTreeMap<&'static str, u64>>,
     /// By the rule of the policy that refused.
     policy_refusals: RefCell<BTreeMap<&'static str, u64>>,
+    /// By how the call of the hook ended.
+    hook_calls: RefCell<BTreeMap<&'static str, u64>>,
     replays: Cell<u64>,
     cache_hits: Cell<u64>,
 }
@@ -47,6 +49,13 @@ impl Counters {
         }
     }
 
+    /// A hook of a policy was called, or would have been.
+    pub fn hook_called(&self, outcome: HookOutcome) {
+        let mut calls = self.hook_calls.borrow_mut();
+        let count = calls.entry(outcome.as_str()).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// A stored answer was replayed under its idempotency key.
     pub fn replayed(&self) {
         self.replays.set(self.replays.get().saturating_add(1));
@@ -66,11 +75,19 @@ impl Counters {
         let refusals = refusals.iter().map(|(code, count)| ("refusals", *code, *count));
         let rules = self.policy_refusals.borrow();
         let rules = rules.iter().map(|(rule, count)| ("policy_refusals", *rule, *count));
+        let hooks = self.hook_calls.borrow();
+        let hooks = hooks.iter().map(|(outcome, count)| ("policy_hooks", *outcome, *count));
         let replays = [
             ("idempotent_replays", "", self.replays.get()),
             ("response_cache_hits", "", self.cache_hits.get()),
         ];
-        answers.chain(replays).filter(|(_, _, count)| *count > 0).chain(refusals).chain(rules).collect()
+        answers
+            .chain(replays)
+            .filter(|(_, _, count)| *count > 0)
+            .chain(refusals)
+            .chain(rules)
+            .chain(hooks)
+            .collect()
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use admit::{Caller, bounds_of, would_refuse};
 use decode::{Inbound, decode};
 use domain::{Budget, Dialect, Fault, ModelFallbackClass, Operation};
-use execute::{Quote, TooLong, quote, too_long};
+use execute::{AttemptPreview, Quote, TooLong, preview, quote, too_long};
+use guardrails::ParameterChange;
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
 use crate::reading::with_stored_hints;
-use crate::{Core, stored_lookup};
+use crate::{Core, alias_parameters, stored_lookup};
 
 /// What would become of a request.
 #[derive(Debug)]
@@ -23,20 +24,22 @@ pub struct CallExplanation {
     pub is_stream: bool,
     /// What refuses it before it is planned: the request itself, or a rate limit.
     pub refusal: Option<Box<Fault>>,
+    /// What the release of its alias sets and moves.
+    pub alias_parameters: Vec<ParameterChange>,
     /// `None` where the request itself is refused.
     pub plan: Option<PricedPlan>,
 }
 
-/// A plan with its prices.
+/// A plan with its prices, and with what its providers can't be asked for.
 #[derive(Debug)]
 pub struct PricedPlan {
     pub explanation: Explanation,
     /// In the order of the attempts.
-    pub prices: Vec<Option<Quote>>,
+    pub attempts: Vec<AttemptPreview>,
     /// In the order of the other candidates.
     pub other_prices: Vec<Option<Quote>>,
     /// In the order of the other models, and of the attempts of each.
-    pub fallback_prices: Vec<Vec<Option<Quote>>>,
+    pub fallbacks: Vec<Vec<AttemptPreview>>,
     /// The prompt is longer than the context of the model, which is then not asked where another one is for that.
     pub too_long: Option<TooLong>,
     /// The budgets that it would count against.
@@ -48,13 +51,23 @@ impl CallExplanation {
     #[must_use]
     pub fn refused(dialect: Dialect, operation: Option<Operation>, fault: Box<Fault>) -> Self {
         let (requested_model, is_stream) = (String::new(), false);
-        Self { dialect, operation, requested_model, is_stream, refusal: Some(fault), plan: None }
+        let (refusal, alias_parameters) = (Some(fault), Vec::new());
+        Self { dialect, operation, requested_model, is_stream, refusal, alias_parameters, plan: None }
     }
 }
 
 /// Explains a request, as if `caller` made it in this environment.
-pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment: &str) -> CallExplanation {
+pub async fn explain(
+    core: &Core,
+    mut inbound: Inbound,
+    caller: Caller,
+    environment: &str,
+) -> CallExplanation {
     let (dialect, operation) = (inbound.dialect, inbound.operation);
+    let fitted = alias_parameters::fit(&mut inbound, &caller, core.now_us());
+    if let Some(fault) = fitted.fault {
+        return CallExplanation::refused(dialect, Some(operation), fault);
+    }
     let read = decode(inbound, core.now_us()).and_then(|call| with_stored_hints(call, &caller));
     let call = match read {
         Ok(call) => call,
@@ -68,7 +81,7 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
     let call = match stored_lookup::names(&caller, &call) {
         None => call,
         Some(names) => {
-            let findings = stored_lookup::find(core, &call, names).await;
+            let findings = stored_lookup::find(&core.deps, &call, names).await;
             call.with_stored(findings)
         }
     };
@@ -76,16 +89,14 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
     let explanation =
         explain_call(&call, &caller, environment, board, random, core.now_us(), core.now_unix_ms());
     let model = explanation.resolved_model.clone().unwrap_or_default();
-    let price = |of: &ExplainedAttempt| quote(&call, &caller, &model, &of.attempt, &core.deps);
-    let other_price = |other: &OtherCandidate| price(&other.candidate);
+    let previewed = |of: &[ExplainedAttempt]| {
+        of.iter().map(|one| preview(&call, &caller, &model, &one.attempt, &core.deps)).collect()
+    };
+    let price = |other: &OtherCandidate| quote(&call, &caller, &model, &other.candidate.attempt, &core.deps);
     let plan = PricedPlan {
-        prices: explanation.attempts.iter().map(price).collect(),
-        other_prices: explanation.others.iter().map(other_price).collect(),
-        fallback_prices: explanation
-            .fallbacks
-            .iter()
-            .map(|fallback| fallback.attempts.iter().map(price).collect())
-            .collect(),
+        attempts: previewed(&explanation.attempts),
+        other_prices: explanation.others.iter().map(price).collect(),
+        fallbacks: explanation.fallbacks.iter().map(|fallback| previewed(&fallback.attempts)).collect(),
         too_long: too_long_of(&call, &caller, &model, &explanation, core),
         budgets: bounds.map(|bounds| bounds.budgets).unwrap_or_default(),
         explanation,
@@ -96,6 +107,7 @@ pub async fn explain(core: &Core, inbound: Inbound, caller: Caller, environment:
         requested_model,
         is_stream,
         refusal,
+        alias_parameters: fitted.changes,
         plan: Some(plan),
     }
 }

@@ -2,11 +2,15 @@
 //! them. Beside it are the endpoints that use the same stages: model lists, idempotency, realtime sessions,
 //! and probes.
 
+mod alias_parameters;
+mod background;
 mod counters;
 mod explain;
+mod hooks;
 mod idempotency;
 mod limits;
 mod models;
+mod overload;
 mod reading;
 mod realtime;
 mod refuse;
@@ -17,6 +21,7 @@ mod stored_lists;
 mod stored_lookup;
 mod verify;
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,21 +33,24 @@ use domain::{Dialect, Fault, TraceId};
 use execute::{Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
-use plan::plan;
+use plan::{Planned, plan};
 use relay::relay;
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
 
+pub use background::{Background, Ending, Running};
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
-pub use execute::{Quote, TooLong};
+pub use execute::{AttemptPreview, Quote, TooLong};
 pub use explain::{CallExplanation, PricedPlan, explain};
+pub use guardrails::ParameterChange;
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
 pub use models::models;
+pub use overload::{Overload, overloaded};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use response_cache::{ResponseMemory, keeps_answers, serve_cached};
@@ -65,6 +73,12 @@ pub struct Core {
     pub answers: Arc<dyn AnswerStore>,
     /// Answers that are given again to the same request; shared by all cores.
     pub cached: Arc<ResponseMemory>,
+    /// How far behind this core is.
+    pub overload: Rc<Overload>,
+    /// How many answers it makes in the background.
+    pub in_background: Cell<u32>,
+    /// What this process makes in the background; shared by all cores.
+    pub background: Arc<Background>,
 }
 
 impl Core {
@@ -145,7 +159,7 @@ fn concluded(
 }
 
 async fn run_pipeline(
-    core: &Core,
+    core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
@@ -154,20 +168,39 @@ async fn run_pipeline(
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let Some(names) = names else { return plan_to_settle(core, admitted, now_us).await };
-    // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
-    // request.
+    if names.is_none() && !hooks::has_any(admitted.caller()) {
+        return plan_to_settle(core, admitted, now_us).await;
+    }
+    // Boxed: few requests name a stored object or meet a hook, and awaiting this inline would enlarge the future of
+    // every request.
     Box::pin(resolve_to_settle(core, admitted, names)).await
 }
 
-/// The stages after the caller is known, for a request that names stored objects.
+/// The stages after the caller is known, for a request that names stored objects or whose policy has hooks.
 async fn resolve_to_settle(
-    core: &Core,
+    core: &Rc<Core>,
     admitted: Admitted,
-    names: stored_lookup::Names,
+    names: Option<stored_lookup::Names>,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
-    plan_to_settle(core, admitted, core.now_us()).await
+    let admitted = match names {
+        Some(names) => stored_lookup::resolve_stored(&core.deps, admitted, names).await,
+        None => admitted,
+    };
+    let admitted = hooks::before(core, admitted).await;
+    let planned = planned(core, admitted, core.now_us())?;
+    let answer = execute(planned, &core.deps).await?;
+    hooks::finish(core, answer).await
+}
+
+/// The planned call, unless the core is too far behind for what its route, and hints in its body, make of its priority.
+fn planned(core: &Core, admitted: Admitted, now_us: u64) -> Result<Planned, EarlyExit> {
+    let random = core.deps.world.random.next_u64();
+    let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
+    let is_behind = core.overload.behind_for(now_us).is_some();
+    if is_behind && core.overload.sheds(planned.priority(), now_us) {
+        return Err(EarlyExit::shed(planned));
+    }
+    Ok(planned)
 }
 
 /// The stages after the caller and the stored objects are known.
@@ -176,8 +209,7 @@ async fn plan_to_settle(
     admitted: Admitted,
     now_us: u64,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let random = core.deps.world.random.next_u64();
-    let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
+    let planned = planned(core, admitted, now_us)?;
     // Boxed: every connection is as large as the future of its request, and this is most of that.
     let answer = Box::pin(execute(planned, &core.deps)).await?;
     let response = relay(answer, &core.deps);

@@ -37,6 +37,7 @@ pub fn models(
         size: RequestSize::default(),
         needs: RequestNeeds::default(),
         traits: None,
+        prompt: None,
         hints: None,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());

@@ -12,7 +12,7 @@ use crate::screening;
 /// # Errors
 /// What is wrong with it; not what a policy refuses, which its plan tells.
 pub(crate) fn read(mut inbound: Inbound, caller: &Caller, now_us: u64) -> Result<Call, Box<Fault>> {
-    let screening = screening::screen(&mut inbound, caller);
+    let screening = screening::screen(&mut inbound, caller, now_us);
     let call = decode(inbound, now_us)?.with_screening(screening);
     with_stored_hints(call, caller)
 }

@@ -13,12 +13,11 @@ use decode::Inbound;
 use domain::{Dialect, Fault, Operation, TraceId};
 use execute::{RealtimeResponse, SessionSeat, begin_response};
 use http::{HeaderMap, Response, StatusCode};
-use plan::{Planned, plan};
 use relay::{fill, tab_headers};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
-use crate::{Core, identify, reading, refuse};
+use crate::{Core, hooks, identify, planned, reading, refuse};
 
 pub use session::Session;
 
@@ -79,16 +78,17 @@ pub async fn open_session(
 }
 
 async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, EarlyExit> {
-    let planned = planned(core, inbound, caller)?;
+    let admitted = admitted(core, inbound, caller)?;
+    // What is said in the session comes later, where no hook is called.
+    let admitted = hooks::before(core, admitted).await;
+    let planned = planned(core, admitted, core.now_us())?;
     Ok(execute::open_session(planned, &core.deps).await?)
 }
 
-fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
+fn admitted(core: &Core, inbound: Inbound, caller: Caller) -> Result<Admitted, EarlyExit> {
     let call = reading::read(inbound, &caller, core.now_us())?;
     let now_us = core.now_us();
-    let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let random = core.deps.world.random.next_u64();
-    Ok(plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?)
+    Ok(admit(call, caller, &core.journal, &core.allowances, now_us)?)
 }
 
 impl SessionRequest {
@@ -115,7 +115,9 @@ impl SessionRequest {
             received_us,
             received_unix_ms,
         };
-        let started = match planned(core, inbound, caller) {
+        let started = match admitted(core, inbound, caller)
+            .and_then(|admitted| planned(core, admitted, core.now_us()))
+        {
             Ok(planned) => begin_response(planned, &core.deps, seat).await.map_err(EarlyExit::from),
             Err(stop) => Err(stop),
         };

@@ -16,8 +16,9 @@ use domain::{
     CheckAction, CheckCount, Fault, FaultClass, Modality, Policies, Policy, PolicyRule, Refuser,
     RequestRules, Retention,
 };
-use guardrails::{Checks, ParameterPlace, Parameters, Tally, check_body, fit_parameters};
+use guardrails::{Checks, Parameters, Tally, check_body, fit_parameters};
 
+use crate::alias_parameters;
 use crate::limits::COMPILED_POLICIES_MAX;
 use answer_guard::Guard;
 
@@ -29,22 +30,28 @@ thread_local! {
     static COMPILED: RefCell<Compiled> = const { RefCell::new(Vec::new()) };
 }
 
-/// Fits and checks a request. `None` where no rule is about what requests contain.
-pub(crate) fn screen(inbound: &mut Inbound, caller: &Caller) -> Option<Box<Screening>> {
-    let policies = caller.project().policy.as_ref()?;
-    let fits = fits_parameters(policies) && decode::facts(inbound.operation).is_conversation;
-    let has_checks = policies.checks().next().is_some();
-    if !fits && !has_checks {
-        return None;
+/// Checks a request, and fits it to the release of its alias and to the policies. `None` where nothing is about what requests
+/// contain, and no hook is called.
+pub(crate) fn screen(inbound: &mut Inbound, caller: &Caller, now_us: u64) -> Option<Box<Screening>> {
+    let policies = caller.project().policy.as_ref();
+    let has_hooks = policies.is_some_and(|policies| policies.hooks().next().is_some());
+    let mut screening: Option<Box<Screening>> = has_hooks.then(Box::default);
+    if let Some(policies) = policies.filter(|policies| policies.checks().next().is_some()) {
+        check(inbound, policies, screening.get_or_insert_default());
     }
-    let mut screening = Box::<Screening>::default();
-    if fits && inbound.form.is_none() {
-        screening.fault = fit(inbound, policies);
+    if screening.as_ref().is_some_and(|screening| screening.fault.is_some()) {
+        return screening;
     }
-    if has_checks && screening.fault.is_none() {
-        check(inbound, policies, &mut screening);
+    // After the checks: who gets which release depends on the end user's name, which they may mask.
+    if let Some(fault) = alias_parameters::fit(inbound, caller, now_us).fault {
+        screening.get_or_insert_default().fault = Some(fault);
+        return screening;
     }
-    Some(screening)
+    let is_conversation = inbound.form.is_none() && decode::facts(inbound.operation).is_conversation;
+    if let Some(policies) = policies.filter(|policies| is_conversation && fits_parameters(policies)) {
+        screening.get_or_insert_default().fault = fit(inbound, policies);
+    }
+    screening
 }
 
 fn fits_parameters(policies: &Policies) -> bool {
@@ -54,12 +61,7 @@ fn fits_parameters(policies: &Policies) -> bool {
 
 /// Fits the parameters to each policy in turn.
 fn fit(inbound: &mut Inbound, policies: &Policies) -> Option<Box<Fault>> {
-    let members = dialects::face(inbound.dialect.grammar()).facts().parameters;
-    let place = ParameterPlace {
-        container: members.container,
-        output_tokens: members.output_tokens,
-        store: members.store,
-    };
+    let place = alias_parameters::place(inbound);
     for policy in policies.each() {
         let RequestRules { parameters, output_tokens_max, .. } = &policy.spec.request;
         let stores_nothing = policy.spec.retention == Some(Retention::Zero);
@@ -181,7 +183,14 @@ fn note(found: &mut Vec<CheckCount>, tally: &Tally, is_input: bool) {
     }
 }
 
-fn refusal(policy: &Policy, rule: PolicyRule, param: &str, what: &str, fix: &'static str) -> Box<Fault> {
+/// The fault of what a rule of this policy refuses.
+pub(crate) fn refusal(
+    policy: &Policy,
+    rule: PolicyRule,
+    param: &str,
+    what: &str,
+    fix: &'static str,
+) -> Box<Fault> {
     let message = format!(
         "The policy {} of this {} refuses this: {what} ({}).",
         policy.id,

@@ -4,8 +4,10 @@
 use admit::AdmitFailed;
 use domain::{Fault, RateLimitStates};
 use execute::Failed;
-use plan::PlanFailed;
+use plan::{PlanFailed, Planned, PlannedParts};
 use relay::{ClientResponse, deliver_failed, deliver_fault, target_missed};
+
+use crate::overload::overloaded;
 
 /// Why no upstream answered.
 pub(crate) enum EarlyExit {
@@ -17,6 +19,13 @@ pub(crate) enum EarlyExit {
 }
 
 impl EarlyExit {
+    /// Of a planned call that the core is too far behind for.
+    pub(crate) fn shed(planned: Planned) -> Self {
+        let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
+        let fault = overloaded();
+        Self::from(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }))
+    }
+
     /// The fault.
     pub(crate) fn fault(&self) -> Box<Fault> {
         match self {
@@ -43,11 +52,12 @@ impl From<Box<AdmitFailed>> for EarlyExit {
 
 impl From<Box<PlanFailed>> for EarlyExit {
     fn from(failed: Box<PlanFailed>) -> Self {
-        let PlanFailed { fault, admitted, resolved_model, record } = *failed;
+        let PlanFailed { fault, admitted, resolved_model, record, manifest_revision } = *failed;
         let (call, _caller, mut tab) = admitted.into_parts();
         tab.record_plan(resolved_model, record);
+        tab.record_manifest(manifest_revision);
         if let Some(screening) = call.screening() {
-            tab.checks(screening.found.borrow().clone());
+            tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
         }
         let code = fault.code;
         let response = deliver_fault(tab, fault, None, call.dialect(), call.trace());

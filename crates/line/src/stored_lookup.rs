@@ -2,14 +2,16 @@
 //! for requests that name one, and only after admission, so that rate limits bound the cost of guessed ids.
 
 use admit::{Admitted, Caller};
+use conversation::request::NamedFile;
 use decode::{Call, StoredFindings};
 use domain::limits::FILES_NAMED_MAX;
 use domain::ports::{FoundResponse, ResponseName, StoredResponse};
 use domain::{
-    Fault, FaultClass, FilesKeeper, FoundObject, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
+    Fault, FaultClass, FilesKeeper, FoundObject, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
+    StoredObjectKind,
 };
 
-use crate::Core;
+use execute::Deps;
 
 /// The keys for the lookup.
 pub(crate) struct Names {
@@ -47,33 +49,39 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
 }
 
 /// Looks everything up, and adds it to the call.
-pub(crate) async fn resolve_stored(core: &Core, admitted: Admitted, names: Names) -> Admitted {
-    let findings = find(core, admitted.call(), names).await;
+pub(crate) async fn resolve_stored(deps: &Deps, admitted: Admitted, names: Names) -> Admitted {
+    let findings = find(deps, admitted.call(), names).await;
     admitted.with_stored(findings)
 }
 
 /// What the store knows of what a call names.
-pub(crate) async fn find(core: &Core, call: &Call, names: Names) -> StoredFindings {
+pub(crate) async fn find(deps: &Deps, call: &Call, names: Names) -> StoredFindings {
     let mut findings = StoredFindings::default();
     if let Some(name) = names.of {
-        let (found, provider_object_id) = maker(core, name).await;
+        let (found, object) = maker(deps, name).await;
         findings.response = Some(found);
-        findings.provider_object_id = provider_object_id;
+        if let Some((provider_id, until_unix_ms)) = object {
+            findings.provider_object_id = Some(provider_id);
+            findings.until_unix_ms = until_unix_ms;
+        }
     }
     if let Some(owner) = names.files {
-        let (found, known) = keeper(core, owner, call).await;
+        let (found, known) = keeper(deps, owner, call).await;
         findings.files = Some(found);
         findings.file_ids = known.into_iter().map(|(id, object)| (id, object.provider_id)).collect();
     }
     findings
 }
 
-/// Who made the response or object, and the provider's id of an object.
-async fn maker(core: &Core, name: Name) -> (FoundResponse, Option<String>) {
+/// The provider's id of an object, and when it is deleted there.
+type AtProvider = (String, Option<u64>);
+
+/// Who made the response or object, and what is known of an object.
+async fn maker(deps: &Deps, name: Name) -> (FoundResponse, Option<AtProvider>) {
     match name {
-        Name::Answer(name) => (core.deps.responses.find(name).await, None),
+        Name::Answer(name) => (deps.responses.find(name).await, None),
         Name::Kept(_, None) => (FoundResponse::Unknown, None),
-        Name::Kept(owner, Some(id)) => match core.deps.objects.find(owner, id).await {
+        Name::Kept(owner, Some(id)) => match deps.objects.find(owner, id).await {
             FoundObject::Known(object) => {
                 let known = StoredResponse {
                     request: object.request,
@@ -82,7 +90,7 @@ async fn maker(core: &Core, name: Name) -> (FoundResponse, Option<String>) {
                     upstream_model: object.upstream_model,
                     is_booked: object.is_booked,
                 };
-                (FoundResponse::Known(known), Some(object.provider_id))
+                (FoundResponse::Known(known), Some((object.provider_id, object.until_unix_ms)))
             }
             FoundObject::Unknown => (FoundResponse::Unknown, None),
             FoundObject::StoreUnavailable => (FoundResponse::StoreUnavailable, None),
@@ -93,7 +101,7 @@ async fn maker(core: &Core, name: Name) -> (FoundResponse, Option<String>) {
 type Known = Vec<(String, Box<StoredObject>)>;
 
 /// The owner of all the files that the call names, and each file once.
-async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
+async fn keeper(deps: &Deps, owner: ObjectOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
     let mut known: Known = Vec::new();
     let mut keeper: Option<FilesKeeper> = None;
     for file in call.request().files.iter().filter(|file| file.is_ours()) {
@@ -104,12 +112,12 @@ async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKe
             return (Err(too_many(&file.path)), known);
         }
         let found = match file.id.parse::<StoredObjectId>() {
-            Ok(id) if id.kind == StoredObjectKind::FILE => core.deps.objects.find(owner, id).await,
+            Ok(id) if may_name(call, id.kind) => deps.objects.find(owner, id).await,
             _ => FoundObject::Unknown,
         };
         let object = match found {
             FoundObject::Known(object) => object,
-            FoundObject::Unknown => return (Err(no_such(&file.id, &file.path)), known),
+            FoundObject::Unknown => return (Err(no_such(file)), known),
             FoundObject::StoreUnavailable => return (Err(unknown_now()), known),
         };
         match &keeper {
@@ -124,12 +132,27 @@ async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKe
     (keeper.ok_or_else(|| Box::new(Fault::internal())), known)
 }
 
+/// Whether conversations of the call's dialect name objects of a kind.
+fn may_name(call: &Call, kind: StoredObjectKind) -> bool {
+    match kind.kind() {
+        StoredKind::File => true,
+        StoredKind::CachedContent => kind.dialect() == call.dialect(),
+        StoredKind::Batch | StoredKind::Video => false,
+    }
+}
+
 /// The provider is never asked for a file that is not this project's: it may be another customer's.
-fn no_such(id: &str, path: &str) -> Box<Fault> {
+fn no_such(file: &NamedFile) -> Box<Fault> {
+    let NamedFile { id, path, .. } = file;
     let printable: String = id.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    let message = format!("There is no file '{printable}' here, which {path} names.");
-    let fault = Fault::new(FaultClass::NotFound, "file_not_found", message).param(path.to_owned());
-    Box::new(fault.fix("Upload it with POST /v1/files, and use the id of the answer."))
+    let (what, code, fix) = if file.is_our_cached_content() {
+        let fix = "It was deleted or has expired: create it again, or send the whole prompt.";
+        ("cached prompt", "cached_content_not_found", fix)
+    } else {
+        ("file", "file_not_found", "Upload it with POST /v1/files, and use the id of the answer.")
+    };
+    let message = format!("There is no {what} '{printable}' here, which {path} names.");
+    Box::new(Fault::new(FaultClass::NotFound, code, message).param(path.clone()).fix(fix))
 }
 
 fn apart(first: &str, other: &str) -> Box<Fault> {

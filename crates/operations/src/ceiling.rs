@@ -3,8 +3,8 @@
 
 use conversation::request::Request;
 use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, HOSTED_SEARCHES_MAX, IMAGE_TOKENS_MAX,
-    IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CACHED_TOKENS_UNKNOWN, CHARACTER_UNITS_MAX, HOSTED_SEARCHES_MAX,
+    IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
 };
 use domain::{HostedTool, Units, Usage};
 
@@ -12,7 +12,10 @@ use crate::spec::ModelLimits;
 
 /// That of a text, beside `units`.
 pub(crate) fn of_text(request: &Request, body_bytes: u64, model: ModelLimits, units: Units) -> Usage {
-    let input = body_bytes.max(request.prompt_bytes).min(model.context_tokens.unwrap_or(u64::MAX));
+    // The length of a prompt that is cached by name is not in the request.
+    let cached = if request.names_cached_content() { CACHED_TOKENS_UNKNOWN } else { 0 };
+    let prompt = body_bytes.max(request.prompt_bytes).saturating_add(cached);
+    let input = prompt.min(model.context_tokens.unwrap_or(u64::MAX));
     let own = model.output_tokens_max.or(model.context_tokens).unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each = request
         .max_output_tokens

@@ -144,7 +144,7 @@ pub enum Subject {
     NewAnswer,
     /// An answer that the provider stores. A failed read of it used nothing.
     StoredAnswer,
-    /// A file, batch or video that the provider stores and that has an id of ours. A poller books what these use.
+    /// A file, batch, video or cached prompt that the provider stores and that has an id of ours.
     StoredObject(&'static ObjectFacts),
 }
 
@@ -177,6 +177,8 @@ pub struct CallSize<'a> {
     pub is_arriving: bool,
     /// The most bytes that its form can have.
     pub form_bytes_max: u64,
+    /// Arrival of its first byte.
+    pub received_unix_ms: u64,
 }
 
 /// The limits of a model; unknown for one that is not in the catalogue.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use domain::alias::pinned;
-use domain::{AliasPick, AliasReleaseId, AliasSplit, ReleaseChoice};
-use snapshot::{AliasEntry, ReleaseEntry};
+use domain::{AliasPick, AliasReleaseId, AliasSplit, ProjectId, ReleaseChoice};
+use snapshot::{AliasEntry, ReleaseEntry, WorkspaceEntry};
 
 use crate::question::PlanInput;
 
@@ -47,21 +47,31 @@ impl ResolvedAlias<'_> {
 /// no aliases.
 pub fn find<'a>(input: &PlanInput<'a>) -> Option<ResolvedAlias<'a>> {
     let query = &input.query;
-    let aliases = &query.workspace.aliases;
+    find_named(query.model, query.workspace, query.project.id, || query.split_key)
+}
+
+/// The release that this name means to a project, for a caller with this key.
+pub fn find_named<'a>(
+    model: &str,
+    workspace: &'a WorkspaceEntry,
+    project: ProjectId,
+    split_key: impl FnOnce() -> u64,
+) -> Option<ResolvedAlias<'a>> {
+    let aliases = &workspace.aliases;
     if aliases.is_empty() {
         return None;
     }
-    let is_in_scope = |alias: &AliasEntry| alias.project.is_none_or(|project| project == query.project.id);
+    let is_in_scope = |alias: &AliasEntry| alias.project.is_none_or(|own| own == project);
     // The projects' own come first, so that they win.
     let named = |name: &str| {
         let first = aliases.partition_point(|alias| &*alias.name < name);
         let mut same = aliases.iter().skip(first).take_while(|alias| &*alias.name == name);
         same.find(|alias| is_in_scope(alias))
     };
-    if let Some(alias) = named(query.model) {
-        return Some(chosen(alias, query.split_key));
+    if let Some(alias) = named(model) {
+        return Some(chosen(alias, split_key()));
     }
-    let (name, id) = pinned(query.model)?;
+    let (name, id) = pinned(model)?;
     let mut candidates =
         aliases.iter().filter(|alias| is_in_scope(alias) && name.is_none_or(|name| *alias.name == *name));
     candidates.find_map(|alias| {
@@ -146,7 +156,12 @@ mod tests {
         ReleaseEntry {
             id: AliasReleaseId::new(u64::from(number), [number; 10]),
             number: u32::from(number),
-            spec: AliasReleaseSpec { split, targets: targets.collect(), note: String::new() },
+            spec: AliasReleaseSpec {
+                split,
+                targets: targets.collect(),
+                parameters: Vec::new(),
+                note: String::new(),
+            },
         }
     }
 
@@ -163,6 +178,7 @@ mod tests {
             project: None,
             releases: vec![Arc::clone(&active), Arc::clone(&canary)],
             active,
+            fits_parameters: false,
             canary: Some(CanaryEntry {
                 release: canary,
                 percent,

@@ -207,6 +207,10 @@ impl Attempt {
             fallback_model: None,
             seat: Seat::Managed(Arc::clone(account)),
         };
+        let stores = question.needs.stores_prompt && !account.allow_unpriced;
+        if stores && rates.is_none_or(|rates| rates.units.cache_token_hour.is_none()) {
+            return Err(Refusal::StorageUnpriced);
+        }
         if !question.terms.is_none() && !account.allow_unpriced {
             attempt.check_priced(catalogue, question)?;
         }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use catalogue::{Catalogue, Model, Offer, ProviderFacts, Release};
+use catalogue::{Capability, Catalogue, Model, Offer, ProviderFacts, Release};
 use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, Modality, PolicyRule, PolicySpec, Principal, Profile, Rates, RouteSpec, Usage};
+use domain::{
+    Hosting, Modality, PolicyRule, PolicySpec, Principal, Profile, Rates, Retention, RouteSpec, Usage,
+};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
@@ -516,12 +518,12 @@ fn check_policy(
 ) -> Result<(), Refusal> {
     let policies = input.query.project.policy.iter().flat_map(|policies| policies.each());
     for policy in policies {
-        if let Some(rule) = placement.forbidden_by(&policy.spec, is_model_allowed) {
+        if let Some(rule) = placement.forbidden_by(input.catalogue, &policy.spec, is_model_allowed) {
             return Err(Refusal::PolicyForbids { rule, policy: policy.id, owner: policy.owner() });
         }
     }
     let Some(wanted) = input.query.placement() else { return Ok(()) };
-    match placement.forbidden_by(wanted, is_model_allowed) {
+    match placement.forbidden_by(input.catalogue, wanted, is_model_allowed) {
         Some(rule) => Err(Refusal::HintsForbid { rule }),
         None => Ok(()),
     }
@@ -530,11 +532,16 @@ fn check_policy(
 impl Placement<'_> {
     fn forbidden_by(
         &self,
+        catalogue: &Catalogue,
         spec: &PolicySpec,
         is_model_allowed: &dyn Fn(&PolicySpec) -> bool,
     ) -> Option<PolicyRule> {
         let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
         let agreed = |holds: &dyn Fn(&Agreement) -> bool| self.agreement.is_none_or(holds);
+        // What a provider does not offer, nobody has agreed with it.
+        let denies_zero = || catalogue.capabilities().denies(self.provider, "", Capability::ZeroRetention);
+        let kept =
+            |terms: &Agreement| terms.retention.filter(|kept| *kept != Retention::Zero || !denies_zero());
         if !spec.profiles.is_empty() && !spec.profiles.contains(&self.profile) {
             Some(PolicyRule::Profiles)
         } else if !spec.providers.is_empty() && !is_listed(&spec.providers, self.provider) {
@@ -543,7 +550,7 @@ impl Placement<'_> {
             Some(PolicyRule::Models)
         } else if let Some(rule) = self.region_forbidden_by(spec) {
             Some(rule)
-        } else if spec.retention.is_some_and(|most| !agreed(&|terms| most.is_kept_by(terms.retention))) {
+        } else if spec.retention.is_some_and(|most| !agreed(&|terms| most.is_kept_by(kept(terms)))) {
             Some(PolicyRule::Retention)
         } else if spec.compliance.iter().any(|tag| !agreed(&|terms| terms.compliance.contains(tag))) {
             Some(PolicyRule::Compliance)

@@ -6,9 +6,12 @@ use domain::{Fault, FaultClass, HostedTool, Tier};
 
 use crate::attempt::Attempt;
 use crate::limits::NAMES_LISTED_MAX;
+use crate::prompt_view::{EFFORTS, PromptView};
 use crate::question::{PlanInput, PlanQuery, RequestNeeds};
 use crate::reason::{Refusal, Rejection};
 
+/// The code of a fault for what the manifest denies.
+pub(crate) const NOT_SUPPORTED: &str = "capability_not_supported";
 /// The fact with the names of the service tiers.
 const SERVICE_TIERS: &str = "service_tiers";
 
@@ -16,7 +19,8 @@ const SERVICE_TIERS: &str = "service_tiers";
 /// nothing.
 pub(crate) fn check(input: &PlanInput<'_>, attempt: Attempt) -> Result<Attempt, Refusal> {
     let query = &input.query;
-    if query.needs == RequestNeeds::NOTHING && query.terms.is_none() {
+    let asks_nothing = query.needs == RequestNeeds::NOTHING && query.terms.is_none();
+    if asks_nothing && query.prompt.is_none_or(PromptView::is_plain) {
         return Ok(attempt);
     }
     match denied(input.catalogue, query, &attempt) {
@@ -33,8 +37,17 @@ fn denied(catalogue: &Catalogue, query: &PlanQuery<'_>, attempt: &Attempt) -> Op
     if query.needs.is_batch && denies(Capability::Batch) {
         return Some(Capability::Batch.fact());
     }
+    let is_translated = !catalogue.grammars(provider).contains(&query.dialect.grammar());
+    if let Some(prompt) = query.prompt {
+        // Every format has pictures.
+        let judges = |input: Capability| !is_translated || input == Capability::Vision;
+        let inputs = prompt.may_have().iter().filter(|input| judges(**input) && denies(**input));
+        if let Some(input) = inputs.copied().find(|input| prompt.has(*input).is_some()) {
+            return Some(input.fact());
+        }
+    }
     // A translation has its own word for what it can't express.
-    if !catalogue.grammars(provider).contains(&query.dialect.grammar()) {
+    if is_translated {
         return None;
     }
     let needed = [
@@ -47,6 +60,10 @@ fn denied(catalogue: &Catalogue, query: &PlanQuery<'_>, attempt: &Attempt) -> Op
         return Some(capability.fact());
     }
     let known = manifest.provider(provider)?;
+    let effort = query.prompt.and_then(PromptView::effort);
+    if effort.is_some_and(|effort| known.lacks_effort(model, effort)) {
+        return Some(EFFORTS);
+    }
     query.terms.tier.filter(|tier| lacks_tier(known, model, *tier)).map(|_| SERVICE_TIERS)
 }
 
@@ -70,7 +87,11 @@ pub(crate) fn fault(input: &PlanInput<'_>, near: &[&Rejection]) -> Option<Box<Fa
     })?;
     let reasons: Vec<String> =
         near.iter().take(NAMES_LISTED_MAX).map(|rejection| rejection.sentence()).collect();
-    Some(not_supported(input.catalogue, fact, &reasons.join("; ")))
+    let mut fault = not_supported(input.catalogue, fact, &reasons.join("; "));
+    if let Some(field) = input.query.prompt.and_then(|prompt| prompt.field_of(fact)) {
+        fault = Box::new(fault.param(field));
+    }
+    Some(fault)
 }
 
 /// What a client reads where the only seat that could serve can't do what it asks for.
@@ -97,6 +118,11 @@ fn not_supported(catalogue: &Catalogue, fact: &'static str, reasons: &str) -> Bo
         }
         "live_search_supported" => (Some("tools"), "Leave the tool out"),
         SERVICE_TIERS => (Some("service_tier"), "Leave the tier out"),
+        EFFORTS => (None, "Ask for another reasoning effort"),
+        "vision" => (None, "Leave the pictures out"),
+        "audio_input" => (None, "Leave the sound out"),
+        "video_input" => (None, "Leave the video out"),
+        "documents" => (None, "Leave the file out"),
         "batch_api_supported" => (None, "Send the requests one by one"),
         _ => (None, "Keep the answer as it came"),
     };
@@ -104,7 +130,7 @@ fn not_supported(catalogue: &Catalogue, fact: &'static str, reasons: &str) -> Bo
         "{what}, or ask for a model whose provider can do it: GET /v2/capabilities lists them. An operator corrects a fact \
          that is wrong there."
     );
-    let fault = Fault::new(FaultClass::Unsupported, "capability_not_supported", message).fix(fix);
+    let fault = Fault::new(FaultClass::Unsupported, NOT_SUPPORTED, message).fix(fix);
     Box::new(match param {
         Some(param) => fault.param(param),
         None => fault,

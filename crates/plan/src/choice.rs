@@ -11,13 +11,17 @@ use domain::hosting::BatchPlaces;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::Rejected;
-use domain::{CacheMode, Fault, IdHasher, Modality, Principal, Profile, RequestTraits, StoredObjectKind};
+use domain::{
+    CacheMode, Fault, IdHasher, Modality, Operation, Principal, Profile, RequestTraits, StoredObjectKind,
+};
+use snapshot::{AliasEntry, ReleaseEntry};
 
-use crate::aliases::{SplitBy, split_key};
+use crate::aliases::{SplitBy, find_named, split_key};
 use crate::attempt::Attempt;
 use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, decide};
 use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
+use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize, RequiredSeat, SeatHas};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, capabilities, faults, request_policy};
@@ -28,6 +32,7 @@ pub(crate) struct CallQuery<'a> {
     pub call: &'a Call,
     pub caller: &'a Caller,
     pub environment: &'a str,
+    pub prompt: &'a PromptView<'a>,
     /// Those of the function `traits_of`.
     pub traits: Option<&'a RequestTraits>,
 }
@@ -65,6 +70,8 @@ pub(crate) enum SeatNeeds<'a> {
     OwnCredential,
     /// A seat that stores files, of this provider if one is named, and else of one of those that do.
     Files(Option<&'a str>, &'a [String]),
+    /// A seat that caches prompts by name.
+    CachedContents,
     /// A seat that no other workspace shares.
     Unshared,
 }
@@ -170,6 +177,7 @@ pub(crate) fn choose<'a>(
         }
         SeatNeeds::OwnCredential => uploads::of_own(decide(input, board)).into(),
         SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
+        SeatNeeds::CachedContents => uploads::of_caches(input.catalogue, decide(input, board)).into(),
         SeatNeeds::Unshared => uploads::unpooled(decide(input, board), faults::background_on_account).into(),
     }
 }
@@ -187,6 +195,7 @@ pub(crate) fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds
         return SeatNeeds::Batch(kind, models, storage);
     }
     match call.object() {
+        Some(_) if call.operation() == Operation::CachedContent => SeatNeeds::CachedContents,
         Some(_) if call.operation().modality().needs_own_credential() => SeatNeeds::OwnCredential,
         Some(_) => {
             let provider = call.request().form().and_then(|form| form.provider.as_deref());
@@ -239,7 +248,7 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
         return Err(match call.object() {
             Some(_) if call.is_made_from_file() => faults::unknown_input(id),
-            Some(object) => faults::unknown_object(call.operation().as_str(), object.not_found, id),
+            Some(object) => faults::unknown_object(&call.operation().noun(), object.not_found, id),
             None => faults::unknown_response(id),
         });
     };
@@ -254,7 +263,7 @@ fn pinned_attempt<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> Result<(Atte
     let attempt = candidates::pinned_attempt(&input_of(query, &moment), known, call.makes_something());
     let attempt = attempt.map_err(|rejection| {
         if call.is_about_object() {
-            faults::keeper_away(call.operation().as_str(), rejection.as_ref())
+            faults::keeper_away(&call.operation().noun(), rejection.as_ref())
         } else {
             faults::maker_away(rejection.as_ref())
         }
@@ -283,7 +292,7 @@ fn files_fault(call: &Call) -> Option<Box<Fault>> {
 }
 
 pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInput<'a> {
-    let CallQuery { call, caller, environment, traits } = query;
+    let CallQuery { call, caller, environment, prompt, traits } = query;
     let source = remixed(call);
     let query = PlanQuery {
         model: source.map_or(&call.request().model, |source| &source.model),
@@ -298,6 +307,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         terms: call.request().terms,
         size: size_of(call),
         needs: needs_of(call),
+        prompt: Some(prompt),
         traits,
         hints: call.hints(),
     };
@@ -316,7 +326,18 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
     let Moment { random, affinity, prefix_ends, now_us, now_unix_ms } = *moment;
-    PlanInput { query, accounts, catalogue, required, random, affinity, prefix_ends, now_us, now_unix_ms }
+    PlanInput {
+        query,
+        accounts,
+        catalogue,
+        required,
+        random,
+        affinity,
+        prefix_ends,
+        now_us,
+        now_unix_ms,
+        began_unix_ms: now_unix_ms,
+    }
 }
 
 fn needs_of(call: &Call) -> RequestNeeds {
@@ -324,6 +345,7 @@ fn needs_of(call: &Call) -> RequestNeeds {
         is_batch: false,
         is_background: call.request().is_background,
         continues_stored: call.continues_stored(),
+        stores_prompt: call.request().cache_life().is_some(),
     }
 }
 
@@ -364,6 +386,14 @@ fn split_key_of(call: &Call, caller: &Caller) -> u64 {
         Some(user) => split_key(SplitBy::EndUser, user.as_bytes()),
         None => split_key(SplitBy::Request, call.trace().as_bytes()),
     }
+}
+
+/// The release that a call's model is an alias of, as its plan will find it.
+#[must_use]
+pub fn release_of<'a>(call: &Call, caller: &'a Caller) -> Option<(&'a AliasEntry, &'a ReleaseEntry)> {
+    let (workspace, project) = (caller.workspace(), caller.project().id);
+    let found = find_named(&call.request().model, workspace, project, || split_key_of(call, caller))?;
+    Some((found.alias, found.release))
 }
 
 /// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.

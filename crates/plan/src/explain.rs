@@ -17,8 +17,10 @@ use crate::choice::{
 };
 use crate::fallbacks::PlannedFallback;
 use crate::planned::rejected;
+use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::{self, ResolvedTarget};
+use crate::uploads;
 use crate::{aliases, candidates, routing, strategies};
 
 /// The rule for an attempt that is made only if those before it fail.
@@ -122,6 +124,7 @@ pub fn explain(
         prefix_ends: &Vec::new,
         now_us,
         now_unix_ms,
+        began_unix_ms: now_unix_ms,
     };
     let modality = modality.unwrap_or_else(|| own_modality(&input));
     let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
@@ -143,7 +146,8 @@ pub fn explain_call(
     now_unix_ms: u64,
 ) -> Explanation {
     let traits = traits_of(call, caller);
-    let query = CallQuery { call, caller, environment, traits: traits.as_ref() };
+    let prompt = PromptView::of(call);
+    let query = CallQuery { call, caller, environment, prompt: &prompt, traits: traits.as_ref() };
     let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
     let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
     let keepers = keepers(query);
@@ -220,6 +224,7 @@ fn others(
         SeatNeeds::None => true,
         SeatNeeds::OwnCredential => matches!(attempt.seat(), Seat::Byok(_)),
         SeatNeeds::Unshared => !matches!(attempt.seat(), Seat::Managed(_)),
+        SeatNeeds::CachedContents => uploads::caches(input.catalogue, attempt),
         SeatNeeds::Batch(..) | SeatNeeds::Files(..) => false,
     };
     able.filter(|attempt| serves(attempt) && attempt.principal() != first.principal())

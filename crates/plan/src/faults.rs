@@ -127,6 +127,12 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
             format!("The tool \"{}\", which the provider of {} runs,", tool.as_str(), printable(&resolved.name)),
             "Leave the tool out, use one that GET /v2/price-books has a fee of, or add a credential of your own.",
         )),
+        Refusal::StorageUnpriced => Some((
+            "cache_storage_unpriced",
+            "model",
+            format!("The storage of a cached prompt of {}", printable(&resolved.name)),
+            "Cache it for a model that GET /v2/price-books has a price of storage of, or add a credential of your own.",
+        )),
         _ => None,
     })?;
     let reasons: Vec<String> =
@@ -213,13 +219,13 @@ pub fn keeper_cannot(
     let pooled = input.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
     let message = format!(
-        "The file that {path} names is kept by {}, and nobody else can read it for {}: {}.",
+        "What {path} names is kept by {}, and nobody else can read it for {}: {}.",
         provider.unwrap_or("a credential or account that is gone"),
         printable(&resolved.name),
         why_not(rejected.iter().find(|rejection| rejection.seat.principal() == keeper)),
     );
     let fault = Fault::new(FaultClass::BadRequest, "file_kept_elsewhere", message).param(path.to_owned());
-    let fix = "Ask for a model that is served where the file is kept, or upload the file again with that model's name.";
+    let fix = "Ask for a model that is served where it is kept, or upload or create it again with that model's name.";
     Box::new(fault.fix(fix))
 }
 

@@ -17,8 +17,10 @@ mod faults;
 mod limits;
 mod order;
 mod planned;
+mod prompt_view;
 mod question;
 mod reason;
+mod replay;
 mod request_policy;
 mod resolve;
 mod routing;
@@ -30,12 +32,15 @@ mod uploads;
 pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
 pub use candidates::rates_of_made;
+pub use choice::release_of;
 pub use explain::{
     ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate, WinningRoute, explain, explain_call,
 };
 pub use fallbacks::{PlannedFallback, left_on, next_model, rejected_model};
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan, rejected_as_spent};
+pub use prompt_view::PromptView;
 pub use question::{PlanQuery, RequestNeeds, RequestSize};
 pub use reason::Refusal;
+pub use replay::{NotReplayed, ReplayWorld, Replayed, StoredRequest};
 pub use served::{ServedModel, served_models};
 pub use spent::CommitmentBoard;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit::Admitted;
+use admit::{Admitted, Caller};
 use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
-use domain::{FallbackClass, Fault, Hints, RouteSpec, Strategy, limits};
+use domain::{FallbackClass, Fault, Hints, Priority, RouteSpec, Strategy, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED};
+use crate::capabilities::NOT_SUPPORTED;
 use crate::choice::{CallQuery, Choice, Moment, affinity, choose_for_call, keepers, prefix_ends, traits_of};
 use crate::fallbacks::PlannedFallback;
+use crate::prompt_view::PromptView;
 use crate::reason::{Refusal, Rejection};
 
 /// The timeouts of a call, from its route and within our own limits.
@@ -86,6 +88,10 @@ pub struct PlannedParts {
     /// The board is to learn which seat is sent which prompt prefixes.
     pub tracks_prefixes: bool,
     pub record: PlanRecord,
+    /// The most that the route lets the call's priority be.
+    pub priority_max: Option<u8>,
+    /// The revision of the capability manifest, if that rejected a candidate.
+    pub manifest_revision: Option<String>,
 }
 
 /// An admitted call that nothing serves. The tab is open; the code that answers closes it.
@@ -95,6 +101,8 @@ pub struct PlanFailed {
     /// Empty if the name could not be resolved.
     pub resolved_model: Arc<str>,
     pub record: PlanRecord,
+    /// As in a plan that serves.
+    pub manifest_revision: Option<String>,
 }
 
 /// Plans a call. `random` draws among managed accounts; the same number gives the same plan.
@@ -110,13 +118,16 @@ pub fn plan(
 ) -> Result<Planned, Box<PlanFailed>> {
     let (call, caller) = (admitted.call(), admitted.caller());
     let traits = traits_of(call, caller);
-    let query = CallQuery { call, caller, environment: caller.environment(), traits: traits.as_ref() };
+    let (prompt, environment) = (PromptView::of(call), caller.environment());
+    let query = CallQuery { call, caller, environment, prompt: &prompt, traits: traits.as_ref() };
     let (affinity, prefix_ends) = (|| affinity(query), || prefix_ends(query));
     let moment = Moment { random, affinity: &affinity, prefix_ends: &prefix_ends, now_us, now_unix_ms };
     let keepers = keepers(query);
     let choice = choose_for_call(query, &moment, &keepers, board);
     let record = record_of(&choice, caller.snapshot().version());
+    let manifest_revision = manifest_revision(&choice, caller);
     let spec = choice.decision.route.map(|route| &route.spec);
+    let priority_max = spec.and_then(|spec| spec.priority);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED)).within_policy(caller).within_hints(call.hints());
     let tracks_prefixes = spec.is_some_and(|spec| spec.strategy == Strategy::Cheapest);
@@ -124,7 +135,7 @@ pub fn plan(
     let Choice { decision: Decision { attempts, fault, .. }, upstream_models, fallbacks, .. } = choice;
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
-        return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
+        return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }));
     }
     let admitted =
         if upstream_models.is_empty() { admitted } else { admitted.with_upstream_models(upstream_models) };
@@ -138,6 +149,8 @@ pub fn plan(
             timeouts,
             tracks_prefixes,
             record,
+            priority_max,
+            manifest_revision,
         },
     })
 }
@@ -173,6 +186,14 @@ impl Planned {
         self.parts.timeouts
     }
 
+    /// The priority of the call, within what its key and its route allow.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        let (call, caller) = (self.parts.admitted.call(), self.parts.admitted.caller());
+        let qos = call.hints().map(|hints| hints.qos).unwrap_or_default();
+        Priority::of(&qos, caller.key().and_then(|key| key.priority)).within(self.parts.priority_max)
+    }
+
     #[must_use]
     pub const fn record(&self) -> &PlanRecord {
         &self.parts.record
@@ -196,6 +217,13 @@ fn record_of(choice: &Choice<'_>, snapshot_version: u64) -> PlanRecord {
             .collect(),
         snapshot_version,
     }
+}
+
+fn manifest_revision(choice: &Choice<'_>, caller: &Caller) -> Option<String> {
+    let is_by_manifest = |rejection: &Rejection| matches!(rejection.refusal, Refusal::NotSupported { .. });
+    let is_refused = choice.decision.fault.as_ref().is_some_and(|fault| fault.code == NOT_SUPPORTED);
+    let has_decided = is_refused || choice.decision.rejected.iter().any(is_by_manifest);
+    has_decided.then(|| caller.snapshot().catalogue().capabilities().revision().to_owned())
 }
 
 pub fn rejected(rejection: &Rejection) -> Rejected {

@@ -8,6 +8,7 @@ use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
+use crate::prompt_view::PromptView;
 
 /// A model, and everything about its caller that a route may match.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,8 @@ pub struct PlanQuery<'a> {
     pub size: RequestSize,
     /// What it needs besides an answer.
     pub needs: RequestNeeds,
+    /// What of the prompt not every model takes; `None` where there is no request.
+    pub prompt: Option<&'a PromptView<'a>>,
     /// Read only where a route of the workspace asks.
     pub traits: Option<&'a RequestTraits>,
     /// The client's wishes, which may only tighten what routes and policies allow.
@@ -56,10 +59,13 @@ pub struct RequestNeeds {
     pub is_background: bool,
     /// It continues an answer that the provider stores.
     pub continues_stored: bool,
+    /// It caches a prompt by name, whose storage is billed.
+    pub stores_prompt: bool,
 }
 
 impl RequestNeeds {
-    pub(crate) const NOTHING: Self = Self { is_batch: false, is_background: false, continues_stored: false };
+    pub(crate) const NOTHING: Self =
+        Self { is_batch: false, is_background: false, continues_stored: false, stores_prompt: false };
 }
 
 impl PlanQuery<'_> {
@@ -101,6 +107,8 @@ pub struct PlanInput<'a> {
     pub prefix_ends: &'a dyn Fn() -> Vec<(u64, u64)>,
     pub now_us: u64,
     pub now_unix_ms: u64,
+    /// When the request began, for the conditions of routes: now, except of a stored request.
+    pub began_unix_ms: u64,
 }
 
 /// A seat that has what the call needs, which no other can read.
@@ -127,7 +135,7 @@ impl<'a> PlanInput<'a> {
         let question = &self.query;
         ConditionFacts {
             prompt_tokens: question.prompt_tokens(),
-            unix_ms: self.now_unix_ms,
+            unix_ms: self.began_unix_ms,
             traits: question.traits,
         }
     }

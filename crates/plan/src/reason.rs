@@ -40,6 +40,8 @@ pub enum Refusal {
     ToolUnpriced {
         tool: HostedTool,
     },
+    /// The same for the storage of a cached prompt.
+    StorageUnpriced,
     /// The capability manifest denies what the request needs.
     NotSupported {
         fact: &'static str,
@@ -139,6 +141,7 @@ impl Refusal {
             Self::Unpriced => "unpriced",
             Self::TierUnpriced { .. } => "tier_unpriced",
             Self::ToolUnpriced { .. } => "tool_unpriced",
+            Self::StorageUnpriced => "storage_unpriced",
             Self::NotSupported { .. } => "not_supported",
             Self::CredentialNotInRoute => "credential_not_in_route",
             Self::ProviderNotInRoute => "provider_not_in_route",
@@ -240,6 +243,7 @@ impl Refusal {
             Self::Unpriced => {
                 "has no known price for this model, and its operator does not allow unpriced models"
             }
+            Self::StorageUnpriced => "has no known price for storing a cached prompt of this model",
             Self::CredentialNotInRoute => "is not among the route's credential_ids",
             Self::ProviderNotInRoute => "belongs to a provider that is not among the route's providers",
             Self::RegionNotAllowed => "is in a region that the route does not allow",

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use admit::{Call, Caller};
 use domain::money::with_markup;
-use domain::prompt::{Content, Part, Source, ToolKind};
+use domain::prompt::ToolKind;
 use domain::{
-    Fault, FaultClass, FileKind, Modality, Nanos, Policies, Policy, PolicyRule, Prompt, Refuser,
+    Fault, FaultClass, FileKind, Modality, Nanos, Operation, Policies, Policy, PolicyRule, Prompt, Refuser,
     RequestRules, Retention,
 };
 
 use crate::attempt::{Attempt, Seat};
 use crate::choice::{CallQuery, Choice};
 use crate::planned::Timeouts;
+use crate::prompt_view::files_of;
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
 
 /// Estimated bytes per prompt token, as for rate limits.
 const PROMPT_BYTES_PER_TOKEN: u64 = 4;
-const PDF: &str = "application/pdf";
 const TAG: &str = "tag";
 const END_USER: &str = "end_user";
 
@@ -40,9 +40,8 @@ impl Breach {
 
 /// The refusal of a request that breaks a policy, wherever it would go.
 pub(crate) fn fault(query: CallQuery<'_>) -> Option<Box<Fault>> {
-    let policies = query.caller.project().policy.as_ref()?;
     let screened = query.call.screening().and_then(|screening| screening.fault.clone());
-    screened.or_else(|| broken(query.call, policies))
+    screened.or_else(|| broken(query.call, query.caller.project().policy.as_ref()?))
 }
 
 fn broken(call: &Call, policies: &Policies) -> Option<Box<Fault>> {
@@ -92,7 +91,12 @@ fn left_behind(call: &Call) -> Option<Breach> {
     };
     let request = call.request();
     if call.object().is_some() {
-        left("model", &format!("a {}", call.operation().as_str()), "Send the requests one by one.")
+        let fix = if call.operation() == Operation::CachedContent {
+            "Send the prompt with each request."
+        } else {
+            "Send the requests one by one."
+        };
+        left("model", &format!("a {}", call.operation().noun()), fix)
     } else if request.is_background {
         left("background", "a response in the background", "Leave \"background\" out.")
     } else if request.stores_answer && call.spec().facts().stores_answers {
@@ -196,39 +200,8 @@ fn files(call: &Call, rules: &RequestRules, prompt: Option<&Prompt>) -> Option<B
     if let Some(kind) = uploaded(call).filter(|kind| !rules.allows_file(*kind)) {
         return Some(breach(kind, "file"));
     }
-    let parts = prompt?.turns.iter().flat_map(|turn| &turn.parts);
-    parts.flat_map(with_results).find_map(|part| {
-        let kind = kind_of(&part.content)?;
-        (!rules.allows_file(kind)).then(|| breach(kind, part.path.as_str().unwrap_or("model")))
-    })
-}
-
-/// A part, and what it holds of the results of a tool.
-fn with_results(part: &Part) -> Box<dyn Iterator<Item = &Part> + '_> {
-    match &part.content {
-        Content::ToolResult(result) => Box::new(std::iter::once(part).chain(&result.parts)),
-        _ => Box::new(std::iter::once(part)),
-    }
-}
-
-fn kind_of(content: &Content) -> Option<FileKind> {
-    match content {
-        Content::Image { .. } => Some(FileKind::Image),
-        Content::Audio { .. } => Some(FileKind::Audio),
-        Content::Video { .. } => Some(FileKind::Video),
-        Content::Document { source: Source::Text(_), .. } => Some(FileKind::Document),
-        Content::Document { source, .. } => Some(match source {
-            Source::Inline { media_type, .. } if media_type == PDF => FileKind::Pdf,
-            Source::Url { media_type: Some(media_type), .. }
-            | Source::File { media_type: Some(media_type), .. }
-                if media_type == PDF =>
-            {
-                FileKind::Pdf
-            }
-            _ => FileKind::Document,
-        }),
-        _ => None,
-    }
+    let (kind, part) = files_of(prompt?).find(|(kind, _)| !rules.allows_file(*kind))?;
+    Some(breach(kind, part.path.as_str().unwrap_or("model")))
 }
 
 /// The kind of the files that a form holds.

@@ -40,6 +40,29 @@ pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a
     best.map(|(_, route)| route)
 }
 
+/// The routes that would win over `winner` if facts of the request are so that nobody knows: its metadata and its end user, its
+/// tools where it has no traits, and the prompt's size unless that is known. The winner itself is among them if it holds only by such a fact.
+pub fn undecided<'a>(
+    input: &PlanInput<'a>,
+    resolved: &Resolved<'a>,
+    winner: Option<&RouteEntry>,
+    is_size_known: bool,
+) -> Vec<&'a RouteEntry> {
+    let strength_of = |route: &RouteEntry| {
+        Some((strength(input, resolved, &route.spec.scope)?, route.spec.when.strength()))
+    };
+    let held = winner.and_then(strength_of);
+    let unknown = |route: &&RouteEntry| {
+        let when = &route.spec.when;
+        let is_open_about_tools = when.has_tools.is_some() && input.query.traits.is_none();
+        let depends = when.needs_metadata() || is_open_about_tools || (when.has_size() && !is_size_known);
+        depends
+            && when.may_hold(&input.facts(), is_size_known)
+            && strength_of(route).is_some_and(|found| held.is_none_or(|held| found >= held))
+    };
+    input.query.workspace.routes.iter().map(|route| &**route).filter(|route| unknown(route)).collect()
+}
+
 /// Which part of its scope made a route win, in words.
 pub fn reason(spec: &RouteSpec) -> &'static str {
     let scope = &spec.scope;

@@ -65,6 +65,7 @@ fn served(
         prefix_ends: &Vec::new,
         now_us: 0,
         now_unix_ms,
+        began_unix_ms: now_unix_ms,
     };
     let decision = decide(&input, &AllOpen);
     if decision.attempts.is_empty() {

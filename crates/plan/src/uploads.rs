@@ -5,7 +5,7 @@ use board::AvailabilityView;
 use catalogue::Catalogue;
 use domain::{Fault, FaultClass};
 
-use crate::attempt::Seat;
+use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
 use crate::faults;
 use crate::question::{PlanInput, PlanQuery};
@@ -73,6 +73,24 @@ pub(crate) fn unpooled(mut decision: Decision<'_>, fault: fn() -> Box<Fault>) ->
     decision.attempts.retain(|attempt| !matches!(attempt.seat(), Seat::Managed(_)));
     if had_some && decision.attempts.is_empty() {
         decision.fault = Some(fault());
+    }
+    decision
+}
+
+/// Whether the provider of an attempt caches prompts by name.
+pub(crate) fn caches(catalogue: &Catalogue, attempt: &Attempt) -> bool {
+    catalogue.provider(attempt.provider()).is_some_and(|facts| facts.cached_contents)
+}
+
+/// Leaves only the candidates that cache prompts by name.
+pub(crate) fn of_caches<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision<'a> {
+    let had_some = !decision.attempts.is_empty();
+    decision.attempts.retain(|attempt| caches(catalogue, attempt));
+    if had_some && decision.attempts.is_empty() {
+        let message = "No provider that serves this model for this project caches prompts by name.";
+        let fault = Fault::new(FaultClass::Unsupported, "cached_contents_unsupported", message);
+        let fix = "Send the prompt with each request, or add a credential of a provider that does.";
+        decision.fault = Some(Box::new(fault.param("model").fix(fix)));
     }
     decision
 }
@@ -200,6 +218,7 @@ files = true
             size: crate::RequestSize::default(),
             needs: crate::RequestNeeds::default(),
             traits: None,
+            prompt: None,
             hints: None,
         };
         let input = PlanInput {
@@ -212,6 +231,7 @@ files = true
             prefix_ends: &Vec::new,
             now_us: 0,
             now_unix_ms: 0,
+            began_unix_ms: 0,
         };
         let names = names(&catalogue);
         let decision = decide_upload(&input, named, &names, &AllOpen);

@@ -145,7 +145,7 @@ pub(crate) fn stored_request_at(
     at: impl Fn(&str) -> String,
 ) -> Outgoing {
     let (method, below) = match stored.act {
-        StoredAct::Read | StoredAct::Continue | StoredAct::Make => (Method::GET, ""),
+        StoredAct::Read | StoredAct::Continue | StoredAct::Make | StoredAct::Extend => (Method::GET, ""),
         StoredAct::Content => (Method::GET, content),
         StoredAct::Delete => (Method::DELETE, ""),
         StoredAct::Cancel => (Method::POST, "/cancel"),

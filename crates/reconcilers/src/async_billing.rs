@@ -158,7 +158,7 @@ impl<'a> BillingContext<'a> {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            checks: Vec::new(),
+            extras: domain::record::Extras::default(),
         };
         ledger::price::book(&mut record);
         record.drawn = self.drawn_on_commitment(&record).into_iter().collect();
@@ -197,7 +197,6 @@ impl<'a> ObjectBilling<'a> {
         let Some((_, made)) = objects.and_then(|objects| objects.rewrite_ids(body, &mut ours)) else {
             return Ok(());
         };
-        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
         let BillingContext { deps, owner, .. } = self.context;
         let row = KeptObjectRow {
             id,
@@ -212,7 +211,7 @@ impl<'a> ObjectBilling<'a> {
                 list_entry: made.list_entry,
                 is_booked: false,
                 created_unix_ms: deps.world.clock.unix_ms(),
-                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::FILE).map(unix_ms),
+                until_unix_ms: made.expires_unix_ms.filter(|_| id.kind == StoredObjectKind::FILE),
             },
         };
         deps.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())

@@ -343,6 +343,7 @@ impl Deps {
         match &row.thing {
             SealedThing::Credential(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Node(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
+            SealedThing::Policy(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::AccessKey(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Account(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Webhook(id, generation) => {
@@ -363,6 +364,7 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::Credential(id) => id.to_string(),
         SealedThing::Node(id) => id.to_string(),
         SealedThing::Account(id) => id.to_string(),
+        SealedThing::Policy(id) => id.to_string(),
         SealedThing::AccessKey(id) => id.to_string(),
         SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
         SealedThing::Floor(object) => format!("floor of {object}"),

@@ -81,7 +81,7 @@ fn record_of(
         fault,
         fault_code: fault.is_some().then(|| "node_failed".to_owned()),
         reason: None,
-        checks: Vec::new(),
+        extras: domain::record::Extras::default(),
         principal: Some(principal),
         provider: PROVIDER.to_owned(),
         fallback_used: false,

@@ -36,7 +36,7 @@ impl Object {
         match kind.kind() {
             StoredKind::Batch => Some(Self::Batch),
             StoredKind::Video => Some(Self::Video),
-            StoredKind::File => None,
+            StoredKind::File | StoredKind::CachedContent => None,
         }
     }
 

@@ -1,8 +1,6 @@
 //! Webhook delivery: one signed request per attempt (Standard Webhooks 1.0), under the address guard; only
 //! the status of the response matters.
 
-use std::fmt::Write as _;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -97,17 +95,6 @@ pub fn readable(payload: &Value) -> Value {
     Value::Object(converted.collect::<Map<_, _>>())
 }
 
-/// `v1,…` for each key, separated by spaces; the receiver accepts whichever key it has.
-fn signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
-    let message = [format!("{id}.{unix_s}.").as_bytes(), body].concat();
-    let mut text = String::new();
-    for key in keys {
-        let space = if text.is_empty() { "" } else { " " };
-        let _ = write!(text, "{space}v1,{}", STANDARD.encode(vault::sign_message(key, &message)));
-    }
-    text
-}
-
 impl Deps {
     /// One attempt: signs with every key in force and sends. Also returns the wait that the receiver
     /// requested.
@@ -124,7 +111,7 @@ impl Deps {
             ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
             ("webhook-id", id.clone()),
             ("webhook-timestamp", unix_s.to_string()),
-            ("webhook-signature", signatures(&keys, &id, unix_s, &body)),
+            ("webhook-signature", vault::webhook_signatures(&keys, &id, unix_s, &body)),
         ];
         match self.outbound.post(Posting { url: webhook.url.clone(), headers, body }).await {
             Ok(posted) if (200..300).contains(&posted.status) => {
@@ -275,24 +262,6 @@ impl Posted {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The example from the specification's own libraries.
-    #[test]
-    fn a_signature_is_the_published_one() {
-        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        let signed = signatures(&[Secret::new(key)], id, 1_614_265_330, br#"{"test": 2432232314}"#);
-        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn two_keys_sign_side_by_side() {
-        let keys = [Secret::new(vec![1; 32]), Secret::new(vec![2; 32])];
-        let both = signatures(&keys, "evt_1", 5, b"{}");
-        let each: Vec<_> =
-            keys.iter().map(|key| signatures(std::slice::from_ref(key), "evt_1", 5, b"{}")).collect();
-        assert_eq!(both, each.join(" "));
-    }
 
     #[test]
     fn moments_are_told_as_moments() {

@@ -369,7 +369,7 @@ mod tests {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            checks: Vec::new(),
+            extras: domain::record::Extras::default(),
         }
     }
 

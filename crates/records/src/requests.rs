@@ -6,7 +6,8 @@ use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::filter::{Field, Filterable, Term};
 use domain::{
-    AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId,
+    AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass, Refuser,
+    TraceId, WorkspaceId,
 };
 
 /// Every field that is set must match.
@@ -23,6 +24,8 @@ pub struct RequestFilter {
     pub status: Option<u16>,
     pub outcome: Option<Outcome>,
     pub tag: Option<String>,
+    /// The class that its hints stated.
+    pub qos_class: Option<QosClass>,
     /// The name of an alias, or the id of one of its releases.
     pub alias: Option<String>,
     pub since_unix_ms: Option<u64>,
@@ -50,6 +53,8 @@ pub struct RequestRow {
     pub status: u16,
     pub fault: Option<FaultClass>,
     pub fault_code: Option<String>,
+    /// What of the workspace's own configuration refused it.
+    pub refused_by: Option<Refuser>,
     /// The rule that resolved the model's name, or an alias with its release: `AliasPick` reads it.
     pub resolution: String,
     /// Empty if no attempt was made.
@@ -60,6 +65,7 @@ pub struct RequestRow {
     pub attempts: u32,
     pub fallback_used: bool,
     pub tag: Option<String>,
+    pub qos_class: Option<QosClass>,
     pub sums: crate::usage::UsageSums,
     pub latency_us: u64,
     pub first_byte_us: Option<u64>,
@@ -74,6 +80,13 @@ pub trait Records: Send + Sync {
         filter: RequestFilter,
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
+    /// As `requests`, in full.
+    fn matching(
+        &self,
+        workspace: WorkspaceId,
+        filter: RequestFilter,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>>;
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
     /// The window that usage sums can cover: the same, but widened to whole hours at its ends where the
     /// minutes have been deleted.
@@ -103,6 +116,7 @@ pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
         && filter.status.is_none_or(|status| status == record.status)
         && filter.outcome.is_none_or(|outcome| outcome == record.outcome)
         && is(&filter.tag, record.tag.as_deref())
+        && (filter.qos_class.is_none() || filter.qos_class == record.extras.qos_class)
         && filter.alias.as_deref().is_none_or(|alias| is_of_alias(alias, record))
         && filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
         && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
@@ -135,11 +149,13 @@ impl Filterable for Recorded<'_> {
             Field::Outcome => is(record.outcome.as_str()),
             Field::Error => record.fault_code.as_deref().is_some_and(is),
             Field::Tag => record.tag.as_deref().is_some_and(is),
+            Field::QosClass => record.extras.qos_class.is_some_and(|class| is(class.as_str())),
             Field::Credential => {
                 let own = record.principal.filter(|principal| principal.own_credential().is_some());
                 own.is_some_and(|own| is(&own.to_string()))
             }
             Field::Node => matches!(record.principal, Some(Principal::Node(id)) if is(&id.to_string())),
+            Field::CacheTier => record.cache_tier().is_some_and(|tier| is(tier.as_str())),
             _ => false,
         }
     }
@@ -175,6 +191,7 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         outcome: record.outcome.as_str().to_owned(),
         status: record.status,
         fault: record.fault,
+        refused_by: record.reason.as_ref().and_then(|reason| reason.refused_by),
         profile: record.profile().map_or_else(String::new, |profile| profile.as_str().to_owned()),
         principal: record.principal,
         region: region(&record).cloned(),
@@ -191,5 +208,6 @@ pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
         fault_code: record.fault_code,
         provider: record.provider,
         tag: record.tag,
+        qos_class: record.extras.qos_class,
     }
 }

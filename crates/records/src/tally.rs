@@ -6,8 +6,8 @@ use std::ops::Range;
 use database::error::StoreError;
 use domain::filter::{Field, Filterable, Term};
 use domain::{
-    Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Principal, Profile,
-    StoredKind, Units, UsageSource, WorkspaceId,
+    AccountId, CacheTier, Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced,
+    Principal, Profile, QosClass, StoredKind, Units, UsageSource, WorkspaceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
 const MINUTES_OF_HOUR: u64 = 60;
+/// Stands in an encoded group before what later versions added, where nobody was tried. No row of usage names accounts, so that versions
+/// which don't know it show nothing of it.
+const NOBODY: Principal = Principal::Account(AccountId::from_uuid(uuid::Uuid::nil()));
 
 /// The dimensions that usage is broken down by. Empty is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +49,12 @@ pub(crate) struct Group<'a> {
     /// same reason.
     #[serde(skip)]
     principal: Option<Principal>,
+    /// The cache that what was reused came from; encoded among the dimensions of later versions.
+    #[serde(skip)]
+    cache_tier: Option<CacheTier>,
+    /// The class that the request's hints stated; encoded beside the cache.
+    #[serde(skip)]
+    qos_class: Option<QosClass>,
 }
 
 /// The counts of a histogram's steps, dense: long windows add thousands of them.
@@ -76,6 +85,10 @@ pub(crate) struct MinuteTally {
     pub sample: Vec<u8>,
     pub tally: Tally,
 }
+
+/// The numbers of the cache and of the class among the dimensions of later versions.
+const CACHE_TIER: u8 = 1;
+const QOS_CLASS: u8 = 2;
 
 type Name<'a> = (WorkspaceId, u64, Group<'a>);
 
@@ -147,6 +160,8 @@ impl<'a> Group<'a> {
             tag: record.tag,
             requested: Some(record.requested_model).filter(|_| !record.resolved_model.is_empty()),
             principal: record.principal.filter(|_| !record.resolved_model.is_empty()),
+            cache_tier: record.cache_tier().filter(|_| !record.resolved_model.is_empty()),
+            qos_class: record.extras.qos_class.filter(|_| !record.resolved_model.is_empty()),
         }
     }
 
@@ -155,10 +170,15 @@ impl<'a> Group<'a> {
             Some(requested) => postcard::to_extend(requested, bytes),
             None => Ok(bytes),
         });
-        let encoded = encoded.and_then(|bytes| match self.principal {
+        let later = self.later();
+        // Older versions read a principal wherever more follows.
+        let principal = self.principal.or_else(|| (!later.is_empty()).then_some(NOBODY));
+        let encoded = encoded.and_then(|bytes| match principal {
             Some(principal) => postcard::to_extend(&principal, bytes),
             None => Ok(bytes),
         });
+        let encoded = encoded
+            .and_then(|bytes| if later.is_empty() { Ok(bytes) } else { postcard::to_extend(&later, bytes) });
         encoded.map_err(|error| StoreError::corrupt(GROUPS, error))
     }
 
@@ -166,8 +186,21 @@ impl<'a> Group<'a> {
         let corrupt = |error| StoreError::corrupt(GROUPS, error);
         let (group, rest) = postcard::take_from_bytes(strip_format(GROUPS, bytes)?).map_err(corrupt)?;
         let (requested, rest) = behind(rest).map_err(corrupt)?;
-        let (principal, _) = behind(rest).map_err(corrupt)?;
-        Ok(Self { requested, principal, ..group })
+        let (principal, rest) = behind::<Principal>(rest).map_err(corrupt)?;
+        let (later, _) = behind::<Vec<(u8, &str)>>(rest).map_err(corrupt)?;
+        let later = later.unwrap_or_default();
+        let text = |wanted| later.iter().find(|(number, _)| *number == wanted).map(|(_, text)| *text);
+        let cache_tier = text(CACHE_TIER).and_then(CacheTier::from_name);
+        let qos_class = text(QOS_CLASS).and_then(QosClass::from_word);
+        let principal = principal.filter(|principal| *principal != NOBODY);
+        Ok(Self { requested, principal, cache_tier, qos_class, ..group })
+    }
+
+    /// The dimensions that were added after the principal, by their numbers. Versions that don't know one ignore it.
+    fn later(&self) -> Vec<(u8, &'static str)> {
+        let tier = self.cache_tier.map(|tier| (CACHE_TIER, tier.as_str()));
+        let class = self.qos_class.map(|class| (QOS_CLASS, class.as_str()));
+        tier.into_iter().chain(class).collect()
     }
 
     /// Whether requests of this group can match the filter.
@@ -185,6 +218,7 @@ impl<'a> Group<'a> {
             && filter.status.is_none_or(|status| status == self.status)
             && filter.outcome.is_none_or(|outcome| outcome.as_str() == self.outcome)
             && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
+            && (filter.qos_class.is_none() || filter.qos_class == self.qos_class || self.model.is_empty())
             && filter.terms.iter().all(|term| self.may_hold(term))
     }
 
@@ -192,6 +226,8 @@ impl<'a> Group<'a> {
     fn may_hold(&self, term: &Term) -> bool {
         match term.field {
             Field::Model if self.requested.is_none() => true,
+            // A request whose model was not found has a class, and its group does not.
+            Field::QosClass if self.model.is_empty() => true,
             field if field.applies_to_usage() => term.holds(&Alike(self)),
             _ => true,
         }
@@ -216,6 +252,7 @@ impl<'a> Group<'a> {
             && filter.mode.is_none_or(|mode| self.mode() == Some(mode.as_str()))
             && is(&filter.environment, self.environment)
             && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
+            && (filter.qos_class.is_none() || filter.qos_class == self.qos_class)
             && filter.terms.iter().all(|term| term.holds(self))
     }
 
@@ -245,6 +282,8 @@ impl<'a> Group<'a> {
                 Principal::Node(id) => Some(id.to_string()),
                 _ => None,
             },
+            Dimension::CacheTier => self.cache_tier.map(|tier| tier.as_str().to_owned()),
+            Dimension::QosClass => self.qos_class.map(|class| class.as_str().to_owned()),
         }
     }
 }
@@ -602,7 +641,31 @@ mod tests {
             tag: Some("batch"),
             requested: Some("fast"),
             principal: Some(Principal::Credential(domain::CredentialId::new(1, [9; 10]))),
+            cache_tier: None,
+            qos_class: None,
         }
+    }
+
+    /// Versions before the class read the rest of the group, and those before each field what is before it.
+    #[test]
+    fn a_class_is_read_back_with_and_without_one_who_served() {
+        for principal in [group().principal, None] {
+            let with = Group { qos_class: Some(QosClass::Batch), principal, ..group() };
+            let bytes = with.encode().unwrap();
+            assert_eq!(Group::decode(&bytes).unwrap(), with);
+            assert_eq!(with.value(Dimension::QosClass).as_deref(), Some("batch"));
+            assert_eq!(with.value(Dimension::Credential).is_some(), principal.is_some());
+            let before = Group { qos_class: None, ..with }.encode().unwrap();
+            assert!(bytes.starts_with(&before) && bytes.len() > before.len());
+        }
+        let filter = |qos_class| RequestFilter { qos_class: Some(qos_class), ..RequestFilter::default() };
+        let with = Group { qos_class: Some(QosClass::Batch), ..group() };
+        assert!(with.may_have(&filter(QosClass::Batch)) && !with.may_have(&filter(QosClass::Standard)));
+        assert!(!group().may_have(&filter(QosClass::Batch)));
+        assert!(
+            Group { model: "", ..group() }.may_have(&filter(QosClass::Batch)),
+            "its records may have one"
+        );
     }
 
     #[test]
@@ -626,6 +689,17 @@ mod tests {
         // As the previous version reads it.
         let before: Group<'_> = postcard::from_bytes(&bytes[1..]).unwrap();
         assert_eq!(before, earlier);
+        for tier in CacheTier::ALL {
+            for principal in [None, group().principal] {
+                let group = Group { principal, cache_tier: Some(tier), ..group() };
+                let bytes = group.encode().unwrap();
+                assert_eq!(Group::decode(&bytes).unwrap(), group);
+                let (before, rest) = postcard::take_from_bytes::<Group<'_>>(&bytes[1..]).unwrap();
+                let (requested, rest) = behind::<&str>(rest).unwrap();
+                let (read, _) = behind::<Principal>(rest).unwrap();
+                assert_eq!((before, requested, read), (earlier, Some("fast"), principal.or(Some(NOBODY))));
+            }
+        }
         assert!(Tally::decode(&[FORMAT + 1]).is_err() && Group::decode(&[]).is_err());
     }
 

@@ -1,7 +1,7 @@
 //! Usage sums over meter records, for `/v2/usage`, `/v2/analytics` and the billing snapshot.
 
 use domain::filter::Term;
-use domain::{KeyId, Mode, Nanos, ProjectId, Units, WorkspaceId};
+use domain::{KeyId, Mode, Nanos, ProjectId, QosClass, Units, WorkspaceId};
 
 use crate::reuse::ReuseSums;
 
@@ -34,10 +34,14 @@ pub enum Dimension {
     Credential,
     /// The node that answered or was tried last.
     Node,
+    /// The class that the request's hints stated.
+    QosClass,
+    /// The cache that what was reused came from.
+    CacheTier,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Provider,
         Self::Model,
         Self::Modality,
@@ -53,6 +57,8 @@ impl Dimension {
         Self::Tag,
         Self::Credential,
         Self::Node,
+        Self::QosClass,
+        Self::CacheTier,
     ];
 
     #[must_use]
@@ -73,6 +79,8 @@ impl Dimension {
             Self::Tag => "tag",
             Self::Credential => "credential",
             Self::Node => "node",
+            Self::QosClass => "qos_class",
+            Self::CacheTier => "cache_tier",
         }
     }
 
@@ -112,6 +120,7 @@ pub struct UsageFilter {
     pub mode: Option<Mode>,
     pub environment: Option<String>,
     pub tag: Option<String>,
+    pub qos_class: Option<QosClass>,
     /// Terms on fields that are dimensions of the sums.
     pub terms: Vec<Term>,
 }

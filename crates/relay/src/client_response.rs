@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use dialects::ErrorAnswer;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
-use execute::{Answer, AnswerBody, Deps, Exchange, Failed, Served};
+use execute::{Answer, AnswerBody, AnswerParts, Deps, Exchange, Failed, Served};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -97,7 +97,9 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
     }
     let now_us = deps.world.clock.monotonic_us();
     let call = &parts.exchange.call;
-    headers.extend(target_met(call.hints(), now_us.saturating_sub(call.received_us())));
+    let is_met = call.meets_target(now_us.saturating_sub(call.received_us()));
+    tab.began(is_met);
+    headers.extend(target_met(is_met));
     let body = match parts.body {
         AnswerBody::Whole { bytes, usage, open } => {
             let media_type = open.media_type();
@@ -130,7 +132,7 @@ pub fn relay(answer: Answer, deps: &Deps) -> ClientResponse {
 /// Stores what the checks of policies found so far.
 pub(crate) fn note_checks(exchange: &Exchange, tab: &mut Tab) {
     if let Some(screening) = exchange.call.screening() {
-        tab.checks(screening.found.borrow().clone());
+        tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
     }
 }
 
@@ -158,6 +160,26 @@ pub fn deliver_fault(
 ) -> ClientResponse {
     let answer = dialects::render_error(&fault, dialect, trace);
     deliver(tab, fault, answer, served, dialect, trace)
+}
+
+/// The error in the place of a buffered answer that a hook of a policy refuses. What was used is owed: the upstream has
+/// answered.
+#[must_use]
+pub fn deliver_refused(answer: Answer, fault: Box<Fault>, deps: &Deps) -> ClientResponse {
+    let AnswerParts { exchange, mut tab, served, body, .. } = answer.into_parts();
+    note_checks(&exchange, &mut tab);
+    let usage = match body {
+        AnswerBody::Whole { usage, open, .. } => {
+            open.close(&mut tab, &usage, deps.world.clock.monotonic_us());
+            usage
+        }
+        AnswerBody::Own(_) | AnswerBody::Stream(_) => Usage::default(),
+    };
+    let mut response = deliver_fault(tab, fault, Some(&served), exchange.dialect(), exchange.trace());
+    if let Body::Whole { end: Some((_, ending, _)), .. } = &mut response.body {
+        (ending.outcome, ending.usage) = (Outcome::Completed, usage);
+    }
+    response.with_header(target_missed(exchange.call.has_target()))
 }
 
 fn deliver(
@@ -267,6 +289,15 @@ impl ClientResponse {
         match &mut self.body {
             Body::Whole { bytes, .. } => Poll::Ready(bytes.take().map_or(Piece::End, Piece::Last)),
             Body::Stream(stream) => stream.poll_piece(cx),
+        }
+    }
+
+    /// What a stream used, once its last piece is there.
+    #[must_use]
+    pub fn ended_usage(&self) -> Option<Usage> {
+        match &self.body {
+            Body::Whole { .. } => None,
+            Body::Stream(stream) => stream.ended_usage(),
         }
     }
 

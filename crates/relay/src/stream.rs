@@ -87,6 +87,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn ended_usage(&self) -> Option<Usage> {
+        self.ending.as_ref().map(|ending| ending.usage)
+    }
+
     /// Ends the exchange and returns the tab. A stream that did not end by itself counts as cancelled by the
     /// client. `None` while a retry holds the tab: dropped with it, the tab closes itself as cancelled.
     pub(crate) fn conclude(&mut self) -> Option<(Tab, Ending, u64)> {

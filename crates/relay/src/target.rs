@@ -1,16 +1,13 @@
 //! Whether an answer began within the time that its client wished.
 
-use domain::Hints;
 use http::header::{HeaderName, HeaderValue};
 
 const TARGET_MET: HeaderName = HeaderName::from_static("agent-qos-target-met");
 
-/// The header that tells it, of an answer whose head goes out this long after its request came; `None` without a target.
+/// The header that tells it; `None` without a target.
 #[must_use]
-pub fn target_met(hints: Option<&Hints>, elapsed_us: u64) -> Option<(HeaderName, HeaderValue)> {
-    let target_ms = hints?.qos.target_ttft_ms?;
-    let is_met = elapsed_us <= target_ms.saturating_mul(1_000);
-    Some((TARGET_MET, HeaderValue::from_static(if is_met { "true" } else { "false" })))
+pub fn target_met(is_met: Option<bool>) -> Option<(HeaderName, HeaderValue)> {
+    Some((TARGET_MET, HeaderValue::from_static(if is_met? { "true" } else { "false" })))
 }
 
 /// The same of an error.
@@ -28,13 +25,11 @@ mod tests {
     #[test]
     fn a_target_is_met_up_to_its_time_and_by_no_error() {
         let qos = Qos { target_ttft_ms: Some(5), ..Qos::default() };
-        let hints = Hints { qos, ..Hints::default() };
         let told = |header: Option<(HeaderName, HeaderValue)>| header.map(|(_, value)| value);
-        assert_eq!(told(target_met(Some(&hints), 5_000)).unwrap(), "true");
-        assert_eq!(told(target_met(Some(&hints), 5_001)).unwrap(), "false");
+        assert_eq!(told(target_met(qos.meets_target(5_000))).unwrap(), "true");
+        assert_eq!(told(target_met(qos.meets_target(5_001))).unwrap(), "false");
         assert_eq!(told(target_missed(true)).unwrap(), "false");
         assert_eq!(target_missed(false), None);
-        assert_eq!(target_met(Some(&Hints::default()), 0), None);
-        assert_eq!(target_met(None, 0), None);
+        assert_eq!(target_met(Qos::default().meets_target(0)), None);
     }
 }

@@ -1,13 +1,20 @@
-//! The routes of `/v2` that tell what was served, what would be, and what it costs: plans, requests, usage, bills,
-//! commitments and the health of upstreams.
+//! The routes of `/v2` that only tell: what was served, what would be, and what it costs. Plans, requests, usage, bills, price
+//! books, commitments, models, the audit and the health of upstreams.
 
+mod audit;
 mod billing;
 pub mod caching;
 mod commitments;
+pub mod dry_run;
+mod hooks;
 pub mod learned_limits;
 mod limits;
+mod models;
 mod plan;
 mod plan_answer;
+mod price_books;
+mod qos;
+mod refusals;
 mod requests;
 mod reuse;
 mod tariff;
@@ -15,6 +22,7 @@ mod upstreams;
 mod usage;
 
 use api::router::Route;
+pub use price_books::canonical;
 
 /// All routes.
 #[must_use]
@@ -22,11 +30,15 @@ pub fn routes() -> Vec<Route> {
     [
         plan::routes(),
         usage::routes(),
+        refusals::routes(),
         requests::routes(),
         billing::routes(),
         tariff::routes(),
         commitments::routes(),
         upstreams::routes(),
+        models::routes(),
+        price_books::routes(),
+        audit::routes(),
     ]
     .into_iter()
     .flatten()

@@ -4,6 +4,18 @@
 pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
 /// The newest credits that a billing account shows, so that its page stays readable.
 pub(crate) const CREDITS_LISTED_MAX: u32 = 50;
+/// Requests that a dry run plans before it lets others run.
+pub(crate) const DRY_RUN_AT_ONCE: usize = 100;
+/// Ids of requests that each line of a dry run names.
+pub(crate) const DRY_RUN_EXAMPLES_MAX: usize = 5;
+/// Moves that a dry run lists: a screen or two.
+pub(crate) const DRY_RUN_MOVES_MAX: usize = 100;
+/// Pages of records that a dry run reads; where few match, a page may have few.
+pub(crate) const DRY_RUN_PAGES_MAX: usize = 100;
+/// Requests that a dry run compares unless more or fewer are wanted.
+pub(crate) const DRY_RUN_REQUESTS_DEFAULT: u32 = 1_000;
+/// The most, which are all in memory.
+pub(crate) const DRY_RUN_REQUESTS_MAX: u32 = 10_000;
 /// The longest window of a usage query by minute: a day, plus the slack that a window extends past now.
 pub(crate) const USAGE_BY_MINUTE_MS_MAX: u64 = 25 * 3_600_000;
 /// Their bytes together, as many as a request's own headers may have at most servers.
@@ -14,3 +26,5 @@ pub(crate) const PLANNED_HEADERS_MAX: usize = 32;
 pub(crate) const PLANNED_PATH_BYTES_MAX: usize = 2_048;
 /// Cheaper and faster candidates of a plan that are listed.
 pub(crate) const PLANNED_OTHERS_MAX: usize = 20;
+/// Requests with the status of refusals that one count of refusals reads, newest first.
+pub(crate) const REFUSALS_READ_MAX: usize = 20_000;

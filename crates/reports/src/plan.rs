@@ -28,6 +28,7 @@ use serde_json::value::RawValue;
 use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 
 use crate::commitments::used_up;
+use crate::hooks;
 use crate::limits::{PLANNED_HEADER_BYTES_MAX, PLANNED_HEADERS_MAX, PLANNED_PATH_BYTES_MAX};
 use crate::plan_answer::Plan;
 
@@ -138,7 +139,8 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let refusal = money_refusal(control, &explained).await?;
         let refusal = refusal.filter(|_| serves(&explained));
         explained.refusal = explained.refusal.take().or(refusal);
-        Reply::json(&Plan::of_call(&assumed.environment, explained, request.is_operator()))
+        let plan = Plan::of_call(&assumed.environment, explained, request.is_operator());
+        Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)))
     })
 }
 
@@ -169,6 +171,7 @@ fn explain_model(
         size: plan::RequestSize::default(),
         needs: plan::RequestNeeds::default(),
         traits: None,
+        prompt: None,
         hints: None,
     };
     let plan = plan::explain(
@@ -180,7 +183,8 @@ fn explain_model(
         world.clock.monotonic_us(),
         world.clock.unix_ms(),
     );
-    Reply::json(&Plan::of_model(model, &assumed.environment, plan, request.is_operator()))
+    let plan = Plan::of_model(model, &assumed.environment, plan, request.is_operator());
+    Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)))
 }
 
 fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Assumed, Box<Fault>> {
@@ -224,7 +228,8 @@ async fn money_refusal(
     explained: &CallExplanation,
 ) -> Result<Option<Box<Fault>>, Box<Fault>> {
     let Some(plan) = &explained.plan else { return Ok(None) };
-    let first = plan.explanation.attempts.first().zip(plan.prices.first().copied().flatten());
+    let first =
+        plan.explanation.attempts.first().zip(plan.attempts.first().and_then(|preview| preview.price));
     let Some((attempt, quote)) = first else { return Ok(None) };
     let (budgets, now_unix_ms) = (control.deps.store.budgets(), control.deps.world.clock.unix_ms());
     for budget in &plan.budgets {

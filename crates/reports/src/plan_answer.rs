@@ -3,12 +3,13 @@
 use api::planner::status;
 use domain::record::Rejected;
 use domain::{AliasPick, Dialect, Fault, Profile, Rates, RouteScope};
-use line::{CallExplanation, Quote};
+use line::{AttemptPreview, CallExplanation, ParameterChange, Quote};
 use plan::{ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::hooks::PlannedHook;
 use crate::learned_limits;
 use crate::limits::PLANNED_OTHERS_MAX;
 
@@ -29,6 +30,8 @@ pub struct Plan {
     resolution: String,
     /// The alias that was named, and what it points at for this caller.
     alias: Option<AliasView>,
+    /// The parameters that the release of the alias sets or moves.
+    alias_parameters: Vec<PlannedParameter>,
     route: Option<WinningRoute>,
     chosen: Option<PlannedAttempt>,
     attempts: Vec<PlannedAttempt>,
@@ -37,6 +40,8 @@ pub struct Plan {
     model_fallbacks: Vec<PlannedModelFallback>,
     /// Why the request goes on with another model at once: its prompt is longer than the context of this one.
     too_long: Option<String>,
+    /// The hooks of policies that the request and its answer would be shown to. A plan calls none.
+    hooks: Vec<PlannedHook>,
     /// Candidates that the policy allows and that would cost less than the chosen one, the cheapest first; `null`
     /// without a request, since its tokens decide.
     cheaper: Option<OtherCandidates>,
@@ -90,6 +95,10 @@ struct PlannedAttempt {
     price: Option<PlannedPrice>,
     /// How long its first byte took lately; `null` if that was not measured.
     first_byte_ms: Option<u64>,
+    /// The request's parameters that this provider would not be sent, as `Agent-Dropped-Params` would list them.
+    dropped_params: Vec<String>,
+    /// Why the request would end here: this provider can't be asked for it.
+    error: Option<PlanError>,
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
@@ -150,7 +159,7 @@ pub struct RejectedCandidate {
 }
 
 /// The error that the client would get.
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct PlanError {
     code: &'static str,
     /// The status of the response.
@@ -164,14 +173,14 @@ struct PlanError {
 impl Plan {
     /// Of a model's name alone.
     pub fn of_model(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
-        let prices = vec![None; plan.attempts.len()];
+        let previews = vec![AttemptPreview::default(); plan.attempts.len()];
         Self {
             cheaper: None,
             ..Self::show(
                 model,
                 environment,
                 plan,
-                Prices { attempts: &prices, ..Prices::default() },
+                Previews { attempts: &previews, ..Previews::default() },
                 is_operator,
                 Dialect::Native,
             )
@@ -180,40 +189,56 @@ impl Plan {
 
     /// Of a whole request.
     pub fn of_call(environment: &str, explained: CallExplanation, is_operator: bool) -> Self {
-        let CallExplanation { dialect, operation, requested_model, refusal, plan, .. } = explained;
+        let CallExplanation { dialect, operation, requested_model, refusal, alias_parameters, plan, .. } =
+            explained;
         let planned = match plan {
             Some(plan) => {
-                let prices = Prices {
-                    attempts: &plan.prices,
+                let previews = Previews {
+                    attempts: &plan.attempts,
                     others: &plan.other_prices,
-                    fallbacks: &plan.fallback_prices,
+                    fallbacks: &plan.fallbacks,
                 };
                 let too_long = plan.too_long.map(line::TooLong::sentence);
-                let plan =
-                    Self::show(&requested_model, environment, plan.explanation, prices, is_operator, dialect);
-                Self { too_long, ..plan }
+                let plan = Self::show(
+                    &requested_model,
+                    environment,
+                    plan.explanation,
+                    previews,
+                    is_operator,
+                    dialect,
+                );
+                let error = plan.error.or_else(|| plan.chosen.as_ref()?.error.clone());
+                Self { too_long, error, ..plan }
             }
             None => Self::refused(requested_model, environment),
         };
         let error = refusal.map(|fault| PlanError::of(&fault, dialect)).or(planned.error);
         let modality = operation.map_or(planned.modality, |operation| operation.modality().as_str());
-        Self { modality, operation: operation.map(domain::Operation::as_str), error, ..planned }
+        let alias_parameters = alias_parameters.into_iter().map(planned_parameter).collect();
+        let operation = operation.map(domain::Operation::as_str);
+        Self { modality, operation, alias_parameters, error, ..planned }
+    }
+
+    /// The same with the hooks that would be called.
+    pub fn with_hooks(self, hooks: Vec<PlannedHook>) -> Self {
+        Self { hooks, ..self }
     }
 
     fn show(
         model: &str,
         environment: &str,
         plan: Explanation,
-        prices: Prices<'_>,
+        previews: Previews<'_>,
         is_operator: bool,
         dialect: Dialect,
     ) -> Self {
-        let Prices { attempts: prices, others: other_prices, fallbacks: fallback_prices } = prices;
-        let priced = plan.attempts.iter().zip(prices);
-        let attempts: Vec<_> = priced.map(|(one, price)| attempt(one, *price, is_operator)).collect();
+        let Previews { attempts: previews, others: other_prices, fallbacks } = previews;
+        let previewed = plan.attempts.iter().zip(previews);
+        let attempts: Vec<_> =
+            previewed.map(|(one, preview)| attempt(one, preview, is_operator, dialect)).collect();
         let padded = other_prices.iter().copied().chain(std::iter::repeat(None));
         let others: Vec<_> = plan.others.iter().zip(padded).collect();
-        let chosen = plan.attempts.first().zip(prices.first().copied());
+        let chosen = plan.attempts.first().zip(previews.first().map(|preview| preview.price));
         let (cheaper, faster) = (cheaper(chosen, &others, is_operator), faster(chosen, &others, is_operator));
         Self {
             object: "plan",
@@ -223,6 +248,7 @@ impl Plan {
             environment: environment.to_owned(),
             resolved_model: plan.resolved_model,
             alias: alias(&plan.resolution),
+            alias_parameters: Vec::new(),
             resolution: resolution(&plan.resolution),
             route: plan.route.map(|route| WinningRoute {
                 id: route.id.to_string(),
@@ -234,8 +260,9 @@ impl Plan {
             chosen: attempts.first().cloned(),
             attempts,
             rejected: plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
-            model_fallbacks: model_fallbacks(plan.fallbacks, fallback_prices, is_operator, dialect),
+            model_fallbacks: model_fallbacks(plan.fallbacks, fallbacks, is_operator, dialect),
             too_long: None,
+            hooks: Vec::new(),
             cheaper: Some(cheaper),
             faster,
             error: plan.fault.map(|fault| PlanError::of(&fault, dialect)),
@@ -259,12 +286,14 @@ impl Plan {
             resolved_model: None,
             resolution: String::new(),
             alias: None,
+            alias_parameters: Vec::new(),
             route: None,
             chosen: None,
             attempts: Vec::new(),
             rejected: Vec::new(),
             model_fallbacks: Vec::new(),
             too_long: None,
+            hooks: Vec::new(),
             cheaper: Some(none()),
             faster: none(),
             error: None,
@@ -286,32 +315,33 @@ impl PlanError {
     }
 }
 
-/// What a plan's candidates would cost, each in its order.
+/// What is known of a plan's candidates beforehand, each in its order.
 #[derive(Default, Clone, Copy)]
-struct Prices<'a> {
-    attempts: &'a [Option<Quote>],
+struct Previews<'a> {
+    attempts: &'a [AttemptPreview],
     others: &'a [Option<Quote>],
-    fallbacks: &'a [Vec<Option<Quote>>],
+    fallbacks: &'a [Vec<AttemptPreview>],
 }
 
 fn model_fallbacks(
     fallbacks: Vec<ExplainedFallback>,
-    prices: &[Vec<Option<Quote>>],
+    previews: &[Vec<AttemptPreview>],
     is_operator: bool,
     dialect: Dialect,
 ) -> Vec<PlannedModelFallback> {
-    let priced = prices.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
-    let planned = |(fallback, prices): (ExplainedFallback, &[Option<Quote>])| {
-        let prices = prices.iter().copied().chain(std::iter::repeat(None));
-        let attempts = fallback.attempts.iter().zip(prices);
+    let unknown = AttemptPreview::default();
+    let previewed = previews.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    let planned = |(fallback, previews): (ExplainedFallback, &[AttemptPreview])| {
+        let previews = previews.iter().chain(std::iter::repeat(&unknown));
+        let attempts = fallback.attempts.iter().zip(previews);
         PlannedModelFallback {
             model: fallback.model,
             on: fallback.on.iter().map(|class| class.as_str()).collect(),
-            attempts: attempts.map(|(one, price)| attempt(one, price, is_operator)).collect(),
+            attempts: attempts.map(|(one, preview)| attempt(one, preview, is_operator, dialect)).collect(),
             error: fallback.fault.map(|fault| PlanError::of(&fault, dialect)),
         }
     };
-    fallbacks.into_iter().zip(priced).map(planned).collect()
+    fallbacks.into_iter().zip(previewed).map(planned).collect()
 }
 
 type Chosen<'a> = Option<(&'a ExplainedAttempt, Option<Quote>)>;
@@ -366,6 +396,21 @@ const fn none(note: &'static str) -> OtherCandidates {
     OtherCandidates { data: Vec::new(), note: Some(note) }
 }
 
+/// A parameter that a release sets or moves.
+#[derive(Serialize, JsonSchema)]
+struct PlannedParameter {
+    /// As the request's dialect spells it.
+    name: String,
+    /// What the request says; `null` where it sets none.
+    before: Option<String>,
+    after: String,
+}
+
+fn planned_parameter(change: ParameterChange) -> PlannedParameter {
+    let ParameterChange { name, before, after } = change;
+    PlannedParameter { name, before, after }
+}
+
 /// How an alias was resolved.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ResolvedAlias")]
@@ -396,7 +441,12 @@ pub fn resolution(resolution: &str) -> String {
     if AliasPick::read(resolution).is_some() { "alias".to_owned() } else { resolution.to_owned() }
 }
 
-fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) -> PlannedAttempt {
+fn attempt(
+    attempt: &ExplainedAttempt,
+    preview: &AttemptPreview,
+    is_operator: bool,
+    dialect: Dialect,
+) -> PlannedAttempt {
     PlannedAttempt {
         profile: attempt.profile.as_str(),
         principal: learned_limits::principal(attempt.principal, is_operator),
@@ -409,32 +459,28 @@ fn attempt(attempt: &ExplainedAttempt, price: Option<Quote>, is_operator: bool) 
         fallback: attempt.is_fallback,
         overflow: attempt.overflow.map(domain::OverflowReason::as_str),
         emergency: attempt.is_emergency,
-        price: price.map(|quote| planned_price(attempt.profile, quote)),
-        first_byte_ms: attempt.first_byte_us.map(|us| us.div_ceil(US_PER_MS)),
+        price: preview.price.map(|quote| planned_price(attempt.profile, quote)),
+        first_byte_ms: attempt.first_byte_us.map(first_byte_ms),
+        dropped_params: preview.dropped.clone(),
+        error: preview.refusal.as_deref().map(|fault| PlanError::of(fault, dialect)),
     }
 }
 
+const fn first_byte_ms(us: u64) -> u64 {
+    us.div_ceil(US_PER_MS)
+}
+
 fn candidate(other: &OtherCandidate, price: Option<Quote>, is_operator: bool) -> PlannedCandidate {
-    let PlannedAttempt {
-        profile,
-        principal,
-        display_name,
-        provider,
-        upstream_model,
-        region,
-        price,
-        first_byte_ms,
-        ..
-    } = attempt(&other.candidate, price, is_operator);
+    let one = &other.candidate;
     PlannedCandidate {
-        profile,
-        principal,
-        display_name,
-        provider,
-        upstream_model,
-        region,
-        price,
-        first_byte_ms,
+        profile: one.profile.as_str(),
+        principal: learned_limits::principal(one.principal, is_operator),
+        display_name: one.display_name.clone(),
+        provider: one.provider.clone(),
+        upstream_model: one.upstream_model.clone(),
+        region: one.region.clone(),
+        price: price.map(|quote| planned_price(one.profile, quote)),
+        first_byte_ms: one.first_byte_us.map(first_byte_ms),
         reason: other.reason,
         detail: other.detail.clone(),
     }

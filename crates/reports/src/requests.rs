@@ -13,8 +13,8 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use domain::record::Reason;
 use domain::{
-    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, ReuseEvidence, Tier,
-    Units, Usage,
+    AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, QosClass,
+    ReuseEvidence, Tier, Units, Usage,
 };
 use http::Method;
 use reconcilers::{moment, of_store};
@@ -23,16 +23,19 @@ use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
 use crate::caching::{self, CachingView};
+use crate::hooks::{self, HookCallView};
 use crate::learned_limits;
 use crate::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
+use crate::qos::{self, QosOutcomeView};
 use crate::reuse::{self, ReuseView};
-use crate::usage::{FILTER, FORMAT, Spent, columns, parse_param};
+use crate::usage::{FILTER, FORMAT, Spent, columns, parse_class, parse_param};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        with_parameters(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
+        with_filters(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
             .says("Lists settled exchanges, newest first.")
-            .lists::<RequestView>(),
+            .lists::<RequestView>()
+            .query(FORMAT.0, FORMAT.1),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
             .says("Shows one exchange with its timeline, plan, attempts and cost.")
             .returns_value::<Exchange>(),
@@ -43,7 +46,8 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn with_parameters(route: Route) -> Route {
+/// Describes the parameters of `filter`.
+pub fn with_filters(route: Route) -> Route {
     let parameters = [
         ("model", "Only this model's."),
         ("provider", "Only this provider's."),
@@ -57,15 +61,17 @@ fn with_parameters(route: Route) -> Route {
             "`completed`, `cut` by a budget, `failed`, `client_cancelled`, `interrupted` or `deadline`.",
         ),
         ("tag", "Only those with this tag."),
+        ("qos_class", "Only those whose hints stated this class."),
         ("alias", "Only those that named this alias, or got this release of one."),
         ("since", "Only those that began at this moment or later."),
         ("until", "Only those that began before this moment."),
         FILTER,
-        FORMAT,
     ];
     let route =
         parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
-    route.one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
+    route
+        .one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
+        .one_of("qos_class", &QosClass::WORDS)
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -85,7 +91,8 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter, Box<domain::Fault>> {
+/// The filter in a request's query.
+pub async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter, Box<domain::Fault>> {
     let parsed_filter = filter::read(control, request, FilteredList::Requests).await?;
     let text = |name: &str| request.query.get(name).cloned();
     let moment_of =
@@ -109,6 +116,7 @@ async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter
         status: parse_param(request, "status")?,
         outcome,
         tag: text("tag"),
+        qos_class: parse_class(request)?,
         alias: text("alias"),
         since_unix_ms: filter::later(moment_of("since")?, parsed_filter.since_unix_ms),
         until_unix_ms: filter::earlier(moment_of("until")?, parsed_filter.until_unix_ms),
@@ -144,6 +152,8 @@ struct RequestView {
     attempts: u32,
     fallback_used: bool,
     tag: Option<String>,
+    /// The class that its hints stated.
+    qos_class: Option<&'static str>,
     latency_us: u64,
     time_to_first_byte_us: Option<u64>,
     bytes_out: u64,
@@ -182,6 +192,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestView {
         attempts: row.attempts,
         fallback_used: row.fallback_used,
         tag: row.tag.clone(),
+        qos_class: row.qos_class.map(QosClass::as_str),
         latency_us: row.latency_us,
         time_to_first_byte_us: row.first_byte_us,
         bytes_out: row.bytes_out,
@@ -245,6 +256,8 @@ struct Exchange {
     error: Option<ReasonView>,
     /// What the checks of policies found.
     checks: Vec<CheckView>,
+    /// The calls of the hooks of policies.
+    hooks: Vec<HookCallView>,
     profile: Option<&'static str>,
     mode: Option<&'static str>,
     principal: Option<String>,
@@ -253,6 +266,10 @@ struct Exchange {
     /// After which failure the request went on with another model of its route, and why; `null` if it did not.
     model_fallback: Option<ModelFallbackView>,
     tag: Option<String>,
+    /// The class that its hints stated.
+    qos_class: Option<&'static str>,
+    /// How well it was served; `null` where it stated no class, target or deadline and is none of `/v2/responses`.
+    qos_outcome: Option<QosOutcomeView>,
     bytes_out: u64,
     timeline: TimelineView,
     plan: PlanView,
@@ -341,6 +358,8 @@ struct PlanView {
     candidates: Vec<String>,
     rejected: Vec<RejectedCandidate>,
     snapshot_version: u64,
+    /// The revision of the capability manifest, where it kept the request from a candidate.
+    capability_manifest_revision: Option<String>,
 }
 
 /// How a request came to another model than its own.
@@ -433,6 +452,8 @@ struct UnitsView {
     web_searches: u64,
     file_searches: u64,
     hosted_tool_calls: u64,
+    /// Tokens that the provider caches by name, times hours.
+    cache_token_hours: u64,
 }
 
 fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
@@ -459,7 +480,8 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         error_class: record.fault.map(domain::FaultClass::as_str),
         error_code: record.fault_code.clone(),
         error: record.reason.as_ref().map(reason),
-        checks: record.checks.iter().map(check_view).collect(),
+        checks: record.extras.checks.iter().map(check_view).collect(),
+        hooks: hooks::calls(&record.extras.hooks),
         profile: record.profile().map(domain::Profile::as_str),
         mode: record.profile().map(|profile| profile.mode().as_str()),
         principal: record.principal.as_ref().map(named),
@@ -467,6 +489,8 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         fallback_used: record.fallback_used,
         model_fallback: model_fallback(record),
         tag: record.tag.clone(),
+        qos_class: record.extras.qos_class.map(QosClass::as_str),
+        qos_outcome: qos::outcome(record),
         bytes_out: record.bytes_out,
         timeline: TimelineView {
             decoded_us: timeline.decoded_us,
@@ -483,6 +507,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             candidates: record.plan.candidates.iter().map(named).collect(),
             rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             snapshot_version: record.plan.snapshot_version,
+            capability_manifest_revision: record.extras.manifest_revision.clone(),
         },
         attempts: record.attempts.iter().map(|one| attempt(one, &record.attempts, is_operator)).collect(),
         caching: caching::show(record),
@@ -577,6 +602,7 @@ const fn units(units: &Units) -> UnitsView {
         web_searches: units.web_searches,
         file_searches: units.file_searches,
         hosted_tool_calls: units.hosted_calls,
+        cache_token_hours: units.cache_token_hours,
     }
 }
 

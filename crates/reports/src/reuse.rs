@@ -147,17 +147,11 @@ pub fn show(record: &MeterRecord) -> Option<ReuseView> {
         return None;
     }
     let evidence = record.reuse_evidence();
-    let tier = match (served, evidence) {
-        (Some(_), _) => Some(CacheTier::Response),
-        (None, _) if fall.realized == 0 => None,
-        (None, ReuseEvidence::RuntimeConfirmed) => Some(CacheTier::Runtime),
-        (None, _) => Some(CacheTier::Provider),
-    };
     let candidate = if fall.is_unseen { ReuseEvidence::Unknown } else { ReuseEvidence::RouterInferred };
     Some(ReuseView {
         fall: show_fall(fall),
         money: show_money(record.input_cost(), record.charge.provider_cost),
-        cache_tier: tier.map(CacheTier::as_str),
+        cache_tier: record.cache_tier().map(CacheTier::as_str),
         evidence: if served.is_some() { ReuseEvidence::RuntimeConfirmed } else { evidence }.as_str(),
         candidate_evidence: candidate.as_str(),
         raised_to_report: fall.is_raised && !fall.is_unseen,

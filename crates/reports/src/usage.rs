@@ -11,7 +11,7 @@ use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Handler, Route};
 use api::state::Control;
-use domain::{Fault, Mode};
+use domain::{Fault, Mode, QosClass};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -48,6 +48,7 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         ("mode", "`mi`, `byok` or `byoc`."),
         ("environment", "Only this environment's."),
         ("tag", "Only those with this tag."),
+        ("qos_class", "Only those whose hints stated this class."),
         FILTER,
         FORMAT,
     ];
@@ -58,6 +59,7 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         .one_of("window", &["24h", "7d", "30d", "month"])
         .one_of("interval", &["minute", "hour", "day"])
         .one_of("mode", &["mi", "byok", "byoc"])
+        .one_of("qos_class", &QosClass::WORDS)
 }
 
 /// The filter syntax that the command line and the console share.
@@ -149,6 +151,8 @@ struct Sums {
     web_searches: u64,
     file_searches: u64,
     hosted_tool_calls: u64,
+    /// Tokens that providers cache by name, times hours.
+    cache_token_hours: u64,
     realized_reused_tokens: u64,
     /// The waterfall of prompts and caches, with its money.
     reuse: ReuseSumsView,
@@ -209,6 +213,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         web_searches: sums.units.web_searches,
         file_searches: sums.units.file_searches,
         hosted_tool_calls: sums.units.hosted_calls,
+        cache_token_hours: sums.units.cache_token_hours,
         realized_reused_tokens: sums.realized_reused_tokens,
         reuse: reuse::show_sums(sums),
         failed_requests: sums.failed,
@@ -333,7 +338,7 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// The time window: `start` and `end`, or `window` in hours, days, or the current month. It ends slightly
 /// after now, so that exchanges that just ended are in it.
-fn window(request: &ApiRequest, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
+pub fn window(request: &ApiRequest, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
     let end_unix_ms = match request.query.get("end") {
         Some(text) => moment::read(text, "end")?,
         None => now_unix_ms + HOUR_MS,
@@ -396,8 +401,19 @@ fn filter(request: &ApiRequest, parsed_filter: ParsedFilter) -> Result<UsageFilt
         mode,
         environment: text("environment"),
         tag: text("tag"),
+        qos_class: parse_class(request)?,
         terms: parsed_filter.terms,
     })
+}
+
+/// The class that a query is about.
+pub fn parse_class(request: &ApiRequest) -> Result<Option<QosClass>, Box<Fault>> {
+    let Some(word) = request.query.get("qos_class") else { return Ok(None) };
+    let known = QosClass::from_word(word).ok_or_else(|| {
+        let words = QosClass::WORDS.join(", ");
+        invalid("qos_class", format!("\"{word}\" is no class."), format!("Use one of {words}."))
+    });
+    known.map(Some)
 }
 
 /// A query parameter that holds an id.

@@ -70,9 +70,12 @@ pub(super) fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Resu
     if cursor.kind()? != Kind::Array {
         return Ok(cursor.skip()?.len() as u64);
     }
-    let tools = cursor.array(|cursor, index| match cursor.kind()? {
-        Kind::Object => read_tool(cursor, index, request),
-        _ => cursor.ignore(),
+    let tools = cursor.array(|cursor, index| {
+        request.has_tools = true;
+        match cursor.kind()? {
+            Kind::Object => read_tool(cursor, index, request),
+            _ => cursor.ignore(),
+        }
     })?;
     Ok(tools.len() as u64)
 }

@@ -1,5 +1,16 @@
 //! What a run accepts and reports, beside the limits in `domain::limits`.
 
+use std::time::Duration;
+
+/// Answers that a core makes in the background at once.
+pub(crate) const BACKGROUND_PER_CORE_MAX: u32 = 256;
+/// How often an answer in the background looks whether it is to be cancelled.
+pub(crate) const BACKGROUND_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after its deadline an answer that is not there is given up: the process that made it is gone.
+pub(crate) const BACKGROUND_GRACE: Duration = Duration::from_secs(5);
+/// How long a cancellation waits for its answer to end, and how often it looks.
+pub(crate) const CANCEL_TIME_MAX: Duration = Duration::from_secs(4);
+pub(crate) const CANCEL_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The part of a document's name that the prompt shows.
 pub(crate) const DOCUMENT_NAME_CHARS_MAX: usize = 128;
 /// Errors of an input that are reported in one response.

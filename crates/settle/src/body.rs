@@ -1,6 +1,7 @@
 //! The response body that hyper polls: either complete bytes, or a client response that is settled when it ends or
 //! is dropped.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,6 +24,35 @@ impl std::fmt::Display for ReplyError {
 
 impl std::error::Error for ReplyError {}
 
+/// Edits a body while it is sent.
+pub trait BodyEditor: std::fmt::Debug {
+    /// What is sent in place of a piece. Nothing is sent for what is empty.
+    fn edit(&mut self, piece: Bytes) -> Bytes;
+    /// What follows the last piece.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Bytes>;
+}
+
+/// Told of a stream what its client gets, and of its end before it is settled. A stream that its client leaves has no
+/// such end.
+pub trait WatchStream {
+    fn sent(&mut self, bytes: &[u8]);
+    /// The last piece waits for the future.
+    fn ended(self: Box<Self>, usage: Usage) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// The watch of a stream.
+enum Watch {
+    Watching(Box<dyn WatchStream>),
+    /// The stream is over but for this piece.
+    Ending(Pin<Box<dyn Future<Output = ()>>>, Piece),
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 /// The body of a response.
 #[derive(Debug)]
 pub struct ReplyBody {
@@ -32,6 +62,15 @@ pub struct ReplyBody {
     pending_record: Option<PendingWrite>,
     /// It ends cleanly, but with an error event.
     is_failed: bool,
+    /// Boxed: few bodies have any of it.
+    beside: Option<Box<Beside>>,
+}
+
+/// What is done with a body on its way.
+#[derive(Debug, Default)]
+struct Beside {
+    editor: Option<Box<dyn BodyEditor>>,
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -43,11 +82,57 @@ enum Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(bytes), usage: None, pending_record: None, is_failed: false }
+        Self { kind: Kind::Whole(bytes), usage: None, pending_record: None, is_failed: false, beside: None }
     }
 
     pub(crate) fn from_relay(response: ClientResponse) -> Self {
-        Self { kind: Kind::Relayed(Box::new(response)), usage: None, pending_record: None, is_failed: false }
+        let mut body = Self::whole(Bytes::new());
+        body.kind = Kind::Relayed(Box::new(response));
+        body
+    }
+
+    /// The same body as `editor` sends it.
+    #[must_use]
+    pub fn edited(mut self, editor: Box<dyn BodyEditor>) -> Self {
+        self.beside.get_or_insert_default().editor = Some(editor);
+        self
+    }
+
+    /// The same, watched to its end.
+    #[must_use]
+    pub fn watched(mut self, watch: Box<dyn WatchStream>) -> Self {
+        self.beside.get_or_insert_default().watch = Some(Watch::Watching(watch));
+        self
+    }
+
+    /// The next piece of a watched stream.
+    fn poll_watched(response: &mut ClientResponse, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            match watch {
+                Watch::Ending(done, last) => {
+                    std::task::ready!(done.as_mut().poll(cx));
+                    return Poll::Ready(std::mem::replace(last, Piece::End));
+                }
+                Watch::Watching(watching) => {
+                    let piece = std::task::ready!(response.poll_piece(cx));
+                    if let Piece::Data(bytes) | Piece::Last(bytes) | Piece::Failed(bytes) = &piece {
+                        watching.sent(bytes);
+                    }
+                    if matches!(piece, Piece::Data(_)) {
+                        return Poll::Ready(piece);
+                    }
+                    let usage = response.ended_usage().unwrap_or_default();
+                    let nobody = Watch::Ending(Box::pin(std::future::ready(())), Piece::End);
+                    if let Watch::Watching(watching) = std::mem::replace(watch, nobody) {
+                        *watch = Watch::Ending(watching.ended(usage), piece);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_edited(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.editor.is_some())
     }
 
     /// The usage as booked; known once the answer is settled.
@@ -94,6 +179,41 @@ impl ReplyBody {
     }
 }
 
+impl ReplyBody {
+    /// The next piece as it is relayed.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReplyError>>> {
+        if let Kind::Relayed(response) = &mut self.kind {
+            let polled = match self.beside.as_mut().and_then(|beside| beside.watch.as_mut()) {
+                None => response.poll_piece(cx),
+                Some(watch) => Self::poll_watched(response, watch, cx),
+            };
+            match std::task::ready!(polled) {
+                Piece::Data(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Piece::Last(bytes) => {
+                    self.end();
+                    self.kind = Kind::Whole(bytes);
+                }
+                Piece::Failed(bytes) => {
+                    self.end();
+                    self.is_failed = true;
+                    self.kind = Kind::Whole(bytes);
+                }
+                Piece::End => self.end(),
+                Piece::Abort => {
+                    self.end();
+                    return Poll::Ready(Some(Err(ReplyError)));
+                }
+            }
+        }
+        std::task::ready!(self.poll_booked(cx));
+        let rest = match std::mem::replace(&mut self.kind, Kind::Over) {
+            Kind::Whole(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
+            Kind::Relayed(_) | Kind::Over => None,
+        };
+        Poll::Ready(rest.map(Ok))
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = ReplyError;
@@ -103,34 +223,30 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        if let Kind::Relayed(response) = &mut this.kind {
-            match std::task::ready!(response.poll_piece(cx)) {
-                Piece::Data(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Piece::Last(bytes) => {
-                    this.end();
-                    this.kind = Kind::Whole(bytes);
+        loop {
+            let piece = std::task::ready!(this.poll_piece(cx));
+            let Some(editor) = this.beside.as_mut().and_then(|beside| beside.editor.as_mut()) else {
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            };
+            let edited = match piece {
+                Some(Ok(piece)) => editor.edit(piece),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let rest = std::task::ready!(editor.poll_end(cx));
+                    this.beside = None;
+                    rest
                 }
-                Piece::Failed(bytes) => {
-                    this.end();
-                    this.is_failed = true;
-                    this.kind = Kind::Whole(bytes);
-                }
-                Piece::End => this.end(),
-                Piece::Abort => {
-                    this.end();
-                    return Poll::Ready(Some(Err(ReplyError)));
-                }
+            };
+            if !edited.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(edited))));
             }
         }
-        std::task::ready!(this.poll_booked(cx));
-        let rest = match std::mem::replace(&mut this.kind, Kind::Over) {
-            Kind::Whole(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
-            Kind::Relayed(_) | Kind::Over => None,
-        };
-        Poll::Ready(rest.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.is_edited() {
+            return false;
+        }
         match &self.kind {
             Kind::Over => self.pending_record.is_none(),
             Kind::Whole(bytes) => bytes.is_empty(),
@@ -139,6 +255,9 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_edited() {
+            return SizeHint::default();
+        }
         match &self.kind {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),

@@ -3,7 +3,7 @@
 
 mod body;
 
-pub use body::{ReplyBody, ReplyError};
+pub use body::{BodyEditor, ReplyBody, ReplyError, WatchStream};
 pub use ledger::PendingWrite;
 
 use bytes::Bytes;
@@ -88,6 +88,7 @@ mod tests {
             stream: false,
             requested_model: "openai/gpt-4o".into(),
             tag: None,
+            qos_class: None,
             started_unix_ms: 1_700_000_000_000,
             started_us: 0,
         };

@@ -38,6 +38,8 @@ pub struct KeyEntry {
     pub revoked: bool,
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
+    /// The priority of its requests, and the most that their hints can state.
+    pub priority: Option<u8>,
     /// The secret that its requests may be signed with.
     pub access_secret: Option<Arc<Sealed>>,
 }
@@ -186,6 +188,8 @@ pub struct AliasEntry {
     pub canary: Option<CanaryEntry>,
     /// All of them, the newest last.
     pub releases: Vec<Arc<ReleaseEntry>>,
+    /// Whether some release has rules for parameters.
+    pub fits_parameters: bool,
     pub created_unix_ms: u64,
 }
 

@@ -43,6 +43,7 @@ fn opening(number: u64) -> Opening {
         stream: true,
         requested_model: "some-publisher/some-model".into(),
         tag: None,
+        qos_class: None,
         started_unix_ms: NOW + number / PER_MS,
         started_us: 0,
     }

@@ -49,6 +49,8 @@ pub struct AliasReleaseRow {
     /// From 1 for each alias; set when it is written.
     pub number: u32,
     pub spec: AliasReleaseSpec,
+    /// The revision of the capability manifest that was in force; unset in those of earlier versions.
+    pub manifest_revision: Option<String>,
     pub created_unix_ms: u64,
 }
 

@@ -34,6 +34,7 @@ pub async fn add_keys(
             scopes: Scopes { inference: true, ..Scopes::default() },
             expires_unix_ms: None,
             ip_allowlist: Vec::new(),
+            priority: None,
             revoked_unix_ms: None,
             access_secret: None,
             created_by: None,

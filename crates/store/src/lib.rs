@@ -66,12 +66,12 @@ pub use kept_objects::{KeptObjectRow, ProviderObjects};
 pub use kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
-pub use policies::PolicyRow;
+pub use policies::{HookSecretRow, PolicyRow};
 pub use projects::{ProjectRow, Projects};
 pub use resource::{Json, Resource, ResourceRow};
 pub use rotations::Rotations;
 pub use route_versions::{RouteVersion, RouteVersions};
-pub use routes::RouteRow;
+pub use routes::{RouteRow, clash as route_clash};
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };

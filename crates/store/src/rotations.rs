@@ -4,7 +4,9 @@
 
 use database::act::{Act, Written};
 use database::error::StoreFuture;
-use domain::{AccountId, ContentKind, CredentialId, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
+use domain::{
+    AccountId, ContentKind, CredentialId, KeyId, NodeId, PolicyId, Sealed, TraceId, WebhookId, WorkspaceId,
+};
 use snapshot::WrappedKey;
 
 /// Facts with this prefix name the workspaces whose key is being rotated.
@@ -18,6 +20,8 @@ pub enum SealedThing {
     Account(AccountId),
     /// The secret of an API key's access keys.
     AccessKey(KeyId),
+    /// The secret of a policy's hooks.
+    Policy(PolicyId),
     /// A webhook's secret of one generation.
     Webhook(WebhookId, u32),
     /// The anti-rollback record of the object with this name.

@@ -1,6 +1,7 @@
 //! Routes: a workspace's routing rules. No two have the same scope and conditions: another is refused as `route_scope_taken`,
 //! naming the first. Nor may a request meet the conditions of two routes of one scope, neither of which is the stronger.
 
+use database::error::StoreError;
 use domain::{ModelPattern, RouteId, RouteScope, RouteSpec, WorkspaceId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,30 @@ pub struct RouteRow {
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
+}
+
+/// Why a route can't stand beside another one, if it can't.
+#[must_use]
+pub fn clash(spec: &RouteSpec, other: RouteId, others: &RouteSpec) -> Option<StoreError> {
+    if place_text(spec) == place_text(others) {
+        return Some(scope_taken(other));
+    }
+    let is_ambiguous = spec.scope == others.scope && others.when.is_ambiguous_with(&spec.when);
+    is_ambiguous.then(|| ambiguous(other))
+}
+
+pub(crate) fn scope_taken(other: RouteId) -> StoreError {
+    let detail = format!("the route {other} has the same scope; change that one, or narrow this one's scope");
+    StoreError::conflict("route_scope_taken", detail, Some(other.to_string()))
+}
+
+/// A request that meets the conditions of two routes of one scope, neither of which is the stronger, would have no winner.
+fn ambiguous(other: RouteId) -> StoreError {
+    let detail = format!(
+        "the route {other} has the same scope, and a request can meet the conditions of both; make them exclude each other, or \
+         give one a further condition"
+    );
+    StoreError::conflict("route_conditions_overlap", detail, Some(other.to_string()))
 }
 
 /// A canonical string for a scope and conditions.

@@ -71,6 +71,8 @@ pub struct Sessions {
     pub answers: Arc<Answers>,
     /// Answers that are given again to the same request.
     pub cached: Arc<line::ResponseMemory>,
+    /// Answers that are made in the background.
+    background: Arc<line::Background>,
     turns: Arc<Turns>,
     responses: Arc<Responses>,
     objects: Arc<Objects>,
@@ -196,7 +198,19 @@ impl ServerState {
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
         let cached = Arc::clone(&self.sessions.cached);
-        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers, cached }))
+        Ok(Rc::new(line::Core {
+            number,
+            snapshot,
+            deps,
+            journal,
+            allowances,
+            counters,
+            answers,
+            cached,
+            overload: Rc::default(),
+            in_background: Default::default(),
+            background: Arc::clone(&self.sessions.background),
+        }))
     }
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves
@@ -288,7 +302,7 @@ impl Sessions {
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let closing = Arc::clone(&answers);
         tasks.add("answers", || async move { closing.stop().await });
-        Ok(Self { answers, turns, responses, objects, cached: Arc::default() })
+        Ok(Self { answers, turns, responses, objects, cached: Arc::default(), background: Arc::default() })
     }
 }
 

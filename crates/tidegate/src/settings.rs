@@ -123,6 +123,14 @@ pub const DEFINITIONS: &[Definition] = &[
          second, new ones are refused (503 gateway_overloaded) until it has caught up. 0 refuses none.",
     ),
     plain(
+        "in_flight_max",
+        "TIDEGATE_IN_FLIGHT_MAX",
+        "4096",
+        "Requests in flight on a serving thread from which on a workspace that has its even share of them is refused more (429 \
+         rate_limit_exceeded), so that others are served. One that is alone may have any number. 0: only while requests wait \
+         too long for their turn.",
+    ),
+    plain(
         "node_heartbeat_ms",
         "TIDEGATE_NODE_HEARTBEAT_MS",
         "30000",
@@ -318,6 +326,12 @@ impl Layers {
         })
     }
 
+    fn in_flight_max(&self) -> Result<u32, SettingsError> {
+        self.parsed("in_flight_max", "a number from 0 to 1000000", |text| {
+            text.parse().ok().filter(|count| (0..=1_000_000).contains(count))
+        })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -386,6 +400,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<snapshot::IpNet>,
     /// Zero for no limit.
     pub queue_delay_max: Duration,
+    /// Zero for no bound but that of the queue.
+    pub in_flight_max: u32,
     pub beat_every: Duration,
     pub emergency: bool,
     pub subscriptions: bool,
@@ -466,6 +482,7 @@ impl Settings {
             node_networks: layers.parsed("node_networks", BLOCKS, parse_networks)?,
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
             queue_delay_max: layers.queue_delay_max()?,
+            in_flight_max: layers.in_flight_max()?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             subscriptions: layers.parsed("subscriptions.enabled", "0 or 1", switch)?,

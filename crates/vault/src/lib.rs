@@ -20,6 +20,7 @@ mod reseal;
 mod ring;
 mod seal;
 mod sealer;
+mod stack;
 mod wrap;
 
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub use hasher::{KeyHasher, MintedKey, mint_access_secret, mint_api_key};
 pub use kept::{ContentRef, RequestHasher};
 pub use master::{MasterKey, MasterKeyError};
 pub use masters::{MasterKeyring, MasterState, ReadMasterKeys};
-pub use message::sign_message;
+pub use message::{sign_message, webhook_signatures};
 pub use opener::{KeyUpdate, Opener, UpdateFailures};
 pub use sealer::{Resealed, Sealer};
 pub use wrap::LocalKeyWrap;

@@ -13,6 +13,7 @@ use crate::error::VaultError;
 use crate::fingerprint::Fingerprinter;
 use crate::ring::{Ring, WorkspaceKey};
 use crate::seal;
+use crate::stack::wiped;
 
 /// The result of sealing a secret: all three are stored together, the anti-rollback record in a row of its
 /// own.
@@ -101,7 +102,7 @@ impl Sealer {
     /// 16 hexadecimal digits by which a person recognises a secret.
     #[must_use]
     pub fn fingerprint(&self, workspace: WorkspaceId, secret: &Secret) -> String {
-        self.fingerprinter.of(workspace, secret)
+        wiped(|| self.fingerprinter.of(workspace, secret))
     }
 
     pub(crate) fn current(&self, workspace: WorkspaceId) -> Result<(String, Arc<WorkspaceKey>), VaultError> {
@@ -114,7 +115,7 @@ impl Sealer {
         binding: &Binding<'_>,
         plaintext: &[u8],
     ) -> Result<Sealed, VaultError> {
-        let bytes = seal::seal(key, binding.bytes().as_slice(), plaintext, &*self.random)
+        let bytes = wiped(|| seal::seal(key, binding.bytes().as_slice(), plaintext, &*self.random))
             .map_err(|_| VaultError::Crypto)?;
         Ok(Sealed { version: binding.version, key_id: binding.key_id.to_owned(), bytes })
     }

@@ -48,6 +48,35 @@ async function requestIsPlannedAgain(page) {
   ok("request_is_planned_again");
 }
 
+async function routeIsTriedAndItsVersionsCompared(page) {
+  await visit(page, `${origin}/routes?edit=new`);
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Model (exact, or ending in * or /)").fill(MINI);
+  await form.getByLabel("Providers").fill("anthropic");
+  await form.getByRole("button", { name: "Try" }).focus();
+  await page.keyboard.press("Enter");
+  await form.getByText(/would change/).waitFor();
+  const tried = await send("POST", "routes/dry-run", { route: { scope: { model: MINI }, providers: ["anthropic"] } });
+  assert.ok(tried.changed > 0 && tried.refusals.new === tried.changed, JSON.stringify(tried));
+  const text = await form.innerText();
+  assert.ok(text.includes(`${tried.changed} of ${tried.requests.compared} request`), text);
+  assert.ok(text.includes(`refused (${tried.moves[0].to.error.code})`), text);
+  await isForEveryone(page, "route-tried");
+  assert.equal((await v2(origin, adminKey, "routes")).data.length, 0, "nothing is saved");
+  const { id } = await send("POST", "routes", { scope: { model: MINI }, profiles: ["byok"] });
+  await send("PUT", `routes/${id}`, { scope: { model: MINI }, profiles: ["byok"], strategy: "cheapest" });
+  await visit(page, `${origin}/routes`);
+  await page.getByRole("button", { name: /History/ }).click();
+  await form.getByText("Compare any two").focus();
+  await page.keyboard.press("Enter");
+  await eventually(async () => assert.equal(await form.getByText("strategy: none → cheapest").count(), 2));
+  await form.getByLabel("From").selectOption("2");
+  await form.getByText("Nothing differs.").waitFor();
+  await isForEveryone(page, "route-compared");
+  await send("DELETE", `routes/${id}`);
+  ok("route_is_tried_and_its_versions_compared");
+}
+
 async function policyIsMadeTightenedAndDeleted(page) {
   await visit(page, `${origin}/policies`);
   await page.getByText("No policy yet").waitFor();
@@ -64,6 +93,9 @@ async function policyIsMadeTightenedAndDeleted(page) {
   await form.waitFor({ state: "detached" });
   await page.getByText("providers: anthropic").waitFor();
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 403, "it holds on the wire at once");
+  await page.getByText("All projects: allowed providers").waitFor();
+  await page.getByRole("button", { name: "Refused requests by rule as a table" }).click();
+  assert.equal(await page.getByRole("columnheader", { name: "allowed providers" }).count(), 1);
   const [project] = (await v2(origin, adminKey, "projects")).data;
   await page.getByLabel("Project").selectOption(project.id);
   await page.getByText("providers: anthropic", { exact: true }).waitFor();
@@ -98,6 +130,9 @@ async function aliasIsSplitPromotedAndRolledBack(page) {
   await row.getByRole("link", { name: "code.best" }).click();
   await page.getByRole("link", { name: "Install a release" }).click();
   await form.getByLabel("Targets").fill("echo");
+  await form.getByRole("button", { name: "Try" }).click();
+  await form.getByText(/would change/).waitFor();
+  await form.getByLabel("Parameters").fill("temperature 0..1 0.7 clamp");
   await form.getByLabel("Note").fill("the small one");
   await form.getByRole("button", { name: "Install" }).click();
   await form.waitFor({ state: "detached" });
@@ -112,7 +147,8 @@ async function aliasIsSplitPromotedAndRolledBack(page) {
   const alias = async () => (await v2(origin, adminKey, "model-aliases")).data.find(({ name }) => name === "code.best");
   assert.equal((await alias()).release_number, 2);
   // Every release is kept, and the way back is one step.
-  const releases = page.getByRole("region", { name: "Releases" });
+  await page.getByRole("region", { name: "Compare releases" }).getByText(/^parameters: /).waitFor();
+  const releases = page.getByRole("region", { name: "Releases", exact: true });
   assert.equal(await releases.getByRole("row").count(), 3);
   await page.getByRole("button", { name: "Roll back" }).click();
   await page.getByText(/number 1/).waitFor();
@@ -144,6 +180,7 @@ await inBrowser(origin, async (open) => {
   await signIn(page, origin, adminKey);
   await requestIsPastedAndPlanned(page);
   await requestIsPlannedAgain(page);
+  await routeIsTriedAndItsVersionsCompared(page);
   await policyIsMadeTightenedAndDeleted(page);
   await aliasIsSplitPromotedAndRolledBack(page);
   await commitmentIsForecast(page, made.id);

@@ -61,7 +61,9 @@ impl Row {
         let body = match (self.method.as_str(), self.pattern) {
             ("GET" | "DELETE", _) => return String::new(),
             ("PATCH", "/v2/members/{id}") => json!({"role": "viewer"}),
-            (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
+            (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test" | "/v2/policies/{id}/rotate") => {
+                json!({})
+            }
             (_, "/v2/webhooks/{id}/resend") => json!({"event_id": missing("evt_")}),
             (_, pattern) if pattern.ends_with("/rollback") => json!({"version": 1}),
             (_, "/v2/subscription-credentials/{id}/rotate") => json!({"token": "sk-mine"}),
@@ -264,7 +266,8 @@ async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
         let (reads, manages) =
             (scopes != json!(["inference"]) && scopes != json!([]), scopes == json!(["admin"]));
         for row in rows() {
-            let reading = row.method == Method::GET || row.pattern == "/v2/plan";
+            let asks = row.pattern == "/v2/plan" || row.pattern.ends_with("/dry-run");
+            let reading = row.method == Method::GET || asks;
             let code = match (row.access.people, row.access.key) {
                 (_, None) => "person_needed",
                 (Some(People::Operator), _) => "insufficient_scope",

@@ -188,6 +188,12 @@ async fn a_batch_of_one_model_is_refused_by_what_is_stated_of_it() {
     assert_eq!(gateway.recorded_code(&refused).await, REFUSED);
     let taken = post("anthropic/claude-sonnet-4-6").await;
     assert_eq!(taken.status, 200, "{}", taken.text());
+    // The record says by which revision, where that decided something.
+    let whole = gateway.get("/v2/capabilities").await["revision"].clone();
+    for (answer, revision) in [(&refused, whole), (&taken, Value::Null)] {
+        let record = gateway.settled(&trace_of(answer)).await;
+        assert_eq!(record["plan"]["capability_manifest_revision"], revision, "{record}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, refused, scripted, trace_of, with};
+use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, with};
+use crate::batches;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::wait::{a_moment, until};
 
@@ -193,6 +194,68 @@ async fn a_second_credential_takes_what_exceeds_the_first() {
     let reasons: Vec<_> = overflowed.map(|answer| answer.header("agent-overflow-reason")).collect();
     assert!((3..=5).contains(&reasons.len()), "{reasons:?}");
     assert!(reasons.iter().all(|reason| *reason == Some("committed_exhausted")), "{reasons:?}");
+}
+
+/// What the provider bills draws on the commitment: cached tokens, a service tier and a batch at their own prices.
+#[tokio::test]
+async fn cached_tokens_service_tiers_and_batches_draw_at_their_own_prices() {
+    const BATCHED: usize = 4;
+    let gateway = Gateway::start().await;
+    committed(&gateway, OWN, 1_000_000).await;
+    let cached = Behaviour { prompt_tokens: Some(2_000), cached_tokens: Some(1_024), ..Behaviour::ok() };
+    let flex = Behaviour { tier: Some("flex".to_owned()), ..Behaviour::ok() };
+    let mut drawn = 0;
+    // Of gpt-4o-mini, in nano-USD a token: what isn't cached, what is, and the answer.
+    for (behaviour, more, rates) in [
+        (Behaviour::ok(), json!({}), [150, 75, 600]),
+        (cached, json!({}), [150, 75, 600]),
+        (flex, json!({"service_tier": "flex"}), [75, 38, 300]),
+    ] {
+        gateway.emulator.script(OWN, [behaviour]);
+        let answer = gateway.chat_ok(&with(question(MINI), more)).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
+        let count = |name: &str| record[name].as_i64().unwrap();
+        let (input, cached) = (count("input_tokens"), count("cached_tokens"));
+        let nanos = (input - cached) * rates[0] + cached * rates[1] + count("output_tokens") * rates[2];
+        assert_eq!(count("provider_cost_nanos"), nanos, "{record}");
+        assert_eq!(record["commitment"]["amount_micros"], record["provider_cost_micros"], "{record}");
+        drawn += nanos;
+    }
+    let batch = batches::made(&gateway.client(), &batches::asks(BATCHED)).await;
+    batches::ended(&gateway.client(), &batch).await;
+    for record in batches::until_booked(&gateway.admin(), BATCHED).await {
+        let count = |name: &str| record[name].as_i64().unwrap();
+        // Half of the price.
+        let nanos = count("input_tokens") * 75 + count("output_tokens") * 300;
+        assert!((count("provider_cost_micros") * 1_000 - nanos).abs() <= 500, "{record}");
+        drawn += nanos;
+    }
+    let view = at_rest(&gateway.admin()).await;
+    assert!((micros(&view, "used_micros") * 1_000 - drawn).abs() <= 1_000, "{drawn} drawn: {view}");
+}
+
+/// What a reserved unit is worth is stated: it is filled at that pace, and what exceeds it goes on to the pool at once.
+#[tokio::test]
+async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows() {
+    let gateway = Gateway::start().await;
+    let body = json!({
+        "provider": "openai", "display_name": "reserved", "secret": OWN, "base_url": gateway.emulator.base_url(),
+        "limits": {"reserved_units": 2, "tokens_per_minute_per_unit": 200},
+    });
+    let credential = id_of(&gateway.make("/v2/provider-credentials", body).await);
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
+    let (answer, count) = until_it_overflows(&gateway).await;
+    assert!((3..40).contains(&count), "{count} of 400 tokens a minute");
+    assert_eq!(answer.header("agent-overflow-reason"), Some("rate_limited"));
+    assert_eq!(answer.header("agent-attempts"), Some("1"), "what is known to be exceeded isn't sent");
+    assert_eq!(gateway.calls(OWN).len(), count);
+    let health = gateway.get("/v2/health/upstreams").await;
+    let pacing = &crate::gateway::row(&health["data"], "id", &credential)["pacing"];
+    assert_eq!(pacing["tokens_per_minute"]["limit"], json!(400), "{health}");
+    let one = format!("/v2/provider-credentials/{credential}");
+    let unitless = gateway.patched(&one, json!({"limits": {"reserved_units": null}})).await;
+    problem(&unitless, 400, "invalid_value");
 }
 
 /// Two gateways on one PostgreSQL and 64 clients; one gateway is killed on the way.

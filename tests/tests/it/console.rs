@@ -245,9 +245,23 @@ async fn what_the_broker_decides_is_planned_and_ruled_by_hand() {
     let expected = [
         "request_is_pasted_and_planned",
         "request_is_planned_again",
+        "route_is_tried_and_its_versions_compared",
         "policy_is_made_changed_and_deleted",
         "alias_is_split_promoted_and_rolled_back",
         "commitment_is_forecast",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_are_managed() {
+    let gateway = Gateway::with_everything().await;
+    let held = walk("subscriptions.mjs", &gateway, &[&gateway.emulator.base_url(), OWN, OWN_SECOND]).await;
+    let expected = [
+        "wrong_window_is_told",
+        "subscription_is_sealed",
+        "token_is_rotated",
+        "subscription_is_switched_and_deleted",
     ];
     assert_eq!(held, expected);
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question};
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND};
+use crate::resilience::number;
 use crate::wait::a_pause;
 
 /// Sends requests from this many concurrent clients, each of them one after the other.
@@ -35,11 +36,11 @@ async fn crowd(gateway: &Gateway, clients: usize, each: usize) -> Vec<Answer> {
     answers
 }
 
-fn wait_of(answer: &Answer) -> u64 {
+pub fn wait_of(answer: &Answer) -> u64 {
     answer.header("retry-after").unwrap_or_else(|| panic!("no time is told: {answer:?}")).parse().unwrap()
 }
 
-fn of_status(answers: &[Answer], status: u16) -> usize {
+pub fn of_status(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
@@ -90,8 +91,8 @@ async fn a_crowd_that_is_limited_everywhere_is_told_the_earliest_time() {
     assert_eq!(calls[0], calls[1], "whoever named a time was asked before it");
 }
 
-/// A workspace with its own credential and a limit of requests per minute.
-async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: u64) -> Client {
+/// A workspace with its own credential, and a limit of requests per minute where one is named.
+pub async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: Option<u64>) -> Client {
     let made = gateway.make("/v2/workspaces", json!({"name": "noisy"})).await;
     let founded: Founded = serde_json::from_value(made).unwrap();
     let admin = gateway.with_key(&founded.admin_key);
@@ -128,7 +129,7 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
     const QUESTIONS: usize = 60;
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let noisy = tenant(&gateway, OWN_SECOND, LIMIT as u64).await;
+    let noisy = tenant(&gateway, OWN_SECOND, Some(LIMIT as u64)).await;
     let neighbour = gateway.client();
     let quiet = times(&neighbour, QUESTIONS).await;
 
@@ -174,20 +175,20 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
 }
 
 /// Case 34, as far as there is a limit at which to shed load: a project's own number of concurrent requests.
-/// Three times as many arrive, whether earlier ones were answered or not.
+/// Three times as many arrive, whether earlier ones were answered or not. `make prove-overload` sends more.
 #[tokio::test]
 async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     const AT_ONCE: u64 = 8;
     const LATENCY: Duration = Duration::from_millis(200);
-    const COME: u32 = 240;
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     let project = format!("/v2/projects/{}", gateway.founded.project_id);
     gateway.patch(&project, json!({"limits": {"concurrent_streams": AT_ONCE}})).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(LATENCY).always()]);
+    let arrivals = number("TIDEGATE_OVERLOAD_ARRIVALS", 240);
     let every = LATENCY / u32::try_from(3 * AT_ONCE).unwrap();
     let (started, mut coming) = (Instant::now(), Vec::new());
-    for _ in 0..COME {
+    for _ in 0..arrivals {
         let client = gateway.client();
         coming.push(tokio::spawn(async move {
             let started = Instant::now();
@@ -211,7 +212,7 @@ async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     shed.sort_unstable();
     let peak = span.as_secs_f64() / LATENCY.as_secs_f64() * AT_ONCE as f64;
     println!(
-        "{served} of {COME} were served, {:.0} % of what there is room for; the others were told after {:?}",
+        "{served} of {arrivals} were served, {:.0} % of what there is room for; the others were told after {:?}",
         100.0 * f64::from(served) / peak,
         shed.get(shed.len() / 2)
     );

@@ -106,6 +106,56 @@ async fn a_target_is_told_to_be_met_or_missed() {
     assert_eq!(met(&gateway.chat_ok(&question(MINI)).await), None);
 }
 
+/// What became of the hints stands in the record, whatever the dialect.
+#[tokio::test]
+async fn the_record_says_how_well_a_request_was_served() {
+    let gateway = own().await;
+    let near = json!({"qos": {"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 70_000}});
+    let far = json!({"qos": {"target_ttft_ms": 50}});
+    let text = json!([{"role": "user", "content": "hello"}]);
+    let gemini = format!("/v1beta/models/{MINI}:generateContent");
+    let dialects = [
+        (CHAT, question(MINI)),
+        (CHAT, streaming(MINI)),
+        ("/v1/responses", json!({"model": MINI, "input": "hello"})),
+        (MESSAGES, json!({"model": MINI, "max_tokens": 9, "messages": text})),
+        (&*gemini, json!({"contents": [{"parts": [{"text": "hello"}]}]})),
+    ];
+    for (path, body) in dialects {
+        let answer = hinting(&gateway, &near).post(path, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let mut found = gateway.settled(&trace_of(&answer)).await["qos_outcome"].take();
+        let (ttft, latency) = (found["ttft_ms"].take(), found["latency_ms"].take());
+        assert!(ttft.is_u64() && latency.as_u64() >= ttft.as_u64(), "{path}: {ttft} {latency}");
+        let expected = json!({"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 70_000,
+            "admission": "admitted", "completion": "completed", "target_met": true, "ttft_ms": null, "latency_ms": null,
+            "deadline_met": true, "degraded": false, "fallback_used": false, "reason_code": null});
+        assert_eq!(found, expected, "{path}");
+        gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(120))]);
+        let late = hinting(&gateway, &far).post(path, &body).await.unwrap();
+        let found = gateway.settled(&trace_of(&late)).await;
+        let found = ["class", "target_met", "deadline_met"].map(|name| found["qos_outcome"][name].clone());
+        assert_eq!(found, [Value::Null, json!(false), Value::Null], "{path}");
+        gateway.emulator.clear_scripts();
+    }
+    // An error meets nothing, and a fallback is a lesser service.
+    gateway.emulator.script(OWN, [Behaviour::status(400)]);
+    let failed = ask(&hinting(&gateway, &near)).await;
+    let found = gateway.settled(&trace_of(&failed)).await["qos_outcome"].take();
+    assert_eq!((&found["completion"], &found["target_met"]), (&json!("failed"), &json!(false)), "{found}");
+    assert_eq!((&found["deadline_met"], &found["ttft_ms"]), (&json!(false), &Value::Null), "{found}");
+    assert!(found["reason_code"].is_string(), "{found}");
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(503), Behaviour::status(503), Behaviour::status(503)]);
+    let fallen = asked(&gateway, &json!({"qos": {"class": "batch"}})).await;
+    let found = gateway.settled(&trace_of(&fallen)).await["qos_outcome"].take();
+    assert_eq!((&found["degraded"], &found["class"]), (&json!(true), &json!("batch")), "{found}");
+    // Without hints there is nothing to tell.
+    let plain = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
+    assert_eq!(plain["qos_outcome"], Value::Null, "{plain}");
+}
+
 /// Hints narrow where a request may go, in every dialect, and widen nothing.
 #[tokio::test]
 async fn hints_only_tighten_where_a_request_may_go() {
@@ -214,7 +264,7 @@ async fn stored_hints_win_and_every_field_without_effect_is_named() {
     for (name, value) in hints.as_object().unwrap() {
         assert_eq!(&stored[name], value, "{name}");
     }
-    let unheeded = ["qos.priority", "reuse.scope", "reuse.retention_preference", "state", "safety"];
+    let unheeded = ["reuse.scope", "reuse.retention_preference", "state", "safety"];
     assert_eq!(stored["not_honoured"], json!(unheeded), "{stored}");
     assert_eq!(gateway.get(&format!("{STORED}/{id}")).await, stored);
     let referring = || gateway.client().header("agent-hints-ref", &id);
@@ -329,4 +379,54 @@ async fn the_command_line_stores_hints() {
     );
     cli.run(&["hints", "remove", &id]);
     assert_eq!(gateway.get(STORED).await["data"], json!([]));
+}
+
+/// The class that hints state, whichever way they come, is in the record, in sums of usage and in filters of both.
+#[tokio::test]
+async fn a_class_is_recorded_summed_and_filtered_by() {
+    let gateway = own().await;
+    let class = |word: &str| json!({"qos": {"class": word}});
+    let stored = id_of(&gateway.make(STORED, class("interactive")).await);
+    let batch = asked(&gateway, &class("batch")).await;
+    let interactive = ask(&gateway.client().header("agent-hints-ref", &stored)).await;
+    let body = json!({"model": MINI, "input": "hello", "qos": {"class": "background"}});
+    let background = gateway.client().post("/v2/responses", &body).await.unwrap();
+    let plain = ask(&gateway.client()).await;
+    let nowhere = hinting(&gateway, &class("batch")).post(CHAT, &question("nobody/nothing")).await.unwrap();
+    assert_eq!(nowhere.status, 404, "{}", nowhere.text());
+    for (answer, word) in [
+        (&batch, json!("batch")),
+        (&interactive, json!("interactive")),
+        (&background, json!("background")),
+        (&plain, Value::Null),
+        (&nowhere, json!("batch")),
+    ] {
+        assert_eq!(gateway.settled(&trace_of(answer)).await["qos_class"], word, "{}", answer.text());
+    }
+    gateway.listed(5).await;
+    let usage = gateway.get("/v2/usage?group_by=qos_class").await;
+    let mut rows: Vec<(Option<&str>, u64)> = usage["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["qos_class"].as_str(), row["requests"].as_u64().unwrap()))
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [(None, 1), (Some("background"), 1), (Some("batch"), 1), (Some("interactive"), 1)]);
+    for query in ["qos_class=batch", "filter=qos_class:interactive"] {
+        assert_eq!(gateway.get(&format!("/v2/usage?{query}")).await["data"][0]["requests"], 1, "{query}");
+    }
+    assert_eq!(gateway.get("/v2/usage?qos_class=standard").await["data"], json!([]));
+    for (query, expected) in [
+        ("qos_class=batch", vec![&nowhere, &batch]),
+        ("filter=qos_class:background", vec![&background]),
+        ("qos_class=standard", vec![]),
+    ] {
+        let listed = gateway.get(&format!("/v2/requests?{query}")).await;
+        let ids: Vec<&str> =
+            listed["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected.into_iter().map(trace_of).collect::<Vec<_>>(), "{query}");
+    }
+    let wrong = gateway.admin().get("/v2/requests?qos_class=urgent").await.unwrap();
+    assert_eq!((wrong.status, &wrong.json()["param"]), (400, &json!("qos_class")), "{}", wrong.text());
 }

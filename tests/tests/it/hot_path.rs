@@ -26,13 +26,14 @@ use crate::wait::found;
 const KEPT: &str = "bench/hot-path.json";
 /// In percent: a larger increase is a change of the hot path that must be intended.
 const MARGIN: u64 = 2;
-/// What a hit of the response cache may cost here, in percent of a request that is passed on. The build under test is not
-/// optimised: what is asked of the release is 60 (docs/plan.md).
-const HIT_PERCENT: u64 = 65;
+/// What a hit of the response cache may cost, in percent of a request that is passed on.
+const HIT_PERCENT: u64 = 62;
 const WARM_UP: u64 = 40;
 const REQUESTS: u64 = 100;
 /// Chunks in the shorter and in the longer stream: the two differ by chunks alone.
-const CHUNKS: [usize; 2] = [4, 20];
+const CHUNKS: [usize; 2] = [4, 28];
+/// Of each stream. The minimum of four was up to 2 % off on a busy machine.
+const STREAMS: usize = 8;
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"You said: hello there","refusal":null},"finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}"#;
 const CHUNK: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}],"usage":null}"#;
 const LAST: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#;
@@ -186,13 +187,13 @@ impl Counted {
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
 
-    /// What a stream of this many chunks costs: the minimum of four runs, since periodic work falls into some
+    /// What a stream of this many chunks costs: the minimum of several runs, since periodic work falls into some
     /// of them and not into others. A stream writes a checkpoint every second, which is not part of a chunk's
     /// cost: a run that took that long, as on a busy machine, is repeated.
     async fn stream(&mut self, chunks: usize) -> Count {
         let body = with(question(MINI), json!({"stream": true, "max_tokens": chunks}));
-        let (mut counts, deadline) = (Vec::new(), Instant::now() + 4 * WITHIN);
-        while counts.len() < 4 {
+        let (mut counts, deadline) = (Vec::new(), Instant::now() + 6 * WITHIN);
+        while counts.len() < STREAMS {
             assert!(
                 Instant::now() < deadline,
                 "no stream of {chunks} chunks ends within {CHECKPOINT_EVERY:?}"

@@ -76,6 +76,10 @@ async fn a_key_is_changed_by_merge_patch() {
         "{changed}"
     );
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 403, "ip_not_allowed");
+    assert_eq!(gateway.patch(&path, json!({"priority": 40})).await["priority"], 40);
+    let wrong = gateway.patched(&path, json!({"priority": 256})).await;
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    assert_eq!(gateway.patch(&path, json!({"priority": null})).await["priority"], Value::Null);
     gateway.patch(&path, json!({"ip_allowlist": [], "expires_at": "2021-03-04T05:06:07Z"})).await;
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "expired_api_key");
     for wrong in [

@@ -7,7 +7,7 @@ use harness::client::Answer;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, problem, question, refused, said, streaming, trace_of, with};
-use crate::gateway::{Gateway, OWN, POOL, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 
 /// Its context is three times that of `MINI`.
 const LARGE: &str = "openai/gpt-5-mini";
@@ -235,4 +235,89 @@ async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
     let good = json!([{"on": ["content_policy", "outage"], "model": LARGE}]);
     let id = gateway.route(json!({"model_fallbacks": good})).await;
     assert_eq!(gateway.get(&format!("/v2/routes/{id}")).await["model_fallbacks"], good);
+}
+
+#[tokio::test]
+async fn an_alias_keeps_its_release_where_its_model_is_left() {
+    let gateway = gateway_with(json!([{"on": ["outage"], "model": LARGE}])).await;
+    let made = gateway
+        .make("/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI, "weight": 1}]}))
+        .await;
+    gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
+    let answer = gateway.chat(&question("auto")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
+    let release = answer.header("agent-alias-release").unwrap();
+    assert!(made.to_string().contains(release), "{made}");
+    let record = record_of(&gateway, &answer).await;
+    assert_eq!((&record["requested_model"], &record["resolved_model"]), (&json!("auto"), &json!(LARGE)));
+    assert_eq!((&record["alias"]["name"], &record["alias"]["release_id"]), (&json!("auto"), &json!(release)));
+    assert_eq!(record["model_fallback"]["on"], "outage", "{record}");
+    // Another release of it is no other model to fall back to: the next request goes to the alias' own again.
+    assert_eq!(gateway.chat_ok(&question("auto")).await.header("agent-resolved-model"), Some(MINI));
+}
+
+#[tokio::test]
+async fn a_hedged_model_is_left_as_a_whole() {
+    let gateway = Gateway::start().await;
+    let ids = [gateway.credential("openai", OWN).await, gateway.credential("openai", OWN_SECOND).await];
+    let fallbacks = json!([{"on": ["context_length"], "model": LARGE}]);
+    gateway.route(json!({"hedge_after_ms": 100, "model_fallbacks": fallbacks})).await;
+    let late = Behaviour::status(400).code("context_length_exceeded").latency(Duration::from_secs(1));
+    gateway.emulator.script(OWN, [late.clone()]);
+    gateway.emulator.script(OWN_SECOND, [late]);
+    let answer = gateway.chat(&question(MINI)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
+    let record = record_of(&gateway, &answer).await;
+    let attempts = record["attempts"].as_array().unwrap();
+    let small: Vec<_> = attempts.iter().filter(|one| one["upstream_model"] == "gpt-4o-mini").collect();
+    assert_eq!(small.len(), 2, "{record}");
+    for (attempt, id) in small.iter().zip(&ids) {
+        assert_eq!((&attempt["hedged"], &attempt["principal"]), (&json!(true), &json!(id)), "{record}");
+    }
+    let large: Vec<_> = attempts.iter().filter(|one| one["upstream_model"] == "gpt-5-mini").collect();
+    assert_eq!((large.len(), &large[0]["fault"]), (1, &Value::Null), "{record}");
+    assert_eq!(record["model_fallback"]["on"], "context_length", "{record}");
+}
+
+#[tokio::test]
+async fn what_another_model_answered_is_not_given_again_for_the_one_that_was_left() {
+    let gateway = gateway_with(json!([{"on": ["outage"], "model": LARGE}])).await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
+    for (cache, model) in [("miss", LARGE), ("miss", MINI), ("hit", MINI)] {
+        let answer = gateway.chat(&question(MINI)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("agent-cache"), Some(cache), "{model}");
+        assert_eq!(answer.header("agent-resolved-model"), Some(model), "{cache}");
+    }
+    assert_eq!(asked(&gateway, OWN).len(), 5);
+}
+
+/// The next one of the list takes what the first one's dialect has no word for.
+#[tokio::test]
+async fn a_model_that_the_request_cannot_be_translated_for_is_passed_over() {
+    let on = |model: &str| json!({"on": ["content_policy"], "model": model});
+    let gateway = gateway_with(json!([on(CLAUDE), on(LARGE)])).await;
+    let anthropic =
+        json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", anthropic).await;
+    for body in [question(MINI), streaming(MINI)] {
+        gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+        let answer = gateway.chat(&with(body, json!({"n": 2}))).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
+        let record = record_of(&gateway, &answer).await;
+        let detail = record["model_fallback"]["detail"].as_str().unwrap();
+        assert_eq!(detail, format!("{CLAUDE} was left for {LARGE}: the request can't be translated for it"));
+    }
+    // Without another one its refusal is the answer.
+    let route = gateway.get("/v2/routes").await["data"][0]["id"].clone();
+    let path = format!("/v2/routes/{}", route.as_str().unwrap());
+    gateway.patch(&path, json!({"model_fallbacks": [on(CLAUDE)]})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
+    let answer = gateway.chat(&with(question(MINI), json!({"n": 2}))).await;
+    assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "n");
 }

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use harness::Behaviour;
-use harness::client::Answer;
+use harness::client::{Answer, Client};
+use harness::pace::Pace;
+use harness::postgres::Server;
+use harness::{At, Behaviour};
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::{MINI, trace_of};
-use crate::gateway::{Founded, Gateway, OWN, POOL};
+use crate::gateway::{Founded, Gateway, OWN, POOL, config};
 use crate::wait::until;
 
 const PATH: &str = "/v2/responses";
+/// Less than what passes between two looks at the store.
+const CANCELLED_WITHIN: Duration = Duration::from_millis(400);
 
 fn asking(qos: Value) -> Value {
     json!({"model": MINI, "input": "hello there", "qos": qos})
@@ -27,6 +32,18 @@ fn problem(answer: &Answer, status: u16, code: &str) -> Value {
     let document = answer.json();
     assert_eq!(document["code"], code, "{document}");
     document
+}
+
+/// The record tells the same as the answer did. Times are measured where each is made.
+fn is_recorded(record: &Value, told: &Value) {
+    for name in
+        ["admission", "completion", "target_met", "deadline_met", "degraded", "fallback_used", "reason_code"]
+    {
+        assert_eq!(record["qos_outcome"][name], told[name], "{name}: {record}");
+    }
+    let is_begun = |of: &Value| of["ttft_ms"].is_u64();
+    assert_eq!(is_begun(&record["qos_outcome"]), is_begun(told), "{record}");
+    assert!(record["qos_outcome"]["latency_ms"].is_u64(), "{record}");
 }
 
 #[tokio::test]
@@ -50,10 +67,13 @@ async fn an_answer_says_what_served_it_and_how_well() {
         "latency_ms": null, "deadline_met": true, "degraded": false, "fallback_used": false, "reason_code": null});
     assert_eq!(outcome, expected);
     assert_eq!(answer.header("agent-qos-target-met"), Some("true"));
-    assert_eq!(answer.header("agent-dropped-params"), Some("qos.priority"));
+    assert_eq!(answer.header("agent-dropped-params"), None);
     // It is one exchange, and the provider keeps nothing.
     let record = gateway.settled(&trace_of(&answer)).await;
     assert_eq!((&record["dialect"], &record["outcome"]), (&json!("native"), &json!("completed")), "{record}");
+    is_recorded(&record, &body["qos_outcome"]);
+    let stated = ["class", "target_ttft_ms", "deadline_ms"].map(|name| record["qos_outcome"][name].clone());
+    assert_eq!(stated, [json!("interactive"), json!(60_000), json!(60_000)], "{record}");
     let calls = gateway.calls(OWN);
     assert_eq!(calls.len(), 1);
     let sent = calls[0].json();
@@ -97,9 +117,280 @@ async fn a_deadline_is_a_504_with_its_outcome_and_costs_nothing() {
     .await;
     let record = gateway.settled(&trace_of(&answer)).await;
     assert_eq!((&record["outcome"], &record["cost_micros"]), (&json!("deadline"), &json!(0)), "{record}");
+    is_recorded(&record, outcome);
     let nowhere = json!({"model": "nobody/nothing", "input": "x", "qos": {"deadline_ms": 400}});
-    let document = ask(&gateway, &nowhere).await.json();
+    let answer = ask(&gateway, &nowhere).await;
+    let document = answer.json();
     assert_eq!(document["qos_outcome"]["admission"], "rejected", "{document}");
+    is_recorded(&gateway.settled(&trace_of(&answer)).await, &document["qos_outcome"]);
+}
+
+/// The events of a stream, each with its name and its data.
+fn events(answer: &Answer) -> Vec<(String, Value)> {
+    let text = answer.text();
+    let of = |event: &str, field: &str| {
+        let line = event.lines().find_map(|line| line.strip_prefix(field));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let events = text.split("\n\n").filter(|event| !event.trim().is_empty());
+    events
+        .map(|event| (of(event, "event:"), serde_json::from_str(&of(event, "data:")).unwrap_or_default()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_outcome_and_is_stored_before_it_ends() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let mut body = asking(json!({"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 60_000}));
+    body["stream"] = json!(true);
+    let answer = ask(&gateway, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
+    assert_eq!(answer.header("agent-qos-target-met"), Some("true"));
+    let events = events(&answer);
+    assert_eq!(events[0].0, "response.created", "{events:?}");
+    let id = trace_of(&answer).replace("trc_", "rsp_");
+    let named = events.iter().filter_map(|(_, data)| data["response"]["id"].as_str());
+    assert!(named.clone().count() >= 2 && named.clone().all(|one| one == id), "{events:?}");
+    assert!(events.iter().any(|(name, _)| name == "response.output_text.delta"), "{events:?}");
+    let (name, last) = events.last().unwrap();
+    assert_eq!((name.as_str(), &last["response"]["status"]), ("response.completed", &json!("completed")));
+    let whole = &last["response"];
+    assert_eq!((&whole["execution_profile"], &whole["stored"]), (&json!("byok"), &json!(true)), "{whole}");
+    let mut outcome = whole["qos_outcome"].clone();
+    let (ttft, latency) = (outcome["ttft_ms"].take(), outcome["latency_ms"].take());
+    assert!(ttft.is_u64() && latency.as_u64() >= ttft.as_u64(), "{whole}");
+    let expected = json!({"admission": "admitted", "completion": "completed", "target_met": true, "ttft_ms": null,
+        "latency_ms": null, "deadline_met": true, "degraded": false, "fallback_used": false, "reason_code": null});
+    assert_eq!(outcome, expected);
+    assert!(events.iter().rev().skip(1).all(|(_, data)| data["response"].get("qos_outcome").is_none()));
+    // It is the answer that is stored, and one exchange.
+    assert_eq!(gateway.client().get(&format!("{PATH}/{id}")).await.unwrap().json(), *whole);
+    let record = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&record["dialect"], &record["stream"]), (&json!("native"), &json!(true)), "{record}");
+    is_recorded(&record, &whole["qos_outcome"]);
+    assert_eq!(gateway.wait_for_usage(1).await["requests"], 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_or_is_late_says_so_in_its_last_event() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for (behaviour, qos, completion, deadline_met) in [
+        (Behaviour::ok().chunks(20).cut(At::Middle), json!({}), "failed", Value::Null),
+        (
+            Behaviour::ok().chunks(20).stall(At::Middle),
+            json!({"deadline_ms": 500}),
+            "expired_during_execution",
+            json!(false),
+        ),
+    ] {
+        gateway.emulator.script(OWN, [behaviour]);
+        let mut body = asking(qos);
+        body["stream"] = json!(true);
+        let answer = ask(&gateway, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let events = events(&answer);
+        let (_, last) = events.last().unwrap();
+        let outcome = if last["response"].is_object() {
+            &last["response"]["qos_outcome"]
+        } else {
+            &last["qos_outcome"]
+        };
+        assert_eq!(
+            (&outcome["admission"], &outcome["completion"], &outcome["deadline_met"]),
+            (&json!("admitted"), &json!(completion), &deadline_met),
+            "{last}"
+        );
+        assert!(outcome["reason_code"].is_string() && outcome["latency_ms"].is_u64(), "{last}");
+        let id = trace_of(&answer).replace("trc_", "rsp_");
+        problem(&gateway.client().get(&format!("{PATH}/{id}")).await.unwrap(), 404, "response_not_found");
+    }
+}
+
+/// A request waits for its turn within what was agreed with the provider, and its deadline passes.
+#[tokio::test]
+async fn a_deadline_that_passes_before_anything_is_sent_says_so() {
+    let gateway = Gateway::start().await;
+    let credential = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url(),
+        "limits": {"concurrent_requests": 1}});
+    gateway.make("/v2/provider-credentials", credential).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
+    let client = gateway.client();
+    let first = tokio::spawn(async move { client.post(PATH, &asking(json!({}))).await });
+    until("the first is at the provider", async || gateway.calls(OWN).len() == 1).await;
+    let answer = ask(&gateway, &asking(json!({"deadline_ms": 300}))).await;
+    let document = problem(&answer, 504, "deadline_exceeded");
+    let outcome = &document["qos_outcome"];
+    assert_eq!(
+        (&outcome["admission"], &outcome["completion"], &outcome["deadline_met"]),
+        (&json!("expired_before_start"), &Value::Null, &json!(false)),
+        "{document}"
+    );
+    assert_eq!(gateway.calls(OWN).len(), 1, "nothing was sent for it");
+    first.abort();
+}
+
+fn in_background(qos: Value) -> Value {
+    let mut body = asking(qos);
+    body["background"] = json!(true);
+    body
+}
+
+/// The id of an answer that is made in the background.
+async fn begun(gateway: &Gateway, body: &Value) -> (String, String) {
+    let answer = ask(gateway, body).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let document = answer.json();
+    assert_eq!(
+        (&document["object"], &document["status"], &document["qos_outcome"]["admission"]),
+        (&json!("response"), &json!("queued"), &json!("queued")),
+        "{document}"
+    );
+    let id = document["id"].as_str().unwrap().to_owned();
+    assert_eq!(id, trace_of(&answer).replace("trc_", "rsp_"), "{document}");
+    (format!("{PATH}/{id}"), trace_of(&answer))
+}
+
+async fn until_ended(gateway: &Gateway, at: &str) -> Value {
+    let mut last = Value::Null;
+    until("the answer is there", async || {
+        last = gateway.client().get(at).await.unwrap().json();
+        last["status"] != "queued"
+    })
+    .await;
+    last
+}
+
+#[tokio::test]
+async fn an_answer_in_the_background_is_asked_for_by_its_id_and_booked_once() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+        .emulator
+        .script(OWN, [Behaviour::ok().latency(Duration::from_millis(300)), Behaviour::status(400)]);
+    let (at, trace) = begun(&gateway, &in_background(json!({"deadline_ms": 60_000}))).await;
+    let early = gateway.client().get(&at).await.unwrap();
+    assert_eq!((early.status, &early.json()["status"]), (200, &json!("queued")), "{}", early.text());
+    problem(&gateway.client().delete(&at).await.unwrap(), 409, "response_running");
+    let answer = until_ended(&gateway, &at).await;
+    assert_eq!(
+        (&answer["status"], &answer["execution_profile"]),
+        (&json!("completed"), &json!("byok")),
+        "{answer}"
+    );
+    assert!(answer["output"][0]["content"][0]["text"].is_string(), "{answer}");
+    let outcome = &answer["qos_outcome"];
+    assert_eq!(
+        (&outcome["completion"], &outcome["deadline_met"]),
+        (&json!("completed"), &json!(true)),
+        "{answer}"
+    );
+    assert!(outcome["latency_ms"].as_u64() >= Some(300), "{answer}");
+    assert!(gateway.calls(OWN)[0].json().get("background").is_none(), "the provider is asked for an answer");
+    assert_eq!(gateway.settled(&trace).await["outcome"], "completed");
+    assert_eq!(gateway.wait_for_usage(1).await["requests"], 1);
+    problem(
+        &gateway.client().post(&format!("{at}/cancel"), &json!({})).await.unwrap(),
+        409,
+        "response_finished",
+    );
+    assert_eq!(gateway.client().delete(&at).await.unwrap().status, 204);
+    problem(&gateway.client().get(&at).await.unwrap(), 404, "response_not_found");
+    // What fails says so where the answer would be.
+    let (at, trace) = begun(&gateway, &in_background(json!({}))).await;
+    let failed = until_ended(&gateway, &at).await;
+    assert_eq!(
+        (&failed["status"], &failed["qos_outcome"]["completion"]),
+        (&json!("failed"), &json!("failed")),
+        "{failed}"
+    );
+    let record = gateway.settled(&trace).await;
+    assert_eq!(failed["error"]["code"], record["error_code"], "{failed}");
+    is_recorded(&record, &failed["qos_outcome"]);
+}
+
+#[tokio::test]
+async fn an_answer_in_the_background_is_cancelled_and_its_upstream_call_with_it() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
+    let (at, trace) = begun(&gateway, &in_background(json!({}))).await;
+    until("it is at the provider", async || gateway.calls(OWN).len() == 1).await;
+    let founded = gateway.make("/v2/workspaces", json!({"name": "others"})).await;
+    let others: Founded = serde_json::from_value(founded).unwrap();
+    let theirs = gateway.with_key(&others.api_key).post(&format!("{at}/cancel"), &json!({})).await.unwrap();
+    problem(&theirs, 404, "response_not_found");
+    // It does not wait for the next time that the answer looks at the store.
+    let pace = Pace::start(&[gateway.pid()]);
+    let cancelled = gateway.client().post(&format!("{at}/cancel"), &json!({})).await.unwrap();
+    assert!(pace.elapsed() < CANCELLED_WITHIN, "{:?}", pace.elapsed());
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text());
+    let ended = cancelled.json();
+    assert_eq!(
+        (&ended["status"], &ended["qos_outcome"]["completion"]),
+        (&json!("cancelled"), &json!("cancelled")),
+        "{ended}"
+    );
+    assert_eq!(gateway.client().get(&at).await.unwrap().json(), ended);
+    until("the emulator sees the connection closed", async || gateway.calls(OWN)[0].cancelled.is_some())
+        .await;
+    let record = gateway.settled(&trace).await;
+    assert_eq!(record["outcome"], "client_cancelled", "{record}");
+    is_recorded(&record, &ended["qos_outcome"]);
+}
+
+/// Another gateway of the same database learns of it from the store.
+#[tokio::test]
+async fn any_gateway_cancels_an_answer_that_another_one_makes() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("r_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
+    let (mut other, origin) = gateway.replica().await;
+    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let (at, trace) = begun(&gateway, &in_background(json!({}))).await;
+    until("it is at the provider", async || gateway.calls(OWN).len() == 1).await;
+    let cancelled = there.post(&format!("{at}/cancel"), &json!({})).await.unwrap();
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text());
+    assert_eq!(until_ended(&gateway, &at).await["status"], "cancelled");
+    assert_eq!(gateway.settled(&trace).await["outcome"], "client_cancelled");
+    other.stop(WITHIN).await.unwrap();
+}
+
+/// A process that is killed books what it had begun, and its client learns that the answer will not come.
+#[tokio::test]
+async fn a_kill_books_an_answer_in_the_background_once_and_its_client_learns_of_it() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
+    let (at, trace) = begun(&gateway, &in_background(json!({"deadline_ms": 1_000}))).await;
+    until("it is at the provider", async || gateway.calls(OWN).len() == 1).await;
+    gateway.crash().await;
+    assert_eq!(gateway.settled(&trace).await["outcome"], "interrupted");
+    let ended = until_ended(&gateway, &at).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("interrupted")),
+        "{ended}"
+    );
+    assert_eq!(ended["qos_outcome"]["reason_code"], "interrupted", "{ended}");
+    assert_eq!(gateway.requests(10).await.len(), 1, "booked once");
+}
+
+#[tokio::test]
+async fn where_nothing_may_be_kept_nothing_is_made_in_the_background() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.make("/v2/policies", json!({"workspace": true, "retention": "zero"})).await;
+    let answer = ask(&gateway, &in_background(json!({}))).await;
+    assert_eq!(problem(&answer, 403, "policy_forbids")["param"], "background");
+    assert_eq!(gateway.calls(OWN).len(), 0);
 }
 
 /// One repeated under its key is the same answer.
@@ -121,8 +412,8 @@ async fn what_can_not_be_honoured_is_refused_by_its_name() {
     for (more, code, param) in [
         (json!({"session_id": "ses_1"}), "unsupported_field", "session_id"),
         (json!({"branch_id": "br_1"}), "unsupported_field", "branch_id"),
-        (json!({"stream": true}), "unsupported_field", "stream"),
-        (json!({"background": true}), "unsupported_field", "background"),
+        (json!({"background": 1}), "invalid_type", "background"),
+        (json!({"background": true, "stream": true}), "invalid_value", "stream"),
         (json!({"qos": 5}), "invalid_value", "qos"),
         (json!({"qos": {"class": "urgent"}}), "invalid_value", "qos.class"),
         (json!({"qos": {"deadline_ms": 0}}), "invalid_value", "qos.deadline_ms"),

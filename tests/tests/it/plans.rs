@@ -209,6 +209,40 @@ async fn a_request_that_would_be_refused_has_a_plan_that_says_so() {
     assert!(gateway.calls(POOL).is_empty());
 }
 
+/// Each provider is planned with what it would not be sent, or with the refusal that the client would get.
+#[tokio::test]
+async fn what_a_translation_drops_or_refuses_is_in_the_plan() {
+    let gateway = pooled().await;
+    let claude =
+        json!({"provider": "anthropic", "secret": OWN_SECOND, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", claude).await;
+    let mut request = question("anthropic/claude-haiku-4-5");
+    request["logprobs"] = json!(true);
+    let plan = gateway.plan(json!({"request": request})).await;
+    let answer = gateway.client().post(crate::ask::CHAT, &request).await.unwrap();
+    let served = refused(&answer, 400, plan["error"]["code"].as_str().unwrap_or("no error"));
+    assert_eq!(plan["error"]["field"], served["param"], "{plan}");
+    assert_eq!(plan["error"], plan["attempts"][0]["error"], "{plan}");
+    assert!(gateway.calls(OWN_SECOND).is_empty());
+
+    let plan = gateway.plan(json!({"request": request, "headers": {"Agent-Lenient": "true"}})).await;
+    assert_eq!(plan["error"], Value::Null, "{plan}");
+    assert_eq!(plan["attempts"][0]["dropped_params"], json!(["logprobs"]), "{plan}");
+    let lenient = gateway.client().header("agent-lenient", "true");
+    let answer = lenient.post(crate::ask::CHAT, &request).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-dropped-params"), Some("logprobs"));
+
+    // A file that only its provider has is not given out by an account that workspaces share.
+    let mut file = question(MINI);
+    file["messages"][0]["content"] = json!([{"type": "file", "file": {"file_id": "file-of-someone"}}]);
+    let plan = gateway.plan(json!({"request": file})).await;
+    let answer = gateway.client().post(crate::ask::CHAT, &file).await.unwrap();
+    refused(&answer, 400, plan["error"]["code"].as_str().unwrap_or("no error"));
+    assert_eq!(error_of(&plan).1, "kept_elsewhere", "{plan}");
+    assert!(gateway.calls(POOL).is_empty());
+}
+
 #[tokio::test]
 async fn a_batch_a_session_and_a_background_response_are_planned() {
     let gateway = Gateway::with(config().model(Model::chat("gpt-realtime-1.5")), &[]).await;

@@ -325,3 +325,33 @@ async fn zero_retention_refuses_what_would_stay() {
     let kept = json!({"model": MINI, "input": "x", "store": false});
     assert_eq!(client.post("/v1/responses", &kept).await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn refusals_are_counted_by_policy_rule_and_project() {
+    let gateway = Gateway::start().await;
+    let made = policy(&gateway, json!({"profiles": ["byoc"], "required_metadata": ["team"]})).await;
+    gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({}))).await;
+    let named = with(question(MINI), json!({"metadata": {"team": "sea"}}));
+    for request in [question(MINI), named.clone(), named] {
+        refused(&gateway.chat(&request).await, 403, "policy_forbids");
+    }
+    gateway.listed(3).await;
+    let counted = gateway.get("/v2/analytics/refusals?window=24h").await;
+    let rows = counted["data"].as_array().unwrap();
+    let counts: Vec<_> = rows.iter().map(|row| (row["rule"].clone(), row["requests"].clone())).collect();
+    assert_eq!(counts, [(json!("profiles"), json!(2)), (json!("required_metadata"), json!(1))], "{counted}");
+    for row in rows {
+        assert_eq!(
+            (&row["policy_id"], &row["project_id"]),
+            (&made["id"], &json!(gateway.founded.project_id))
+        );
+        assert_eq!(row.get("start"), None, "{row}");
+    }
+    assert_eq!(counted["partial"], false, "{counted}");
+    let by_day = gateway.get("/v2/analytics/refusals?window=24h&interval=day").await;
+    let sum: u64 = by_day["data"].as_array().unwrap().iter().filter_map(|row| row["requests"].as_u64()).sum();
+    assert!(sum == 3 && by_day["data"][0]["start"].is_string(), "{by_day}");
+    let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let path = format!("/v2/analytics/refusals?project_id={}", id_of(&other));
+    assert_eq!(gateway.get(&path).await["data"], json!([]));
+}

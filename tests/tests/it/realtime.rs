@@ -12,8 +12,9 @@ use crate::WITHIN;
 use crate::ask::{MINI, refused};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::neighbours::gauge;
 use crate::sdk::drive;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 use crate::websocket::{Head, Heard, Socket, raw, shake};
 
 const MODEL: &str = "openai/gpt-realtime-1.5";
@@ -77,9 +78,11 @@ async fn each_response_of_a_session_is_booked_to_the_token() {
     let first = socket.one("response.done").await;
     socket.ask("and when").await;
     let second = socket.one("response.done").await;
+    assert_eq!(gauge(&gateway, "tidegate_requests_in_flight").await, 1, "the session");
     socket.close().await;
     let (_, end) = socket.last().await;
     assert_eq!(end, Heard::Close(Some(1000)));
+    until("it has ended", async || gauge(&gateway, "tidegate_requests_in_flight").await == 0).await;
     let rows = books(&gateway, 2).await;
     assert_eq!(rows[0]["id"], head.trace(), "the first response is the exchange that opened the session");
     for (row, done) in rows.iter().zip([&first, &second]) {

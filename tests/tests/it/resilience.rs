@@ -25,7 +25,8 @@ async fn credential_at(gateway: &Gateway, secret: &str, base_url: String, more: 
     id_of(&gateway.make("/v2/provider-credentials", body).await)
 }
 
-fn number(name: &str, usual: u64) -> u64 {
+/// A figure that a longer edition of a test sets by the environment.
+pub fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 

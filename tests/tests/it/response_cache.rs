@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, refused, scripted, streaming, trace_of, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, config, row};
 use crate::wait::{a_moment, a_pause, until};
 
 const MESSAGES: &str = "/v1/messages";
@@ -116,6 +116,30 @@ async fn the_same_request_is_given_its_answer_again_and_costs_nothing() {
     assert!(metrics.contains("tidegate_response_cache_hits_total 3"), "{metrics}");
     let shown = gateway.cli().run(&["usage", "--reuse", "--window", "24h", "--json"]).json();
     assert_eq!(shown["data"][0]["reuse"]["response_cache"]["hits"], 3);
+    by_cache_tier(&gateway).await;
+}
+
+/// Three requests were answered from the cache, and three had no reuse.
+async fn by_cache_tier(gateway: &Gateway) {
+    let sums = gateway.get("/v2/usage?window=24h&group_by=cache_tier").await["data"].clone();
+    let hits = row(&sums, "cache_tier", "response");
+    assert_eq!(
+        (&hits["requests"], &hits["reuse"]["response_cache"]["hits"]),
+        (&json!(3), &json!(3)),
+        "{sums}"
+    );
+    let made = sums.as_array().unwrap().iter().find(|row| row["cache_tier"].is_null()).unwrap();
+    assert_eq!((sums.as_array().unwrap().len(), &made["requests"]), (2, &json!(3)), "{sums}");
+    for (filter, count) in
+        [("cache_tier:response", 3), ("-cache_tier:response", 3), ("cache_tier:provider", 0)]
+    {
+        let requests = gateway.get(&format!("/v2/requests?filter={filter}")).await;
+        assert_eq!(requests["data"].as_array().unwrap().len(), count, "{filter}");
+        let sums = gateway.get(&format!("/v2/usage?window=24h&filter={filter}")).await;
+        assert_eq!(crate::gateway::sums(&sums)["requests"], count, "{filter}: {sums}");
+    }
+    let table = gateway.cli().run(&["usage", "--by", "cache_tier", "--window", "24h"]).ok();
+    assert!(table.contains("cache_tier") && table.contains("response"), "{table}");
 }
 
 /// Case 21: an exact cache has a tenant in its key.

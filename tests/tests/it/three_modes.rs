@@ -3,10 +3,11 @@
 
 use harness::client::Answer;
 use harness::emulator::Tally;
+use harness::{At, Behaviour};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, said, shape, streaming, streaming_usage, trace_of};
-use crate::gateway::{Gateway, NODE, OWN, POOL, row};
+use crate::ask::{CHAT, MINI, question, said, shape, streaming, streaming_usage, trace_of, trace_of_stream};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, row, sums};
 
 const MARKUP_BPS: u64 = 1_000;
 
@@ -117,4 +118,99 @@ async fn books_agree(gateway: &Gateway) {
 fn close(micros: &Value, nanos: u64) {
     let micros = micros.as_u64().unwrap();
     assert!((micros * 1_000).abs_diff(nanos) <= 500, "{micros} micros for {nanos} nanos");
+}
+
+/// What is told of a request in every profile alike: its figures and outcome, exactly, and the form of all the rest.
+fn told(record: &Value) -> (Value, Value) {
+    let names = [
+        "outcome",
+        "status",
+        "error_code",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "estimated",
+        "unpriced",
+        "stream",
+        "operation",
+        "dialect",
+        "resolved_model",
+        "fallback_used",
+    ];
+    // What no provider counted is estimated by what is known of the model there.
+    let is_told = |name: &&&str| record["estimated"] == false || !name.ends_with("put_tokens");
+    let figures =
+        names.iter().filter(is_told).map(|name| ((*name).to_owned(), record[*name].clone())).collect();
+    let mut form = record.clone();
+    // Who else might have served differs by what there is, and a node has no prices.
+    form.as_object_mut().unwrap().remove("plan");
+    for attempt in form["attempts"].as_array_mut().into_iter().flatten() {
+        attempt.as_object_mut().unwrap().remove("receipt");
+    }
+    (Value::Object(figures), shape(&form))
+}
+
+/// The state, diagnostics and billing of one profile: whole, streamed and refused requests, as their records, their
+/// rows and the sums tell them.
+async fn suite(gateway: &Gateway, profile: &str, key: &str) -> Vec<Value> {
+    let (mut seen, mut tokens) = (Vec::new(), [0, 0]);
+    let before = gateway.get("/v2/usage?window=month").await;
+    for (behaviour, body) in [
+        (None, question(MINI)),
+        (None, streaming(MINI)),
+        (None, streaming_usage(MINI)),
+        (Some(Behaviour::status(400)), question(MINI)),
+        (Some(Behaviour::ok().chunks(20).cut(At::Middle)), streaming_usage(MINI)),
+    ] {
+        gateway.emulator.script(key, behaviour);
+        let mut stream = gateway.client().stream(CHAT, &body).await.unwrap();
+        assert_eq!(stream.header("agent-execution-profile"), Some(profile), "{body}");
+        let (trace, status) = (trace_of_stream(&stream), stream.status);
+        // One of them breaks off.
+        drop(stream.rest().await);
+        let record = gateway.settled(&trace).await;
+        assert_eq!(record["profile"], json!(profile), "{record}");
+        assert_eq!(record["status"], json!(status), "{record}");
+        let (figures, form) = told(&record);
+        let list = gateway.get("/v2/records?limit=100").await;
+        let whole = row(&list["data"], "id", &trace);
+        for (sum, name) in tokens.iter_mut().zip(["input_tokens", "output_tokens"]) {
+            assert_eq!(whole[name], record[name], "{whole}");
+            *sum += record[name].as_u64().unwrap();
+        }
+        seen.extend([figures, form, told(whole).1]);
+    }
+    let after = gateway.get("/v2/usage?window=month").await;
+    let count = |name: &str| {
+        let of = |usage: &Value| sums(usage)[name].as_u64().unwrap_or_default();
+        of(&after) - of(&before)
+    };
+    assert_eq!([count("requests"), count("input_tokens"), count("output_tokens")], [5, tokens[0], tokens[1]]);
+    seen.push(json!(count("cached_tokens")));
+    let usage = gateway.get("/v2/usage?window=month&group_by=profile").await;
+    let of = row(&usage["data"], "profile", profile);
+    assert_eq!(of["requests"], json!(5), "{usage}");
+    seen.push(shape(of));
+    seen
+}
+
+#[tokio::test]
+async fn each_profile_tells_and_books_the_same_request_alike() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_SUBSCRIPTIONS", "1")]).await;
+    gateway.account("openai", POOL).await;
+    let managed = suite(&gateway, "managed_provider", POOL).await;
+    gateway.node("rack", &[MINI]).await;
+    let byoc = suite(&gateway, "byoc", NODE).await;
+    gateway.credential("openai", OWN).await;
+    let byok = suite(&gateway, "byok", OWN).await;
+    let body = json!({"provider": "codex", "token": OWN_SECOND, "base_url": gateway.emulator.base_url()});
+    gateway.make("/v2/subscription-credentials", body).await;
+    let subscription = suite(&gateway, "subscription", OWN_SECOND).await;
+    for (profile, other) in [("byoc", byoc), ("byok", byok), ("subscription", subscription)] {
+        for (mine, theirs) in managed.iter().zip(&other) {
+            assert_eq!(mine, theirs, "managed and {profile}");
+        }
+        assert_eq!(managed.len(), other.len(), "{profile}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
 }

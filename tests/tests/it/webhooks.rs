@@ -47,7 +47,7 @@ impl Receiver {
         serde_json::from_str(&line.unwrap().expect("the receiver ended")).unwrap()
     }
 
-    async fn tell(&mut self, what: Value) {
+    pub async fn tell(&mut self, what: Value) {
         self.stdin.write_all(format!("{what}\n").as_bytes()).await.unwrap();
         let answer = self.line().await;
         assert!(answer["told"].is_string(), "{answer}");
@@ -64,7 +64,7 @@ impl Receiver {
         tokio::time::timeout(time, self.lines.next_line()).await.is_err()
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("{}/hook", self.origin)
     }
 }

@@ -167,9 +167,10 @@ impl Preparing<'_> {
     async fn act_body(&self, method: &Method, collection: &str, id: &str, act: &str) -> Value {
         match act {
             "/rollback" if collection == "/v2/routes" => json!({"version": 1}),
+            "/dry-run" => json!({"targets": [{"model": "openai/gpt-4o"}]}),
             "/releases" | "/promote" | "/rollback" => self.of_release(id, act).await,
             "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
-            "/rotate" if collection == "/v2/webhooks" => json!({}),
+            "/rotate" if matches!(collection, "/v2/webhooks" | "/v2/policies") => json!({}),
             "/rotate" if collection == "/v2/subscription-credentials" => {
                 json!({"token": OWN_SECOND})
             }
@@ -258,6 +259,17 @@ impl Preparing<'_> {
         joined.json()["node_id"].as_str().unwrap().to_owned()
     }
 
+    /// What is stated of a provider's capabilities, or the way back from it.
+    async fn statement(&self, is_rollback: bool) -> Value {
+        let stated = json!({"facts": {"data_retention_days_max": {"value": self.number}}});
+        if !is_rollback {
+            return stated;
+        }
+        let revision = self.gateway.get("/v2/capabilities/openai").await["manifest_revision"].clone();
+        self.gateway.patch("/v2/capabilities/openai", stated).await;
+        json!({"revision": revision})
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
         let (gateway, method) = (self.gateway, method.clone());
         let admin = gateway.admin();
@@ -293,14 +305,7 @@ impl Preparing<'_> {
                 tried(pattern.to_owned(), self.change_of_keys(pattern).await)
             }
             "/v2/capabilities/{id}" | "/v2/capabilities/{id}/rollback" => {
-                let path = pattern.replace("{id}", "openai");
-                let revision = gateway.get("/v2/capabilities/openai").await["manifest_revision"].clone();
-                let stated = json!({"facts": {"data_retention_days_max": {"value": self.number}}});
-                if pattern.ends_with("rollback") {
-                    gateway.patch("/v2/capabilities/openai", stated).await;
-                    return tried(path, json!({"revision": revision}));
-                }
-                tried(path, stated)
+                tried(pattern.replace("{id}", "openai"), self.statement(pattern.ends_with("rollback")).await)
             }
             "/v2/webhooks/{id}/resend" => {
                 let (webhook, event) = self.delivered().await;
@@ -308,6 +313,9 @@ impl Preparing<'_> {
             }
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
+            "/v2/routes/dry-run" => {
+                tried(pattern.to_owned(), json!({"route": {"scope": {"tag": self.name()}}}))
+            }
             "/v2/provider-credentials/{id}/probe" => {
                 // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.
                 let mut body = self.body("/v2/provider-credentials");
@@ -342,7 +350,13 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Routes that only read or test: they leave no audit entry.
-const ASKS: [&str; 3] = ["/v2/plan", "/v2/webhooks/{id}/test", "/v2/train/preview"];
+const ASKS: [&str; 5] = [
+    "/v2/plan",
+    "/v2/webhooks/{id}/test",
+    "/v2/train/preview",
+    "/v2/routes/dry-run",
+    "/v2/model-aliases/{id}/dry-run",
+];
 /// Routes that don't support a dry run, and say so.
 const UNTRIED: [&str; 13] = [
     "/v2/webhooks/{id}/test",

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use board::Ticket;
-use domain::{Fault, TraceId};
-use execute::FailoverState;
-use ledger::{Intent, StartedAttempt, Tab};
+use domain::{CredentialId, Fault, Rates, TraceId};
+use execute::{FailoverState, ModelFallbacks};
+use ledger::{CommitmentDraw, Intent, StartedAttempt, Tab};
 use plan::{Attempt, Timeouts};
 
 use crate::upstream::Reply;
@@ -15,11 +15,21 @@ use crate::upstream::Reply;
 /// A tab whose intent is being written to the journal; dropping the future drops the tab.
 pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<StartedAttempt, Box<Fault>>)>>>;
 
+/// A tab that draws on a commitment, and may wait for what others return.
+pub type Drawing = Pin<Box<dyn Future<Output = (Tab, CommitmentDraw)>>>;
+
+/// The prompt's text, for estimates.
+pub const PROMPT_BYTES: u64 = 40;
+
 pub struct Exchange {
     pub number: u64,
     pub trace: TraceId,
+    pub received_unix_ms: u64,
     pub attempts: Vec<Attempt>,
     pub course: FailoverState,
+    /// The model that it is at, and those that it may go on with.
+    pub model: Arc<str>,
+    pub fallbacks: Option<Box<ModelFallbacks>>,
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,
@@ -28,21 +38,50 @@ pub struct Exchange {
     pub stage: Stage,
 }
 
+/// A request that an upstream has.
+pub struct Asked {
+    pub seat: usize,
+    pub number: u32,
+    pub ticket: Ticket,
+    pub sent_us: u64,
+    /// When it answers, or is given up.
+    pub due_us: u64,
+    pub reply: Reply,
+}
+
 #[expect(clippy::large_enum_variant, reason = "few exchanges are simulated at once")]
 pub enum Stage {
     /// Between two stages.
     Moving,
+    Drawing {
+        future: Drawing,
+        ticket: Ticket,
+        /// Whether it waits for what others may return.
+        waits: bool,
+        /// The centre was within reach all the while.
+        is_known: bool,
+    },
     Intending {
         future: Intending,
         ticket: Ticket,
     },
     Asking {
         tab: Tab,
-        number: u32,
-        ticket: Ticket,
-        sent_us: u64,
-        reply: Reply,
+        asked: Asked,
         chunks: u32,
+    },
+    /// The intent of a hedge is written while the first call is silent.
+    Hedging {
+        future: Intending,
+        ticket: Ticket,
+        /// The seat of the hedge.
+        seat: usize,
+        first: Asked,
+    },
+    /// The first that answers serves.
+    Racing {
+        tab: Tab,
+        racers: [Asked; 2],
     },
     /// Until the same seat is retried.
     Pausing {
@@ -60,7 +99,11 @@ impl Exchange {
     }
 
     pub fn intent(&self) -> Intent {
-        let attempt = self.attempt();
+        self.intent_at(self.course.index())
+    }
+
+    pub fn intent_at(&self, seat: usize) -> Intent {
+        let attempt = &self.attempts[seat];
         Intent {
             principal: attempt.principal(),
             provider: Arc::clone(attempt.provider_shared()),
@@ -68,7 +111,7 @@ impl Exchange {
             region: attempt.region_shared().cloned(),
             rates: attempt.rates(),
             markup_bps: attempt.markup_bps(),
-            estimate_prompt_bytes: 40,
+            estimate_prompt_bytes: PROMPT_BYTES,
             ceiling: None,
         }
     }
@@ -79,5 +122,13 @@ pub fn intending(mut tab: Tab, intent: Intent) -> Intending {
     Box::pin(async move {
         let result = tab.start_attempt(intent).await;
         (tab, result)
+    })
+}
+
+/// The future of a draw that owns its tab.
+pub fn drawing(mut tab: Tab, credential: CredentialId, rates: Option<Rates>, how: (bool, bool)) -> Drawing {
+    Box::pin(async move {
+        let draw = tab.draw_on_commitment(credential, rates, PROMPT_BYTES, how).await;
+        (tab, draw)
     })
 }

@@ -1,12 +1,13 @@
-//! The simulated configuration: five workspaces with different rules over one pool.
+//! The simulated configuration: six workspaces with different rules over one pool.
 
 use std::sync::{Arc, OnceLock};
 
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, ByokFallback, CredentialId, FallbackClass, KeyId, NodeId, Principal, ProjectId, RouteId,
-    RouteSpec, Sealed, WorkspaceId, api_key,
+    AccountId, Agreement, Budget, BudgetId, ByokFallback, Commitment, CommitmentPeriod, Counts, CredentialId,
+    FallbackClass, KeyId, ModelFallback, ModelFallbackClass, Nanos, NodeId, OnReached, Period, Principal,
+    ProjectId, RouteId, RouteSpec, Sealed, Subject, Terms, WorkspaceId, api_key,
 };
 use http::HeaderMap;
 use snapshot::{
@@ -16,6 +17,11 @@ use snapshot::{
 
 pub const MODEL: &str = "openai/gpt-4o-mini";
 pub const NODE_MODEL: &str = "own/qwen";
+/// The models that requests may go on with: at the same providers, at the pool alone, and at nodes alone.
+const OTHER_MODELS: [&str; 3] = ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "own/phi"];
+const OTHER_NODE_MODEL: &str = OTHER_MODELS[2];
+/// The managed accounts; the last one sells another provider's models.
+const ACCOUNTS: usize = 4;
 
 /// The routing rule of a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,23 +29,39 @@ pub enum Rule {
     Strict,
     FallsBack,
     Overflows,
+    /// Both credentials have a commitment, and the pool takes what exceeds them.
+    Committed,
     /// No own credential.
     Pool,
     /// Nodes only.
     Nodes,
 }
 
-pub const RULES: [Rule; 5] = [Rule::Strict, Rule::FallsBack, Rule::Overflows, Rule::Pool, Rule::Nodes];
+pub const RULES: [Rule; 6] =
+    [Rule::Strict, Rule::FallsBack, Rule::Overflows, Rule::Committed, Rule::Pool, Rule::Nodes];
+
+/// How many workspaces have credentials of their own, two each: the first ones.
+const OWNERS: usize = 4;
+pub const CREDENTIALS: usize = 2 * OWNERS;
+/// The workspace with commitments, and its credentials.
+pub const COMMITTED: usize = 3;
+pub const COMMITTED_CREDENTIALS: [usize; 2] = [2 * COMMITTED, 2 * COMMITTED + 1];
 
 /// The part of the configuration that may change while requests are in flight.
 #[derive(Debug, Clone)]
 pub struct Fixture {
     version: u64,
-    /// Two for each of the first three workspaces.
-    pub credential_states: [CredentialState; 6],
+    /// Two for each workspace with own credentials.
+    pub credential_states: [CredentialState; CREDENTIALS],
     pub node_states: [NodeState; 2],
-    pub account_disabled: [bool; 3],
+    pub account_disabled: [bool; ACCOUNTS],
     pub fallback_on: Vec<FallbackClass>,
+    /// The run has other models and hedges, and no commitments.
+    pub is_degraded: bool,
+    model_fallbacks: Vec<ModelFallback>,
+    hedge_after_ms: Option<u64>,
+    /// What is committed for each of `COMMITTED_CREDENTIALS` in a month.
+    pub committed_micros: [u64; 2],
 }
 
 struct Plain;
@@ -55,14 +77,42 @@ impl KeyHash for Plain {
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub fn new(committed_micros: [u64; 2]) -> Self {
         Self {
             version: 1,
-            credential_states: [CredentialState::Active; 6],
+            credential_states: [CredentialState::Active; CREDENTIALS],
             node_states: [NodeState::Ready; 2],
-            account_disabled: [false; 3],
+            account_disabled: [false; ACCOUNTS],
             fallback_on: Vec::new(),
+            is_degraded: false,
+            model_fallbacks: Vec::new(),
+            hedge_after_ms: None,
+            committed_micros,
         }
+    }
+
+    /// With other models behind the routes, and hedges.
+    pub fn degrade(&mut self, chance: impl Fn(u64) -> u64) {
+        self.is_degraded = true;
+        let mut others = OTHER_MODELS.map(str::to_owned).to_vec();
+        others.rotate_left(index(chance(3)));
+        others.truncate(index(chance(4)));
+        let classes = || ModelFallbackClass::ALL.into_iter().filter(|_| chance(3) > 0).collect::<Vec<_>>();
+        let fallback = |model| ModelFallback { on: classes(), model };
+        self.model_fallbacks = others.into_iter().map(fallback).filter(|one| !one.on.is_empty()).collect();
+        self.hedge_after_ms = (chance(2) == 0).then(|| 20 + chance(600));
+    }
+
+    /// What a workspace's requests may go on with.
+    pub fn model_fallbacks(&self, at: usize) -> Vec<ModelFallback> {
+        // Commitments are of a few requests to the first model, and another one may cost many times as much.
+        if at == COMMITTED { Vec::new() } else { self.model_fallbacks.clone() }
+    }
+
+    /// After which silence a workspace's requests are hedged.
+    pub fn hedge_after_ms(&self, at: usize) -> Option<u64> {
+        // A hedge beside a commitment would draw on another one.
+        self.hedge_after_ms.filter(|_| at != COMMITTED)
     }
 
     /// Makes one random change, as an operator or owner would.
@@ -74,7 +124,7 @@ impl Fixture {
         };
         match chance(4) {
             0 => {
-                let at = index(chance(6));
+                let at = index(chance(small(CREDENTIALS)));
                 self.credential_states[at] = flip(self.credential_states[at]);
             }
             1 => {
@@ -83,7 +133,7 @@ impl Fixture {
                 self.node_states[at] = states[index(chance(3))];
             }
             2 => {
-                let at = index(chance(3));
+                let at = index(chance(small(if self.is_degraded { ACCOUNTS } else { ACCOUNTS - 1 })));
                 self.account_disabled[at] = !self.account_disabled[at];
             }
             _ => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
@@ -95,24 +145,31 @@ impl Fixture {
             version: self.version,
             keys: (0..RULES.len()).map(|at| (Plain.digest(&key_text(at)), Arc::new(key(at)))).collect(),
             workspaces: (0..RULES.len()).map(|at| Arc::new(self.workspace(at))).collect(),
-            accounts: (0..3).map(|at| Arc::new(self.account(at))).collect(),
+            accounts: (0..ACCOUNTS).map(|at| Arc::new(self.account(at))).collect(),
             catalogue: catalogue(),
             key_hash: Arc::new(Plain),
         }))
     }
 
     fn workspace(&self, at: usize) -> WorkspaceEntry {
-        let mut spec = RouteSpec::default();
+        let mut spec = RouteSpec {
+            model_fallbacks: self.model_fallbacks(at),
+            hedge_after_ms: self.hedge_after_ms(at),
+            ..RouteSpec::default()
+        };
         match RULES[at] {
             Rule::FallsBack => {
                 spec.byok_fallback = ByokFallback::Managed;
                 spec.fallback_on = self.fallback_on.clone();
             }
-            Rule::Overflows => spec.overflow_managed = true,
+            Rule::Overflows | Rule::Committed => spec.overflow_managed = true,
             Rule::Strict | Rule::Pool | Rule::Nodes => {}
         }
-        let credentials =
-            if at < 3 { vec![self.credential(at, 2 * at), self.credential(at, 2 * at + 1)] } else { vec![] };
+        let credentials = if at < OWNERS {
+            vec![self.credential(at, 2 * at), self.credential(at, 2 * at + 1)]
+        } else {
+            vec![]
+        };
         let nodes = if RULES[at] == Rule::Nodes { vec![self.node(at, 0), self.node(at, 1)] } else { vec![] };
         WorkspaceEntry {
             id: workspace_id(at),
@@ -130,17 +187,50 @@ impl Fixture {
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
             aliases: Vec::new(),
             hints: Vec::new(),
-            terms: None,
+            terms: (at == COMMITTED)
+                .then(|| Arc::new(Terms { commitments: self.budgets(), ..Terms::default() })),
             caching: domain::CachePolicy::default(),
         }
     }
 
+    /// The commitments, each as a budget.
+    pub fn budgets(&self) -> Vec<Arc<Budget>> {
+        let budget = |(id, limit): (BudgetId, i64)| {
+            Arc::new(Budget {
+                id,
+                workspace: workspace_id(COMMITTED),
+                name: "commitment".into(),
+                subject: Subject::Workspace,
+                limit: Nanos(limit),
+                period: Period::Month,
+                on_reached: OnReached::Allow,
+                counts: Counts::Committed,
+            })
+        };
+        self.committed().map(budget).collect()
+    }
+
+    /// Each commitment, and how many nano-USD it is.
+    pub fn committed(&self) -> impl Iterator<Item = (BudgetId, i64)> {
+        let amounts = self.committed_micros.into_iter().map(|micros| i64::try_from(micros).unwrap() * 1_000);
+        COMMITTED_CREDENTIALS.into_iter().map(|at| BudgetId::of_commitment(credential_id(at))).zip(amounts)
+    }
+
+    fn agreement(&self, at: usize) -> Agreement {
+        let number = COMMITTED_CREDENTIALS.iter().position(|committed| *committed == at);
+        let commitment = number.map(|number| Commitment {
+            amount_micros: self.committed_micros[number],
+            period: CommitmentPeriod::Month,
+        });
+        Agreement { commitment, ..Agreement::default() }
+    }
+
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
-            agreement: Arc::default(),
+            agreement: Arc::new(self.agreement(at)),
             subscription: None,
             quirks: domain::MissingFeatures::default(),
-            id: CredentialId::new(small(at), [1; 10]),
+            id: credential_id(at),
             workspace: workspace_id(workspace),
             provider: "openai".into(),
             display_name: format!("c{at}").into(),
@@ -166,7 +256,7 @@ impl Fixture {
             base_url: format!("http://n{at}.example/v1").into(),
             sealed: None,
             state: self.node_states[at],
-            models: Arc::new(vec![NODE_MODEL.to_owned()]),
+            models: Arc::new(vec![NODE_MODEL.to_owned(), OTHER_NODE_MODEL.to_owned()]),
             labels: Arc::new(Vec::new()),
             created_unix_ms: small(at),
         })
@@ -176,7 +266,7 @@ impl Fixture {
         AccountEntry {
             agreement: Arc::default(),
             id: AccountId::new(small(at), [2; 10]),
-            provider: "openai".into(),
+            provider: if at + 1 == ACCOUNTS { "anthropic" } else { "openai" }.into(),
             display_name: format!("a{at}").into(),
             base_url: Some(format!("https://a{at}.example/v1").into()),
             region: None,
@@ -193,10 +283,15 @@ impl Fixture {
     }
 }
 
+/// The managed account that sells another provider's models.
+pub fn other_account() -> Principal {
+    Principal::Account(AccountId::new(small(ACCOUNTS - 1), [2; 10]))
+}
+
 /// Every principal of the configuration, in a fixed order.
 pub fn principals() -> Vec<Principal> {
-    let credentials = (0..6).map(|at| Principal::Credential(CredentialId::new(at, [1; 10])));
-    let accounts = (0..3).map(|at| Principal::Account(AccountId::new(at, [2; 10])));
+    let credentials = (0..CREDENTIALS).map(|at| Principal::Credential(credential_id(at)));
+    let accounts = (0..ACCOUNTS).map(|at| Principal::Account(AccountId::new(small(at), [2; 10])));
     let nodes = (0..2).map(|at| Principal::Node(NodeId::new(at, [3; 10])));
     credentials.chain(accounts).chain(nodes).collect()
 }
@@ -213,6 +308,10 @@ pub fn workspace_id(at: usize) -> WorkspaceId {
     WorkspaceId::new(small(at), [7; 10])
 }
 
+pub fn credential_id(at: usize) -> CredentialId {
+    CredentialId::new(small(at), [1; 10])
+}
+
 fn project_id(at: usize) -> ProjectId {
     ProjectId::new(small(at), [6; 10])
 }
@@ -227,6 +326,7 @@ fn key(at: usize) -> KeyEntry {
         expires_unix_ms: None,
         revoked: false,
         ip_allowlist: Vec::new(),
+        priority: None,
         access_secret: None,
     }
 }

@@ -1,5 +1,6 @@
 //! The simulator's first scenario: the production broker, tab and breaker under virtual time, with scripted
-//! upstreams, crashes, full disks and clients that hang up.
+//! upstreams, other models and hedges, commitments that are shared with a neighbour, crashes, full disks, a database that is away, and
+//! clients that hang up.
 //!
 //! One seed is one run, and the same seed always gives the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N
 //! of exchanges, `TIDEGATE_LEASE_SEEDS=N` those of budgets that replicas share, `TIDEGATE_SIM_SEED=N` replays
@@ -13,9 +14,14 @@
     reason = "a simulator is a test: it ends where something is not as it must be"
 )]
 
+mod calls;
+mod commitments;
 mod exchange;
+mod fills;
 mod fixture;
+mod models;
 mod oracle;
+mod priorities;
 mod run;
 mod upstream;
 
@@ -135,6 +141,44 @@ fn a_storm_of_limits_adds_little_traffic_and_none_before_its_time() {
         let storm = Run::storm(seed);
         println!("seed {seed}: {storm:?}");
         storm.check(seed);
+    }
+}
+
+/// The number of brown-out seeds in an ordinary `make test`, each 4,000 requests; `TIDEGATE_STORM_SEEDS=N` runs
+/// more.
+const BROWNOUT_SEEDS: u64 = 3;
+
+#[test]
+fn retries_add_a_fifth_and_ten_a_second_while_three_calls_in_ten_fail() {
+    let seeds = match number("TIDEGATE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TIDEGATE_STORM_SEEDS").unwrap_or(BROWNOUT_SEEDS),
+    };
+    for seed in seeds {
+        let brownout = Run::brownout(seed);
+        println!("seed {seed}: {} calls for a hundred requests: {brownout:?}", brownout.calls_percent());
+        brownout.check(seed);
+    }
+}
+
+/// The number of seeds of shedding in an ordinary `make test`, each a minute of load; `TIDEGATE_SHED_SEEDS=N` runs more.
+const SHED_SEEDS: u64 = 10;
+
+#[test]
+fn nobody_of_a_lower_priority_is_admitted_while_a_higher_one_is_shed() {
+    let seeds = match number("TIDEGATE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TIDEGATE_SHED_SEEDS").unwrap_or(SHED_SEEDS),
+    };
+    let mut total = priorities::Shed::default();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        total.add(&priorities::run(seed));
+    }
+    println!("{count} seeds: {total:?}");
+    if count >= SHED_SEEDS {
+        let met = [total.shed, total.divided, total.batch_admitted, total.requests - total.shed];
+        assert!(met.iter().all(|count| *count > 100), "{total:?}");
     }
 }
 

@@ -1,5 +1,8 @@
 //! One simulated run: events in virtual time, and a process that lives and dies among them.
 
+mod brownout;
+mod committed;
+mod hedged;
 mod storm;
 
 use std::collections::BTreeMap;
@@ -13,18 +16,20 @@ use admit::{Needs, admit, identify};
 use board::{Availability, AvailabilityView, Cell, Shared, Ticket, Verdict};
 use decode::{Inbound, decode};
 use domain::{
-    Dialect, Fault, FaultClass, MeterRecord, Operation, Outcome, Principal, TraceId, Usage, UsageSource,
+    Dialect, Fault, FaultClass, MeterRecord, ModelFallbackClass, Operation, Outcome, Principal, TraceId,
+    Usage, UsageSource,
 };
 use execute::schedule::Step;
-use execute::{AttemptFailure, DenialAction, FailoverState};
-use ledger::simulation::{SimulatedBooks, now};
-use ledger::{AttemptEnd, Closing, CoreAllowances, Durability, Tab};
-use plan::plan;
+use execute::{AttemptFailure, DenialAction, FailoverState, ModelFallbacks};
+use ledger::simulation::{SimulatedBooks, SimulatedCentre, now};
+use ledger::{Closing, Durability, Tab};
+use plan::{PlannedParts, plan};
 use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
 
-use crate::exchange::{Exchange, Stage, intending};
-use crate::fixture::{Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
+use crate::commitments::{Neighbour, Replica, TESTED};
+use crate::exchange::{Asked, Exchange, Stage, intending};
+use crate::fixture::{COMMITTED, Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
 use crate::oracle::Truth;
 use crate::upstream::{Reply, Upstream};
 
@@ -47,6 +52,11 @@ enum Event {
     /// The process dies in the middle of a write.
     DieSoon,
     DiskFails(bool),
+    /// The replicas call the centre.
+    Lease,
+    CentreAway(bool),
+    NeighbourBegins,
+    NeighbourEnds(u64),
 }
 
 /// What occurred in a run.
@@ -60,6 +70,14 @@ pub struct Report {
     /// Attempts with a new token in place of a refused one.
     pub new_tokens: u64,
     pub fallbacks: u64,
+    /// Changes to another model.
+    pub model_fallbacks: u64,
+    /// Plans that begin with another model.
+    pub planned_without_first: u64,
+    /// Calls beside a silent one, those that the disk refused, and the races that one of the two won.
+    pub hedges: u64,
+    pub hedges_refused: u64,
+    pub hedged: u64,
     pub completed: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -67,6 +85,16 @@ pub struct Report {
     pub not_planned: u64,
     pub refused_by_disk: u64,
     pub deaths: u64,
+    /// Attempts that drew on a commitment, those that left one that was used up, and those that went beyond it.
+    pub drawn: u64,
+    pub spilled: u64,
+    pub beyond: u64,
+    /// Attempts that waited for what a neighbour may return.
+    pub waited_to_draw: u64,
+    /// Draws while it can't be determined what is left.
+    pub drawn_blindly: u64,
+    /// Exchanges after the turn of the month.
+    pub next_month: u64,
     /// A hash over all records.
     pub digest: u64,
 }
@@ -89,6 +117,16 @@ pub struct Run {
     life: u32,
     is_turn_planned: bool,
     report: Report,
+    /// Drives the timers of what waits, in virtual time.
+    timers: tokio::runtime::Runtime,
+    /// What outlives the process: the centre of budgets.
+    centre: Arc<SimulatedCentre>,
+    replica: Replica,
+    neighbour: Option<Neighbour>,
+    is_centre_away: bool,
+    /// It was away, or its reply was lost, and no call has succeeded since.
+    is_centre_blurred: bool,
+    is_lease_planned: bool,
 }
 
 impl Report {
@@ -99,6 +137,11 @@ impl Report {
         self.waits += other.waits;
         self.new_tokens += other.new_tokens;
         self.fallbacks += other.fallbacks;
+        self.model_fallbacks += other.model_fallbacks;
+        self.planned_without_first += other.planned_without_first;
+        self.hedges += other.hedges;
+        self.hedges_refused += other.hedges_refused;
+        self.hedged += other.hedged;
         self.completed += other.completed;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
@@ -106,6 +149,12 @@ impl Report {
         self.not_planned += other.not_planned;
         self.refused_by_disk += other.refused_by_disk;
         self.deaths += other.deaths;
+        self.drawn += other.drawn;
+        self.spilled += other.spilled;
+        self.beyond += other.beyond;
+        self.waited_to_draw += other.waited_to_draw;
+        self.drawn_blindly += other.drawn_blindly;
+        self.next_month += other.next_month;
         self.digest ^= other.digest;
     }
 
@@ -118,6 +167,10 @@ impl Report {
             self.waits,
             self.new_tokens,
             self.fallbacks,
+            self.model_fallbacks,
+            self.planned_without_first,
+            self.hedges,
+            self.hedged,
             self.completed,
             self.failed,
             self.cancelled,
@@ -125,6 +178,12 @@ impl Report {
             self.not_planned,
             self.refused_by_disk,
             self.deaths,
+            self.drawn,
+            self.spilled,
+            self.beyond,
+            self.waited_to_draw,
+            self.drawn_blindly,
+            self.next_month,
         ];
         assert!(met.iter().all(|count| *count > 20), "{self:#?}");
     }
@@ -134,8 +193,15 @@ impl Run {
     pub fn new(seed: u64, loud: bool) -> Self {
         let random = SeededRandom::new(seed ^ 0x51D0_5EED);
         let span_us = 5_000_000 + random.below(55_000_000);
-        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
+        // Every second run has other models and hedges, and none has them and commitments: those are of a few requests.
+        let is_degraded = seed % 2 == 1;
+        let upstream = Upstream::script(span_us, is_degraded, &|bound| random.below(bound));
         let mut run = Self::over(seed, loud, random, upstream);
+        if is_degraded {
+            let random = &run.random;
+            run.fixture.degrade(|bound| random.below(bound));
+            run.snapshot = run.fixture.snapshot();
+        }
         run.script(span_us);
         run
     }
@@ -144,8 +210,13 @@ impl Run {
     fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
-        let fixture = Fixture::new();
+        let fixture = Fixture::new(committed::amounts(&random));
         let snapshot = fixture.snapshot();
+        let is_shared = random.below(2) == 0;
+        let centre =
+            SimulatedCentre::new(&books.clock, 1 + u64::from(is_shared), fixture.committed().collect());
+        let replica = Replica::start(&centre, TESTED, &books.world);
+        let neighbour = is_shared.then(|| Neighbour::start(&centre, &books.world));
         Self {
             loud,
             random,
@@ -163,6 +234,13 @@ impl Run {
             life: 0,
             is_turn_planned: false,
             report: Report::default(),
+            timers: committed::timers(),
+            centre,
+            replica,
+            neighbour,
+            is_centre_away: false,
+            is_centre_blurred: false,
+            is_lease_planned: false,
         }
     }
 
@@ -184,6 +262,7 @@ impl Run {
             self.plan_event(from, Event::DiskFails(true));
             self.plan_event(until, Event::DiskFails(false));
         }
+        self.script_commitments(span_us);
     }
 
     pub fn go(mut self) -> Report {
@@ -194,7 +273,7 @@ impl Run {
     /// Processes events until none is left.
     fn go_on(&mut self) {
         while let Some(((at_us, _), event)) = self.events.pop_first() {
-            self.books.clock.advance_us(at_us.saturating_sub(self.now_us()));
+            self.advance(at_us.saturating_sub(self.now_us()));
             self.note(|| format!("{event:?}"));
             self.handle(event);
             if self.books.disk.is_dead() {
@@ -220,11 +299,15 @@ impl Run {
                 self.books.disk.fail_at(operations, DiskFault::Die(bytes));
             }
             Event::DiskFails(fails) => self.books.disk.fail_writes(fails.then_some(DiskFault::NoSpace)),
+            Event::Lease => self.lease(),
+            Event::CentreAway(is_away) => self.centre_away(is_away),
+            Event::NeighbourBegins => self.neighbour_begins(),
+            Event::NeighbourEnds(number) => self.neighbour_ends(number),
         }
     }
 
     fn arrive(&mut self, number: u64) {
-        let workspace = self.only.unwrap_or_else(|| usize::try_from(self.chance(5)).expect("small"));
+        let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
         let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
         let stream = self.chance(2) == 0;
         let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
@@ -247,17 +330,17 @@ impl Run {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let caller = identify(Arc::clone(&self.snapshot), &headers, peer, Needs::Inference, unix_ms);
         let journal = self.books.journal().expect("it runs");
-        let admitted =
-            match admit(call, caller.expect("a good key"), journal, &CoreAllowances::default(), now_us) {
-                Ok(admitted) => admitted,
-                Err(failed) => {
-                    assert_eq!(failed.fault.code, "storage_full");
-                    self.report.refused_by_disk += 1;
-                    return;
-                }
-            };
+        let admitted = match admit(call, caller.expect("a good key"), journal, &self.replica.core, now_us) {
+            Ok(admitted) => admitted,
+            Err(failed) => {
+                assert_eq!(failed.fault.code, "storage_full");
+                self.report.refused_by_disk += 1;
+                return;
+            }
+        };
         self.report.exchanges += 1;
-        self.truth.opened(trace, workspace, &self.fixture, &self.principals);
+        self.report.next_month += u64::from(workspace == COMMITTED && committed::is_next_month(unix_ms));
+        self.truth.opened((self.life, trace), workspace, &self.fixture, &self.principals, now_us);
         if self.chance(8) == 0 {
             let at = now_us + self.chance(3_000_000);
             self.plan_event(at, Event::HangUp(number));
@@ -272,13 +355,27 @@ impl Run {
                 return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
             }
         };
+        self.begin((number, trace), unix_ms, stream, planned);
+    }
+
+    /// The first seat of a plan is asked.
+    fn begin(&mut self, (number, trace): (u64, TraceId), unix_ms: u64, stream: bool, planned: PlannedParts) {
+        let now_us = self.now_us();
         let (_, _, mut tab) = planned.admitted.into_parts();
-        tab.record_plan(planned.resolved_model, planned.record);
+        let left = planned.record.rejected.first().and_then(|row| plan::left_on(&row.reason));
+        if let Some(on) = left {
+            self.report.planned_without_first += 1;
+            self.truth.planned_without_first(trace, on, &planned.resolved_model);
+        }
+        tab.record_plan(Arc::clone(&planned.resolved_model), planned.record);
         let deadline_us = now_us + micros(planned.timeouts.deadline);
         let exchange = Exchange {
             number,
             trace,
+            received_unix_ms: unix_ms,
+            fallbacks: ModelFallbacks::of(planned.fallbacks, &planned.fallback_on),
             course: FailoverState::starting_at(planned.fallback_on, &planned.attempts),
+            model: planned.resolved_model,
             attempts: planned.attempts,
             timeouts: planned.timeouts,
             deadline_us,
@@ -309,7 +406,9 @@ impl Run {
         let now_us = self.now_us();
         let (principal, model) =
             (exchange.attempt().principal(), exchange.attempt().upstream_model().to_owned());
-        let is_last = exchange.course.is_last(&exchange.attempts);
+        let transient = ModelFallbackClass::Transient;
+        let has_other = exchange.fallbacks.as_ref().is_some_and(|fallbacks| fallbacks.has(transient));
+        let is_last = !has_other && exchange.course.is_last(&exchange.attempts);
         let key = exchange.attempt().seat_key();
         let standing = self.board.availability(&key, now_us);
         match self.board.claim(&key, TOKENS, is_last, now_us) {
@@ -317,11 +416,9 @@ impl Run {
                 let must_wait =
                     matches!(standing, Availability::RetryAt { .. } | Availability::Parked { .. });
                 assert!(!must_wait, "what is known to be refused is sent: {standing:?}");
-                self.truth.asked(self.life, exchange.trace, principal, now_us);
+                self.truth.asked(self.life, exchange.trace, exchange.attempt(), now_us);
                 exchange.course.tried();
-                let future = intending(tab, exchange.intent());
-                exchange.stage = Stage::Intending { future, ticket };
-                self.poll_intent(exchange);
+                self.draw(exchange, tab, ticket);
             }
             Err(standing) => {
                 let parked_for = self.board.parking(principal, &model).map(|parking| parking.cause);
@@ -334,10 +431,20 @@ impl Run {
                         exchange.stage = Stage::Waiting { tab };
                         self.wait(exchange, micros(wait));
                     }
-                    DenialAction::Left(class) => self.onward(exchange, tab, class),
+                    DenialAction::Left(class) => {
+                        self.note_failure(&mut exchange, class);
+                        self.onward(exchange, tab, class);
+                    }
                 }
             }
         }
+    }
+
+    /// Writes the intent of an attempt that may be made.
+    fn intend(&mut self, mut exchange: Exchange, tab: Tab, ticket: Ticket) {
+        let future = intending(tab, exchange.intent());
+        exchange.stage = Stage::Intending { future, ticket };
+        self.poll_intent(exchange);
     }
 
     fn time_left(&self, exchange: &Exchange) -> Duration {
@@ -364,23 +471,29 @@ impl Run {
     }
 
     /// The intent is in the journal: only now does the upstream see the request.
-    fn send(&mut self, mut exchange: Exchange, tab: Tab, number: u32, ticket: Ticket) {
-        let now_us = self.now_us();
-        self.truth.sent(&exchange, number);
+    fn send(&mut self, exchange: Exchange, tab: Tab, number: u32, ticket: Ticket) {
+        let seat = exchange.course.index();
+        let asked = self.asked(&exchange, (seat, number), ticket);
+        self.wait_to_hedge(exchange, tab, asked);
+    }
+
+    /// An upstream sees the request.
+    fn asked(&mut self, exchange: &Exchange, (seat, number): (usize, u32), ticket: Ticket) -> Asked {
+        let (now_us, attempt) = (self.now_us(), &exchange.attempts[seat]);
+        self.truth.sent(exchange, (seat, number), now_us);
         self.report.calls += 1;
-        self.report.fallbacks += u64::from(exchange.attempt().is_fallback());
+        self.report.fallbacks += u64::from(attempt.is_fallback());
         let random = &self.random;
-        let principal = exchange.attempt().principal();
-        let reply = self.upstream.reply(principal, exchange.stream, now_us, &|bound| random.below(bound));
-        let limit = micros(exchange.timeouts.first_byte).min(micros(self.time_left(&exchange)));
+        let reply =
+            self.upstream.reply(attempt.principal(), exchange.stream, now_us, &|bound| random.below(bound));
+        let limit = micros(exchange.timeouts.first_byte).min(micros(self.time_left(exchange)));
         let after_us = match reply {
             Reply::Refused { after_us, .. }
             | Reply::Whole { after_us, .. }
             | Reply::Streamed { after_us, .. } => after_us,
             Reply::Silent => limit,
         };
-        exchange.stage = Stage::Asking { tab, number, ticket, sent_us: now_us, reply, chunks: 0 };
-        self.wait(exchange, after_us.min(limit));
+        Asked { seat, number, ticket, sent_us: now_us, due_us: now_us + after_us.min(limit), reply }
     }
 
     fn wait(&mut self, mut exchange: Exchange, after_us: u64) {
@@ -398,103 +511,62 @@ impl Run {
         match std::mem::replace(&mut exchange.stage, Stage::Moving) {
             Stage::Pausing { tab } => self.ask(exchange, tab),
             Stage::Waiting { tab } => self.claim(exchange, tab),
-            Stage::Asking { tab, number, ticket, sent_us, reply, chunks } => {
-                self.replied(exchange, tab, number, ticket, sent_us, reply, chunks);
+            Stage::Asking { tab, asked, chunks: 0 } if self.now_us() < asked.due_us => {
+                self.hedge(exchange, tab, asked);
             }
-            Stage::Moving | Stage::Intending { .. } => panic!("woken while it waits for nothing"),
+            Stage::Asking { tab, asked, chunks } => self.replied(exchange, tab, asked, chunks),
+            Stage::Racing { tab, racers } => self.raced(exchange, tab, racers),
+            Stage::Moving | Stage::Drawing { .. } | Stage::Intending { .. } | Stage::Hedging { .. } => {
+                panic!("woken while it waits for nothing")
+            }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one stage")]
-    fn replied(
-        &mut self,
-        mut exchange: Exchange,
-        mut tab: Tab,
-        number: u32,
-        mut ticket: Ticket,
-        sent_us: u64,
-        reply: Reply,
-        chunks: u32,
-    ) {
+    fn replied(&mut self, mut exchange: Exchange, mut tab: Tab, mut asked: Asked, chunks: u32) {
         let now_us = self.now_us();
-        let well = Verdict::Healthy { first_byte_us: now_us - sent_us };
-        let is_fallback = exchange.attempt().is_fallback();
-        match reply {
-            Reply::Refused { status, class, retry_after_ms, should_retry, token_refused, .. } => {
-                let fault = Fault { retry_after_ms, ..fault(class) };
-                let failure = AttemptFailure {
-                    status: Some(status),
-                    should_retry,
-                    token_refused,
-                    ..AttemptFailure::new(fault)
-                };
-                self.missed(exchange, tab, number, ticket, &failure);
+        if chunks == 0 {
+            match self.failure_of(&exchange, asked.reply) {
+                Some(failure) if failure.class() == FaultClass::Deadline => {
+                    let fault = &failure.fault;
+                    return self.close(tab, Outcome::Deadline, Some(fault), Usage::default(), false);
+                }
+                Some(failure) => return self.missed(exchange, tab, asked, &failure),
+                None => self.truth.answered(exchange.trace, asked.number),
             }
-            Reply::Silent if now_us >= exchange.deadline_us => {
-                self.close(
-                    tab,
-                    Outcome::Deadline,
-                    Some(&fault(FaultClass::Deadline)),
-                    Usage::default(),
-                    false,
-                );
-            }
-            Reply::Silent => {
-                self.missed(exchange, tab, number, ticket, &AttemptFailure::new(fault(FaultClass::Timeout)));
-            }
+        }
+        let well = Verdict::Healthy { first_byte_us: now_us - asked.sent_us };
+        let is_fallback = exchange.attempts[asked.seat].is_fallback();
+        match asked.reply {
+            Reply::Refused { .. } | Reply::Silent => panic!("no answer goes on"),
             Reply::Whole { usage, .. } => {
-                ticket.report(well, now_us);
+                asked.ticket.report(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
-            }
-            Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
-                let failure = AttemptFailure {
-                    status: Some(200),
-                    ..AttemptFailure::new(fault(FaultClass::StreamBroken))
-                };
-                self.missed(exchange, tab, number, ticket, &failure);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
                 // Content has been sent: only the error may follow.
-                ticket.report(Verdict::Unhealthy, now_us);
+                asked.ticket.report(Verdict::Unhealthy, now_us);
                 let usage = partial(chunks);
                 self.close(tab, Outcome::Failed, Some(&fault(FaultClass::StreamBroken)), usage, is_fallback);
             }
             Reply::Streamed { chunks: all, usage, .. } if chunks == all => {
-                ticket.report(well, now_us);
+                asked.ticket.report(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { gap_us, .. } => {
-                tab.checkpoint(partial(chunks + 1), u64::from(chunks + 1) * 200);
+                let usage = partial(chunks + 1);
+                tab.checkpoint(usage, u64::from(chunks + 1) * 200);
+                self.truth.checkpointed(exchange.trace, usage.output);
                 self.plan_turn();
-                exchange.stage = Stage::Asking { tab, number, ticket, sent_us, reply, chunks: chunks + 1 };
+                exchange.stage = Stage::Asking { tab, asked, chunks: chunks + 1 };
                 self.wait(exchange, gap_us);
             }
         }
     }
 
-    fn missed(
-        &mut self,
-        mut exchange: Exchange,
-        mut tab: Tab,
-        number: u32,
-        mut ticket: Ticket,
-        failure: &AttemptFailure,
-    ) {
+    fn missed(&mut self, mut exchange: Exchange, mut tab: Tab, asked: Asked, failure: &AttemptFailure) {
         let (now_us, class) = (self.now_us(), failure.class());
-        if let Some(verdict) = failure.verdict(now_us) {
-            ticket.report(verdict, now_us);
-        }
-        drop(ticket);
-        if class == FaultClass::RateLimit {
-            let named_us = failure.fault.retry_after_ms.map(|wait_ms| now_us + wait_ms * 1_000);
-            self.truth.limited(self.life, exchange.trace, exchange.attempt().principal(), named_us, now_us);
-        }
+        self.end_failed(&mut exchange, &mut tab, asked, failure);
         exchange.course.failed(&exchange.attempts, class);
-        tab.end_attempt(
-            number,
-            AttemptEnd { status: failure.status, fault: Some(class), ..AttemptEnd::default() },
-        );
-        self.plan_turn();
         let (left, random) = (self.time_left(&exchange), self.random.next_u64());
         let step = exchange.course.next_step(&exchange.attempts, failure, true, left, random);
         self.report.new_tokens += u64::from(failure.token_refused && matches!(step, Step::Again { .. }));
@@ -507,7 +579,7 @@ impl Run {
                 self.wait(exchange, micros(wait));
             }
             Step::Again { .. } | Step::Next => self.onward(exchange, tab, class),
-            Step::GiveUp => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
+            Step::GiveUp => self.leave_model(exchange, tab, class),
         }
     }
 
@@ -517,7 +589,7 @@ impl Run {
         if exchange.course.leave(&exchange.attempts, class) {
             self.ask_seat(exchange, tab);
         } else {
-            self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false);
+            self.leave_model(exchange, tab, class);
         }
     }
 
@@ -563,14 +635,14 @@ impl Run {
         }
         match self.chance(4) {
             // Background work, at random times; it retries what fails.
-            0 => drop(self.books.drain()),
+            0 => self.drain(),
             1 => drop(self.books.prepare()),
             _ => {}
         }
         let waiting: Vec<u64> = self
             .open
             .iter()
-            .filter(|(_, exchange)| matches!(exchange.stage, Stage::Intending { .. }))
+            .filter(|(_, one)| matches!(one.stage, Stage::Intending { .. } | Stage::Hedging { .. }))
             .map(|(number, _)| *number)
             .collect();
         for number in waiting {
@@ -578,8 +650,12 @@ impl Run {
             if self.books.disk.is_dead() {
                 return;
             }
-            if let Some(exchange) = self.open.remove(&number) {
-                self.poll_intent(exchange);
+            match self.open.remove(&number) {
+                Some(exchange) if matches!(exchange.stage, Stage::Hedging { .. }) => {
+                    self.poll_hedge(exchange)
+                }
+                Some(exchange) => self.poll_intent(exchange),
+                None => {}
             }
         }
     }
@@ -598,6 +674,7 @@ impl Run {
         }
         self.life += 1;
         self.board = Cell::new(Shared::new(), 1);
+        self.start_replica();
     }
 
     fn finish(mut self) -> Report {
@@ -609,7 +686,9 @@ impl Run {
             self.die();
         }
         self.truth.written();
+        self.settle_drained();
         self.truth.check(&self.books);
+        self.check_commitments();
         let records = self.books.sink.records();
         let interrupted = records.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
         self.report.interrupted = u64::try_from(interrupted).expect("small");
@@ -668,7 +747,14 @@ fn micros(duration: Duration) -> u64 {
 fn digest(records: &[MeterRecord]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for record in records {
-        (record.trace, record.outcome, record.usage.output, record.charge.cost, record.timeline.settled_us)
+        (
+            record.trace,
+            record.outcome,
+            record.usage.output,
+            record.drawn.len(),
+            record.charge.cost,
+            record.timeline.settled_us,
+        )
             .hash(&mut hasher);
         for attempt in &record.attempts {
             (attempt.principal, attempt.fault, attempt.started_us, attempt.duration_us).hash(&mut hasher);

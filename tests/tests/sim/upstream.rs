@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use domain::{FaultClass, Principal, Usage, UsageSource};
 
-use crate::fixture::principals;
+use crate::fixture::{other_account, principals};
 
 /// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +24,22 @@ pub enum Mood {
     Final,
     /// 402.
     Broke,
+    /// 400: the prompt is longer than the model's context.
+    TooLong,
+    /// 400: its policy refuses the content.
+    Prudish,
     /// Accepts the request and never answers.
     Silent,
     /// Streams end in the middle, or before they start.
     Cutting,
     /// 429 to every second request, quickly and always with a retry time. Used in storms only.
     Storming,
+    /// 500 or 503 to three requests in ten, quickly. Used in brown-outs only.
+    BrownedOut,
 }
 
-const MOODS: [Mood; 10] = [
+/// The last two only where other models are.
+const MOODS: [Mood; 12] = [
     Mood::Well,
     Mood::Shaky,
     Mood::Overloaded,
@@ -43,6 +50,8 @@ const MOODS: [Mood; 10] = [
     Mood::Broke,
     Mood::Silent,
     Mood::Cutting,
+    Mood::TooLong,
+    Mood::Prudish,
 ];
 
 /// The answer to one request, decided when it arrives.
@@ -80,13 +89,15 @@ pub struct Upstream {
 
 impl Upstream {
     /// Half of all moods are healthy; `span_us` is the length of the script.
-    pub fn script(span_us: u64, chance: &impl Fn(u64) -> u64) -> Self {
-        let moods = principals().into_iter().map(|principal| {
+    pub fn script(span_us: u64, has_other_models: bool, chance: &impl Fn(u64) -> u64) -> Self {
+        let moods = if has_other_models { 12 } else { 10 };
+        let called = principals().into_iter().filter(|one| has_other_models || *one != other_account());
+        let moods = called.map(|principal| {
             let mut plan = Vec::new();
             let mut at_us = 0;
             while at_us < span_us {
                 let mood =
-                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(10)).unwrap()] };
+                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(moods)).unwrap()] };
                 plan.push((at_us, mood));
                 at_us += 500_000 + chance(span_us / 3);
             }
@@ -95,14 +106,11 @@ impl Upstream {
         Self { moods: moods.collect() }
     }
 
-    /// Everything is healthy except the storms: each names a principal, a start and an end.
-    pub fn storm(storms: &[(Principal, u64, u64)]) -> Self {
+    /// Everything is healthy, except that principals have this mood from a start to an end.
+    pub fn storm(mood: Mood, storms: &[(Principal, u64, u64)]) -> Self {
         let moods = principals().into_iter().map(|principal| {
             let of = storms.iter().filter(|(who, ..)| *who == principal);
-            (
-                principal,
-                of.flat_map(|(_, from, until)| [(*from, Mood::Storming), (*until, Mood::Well)]).collect(),
-            )
+            (principal, of.flat_map(|(_, from, until)| [(*from, mood), (*until, Mood::Well)]).collect())
         });
         Self { moods: moods.collect() }
     }
@@ -117,7 +125,7 @@ impl Upstream {
         let plan = &self.moods[&principal];
         let mood = plan.iter().rev().find(|(from, _)| *from <= now_us).map_or(Mood::Well, |(_, mood)| *mood);
         let after_us = match mood {
-            Mood::Storming => 2_000 + chance(50_000),
+            Mood::Storming | Mood::BrownedOut => 2_000 + chance(50_000),
             _ => 2_000 + chance(800_000),
         };
         let refused = |status, class, retry_after_ms| Reply::Refused {
@@ -139,10 +147,15 @@ impl Upstream {
             }
             Mood::Storming if chance(2) == 0 => refused(429, FaultClass::RateLimit, Some(100 + chance(900))),
             Mood::Storming => answer(stream, after_us, None, chance),
+            Mood::BrownedOut if chance(10) >= 3 => answer(stream, after_us, None, chance),
+            Mood::BrownedOut if chance(2) == 0 => refused(503, FaultClass::Overloaded, None),
+            Mood::BrownedOut => refused(500, FaultClass::Upstream, None),
             Mood::Stale if chance(2) == 0 => answer(stream, after_us, None, chance),
             Mood::Final => refused(500, FaultClass::Upstream, None),
             Mood::Refusing | Mood::Stale => refused(401, FaultClass::UpstreamAuth, None),
             Mood::Broke => refused(402, FaultClass::UpstreamQuota, None),
+            Mood::TooLong => refused(400, FaultClass::ContextLength, None),
+            Mood::Prudish => refused(400, FaultClass::ContentPolicy, None),
             Mood::Silent => Reply::Silent,
             Mood::Cutting => answer(stream, after_us, Some(u32::try_from(chance(4)).unwrap()), chance),
         }

@@ -5,6 +5,14 @@ export interface AliasTarget {
   weight: number;
 }
 
+/** The range of a parameter, and its value where a request sets none. */
+export interface ParameterRange {
+  min?: number;
+  max?: number;
+  default?: number;
+  clamp?: boolean;
+}
+
 export interface ModelAlias {
   id: string;
   name: string;
@@ -12,6 +20,8 @@ export interface ModelAlias {
   description: string;
   split: string;
   targets: AliasTarget[];
+  /** Older servers have none. */
+  parameters?: Record<string, ParameterRange>;
   note: string;
   release_id: string;
   release_number: number;
@@ -37,7 +47,10 @@ export interface AliasRelease {
   status: string;
   split: string;
   targets: AliasTarget[];
+  parameters?: Record<string, ParameterRange>;
   note: string;
+  /** Older servers have none. */
+  capability_manifest_revision?: string | null;
   created_at: string;
 }
 

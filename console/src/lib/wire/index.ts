@@ -4,6 +4,7 @@ export type * from './aliases';
 export type * from './billing';
 export type * from './credentials';
 export type * from './health';
+export type * from './hints';
 export type * from './models';
 export type * from './nodes';
 export type * from './plan';

@@ -61,4 +61,7 @@ export interface PlannedAttempt {
   fallback: boolean;
   price?: PlannedPrice | null;
   first_byte_ms?: number | null;
+  /** The request's parameters that it would not be sent, and why it can't be asked; older servers have neither. */
+  dropped_params?: string[];
+  error?: { detail: string } | null;
 }

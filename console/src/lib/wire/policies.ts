@@ -26,6 +26,7 @@ export interface Policy {
   allowed_file_kinds?: string[];
   parameters: Record<string, PolicyParameter>;
   checks: PolicyCheck[];
+  hooks: PolicyHook[];
   created_at: string;
 }
 
@@ -45,6 +46,14 @@ export interface PolicyCheck {
   restore: boolean;
 }
 
+export interface PolicyHook {
+  at: string;
+  url: string;
+  timeout_ms: number;
+  on_silence: string;
+  content: boolean;
+}
+
 /** What several policies allow together: null allows everything, an empty list nothing. */
 export interface EffectivePolicy {
   project_id: string;
@@ -61,4 +70,14 @@ export interface EffectivePolicy {
   allowed_tools: string[] | null;
   allowed_hosted_tools: string[] | null;
   allowed_file_kinds: string[] | null;
+  hooks: PolicyHook[];
+}
+
+/** A row of `/v2/analytics/refusals`. */
+export interface PolicyRefusals {
+  start?: string;
+  project_id: string;
+  policy_id: string;
+  rule: string | null;
+  requests: number;
 }

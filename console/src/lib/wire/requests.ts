@@ -25,6 +25,8 @@ interface Told {
   provider: string | null;
   fallback_used: boolean;
   tag: string | null;
+  /** Older servers have none. */
+  qos_class?: string | null;
   bytes_out: number;
 }
 
@@ -114,6 +116,10 @@ export interface Exchange extends Told, Metered {
   mode: string | null;
   /** Why it went on with another model; older servers have none. */
   model_fallback?: { on: string; detail: string } | null;
+  /** Calls of the hooks of policies; older servers have none. */
+  hooks?: { at: string; policy: string; place: number; outcome: string; latency_ms: number }[];
+  /** Older servers have none. */
+  qos_outcome?: QosOutcome | null;
   timeline: Timeline;
   plan: {
     resolution: string | null;
@@ -121,12 +127,29 @@ export interface Exchange extends Told, Metered {
     candidates: string[];
     rejected: Rejected[];
     snapshot_version: number;
+    capability_manifest_revision?: string | null;
   };
   attempts: Attempt[];
   /** Older servers have none. */
   caching?: CachingOfRequest | null;
   /** Older servers have none. */
   reuse?: Reuse | null;
+}
+
+/** How well it was served, beside what its hints stated. */
+export interface QosOutcome {
+  class: string | null;
+  target_ttft_ms: number | null;
+  deadline_ms: number | null;
+  admission: string;
+  completion: string | null;
+  target_met: boolean | null;
+  ttft_ms: number | null;
+  latency_ms: number;
+  deadline_met: boolean | null;
+  degraded: boolean;
+  fallback_used: boolean;
+  reason_code: string | null;
 }
 
 export interface Reason {

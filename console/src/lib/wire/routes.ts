@@ -31,6 +31,7 @@ export interface RouteRule {
   emergency?: string;
   head_wait_ms?: number;
   hedge_after_ms?: number;
+  priority?: number;
   first_byte_timeout_ms?: number;
   idle_timeout_ms?: number;
   deadline_ms?: number;
@@ -42,4 +43,34 @@ export interface RouteVersion {
   saved_at: string;
   saved_by: string | null;
   changes: { field: string; before: unknown; after: unknown }[];
+}
+
+/** What serves a request first, or the error in its place. */
+export interface DryRunPlace {
+  profile: string | null;
+  principal: string | null;
+  provider: string | null;
+  model: string | null;
+  upstream_model: string | null;
+  region: string | null;
+  error: { code: string; detail: string } | null;
+}
+
+/** What a change would have changed for stored requests. */
+export interface DryRun {
+  requests: { matched: number; compared: number; has_more: boolean };
+  changed: number;
+  unchanged: number;
+  unknown: number;
+  moves: { from: DryRunPlace; to: DryRunPlace; requests: number; before_nanos: number; after_nanos: number; unpriced: number; examples: string[] }[];
+  refusals: { new: number; gone: number };
+  cost: { requests: number; before_nanos: number; after_nanos: number; unpriced: number };
+  latency: { requests: number; before_ms: number | null; after_ms: number | null };
+  not_replayed: { reason: string; detail: string; requests: number }[];
+}
+
+/** What differs between two versions of a route, or two releases of an alias. */
+export interface Difference {
+  changes: { field: string; before: unknown; after: unknown }[];
+  targets?: { model: string; change: string; before: number | null; after: number | null }[];
 }

@@ -39,8 +39,10 @@ export interface UsageRow extends Sums {
   outcome?: string | null;
   operation?: string | null;
   tag?: string | null;
+  qos_class?: string | null;
   credential?: string | null;
   node?: string | null;
+  cache_tier?: string | null;
 }
 
 export interface Percentiles {

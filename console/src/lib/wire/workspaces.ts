@@ -23,6 +23,7 @@ export interface ApiKey {
   last4: string;
   status: string;
   ip_allowlist: string[];
+  priority?: number | null;
   /** Older servers have none. */
   limits?: { requests_per_minute?: number | null; tokens_per_minute?: number | null; concurrent_streams?: number | null };
   expires_at: string | null;

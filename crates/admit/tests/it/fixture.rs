@@ -79,6 +79,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            priority: None,
             access_secret: None,
         };
         change(&mut entry);

@@ -2,6 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::dry_run::{self, Sample};
+use super::policy::parameters;
+use super::route::print_changes;
+use crate::api::escape;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -33,6 +37,18 @@ pub enum Command {
         #[arg(long)]
         activate: bool,
     },
+    /// Shows what differs between two releases.
+    Diff {
+        alias: String,
+        /// A release (`alr_…`); by default the one that was active before.
+        #[arg(long)]
+        from: Option<String>,
+        /// Another release; by default the active one.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Shows what a release would have changed for stored requests that named the alias, without sending anything.
+    Try(Box<Try>),
     /// Gives a release a part of the callers. Once it leaves its gates it is withdrawn.
     Canary(Canary),
     /// Makes a release the active one: the named one, else the canary's, else the newest.
@@ -48,6 +64,25 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Try {
+    alias: String,
+    /// A release that is installed (`alr_…`), in place of targets.
+    #[arg(long, conflicts_with = "targets")]
+    release: Option<String>,
+    /// A model, with its weight behind an equals sign: `openai/gpt-5=90`.
+    #[arg(long = "target", required_unless_present = "release")]
+    targets: Vec<String>,
+    /// Takes the first target that something serves, instead of splitting by weight.
+    #[arg(long, conflicts_with = "release")]
+    ordered: bool,
+    /// As a canary for this share of the callers; without it, for all of them.
+    #[arg(long)]
+    percent: Option<u8>,
+    #[command(flatten)]
+    sample: Sample,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct ReleaseArgs {
     /// A model, with its weight behind an equals sign: `openai/gpt-5=90`. Without one the weight is 1.
     #[arg(long = "target", required = true)]
@@ -55,6 +90,9 @@ pub struct ReleaseArgs {
     /// Takes the first target that something serves, instead of splitting by weight.
     #[arg(long)]
     ordered: bool,
+    /// A numeric parameter as NAME=MIN..MAX, also with :DEFAULT, or :DEFAULT:clamp to move what is outside.
+    #[arg(long = "parameter", value_name = "NAME=MIN..MAX[:DEFAULT][:clamp]")]
+    parameters: Vec<String>,
     /// What the release is for.
     #[arg(long)]
     note: Option<String>,
@@ -86,12 +124,29 @@ pub struct Canary {
 
 impl ReleaseArgs {
     fn body(self, body: Body) -> Result<Body, Failure> {
-        let targets = self.targets.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
         Ok(body
-            .with("targets", targets)
+            .with("targets", targets(&self.targets)?)
+            .with_some("parameters", parameters(&self.parameters)?)
             .with("split", if self.ordered { "ordered" } else { "weighted" })
             .with_some("note", self.note))
     }
+}
+
+impl Try {
+    fn body(&self) -> Result<Value, Failure> {
+        let body = Body::new().with_some("percent", self.percent);
+        let body = match &self.release {
+            Some(release) => body.with("release_id", release.as_str()),
+            None => body
+                .with("targets", targets(&self.targets)?)
+                .with("split", if self.ordered { "ordered" } else { "weighted" }),
+        };
+        Ok(body.build())
+    }
+}
+
+fn targets(given: &[String]) -> Result<Vec<Value>, Failure> {
+    given.iter().map(|text| target(text)).collect()
 }
 
 fn target(text: &str) -> Result<Value, Failure> {
@@ -138,6 +193,17 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = release.body(Body::new().with("activate", activate))?.build();
             output::object(shared, &api.post(&format!("{}/releases", at(&alias)), &body)?);
         }
+        Command::Diff { alias, from, to } => {
+            let sides = [("from", from), ("to", to)];
+            let query =
+                sides.iter().filter_map(|(name, id)| Some(format!("{name}={}", escape(id.as_ref()?))));
+            let path = format!("{}/diff?{}", at(&alias), query.collect::<Vec<_>>().join("&"));
+            print_difference(shared, &api.get(&path)?);
+        }
+        Command::Try(tried) => {
+            let path = format!("{}/dry-run", at(&tried.alias));
+            dry_run::run(shared, api, &path, &tried.body()?, &tried.sample)?;
+        }
         Command::Canary(canary) => aliases.change(&canary.alias, &json!({"canary": canary.body()}))?,
         Command::Promote { alias, release } => {
             let body = Body::new().with_some("release_id", release).build();
@@ -151,6 +217,20 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
+fn print_difference(shared: &Shared, difference: &Value) {
+    if shared.json {
+        println!("{difference}");
+        return;
+    }
+    let of = |row: &Value, name: &str| output::printable(&output::cell(row, name));
+    println!("{} -> {}", of(difference, "from"), of(difference, "to"));
+    for target in difference.get("targets").and_then(Value::as_array).into_iter().flatten() {
+        let weights = [of(target, "before"), of(target, "after")].join(" -> ");
+        println!("     {} {}: {weights}", of(target, "change"), of(target, "model"));
+    }
+    print_changes(difference);
+}
+
 fn show(shared: &Shared, aliases: &Collection<'_>, alias: &str) -> Result<(), Failure> {
     aliases.show(alias)?;
     if shared.json {
@@ -161,7 +241,7 @@ fn show(shared: &Shared, aliases: &Collection<'_>, alias: &str) -> Result<(), Fa
     output::list(
         shared,
         &releases,
-        &["id", "number", "status", "split", "targets", "note", "created_at"],
+        &["id", "number", "status", "split", "targets", "note", "capability_manifest_revision", "created_at"],
         "",
     );
     let measured = aliases.api.get(&format!("{at}/measurements"))?;

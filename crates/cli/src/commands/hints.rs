@@ -45,6 +45,9 @@ pub struct Hints {
     /// The time after which a request is ended.
     #[arg(long)]
     deadline_ms: Option<u64>,
+    /// From 0, which is refused first under overload, to 255; at most what the key allows.
+    #[arg(long)]
+    priority: Option<u8>,
     /// forbid, or `allow_compatible_fallback`: what may serve after a failure.
     #[arg(long)]
     degrade_policy: Option<String>,
@@ -68,6 +71,7 @@ impl Hints {
             .with_some("class", self.class)
             .with_some("target_ttft_ms", self.target_ttft_ms)
             .with_some("deadline_ms", self.deadline_ms)
+            .with_some("priority", self.priority)
             .with_some("degrade_policy", self.degrade_policy);
         let routing = Body::new()
             .with_some("region_policy", self.region_policy)

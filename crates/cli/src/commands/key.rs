@@ -26,6 +26,10 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
+        /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
+        /// state.
+        #[arg(long)]
+        priority: Option<u8>,
         /// Also creates a pair of access keys, for AWS SDKs.
         #[arg(long)]
         aws: bool,
@@ -47,6 +51,10 @@ pub enum Command {
         /// IP addresses or CIDR blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
+        /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
+        /// state.
+        #[arg(long)]
+        priority: Option<u8>,
     },
     /// Sets limits on a key, or shows them if none is given.
     Limits {
@@ -103,13 +111,23 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let keys = Collection::connect(shared, PATH)?;
     let api = &keys.api;
     match command {
-        Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist, aws } => {
+        Command::Create {
+            name,
+            project,
+            environment,
+            scopes,
+            expires_in_days,
+            ip_allowlist,
+            priority,
+            aws,
+        } => {
             let body = Body::new()
                 .with("name", name)
                 .with_some("project_id", project)
                 .with_some("environment", environment)
                 .with_some("aws", aws.then_some(true))
                 .with_some("expires_in_days", expires_in_days)
+                .with_some("priority", priority)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
                 .build();
@@ -120,13 +138,14 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No keys. `tidegate key create NAME` makes one.",
         )?,
         Command::Show { id } => keys.show(&id)?,
-        Command::Set { id, name, scopes, expires_in_days, ip_allowlist } => {
+        Command::Set { id, name, scopes, expires_in_days, ip_allowlist, priority } => {
             // Two expiries would contradict each other: the new one replaces the old one.
             let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
             let body = Body::new()
                 .with_some("name", name)
                 .with_some("expires_at", no_moment)
                 .with_some("expires_in_days", expires_in_days)
+                .with_some("priority", priority)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
                 .build();

@@ -13,6 +13,7 @@ pub mod chat;
 pub mod commitments;
 pub mod context;
 pub mod credential;
+mod dry_run;
 pub mod export;
 pub mod health;
 pub mod hints;

@@ -116,12 +116,17 @@ fn explain(plan: &Value) {
     }
     for row in list(plan, "attempts") {
         print_row("would serve", row, &output::cell(row, "profile"));
+        print_sent(row);
     }
     for fallback in list(plan, "model_fallbacks") {
         print_fallback(fallback);
     }
     if let Some(why) = plan.get("too_long").and_then(Value::as_str) {
         println!("too long    {}: another model is asked at once", output::printable(why));
+    }
+    for hook in list(plan, "hooks") {
+        let part = |name: &str| output::printable(&output::cell(hook, name));
+        println!("hook        {} {}, {} where it is silent", part("at"), part("url"), part("on_silence"));
     }
     for row in list(plan, "rejected") {
         print_row("rejected", row, &output::cell(row, "detail"));
@@ -145,8 +150,20 @@ fn print_fallback(fallback: &Value) {
     println!("or else     {}", output::printable(&title));
     for row in list(fallback, "attempts") {
         print_row("  served", row, &output::cell(row, "profile"));
+        print_sent(row);
     }
     if let Some(error) = fallback.get("error").filter(|error| !error.is_null()) {
+        println!("  refused   {}", output::printable(&output::cell(error, "detail")));
+    }
+}
+
+/// What an attempt's provider would not be sent, and what it can't be asked for.
+fn print_sent(attempt: &Value) {
+    let dropped: Vec<&str> = list(attempt, "dropped_params").iter().filter_map(Value::as_str).collect();
+    if !dropped.is_empty() {
+        println!("  dropped   {}", output::printable(&dropped.join(", ")));
+    }
+    if let Some(error) = attempt.get("error").filter(|error| !error.is_null()) {
         println!("  refused   {}", output::printable(&output::cell(error, "detail")));
     }
 }

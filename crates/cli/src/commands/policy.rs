@@ -1,7 +1,7 @@
 //! `tidegate policy`: what the requests of a project, or of all projects, may reach and contain, whatever a route
 //! says.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::agreement::retention;
 use crate::body::Body;
@@ -31,8 +31,19 @@ pub enum Command {
         #[command(flatten)]
         rules: Box<Rules>,
     },
+    /// Makes a new secret for the hooks of a policy and prints it; the old one also signs for another day.
+    Rotate { id: String },
     /// Removes a policy. Only what is left of policies, and routes, then decide.
     Remove { id: String },
+    /// Counts the requests that policies refused, by project, policy and rule.
+    Refusals {
+        /// 24h, 7d, 30d or month.
+        #[arg(long, default_value = "7d")]
+        window: String,
+        /// One row per hour or day.
+        #[arg(long)]
+        interval: Option<String>,
+    },
     /// Shows what the policies of the workspace and of a project allow together.
     Effective {
         #[arg(long)]
@@ -97,6 +108,10 @@ pub struct Rules {
     /// email, phone, iban, card and `national_id`; the actions flag, mask and block; the directions input, output and both.
     #[arg(long = "check", value_name = "DETECTOR:ACTION[:DIRECTION][:restore]")]
     checks: Vec<String>,
+    /// A hook as POINT=URL, also with :allow or :refuse where it is silent (refuse), :TIMEOUT in milliseconds and :content:
+    /// `pre=https://hooks.example/decide:allow:500:content`. The points are pre and post; none removes all.
+    #[arg(long = "hook", value_name = "POINT=URL[:allow|:refuse][:MS][:content]")]
+    hooks: Vec<String>,
 }
 
 impl Rules {
@@ -119,6 +134,7 @@ impl Rules {
             .with_some("allowed_file_kinds", listed(&self.file_kinds))
             .with_some("parameters", parameters(&self.parameters)?)
             .with_some("checks", checks(&self.checks)?)
+            .with_some("hooks", hooks(&self.hooks)?)
             .build())
     }
 
@@ -133,7 +149,7 @@ impl Rules {
     }
 }
 
-fn parameters(given: &[String]) -> Result<Option<Value>, Failure> {
+pub(super) fn parameters(given: &[String]) -> Result<Option<Value>, Failure> {
     let mut body = Body::new();
     for text in given {
         let wrong = || {
@@ -185,6 +201,47 @@ fn checks(given: &[String]) -> Result<Option<Vec<Value>>, Failure> {
     }
 }
 
+fn hooks(given: &[String]) -> Result<Option<Vec<Value>>, Failure> {
+    match given {
+        [] => Ok(None),
+        [none] if none == "none" => Ok(Some(Vec::new())),
+        given => given.iter().map(|text| hook(text)).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// The address has colons of its own, so that the parts after it are read from the end.
+fn hook(text: &str) -> Result<Value, Failure> {
+    let Some((at, mut url)) = text.split_once('=') else {
+        let message = format!("{text} is no hook: write pre=https://hooks.example/decide:refuse:500.");
+        return Err(Failure::new(output::USAGE, message));
+    };
+    let (mut on_silence, mut timeout_ms, mut reads_content) = ("refuse", None, false);
+    while let Some((rest, part)) = url.rsplit_once(':') {
+        match part {
+            "allow" | "refuse" => on_silence = part,
+            "content" => reads_content = true,
+            // A port belongs to the address.
+            _ => match part.parse::<u64>() {
+                Ok(ms)
+                    if rest.contains("//")
+                        && rest.rsplit("//").next().is_some_and(|host| host.contains('/')) =>
+                {
+                    timeout_ms = Some(ms);
+                }
+                _ => break,
+            },
+        }
+        url = rest;
+    }
+    Ok(Body::new()
+        .with("at", at)
+        .with("url", url)
+        .with("on_silence", on_silence)
+        .with_some("timeout_ms", timeout_ms)
+        .with("content", reads_content)
+        .build())
+}
+
 /// `none` is the empty list, which allows nothing.
 fn listed(names: &[String]) -> Option<Vec<String>> {
     match names {
@@ -219,8 +276,50 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Set { id, rules } => {
             policies.change(&id, &rules.body(None, false)?)?;
         }
+        Command::Rotate { id } => {
+            let path = format!("{}/rotate", policies.at(&id));
+            output::object(shared, &policies.api.post(&path, &json!({}))?);
+        }
         Command::Remove { id } => policies.remove(&id)?,
+        Command::Refusals { window, interval } => {
+            let interval = interval.map(|interval| format!("&interval={interval}")).unwrap_or_default();
+            let found = policies.api.get(&format!("/v2/analytics/refusals?window={window}{interval}"))?;
+            output::list(
+                shared,
+                &found,
+                &["start", "project_id", "policy_id", "rule", "requests"],
+                "No request was refused by a policy.",
+            );
+        }
         Command::Effective { project } => policies.show(&format!("effective?project_id={project}"))?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_is_read_with_what_stands_behind_its_address() {
+        let made = |at: &str, url: &str, on_silence: &str, timeout_ms: Option<u64>, content: bool| {
+            let mut hook = json!({"at": at, "url": url, "on_silence": on_silence, "content": content});
+            if let Some(timeout_ms) = timeout_ms {
+                hook["timeout_ms"] = timeout_ms.into();
+            }
+            hook
+        };
+        for (text, hook) in [
+            ("pre=https://h.example", made("pre", "https://h.example", "refuse", None, false)),
+            ("pre=https://h.example:8443", made("pre", "https://h.example:8443", "refuse", None, false)),
+            ("pre=https://h.example/a:500", made("pre", "https://h.example/a", "refuse", Some(500), false)),
+            (
+                "post=https://h.example:8443/a:allow:500:content",
+                made("post", "https://h.example:8443/a", "allow", Some(500), true),
+            ),
+        ] {
+            assert_eq!(super::hook(text).unwrap(), hook, "{text}");
+        }
+        assert!(super::hook("https://h.example").is_err());
+    }
 }

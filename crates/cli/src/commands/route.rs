@@ -3,6 +3,7 @@
 use domain::ModelPattern;
 use serde_json::Value;
 
+use super::dry_run::{self, Sample};
 use crate::api::Api;
 use crate::body::Body;
 use crate::collection::Collection;
@@ -28,6 +29,29 @@ pub enum Command {
     Remove { id: String },
     /// Lists what a rule has been, newest first, and what each save changed.
     Versions { id: String },
+    /// Shows what differs between two versions of a rule.
+    Diff {
+        id: String,
+        /// The number of a version; by default the one before the other.
+        #[arg(long)]
+        from: Option<u64>,
+        /// The number of another version; by default the newest.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+    /// Shows what a new, changed or removed rule would have changed for stored requests, without sending anything.
+    Try {
+        /// The rule that would be changed, by the options that are given.
+        #[arg(long)]
+        id: Option<String>,
+        /// The rule would be removed.
+        #[arg(long, requires = "id")]
+        remove: bool,
+        #[command(flatten)]
+        rule: Box<Rule>,
+        #[command(flatten)]
+        sample: Sample,
+    },
     /// Makes a rule what it was in an earlier version.
     Rollback {
         id: String,
@@ -88,6 +112,9 @@ pub struct Rule {
     /// `allowed` lets the operator's emergency account serve when all other accounts of the pool have failed.
     #[arg(long)]
     emergency: Option<String>,
+    /// The most that the priority of its requests can be under overload, from 0 (refused first) to 255.
+    #[arg(long)]
+    priority: Option<u8>,
 }
 
 /// Facts of a request that must hold, too.
@@ -189,6 +216,7 @@ impl Rule {
             .with_some("byok_fallback", self.byok_fallback.as_ref())
             .with_some("overflow", self.overflow.as_ref())
             .with_some("emergency", self.emergency.as_ref())
+            .with_some("priority", self.priority)
             .build()
     }
 }
@@ -220,6 +248,26 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 print_versions(&page, ["version", "saved_at", "saved_by"]);
             }
         }
+        Command::Diff { id, from, to } => {
+            let sides = [("from", from), ("to", to)];
+            let query: Vec<String> =
+                sides.iter().filter_map(|(name, number)| Some(format!("{name}={}", (*number)?))).collect();
+            let path = format!("{}/diff?{}", routes.at(&id), query.join("&"));
+            let difference = routes.api.get(&path)?;
+            if shared.json {
+                println!("{difference}");
+            } else {
+                let of = |name: &str| output::printable(&output::cell(&difference, name));
+                println!("version {} -> {}", of("from"), of("to"));
+                print_changes(&difference);
+            }
+        }
+        Command::Try { id, remove, rule, sample } => {
+            let body = Body::new().with_some("route_id", id);
+            let body =
+                if remove { body.with("remove", true) } else { body.with("route", rule.body()) }.build();
+            dry_run::run(shared, &routes.api, &format!("{PATH}/dry-run"), &body, &sample)?;
+        }
         Command::Rollback { id, number } => {
             let path = format!("{}/rollback", routes.at(&id));
             let body = Body::new().with("version", number).build();
@@ -236,16 +284,20 @@ pub(super) fn print_versions(page: &Value, [number, moment, author]: [&str; 3]) 
     for version in list(page, "data") {
         let cell = |name: &str| output::printable(&output::cell(&version, name));
         println!("{:<4} {}  {}", cell(number), cell(moment), cell(author));
-        for change in list(&version, "changes") {
-            let of =
-                |name: &str| output::printable(&change.get(name).map_or_else(String::new, Value::to_string));
-            println!(
-                "     {}: {} -> {}",
-                output::printable(&output::cell(&change, "field")),
-                of("before"),
-                of("after")
-            );
-        }
+        print_changes(&version);
+    }
+}
+
+/// Shows the fields that differ.
+pub(super) fn print_changes(of: &Value) {
+    for change in of.get("changes").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| output::printable(&change.get(name).map_or_else(String::new, Value::to_string));
+        println!(
+            "     {}: {} -> {}",
+            output::printable(&output::cell(change, "field")),
+            of("before"),
+            of("after")
+        );
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Options {
     /// 24h, 7d, 30d, month.
     #[arg(long, default_value = "30d")]
     window: String,
-    /// provider, model, mode, profile, key, project, environment, day, hour, …
+    /// provider, model, mode, profile, key, project, environment, `cache_tier`, day, hour, …
     #[arg(long = "by", value_delimiter = ',')]
     group_by: Vec<String>,
     /// A filter, as in the console: 'model:gpt-4o* -status:ok key:ci'.

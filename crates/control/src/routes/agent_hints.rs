@@ -74,7 +74,7 @@ struct QosForm {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_ms: Option<u64>,
-    /// Not honoured.
+    /// From 0, which is refused first under overload, to 255; at most what the key and the route allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u8>,
     /// `forbid`: neither another profile nor an emergency account serves after a failure.

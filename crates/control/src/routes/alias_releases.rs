@@ -1,5 +1,6 @@
 //! `/v2/model-aliases/{id}/releases`, promoting and rolling back, and what was measured of the releases.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -9,7 +10,7 @@ use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{AliasReleaseId, Fault, FaultClass};
+use domain::{AliasReleaseId, AliasReleaseSpec, AliasSplit, Fault, FaultClass};
 use http::Method;
 use reconcilers::canaries::{self, Measured};
 use reconcilers::of_store;
@@ -18,8 +19,11 @@ use serde::{Deserialize, Serialize};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow};
 
 use super::aliases::{
-    AliasView, TargetWire, new_release, pointing_at, release, spec_of, target_wires, without_canary,
+    AliasView, ReleaseParts, TargetWire, new_release, pointing_at, release, spec_of, target_wires,
+    without_canary,
 };
+use super::field_changes::{FieldChange, differences};
+use crate::policy_forms::{ParameterForm, parameter_forms};
 use crate::resource::{load, reply_written};
 
 const RELEASES: &str = "/v2/model-aliases/{id}/releases";
@@ -38,6 +42,11 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, RELEASE, Access::LOOK, show)
             .says("Shows a release.")
             .returns_value::<ReleaseView>(),
+        Route::new(Method::GET, "/v2/model-aliases/{id}/diff", Access::LOOK, diff)
+            .says("Shows what differs between two releases of an alias.")
+            .returns_value::<ReleaseDiff>()
+            .query("from", "A release (`alr_…`); by default the one that was active before the active one, else the one before `to`.")
+            .query("to", "Another release; by default the active one."),
         Route::new(Method::PUT, RELEASE, Access::MANAGE, immutable)
             .says("Is refused: a release never changes.")
             .takes_nothing()
@@ -72,6 +81,9 @@ struct ReleaseInput {
     #[serde(default)]
     #[schemars(required)]
     targets: Vec<TargetWire>,
+    /// Ranges and defaults of numeric parameters, by their names in snake case, such as `temperature`.
+    #[serde(default)]
+    parameters: BTreeMap<String, ParameterForm>,
     #[serde(default)]
     note: String,
     /// Makes it the active release at once.
@@ -99,7 +111,10 @@ struct ReleaseView {
     status: &'static str,
     split: &'static str,
     targets: Vec<TargetWire>,
+    parameters: BTreeMap<String, ParameterForm>,
     note: String,
+    /// The revision of the capability manifest that was in force when it was made; `null` for those of earlier versions.
+    capability_manifest_revision: Option<String>,
     created_at: Moment,
 }
 
@@ -119,7 +134,9 @@ fn view(alias: &AliasRow, release: &AliasReleaseRow) -> ReleaseView {
         status,
         split: release.spec.split.as_str(),
         targets: target_wires(&release.spec),
+        parameters: parameter_forms(&release.spec.parameters),
         note: release.spec.note.clone(),
+        capability_manifest_revision: release.manifest_revision.clone(),
         created_at: Moment(release.created_unix_ms),
     }
 }
@@ -152,6 +169,91 @@ fn show(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
+/// What differs between two releases.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AliasReleaseDiff")]
+struct ReleaseDiff {
+    object: &'static str,
+    from: String,
+    to: String,
+    /// The split, the parameters, the note and the revision of the capability manifest, where they differ.
+    changes: Vec<FieldChange>,
+    /// The targets that differ, in the order of `to`, and then those that it doesn't have.
+    targets: Vec<TargetChange>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AliasTargetChange")]
+struct TargetChange {
+    model: String,
+    /// `added`, `removed`, `reweighted`, or `moved`: the same at another place of an ordered release.
+    change: &'static str,
+    /// The weight; `null` where it is no target.
+    before: Option<u32>,
+    after: Option<u32>,
+}
+
+fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row: AliasRow = load(control, &request).await?;
+        let releases =
+            control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;
+        let named = |name: &'static str| match request.query.get(name) {
+            None => Ok(None),
+            Some(text) => {
+                let id: Option<AliasReleaseId> = text.parse().ok();
+                let found = releases.iter().find(|release| Some(release.id) == id);
+                found.map(Some).ok_or_else(|| Box::new(not_found("release", text).param(name)))
+            }
+        };
+        let of = |id: Option<AliasReleaseId>| releases.iter().find(|release| Some(release.id) == id);
+        let to = named("to")?.or_else(|| of(Some(row.active))).ok_or_else(|| Box::new(Fault::internal()))?;
+        // Newest first: the next one is the one before.
+        let before = || releases.iter().find(|release| release.number < to.number).unwrap_or(to);
+        let previous = || of(row.previous).filter(|_| to.id == row.active).unwrap_or_else(before);
+        let from = named("from")?.unwrap_or_else(previous);
+        Reply::json(&difference(from, to))
+    })
+}
+
+fn difference(from: &AliasReleaseRow, to: &AliasReleaseRow) -> ReleaseDiff {
+    let fields = |release: &AliasReleaseRow| {
+        let forms = parameter_forms(&release.spec.parameters);
+        serde_json::json!({
+            "split": release.spec.split.as_str(), "parameters": forms, "note": release.spec.note,
+            "capability_manifest_revision": release.manifest_revision,
+        })
+    };
+    ReleaseDiff {
+        object: "alias_release_diff",
+        from: from.id.to_string(),
+        to: to.id.to_string(),
+        changes: differences(&fields(from), &fields(to)),
+        targets: target_changes(&from.spec, &to.spec),
+    }
+}
+
+fn target_changes(from: &AliasReleaseSpec, to: &AliasReleaseSpec) -> Vec<TargetChange> {
+    let place = |spec: &AliasReleaseSpec, model: &str| spec.targets.iter().position(|one| one.model == model);
+    let weight = |spec: &AliasReleaseSpec, at: Option<usize>| spec.targets.get(at?).map(|one| one.weight);
+    let is_ordered = to.split == AliasSplit::Ordered;
+    let gone = from.targets.iter().filter(|one| place(to, &one.model).is_none());
+    let models = to.targets.iter().chain(gone).map(|one| one.model.as_str());
+    let changes = models.filter_map(|model| {
+        let (old, new) = (place(from, model), place(to, model));
+        let (before, after) = (weight(from, old), weight(to, new));
+        let change = match (before, after) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            (Some(before), Some(after)) if before != after => "reweighted",
+            _ if is_ordered && old != new => "moved",
+            _ => return None,
+        };
+        Some(TargetChange { model: model.to_owned(), change, before, after })
+    });
+    changes.collect()
+}
+
 fn immutable(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row: AliasRow = load(control, &request).await?;
@@ -166,7 +268,12 @@ fn install(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row: AliasRow = load(control, &request).await?;
         let input: ReleaseInput = request.json()?;
-        let parts = (input.split.as_deref(), input.targets.as_slice(), input.note);
+        let parts = ReleaseParts {
+            split: input.split.as_deref(),
+            targets: &input.targets,
+            parameters: input.parameters,
+            note: input.note,
+        };
         let spec = spec_of(control, &request, row.project, parts)?;
         let releases =
             control.deps.store.aliases().releases(row.workspace, row.id).await.map_err(of_store)?;

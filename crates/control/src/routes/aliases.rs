@@ -1,5 +1,6 @@
 //! `/v2/model-aliases`: model names of a workspace's or project's own, each of which points at one release.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::failure::{invalid, missing, not_found};
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, WithdrawnCanary};
 
 use super::alias_releases;
+use crate::policy_forms::{ParameterForm, parameter_forms, parameters};
 use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, without};
 
 /// The share of a canary's requests that may fail, unless its gates say otherwise: 5 %.
@@ -90,6 +92,8 @@ pub struct Input {
     #[serde(default)]
     #[schemars(required)]
     targets: Vec<TargetWire>,
+    /// Ranges and defaults of numeric parameters, by their names in snake case, such as `temperature`. Part of the release.
+    parameters: Option<BTreeMap<String, ParameterForm>>,
     /// What the release is for.
     #[serde(default)]
     note: String,
@@ -150,6 +154,7 @@ pub struct AliasView {
     split: &'static str,
     /// Of the active release.
     targets: Vec<TargetWire>,
+    parameters: BTreeMap<String, ParameterForm>,
     note: String,
     release_id: String,
     release_number: u32,
@@ -198,6 +203,7 @@ fn show(row: &AliasRow) -> AliasView {
         description: row.description.clone(),
         split: row.spec.split.as_str(),
         targets: target_wires(&row.spec),
+        parameters: parameter_forms(&row.spec.parameters),
         note: row.spec.note.clone(),
         release_id: row.active.to_string(),
         release_number: row.number,
@@ -227,7 +233,17 @@ pub fn new_release(
 ) -> AliasReleaseRow {
     let now = control.deps.world.clock.unix_ms();
     let id = AliasReleaseId::new(now, control.deps.world.id_bytes());
-    AliasReleaseRow { id, workspace, alias, number: 1, spec, created_unix_ms: now }
+    let manifest_revision =
+        Some(control.deps.keeper.current().catalogue().capabilities().revision().to_owned());
+    AliasReleaseRow { id, workspace, alias, number: 1, spec, manifest_revision, created_unix_ms: now }
+}
+
+/// The parts of a release.
+pub struct ReleaseParts<'a> {
+    pub split: Option<&'a str>,
+    pub targets: &'a [TargetWire],
+    pub parameters: BTreeMap<String, ParameterForm>,
+    pub note: String,
 }
 
 /// What a release says, checked: each of its targets must resolve now.
@@ -235,8 +251,9 @@ pub fn spec_of(
     control: &Control,
     request: &ApiRequest,
     project: Option<ProjectId>,
-    (split, targets, note): (Option<&str>, &[TargetWire], String),
+    parts: ReleaseParts<'_>,
 ) -> Result<AliasReleaseSpec, Box<Fault>> {
+    let ReleaseParts { split, targets, parameters: forms, note } = parts;
     let split = match split {
         None => AliasSplit::default(),
         Some(word) => AliasSplit::from_word(word).ok_or_else(|| {
@@ -272,7 +289,8 @@ pub fn spec_of(
     }
     checked_note(&note, "note")?;
     let target = |target: &TargetWire| AliasTarget { model: target.model.clone(), weight: target.weight };
-    Ok(AliasReleaseSpec { split, targets: targets.iter().map(target).collect(), note })
+    let targets = targets.iter().map(target).collect();
+    Ok(AliasReleaseSpec { split, targets, parameters: parameters(forms)?, note })
 }
 
 fn checked_note(text: &str, field: &'static str) -> Result<(), Box<Fault>> {
@@ -315,6 +333,7 @@ pub(super) fn checked_target(
         size: plan::RequestSize::default(),
         needs: plan::RequestNeeds::default(),
         traits: None,
+        prompt: None,
         hints: None,
     };
     let clock = &control.deps.world.clock;
@@ -489,7 +508,12 @@ impl WritableResource for AliasRow {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| not_found("project", text))?),
         };
-        let parts = (input.split.as_deref(), input.targets.as_slice(), input.note);
+        let parts = ReleaseParts {
+            split: input.split.as_deref(),
+            targets: &input.targets,
+            parameters: input.parameters.unwrap_or_default(),
+            note: input.note,
+        };
         let spec = spec_of(control, request, project, parts)?;
         let now = control.deps.world.clock.unix_ms();
         let id = AliasId::new(now, control.deps.world.id_bytes());
@@ -567,10 +591,16 @@ fn changed_release(
             .zip(&active.targets)
             .all(|(new, old)| new.model == old.model && new.weight == old.weight);
     let split = input.split.as_deref().unwrap_or(active.split.as_str());
-    let is_same_note = input.note.is_empty() || input.note == active.note;
-    if is_same_list && is_same_note && split == active.split.as_str() {
+    let forms = input.parameters.clone().unwrap_or_else(|| parameter_forms(&active.parameters));
+    let note = if input.note.is_empty() { &active.note } else { &input.note };
+    let parts = ReleaseParts { split: Some(split), targets, parameters: forms, note: input.note.clone() };
+    let is_same = is_same_list && *note == active.note && split == active.split.as_str();
+    if is_same && input.parameters.is_none() {
         return Ok(None);
     }
-    let spec = spec_of(control, request, row.project, (Some(split), targets, input.note.clone()))?;
+    let spec = spec_of(control, request, row.project, parts)?;
+    if is_same && spec.parameters == active.parameters {
+        return Ok(None);
+    }
     Ok(Some(new_release(control, row.workspace, row.id, spec)))
 }

@@ -57,6 +57,9 @@ pub struct Input {
     expires_at: Option<String>,
     #[serde(default)]
     ip_allowlist: Vec<String>,
+    /// The priority of its requests under overload, from 0 (refused first) to 255, and the most that their hints can
+    /// state. Without one it is that of their hints, at most 192, or 128.
+    priority: Option<u8>,
     limits: Option<LimitsForm>,
     /// Also creates a pair of access keys, for clients that sign their requests. Only at creation.
     aws: Option<bool>,
@@ -84,6 +87,8 @@ pub struct ApiKeyView {
     #[schemars(extend("enum" = ["active", "expired", "revoked"]))]
     status: &'static str,
     ip_allowlist: Vec<String>,
+    /// The priority of its requests under overload, and the most that their hints can state.
+    priority: Option<u8>,
     limits: LimitsForm,
     expires_at: Option<Moment>,
     revoked_at: Option<Moment>,
@@ -121,6 +126,7 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> ApiKeyView {
             .iter()
             .map(|net| format!("{}/{}", net.address, net.prefix_bits))
             .collect(),
+        priority: row.priority,
         limits: limits::show(control, row.workspace, &of(row)),
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
@@ -317,7 +323,7 @@ impl WritableResource for ApiKeyRow {
         let view = show(control, self, 0);
         Ok(json!({
             "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist,
-            "expires_at": view.expires_at, "limits": view.limits,
+            "expires_at": view.expires_at, "priority": view.priority, "limits": view.limits,
         }))
     }
 
@@ -344,6 +350,7 @@ impl WritableResource for ApiKeyRow {
         let row = Self {
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            priority: input.priority,
             ..row
         };
         limits::check(input.limits, "limits")?;
@@ -381,6 +388,7 @@ impl WritableResource for ApiKeyRow {
             scopes: checked_scopes(input.scopes.as_deref(), request)?,
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            priority: input.priority,
             ..self
         };
         limits::check(input.limits, "limits")?;

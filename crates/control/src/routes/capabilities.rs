@@ -15,13 +15,13 @@ use catalogue::{Catalogue, StatedCapabilities, StatedFacts, WrongStatement};
 use domain::{Fault, FaultClass};
 use http::Method;
 use reconcilers::{moment, of_store};
+use reports::canonical;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::StatementChange;
 
 use super::capability_revisions::{find, revisions_of};
-use super::price_books::canonical;
 
 const PATH: &str = "/v2/capabilities";
 const ONE: &str = "/v2/capabilities/{id}";

@@ -20,7 +20,7 @@ use store::capabilities::RevisionsOf;
 use store::{Act, CapabilityRevision, CapabilityStatement, StatementChange, StoreError};
 
 use super::capabilities::{ManifestView, provider_of, write};
-use super::route_versions::{FieldChange, differences};
+use super::field_changes::{FieldChange, differences};
 use crate::limits::CAPABILITY_REVISIONS_MAX;
 
 pub fn routes() -> Vec<Route> {

@@ -5,7 +5,6 @@ mod agent_hints;
 mod alias_releases;
 mod aliases;
 mod api_keys;
-mod audit;
 mod budgets;
 mod capabilities;
 mod capability_revisions;
@@ -13,15 +12,15 @@ mod conditions;
 mod contract;
 mod credentials;
 mod devices;
+mod dry_runs;
+mod field_changes;
 mod jobs;
 mod joins;
 mod limits;
 mod me;
 mod members;
-mod models;
 mod nodes;
 mod policies;
-mod price_books;
 mod projects;
 mod regional_policies;
 mod route_versions;
@@ -62,18 +61,16 @@ pub fn all() -> Vec<Route> {
         reports::routes(),
         rules::routes(),
         route_versions::routes(),
+        dry_runs::routes(),
         policies::routes(),
         agent_hints::routes(),
         aliases::routes(),
         regional_policies::routes(),
-        models::routes(),
         capabilities::routes(),
         capability_revisions::routes(),
-        price_books::routes(),
         webhooks::routes(),
         jobs::routes(),
         budgets::routes(),
-        audit::routes(),
         vault::routes(),
         contract::routes(),
     ]

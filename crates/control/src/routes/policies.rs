@@ -6,28 +6,32 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, missing, not_found};
 use api::moment::Moment;
+use api::openapi::description::Nothing;
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{Fault, FaultClass, PolicyId, PolicySpec, ProjectId};
+use domain::{Fault, FaultClass, PolicyId, PolicySpec, ProjectId, Secret};
 use http::Method;
+use reconcilers::of_store;
+use reconcilers::webhooks::{mint_secret, secret_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use snapshot::ProjectEntry;
-use store::PolicyRow;
+use store::{HookSecretRow, PolicyRow};
 
+use super::secrets;
 use crate::effective_policy::EffectiveView;
 use crate::policy_forms::PolicyForm;
-use crate::resource::{Resource, WritableResource, delete, get, list, patch, post, put, without};
+use crate::resource::{Resource, WritableResource, delete, get, list, load, patch, post, put, without};
 
 pub fn routes() -> Vec<Route> {
     vec![
         post::<PolicyRow>(
             "Creates the policy of a project, or of the workspace: what requests may reach and contain, whatever a route says.",
         )
-        .makes::<PolicyView>(),
+        .makes::<PolicyWithSecret>(),
         list::<PolicyRow>("Lists the policies of the workspace and of its projects."),
         Route::new(Method::GET, "/v2/policies/effective", Access::LOOK, effective)
             .says("Shows what the policies of the workspace and of a project allow together.")
@@ -36,6 +40,11 @@ pub fn routes() -> Vec<Route> {
         get::<PolicyRow>("Shows a policy."),
         patch::<PolicyRow>("Changes fields of a policy. Its project can't change."),
         put::<PolicyRow>("Replaces a policy. Its project can't change."),
+        Route::new(Method::POST, "/v2/policies/{id}/rotate", Access::MANAGE, rotate)
+            .says("Makes a new secret for the policy's hooks. The previous one also signs for another day.")
+            .takes_nothing()
+            .returns::<PolicyWithSecret>()
+            .refuses(409, "secret_version"),
         delete::<PolicyRow>("Deletes a policy. Only what is left of policies, and routes, then decide."),
     ]
 }
@@ -47,7 +56,19 @@ pub struct PolicyView {
     object: &'static str,
     #[serde(flatten)]
     rules: PolicyForm,
+    /// Names the secret that signs the calls of its hooks.
+    hook_secret_fingerprint: Option<String>,
     created_at: Moment,
+}
+
+/// A policy, with the secret of its hooks where this answer made one.
+#[derive(Serialize, JsonSchema)]
+struct PolicyWithSecret {
+    #[serde(flatten)]
+    policy: PolicyView,
+    /// Checks the signatures of its hooks' calls. It is only in this answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook_secret: Option<String>,
 }
 
 fn show(row: &PolicyRow) -> PolicyView {
@@ -59,6 +80,7 @@ fn show(row: &PolicyRow) -> PolicyView {
             workspace: row.project.is_none(),
             ..PolicyForm::of(&row.spec)
         },
+        hook_secret_fingerprint: row.hook_secret.as_ref().map(|own| own.secret.fingerprint.clone()),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -94,6 +116,10 @@ pub fn spec_of(
 ) -> Result<PolicySpec, Box<Fault>> {
     let catalogue = Arc::clone(control.deps.keeper.current().catalogue());
     let spec = form.spec(|name| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone()))?;
+    for (place, hook) in spec.hooks.iter().enumerate() {
+        egress::check_webhook_url(&hook.url, &control.web.egress)
+            .map_err(|fault| fault.param(format!("hooks[{place}].url")))?;
+    }
     if project.is_some() {
         check_tightens(control, request, &spec)?;
     }
@@ -138,17 +164,18 @@ impl Resource for PolicyRow {
 impl WritableResource for PolicyRow {
     type Input = PolicyForm;
     type Update = PolicyForm;
-    type Rest = ();
+    /// The text of a new secret of its hooks.
+    type Rest = Option<String>;
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
-        Ok(without(json!(show(self)), &["id", "object", "created_at"]))
+        Ok(without(json!(show(self)), &["id", "object", "created_at", "hook_secret_fingerprint"]))
     }
 
     async fn new(
         control: &Control,
         request: &ApiRequest,
         input: PolicyForm,
-    ) -> Result<(Self, ()), Box<Fault>> {
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
         let project = match (&input.project_id, input.workspace) {
             (Some(project), false) => Some(project.parse().map_err(|_| not_found("project", project))?),
             (None, true) => None,
@@ -165,7 +192,8 @@ impl WritableResource for PolicyRow {
         let id = PolicyId::new(now, control.deps.world.id_bytes());
         let spec = spec_of(control, request, project, input)?;
         let workspace = request.workspace();
-        Ok((Self { id, workspace, project, spec, created_unix_ms: now, version: 0 }, ()))
+        Self { id, workspace, project, spec, hook_secret: None, created_unix_ms: now, version: 0 }
+            .with_secret(control)
     }
 
     async fn change(
@@ -173,7 +201,7 @@ impl WritableResource for PolicyRow {
         control: &Control,
         request: &ApiRequest,
         input: PolicyForm,
-    ) -> Result<(Self, ()), Box<Fault>> {
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
         let own = self.project.map(|project| project.to_string());
         if input.project_id != own || input.workspace != own.is_none() {
             let (field, value) = match own {
@@ -183,6 +211,71 @@ impl WritableResource for PolicyRow {
             let message = "A policy stays with its project or workspace.";
             return Err(invalid(field, message, format!("Give {value}, or make another policy.")));
         }
-        Ok((Self { spec: spec_of(control, request, self.project, input)?, ..self }, ()))
+        Self { spec: spec_of(control, request, self.project, input)?, ..self }.with_secret(control)
     }
+
+    async fn finish(
+        self,
+        _: &Arc<Control>,
+        _: &ApiRequest,
+        hook_secret: Self::Rest,
+    ) -> Result<Reply, Box<Fault>> {
+        show_with(&self, hook_secret)
+    }
+}
+
+fn show_with(row: &PolicyRow, hook_secret: Option<String>) -> Result<Reply, Box<Fault>> {
+    Ok(Reply::json(&PolicyWithSecret { policy: show(row), hook_secret })?.version(row.version))
+}
+
+trait SignsHooks: Sized {
+    /// With a secret, if it has hooks and none yet; and its text.
+    fn with_secret(self, control: &Control) -> Result<(Self, Option<String>), Box<Fault>>;
+    /// The next secret, sealed with the one before it, which also signs for a while; and its text.
+    fn next_secret(&self, control: &Control) -> Result<(HookSecretRow, String), Box<Fault>>;
+}
+
+impl SignsHooks for PolicyRow {
+    fn with_secret(self, control: &Control) -> Result<(Self, Option<String>), Box<Fault>> {
+        if self.spec.hooks.is_empty() || self.hook_secret.is_some() {
+            return Ok((self, None));
+        }
+        let (secret, text) = self.next_secret(control)?;
+        Ok((Self { hook_secret: Some(secret), ..self }, Some(text)))
+    }
+
+    fn next_secret(&self, control: &Control) -> Result<(HookSecretRow, String), Box<Fault>> {
+        let newest = mint_secret(&*control.deps.world.random);
+        let object = self.id.to_string();
+        let (mut version, mut keys) = (0, newest.expose().to_vec());
+        if let Some(own) = &self.hook_secret {
+            version = own.secret.sealed.version;
+            let opened = control.deps.vault.opener.open(self.workspace, &object, &own.secret.sealed);
+            // What no longer opens signs nothing either.
+            if let Some(before) =
+                opened.ok().as_ref().and_then(|keys| keys.expose().get(..newest.expose().len()))
+            {
+                keys.extend_from_slice(before);
+            }
+        }
+        let sealed =
+            secrets::seal(control, self.workspace, &object, version.saturating_add(1), &Secret::new(keys))?;
+        let made_unix_ms = control.deps.world.clock.unix_ms();
+        Ok((HookSecretRow { secret: sealed, made_unix_ms }, secret_text(&newest)))
+    }
+}
+
+/// Makes a new secret for the hooks of a policy.
+fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let Nothing {} = request.json()?;
+        let row: PolicyRow = load(control, &request).await?;
+        let (secret, text) = row.next_secret(control)?;
+        let expected = request.if_match()?.or(Some(row.version));
+        let act = request.act(&control.deps.world);
+        let row = PolicyRow { hook_secret: Some(secret), ..row };
+        let replaced = PolicyRow::table(control).replace(row, expected, act).await.map_err(of_store)?;
+        control.deps.await_published(replaced.version).await?;
+        show_with(&replaced.row, Some(text))
+    })
 }

@@ -154,9 +154,16 @@ fn set<const IDS_AT: usize>(control: &Arc<Control>, request: ApiRequest) -> Hand
                 let now = control.deps.world.clock.unix_ms();
                 let id = PolicyId::new(now, control.deps.world.id_bytes());
                 let (workspace, spec) = (request.workspace(), of(PolicySpec::default()));
-                table
-                    .create(PolicyRow { id, workspace, project, spec, created_unix_ms: now, version: 0 }, act)
-                    .await
+                let row = PolicyRow {
+                    id,
+                    workspace,
+                    project,
+                    spec,
+                    hook_secret: None,
+                    created_unix_ms: now,
+                    version: 0,
+                };
+                table.create(row, act).await
             }
         };
         let written = written.map_err(of_store)?;

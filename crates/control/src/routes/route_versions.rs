@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::access::Access;
-use api::failure::missing;
+use api::failure::{invalid, missing};
 use api::moment::Moment;
 use api::reply::{Page, Reply};
 use api::request::ApiRequest;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{RouteRow, RouteVersion};
 
+use super::field_changes::{FieldChange, differences};
 use super::rules::{RouteView, Wire, wire_of};
 use crate::resource::{load, reply_written};
 
@@ -25,6 +26,11 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/routes/{id}/versions", Access::LOOK, list)
             .says("Lists a route's versions, newest first: what each save left, and what it changed.")
             .lists::<VersionView>(),
+        Route::new(Method::GET, "/v2/routes/{id}/diff", Access::LOOK, diff)
+            .says("Shows what differs between two versions of a route.")
+            .returns_value::<VersionDiff>()
+            .query("from", "The number of a version; by default the one before `to`.")
+            .query("to", "The number of another version; by default the newest."),
         Route::new(Method::POST, "/v2/routes/{id}/rollback", Access::MANAGE, rollback)
             .says("Makes a route what it was in an earlier version, as a new version.")
             .takes::<Rollback>()
@@ -43,14 +49,6 @@ struct VersionView {
     rule: Wire,
     /// What differs from the version before; empty for the oldest that is kept.
     changes: Vec<FieldChange>,
-}
-
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "FieldChange")]
-pub(super) struct FieldChange {
-    field: String,
-    before: Value,
-    after: Value,
 }
 
 /// The version to go back to.
@@ -96,23 +94,46 @@ fn show(version: &RouteVersion, before: Option<&RouteVersion>) -> Result<Version
     })
 }
 
-fn fields(wire: &Wire) -> Result<Value, Box<Fault>> {
-    serde_json::to_value(wire).map_err(|_| Box::new(Fault::internal()))
+/// What differs between two versions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RouteDiff")]
+struct VersionDiff {
+    object: &'static str,
+    from: u64,
+    to: u64,
+    changes: Vec<FieldChange>,
 }
 
-/// The fields of either that differ, by name; what is absent is null.
-pub(super) fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
-    let names = [before, after].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys());
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names.dedup();
-    let of = |value: &Value, name: &str| value.get(name).cloned().unwrap_or_default();
-    let changes = names.into_iter().map(|name| FieldChange {
-        field: name.clone(),
-        before: of(before, name),
-        after: of(after, name),
-    });
-    changes.filter(|change| change.before != change.after).collect()
+fn diff(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load::<RouteRow>(control, &request).await?;
+        let versions = versions(control, &request, &row).await?;
+        let named = |name: &'static str| match request.query.get(name) {
+            None => Ok(None),
+            Some(text) => {
+                let Ok(number) = text.parse::<u64>() else {
+                    let fix = "GET /v2/routes/{id}/versions lists them.";
+                    return Err(invalid(name, format!("{name} is not the number of a version."), fix));
+                };
+                let found = versions.iter().find(|version| version.number == number);
+                found.map(Some).ok_or_else(|| Box::new(unknown(number).param(name)))
+            }
+        };
+        let newest = || versions.first().ok_or_else(|| Box::new(Fault::internal()));
+        let to = named("to")?.map_or_else(newest, Ok)?;
+        let before = versions.iter().find(|version| version.number < to.number);
+        let from = named("from")?.or(before).unwrap_or(to);
+        Reply::json(&VersionDiff {
+            object: "route_diff",
+            from: from.number,
+            to: to.number,
+            changes: differences(&fields(&wire_of(&from.spec))?, &fields(&wire_of(&to.spec))?),
+        })
+    })
+}
+
+fn fields(wire: &Wire) -> Result<Value, Box<Fault>> {
+    serde_json::to_value(wire).map_err(|_| Box::new(Fault::internal()))
 }
 
 fn rollback(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -137,28 +158,4 @@ fn unknown(number: u64) -> Box<Fault> {
     let message = format!("The route has no version {number}, or it is no longer kept.");
     let fault = Fault::new(FaultClass::NotFound, "route_version_not_found", message).param("version");
     Box::new(fault.fix("Take one that GET /v2/routes/{id}/versions lists."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_a_save_changed_is_told_by_field() {
-        let before = json!({"strategy": "none", "profiles": ["byok"], "regions": []});
-        let after =
-            json!({"strategy": "cheapest", "profiles": ["byok"], "regions": [], "overflow": "managed"});
-        let told: Vec<_> = differences(&before, &after)
-            .into_iter()
-            .map(|change| (change.field, change.before, change.after))
-            .collect();
-        assert_eq!(
-            told,
-            [
-                ("overflow".to_owned(), Value::Null, json!("managed")),
-                ("strategy".to_owned(), json!("none"), json!("cheapest")),
-            ]
-        );
-    }
 }

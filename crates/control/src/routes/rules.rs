@@ -112,6 +112,9 @@ pub struct Wire {
     /// After which silence a second attempt is made beside the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     hedge_after_ms: Option<u64>,
+    /// The most that the priority of its requests can be under overload, from 0 (refused first) to 255.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -180,10 +183,12 @@ pub fn wire_of(spec: &RouteSpec) -> Wire {
         idle_timeout_ms: spec.idle_timeout_ms,
         deadline_ms: spec.deadline_ms,
         hedge_after_ms: spec.hedge_after_ms,
+        priority: spec.priority,
     }
 }
 
-async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<RouteSpec, Box<Fault>> {
+/// The rule that a wire form says, checked.
+pub async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<RouteSpec, Box<Fault>> {
     let profiles = wire
         .profiles
         .iter()
@@ -225,6 +230,7 @@ async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
         hedge_after_ms: positive(wire.hedge_after_ms, "hedge_after_ms")?,
+        priority: wire.priority,
     })
 }
 

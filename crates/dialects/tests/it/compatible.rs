@@ -2,9 +2,13 @@
 //! what clients of Chat Completions and Anthropic Messages get for each. `TIDEGATE_GOLDEN=write` rewrites
 //! them.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use bytes::Bytes;
+use conversation::screening::{AnswerGuard, GuardAnswers};
 use dialects::{AnswerPath, AnswerStream, buffered_answer};
-use domain::{Grammar, TraceId};
+use domain::{Event, Grammar, TraceId};
 use serde_json::Value;
 
 use crate::golden_exchanges::each_exchange;
@@ -55,4 +59,42 @@ fn every_liberty_is_read_and_what_sdks_trip_over_is_mended() {
             serde_json::json!({"chat": pass_through(&upstream), "message": translate(&upstream)});
         Some(serde_json::to_string_pretty(&exchange).expect("JSON") + "\n")
     });
+}
+
+/// A guard that counts texts, and drops them if it `enforces`.
+#[derive(Debug, Clone)]
+struct Texts {
+    count: Rc<Cell<usize>>,
+    enforces: bool,
+}
+
+impl GuardAnswers for Texts {
+    fn guard(&self) -> Box<dyn AnswerGuard> {
+        Box::new(self.clone())
+    }
+
+    fn only_counts(&self) -> bool {
+        !self.enforces
+    }
+}
+
+impl AnswerGuard for Texts {
+    fn apply(&mut self, events: &mut Vec<Event>) {
+        let is_text = |event: &Event| matches!(event, Event::Delta { .. });
+        self.count.set(self.count.get() + events.iter().filter(|event| is_text(event)).count());
+        events.retain(|event| !(self.enforces && is_text(event)));
+    }
+}
+
+#[test]
+fn what_a_guard_only_counts_is_forwarded_as_it_is() {
+    let body = r#"{"id":"x", "object":"chat.completion","created":1,"model":"m","later_field":[1],"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello."}}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#;
+    for enforces in [false, true] {
+        let count = Rc::new(Cell::new(0));
+        let mut path = AnswerPath::chat(Grammar::Chat, Grammar::Chat);
+        path.options.guard = Some(Rc::new(Texts { count: Rc::clone(&count), enforces }));
+        let answer = buffered_answer(&path, Bytes::from(body)).expect("an answer");
+        assert_eq!((count.get(), answer.body == body), (1, !enforces), "{:?}", answer.body);
+        assert_eq!(answer.facts.usage.map(|usage| usage.output), Some(2));
+    }
 }

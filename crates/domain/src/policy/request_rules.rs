@@ -29,7 +29,7 @@ pub struct RequestRules {
 pub struct Thousandths(pub i64);
 
 /// The range of a numeric parameter, and its value where a request sets none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ParameterRule {
     /// As the field is written in snake case: `temperature`, `top_p`.
     pub name: String,

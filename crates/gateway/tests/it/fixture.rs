@@ -45,6 +45,8 @@ pub struct Plan {
     pub proxies: Proxies,
     pub connections_max: usize,
     pub queue_delay_max: Duration,
+    /// The priority of the key, and of its route.
+    pub priorities: (Option<u8>, Option<u8>),
     /// Replaces the node.
     pub upstream: Option<SocketAddr>,
 }
@@ -57,6 +59,7 @@ impl Default for Plan {
             proxies: Proxies::default(),
             connections_max: usize::MAX,
             queue_delay_max: Duration::ZERO,
+            priorities: (None, None),
             upstream: None,
         }
     }
@@ -106,6 +109,7 @@ impl Fixture {
             proxies,
             connections_max,
             queue_delay_max,
+            in_flight_max: 0,
         };
         let node = gateway::serve_node(
             Service::new(Arc::new(Echo), settings).unwrap(),
@@ -113,7 +117,8 @@ impl Fixture {
         )
         .unwrap();
         let base_url = format!("http://{}/v1", plan.upstream.unwrap_or(node.address()));
-        let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
+        let (make_core, key) =
+            runtime.block_on(cores(&world, base_url, dir.path().to_owned(), plan.priorities));
         let tasks = RuntimeTasks::new("control", runtime.handle().clone());
         let control = ControlHandle { service: Arc::new(Mirror), tasks };
         let started = gateway::start(door(plan.times, plan.proxies), make_core, Some(control), plan.ready);
@@ -164,17 +169,22 @@ impl Fixture {
     }
 }
 
-async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (MakeCore, String) {
+async fn cores(
+    world: &World,
+    base_url: String,
+    dir: std::path::PathBuf,
+    (of_key, of_route): (Option<u8>, Option<u8>),
+) -> (MakeCore, String) {
     let master = MasterKey::generate(&*world.random);
     let wrap = Arc::new(LocalKeyWrap::new(&master, world.random.clone()).unwrap());
     let records = Vault::create(&*wrap, &*world.random).await.unwrap();
     let vault = Vault::open(wrap, &records, world, Arc::new(NoAudit)).await.unwrap();
     let minted = vault::mint_api_key(&*world.random, &*vault.hasher, true);
     let key = minted.text.expose_text().unwrap().to_owned();
-    let workspace = workspace(world, base_url);
+    let workspace = workspace(world, base_url, of_route);
     let snapshot = Arc::new(Snapshot::assemble(Parts {
         version: 1,
-        keys: vec![(minted.digest, api_key(world, &workspace))],
+        keys: vec![(minted.digest, api_key(world, &workspace, of_key))],
         workspaces: vec![Arc::new(workspace)],
         accounts: Vec::new(),
         catalogue: Arc::new(catalogue::Catalogue::embedded().unwrap()),
@@ -212,13 +222,16 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 counters,
                 answers: Arc::new(NoAnswers),
                 cached: Arc::default(),
+                overload: Rc::default(),
+                in_background: Default::default(),
+                background: Arc::default(),
             }))
         })
     });
     (make, key)
 }
 
-fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
+fn workspace(world: &World, base_url: String, priority: Option<u8>) -> WorkspaceEntry {
     let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
@@ -241,13 +254,14 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         labels: Arc::default(),
         created_unix_ms: 1,
     };
+    let spec = RouteSpec { priority, ..RouteSpec::default() };
     WorkspaceEntry {
         id,
         name: "acme".into(),
         projects: vec![Arc::new(project)],
         credentials: Vec::new(),
         nodes: vec![Arc::new(node)],
-        routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
+        routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec })],
         aliases: Vec::new(),
         hints: Vec::new(),
         terms: None,
@@ -255,7 +269,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
     }
 }
 
-fn api_key(world: &World, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
+fn api_key(world: &World, workspace: &WorkspaceEntry, priority: Option<u8>) -> Arc<KeyEntry> {
     Arc::new(KeyEntry {
         id: KeyId::new(world.clock.unix_ms(), world.id_bytes()),
         workspace: workspace.id,
@@ -265,6 +279,7 @@ fn api_key(world: &World, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
         expires_unix_ms: None,
         revoked: false,
         ip_allowlist: Vec::new(),
+        priority,
         access_secret: None,
     })
 }

@@ -1,7 +1,9 @@
 //! More requests than a gateway can serve.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::fixture::{Fixture, Plan};
 
@@ -55,4 +57,65 @@ fn a_thread_that_stays_behind_refuses_what_is_new_until_it_has_caught_up() {
     assert_eq!(fixture.ask(&fixture.chat(CHAT)).status, 200);
     let counted = fixture.gauge("tidegate_refusals_total{code=\"gateway_overloaded\"}");
     assert!(refused.into_inner() <= counted, "{counted} are counted");
+}
+
+/// What has no priority is queued for a second before it is refused; what has the lowest is not, whoever says so: its hints,
+/// its key or its route.
+#[test]
+fn the_lowest_priority_is_refused_before_others_are() {
+    let lowest = "Agent-Hints: eyJxb3MiOnsicHJpb3JpdHkiOjB9fQ\r\n";
+    for (priorities, hints) in [((None, None), lowest), ((Some(0), None), ""), ((None, Some(0)), "")] {
+        let queue_delay_max = Duration::from_micros(1);
+        let fixture = Fixture::start(Plan { queue_delay_max, priorities, ..Plan::default() });
+        let headers = format!("Content-Type: application/json\r\n{hints}");
+        let request = fixture.request("POST", "/v1/chat/completions", &headers, CHAT.as_bytes());
+        let began = Instant::now();
+        fixture.until("one is refused", |fixture| fixture.ask(&request).status == 503);
+        assert!(began.elapsed() < Duration::from_secs(1), "{priorities:?} {hints} {:?}", began.elapsed());
+    }
+}
+
+/// An upstream that begins a stream, or an answer that is none, and never ends it.
+fn endless() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut socket in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                let mut bytes = [0; 4_096];
+                let count = socket.read(&mut bytes).unwrap();
+                request.extend_from_slice(&bytes[..count]);
+            }
+            if String::from_utf8_lossy(&request).contains("\"stream\":true") {
+                let chunk = r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"echo","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}"#;
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+                socket.write_all(format!("{head}{chunk}\n\n").as_bytes()).unwrap();
+            }
+            open.push(socket);
+        }
+    });
+    address
+}
+
+/// A request is in flight until its answer has ended or its client has left: before the answer's head, and while it is
+/// streamed.
+#[test]
+fn what_a_client_leaves_is_no_longer_in_flight() {
+    let streamed = CHAT.replacen('{', r#"{"stream":true,"#, 1);
+    let fixture = Fixture::start(Plan { upstream: Some(endless()), ..Plan::default() });
+    let in_flight = |fixture: &Fixture| fixture.gauge("tidegate_requests_in_flight");
+    for (body, first) in [(CHAT, None), (&*streamed, Some(b'H'))] {
+        let mut wire = fixture.connect();
+        wire.send(&fixture.chat(body));
+        if let Some(first) = first {
+            let mut byte = [0];
+            wire.socket.read_exact(&mut byte).unwrap();
+            assert_eq!(byte[0], first, "the head of the answer");
+        }
+        fixture.until("it is in flight", |fixture| in_flight(fixture) == 1);
+        drop(wire);
+        fixture.until("it has ended", |fixture| in_flight(fixture) == 0);
+    }
 }

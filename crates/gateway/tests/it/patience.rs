@@ -284,6 +284,7 @@ fn an_address_is_served_by_one_process_at_a_time() {
         proxies: Proxies::default(),
         connections_max: usize::MAX,
         queue_delay_max: Duration::ZERO,
+        in_flight_max: 0,
     };
     let refused = gateway::serve_node(service(), &settings).err().unwrap();
     assert_eq!(refused.to_string(), format!("{} is in use by another process", fixture.address));

@@ -35,6 +35,8 @@ pub fn now<F: Future>(future: F) -> Option<F::Output> {
 struct SinkState {
     records: BTreeMap<TraceId, MeterRecord>,
     positions: BTreeMap<u32, JournalPosition>,
+    /// Those that `take_fresh` has not returned yet.
+    fresh: Vec<TraceId>,
     ignored: u64,
     fail_next: u32,
 }
@@ -53,6 +55,14 @@ impl MemorySink {
     #[must_use]
     pub fn records(&self) -> Vec<MeterRecord> {
         self.lock().records.values().cloned().collect()
+    }
+
+    /// The records that were applied since the last call.
+    #[must_use]
+    pub fn take_fresh(&self) -> Vec<MeterRecord> {
+        let mut kept = self.lock();
+        let fresh = std::mem::take(&mut kept.fresh);
+        fresh.iter().filter_map(|trace| kept.records.get(trace).cloned()).collect()
     }
 
     #[must_use]
@@ -87,15 +97,19 @@ impl MemorySink {
             return Err(SinkError("planned".to_owned()));
         }
         let mut ignored = 0;
+        let mut fresh = Vec::new();
         for (_, record) in batch.records.decoded::<String>() {
+            let trace = record.trace;
             match kept.records.entry(record.trace) {
                 Entry::Occupied(_) => ignored += 1,
                 Entry::Vacant(slot) => {
                     slot.insert(record);
+                    fresh.push(trace);
                 }
             }
         }
         kept.ignored += ignored;
+        kept.fresh.append(&mut fresh);
         kept.positions.insert(batch.core, batch.upto);
         Ok(())
     }

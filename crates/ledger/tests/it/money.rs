@@ -7,6 +7,7 @@ use ledger::price::book;
 use ledger::verify::recompute;
 use ledger::{AttemptEnd, ModeTotals, charge};
 use proptest::prelude::*;
+use world::DiskFault;
 
 use crate::support::*;
 
@@ -108,6 +109,49 @@ fn of_two_attempts_at_once_the_one_that_answered_is_owed() {
         assert!(record.charge.provider_cost > of_one.provider_cost, "{winner} answered");
         assert_eq!(recompute([&record]).mismatch_count, 0);
     }
+}
+
+/// What a process that dies knew of the one that went on is recovered, whichever of the two ended first.
+#[test]
+fn of_two_attempts_at_once_the_one_that_went_on_keeps_its_checkpoints() {
+    for (running, ended) in [(1, 2), (2, 1)] {
+        let mut books = started(5);
+        let mut tab = open(&books, 1);
+        assert!(attempt(&books, &mut tab, managed()) && attempt(&books, &mut tab, managed()));
+        let fault = Some(FaultClass::Cancelled);
+        tab.end_attempt(ended, AttemptEnd { fault, usage: usage(1_000, 0), ..AttemptEnd::default() });
+        tab.checkpoint(usage(1_000, 70), 500);
+        books.turn().unwrap();
+        books.kill();
+        drop(tab);
+        books.revive();
+        books.start().unwrap();
+        books.drain().unwrap();
+        let record = books.sink.record(trace(1)).unwrap();
+        assert_eq!(record.outcome, Outcome::Interrupted);
+        let last = record.attempts.last().unwrap();
+        assert_eq!((last.number, last.usage.output, last.fault), (running, 70, None), "{running} went on");
+        assert_eq!(record.usage.output, 70, "{running} went on");
+        assert_eq!(recompute([&record]).mismatch_count, 0);
+    }
+}
+
+/// A disk that refuses the second of two changes nothing of the first.
+#[test]
+fn a_second_attempt_that_the_disk_refuses_leaves_the_first_as_it_was() {
+    let books = started(6);
+    let mut tab = open(&books, 1);
+    assert!(attempt(&books, &mut tab, managed()));
+    books.disk.fail_writes(Some(DiskFault::NoSpace));
+    assert!(!attempt(&books, &mut tab, managed()), "the disk is full");
+    books.disk.fail_writes(None);
+    tab.close(completed(usage(1_000, 100)));
+    books.turn().unwrap();
+    books.drain().unwrap();
+    let record = books.sink.record(trace(1)).unwrap();
+    let last = record.attempts.last().unwrap();
+    assert_eq!((last.number, last.usage.output, last.fault), (1, 100, None), "{:?}", record.attempts);
+    assert_eq!(recompute([&record]).mismatch_count, 0);
 }
 
 #[test]

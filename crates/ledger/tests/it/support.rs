@@ -28,6 +28,7 @@ pub fn opening(number: u64) -> Opening {
         stream: true,
         requested_model: "openai/gpt-4o-mini".into(),
         tag: None,
+        qos_class: None,
         started_unix_ms: 1_700_000_000_000,
         started_us: 0,
     }

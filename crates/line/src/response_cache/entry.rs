@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::ports::StoredAnswer;
-use domain::{CachedAnswer, TraceId, Usage};
+use domain::{CachedAnswer, Principal, TraceId, Usage};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use plan::{Attempt, Planned};
 
@@ -27,8 +27,8 @@ pub(crate) struct Entry {
     /// The request that it answered first.
     pub request: TraceId,
     pub resolved_model: Arc<str>,
-    /// Who made it: the id of a credential, account or node.
-    pub principal: Arc<str>,
+    /// Who made it.
+    pub principal: Principal,
     pub upstream_model: Arc<str>,
     pub usage: Usage,
     pub headers: HeaderMap,
@@ -52,8 +52,7 @@ impl Entry {
             return None;
         }
         let is_maker = |attempt: &&Attempt| {
-            attempt.upstream_model() == &*self.upstream_model
-                && attempt.principal().to_string() == *self.principal
+            attempt.principal() == self.principal && attempt.upstream_model() == &*self.upstream_model
         };
         planned.attempts().iter().find(is_maker)
     }
@@ -111,7 +110,7 @@ impl Entry {
             made_unix_ms,
             request,
             resolved_model: resolved_model.into(),
-            principal: principal.into(),
+            principal: principal.parse().ok()?,
             upstream_model: upstream_model.into(),
             usage,
             headers,
@@ -132,6 +131,8 @@ pub(crate) fn kept_headers(headers: &HeaderMap) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use domain::CredentialId;
+
     use super::*;
 
     #[test]
@@ -151,7 +152,7 @@ mod tests {
             made_unix_ms: 7,
             request: TraceId::new(7, [3; 10]),
             resolved_model: "openai/gpt-4o".into(),
-            principal: "pcr_0".into(),
+            principal: Principal::Credential(CredentialId::new(1, [1; 10])),
             upstream_model: "gpt-4o-2024".into(),
             usage: Usage { input: 1, cached_read: 2, output: 3, ..Usage::default() },
             headers: kept_headers(&headers),

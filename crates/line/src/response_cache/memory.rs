@@ -1,13 +1,12 @@
 //! The answers that a process holds in memory, and the requests that are being answered for the first time: of
 //! concurrent requests that are the same, one leads and the others wait.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::limits::{RESPONSE_CACHE_BYTES_MAX, RESPONSE_CACHE_ENTRIES_MAX};
 use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged};
-use domain::{ProjectId, WorkspaceId};
+use domain::{IdMap, ProjectId, WorkspaceId};
 use tokio::sync::watch;
 
 use super::entry::Entry;
@@ -15,13 +14,21 @@ use super::entry::Entry;
 const SHARDS: usize = 16;
 
 /// What a request is known by: its workspace and project, and itself in canonical form.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
+    /// Of all that follows, keyed: it is computed once, and clients can't aim at a bucket.
+    digest: u64,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     /// Raised by a purge, in the workspace and in the project.
     pub generations: (u64, u64),
     pub request: Arc<str>,
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.digest);
+    }
 }
 
 /// Shared by all cores. Only requests of projects that keep answers come here.
@@ -33,8 +40,8 @@ pub struct ResponseMemory {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashMap<Name, Held>,
-    flights: HashMap<Name, watch::Receiver<Verdict>>,
+    entries: IdMap<Name, Held>,
+    flights: IdMap<Name, watch::Receiver<Verdict>>,
     bytes: usize,
     /// Counts what was asked for, so that the least recent can be told.
     tick: u64,
@@ -111,6 +118,17 @@ impl Default for ResponseMemory {
 }
 
 impl ResponseMemory {
+    /// The name of a request in this process.
+    pub(crate) fn name(
+        &self,
+        (workspace, project): (WorkspaceId, ProjectId),
+        generations: (u64, u64),
+        request: Arc<str>,
+    ) -> Name {
+        let digest = self.hasher.hash_one((workspace, project, generations, &*request));
+        Name { digest, workspace, project, generations, request }
+    }
+
     /// Looks for an answer that is not older than `age_ms_max`, or else takes the lead or its place behind it.
     pub(crate) fn turn(self: &Arc<Self>, name: &Name, now_unix_ms: u64, age_ms_max: u64) -> Turn {
         let mut shard = self.shard(name);
@@ -151,7 +169,7 @@ impl ResponseMemory {
     }
 
     fn shard(&self, name: &Name) -> MutexGuard<'_, Shard> {
-        let number = self.hasher.hash_one(name) % SHARDS as u64;
+        let number = name.digest % SHARDS as u64;
         let shard = usize::try_from(number).ok().and_then(|number| self.shards.get(number));
         // A shard is consistent between any two statements that can't panic.
         let [first, ..] = &self.shards;
@@ -217,16 +235,12 @@ impl Purgeable for ResponseMemory {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use domain::{TraceId, Usage};
+    use domain::{CredentialId, Principal, TraceId, Usage};
     use futures_util::FutureExt as _;
 
-    fn name(workspace: u8, request: &str) -> Name {
-        Name {
-            workspace: WorkspaceId::new(1, [workspace; 10]),
-            project: ProjectId::new(1, [workspace; 10]),
-            generations: (0, 0),
-            request: request.into(),
-        }
+    fn named(memory: &ResponseMemory, workspace: u8, generations: (u64, u64), request: &str) -> Name {
+        let owner = (WorkspaceId::new(1, [workspace; 10]), ProjectId::new(1, [workspace; 10]));
+        memory.name(owner, generations, request.into())
     }
 
     fn entry(made_unix_ms: u64, bytes: usize) -> Arc<Entry> {
@@ -234,7 +248,7 @@ mod tests {
             made_unix_ms,
             request: TraceId::new(made_unix_ms, [1; 10]),
             resolved_model: "openai/gpt-4o".into(),
-            principal: "pcr_1".into(),
+            principal: Principal::Credential(CredentialId::new(1, [1; 10])),
             upstream_model: "gpt-4o".into(),
             usage: Usage::default(),
             headers: http::HeaderMap::new(),
@@ -256,11 +270,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_found_by_its_own_name_until_it_is_old() {
         let memory = Arc::new(ResponseMemory::default());
+        let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
         lead(&memory, &name(1, "a")).keep(entry(1_000, 10));
         assert!(is_found(&memory, &name(1, "a"), 61_000));
         assert!(!is_found(&memory, &name(1, "a"), 61_001));
         assert!(!is_found(&memory, &name(2, "a"), 1_000), "another workspace's");
-        assert!(!is_found(&memory, &Name { generations: (0, 1), ..name(1, "a") }, 1_000), "purged");
+        assert!(!is_found(&memory, &named(&memory, 1, (0, 1), "a"), 1_000), "purged");
         memory.forget(&name(1, "a"));
         assert!(!is_found(&memory, &name(1, "a"), 1_000));
     }
@@ -268,7 +283,7 @@ mod tests {
     #[test]
     fn one_leads_and_the_others_wait_until_it_ends() {
         let memory = Arc::new(ResponseMemory::default());
-        let name = name(1, "a");
+        let name = named(&memory, 1, (0, 0), "a");
         for (end, again) in [(0, true), (1, true), (2, false)] {
             let first = lead(&memory, &name);
             let Turn::Wait(flight) = memory.turn(&name, 1_000, 60_000) else { panic!("it leads, too") };
@@ -287,6 +302,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_keeps_what_is_asked_for() {
         let memory = Arc::new(ResponseMemory::default());
+        let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
         let size = RESPONSE_CACHE_BYTES_MAX / SHARDS / 4;
         for number in 0..200 {
             lead(&memory, &name(1, &number.to_string())).keep(entry(1_000, size));
@@ -300,6 +316,7 @@ mod tests {
     #[test]
     fn a_purge_takes_what_is_in_its_scope_alone() {
         let memory = Arc::new(ResponseMemory::default());
+        let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
         let scope =
             |workspace: u8, what| PurgeScope { workspace: WorkspaceId::new(1, [workspace; 10]), what };
         let fill = || {

@@ -20,13 +20,13 @@ use domain::limits::{
     RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
 };
 use domain::ports::KeyedRequest;
-use domain::{CacheRecord, Grammar, ResponseCacheMode, TraceId, Usage};
+use domain::{CacheRecord, CachedAnswer, Fault, Grammar, ResponseCacheMode, TraceId, Usage};
 use execute::{Served, execute};
 use http::Response;
 use http::header::{AGE, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
-use plan::{Planned, PlannedParts, plan};
-use relay::{deliver_again, relay, target_met};
+use plan::{PlanFailed, Planned, PlannedParts};
+use relay::{deliver_again, target_met};
 use settle::{ReplyBody, settle};
 
 use self::entry::{Entry, kept_headers};
@@ -34,7 +34,7 @@ use self::memory::{Lead, Name, Turn};
 use self::wish::Wish;
 use crate::idempotency::{ClaimGuard, KeyClaim, RecordedBody, claim};
 use crate::stop::EarlyExit;
-use crate::{Core, reading, stored_lookup};
+use crate::{Core, hooks, reading, stored_lookup};
 
 pub use memory::ResponseMemory;
 
@@ -120,7 +120,7 @@ impl Keeping {
             made_unix_ms,
             request,
             resolved_model: served.resolved_model,
-            principal: served.principal.to_string().into(),
+            principal: served.principal,
             upstream_model: served.upstream_model,
             usage: usage.unwrap_or_default(),
             headers,
@@ -142,14 +142,14 @@ async fn run(
     let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
     let is_bypass = wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse);
-    let name = if names.is_some() || is_bypass { None } else { name_of(&call, &caller) };
+    let name = if names.is_some() || is_bypass { None } else { name_of(core, &call, &caller) };
     let Some(name) = name else {
         let now_us = core.now_us();
         let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-        return match names {
-            Some(names) => crate::resolve_to_settle(core, admitted, names).await,
-            None => crate::plan_to_settle(core, admitted, now_us).await,
-        };
+        if names.is_none() && !hooks::has_any(admitted.caller()) {
+            return crate::plan_to_settle(core, admitted, now_us).await;
+        }
+        return Box::pin(crate::resolve_to_settle(core, admitted, names)).await;
     };
     let lifetime = caller.project().caching.or(caller.workspace().caching).responses_lifetime();
     let lifetime = lifetime.unwrap_or_default();
@@ -157,13 +157,16 @@ async fn run(
     let found = find(core, &name, wish, lifetime, trace).await;
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let random = core.deps.world.random.next_u64();
-    let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
+    let admitted = hooks::before(core, admitted).await;
+    let planned = crate::planned(core, admitted, now_us)?;
     let (lead, claim) = match found {
         Found::Entry(entry) => {
-            if entry.maker(&planned).is_some() {
+            if let Some(worth) = entry.maker(&planned).map(|maker| entry.worth(maker)) {
+                if let Some(fault) = hooks::of_repeat(core, planned.admitted(), &entry.body).await {
+                    return Err(refused(planned, fault));
+                }
                 *after = After::Hit;
-                return Ok(settle(again(core, planned, &entry)));
+                return Ok(settle(again(core, planned, &entry, worth)));
             }
             // Routes or credentials have changed since it was made.
             match refresh(core, &name, lifetime, trace).await {
@@ -188,14 +191,15 @@ async fn run(
         })
     });
     *after = After::Absent(None);
-    let answer = execute(planned, &core.deps).await?;
+    // Boxed: inline, the future of a hit would be as large as that of an upstream call, though it makes none.
+    let answer = Box::pin(execute(planned, &core.deps)).await?;
     let keeping =
         keeping.map(|keeping| Box::new(Keeping { served: Some(answer.served().clone()), ..*keeping }));
     *after = match keeping {
         Some(keeping) if wish.is_fresh() => After::Store(keeping),
         keeping => After::Absent(keeping),
     };
-    Ok(settle(relay(answer, &core.deps)))
+    hooks::finish(core, answer).await
 }
 
 /// What was found for a request.
@@ -278,7 +282,7 @@ fn keyed(name: &Name, lifetime: Duration, request: TraceId) -> KeyedRequest {
 
 /// The name of a request whose answer may be kept; `None` for one that stores or changes something, names what is stored,
 /// lets the provider look elsewhere, or is too long.
-fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
+fn name_of(core: &Core, call: &Call, caller: &Caller) -> Option<Name> {
     let request = call.request();
     let is_kept = call.spec().facts().is_repeatable
         && !request.stores_answer
@@ -321,12 +325,8 @@ fn name_of(call: &Call, caller: &Caller) -> Option<Name> {
     }
     let text = dialects::canonical_body(call.body(), text)?;
     let (workspace, project) = (caller.workspace(), caller.project());
-    Some(Name {
-        workspace: workspace.id,
-        project: project.id,
-        generations: (workspace.caching.generation, project.caching.generation),
-        request: text.into(),
-    })
+    let generations = (workspace.caching.generation, project.caching.generation);
+    Some(core.cached.name((workspace.id, project.id), generations, text.into()))
 }
 
 /// Whether the checks found nothing and have nothing to look for in the answer. Two requests whose texts differ in what
@@ -335,18 +335,29 @@ fn is_unmarked(screening: &Screening) -> bool {
     screening.fault.is_none() && screening.guard.is_none() && screening.found.borrow().is_empty()
 }
 
+/// A hook refuses an answer that would be given again.
+fn refused(planned: Planned, fault: Box<Fault>) -> EarlyExit {
+    let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
+    EarlyExit::from(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }))
+}
+
 /// Gives an answer again, and books the exchange.
-fn again(core: &Core, planned: Planned, entry: &Entry) -> relay::ClientResponse {
-    let worth = entry.maker(&planned).map(|maker| entry.worth(maker)).unwrap_or_default();
-    let PlannedParts { admitted, resolved_model, record, .. } = planned.into_parts();
+fn again(core: &Core, planned: Planned, entry: &Entry, worth: CachedAnswer) -> relay::ClientResponse {
+    let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
     let (call, _caller, mut tab) = admitted.into_parts();
     tab.record_plan(resolved_model, record);
+    tab.record_manifest(manifest_revision);
+    if let Some(screening) = call.screening() {
+        tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
+    }
     tab.caching(Some(CacheRecord { served: Some(worth), ..CacheRecord::default() }));
     let at_us = core.now_us().saturating_sub(call.received_us());
     let timeline = tab.timeline_mut();
     (timeline.planned_us, timeline.first_byte_us) = (at_us, at_us);
     let mut headers = entry.headers.clone();
     headers.insert(AGE, HeaderValue::from(entry.age_ms(core.now_unix_ms()) / 1_000));
-    headers.extend(target_met(call.hints(), at_us));
+    let is_met = call.meets_target(at_us);
+    tab.began(is_met);
+    headers.extend(target_met(is_met));
     deliver_again(tab, headers, entry.body.clone(), call.dialect())
 }

@@ -60,6 +60,10 @@ impl GuardAnswers for Guard {
             blocked: Vec::new(),
         })
     }
+
+    fn only_counts(&self) -> bool {
+        self.values.is_empty() && !self.checks.enforces_output()
+    }
 }
 
 impl AnswerGuard for Guarding {
@@ -197,6 +201,7 @@ mod tests {
             values.iter().map(|(mark, value)| ((*mark).to_owned(), (*value).to_owned())).collect();
         let found = Rc::new(RefCell::new(Vec::new()));
         let guard = Guard::new(Rc::new(Checks::compile(&[check]).unwrap()), values.into(), Rc::clone(&found));
+        assert_eq!(guard.only_counts(), action == CheckAction::Flag && guard.values.is_empty());
         let mut guarding = guard.guard();
         let mut out = Vec::new();
         for event in events {

@@ -229,6 +229,9 @@ impl Bench {
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
+            overload: Rc::default(),
+            in_background: Default::default(),
+            background: Arc::default(),
             allowances: Rc::default(),
         });
         let books = Arc::new(Books::default());
@@ -427,6 +430,7 @@ impl Maker<'_> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            priority: None,
             access_secret: None,
         })
     }

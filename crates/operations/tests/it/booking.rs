@@ -63,12 +63,22 @@ fn stored_objects_are_booked_by_their_poller() {
 }
 
 #[test]
+fn a_cached_prompt_is_booked_by_its_creation_and_its_extensions() {
+    let of = |request: &Request| booking(Operation::CachedContent, request, None, false);
+    assert_eq!(of(&Request::default()), Booking::Own);
+    assert_eq!(of(&about(StoredAct::Extend)), Booking::Own);
+    assert_eq!(of(&about(StoredAct::Read)), Booking::Never);
+    assert_eq!(of(&about(StoredAct::Delete)), Booking::Never);
+}
+
+#[test]
 fn each_kind_of_object_says_what_it_is_made_from_and_where() {
     let no_results = ", or no results of it yet";
     for (operation, not_found, is_made_from_file, is_booked_by_last_poll, or_no_content) in [
         (Operation::File, "file_not_found", false, false, ""),
         (Operation::Batch, "batch_not_found", true, false, no_results),
         (Operation::Video, "video_not_found", false, true, ""),
+        (Operation::CachedContent, "cached_content_not_found", false, false, ""),
     ] {
         let expected = ObjectFacts { not_found, is_made_from_file, is_booked_by_last_poll, or_no_content };
         assert_eq!(operations::of(operation).facts().object(), Some(&expected));

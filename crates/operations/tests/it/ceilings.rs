@@ -1,14 +1,20 @@
 //! The most that each operation can use, and what is estimated of it.
 
-use conversation::request::Request;
-use domain::{Operation, Units, Usage};
+use conversation::request::{CacheLife, NamedFile, Request, RequestPart, Stored, StoredAct};
+use domain::{Operation, StoredObjectKind, Units, Usage};
 use operations::{CallSize, ModelLimits};
 
 const MODEL: ModelLimits =
     ModelLimits { is_known: true, context_tokens: Some(1_000), output_tokens_max: Some(100) };
 
 fn ceiling(operation: Operation, request: &Request, model: ModelLimits) -> Usage {
-    let size = CallSize { request, body_bytes: 500, is_arriving: false, form_bytes_max: 1_000 };
+    let size = CallSize {
+        request,
+        body_bytes: 500,
+        is_arriving: false,
+        form_bytes_max: 1_000,
+        received_unix_ms: 1_000,
+    };
     operations::of(operation).ceiling(&size, model)
 }
 
@@ -37,6 +43,26 @@ fn what_is_not_booked_with_its_request_reserves_nothing() {
     }
 }
 
+/// The body has 500 bytes, and no token is shorter than a byte.
+#[test]
+fn a_cached_prompt_is_bounded_by_its_bytes_and_its_time() {
+    let with = |life| Request { part: RequestPart::CacheLife(life), ..Request::default() };
+    let used = |request: &Request| {
+        let usage = ceiling(Operation::CachedContent, request, MODEL);
+        (usage.input, usage.units.cache_token_hours, usage.output)
+    };
+    assert_eq!(used(&with(CacheLife::For(7_200_000))), (500, 1_000, 0));
+    assert_eq!(used(&with(CacheLife::Until(1_801_000))), (500, 250, 0), "it arrived at 1 000");
+    let stored = Stored::new("c".to_owned(), StoredAct::Extend, String::new());
+    let extended = Request { stored: Some(Box::new(stored)), ..with(CacheLife::For(3_600_000)) };
+    assert_eq!(used(&extended), (0, 1_000, 0), "at most the model's context is stored");
+    assert_eq!(used(&Request::default()), (0, 0, 0));
+    let id = format!("{}1", StoredObjectKind::CACHED_CONTENT.prefix());
+    let file = NamedFile { id, path: String::new(), is_exchanged: true, span: json::Span::new(0, 0) };
+    let asked = Request { files: vec![file], max_output_tokens: Some(7), choices: 1, ..Request::default() };
+    assert_eq!(ceiling(Operation::Chat, &asked, MODEL).input, 1_000, "what is cached is not in the request");
+}
+
 #[test]
 fn media_are_bounded_by_what_was_requested() {
     let units = Units { images: 2, ..Units::default() };
@@ -45,7 +71,13 @@ fn media_are_bounded_by_what_was_requested() {
     assert_eq!((made.input, made.units.images, made.units.image_out > 0), (500, 2, true));
     // A form's bytes are mostly its file's.
     assert_eq!(ceiling(Operation::ImageEdits, &request, MODEL).input, 20);
-    let arriving = CallSize { request: &request, body_bytes: 500, is_arriving: true, form_bytes_max: 1_000 };
+    let arriving = CallSize {
+        request: &request,
+        body_bytes: 500,
+        is_arriving: true,
+        form_bytes_max: 1_000,
+        received_unix_ms: 1_000,
+    };
     let edited = operations::of(Operation::ImageEdits).ceiling(&arriving, MODEL);
     assert!(edited.input > 20 && edited.units.image_in > 0);
     let units = Units { characters: 10, ..Units::default() };
@@ -59,7 +91,13 @@ fn recordings_are_bounded_by_their_bytes() {
     let usage = ceiling(Operation::Transcribe, &request, MODEL);
     assert_eq!((usage.input, usage.output, usage.units.audio_ms), (0, 100, 2_000));
     assert_eq!(usage, ceiling(Operation::Translate, &request, MODEL));
-    let size = CallSize { request: &request, body_bytes: 0, is_arriving: false, form_bytes_max: 16_000 };
+    let size = CallSize {
+        request: &request,
+        body_bytes: 0,
+        is_arriving: false,
+        form_bytes_max: 16_000,
+        received_unix_ms: 1_000,
+    };
     assert_eq!(operations::of(Operation::Transcribe).estimated_units(&size).audio_ms, 1_000);
 }
 

@@ -35,7 +35,13 @@ fn its_request_is_read() {
 #[test]
 fn its_use_is_bounded_and_booked_by_the_character() {
     let call = call(r#"{"model":"m","text":"sos"}"#).unwrap();
-    let size = CallSize { request: call.request(), body_bytes: 27, is_arriving: false, form_bytes_max: 0 };
+    let size = CallSize {
+        request: call.request(),
+        body_bytes: 27,
+        is_arriving: false,
+        form_bytes_max: 0,
+        received_unix_ms: 0,
+    };
     assert_eq!(call.spec().ceiling(&size, ModelLimits::default()).units.characters, 3);
     let usage = call.spec().counted_in_units(call.request(), Some(false)).unwrap();
     assert_eq!((usage.units.characters, usage.source), (3, UsageSource::Provider));

@@ -16,6 +16,7 @@ fn release(number: u8, models: &[&str]) -> Arc<ReleaseEntry> {
         spec: AliasReleaseSpec {
             split: AliasSplit::Ordered,
             targets: targets.collect(),
+            parameters: Vec::new(),
             note: String::new(),
         },
     })
@@ -30,6 +31,7 @@ fn alias(number: u8, name: &str, project: Option<u8>, releases: &[&[&str]]) -> A
         project: project.map(project_id),
         active: Arc::clone(releases.last().unwrap()),
         canary: None,
+        fits_parameters: false,
         releases,
         created_unix_ms: 1,
     })

@@ -10,7 +10,7 @@ const MODEL: &str = "openai/gpt-4o";
 const OTHER: &str = "anthropic/claude-haiku-4-5";
 
 fn route(byok_fallback: ByokFallback, profiles: &[Profile]) -> RouteSpec {
-    let fallback = ModelFallback { on: vec![ModelFallbackClass::Outage], model: OTHER.into() };
+    let fallback = ModelFallback { on: vec![ModelFallbackClass::Transient], model: OTHER.into() };
     RouteSpec {
         byok_fallback,
         profiles: profiles.to_vec(),
@@ -63,7 +63,7 @@ fn a_model_whose_candidates_are_all_at_their_limits_is_left_at_once() {
     assert!(answer.fault.is_none(), "{:?}", answer.fault);
     assert_eq!(
         left_on(&answer.rejected[0].reason),
-        Some(ModelFallbackClass::Outage),
+        Some(ModelFallbackClass::Transient),
         "{:?}",
         answer.rejected
     );

@@ -362,11 +362,12 @@ impl Fixture {
             size: self.size,
             needs: plan::RequestNeeds::default(),
             traits: self.traits.as_ref(),
+            prompt: None,
             hints: None,
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         Snapshot::assemble(Parts {
             version: 7,
             keys: Vec::new(),

@@ -14,7 +14,8 @@ const MODEL: &str = "openai/gpt-4o";
 
 fn forbidding(mut fixture: Fixture, rules: PolicySpec) -> Fixture {
     let mut project = (*fixture.workspace.projects[0]).clone();
-    let policy = Policy { id: PolicyId::new(1, [9; 10]), project: Some(project.id), spec: rules };
+    let policy =
+        Policy { id: PolicyId::new(1, [9; 10]), project: Some(project.id), spec: rules, hook_secret: None };
     project.policy = Policies::of(None, Some(Arc::new(policy)));
     fixture.workspace.projects[0] = Arc::new(project);
     fixture

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
 use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
-use gemini::read_gemini_error;
+use gemini::{read_gemini_error, write_cache_change};
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
+use crate::compatible::EncodedBody;
 use crate::escape::escape;
 use crate::retry_after::delay_ms;
 use crate::{
@@ -36,7 +37,8 @@ impl Provider for Gemini {
             | Operation::Verify
             | Operation::Count
             | Operation::Embed
-            | Operation::Batch => NATIVE,
+            | Operation::Batch
+            | Operation::CachedContent => NATIVE,
             _ => &[],
         }
     }
@@ -45,6 +47,9 @@ impl Provider for Gemini {
         let stored = ask.request.stored.as_deref().filter(|_| ask.operation == Operation::Batch);
         if let Some(stored) = stored {
             return Ok(batch(target, ask, stored));
+        }
+        if ask.operation == Operation::CachedContent {
+            return self.cached_content(target, ask);
         }
         let encoded =
             compatible::encode_body(target, ask, self.grammars(ask.operation, target.upstream_model))?;
@@ -97,6 +102,31 @@ impl Provider for Gemini {
     }
 }
 
+impl Gemini {
+    /// A request for a cached prompt, or about one.
+    fn cached_content(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
+        let mut path = format!("{VERSION}/cachedContents");
+        let Some(stored) = ask.request.stored.as_deref() else {
+            let encoded =
+                compatible::encode_body(target, ask, self.grammars(ask.operation, target.upstream_model))?;
+            return Ok(encoded.to(compatible::join(target.base_url, &path), ask));
+        };
+        path.push('/');
+        escape(stored.upstream_id().as_bytes(), b"-_.", &mut path);
+        let url = compatible::join(target.base_url, &path);
+        let method = match (stored.act, ask.request.cache_life()) {
+            (StoredAct::Extend, Some(life)) => {
+                let body = vec![Bytes::from(write_cache_change(life))];
+                let encoded = EncodedBody { body, ..EncodedBody::empty(Some(Grammar::Gemini)) };
+                return Ok(Outgoing { method: Method::PATCH, ..encoded.to(url, ask) });
+            }
+            (StoredAct::Delete, _) => Method::DELETE,
+            _ => Method::GET,
+        };
+        Ok(compatible::about(ask, method, Grammar::Gemini, url))
+    }
+}
+
 /// A request about a batch. The batch object contains its results.
 fn batch(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Outgoing {
     let (method, verb) = match stored.act {
@@ -106,6 +136,7 @@ fn batch(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Outgoi
         | StoredAct::Content
         | StoredAct::Continue
         | StoredAct::Make
+        | StoredAct::Extend
         | StoredAct::ListInput => (Method::GET, ""),
     };
     let mut path = format!("{VERSION}/batches/");
@@ -167,6 +198,7 @@ fn delay(body: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use conversation::request::{CacheLife, Request, RequestPart};
     use domain::FaultClass;
 
     use super::*;
@@ -214,6 +246,41 @@ mod tests {
         assert_eq!(request_line(Some(StoredAct::Content)), format!("GET {one}"));
         assert_eq!(request_line(Some(StoredAct::Delete)), format!("DELETE {one}"));
         assert_eq!(request_line(Some(StoredAct::Cancel)), format!("POST {one}:cancel"));
+    }
+
+    #[test]
+    fn a_cached_prompt_is_asked_for_by_its_name() {
+        let sent = |act: Option<StoredAct>| {
+            let stored = act.map(|act| Box::new(Stored::new("c/1".to_owned(), act, String::new())));
+            let part = RequestPart::CacheLife(CacheLife::For(600_000));
+            let request = Request { stored, part, ..Request::default() };
+            let ask = ModelRequest {
+                operation: Operation::CachedContent,
+                grammar: Grammar::Gemini,
+                request: &request,
+                body: &Bytes::from_static(b"{}"),
+                native_headers: &[],
+                is_lenient: false,
+                shared_by: None,
+                inserts: &[],
+                prompt: None,
+            };
+            let target = Target {
+                base_url: "https://a.test",
+                upstream_model: "flash",
+                hosting: &Hosting::default(),
+                abilities: &Default::default,
+                quirks: domain::MissingFeatures::default(),
+            };
+            let outgoing = Gemini.generate(&target, &ask).unwrap();
+            let body = String::from_utf8(outgoing.body.concat()).unwrap();
+            format!("{} {} {body}", outgoing.method, outgoing.url)
+        };
+        let one = "https://a.test/v1beta/cachedContents/c%2F1";
+        assert_eq!(sent(None), "POST https://a.test/v1beta/cachedContents {}");
+        assert_eq!(sent(Some(StoredAct::Read)), format!("GET {one} "));
+        assert_eq!(sent(Some(StoredAct::Delete)), format!("DELETE {one} "));
+        assert_eq!(sent(Some(StoredAct::Extend)), format!("PATCH {one} {{\"ttl\":\"600.000s\"}}"));
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Books {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            checks: Vec::new(),
+            extras: domain::record::Extras::default(),
         };
         ledger::price::book(&mut record);
         let upto = JournalPosition { epoch: 1, segment: 1, offset: number };

@@ -165,12 +165,15 @@ fn below(mut stretches: Vec<TraceRange>, trace: TraceId) -> Vec<TraceRange> {
     stretches
 }
 
-async fn requests(
+/// The matching records, the newest first, each as `made` makes it.
+async fn matching<T: Send>(
     store: &PostgresRecords,
     workspace: WorkspaceId,
     filter: RequestFilter,
     page: Page<TraceId>,
-) -> Result<Listed<RequestRow, TraceId>, StoreError> {
+    made: fn(MeterRecord) -> T,
+    trace: fn(&T) -> TraceId,
+) -> Result<Listed<T, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
     let mut reading = store.database.moment_in_order().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
@@ -189,7 +192,7 @@ async fn requests(
         for (_, row) in &rows {
             let record = read(store, &mut reading, row).await?;
             if passes(&filter, &record) {
-                found.push(request_row(record));
+                found.push(made(record));
             }
             if found.len() > wanted {
                 break;
@@ -206,7 +209,7 @@ async fn requests(
         at_once = (at_once * 2).min(ROWS_AT_ONCE);
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_end_at(ended_at))
+    Ok(Listed::cut(found, wanted, trace).or_end_at(ended_at))
 }
 
 async fn request(
@@ -243,7 +246,16 @@ impl Records for PostgresRecords {
         filter: RequestFilter,
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>> {
-        Box::pin(requests(self, workspace, filter, page))
+        Box::pin(matching(self, workspace, filter, page, request_row, |row| row.trace))
+    }
+
+    fn matching(
+        &self,
+        workspace: WorkspaceId,
+        filter: RequestFilter,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>> {
+        Box::pin(matching(self, workspace, filter, page, |record| record, |record| record.trace))
     }
 
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord> {

@@ -14,12 +14,15 @@ use crate::sqlite::SqliteRecords;
 use crate::sqlite::batches::{self, Order, Scan};
 use crate::usage::{UsageQuery, UsageRow, Window};
 
-async fn requests(
+/// The matching records, the newest first, each as `made` makes it.
+async fn matching<T: Send>(
     store: &SqliteRecords,
     workspace: WorkspaceId,
     filter: RequestFilter,
     page: Page<TraceId>,
-) -> Result<Listed<RequestRow, TraceId>, StoreError> {
+    made: fn(MeterRecord) -> T,
+    trace: fn(&T) -> TraceId,
+) -> Result<Listed<T, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
     let mut reading = store.database.snapshot().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
@@ -42,7 +45,7 @@ async fn requests(
         };
         let take = |record: MeterRecord| {
             let is_wanted = record.workspace == workspace && passes(&filter, &record);
-            is_wanted.then(|| request_row(record))
+            is_wanted.then(|| made(record))
         };
         let walked = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
         found.extend(walked.rows);
@@ -50,7 +53,7 @@ async fn requests(
         ended_at = walked.ended_at;
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_end_at(ended_at))
+    Ok(Listed::cut(found, wanted, trace).or_end_at(ended_at))
 }
 
 async fn every_record(
@@ -81,7 +84,16 @@ impl Records for SqliteRecords {
         filter: RequestFilter,
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>> {
-        Box::pin(requests(self, workspace, filter, page))
+        Box::pin(matching(self, workspace, filter, page, request_row, |row| row.trace))
+    }
+
+    fn matching(
+        &self,
+        workspace: WorkspaceId,
+        filter: RequestFilter,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>> {
+        Box::pin(matching(self, workspace, filter, page, |record| record, |record| record.trace))
     }
 
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord> {

@@ -1,50 +1,71 @@
 //! `/v2/responses`: one model answer under a stated quality of service, with its outcome. It is one pass through the
 //! pipeline, as `/v1/responses` is.
 
+mod background;
+mod by_id;
 mod outcome;
 mod request;
 mod stored;
+mod stream;
 
 use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
 use domain::{Dialect, Fault, Operation, ResponseId};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::Core;
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
-use self::outcome::Outcome;
+use self::outcome::{Outcome, PROFILE, describe, word};
 use self::request::Requested;
+use self::stored::Part;
+use self::stream::{StreamEditor, Streamed};
 use crate::problem;
 
-pub use stored::response;
-
-const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
-const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
+pub use by_id::response;
 
 /// Answers `POST /v2/responses`. The body is already read.
 pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
-    let (trace, received_us) = (inbound.trace, inbound.received_us);
-    let mut inbound = inbound;
+    let (trace, mut inbound) = (inbound.trace, inbound);
     let requested = match request::read(&mut inbound) {
         Ok(requested) => requested,
         Err(fault) => return line::refuse(core, Dialect::Native, &fault, trace),
     };
+    let id = ResponseId::from_uuid(*trace.as_uuid());
+    if requested.is_background {
+        let started = Box::pin(background::begin(core, inbound, caller, requested, id)).await;
+        return started.unwrap_or_else(|fault| line::refuse(core, Dialect::Native, &fault, trace));
+    }
+    let mut response = serve(core, inbound, caller, &requested, id).await;
+    requested.name_dropped(response.headers_mut());
+    response
+}
+
+/// Serves a request that was read, with the outcome in its answer.
+async fn serve(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    requested: &Requested,
+    id: ResponseId,
+) -> Response<ReplyBody> {
+    let received_us = inbound.received_us;
     let inbound = Inbound { dialect: Dialect::Native, operation: Operation::Chat, ..inbound };
     let response = line::serve(core, inbound, caller.clone()).await;
     let elapsed_ms = || core.deps.world.clock.monotonic_us().saturating_sub(received_us) / 1_000;
-    let head_ms = elapsed_ms();
-    let mut response = if response.status() == StatusCode::OK {
-        answered(core, &caller, &requested, ResponseId::from_uuid(*trace.as_uuid()), response, head_ms).await
-    } else {
-        failed(&requested, response, elapsed_ms()).await
-    };
-    requested.name_dropped(response.headers_mut());
-    response
+    if response.status() != StatusCode::OK {
+        return failed(requested, response, elapsed_ms()).await;
+    }
+    if !is_stream(response.headers()) {
+        return answered(core, &caller, requested, id, response, elapsed_ms()).await;
+    }
+    let headers = response.headers().clone();
+    let about = Streamed { core: Rc::clone(core), caller, id, qos: requested.qos, headers, received_us };
+    response.map(|body| body.edited(Box::new(StreamEditor::new(about))))
 }
 
 /// The model's answer with what it was served by and how well. It was complete before it was returned.
@@ -64,20 +85,21 @@ async fn answered(
         let fault = Fault::internal();
         return line::refuse(core, Dialect::Native, &fault, domain::TraceId::from_uuid(*id.as_uuid()));
     };
-    let outcome = Outcome::answered(requested.qos, &headers, ttft_ms);
-    answer.insert("id".to_owned(), json!(id.to_string()));
-    answer.insert("execution_profile".to_owned(), json!(word(&headers, &PROFILE)));
-    answer.insert("qos_outcome".to_owned(), json!(outcome));
-    // What is stored says so, since what is not is not shown again either.
-    answer.insert("stored".to_owned(), json!(true));
+    let outcome = Outcome::answered(requested.qos, &headers, (ttft_ms, ttft_ms));
+    describe(&mut answer, id, &headers, &outcome, true);
     let mut answer = Value::Object(answer);
-    if !stored::keep(core, caller, id, &answer).await
+    if !requested.is_background
+        && !stored::keep_named(core, caller, id, Part::Answer, &answer).await
         && let Some(fields) = answer.as_object_mut()
     {
         fields.insert("stored".to_owned(), json!(false));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, answer.to_string().into())
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    word(headers, &CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 async fn failed(
@@ -93,8 +115,4 @@ async fn failed(
         problem.insert("qos_outcome".to_owned(), json!(outcome));
     })
     .await
-}
-
-fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -1,11 +1,11 @@
 //! How well a request was served, beside what it asked for.
 
-use domain::Qos;
+use domain::{Qos, ResponseId};
 use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use super::word;
-
+pub(super) const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
 const TARGET_MET: HeaderName = HeaderName::from_static("agent-qos-target-met");
@@ -21,7 +21,8 @@ pub(super) struct Outcome {
     target_met: Option<bool>,
     /// When the answer began for the client, which gets it whole.
     ttft_ms: Option<u64>,
-    latency_ms: u64,
+    /// `None` while it runs.
+    latency_ms: Option<u64>,
     /// `None` without a deadline.
     deadline_met: Option<bool>,
     degraded: bool,
@@ -31,19 +32,69 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn answered(qos: Qos, headers: &HeaderMap, ttft_ms: u64) -> Self {
+    /// Of a request of which nothing is known yet.
+    pub(super) const fn queued() -> Self {
+        Self {
+            admission: "queued",
+            completion: None,
+            target_met: None,
+            ttft_ms: None,
+            latency_ms: None,
+            deadline_met: None,
+            degraded: false,
+            fallback_used: false,
+            reason_code: None,
+        }
+    }
+
+    /// Of a request that its client cancelled.
+    pub(super) fn cancelled(qos: Qos, latency_ms: u64) -> Self {
+        Self {
+            admission: "admitted",
+            completion: Some("cancelled"),
+            target_met: qos.target_ttft_ms.map(|_| false),
+            latency_ms: Some(latency_ms),
+            deadline_met: qos.deadline_ms.map(|_| false),
+            ..Self::queued()
+        }
+    }
+
+    /// Of a request whose process ended.
+    pub(super) fn interrupted(code: &str) -> Self {
+        let (completion, reason_code) = (Some("failed"), Some(code.to_owned()));
+        Self { admission: "admitted", completion, reason_code, ..Self::queued() }
+    }
+
+    pub(super) fn answered(qos: Qos, headers: &HeaderMap, (ttft_ms, latency_ms): (u64, u64)) -> Self {
         let fallback_used = word(headers, &FALLBACK) == Some("true");
         Self {
             admission: "admitted",
             completion: Some("completed"),
             target_met: word(headers, &TARGET_MET).map(|met| met == "true"),
             ttft_ms: Some(ttft_ms),
-            latency_ms: ttft_ms,
+            latency_ms: Some(latency_ms),
             deadline_met: qos.deadline_ms.map(|_| true),
             degraded: fallback_used,
             fallback_used,
             reason_code: None,
         }
+    }
+
+    /// Of an answer that failed after it had begun, with its time to the first content and its time in all.
+    pub(super) fn broken(
+        qos: Qos,
+        headers: &HeaderMap,
+        code: &str,
+        (ttft_ms, latency_ms): (Option<u64>, u64),
+    ) -> Self {
+        // In a stream the code is the grammar's.
+        let is_late =
+            code == DEADLINE || qos.deadline_ms.is_some_and(|deadline_ms| latency_ms >= deadline_ms);
+        let code = if is_late { DEADLINE } else { code };
+        let completion = Some(if is_late { "expired_during_execution" } else { "failed" });
+        let target_met = word(headers, &TARGET_MET).map(|met| met == "true");
+        let failed = Self::failed(qos, headers, code, latency_ms);
+        Self { admission: "admitted", completion, target_met, ttft_ms, ..failed }
     }
 
     pub(super) fn failed(qos: Qos, headers: &HeaderMap, code: &str, latency_ms: u64) -> Self {
@@ -62,13 +113,33 @@ impl Outcome {
             completion,
             target_met: qos.target_ttft_ms.map(|_| false),
             ttft_ms: None,
-            latency_ms,
+            latency_ms: Some(latency_ms),
             deadline_met: qos.deadline_ms.map(|_| false),
             degraded: fallback_used,
             fallback_used,
             reason_code: Some(code.to_owned()),
         }
     }
+}
+
+/// Adds to an answer what it was served by and how well.
+pub(super) fn describe(
+    answer: &mut Map<String, Value>,
+    id: ResponseId,
+    headers: &HeaderMap,
+    outcome: &Outcome,
+    is_stored: bool,
+) {
+    answer.insert("id".to_owned(), json!(id.to_string()));
+    answer.insert("execution_profile".to_owned(), json!(word(headers, &PROFILE)));
+    answer.insert("qos_outcome".to_owned(), json!(outcome));
+    // What is stored says so, since what is not is not shown again either.
+    answer.insert("stored".to_owned(), json!(is_stored));
+}
+
+/// The text of a header.
+pub(super) fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]

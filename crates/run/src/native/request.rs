@@ -2,30 +2,27 @@
 
 use decode::{Inbound, StatedInHints};
 use domain::{Fault, FaultClass, Qos, ReadQos, Why};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{DROPPED, word};
+use super::outcome::word;
 use crate::request::{members, refusal};
+
+const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 
 /// The header that the quality of service goes on in, as dropped parameters name it.
 const AS_HINTS: &str = "Agent-Hints.qos.";
 /// Fields that are not served yet, each with the reason.
-const UNSERVED: [(&str, &str); 4] = [
-    ("session_id", "sessions aren't served yet"),
-    ("branch_id", "branches of sessions aren't served yet"),
-    (
-        "stream",
-        "the outcome comes with the whole answer; POST /v1/responses streams, with the same qos in Agent-Hints",
-    ),
-    ("background", "answers in the background aren't served here; POST /v1/responses makes them"),
-];
+const UNSERVED: [(&str, &str); 2] =
+    [("session_id", "sessions aren't served yet"), ("branch_id", "branches of sessions aren't served yet")];
 
 /// What a request asks beside its answer.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub qos: Qos,
+    /// The client does not wait for the answer.
+    pub is_background: bool,
     /// The body states it, and not the header.
     is_in_body: bool,
     /// The request's `Agent-Hints` can't be read.
@@ -37,14 +34,16 @@ pub(super) struct Requested {
 pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     decode::check_content_type(&inbound.headers)?;
     let mut body = Vec::with_capacity(inbound.body.len() + 16);
-    let (mut qos, mut stores) = (None, false);
+    let (mut qos, mut stores, mut streams, mut is_background) = (None, false, false, false);
     for (name, span) in members(&inbound.body, "")? {
         let value = span.of(&inbound.body);
         match name.as_str() {
             "qos" => qos = Some(value),
+            "background" => is_background = read_truth(&name, value)?,
             unserved if UNSERVED.iter().any(|(field, _)| *field == unserved) => check_unserved(&name, value)?,
             _ => {
                 stores |= name == "store";
+                streams |= name == "stream" && value == b"true";
                 push_member(&mut body, &name, value);
             }
         }
@@ -54,12 +53,27 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
         push_member(&mut body, "store", b"false");
     }
     body.push(b'}');
+    if streams && is_background {
+        let message = "An answer in the background is asked for by its id, and not streamed.";
+        return Err(refusal("invalid_value", message, "Leave one of both out.", "stream"));
+    }
     let requested = match qos.map(read_qos).transpose()?.flatten() {
         Some((qos, stated)) => state(qos, &stated, &mut inbound.headers)?,
         None => Requested { qos: decode::stated_qos(&inbound.headers), ..Requested::default() },
     };
     inbound.body = body.into();
-    Ok(requested)
+    Ok(Requested { is_background, ..requested })
+}
+
+fn read_truth(name: &str, value: &[u8]) -> Result<bool, Box<Fault>> {
+    match value {
+        b"true" => Ok(true),
+        b"false" | b"null" => Ok(false),
+        _ => {
+            let message = format!("\"{name}\" must be true or false.");
+            Err(refusal("invalid_type", message, "Send true or false.", name.to_owned()))
+        }
+    }
 }
 
 fn push_member(body: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -123,7 +137,7 @@ fn state(qos: Qos, stated: &Value, headers: &mut HeaderMap) -> Result<Requested,
             return Err(refusal("invalid_value", message, "Send it once.", "qos"));
         }
     };
-    Ok(Requested { qos, is_in_body: true, is_header_unread })
+    Ok(Requested { qos, is_in_body: true, is_header_unread, ..Requested::default() })
 }
 
 impl Requested {

@@ -139,6 +139,9 @@ impl Bench {
             counters,
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
+            overload: Rc::default(),
+            in_background: Default::default(),
+            background: Arc::default(),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
@@ -300,6 +303,7 @@ impl<'a> Maker<'a> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            priority: None,
             access_secret: None,
         })
     }

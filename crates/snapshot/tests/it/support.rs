@@ -42,6 +42,7 @@ pub fn key(number: u8, revoked: bool) -> ([u8; 32], Arc<KeyEntry>) {
         expires_unix_ms: None,
         revoked,
         ip_allowlist: Vec::new(),
+        priority: None,
         access_secret: None,
     };
     (Plain.digest(&text(number)), Arc::new(entry))

@@ -4,7 +4,7 @@
 use database::error::StoreError;
 use database::fields::{Fields, to_text};
 use database::statement::Columns;
-use domain::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Rates, Retention};
+use domain::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Rates};
 use serde_json::{Map, Value, json};
 
 /// The encoded columns.
@@ -26,7 +26,7 @@ pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts,
         .map(|agreed| json!({"amount_micros": agreed.amount_micros, "period": agreed.period.as_str()}));
     Ok(Texts {
         limits: to_text(table, &limits)?,
-        retention: to_text(table, &retention_text(*retention))?,
+        retention: to_text(table, &columns::retention_to_value(*retention))?,
         commitment: to_text(table, &commitment)?,
         compliance: to_text(table, compliance)?,
     })
@@ -36,7 +36,7 @@ pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts,
 pub(super) fn read<R: Columns>(fields: &Fields<'_, R>) -> Result<Agreement, StoreError> {
     Ok(Agreement {
         limits: limits(&fields.json("limits")?),
-        retention: retention(&fields.json("retention")?),
+        retention: columns::retention_from_value(&fields.json("retention")?),
         commitment: commitment(&fields.json("commitment")?),
         compliance: fields.json("compliance")?,
     })
@@ -50,24 +50,8 @@ fn limits(kept: &Value) -> AgreedLimits {
         requests_per_day: number("requests_per_day"),
         concurrent_requests: number("concurrent_requests"),
         reserved_units: number("reserved_units"),
+        tokens_per_minute_per_unit: number("tokens_per_minute_per_unit"),
     }
-}
-
-/// `null` if nothing is stated.
-pub(super) fn retention_text(retention: Option<Retention>) -> Value {
-    match retention {
-        None => Value::Null,
-        Some(Retention::Zero) => json!("zero"),
-        Some(Retention::Days(days)) => json!({"days": days}),
-    }
-}
-
-pub(super) fn retention(kept: &Value) -> Option<Retention> {
-    if kept == "zero" {
-        return Some(Retention::Zero);
-    }
-    let days = kept.get("days").and_then(Value::as_u64)?;
-    u32::try_from(days).ok().map(Retention::Days)
 }
 
 fn commitment(kept: &Value) -> Option<Commitment> {
@@ -95,7 +79,7 @@ mod tests {
         assert_eq!(limits(&Value::Null), AgreedLimits::default());
         assert_eq!(limits(&json!({"tokens_per_minute": 7, "rpm": 1})).tokens_per_minute, Some(7));
         for odd in [json!("none"), json!({"days": -1}), json!({"days": 5_000_000_000_u64}), json!([])] {
-            assert_eq!(retention(&odd), None, "{odd}");
+            assert_eq!(columns::retention_from_value(&odd), None, "{odd}");
         }
         for odd in [json!({"amount_micros": 5}), json!({"amount_micros": 5, "period": "era"}), json!(4)] {
             assert_eq!(commitment(&odd), None, "{odd}");

@@ -40,6 +40,7 @@ impl Table for ApiKeyRow {
             scopes: columns::scopes_from_text(fields.get("scopes")?),
             expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
             ip_allowlist: columns::networks_from_text(fields.get("ip_allowlist")?)?,
+            priority: priority(fields.maybe_number("priority")?)?,
             revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
             access_secret: fields.maybe_access_secret()?,
             created_by: fields.maybe_id("created_by")?,
@@ -61,6 +62,7 @@ impl Table for ApiKeyRow {
             .set("scopes", columns::scopes_to_text(self.scopes))
             .set("expires_unix_ms", self.expires_unix_ms.map(signed))
             .set("ip_allowlist", columns::networks_to_text(&self.ip_allowlist))
+            .set("priority", self.priority.map(i64::from))
             .fix("revoked_unix_ms", self.revoked_unix_ms.map(signed))
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version))
@@ -91,8 +93,8 @@ impl Table for ApiKeyRow {
     }
 
     async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
-        let Self { name, scopes, expires_unix_ms, ip_allowlist, .. } = row;
-        Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, ..old.clone() })
+        let Self { name, scopes, expires_unix_ms, ip_allowlist, priority, .. } = row;
+        Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, priority, ..old.clone() })
     }
 
     async fn end(writing: &mut Writing, mut row: Self, act: &Act) -> Result<Self, StoreError> {
@@ -108,6 +110,10 @@ impl Table for ApiKeyRow {
     fn audit_detail(&self) -> String {
         format!("name {}, scopes {}", self.name, columns::scopes_to_text(self.scopes))
     }
+}
+
+fn priority(stored: Option<u64>) -> Result<Option<u8>, StoreError> {
+    stored.map(u8::try_from).transpose().map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {

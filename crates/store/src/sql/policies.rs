@@ -2,88 +2,21 @@
 
 use database::act::Act;
 use database::error::StoreError;
-use database::fields::{self, ColumnId, Fields, signed};
+use database::fields::{ColumnId, Fields, signed};
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{
-    ContentCheck, DataBoundary, ModelPattern, PolicyHook, PolicyId, PolicySpec, Profile, RegionPolicy,
-    RequestRules,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use domain::PolicyId;
 
-use crate::policies::PolicyRow;
-use crate::sql::agreements::{retention, retention_text};
-use crate::sql::projects;
+use crate::policies::{HookSecretRow, PolicyRow};
 use crate::sql::resource::{ColumnValues, Table};
+use crate::sql::{projects, seals};
 
 const TABLE: &str = "policies";
 
-#[derive(Serialize, Deserialize, Default)]
-#[serde(default)]
-struct Stored {
-    providers: Vec<String>,
-    /// The fixed part of each model pattern: the previous version reads each of them as a prefix.
-    models: Vec<String>,
-    /// Those of them that are exact names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    exact_models: Vec<String>,
-    regions: Vec<String>,
-    profiles: Vec<String>,
-    retention: Value,
-    compliance: Vec<String>,
-    region_policy: RegionPolicy,
-    data_boundary: DataBoundary,
-    request: RequestRules,
-    checks: Vec<ContentCheck>,
-    hooks: Vec<PolicyHook>,
-}
-
-fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
-    let patterns = || spec.models.iter().map(|pattern| ModelPattern::read(pattern));
-    let is_prefix = |fixed: &str| patterns().any(|other| other == ModelPattern::Prefix(fixed));
-    let exact = patterns().filter(|pattern| pattern.is_exact() && !is_prefix(pattern.fixed()));
-    let stored = Stored {
-        providers: spec.providers.clone(),
-        models: patterns().map(|pattern| pattern.fixed().to_owned()).collect(),
-        exact_models: exact.map(|pattern| pattern.fixed().to_owned()).collect(),
-        regions: spec.regions.clone(),
-        profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
-        retention: retention_text(spec.retention),
-        compliance: spec.compliance.clone(),
-        region_policy: spec.region_policy,
-        data_boundary: spec.data_boundary,
-        request: spec.request.clone(),
-        checks: spec.checks.clone(),
-        hooks: spec.hooks.clone(),
-    };
-    fields::to_text(TABLE, &stored)
-}
-
-/// An unreadable policy is an error: it may forbid more than is understood, and is never read as a weaker
-/// one.
-fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
-    let stored: Stored = fields::from_text(TABLE, text)?;
-    let wrong = |what: &str| StoreError::corrupt(TABLE, format!("{what} can't be read"));
-    let profile = |name: &String| name.parse::<Profile>().map_err(|_| wrong("profiles"));
-    let agreed = retention(&stored.retention);
-    if agreed.is_none() && !stored.retention.is_null() {
-        return Err(wrong("retention"));
-    }
-    let pattern = |fixed: &String| columns::pattern_text(fixed, stored.exact_models.contains(fixed));
-    Ok(PolicySpec {
-        profiles: stored.profiles.iter().map(profile).collect::<Result<_, _>>()?,
-        providers: stored.providers,
-        models: stored.models.iter().map(pattern).collect(),
-        regions: stored.regions,
-        retention: agreed,
-        compliance: stored.compliance,
-        region_policy: stored.region_policy,
-        data_boundary: stored.data_boundary,
-        request: stored.request,
-        checks: stored.checks,
-        hooks: stored.hooks,
-    })
+/// The anti-rollback record of a policy's secret, if it has one.
+async fn put_floor(writing: &mut Writing, row: &PolicyRow) -> Result<(), StoreError> {
+    let Some(own) = &row.hook_secret else { return Ok(()) };
+    seals::put(writing, row.workspace, row.id, &own.secret.floor).await
 }
 
 impl Table for PolicyRow {
@@ -92,11 +25,16 @@ impl Table for PolicyRow {
 
     fn read(row: &Row) -> Result<Self, StoreError> {
         let fields = Fields::new(TABLE, row);
+        let hook_secret = match fields.maybe_number("secret_unix_ms")? {
+            Some(made_unix_ms) => Some(HookSecretRow { secret: seals::secret(&fields)?, made_unix_ms }),
+            None => None,
+        };
         Ok(Self {
             id: fields.id("id")?,
             workspace: fields.id("workspace")?,
             project: fields.maybe_id("project")?,
-            spec: from_text(fields.get("spec")?)?,
+            spec: columns::policy_from_text(fields.get("spec")?)?,
+            hook_secret,
             created_unix_ms: fields.number("created_unix_ms")?,
             version: fields.number("version")?,
         })
@@ -107,7 +45,9 @@ impl Table for PolicyRow {
             .fix("id", self.id.bytes())
             .fix("workspace", self.workspace.bytes())
             .fix("project", self.project.map(|project| project.bytes()))
-            .set("spec", to_text(&self.spec)?)
+            .set("spec", columns::policy_to_text(&self.spec)?)
+            .secret(self.hook_secret.as_ref().map(|own| &own.secret))
+            .set("secret_unix_ms", self.hook_secret.as_ref().map(|own| signed(own.made_unix_ms)))
             .fix("created_unix_ms", signed(self.created_unix_ms))
             .set("version", signed(self.version)))
     }
@@ -129,38 +69,26 @@ impl Table for PolicyRow {
         Err(StoreError::conflict("policy_exists", detail, Some(other.to_string())))
     }
 
-    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
-        Ok(Self { project: old.project, created_unix_ms: old.created_unix_ms, ..row })
+    async fn follow_creation(writing: &mut Writing, row: &Self, _: &Act) -> Result<(), StoreError> {
+        put_floor(writing, row).await
+    }
+
+    async fn merge(writing: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        let version = |row: &Self| row.hook_secret.as_ref().map_or(0, |own| own.secret.sealed.version);
+        let brings_secret = version(&row) > version(old);
+        if let Some(own) = row.hook_secret.as_ref().filter(|_| brings_secret) {
+            seals::require_next(Self::WHAT, version(old), &own.secret.sealed)?;
+            put_floor(writing, &row).await?;
+        }
+        let hook_secret = if brings_secret { row.hook_secret } else { old.hook_secret.clone() };
+        Ok(Self { project: old.project, created_unix_ms: old.created_unix_ms, hook_secret, ..row })
+    }
+
+    async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        seals::remove(writing, old.workspace, old.id).await
     }
 
     fn audit_detail(&self) -> String {
         self.project.map_or_else(|| "workspace".to_owned(), |project| format!("project {project}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_kept_as_the_version_before_reads_them() {
-        let spec = |models: &[&str]| PolicySpec {
-            models: models.iter().map(|model| (*model).to_owned()).collect(),
-            ..PolicySpec::default()
-        };
-        for (given, read) in
-            [(&["a/b", "a/c*", "d/"][..], &["a/b", "a/c*", "d/"][..]), (&["a/b", "a/b*"], &["a/b*", "a/b*"])]
-        {
-            assert_eq!(from_text(&to_text(&spec(given)).unwrap()).unwrap(), spec(read), "{given:?}");
-        }
-        let old = r#"{"models": ["openai/gpt-4o", "anthropic/"]}"#;
-        assert_eq!(from_text(old).unwrap(), spec(&["openai/gpt-4o*", "anthropic/"]));
-    }
-
-    #[test]
-    fn what_can_not_be_read_is_no_weaker_policy() {
-        assert_eq!(from_text("{}").unwrap(), PolicySpec::default());
-        assert!(from_text(r#"{"retention": "soon"}"#).is_err());
-        assert!(from_text(r#"{"profiles": ["friends"]}"#).is_err());
     }
 }

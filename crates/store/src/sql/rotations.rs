@@ -195,6 +195,7 @@ enum Kind {
     Node,
     Account,
     Webhook,
+    Policy,
     AccessKey,
     Floor,
 }
@@ -209,6 +210,10 @@ fn otherwise(kind: Kind, workspace: WorkspaceId, key_id: &str) -> Statement {
         ),
         Kind::Node => of_workspace(
             "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM nodes
+             WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY id",
+        ),
+        Kind::Policy => of_workspace(
+            "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM policies
              WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY id",
         ),
         Kind::AccessKey => of_workspace(
@@ -238,6 +243,7 @@ fn read_sealed(kind: Kind, row: &Row) -> Result<SealedRow, StoreError> {
         Kind::Credential => SealedThing::Credential(fields.id("id")?),
         Kind::Node => SealedThing::Node(fields.id("id")?),
         Kind::Account => SealedThing::Account(fields.id("id")?),
+        Kind::Policy => SealedThing::Policy(fields.id("id")?),
         Kind::Webhook => SealedThing::Webhook(fields.id("webhook")?, fields.small("generation")?),
         Kind::AccessKey => SealedThing::AccessKey(fields.id("id")?),
         Kind::Floor => SealedThing::Floor(fields.text("object")?),
@@ -258,7 +264,7 @@ async fn sealed_otherwise(
     let kinds = if workspace == accounts::OPERATOR {
         [Kind::Account, Kind::Floor].as_slice()
     } else {
-        &[Kind::Credential, Kind::Node, Kind::Webhook, Kind::AccessKey, Kind::Floor]
+        &[Kind::Credential, Kind::Node, Kind::Webhook, Kind::Policy, Kind::AccessKey, Kind::Floor]
     };
     let mut found = Vec::new();
     for kind in kinds {
@@ -330,6 +336,10 @@ async fn reseal_one(
             "UPDATE api_keys SET access_secret_key_id = $1, access_secret_sealed = $2
              WHERE access_secret_version = $3 AND access_secret_key_id = $4 AND id = $5"
         }
+        SealedThing::Policy(_) => {
+            "UPDATE policies SET secret_key_id = $1, secret_sealed = $2
+             WHERE secret_version = $3 AND secret_key_id = $4 AND id = $5"
+        }
         SealedThing::Webhook(..) => {
             "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
@@ -354,6 +364,7 @@ async fn reseal_one(
         SealedThing::Node(id) => query.bind(id.bytes()),
         SealedThing::Account(id) => query.bind(id.bytes()),
         SealedThing::AccessKey(id) => query.bind(id.bytes()),
+        SealedThing::Policy(id) => query.bind(id.bytes()),
         SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
         SealedThing::Content(content) => query.bind(content.digest.to_vec()).bind(content.request.bytes()),
         SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),

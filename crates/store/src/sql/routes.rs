@@ -5,11 +5,10 @@ use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::RouteId;
 
 use crate::api_keys::ApiKeyRow;
 use crate::credentials::CredentialRow;
-use crate::routes::{RouteRow, place_text};
+use crate::routes::{RouteRow, clash, place_text, scope_taken};
 use crate::sql::projects;
 use crate::sql::resource::{self, ColumnValues, Table};
 use crate::sql::route_versions;
@@ -22,12 +21,10 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
     let Some(other) = query.row(writing.connection()).await? else {
         return Ok(());
     };
-    let other: RouteId = Fields::new("routes", &other).id("id")?;
-    let detail = format!("the route {other} has the same scope; change that one, or narrow this one's scope");
-    Err(StoreError::conflict("route_scope_taken", detail, Some(other.to_string())))
+    Err(scope_taken(Fields::new("routes", &other).id("id")?))
 }
 
-/// A request that meets the conditions of two routes of one scope, neither of which is the stronger, would have no winner.
+/// It must not be ambiguous which of two routes of one scope applies.
 async fn refuse_ambiguous(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     if row.spec.when.is_empty() {
         return Ok(());
@@ -38,13 +35,8 @@ async fn refuse_ambiguous(writing: &mut Writing, row: &RouteRow) -> Result<(), S
     for other in query.rows(writing.connection()).await? {
         let fields = Fields::new("routes", &other);
         let spec = columns::route_from_text(fields.get("spec")?)?;
-        if spec.scope == row.spec.scope && spec.when.is_ambiguous_with(&row.spec.when) {
-            let other: RouteId = fields.id("id")?;
-            let detail = format!(
-                "the route {other} has the same scope, and a request can meet the conditions of both; make them exclude each \
-                 other, or give one a further condition"
-            );
-            return Err(StoreError::conflict("route_conditions_overlap", detail, Some(other.to_string())));
+        if let Some(clash) = clash(&row.spec, fields.id("id")?, &spec) {
+            return Err(clash);
         }
     }
     Ok(())

@@ -12,7 +12,8 @@ use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{
-    AliasId, AliasReleaseId, AuthKind, Hosting, KeyId, Policies, Policy, ProjectId, Terms, WorkspaceId,
+    AliasId, AliasReleaseId, AuthKind, HookSecret, Hosting, KeyId, Policies, Policy, ProjectId, Terms,
+    WorkspaceId,
 };
 use serde_json::Value;
 use snapshot::{
@@ -47,6 +48,7 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
         expires_unix_ms: row.expires_unix_ms,
         revoked: row.revoked_unix_ms.is_some(),
         ip_allowlist: row.ip_allowlist,
+        priority: row.priority,
         access_secret: row.access_secret.map(Arc::new),
     };
     KeyChange::Set(row.digest, Arc::new(entry))
@@ -175,12 +177,7 @@ async fn read_workspaces(
         };
         found.insert(row.id, entry);
     }
-    let mut policies: BTreeMap<(WorkspaceId, Option<ProjectId>), Arc<Policy>> = BTreeMap::new();
-    for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
-        let row = PolicyRow::read(row)?;
-        let key = (row.workspace, row.project);
-        policies.insert(key, Arc::new(Policy { id: row.id, project: row.project, spec: row.spec }));
-    }
+    let mut policies = read_policies(connection, whose).await?;
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
         let row = ProjectRow::read(row)?;
         let wide = policies.get(&(row.workspace, None)).cloned();
@@ -224,6 +221,21 @@ async fn read_workspaces(
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
+}
+
+/// The policies by whom they are of.
+async fn read_policies(
+    connection: &mut Connection,
+    whose: Whose,
+) -> Result<BTreeMap<(WorkspaceId, Option<ProjectId>), Arc<Policy>>, StoreError> {
+    let mut policies = BTreeMap::new();
+    for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
+        let PolicyRow { id, workspace, project, spec, hook_secret, .. } = PolicyRow::read(row)?;
+        let hook_secret =
+            hook_secret.map(|own| HookSecret { sealed: own.secret.sealed, made_unix_ms: own.made_unix_ms });
+        policies.insert((workspace, project), Arc::new(Policy { id, project, spec, hook_secret }));
+    }
+    Ok(policies)
 }
 
 /// Adds the stored hints of workspaces, by id. Those that can't be read are an error: they may forbid more than is
@@ -292,6 +304,7 @@ fn alias_entry(row: AliasRow, releases: Vec<Arc<ReleaseEntry>>) -> Result<AliasE
         canary: canary.transpose()?,
         name: row.name.into(),
         project: row.project,
+        fits_parameters: releases.iter().any(|release| !release.spec.parameters.is_empty()),
         releases,
         created_unix_ms: row.created_unix_ms,
     })

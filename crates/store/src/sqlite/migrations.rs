@@ -31,6 +31,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (22, "response_cache", include_str!("../../migrations/sqlite/0022_response_cache.sql")),
     (23, "agent_hints", include_str!("../../migrations/sqlite/0023_agent_hints.sql")),
     (24, "capabilities", include_str!("../../migrations/sqlite/0024_capabilities.sql")),
+    (25, "key_priority", include_str!("../../migrations/sqlite/0025_key_priority.sql")),
+    (26, "policy_hooks", include_str!("../../migrations/sqlite/0026_policy_hooks.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

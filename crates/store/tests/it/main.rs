@@ -126,6 +126,7 @@ on_each!(
         aliases::aliases_and_releases_are_bounded,
         agent_hints::stored_hints_read_back_and_are_bounded,
         policies::every_field_of_a_policy_reads_back,
+        policies::a_change_keeps_the_secret_of_hooks_or_brings_the_next,
         policies::a_project_has_one_policy_that_ends_with_it,
         policies::a_workspace_has_one_policy_beside_those_of_its_projects,
         capabilities::a_statement_is_kept_with_the_revisions_that_it_makes,

@@ -62,6 +62,7 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
         scopes: Scopes { inference: true, ..Scopes::default() },
         expires_unix_ms: None,
         ip_allowlist: Vec::new(),
+        priority: None,
         revoked_unix_ms: None,
         access_secret: None,
         created_by: None,
@@ -159,6 +160,7 @@ pub fn agreement() -> Agreement {
             requests_per_day: Some(1_000),
             concurrent_requests: Some(4),
             reserved_units: Some(50),
+            tokens_per_minute_per_unit: Some(2_500),
         },
         retention: Some(Retention::Zero),
         commitment: Some(Commitment { amount_micros: 5_000_000, period: CommitmentPeriod::Quarter }),
@@ -316,7 +318,7 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         drawn: Vec::new(),
         caching: None,
         reason: None,
-        checks: Vec::new(),
+        extras: domain::record::Extras::default(),
     }
 }
 

@@ -166,6 +166,7 @@ fn opening(number: u64) -> Opening {
         stream: like.stream,
         requested_model: like.requested_model,
         tag: None,
+        qos_class: None,
         started_unix_ms: like.started_unix_ms,
         started_us: 0,
     }

@@ -13,9 +13,9 @@ use crate::{Fresh, run};
 
 const KEPT: u64 = 300;
 const WEEK_MS: u64 = 7 * 86_400_000;
-/// The requested name, behind its length, and the principal that answered, an id behind its kind and length:
-/// the previous version does not distinguish groups by them.
-const REQUESTED: usize = 1 + "gpt-4o".len() + 2 + 16;
+/// The requested name, behind its length, the principal that answered, an id behind its kind and length, and a list of one
+/// further dimension, the cache, by its number: the previous version does not distinguish groups by them.
+const REQUESTED: usize = 1 + "gpt-4o".len() + 2 + 16 + 3 + "provider".len();
 
 fn of(fresh: &Fresh, number: u64) -> MeterRecord {
     let like = record(fresh.founding.workspace.id, fresh.founding.project.id, number);
@@ -113,7 +113,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE budgets DROP COLUMN commitment; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
-                 DROP COLUMN access_secret_sealed, DROP COLUMN created_by; \
+                 DROP COLUMN access_secret_sealed, DROP COLUMN created_by, DROP COLUMN priority; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
@@ -182,7 +182,7 @@ const UNDONE: &[&str] = &[
     "DROP TABLE capability_statements; DROP TABLE capability_revisions",
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
-    "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by",
+    "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by; ALTER TABLE api_keys DROP COLUMN priority",
     "ALTER TABLE credentials DROP COLUMN compliance",
     "ALTER TABLE accounts DROP COLUMN pricing",
     "ALTER TABLE accounts DROP COLUMN retention",

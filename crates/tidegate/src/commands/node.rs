@@ -259,6 +259,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         proxies: Proxies::default(),
         connections_max: hardening::connections_max(),
         queue_delay_max: Duration::ZERO,
+        in_flight_max: 0,
     };
     LocalSet::new().block_on(&runtime, async {
         let mut stop = Stop::listen()?;

@@ -250,6 +250,7 @@ async fn open_door(
         },
         connections_max: hardening::connections_max(),
         queue_delay_max: settings.queue_delay_max,
+        in_flight_max: settings.in_flight_max,
     };
     gateway::start(door, make_core, Some(control), readiness)
         .await

@@ -146,7 +146,7 @@ impl Filler {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            checks: Vec::new(),
+            extras: domain::record::Extras::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use world::SeededRandom;
 
 use super::{Event, Report, Run};
 use crate::fixture::{RULES, Rule, principals};
-use crate::upstream::Upstream;
+use crate::upstream::{Mood, Upstream};
 
 const REQUESTS: u64 = 2_000;
 const EVERY_US: u64 = 500;
@@ -51,7 +51,7 @@ impl Run {
             Kind::Gust => own.iter().map(|who| (*who, gust.0, gust.1)).collect(),
         };
         let random = SeededRandom::new(seed ^ 0x0570_44ED);
-        let mut run = Self::over(seed, false, random, Upstream::storm(&storms));
+        let mut run = Self::over(seed, false, random, Upstream::storm(Mood::Storming, &storms));
         run.only = Some(strict);
         for number in 0..REQUESTS {
             run.plan_event(number * EVERY_US, Event::Arrive(number));

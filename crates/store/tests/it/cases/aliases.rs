@@ -16,8 +16,10 @@ fn release(alias: &AliasRow, number: u64, model: &str) -> AliasReleaseRow {
         spec: AliasReleaseSpec {
             split: AliasSplit::Ordered,
             targets: vec![AliasTarget { model: model.into(), weight: 3 }],
+            parameters: Vec::new(),
             note: "why".into(),
         },
+        manifest_revision: number.is_multiple_of(2).then(|| format!("cap_{number}")),
         created_unix_ms: 5,
     }
 }

@@ -1,17 +1,18 @@
 //! Policies.
 
 use domain::*;
-use store::{PolicyRow, StoreError};
+use store::{HookSecretRow, PolicyRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{act, bytes, founding, project};
+use crate::samples::{act, bytes, founding, project, secret};
 
-fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow {
+pub fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow {
     PolicyRow {
         id: PolicyId::new(1, bytes(number)),
         workspace,
         project: Some(project),
         spec: PolicySpec::default(),
+        hook_secret: None,
         created_unix_ms: 1,
         version: 0,
     }
@@ -56,6 +57,7 @@ pub async fn every_field_of_a_policy_reads_back(fresh: &Fresh) {
             url: "https://hooks.example/ask".into(),
             timeout_ms: 500,
             on_silence: OnSilence::Refuse,
+            reads_content: true,
         }],
     };
     let row = PolicyRow { spec, ..policy(workspace, fresh.founding.project.id, 1) };
@@ -69,6 +71,36 @@ pub async fn every_field_of_a_policy_reads_back(fresh: &Fresh) {
     assert!(matches!(stale, Err(StoreError::Precondition { .. })), "{stale:?}");
     let written = policies.replace(changed.clone(), Some(made.version), act()).await.unwrap().row;
     assert_eq!(written, PolicyRow { version: written.version, ..changed });
+}
+
+pub async fn a_change_keeps_the_secret_of_hooks_or_brings_the_next(fresh: &Fresh) {
+    let (policies, workspace) = (fresh.store.policies(), fresh.founding.workspace.id);
+    let with = |row: PolicyRow, version: u32| PolicyRow {
+        hook_secret: Some(HookSecretRow { secret: secret(version), made_unix_ms: u64::from(version) }),
+        ..row
+    };
+    let read = async |id: PolicyId| {
+        let own = policies.get(workspace, id).await.unwrap().hook_secret?;
+        Some((own.secret.sealed, own.secret.fingerprint, own.made_unix_ms))
+    };
+    let kept = |version: u32| {
+        let secret = secret(version);
+        Some((secret.sealed, secret.fingerprint, u64::from(version)))
+    };
+    let bare = policies.create(policy(workspace, fresh.founding.project.id, 1), act()).await.unwrap().row;
+    assert_eq!(read(bare.id).await, None);
+    let first = policies.replace(with(bare.clone(), 1), None, act()).await.unwrap().row;
+    assert_eq!(read(bare.id).await, kept(1));
+    // Of two who seal the next one at once, the later is refused; who knows of none changes none.
+    for late in [with(first.clone(), 3), with(bare.clone(), 9)] {
+        let late = policies.replace(late, None, act()).await;
+        assert!(matches!(late, Err(StoreError::Conflict { what: "secret_version", .. })), "{late:?}");
+    }
+    policies.replace(bare, None, act()).await.unwrap();
+    assert_eq!(read(first.id).await, kept(1));
+    policies.replace(with(first.clone(), 2), None, act()).await.unwrap();
+    assert_eq!(read(first.id).await, kept(2));
+    policies.delete(workspace, first.id, None, act()).await.unwrap();
 }
 
 pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {

@@ -82,6 +82,11 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     store.nodes().create(node(workspace, 6), act()).await.unwrap();
     store.accounts().create(account(7), act()).await.unwrap();
     let webhook = store.webhooks().create(super::webhooks::webhook(fresh, 9, &[]), act()).await.unwrap().row;
+    let policy = store::PolicyRow {
+        hook_secret: Some(store::HookSecretRow { secret: secret(1), made_unix_ms: 1 }),
+        ..super::policies::policy(workspace, fresh.founding.project.id, 3)
+    };
+    let policy = store.policies().create(policy, act()).await.unwrap().row;
     let next = WrappedKey { workspace, key_id: "wk_next".into(), wrapped: vec![1] };
     rotations.begin_workspace(next.clone(), act()).await.unwrap();
     let again = WrappedKey { key_id: "wk_third".into(), ..next };
@@ -90,6 +95,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     assert!(left.iter().all(|row| !matches!(row.thing, SealedThing::Account(_))), "the operator's are apart");
     assert!(left.iter().any(|row| row.thing == SealedThing::Credential(made.id)));
     assert!(left.iter().any(|row| row.thing == SealedThing::Webhook(webhook.id, 1)));
+    assert!(left.iter().any(|row| row.thing == SealedThing::Policy(policy.id)));
     assert!(left.iter().any(|row| row.thing == SealedThing::Floor(made.id.to_string())));
     let end = |key: &str| rotations.end_workspace(workspace, key.to_owned(), act());
     assert!(end("wk_next").await.unwrap().is_none());

@@ -48,6 +48,7 @@ pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
         idle_timeout_ms: Some(3),
         deadline_ms: Some(4),
         hedge_after_ms: Some(5),
+        priority: Some(7),
     };
     let row = RouteRow { spec, ..route(workspace, 5, RouteScope::default()) };
     let made = store.routes().create(row.clone(), act()).await.unwrap().row;

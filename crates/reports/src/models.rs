@@ -60,6 +60,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 size: plan::RequestSize::default(),
                 needs: plan::RequestNeeds::default(),
                 traits: None,
+                prompt: None,
                 hints: None,
             };
             for model in served_models(&question, &snapshot, control.deps.world.clock.unix_ms()) {

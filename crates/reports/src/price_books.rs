@@ -52,9 +52,19 @@ struct PricedOffer {
     long_prompt: Option<LongPrompt>,
     /// The prices of service tiers other than the standard one.
     tiers: Vec<PricedTier>,
+    /// What it costs to store a prompt in a cache by name; `null` if that is not known.
+    cache_storage: Option<PricedStorage>,
     #[serde(flatten)]
     origin: OriginView,
     until: Option<String>,
+}
+
+/// The price of a million tokens stored for an hour.
+#[derive(Serialize, JsonSchema)]
+struct PricedStorage {
+    micros_per_million_token_hours: u64,
+    #[serde(flatten)]
+    origin: OriginView,
 }
 
 /// The source of a price.
@@ -151,7 +161,7 @@ fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 /// The slug of the provider that a name means.
-pub(super) fn canonical(snapshot: &snapshot::Snapshot, slug: &str) -> String {
+pub fn canonical(snapshot: &snapshot::Snapshot, slug: &str) -> String {
     snapshot.catalogue().provider(slug).map_or_else(|| slug.to_owned(), |facts| facts.slug.clone())
 }
 
@@ -176,6 +186,10 @@ fn priced_offer(offer: &Offer) -> PricedOffer {
             .long_prompt
             .map(|long| LongPrompt { above_tokens: long.above_tokens, price: price(long.rates) }),
         tiers: offer.tiers.iter().map(tier).collect(),
+        cache_storage: offer.cache_storage.as_ref().map(|storage| PricedStorage {
+            micros_per_million_token_hours: storage.price.0,
+            origin: origin(&storage.origin),
+        }),
         origin: origin(&offer.origin),
         until: offer.until.clone(),
     }

@@ -25,6 +25,10 @@ pub trait GuardAnswers: Debug {
 
     /// Whether it only counts what it finds, so that the answer stays as it is.
     fn only_counts(&self) -> bool;
+
+    /// Whether no text of this JSON body holds anything that a guard would count or change: the answer then goes out as it is,
+    /// unread.
+    fn clears(&self, body: &[u8]) -> bool;
 }
 
 /// Checks one answer's events, in order. It may hold back the end of a text until more of it has come.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use conversation::answer::AnswerOptions;
 use conversation::request::VectorForm;
 use domain::{Grammar, Operation, TraceId};
+use framing::sse::skip_lead;
 
 use crate::transcript::AnswerForm;
 use crate::vendor::VendorAnswer;
@@ -96,6 +97,13 @@ impl AnswerPath {
     /// The upstream's own bytes are forwarded when they are whole: a guard that only counts has then read them.
     pub(crate) fn forwards_whole(&self) -> bool {
         self.is_unfiltered() && self.options.guard.as_ref().is_none_or(|guard| guard.only_counts())
+    }
+
+    /// A document in which the guard finds nothing is forwarded, too, without being read.
+    pub(crate) fn is_cleared(&self, body: &[u8]) -> bool {
+        let is_document = skip_lead(body).first() == Some(&b'{');
+        let clears = || self.options.guard.as_ref().is_some_and(|guard| guard.clears(body));
+        is_document && self.is_unfiltered() && !self.needs_normalising && clears()
     }
 
     fn is_unfiltered(&self) -> bool {

@@ -23,7 +23,9 @@ use crate::transcript::read_whole;
 /// not end well.
 pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     match face(answer_path.client).facts().forward {
-        Some(forward) if answer_path.is_passthrough() => forwarded(answer_path, forward, body),
+        Some(forward) if answer_path.is_passthrough() || answer_path.is_cleared(&body) => {
+            forwarded(answer_path, forward, body)
+        }
         _ => conversation(answer_path, body),
     }
 }

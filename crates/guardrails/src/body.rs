@@ -12,6 +12,7 @@ use json::{Span, Value};
 
 use crate::checks::{Checks, Found, Tally};
 use crate::limits::PLACEHOLDERS_MAX;
+use crate::makeup::{Counting, Makeup};
 
 /// The ends of the names of members whose values look random and are no secrets: ids, signatures, encoded files.
 const OPAQUE: [&str; 7] = ["id", "signature", "encrypted_content", "data", "url", "cache_key", "token_ids"];
@@ -58,10 +59,14 @@ pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
     let mut masked = Masked::default();
     let mut placeholders = Placeholders::default();
     let mut edits = Vec::new();
-    for (span, is_opaque) in strings(body) {
+    for string in strings(body) {
+        if string.makeup.is_some_and(|makeup| !checks.may_find(makeup, true)) {
+            continue;
+        }
+        let span = string.span;
         let Ok(Value::String(written)) = value_of(span.of(body)) else { continue };
         let text = written.decode();
-        let found = checks.find(&text, true, is_opaque);
+        let found = checks.find(&text, true, string.is_opaque(body));
         if found.is_empty() {
             continue;
         }
@@ -84,6 +89,21 @@ pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
     let returned = placeholders.known.into_iter().filter(|(.., returns)| *returns);
     masked.restores = returned.map(|(value, placeholder, ..)| (placeholder, value)).collect();
     masked
+}
+
+/// Whether the checks of answers find nothing in any string of a body, and none has this sign.
+#[must_use]
+pub fn is_clear(checks: &Checks, body: &[u8], sign: Option<char>) -> bool {
+    strings(body).all(|string| {
+        let may_find = string.makeup.is_none_or(|makeup| checks.may_find(makeup, false));
+        if !may_find && sign.is_none() {
+            return true;
+        }
+        let Ok(Value::String(written)) = value_of(string.span.of(body)) else { return false };
+        let text = written.decode();
+        let has_sign = sign.is_some_and(|sign| text.contains(sign));
+        !has_sign && (!may_find || checks.find(&text, false, string.is_opaque(body)).is_empty())
+    })
 }
 
 /// A text as it is within a JSON string.
@@ -112,35 +132,59 @@ pub(crate) fn replace(
     Some(out)
 }
 
-/// The strings of a document that are values, each with its quotation marks, and whether the name of its
-/// member says that it is opaque.
-fn strings(body: &[u8]) -> impl Iterator<Item = (Span, bool)> {
-    let mut at = 0;
-    let mut is_opaque = false;
+/// A string of a document that is a value.
+struct StringValue {
+    /// With its quotation marks.
+    span: Span,
+    /// The name of its member, or of the one that its list is in.
+    name: Range<usize>,
+    /// `None` where escapes hide what it is made of.
+    makeup: Option<Makeup>,
+}
+
+impl StringValue {
+    /// Whether the name of its member says that it looks random and is no secret.
+    fn is_opaque(&self, body: &[u8]) -> bool {
+        let name = body.get(self.name.clone()).unwrap_or_default();
+        OPAQUE.iter().any(|end| {
+            let of_name = name.len().checked_sub(end.len()).and_then(|from| name.get(from..));
+            of_name.is_some_and(|of_name| of_name.eq_ignore_ascii_case(end.as_bytes()))
+        })
+    }
+}
+
+fn strings(body: &[u8]) -> impl Iterator<Item = StringValue> {
+    let (mut at, mut name) = (0, 0..0);
     std::iter::from_fn(move || {
         loop {
             let start = at + body.get(at..)?.iter().position(|byte| *byte == b'"')?;
-            let range = string_at(body, start)?;
+            let (range, makeup) = string_at(body, start)?;
             at = range.end;
             let after = body.get(at..)?.iter().find(|byte| !byte.is_ascii_whitespace());
             if after == Some(&b':') {
-                let name = body.get(range.start + 1..range.end - 1)?.to_ascii_lowercase();
-                is_opaque = OPAQUE.iter().any(|end| name.ends_with(end.as_bytes()));
+                name = range.start + 1..range.end - 1;
                 continue;
             }
-            return Some((Span::new(range.start, range.end), is_opaque));
+            let span = Span::new(range.start, range.end);
+            return Some(StringValue { span, name: name.clone(), makeup });
         }
     })
 }
 
-/// The string that starts at this quotation mark; `None` if it does not end.
-fn string_at(body: &[u8], start: usize) -> Option<Range<usize>> {
-    let mut at = start + 1;
+/// The string that starts at this quotation mark, and what it is made of, if it has no escapes; `None` if it does not end.
+fn string_at(body: &[u8], start: usize) -> Option<(Range<usize>, Option<Makeup>)> {
+    let mut counting = Counting::default();
+    let mut has_escapes = false;
+    let mut bytes = body.iter().enumerate().skip(start + 1);
     loop {
-        at += body.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-        match body.get(at)? {
-            b'"' => return Some(start..at + 1),
-            _ => at += 2,
+        let (at, byte) = bytes.next()?;
+        match byte {
+            b'"' => return Some((start..at + 1, (!has_escapes).then(|| counting.makeup()))),
+            b'\\' => {
+                has_escapes = true;
+                bytes.next()?;
+            }
+            byte => counting.count(*byte),
         }
     }
 }
@@ -205,6 +249,23 @@ mod tests {
         for name in ["tool_call_id", "callId", "signature", "thoughtSignature", "encrypted_content", "url"] {
             assert!(check_body(&secrets, &body(name)).body.is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_body_is_clear_if_no_string_of_it_has_what_is_looked_for() {
+        let email = checks(Detector::Email, CheckAction::Mask);
+        for (body, expected) in [
+            (r#"{"a":"x","b":["y"],"n":1}"#, true),
+            (r#"{"a":"x","b":["y",{"c":"ann@example.com"}]}"#, false),
+            (r#"{"a":"ann\u0040example.com"}"#, false),
+            (r#"{"a":"line\nline"}"#, true),
+            (r#"{"a":"ann\q@"}"#, false),
+        ] {
+            assert_eq!(is_clear(&email, body.as_bytes(), None), expected, "{body}");
+        }
+        let has_sign = |body: &str| !is_clear(&email, body.as_bytes(), Some('['));
+        assert!(has_sign(r#"{"a":"[EMAIL_1]"}"#) && has_sign(r#"{"a":"\u005bEMAIL_1]"}"#));
+        assert!(!has_sign(r#"{"a":["b"]}"#));
     }
 
     proptest! {

@@ -5,11 +5,15 @@ use std::ops::Range;
 use domain::{CheckAction, CheckedSide, ContentCheck, Detector};
 
 use crate::detect::Matcher;
+use crate::makeup::{Makeup, Needs};
 
 /// The checks of all policies that hold for a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checks {
     checks: Vec<Check>,
+    /// What a text has if a check of requests matches in it, and one of answers.
+    input_needs: Needs,
+    output_needs: Needs,
 }
 
 #[derive(Debug)]
@@ -77,7 +81,14 @@ impl Checks {
                 matcher: Matcher::of(&check.detect)?,
             })
         };
-        Ok(Self { checks: checks.into_iter().map(compile).collect::<Result<_, _>>()? })
+        let checks = checks.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let needs = |is_covered: fn(CheckedSide) -> bool| {
+            let covered = checks.iter().filter(|check| is_covered(check.side));
+            covered.fold(Needs::NEVER, |needs, check| needs.or(check.matcher.needs()))
+        };
+        let (input_needs, output_needs) =
+            (needs(CheckedSide::covers_input), needs(CheckedSide::covers_output));
+        Ok(Self { input_needs, output_needs, checks })
     }
 
     #[must_use]
@@ -101,16 +112,25 @@ impl Checks {
         self.checks.iter().any(|check| check.side.covers_output() && check.action != CheckAction::Flag)
     }
 
+    /// Whether the checks of a side may find something in a text of this makeup.
+    pub(crate) const fn may_find(&self, makeup: Makeup, is_input: bool) -> bool {
+        if is_input { self.input_needs.are_met(makeup) } else { self.output_needs.are_met(makeup) }
+    }
+
     /// What the checks of a side find, in order and apart: of what overlaps, the strictest action counts, then
     /// the longest match.
     #[must_use]
     pub fn find(&self, text: &str, is_input: bool, is_opaque: bool) -> Vec<Found> {
         let mut found = Vec::new();
+        let makeup = Makeup::of(text);
+        if !self.may_find(makeup, is_input) {
+            return found;
+        }
         for (at, check) in self.checks.iter().enumerate() {
             if is_input && !check.side.covers_input() || !is_input && !check.side.covers_output() {
                 continue;
             }
-            found.extend(check.matcher.find(text, is_opaque).into_iter().map(|range| Found {
+            found.extend(check.matcher.find(text, makeup, is_opaque).into_iter().map(|range| Found {
                 range,
                 check: at,
                 name: check.name,
@@ -118,7 +138,7 @@ impl Checks {
                 restores: check.restores,
             }));
         }
-        apart(found)
+        if found.is_empty() { found } else { apart(found) }
     }
 }
 

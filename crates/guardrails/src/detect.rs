@@ -8,7 +8,8 @@ use regex::{Regex, RegexBuilder};
 
 use crate::identity::{digits_of, iban_length, is_card, is_national_id};
 use crate::limits::PATTERN_COMPILED_BYTES_MAX;
-use crate::secrets;
+use crate::makeup::{Makeup, Needs};
+use crate::secrets::{self, KEY_BYTES_MIN, PRIVATE_KEY_DASHES, TOKEN_BYTES_MIN};
 
 static EMAILS: LazyLock<Option<Regex>> =
     LazyLock::new(|| pattern(r"[A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,8}"));
@@ -38,6 +39,11 @@ static PEOPLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         )\b",
     )
 });
+
+/// Digits of a phone number.
+const PHONE_DIGITS: (usize, usize) = (8, 15);
+/// Digits of the shortest card number that `CARDS` takes.
+const CARD_DIGITS_MIN: usize = 13;
 
 /// A detector, ready to be used.
 #[derive(Debug, Clone)]
@@ -78,27 +84,41 @@ impl Matcher {
         })
     }
 
-    /// The places where it matches. `is_opaque` says that the text is an id or a signature by its place, which
-    /// looks random.
-    pub(crate) fn find(&self, text: &str, is_opaque: bool) -> Vec<Range<usize>> {
+    /// The places where it matches in a text of this makeup. `is_opaque` says that the text is an id or a signature by its
+    /// place, which looks random.
+    pub(crate) fn find(&self, text: &str, makeup: Makeup, is_opaque: bool) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        let has_digits = || text.bytes().any(|byte| byte.is_ascii_digit());
+        if !self.needs().are_met(makeup) {
+            return found;
+        }
         match self {
             Self::Secrets => {
-                secrets::find(text, &mut found);
-                if !is_opaque {
+                secrets::find(text, makeup, &mut found);
+                if !is_opaque && makeup.longest_run >= TOKEN_BYTES_MIN {
                     secrets::find_random(text, &mut found);
                 }
             }
-            Self::Email if text.contains('@') => collect(&EMAILS, text, |_| true, &mut found),
-            Self::Phone if has_digits() => collect(&PHONES, text, is_phone, &mut found),
-            Self::Iban if has_digits() => accounts(text, &mut found),
-            Self::Card if has_digits() => collect(&CARDS, text, is_card, &mut found),
-            Self::NationalId if has_digits() => collect(&PEOPLE, text, is_national_id, &mut found),
+            Self::Email => collect(&EMAILS, text, |_| true, &mut found),
+            Self::Phone => collect(&PHONES, text, is_phone, &mut found),
+            Self::Iban => accounts(text, &mut found),
+            Self::Card => collect(&CARDS, text, is_card, &mut found),
+            Self::NationalId => collect(&PEOPLE, text, is_national_id, &mut found),
             Self::Own(regex) => found.extend(regex.find_iter(text).map(|one| one.range())),
-            _ => {}
         }
         found
+    }
+
+    /// What a text has if this matches in it: the pattern is tried on such texts alone.
+    pub(crate) const fn needs(&self) -> Needs {
+        match self {
+            Self::Secrets => Needs { run: KEY_BYTES_MIN, dashes: PRIVATE_KEY_DASHES, ..Needs::NEVER },
+            Self::Email => Needs::AT,
+            Self::Phone => Needs::digits(PHONE_DIGITS.0),
+            Self::Iban => Needs::digits(2),
+            Self::Card => Needs::digits(CARD_DIGITS_MIN),
+            Self::NationalId => Needs::digits(1),
+            Self::Own(_) => Needs::ALWAYS,
+        }
     }
 }
 
@@ -109,7 +129,8 @@ fn words_of(words: &[String]) -> Result<Regex, String> {
 }
 
 fn is_phone(text: &str) -> bool {
-    (8..=15).contains(&digits_of(text).len())
+    let (least, most) = PHONE_DIGITS;
+    (least..=most).contains(&digits_of(text).len())
 }
 
 fn collect(
@@ -146,7 +167,7 @@ mod tests {
     use super::*;
 
     fn found<'t>(detector: &Detector, text: &'t str) -> Vec<&'t str> {
-        let ranges = Matcher::of(detector).unwrap().find(text, false);
+        let ranges = Matcher::of(detector).unwrap().find(text, Makeup::of(text), false);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 

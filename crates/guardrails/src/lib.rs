@@ -6,11 +6,12 @@ mod checks;
 mod detect;
 mod identity;
 mod limits;
+mod makeup;
 mod parameters;
 mod secrets;
 mod stream;
 
-pub use body::{Masked, check_body, escaped};
+pub use body::{Masked, check_body, escaped, is_clear};
 pub use checks::{Checks, Found, Tally, check_detector};
 pub use parameters::{ParameterChange, ParameterPlace, Parameters, RefusedValue, Written, fit_parameters};
 pub use stream::{Guarded, Restored, TextGuard};

@@ -7,10 +7,15 @@ use regex::Regex;
 
 use crate::detect::{is_apart, pattern};
 use crate::limits::TOKEN_BYTES_MAX;
+use crate::makeup::Makeup;
 
 /// Bits per character above which a run of letters and digits is random: words and names have fewer.
 const RANDOM_BITS: f64 = 4.0;
-const TOKEN_BYTES_MIN: usize = 24;
+pub(crate) const TOKEN_BYTES_MIN: usize = 24;
+/// Bytes of the shortest key that `KEYS` takes: `xoxb-` and ten more.
+pub(crate) const KEY_BYTES_MIN: usize = 15;
+/// Dashes around the words that begin a private key.
+pub(crate) const PRIVATE_KEY_DASHES: usize = 10;
 
 /// Prefixes with what follows them.
 static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -35,11 +40,18 @@ static PRIVATE_KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 static RUNS: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"[A-Za-z0-9+/_\-]{24,}={0,2}"));
 
-pub(crate) fn find(text: &str, found: &mut Vec<Range<usize>>) {
-    for known in [&*PRIVATE_KEYS, &*KEYS] {
-        let Some(known) = known else { continue };
-        found.extend(known.find_iter(text).map(|one| one.range()));
+pub(crate) fn find(text: &str, makeup: Makeup, found: &mut Vec<Range<usize>>) {
+    if makeup.dashes >= PRIVATE_KEY_DASHES {
+        collect(&PRIVATE_KEYS, text, found);
     }
+    if makeup.longest_run >= KEY_BYTES_MIN {
+        collect(&KEYS, text, found);
+    }
+}
+
+fn collect(regex: &LazyLock<Option<Regex>>, text: &str, found: &mut Vec<Range<usize>>) {
+    let Some(regex) = &**regex else { return };
+    found.extend(regex.find_iter(text).map(|one| one.range()));
 }
 
 /// Tokens without a known prefix, for texts that are not opaque by their place.
@@ -79,7 +91,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         let mut ranges = Vec::new();
-        find(text, &mut ranges);
+        find(text, Makeup::of(text), &mut ranges);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 
@@ -91,6 +103,7 @@ mod tests {
             "AKIAIOSFODNN7EXAMPLE",
             "AIzaSyA-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             "xoxb-1234567890-abcdef",
+            "xoxb-1234567890",
             "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
         ] {
             let text = format!("use {key} please");

@@ -76,6 +76,10 @@ impl GuardAnswers for Texts {
     fn only_counts(&self) -> bool {
         !self.enforces
     }
+
+    fn clears(&self, body: &[u8]) -> bool {
+        !body.windows(9).any(|text| text == b"\"content\"")
+    }
 }
 
 impl AnswerGuard for Texts {
@@ -96,5 +100,9 @@ fn what_a_guard_only_counts_is_forwarded_as_it_is() {
         let answer = buffered_answer(&path, Bytes::from(body)).expect("an answer");
         assert_eq!((count.get(), answer.body == body), (1, !enforces), "{:?}", answer.body);
         assert_eq!(answer.facts.usage.map(|usage| usage.output), Some(2));
+        // Cleared: forwarded unread.
+        let clear = body.replace("\"content\":\"Hello.\"", "\"refusal\":\"No.\"");
+        let answer = buffered_answer(&path, Bytes::from(clear.clone())).expect("an answer");
+        assert_eq!((count.get(), answer.body == clear), (1, true), "{:?}", answer.body);
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use conversation::screening::{AnswerGuard, GuardAnswers};
 use domain::{CheckAction, CheckCount, Event, Finish, PartKind, Reason};
-use guardrails::{Checks, Restored, Tally, TextGuard, escaped};
+use guardrails::{Checks, Restored, Tally, TextGuard, escaped, is_clear};
 
 use super::note;
 
@@ -63,6 +63,11 @@ impl GuardAnswers for Guard {
 
     fn only_counts(&self) -> bool {
         self.values.is_empty() && !self.checks.enforces_output()
+    }
+
+    fn clears(&self, body: &[u8]) -> bool {
+        // What was masked in the request begins with a bracket.
+        is_clear(&self.checks, body, (!self.values.is_empty()).then_some('['))
     }
 }
 
@@ -202,6 +207,9 @@ mod tests {
         let found = Rc::new(RefCell::new(Vec::new()));
         let guard = Guard::new(Rc::new(Checks::compile(&[check]).unwrap()), values.into(), Rc::clone(&found));
         assert_eq!(guard.only_counts(), action == CheckAction::Flag && guard.values.is_empty());
+        let body = format!(r#"{{"content":"{}"}}"#, escaped(&text_of(&events)));
+        let is_cleared = guard.clears(body.as_bytes());
+        let before = events.clone();
         let mut guarding = guard.guard();
         let mut out = Vec::new();
         for event in events {
@@ -210,6 +218,11 @@ mod tests {
             out.extend(one);
         }
         let count = found.borrow().iter().map(|one| one.count).sum();
+        assert_eq!(
+            is_cleared,
+            count == 0 && out == before,
+            "what is clear is what would not be touched: {body}"
+        );
         (out, count)
     }
 
@@ -257,5 +270,16 @@ mod tests {
         assert_eq!(text_of(&out), r#"{"to":"a\"b@c.de"}"#);
         let (out, _) = guarded(CheckAction::Flag, &values, answer(PartKind::Text, &["to [EMAIL_", "1]"]));
         assert_eq!(text_of(&out), "to a\"b@c.de");
+    }
+
+    #[test]
+    fn what_holds_nothing_is_clear() {
+        for action in [CheckAction::Flag, CheckAction::Mask, CheckAction::Block] {
+            let long =
+                "of words alone, and long enough that a stream would hold none of it back at its end. "
+                    .repeat(3);
+            let (out, count) = guarded(action, &[("[EMAIL_1]", "a@b.de")], answer(PartKind::Text, &[&long]));
+            assert_eq!((text_of(&out), count), (long, 0));
+        }
     }
 }

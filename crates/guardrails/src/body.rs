@@ -9,10 +9,10 @@ use json::members::value_of;
 use json::splice::{Edit, splice};
 use json::written::json_string;
 use json::{Span, Value};
+use memchr::{memchr, memchr2};
 
 use crate::checks::{Checks, Found, Tally};
 use crate::limits::PLACEHOLDERS_MAX;
-use crate::makeup::{Counting, Makeup};
 
 /// The ends of the names of members whose values look random and are no secrets: ids, signatures, encoded files.
 const OPAQUE: [&str; 7] = ["id", "signature", "encrypted_content", "data", "url", "cache_key", "token_ids"];
@@ -60,7 +60,7 @@ pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
     let mut placeholders = Placeholders::default();
     let mut edits = Vec::new();
     for string in strings(body) {
-        if string.makeup.is_some_and(|makeup| !checks.may_find(makeup, true)) {
+        if !string.has_escapes && !checks.may_find(string.written(body), true) {
             continue;
         }
         let span = string.span;
@@ -95,7 +95,7 @@ pub fn check_body(checks: &Checks, body: &Bytes) -> Masked {
 #[must_use]
 pub fn is_clear(checks: &Checks, body: &[u8], sign: Option<char>) -> bool {
     strings(body).all(|string| {
-        let may_find = string.makeup.is_none_or(|makeup| checks.may_find(makeup, false));
+        let may_find = string.has_escapes || checks.may_find(string.written(body), false);
         if !may_find && sign.is_none() {
             return true;
         }
@@ -138,11 +138,16 @@ struct StringValue {
     span: Span,
     /// The name of its member, or of the one that its list is in.
     name: Range<usize>,
-    /// `None` where escapes hide what it is made of.
-    makeup: Option<Makeup>,
+    /// Its text is not what is written.
+    has_escapes: bool,
 }
 
 impl StringValue {
+    /// What is between its quotation marks.
+    fn written<'b>(&self, body: &'b [u8]) -> &'b [u8] {
+        body.get(self.span.start + 1..self.span.end - 1).unwrap_or_default()
+    }
+
     /// Whether the name of its member says that it looks random and is no secret.
     fn is_opaque(&self, body: &[u8]) -> bool {
         let name = body.get(self.name.clone()).unwrap_or_default();
@@ -157,8 +162,8 @@ fn strings(body: &[u8]) -> impl Iterator<Item = StringValue> {
     let (mut at, mut name) = (0, 0..0);
     std::iter::from_fn(move || {
         loop {
-            let start = at + body.get(at..)?.iter().position(|byte| *byte == b'"')?;
-            let (range, makeup) = string_at(body, start)?;
+            let start = at + memchr(b'"', body.get(at..)?)?;
+            let (range, has_escapes) = string_at(body, start)?;
             at = range.end;
             let after = body.get(at..)?.iter().find(|byte| !byte.is_ascii_whitespace());
             if after == Some(&b':') {
@@ -166,25 +171,19 @@ fn strings(body: &[u8]) -> impl Iterator<Item = StringValue> {
                 continue;
             }
             let span = Span::new(range.start, range.end);
-            return Some(StringValue { span, name: name.clone(), makeup });
+            return Some(StringValue { span, name: name.clone(), has_escapes });
         }
     })
 }
 
-/// The string that starts at this quotation mark, and what it is made of, if it has no escapes; `None` if it does not end.
-fn string_at(body: &[u8], start: usize) -> Option<(Range<usize>, Option<Makeup>)> {
-    let mut counting = Counting::default();
-    let mut has_escapes = false;
-    let mut bytes = body.iter().enumerate().skip(start + 1);
+/// The string that starts at this quotation mark, and whether it has escapes; `None` if it does not end.
+fn string_at(body: &[u8], start: usize) -> Option<(Range<usize>, bool)> {
+    let (mut at, mut has_escapes) = (start + 1, false);
     loop {
-        let (at, byte) = bytes.next()?;
-        match byte {
-            b'"' => return Some((start..at + 1, (!has_escapes).then(|| counting.makeup()))),
-            b'\\' => {
-                has_escapes = true;
-                bytes.next()?;
-            }
-            byte => counting.count(*byte),
+        at += memchr2(b'"', b'\\', body.get(at..)?)?;
+        match body.get(at)? {
+            b'"' => return Some((start..at + 1, has_escapes)),
+            _ => (at, has_escapes) = (at + 2, true),
         }
     }
 }

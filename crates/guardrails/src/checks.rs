@@ -5,7 +5,7 @@ use std::ops::Range;
 use domain::{CheckAction, CheckedSide, ContentCheck, Detector};
 
 use crate::detect::Matcher;
-use crate::makeup::{Makeup, Needs};
+use crate::needs::Needs;
 
 /// The checks of all policies that hold for a request.
 #[derive(Debug)]
@@ -112,9 +112,9 @@ impl Checks {
         self.checks.iter().any(|check| check.side.covers_output() && check.action != CheckAction::Flag)
     }
 
-    /// Whether the checks of a side may find something in a text of this makeup.
-    pub(crate) const fn may_find(&self, makeup: Makeup, is_input: bool) -> bool {
-        if is_input { self.input_needs.are_met(makeup) } else { self.output_needs.are_met(makeup) }
+    /// Whether the checks of a side may find something in a text.
+    pub(crate) fn may_find(&self, text: &[u8], is_input: bool) -> bool {
+        if is_input { self.input_needs.are_met(text) } else { self.output_needs.are_met(text) }
     }
 
     /// What the checks of a side find, in order and apart: of what overlaps, the strictest action counts, then
@@ -122,15 +122,14 @@ impl Checks {
     #[must_use]
     pub fn find(&self, text: &str, is_input: bool, is_opaque: bool) -> Vec<Found> {
         let mut found = Vec::new();
-        let makeup = Makeup::of(text);
-        if !self.may_find(makeup, is_input) {
+        if !self.may_find(text.as_bytes(), is_input) {
             return found;
         }
         for (at, check) in self.checks.iter().enumerate() {
             if is_input && !check.side.covers_input() || !is_input && !check.side.covers_output() {
                 continue;
             }
-            found.extend(check.matcher.find(text, makeup, is_opaque).into_iter().map(|range| Found {
+            found.extend(check.matcher.find(text, is_opaque).into_iter().map(|range| Found {
                 range,
                 check: at,
                 name: check.name,

@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::identity::{digits_of, iban_length, is_card, is_national_id};
 use crate::limits::PATTERN_COMPILED_BYTES_MAX;
-use crate::makeup::{Makeup, Needs};
+use crate::needs::{Needs, has_run};
 use crate::secrets::{self, KEY_BYTES_MIN, PRIVATE_KEY_DASHES, TOKEN_BYTES_MIN};
 
 static EMAILS: LazyLock<Option<Regex>> =
@@ -84,17 +84,17 @@ impl Matcher {
         })
     }
 
-    /// The places where it matches in a text of this makeup. `is_opaque` says that the text is an id or a signature by its
-    /// place, which looks random.
-    pub(crate) fn find(&self, text: &str, makeup: Makeup, is_opaque: bool) -> Vec<Range<usize>> {
+    /// The places where it matches. `is_opaque` says that the text is an id or a signature by its place, which
+    /// looks random.
+    pub(crate) fn find(&self, text: &str, is_opaque: bool) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        if !self.needs().are_met(makeup) {
+        if !self.needs().are_met(text.as_bytes()) {
             return found;
         }
         match self {
             Self::Secrets => {
-                secrets::find(text, makeup, &mut found);
-                if !is_opaque && makeup.longest_run >= TOKEN_BYTES_MIN {
+                secrets::find(text, &mut found);
+                if !is_opaque && has_run(text.as_bytes(), TOKEN_BYTES_MIN) {
                     secrets::find_random(text, &mut found);
                 }
             }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn found<'t>(detector: &Detector, text: &'t str) -> Vec<&'t str> {
-        let ranges = Matcher::of(detector).unwrap().find(text, Makeup::of(text), false);
+        let ranges = Matcher::of(detector).unwrap().find(text, false);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 

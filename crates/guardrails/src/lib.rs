@@ -6,7 +6,7 @@ mod checks;
 mod detect;
 mod identity;
 mod limits;
-mod makeup;
+mod needs;
 mod parameters;
 mod secrets;
 mod stream;

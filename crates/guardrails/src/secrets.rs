@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::detect::{is_apart, pattern};
 use crate::limits::TOKEN_BYTES_MAX;
-use crate::makeup::Makeup;
+use crate::needs::{Needs, has_run};
 
 /// Bits per character above which a run of letters and digits is random: words and names have fewer.
 const RANDOM_BITS: f64 = 4.0;
@@ -40,11 +40,12 @@ static PRIVATE_KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 static RUNS: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"[A-Za-z0-9+/_\-]{24,}={0,2}"));
 
-pub(crate) fn find(text: &str, makeup: Makeup, found: &mut Vec<Range<usize>>) {
-    if makeup.dashes >= PRIVATE_KEY_DASHES {
+pub(crate) fn find(text: &str, found: &mut Vec<Range<usize>>) {
+    let has_dashes = Needs { dashes: PRIVATE_KEY_DASHES, ..Needs::NEVER };
+    if has_dashes.are_met(text.as_bytes()) {
         collect(&PRIVATE_KEYS, text, found);
     }
-    if makeup.longest_run >= KEY_BYTES_MIN {
+    if has_run(text.as_bytes(), KEY_BYTES_MIN) {
         collect(&KEYS, text, found);
     }
 }
@@ -91,7 +92,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         let mut ranges = Vec::new();
-        find(text, Makeup::of(text), &mut ranges);
+        find(text, &mut ranges);
         ranges.into_iter().map(|range| &text[range]).collect()
     }
 

@@ -37,13 +37,17 @@ impl Needs {
     }
 
     pub(crate) fn are_met(self, text: &[u8]) -> bool {
-        let count = |is_it: fn(u8) -> bool| text.iter().filter(|byte| is_it(**byte)).count();
         self.nothing
-            || self.at && memchr(b'@', text).is_some()
-            || text.len() >= self.digits && count(|byte| byte.is_ascii_digit()) >= self.digits
-            || text.len() >= self.dashes && count(|byte| byte == b'-') >= self.dashes
+            || text.len() >= self.digits && count(text, |byte| byte.is_ascii_digit()) >= self.digits
+            || text.len() >= self.dashes && count(text, |byte| byte == b'-') >= self.dashes
             || has_run(text, self.run)
+            || self.at && memchr(b'@', text).is_some()
     }
+}
+
+#[inline]
+fn count(text: &[u8], is_it: impl Fn(u8) -> bool) -> usize {
+    text.iter().filter(|byte| is_it(**byte)).count()
 }
 
 /// Whether a text has a run of this length. One that is long enough has a byte at one of the places that are as far apart, so

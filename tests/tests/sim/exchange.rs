@@ -49,13 +49,21 @@ pub struct Asked {
     pub reply: Reply,
 }
 
+/// The board's permission to call a seat.
+pub struct Permit {
+    pub seat: usize,
+    pub ticket: Ticket,
+    /// The silent call that a hedge is made beside.
+    pub beside: Option<Asked>,
+}
+
 #[expect(clippy::large_enum_variant, reason = "few exchanges are simulated at once")]
 pub enum Stage {
     /// Between two stages.
     Moving,
     Drawing {
         future: Drawing,
-        ticket: Ticket,
+        permit: Permit,
         /// Whether it waits for what others may return.
         waits: bool,
         /// The centre was within reach all the while.
@@ -96,10 +104,6 @@ pub enum Stage {
 impl Exchange {
     pub fn attempt(&self) -> &Attempt {
         &self.attempts[self.course.index()]
-    }
-
-    pub fn intent(&self) -> Intent {
-        self.intent_at(self.course.index())
     }
 
     pub fn intent_at(&self, seat: usize) -> Intent {

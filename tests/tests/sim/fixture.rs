@@ -15,11 +15,13 @@ use snapshot::{
     RouteEntry, Scopes, Snapshot, WorkspaceEntry,
 };
 
+use crate::aliases::Aliases;
+
 pub const MODEL: &str = "openai/gpt-4o-mini";
 pub const NODE_MODEL: &str = "own/qwen";
 /// The models that requests may go on with: at the same providers, at the pool alone, and at nodes alone.
 const OTHER_MODELS: [&str; 3] = ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "own/phi"];
-const OTHER_NODE_MODEL: &str = OTHER_MODELS[2];
+pub const OTHER_NODE_MODEL: &str = OTHER_MODELS[2];
 /// The managed accounts; the last one sells another provider's models.
 const ACCOUNTS: usize = 4;
 
@@ -56,10 +58,9 @@ pub struct Fixture {
     pub node_states: [NodeState; 2],
     pub account_disabled: [bool; ACCOUNTS],
     pub fallback_on: Vec<FallbackClass>,
-    /// The run has other models and hedges, and no commitments.
-    pub is_degraded: bool,
     model_fallbacks: Vec<ModelFallback>,
     hedge_after_ms: Option<u64>,
+    pub aliases: Aliases,
     /// What is committed for each of `COMMITTED_CREDENTIALS` in a month.
     pub committed_micros: [u64; 2],
 }
@@ -77,23 +78,22 @@ impl KeyHash for Plain {
 }
 
 impl Fixture {
-    pub fn new(committed_micros: [u64; 2]) -> Self {
+    pub fn new(committed_micros: [u64; 2], aliases: Aliases) -> Self {
         Self {
             version: 1,
             credential_states: [CredentialState::Active; CREDENTIALS],
             node_states: [NodeState::Ready; 2],
             account_disabled: [false; ACCOUNTS],
             fallback_on: Vec::new(),
-            is_degraded: false,
             model_fallbacks: Vec::new(),
             hedge_after_ms: None,
+            aliases,
             committed_micros,
         }
     }
 
-    /// With other models behind the routes, and hedges.
+    /// With other models behind the routes, and hedges, unless chance has none.
     pub fn degrade(&mut self, chance: impl Fn(u64) -> u64) {
-        self.is_degraded = true;
         let mut others = OTHER_MODELS.map(str::to_owned).to_vec();
         others.rotate_left(index(chance(3)));
         others.truncate(index(chance(4)));
@@ -103,26 +103,24 @@ impl Fixture {
         self.hedge_after_ms = (chance(2) == 0).then(|| 20 + chance(600));
     }
 
-    /// What a workspace's requests may go on with.
-    pub fn model_fallbacks(&self, at: usize) -> Vec<ModelFallback> {
-        // Commitments are of a few requests to the first model, and another one may cost many times as much.
-        if at == COMMITTED { Vec::new() } else { self.model_fallbacks.clone() }
+    /// What requests may go on with.
+    pub fn model_fallbacks(&self) -> Vec<ModelFallback> {
+        self.model_fallbacks.clone()
     }
 
-    /// After which silence a workspace's requests are hedged.
-    pub fn hedge_after_ms(&self, at: usize) -> Option<u64> {
-        // A hedge beside a commitment would draw on another one.
-        self.hedge_after_ms.filter(|_| at != COMMITTED)
+    /// After which silence requests are hedged.
+    pub const fn hedge_after_ms(&self) -> Option<u64> {
+        self.hedge_after_ms
     }
 
     /// Makes one random change, as an operator or owner would.
-    pub fn change(&mut self, chance: impl Fn(u64) -> u64) {
+    pub fn change(&mut self, now_unix_ms: u64, chance: impl Fn(u64) -> u64) {
         self.version += 1;
         let flip = |state: CredentialState| match state {
             CredentialState::Active => CredentialState::Disabled,
             _ => CredentialState::Active,
         };
-        match chance(4) {
+        match chance(6) {
             0 => {
                 let at = index(chance(small(CREDENTIALS)));
                 self.credential_states[at] = flip(self.credential_states[at]);
@@ -133,11 +131,18 @@ impl Fixture {
                 self.node_states[at] = states[index(chance(3))];
             }
             2 => {
-                let at = index(chance(small(if self.is_degraded { ACCOUNTS } else { ACCOUNTS - 1 })));
+                let at = index(chance(small(ACCOUNTS)));
                 self.account_disabled[at] = !self.account_disabled[at];
             }
-            _ => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
+            3 => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
+            _ => self.aliases.change(now_unix_ms, chance),
         }
+    }
+
+    /// A canary of a workspace is withdrawn.
+    pub fn withdraw_canary(&mut self, at: usize) {
+        self.version += 1;
+        self.aliases.canaries[at] = None;
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -153,8 +158,8 @@ impl Fixture {
 
     fn workspace(&self, at: usize) -> WorkspaceEntry {
         let mut spec = RouteSpec {
-            model_fallbacks: self.model_fallbacks(at),
-            hedge_after_ms: self.hedge_after_ms(at),
+            model_fallbacks: self.model_fallbacks(),
+            hedge_after_ms: self.hedge_after_ms(),
             ..RouteSpec::default()
         };
         match RULES[at] {
@@ -185,7 +190,7 @@ impl Fixture {
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
-            aliases: Vec::new(),
+            aliases: vec![self.aliases.entry(at)],
             hints: Vec::new(),
             terms: (at == COMMITTED)
                 .then(|| Arc::new(Terms { commitments: self.budgets(), ..Terms::default() })),
@@ -281,11 +286,6 @@ impl Fixture {
             created_unix_ms: small(at),
         }
     }
-}
-
-/// The managed account that sells another provider's models.
-pub fn other_account() -> Principal {
-    Principal::Account(AccountId::new(small(ACCOUNTS - 1), [2; 10]))
 }
 
 /// Every principal of the configuration, in a fixed order.

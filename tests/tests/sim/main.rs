@@ -3,8 +3,8 @@
 //! clients that hang up.
 //!
 //! One seed is one run, and the same seed always gives the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N
-//! of exchanges, `TIDEGATE_LEASE_SEEDS=N` those of budgets that replicas share, `TIDEGATE_SIM_SEED=N` replays
-//! one and prints what happened.
+//! of exchanges, from `TIDEGATE_SIM_FROM` on if that is set, `TIDEGATE_LEASE_SEEDS=N` those of budgets that
+//! replicas share, `TIDEGATE_SIM_SEED=N` replays one and prints what happened.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@
     reason = "a simulator is a test: it ends where something is not as it must be"
 )]
 
+mod aliases;
 mod calls;
 mod commitments;
 mod exchange;
@@ -25,6 +26,7 @@ mod priorities;
 mod run;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,10 +41,13 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Runs every seed, on all processors, and reports the lowest one that fails.
+/// The number of failed seeds that end a run.
+const FAILED_MAX: usize = 20;
+
+/// Runs every seed, on all processors, and reports those that fail.
 fn run_all(seeds: u64) -> Report {
-    let next = AtomicU64::new(0);
-    let failed: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let next = AtomicU64::new(number("TIDEGATE_SIM_FROM").unwrap_or(0));
+    let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let total = Mutex::new(Report::default());
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -50,7 +55,7 @@ fn run_all(seeds: u64) -> Report {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failed.lock().unwrap().is_some() {
+                    if seed >= seeds || failed.lock().unwrap().len() >= FAILED_MAX {
                         return;
                     }
                     match catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).go())) {
@@ -60,17 +65,16 @@ fn run_all(seeds: u64) -> Report {
                             let message = message
                                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                             let message = message.unwrap_or_else(|| "a panic without a text".to_owned());
-                            let mut failed = failed.lock().unwrap();
-                            if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
-                                *failed = Some((seed, message));
-                            }
+                            println!("seed {seed}: {message}");
+                            failed.lock().unwrap().insert(seed, message);
                         }
                     }
                 }
             });
         }
     });
-    if let Some((seed, message)) = failed.into_inner().unwrap() {
+    let failed = failed.into_inner().unwrap();
+    if let Some((seed, message)) = failed.first_key_value() {
         panic!("seed {seed}: {message}\nreplay it with TIDEGATE_SIM_SEED={seed}");
     }
     total.into_inner().unwrap()

@@ -13,11 +13,12 @@ use ledger::verify::recompute;
 use plan::Attempt;
 use snapshot::CredentialState;
 
+use crate::aliases::Assigned;
 use crate::calls::Calls;
 use crate::commitments::Share;
 use crate::exchange::Exchange;
 use crate::fills::{Fills, check_drawn};
-use crate::fixture::{Fixture, MODEL, NODE_MODEL, RULES, Rule};
+use crate::fixture::{Fixture, RULES, Rule};
 use crate::models::Models;
 
 /// Retry times from one principal that are no further apart than this count as one: in a storm each refusal
@@ -70,6 +71,7 @@ pub struct Truth {
     /// By process life and credential: when its commitment was last found used up.
     used_up: HashMap<(u32, Principal), u64>,
     pub fills: Fills,
+    pub assigned: Assigned,
     unwritten: Vec<TraceId>,
     /// The output of an answer so far, as checkpoints have it that are not on the disk yet.
     unwritten_output: Vec<(TraceId, u64)>,
@@ -93,15 +95,14 @@ impl Truth {
             let found_us = self.used_up.get(&(life, *own));
             found_us.is_some_and(|found_us| now_us <= found_us + USED_UP_FOR_US)
         };
-        let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
         let knew_used_up = own_live.iter().any(is_used_up);
         let observed = Observed {
             rule: RULES[workspace],
             own_live,
             fallback_on: fixture.fallback_on.clone(),
             calls: Calls::default(),
-            models: Models::new(model, fixture.model_fallbacks(workspace)),
-            hedge_after_us: fixture.hedge_after_ms(workspace).map(|ms| ms * 1_000),
+            models: Models::new(fixture.model_fallbacks()),
+            hedge_after_us: fixture.hedge_after_ms().map(|ms| ms * 1_000),
             left_model_for: Vec::new(),
             limited_us: None,
             own_left_for: None,
@@ -111,6 +112,11 @@ impl Truth {
             is_settled: false,
         };
         assert!(self.exchanges.insert(trace, observed).is_none(), "two exchanges with one id");
+    }
+
+    /// A request was planned: the model that its name means.
+    pub fn resolved(&mut self, trace: TraceId, model: String) {
+        self.observed(trace).models.resolved(model);
     }
 
     /// A request is about to go to a principal: never before the retry time that it named.

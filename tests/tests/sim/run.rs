@@ -1,5 +1,6 @@
 //! One simulated run: events in virtual time, and a process that lives and dies among them.
 
+mod aliased;
 mod brownout;
 mod committed;
 mod hedged;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use admit::{Needs, admit, identify};
 use board::{Availability, AvailabilityView, Cell, Shared, Ticket, Verdict};
+use bytes::Bytes;
 use decode::{Inbound, decode};
 use domain::{
     Dialect, Fault, FaultClass, MeterRecord, ModelFallbackClass, Operation, Outcome, Principal, TraceId,
@@ -27,9 +29,10 @@ use plan::{PlannedParts, plan};
 use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
 
+use crate::aliases::{Aliases, Named, Share, USERS};
 use crate::commitments::{Neighbour, Replica, TESTED};
-use crate::exchange::{Asked, Exchange, Stage, intending};
-use crate::fixture::{COMMITTED, Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
+use crate::exchange::{Asked, Exchange, Permit, Stage, intending};
+use crate::fixture::{COMMITTED, Fixture, headers, principals};
 use crate::oracle::Truth;
 use crate::upstream::{Reply, Upstream};
 
@@ -48,6 +51,8 @@ enum Event {
     /// The end of a turn of the event loop.
     Turn,
     Change,
+    /// Canaries are judged.
+    Judge,
     Kill,
     /// The process dies in the middle of a write.
     DieSoon,
@@ -95,6 +100,14 @@ pub struct Report {
     pub drawn_blindly: u64,
     /// Exchanges after the turn of the month.
     pub next_month: u64,
+    /// Requests that name an alias, those that pin a release of it, and canaries that were withdrawn for leaving their
+    /// gates.
+    pub aliased: u64,
+    pub pinned: u64,
+    pub withdrawn: u64,
+    /// Of the end users: those who were given a canary, and the first target of the active release.
+    pub to_canary: Share,
+    pub to_first: Share,
     /// A hash over all records.
     pub digest: u64,
 }
@@ -155,6 +168,11 @@ impl Report {
         self.waited_to_draw += other.waited_to_draw;
         self.drawn_blindly += other.drawn_blindly;
         self.next_month += other.next_month;
+        self.aliased += other.aliased;
+        self.pinned += other.pinned;
+        self.withdrawn += other.withdrawn;
+        self.to_canary.add(other.to_canary);
+        self.to_first.add(other.to_first);
         self.digest ^= other.digest;
     }
 
@@ -184,8 +202,13 @@ impl Report {
             self.waited_to_draw,
             self.drawn_blindly,
             self.next_month,
+            self.aliased,
+            self.pinned,
+            self.withdrawn,
         ];
         assert!(met.iter().all(|count| *count > 20), "{self:#?}");
+        self.to_canary.check("users of canaries");
+        self.to_first.check("users of the first target");
     }
 }
 
@@ -193,15 +216,11 @@ impl Run {
     pub fn new(seed: u64, loud: bool) -> Self {
         let random = SeededRandom::new(seed ^ 0x51D0_5EED);
         let span_us = 5_000_000 + random.below(55_000_000);
-        // Every second run has other models and hedges, and none has them and commitments: those are of a few requests.
-        let is_degraded = seed % 2 == 1;
-        let upstream = Upstream::script(span_us, is_degraded, &|bound| random.below(bound));
+        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
         let mut run = Self::over(seed, loud, random, upstream);
-        if is_degraded {
-            let random = &run.random;
-            run.fixture.degrade(|bound| random.below(bound));
-            run.snapshot = run.fixture.snapshot();
-        }
+        let random = &run.random;
+        run.fixture.degrade(|bound| random.below(bound));
+        run.snapshot = run.fixture.snapshot();
         run.script(span_us);
         run
     }
@@ -210,7 +229,8 @@ impl Run {
     fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
-        let fixture = Fixture::new(committed::amounts(&random));
+        let aliases = Aliases::new(seed, |bound| random.below(bound));
+        let fixture = Fixture::new(committed::amounts(&random), aliases);
         let snapshot = fixture.snapshot();
         let is_shared = random.below(2) == 0;
         let centre =
@@ -250,7 +270,7 @@ impl Run {
             let at = self.chance(span_us);
             self.plan_event(at, Event::Arrive(number));
         }
-        for (count, event) in [(6, Event::Change), (2, Event::Kill), (3, Event::DieSoon)] {
+        for (count, event) in [(12, Event::Change), (2, Event::Kill), (3, Event::DieSoon)] {
             for _ in 0..self.chance(count) {
                 let at = self.chance(span_us);
                 self.plan_event(at, event);
@@ -263,6 +283,7 @@ impl Run {
             self.plan_event(until, Event::DiskFails(false));
         }
         self.script_commitments(span_us);
+        self.script_aliases(span_us);
     }
 
     pub fn go(mut self) -> Report {
@@ -289,10 +310,11 @@ impl Run {
             Event::HangUp(number) => self.hang_up(number),
             Event::Turn => self.turn(),
             Event::Change => {
-                let random = &self.random;
-                self.fixture.change(|bound| random.below(bound));
+                let (random, unix_ms) = (&self.random, self.books.clock.unix_ms());
+                self.fixture.change(unix_ms, |bound| random.below(bound));
                 self.snapshot = self.fixture.snapshot();
             }
+            Event::Judge => self.judge(),
             Event::Kill => self.die(),
             Event::DieSoon => {
                 let (operations, bytes) = (1 + self.chance(12), self.chance(900));
@@ -308,8 +330,9 @@ impl Run {
 
     fn arrive(&mut self, number: u64) {
         let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
-        let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
         let stream = self.chance(2) == 0;
+        let named = self.pick_name();
+        let user = (self.chance(4) > 0).then(|| self.chance(USERS));
         let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
         let mut id = [0; 10];
         id[2..].copy_from_slice(&number.to_be_bytes());
@@ -320,7 +343,7 @@ impl Run {
             operation: Operation::Chat,
             headers: headers(workspace),
             addressed: None,
-            body: chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
+            body: body(&self.fixture.aliases.name(workspace, &named), user, stream),
             form: None,
             received_us: now_us,
             received_unix_ms: unix_ms,
@@ -347,7 +370,15 @@ impl Run {
         }
         let random = self.random.next_u64();
         let planned = match plan(admitted, &*self.board, random, now_us, unix_ms) {
-            Ok(planned) => planned.into_parts(),
+            Ok(planned) => {
+                let record = &planned.record().resolution;
+                let model =
+                    self.truth.assigned.planned(&self.fixture.aliases, (workspace, &named, user), record);
+                self.report.aliased += u64::from(named == Named::Alias);
+                self.report.pinned += u64::from(matches!(named, Named::Pinned { .. }));
+                self.truth.resolved(trace, model);
+                planned.into_parts()
+            }
             Err(failed) => {
                 self.report.not_planned += 1;
                 let (_, _, mut tab) = failed.admitted.into_parts();
@@ -418,7 +449,8 @@ impl Run {
                 assert!(!must_wait, "what is known to be refused is sent: {standing:?}");
                 self.truth.asked(self.life, exchange.trace, exchange.attempt(), now_us);
                 exchange.course.tried();
-                self.draw(exchange, tab, ticket);
+                let seat = exchange.course.index();
+                self.draw(exchange, tab, Permit { seat, ticket, beside: None });
             }
             Err(standing) => {
                 let parked_for = self.board.parking(principal, &model).map(|parking| parking.cause);
@@ -441,10 +473,19 @@ impl Run {
     }
 
     /// Writes the intent of an attempt that may be made.
-    fn intend(&mut self, mut exchange: Exchange, tab: Tab, ticket: Ticket) {
-        let future = intending(tab, exchange.intent());
-        exchange.stage = Stage::Intending { future, ticket };
-        self.poll_intent(exchange);
+    fn intend(&mut self, mut exchange: Exchange, tab: Tab, permit: Permit) {
+        let Permit { seat, ticket, beside } = permit;
+        let future = intending(tab, exchange.intent_at(seat));
+        match beside {
+            None => {
+                exchange.stage = Stage::Intending { future, ticket };
+                self.poll_intent(exchange);
+            }
+            Some(first) => {
+                exchange.stage = Stage::Hedging { future, ticket, seat, first };
+                self.poll_hedge(exchange);
+            }
+        }
     }
 
     fn time_left(&self, exchange: &Exchange) -> Duration {
@@ -689,6 +730,8 @@ impl Run {
         self.settle_drained();
         self.truth.check(&self.books);
         self.check_commitments();
+        (self.report.to_canary, self.report.to_first) =
+            (self.truth.assigned.to_canary, self.truth.assigned.to_first);
         let records = self.books.sink.records();
         let interrupted = records.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
         self.report.interrupted = u64::try_from(interrupted).expect("small");
@@ -728,6 +771,15 @@ impl Run {
             println!("{:>12} us, life {}: {}", self.now_us(), self.life, text());
         }
     }
+}
+
+/// The body of a request.
+fn body(model: &str, user: Option<u64>, stream: bool) -> Bytes {
+    let user = user.map_or_else(String::new, |user| format!(r#", "user": "user-{user}""#));
+    let text = format!(
+        r#"{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "stream": {stream}{user}}}"#
+    );
+    Bytes::from(text)
 }
 
 fn fault(class: FaultClass) -> Fault {

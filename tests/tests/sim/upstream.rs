@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use domain::{FaultClass, Principal, Usage, UsageSource};
 
-use crate::fixture::{other_account, principals};
+use crate::fixture::principals;
 
 /// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,6 @@ pub enum Mood {
     BrownedOut,
 }
 
-/// The last two only where other models are.
 const MOODS: [Mood; 12] = [
     Mood::Well,
     Mood::Shaky,
@@ -89,15 +88,13 @@ pub struct Upstream {
 
 impl Upstream {
     /// Half of all moods are healthy; `span_us` is the length of the script.
-    pub fn script(span_us: u64, has_other_models: bool, chance: &impl Fn(u64) -> u64) -> Self {
-        let moods = if has_other_models { 12 } else { 10 };
-        let called = principals().into_iter().filter(|one| has_other_models || *one != other_account());
-        let moods = called.map(|principal| {
+    pub fn script(span_us: u64, chance: &impl Fn(u64) -> u64) -> Self {
+        let moods = principals().into_iter().map(|principal| {
             let mut plan = Vec::new();
             let mut at_us = 0;
             while at_us < span_us {
                 let mood =
-                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(moods)).unwrap()] };
+                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(12)).unwrap()] };
                 plan.push((at_us, mood));
                 at_us += 500_000 + chance(span_us / 3);
             }

@@ -10,7 +10,7 @@ use ledger::simulation::now;
 use ledger::{AttemptEnd, Tab};
 
 use super::{Run, TOKENS, fault, micros};
-use crate::exchange::{Asked, Exchange, PROMPT_BYTES, Stage, intending};
+use crate::exchange::{Asked, Exchange, PROMPT_BYTES, Permit, Stage};
 use crate::upstream::Reply;
 
 impl Run {
@@ -27,14 +27,12 @@ impl Run {
     }
 
     /// Makes a second call beside a silent one, if everything allows it.
-    pub(super) fn hedge(&mut self, mut exchange: Exchange, tab: Tab, first: Asked) {
+    pub(super) fn hedge(&mut self, exchange: Exchange, tab: Tab, first: Asked) {
         let due_us = first.due_us;
         let Some((seat, ticket)) = self.beside(&exchange, tab.has_budgets()) else {
             return self.wait_for(exchange, tab, first, due_us);
         };
-        let future = intending(tab, exchange.intent_at(seat));
-        exchange.stage = Stage::Hedging { future, ticket, seat, first };
-        self.poll_hedge(exchange);
+        self.draw(exchange, tab, Permit { seat, ticket, beside: Some(first) });
     }
 
     fn beside(&self, exchange: &Exchange, has_budgets: bool) -> Option<(usize, Ticket)> {

@@ -200,6 +200,7 @@ impl Assigned {
         &mut self,
         aliases: &Aliases,
         (workspace, named, user): (usize, &Named, Option<u64>),
+        is_limited: bool,
         resolution: &str,
     ) -> String {
         let pick = AliasPick::read(resolution);
@@ -226,7 +227,8 @@ impl Assigned {
         }
         if is_active {
             assert!(aliases.weights[pick.target - 1] > 0, "a target without a share: {pick:?}");
-            if let Some(user) = user {
+            // A policy may keep it from the first target.
+            if let Some(user) = user.filter(|_| !is_limited) {
                 self.assigned(aliases, (workspace, user), pick.target);
             }
         }
@@ -273,7 +275,8 @@ pub fn has_left<'a>(started: &Started, requests: impl Iterator<Item = &'a MeterR
         count += 1;
         match record.fault {
             None => latencies_ms.push(record.timeline.settled_us / 1_000),
-            Some(FaultClass::ContextLength | FaultClass::Cancelled) => {}
+            // What the client caused, and what its own policy forbids.
+            Some(FaultClass::ContextLength | FaultClass::Cancelled | FaultClass::Forbidden) => {}
             Some(_) => errors += 1,
         }
     }

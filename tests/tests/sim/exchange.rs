@@ -10,6 +10,7 @@ use execute::{FailoverState, ModelFallbacks};
 use ledger::{CommitmentDraw, Intent, StartedAttempt, Tab};
 use plan::{Attempt, Timeouts};
 
+use crate::run::Lead;
 use crate::upstream::Reply;
 
 /// A tab whose intent is being written to the journal; dropping the future drops the tab.
@@ -33,6 +34,8 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,
+    /// It answers for those that want the same.
+    pub lead: Option<Lead>,
     /// Counts the waits: an event of an earlier wait is ignored.
     pub wait: u32,
     pub stage: Stage,

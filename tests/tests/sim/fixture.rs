@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, Agreement, Budget, BudgetId, ByokFallback, Commitment, CommitmentPeriod, Counts, CredentialId,
-    FallbackClass, KeyId, ModelFallback, ModelFallbackClass, Nanos, NodeId, OnReached, Period, Principal,
-    ProjectId, RouteId, RouteSpec, Sealed, Subject, Terms, WorkspaceId, api_key,
+    AccountId, Agreement, Budget, BudgetId, ByokFallback, CachePolicy, Commitment, CommitmentPeriod, Counts,
+    CredentialId, FallbackClass, KeyId, ModelFallback, ModelFallbackClass, Nanos, NodeId, OnReached, Period,
+    PolicySpec, Principal, ProjectId, ResponseCacheMode, RouteId, RouteSpec, Sealed, Subject, Terms,
+    WorkspaceId, api_key,
 };
 use http::HeaderMap;
 use snapshot::{
@@ -16,6 +17,7 @@ use snapshot::{
 };
 
 use crate::aliases::Aliases;
+use crate::policies;
 
 pub const MODEL: &str = "openai/gpt-4o-mini";
 pub const NODE_MODEL: &str = "own/qwen";
@@ -61,6 +63,12 @@ pub struct Fixture {
     model_fallbacks: Vec<ModelFallback>,
     hedge_after_ms: Option<u64>,
     pub aliases: Aliases,
+    /// By workspace.
+    pub policies: [Option<PolicySpec>; RULES.len()],
+    /// The workspaces whose projects keep answers, for how long, and how often each was purged.
+    pub keeps: [bool; RULES.len()],
+    pub keeps_s: u32,
+    pub purges: [u64; RULES.len()],
     /// What is committed for each of `COMMITTED_CREDENTIALS` in a month.
     pub committed_micros: [u64; 2],
 }
@@ -88,6 +96,10 @@ impl Fixture {
             model_fallbacks: Vec::new(),
             hedge_after_ms: None,
             aliases,
+            policies: [const { None }; RULES.len()],
+            keeps: [false; RULES.len()],
+            keeps_s: 20,
+            purges: [0; RULES.len()],
             committed_micros,
         }
     }
@@ -120,7 +132,7 @@ impl Fixture {
             CredentialState::Active => CredentialState::Disabled,
             _ => CredentialState::Active,
         };
-        match chance(6) {
+        match chance(9) {
             0 => {
                 let at = index(chance(small(CREDENTIALS)));
                 self.credential_states[at] = flip(self.credential_states[at]);
@@ -135,7 +147,52 @@ impl Fixture {
                 self.account_disabled[at] = !self.account_disabled[at];
             }
             3 => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
+            4 => self.purges[index(chance(small(RULES.len())))] += 1,
+            5 => {
+                let at = index(chance(small(RULES.len())));
+                self.keeps[at] = !self.keeps[at];
+            }
+            6 => self.policies[index(chance(small(RULES.len())))] = policies::any(&chance),
             _ => self.aliases.change(now_unix_ms, chance),
+        }
+    }
+
+    fn project(&self, at: usize, project: usize) -> Arc<ProjectEntry> {
+        Arc::new(ProjectEntry {
+            policy: policies::layers(at, self.policies[at].as_ref()),
+            caching: self.caching(at),
+            id: project_id(at, project),
+            workspace: workspace_id(at),
+            name: format!("p{project}").into(),
+            environment: "production".into(),
+        })
+    }
+
+    fn caching(&self, at: usize) -> CachePolicy {
+        CachePolicy {
+            responses: self.keeps[at].then_some(ResponseCacheMode::Exact),
+            responses_ttl_s: Some(self.keeps_s),
+            generation: self.purges[at],
+            ..CachePolicy::default()
+        }
+    }
+
+    /// Whether a workspace's requests for a model may go to one of the principals at all.
+    pub fn may_ask(&self, workspace: usize, principal: Principal, model: &str) -> bool {
+        let policy = self.policies[workspace].as_ref();
+        if policy.is_some_and(|policy| !policies::allows(policy, principal, model)) {
+            return false;
+        }
+        let number = principals().into_iter().position(|one| one == principal).expect("it is configured");
+        match principal {
+            Principal::Credential(_) | Principal::Subscription(_) => {
+                number / 2 == workspace && self.credential_states[number] == CredentialState::Active
+            }
+            Principal::Account(_) => !self.account_disabled[number - CREDENTIALS],
+            Principal::Node(_) => {
+                let state = self.node_states[number - CREDENTIALS - ACCOUNTS];
+                RULES[workspace] == Rule::Nodes && state == NodeState::Ready
+            }
         }
     }
 
@@ -148,7 +205,10 @@ impl Fixture {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::new(Snapshot::assemble(Parts {
             version: self.version,
-            keys: (0..RULES.len()).map(|at| (Plain.digest(&key_text(at)), Arc::new(key(at)))).collect(),
+            keys: (0..RULES.len())
+                .flat_map(|at| [(at, 0), (at, 1)])
+                .map(|(at, project)| (Plain.digest(&key_text(at, project)), Arc::new(key(at, project))))
+                .collect(),
             workspaces: (0..RULES.len()).map(|at| Arc::new(self.workspace(at))).collect(),
             accounts: (0..ACCOUNTS).map(|at| Arc::new(self.account(at))).collect(),
             catalogue: catalogue(),
@@ -179,14 +239,7 @@ impl Fixture {
         WorkspaceEntry {
             id: workspace_id(at),
             name: format!("w{at}").into(),
-            projects: vec![Arc::new(ProjectEntry {
-                policy: None,
-                caching: domain::CachePolicy::default(),
-                id: project_id(at),
-                workspace: workspace_id(at),
-                name: "p".into(),
-                environment: "production".into(),
-            })],
+            projects: vec![self.project(at, 0), self.project(at, 1)],
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
@@ -288,6 +341,11 @@ impl Fixture {
     }
 }
 
+/// The managed account that sells another provider's models.
+pub fn other_account() -> Principal {
+    Principal::Account(AccountId::new(small(ACCOUNTS - 1), [2; 10]))
+}
+
 /// Every principal of the configuration, in a fixed order.
 pub fn principals() -> Vec<Principal> {
     let credentials = (0..CREDENTIALS).map(|at| Principal::Credential(credential_id(at)));
@@ -296,10 +354,10 @@ pub fn principals() -> Vec<Principal> {
     credentials.chain(accounts).chain(nodes).collect()
 }
 
-/// The headers of a workspace's client.
-pub fn headers(workspace: usize) -> HeaderMap {
+/// The headers of a client of one of a workspace's projects.
+pub fn headers(workspace: usize, project: usize) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {}", key_text(workspace)).parse().unwrap());
+    headers.insert("authorization", format!("Bearer {}", key_text(workspace, project)).parse().unwrap());
     headers.insert("content-type", "application/json".parse().unwrap());
     headers
 }
@@ -312,15 +370,15 @@ pub fn credential_id(at: usize) -> CredentialId {
     CredentialId::new(small(at), [1; 10])
 }
 
-fn project_id(at: usize) -> ProjectId {
-    ProjectId::new(small(at), [6; 10])
+fn project_id(at: usize, project: usize) -> ProjectId {
+    ProjectId::new(small(at), [6 + u8::try_from(project).unwrap(); 10])
 }
 
-fn key(at: usize) -> KeyEntry {
+fn key(at: usize, project: usize) -> KeyEntry {
     KeyEntry {
-        id: KeyId::new(small(at), [4; 10]),
+        id: KeyId::new(small(at), [4 + u8::try_from(project).unwrap(); 10]),
         workspace: workspace_id(at),
-        project: project_id(at),
+        project: project_id(at, project),
         environment: "production".into(),
         scopes: Scopes { inference: true, ..Scopes::default() },
         expires_unix_ms: None,
@@ -331,8 +389,8 @@ fn key(at: usize) -> KeyEntry {
     }
 }
 
-fn key_text(at: usize) -> String {
-    api_key::encode(true, &[u8::try_from(at).unwrap(); 32])
+fn key_text(at: usize, project: usize) -> String {
+    api_key::encode(true, &[u8::try_from(2 * at + project).unwrap(); 32])
 }
 
 fn sealed() -> Arc<Sealed> {
@@ -344,7 +402,7 @@ fn catalogue() -> Arc<Catalogue> {
     Arc::clone(READ.get_or_init(|| Arc::new(Catalogue::embedded().unwrap())))
 }
 
-fn small(at: usize) -> u64 {
+pub fn small(at: usize) -> u64 {
     u64::try_from(at).unwrap()
 }
 

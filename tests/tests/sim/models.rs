@@ -36,6 +36,11 @@ impl Models {
         self.current = model;
     }
 
+    /// The one that it is at.
+    pub fn current(&self) -> &str {
+        &self.current
+    }
+
     /// How many models were left.
     pub const fn changes(&self) -> u32 {
         self.changes

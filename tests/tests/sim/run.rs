@@ -2,6 +2,7 @@
 
 mod aliased;
 mod brownout;
+mod cached;
 mod committed;
 mod hedged;
 mod storm;
@@ -13,10 +14,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit::{Needs, admit, identify};
+use admit::{Caller, Needs, admit, identify};
 use board::{Availability, AvailabilityView, Cell, Shared, Ticket, Verdict};
-use bytes::Bytes;
-use decode::{Inbound, decode};
+use decode::{Call, Inbound, decode};
 use domain::{
     Dialect, Fault, FaultClass, MeterRecord, ModelFallbackClass, Operation, Outcome, Principal, TraceId,
     Usage, UsageSource,
@@ -25,16 +25,22 @@ use execute::schedule::Step;
 use execute::{AttemptFailure, DenialAction, FailoverState, ModelFallbacks};
 use ledger::simulation::{SimulatedBooks, SimulatedCentre, now};
 use ledger::{Closing, Durability, Tab};
+use line::{Found, Lookup, ResponseMemory};
 use plan::{PlannedParts, plan};
 use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
 
-use crate::aliases::{Aliases, Named, Share, USERS};
+use crate::aliases::{Aliases, Named, Share};
 use crate::commitments::{Neighbour, Replica, TESTED};
 use crate::exchange::{Asked, Exchange, Permit, Stage, intending};
-use crate::fixture::{COMMITTED, Fixture, headers, principals};
+use crate::fixture::{COMMITTED, Fixture, RULES, headers, principals};
+use crate::kept::{SimulatedAnswers, Wanted};
 use crate::oracle::Truth;
+use crate::policies;
 use crate::upstream::{Reply, Upstream};
+use cached::{Arrived, Seeker};
+
+pub use cached::Lead;
 
 /// The tokens that every request is taken to need.
 const TOKENS: u64 = 10;
@@ -105,6 +111,15 @@ pub struct Report {
     pub aliased: u64,
     pub pinned: u64,
     pub withdrawn: u64,
+    /// Answers that were given again, those of them that an earlier process had kept, waits for one that was being made,
+    /// and requests that led, that passed one whose answer may not be kept, and that asked anew as the plan had
+    /// nobody who made what was found.
+    pub cache_hits: u64,
+    pub cache_survived: u64,
+    pub cache_waits: u64,
+    pub cache_leads: u64,
+    pub cache_passes: u64,
+    pub cache_refreshes: u64,
     /// Of the end users: those who were given a canary, and the first target of the active release.
     pub to_canary: Share,
     pub to_first: Share,
@@ -135,6 +150,13 @@ pub struct Run {
     /// What outlives the process: the centre of budgets.
     centre: Arc<SimulatedCentre>,
     replica: Replica,
+    /// The response cache: in memory, and what outlives the process.
+    memory: Arc<ResponseMemory>,
+    answers: Arc<SimulatedAnswers>,
+    /// Those who look for an earlier answer, and what clients will ask for again.
+    seeking: BTreeMap<u64, Seeker>,
+    repeats: BTreeMap<u64, (Wanted, Named)>,
+    next_number: u64,
     neighbour: Option<Neighbour>,
     is_centre_away: bool,
     /// It was away, or its reply was lost, and no call has succeeded since.
@@ -171,6 +193,12 @@ impl Report {
         self.aliased += other.aliased;
         self.pinned += other.pinned;
         self.withdrawn += other.withdrawn;
+        self.cache_hits += other.cache_hits;
+        self.cache_survived += other.cache_survived;
+        self.cache_waits += other.cache_waits;
+        self.cache_leads += other.cache_leads;
+        self.cache_passes += other.cache_passes;
+        self.cache_refreshes += other.cache_refreshes;
         self.to_canary.add(other.to_canary);
         self.to_first.add(other.to_first);
         self.digest ^= other.digest;
@@ -205,6 +233,12 @@ impl Report {
             self.aliased,
             self.pinned,
             self.withdrawn,
+            self.cache_hits,
+            self.cache_survived,
+            self.cache_waits,
+            self.cache_leads,
+            self.cache_passes,
+            self.cache_refreshes,
         ];
         assert!(met.iter().all(|count| *count > 20), "{self:#?}");
         self.to_canary.check("users of canaries");
@@ -220,6 +254,8 @@ impl Run {
         let mut run = Self::over(seed, loud, random, upstream);
         let random = &run.random;
         run.fixture.degrade(|bound| random.below(bound));
+        run.fixture.keeps = cached::keepers(|bound| random.below(bound));
+        run.fixture.policies = RULES.map(|_| policies::any(&|bound| random.below(bound)));
         run.snapshot = run.fixture.snapshot();
         run.script(span_us);
         run
@@ -257,6 +293,11 @@ impl Run {
             timers: committed::timers(),
             centre,
             replica,
+            memory: Arc::default(),
+            answers: Arc::default(),
+            seeking: BTreeMap::new(),
+            repeats: BTreeMap::new(),
+            next_number: 1_000_000,
             neighbour,
             is_centre_away: false,
             is_centre_blurred: false,
@@ -297,6 +338,7 @@ impl Run {
             self.advance(at_us.saturating_sub(self.now_us()));
             self.note(|| format!("{event:?}"));
             self.handle(event);
+            self.seek_again();
             if self.books.disk.is_dead() {
                 self.die();
             }
@@ -329,10 +371,11 @@ impl Run {
     }
 
     fn arrive(&mut self, number: u64) {
-        let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
-        let stream = self.chance(2) == 0;
-        let named = self.pick_name();
-        let user = (self.chance(4) > 0).then(|| self.chance(USERS));
+        let (wanted, named) = self.repeats.remove(&number).unwrap_or_else(|| {
+            let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
+            let named = self.pick_name();
+            (self.pick_wanted(workspace, self.fixture.aliases.name(workspace, &named)), named)
+        });
         let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
         let mut id = [0; 10];
         id[2..].copy_from_slice(&number.to_be_bytes());
@@ -341,9 +384,9 @@ impl Run {
             trace,
             dialect: Dialect::Chat,
             operation: Operation::Chat,
-            headers: headers(workspace),
+            headers: headers(wanted.workspace, wanted.project),
             addressed: None,
-            body: body(&self.fixture.aliases.name(workspace, &named), user, stream),
+            body: wanted.body(),
             form: None,
             received_us: now_us,
             received_unix_ms: unix_ms,
@@ -352,8 +395,28 @@ impl Run {
         let call = decode(inbound, now_us).expect("a good request");
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let caller = identify(Arc::clone(&self.snapshot), &headers, peer, Needs::Inference, unix_ms);
+        let caller = caller.expect("a good key");
+        self.plan_repeat(&wanted, &named);
+        if self.chance(8) == 0 {
+            let at = now_us + self.chance(3_000_000);
+            self.plan_event(at, Event::HangUp(number));
+        }
+        let fixture = self.fixture.clone();
+        self.look(Arrived { number, trace, unix_ms, at_us: now_us, wanted, named, fixture }, (call, caller));
+    }
+
+    /// Admits and plans a request, with what it found of earlier answers if it looked for one.
+    fn admit_and_plan(
+        &mut self,
+        arrived: &Arrived,
+        (call, caller): (Call, Caller),
+        found: Option<(Lookup, Found)>,
+    ) {
+        let (now_us, unix_ms, trace) = (self.now_us(), arrived.unix_ms, arrived.trace);
+        let (wanted, fixture) = (&arrived.wanted, &arrived.fixture);
+        let workspace = wanted.workspace;
         let journal = self.books.journal().expect("it runs");
-        let admitted = match admit(call, caller.expect("a good key"), journal, &self.replica.core, now_us) {
+        let admitted = match admit(call, caller, journal, &self.replica.core, now_us) {
             Ok(admitted) => admitted,
             Err(failed) => {
                 assert_eq!(failed.fault.code, "storage_full");
@@ -363,22 +426,10 @@ impl Run {
         };
         self.report.exchanges += 1;
         self.report.next_month += u64::from(workspace == COMMITTED && committed::is_next_month(unix_ms));
-        self.truth.opened((self.life, trace), workspace, &self.fixture, &self.principals, now_us);
-        if self.chance(8) == 0 {
-            let at = now_us + self.chance(3_000_000);
-            self.plan_event(at, Event::HangUp(number));
-        }
+        self.truth.opened((self.life, trace), workspace, fixture, &self.principals, now_us);
         let random = self.random.next_u64();
         let planned = match plan(admitted, &*self.board, random, now_us, unix_ms) {
-            Ok(planned) => {
-                let record = &planned.record().resolution;
-                let model =
-                    self.truth.assigned.planned(&self.fixture.aliases, (workspace, &named, user), record);
-                self.report.aliased += u64::from(named == Named::Alias);
-                self.report.pinned += u64::from(matches!(named, Named::Pinned { .. }));
-                self.truth.resolved(trace, model);
-                planned.into_parts()
-            }
+            Ok(planned) => planned,
             Err(failed) => {
                 self.report.not_planned += 1;
                 let (_, _, mut tab) = failed.admitted.into_parts();
@@ -386,11 +437,31 @@ impl Run {
                 return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
             }
         };
-        self.begin((number, trace), unix_ms, stream, planned);
+        let who = (workspace, &arrived.named, wanted.user);
+        let resolution = &planned.record().resolution;
+        let is_limited = fixture.policies[workspace].as_ref().is_some_and(|policy| !policy.models.is_empty());
+        let model = self.truth.assigned.planned(&fixture.aliases, who, is_limited, resolution);
+        self.report.aliased += u64::from(arrived.named == Named::Alias);
+        self.report.pinned += u64::from(matches!(arrived.named, Named::Pinned { .. }));
+        self.truth.resolved(trace, model);
+        let going_on = match found {
+            Some(found) => self.serve_again(arrived, planned, found),
+            None => Some((planned, None)),
+        };
+        if let Some((planned, lead)) = going_on {
+            self.begin((arrived.number, trace), unix_ms, wanted.stream, planned.into_parts(), lead);
+        }
     }
 
     /// The first seat of a plan is asked.
-    fn begin(&mut self, (number, trace): (u64, TraceId), unix_ms: u64, stream: bool, planned: PlannedParts) {
+    fn begin(
+        &mut self,
+        (number, trace): (u64, TraceId),
+        unix_ms: u64,
+        stream: bool,
+        planned: PlannedParts,
+        lead: Option<Lead>,
+    ) {
         let now_us = self.now_us();
         let (_, _, mut tab) = planned.admitted.into_parts();
         let left = planned.record.rejected.first().and_then(|row| plan::left_on(&row.reason));
@@ -411,6 +482,7 @@ impl Run {
             timeouts: planned.timeouts,
             deadline_us,
             stream,
+            lead,
             wait: 0,
             stage: Stage::Moving,
         };
@@ -581,6 +653,7 @@ impl Run {
             Reply::Refused { .. } | Reply::Silent => panic!("no answer goes on"),
             Reply::Whole { usage, .. } => {
                 asked.ticket.report(well, now_us);
+                self.keep(&mut exchange, asked.seat, usage);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
@@ -591,6 +664,7 @@ impl Run {
             }
             Reply::Streamed { chunks: all, usage, .. } if chunks == all => {
                 asked.ticket.report(well, now_us);
+                self.keep(&mut exchange, asked.seat, usage);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { gap_us, .. } => {
@@ -635,6 +709,7 @@ impl Run {
     }
 
     fn hang_up(&mut self, number: u64) {
+        drop(self.seeking.remove(&number));
         if let Some(exchange) = self.open.remove(&number) {
             self.report.cancelled += 1;
             self.truth.closed(exchange.trace, Outcome::ClientCancelled, Usage::default());
@@ -706,7 +781,11 @@ impl Run {
         self.report.deaths += 1;
         self.books.kill();
         self.truth.died();
+        // A dead process releases nothing.
+        self.answers.set_away(true);
+        self.seeking.clear();
         self.open.clear();
+        self.memory = Arc::default();
         self.is_turn_planned = false;
         self.books.revive();
         while let Err(error) = self.books.start() {
@@ -719,7 +798,7 @@ impl Run {
     }
 
     fn finish(mut self) -> Report {
-        assert!(self.open.is_empty(), "an exchange waits for nothing");
+        assert!(self.open.is_empty() && self.seeking.is_empty(), "an exchange waits for nothing");
         self.books.disk.fail_writes(None);
         while !self.rests() {
             // A planned death that took effect only now.
@@ -771,15 +850,6 @@ impl Run {
             println!("{:>12} us, life {}: {}", self.now_us(), self.life, text());
         }
     }
-}
-
-/// The body of a request.
-fn body(model: &str, user: Option<u64>, stream: bool) -> Bytes {
-    let user = user.map_or_else(String::new, |user| format!(r#", "user": "user-{user}""#));
-    let text = format!(
-        r#"{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "stream": {stream}{user}}}"#
-    );
-    Bytes::from(text)
 }
 
 fn fault(class: FaultClass) -> Fault {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use domain::{FaultClass, Principal, Usage, UsageSource};
 
-use crate::fixture::principals;
+use crate::fixture::{other_account, principals};
 
 /// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub enum Reply {
 /// The script: for each principal, its moods and when each starts.
 pub struct Upstream {
     moods: HashMap<Principal, Vec<(u64, Mood)>>,
+    /// A time in which all have one mood, but for the account that sells another provider's models.
+    tide: Option<(u64, u64, Mood)>,
 }
 
 impl Upstream {
@@ -100,7 +102,13 @@ impl Upstream {
             }
             (principal, plan)
         });
-        Self { moods: moods.collect() }
+        let moods = moods.collect();
+        let tide = (chance(3) == 0).then(|| {
+            let from_us = chance(span_us);
+            let mood = [Mood::Limiting, Mood::Overloaded][usize::try_from(chance(2)).unwrap()];
+            (from_us, from_us + 2_000_000 + chance(span_us / 3), mood)
+        });
+        Self { moods, tide }
     }
 
     /// Everything is healthy, except that principals have this mood from a start to an end.
@@ -109,7 +117,7 @@ impl Upstream {
             let of = storms.iter().filter(|(who, ..)| *who == principal);
             (principal, of.flat_map(|(_, from, until)| [(*from, mood), (*until, Mood::Well)]).collect())
         });
-        Self { moods: moods.collect() }
+        Self { moods: moods.collect(), tide: None }
     }
 
     pub fn reply(
@@ -120,7 +128,9 @@ impl Upstream {
         chance: &impl Fn(u64) -> u64,
     ) -> Reply {
         let plan = &self.moods[&principal];
-        let mood = plan.iter().rev().find(|(from, _)| *from <= now_us).map_or(Mood::Well, |(_, mood)| *mood);
+        let own = plan.iter().rev().find(|(from, _)| *from <= now_us).map_or(Mood::Well, |(_, mood)| *mood);
+        let tide = self.tide.filter(|(from, until, _)| (*from..*until).contains(&now_us));
+        let mood = tide.filter(|_| principal != other_account()).map_or(own, |(_, _, mood)| mood);
         let after_us = match mood {
             Mood::Storming | Mood::BrownedOut => 2_000 + chance(50_000),
             _ => 2_000 + chance(800_000),

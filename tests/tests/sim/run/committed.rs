@@ -69,7 +69,8 @@ impl Run {
     /// Advances the clocks; the timers follow where something waits for them.
     pub(super) fn advance(&self, us: u64) {
         self.books.clock.advance_us(us);
-        let is_waited_for = self.open.values().any(|one| matches!(one.stage, Stage::Drawing { .. }));
+        let is_waited_for = !self.seeking.is_empty()
+            || self.open.values().any(|one| matches!(one.stage, Stage::Drawing { .. }));
         if us > 0 && is_waited_for {
             self.timers.block_on(tokio::time::advance(std::time::Duration::from_micros(us)));
         }
@@ -199,6 +200,7 @@ impl Run {
         self.is_centre_away = is_away;
         self.is_centre_blurred = true;
         self.centre.set_away(is_away);
+        self.answers.set_away(is_away);
         self.plan_lease(LEASE_EVERY_US);
     }
 

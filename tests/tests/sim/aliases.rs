@@ -18,8 +18,6 @@ pub const USERS: u64 = 12;
 /// How often canaries are judged.
 pub const JUDGED_EVERY_US: u64 = 5_000_000;
 const OTHER_MODEL: &str = "openai/gpt-4o";
-/// Of ten thousand: how far the share of those who were assigned somewhere may be from what was stated.
-const SHARE_OFF_MAX: u64 = 300;
 
 /// A canary that an operator has started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +74,15 @@ impl Aliases {
         Self { seed, weights: [weight(), weight(), 0], canaries }
     }
 
-    /// An operator starts a canary, gives it to more callers, or withdraws it.
+    /// Operators start canaries, give them to more callers, and withdraw them.
     pub fn change(&mut self, now_unix_ms: u64, chance: impl Fn(u64) -> u64) {
-        let at = usize::try_from(chance(RULES.len() as u64)).expect("few");
-        let canary = &mut self.canaries[at];
-        *canary = match *canary {
-            None => Some(Started::new(now_unix_ms, &chance)),
-            Some(_) if chance(4) == 0 => None,
-            Some(started) => Some(Started { percent: started.percent.max(percent(&chance)), ..started }),
-        };
+        for canary in self.canaries.iter_mut().filter(|_| chance(2) == 0) {
+            *canary = match *canary {
+                None => Some(Started::new(now_unix_ms, &chance)),
+                Some(_) if chance(4) == 0 => None,
+                Some(started) => Some(Started { percent: started.percent.max(percent(&chance)), ..started }),
+            };
+        }
     }
 
     pub fn release_id(&self, workspace: usize, is_active: bool) -> AliasReleaseId {
@@ -175,10 +173,11 @@ impl Share {
         self.stated_bps += stated_bps;
     }
 
-    /// Checked where so many were asked that chance explains little.
+    /// Four standard deviations are more than chance explains.
     pub fn check(&self, what: &str) {
-        let off = (self.got * 10_000).abs_diff(self.stated_bps);
-        assert!(off <= self.asked * SHARE_OFF_MAX, "{what}: {self:?}");
+        let off_bps = (self.got * 10_000).abs_diff(self.stated_bps);
+        let deviation_bps = 5_000 * self.asked.isqrt();
+        assert!(off_bps <= 4 * deviation_bps, "{what}: {self:?}");
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Exchange {
     pub number: u64,
     pub trace: TraceId,
     pub received_unix_ms: u64,
+    /// The month that it draws on.
+    pub period_unix_ms: u64,
     pub attempts: Vec<Attempt>,
     pub course: FailoverState,
     /// The model that it is at, and those that it may go on with.

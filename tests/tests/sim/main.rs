@@ -1,6 +1,6 @@
 //! The simulator's first scenario: the production broker, tab and breaker under virtual time, with scripted
-//! upstreams, other models and hedges, commitments that are shared with a neighbour, crashes, full disks, a database that is away, and
-//! clients that hang up.
+//! upstreams, other models and hedges, aliases and canaries, policies, answers that are given again, commitments that are
+//! shared with a neighbour, crashes, full disks, a database that is away, and clients that hang up.
 //!
 //! One seed is one run, and the same seed always gives the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N
 //! of exchanges, from `TIDEGATE_SIM_FROM` on if that is set, `TIDEGATE_LEASE_SEEDS=N` those of budgets that
@@ -91,6 +91,7 @@ fn every_seed_keeps_the_books_and_the_walls() {
     let seeds = number("TIDEGATE_SIM_SEEDS").unwrap_or(SEEDS);
     let report = run_all(seeds);
     println!("{seeds} seeds: {report:#?}");
+    report.check_shares();
     if seeds >= SEEDS {
         report.check_that_it_met_everything();
     }

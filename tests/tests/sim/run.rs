@@ -204,6 +204,12 @@ impl Report {
         self.digest ^= other.digest;
     }
 
+    /// The shares of all runs together are those that were stated.
+    pub fn check_shares(&self) {
+        self.to_canary.check("users of canaries");
+        self.to_first.check("users of the first target");
+    }
+
     /// A scenario that never meets what it is meant to exercise proves nothing.
     pub fn check_that_it_met_everything(&self) {
         let met = [
@@ -241,8 +247,6 @@ impl Report {
             self.cache_refreshes,
         ];
         assert!(met.iter().all(|count| *count > 20), "{self:#?}");
-        self.to_canary.check("users of canaries");
-        self.to_first.check("users of the first target");
     }
 }
 
@@ -475,6 +479,7 @@ impl Run {
             number,
             trace,
             received_unix_ms: unix_ms,
+            period_unix_ms: self.period(unix_ms),
             fallbacks: ModelFallbacks::of(planned.fallbacks, &planned.fallback_on),
             course: FailoverState::starting_at(planned.fallback_on, &planned.attempts),
             model: planned.resolved_model,

@@ -134,7 +134,7 @@ impl Run {
         let (principal, Some(commitment)) = (attempt.principal(), attempt.commitment()) else {
             panic!("it drew on a commitment");
         };
-        let share = share_of(principal, exchange.received_unix_ms);
+        let share = share_of(principal, exchange.period_unix_ms);
         self.note(|| {
             format!("{draw:?} {principal}, waited: {waited}, {:?}", self.replica.core.shared().pools())
         });
@@ -159,6 +159,14 @@ impl Run {
         self.truth.spilled(exchange.trace);
         assert!(exchange.course.spill(&exchange.attempts), "it spills to nowhere");
         self.ask_seat(exchange, tab);
+    }
+
+    /// The month of a request that was just admitted: the one in which it came, unless it has waited until another was
+    /// in use.
+    pub(super) fn period(&self, received_unix_ms: u64) -> u64 {
+        let pools = self.replica.core.shared().pools();
+        let newest = pools.iter().map(|pool| pool.period_unix_ms).max();
+        newest.unwrap_or_default().max(month(received_unix_ms))
     }
 
     pub(super) fn plan_lease(&mut self, after_us: u64) {
@@ -267,8 +275,8 @@ impl Run {
     }
 }
 
-/// The commitment of a credential in the month of a request.
-fn share_of(principal: Principal, unix_ms: u64) -> Share {
+/// The commitment of a credential in a month.
+fn share_of(principal: Principal, period_unix_ms: u64) -> Share {
     let Principal::Credential(id) = principal else { panic!("{principal} has no commitment") };
-    (BudgetId::of_commitment(id), month(unix_ms))
+    (BudgetId::of_commitment(id), period_unix_ms)
 }

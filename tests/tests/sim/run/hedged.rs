@@ -32,6 +32,9 @@ impl Run {
         let Some((seat, ticket)) = self.beside(&exchange, tab.has_budgets()) else {
             return self.wait_for(exchange, tab, first, due_us);
         };
+        let (now_us, attempt) = (self.now_us(), &exchange.attempts[seat]);
+        self.truth.asked(self.life, exchange.trace, attempt, now_us);
+        self.truth.retry(self.life, attempt.base_url(), now_us);
         self.draw(exchange, tab, Permit { seat, ticket, beside: Some(first) });
     }
 
@@ -58,8 +61,6 @@ impl Run {
             Some((tab, Ok(started))) => {
                 self.report.hedges += 1;
                 let now_us = self.now_us();
-                self.truth.asked(self.life, exchange.trace, &exchange.attempts[seat], now_us);
-                self.truth.retry(self.life, exchange.attempts[seat].base_url(), now_us);
                 exchange.course.tried();
                 let second = self.asked(&exchange, (seat, started.number), ticket);
                 let first_us = first.due_us.min(second.due_us).saturating_sub(now_us);

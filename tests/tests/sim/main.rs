@@ -29,6 +29,7 @@ mod run;
 mod upstream;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,8 +48,8 @@ fn number(name: &str) -> Option<u64> {
 const FAILED_MAX: usize = 20;
 
 /// Runs every seed, on all processors, and reports those that fail.
-fn run_all(seeds: u64) -> Report {
-    let next = AtomicU64::new(number("TIDEGATE_SIM_FROM").unwrap_or(0));
+fn run_all(seeds: Range<u64>) -> Report {
+    let next = AtomicU64::new(seeds.start);
     let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let total = Mutex::new(Report::default());
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -57,7 +58,7 @@ fn run_all(seeds: u64) -> Report {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failed.lock().unwrap().len() >= FAILED_MAX {
+                    if seed >= seeds.end || failed.lock().unwrap().len() >= FAILED_MAX {
                         return;
                     }
                     match catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).go())) {
@@ -88,11 +89,13 @@ fn every_seed_keeps_the_books_and_the_walls() {
         println!("{:#?}", Run::new(seed, true).go());
         return;
     }
-    let seeds = number("TIDEGATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let from = number("TIDEGATE_SIM_FROM").unwrap_or(0);
+    let seeds = from..number("TIDEGATE_SIM_SEEDS").unwrap_or(from + SEEDS);
+    let count = seeds.end - seeds.start;
     let report = run_all(seeds);
-    println!("{seeds} seeds: {report:#?}");
+    println!("{count} seeds: {report:#?}");
     report.check_shares();
-    if seeds >= SEEDS {
+    if count >= SEEDS {
         report.check_that_it_met_everything();
     }
 }

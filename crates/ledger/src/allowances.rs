@@ -92,12 +92,16 @@ impl LimitState {
         pools.values().flatten().map(Arc::clone).collect()
     }
 
-    /// Drops pools of earlier periods that nothing depends on.
+    /// Drops pools of earlier periods that nothing depends on. A request of that period that reserves nothing yet may
+    /// still do so, with its next attempt.
     pub(crate) fn forget_old_pools(&self) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         for periods in pools.values_mut() {
             let newest = periods.last().map(|pool| pool.period_unix_ms);
-            periods.retain(|pool| Some(pool.period_unix_ms) == newest || !pool.is_at_rest());
+            periods.retain(|pool| {
+                let is_held = Arc::strong_count(pool) > 1;
+                Some(pool.period_unix_ms) == newest || is_held || !pool.is_at_rest()
+            });
         }
     }
 
@@ -219,6 +223,20 @@ mod tests {
         assert_eq!(one.shared().pools().len(), 2, "one pool for each period, shared");
         one.shared().forget_old_pools();
         assert_eq!(one.shared().pools().len(), 1);
+    }
+
+    #[test]
+    fn a_request_that_outlives_its_period_still_reserves_of_it() {
+        let core = CoreAllowances::new(Arc::default());
+        let midnight = 20_000 * DAY_MS;
+        let of_request = core.pool(&budget(), midnight - 1);
+        drop(core.pool(&budget(), midnight));
+        core.shared().forget_old_pools();
+        // Else nobody would ask the centre for it.
+        assert!(core.shared().pools().iter().any(|pool| Arc::ptr_eq(pool, &of_request)));
+        drop(of_request);
+        core.shared().forget_old_pools();
+        assert_eq!(core.shared().pools().len(), 1);
     }
 
     #[test]

@@ -375,7 +375,8 @@ impl State {
         let is_answered = first.is_none_or(|(first, _)| {
             self.unreachable || self.too_little_for.is_none_or(|need| first.least >= need)
         });
-        if gives_all || is_over && self.waiting.is_empty() || is_answered && now_us < self.ask_after_us {
+        // A recall ends what is asked ahead of need. Who waits goes on asking: the recall may be its own.
+        if (gives_all || is_over) && self.waiting.is_empty() || is_answered && now_us < self.ask_after_us {
             return None;
         }
         if let Some((first, _)) = first {

@@ -161,3 +161,19 @@ fn a_changed_limit_reaches_the_centre_at_once() {
     answer(&pool, Some(1), SECOND);
     assert_eq!(pool.take_waited(ticket, 1, SECOND), Some(1));
 }
+
+#[test]
+fn who_waits_goes_on_asking_while_a_recall_lasts() {
+    let pool = LocalBudget::new(&budget(), 0);
+    let ticket = pool.enqueue(10, 10, SECOND).unwrap();
+    answer(&pool, Some(0), SECOND);
+    // The recall that its own question caused reaches it, too, and lasts for longer than it waits.
+    assert_eq!(pool.next_call(SECOND, 0, true), None, "the answer is a moment old");
+    let again_us = SECOND + ASK_EXHAUSTED_US;
+    let Some(LeaseOp::Ask(ask)) = pool.next_call(again_us, 0, true) else { panic!("nobody asks") };
+    pool.apply_grant(LeaseGrant { sequence: ask.sequence, amount: 10, elsewhere: 0 }, again_us);
+    assert_eq!(pool.next_call(again_us, 0, true), None, "what serves a waiting request is kept");
+    assert_eq!(pool.take_waited(ticket, 10, again_us), Some(10));
+    // Nothing is asked ahead of need.
+    assert_eq!(pool.next_call(2 * again_us, 0, true), None);
+}

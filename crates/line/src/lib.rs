@@ -53,7 +53,9 @@ pub use models::models;
 pub use overload::{Overload, overloaded};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
-pub use response_cache::{ResponseMemory, keeps_answers, serve_cached};
+pub use response_cache::{
+    Entry, Found, Keeping, Lead, Lookup, ResponseMemory, Shelf, Wish, again, keeps_answers, serve_cached,
+};
 pub use stored_lists::list_objects;
 pub use verify::{
     RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use domain::limits::{CANARY_REQUESTS_MAX, PAGE_ROWS_MAX};
 use domain::{AliasPick, AliasReleaseId, Blame, CanaryGates, FaultClass, ReleaseChoice, WorkspaceId};
 use snapshot::{AliasEntry, CanaryEntry};
-use store::{
-    Act, AliasAct, AliasChange, AliasRow, Page, RequestFilter, RequestRow, StoreError, WithdrawnCanary,
-};
+use store::{Act, AliasAct, AliasChange, AliasRow, Page, RequestFilter, StoreError, WithdrawnCanary};
 
 use crate::Deps;
 
@@ -44,14 +42,15 @@ impl Measured {
         p95_ms(&self.first_bytes_us)
     }
 
-    fn count(&mut self, row: &RequestRow) {
+    /// Counts a request that ended, with its latency and the time to its first byte.
+    pub fn count(&mut self, fault: Option<FaultClass>, latency_us: u64, first_byte_us: Option<u64>) {
         self.requests += 1;
-        match row.fault {
+        match fault {
             Some(class) if is_error(class) => self.errors += 1,
             Some(_) => {}
             None => {
-                self.latencies_us.push(row.latency_us);
-                self.first_bytes_us.extend(row.first_byte_us);
+                self.latencies_us.push(latency_us);
+                self.first_bytes_us.extend(first_byte_us);
             }
         }
     }
@@ -102,7 +101,8 @@ pub async fn measure(
         for row in &listed.rows {
             let pick = AliasPick::read(&row.resolution);
             if let Some(pick) = pick.filter(|pick| pick.choice != ReleaseChoice::Pinned) {
-                measured.entry(pick.release).or_default().count(row);
+                let release = measured.entry(pick.release).or_default();
+                release.count(row.fault, row.latency_us, row.first_byte_us);
             }
         }
         seen = seen.saturating_add(PAGE_ROWS_MAX);

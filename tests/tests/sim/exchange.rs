@@ -10,6 +10,7 @@ use execute::{FailoverState, ModelFallbacks};
 use ledger::{CommitmentDraw, Intent, StartedAttempt, Tab};
 use plan::{Attempt, Timeouts};
 
+use crate::run::Lead;
 use crate::upstream::Reply;
 
 /// A tab whose intent is being written to the journal; dropping the future drops the tab.
@@ -25,6 +26,8 @@ pub struct Exchange {
     pub number: u64,
     pub trace: TraceId,
     pub received_unix_ms: u64,
+    /// The month that it draws on.
+    pub period_unix_ms: u64,
     pub attempts: Vec<Attempt>,
     pub course: FailoverState,
     /// The model that it is at, and those that it may go on with.
@@ -33,6 +36,8 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,
+    /// It answers for those that want the same.
+    pub lead: Option<Lead>,
     /// Counts the waits: an event of an earlier wait is ignored.
     pub wait: u32,
     pub stage: Stage,
@@ -49,13 +54,21 @@ pub struct Asked {
     pub reply: Reply,
 }
 
+/// The board's permission to call a seat.
+pub struct Permit {
+    pub seat: usize,
+    pub ticket: Ticket,
+    /// The silent call that a hedge is made beside.
+    pub beside: Option<Asked>,
+}
+
 #[expect(clippy::large_enum_variant, reason = "few exchanges are simulated at once")]
 pub enum Stage {
     /// Between two stages.
     Moving,
     Drawing {
         future: Drawing,
-        ticket: Ticket,
+        permit: Permit,
         /// Whether it waits for what others may return.
         waits: bool,
         /// The centre was within reach all the while.
@@ -96,10 +109,6 @@ pub enum Stage {
 impl Exchange {
     pub fn attempt(&self) -> &Attempt {
         &self.attempts[self.course.index()]
-    }
-
-    pub fn intent(&self) -> Intent {
-        self.intent_at(self.course.index())
     }
 
     pub fn intent_at(&self, seat: usize) -> Intent {

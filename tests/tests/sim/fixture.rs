@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
 use domain::{
-    AccountId, Agreement, Budget, BudgetId, ByokFallback, Commitment, CommitmentPeriod, Counts, CredentialId,
-    FallbackClass, KeyId, ModelFallback, ModelFallbackClass, Nanos, NodeId, OnReached, Period, Principal,
-    ProjectId, RouteId, RouteSpec, Sealed, Subject, Terms, WorkspaceId, api_key,
+    AccountId, Agreement, Budget, BudgetId, ByokFallback, CachePolicy, Commitment, CommitmentPeriod, Counts,
+    CredentialId, FallbackClass, KeyId, ModelFallback, ModelFallbackClass, Nanos, NodeId, OnReached, Period,
+    PolicySpec, Principal, ProjectId, ResponseCacheMode, RouteId, RouteSpec, Sealed, Subject, Terms,
+    WorkspaceId, api_key,
 };
 use http::HeaderMap;
 use snapshot::{
@@ -15,11 +16,14 @@ use snapshot::{
     RouteEntry, Scopes, Snapshot, WorkspaceEntry,
 };
 
+use crate::aliases::Aliases;
+use crate::policies;
+
 pub const MODEL: &str = "openai/gpt-4o-mini";
 pub const NODE_MODEL: &str = "own/qwen";
 /// The models that requests may go on with: at the same providers, at the pool alone, and at nodes alone.
 const OTHER_MODELS: [&str; 3] = ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "own/phi"];
-const OTHER_NODE_MODEL: &str = OTHER_MODELS[2];
+pub const OTHER_NODE_MODEL: &str = OTHER_MODELS[2];
 /// The managed accounts; the last one sells another provider's models.
 const ACCOUNTS: usize = 4;
 
@@ -56,10 +60,15 @@ pub struct Fixture {
     pub node_states: [NodeState; 2],
     pub account_disabled: [bool; ACCOUNTS],
     pub fallback_on: Vec<FallbackClass>,
-    /// The run has other models and hedges, and no commitments.
-    pub is_degraded: bool,
     model_fallbacks: Vec<ModelFallback>,
     hedge_after_ms: Option<u64>,
+    pub aliases: Aliases,
+    /// By workspace.
+    pub policies: [Option<PolicySpec>; RULES.len()],
+    /// The workspaces whose projects keep answers, for how long, and how often each was purged.
+    pub keeps: [bool; RULES.len()],
+    pub keeps_s: u32,
+    pub purges: [u64; RULES.len()],
     /// What is committed for each of `COMMITTED_CREDENTIALS` in a month.
     pub committed_micros: [u64; 2],
 }
@@ -77,23 +86,26 @@ impl KeyHash for Plain {
 }
 
 impl Fixture {
-    pub fn new(committed_micros: [u64; 2]) -> Self {
+    pub fn new(committed_micros: [u64; 2], aliases: Aliases) -> Self {
         Self {
             version: 1,
             credential_states: [CredentialState::Active; CREDENTIALS],
             node_states: [NodeState::Ready; 2],
             account_disabled: [false; ACCOUNTS],
             fallback_on: Vec::new(),
-            is_degraded: false,
             model_fallbacks: Vec::new(),
             hedge_after_ms: None,
+            aliases,
+            policies: [const { None }; RULES.len()],
+            keeps: [false; RULES.len()],
+            keeps_s: 20,
+            purges: [0; RULES.len()],
             committed_micros,
         }
     }
 
-    /// With other models behind the routes, and hedges.
+    /// With other models behind the routes, and hedges, unless chance has none.
     pub fn degrade(&mut self, chance: impl Fn(u64) -> u64) {
-        self.is_degraded = true;
         let mut others = OTHER_MODELS.map(str::to_owned).to_vec();
         others.rotate_left(index(chance(3)));
         others.truncate(index(chance(4)));
@@ -103,26 +115,24 @@ impl Fixture {
         self.hedge_after_ms = (chance(2) == 0).then(|| 20 + chance(600));
     }
 
-    /// What a workspace's requests may go on with.
-    pub fn model_fallbacks(&self, at: usize) -> Vec<ModelFallback> {
-        // Commitments are of a few requests to the first model, and another one may cost many times as much.
-        if at == COMMITTED { Vec::new() } else { self.model_fallbacks.clone() }
+    /// What requests may go on with.
+    pub fn model_fallbacks(&self) -> Vec<ModelFallback> {
+        self.model_fallbacks.clone()
     }
 
-    /// After which silence a workspace's requests are hedged.
-    pub fn hedge_after_ms(&self, at: usize) -> Option<u64> {
-        // A hedge beside a commitment would draw on another one.
-        self.hedge_after_ms.filter(|_| at != COMMITTED)
+    /// After which silence requests are hedged.
+    pub const fn hedge_after_ms(&self) -> Option<u64> {
+        self.hedge_after_ms
     }
 
     /// Makes one random change, as an operator or owner would.
-    pub fn change(&mut self, chance: impl Fn(u64) -> u64) {
+    pub fn change(&mut self, now_unix_ms: u64, chance: impl Fn(u64) -> u64) {
         self.version += 1;
         let flip = |state: CredentialState| match state {
             CredentialState::Active => CredentialState::Disabled,
             _ => CredentialState::Active,
         };
-        match chance(4) {
+        match chance(9) {
             0 => {
                 let at = index(chance(small(CREDENTIALS)));
                 self.credential_states[at] = flip(self.credential_states[at]);
@@ -133,17 +143,72 @@ impl Fixture {
                 self.node_states[at] = states[index(chance(3))];
             }
             2 => {
-                let at = index(chance(small(if self.is_degraded { ACCOUNTS } else { ACCOUNTS - 1 })));
+                let at = index(chance(small(ACCOUNTS)));
                 self.account_disabled[at] = !self.account_disabled[at];
             }
-            _ => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
+            3 => self.fallback_on = FallbackClass::ALL.into_iter().filter(|_| chance(2) == 0).collect(),
+            4 => self.purges[index(chance(small(RULES.len())))] += 1,
+            5 => {
+                let at = index(chance(small(RULES.len())));
+                self.keeps[at] = !self.keeps[at];
+            }
+            6 => self.policies[index(chance(small(RULES.len())))] = policies::any(&chance),
+            _ => self.aliases.change(now_unix_ms, chance),
         }
+    }
+
+    fn project(&self, at: usize, project: usize) -> Arc<ProjectEntry> {
+        Arc::new(ProjectEntry {
+            policy: policies::layers(at, self.policies[at].as_ref()),
+            caching: self.caching(at),
+            id: project_id(at, project),
+            workspace: workspace_id(at),
+            name: format!("p{project}").into(),
+            environment: "production".into(),
+        })
+    }
+
+    fn caching(&self, at: usize) -> CachePolicy {
+        CachePolicy {
+            responses: self.keeps[at].then_some(ResponseCacheMode::Exact),
+            responses_ttl_s: Some(self.keeps_s),
+            generation: self.purges[at],
+            ..CachePolicy::default()
+        }
+    }
+
+    /// Whether a workspace's requests for a model may go to one of the principals at all.
+    pub fn may_ask(&self, workspace: usize, principal: Principal, model: &str) -> bool {
+        let policy = self.policies[workspace].as_ref();
+        if policy.is_some_and(|policy| !policies::allows(policy, principal, model)) {
+            return false;
+        }
+        let number = principals().into_iter().position(|one| one == principal).expect("it is configured");
+        match principal {
+            Principal::Credential(_) | Principal::Subscription(_) => {
+                number / 2 == workspace && self.credential_states[number] == CredentialState::Active
+            }
+            Principal::Account(_) => !self.account_disabled[number - CREDENTIALS],
+            Principal::Node(_) => {
+                let state = self.node_states[number - CREDENTIALS - ACCOUNTS];
+                RULES[workspace] == Rule::Nodes && state == NodeState::Ready
+            }
+        }
+    }
+
+    /// A canary of a workspace is withdrawn.
+    pub fn withdraw_canary(&mut self, at: usize) {
+        self.version += 1;
+        self.aliases.canaries[at] = None;
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::new(Snapshot::assemble(Parts {
             version: self.version,
-            keys: (0..RULES.len()).map(|at| (Plain.digest(&key_text(at)), Arc::new(key(at)))).collect(),
+            keys: (0..RULES.len())
+                .flat_map(|at| [(at, 0), (at, 1)])
+                .map(|(at, project)| (Plain.digest(&key_text(at, project)), Arc::new(key(at, project))))
+                .collect(),
             workspaces: (0..RULES.len()).map(|at| Arc::new(self.workspace(at))).collect(),
             accounts: (0..ACCOUNTS).map(|at| Arc::new(self.account(at))).collect(),
             catalogue: catalogue(),
@@ -153,8 +218,8 @@ impl Fixture {
 
     fn workspace(&self, at: usize) -> WorkspaceEntry {
         let mut spec = RouteSpec {
-            model_fallbacks: self.model_fallbacks(at),
-            hedge_after_ms: self.hedge_after_ms(at),
+            model_fallbacks: self.model_fallbacks(),
+            hedge_after_ms: self.hedge_after_ms(),
             ..RouteSpec::default()
         };
         match RULES[at] {
@@ -174,18 +239,11 @@ impl Fixture {
         WorkspaceEntry {
             id: workspace_id(at),
             name: format!("w{at}").into(),
-            projects: vec![Arc::new(ProjectEntry {
-                policy: None,
-                caching: domain::CachePolicy::default(),
-                id: project_id(at),
-                workspace: workspace_id(at),
-                name: "p".into(),
-                environment: "production".into(),
-            })],
+            projects: vec![self.project(at, 0), self.project(at, 1)],
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
-            aliases: Vec::new(),
+            aliases: vec![self.aliases.entry(at)],
             hints: Vec::new(),
             terms: (at == COMMITTED)
                 .then(|| Arc::new(Terms { commitments: self.budgets(), ..Terms::default() })),
@@ -296,10 +354,10 @@ pub fn principals() -> Vec<Principal> {
     credentials.chain(accounts).chain(nodes).collect()
 }
 
-/// The headers of a workspace's client.
-pub fn headers(workspace: usize) -> HeaderMap {
+/// The headers of a client of one of a workspace's projects.
+pub fn headers(workspace: usize, project: usize) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {}", key_text(workspace)).parse().unwrap());
+    headers.insert("authorization", format!("Bearer {}", key_text(workspace, project)).parse().unwrap());
     headers.insert("content-type", "application/json".parse().unwrap());
     headers
 }
@@ -312,15 +370,15 @@ pub fn credential_id(at: usize) -> CredentialId {
     CredentialId::new(small(at), [1; 10])
 }
 
-fn project_id(at: usize) -> ProjectId {
-    ProjectId::new(small(at), [6; 10])
+fn project_id(at: usize, project: usize) -> ProjectId {
+    ProjectId::new(small(at), [6 + u8::try_from(project).unwrap(); 10])
 }
 
-fn key(at: usize) -> KeyEntry {
+fn key(at: usize, project: usize) -> KeyEntry {
     KeyEntry {
-        id: KeyId::new(small(at), [4; 10]),
+        id: KeyId::new(small(at), [4 + u8::try_from(project).unwrap(); 10]),
         workspace: workspace_id(at),
-        project: project_id(at),
+        project: project_id(at, project),
         environment: "production".into(),
         scopes: Scopes { inference: true, ..Scopes::default() },
         expires_unix_ms: None,
@@ -331,8 +389,8 @@ fn key(at: usize) -> KeyEntry {
     }
 }
 
-fn key_text(at: usize) -> String {
-    api_key::encode(true, &[u8::try_from(at).unwrap(); 32])
+fn key_text(at: usize, project: usize) -> String {
+    api_key::encode(true, &[u8::try_from(2 * at + project).unwrap(); 32])
 }
 
 fn sealed() -> Arc<Sealed> {
@@ -344,7 +402,7 @@ fn catalogue() -> Arc<Catalogue> {
     Arc::clone(READ.get_or_init(|| Arc::new(Catalogue::embedded().unwrap())))
 }
 
-fn small(at: usize) -> u64 {
+pub fn small(at: usize) -> u64 {
     u64::try_from(at).unwrap()
 }
 

@@ -27,8 +27,18 @@ const fn class_of(class: FaultClass) -> Option<ModelFallbackClass> {
 }
 
 impl Models {
-    pub fn new(model: &str, rest: Vec<ModelFallback>) -> Self {
-        Self { current: model.to_owned(), rest, failures: Vec::new(), changes: 0 }
+    pub const fn new(rest: Vec<ModelFallback>) -> Self {
+        Self { current: String::new(), rest, failures: Vec::new(), changes: 0 }
+    }
+
+    /// The model that the request's name means.
+    pub fn resolved(&mut self, model: String) {
+        self.current = model;
+    }
+
+    /// The one that it is at.
+    pub fn current(&self) -> &str {
+        &self.current
     }
 
     /// How many models were left.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use domain::limits::{ATTEMPTS_MAX, RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT, TRIES_PER_PRINCIPAL_MAX};
 use domain::{
-    BudgetId, FallbackClass, FaultClass, MeterRecord, ModelFallbackClass, Outcome, OverflowReason, Principal,
-    TraceId, Usage,
+    BudgetId, FallbackClass, FaultClass, MeterRecord, ModelFallbackClass, Outcome, OverflowReason,
+    PolicySpec, Principal, TraceId, Usage,
 };
 use execute::schedule::may_fall_back;
 use ledger::simulation::SimulatedBooks;
@@ -13,12 +13,15 @@ use ledger::verify::recompute;
 use plan::Attempt;
 use snapshot::CredentialState;
 
+use crate::aliases::Assigned;
 use crate::calls::Calls;
 use crate::commitments::Share;
 use crate::exchange::Exchange;
 use crate::fills::{Fills, check_drawn};
-use crate::fixture::{Fixture, MODEL, NODE_MODEL, RULES, Rule};
+use crate::fixture::{Fixture, RULES, Rule};
+use crate::kept::Kept;
 use crate::models::Models;
+use crate::policies::allows;
 
 /// Retry times from one principal that are no further apart than this count as one: in a storm each refusal
 /// names a new one.
@@ -31,6 +34,7 @@ const USED_UP_FOR_US: u64 = 5_000_000;
 /// What upstreams and clients saw of one exchange.
 struct Observed {
     rule: Rule,
+    policy: Option<PolicySpec>,
     /// The workspace's own credentials that were live when the exchange was planned.
     own_live: Vec<Principal>,
     fallback_on: Vec<FallbackClass>,
@@ -70,6 +74,8 @@ pub struct Truth {
     /// By process life and credential: when its commitment was last found used up.
     used_up: HashMap<(u32, Principal), u64>,
     pub fills: Fills,
+    pub assigned: Assigned,
+    pub kept: Kept,
     unwritten: Vec<TraceId>,
     /// The output of an answer so far, as checkpoints have it that are not on the disk yet.
     unwritten_output: Vec<(TraceId, u64)>,
@@ -93,15 +99,15 @@ impl Truth {
             let found_us = self.used_up.get(&(life, *own));
             found_us.is_some_and(|found_us| now_us <= found_us + USED_UP_FOR_US)
         };
-        let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
         let knew_used_up = own_live.iter().any(is_used_up);
         let observed = Observed {
             rule: RULES[workspace],
+            policy: fixture.policies[workspace].clone(),
             own_live,
             fallback_on: fixture.fallback_on.clone(),
             calls: Calls::default(),
-            models: Models::new(model, fixture.model_fallbacks(workspace)),
-            hedge_after_us: fixture.hedge_after_ms(workspace).map(|ms| ms * 1_000),
+            models: Models::new(fixture.model_fallbacks()),
+            hedge_after_us: fixture.hedge_after_ms().map(|ms| ms * 1_000),
             left_model_for: Vec::new(),
             limited_us: None,
             own_left_for: None,
@@ -111,6 +117,11 @@ impl Truth {
             is_settled: false,
         };
         assert!(self.exchanges.insert(trace, observed).is_none(), "two exchanges with one id");
+    }
+
+    /// A request was planned: the model that its name means.
+    pub fn resolved(&mut self, trace: TraceId, model: String) {
+        self.observed(trace).models.resolved(model);
     }
 
     /// A request is about to go to a principal: never before the retry time that it named.
@@ -176,6 +187,9 @@ impl Truth {
         let tries_max = ATTEMPTS_MAX + observed.models.changes();
         assert!(course.tries() <= tries_max && course.tries_on_seat() <= TRIES_PER_PRINCIPAL_MAX);
         observed.models.sent(attempt.upstream_model());
+        let model = observed.models.current();
+        let is_forbidden = observed.policy.as_ref().is_some_and(|policy| !allows(policy, principal, model));
+        assert!(!is_forbidden, "{model} is asked of {principal}: {:?}", observed.policy);
         let hedge_after_us = observed.hedge_after_us.filter(|_| seat != exchange.course.index());
         observed.calls.sent(number, attempt, hedge_after_us, now_us);
     }
@@ -280,6 +294,7 @@ impl Truth {
         let observed = self.exchanges.get_mut(&trace).expect("it was opened");
         assert!(observed.closed.replace((outcome, usage)).is_none(), "{trace} was closed twice");
         self.fills.closed(trace);
+        self.kept.ended(trace);
         self.unwritten.push(trace);
     }
 
@@ -296,6 +311,7 @@ impl Truth {
     /// The process died: what it had not written never happened.
     pub fn died(&mut self) {
         self.fills.died();
+        self.kept.died();
         self.unwritten.clear();
         self.unwritten_output.clear();
     }
@@ -340,7 +356,9 @@ impl Truth {
             assert!(self.exchanges.contains_key(trace), "a record of what never was: {trace}");
         }
         for (trace, observed) in &self.exchanges {
-            check_one(*trace, observed, by_trace.get(trace).copied());
+            let record = by_trace.get(trace).copied();
+            check_one(*trace, observed, record);
+            record.into_iter().for_each(|record| self.kept.check(record));
         }
     }
 }

@@ -1,8 +1,11 @@
 //! One simulated run: events in virtual time, and a process that lives and dies among them.
 
+mod aliased;
 mod brownout;
+mod cached;
 mod committed;
 mod hedged;
+mod report;
 mod storm;
 
 use std::collections::BTreeMap;
@@ -12,9 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit::{Needs, admit, identify};
+use admit::{Caller, Needs, admit, identify};
 use board::{Availability, AvailabilityView, Cell, Shared, Ticket, Verdict};
-use decode::{Inbound, decode};
+use decode::{Call, Inbound, decode};
 use domain::{
     Dialect, Fault, FaultClass, MeterRecord, ModelFallbackClass, Operation, Outcome, Principal, TraceId,
     Usage, UsageSource,
@@ -23,15 +26,23 @@ use execute::schedule::Step;
 use execute::{AttemptFailure, DenialAction, FailoverState, ModelFallbacks};
 use ledger::simulation::{SimulatedBooks, SimulatedCentre, now};
 use ledger::{Closing, Durability, Tab};
+use line::{Found, Lookup, ResponseMemory};
 use plan::{PlannedParts, plan};
 use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
 
+use crate::aliases::{Aliases, Named};
 use crate::commitments::{Neighbour, Replica, TESTED};
-use crate::exchange::{Asked, Exchange, Stage, intending};
-use crate::fixture::{COMMITTED, Fixture, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
+use crate::exchange::{Asked, Exchange, Permit, Stage, intending};
+use crate::fixture::{COMMITTED, Fixture, RULES, headers, principals};
+use crate::kept::{SimulatedAnswers, Wanted};
 use crate::oracle::Truth;
+use crate::policies;
 use crate::upstream::{Reply, Upstream};
+use cached::{Arrived, Seeker};
+
+pub use cached::Lead;
+pub use report::Report;
 
 /// The tokens that every request is taken to need.
 const TOKENS: u64 = 10;
@@ -48,6 +59,8 @@ enum Event {
     /// The end of a turn of the event loop.
     Turn,
     Change,
+    /// Canaries are judged.
+    Judge,
     Kill,
     /// The process dies in the middle of a write.
     DieSoon,
@@ -57,46 +70,6 @@ enum Event {
     CentreAway(bool),
     NeighbourBegins,
     NeighbourEnds(u64),
-}
-
-/// What occurred in a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub exchanges: u64,
-    pub calls: u64,
-    pub retries: u64,
-    /// Waits for a seat that asked for a short delay.
-    pub waits: u64,
-    /// Attempts with a new token in place of a refused one.
-    pub new_tokens: u64,
-    pub fallbacks: u64,
-    /// Changes to another model.
-    pub model_fallbacks: u64,
-    /// Plans that begin with another model.
-    pub planned_without_first: u64,
-    /// Calls beside a silent one, those that the disk refused, and the races that one of the two won.
-    pub hedges: u64,
-    pub hedges_refused: u64,
-    pub hedged: u64,
-    pub completed: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-    pub interrupted: u64,
-    pub not_planned: u64,
-    pub refused_by_disk: u64,
-    pub deaths: u64,
-    /// Attempts that drew on a commitment, those that left one that was used up, and those that went beyond it.
-    pub drawn: u64,
-    pub spilled: u64,
-    pub beyond: u64,
-    /// Attempts that waited for what a neighbour may return.
-    pub waited_to_draw: u64,
-    /// Draws while it can't be determined what is left.
-    pub drawn_blindly: u64,
-    /// Exchanges after the turn of the month.
-    pub next_month: u64,
-    /// A hash over all records.
-    pub digest: u64,
 }
 
 pub struct Run {
@@ -122,6 +95,13 @@ pub struct Run {
     /// What outlives the process: the centre of budgets.
     centre: Arc<SimulatedCentre>,
     replica: Replica,
+    /// The response cache: in memory, and what outlives the process.
+    memory: Arc<ResponseMemory>,
+    answers: Arc<SimulatedAnswers>,
+    /// Those who look for an earlier answer, and what clients will ask for again.
+    seeking: BTreeMap<u64, Seeker>,
+    repeats: BTreeMap<u64, (Wanted, Named)>,
+    next_number: u64,
     neighbour: Option<Neighbour>,
     is_centre_away: bool,
     /// It was away, or its reply was lost, and no call has succeeded since.
@@ -129,79 +109,17 @@ pub struct Run {
     is_lease_planned: bool,
 }
 
-impl Report {
-    pub fn add(&mut self, other: &Self) {
-        self.exchanges += other.exchanges;
-        self.calls += other.calls;
-        self.retries += other.retries;
-        self.waits += other.waits;
-        self.new_tokens += other.new_tokens;
-        self.fallbacks += other.fallbacks;
-        self.model_fallbacks += other.model_fallbacks;
-        self.planned_without_first += other.planned_without_first;
-        self.hedges += other.hedges;
-        self.hedges_refused += other.hedges_refused;
-        self.hedged += other.hedged;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.cancelled += other.cancelled;
-        self.interrupted += other.interrupted;
-        self.not_planned += other.not_planned;
-        self.refused_by_disk += other.refused_by_disk;
-        self.deaths += other.deaths;
-        self.drawn += other.drawn;
-        self.spilled += other.spilled;
-        self.beyond += other.beyond;
-        self.waited_to_draw += other.waited_to_draw;
-        self.drawn_blindly += other.drawn_blindly;
-        self.next_month += other.next_month;
-        self.digest ^= other.digest;
-    }
-
-    /// A scenario that never meets what it is meant to exercise proves nothing.
-    pub fn check_that_it_met_everything(&self) {
-        let met = [
-            self.exchanges,
-            self.calls,
-            self.retries,
-            self.waits,
-            self.new_tokens,
-            self.fallbacks,
-            self.model_fallbacks,
-            self.planned_without_first,
-            self.hedges,
-            self.hedged,
-            self.completed,
-            self.failed,
-            self.cancelled,
-            self.interrupted,
-            self.not_planned,
-            self.refused_by_disk,
-            self.deaths,
-            self.drawn,
-            self.spilled,
-            self.beyond,
-            self.waited_to_draw,
-            self.drawn_blindly,
-            self.next_month,
-        ];
-        assert!(met.iter().all(|count| *count > 20), "{self:#?}");
-    }
-}
-
 impl Run {
     pub fn new(seed: u64, loud: bool) -> Self {
         let random = SeededRandom::new(seed ^ 0x51D0_5EED);
         let span_us = 5_000_000 + random.below(55_000_000);
-        // Every second run has other models and hedges, and none has them and commitments: those are of a few requests.
-        let is_degraded = seed % 2 == 1;
-        let upstream = Upstream::script(span_us, is_degraded, &|bound| random.below(bound));
+        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
         let mut run = Self::over(seed, loud, random, upstream);
-        if is_degraded {
-            let random = &run.random;
-            run.fixture.degrade(|bound| random.below(bound));
-            run.snapshot = run.fixture.snapshot();
-        }
+        let random = &run.random;
+        run.fixture.degrade(|bound| random.below(bound));
+        run.fixture.keeps = cached::keepers(|bound| random.below(bound));
+        run.fixture.policies = RULES.map(|_| policies::any(&|bound| random.below(bound)));
+        run.snapshot = run.fixture.snapshot();
         run.script(span_us);
         run
     }
@@ -210,7 +128,8 @@ impl Run {
     fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
-        let fixture = Fixture::new(committed::amounts(&random));
+        let aliases = Aliases::new(seed, |bound| random.below(bound));
+        let fixture = Fixture::new(committed::amounts(&random), aliases);
         let snapshot = fixture.snapshot();
         let is_shared = random.below(2) == 0;
         let centre =
@@ -237,6 +156,11 @@ impl Run {
             timers: committed::timers(),
             centre,
             replica,
+            memory: Arc::default(),
+            answers: Arc::default(),
+            seeking: BTreeMap::new(),
+            repeats: BTreeMap::new(),
+            next_number: 1_000_000,
             neighbour,
             is_centre_away: false,
             is_centre_blurred: false,
@@ -250,7 +174,7 @@ impl Run {
             let at = self.chance(span_us);
             self.plan_event(at, Event::Arrive(number));
         }
-        for (count, event) in [(6, Event::Change), (2, Event::Kill), (3, Event::DieSoon)] {
+        for (count, event) in [(12, Event::Change), (2, Event::Kill), (3, Event::DieSoon)] {
             for _ in 0..self.chance(count) {
                 let at = self.chance(span_us);
                 self.plan_event(at, event);
@@ -263,6 +187,7 @@ impl Run {
             self.plan_event(until, Event::DiskFails(false));
         }
         self.script_commitments(span_us);
+        self.script_aliases(span_us);
     }
 
     pub fn go(mut self) -> Report {
@@ -276,6 +201,7 @@ impl Run {
             self.advance(at_us.saturating_sub(self.now_us()));
             self.note(|| format!("{event:?}"));
             self.handle(event);
+            self.seek_again();
             if self.books.disk.is_dead() {
                 self.die();
             }
@@ -289,10 +215,11 @@ impl Run {
             Event::HangUp(number) => self.hang_up(number),
             Event::Turn => self.turn(),
             Event::Change => {
-                let random = &self.random;
-                self.fixture.change(|bound| random.below(bound));
+                let (random, unix_ms) = (&self.random, self.books.clock.unix_ms());
+                self.fixture.change(unix_ms, |bound| random.below(bound));
                 self.snapshot = self.fixture.snapshot();
             }
+            Event::Judge => self.judge(),
             Event::Kill => self.die(),
             Event::DieSoon => {
                 let (operations, bytes) = (1 + self.chance(12), self.chance(900));
@@ -307,9 +234,11 @@ impl Run {
     }
 
     fn arrive(&mut self, number: u64) {
-        let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
-        let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
-        let stream = self.chance(2) == 0;
+        let (wanted, named) = self.repeats.remove(&number).unwrap_or_else(|| {
+            let workspace = self.only.unwrap_or_else(|| self.pick_workspace());
+            let named = self.pick_name();
+            (self.pick_wanted(workspace, self.fixture.aliases.name(workspace, &named)), named)
+        });
         let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
         let mut id = [0; 10];
         id[2..].copy_from_slice(&number.to_be_bytes());
@@ -318,9 +247,9 @@ impl Run {
             trace,
             dialect: Dialect::Chat,
             operation: Operation::Chat,
-            headers: headers(workspace),
+            headers: headers(wanted.workspace, wanted.project),
             addressed: None,
-            body: chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
+            body: wanted.body(),
             form: None,
             received_us: now_us,
             received_unix_ms: unix_ms,
@@ -329,8 +258,28 @@ impl Run {
         let call = decode(inbound, now_us).expect("a good request");
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let caller = identify(Arc::clone(&self.snapshot), &headers, peer, Needs::Inference, unix_ms);
+        let caller = caller.expect("a good key");
+        self.plan_repeat(&wanted, &named);
+        if self.chance(8) == 0 {
+            let at = now_us + self.chance(3_000_000);
+            self.plan_event(at, Event::HangUp(number));
+        }
+        let fixture = self.fixture.clone();
+        self.look(Arrived { number, trace, unix_ms, at_us: now_us, wanted, named, fixture }, (call, caller));
+    }
+
+    /// Admits and plans a request, with what it found of earlier answers if it looked for one.
+    fn admit_and_plan(
+        &mut self,
+        arrived: &Arrived,
+        (call, caller): (Call, Caller),
+        found: Option<(Lookup, Found)>,
+    ) {
+        let (now_us, unix_ms, trace) = (self.now_us(), arrived.unix_ms, arrived.trace);
+        let (wanted, fixture) = (&arrived.wanted, &arrived.fixture);
+        let workspace = wanted.workspace;
         let journal = self.books.journal().expect("it runs");
-        let admitted = match admit(call, caller.expect("a good key"), journal, &self.replica.core, now_us) {
+        let admitted = match admit(call, caller, journal, &self.replica.core, now_us) {
             Ok(admitted) => admitted,
             Err(failed) => {
                 assert_eq!(failed.fault.code, "storage_full");
@@ -340,14 +289,10 @@ impl Run {
         };
         self.report.exchanges += 1;
         self.report.next_month += u64::from(workspace == COMMITTED && committed::is_next_month(unix_ms));
-        self.truth.opened((self.life, trace), workspace, &self.fixture, &self.principals, now_us);
-        if self.chance(8) == 0 {
-            let at = now_us + self.chance(3_000_000);
-            self.plan_event(at, Event::HangUp(number));
-        }
+        self.truth.opened((self.life, trace), workspace, fixture, &self.principals, now_us);
         let random = self.random.next_u64();
         let planned = match plan(admitted, &*self.board, random, now_us, unix_ms) {
-            Ok(planned) => planned.into_parts(),
+            Ok(planned) => planned,
             Err(failed) => {
                 self.report.not_planned += 1;
                 let (_, _, mut tab) = failed.admitted.into_parts();
@@ -355,11 +300,31 @@ impl Run {
                 return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
             }
         };
-        self.begin((number, trace), unix_ms, stream, planned);
+        let who = (workspace, &arrived.named, wanted.user);
+        let resolution = &planned.record().resolution;
+        let is_limited = fixture.policies[workspace].as_ref().is_some_and(|policy| !policy.models.is_empty());
+        let model = self.truth.assigned.planned(&fixture.aliases, who, is_limited, resolution);
+        self.report.aliased += u64::from(arrived.named == Named::Alias);
+        self.report.pinned += u64::from(matches!(arrived.named, Named::Pinned { .. }));
+        self.truth.resolved(trace, model);
+        let going_on = match found {
+            Some(found) => self.serve_again(arrived, planned, found),
+            None => Some((planned, None)),
+        };
+        if let Some((planned, lead)) = going_on {
+            self.begin((arrived.number, trace), unix_ms, wanted.stream, planned.into_parts(), lead);
+        }
     }
 
     /// The first seat of a plan is asked.
-    fn begin(&mut self, (number, trace): (u64, TraceId), unix_ms: u64, stream: bool, planned: PlannedParts) {
+    fn begin(
+        &mut self,
+        (number, trace): (u64, TraceId),
+        unix_ms: u64,
+        stream: bool,
+        planned: PlannedParts,
+        lead: Option<Lead>,
+    ) {
         let now_us = self.now_us();
         let (_, _, mut tab) = planned.admitted.into_parts();
         let left = planned.record.rejected.first().and_then(|row| plan::left_on(&row.reason));
@@ -373,6 +338,7 @@ impl Run {
             number,
             trace,
             received_unix_ms: unix_ms,
+            period_unix_ms: self.period(unix_ms),
             fallbacks: ModelFallbacks::of(planned.fallbacks, &planned.fallback_on),
             course: FailoverState::starting_at(planned.fallback_on, &planned.attempts),
             model: planned.resolved_model,
@@ -380,6 +346,7 @@ impl Run {
             timeouts: planned.timeouts,
             deadline_us,
             stream,
+            lead,
             wait: 0,
             stage: Stage::Moving,
         };
@@ -418,7 +385,8 @@ impl Run {
                 assert!(!must_wait, "what is known to be refused is sent: {standing:?}");
                 self.truth.asked(self.life, exchange.trace, exchange.attempt(), now_us);
                 exchange.course.tried();
-                self.draw(exchange, tab, ticket);
+                let seat = exchange.course.index();
+                self.draw(exchange, tab, Permit { seat, ticket, beside: None });
             }
             Err(standing) => {
                 let parked_for = self.board.parking(principal, &model).map(|parking| parking.cause);
@@ -441,10 +409,19 @@ impl Run {
     }
 
     /// Writes the intent of an attempt that may be made.
-    fn intend(&mut self, mut exchange: Exchange, tab: Tab, ticket: Ticket) {
-        let future = intending(tab, exchange.intent());
-        exchange.stage = Stage::Intending { future, ticket };
-        self.poll_intent(exchange);
+    fn intend(&mut self, mut exchange: Exchange, tab: Tab, permit: Permit) {
+        let Permit { seat, ticket, beside } = permit;
+        let future = intending(tab, exchange.intent_at(seat));
+        match beside {
+            None => {
+                exchange.stage = Stage::Intending { future, ticket };
+                self.poll_intent(exchange);
+            }
+            Some(first) => {
+                exchange.stage = Stage::Hedging { future, ticket, seat, first };
+                self.poll_hedge(exchange);
+            }
+        }
     }
 
     fn time_left(&self, exchange: &Exchange) -> Duration {
@@ -540,6 +517,7 @@ impl Run {
             Reply::Refused { .. } | Reply::Silent => panic!("no answer goes on"),
             Reply::Whole { usage, .. } => {
                 asked.ticket.report(well, now_us);
+                self.keep(&mut exchange, asked.seat, usage);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
@@ -550,6 +528,7 @@ impl Run {
             }
             Reply::Streamed { chunks: all, usage, .. } if chunks == all => {
                 asked.ticket.report(well, now_us);
+                self.keep(&mut exchange, asked.seat, usage);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { gap_us, .. } => {
@@ -594,6 +573,7 @@ impl Run {
     }
 
     fn hang_up(&mut self, number: u64) {
+        drop(self.seeking.remove(&number));
         if let Some(exchange) = self.open.remove(&number) {
             self.report.cancelled += 1;
             self.truth.closed(exchange.trace, Outcome::ClientCancelled, Usage::default());
@@ -665,7 +645,11 @@ impl Run {
         self.report.deaths += 1;
         self.books.kill();
         self.truth.died();
+        // A dead process releases nothing.
+        self.answers.set_away(true);
+        self.seeking.clear();
         self.open.clear();
+        self.memory = Arc::default();
         self.is_turn_planned = false;
         self.books.revive();
         while let Err(error) = self.books.start() {
@@ -678,7 +662,7 @@ impl Run {
     }
 
     fn finish(mut self) -> Report {
-        assert!(self.open.is_empty(), "an exchange waits for nothing");
+        assert!(self.open.is_empty() && self.seeking.is_empty(), "an exchange waits for nothing");
         self.books.disk.fail_writes(None);
         while !self.rests() {
             // A planned death that took effect only now.
@@ -689,6 +673,8 @@ impl Run {
         self.settle_drained();
         self.truth.check(&self.books);
         self.check_commitments();
+        (self.report.to_canary, self.report.to_first) =
+            (self.truth.assigned.to_canary, self.truth.assigned.to_first);
         let records = self.books.sink.records();
         let interrupted = records.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
         self.report.interrupted = u64::try_from(interrupted).expect("small");

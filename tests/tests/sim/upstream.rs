@@ -38,7 +38,6 @@ pub enum Mood {
     BrownedOut,
 }
 
-/// The last two only where other models are.
 const MOODS: [Mood; 12] = [
     Mood::Well,
     Mood::Shaky,
@@ -85,25 +84,31 @@ pub enum Reply {
 /// The script: for each principal, its moods and when each starts.
 pub struct Upstream {
     moods: HashMap<Principal, Vec<(u64, Mood)>>,
+    /// A time in which all have one mood, but for the account that sells another provider's models.
+    tide: Option<(u64, u64, Mood)>,
 }
 
 impl Upstream {
     /// Half of all moods are healthy; `span_us` is the length of the script.
-    pub fn script(span_us: u64, has_other_models: bool, chance: &impl Fn(u64) -> u64) -> Self {
-        let moods = if has_other_models { 12 } else { 10 };
-        let called = principals().into_iter().filter(|one| has_other_models || *one != other_account());
-        let moods = called.map(|principal| {
+    pub fn script(span_us: u64, chance: &impl Fn(u64) -> u64) -> Self {
+        let moods = principals().into_iter().map(|principal| {
             let mut plan = Vec::new();
             let mut at_us = 0;
             while at_us < span_us {
                 let mood =
-                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(moods)).unwrap()] };
+                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(12)).unwrap()] };
                 plan.push((at_us, mood));
                 at_us += 500_000 + chance(span_us / 3);
             }
             (principal, plan)
         });
-        Self { moods: moods.collect() }
+        let moods = moods.collect();
+        let tide = (chance(3) == 0).then(|| {
+            let from_us = chance(span_us);
+            let mood = [Mood::Limiting, Mood::Overloaded][usize::try_from(chance(2)).unwrap()];
+            (from_us, from_us + 2_000_000 + chance(span_us / 3), mood)
+        });
+        Self { moods, tide }
     }
 
     /// Everything is healthy, except that principals have this mood from a start to an end.
@@ -112,7 +117,7 @@ impl Upstream {
             let of = storms.iter().filter(|(who, ..)| *who == principal);
             (principal, of.flat_map(|(_, from, until)| [(*from, mood), (*until, Mood::Well)]).collect())
         });
-        Self { moods: moods.collect() }
+        Self { moods: moods.collect(), tide: None }
     }
 
     pub fn reply(
@@ -123,7 +128,9 @@ impl Upstream {
         chance: &impl Fn(u64) -> u64,
     ) -> Reply {
         let plan = &self.moods[&principal];
-        let mood = plan.iter().rev().find(|(from, _)| *from <= now_us).map_or(Mood::Well, |(_, mood)| *mood);
+        let own = plan.iter().rev().find(|(from, _)| *from <= now_us).map_or(Mood::Well, |(_, mood)| *mood);
+        let tide = self.tide.filter(|(from, until, _)| (*from..*until).contains(&now_us));
+        let mood = tide.filter(|_| principal != other_account()).map_or(own, |(_, _, mood)| mood);
         let after_us = match mood {
             Mood::Storming | Mood::BrownedOut => 2_000 + chance(50_000),
             _ => 2_000 + chance(800_000),

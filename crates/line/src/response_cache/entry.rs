@@ -22,17 +22,17 @@ const OF_THE_EXCHANGE: [&str; 6] = [
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub made_unix_ms: u64,
+pub struct Entry {
+    pub(crate) made_unix_ms: u64,
     /// The request that it answered first.
-    pub request: TraceId,
-    pub resolved_model: Arc<str>,
+    pub(crate) request: TraceId,
+    pub(crate) resolved_model: Arc<str>,
     /// Who made it.
-    pub principal: Principal,
-    pub upstream_model: Arc<str>,
-    pub usage: Usage,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+    pub(crate) principal: Principal,
+    pub(crate) upstream_model: Arc<str>,
+    pub(crate) usage: Usage,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Entry {
@@ -47,7 +47,8 @@ impl Entry {
 
     /// The attempt of a plan that could make this answer again: a plan without one may not give it either, so that a
     /// policy, a route or a credential that is gone holds for kept answers, too.
-    pub(crate) fn maker<'p>(&self, planned: &'p Planned) -> Option<&'p Attempt> {
+    #[must_use]
+    pub fn maker<'p>(&self, planned: &'p Planned) -> Option<&'p Attempt> {
         if planned.resolved_model() != &*self.resolved_model {
             return None;
         }
@@ -58,7 +59,8 @@ impl Entry {
     }
 
     /// What it would use and cost if `maker` made it again.
-    pub(crate) fn worth(&self, maker: &Attempt) -> CachedAnswer {
+    #[must_use]
+    pub fn worth(&self, maker: &Attempt) -> CachedAnswer {
         let rates = maker.rates_of(&self.usage);
         CachedAnswer::of(maker.profile(), rates.as_ref(), maker.markup_bps(), &self.usage)
     }

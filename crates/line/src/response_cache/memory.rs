@@ -85,17 +85,13 @@ impl Flight {
 
 /// The right to answer; dropped unused, the next one leads.
 #[derive(Debug)]
-pub(crate) struct Lead {
+pub struct Lead {
     memory: Arc<ResponseMemory>,
     name: Name,
     tell: watch::Sender<Verdict>,
 }
 
 impl Lead {
-    pub(crate) const fn name(&self) -> &Name {
-        &self.name
-    }
-
     pub(crate) fn keep(self, entry: Arc<Entry>) {
         self.memory.insert(self.name.clone(), entry);
     }

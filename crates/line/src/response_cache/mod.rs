@@ -5,21 +5,17 @@
 //! policies and routes hold for it, and only nothing is sent.
 
 mod entry;
+mod lookup;
 mod memory;
 mod wish;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use admit::{Caller, admit};
 use bytes::Bytes;
-use conversation::screening::Screening;
-use decode::{Call, Inbound};
-use domain::limits::{
-    RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
-};
-use domain::ports::KeyedRequest;
+use decode::Inbound;
+use domain::limits::RESPONSE_CACHE_BODY_BYTES_MAX;
 use domain::{CacheRecord, CachedAnswer, Fault, Grammar, ResponseCacheMode, TraceId, Usage};
 use execute::{Served, execute};
 use http::Response;
@@ -29,14 +25,15 @@ use plan::{PlanFailed, Planned, PlannedParts};
 use relay::{deliver_again, target_met};
 use settle::{ReplyBody, settle};
 
-use self::entry::{Entry, kept_headers};
-use self::memory::{Lead, Name, Turn};
-use self::wish::Wish;
-use crate::idempotency::{ClaimGuard, KeyClaim, RecordedBody, claim};
+use self::entry::kept_headers;
+use crate::idempotency::{ClaimGuard, RecordedBody};
 use crate::stop::EarlyExit;
 use crate::{Core, hooks, reading, stored_lookup};
 
-pub use memory::ResponseMemory;
+pub use entry::Entry;
+pub use lookup::{Found, Lookup, Shelf};
+pub use memory::{Lead, ResponseMemory};
+pub use wish::Wish;
 
 const CACHE: HeaderName = HeaderName::from_static("agent-cache");
 
@@ -71,7 +68,7 @@ enum After {
 }
 
 /// What is kept of the answer that is being sent.
-pub(crate) struct Keeping {
+pub struct Keeping {
     lead: Lead,
     /// The place in the store; without one it is kept in memory alone.
     claim: Option<ClaimGuard>,
@@ -106,13 +103,30 @@ impl After {
 }
 
 impl Keeping {
+    /// Of a request that answers for those that are the same.
+    #[must_use]
+    pub fn of(
+        (lead, claim): (Lead, Option<ClaimGuard>),
+        request: TraceId,
+        made_unix_ms: u64,
+        conversation: Option<Grammar>,
+    ) -> Self {
+        Self { lead, claim, request, served: None, made_unix_ms, conversation, headers: HeaderMap::new() }
+    }
+
+    /// An upstream answers it.
+    #[must_use]
+    pub fn served_by(self, served: Served) -> Self {
+        Self { served: Some(served), ..self }
+    }
+
     /// The answer grew too long.
     pub(crate) fn give_up(self) {
         self.lead.keep_nothing();
     }
 
     /// The answer ended well.
-    pub(crate) fn ended(self, body: Bytes, usage: Option<Usage>) {
+    pub fn ended(self, body: Bytes, usage: Option<Usage>) {
         let Self { lead, claim, request, served, made_unix_ms, conversation, headers } = self;
         let is_kept = conversation.is_none_or(|grammar| dialects::is_repeatable_answer(grammar, &body));
         let (Some(served), true) = (served, is_kept) else { return lead.keep_nothing() };
@@ -139,11 +153,11 @@ async fn run(
     after: &mut After,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let wish = Wish::of(&inbound.headers);
+    let shelf = Shelf { memory: &core.cached, store: &core.answers, now_unix_ms: &|| core.now_unix_ms() };
     let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
-    let is_bypass = wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse);
-    let name = if names.is_some() || is_bypass { None } else { name_of(core, &call, &caller) };
-    let Some(name) = name else {
+    let lookup = if names.is_some() { None } else { Lookup::of(&shelf, wish, &call, &caller) };
+    let Some(lookup) = lookup else {
         let now_us = core.now_us();
         let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
         if names.is_none() && !hooks::has_any(admitted.caller()) {
@@ -151,10 +165,8 @@ async fn run(
         }
         return Box::pin(crate::resolve_to_settle(core, admitted, names)).await;
     };
-    let lifetime = caller.project().caching.or(caller.workspace().caching).responses_lifetime();
-    let lifetime = lifetime.unwrap_or_default();
     let trace = call.trace();
-    let found = find(core, &name, wish, lifetime, trace).await;
+    let found = lookup.find(&shelf).await;
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let admitted = hooks::before(core, admitted).await;
@@ -166,10 +178,11 @@ async fn run(
                     return Err(refused(planned, fault));
                 }
                 *after = After::Hit;
-                return Ok(settle(again(core, planned, &entry, worth)));
+                let now = (core.now_us(), core.now_unix_ms());
+                return Ok(settle(again(planned, &entry, worth, now)));
             }
             // Routes or credentials have changed since it was made.
-            match refresh(core, &name, lifetime, trace).await {
+            match lookup.refresh(&shelf).await {
                 Found::Lead(lead, claim) => (Some(lead), claim),
                 Found::Entry(_) | Found::Nothing => (None, None),
             }
@@ -179,160 +192,17 @@ async fn run(
     };
     let call = planned.admitted().call();
     let conversation = call.spec().facts().is_conversation.then(|| call.dialect().grammar());
-    let keeping = lead.map(|lead| {
-        Box::new(Keeping {
-            lead,
-            claim,
-            request: trace,
-            served: None,
-            made_unix_ms: core.now_unix_ms(),
-            conversation,
-            headers: HeaderMap::new(),
-        })
-    });
+    let keeping =
+        lead.map(|lead| Box::new(Keeping::of((lead, claim), trace, core.now_unix_ms(), conversation)));
     *after = After::Absent(None);
     // Boxed: inline, the future of a hit would be as large as that of an upstream call, though it makes none.
     let answer = Box::pin(execute(planned, &core.deps)).await?;
-    let keeping =
-        keeping.map(|keeping| Box::new(Keeping { served: Some(answer.served().clone()), ..*keeping }));
+    let keeping = keeping.map(|keeping| Box::new(keeping.served_by(answer.served().clone())));
     *after = match keeping {
         Some(keeping) if wish.is_fresh() => After::Store(keeping),
         keeping => After::Absent(keeping),
     };
     hooks::finish(core, answer).await
-}
-
-/// What was found for a request.
-enum Found {
-    Entry(Arc<Entry>),
-    /// Nothing: this request answers, and its answer is kept.
-    Lead(Lead, Option<ClaimGuard>),
-    /// Nothing, and another one's answer is kept, or none.
-    Nothing,
-}
-
-/// Looks in memory, behind the request that leads, and in the store, in this order.
-async fn find(core: &Core, name: &Name, wish: Wish, lifetime: Duration, trace: TraceId) -> Found {
-    if wish.is_fresh() {
-        return refresh(core, name, lifetime, trace).await;
-    }
-    let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-    let age_ms_max = wish.age_ms_max.min(lifetime_ms);
-    loop {
-        match core.cached.turn(name, core.now_unix_ms(), age_ms_max) {
-            Turn::Found(entry) => return Found::Entry(entry),
-            Turn::Wait(flight) => {
-                match tokio::time::timeout(RESPONSE_CACHE_WAIT_MAX, flight.landed()).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => return Found::Nothing,
-                }
-            }
-            Turn::Lead(lead) => return in_store(core, lead, lifetime, age_ms_max, trace).await,
-        }
-    }
-}
-
-async fn in_store(core: &Core, lead: Lead, lifetime: Duration, age_ms_max: u64, trace: TraceId) -> Found {
-    match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
-        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
-        Ok(KeyClaim::Repeat(answer)) => match Entry::of_stored(answer) {
-            Some(entry) if entry.age_ms(core.now_unix_ms()) <= age_ms_max => {
-                let entry = Arc::new(entry);
-                lead.keep(Arc::clone(&entry));
-                Found::Entry(entry)
-            }
-            _ => replace(core, lead, lifetime, trace).await,
-        },
-        // Another replica answers it now, or the store is away: the answer is kept in memory alone.
-        Err(_) => Found::Lead(lead, None),
-    }
-}
-
-/// Drops what is kept, and takes the lead.
-async fn refresh(core: &Core, name: &Name, lifetime: Duration, trace: TraceId) -> Found {
-    core.cached.forget(name);
-    match core.cached.turn(name, core.now_unix_ms(), 0) {
-        Turn::Lead(lead) => replace(core, lead, lifetime, trace).await,
-        Turn::Found(_) | Turn::Wait(_) => Found::Nothing,
-    }
-}
-
-async fn replace(core: &Core, lead: Lead, lifetime: Duration, trace: TraceId) -> Found {
-    core.answers.forget(keyed(lead.name(), lifetime, trace)).await;
-    match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
-        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
-        Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(lead, None),
-    }
-}
-
-/// The request as the store knows it: of its text only a keyed hash is stored.
-fn keyed(name: &Name, lifetime: Duration, request: TraceId) -> KeyedRequest {
-    let (workspace, project) = name.generations;
-    KeyedRequest {
-        workspace: name.workspace,
-        project: name.project,
-        path: format!("cache {workspace} {project}").into(),
-        key: (*name.request).to_owned(),
-        body: Bytes::new(),
-        request,
-        lifetime,
-        is_cached: true,
-    }
-}
-
-/// The name of a request whose answer may be kept; `None` for one that stores or changes something, names what is stored,
-/// lets the provider look elsewhere, or is too long.
-fn name_of(core: &Core, call: &Call, caller: &Caller) -> Option<Name> {
-    let request = call.request();
-    let is_kept = call.spec().facts().is_repeatable
-        && !request.stores_answer
-        && !request.is_background
-        && request.files.is_empty()
-        && request.terms.hosted.is_none()
-        && call.screening().is_none_or(is_unmarked)
-        && call.upload().is_none()
-        && call.body().len() <= RESPONSE_CACHE_REQUEST_BYTES_MAX;
-    if !is_kept {
-        return None;
-    }
-    let mut text = Vec::with_capacity(call.body().len() + 128);
-    let head = [
-        call.dialect().as_str(),
-        call.operation().as_str(),
-        &request.model,
-        if request.stream { "stream" } else { "" },
-        if request.as_array { "array" } else { "" },
-        if call.is_lenient() { "lenient" } else { "" },
-    ];
-    for part in head {
-        text.extend_from_slice(part.as_bytes());
-        text.push(b'\n');
-    }
-    for (name, value) in call.native_headers() {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.push(b':');
-        text.extend_from_slice(value.as_bytes());
-        text.push(b'\n');
-    }
-    // The kept headers name them.
-    for name in call.unheeded() {
-        text.extend_from_slice(name.as_bytes());
-        text.push(b'\n');
-    }
-    if let Some(policies) = &caller.project().policy {
-        // Under other policies it might be refused or changed.
-        text.extend_from_slice(format!("{policies:?}\n").as_bytes());
-    }
-    let text = dialects::canonical_body(call.body(), text)?;
-    let (workspace, project) = (caller.workspace(), caller.project());
-    let generations = (workspace.caching.generation, project.caching.generation);
-    Some(core.cached.name((workspace.id, project.id), generations, text.into()))
-}
-
-/// Whether the checks found nothing and have nothing to look for in the answer. Two requests whose texts differ in what
-/// is masked are the same where they are sent, and their answers are not.
-fn is_unmarked(screening: &Screening) -> bool {
-    screening.fault.is_none() && screening.guard.is_none() && screening.found.borrow().is_empty()
 }
 
 /// A hook refuses an answer that would be given again.
@@ -342,7 +212,13 @@ fn refused(planned: Planned, fault: Box<Fault>) -> EarlyExit {
 }
 
 /// Gives an answer again, and books the exchange.
-fn again(core: &Core, planned: Planned, entry: &Entry, worth: CachedAnswer) -> relay::ClientResponse {
+#[must_use]
+pub fn again(
+    planned: Planned,
+    entry: &Entry,
+    worth: CachedAnswer,
+    (now_us, now_unix_ms): (u64, u64),
+) -> relay::ClientResponse {
     let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
     let (call, _caller, mut tab) = admitted.into_parts();
     tab.record_plan(resolved_model, record);
@@ -351,11 +227,11 @@ fn again(core: &Core, planned: Planned, entry: &Entry, worth: CachedAnswer) -> r
         tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
     }
     tab.caching(Some(CacheRecord { served: Some(worth), ..CacheRecord::default() }));
-    let at_us = core.now_us().saturating_sub(call.received_us());
+    let at_us = now_us.saturating_sub(call.received_us());
     let timeline = tab.timeline_mut();
     (timeline.planned_us, timeline.first_byte_us) = (at_us, at_us);
     let mut headers = entry.headers.clone();
-    headers.insert(AGE, HeaderValue::from(entry.age_ms(core.now_unix_ms()) / 1_000));
+    headers.insert(AGE, HeaderValue::from(entry.age_ms(now_unix_ms) / 1_000));
     let is_met = call.meets_target(at_us);
     tab.began(is_met);
     headers.extend(target_met(is_met));

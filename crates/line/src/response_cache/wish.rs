@@ -5,16 +5,17 @@ use http::header::CACHE_CONTROL;
 
 /// What may be read and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub struct Wish {
     /// Neither read nor kept: `no-store`.
-    pub is_bypass: bool,
+    pub(crate) is_bypass: bool,
     /// The oldest answer that it takes: none with `no-cache`.
-    pub age_ms_max: u64,
+    pub(crate) age_ms_max: u64,
 }
 
 impl Wish {
     /// Unknown directives are ignored, as the header's own rules want it.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut wish = Self { is_bypass: false, age_ms_max: u64::MAX };
         let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
         for directive in values.flat_map(|value| value.split(',')) {

@@ -1,6 +1,8 @@
 //! No plan has an attempt that a policy forbids, and none refuses one for a policy that allows it: compared with an
 //! oracle of its own, over generated workspaces, routes, aliases, policies and stored objects. `POLICY_CASES` sets how many.
 
+mod files;
+
 use std::cell::Cell;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use board::{AvailabilityView, Ticket};
+use board::AvailabilityView;
 use domain::{BudgetId, Principal};
 use ledger::simulation::now;
 use ledger::{CommitmentDraw, Tab};
@@ -11,7 +11,7 @@ use world::{Clock, Random, SeededRandom};
 
 use super::{Event, Run};
 use crate::commitments::{Replica, Share, TESTED};
-use crate::exchange::{Exchange, PROMPT_BYTES, Stage, drawing};
+use crate::exchange::{Exchange, PROMPT_BYTES, Permit, Stage, drawing};
 use crate::fixture::{COMMITTED, RULES};
 
 const NOVEMBER_UNIX_MS: u64 = 1_698_796_800_000;
@@ -44,7 +44,7 @@ impl Run {
             let before_ms = self.chance(span_us) / 1_000;
             self.books.clock.set_unix_ms(DECEMBER_UNIX_MS - before_ms);
         }
-        if self.chance(4) == 0 && !self.fixture.is_degraded {
+        if self.chance(4) == 0 {
             self.only = Some(COMMITTED);
         }
         if self.neighbour.is_some() {
@@ -63,32 +63,33 @@ impl Run {
 
     pub(super) fn pick_workspace(&self) -> usize {
         let count = u64::try_from(RULES.len()).expect("few");
-        let workspace = usize::try_from(self.chance(count)).expect("few");
-        if self.fixture.is_degraded && workspace == COMMITTED { 0 } else { workspace }
+        usize::try_from(self.chance(count)).expect("few")
     }
 
     /// Advances the clocks; the timers follow where something waits for them.
     pub(super) fn advance(&self, us: u64) {
         self.books.clock.advance_us(us);
-        let is_waited_for = self.open.values().any(|one| matches!(one.stage, Stage::Drawing { .. }));
+        let is_waited_for = !self.seeking.is_empty()
+            || self.open.values().any(|one| matches!(one.stage, Stage::Drawing { .. }));
         if us > 0 && is_waited_for {
             self.timers.block_on(tokio::time::advance(std::time::Duration::from_micros(us)));
         }
     }
 
     /// Draws an attempt on the commitment of its credential, as the journey does before the intent.
-    pub(super) fn draw(&mut self, mut exchange: Exchange, tab: Tab, ticket: Ticket) {
-        let attempt = exchange.attempt();
+    pub(super) fn draw(&mut self, mut exchange: Exchange, tab: Tab, permit: Permit) {
+        let attempt = &exchange.attempts[permit.seat];
         let (Principal::Credential(credential), Some(commitment)) =
             (attempt.principal(), attempt.commitment())
         else {
-            return self.intend(exchange, tab, ticket);
+            return self.intend(exchange, tab, permit);
         };
         let mark = commitment.mark(exchange.received_unix_ms);
         let waits = !self.board.is_commitment_spent(attempt.principal(), mark, self.now_us());
-        let spills = exchange.course.can_spill(&exchange.attempts);
+        // A hedge is made at its seat or not at all.
+        let spills = permit.beside.is_none() && exchange.course.can_spill(&exchange.attempts);
         let future = drawing(tab, credential, attempt.rates(), (spills, waits));
-        exchange.stage = Stage::Drawing { future, ticket, waits, is_known: true };
+        exchange.stage = Stage::Drawing { future, permit, waits, is_known: true };
         self.plan_lease(1_000);
         if !self.poll_draw(exchange) {
             self.report.waited_to_draw += 1;
@@ -97,7 +98,7 @@ impl Run {
 
     /// Whether the draw is decided.
     fn poll_draw(&mut self, mut exchange: Exchange) -> bool {
-        let Stage::Drawing { mut future, ticket, waits, mut is_known } =
+        let Stage::Drawing { mut future, permit, waits, mut is_known } =
             std::mem::replace(&mut exchange.stage, Stage::Moving)
         else {
             panic!("nothing is drawn");
@@ -109,12 +110,12 @@ impl Run {
         };
         match polled {
             None => {
-                exchange.stage = Stage::Drawing { future, ticket, waits, is_known };
+                exchange.stage = Stage::Drawing { future, permit, waits, is_known };
                 self.open.insert(exchange.number, exchange);
                 false
             }
             Some((tab, draw)) => {
-                self.drawn(exchange, tab, ticket, draw, (waits, is_known));
+                self.drawn(exchange, tab, permit, draw, (waits, is_known));
                 true
             }
         }
@@ -124,16 +125,16 @@ impl Run {
         &mut self,
         mut exchange: Exchange,
         mut tab: Tab,
-        ticket: Ticket,
+        permit: Permit,
         draw: CommitmentDraw,
         (waited, is_known): (bool, bool),
     ) {
         let now_us = self.now_us();
-        let attempt = exchange.attempt();
+        let attempt = &exchange.attempts[permit.seat];
         let (principal, Some(commitment)) = (attempt.principal(), attempt.commitment()) else {
             panic!("it drew on a commitment");
         };
-        let share = share_of(principal, exchange.received_unix_ms);
+        let share = share_of(principal, exchange.period_unix_ms);
         self.note(|| {
             format!("{draw:?} {principal}, waited: {waited}, {:?}", self.replica.core.shared().pools())
         });
@@ -143,21 +144,29 @@ impl Run {
             let prompt = ledger::estimate(PROMPT_BYTES, 0, false);
             let least = ledger::charge(principal.profile(), attempt.rates(), 0, &prompt).provider_cost.0;
             self.truth.fills.drew(share, exchange.trace, least, is_known);
-            return self.intend(exchange, tab, ticket);
+            return self.intend(exchange, tab, permit);
         }
         self.board.note_spent_commitment(principal, commitment.mark(exchange.received_unix_ms), now_us);
         self.truth.found_used_up(self.life, principal, share, waited, now_us);
         if draw == CommitmentDraw::Beyond {
             self.report.beyond += 1;
-            return self.intend(exchange, tab, ticket);
+            return self.intend(exchange, tab, permit);
         }
         self.report.spilled += 1;
         tab.record_rejected(plan::rejected_as_spent(attempt));
-        drop(ticket);
+        drop(permit);
         exchange.course.untried();
         self.truth.spilled(exchange.trace);
         assert!(exchange.course.spill(&exchange.attempts), "it spills to nowhere");
         self.ask_seat(exchange, tab);
+    }
+
+    /// The month of a request that was just admitted: the one in which it came, unless it has waited until another was
+    /// in use.
+    pub(super) fn period(&self, received_unix_ms: u64) -> u64 {
+        let pools = self.replica.core.shared().pools();
+        let newest = pools.iter().map(|pool| pool.period_unix_ms).max();
+        newest.unwrap_or_default().max(month(received_unix_ms))
     }
 
     pub(super) fn plan_lease(&mut self, after_us: u64) {
@@ -199,6 +208,7 @@ impl Run {
         self.is_centre_away = is_away;
         self.is_centre_blurred = true;
         self.centre.set_away(is_away);
+        self.answers.set_away(is_away);
         self.plan_lease(LEASE_EVERY_US);
     }
 
@@ -265,8 +275,8 @@ impl Run {
     }
 }
 
-/// The commitment of a credential in the month of a request.
-fn share_of(principal: Principal, unix_ms: u64) -> Share {
+/// The commitment of a credential in a month.
+fn share_of(principal: Principal, period_unix_ms: u64) -> Share {
     let Principal::Credential(id) = principal else { panic!("{principal} has no commitment") };
-    (BudgetId::of_commitment(id), month(unix_ms))
+    (BudgetId::of_commitment(id), period_unix_ms)
 }

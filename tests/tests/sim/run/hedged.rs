@@ -10,7 +10,7 @@ use ledger::simulation::now;
 use ledger::{AttemptEnd, Tab};
 
 use super::{Run, TOKENS, fault, micros};
-use crate::exchange::{Asked, Exchange, PROMPT_BYTES, Stage, intending};
+use crate::exchange::{Asked, Exchange, PROMPT_BYTES, Permit, Stage};
 use crate::upstream::Reply;
 
 impl Run {
@@ -27,14 +27,15 @@ impl Run {
     }
 
     /// Makes a second call beside a silent one, if everything allows it.
-    pub(super) fn hedge(&mut self, mut exchange: Exchange, tab: Tab, first: Asked) {
+    pub(super) fn hedge(&mut self, exchange: Exchange, tab: Tab, first: Asked) {
         let due_us = first.due_us;
         let Some((seat, ticket)) = self.beside(&exchange, tab.has_budgets()) else {
             return self.wait_for(exchange, tab, first, due_us);
         };
-        let future = intending(tab, exchange.intent_at(seat));
-        exchange.stage = Stage::Hedging { future, ticket, seat, first };
-        self.poll_hedge(exchange);
+        let (now_us, attempt) = (self.now_us(), &exchange.attempts[seat]);
+        self.truth.asked(self.life, exchange.trace, attempt, now_us);
+        self.truth.retry(self.life, attempt.base_url(), now_us);
+        self.draw(exchange, tab, Permit { seat, ticket, beside: Some(first) });
     }
 
     fn beside(&self, exchange: &Exchange, has_budgets: bool) -> Option<(usize, Ticket)> {
@@ -60,8 +61,6 @@ impl Run {
             Some((tab, Ok(started))) => {
                 self.report.hedges += 1;
                 let now_us = self.now_us();
-                self.truth.asked(self.life, exchange.trace, &exchange.attempts[seat], now_us);
-                self.truth.retry(self.life, exchange.attempts[seat].base_url(), now_us);
                 exchange.course.tried();
                 let second = self.asked(&exchange, (seat, started.number), ticket);
                 let first_us = first.due_us.min(second.due_us).saturating_sub(now_us);

@@ -1,11 +1,14 @@
 //! The response cache: a project that wants it is given an earlier answer to the same request again, and of
-//! concurrent requests that are the same one goes upstream.
+//! concurrent requests that are the same one goes upstream. Where it wants that, too, an answer is given to a request
+//! that means the same.
 //!
 //! It stands around the pipeline's stages. A hit is decoded, admitted, planned and booked like any request: limits,
 //! policies and routes hold for it, and only nothing is sent.
 
 mod entry;
+mod meaning;
 mod memory;
+mod semantic;
 mod wish;
 
 use std::rc::Rc;
@@ -16,10 +19,12 @@ use admit::{Caller, admit};
 use bytes::Bytes;
 use conversation::screening::Screening;
 use decode::{Call, Inbound};
+use dialects::LastText;
 use domain::limits::{
     RESPONSE_CACHE_BODY_BYTES_MAX, RESPONSE_CACHE_REQUEST_BYTES_MAX, RESPONSE_CACHE_WAIT_MAX,
 };
 use domain::ports::KeyedRequest;
+use domain::semantic::SemanticSearch;
 use domain::{CacheRecord, CachedAnswer, Fault, Grammar, ResponseCacheMode, TraceId, Usage};
 use execute::{Served, execute};
 use http::Response;
@@ -30,7 +35,9 @@ use relay::{deliver_again, target_met};
 use settle::{ReplyBody, settle};
 
 use self::entry::{Entry, kept_headers};
+use self::meaning::Meaning;
 use self::memory::{Lead, Name, Turn};
+use self::semantic::{Searched, Sought, Wanted};
 use self::wish::Wish;
 use crate::idempotency::{ClaimGuard, KeyClaim, RecordedBody, claim};
 use crate::stop::EarlyExit;
@@ -44,19 +51,30 @@ const CACHE: HeaderName = HeaderName::from_static("agent-cache");
 #[must_use]
 pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
-    let is_wanted = own.or(wider) == Some(ResponseCacheMode::Exact);
+    let is_wanted = own.or(wider).is_some_and(|mode| mode != ResponseCacheMode::Off);
     is_wanted && caller.project().policy.as_ref().is_none_or(|policies| !policies.retains_nothing())
 }
 
 /// Serves one request of a project that keeps answers.
 pub async fn serve_cached(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<RecordedBody> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let mut after = After::Bypass;
-    let result = run(core, inbound, caller, &mut after).await;
-    if matches!(after, After::Hit) {
+    let mut report = CacheReport { after: After::Bypass, search: None };
+    let result = run(core, inbound, caller, &mut report).await;
+    if matches!(report.after, After::Hit) {
         core.counters.cache_hit();
     }
-    after.wrap(crate::concluded(core, dialect, trace, result))
+    let mut response = report.after.wrap(crate::concluded(core, dialect, trace, result));
+    if let Some(search) = report.search {
+        semantic::tell(response.headers_mut(), &search);
+    }
+    response
+}
+
+/// What is known of a request beside its response.
+struct CacheReport {
+    after: After,
+    /// By meaning, where nothing was found by name.
+    search: Option<SemanticSearch>,
 }
 
 /// What becomes of the response.
@@ -77,6 +95,7 @@ pub(crate) struct Keeping {
     claim: Option<ClaimGuard>,
     request: TraceId,
     served: Option<Served>,
+    meaning: Option<Arc<Meaning>>,
     made_unix_ms: u64,
     /// Of a conversation, whose end says whether it may be given again.
     conversation: Option<Grammar>,
@@ -113,7 +132,7 @@ impl Keeping {
 
     /// The answer ended well.
     pub(crate) fn ended(self, body: Bytes, usage: Option<Usage>) {
-        let Self { lead, claim, request, served, made_unix_ms, conversation, headers } = self;
+        let Self { lead, claim, request, served, meaning, made_unix_ms, conversation, headers } = self;
         let is_kept = conversation.is_none_or(|grammar| dialects::is_repeatable_answer(grammar, &body));
         let (Some(served), true) = (served, is_kept) else { return lead.keep_nothing() };
         let entry = Arc::new(Entry {
@@ -128,48 +147,72 @@ impl Keeping {
         });
         // The store goes on by itself: nobody waits for it, since this process finds the answer in memory.
         drop(claim.and_then(|claim| claim.keep(entry.stored())));
-        lead.keep(entry);
+        lead.keep(entry, meaning);
     }
+}
+
+/// A request whose answer may be kept.
+struct Named {
+    name: Name,
+    wish: Wish,
+    lifetime: Duration,
+    /// The text that is searched for by its meaning.
+    text: Option<(Wanted, LastText)>,
 }
 
 async fn run(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
-    after: &mut After,
+    report: &mut CacheReport,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let wish = Wish::of(&inbound.headers);
+    let wanted = Wanted::of(&caller, &inbound.headers);
     let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
     let is_bypass = wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse);
-    let name = if names.is_some() || is_bypass { None } else { name_of(core, &call, &caller) };
-    let Some(name) = name else {
-        let now_us = core.now_us();
-        let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-        if names.is_none() && !hooks::has_any(admitted.caller()) {
-            return crate::plan_to_settle(core, admitted, now_us).await;
-        }
-        return Box::pin(crate::resolve_to_settle(core, admitted, names)).await;
-    };
-    let lifetime = caller.project().caching.or(caller.workspace().caching).responses_lifetime();
-    let lifetime = lifetime.unwrap_or_default();
-    let trace = call.trace();
-    let found = find(core, &name, wish, lifetime, trace).await;
+    let is_named = names.is_none() && !is_bypass;
+    let text = wanted.filter(|_| is_named).and_then(|wanted| Some((wanted.take(&call)?, wanted)));
+    let text = text.map(|(last, wanted)| (wanted, last));
+    let rest = text.as_ref().map(|(wanted, last)| (wanted.model(), &*last.rest));
+    let name = if is_named { name_of(core, &call, &caller, rest) } else { None };
+    if let Some(name) = name {
+        let lifetime = caller.project().caching.or(&caller.workspace().caching).responses_lifetime();
+        let lifetime = lifetime.unwrap_or_default();
+        return serve_named(core, call, caller, Named { name, wish, lifetime, text }, report).await;
+    }
+    let now_us = core.now_us();
+    let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+    if names.is_none() && !hooks::has_any(admitted.caller()) {
+        return crate::plan_to_settle(core, admitted, now_us).await;
+    }
+    Box::pin(crate::resolve_to_settle(core, admitted, names)).await
+}
+
+async fn serve_named(
+    core: &Rc<Core>,
+    call: Call,
+    caller: Caller,
+    named: Named,
+    report: &mut CacheReport,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let (trace, wish) = (call.trace(), named.wish);
+    let found = find(core, &named, trace).await;
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let admitted = hooks::before(core, admitted).await;
-    let planned = crate::planned(core, admitted, now_us)?;
+    let mut planned = crate::planned(core, admitted, now_us)?;
     let (lead, claim) = match found {
         Found::Entry(entry) => {
             if let Some(worth) = entry.maker(&planned).map(|maker| entry.worth(maker)) {
                 if let Some(fault) = hooks::of_repeat(core, planned.admitted(), &entry.body).await {
                     return Err(refused(planned, fault));
                 }
-                *after = After::Hit;
+                report.after = After::Hit;
                 return Ok(settle(again(core, planned, &entry, worth)));
             }
             // Routes or credentials have changed since it was made.
-            match refresh(core, &name, lifetime, trace).await {
+            match refresh(core, &named, trace).await {
                 Found::Lead(lead, claim) => (Some(lead), claim),
                 Found::Entry(_) | Found::Nothing => (None, None),
             }
@@ -177,47 +220,69 @@ async fn run(
         Found::Lead(lead, claim) => (Some(lead), claim),
         Found::Nothing => (None, None),
     };
+    let searched = by_meaning(core, &mut planned, &named).await;
+    report.search = searched.as_ref().map(|searched| searched.search);
+    let (hit, meaning) = searched.map_or((None, None), |searched| (searched.hit, searched.meaning));
+    if let Some((entry, worth)) = hit {
+        // Those that wait for the same request are to search at once, not one behind the other.
+        if let Some(lead) = lead {
+            lead.keep_nothing();
+        }
+        report.after = After::Hit;
+        return Ok(settle(again(core, planned, &entry, worth)));
+    }
     let call = planned.admitted().call();
     let conversation = call.spec().facts().is_conversation.then(|| call.dialect().grammar());
-    let keeping = lead.map(|lead| {
-        Box::new(Keeping {
-            lead,
-            claim,
-            request: trace,
-            served: None,
-            made_unix_ms: core.now_unix_ms(),
-            conversation,
-            headers: HeaderMap::new(),
-        })
-    });
-    *after = After::Absent(None);
+    let made_unix_ms = core.now_unix_ms();
+    let (request, headers) = (trace, HeaderMap::new());
+    report.after = After::Absent(None);
     // Boxed: inline, the future of a hit would be as large as that of an upstream call, though it makes none.
     let answer = Box::pin(execute(planned, &core.deps)).await?;
-    let keeping =
-        keeping.map(|keeping| Box::new(Keeping { served: Some(answer.served().clone()), ..*keeping }));
-    *after = match keeping {
+    let served = Some(answer.served().clone());
+    let keeping = lead.map(|lead| Keeping {
+        lead: *lead,
+        claim,
+        request,
+        served,
+        meaning,
+        made_unix_ms,
+        conversation,
+        headers,
+    });
+    report.after = match keeping.map(Box::new) {
         Some(keeping) if wish.is_fresh() => After::Store(keeping),
         keeping => After::Absent(keeping),
     };
     hooks::finish(core, answer).await
 }
 
+/// Searches by meaning where the project wants that, and enters it into the record.
+async fn by_meaning(core: &Rc<Core>, planned: &mut Planned, named: &Named) -> Option<Searched> {
+    let (wanted, LastText { text, .. }) = named.text.as_ref()?;
+    let age_ms_max = named.wish.age_ms_within(named.lifetime);
+    let sought = Sought { wanted, text, name: &named.name, age_ms_max };
+    // Boxed: it holds a whole request of its own.
+    let searched = Box::pin(semantic::search(core, planned, sought)).await;
+    planned.searched(searched.search);
+    Some(searched)
+}
+
 /// What was found for a request.
 enum Found {
     Entry(Arc<Entry>),
     /// Nothing: this request answers, and its answer is kept.
-    Lead(Lead, Option<ClaimGuard>),
+    Lead(Box<Lead>, Option<ClaimGuard>),
     /// Nothing, and another one's answer is kept, or none.
     Nothing,
 }
 
 /// Looks in memory, behind the request that leads, and in the store, in this order.
-async fn find(core: &Core, name: &Name, wish: Wish, lifetime: Duration, trace: TraceId) -> Found {
+async fn find(core: &Core, named: &Named, trace: TraceId) -> Found {
+    let Named { name, wish, lifetime, .. } = named;
     if wish.is_fresh() {
-        return refresh(core, name, lifetime, trace).await;
+        return refresh(core, named, trace).await;
     }
-    let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-    let age_ms_max = wish.age_ms_max.min(lifetime_ms);
+    let age_ms_max = wish.age_ms_within(*lifetime);
     loop {
         match core.cached.turn(name, core.now_unix_ms(), age_ms_max) {
             Turn::Found(entry) => return Found::Entry(entry),
@@ -227,32 +292,32 @@ async fn find(core: &Core, name: &Name, wish: Wish, lifetime: Duration, trace: T
                     Ok(false) | Err(_) => return Found::Nothing,
                 }
             }
-            Turn::Lead(lead) => return in_store(core, lead, lifetime, age_ms_max, trace).await,
+            Turn::Lead(lead) => return in_store(core, lead, *lifetime, age_ms_max, trace).await,
         }
     }
 }
 
 async fn in_store(core: &Core, lead: Lead, lifetime: Duration, age_ms_max: u64, trace: TraceId) -> Found {
     match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
-        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
+        Ok(KeyClaim::First(claim)) => Found::Lead(Box::new(lead), Some(claim)),
         Ok(KeyClaim::Repeat(answer)) => match Entry::of_stored(answer) {
             Some(entry) if entry.age_ms(core.now_unix_ms()) <= age_ms_max => {
                 let entry = Arc::new(entry);
-                lead.keep(Arc::clone(&entry));
+                lead.keep(Arc::clone(&entry), None);
                 Found::Entry(entry)
             }
             _ => replace(core, lead, lifetime, trace).await,
         },
         // Another replica answers it now, or the store is away: the answer is kept in memory alone.
-        Err(_) => Found::Lead(lead, None),
+        Err(_) => Found::Lead(Box::new(lead), None),
     }
 }
 
 /// Drops what is kept, and takes the lead.
-async fn refresh(core: &Core, name: &Name, lifetime: Duration, trace: TraceId) -> Found {
-    core.cached.forget(name);
-    match core.cached.turn(name, core.now_unix_ms(), 0) {
-        Turn::Lead(lead) => replace(core, lead, lifetime, trace).await,
+async fn refresh(core: &Core, named: &Named, trace: TraceId) -> Found {
+    core.cached.forget(&named.name);
+    match core.cached.turn(&named.name, core.now_unix_ms(), 0) {
+        Turn::Lead(lead) => replace(core, lead, named.lifetime, trace).await,
         Turn::Found(_) | Turn::Wait(_) => Found::Nothing,
     }
 }
@@ -260,8 +325,8 @@ async fn refresh(core: &Core, name: &Name, lifetime: Duration, trace: TraceId) -
 async fn replace(core: &Core, lead: Lead, lifetime: Duration, trace: TraceId) -> Found {
     core.answers.forget(keyed(lead.name(), lifetime, trace)).await;
     match claim(&core.answers, keyed(lead.name(), lifetime, trace)).await {
-        Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
-        Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(lead, None),
+        Ok(KeyClaim::First(claim)) => Found::Lead(Box::new(lead), Some(claim)),
+        Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(Box::new(lead), None),
     }
 }
 
@@ -281,8 +346,9 @@ fn keyed(name: &Name, lifetime: Duration, request: TraceId) -> KeyedRequest {
 }
 
 /// The name of a request whose answer may be kept; `None` for one that stores or changes something, names what is stored,
-/// lets the provider look elsewhere, or is too long.
-fn name_of(core: &Core, call: &Call, caller: &Caller) -> Option<Name> {
+/// lets the provider look elsewhere, or is too long. `rest` is what must be the same of a request that is compared by
+/// meaning: the model that compares, and the body without the text.
+fn name_of(core: &Core, call: &Call, caller: &Caller, rest: Option<(&str, &[u8])>) -> Option<Name> {
     let request = call.request();
     let is_kept = call.spec().facts().is_repeatable
         && !request.stores_answer
@@ -323,10 +389,15 @@ fn name_of(core: &Core, call: &Call, caller: &Caller) -> Option<Name> {
         // Under other policies it might be refused or changed.
         text.extend_from_slice(format!("{policies:?}\n").as_bytes());
     }
-    let text = dialects::canonical_body(call.body(), text)?;
     let (workspace, project) = (caller.workspace(), caller.project());
     let generations = (workspace.caching.generation, project.caching.generation);
-    Some(core.cached.name((workspace.id, project.id), generations, text.into()))
+    let owner = (workspace.id, project.id);
+    let partition = rest.and_then(|(model, body)| {
+        let head = [&*text, model.as_bytes(), b"\n"].concat();
+        Some(core.cached.partition(owner, generations, &dialects::canonical_body(body, head)?))
+    });
+    let text = dialects::canonical_body(call.body(), text)?;
+    Some(core.cached.name(owner, generations, text.into(), partition))
 }
 
 /// Whether the checks found nothing and have nothing to look for in the answer. Two requests whose texts differ in what

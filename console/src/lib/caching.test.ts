@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { cachingWords } from './caching';
+import { cachingWords, searchWords, semanticPatch } from './caching';
 
 test('what was done for a cache is a sentence', () => {
   const one = { state: 'applied', breakpoints: 2, key: false, saved_tokens: 1800, evidence: 'provider_reported' } as const;
@@ -8,4 +8,17 @@ test('what was done for a cache is a sentence', () => {
   const suggested = { state: 'suggested', breakpoints: 1, key: true, saved_tokens: 2000, evidence: 'router_inferred' } as const;
   expect(cachingWords(suggested)).toBe('Suggested: with 1 breakpoint and a cache key, some 2,000 tokens could come from the cache.');
   expect(cachingWords({ ...suggested, key: false, saved_tokens: 0 })).toContain('the next request could read');
+});
+
+test('a search by meaning is told with how alike the nearest text is', () => {
+  const search = { outcome: 'guarded', similarity_bps: 9731, embedding_request_id: 'trc_1' };
+  expect(searchWords(search)).toBe('What is alike differs in a number, a negation or a literal (97.31 % alike at most).');
+  expect(searchWords({ ...search, outcome: 'embedding_late', similarity_bps: null })).toBe('The embedding took too long.');
+  expect(searchWords({ ...search, outcome: 'new_word', similarity_bps: null })).toBe('new_word.');
+});
+
+test('a bound is read in per cent and an empty one is left to the wider setting', () => {
+  expect(semanticPatch(' a/b ', '97.5')).toEqual({ model: 'a/b', min_similarity_bps: 9750 });
+  expect(semanticPatch('', '')).toEqual({ model: null, min_similarity_bps: null });
+  expect(semanticPatch('a/b', '95,25')).toEqual({ model: 'a/b', min_similarity_bps: 9525 });
 });

@@ -1,7 +1,7 @@
 // Prompt caches of providers: what the gateway may do for them, and what it did.
 
 import { count } from './format';
-import type { CachingOfRequest } from './wire';
+import type { CachingOfRequest, SemanticSearch } from './wire';
 
 /** Whose prompt cache. */
 export type Cached = 'managed' | 'byok';
@@ -24,4 +24,35 @@ export function cachingWords(caching: CachingOfRequest): string {
   }
   if (caching.saved_tokens === null) return `Applied: ${what}. The provider did not say what came from its cache.`;
   return `Applied: ${what}. ${count(caching.saved_tokens)} tokens came from the cache, as the provider counts.`;
+}
+
+export const RESPONSE_MODES = [
+  ['exact', 'Give answers again to the same request'],
+  ['semantic', 'Also to one that means the same'],
+  ['off', 'Off'],
+] as const;
+
+/** Basis points in per cent, all digits. */
+export const percentOf = (bps: number): string => `${bps / 100} %`;
+
+const SEARCHES: Record<string, string> = {
+  hit: 'A request that means the same had the answer',
+  none_alike: 'Nothing alike enough was kept',
+  guarded: 'What is alike differs in a number, a negation or a literal',
+  not_allowed: 'Who made the answer may not be asked any more',
+  renewed: 'The answer was to be made anew',
+  embedding_failed: 'The text was not embedded',
+  embedding_late: 'The embedding took too long',
+};
+
+/** How the search for an answer by meaning ended, in a sentence. */
+export function searchWords(search: SemanticSearch): string {
+  const similarity = search.similarity_bps === null ? '' : ` (${percentOf(search.similarity_bps)} alike at most)`;
+  return `${SEARCHES[search.outcome] ?? search.outcome}${similarity}.`;
+}
+
+/** The setting with this model and bound; what is empty is left to the wider setting. */
+export function semanticPatch(model: string, percent: string): { model: string | null; min_similarity_bps: number | null } {
+  const bound = Number(percent.trim().replace(',', '.'));
+  return { model: model.trim() === '' ? null : model.trim(), min_similarity_bps: percent.trim() === '' ? null : Math.round(bound * 100) };
 }

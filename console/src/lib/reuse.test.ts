@@ -48,4 +48,6 @@ test('notes say what the counts rest on', () => {
   expect(said).toContain('2 answers came from the response cache, which saved $0.001.');
   expect(said.some((line) => line.startsWith('Writing to the cache cost $0.0000005'))).toBe(true);
   expect(notes({ ...one, input_tokens: 0, response_cache: { input_tokens: 5, output_tokens: 6, saved_nanos: 7 } })).toEqual(['The answer came from the response cache, which saved $0.000000007.']);
+  const alike = { input_tokens: 5, output_tokens: 6, saved_nanos: 7, similarity_bps: 9731 };
+  expect(notes({ ...one, input_tokens: 0, response_cache: alike })).toEqual(['The answer came from the response cache, of a request that means the same (97.31 % alike), which saved $0.000000007.']);
 });

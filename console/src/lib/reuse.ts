@@ -1,5 +1,6 @@
 // The reuse of prompts, from all that was sent down to what came from a cache, in bars and in money.
 
+import { percentOf } from './caching';
 import { exactMoney, many } from './format';
 
 /** Of one request or of a sum. */
@@ -32,6 +33,8 @@ export interface Reuse {
 /** What the response cache answered; a request has no count of hits. */
 export interface Hits {
   hits?: number;
+  /** Of a request that means the same as the one that had the answer first. */
+  similarity_bps?: number | null;
   input_tokens: number;
   output_tokens: number;
   saved_nanos: number;
@@ -84,6 +87,6 @@ export function notes(reuse: Reuse): string[] {
   if (reuse.raised_to_report || reuse.raised_requests) said.push(`${reuse.raised_requests ? `In ${many(reuse.raised_requests, 'request')} the` : 'The'} provider reused more than Tidegate expected; its report counts.`);
   if (reuse.write_premium_nanos > 0) said.push(`Writing to the cache cost ${exactMoney(reuse.write_premium_nanos, 9)} more than fresh input.`);
   const hits = reuse.response_cache;
-  if (hits && hits.hits !== 0) said.push(`${hits.hits === undefined ? 'The answer came' : `${many(hits.hits, 'answer')} came`} from the response cache, which saved ${exactMoney(hits.saved_nanos, 9)}.`);
+  if (hits && hits.hits !== 0) said.push(`${hits.hits === undefined ? 'The answer came' : `${many(hits.hits, 'answer')} came`} from the response cache${hits.similarity_bps ? `, of a request that means the same (${percentOf(hits.similarity_bps)} alike)` : ''}, which saved ${exactMoney(hits.saved_nanos, 9)}.`);
   return said;
 }

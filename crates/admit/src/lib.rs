@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use decode::StoredFindings;
 use domain::record::StatedQos;
+use domain::semantic::{SemanticSearch, SideCall};
 use domain::{Fault, Operation, RateLimitStates};
 use ledger::{Bounds, Journal, Opening, Refused, Tab};
 
@@ -139,6 +140,18 @@ impl Admitted {
     #[must_use]
     pub fn with_refusal(self, fault: Box<Fault>) -> Self {
         Self { call: self.call.with_refusal(fault), ..self }
+    }
+
+    /// The same as an exchange that no client asked for.
+    #[must_use]
+    pub fn made_for(mut self, side_call: SideCall) -> Self {
+        self.tab.made_for(side_call);
+        self
+    }
+
+    /// Stores how the search of the semantic response cache ended.
+    pub fn searched(&mut self, search: SemanticSearch) {
+        self.tab.searched(search);
     }
 
     /// The same with the provider's names of the models in a batch's requests: once it is planned.

@@ -96,6 +96,15 @@ pub struct Facts {
     /// `None` where the format has no prompt caching that the gateway could help with.
     pub prefix: Option<PrefixMembers>,
     pub parameters: ParameterMembers,
+    pub turns: TurnMembers,
+}
+
+/// Where a request of a conversation has its turns.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnMembers {
+    pub list: &'static str,
+    /// The member of a turn that has its text, or blocks of it.
+    pub content: &'static str,
 }
 
 /// Where a request of a conversation has its parameters.
@@ -202,6 +211,7 @@ impl Facts {
         salt: SaltPlace::CacheKey,
         prefix: None,
         parameters: ParameterMembers { container: None, output_tokens: &["max_tokens"], store: None },
+        turns: TurnMembers { list: "messages", content: "content" },
     };
 }
 

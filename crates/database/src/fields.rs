@@ -152,8 +152,8 @@ impl<'r, R: Columns> Fields<'r, R> {
         hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
-    /// The columns `caching_managed`, `caching_byok`, `caching_responses`, `caching_responses_ttl_s` and
-    /// `caching_generation`.
+    /// The columns `caching_managed`, `caching_byok`, `caching_responses`, `caching_responses_ttl_s`,
+    /// `caching_is_semantic`, `caching_semantic_model`, `caching_semantic_bps_min` and `caching_generation`.
     pub fn caching(&self) -> Result<CachePolicy, StoreError> {
         let mode = |name: &'static str| {
             let word = self.maybe_text(name)?;
@@ -167,16 +167,22 @@ impl<'r, R: Columns> Fields<'r, R> {
             None => None,
             Some(word) => {
                 let wrong = || StoreError::corrupt(self.table, format!("caching_responses is {word}"));
-                Some(ResponseCacheMode::of(&word).ok_or_else(wrong)?)
+                let mode = ResponseCacheMode::of(&word).ok_or_else(wrong)?;
+                // Replicas that know no other mode read the column as it is.
+                let is_semantic = mode == ResponseCacheMode::Exact && self.flag("caching_is_semantic")?;
+                Some(if is_semantic { ResponseCacheMode::Semantic } else { mode })
             }
         };
         let ttl_s: Option<i64> = self.get("caching_responses_ttl_s")?;
+        let bps_min: Option<i64> = self.get("caching_semantic_bps_min")?;
         let wrong = |error| StoreError::corrupt(self.table, error);
         Ok(CachePolicy {
             managed: mode("caching_managed")?,
             byok: mode("caching_byok")?,
             responses,
             responses_ttl_s: ttl_s.map(u32::try_from).transpose().map_err(wrong)?,
+            semantic_model: self.maybe_text("caching_semantic_model")?.map(Into::into),
+            semantic_similarity_bps_min: bps_min.map(u16::try_from).transpose().map_err(wrong)?,
             generation: self.number("caching_generation")?,
         })
     }

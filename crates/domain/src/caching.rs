@@ -2,12 +2,13 @@
 //! did.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::limits::RESPONSE_CACHE_TTL_S;
+use crate::limits::{RESPONSE_CACHE_TTL_S, SEMANTIC_CACHE_SIMILARITY_BPS};
 use crate::money::Nanos;
 use crate::profile::Profile;
 use crate::reuse::{CachedAnswer, PromptReuse};
@@ -45,16 +46,19 @@ pub enum ResponseCacheMode {
     Off,
     /// An answer is given again to the same request.
     Exact,
+    /// The same, and to a request that differs from it in the words of its last message alone, where they mean the same.
+    Semantic,
 }
 
 impl ResponseCacheMode {
-    pub const ALL: [Self; 2] = [Self::Off, Self::Exact];
+    pub const ALL: [Self; 3] = [Self::Off, Self::Exact, Self::Semantic];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Exact => "exact",
+            Self::Semantic => "semantic",
         }
     }
 
@@ -65,7 +69,7 @@ impl ResponseCacheMode {
 }
 
 /// The setting of a workspace or project; `None` inherits the wider one, and in the end our default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct CachePolicy {
     /// For the operator's accounts.
     pub managed: Option<CacheMode>,
@@ -75,6 +79,10 @@ pub struct CachePolicy {
     pub responses: Option<ResponseCacheMode>,
     /// How long an answer is kept.
     pub responses_ttl_s: Option<u32>,
+    /// The model by whose embeddings texts are compared.
+    pub semantic_model: Option<Arc<str>>,
+    /// How alike two texts must be, as the cosine of their embeddings in basis points.
+    pub semantic_similarity_bps_min: Option<u16>,
     /// Raised by a purge: answers that were kept before are not found again, on any replica.
     pub generation: u64,
 }
@@ -82,33 +90,59 @@ pub struct CachePolicy {
 impl CachePolicy {
     /// This policy, filled in from `wider` where it is unset.
     #[must_use]
-    pub fn or(self, wider: Self) -> Self {
+    pub fn or(&self, wider: &Self) -> Self {
         Self {
             managed: self.managed.or(wider.managed),
             byok: self.byok.or(wider.byok),
             responses: self.responses.or(wider.responses),
             responses_ttl_s: self.responses_ttl_s.or(wider.responses_ttl_s),
+            semantic_model: self.semantic_model.as_ref().or(wider.semantic_model.as_ref()).cloned(),
+            semantic_similarity_bps_min: self
+                .semantic_similarity_bps_min
+                .or(wider.semantic_similarity_bps_min),
             generation: self.generation,
         }
     }
 
     /// How long whole answers are kept; `None` if they are not.
     #[must_use]
-    pub fn responses_lifetime(self) -> Option<Duration> {
+    pub fn responses_lifetime(&self) -> Option<Duration> {
         let ttl_s = self.responses_ttl_s.unwrap_or(RESPONSE_CACHE_TTL_S);
-        (self.responses == Some(ResponseCacheMode::Exact)).then(|| Duration::from_secs(u64::from(ttl_s)))
+        match self.responses? {
+            ResponseCacheMode::Off => None,
+            ResponseCacheMode::Exact | ResponseCacheMode::Semantic => {
+                Some(Duration::from_secs(u64::from(ttl_s)))
+            }
+        }
+    }
+
+    /// How answers are given to requests that mean the same; `None` where only the same request is given them.
+    #[must_use]
+    pub fn semantic(&self) -> Option<SemanticCache> {
+        let model = self.semantic_model.as_ref()?;
+        (self.responses == Some(ResponseCacheMode::Semantic)).then(|| SemanticCache {
+            model: Arc::clone(model),
+            similarity_bps_min: self.semantic_similarity_bps_min.unwrap_or(SEMANTIC_CACHE_SIMILARITY_BPS),
+        })
     }
 
     /// The mode for a profile. Requests on a customer's own credential are not modified unless the customer
     /// allows it; a node does its own caching.
     #[must_use]
-    pub fn mode(self, profile: Profile) -> CacheMode {
+    pub fn mode(&self, profile: Profile) -> CacheMode {
         match profile {
             Profile::ManagedProvider => self.managed.unwrap_or(CacheMode::Apply),
             Profile::Byok | Profile::Subscription => self.byok.unwrap_or(CacheMode::Suggest),
             Profile::Byoc => CacheMode::Off,
         }
     }
+}
+
+/// By which model texts are compared, and how alike they must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SemanticCache {
+    pub model: Arc<str>,
+    pub similarity_bps_min: u16,
 }
 
 /// How a provider caches a model's prompts.
@@ -259,28 +293,44 @@ mod tests {
         let none = CachePolicy::default();
         assert_eq!(none.mode(Profile::ManagedProvider), CacheMode::Apply);
         assert_eq!(none.mode(Profile::Byok), CacheMode::Suggest);
-        let project = CachePolicy { byok: Some(CacheMode::Off), ..none };
-        let workspace = CachePolicy { managed: Some(CacheMode::Off), byok: Some(CacheMode::Apply), ..none };
-        let both = project.or(workspace);
+        let project = CachePolicy { byok: Some(CacheMode::Off), ..none.clone() };
+        let (managed, byok) = (Some(CacheMode::Off), Some(CacheMode::Apply));
+        let workspace = CachePolicy { managed, byok, ..none.clone() };
+        let both = project.or(&workspace);
         assert_eq!(
             (both.mode(Profile::ManagedProvider), both.mode(Profile::Byok)),
             (CacheMode::Off, CacheMode::Off)
         );
-        assert_eq!(none.or(workspace).mode(Profile::Byok), CacheMode::Apply);
+        assert_eq!(none.or(&workspace).mode(Profile::Byok), CacheMode::Apply);
         assert_eq!(both.mode(Profile::Byoc), CacheMode::Off);
     }
 
     #[test]
     fn answers_are_kept_where_a_project_or_its_workspace_says_so() {
         let none = CachePolicy::default();
-        let exact = CachePolicy { responses: Some(ResponseCacheMode::Exact), ..none };
-        let off = CachePolicy { responses: Some(ResponseCacheMode::Off), ..none };
-        let brief = CachePolicy { responses_ttl_s: Some(7), generation: 3, ..none };
+        let exact = CachePolicy { responses: Some(ResponseCacheMode::Exact), ..none.clone() };
+        let off = CachePolicy { responses: Some(ResponseCacheMode::Off), ..none.clone() };
+        let brief = CachePolicy { responses_ttl_s: Some(7), generation: 3, ..none.clone() };
         assert_eq!(none.responses_lifetime(), None);
         assert_eq!(exact.responses_lifetime(), Some(Duration::from_secs(u64::from(RESPONSE_CACHE_TTL_S))));
-        assert_eq!(brief.or(exact).responses_lifetime(), Some(Duration::from_secs(7)));
-        assert_eq!(off.or(exact).responses_lifetime(), None);
-        assert_eq!((brief.or(exact).generation, exact.or(brief).generation), (3, 0));
+        assert_eq!(brief.or(&exact).responses_lifetime(), Some(Duration::from_secs(7)));
+        assert_eq!(off.or(&exact).responses_lifetime(), None);
+        assert_eq!((brief.or(&exact).generation, exact.or(&brief).generation), (3, 0));
+    }
+
+    #[test]
+    fn texts_are_compared_where_the_mode_says_so_and_a_model_is_named() {
+        let none = CachePolicy::default();
+        let semantic = CachePolicy { responses: Some(ResponseCacheMode::Semantic), ..none.clone() };
+        let model = CachePolicy { semantic_model: Some("a/b".into()), ..none };
+        let strict = CachePolicy { semantic_similarity_bps_min: Some(9_900), ..none };
+        assert_eq!((semantic.semantic(), model.semantic()), (None, None));
+        assert!(semantic.responses_lifetime().is_some(), "answers are given to the same request at least");
+        let expected = |similarity_bps_min| Some(SemanticCache { model: "a/b".into(), similarity_bps_min });
+        assert_eq!(semantic.or(&model).semantic(), expected(SEMANTIC_CACHE_SIMILARITY_BPS));
+        assert_eq!(strict.or(&semantic.or(&model)).semantic(), expected(9_900));
+        let exact = CachePolicy { responses: Some(ResponseCacheMode::Exact), ..strict };
+        assert_eq!(exact.or(&semantic.or(&model)).semantic(), None, "a project comes first");
     }
 
     #[test]

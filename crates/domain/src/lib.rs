@@ -21,6 +21,7 @@ pub mod hints;
 pub mod hosting;
 pub mod ids;
 pub mod inference_task;
+pub mod likeness;
 pub mod limits;
 pub mod master_key;
 pub mod modality;
@@ -38,6 +39,7 @@ pub mod role;
 pub mod route;
 pub mod runtime;
 pub mod secret;
+pub mod semantic;
 pub mod server;
 pub mod stored_object;
 pub mod strategy;
@@ -57,7 +59,7 @@ pub use allowance::{
     Terms,
 };
 pub use auth::AuthKind;
-pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode};
+pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode, SemanticCache};
 pub use conditions::{
     ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
 };

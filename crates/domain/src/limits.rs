@@ -200,6 +200,21 @@ pub const RESPONSE_CACHE_REQUEST_BYTES_MAX: usize = 256 * 1024;
 pub const RESPONSE_CACHE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a request waits for the same one that is being answered, before it goes on alone.
 pub const RESPONSE_CACHE_WAIT_MAX: Duration = Duration::from_secs(120);
+/// How alike two texts must be where the project says nothing, and the least that it may ask for: below that, most
+/// models take any two sentences of one language for alike.
+pub const SEMANTIC_CACHE_SIMILARITY_BPS: u16 = 9_500;
+pub const SEMANTIC_CACHE_SIMILARITY_BPS_MIN: u16 = 5_000;
+/// That of a text with itself.
+pub const SEMANTIC_CACHE_SIMILARITY_BPS_MAX: u16 = 10_000;
+/// How long the embedding of a text may take, before its request goes on without.
+pub const SEMANTIC_CACHE_EMBEDDING_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The longest text that is compared: embeddings of longer ones tell less of what a detail changes.
+pub const SEMANTIC_CACHE_TEXT_BYTES_MAX: usize = 8 * 1024;
+/// The longest vector that is kept, and the longest answer that is read for one.
+pub const SEMANTIC_CACHE_DIMENSIONS_MAX: usize = 4_096;
+pub const SEMANTIC_CACHE_VECTOR_BYTES_MAX: usize = 256 * 1024;
+/// Texts that are compared with one request: of those that differ from it in their last message alone, the newest.
+pub const SEMANTIC_CACHE_TEXTS_MAX: usize = 512;
 
 /// Text of one prompt or answer that is tokenised to estimate usage; the count of the rest is extrapolated.
 /// Tokenising 100 KiB took a core 2 ms for prose or code, 5 ms for Chinese, and at worst (one repeated

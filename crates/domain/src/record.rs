@@ -19,6 +19,7 @@ use crate::operation::Operation;
 use crate::policy::{CheckCount, HookCall};
 use crate::profile::{Principal, Profile};
 use crate::reuse::{CacheTier, InputCost, PromptReuse, ReuseEvidence, Waterfall};
+use crate::semantic::{SemanticSearch, SideCall};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 
@@ -242,17 +243,25 @@ pub struct Extras {
     /// Whether the request offered the model tools; `None` in records of earlier versions.
     #[serde(deserialize_with = "value_or_end")]
     pub has_tools: Option<bool>,
+    /// The search of the semantic response cache.
+    #[serde(deserialize_with = "value_or_end")]
+    pub semantic: Option<SemanticSearch>,
+    /// What it was made for, if no client asked for it.
+    #[serde(deserialize_with = "value_or_end")]
+    pub side_call: Option<SideCall>,
 }
 
 impl Serialize for Extras {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let has_tools = self.has_tools.is_some();
+        let has_side_call = self.side_call.is_some();
+        let has_semantic = has_side_call || self.semantic.is_some();
+        let has_tools = has_semantic || self.has_tools.is_some();
         let has_qos = has_tools || self.qos.is_some();
         let has_hooks = has_qos || !self.hooks.is_empty();
         let has_revision = has_hooks || self.manifest_revision.is_some();
         let has_class = has_revision || self.qos_class.is_some();
         let has_checks = has_class || !self.checks.is_empty();
-        let mut fields = serializer.serialize_struct("Extras", 6)?;
+        let mut fields = serializer.serialize_struct("Extras", 8)?;
         if has_checks {
             fields.serialize_field("checks", &self.checks)?;
         }
@@ -270,6 +279,12 @@ impl Serialize for Extras {
         }
         if has_tools {
             fields.serialize_field("has_tools", &self.has_tools)?;
+        }
+        if has_semantic {
+            fields.serialize_field("semantic", &self.semantic)?;
+        }
+        if has_side_call {
+            fields.serialize_field("side_call", &self.side_call)?;
         }
         fields.end()
     }

@@ -101,7 +101,7 @@ impl<'a> CacheHints<'a> {
         {
             return None;
         }
-        let policy = caller.project().caching.or(caller.workspace().caching);
+        let policy = caller.project().caching.or(&caller.workspace().caching);
         let mode = policy.mode(attempt.profile());
         let salt = salt_for(exchange, attempt, provider);
         // A node caches by itself, and what it reuses is compared with what came before.

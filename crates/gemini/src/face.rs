@@ -4,7 +4,9 @@ use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
-use conversation::face::{Count, Face, Facts, Instructions, ParameterMembers, SaltPlace, bare_block};
+use conversation::face::{
+    Count, Face, Facts, Instructions, ParameterMembers, SaltPlace, TurnMembers, bare_block,
+};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
@@ -72,6 +74,7 @@ static FACTS: Facts = Facts {
         output_tokens: &["maxOutputTokens"],
         store: None,
     },
+    turns: TurnMembers { list: "contents", content: "parts" },
     ..Facts::USUAL
 };
 

@@ -546,6 +546,17 @@ pub(crate) mod tests {
         }
     }
 
+    fn search() -> domain::semantic::SemanticSearch {
+        let embedding = domain::TraceId::new(9, [7; 10]);
+        let outcome = domain::semantic::SemanticOutcome::Guarded;
+        domain::semantic::SemanticSearch { outcome, similarity_bps: Some(10_000), embedding }
+    }
+
+    fn side_call() -> domain::semantic::SideCall {
+        let purpose = domain::semantic::SideCallPurpose::SemanticCache;
+        domain::semantic::SideCall { purpose, parent: domain::TraceId::new(8, [6; 10]) }
+    }
+
     #[test]
     fn what_later_versions_added_is_read_back_and_older_ones_read_the_rest() {
         let (checks, qos_class) = (vec![masked()], Some(domain::QosClass::Batch));
@@ -556,6 +567,8 @@ pub(crate) mod tests {
             Extras { hooks: vec![hook_call()], ..Extras::default() },
             Extras { qos: Some(stated_qos()), ..Extras::default() },
             Extras { has_tools: Some(false), ..Extras::default() },
+            Extras { semantic: Some(search()), ..Extras::default() },
+            Extras { side_call: Some(side_call()), ..Extras::default() },
             Extras {
                 checks,
                 qos_class,
@@ -563,6 +576,8 @@ pub(crate) mod tests {
                 hooks: vec![hook_call()],
                 qos: Some(stated_qos()),
                 has_tools: Some(true),
+                semantic: Some(search()),
+                side_call: Some(side_call()),
             },
         ];
         let plain = postcard::to_allocvec(&state()).unwrap();

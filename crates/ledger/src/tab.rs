@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
+use domain::semantic::{SemanticSearch, SideCall};
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
     Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
@@ -32,6 +33,8 @@ const RESERVE_HOOK_ROW_BYTES: u64 = 32;
 const HOOK_ROWS: usize = 16;
 /// Upper bound on the size of what hints state about time.
 const RESERVE_QOS_BYTES: u64 = 32;
+/// Upper bound on the size of a search of the semantic cache, and of what a side call was made for.
+const RESERVE_SEMANTIC_BYTES: u64 = 64;
 /// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
 /// A stream does not start unless its budgets cover this many tokens.
@@ -286,6 +289,18 @@ impl Tab {
             self.grow(RESERVE_QOS_BYTES);
         }
         (self.state.extras.qos, self.state.extras.has_tools) = (qos, has_tools);
+    }
+
+    /// Stores how the search of the semantic response cache ended.
+    pub fn searched(&mut self, search: SemanticSearch) {
+        self.grow(RESERVE_SEMANTIC_BYTES);
+        self.state.extras.semantic = Some(search);
+    }
+
+    /// Stores what the exchange is made for, which no client asked for.
+    pub fn made_for(&mut self, side_call: SideCall) {
+        self.grow(RESERVE_SEMANTIC_BYTES);
+        self.state.extras.side_call = Some(side_call);
     }
 
     /// Stores whether the answer's head went out within the target of the hints; `None` without one.

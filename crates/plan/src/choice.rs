@@ -402,7 +402,7 @@ pub(crate) fn affinity(query: CallQuery<'_>) -> Option<u64> {
     if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
         return None;
     }
-    let policy = caller.project().caching.or(caller.workspace().caching);
+    let policy = caller.project().caching.or(&caller.workspace().caching);
     if policy.mode(Profile::ManagedProvider) != CacheMode::Apply {
         return None;
     }

@@ -7,6 +7,7 @@ use admit::{Admitted, Caller};
 use board::AvailabilityView;
 use domain::limits::RECORD_PLAN_ROWS_MAX;
 use domain::record::{PlanRecord, Rejected};
+use domain::semantic::SemanticSearch;
 use domain::{FallbackClass, Fault, Hints, Priority, RouteSpec, Strategy, limits};
 
 use crate::attempt::Attempt;
@@ -164,6 +165,11 @@ impl Planned {
     #[must_use]
     pub const fn admitted(&self) -> &Admitted {
         &self.parts.admitted
+    }
+
+    /// Stores how the search of the semantic response cache ended.
+    pub fn searched(&mut self, search: SemanticSearch) {
+        self.parts.admitted.searched(search);
     }
 
     #[must_use]

@@ -2,7 +2,10 @@
 //! do, and the report of what it did for an exchange.
 
 use api::failure::invalid;
-use domain::limits::RESPONSE_CACHE_TTL_S_MAX;
+use domain::limits::{
+    RECORD_TEXT_BYTES_MAX, RESPONSE_CACHE_TTL_S_MAX, SEMANTIC_CACHE_SIMILARITY_BPS_MAX,
+    SEMANTIC_CACHE_SIMILARITY_BPS_MIN,
+};
 use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, ResponseCacheMode, UsageSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,58 +31,120 @@ pub struct CachingForm {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ResponseCache")]
 pub struct ResponsesForm {
-    /// `exact` or `off`.
+    /// `exact`, `semantic` or `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
     /// How many seconds an answer is kept; by default an hour.
     #[schemars(range(min = 1, max = RESPONSE_CACHE_TTL_S_MAX))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl_s: Option<u32>,
+    /// How `semantic` compares texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    semantic: Option<SemanticForm>,
+}
+
+/// How texts are compared, so that an answer can be given to a request that means the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SemanticCache")]
+pub struct SemanticForm {
+    /// The embedding model, or an alias of one, by whose vectors texts are compared.
+    #[schemars(length(min = 1, max = RECORD_TEXT_BYTES_MAX))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// The least similarity of a hit: the cosine of both vectors in basis points; by default 9,500.
+    #[schemars(range(min = SEMANTIC_CACHE_SIMILARITY_BPS_MIN, max = SEMANTIC_CACHE_SIMILARITY_BPS_MAX))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_similarity_bps: Option<u16>,
 }
 
 impl CachingForm {
     /// The setting, with the generation of the one that it replaces.
-    pub fn read(&self, before: CachePolicy) -> Result<CachePolicy, Box<Fault>> {
-        let (responses, responses_ttl_s) = match &self.responses {
-            Some(form) => form.read()?,
-            None => (None, None),
-        };
-        Ok(CachePolicy {
+    pub fn read(&self, before: &CachePolicy) -> Result<CachePolicy, Box<Fault>> {
+        let mut policy = CachePolicy {
             managed: mode("caching.managed", self.managed.as_deref())?,
             byok: mode("caching.byok", self.byok.as_deref())?,
-            responses,
-            responses_ttl_s,
             generation: before.generation,
-        })
+            ..CachePolicy::default()
+        };
+        if let Some(responses) = &self.responses {
+            responses.read_into(&mut policy)?;
+        }
+        Ok(policy)
     }
 
     #[must_use]
-    pub fn of(policy: CachePolicy) -> Self {
+    pub fn of(policy: &CachePolicy) -> Self {
         let word = |mode: Option<CacheMode>| mode.map(|mode| mode.as_str().to_owned());
-        let CachePolicy { responses, responses_ttl_s: ttl_s, .. } = policy;
-        let of_responses = || ResponsesForm { mode: responses.map(|mode| mode.as_str().to_owned()), ttl_s };
+        let responses = ResponsesForm::of(policy);
         Self {
             managed: word(policy.managed),
             byok: word(policy.byok),
-            responses: (responses.is_some() || ttl_s.is_some()).then(of_responses),
+            responses: (responses != ResponsesForm::default()).then_some(responses),
         }
     }
 }
 
 impl ResponsesForm {
-    fn read(&self) -> Result<(Option<ResponseCacheMode>, Option<u32>), Box<Fault>> {
+    fn of(policy: &CachePolicy) -> Self {
+        let semantic = SemanticForm {
+            model: policy.semantic_model.as_deref().map(str::to_owned),
+            min_similarity_bps: policy.semantic_similarity_bps_min,
+        };
+        Self {
+            mode: policy.responses.map(|mode| mode.as_str().to_owned()),
+            ttl_s: policy.responses_ttl_s,
+            semantic: (semantic != SemanticForm::default()).then_some(semantic),
+        }
+    }
+
+    fn read_into(&self, policy: &mut CachePolicy) -> Result<(), Box<Fault>> {
         let wrong = |word: &str| {
             let field = "caching.responses.mode";
-            invalid(field, format!("{field} can't be \"{word}\"."), "Use exact or off, or leave it out.")
+            let fix = "Use exact, semantic or off, or leave it out.";
+            invalid(field, format!("{field} can't be \"{word}\"."), fix)
         };
         let mode = self.mode.as_deref();
-        let mode = mode.map(|word| ResponseCacheMode::of(word).ok_or_else(|| wrong(word))).transpose()?;
+        policy.responses =
+            mode.map(|word| ResponseCacheMode::of(word).ok_or_else(|| wrong(word))).transpose()?;
         if self.ttl_s.is_some_and(|ttl_s| !(1..=RESPONSE_CACHE_TTL_S_MAX).contains(&ttl_s)) {
             let field = "caching.responses.ttl_s";
             let fix = format!("Use 1 to {RESPONSE_CACHE_TTL_S_MAX} seconds.");
             return Err(invalid(field, format!("{field} is out of range."), fix));
         }
-        Ok((mode, self.ttl_s))
+        policy.responses_ttl_s = self.ttl_s;
+        if let Some(semantic) = &self.semantic {
+            semantic.read_into(policy)?;
+        }
+        if policy.responses == Some(ResponseCacheMode::Semantic) && policy.semantic_model.is_none() {
+            let field = "caching.responses.semantic.model";
+            let fix = "Name the embedding model by which texts are compared.";
+            return Err(invalid(field, "The mode semantic needs a model.", fix));
+        }
+        Ok(())
+    }
+}
+
+impl SemanticForm {
+    fn read_into(&self, policy: &mut CachePolicy) -> Result<(), Box<Fault>> {
+        let is_name = |model: &str| (1..=RECORD_TEXT_BYTES_MAX).contains(&model.len());
+        if self.model.as_deref().is_some_and(|model| !is_name(model)) {
+            let field = "caching.responses.semantic.model";
+            let fix = format!("Use a name of 1 to {RECORD_TEXT_BYTES_MAX} bytes.");
+            return Err(invalid(field, format!("{field} is no name of a model."), fix));
+        }
+        let is_bound =
+            |bps: &u16| (SEMANTIC_CACHE_SIMILARITY_BPS_MIN..=SEMANTIC_CACHE_SIMILARITY_BPS_MAX).contains(bps);
+        if self.min_similarity_bps.is_some_and(|bps| !is_bound(&bps)) {
+            let field = "caching.responses.semantic.min_similarity_bps";
+            let fix = format!(
+                "Use {SEMANTIC_CACHE_SIMILARITY_BPS_MIN} to {SEMANTIC_CACHE_SIMILARITY_BPS_MAX} basis points."
+            );
+            return Err(invalid(field, format!("{field} is out of range."), fix));
+        }
+        policy.semantic_model = self.model.as_deref().map(Into::into);
+        policy.semantic_similarity_bps_min = self.min_similarity_bps;
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod qos;
 mod refusals;
 mod requests;
 mod reuse;
+mod semantic;
 mod tariff;
 mod upstreams;
 mod usage;

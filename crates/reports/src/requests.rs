@@ -28,6 +28,7 @@ use crate::learned_limits;
 use crate::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
 use crate::qos::{self, QosOutcomeView};
 use crate::reuse::{self, ReuseView};
+use crate::semantic::{self, SemanticSearchView, SideCallView};
 use crate::usage::{FILTER, FORMAT, Spent, columns, parse_class, parse_param};
 
 pub fn routes() -> Vec<Route> {
@@ -281,6 +282,12 @@ struct Exchange {
     commitment: Option<CommitmentDrawView>,
     /// Absent if there was no prompt.
     reuse: Option<ReuseView>,
+    /// How the search for an answer to a request of the same meaning ended; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    semantic_cache: Option<SemanticSearchView>,
+    /// What it was made for; absent if a client asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_for: Option<SideCallView>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -482,6 +489,8 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         error: record.reason.as_ref().map(reason),
         checks: record.extras.checks.iter().map(check_view).collect(),
         hooks: hooks::calls(&record.extras.hooks),
+        semantic_cache: record.extras.semantic.map(semantic::search),
+        made_for: record.extras.side_call.map(semantic::side_call),
         profile: record.profile().map(domain::Profile::as_str),
         mode: record.profile().map(|profile| profile.mode().as_str()),
         principal: record.principal.as_ref().map(named),

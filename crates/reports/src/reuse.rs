@@ -67,6 +67,12 @@ pub struct ReuseView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ResponseCacheHit")]
 struct HitView {
+    /// `exact`: the same request had it. `semantic`: one that means the same.
+    #[serde(rename = "match")]
+    #[schemars(extend("enum" = ["exact", "semantic"]))]
+    matched: &'static str,
+    /// Of a semantic hit: the cosine of both texts' embeddings in basis points.
+    similarity_bps: Option<u16>,
     input_tokens: u64,
     output_tokens: u64,
     saved_nanos: i64,
@@ -156,6 +162,8 @@ pub fn show(record: &MeterRecord) -> Option<ReuseView> {
         candidate_evidence: candidate.as_str(),
         raised_to_report: fall.is_raised && !fall.is_unseen,
         response_cache: served.map(|served| HitView {
+            matched: if record.extras.semantic.is_some() { "semantic" } else { "exact" },
+            similarity_bps: record.extras.semantic.and_then(|search| search.similarity_bps),
             input_tokens: served.input_tokens,
             output_tokens: served.output_tokens,
             saved_nanos: served.saved.0,

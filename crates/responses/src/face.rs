@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
-use conversation::face::{Face, Facts, ParameterMembers, PrefixMembers, RateLimits};
+use conversation::face::{Face, Facts, ParameterMembers, PrefixMembers, RateLimits, TurnMembers};
 use conversation::losses::DroppedFields;
 use conversation::openai_error;
 use conversation::request::{Addressed, Request};
@@ -50,6 +50,7 @@ static FACTS: Facts = Facts {
         output_tokens: &["max_output_tokens"],
         store: Some(("store", true)),
     },
+    turns: TurnMembers { list: "input", content: "content" },
     ..Facts::USUAL
 };
 

@@ -340,3 +340,31 @@ async fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     assert!(stderr.contains("MiB of memory") && stderr.contains("are free"), "{stderr}");
     assert!(stderr.contains("--ignore-memory"), "{stderr}");
 }
+
+#[tokio::test]
+async fn the_semantic_cache_is_measured_with_such_a_node() {
+    let root = tempfile::tempdir().unwrap();
+    let (_node, _own, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
+    let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
+    let (process, origin) = first_start(root.path(), &private).await;
+    let first = process.stdout();
+    let after = |label: &str| {
+        let line = first.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    let cli = Cli::new().env("TIDEGATE_URL", &origin);
+    let admin = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
+    admin.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
+    let cli = cli.env("TIDEGATE_API_KEY", &after("API key"));
+    let table = cli.run(&["cache", "evaluate", "--model", "tiny"]).ok();
+    println!("{table}");
+    // What the guard stops, it stops whatever a model says.
+    let line = |begin: &str| table.lines().find(|line| line.starts_with(begin)).unwrap().to_owned();
+    for kind in ["number ", "negation ", "literal "] {
+        assert!(line(kind).contains("(100.0 %)"), "{table}");
+    }
+    // Of vectors that are all in the same space, some are alike at the loosest bound, and wrongly.
+    let columns = |begin: &str| line(begin).matches(" %)").count();
+    assert_eq!((columns("9500 "), columns("7000 ")), (4, 4), "{table}");
+    assert!(!line("7000 ").contains("  0 (0.0 %)"), "{table}");
+}

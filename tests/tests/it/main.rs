@@ -112,6 +112,7 @@ mod run;
 mod runtimes;
 mod scale;
 mod sdk;
+mod semantic_cache;
 mod smuggling;
 mod stored;
 mod stored_batches;

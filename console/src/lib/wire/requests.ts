@@ -134,6 +134,16 @@ export interface Exchange extends Told, Metered {
   caching?: CachingOfRequest | null;
   /** Older servers have none. */
   reuse?: Reuse | null;
+  /** The search for an answer to a request that means the same. */
+  semantic_cache?: SemanticSearch;
+  /** What Tidegate made it for; a client's own has none. */
+  made_for?: { purpose: string; request_id: string };
+}
+
+export interface SemanticSearch {
+  outcome: string;
+  similarity_bps: number | null;
+  embedding_request_id: string;
 }
 
 /** How well it was served, beside what its hints stated. */

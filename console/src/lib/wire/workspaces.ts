@@ -4,7 +4,7 @@ export interface CachePolicy {
   managed?: string;
   byok?: string;
   /** Our own cache of whole answers. */
-  responses?: { mode?: string; ttl_s?: number };
+  responses?: { mode?: string; ttl_s?: number; semantic?: { model?: string; min_similarity_bps?: number } };
 }
 
 export interface Workspace {

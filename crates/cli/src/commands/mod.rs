@@ -7,6 +7,7 @@ pub mod alias;
 pub mod apply;
 pub mod billing;
 pub mod budget;
+pub mod cache;
 pub mod call;
 pub mod capability;
 pub mod chat;

@@ -142,6 +142,39 @@ fn reuse(reuse: &Value) {
     );
 }
 
+/// Who answered.
+fn served(request: &Value) {
+    let field = |name: &str| output::printable(&output::cell(request, name));
+    if request.get("profile").is_some_and(Value::is_string) {
+        println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
+    } else if request.pointer("/reuse/response_cache").is_some_and(Value::is_object) {
+        let hit = request.pointer("/reuse/response_cache");
+        match hit.and_then(|hit| hit.get("similarity_bps")).and_then(Value::as_u64) {
+            Some(bps) => println!("served by the response cache: a text of the same meaning ({bps} bps)"),
+            None => println!("served by the response cache"),
+        }
+    } else {
+        println!("served by nothing: it was refused before an attempt")
+    }
+}
+
+/// What it was made for, and what was made for it.
+fn side_calls(request: &Value) {
+    if let Some(made_for) = request.get("made_for").filter(|made_for| made_for.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(made_for, name));
+        println!("made for  {} of {}", part("purpose"), part("request_id"));
+    }
+    if let Some(search) = request.get("semantic_cache").filter(|search| search.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(search, name));
+        println!(
+            "meaning   {} at {} bps, embedded by {}",
+            part("outcome"),
+            part("similarity_bps"),
+            part("embedding_request_id")
+        );
+    }
+}
+
 fn explain(request: &Value) {
     let field = |name: &str| output::printable(&output::cell(request, name));
     println!("{}  {}  {}  {}", field("id"), field("started_at"), field("status"), field("outcome"));
@@ -153,13 +186,8 @@ fn explain(request: &Value) {
         let part = |name: &str| output::printable(&output::cell(alias, name));
         println!("alias     {} at {} ({})", part("name"), part("release_id"), part("chosen"));
     }
-    if request.get("profile").is_some_and(Value::is_string) {
-        println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
-    } else if request.pointer("/reuse/response_cache").is_some_and(Value::is_object) {
-        println!("served by the response cache")
-    } else {
-        println!("served by nothing: it was refused before an attempt")
-    }
+    served(request);
+    side_calls(request);
     println!(
         "tokens    in {} cached {} out {}{}",
         field("input_tokens"),

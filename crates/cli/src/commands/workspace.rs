@@ -36,12 +36,19 @@ pub struct Caching {
     /// The same for your own credentials.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_byok: Option<String>,
-    /// Whether answers are kept and given again to the same request: exact, off, or inherit.
-    #[arg(long, value_name = "MODE", value_parser = ["exact", "off", "inherit"])]
+    /// Whether answers are kept and given again to the same request (exact), also to one that means the same (semantic),
+    /// or not: off, or inherit.
+    #[arg(long, value_name = "MODE", value_parser = ["exact", "semantic", "off", "inherit"])]
     cache_responses: Option<String>,
     /// How many seconds an answer is kept.
     #[arg(long, value_name = "SECONDS")]
     cache_ttl: Option<u32>,
+    /// The embedding model by which semantic compares texts.
+    #[arg(long, value_name = "MODEL")]
+    cache_semantic_model: Option<String>,
+    /// How alike two texts must be, in basis points, such as 9500.
+    #[arg(long, value_name = "BPS")]
+    cache_min_similarity: Option<u16>,
 }
 
 const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
@@ -55,7 +62,11 @@ impl Caching {
             both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), value(&mode?)))).collect();
         let mode = self.cache_responses.map(|mode| ("mode".to_owned(), value(&mode)));
         let ttl_s = self.cache_ttl.map(|seconds| ("ttl_s".to_owned(), json!(seconds)));
-        let responses: Map<_, _> = mode.into_iter().chain(ttl_s).collect();
+        let model = self.cache_semantic_model.map(|model| ("model".to_owned(), json!(model)));
+        let bound = self.cache_min_similarity.map(|bps| ("min_similarity_bps".to_owned(), json!(bps)));
+        let semantic: Map<_, _> = model.into_iter().chain(bound).collect();
+        let semantic = (!semantic.is_empty()).then(|| ("semantic".to_owned(), Value::Object(semantic)));
+        let responses: Map<_, _> = mode.into_iter().chain(ttl_s).chain(semantic).collect();
         if !responses.is_empty() {
             fields.insert("responses".to_owned(), Value::Object(responses));
         }

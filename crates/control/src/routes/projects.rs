@@ -157,7 +157,7 @@ fn show(control: &Control, row: &ProjectRow) -> ProjectView {
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
         limits: limits::show(control, row.workspace, &of(row)),
-        caching: CachingForm::of(row.caching),
+        caching: CachingForm::of(&row.caching),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -169,7 +169,7 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsF
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
-        caching: input.caching.unwrap_or_default().read(base.caching)?,
+        caching: input.caching.unwrap_or_default().read(&base.caching)?,
         ..base.clone()
     };
     Ok((row, input.limits))
@@ -199,7 +199,7 @@ impl WritableResource for ProjectRow {
     fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
         Ok(json!({"name": self.name, "environment": self.environment, "metadata": self.metadata,
             "limits": limits::show(control, self.workspace, &of(self)),
-            "caching": CachingForm::of(self.caching)}))
+            "caching": CachingForm::of(&self.caching)}))
     }
 
     async fn new(

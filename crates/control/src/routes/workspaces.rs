@@ -80,7 +80,7 @@ fn show(control: &Control, row: &WorkspaceRow) -> WorkspaceView {
         name: row.name.clone(),
         limits: limits::show(control, row.id, &OWN),
         end_user_limits: limits::show(control, row.id, &LimitsOf::EveryEndUser),
-        caching: CachingForm::of(row.caching),
+        caching: CachingForm::of(&row.caching),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -197,7 +197,7 @@ impl WritableResource for WorkspaceRow {
         limits::check(limits, "limits")?;
         limits::check(end_user_limits, "end_user_limits")?;
         let name = checked_name(name, "name")?;
-        let caching = caching.unwrap_or_default().read(self.caching)?;
+        let caching = caching.unwrap_or_default().read(&self.caching)?;
         Ok((Self { name, caching, ..self }, AfterWrite::Changed { limits, end_user_limits }))
     }
 

@@ -104,20 +104,50 @@ fn inputs(input: &Value) -> Result<(Vec<String>, u64), ApiError> {
     Ok((texts, total))
 }
 
-/// A unit vector derived from the text's hash.
+/// A unit vector of the text's words, whatever their order, case and punctuation: texts are the more alike the more words
+/// they have in common, as those of a real model, and nothing else makes them alike.
 pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    let mut state = hasher.finish() | 1;
-    let mut numbers: Vec<f32> = (0..dimensions)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
-        })
-        .collect();
+    let mut numbers = vec![0.0; dimensions];
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(str::to_lowercase).collect();
+    let texts = if words.is_empty() { vec![text.to_owned()] } else { words };
+    for word in &texts {
+        for (number, of_word) in numbers.iter_mut().zip(noise(word)) {
+            *number += of_word;
+        }
+    }
     let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     numbers.iter_mut().for_each(|number| *number /= length);
     numbers
+}
+
+/// Numbers without end that depend on a word's hash alone.
+fn noise(word: &str) -> impl Iterator<Item = f32> {
+    let mut hasher = DefaultHasher::new();
+    word.hash(&mut hasher);
+    let mut state = hasher.finish() | 1;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_same_words_have_one_vector_and_others_are_less_alike() {
+        let [one, same, near, far] = [
+            "Tell me the capital of France, please!",
+            "please tell me THE capital of france",
+            "please tell me the capital of Spain",
+            "how do whales sleep",
+        ]
+        .map(|text| vector(text, DIMENSIONS));
+        let cosine = |other: &[f32]| one.iter().zip(other).map(|(left, right)| left * right).sum::<f32>();
+        assert!(cosine(&same) > 0.999 && (0.8..0.9).contains(&cosine(&near)) && cosine(&far) < 0.2);
+    }
 }

@@ -12,10 +12,12 @@ use plan::{Attempt, Planned};
 const FACTS: &str = " facts";
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// What a header says of the exchange that made the answer, and not of the answer.
-const OF_THE_EXCHANGE: [&str; 6] = [
+const OF_THE_EXCHANGE: [&str; 8] = [
     "agent-trace-id",
     "agent-attempts",
     "agent-cache",
+    "agent-cache-semantic",
+    "agent-cache-similarity",
     "agent-idempotent-replay",
     "agent-idempotency-kept",
     "agent-qos-target-met",

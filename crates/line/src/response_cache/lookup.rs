@@ -37,25 +37,45 @@ pub enum Found {
     /// An earlier answer.
     Entry(Arc<Entry>),
     /// Nothing: this request answers, and its answer is kept.
-    Lead(Lead, Option<ClaimGuard>),
+    Lead(Box<Lead>, Option<ClaimGuard>),
     /// Nothing, and another one's answer is kept, or none.
     Nothing,
 }
 
 impl Lookup {
-    /// `None` for a request that is neither looked up nor kept.
+    /// `None` for a request that is neither looked up nor kept. `rest` is what must be the same of one that is compared by
+    /// meaning: the model that compares, and the body without the text.
     #[must_use]
-    pub fn of(shelf: &Shelf<'_>, wish: Wish, call: &Call, caller: &Caller) -> Option<Self> {
+    pub fn of(
+        memory: &ResponseMemory,
+        wish: Wish,
+        (call, rest): (&Call, Option<(&str, &[u8])>),
+        caller: &Caller,
+    ) -> Option<Self> {
         if wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse) {
             return None;
         }
-        let lifetime = caller.project().caching.or(caller.workspace().caching).responses_lifetime();
+        let lifetime = caller.project().caching.or(&caller.workspace().caching).responses_lifetime();
         Some(Self {
-            name: name_of(shelf.memory, call, caller)?,
+            name: name_of(memory, call, caller, rest)?,
             wish,
             lifetime: lifetime.unwrap_or_default(),
             request: call.trace(),
         })
+    }
+
+    pub(super) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The oldest answer that it takes.
+    pub(super) fn age_ms_max(&self) -> u64 {
+        self.wish.age_ms_within(self.lifetime)
+    }
+
+    /// It wants a new answer, whatever is kept.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.wish.is_fresh()
     }
 
     /// Looks in memory, behind the request that leads, and in the store, in this order.
@@ -63,8 +83,7 @@ impl Lookup {
         if self.wish.is_fresh() {
             return self.refresh(shelf).await;
         }
-        let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
-        let age_ms_max = self.wish.age_ms_max.min(lifetime_ms);
+        let age_ms_max = self.age_ms_max();
         loop {
             match shelf.memory.turn(&self.name, (shelf.now_unix_ms)(), age_ms_max) {
                 Turn::Found(entry) => return Found::Entry(entry),
@@ -81,17 +100,17 @@ impl Lookup {
 
     async fn in_store(&self, shelf: &Shelf<'_>, lead: Lead, age_ms_max: u64) -> Found {
         match claim(shelf.store, self.keyed()).await {
-            Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
+            Ok(KeyClaim::First(claim)) => Found::Lead(Box::new(lead), Some(claim)),
             Ok(KeyClaim::Repeat(answer)) => match Entry::of_stored(answer) {
                 Some(entry) if entry.age_ms((shelf.now_unix_ms)()) <= age_ms_max => {
                     let entry = Arc::new(entry);
-                    lead.keep(Arc::clone(&entry));
+                    lead.keep(Arc::clone(&entry), None);
                     Found::Entry(entry)
                 }
                 _ => self.replace(shelf, lead).await,
             },
             // Another replica answers it now, or the store is away: the answer is kept in memory alone.
-            Err(_) => Found::Lead(lead, None),
+            Err(_) => Found::Lead(Box::new(lead), None),
         }
     }
 
@@ -107,8 +126,8 @@ impl Lookup {
     async fn replace(&self, shelf: &Shelf<'_>, lead: Lead) -> Found {
         shelf.store.forget(self.keyed()).await;
         match claim(shelf.store, self.keyed()).await {
-            Ok(KeyClaim::First(claim)) => Found::Lead(lead, Some(claim)),
-            Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(lead, None),
+            Ok(KeyClaim::First(claim)) => Found::Lead(Box::new(lead), Some(claim)),
+            Ok(KeyClaim::Repeat(_)) | Err(_) => Found::Lead(Box::new(lead), None),
         }
     }
 
@@ -130,7 +149,12 @@ impl Lookup {
 
 /// The name of a request whose answer may be kept; `None` for one that stores or changes something, names what is stored,
 /// lets the provider look elsewhere, or is too long.
-fn name_of(memory: &ResponseMemory, call: &Call, caller: &Caller) -> Option<Name> {
+fn name_of(
+    memory: &ResponseMemory,
+    call: &Call,
+    caller: &Caller,
+    rest: Option<(&str, &[u8])>,
+) -> Option<Name> {
     let request = call.request();
     let is_kept = call.spec().facts().is_repeatable
         && !request.stores_answer
@@ -171,10 +195,15 @@ fn name_of(memory: &ResponseMemory, call: &Call, caller: &Caller) -> Option<Name
         // Under other policies it might be refused or changed.
         text.extend_from_slice(format!("{policies:?}\n").as_bytes());
     }
-    let text = dialects::canonical_body(call.body(), text)?;
     let (workspace, project) = (caller.workspace(), caller.project());
     let generations = (workspace.caching.generation, project.caching.generation);
-    Some(memory.name((workspace.id, project.id), generations, text.into()))
+    let owner = (workspace.id, project.id);
+    let partition = rest.and_then(|(model, body)| {
+        let head = [&*text, model.as_bytes(), b"\n"].concat();
+        Some(memory.partition(owner, generations, &dialects::canonical_body(body, head)?))
+    });
+    let text = dialects::canonical_body(call.body(), text)?;
+    Some(memory.name(owner, generations, text.into(), partition))
 }
 
 /// Whether the checks found nothing and have nothing to look for in the answer. Two requests whose texts differ in what

@@ -10,6 +10,7 @@ use domain::{IdMap, ProjectId, WorkspaceId};
 use tokio::sync::watch;
 
 use super::entry::Entry;
+use super::meaning::{Meaning, Meanings, Partition};
 
 const SHARDS: usize = 16;
 
@@ -18,6 +19,8 @@ const SHARDS: usize = 16;
 pub(crate) struct Name {
     /// Of all that follows, keyed: it is computed once, and clients can't aim at a bucket.
     digest: u64,
+    /// The requests that it is compared with by meaning, which are kept in one shard with it.
+    partition: Option<Partition>,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     /// Raised by a purge, in the workspace and in the project.
@@ -35,6 +38,8 @@ impl Hash for Name {
 #[derive(Debug)]
 pub struct ResponseMemory {
     hasher: RandomState,
+    /// A second key, since partitions are told apart by their hashes alone.
+    other_hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
 
@@ -42,6 +47,8 @@ pub struct ResponseMemory {
 struct Shard {
     entries: IdMap<Name, Held>,
     flights: IdMap<Name, watch::Receiver<Verdict>>,
+    /// Of those entries that have one.
+    meanings: Meanings,
     bytes: usize,
     /// Counts what was asked for, so that the least recent can be told.
     tick: u64,
@@ -50,6 +57,7 @@ struct Shard {
 #[derive(Debug)]
 struct Held {
     entry: Arc<Entry>,
+    meaning: Option<Arc<Meaning>>,
     bytes: usize,
     used: u64,
 }
@@ -92,8 +100,8 @@ pub struct Lead {
 }
 
 impl Lead {
-    pub(crate) fn keep(self, entry: Arc<Entry>) {
-        self.memory.insert(self.name.clone(), entry);
+    pub(crate) fn keep(self, entry: Arc<Entry>, meaning: Option<Arc<Meaning>>) {
+        self.memory.insert(self.name.clone(), entry, meaning);
     }
 
     pub(crate) fn keep_nothing(self) {
@@ -109,7 +117,8 @@ impl Drop for Lead {
 
 impl Default for ResponseMemory {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+        let (hasher, other_hasher) = (RandomState::new(), RandomState::new());
+        Self { hasher, other_hasher, shards: std::array::from_fn(|_| Mutex::default()) }
     }
 }
 
@@ -120,9 +129,42 @@ impl ResponseMemory {
         (workspace, project): (WorkspaceId, ProjectId),
         generations: (u64, u64),
         request: Arc<str>,
+        partition: Option<Partition>,
     ) -> Name {
         let digest = self.hasher.hash_one((workspace, project, generations, &*request));
-        Name { digest, workspace, project, generations, request }
+        Name { digest, partition, workspace, project, generations, request }
+    }
+
+    /// Where a request belongs that is `rest` beside one text: workspace and project are part of it.
+    pub(crate) fn partition(
+        &self,
+        owner: (WorkspaceId, ProjectId),
+        generations: (u64, u64),
+        rest: &str,
+    ) -> Partition {
+        let of = |hasher: &RandomState| hasher.hash_one((owner, generations, rest));
+        Partition(of(&self.hasher), of(&self.other_hasher))
+    }
+
+    /// The texts that a request is compared with, newest last.
+    pub(crate) fn meanings(&self, name: &Name) -> Vec<(Name, Arc<Meaning>)> {
+        let Some(partition) = name.partition else { return Vec::new() };
+        let of_owner = |other: &Name| {
+            (other.workspace, other.project, other.generations)
+                == (name.workspace, name.project, name.generations)
+        };
+        let shard = self.shard(name);
+        shard.meanings.of(partition).iter().filter(|(other, _)| of_owner(other)).cloned().collect()
+    }
+
+    /// The answer to a request, if it is not older than `age_ms_max`.
+    pub(crate) fn held(&self, name: &Name, now_unix_ms: u64, age_ms_max: u64) -> Option<Arc<Entry>> {
+        let mut shard = self.shard(name);
+        shard.tick += 1;
+        let tick = shard.tick;
+        let held = shard.entries.get_mut(name)?;
+        held.used = tick;
+        Some(Arc::clone(&held.entry)).filter(|entry| entry.age_ms(now_unix_ms) <= age_ms_max)
     }
 
     /// Looks for an answer that is not older than `age_ms_max`, or else takes the lead or its place behind it.
@@ -148,13 +190,20 @@ impl ResponseMemory {
         self.shard(name).remove(name);
     }
 
-    fn insert(&self, name: Name, entry: Arc<Entry>) {
-        let bytes = name.request.len() + entry.bytes();
+    fn insert(&self, name: Name, entry: Arc<Entry>, meaning: Option<Arc<Meaning>>) {
+        let of_meaning = meaning.as_ref().map_or(0, |meaning| meaning.bytes());
+        let bytes = name.request.len() + entry.bytes() + of_meaning;
         let mut shard = self.shard(&name);
         shard.remove(&name);
         let used = shard.tick;
         shard.bytes += bytes;
-        shard.entries.insert(name, Held { entry, bytes, used });
+        if let (Some(meaning), Some(partition)) = (&meaning, name.partition) {
+            let surplus = shard.meanings.add(partition, name.clone(), Arc::clone(meaning));
+            if let Some(surplus) = surplus {
+                shard.remove(&surplus);
+            }
+        }
+        shard.entries.insert(name, Held { entry, meaning, bytes, used });
         while shard.entries.len() > RESPONSE_CACHE_ENTRIES_MAX / SHARDS
             || shard.bytes > RESPONSE_CACHE_BYTES_MAX / SHARDS
         {
@@ -165,7 +214,7 @@ impl ResponseMemory {
     }
 
     fn shard(&self, name: &Name) -> MutexGuard<'_, Shard> {
-        let number = name.digest % SHARDS as u64;
+        let number = name.partition.map_or(name.digest, |partition| partition.0) % SHARDS as u64;
         let shard = usize::try_from(number).ok().and_then(|number| self.shards.get(number));
         // A shard is consistent between any two statements that can't panic.
         let [first, ..] = &self.shards;
@@ -181,21 +230,19 @@ impl Shard {
     fn remove(&mut self, name: &Name) {
         if let Some(held) = self.entries.remove(name) {
             self.bytes = self.bytes.saturating_sub(held.bytes);
+            if let (Some(_), Some(partition)) = (&held.meaning, name.partition) {
+                self.meanings.remove(partition, name);
+            }
         }
     }
 
     fn purge(&mut self, scope: &PurgeScope) -> u64 {
-        let before = self.entries.len();
-        let mut bytes = self.bytes;
-        self.entries.retain(|name, held| {
-            let stays = !is_of(scope, name, held);
-            if !stays {
-                bytes = bytes.saturating_sub(held.bytes);
-            }
-            stays
-        });
-        self.bytes = bytes;
-        (before - self.entries.len()) as u64
+        let purged = self.entries.iter().filter(|(name, held)| is_of(scope, name, held));
+        let purged: Vec<Name> = purged.map(|(name, _)| name.clone()).collect();
+        for name in &purged {
+            self.remove(name);
+        }
+        purged.len() as u64
     }
 }
 
@@ -231,12 +278,13 @@ impl Purgeable for ResponseMemory {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use domain::limits::SEMANTIC_CACHE_TEXTS_MAX;
     use domain::{CredentialId, Principal, TraceId, Usage};
     use futures_util::FutureExt as _;
 
     fn named(memory: &ResponseMemory, workspace: u8, generations: (u64, u64), request: &str) -> Name {
         let owner = (WorkspaceId::new(1, [workspace; 10]), ProjectId::new(1, [workspace; 10]));
-        memory.name(owner, generations, request.into())
+        memory.name(owner, generations, request.into(), None)
     }
 
     fn entry(made_unix_ms: u64, bytes: usize) -> Arc<Entry> {
@@ -267,7 +315,7 @@ mod tests {
     fn what_is_kept_is_found_by_its_own_name_until_it_is_old() {
         let memory = Arc::new(ResponseMemory::default());
         let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
-        lead(&memory, &name(1, "a")).keep(entry(1_000, 10));
+        lead(&memory, &name(1, "a")).keep(entry(1_000, 10), None);
         assert!(is_found(&memory, &name(1, "a"), 61_000));
         assert!(!is_found(&memory, &name(1, "a"), 61_001));
         assert!(!is_found(&memory, &name(2, "a"), 1_000), "another workspace's");
@@ -287,7 +335,7 @@ mod tests {
             assert_eq!(landed.as_mut().now_or_never(), None);
             match end {
                 0 => drop(first),
-                1 => first.keep(entry(1_000, 1)),
+                1 => first.keep(entry(1_000, 1), None),
                 _ => first.keep_nothing(),
             }
             assert_eq!(landed.now_or_never(), Some(again));
@@ -301,7 +349,7 @@ mod tests {
         let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
         let size = RESPONSE_CACHE_BYTES_MAX / SHARDS / 4;
         for number in 0..200 {
-            lead(&memory, &name(1, &number.to_string())).keep(entry(1_000, size));
+            lead(&memory, &name(1, &number.to_string())).keep(entry(1_000, size), None);
             let _ = memory.turn(&name(1, "0"), 1_000, 60_000);
         }
         assert!(is_found(&memory, &name(1, "0"), 1_000), "it is asked for all the time");
@@ -316,9 +364,9 @@ mod tests {
         let scope =
             |workspace: u8, what| PurgeScope { workspace: WorkspaceId::new(1, [workspace; 10]), what };
         let fill = || {
-            lead(&memory, &name(1, "a")).keep(entry(1_000, 1));
-            lead(&memory, &name(1, "b")).keep(entry(2_000, 1));
-            lead(&memory, &name(2, "a")).keep(entry(3_000, 1));
+            lead(&memory, &name(1, "a")).keep(entry(1_000, 1), None);
+            lead(&memory, &name(1, "b")).keep(entry(2_000, 1), None);
+            lead(&memory, &name(2, "a")).keep(entry(3_000, 1), None);
         };
         let purge = |scope| memory.purge(scope).now_or_never().unwrap().unwrap();
         fill();
@@ -328,5 +376,58 @@ mod tests {
         assert_eq!(purge(scope(1, Purged::Project(ProjectId::new(1, [2; 10])))), 0);
         assert_eq!(purge(scope(1, Purged::Everything)), 1);
         assert!(is_found(&memory, &name(2, "a"), 3_000));
+    }
+
+    fn meant(memory: &ResponseMemory, owner: (u8, u8), generation: u64, request: &str) -> Name {
+        let owner = (WorkspaceId::new(1, [owner.0; 10]), ProjectId::new(1, [owner.1; 10]));
+        let partition = memory.partition(owner, (0, generation), "the rest");
+        memory.name(owner, (0, generation), request.into(), Some(partition))
+    }
+
+    fn meaning() -> Option<Arc<Meaning>> {
+        let vector = domain::likeness::UnitVector::of([1.0, 0.0].into()).unwrap();
+        let space = "a/b".into();
+        Some(Arc::new(Meaning { space, vector, literals: domain::likeness::Literals::default() }))
+    }
+
+    #[test]
+    fn meanings_are_compared_within_one_project_and_go_with_their_entries() {
+        let memory = Arc::new(ResponseMemory::default());
+        let name = |request: &str| meant(&memory, (1, 1), 0, request);
+        lead(&memory, &name("a")).keep(entry(1_000, 1), meaning());
+        lead(&memory, &name("b")).keep(entry(1_000, 1), None);
+        let seen = |name: &Name| memory.meanings(name).len();
+        assert_eq!(seen(&name("c")), 1);
+        for other in [
+            meant(&memory, (1, 2), 0, "c"),
+            meant(&memory, (2, 1), 0, "c"),
+            meant(&memory, (1, 1), 1, "c"),
+            named(&memory, 1, (0, 0), "c"),
+        ] {
+            assert_eq!(seen(&other), 0, "{other:?}");
+        }
+        assert!(memory.held(&name("a"), 2_000, 1_000).is_some());
+        assert!(memory.held(&name("a"), 2_001, 1_000).is_none(), "it is too old");
+        memory.forget(&name("a"));
+        assert_eq!(seen(&name("c")), 0);
+        lead(&memory, &name("a")).keep(entry(1_000, 1), meaning());
+        let scope = PurgeScope { workspace: name("a").workspace, what: Purged::Everything };
+        assert_eq!(memory.purge(scope).now_or_never().unwrap().unwrap(), 2);
+        assert_eq!(seen(&name("c")), 0);
+    }
+
+    #[test]
+    fn a_partition_has_a_bounded_number_of_texts_and_its_bytes_are_counted() {
+        let memory = Arc::new(ResponseMemory::default());
+        let name = |number: usize| meant(&memory, (1, 1), 0, &number.to_string());
+        for number in 0..SEMANTIC_CACHE_TEXTS_MAX + 3 {
+            lead(&memory, &name(number)).keep(entry(1_000, 1), meaning());
+        }
+        let left = memory.meanings(&name(0));
+        assert_eq!((left.len(), &left[0].0), (SEMANTIC_CACHE_TEXTS_MAX, &name(3)), "the newest");
+        for number in 0..SEMANTIC_CACHE_TEXTS_MAX + 3 {
+            memory.forget(&name(number));
+        }
+        assert_eq!(memory.shards().map(|shard| shard.bytes).sum::<usize>(), 0);
     }
 }

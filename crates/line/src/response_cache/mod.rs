@@ -1,12 +1,15 @@
 //! The response cache: a project that wants it is given an earlier answer to the same request again, and of
-//! concurrent requests that are the same one goes upstream.
+//! concurrent requests that are the same one goes upstream. Where it wants that, too, an answer is given to a request
+//! that means the same.
 //!
 //! It stands around the pipeline's stages. A hit is decoded, admitted, planned and booked like any request: limits,
 //! policies and routes hold for it, and only nothing is sent.
 
 mod entry;
 mod lookup;
+mod meaning;
 mod memory;
+mod semantic;
 mod wish;
 
 use std::rc::Rc;
@@ -14,8 +17,10 @@ use std::sync::Arc;
 
 use admit::{Caller, admit};
 use bytes::Bytes;
-use decode::Inbound;
+use decode::{Call, Inbound};
+use dialects::LastText;
 use domain::limits::RESPONSE_CACHE_BODY_BYTES_MAX;
+use domain::semantic::SemanticSearch;
 use domain::{CacheRecord, CachedAnswer, Fault, Grammar, ResponseCacheMode, TraceId, Usage};
 use execute::{Served, execute};
 use http::Response;
@@ -26,6 +31,8 @@ use relay::{deliver_again, target_met};
 use settle::{ReplyBody, settle};
 
 use self::entry::kept_headers;
+use self::meaning::Meaning;
+use self::semantic::{Searched, Sought, Wanted};
 use crate::idempotency::{ClaimGuard, RecordedBody};
 use crate::stop::EarlyExit;
 use crate::{Core, hooks, reading, stored_lookup};
@@ -41,19 +48,30 @@ const CACHE: HeaderName = HeaderName::from_static("agent-cache");
 #[must_use]
 pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
-    let is_wanted = own.or(wider) == Some(ResponseCacheMode::Exact);
+    let is_wanted = own.or(wider).is_some_and(|mode| mode != ResponseCacheMode::Off);
     is_wanted && caller.project().policy.as_ref().is_none_or(|policies| !policies.retains_nothing())
 }
 
 /// Serves one request of a project that keeps answers.
 pub async fn serve_cached(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<RecordedBody> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let mut after = After::Bypass;
-    let result = run(core, inbound, caller, &mut after).await;
-    if matches!(after, After::Hit) {
+    let mut report = CacheReport { after: After::Bypass, search: None };
+    let result = run(core, inbound, caller, &mut report).await;
+    if matches!(report.after, After::Hit) {
         core.counters.cache_hit();
     }
-    after.wrap(crate::concluded(core, dialect, trace, result))
+    let mut response = report.after.wrap(crate::concluded(core, dialect, trace, result));
+    if let Some(search) = report.search {
+        semantic::tell(response.headers_mut(), &search);
+    }
+    response
+}
+
+/// What is known of a request beside its response.
+struct CacheReport {
+    after: After,
+    /// By meaning, where nothing was found by name.
+    search: Option<SemanticSearch>,
 }
 
 /// What becomes of the response.
@@ -74,6 +92,7 @@ pub struct Keeping {
     claim: Option<ClaimGuard>,
     request: TraceId,
     served: Option<Served>,
+    meaning: Option<Arc<Meaning>>,
     made_unix_ms: u64,
     /// Of a conversation, whose end says whether it may be given again.
     conversation: Option<Grammar>,
@@ -106,12 +125,18 @@ impl Keeping {
     /// Of a request that answers for those that are the same.
     #[must_use]
     pub fn of(
-        (lead, claim): (Lead, Option<ClaimGuard>),
+        (lead, claim): (Box<Lead>, Option<ClaimGuard>),
         request: TraceId,
         made_unix_ms: u64,
         conversation: Option<Grammar>,
     ) -> Self {
-        Self { lead, claim, request, served: None, made_unix_ms, conversation, headers: HeaderMap::new() }
+        let headers = HeaderMap::new();
+        Self { lead: *lead, claim, request, served: None, meaning: None, made_unix_ms, conversation, headers }
+    }
+
+    /// By which requests that mean the same find it.
+    fn meaning(self, meaning: Option<Arc<Meaning>>) -> Self {
+        Self { meaning, ..self }
     }
 
     /// An upstream answers it.
@@ -127,7 +152,7 @@ impl Keeping {
 
     /// The answer ended well.
     pub fn ended(self, body: Bytes, usage: Option<Usage>) {
-        let Self { lead, claim, request, served, made_unix_ms, conversation, headers } = self;
+        let Self { lead, claim, request, served, meaning, made_unix_ms, conversation, headers } = self;
         let is_kept = conversation.is_none_or(|grammar| dialects::is_repeatable_answer(grammar, &body));
         let (Some(served), true) = (served, is_kept) else { return lead.keep_nothing() };
         let entry = Arc::new(Entry {
@@ -142,7 +167,7 @@ impl Keeping {
         });
         // The store goes on by itself: nobody waits for it, since this process finds the answer in memory.
         drop(claim.and_then(|claim| claim.keep(entry.stored())));
-        lead.keep(entry);
+        lead.keep(entry, meaning);
     }
 }
 
@@ -150,34 +175,53 @@ async fn run(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
-    after: &mut After,
+    report: &mut CacheReport,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let wish = Wish::of(&inbound.headers);
-    let shelf = Shelf { memory: &core.cached, store: &core.answers, now_unix_ms: &|| core.now_unix_ms() };
+    let wanted = Wanted::of(&caller, &inbound.headers);
     let call = reading::read(inbound, &caller, core.now_us())?;
     let names = stored_lookup::names(&caller, &call);
-    let lookup = if names.is_some() { None } else { Lookup::of(&shelf, wish, &call, &caller) };
-    let Some(lookup) = lookup else {
-        let now_us = core.now_us();
-        let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-        if names.is_none() && !hooks::has_any(admitted.caller()) {
-            return crate::plan_to_settle(core, admitted, now_us).await;
-        }
-        return Box::pin(crate::resolve_to_settle(core, admitted, names)).await;
+    let wanted = wanted.filter(|_| names.is_none());
+    let text = wanted.and_then(|wanted| wanted.take(&call).map(|last| (wanted, last)));
+    let rest = text.as_ref().map(|(wanted, last)| (wanted.model(), &*last.rest));
+    let lookup = match names {
+        Some(_) => None,
+        None => Lookup::of(&core.cached, wish, (&call, rest), &caller),
     };
+    if let Some(lookup) = lookup {
+        return serve_named(core, call, caller, (lookup, text), report).await;
+    }
+    let now_us = core.now_us();
+    let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+    if names.is_none() && !hooks::has_any(admitted.caller()) {
+        return crate::plan_to_settle(core, admitted, now_us).await;
+    }
+    Box::pin(crate::resolve_to_settle(core, admitted, names)).await
+}
+
+/// Serves a request whose answer may be kept; `text` is searched for by its meaning.
+async fn serve_named(
+    core: &Rc<Core>,
+    call: Call,
+    caller: Caller,
+    (lookup, text): (Lookup, Option<(Wanted, LastText)>),
+    report: &mut CacheReport,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let now_unix_ms = || core.now_unix_ms();
+    let shelf = Shelf { memory: &core.cached, store: &core.answers, now_unix_ms: &now_unix_ms };
     let trace = call.trace();
     let found = lookup.find(&shelf).await;
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let admitted = hooks::before(core, admitted).await;
-    let planned = crate::planned(core, admitted, now_us)?;
+    let mut planned = crate::planned(core, admitted, now_us)?;
     let (lead, claim) = match found {
         Found::Entry(entry) => {
             if let Some(worth) = entry.maker(&planned).map(|maker| entry.worth(maker)) {
                 if let Some(fault) = hooks::of_repeat(core, planned.admitted(), &entry.body).await {
                     return Err(refused(planned, fault));
                 }
-                *after = After::Hit;
+                report.after = After::Hit;
                 let now = (core.now_us(), core.now_unix_ms());
                 return Ok(settle(again(planned, &entry, worth, now)));
             }
@@ -190,19 +234,48 @@ async fn run(
         Found::Lead(lead, claim) => (Some(lead), claim),
         Found::Nothing => (None, None),
     };
+    let searched = by_meaning(core, &mut planned, &lookup, text.as_ref()).await;
+    report.search = searched.as_ref().map(|searched| searched.search);
+    let (hit, meaning) = searched.map_or((None, None), |searched| (searched.hit, searched.meaning));
+    if let Some((entry, worth)) = hit {
+        // Those that wait for the same request are to search at once, not one behind the other.
+        if let Some(lead) = lead {
+            lead.keep_nothing();
+        }
+        report.after = After::Hit;
+        let now = (core.now_us(), core.now_unix_ms());
+        return Ok(settle(again(planned, &entry, worth, now)));
+    }
     let call = planned.admitted().call();
     let conversation = call.spec().facts().is_conversation.then(|| call.dialect().grammar());
-    let keeping =
-        lead.map(|lead| Box::new(Keeping::of((lead, claim), trace, core.now_unix_ms(), conversation)));
-    *after = After::Absent(None);
+    let keeping = lead.map(|lead| {
+        let keeping = Keeping::of((lead, claim), trace, core.now_unix_ms(), conversation);
+        Box::new(keeping.meaning(meaning))
+    });
+    report.after = After::Absent(None);
     // Boxed: inline, the future of a hit would be as large as that of an upstream call, though it makes none.
     let answer = Box::pin(execute(planned, &core.deps)).await?;
     let keeping = keeping.map(|keeping| Box::new(keeping.served_by(answer.served().clone())));
-    *after = match keeping {
-        Some(keeping) if wish.is_fresh() => After::Store(keeping),
+    report.after = match keeping {
+        Some(keeping) if lookup.is_fresh() => After::Store(keeping),
         keeping => After::Absent(keeping),
     };
     hooks::finish(core, answer).await
+}
+
+/// Searches by meaning where the project wants that, and enters it into the record.
+async fn by_meaning(
+    core: &Rc<Core>,
+    planned: &mut Planned,
+    lookup: &Lookup,
+    text: Option<&(Wanted, LastText)>,
+) -> Option<Searched> {
+    let (wanted, LastText { text, .. }) = text?;
+    let sought = Sought { wanted, text, name: lookup.name(), age_ms_max: lookup.age_ms_max() };
+    // Boxed: it holds a whole request of its own.
+    let searched = Box::pin(semantic::search(core, planned, sought)).await;
+    planned.searched(searched.search);
+    Some(searched)
 }
 
 /// A hook refuses an answer that would be given again.

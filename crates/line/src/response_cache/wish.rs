@@ -1,5 +1,7 @@
 //! What a request's `Cache-Control` asks of the response cache.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
@@ -32,6 +34,11 @@ impl Wish {
             }
         }
         wish
+    }
+
+    /// The oldest answer that it takes of those that are kept for so long.
+    pub(crate) fn age_ms_within(self, lifetime: Duration) -> u64 {
+        self.age_ms_max.min(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// It wants a new answer, whatever is kept.

@@ -6,6 +6,7 @@ mod agreements;
 mod aliases;
 pub(crate) mod api_keys;
 mod budgets;
+mod caching;
 mod capabilities;
 mod credentials;
 mod devices;

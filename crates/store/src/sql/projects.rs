@@ -7,11 +7,11 @@ use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{CacheMode, KeyId, ProjectId, ResponseCacheMode, Subject, WorkspaceId};
+use domain::{KeyId, ProjectId, Subject, WorkspaceId};
 
 use crate::projects::{ProjectRow, Projects};
 use crate::sql::resource::{self, ColumnValues, Table};
-use crate::sql::{budgets, names};
+use crate::sql::{budgets, caching, names};
 
 /// Checks a reference to a project: it must belong to the same workspace.
 pub(super) async fn require(
@@ -55,18 +55,15 @@ impl Table for ProjectRow {
     }
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
-        Ok(columns
+        let columns = columns
             .fix("id", self.id.bytes())
             .fix("workspace", self.workspace.bytes())
             .set("name", &self.name)
             .set("environment", &self.environment)
             .set("metadata", to_text(Self::NAME, &self.metadata)?)
             .fix("created_unix_ms", signed(self.created_unix_ms))
-            .set("version", signed(self.version))
-            .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
-            .set("caching_byok", self.caching.byok.map(CacheMode::as_str))
-            .set("caching_responses", self.caching.responses.map(ResponseCacheMode::as_str))
-            .set("caching_responses_ttl_s", self.caching.responses_ttl_s.map(i64::from)))
+            .set("version", signed(self.version));
+        Ok(caching::set(columns, &self.caching))
     }
 
     async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {

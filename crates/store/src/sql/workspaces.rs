@@ -8,13 +8,13 @@ use database::handle::Database;
 use database::meta;
 use database::statement::{Row, sql};
 use database::writing::Writing;
+use domain::WorkspaceId;
 use domain::master_key::{self, wrapped_prefix};
-use domain::{CacheMode, ResponseCacheMode, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::founding::Founding;
 use crate::sql::resource::{ColumnValues, Table};
-use crate::sql::{api_keys, projects};
+use crate::sql::{api_keys, caching, projects};
 use crate::workspaces::{WorkspaceRow, Workspaces};
 
 pub(super) fn read_key(row: &Row) -> Result<WrappedKey, StoreError> {
@@ -42,15 +42,12 @@ impl Table for WorkspaceRow {
     }
 
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
-        Ok(columns
+        let columns = columns
             .fix("id", self.id.bytes())
             .set("name", &self.name)
             .fix("created_unix_ms", signed(self.created_unix_ms))
-            .set("version", signed(self.version))
-            .set("caching_managed", self.caching.managed.map(CacheMode::as_str))
-            .set("caching_byok", self.caching.byok.map(CacheMode::as_str))
-            .set("caching_responses", self.caching.responses.map(ResponseCacheMode::as_str))
-            .set("caching_responses_ttl_s", self.caching.responses_ttl_s.map(i64::from)))
+            .set("version", signed(self.version));
+        Ok(caching::set(columns, &self.caching))
     }
 
     fn scope(&self) -> Option<WorkspaceId> {

@@ -105,9 +105,11 @@ fn rows_of_the_version_before_stay_on_postgres() {
             &url,
             &format!(
                 "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
-                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
+                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation, \
+                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min; \
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
-                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation; \
+                 DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation, \
+                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min; \
                  ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
                  DROP TABLE capability_statements, capability_revisions; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
@@ -170,6 +172,12 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
 /// Statements that revert a database from the newest schema to the sixth.
 const UNDONE: &[&str] = &[
     "ALTER TABLE kept_answers DROP COLUMN is_cached",
+    "ALTER TABLE workspaces DROP COLUMN caching_is_semantic",
+    "ALTER TABLE workspaces DROP COLUMN caching_semantic_model",
+    "ALTER TABLE workspaces DROP COLUMN caching_semantic_bps_min",
+    "ALTER TABLE projects DROP COLUMN caching_is_semantic",
+    "ALTER TABLE projects DROP COLUMN caching_semantic_model",
+    "ALTER TABLE projects DROP COLUMN caching_semantic_bps_min",
     "ALTER TABLE workspaces DROP COLUMN caching_responses",
     "ALTER TABLE workspaces DROP COLUMN caching_responses_ttl_s",
     "ALTER TABLE workspaces DROP COLUMN caching_generation",

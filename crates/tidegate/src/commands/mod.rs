@@ -21,7 +21,7 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, call, capability, chat, commitments, context,
+    account, adapters, alias, apply, billing, budget, cache, call, capability, chat, commitments, context,
     credential, export, health, hints, jobs, key, login, member, nodes, open, plan, policy, project, request,
     route, subscription, tariff, train, usage, webhook, workspace,
 };
@@ -82,6 +82,9 @@ enum Command {
     /// Manages projects.
     #[command(subcommand)]
     Project(project::Command),
+    /// Measures what the semantic response cache would do.
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Applies a document to the workspace, and shows the changes.
     Apply(apply::Options),
     /// Writes the workspace's configuration and data to files.
@@ -186,6 +189,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Hints(command) => hints::run(&shared, command),
         Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
+        Command::Cache(command) => cache::run(&shared, command),
         Command::Apply(options) => apply::run(&shared, &options),
         Command::Export(options) => export::run(&shared, &options),
         Command::Context(command) => context::run(&shared, command),

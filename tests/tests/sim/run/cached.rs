@@ -83,13 +83,8 @@ impl Run {
         let wish = Wish::of(&headers_of(&arrived));
         let (memory, store) = (Arc::clone(&self.memory), self.answer_store());
         let clock = Arc::clone(&self.books.clock);
-        let lookup = line::keeps_answers(caller)
-            .then(|| {
-                let now_unix_ms = || clock.unix_ms();
-                let shelf = Shelf { memory: &memory, store: &store, now_unix_ms: &now_unix_ms };
-                Lookup::of(&shelf, wish, call, caller)
-            })
-            .flatten();
+        let keeps = line::keeps_answers(caller);
+        let lookup = keeps.then(|| Lookup::of(&memory, wish, (call, None), caller)).flatten();
         assert_eq!(lookup.is_some(), arrived.fixture.keeps[arrived.wanted.workspace], "who keeps answers");
         let Some(lookup) = lookup else { return self.admit_and_plan(&arrived, request, None) };
         let future = Box::pin(async move {

@@ -1,0 +1,204 @@
+//! The text of a request's last message, and the request without it.
+
+use conversation::face::TurnMembers;
+use domain::{Grammar, Operation};
+use json::{Cursor, JsonError, Kind, Span, Value};
+
+use crate::registry::face;
+
+/// The text that ends a completion's request, in place of turns.
+const COMPLETION: TurnMembers = TurnMembers { list: "prompt", content: "" };
+
+/// A request taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastText {
+    pub text: String,
+    /// The body with an empty string in its place.
+    pub rest: Vec<u8>,
+}
+
+/// Takes a request apart that was decoded before. `None` where its last message is not the user's, or is anything but
+/// one plain text.
+#[must_use]
+pub fn take_last_text(grammar: Grammar, operation: Operation, body: &[u8]) -> Option<LastText> {
+    let is_completion = operation == Operation::Complete;
+    let members = if is_completion { COMPLETION } else { face(grammar).facts().turns };
+    let (span, text) = find(body, &members).ok().flatten()?;
+    if text.trim().is_empty() {
+        return None;
+    }
+    let mut rest = Vec::with_capacity(body.len() - span.len() + 2);
+    rest.extend_from_slice(body.get(..span.start)?);
+    rest.extend_from_slice(b"\"\"");
+    rest.extend_from_slice(body.get(span.end..)?);
+    Some(LastText { text, rest })
+}
+
+/// A string with its quotation marks, and what it says.
+type Found = Option<(Span, String)>;
+
+fn find(body: &[u8], members: &TurnMembers) -> Result<Found, JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    let mut found = None;
+    let mut lists = 0;
+    cursor.object(|cursor, member| {
+        if member.key.is(members.list) {
+            lists += 1;
+            found = match cursor.kind()? {
+                Kind::Array => last_of(cursor, members)?,
+                _ => string(cursor)?,
+            };
+            return Ok(());
+        }
+        cursor.ignore()
+    })?;
+    // Of two lists, nobody knows which one the upstream reads.
+    Ok(found.filter(|_| lists == 1))
+}
+
+fn string(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
+    Ok(match cursor.value()? {
+        Value::String(text) => Some((text.span, text.decode().into_owned())),
+        _ => None,
+    })
+}
+
+fn last_of(cursor: &mut Cursor<'_>, members: &TurnMembers) -> Result<Found, JsonError> {
+    let mut last = None;
+    cursor.array(|cursor, _| {
+        last = match cursor.kind()? {
+            Kind::Object => turn(cursor, members)?,
+            _ => cursor.skip().map(|_| None)?,
+        };
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(last)
+}
+
+/// The text of a message of the user's. What else the message says stays in the rest.
+fn turn(cursor: &mut Cursor<'_>, members: &TurnMembers) -> Result<Found, JsonError> {
+    let (mut is_users, mut found, mut contents) = (true, None, 0);
+    cursor.object(|cursor, member| {
+        if member.key.is("role") {
+            is_users &= matches!(cursor.value()?, Value::String(role) if role.is("user"));
+        } else if member.key.is("type") {
+            is_users &= matches!(cursor.value()?, Value::String(kind) if kind.is("message"));
+        } else if member.key.is(members.content) {
+            contents += 1;
+            found = match cursor.kind()? {
+                Kind::Array => only_block(cursor)?,
+                _ => string(cursor)?,
+            };
+        } else {
+            cursor.ignore()?;
+        }
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(found.filter(|_| is_users && contents == 1))
+}
+
+/// The text of a list of one block.
+fn only_block(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
+    let (mut found, mut blocks) = (None, 0);
+    cursor.array(|cursor, _| {
+        blocks += 1;
+        found = match cursor.kind()? {
+            Kind::Object => block(cursor)?,
+            _ => cursor.skip().map(|_| None)?,
+        };
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(found.filter(|_| blocks == 1))
+}
+
+fn block(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
+    let (mut is_text, mut found, mut texts) = (true, None, 0);
+    cursor.object(|cursor, member| {
+        if member.key.is("type") {
+            let kind = cursor.value()?;
+            is_text &= matches!(kind, Value::String(kind) if kind.is("text") || kind.is("input_text"));
+        } else if member.key.is("text") {
+            texts += 1;
+            found = string(cursor)?;
+        } else {
+            cursor.ignore()?;
+        }
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(found.filter(|_| is_text && texts == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(grammar: Grammar, body: &str, expected: Option<(&str, &str)>) {
+        let operation = if body.contains("prompt") { Operation::Complete } else { Operation::Chat };
+        let found = take_last_text(grammar, operation, body.as_bytes());
+        let found = found.map(|last| (last.text, String::from_utf8(last.rest).unwrap()));
+        let found = found.as_ref().map(|(text, rest)| (text.as_str(), rest.as_str()));
+        assert_eq!(found, expected, "{body}");
+    }
+
+    #[test]
+    fn the_last_text_is_found_in_every_format() {
+        for (grammar, body, rest) in [
+            (
+                Grammar::Chat,
+                r#"{"messages":[{"role":"user","content":"a\nb"}],"n":1}"#,
+                r#"{"messages":[{"role":"user","content":""}],"n":1}"#,
+            ),
+            (
+                Grammar::Chat,
+                r#"{"messages":[{"role":"user","content":"x"},{"content":[{"text":"a\nb","type":"text"}],"role":"user"}]}"#,
+                r#"{"messages":[{"role":"user","content":"x"},{"content":[{"text":"","type":"text"}],"role":"user"}]}"#,
+            ),
+            (Grammar::Chat, r#"{"model":"m","prompt":"a\nb"}"#, r#"{"model":"m","prompt":""}"#),
+            (
+                Grammar::Anthropic,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a\nb","cache_control":{}}]}]}"#,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"","cache_control":{}}]}]}"#,
+            ),
+            (Grammar::Responses, r#"{"input":"a\nb"}"#, r#"{"input":""}"#),
+            (
+                Grammar::Responses,
+                r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"a\nb"}]}]}"#,
+                r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":""}]}]}"#,
+            ),
+            (
+                Grammar::Gemini,
+                r#"{"contents":[{"parts":[{"text":"a\nb"}]}]}"#,
+                r#"{"contents":[{"parts":[{"text":""}]}]}"#,
+            ),
+            (
+                Grammar::Converse,
+                r#"{"messages":[{"role":"user","content":[{"text":"a\nb"}]}]}"#,
+                r#"{"messages":[{"role":"user","content":[{"text":""}]}]}"#,
+            ),
+        ] {
+            check(grammar, body, Some(("a\nb", rest)));
+        }
+    }
+
+    #[test]
+    fn anything_but_one_text_of_the_user_is_none() {
+        for body in [
+            r#"{"messages":[]}"#,
+            r#"{"messages":[{"role":"user","content":" "}]}"#,
+            r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#,
+            r#"{"messages":[{"role":"tool","content":"a"}]}"#,
+            r#"{"messages":[{"role":"user","content":null}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"u"}}]}]}"#,
+            r#"{"messages":[{"role":"user","content":[{"type":"file","text":"a"}]}]}"#,
+            r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#,
+            r#"{"messages":[{"role":"user","content":"a"}],"messages":[{"role":"user","content":"b"}]}"#,
+            r#"{"prompt":["a","b"]}"#,
+            r#"{"model":"m"}"#,
+            "[]",
+        ] {
+            check(Grammar::Chat, body, None);
+        }
+        check(Grammar::Responses, r#"{"input":[{"type":"function_call_output","output":"a"}]}"#, None);
+    }
+}

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use domain::record::Purpose;
 use domain::{ProjectId, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
@@ -47,6 +48,8 @@ impl Needs {
 #[derive(Clone)]
 pub struct Caller {
     key: Option<Arc<KeyEntry>>,
+    /// What a trip of the gateway's own is for.
+    purpose: Option<Purpose>,
     project: Arc<ProjectEntry>,
     workspace: Arc<WorkspaceEntry>,
     snapshot: Arc<Snapshot>,
@@ -55,13 +58,19 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
         let (workspace, project) = find_project(&snapshot, key.workspace, key.project)?;
-        Some(Self { key: Some(key), project, workspace, snapshot })
+        Some(Self { key: Some(key), purpose: None, project, workspace, snapshot })
     }
 
     /// `None` for the gateway's own calls.
     #[must_use]
     pub const fn key(&self) -> Option<&Arc<KeyEntry>> {
         self.key.as_ref()
+    }
+
+    /// `None` for those of clients.
+    #[must_use]
+    pub const fn purpose(&self) -> Option<Purpose> {
+        self.purpose
     }
 
     #[must_use]
@@ -97,9 +106,14 @@ impl fmt::Debug for Caller {
 
 /// The caller of the gateway's own trips: without a key, and without any scope.
 #[must_use]
-pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectId) -> Option<Caller> {
+pub fn system(
+    snapshot: Arc<Snapshot>,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    purpose: Purpose,
+) -> Option<Caller> {
     let (workspace, project) = find_project(&snapshot, workspace, project)?;
-    Some(Caller { key: None, project, workspace, snapshot })
+    Some(Caller { key: None, purpose: Some(purpose), project, workspace, snapshot })
 }
 
 /// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
@@ -113,7 +127,7 @@ pub fn assumed(
 ) -> Option<Caller> {
     let is_its =
         project.workspace == workspace.id && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
-    is_its.then_some(Caller { key, project, workspace, snapshot })
+    is_its.then_some(Caller { key, purpose: None, project, workspace, snapshot })
 }
 
 fn find_project(

@@ -87,6 +87,7 @@ pub fn admit(
     // A realtime session has its tools elsewhere than in the request for one response.
     let has_tools = (call.operation() != Operation::Realtime).then_some(call.request().has_tools);
     tab.describe_request(stated, has_tools);
+    tab.record_purpose(caller.purpose());
     let timeline = tab.timeline_mut();
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
     timeline.admitted_us = now_us.saturating_sub(call.received_us());

@@ -242,17 +242,37 @@ pub struct Extras {
     /// Whether the request offered the model tools; `None` in records of earlier versions.
     #[serde(deserialize_with = "value_or_end")]
     pub has_tools: Option<bool>,
+    /// What a request of the gateway's own was for; `None` of a client's.
+    #[serde(deserialize_with = "value_or_end")]
+    pub purpose: Option<Purpose>,
+}
+
+/// What the gateway made a request of its own for. Records store the variant's number: append new ones at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To have a provider cache the beginning of prompts by name.
+    ContextCache,
+}
+
+impl Purpose {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContextCache => "context_cache",
+        }
+    }
 }
 
 impl Serialize for Extras {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let has_tools = self.has_tools.is_some();
+        let has_purpose = self.purpose.is_some();
+        let has_tools = has_purpose || self.has_tools.is_some();
         let has_qos = has_tools || self.qos.is_some();
         let has_hooks = has_qos || !self.hooks.is_empty();
         let has_revision = has_hooks || self.manifest_revision.is_some();
         let has_class = has_revision || self.qos_class.is_some();
         let has_checks = has_class || !self.checks.is_empty();
-        let mut fields = serializer.serialize_struct("Extras", 6)?;
+        let mut fields = serializer.serialize_struct("Extras", 7)?;
         if has_checks {
             fields.serialize_field("checks", &self.checks)?;
         }
@@ -270,6 +290,9 @@ impl Serialize for Extras {
         }
         if has_tools {
             fields.serialize_field("has_tools", &self.has_tools)?;
+        }
+        if has_purpose {
+            fields.serialize_field("purpose", &self.purpose)?;
         }
         fields.end()
     }

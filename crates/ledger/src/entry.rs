@@ -556,6 +556,7 @@ pub(crate) mod tests {
             Extras { hooks: vec![hook_call()], ..Extras::default() },
             Extras { qos: Some(stated_qos()), ..Extras::default() },
             Extras { has_tools: Some(false), ..Extras::default() },
+            Extras { purpose: Some(domain::record::Purpose::ContextCache), ..Extras::default() },
             Extras {
                 checks,
                 qos_class,
@@ -563,6 +564,7 @@ pub(crate) mod tests {
                 hooks: vec![hook_call()],
                 qos: Some(stated_qos()),
                 has_tools: Some(true),
+                purpose: Some(domain::record::Purpose::ContextCache),
             },
         ];
         let plain = postcard::to_allocvec(&state()).unwrap();
@@ -610,6 +612,7 @@ pub(crate) mod tests {
             CacheRecord { reuse: Some(reuse), ..plain },
             CacheRecord { reuse: Some(domain::PromptReuse::default()), ..CacheRecord::default() },
             CacheRecord { served: Some(served), reuse: Some(reuse), ..plain },
+            CacheRecord { has_context: true, ..plain },
         ];
         for record in cases {
             let bytes = postcard::to_allocvec(&(record, 77_u64)).unwrap();

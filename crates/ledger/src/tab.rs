@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
-use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
+use domain::record::{Extras, PlanRecord, Purpose, Reason, Rejected, StatedQos};
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
     Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
@@ -286,6 +286,11 @@ impl Tab {
             self.grow(RESERVE_QOS_BYTES);
         }
         (self.state.extras.qos, self.state.extras.has_tools) = (qos, has_tools);
+    }
+
+    /// Stores what a request of the gateway's own is for.
+    pub const fn record_purpose(&mut self, purpose: Option<Purpose>) {
+        self.state.extras.purpose = purpose;
     }
 
     /// Stores whether the answer's head went out within the target of the hints; `None` without one.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admit::{Caller, Needs, identify, system};
+use domain::record::Purpose;
 use domain::{Fault, FaultClass};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -158,8 +159,8 @@ fn an_allowlist_looks_at_the_connection_and_at_no_header() {
 #[test]
 fn the_environment_is_the_keys_else_the_projects() {
     assert_eq!(&**ask(&[bearer(9)], "192.0.2.1", Needs::Inference).unwrap().environment(), "staging");
-    let own = system(snapshot(), workspace_id(), project_id(1)).unwrap();
+    let own = system(snapshot(), workspace_id(), project_id(1), Purpose::ContextCache).unwrap();
     assert!(own.key().is_none());
     assert_eq!((&**own.environment(), own.workspace().id), ("production", workspace_id()));
-    assert!(system(snapshot(), workspace_id(), project_id(2)).is_none());
+    assert!(system(snapshot(), workspace_id(), project_id(2), Purpose::ContextCache).is_none());
 }

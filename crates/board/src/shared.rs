@@ -8,6 +8,7 @@ use domain::{
     UsageWindow, WindowUse,
 };
 
+use crate::contexts::Creations;
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::place::{self, Groups};
@@ -126,6 +127,7 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
+    creations: Creations,
     meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
@@ -305,6 +307,10 @@ impl Shared {
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {
         &self.prefixes
+    }
+
+    pub(crate) const fn creations(&self) -> &Creations {
+        &self.creations
     }
 
     pub(crate) const fn meters(&self) -> &Meters {

@@ -40,7 +40,8 @@ impl DividesPrompts for Divides {
     }
 
     fn write_cache(&self, prompt: &DivisiblePrompt, body: &[u8], turns: usize, new: NewCache<'_>) -> Vec<u8> {
-        let mut out = format!("{{\"model\":{},\"ttl\":\"{}s\"", resource_text(new.model), new.ttl_s).into_bytes();
+        let mut out =
+            format!("{{\"model\":{},\"ttl\":\"{}s\"", resource_text(new.model), new.ttl_s).into_bytes();
         write_members(&prompt.head, body, &mut out);
         if turns > 0 {
             write_turns(prompt.turns.get(..turns).unwrap_or_default(), body, &mut out);

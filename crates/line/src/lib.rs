@@ -4,6 +4,7 @@
 
 mod alias_parameters;
 mod background;
+mod context_caches;
 mod counters;
 mod explain;
 mod hooks;
@@ -186,9 +187,15 @@ async fn resolve_to_settle(
         Some(names) => stored_lookup::resolve_stored(&core.deps, admitted, names).await,
         None => admitted,
     };
+    resolved_to_settle(core, admitted).await
+}
+
+/// The stages after the stored objects are known, for a request whose policy may have hooks.
+async fn resolved_to_settle(core: &Rc<Core>, admitted: Admitted) -> Result<Response<ReplyBody>, EarlyExit> {
     let admitted = hooks::before(core, admitted).await;
     let planned = planned(core, admitted, core.now_us())?;
-    let answer = execute(planned, &core.deps).await?;
+    let mut answer = execute(planned, &core.deps).await?;
+    context_caches::begin(core, &mut answer);
     hooks::finish(core, answer).await
 }
 
@@ -205,13 +212,14 @@ fn planned(core: &Core, admitted: Admitted, now_us: u64) -> Result<Planned, Earl
 
 /// The stages after the caller and the stored objects are known.
 async fn plan_to_settle(
-    core: &Core,
+    core: &Rc<Core>,
     admitted: Admitted,
     now_us: u64,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let planned = planned(core, admitted, now_us)?;
     // Boxed: every connection is as large as the future of its request, and this is most of that.
-    let answer = Box::pin(execute(planned, &core.deps)).await?;
+    let mut answer = Box::pin(execute(planned, &core.deps)).await?;
+    context_caches::begin(core, &mut answer);
     let response = relay(answer, &core.deps);
     Ok(settle(response))
 }

@@ -11,7 +11,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::record::Reason;
+use domain::record::{Purpose, Reason};
 use domain::{
     AttemptRecord, Charge, MeterRecord, Outcome, PolicyRule, Priced, Principal, Profile, QosClass,
     ReuseEvidence, Tier, Units, Usage,
@@ -240,6 +240,8 @@ struct Exchange {
     key_id: Option<String>,
     environment: String,
     operation: &'static str,
+    /// What the gateway made it for by itself: `context_cache`; `null` of a client's request.
+    purpose: Option<&'static str>,
     /// What kind of model it asked for.
     modality: &'static str,
     dialect: &'static str,
@@ -469,6 +471,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         key_id: record.key.map(|id| id.to_string()),
         environment: record.environment.clone(),
         operation: record.operation.as_str(),
+        purpose: record.extras.purpose.map(Purpose::as_str),
         modality: record.operation.modality().as_str(),
         dialect: record.dialect.as_str(),
         stream: record.stream,

@@ -110,6 +110,8 @@ export interface Exchange extends Told, Metered {
   workspace_id: string;
   /** Older servers have none. */
   modality?: string;
+  /** What the gateway made it for by itself; null of a client's request. Older servers have none. */
+  purpose?: string | null;
   error_class: string | null;
   /** Why it failed or was cut; older servers have none. */
   error?: Reason | null;
@@ -164,6 +166,8 @@ export interface CachingOfRequest {
   state: 'applied' | 'suggested';
   breakpoints: number;
   key: boolean;
+  /** Older servers have none. */
+  context_cache?: boolean;
   saved_tokens: number | null;
   evidence: string;
 }

@@ -148,6 +148,9 @@ fn explain(request: &Value) {
     if let Some(error) = request.get("error").filter(|error| error.is_object()) {
         failure(error);
     }
+    if request.get("purpose").is_some_and(Value::is_string) {
+        println!("purpose   {}: made by the gateway itself", field("purpose"));
+    }
     println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
     if let Some(alias) = request.get("alias").filter(|alias| alias.is_object()) {
         let part = |name: &str| output::printable(&output::cell(alias, name));
@@ -172,10 +175,11 @@ fn explain(request: &Value) {
     if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
         let part = |name: &str| output::printable(&output::cell(caching, name));
         println!(
-            "caching   {} breakpoints {} key {} saved {} ({})",
+            "caching   {} breakpoints {} key {} context cache {} saved {} ({})",
             part("state"),
             part("breakpoints"),
             part("key"),
+            part("context_cache"),
             part("saved_tokens"),
             part("evidence")
         );

@@ -213,26 +213,24 @@ fn forget_oldest(entries: &mut HashMap<ContextKey, Entry>) {
 
 /// How many caches a process creates now.
 #[derive(Debug, Default)]
-pub(crate) struct Creations(AtomicU32);
+pub(crate) struct Creations(Arc<AtomicU32>);
 
 /// Room for one creation, until it is dropped.
 #[derive(Debug)]
-pub struct ContextCreation(Arc<crate::Shared>);
+pub struct ContextCreation(Arc<AtomicU32>);
 
-impl ContextCreation {
+impl Creations {
     /// `None` where as many run as may.
-    #[must_use]
-    pub fn begin(shared: &Arc<crate::Shared>) -> Option<Self> {
+    pub(crate) fn begin(&self) -> Option<ContextCreation> {
         let room = |running: u32| (running < CONTEXT_CREATIONS_MAX).then_some(running + 1);
-        let running = &shared.creations().0;
-        running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(Self(Arc::clone(shared)))
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(ContextCreation(Arc::clone(&self.0)))
     }
 }
 
 impl Drop for ContextCreation {
     fn drop(&mut self) {
-        self.0.creations().0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -349,12 +347,11 @@ mod tests {
 
     #[test]
     fn few_are_created_at_a_time() {
-        let shared = Arc::new(crate::Shared::default());
-        let running: Vec<_> =
-            (0..CONTEXT_CREATIONS_MAX).filter_map(|_| ContextCreation::begin(&shared)).collect();
+        let creations = Creations::default();
+        let running: Vec<_> = (0..CONTEXT_CREATIONS_MAX).filter_map(|_| creations.begin()).collect();
         assert_eq!(running.len(), CONTEXT_CREATIONS_MAX as usize);
-        assert!(ContextCreation::begin(&shared).is_none());
+        assert!(creations.begin().is_none());
         drop(running);
-        assert!(ContextCreation::begin(&shared).is_some());
+        assert!(creations.begin().is_some());
     }
 }

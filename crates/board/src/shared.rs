@@ -8,7 +8,7 @@ use domain::{
     UsageWindow, WindowUse,
 };
 
-use crate::contexts::Creations;
+use crate::contexts::{ContextCreation, Creations};
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::place::{self, Groups};
@@ -309,8 +309,10 @@ impl Shared {
         &self.prefixes
     }
 
-    pub(crate) const fn creations(&self) -> &Creations {
-        &self.creations
+    /// Room for the creation of one context cache; `None` where as many are created as may be.
+    #[must_use]
+    pub fn begin_context_creation(&self) -> Option<ContextCreation> {
+        self.creations.begin()
     }
 
     pub(crate) const fn meters(&self) -> &Meters {

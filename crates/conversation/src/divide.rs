@@ -51,7 +51,7 @@ impl DivisiblePrompt {
     }
 
     /// The pieces of a beginning.
-    pub fn beginning(&self, turns: usize) -> impl Iterator<Item = Span> + '_ {
+    pub fn prefix(&self, turns: usize) -> impl Iterator<Item = Span> + '_ {
         self.head.iter().copied().chain(self.turns.iter().take(turns).map(|turn| turn.span))
     }
 }

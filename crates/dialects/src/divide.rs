@@ -73,8 +73,8 @@ impl Divided<'_> {
     }
 
     /// The whole beginning, piece by piece.
-    pub fn beginning(&self, cut: PromptCut) -> impl Iterator<Item = &[u8]> {
-        self.prompt.beginning(cut.turns).map(|piece| piece.of(self.body))
+    pub fn prefix(&self, cut: PromptCut) -> impl Iterator<Item = &[u8]> {
+        self.prompt.prefix(cut.turns).map(|piece| piece.of(self.body))
     }
 
     /// The request that caches a beginning.

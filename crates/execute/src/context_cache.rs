@@ -112,9 +112,9 @@ impl ContextSearch<'_> {
         };
         let recurring: Vec<_> = divided.cuts().iter().filter(is_recurring).collect();
         let surplus = recurring.len().saturating_sub(CONTEXTS_PER_PROMPT_MAX);
-        let looked_at =
+        let scanned =
             recurring.into_iter().enumerate().filter(|(number, _)| *number == 0 || *number > surplus);
-        looked_at.map(|(_, cut)| (self.key(cut), *cut)).collect()
+        scanned.map(|(_, cut)| (self.key(cut), *cut)).collect()
     }
 
     fn key(&self, cut: &PromptCut) -> ContextKey {
@@ -186,7 +186,7 @@ impl ContextSearch<'_> {
             attempt.base_url(),
             attempt.upstream_model()
         );
-        for piece in divided.beginning(cut) {
+        for piece in divided.prefix(cut) {
             let _infallible = writeln!(text, "{}", piece.len());
             text.push_str(&String::from_utf8_lossy(piece));
         }

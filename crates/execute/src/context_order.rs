@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use board::{CachedContext, ContextCreation, ContextKey, ContextOutcome, PrefixTable};
+use board::{CachedContext, ContextKey, ContextOutcome, PrefixTable};
 use bytes::Bytes;
 use dialects::stored_objects;
 use domain::{Dialect, FilesKeeper, Principal, ProjectId, StoredKind, StoredObjectKind, WorkspaceId};
@@ -27,7 +27,7 @@ impl ContextOrder {
     /// Has it made beside the requests, unless another request's order is under way, or as many as may be. `create` returns
     /// the provider's answer; `None` if the cache was not made.
     pub fn run(self: Box<Self>, deps: &Deps, create: impl AsyncFnOnce(&Self) -> Option<Bytes> + 'static) {
-        let Some(creation) = ContextCreation::begin(deps.board.shared()) else { return };
+        let Some(creation) = deps.board.shared().begin_context_creation() else { return };
         if !self.table.contexts().begin(self.key, deps.world.clock.unix_ms()) {
             return;
         }

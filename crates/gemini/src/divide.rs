@@ -163,7 +163,7 @@ mod tests {
         let head_alone = String::from_utf8(Divides.write_cache(&talk, TALK.as_bytes(), 0, new)).unwrap();
         assert_eq!(head_alone, format!(r#"{{"model":"models/google/flash","ttl":"300s",{head}}}"#));
         assert_eq!(
-            talk.beginning(1).map(|piece| piece.of(TALK.as_bytes()).len()).sum::<usize>(),
+            talk.prefix(1).map(|piece| piece.of(TALK.as_bytes()).len()).sum::<usize>(),
             head.len() - 1 + r#"{"role":"user","parts":[{"text":"1"}]}"#.len()
         );
     }

@@ -30,8 +30,9 @@ use std::sync::Arc;
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use decode::Inbound;
 use domain::ports::AnswerStore;
+use domain::record::Purpose;
 use domain::{Dialect, Fault, TraceId};
-use execute::{Deps, Journal, execute};
+use execute::{Answer, ContextOrder, Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use plan::{Planned, plan};
@@ -195,7 +196,7 @@ async fn resolved_to_settle(core: &Rc<Core>, admitted: Admitted) -> Result<Respo
     let admitted = hooks::before(core, admitted).await;
     let planned = planned(core, admitted, core.now_us())?;
     let mut answer = execute(planned, &core.deps).await?;
-    context_caches::begin(core, &mut answer);
+    create_context(core, &mut answer);
     hooks::finish(core, answer).await
 }
 
@@ -219,7 +220,33 @@ async fn plan_to_settle(
     let planned = planned(core, admitted, now_us)?;
     // Boxed: every connection is as large as the future of its request, and this is most of that.
     let mut answer = Box::pin(execute(planned, &core.deps)).await?;
-    context_caches::begin(core, &mut answer);
+    create_context(core, &mut answer);
     let response = relay(answer, &core.deps);
     Ok(settle(response))
+}
+
+/// Has the context cached that an answered request ordered, if it ordered one. Nothing waits for it.
+fn create_context(core: &Rc<Core>, answer: &mut Answer) {
+    let Some(order) = answer.take_context_order() else { return };
+    let core = Rc::clone(core);
+    order.run(&core.deps.clone(), async move |order| {
+        let inbound = context_caches::inbound(order, &core.deps);
+        let (trace, dialect) = (inbound.trace, inbound.dialect);
+        let result = serve_context(&core, inbound, order).await;
+        context_caches::made(concluded(&core, dialect, trace, result)).await
+    });
+}
+
+/// All stages for a request of the gateway's own.
+async fn serve_context(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    order: &ContextOrder,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let caller =
+        admit::system(core.snapshot.current(), order.workspace, order.project, Purpose::ContextCache);
+    let caller = caller.ok_or_else(|| Box::new(Fault::internal()))?;
+    let call = reading::read(inbound, &caller, core.now_us())?;
+    let admitted = admit(call, caller, &core.journal, &core.allowances, core.now_us())?;
+    resolved_to_settle(core, admitted.with_stored(context_caches::findings(order))).await
 }

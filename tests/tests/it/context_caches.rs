@@ -5,7 +5,9 @@ use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, with};
+use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, POOL, config, id_of};
+use crate::sdk::drive_at;
 use crate::wait::until;
 
 const CREATED: &str = "/v1beta/cachedContents";
@@ -220,6 +222,17 @@ async fn every_dialect_goes_on_from_a_cache_of_tools_and_turns() {
         (nanos(&record, "cached_tokens"), &record["caching"]["context_cache"]),
         (cached, &json!(true))
     );
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn the_official_sdk_reads_from_caches_that_it_never_heard_of() {
+    let gateway = gateway().await;
+    gemini(&gateway, "/v2/accounts", POOL).await;
+    let (python, script) =
+        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/context_caches.py"));
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, FLASH).await;
+    assert_eq!(driven.held, 4);
     assert_eq!(gateway.emulator.violations(), []);
 }
 

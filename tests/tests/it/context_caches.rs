@@ -1,7 +1,7 @@
 //! Beginnings of prompts that the gateway itself has Gemini cache by name: where that pays, for whom, and what it costs.
 
-use harness::Entry;
 use harness::client::{Answer, Client};
+use harness::{Config, Entry, Model};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, with};
@@ -251,7 +251,7 @@ async fn a_cache_is_one_workspaces_and_one_projects() {
         ask_until_it_pays(client, "the sea").await;
         // What others cached is as good as not there.
         for call in &asked(&gateway, POOL)[before..] {
-            assert_eq!(cache_of(call), None, "it reads another's cache");
+            assert!(cache_of(call).is_none_or(|name| !names.contains(&name)), "it reads another's cache");
         }
         ask_until_cached(&gateway, POOL, client, "the sea").await;
         names.extend(cache_of(&asked(&gateway, POOL).pop().unwrap()));
@@ -332,7 +332,8 @@ async fn asserts_no_cache(gateway: &Gateway, key: &str, why: &str, send: impl As
 
 #[tokio::test]
 async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
-    let gateway = gateway().await;
+    let served = ["gemini-2.5-flash", "gemini-3-flash-preview"].into_iter().map(Model::chat);
+    let gateway = Gateway::with(served.fold(config().gemini_forgets(), Config::model), &[]).await;
     gemini(&gateway, "/v2/accounts", POOL).await;
     let client = gateway.client();
     let project = format!("/v2/projects/{}", gateway.founded.project_id);
@@ -372,7 +373,7 @@ async fn nothing_is_cached_where_it_may_not_stay_or_nobody_asked_for_it() {
     };
     asserts_no_cache(&gateway, POOL, "storage has no price", unpriced).await;
     let short = async |number: usize| {
-        let text = instructions("the dunes")[..12_000].to_owned();
+        let text = instructions("the dunes")[..4_000].to_owned();
         let body = with(question("", number), json!({"systemInstruction": {"parts": [{"text": text}]}}));
         drop(ask(&client, &body).await);
     };

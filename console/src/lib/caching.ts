@@ -17,7 +17,8 @@ export const usualCaching = (profile: Cached): string => (profile === 'managed' 
 
 /** What was done for one request, in a sentence. */
 export function cachingWords(caching: CachingOfRequest): string {
-  const what = [caching.breakpoints > 0 ? `${caching.breakpoints} ${caching.breakpoints === 1 ? 'breakpoint' : 'breakpoints'}` : '', caching.key ? 'a cache key' : ''].filter(Boolean).join(' and ');
+  const marks = caching.breakpoints > 0 ? `${caching.breakpoints} ${caching.breakpoints === 1 ? 'breakpoint' : 'breakpoints'}` : '';
+  const what = [marks, caching.key ? 'a cache key' : '', caching.context_cache ? 'a context cache' : ''].filter(Boolean).join(' and ');
   if (caching.state === 'suggested') {
     const saved = caching.saved_tokens ? `some ${count(caching.saved_tokens)} tokens could come from the cache` : 'the next request could read from the cache';
     return `Suggested: with ${what}, ${saved}.`;

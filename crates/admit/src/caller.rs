@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{ProjectId, WorkspaceId};
+use domain::{ProjectId, SideCall, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 /// The scope that a path requires of a key.
@@ -47,6 +47,7 @@ impl Needs {
 #[derive(Clone)]
 pub struct Caller {
     key: Option<Arc<KeyEntry>>,
+    side_call: Option<SideCall>,
     project: Arc<ProjectEntry>,
     workspace: Arc<WorkspaceEntry>,
     snapshot: Arc<Snapshot>,
@@ -55,13 +56,25 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
         let (workspace, project) = find_project(&snapshot, key.workspace, key.project)?;
-        Some(Self { key: Some(key), project, workspace, snapshot })
+        Some(Self { key: Some(key), side_call: None, project, workspace, snapshot })
     }
 
     /// `None` for the gateway's own calls.
     #[must_use]
     pub const fn key(&self) -> Option<&Arc<KeyEntry>> {
         self.key.as_ref()
+    }
+
+    /// What it calls for, if no client asked for that.
+    #[must_use]
+    pub const fn side_call(&self) -> Option<SideCall> {
+        self.side_call
+    }
+
+    /// The same, for a call of the gateway's own on its behalf.
+    #[must_use]
+    pub fn for_side_call(self, side_call: SideCall) -> Self {
+        Self { side_call: Some(side_call), ..self }
     }
 
     #[must_use]
@@ -97,9 +110,14 @@ impl fmt::Debug for Caller {
 
 /// The caller of the gateway's own trips: without a key, and without any scope.
 #[must_use]
-pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectId) -> Option<Caller> {
+pub fn system(
+    snapshot: Arc<Snapshot>,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    side_call: SideCall,
+) -> Option<Caller> {
     let (workspace, project) = find_project(&snapshot, workspace, project)?;
-    Some(Caller { key: None, project, workspace, snapshot })
+    Some(Caller { key: None, side_call: Some(side_call), project, workspace, snapshot })
 }
 
 /// The caller of a request that is planned and not served: in a project of the workspace, as with one of its
@@ -113,7 +131,7 @@ pub fn assumed(
 ) -> Option<Caller> {
     let is_its =
         project.workspace == workspace.id && key.as_ref().is_none_or(|key| key.workspace == workspace.id);
-    is_its.then_some(Caller { key, project, workspace, snapshot })
+    is_its.then_some(Caller { key, side_call: None, project, workspace, snapshot })
 }
 
 fn find_project(

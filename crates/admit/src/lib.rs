@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use decode::StoredFindings;
 use domain::record::StatedQos;
-use domain::semantic::{SemanticSearch, SideCall};
+use domain::semantic::SemanticSearch;
 use domain::{Fault, Operation, RateLimitStates};
 use ledger::{Bounds, Journal, Opening, Refused, Tab};
 
@@ -88,6 +88,9 @@ pub fn admit(
     // A realtime session has its tools elsewhere than in the request for one response.
     let has_tools = (call.operation() != Operation::Realtime).then_some(call.request().has_tools);
     tab.describe_request(stated, has_tools);
+    if let Some(side_call) = caller.side_call() {
+        tab.made_for(side_call);
+    }
     let timeline = tab.timeline_mut();
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
     timeline.admitted_us = now_us.saturating_sub(call.received_us());
@@ -140,13 +143,6 @@ impl Admitted {
     #[must_use]
     pub fn with_refusal(self, fault: Box<Fault>) -> Self {
         Self { call: self.call.with_refusal(fault), ..self }
-    }
-
-    /// The same as an exchange that no client asked for.
-    #[must_use]
-    pub fn made_for(mut self, side_call: SideCall) -> Self {
-        self.tab.made_for(side_call);
-        self
     }
 
     /// Stores how the search of the semantic response cache ended.

@@ -4,6 +4,7 @@
 mod breaker;
 mod budget;
 mod cell;
+mod contexts;
 mod limits;
 mod load;
 mod outlier;
@@ -17,6 +18,7 @@ mod windows;
 
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
+pub use contexts::{CachedContext, ContextCreation, ContextKey, ContextOutcome, ContextTable, ContextUse};
 pub use load::Load;
 pub use outlier::OpeningCause;
 pub use pace::{AgreedRate, Pacing};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdHasher, IdMap, Principal, WorkspaceId};
 
+use crate::contexts::ContextTable;
 use crate::limits::PREFIX_TABLES_HELD_MAX;
 
 /// The slots that a fingerprint may be in.
@@ -27,6 +28,7 @@ pub struct PrefixTable {
     buckets: Box<[[AtomicU64; ASSOCIATIVITY]]>,
     /// When a core last fetched it.
     used_us: AtomicU64,
+    contexts: ContextTable,
 }
 
 /// The content of one slot; zero is an empty one.
@@ -60,7 +62,11 @@ impl Sight {
 impl Default for PrefixTable {
     fn default() -> Self {
         let empty = || std::array::from_fn(|_| AtomicU64::new(0));
-        Self { buckets: (0..BUCKETS).map(|_| empty()).collect(), used_us: AtomicU64::new(0) }
+        Self {
+            buckets: (0..BUCKETS).map(|_| empty()).collect(),
+            used_us: AtomicU64::new(0),
+            contexts: ContextTable::default(),
+        }
     }
 }
 
@@ -85,6 +91,12 @@ impl PrefixTable {
         if let Some(slot) = own.or_else(|| bucket.iter().max_by_key(age)) {
             slot.store(now.slot(), Ordering::Relaxed);
         }
+    }
+
+    /// The beginnings that are cached by name, or may be.
+    #[must_use]
+    pub const fn contexts(&self) -> &ContextTable {
+        &self.contexts
     }
 
     fn locate(&self, fingerprint: u64) -> (&[AtomicU64], u64) {

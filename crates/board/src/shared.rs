@@ -8,6 +8,7 @@ use domain::{
     UsageWindow, WindowUse,
 };
 
+use crate::contexts::{ContextCreation, Creations};
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::place::{self, Groups};
@@ -126,6 +127,7 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
+    creations: Creations,
     meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
@@ -305,6 +307,12 @@ impl Shared {
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {
         &self.prefixes
+    }
+
+    /// Room for the creation of one context cache; `None` where as many are created as may be.
+    #[must_use]
+    pub fn begin_context_creation(&self) -> Option<ContextCreation> {
+        self.creations.begin()
     }
 
     pub(crate) const fn meters(&self) -> &Meters {

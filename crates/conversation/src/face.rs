@@ -11,6 +11,7 @@ use json::members::keep_members;
 
 use crate::answer::{AnswerFacts, AnswerOptions, ReadAnswer, ReadFrames, StreamFault, WriteAnswer};
 use crate::batch::{BatchOutputLine, LineAnswer};
+use crate::divide::DividesPrompts;
 use crate::embed::Embeddings;
 use crate::features::FeatureNames;
 use crate::losses::DroppedFields;
@@ -322,6 +323,11 @@ pub trait Face: Debug + Sync {
 
     /// Embeddings, where the dialect has them.
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {
+        None
+    }
+
+    /// How a prompt is divided into a part that is cached by name and the rest, where the dialect has such caches.
+    fn divides(&self) -> Option<&'static dyn DividesPrompts> {
         None
     }
 

@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod calls;
 pub mod claude_fields;
 pub mod constraints;
+pub mod divide;
 pub mod embed;
 pub mod face;
 pub mod fault_text;

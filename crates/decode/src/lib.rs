@@ -20,7 +20,7 @@ use domain::{
     StoredObjectKind, TraceId, Upload, Usage,
 };
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
@@ -66,6 +66,7 @@ struct CallData {
     hints: Option<Box<RequestHints>>,
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
+    forbids_storage: bool,
     unheeded: Vec<String>,
     found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
@@ -145,6 +146,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         hints = hints::read(&inbound.headers, &mut unheeded);
     }
     let native = dialects::native_headers(grammar, &inbound.headers);
+    let forbids_storage = forbids_storage(&inbound.headers);
     let mut header_map = inbound.headers;
     header_map.clear();
     Ok(Call(Box::new(CallData {
@@ -157,6 +159,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         hints,
         native,
         is_lenient,
+        forbids_storage,
         unheeded,
         found_response: None,
         files: None,
@@ -167,6 +170,12 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         screening: None,
         prefixes: OnceCell::new(),
     })))
+}
+
+/// Whether the client said `Cache-Control: no-store`.
+fn forbids_storage(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("no-store"))
 }
 
 /// What is known of an operation.
@@ -235,6 +244,12 @@ impl Call {
     #[must_use]
     pub fn is_lenient(&self) -> bool {
         self.0.is_lenient
+    }
+
+    /// Whether the client said that nothing of it is to be stored (`Cache-Control: no-store`).
+    #[must_use]
+    pub fn forbids_storage(&self) -> bool {
+        self.0.forbids_storage
     }
 
     /// `Agent-*` headers of the request that are not supported here, and fields of its hints that have no effect.

@@ -12,6 +12,7 @@ mod batch;
 mod buffered;
 mod count;
 mod cut;
+mod divide;
 mod embed;
 mod error;
 mod files;
@@ -38,6 +39,7 @@ pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_ou
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use count::{buffered_count, count_answer, forget_answer, write_count_request};
 pub use cut::EventBuffer;
+pub use divide::{Divided, PromptCut, divide_prompt};
 pub use embed::{VendorVectors, buffered_vectors, read_embedding_inputs, translate_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;

@@ -70,14 +70,23 @@ struct Draft {
 /// this kind, or there are no turns.
 #[must_use]
 pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
-    let names = face(grammar).facts().prefix?;
+    let facts = face(grammar).facts();
+    let names = facts.prefix?;
     let mut cursor = Cursor::new(body).ok()?;
     let mut draft = Draft { is_helped: names.takes_marks && has_mark(body), ..Draft::default() };
     if cursor.kind().ok()? != Kind::Object {
         return None;
     }
     let open = cursor.position() + 1;
-    cursor.object(|cursor, member| draft.read(cursor, &names, &member.key.decode())).ok()?;
+    cursor
+        .object(|cursor, member| {
+            let written = member.key.decode();
+            match facts.field_name {
+                Some(field_name) => draft.read(cursor, &names, &field_name(&written)),
+                None => draft.read(cursor, &names, &written),
+            }
+        })
+        .ok()?;
     (!draft.turns.is_empty()).then(|| draft.finish(body, open))
 }
 
@@ -309,13 +318,13 @@ impl MarkPosition {
 
 /// A rolling fingerprint. It is not collision-resistant, but a client can only collide with its own requests.
 #[derive(Debug, Clone, Copy, Default)]
-struct Rolling {
-    state: u64,
-    bytes: u64,
+pub(crate) struct Rolling {
+    pub(crate) state: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Rolling {
-    fn add(&mut self, piece: &[u8]) {
+    pub(crate) fn add(&mut self, piece: &[u8]) {
         let (words, rest) = piece.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
         self.mix(rest.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)));

@@ -179,6 +179,8 @@ pub struct CacheRecord {
     pub marks: u8,
     /// A cache key was set, which tells the provider which requests share a prefix.
     pub has_key: bool,
+    /// A beginning that the gateway had its provider cache by name was in the place of the prompt's own.
+    pub has_context: bool,
     /// Prompt tokens that had been sent before: an estimate of what a cache can save.
     pub reusable_tokens: u64,
     /// How much of the prompt a cache could have served; `None` if nobody looked.
@@ -191,7 +193,7 @@ impl CacheRecord {
     /// Whether anything was done for the provider's cache, or would have been.
     #[must_use]
     pub const fn has_help(&self) -> bool {
-        self.is_applied || self.marks > 0 || self.has_key
+        self.is_applied || self.marks > 0 || self.has_key || self.has_context
     }
 }
 
@@ -210,10 +212,11 @@ const SERVED_INPUT: u8 = 5;
 const SERVED_OUTPUT: u8 = 6;
 const SAVED_NANOS: u8 = 7;
 const UNREPORTED: u8 = 8;
+const CONTEXT: u8 = 9;
 
 impl From<CacheRecord> for CacheForm {
     fn from(record: CacheRecord) -> Self {
-        let CacheRecord { is_applied, marks, has_key, reusable_tokens, reuse, served } = record;
+        let CacheRecord { is_applied, marks, has_key, has_context, reusable_tokens, reuse, served } = record;
         let mut more = Vec::new();
         if let Some(reuse) = reuse {
             more.push((PROMPT_BYTES, reuse.prompt_bytes));
@@ -231,6 +234,7 @@ impl From<CacheRecord> for CacheForm {
             let others = [(SERVED_OUTPUT, served.output_tokens), (SAVED_NANOS, saved)];
             more.extend(others.into_iter().filter(|(_, count)| *count > 0));
         }
+        more.extend(has_context.then_some((CONTEXT, 1)));
         let marks = if more.is_empty() { marks } else { marks | MORE_FOLLOWS };
         Self(is_applied, marks, has_key, reusable_tokens, more)
     }
@@ -267,6 +271,7 @@ impl<'de> Visitor<'de> for CacheVisitor {
             is_applied,
             marks: marks & !MORE_FOLLOWS,
             has_key,
+            has_context: count(CONTEXT) > 0,
             reusable_tokens,
             reuse: find(PROMPT_BYTES).map(|prompt_bytes| PromptReuse {
                 prompt_bytes,

@@ -188,6 +188,23 @@ pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
 /// Workspaces whose prompt prefixes are remembered; the least recently active are forgotten first.
 pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
 
+/// How long a beginning of prompts may be cached by name on the gateway's own account of what pays, from the shortest;
+/// a longer one costs more storage and fewer creations.
+pub const CONTEXT_CACHE_TTLS_S: [u64; 3] = [300, 900, 3_600];
+/// No request goes on from such a cache shortly before its end, since it may take as long until it is read.
+pub const CONTEXT_CACHE_MARGIN: Duration = Duration::from_secs(10);
+/// Beginnings of prompts whose uses are remembered for one workspace, and the uses of each; 0.8 KiB each.
+pub const CONTEXTS_WATCHED_MAX: usize = 256;
+pub const CONTEXT_USES_MAX: usize = 32;
+/// Beginnings of one prompt that are looked at: the shortest, and the longest of the others.
+pub const CONTEXTS_PER_PROMPT_MAX: usize = 12;
+/// Caches that a workspace has at a time.
+pub const CONTEXT_CACHES_MAX: usize = 32;
+/// Requests in a row that may be refused beside a cache until it is given up: each is sent again without it.
+pub const CONTEXT_REFUSALS_MAX: u32 = 3;
+/// Caches that a process creates at a time. Each holds the beginning of a prompt.
+pub const CONTEXT_CREATIONS_MAX: u32 = 8;
+
 /// How long the response cache keeps an answer, where the project says nothing, and the longest it may say.
 pub const RESPONSE_CACHE_TTL_S: u32 = 3_600;
 pub const RESPONSE_CACHE_TTL_S_MAX: u32 = 7 * 24 * 3_600;

@@ -153,6 +153,13 @@ impl Policies {
         self.specs().any(|spec| spec.retention == Some(Retention::Zero))
     }
 
+    /// Whether a provider may store what it is sent: not where nothing may be retained, and not where a check masks or
+    /// blocks, since what is stored is not checked again.
+    #[must_use]
+    pub fn let_providers_store(&self) -> bool {
+        !self.retains_nothing() && !self.checks().any(|(_, check)| check.is_enforced())
+    }
+
     /// Whether some rule is about what a request contains, and not only about where it goes.
     #[must_use]
     pub fn reads_requests(&self) -> bool {

@@ -19,7 +19,8 @@ use crate::operation::Operation;
 use crate::policy::{CheckCount, HookCall};
 use crate::profile::{Principal, Profile};
 use crate::reuse::{CacheTier, InputCost, PromptReuse, ReuseEvidence, Waterfall};
-use crate::semantic::{SemanticSearch, SideCall};
+use crate::semantic::SemanticSearch;
+use crate::side_call::SideCall;
 use crate::timeline::Timeline;
 use crate::usage::Usage;
 

@@ -1,4 +1,4 @@
-//! What the semantic response cache did for an exchange, and what an exchange of our own was made for.
+//! What the semantic response cache did for an exchange.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,29 +47,4 @@ pub struct SemanticSearch {
     pub similarity_bps: Option<u16>,
     /// The exchange that embedded the text.
     pub embedding: TraceId,
-}
-
-/// What an exchange was made for that no client asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SideCallPurpose {
-    SemanticCache,
-}
-
-impl SideCallPurpose {
-    pub const WORDS: [&str; 1] = ["semantic_cache"];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SemanticCache => "semantic_cache",
-        }
-    }
-}
-
-/// An exchange of our own, for the sake of a client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SideCall {
-    pub purpose: SideCallPurpose,
-    /// The client's exchange.
-    pub parent: TraceId,
 }

@@ -10,6 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
 use crate::attempt_stream::AttemptStream;
+use crate::context_order::ContextOrder;
 use crate::exchange::Exchange;
 use crate::open_attempt::OpenAttempt;
 
@@ -59,6 +60,15 @@ impl Answer {
             AnswerBody::Whole { bytes, usage, .. } => Some((bytes, *usage)),
             AnswerBody::Own(bytes) => Some((bytes, Usage::default())),
             AnswerBody::Stream(_) => None,
+        }
+    }
+
+    /// The cache that is to be created for prompts that begin as this one's, if one pays.
+    pub fn take_context_order(&mut self) -> Option<Box<ContextOrder>> {
+        match &mut self.parts.body {
+            AnswerBody::Whole { open, .. } => open.take_context_order(),
+            AnswerBody::Stream(stream) => stream.take_context_order(),
+            AnswerBody::Own(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::open_attempt::{OpenAttempt, SentRequest};
+use crate::outgoing::Written;
 use crate::upstream::{REQUEST_ID, request_of, sign};
 use crate::{caching, outgoing, recording, shared, stored, terms};
 
@@ -101,8 +102,8 @@ async fn start(
         if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, held, attempt)).await };
     let outgoing =
         prompt.and_then(|prompt| outgoing::write(exchange, held, attempt, provider, prompt.as_deref()));
-    let (mut outgoing, caching) = match outgoing {
-        Ok(outgoing) => outgoing,
+    let Written { mut outgoing, caching, context } = match outgoing {
+        Ok(written) => written,
         Err(fault) => return Start::Refused(fault),
     };
     if exchange.tracks_prefixes {
@@ -128,6 +129,7 @@ async fn start(
         dropped: dropped_params(exchange, &mut outgoing),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, started, sent);
+    open.set_context(context);
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.set_token(token),
         Err(failure) => return Start::Failed(open, failure),

@@ -18,6 +18,7 @@ use ledger::Tab;
 use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::context_order::ContextOrder;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
 use crate::open_attempt::OpenAttempt;
@@ -276,6 +277,17 @@ impl AttemptStream {
             Some(open) => open.process_failure(&self.exchange.deps, failure),
             None => failure,
         }
+    }
+
+    pub(crate) fn take_context_order(&mut self) -> Option<Box<ContextOrder>> {
+        self.open.as_mut()?.take_context_order()
+    }
+
+    /// The same for one that fails behind its head, of which the client was told nothing yet.
+    pub(crate) fn process_context(&mut self, failure: AttemptFailure) -> AttemptFailure {
+        let is_refused = self.open.as_ref().is_some_and(|open| open.is_context_refused(&failure));
+        self.held.is_plain |= is_refused;
+        AttemptFailure { context_refused: is_refused, ..failure }
     }
 
     /// Ends the attempt as failed; returns what it used.

@@ -13,6 +13,7 @@ use http::header::{HeaderName, HeaderValue};
 use plan::{Attempt, Seat};
 use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
 
+use crate::context_cache::{ContextSearch, FoundContext};
 use crate::exchange::Exchange;
 
 /// The usual estimate; the provider reports the true count.
@@ -30,6 +31,8 @@ pub(crate) struct CacheHints<'a> {
     record: Option<CacheRecord>,
     reuse: Option<PromptReuse>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// The shortest beginning that its provider caches by name, in tokens, and the longest that came before, in bytes.
+    context_bounds: Option<(u64, u64)>,
 }
 
 /// The end of a prefix, and how often that prefix was seen before.
@@ -116,6 +119,7 @@ impl<'a> CacheHints<'a> {
             record: None,
             reuse: None,
             header: None,
+            context_bounds: None,
         })
     }
 
@@ -160,6 +164,25 @@ impl<'a> CacheHints<'a> {
         Some(header).filter(|_| self.is_applied())
     }
 
+    /// Whether a request in this format may have a beginning that is cached by name, or is worth it.
+    pub(crate) fn seeks_context(&self, grammar: Grammar) -> bool {
+        self.context_bounds.is_some() && self.provider.cache_help(grammar) == Some(CacheHelp::Named)
+    }
+
+    /// Looks for it, and records what was found.
+    pub(crate) fn find_context(&mut self, grammar: Grammar, body: &[u8]) -> Option<FoundContext> {
+        let (exchange, attempt, is_applied) = (self.exchange, self.attempt, self.is_applied());
+        let (tokens_min, seen_bytes) = self.context_bounds?;
+        let search = ContextSearch { exchange, attempt, grammar, tokens_min, seen_bytes, is_applied };
+        let found = search.run(body)?;
+        if let Some(reusable_tokens) = found.tokens {
+            let has_context = true;
+            self.record =
+                Some(CacheRecord { is_applied, has_context, reusable_tokens, ..CacheRecord::default() });
+        }
+        Some(found)
+    }
+
     pub(crate) fn record(&self) -> Option<CacheRecord> {
         let found =
             self.reuse.map(|reuse| CacheRecord { reuse: Some(reuse), ..self.record.unwrap_or_default() });
@@ -180,7 +203,7 @@ impl<'a> CacheHints<'a> {
             return Vec::new();
         }
         let tokens_min = facts.tokens_min.unwrap_or(match help {
-            Some(CacheHelp::Marks) => CACHE_TOKENS_MIN_UNKNOWN,
+            Some(CacheHelp::Marks | CacheHelp::Named) => CACHE_TOKENS_MIN_UNKNOWN,
             // A key costs nothing.
             Some(CacheHelp::Key { .. }) | None => 0,
         });
@@ -206,6 +229,12 @@ impl<'a> CacheHints<'a> {
         let inserts = match help {
             CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
             CacheHelp::Key { place: location, of } => self.name(prefixes, &sights, location, of),
+            CacheHelp::Named => {
+                let seen_bytes = reusable(&sights, 1) * BYTES_A_TOKEN;
+                let is_sought = seen_bytes > 0 && self.exchange.may_cache_contexts();
+                self.context_bounds = is_sought.then_some((tokens_min, seen_bytes));
+                Vec::new()
+            }
         };
         if self.is_applied() { inserts } else { Vec::new() }
     }
@@ -249,7 +278,6 @@ impl<'a> CacheHints<'a> {
             self.record = Some(CacheRecord {
                 is_applied: self.is_applied(),
                 marks: u8::try_from(chosen.len()).unwrap_or(u8::MAX),
-                has_key: false,
                 // A prefix that was seen twice had its mark the last time.
                 reusable_tokens: reusable(sights, 2),
                 ..CacheRecord::default()

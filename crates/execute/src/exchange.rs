@@ -42,6 +42,8 @@ pub(crate) struct HeldRequest {
     pub prompt: Option<Rc<Prompt>>,
     /// The prompt's prefixes are already recorded in the workspace's prefix table.
     pub are_prefixes_recorded: bool,
+    /// A cache by name was refused: the request is sent whole.
+    pub is_plain: bool,
 }
 
 impl HeldRequest {
@@ -142,6 +144,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             prompt: Some(prompt),
             are_prefixes_recorded: true,
+            is_plain: false,
         };
         let kept = held.translated();
         assert!(kept.body.is_empty());

@@ -177,7 +177,7 @@ impl FailoverState {
             return Step::GiveUp;
         }
         schedule::next_step(&Situation {
-            token_refused: failure.token_refused,
+            cached_refused: failure.token_refused || failure.context_refused,
             class: failure.class(),
             retry_after_ms: failure.fault.retry_after_ms,
             should_retry: failure.should_retry,

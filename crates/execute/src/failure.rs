@@ -58,6 +58,9 @@ pub struct AttemptFailure {
     /// A cached token was refused before it expired: another one is requested, and
     /// nothing is learnt about the secret.
     pub token_refused: bool,
+    /// A cache by name that the gateway put into the request was refused: the request is sent whole, and
+    /// nothing is learnt about the secret.
+    pub context_refused: bool,
     /// The secret itself or the account behind it was refused, whatever the request:
     /// other models are not tried either.
     pub is_of_account: bool,
@@ -81,6 +84,7 @@ impl AttemptFailure {
             request_sent: true,
             is_unreachable: false,
             token_refused: false,
+            context_refused: false,
             is_of_account: false,
             billed: None,
             upstream_headers: ClientHeaders::default(),
@@ -179,7 +183,7 @@ impl AttemptFailure {
     /// others are tried first for a moment.
     #[must_use]
     pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
-        if self.token_refused {
+        if self.token_refused || self.context_refused {
             return None;
         }
         let named = self.fault.retry_after_ms;

@@ -25,11 +25,12 @@ pub async fn retry_late(
     mut failure: AttemptFailure,
 ) -> (Tab, LateRetry) {
     loop {
+        failure = failed.process_context(failure);
         let exchange = std::rc::Rc::clone(&failed.exchange);
         let attempt = std::rc::Rc::clone(&failed.attempt);
         let deps = &exchange.deps;
         let step = schedule::next_step(&Situation {
-            token_refused: false,
+            cached_refused: failure.context_refused,
             class: failure.class(),
             retry_after_ms: failure.fault.retry_after_ms,
             should_retry: failure.should_retry,
@@ -43,7 +44,7 @@ pub async fn retry_late(
         let Step::Again { wait } = step else { return (tab, LateRetry::Exhausted(failed, failure)) };
         if failed.facts().content_started
             || exchange.is_body_consumed()
-            || !deps.board.take_retry(attempt.base_url(), deps.now_us())
+            || !failure.context_refused && !deps.board.take_retry(attempt.base_url(), deps.now_us())
         {
             return (tab, LateRetry::Exhausted(failed, failure));
         }

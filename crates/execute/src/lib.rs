@@ -6,6 +6,10 @@ mod attempt;
 mod attempt_stream;
 mod caching;
 mod ceiling;
+mod context_cache;
+mod context_order;
+mod context_release;
+mod context_worth;
 mod estimate;
 mod exchange;
 mod failover;
@@ -50,6 +54,7 @@ use world::World;
 
 pub use answer::{Answer, AnswerBody, AnswerParts, Failed, Served};
 pub use attempt_stream::{AttemptStream, Flow};
+pub use context_order::ContextOrder;
 pub use egress::Socket as UpstreamSocket;
 pub use exchange::Exchange;
 pub use failover::{DenialAction, FailoverState};

@@ -15,6 +15,8 @@ use operations::{Booking, ContentType};
 use plan::{Attempt, Seat};
 
 use crate::Deps;
+use crate::context_cache::ContextCare;
+use crate::context_order::ContextOrder;
 use crate::estimate::AttemptUsageEstimator;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
@@ -46,6 +48,8 @@ pub struct OpenAttempt {
     token: Option<Arc<Secret>>,
     /// On a subscription, what counts its use.
     counted: Option<Box<CountedUse>>,
+    /// What it has to do with caches by name. Boxed: few attempts have anything.
+    context: Option<Box<ContextCare>>,
 }
 
 /// What counts the use of a subscription: in the span of its windows in which the attempt started.
@@ -107,6 +111,7 @@ impl OpenAttempt {
             attempt: Rc::clone(attempt),
             token: None,
             counted,
+            context: None,
         };
         open.count_use(WindowUse { requests: 1, tokens: 0 });
         open
@@ -127,6 +132,15 @@ impl OpenAttempt {
     /// The token that signed it, if that was cached from an earlier request.
     pub(crate) fn set_token(&mut self, token: Option<Arc<Secret>>) {
         self.token = token;
+    }
+
+    pub(crate) fn set_context(&mut self, context: Option<Box<ContextCare>>) {
+        self.context = context;
+    }
+
+    /// The cache that is to be created, now that it has answered.
+    pub(crate) fn take_context_order(&mut self) -> Option<Box<ContextOrder>> {
+        self.context.as_mut()?.take_order()
     }
 
     /// The upstream accepted a session, or started a response in one.
@@ -281,6 +295,9 @@ impl OpenAttempt {
     pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
         self.count_tokens(usage);
+        if let Some(context) = &self.context {
+            context.learn(usage, now_us);
+        }
         self.ticket.used(usage.prompt_total().saturating_add(usage.output), now_us);
         if let Some(first_byte_us) = self.head.first_byte_us {
             self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
@@ -317,9 +334,17 @@ impl OpenAttempt {
             && self.attempt.rates_for(0).is_some_and(is_sold_so)
     }
 
-    /// Redacts a failure for its seat, and forgets a cached token that was refused.
+    /// Whether it failed for a cache by name of ours, as far as that can be told.
+    pub(crate) fn is_context_refused(&self, failure: &AttemptFailure) -> bool {
+        self.context.as_ref().is_some_and(|context| context.is_refused(failure))
+    }
+
+    /// Redacts a failure for its seat, and forgets a cached token or prompt that was refused.
     pub(crate) fn process_failure(&self, deps: &Deps, failure: AttemptFailure) -> AttemptFailure {
         let failure = failure.redacted(self.attempt.seat());
+        if self.is_context_refused(&failure) {
+            return AttemptFailure { context_refused: true, ..failure };
+        }
         let is_refused = failure.class() == FaultClass::UpstreamAuth && failure.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
             Some(token) => {

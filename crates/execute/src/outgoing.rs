@@ -9,21 +9,29 @@ use conversation::turns::TurnSignatures;
 use decode::Call;
 use domain::{CacheRecord, Fault, MissingFeatures, Prompt};
 use plan::{Attempt, Seat};
-use providers::{ModelRequest, Outgoing, Provider, Target};
+use providers::{CacheHelp, ModelRequest, Outgoing, Provider, Target};
 
 use crate::caching::CacheHints;
+use crate::context_cache::ContextCare;
+use crate::context_release;
 use crate::exchange::{Exchange, HeldRequest};
 
-/// Writes the request, and returns what was done in it for the provider's cache.
+/// A request, with what was done in it for the provider's cache.
+pub(crate) struct Written {
+    pub outgoing: Outgoing,
+    pub caching: Option<CacheRecord>,
+    pub context: Option<Box<ContextCare>>,
+}
+
 pub(crate) fn write(
     exchange: &Exchange,
     held: &mut HeldRequest,
     attempt: &Attempt,
     provider: &dyn Provider,
     prompt: Option<&Prompt>,
-) -> Result<(Outgoing, Option<CacheRecord>), Box<Fault>> {
+) -> Result<Written, Box<Fault>> {
     let call = &exchange.call;
-    let HeldRequest { body, are_prefixes_recorded, .. } = held;
+    let HeldRequest { body, are_prefixes_recorded, is_plain, .. } = held;
     let mut care = CacheHints::of(exchange, attempt, provider, are_prefixes_recorded);
     let inserts = match &mut care {
         Some(care) if prompt.is_none() => care.inserts_for_call(body),
@@ -32,14 +40,29 @@ pub(crate) fn write(
     let caller = &exchange.caller;
     let ask = ModelRequest { inserts: &inserts, prompt, ..request_for(call, caller, attempt, body) };
     let mut outgoing = generate(caller, attempt, provider, &ask)?;
-    let Some(mut care) = care else { return Ok((outgoing, None)) };
+    let help = outgoing.grammar.and_then(|grammar| provider.cache_help(grammar));
+    if help == Some(CacheHelp::Named) && !exchange.keeps_contexts(attempt.profile()) {
+        context_release::release(exchange, attempt);
+    }
+    let Some(mut care) = care else { return Ok(Written { outgoing, caching: None, context: None }) };
     if let (Some(_), Some(grammar)) = (prompt, outgoing.grammar) {
         let written = joined(std::mem::take(&mut outgoing.body));
         let inserts = care.inserts_for_body(grammar, &written);
         outgoing.body = dialects::insert(&written, &inserts);
     }
     outgoing.headers.extend(care.header(&outgoing.headers));
-    Ok((outgoing, care.record()))
+    let context = if *is_plain { None } else { put_context(&mut care, &mut outgoing) };
+    Ok(Written { outgoing, caching: care.record(), context })
+}
+
+/// Puts a cache by name in the place of the prompt's beginning, where there is one.
+fn put_context(care: &mut CacheHints<'_>, outgoing: &mut Outgoing) -> Option<Box<ContextCare>> {
+    let grammar = outgoing.grammar.filter(|grammar| care.seeks_context(*grammar))?;
+    let written = joined(std::mem::take(&mut outgoing.body));
+    let found = care.find_context(grammar, &written);
+    let (body, care) = found.map_or((None, None), |found| (found.body, Some(found.care)));
+    outgoing.body = vec![body.unwrap_or(written)];
+    care.map(Box::new)
 }
 
 /// What this seat's provider is to be sent for a call, before caches and translations add to it.

@@ -60,14 +60,32 @@ pub(crate) async fn whole(
     Ok(answer.body)
 }
 
+/// Deletes an object.
+pub(crate) async fn delete(
+    target: &VerifyTarget,
+    poll: StoredPoll,
+    deps: &Deps,
+) -> Result<(), AttemptFailure> {
+    act(target, poll, StoredAct::Delete, deps).await.map(drop)
+}
+
 /// The response, and what reads it where it is in a format of the vendor's own.
 async fn open(
     target: &VerifyTarget,
     poll: StoredPoll,
     deps: &Deps,
 ) -> Result<(UpstreamResponse, Option<Arc<dyn VendorAnswer>>), AttemptFailure> {
+    let read = if poll.is_content { StoredAct::Content } else { StoredAct::Read };
+    act(target, poll, read, deps).await
+}
+
+async fn act(
+    target: &VerifyTarget,
+    poll: StoredPoll,
+    act: StoredAct,
+    deps: &Deps,
+) -> Result<(UpstreamResponse, Option<Arc<dyn VendorAnswer>>), AttemptFailure> {
     let provider = providers::provider(&target.provider);
-    let act = if poll.is_content { StoredAct::Content } else { StoredAct::Read };
     let request = Request::about(Stored::new(poll.id, act, String::new()));
     let model_request = ModelRequest {
         operation: poll.operation,

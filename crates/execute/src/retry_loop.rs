@@ -260,7 +260,7 @@ impl RetryLoop {
                     return SeatOutcome::Stop;
                 }
             };
-            let class = failure.class();
+            let (class, is_plain_next) = (failure.class(), failure.context_refused);
             self.failover.failed(&self.attempts, class);
             let step = self.step_after(&failure);
             self.failed_at = Some(Box::new(self.served_by(attempt)));
@@ -269,7 +269,10 @@ impl RetryLoop {
                 Step::Next => return SeatOutcome::Exhausted(class),
                 Step::GiveUp => return SeatOutcome::Stop,
                 Step::Again { wait } => {
-                    if !board.take_retry(attempt.base_url(), self.exchange.deps.now_us()) {
+                    // What our own cache cost is no sign of an upstream in trouble.
+                    let may_repeat =
+                        is_plain_next || board.take_retry(attempt.base_url(), self.exchange.deps.now_us());
+                    if !may_repeat {
                         self.is_retry_budget_spent = true;
                         return SeatOutcome::Exhausted(class);
                     }
@@ -455,6 +458,7 @@ impl RetryLoop {
             let failure = self.exchange.assign_blame(stream.process_failure(failure));
             stream.end_as_failed(&mut self.tab, &failure);
             self.held = std::mem::take(&mut stream.held);
+            self.held.is_plain |= failure.context_refused;
             return AttemptOutcome::Failed(failure);
         }
         let upstream_headers = std::mem::take(&mut stream.upstream_headers);
@@ -501,6 +505,7 @@ impl RetryLoop {
         let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
         let usage = self.exchange.usage_without_answer(&self.held, open.attempt(), &failure);
         open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
+        self.held.is_plain |= failure.context_refused;
         AttemptOutcome::Failed(failure)
     }
 

@@ -25,8 +25,8 @@ pub struct Situation {
     pub class: FaultClass,
     /// What the provider asked us to wait.
     pub retry_after_ms: Option<u64>,
-    /// A cached token was refused before it expired, and the next attempt has another one.
-    pub token_refused: bool,
+    /// A cached token or a cached prompt was refused before it expired, and the next attempt has another one, or none.
+    pub cached_refused: bool,
     /// What the provider said about a retry, if it said anything.
     pub should_retry: Option<bool>,
     /// Attempts on this seat, including the failed one.
@@ -112,7 +112,7 @@ pub fn next_step(situation: &Situation) -> Step {
     if situation.tries >= ATTEMPTS_MAX {
         return Step::GiveUp;
     }
-    if situation.token_refused && situation.tries_on_seat < TRIES_PER_PRINCIPAL_MAX {
+    if situation.cached_refused && situation.tries_on_seat < TRIES_PER_PRINCIPAL_MAX {
         return Step::Again { wait: Duration::ZERO };
     }
     match remedy(situation.class) {
@@ -176,7 +176,7 @@ mod tests {
 
     fn situation(class: FaultClass) -> Situation {
         Situation {
-            token_refused: false,
+            cached_refused: false,
             class,
             retry_after_ms: None,
             should_retry: None,

@@ -95,6 +95,11 @@ pub(crate) async fn record_objects(
             AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_retryable()
         );
     };
+    if exchange.caller.side_call().is_some() {
+        // No client gets its name, and no list has it.
+        let facts = AnswerFacts { usage: storage_used(exchange, &made).or(whole.facts.usage), ..whole.facts };
+        return Ok(BufferedAnswer { facts, ..whole });
+    }
     let id = keeper.id(owner, kind, maker, &made.id);
     if act == Some(StoredAct::Delete) && !is_native {
         return delete_polled_video(exchange, attempt, id, made, whole).await;

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
+use conversation::divide::DividesPrompts;
 use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{
-    Count, Face, Facts, Instructions, ParameterMembers, SaltPlace, TurnMembers, bare_block,
+    Count, Face, Facts, Instructions, ParameterMembers, PrefixMembers, SaltPlace, TurnMembers, bare_block,
 };
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
@@ -20,6 +21,7 @@ use http::header::HeaderName;
 use json::members::with_first;
 
 use crate::address::read_model_address;
+use crate::divide::Divides;
 use crate::features::NAMES;
 use crate::names::camel;
 use crate::objects::{CachedContents, ContentBatches};
@@ -68,6 +70,12 @@ static FACTS: Facts = Facts {
         inner: Some("parts"),
         block: bare_block,
         value: |line| format!(r#"{{"parts":[{}]}}"#, bare_block(line)),
+    }),
+    prefix: Some(PrefixMembers {
+        instructions: "systemInstruction",
+        turns: "contents",
+        key: "cachedContent",
+        takes_marks: false,
     }),
     parameters: ParameterMembers {
         container: Some("generationConfig"),
@@ -147,6 +155,10 @@ impl Face for Gemini {
 
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {
         Some(&Gemini)
+    }
+
+    fn divides(&self) -> Option<&'static dyn DividesPrompts> {
+        Some(&Divides)
     }
 
     fn shared_fields(&self, operation: Operation) -> &'static Fields {

@@ -8,6 +8,7 @@
 mod address;
 mod batch;
 mod cache;
+mod divide;
 mod embed;
 mod error;
 mod face;

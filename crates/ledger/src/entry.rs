@@ -552,9 +552,9 @@ pub(crate) mod tests {
         domain::semantic::SemanticSearch { outcome, similarity_bps: Some(10_000), embedding }
     }
 
-    fn side_call() -> domain::semantic::SideCall {
-        let purpose = domain::semantic::SideCallPurpose::SemanticCache;
-        domain::semantic::SideCall { purpose, parent: domain::TraceId::new(8, [6; 10]) }
+    fn side_call() -> domain::SideCall {
+        let purpose = domain::SideCallPurpose::SemanticCache;
+        domain::SideCall { purpose, parent: domain::TraceId::new(8, [6; 10]) }
     }
 
     #[test]
@@ -625,6 +625,7 @@ pub(crate) mod tests {
             CacheRecord { reuse: Some(reuse), ..plain },
             CacheRecord { reuse: Some(domain::PromptReuse::default()), ..CacheRecord::default() },
             CacheRecord { served: Some(served), reuse: Some(reuse), ..plain },
+            CacheRecord { has_context: true, ..plain },
         ];
         for record in cases {
             let bytes = postcard::to_allocvec(&(record, 77_u64)).unwrap();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
-use domain::semantic::{SemanticSearch, SideCall};
+use domain::semantic::SemanticSearch;
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
+    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass, SideCall,
     RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 

@@ -4,6 +4,7 @@
 
 mod alias_parameters;
 mod background;
+mod context_caches;
 mod counters;
 mod explain;
 mod hooks;
@@ -30,7 +31,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use decode::Inbound;
 use domain::ports::AnswerStore;
 use domain::{Dialect, Fault, TraceId};
-use execute::{Deps, Journal, execute};
+use execute::{Answer, ContextOrder, Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use plan::{Planned, plan};
@@ -188,9 +189,15 @@ async fn resolve_to_settle(
         Some(names) => stored_lookup::resolve_stored(&core.deps, admitted, names).await,
         None => admitted,
     };
+    resolved_to_settle(core, admitted).await
+}
+
+/// The stages after the stored objects are known, for a request whose policy may have hooks.
+async fn resolved_to_settle(core: &Rc<Core>, admitted: Admitted) -> Result<Response<ReplyBody>, EarlyExit> {
     let admitted = hooks::before(core, admitted).await;
     let planned = planned(core, admitted, core.now_us())?;
-    let answer = execute(planned, &core.deps).await?;
+    let mut answer = execute(planned, &core.deps).await?;
+    create_context(core, &mut answer);
     hooks::finish(core, answer).await
 }
 
@@ -207,13 +214,39 @@ fn planned(core: &Core, admitted: Admitted, now_us: u64) -> Result<Planned, Earl
 
 /// The stages after the caller and the stored objects are known.
 async fn plan_to_settle(
-    core: &Core,
+    core: &Rc<Core>,
     admitted: Admitted,
     now_us: u64,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let planned = planned(core, admitted, now_us)?;
     // Boxed: every connection is as large as the future of its request, and this is most of that.
-    let answer = Box::pin(execute(planned, &core.deps)).await?;
+    let mut answer = Box::pin(execute(planned, &core.deps)).await?;
+    create_context(core, &mut answer);
     let response = relay(answer, &core.deps);
     Ok(settle(response))
+}
+
+/// Has the context cached that an answered request ordered, if it ordered one. Nothing waits for it.
+fn create_context(core: &Rc<Core>, answer: &mut Answer) {
+    let Some(order) = answer.take_context_order() else { return };
+    let core = Rc::clone(core);
+    order.run(&core.deps.clone(), async move |order| {
+        let inbound = context_caches::inbound(order, &core.deps);
+        let (trace, dialect) = (inbound.trace, inbound.dialect);
+        let result = serve_context(&core, inbound, order).await;
+        context_caches::made(concluded(&core, dialect, trace, result)).await
+    });
+}
+
+/// All stages for a request of the gateway's own.
+async fn serve_context(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    order: &ContextOrder,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let caller = admit::system(core.snapshot.current(), order.workspace, order.project, order.side_call);
+    let caller = caller.ok_or_else(|| Box::new(Fault::internal()))?;
+    let call = reading::read(inbound, &caller, core.now_us())?;
+    let admitted = admit(call, caller, &core.journal, &core.allowances, core.now_us())?;
+    resolved_to_settle(core, admitted.with_stored(context_caches::findings(order))).await
 }

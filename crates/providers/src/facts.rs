@@ -7,6 +7,8 @@ pub enum CacheHelp {
     Marks,
     /// A key shared by requests with the same prefix, so that they are routed to where it is cached.
     Key { place: KeyPlace, of: KeyOf },
+    /// It caches by itself, and what it is told to under a name, for a price. Requests then name that.
+    Named,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -167,6 +167,9 @@ pub struct CachingView {
     breakpoints: u8,
     /// Requests with the same prefix got a common cache key, or would have.
     key: bool,
+    /// A beginning that the gateway had the provider cache by name was sent in the place of the prompt's own, or would be
+    /// worth it.
+    context_cache: bool,
     /// Tokens that are saved: by the provider's count of cached tokens, or for a suggestion by our estimate. Absent if the
     /// provider did not report it.
     saved_tokens: Option<u64>,
@@ -177,7 +180,7 @@ pub struct CachingView {
 #[must_use]
 pub fn show(record: &MeterRecord) -> Option<CachingView> {
     let caching = record.caching.filter(CacheRecord::has_help)?;
-    let CacheRecord { is_applied, marks, has_key, reusable_tokens, .. } = caching;
+    let CacheRecord { is_applied, marks, has_key, has_context, reusable_tokens, .. } = caching;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
         (true, UsageSource::Provider) => (Some(record.usage.cached_read), record.reuse_evidence().as_str()),
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
@@ -188,5 +191,12 @@ pub fn show(record: &MeterRecord) -> Option<CachingView> {
         return None;
     }
     let state = if is_applied { "applied" } else { "suggested" };
-    Some(CachingView { state, breakpoints: marks, key: has_key, saved_tokens, evidence })
+    Some(CachingView {
+        state,
+        breakpoints: marks,
+        key: has_key,
+        context_cache: has_context,
+        saved_tokens,
+        evidence,
+    })
 }

@@ -1,6 +1,7 @@
 //! What the semantic response cache did for an exchange, and what an exchange of our own was made for.
 
-use domain::semantic::{SemanticOutcome, SemanticSearch, SideCall, SideCallPurpose};
+use domain::semantic::{SemanticOutcome, SemanticSearch};
+use domain::{SideCall, SideCallPurpose};
 use schemars::JsonSchema;
 use serde::Serialize;
 

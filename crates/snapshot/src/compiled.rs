@@ -105,6 +105,12 @@ impl Snapshot {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache key {workspace} {own}")))
     }
 
+    /// The keyed hash of a beginning that a provider caches by name, and of whom it belongs to: nothing else has the same.
+    #[must_use]
+    pub fn context_digest(&self, text: &str) -> [u8; 32] {
+        self.key_hash.digest(text)
+    }
+
     fn half_digest(&self, text: &str) -> u128 {
         let [half, _] = halves(&self.key_hash.digest(text));
         half

@@ -40,6 +40,7 @@ mod commitments;
 mod compatible;
 mod console;
 mod content_batches;
+mod context_caches;
 mod contract;
 mod converse;
 mod crowds;

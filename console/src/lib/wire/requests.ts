@@ -174,6 +174,8 @@ export interface CachingOfRequest {
   state: 'applied' | 'suggested';
   breakpoints: number;
   key: boolean;
+  /** Older servers have none. */
+  context_cache?: boolean;
   saved_tokens: number | null;
   evidence: string;
 }

@@ -6,7 +6,7 @@ use domain::{Outcome, TraceId};
 use ledger::simulation::SimulatedBooks;
 use ledger::{Closing, Durability};
 
-use crate::fixture::{project_id, snapshot, workspace_id};
+use crate::fixture::{project_id, side_call, snapshot, workspace_id};
 
 fn books() -> SimulatedBooks {
     let mut books = SimulatedBooks::new(1, Durability::Written);
@@ -19,7 +19,7 @@ fn an_admitted_call_has_one_open_tab_that_its_end_closes() {
     let books = books();
     let journal = books.journal().unwrap();
     let trace = TraceId::new(1, [9; 10]);
-    let caller = system(snapshot(), workspace_id(), project_id(1)).unwrap();
+    let caller = system(snapshot(), workspace_id(), project_id(1), side_call()).unwrap();
     let admitted = admit(
         chat_call(trace, "openai/gpt-4o", true).unwrap(),
         caller,
@@ -57,7 +57,7 @@ fn what_can_not_be_booked_is_not_served() {
     let mut held = Vec::new();
     let refused = (0..10_000_u64).find_map(|number| {
         let trace = TraceId::new(number, [9; 10]);
-        let caller = system(snapshot(), workspace_id(), project_id(1)).unwrap();
+        let caller = system(snapshot(), workspace_id(), project_id(1), side_call()).unwrap();
         match admit(chat_call(trace, "m", false).unwrap(), caller, journal, &CoreAllowances::default(), 0) {
             Ok(admitted) => {
                 held.push(admitted);

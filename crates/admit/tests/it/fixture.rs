@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
-use domain::{KeyId, ProjectId, Sealed, WorkspaceId, api_key};
+use domain::{
+    KeyId, ProjectId, Sealed, SideCall, SideCallPurpose, TraceId, WorkspaceId, api_key,
+};
 use snapshot::{IpNet, KeyEntry, Parts, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
@@ -36,6 +38,10 @@ impl KeyHash for Plain {
 /// The text of a key by its number.
 pub fn text(number: u8) -> String {
     api_key::encode(true, &[number; 32])
+}
+
+pub fn side_call() -> SideCall {
+    SideCall { purpose: SideCallPurpose::ContextCache, parent: TraceId::new(1, [3; 10]) }
 }
 
 pub fn key_id(number: u8) -> KeyId {

@@ -7,8 +7,8 @@ use domain::{Fault, FaultClass};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::fixture::{
-    ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, Plain, READ, key_id, project_id, snapshot, snapshot_by, text,
-    workspace_id,
+    ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, Plain, READ, key_id, project_id, side_call, snapshot,
+    snapshot_by, text, workspace_id,
 };
 
 fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
@@ -158,8 +158,8 @@ fn an_allowlist_looks_at_the_connection_and_at_no_header() {
 #[test]
 fn the_environment_is_the_keys_else_the_projects() {
     assert_eq!(&**ask(&[bearer(9)], "192.0.2.1", Needs::Inference).unwrap().environment(), "staging");
-    let own = system(snapshot(), workspace_id(), project_id(1)).unwrap();
+    let own = system(snapshot(), workspace_id(), project_id(1), side_call()).unwrap();
     assert!(own.key().is_none());
     assert_eq!((&**own.environment(), own.workspace().id), ("production", workspace_id()));
-    assert!(system(snapshot(), workspace_id(), project_id(2)).is_none());
+    assert!(system(snapshot(), workspace_id(), project_id(2), side_call()).is_none());
 }

@@ -200,10 +200,11 @@ fn explain(request: &Value) {
     if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
         let part = |name: &str| output::printable(&output::cell(caching, name));
         println!(
-            "caching   {} breakpoints {} key {} saved {} ({})",
+            "caching   {} breakpoints {} key {} context cache {} saved {} ({})",
             part("state"),
             part("breakpoints"),
             part("key"),
+            part("context_cache"),
             part("saved_tokens"),
             part("evidence")
         );

@@ -65,6 +65,8 @@ pub struct Config {
     pub claude_models: Vec<ClaudeModel>,
     /// Vendor-specific fields accepted in addition to OpenAI's, at any level.
     pub accepted_fields: Vec<String>,
+    /// Gemini caches no prompt by itself: whether it does is nowhere promised.
+    pub gemini_forgets: bool,
     /// Serves TLS with a certificate generated at start.
     pub tls: bool,
     /// Where `ca.pem` is written; needs `tls`.
@@ -110,6 +112,11 @@ impl Config {
 
     pub fn accept_field(mut self, name: impl Into<String>) -> Self {
         self.accepted_fields.push(name.into());
+        self
+    }
+
+    pub fn gemini_forgets(mut self) -> Self {
+        self.gemini_forgets = true;
         self
     }
 
@@ -160,6 +167,7 @@ impl Default for Config {
             ],
             claude_models: ClaudeModel::all(),
             accepted_fields: Vec::new(),
+            gemini_forgets: false,
             tls: false,
             tls_dir: None,
             h2_streams_max: 100,

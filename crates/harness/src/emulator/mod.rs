@@ -262,6 +262,11 @@ impl Emulator {
         self.shared.directory.deny(key);
     }
 
+    /// From now on Gemini makes cached contents, and answers nobody who asks for one.
+    pub fn leave_caches_unanswered(&self, are_unanswered: bool) {
+        self.shared.gemini.leave_caches_unanswered(are_unanswered);
+    }
+
     /// Sets the emulator's clock ahead of the real time by this much.
     pub fn clock_ahead(&self, seconds: i64) {
         self.shared.directory.be_ahead(seconds);

@@ -195,10 +195,14 @@ fn reply(
     checked: &Checked,
     behaviour: &Behaviour,
 ) -> Reply {
-    let tools = checked.cached.as_ref().map_or(&request.tools, |cached| &cached.tools);
+    let tools = match &checked.cached {
+        Some(cached) => (cached.tools.as_slice(), cached.tool_config.as_ref()),
+        None => (request.tools.as_slice(), request.tool_config.as_ref()),
+    };
     let question = prompt::question(request, &checked.contents, tools, &model.id, checked.abilities);
     let implicit = call.shared.remember(&call.key, &model.id, &checked.counted.prompt);
-    let long_enough = checked.abilities.cache_tokens_min.is_some_and(|tokens| implicit >= tokens);
+    let long_enough = checked.abilities.cache_tokens_min.is_some_and(|tokens| implicit >= tokens)
+        && !call.shared.config.gemini_forgets;
     let explicit = checked.cached.as_ref().map(|cached| cached.tokens);
     let mut number = 0;
     call.guard.note(|entry| number = entry.id);

@@ -1,6 +1,7 @@
 //! `cachedContents`: prompts cached by name until they expire, each visible only to the key that created it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ pub(crate) struct Cached {
     pub(crate) contents: Vec<Content>,
     pub(crate) system_instruction: Option<Content>,
     pub(crate) tools: Vec<Tool>,
+    pub(crate) tool_config: Option<ToolConfig>,
 }
 
 /// A cached content as clients see it; its contents are never returned.
@@ -73,7 +75,11 @@ pub(crate) struct List {
 }
 
 #[derive(Default)]
-pub(crate) struct Caches(Mutex<BTreeMap<String, Cached>>);
+pub(crate) struct Caches {
+    all: Mutex<BTreeMap<String, Cached>>,
+    /// New ones are made, and not answered.
+    pub(crate) are_unanswered: AtomicBool,
+}
 
 impl Caches {
     /// Creates a cached content, named by `number`; `model` is the request's model, which is served.
@@ -116,6 +122,7 @@ impl Caches {
             contents: sent.contents,
             system_instruction: sent.system_instruction,
             tools: sent.tools,
+            tool_config: sent.tool_config,
         };
         let row = cached.row();
         self.all().insert(cached.name.clone(), cached);
@@ -197,7 +204,7 @@ impl Caches {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Cached>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,8 @@ mod signature;
 pub(crate) mod stream;
 mod turns;
 
+use std::sync::atomic::Ordering;
+
 use batches::Batches;
 use caches::Caches;
 use content::Content;
@@ -36,6 +38,11 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new() -> Self {
         Self { batches: Batches::default(), caches: Caches::default(), signer: Signer::new() }
+    }
+
+    /// Whether new cached contents are made and not answered.
+    pub(crate) fn leave_caches_unanswered(&self, are_unanswered: bool) {
+        self.caches.are_unanswered.store(are_unanswered, Ordering::Relaxed);
     }
 
     /// Clears the batches and the cached contents; issued signatures stay valid.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::content::{Content, Modality, Part};
 use super::models::Abilities;
-use super::request::{GenerateRequest, Tool};
+use super::request::{GenerateRequest, Tool, ToolConfig};
 use crate::openai::request::ChatRequest;
 use crate::openai::tokens::{MEDIA_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, Prompt};
 
@@ -92,14 +92,14 @@ impl Counted {
 pub(crate) fn question(
     request: &GenerateRequest,
     contents: &[Content],
-    tools: &[Tool],
+    (tools, tool_config): (&[Tool], Option<&ToolConfig>),
     model: &str,
     abilities: Abilities,
 ) -> ChatRequest {
     let config = &request.generation_config;
     let thinking = config.thinking_config.clone().unwrap_or_default();
     let idle = thinking.thinking_budget == Some(0);
-    let (tools, tool_choice) = choice(request, tools);
+    let (tools, tool_choice) = choice(tool_config, tools);
     let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
     let choices = positive(config.candidate_count).and_then(|count| usize::try_from(count).ok());
     ChatRequest {
@@ -128,8 +128,8 @@ fn messages(content: &Content) -> Vec<Value> {
     messages
 }
 
-fn choice(request: &GenerateRequest, tools: &[Tool]) -> (Vec<Value>, Value) {
-    let config = request.tool_config.as_ref().map(|config| &config.function_calling_config);
+fn choice(config: Option<&ToolConfig>, tools: &[Tool]) -> (Vec<Value>, Value) {
+    let config = config.map(|config| &config.function_calling_config);
     let allowed = config.map(|config| config.allowed_function_names.as_slice()).unwrap_or_default();
     let declared = tools.iter().flat_map(|tool| &tool.function_declarations);
     let open = declared.filter(|declared| allowed.is_empty() || allowed.contains(&declared.name));

@@ -1,5 +1,7 @@
 //! Serves one Gemini call from request head to response.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::header::CONTENT_TYPE;
@@ -95,7 +97,11 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
             json(&models::row(&models::find(&shared.config.models, &id, call.version, "getModel")?))
         }
         (Target::Caches, &Method::POST) => {
-            call.create_cache(read(&head.headers, &body, &schema::CACHED_CONTENT)?)
+            let made = call.create_cache(read(&head.headers, &body, &schema::CACHED_CONTENT)?);
+            if shared.gemini.caches.are_unanswered.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            made
         }
         (Target::Caches, _) => json(&shared.gemini.caches.list(&call.key)),
         (Target::Cache(name), &Method::PATCH) => {

@@ -13,8 +13,8 @@ use domain::limits::{
     SEMANTIC_CACHE_DIMENSIONS_MAX, SEMANTIC_CACHE_EMBEDDING_WAIT_MAX, SEMANTIC_CACHE_TEXT_BYTES_MAX,
     SEMANTIC_CACHE_VECTOR_BYTES_MAX,
 };
-use domain::semantic::{SemanticOutcome, SemanticSearch, SideCall, SideCallPurpose};
-use domain::{CachedAnswer, Dialect, Operation, SemanticCache, TraceId};
+use domain::semantic::{SemanticOutcome, SemanticSearch};
+use domain::{CachedAnswer, Dialect, Operation, SemanticCache, SideCall, SideCallPurpose, TraceId};
 use execute::execute;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use plan::Planned;
@@ -139,7 +139,7 @@ async fn embed(
         received_unix_ms: core.now_unix_ms(),
     };
     let side_call = SideCall { purpose: SideCallPurpose::SemanticCache, parent };
-    match vector_of(core, inbound, caller, side_call).await {
+    match vector_of(core, inbound, caller.for_side_call(side_call)).await {
         Ok(made) => made,
         Err(exit) => {
             let code = exit.fault().code;
@@ -157,11 +157,9 @@ async fn vector_of(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
-    side_call: SideCall,
 ) -> Result<Option<(Arc<str>, UnitVector)>, EarlyExit> {
     let call = reading::read(inbound, &caller, core.now_us())?;
-    let now_us = core.now_us();
-    let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?.made_for(side_call);
+    let admitted = admit(call, caller, &core.journal, &core.allowances, core.now_us())?;
     let admitted = hooks::before(core, admitted).await;
     let answer = execute(crate::planned(core, admitted, core.now_us())?, &core.deps).await?;
     let space = Arc::clone(&answer.served().resolved_model);

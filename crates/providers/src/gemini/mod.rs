@@ -12,7 +12,8 @@ use crate::compatible::EncodedBody;
 use crate::escape::escape;
 use crate::retry_after::delay_ms;
 use crate::{
-    Classified, ModelRequest, Outgoing, Provider, ServerFacts, Signer, Target, auth, classify, compatible,
+    CacheHelp, Classified, ModelRequest, Outgoing, Provider, ServerFacts, Signer, Target, auth, classify,
+    compatible,
 };
 
 const NATIVE: &[Grammar] = &[Grammar::Gemini];
@@ -70,6 +71,10 @@ impl Provider for Gemini {
         const FACTS: ServerFacts =
             ServerFacts { storage_domains: STORES, tier_header: Some(TIER), ..ServerFacts::USUAL };
         &FACTS
+    }
+
+    fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {
+        NATIVE.contains(&grammar).then_some(CacheHelp::Named)
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {

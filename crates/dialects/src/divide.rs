@@ -1,0 +1,123 @@
+//! Prompts in two, as far as their format has caches with a name: the places where one may be cut, and both parts.
+
+use bytes::Bytes;
+use conversation::divide::{DividesPrompts, DivisiblePrompt, NewCache};
+use domain::limits::PREFIX_ENDS_MAX;
+use domain::{Dialect, Grammar};
+
+use crate::prefix::Rolling;
+use crate::registry::face;
+
+/// A request whose prompt may be cut.
+#[derive(Debug)]
+pub struct Divided<'a> {
+    body: &'a [u8],
+    prompt: DivisiblePrompt,
+    format: &'static dyn DividesPrompts,
+    dialect: Dialect,
+    cuts: Vec<PromptCut>,
+    bytes: u64,
+}
+
+/// A place where it may be cut, by the beginning that ends there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptCut {
+    /// A hash of the beginning, which is not collision-resistant: whoever puts a cache in its place compares more.
+    pub fingerprint: u64,
+    /// The length of the beginning.
+    pub bytes: u64,
+    turns: usize,
+}
+
+/// `None` where the format has no such caches, and where the request names one itself.
+#[must_use]
+pub fn divide_prompt(grammar: Grammar, body: &[u8]) -> Option<Divided<'_>> {
+    let format = face(grammar).divides()?;
+    let prompt = format.read(body)?;
+    let mut rolling = Rolling::default();
+    prompt.head.iter().for_each(|member| rolling.add(member.of(body)));
+    let mut places = prompt.cuts().peekable();
+    let mut cuts = Vec::new();
+    for (turns, turn) in prompt.turns.iter().enumerate() {
+        if places.next_if_eq(&turns).is_some() {
+            cuts.push(PromptCut { fingerprint: rolling.state, bytes: rolling.bytes, turns });
+        }
+        rolling.add(turn.span.of(body));
+    }
+    drop(places);
+    // Conversations grow at their end; the first cut is what they have in common.
+    let surplus = cuts.len().saturating_sub(PREFIX_ENDS_MAX);
+    if surplus > 0 {
+        cuts.drain(1..=surplus);
+    }
+    Some(Divided { body, prompt, format, dialect: grammar.dialect(), cuts, bytes: rolling.bytes })
+}
+
+impl Divided<'_> {
+    /// From the shortest beginning to the longest.
+    #[must_use]
+    pub fn cuts(&self) -> &[PromptCut] {
+        &self.cuts
+    }
+
+    /// The length of the whole prompt.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The dialect in which a cache is asked for.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The whole beginning, piece by piece.
+    pub fn prefix(&self, cut: PromptCut) -> impl Iterator<Item = &[u8]> {
+        self.prompt.prefix(cut.turns).map(|piece| piece.of(self.body))
+    }
+
+    /// The request that caches a beginning.
+    #[must_use]
+    pub fn cache(&self, cut: PromptCut, new: NewCache<'_>) -> Bytes {
+        self.format.write_cache(&self.prompt, self.body, cut.turns, new).into()
+    }
+
+    /// The request with the cache of this id in the place of the beginning.
+    #[must_use]
+    pub fn rest(&self, cut: PromptCut, id: &str) -> Bytes {
+        self.format.write_rest(&self.prompt, self.body, cut.turns, id).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn talk(turns: usize) -> String {
+        let turn = |number| format!(r#"{{"role":"user","parts":[{{"text":"turn {number}"}}]}}"#);
+        let turns: Vec<String> = (0..turns).map(turn).collect();
+        format!(r#"{{"systemInstruction":{{"parts":[{{"text":"S"}}]}},"contents":[{}]}}"#, turns.join(","))
+    }
+
+    #[test]
+    fn a_longer_conversation_begins_as_the_shorter_did() {
+        let (short, long) = (talk(2), talk(4));
+        let short = divide_prompt(Grammar::Gemini, short.as_bytes()).unwrap();
+        let long = divide_prompt(Grammar::Gemini, long.as_bytes()).unwrap();
+        assert_eq!(short.cuts(), &long.cuts()[..2]);
+        assert!(long.cuts().is_sorted_by_key(|cut| cut.bytes) && long.bytes() > long.cuts()[3].bytes);
+        let other = talk(3).replace("\"S\"", "\"T\"");
+        let other = divide_prompt(Grammar::Gemini, other.as_bytes()).unwrap();
+        assert_ne!(other.cuts()[0].fingerprint, long.cuts()[0].fingerprint);
+    }
+
+    #[test]
+    fn few_cuts_of_a_long_conversation_are_looked_at() {
+        let body = talk(PREFIX_ENDS_MAX + 10);
+        let long = divide_prompt(Grammar::Gemini, body.as_bytes()).unwrap();
+        let cuts = long.cuts();
+        assert_eq!((cuts.len(), cuts[0].turns, cuts[1].turns), (PREFIX_ENDS_MAX, 0, 11));
+        assert!(divide_prompt(Grammar::Chat, body.as_bytes()).is_none());
+    }
+}

@@ -1,0 +1,34 @@
+//! Exchanges that the gateway makes for the sake of a client's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TraceId;
+
+/// What an exchange was made for that no client asked for. Records store the variant's number: append new ones at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SideCallPurpose {
+    /// To compare a text with those of kept answers.
+    SemanticCache,
+    /// To have a provider cache the beginning of prompts by name.
+    ContextCache,
+}
+
+impl SideCallPurpose {
+    pub const WORDS: [&str; 2] = ["semantic_cache", "context_cache"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SemanticCache => "semantic_cache",
+            Self::ContextCache => "context_cache",
+        }
+    }
+}
+
+/// An exchange of our own, for the sake of a client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideCall {
+    pub purpose: SideCallPurpose,
+    /// The client's exchange.
+    pub parent: TraceId,
+}

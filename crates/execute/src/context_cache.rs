@@ -61,7 +61,7 @@ impl Exchange {
     /// Whether the project has beginnings cached by name at a seat of this profile.
     pub(crate) fn keeps_contexts(&self, profile: Profile) -> bool {
         let (project, workspace) = (self.caller.project(), self.caller.workspace());
-        project.caching.or(workspace.caching).mode(profile) == CacheMode::Apply && self.may_be_stored()
+        project.caching.or(&workspace.caching).mode(profile) == CacheMode::Apply && self.may_be_stored()
     }
 
     fn may_be_stored(&self) -> bool {

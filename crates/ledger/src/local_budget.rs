@@ -232,6 +232,12 @@ impl LocalBudget {
         !state.unreachable && now_us.saturating_sub(state.answered_us) < SILENCE_US
     }
 
+    /// Whether the centre has answered since then: who waited without an answer knows nothing of what is left.
+    #[must_use]
+    pub fn is_answered_since(&self, us: u64) -> bool {
+        self.lock().answered_us >= us
+    }
+
     /// Records that a request was refused; the first time in a period, it is reported to the centre.
     pub fn record_refusal(&self) {
         let mut state = self.lock();

@@ -177,3 +177,16 @@ fn who_waits_goes_on_asking_while_a_recall_lasts() {
     // Nothing is asked ahead of need.
     assert_eq!(pool.next_call(2 * again_us, 0, true), None);
 }
+
+#[test]
+fn a_wait_without_an_answer_says_nothing_of_what_is_left() {
+    let pool = LocalBudget::new(&budget(), 0);
+    let ticket = pool.enqueue(1, 1, SECOND).unwrap();
+    answer(&pool, Some(0), SECOND);
+    // The centre stalls for as long as the next one waits: too short a time to count as gone.
+    let (began_us, ended_us) = (SECOND + 1, SECOND + 900_000);
+    assert!(pool.is_centre_reachable(ended_us) && !pool.is_answered_since(began_us));
+    answer(&pool, Some(0), ended_us);
+    assert!(pool.is_answered_since(began_us));
+    pool.leave(ticket);
+}

@@ -459,8 +459,8 @@ async fn wait_for_commitment(
     if pool.is_used_up(now_us()) {
         return None;
     }
-    let until = Instant::now() + COMMITMENT_WAIT_MAX;
-    let ticket = pool.enqueue(1, most, now_us())?;
+    let (until, began_us) = (Instant::now() + COMMITMENT_WAIT_MAX, now_us());
+    let ticket = pool.enqueue(1, most, began_us)?;
     let _queued = QueueSlot(pool, ticket);
     loop {
         let changed = pool.changed.notified();
@@ -478,7 +478,8 @@ async fn wait_for_commitment(
         shared.lease_wakeup.notify_one();
         if timeout_at(until, changed).await.is_err() {
             // Silence of the database is a failure, and no failure sends a request elsewhere.
-            return if pool.is_centre_reachable(now_us()) { None } else { pool.reserve(0, 0, now_us()) };
+            let is_refused = pool.is_centre_reachable(now_us()) && pool.is_answered_since(began_us);
+            return if is_refused { None } else { pool.reserve(0, 0, now_us()) };
         }
     }
 }

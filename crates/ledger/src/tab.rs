@@ -9,8 +9,8 @@ use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
 use domain::semantic::SemanticSearch;
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass, SideCall,
-    RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
+    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
+    RateLimitStates, Rates, SideCall, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};

@@ -114,7 +114,8 @@ async fn start(
     let ceiling = ceiling.map(|most| if is_beside { most.plus(most) } else { most });
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
-    if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, can_spill)).await {
+    let how = Draws { can_spill: can_spill || is_beside, may_wait: !is_beside };
+    if attempt.commitment().is_some() && !Box::pin(draw(exchange, attempt, tab, terms, how)).await {
         return Start::Spilled;
     }
     let started = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
@@ -162,13 +163,21 @@ pub(crate) fn check(call: &Call, attempt: &Attempt, body: &[u8]) -> Result<bool,
     Ok(is_spoken)
 }
 
+/// How an attempt draws on a commitment. One beside another neither waits nor goes beyond it: the answer that it is to hasten
+/// would wait, too.
+pub(crate) struct Draws {
+    /// Whether it is given up where nothing is left.
+    pub can_spill: bool,
+    pub may_wait: bool,
+}
+
 /// Draws an attempt on its credential's commitment; `false` if that is used up and the attempt can spill.
 pub(crate) async fn draw(
     exchange: &Exchange,
     attempt: &Attempt,
     tab: &mut Tab,
     terms: PriceTerms,
-    can_spill: bool,
+    Draws { can_spill, may_wait }: Draws,
 ) -> bool {
     let (Seat::Byok(credential), Some(commitment)) = (attempt.seat(), attempt.commitment()) else {
         return true;
@@ -178,12 +187,14 @@ pub(crate) async fn draw(
     let prompt_bytes = exchange.call.request().prompt_bytes;
     let rates = attempt.rates_on(terms, 0);
     // Who found it used up a moment ago waited for what others may return.
-    let waits = !deps.board.is_commitment_spent(principal, mark, deps.now_us());
+    let waits = may_wait && !deps.board.is_commitment_spent(principal, mark, deps.now_us());
     let draw = tab.draw_on_commitment(credential.id, rates, prompt_bytes, (can_spill, waits)).await;
     if draw == CommitmentDraw::Within {
         return true;
     }
-    deps.board.note_spent_commitment(principal, mark, deps.now_us());
+    if may_wait {
+        deps.board.note_spent_commitment(principal, mark, deps.now_us());
+    }
     draw == CommitmentDraw::Beyond
 }
 

@@ -13,7 +13,7 @@ use ledger::Tab;
 use plan::Attempt;
 
 use crate::answer::Served;
-use crate::attempt::{draw, intent};
+use crate::attempt::{Draws, draw, intent};
 use crate::ceiling::ceiling;
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
@@ -252,7 +252,8 @@ pub(crate) async fn begin(
     let prompt_bytes = exchange.call.request().prompt_bytes;
     // Boxed: few credentials have a commitment, and every future is as large as what is awaited inline.
     if attempt.commitment().is_some() {
-        Box::pin(draw(exchange, attempt, tab, PriceTerms::default(), false)).await;
+        let how = Draws { can_spill: false, may_wait: true };
+        Box::pin(draw(exchange, attempt, tab, PriceTerms::default(), how)).await;
     }
     let started = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
     let sent = SentRequest {

@@ -230,7 +230,7 @@ impl Truth {
         self.observed(trace).calls.outrun(number, usage);
     }
 
-    /// The disk refused a hedge.
+    /// The disk refused a hedge, or nothing of its commitment was here.
     pub fn refused_hedge(&mut self, trace: TraceId) {
         self.observed(trace).calls.refuse();
     }

@@ -85,9 +85,10 @@ impl Run {
             return self.intend(exchange, tab, permit);
         };
         let mark = commitment.mark(exchange.received_unix_ms);
-        let waits = !self.board.is_commitment_spent(attempt.principal(), mark, self.now_us());
-        // A hedge is made at its seat or not at all.
-        let spills = permit.beside.is_none() && exchange.course.can_spill(&exchange.attempts);
+        // A hedge is made of what this replica has of the commitment, or not at all.
+        let is_hedge = permit.beside.is_some();
+        let waits = !is_hedge && !self.board.is_commitment_spent(attempt.principal(), mark, self.now_us());
+        let spills = is_hedge || exchange.course.can_spill(&exchange.attempts);
         let future = drawing(tab, credential, attempt.rates(), (spills, waits));
         exchange.stage = Stage::Drawing { future, permit, waits, is_known: true };
         self.plan_lease(1_000);
@@ -145,6 +146,13 @@ impl Run {
             let least = ledger::charge(principal.profile(), attempt.rates(), 0, &prompt).provider_cost.0;
             self.truth.fills.drew(share, exchange.trace, least, is_known);
             return self.intend(exchange, tab, permit);
+        }
+        if let Some(first) = permit.beside {
+            assert_eq!(draw, CommitmentDraw::Spilled, "a hedge goes beyond no commitment");
+            self.report.hedges_uncovered += 1;
+            self.truth.refused_hedge(exchange.trace);
+            let due_us = first.due_us;
+            return self.wait_for(exchange, tab, first, due_us);
         }
         self.board.note_spent_commitment(principal, commitment.mark(exchange.received_unix_ms), now_us);
         self.truth.found_used_up(self.life, principal, share, waited, now_us);

@@ -20,6 +20,7 @@ pub struct Report {
     /// Calls beside a silent one, those that the disk refused, and the races that one of the two won.
     pub hedges: u64,
     pub hedges_refused: u64,
+    pub hedges_uncovered: u64,
     pub hedged: u64,
     pub completed: u64,
     pub failed: u64,
@@ -71,6 +72,7 @@ impl Report {
         self.planned_without_first += other.planned_without_first;
         self.hedges += other.hedges;
         self.hedges_refused += other.hedges_refused;
+        self.hedges_uncovered += other.hedges_uncovered;
         self.hedged += other.hedged;
         self.completed += other.completed;
         self.failed += other.failed;
@@ -117,6 +119,7 @@ impl Report {
             self.model_fallbacks,
             self.planned_without_first,
             self.hedges,
+            self.hedges_uncovered,
             self.hedged,
             self.completed,
             self.failed,

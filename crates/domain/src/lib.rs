@@ -40,8 +40,8 @@ pub mod route;
 pub mod runtime;
 pub mod secret;
 pub mod semantic;
-mod side_call;
 pub mod server;
+mod side_call;
 pub mod stored_object;
 pub mod strategy;
 pub mod subscription;
@@ -90,11 +90,11 @@ pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use retention::Retention;
 pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
-pub use side_call::{SideCall, SideCallPurpose};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, ModelFallback, ModelFallbackClass, RouteScope, RouteSpec};
 pub use secret::{ContentKind, Sealed, Secret};
 pub use server::{Evidence, Finding, MissingFeatures, ProbeResult, ServerFacts, ServerFeature};
+pub use side_call::{SideCall, SideCallPurpose};
 pub use stored_object::{
     FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
     StoredObjectKind,

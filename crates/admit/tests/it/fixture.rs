@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
-use domain::{
-    KeyId, ProjectId, Sealed, SideCall, SideCallPurpose, TraceId, WorkspaceId, api_key,
-};
+use domain::{KeyId, ProjectId, Sealed, SideCall, SideCallPurpose, TraceId, WorkspaceId, api_key};
 use snapshot::{IpNet, KeyEntry, Parts, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;

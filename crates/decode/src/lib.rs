@@ -174,6 +174,9 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
 
 /// Whether the client said `Cache-Control: no-store`.
 fn forbids_storage(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(CACHE_CONTROL) {
+        return false;
+    }
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("no-store"))
 }

@@ -104,11 +104,11 @@ impl CachePolicy {
         }
     }
 
-    /// How long whole answers are kept; `None` if they are not.
+    /// How long whole answers are kept, by `wider` where this policy says nothing; `None` if they are not.
     #[must_use]
-    pub fn responses_lifetime(&self) -> Option<Duration> {
-        let ttl_s = self.responses_ttl_s.unwrap_or(RESPONSE_CACHE_TTL_S);
-        match self.responses? {
+    pub fn responses_lifetime(&self, wider: &Self) -> Option<Duration> {
+        let ttl_s = self.responses_ttl_s.or(wider.responses_ttl_s).unwrap_or(RESPONSE_CACHE_TTL_S);
+        match self.responses.or(wider.responses)? {
             ResponseCacheMode::Off => None,
             ResponseCacheMode::Exact | ResponseCacheMode::Semantic => {
                 Some(Duration::from_secs(u64::from(ttl_s)))
@@ -316,10 +316,13 @@ mod tests {
         let exact = CachePolicy { responses: Some(ResponseCacheMode::Exact), ..none.clone() };
         let off = CachePolicy { responses: Some(ResponseCacheMode::Off), ..none.clone() };
         let brief = CachePolicy { responses_ttl_s: Some(7), generation: 3, ..none.clone() };
-        assert_eq!(none.responses_lifetime(), None);
-        assert_eq!(exact.responses_lifetime(), Some(Duration::from_secs(u64::from(RESPONSE_CACHE_TTL_S))));
-        assert_eq!(brief.or(&exact).responses_lifetime(), Some(Duration::from_secs(7)));
-        assert_eq!(off.or(&exact).responses_lifetime(), None);
+        assert_eq!(none.responses_lifetime(&none), None);
+        assert_eq!(
+            exact.responses_lifetime(&none),
+            Some(Duration::from_secs(u64::from(RESPONSE_CACHE_TTL_S)))
+        );
+        assert_eq!(brief.responses_lifetime(&exact), Some(Duration::from_secs(7)));
+        assert_eq!(off.responses_lifetime(&exact), None);
         assert_eq!((brief.or(&exact).generation, exact.or(&brief).generation), (3, 0));
     }
 
@@ -330,7 +333,10 @@ mod tests {
         let model = CachePolicy { semantic_model: Some("a/b".into()), ..none };
         let strict = CachePolicy { semantic_similarity_bps_min: Some(9_900), ..none };
         assert_eq!((semantic.semantic(), model.semantic()), (None, None));
-        assert!(semantic.responses_lifetime().is_some(), "answers are given to the same request at least");
+        assert!(
+            semantic.responses_lifetime(&semantic).is_some(),
+            "answers are given to the same request at least"
+        );
         let expected = |similarity_bps_min| Some(SemanticCache { model: "a/b".into(), similarity_bps_min });
         assert_eq!(semantic.or(&model).semantic(), expected(SEMANTIC_CACHE_SIMILARITY_BPS));
         assert_eq!(strict.or(&semantic.or(&model)).semantic(), expected(9_900));

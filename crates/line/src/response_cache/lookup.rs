@@ -55,7 +55,7 @@ impl Lookup {
         if wish.is_bypass || call.hints().is_some_and(|hints| hints.bypasses_reuse) {
             return None;
         }
-        let lifetime = caller.project().caching.or(&caller.workspace().caching).responses_lifetime();
+        let lifetime = caller.project().caching.responses_lifetime(&caller.workspace().caching);
         Some(Self {
             name: name_of(memory, call, caller, rest)?,
             wish,

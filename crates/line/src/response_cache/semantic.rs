@@ -14,7 +14,9 @@ use domain::limits::{
     SEMANTIC_CACHE_VECTOR_BYTES_MAX,
 };
 use domain::semantic::{SemanticOutcome, SemanticSearch};
-use domain::{CachedAnswer, Dialect, Operation, SemanticCache, SideCall, SideCallPurpose, TraceId};
+use domain::{
+    CachedAnswer, Dialect, Operation, ResponseCacheMode, SemanticCache, SideCall, SideCallPurpose, TraceId,
+};
 use execute::execute;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use plan::Planned;
@@ -40,7 +42,11 @@ pub(super) struct Wanted {
 impl Wanted {
     /// `None` for a project that wants exact answers alone.
     pub(super) fn of(caller: &Caller, headers: &HeaderMap) -> Option<Self> {
-        let setting = caller.project().caching.or(&caller.workspace().caching).semantic()?;
+        let (own, wider) = (&caller.project().caching, &caller.workspace().caching);
+        if own.responses.or(wider.responses) != Some(ResponseCacheMode::Semantic) {
+            return None;
+        }
+        let setting = own.or(wider).semantic()?;
         let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("agent-"));
         let mut headers: HeaderMap = ours.map(|(name, value)| (name.clone(), value.clone())).collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

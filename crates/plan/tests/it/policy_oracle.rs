@@ -399,21 +399,24 @@ fn stored_call(stored: Stored, made_by: Principal, [model, other]: [&str; 2]) ->
     };
     let call = decode(inbound, 0).unwrap();
     match stored {
-        Stored::Continued => {
-            let made = StoredResponse {
-                request: trace,
-                created_by: made_by,
-                model: model.to_owned(),
-                upstream_model: model.to_owned(),
-                is_booked: true,
-            };
-            call.with_stored(StoredFindings {
-                response: Some(FoundResponse::Known(made)),
-                ..StoredFindings::default()
-            })
-        }
+        Stored::Continued => about_stored(call, made_by, model),
         Stored::Batch => call,
     }
+}
+
+/// The call about what this principal created.
+fn about_stored(call: Call, created_by: Principal, model: &str) -> Call {
+    let made = StoredResponse {
+        request: call.trace(),
+        created_by,
+        model: model.to_owned(),
+        upstream_model: model.to_owned(),
+        is_booked: true,
+    };
+    call.with_stored(StoredFindings {
+        response: Some(FoundResponse::Known(made)),
+        ..StoredFindings::default()
+    })
 }
 
 #[test]

@@ -9,14 +9,13 @@ use std::task::{Context, Poll, Waker};
 
 use admit::{Call, assumed};
 use bytes::Bytes;
-use decode::{Inbound, StoredFindings, decode, form_of_json};
-use domain::ports::{FoundResponse, StoredResponse};
+use decode::{Inbound, decode, form_of_json};
 use domain::{Dialect, Operation, PolicySpec, Principal, Retention, TraceId};
 use http::HeaderMap;
 use plan::{Explanation, explain_call};
 use proptest::prelude::*;
 
-use super::{TARGETS, any_workspace, cases, is_allowed, place, run};
+use super::{TARGETS, about_stored, any_workspace, cases, is_allowed, place, run};
 use crate::fixture::{Fixture, NOW_UNIX_MS, NOW_US};
 
 /// A provider that an upload names; the last stores no files.
@@ -80,17 +79,7 @@ fn call_of(asked: Asked, made_by: Principal) -> Call {
     };
     let call = decode(inbound, 0).unwrap();
     let Asked::BatchOfFile { read_by } = asked else { return call };
-    let made = StoredResponse {
-        request: trace,
-        created_by: made_by,
-        model: read_by.to_owned(),
-        upstream_model: read_by.to_owned(),
-        is_booked: true,
-    };
-    call.with_stored(StoredFindings {
-        response: Some(FoundResponse::Known(made)),
-        ..StoredFindings::default()
-    })
+    about_stored(call, made_by, read_by)
 }
 
 fn explained(fixture: &Fixture, call: &Call) -> Explanation {

@@ -172,13 +172,18 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     })))
 }
 
-/// Whether the client said `Cache-Control: no-store`.
-fn forbids_storage(headers: &HeaderMap) -> bool {
-    if !headers.contains_key(CACHE_CONTROL) {
-        return false;
-    }
+/// The directives of `Cache-Control`, each with its value.
+pub fn cache_directives(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("no-store"))
+    let directives = values.flat_map(|value| value.split(','));
+    directives
+        .map(|directive| directive.split_once('=').unwrap_or((directive, "")))
+        .map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// Whether the client said `no-store`.
+fn forbids_storage(headers: &HeaderMap) -> bool {
+    cache_directives(headers).any(|(name, _)| name.eq_ignore_ascii_case("no-store"))
 }
 
 /// What is known of an operation.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use decode::cache_directives;
 use http::HeaderMap;
-use http::header::CACHE_CONTROL;
 
 /// What may be read and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +19,13 @@ impl Wish {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut wish = Self { is_bypass: false, age_ms_max: u64::MAX };
-        let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-        for directive in values.flat_map(|value| value.split(',')) {
-            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-            match name.trim().to_ascii_lowercase().as_str() {
+        for (name, value) in cache_directives(headers) {
+            match name.to_ascii_lowercase().as_str() {
                 "no-store" => wish.is_bypass = true,
                 "no-cache" => wish.age_ms_max = 0,
                 "max-age" => {
                     // An age that can't be read is none: the answer is made anew.
-                    let seconds: u64 = value.trim().trim_matches('"').parse().unwrap_or(0);
+                    let seconds: u64 = value.trim_matches('"').parse().unwrap_or(0);
                     wish.age_ms_max = wish.age_ms_max.min(seconds.saturating_mul(1_000));
                 }
                 _ => {}
@@ -50,6 +48,7 @@ impl Wish {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::CACHE_CONTROL;
 
     #[test]
     fn directives_bound_what_is_read_and_kept() {

@@ -19,9 +19,9 @@ pub(crate) fn messages(
         return Ok(answer);
     }
     let model = &request.model;
-    let mut counted = call
-        .shared
-        .cache(key, &model.id, |seen| cache::count(&request.segments, model.cache_tokens_min, seen));
+    let mut counted = call.shared.claude_cache(key, &model.id, |cached| {
+        cache::count(&request.segments, model.cache_tokens_min, cached)
+    });
     if behaviour.prompt_tokens.is_some() || behaviour.cached_tokens.is_some() {
         let read = behaviour.cached_tokens.unwrap_or(counted.read);
         let total = behaviour.prompt_tokens.unwrap_or(counted.total());

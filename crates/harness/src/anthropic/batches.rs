@@ -286,9 +286,9 @@ pub(crate) fn one(
         return Ok(None);
     }
     let model = &request.model;
-    let counted = call
-        .shared
-        .cache(key, &model.id, |seen| cache::count(&request.segments, model.cache_tokens_min, seen));
+    let counted = call.shared.claude_cache(key, &model.id, |cached| {
+        cache::count(&request.segments, model.cache_tokens_min, cached)
+    });
     let number = call.number.wrapping_mul(1_000_000).wrapping_add(at as u64);
     let reply = answer::compose(&request, &behaviour, number, counted);
     Ok(Some(reply.whole(UsageMode::Normal)))

@@ -1,6 +1,7 @@
 //! `cache_control` breakpoints: where they are allowed, and how they change a prompt's cost.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -15,11 +16,44 @@ const CONTROL: &[Field] = &[
     ("ttl", Shape::OneOf(&["5m", "1h"]), Need::Optional),
 ];
 
-/// The TTL of a cached prefix. Nothing here runs long enough for it to expire.
+/// The TTL of a cached prefix. Nothing here runs long enough for the longer one to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ttl {
     FiveMinutes,
     Hour,
+}
+
+/// The prefixes that a key has cached for a model.
+#[derive(Debug, Default)]
+pub(crate) struct Cached(HashMap<u64, Instant>);
+
+/// What is cached at the time of a request. A prefix expires unless it is read: each read gives it its whole TTL again.
+pub(crate) struct CachedNow<'a> {
+    cached: &'a mut Cached,
+    /// How long the five minutes last.
+    lifetime: Duration,
+    now: Instant,
+}
+
+impl Cached {
+    pub(crate) fn at(&mut self, now: Instant, lifetime: Duration) -> CachedNow<'_> {
+        CachedNow { cached: self, lifetime, now }
+    }
+}
+
+impl CachedNow<'_> {
+    fn has(&self, prefix: u64) -> bool {
+        self.cached.0.get(&prefix).is_some_and(|until| *until > self.now)
+    }
+
+    fn keep(&mut self, prefix: u64, ttl: Ttl) {
+        let lifetime = match ttl {
+            Ttl::FiveMinutes => self.lifetime,
+            Ttl::Hour => 12 * self.lifetime,
+        };
+        let until = self.cached.0.entry(prefix).or_insert(self.now);
+        *until = (*until).max(self.now + lifetime);
+    }
 }
 
 /// One block of a prompt, with the prefix that ends at it.
@@ -96,10 +130,14 @@ impl Counted {
     }
 }
 
-/// The cost of a prompt when the prefixes in `seen` are cached; adds its own breakpoints' prefixes to them.
-pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u64>) -> Counted {
+/// The cost of a prompt with what is cached; adds its own breakpoints' prefixes.
+pub(crate) fn count(segments: &[Segment], tokens_min: u64, mut cached: CachedNow<'_>) -> Counted {
     let total = segments.last().map_or(0, |segment| segment.tokens);
-    let read = cached_tokens(segments, tokens_min, seen);
+    let found = longest_cached(segments, tokens_min, &cached);
+    let read = found.map_or(0, |segment| segment.tokens);
+    if let Some(segment) = found {
+        cached.keep(segment.prefix, Ttl::FiveMinutes);
+    }
     let mut counted = Counted { read, ..Counted::default() };
     let mut upto = read;
     for segment in segments.iter().filter(|segment| segment.tokens >= tokens_min) {
@@ -110,21 +148,25 @@ pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u6
             Ttl::Hour => counted.written_1h += written,
         }
         upto = upto.max(segment.tokens);
-        seen.insert(segment.prefix);
+        cached.keep(segment.prefix, ttl);
     }
     counted.input = total.saturating_sub(upto);
     counted
 }
 
 /// The longest cached prefix that a breakpoint finds.
-fn cached_tokens(segments: &[Segment], tokens_min: u64, seen: &HashSet<u64>) -> u64 {
+fn longest_cached<'a>(
+    segments: &'a [Segment],
+    tokens_min: u64,
+    cached: &CachedNow<'_>,
+) -> Option<&'a Segment> {
     let marks = segments.iter().enumerate().rev().filter(|(_, segment)| segment.mark.is_some());
     let found = marks.filter_map(|(at, _)| {
         let first = (at + 1).saturating_sub(LOOK_BACK_BLOCKS);
         let near = segments.get(first..=at)?;
-        near.iter().rev().find(|segment| segment.tokens >= tokens_min && seen.contains(&segment.prefix))
+        near.iter().rev().find(|segment| segment.tokens >= tokens_min && cached.has(segment.prefix))
     });
-    found.map(|segment| segment.tokens).max().unwrap_or(0)
+    found.max_by_key(|segment| segment.tokens)
 }
 
 #[cfg(test)]
@@ -140,29 +182,48 @@ mod tests {
         list.iter().map(one).collect()
     }
 
-    fn check(seen: &mut HashSet<u64>, list: &[(u64, u64, Option<Ttl>)], expected: [u64; 4]) {
-        let counted = count(&segments(list), 1024, seen);
+    const LIFETIME: Duration = Duration::from_secs(300);
+
+    fn check(cached: &mut Cached, list: &[(u64, u64, Option<Ttl>)], expected: [u64; 4]) {
+        check_at(cached, Instant::now(), list, expected);
+    }
+
+    fn check_at(cached: &mut Cached, now: Instant, list: &[(u64, u64, Option<Ttl>)], expected: [u64; 4]) {
+        let counted = count(&segments(list), 1024, cached.at(now, LIFETIME));
         let found = [counted.input, counted.read, counted.written_5m, counted.written_1h];
         assert_eq!(found, expected, "{list:?}");
     }
 
     #[test]
     fn a_prefix_is_written_once_and_read_after() {
-        let mut seen = HashSet::new();
+        let mut cached = Cached::default();
         let talk = [(1, 2000, HOUR), (2, 2500, None), (3, 3000, SHORT), (4, 3100, None)];
-        check(&mut seen, &talk, [100, 0, 1000, 2000]);
-        check(&mut seen, &talk, [100, 3000, 0, 0]);
+        check(&mut cached, &talk, [100, 0, 1000, 2000]);
+        check(&mut cached, &talk, [100, 3000, 0, 0]);
         let longer = [(1, 2000, HOUR), (2, 2500, None), (3, 3000, None), (4, 3100, None), (5, 4000, SHORT)];
-        check(&mut seen, &longer, [0, 3000, 1000, 0]);
-        check(&mut seen, &[(1, 2000, HOUR), (9, 2100, None)], [100, 2000, 0, 0]);
-        check(&mut seen, &[(1, 2000, None)], [2000, 0, 0, 0]);
+        check(&mut cached, &longer, [0, 3000, 1000, 0]);
+        check(&mut cached, &[(1, 2000, HOUR), (9, 2100, None)], [100, 2000, 0, 0]);
+        check(&mut cached, &[(1, 2000, None)], [2000, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_prefix_expires_unless_it_is_read() {
+        let (mut cached, start) = (Cached::default(), Instant::now());
+        let at = |second| start + Duration::from_secs(second);
+        let talk = [(1, 2000, SHORT)];
+        check_at(&mut cached, at(0), &talk, [0, 0, 2000, 0]);
+        check_at(&mut cached, at(299), &talk, [0, 2000, 0, 0]);
+        check_at(&mut cached, at(598), &talk, [0, 2000, 0, 0]);
+        check_at(&mut cached, at(898), &talk, [0, 0, 2000, 0]);
+        check_at(&mut cached, at(0), &[(2, 2000, HOUR)], [0, 0, 0, 2000]);
+        check_at(&mut cached, at(3_599), &[(2, 2000, HOUR)], [0, 2000, 0, 0]);
     }
 
     #[test]
     fn a_short_prefix_is_neither_written_nor_read() {
-        let mut seen = HashSet::new();
+        let mut cached = Cached::default();
         for _ in 0..2 {
-            check(&mut seen, &[(1, 1000, SHORT), (2, 1010, None)], [1010, 0, 0, 0]);
+            check(&mut cached, &[(1, 1000, SHORT), (2, 1010, None)], [1010, 0, 0, 0]);
         }
     }
 
@@ -179,9 +240,9 @@ mod tests {
                 (prefix, tokens, mark.map(|hour| if hour { Ttl::Hour } else { Ttl::FiveMinutes }))
             }).collect();
             let segments = segments(&list);
-            let mut seen = HashSet::new();
-            let first = count(&segments, tokens_min, &mut seen);
-            let second = count(&segments, tokens_min, &mut seen);
+            let (mut cached, now) = (Cached::default(), Instant::now());
+            let first = count(&segments, tokens_min, cached.at(now, LIFETIME));
+            let second = count(&segments, tokens_min, cached.at(now, LIFETIME));
             prop_assert_eq!((first.total(), first.read), (tokens, 0));
             prop_assert_eq!((second.total(), second.write_tokens()), (tokens, 0));
             prop_assert_eq!((second.read, second.input), (first.write_tokens(), first.input));
@@ -194,7 +255,8 @@ mod tests {
             let plain = (2..=blocks).map(|at| (at, 2000 + at, if at == blocks { SHORT } else { None }));
             std::iter::once((1, 2000, None)).chain(plain).collect::<Vec<_>>()
         };
-        check(&mut HashSet::from([1]), &talk(20), [0, 2000, 20, 0]);
-        check(&mut HashSet::from([1]), &talk(21), [0, 0, 2021, 0]);
+        let cached = || Cached(HashMap::from([(1, Instant::now() + LIFETIME)]));
+        check(&mut cached(), &talk(20), [0, 2000, 20, 0]);
+        check(&mut cached(), &talk(21), [0, 0, 2021, 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! An emulator's configuration: its models, its keys, and the state of each key.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub claude_models: Vec<ClaudeModel>,
     /// Vendor-specific fields accepted in addition to OpenAI's, at any level.
     pub accepted_fields: Vec<String>,
+    /// How long a prefix that Anthropic caches for five minutes lives without a read.
+    pub claude_cache_lifetime: Duration,
     /// Gemini caches no prompt by itself: whether it does is nowhere promised.
     pub gemini_forgets: bool,
     /// Serves TLS with a certificate generated at start.
@@ -112,6 +115,11 @@ impl Config {
 
     pub fn accept_field(mut self, name: impl Into<String>) -> Self {
         self.accepted_fields.push(name.into());
+        self
+    }
+
+    pub fn claude_cache_lifetime(mut self, lifetime: Duration) -> Self {
+        self.claude_cache_lifetime = lifetime;
         self
     }
 
@@ -167,6 +175,7 @@ impl Default for Config {
             ],
             claude_models: ClaudeModel::all(),
             accepted_fields: Vec::new(),
+            claude_cache_lifetime: Duration::from_secs(300),
             gemini_forgets: false,
             tls: false,
             tls_dir: None,

@@ -12,6 +12,7 @@ use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::anthropic::batches::MessageBatches;
+use crate::anthropic::cache::{Cached, CachedNow};
 use crate::bedrock::jobs::Jobs;
 use crate::bedrock::storage::Storage;
 use crate::directory;
@@ -65,6 +66,8 @@ struct Inner {
     script_for_all: VecDeque<Behaviour>,
     /// Hashes of cached prefixes, by key and model.
     seen: HashMap<(String, String), HashSet<u64>>,
+    /// Prefixes that Anthropic's paths have cached, by key and model.
+    claude_cached: HashMap<(String, String), Cached>,
     entries: VecDeque<Arc<Mutex<Entry>>>,
     totals: Totals,
     violations: Vec<Violation>,
@@ -228,11 +231,16 @@ impl Shared {
         cached
     }
 
-    /// Lends the cached prefix hashes of a key and model, for providers that count cached tokens in their own
-    /// way.
-    pub(crate) fn cache<T>(&self, key: &str, model: &str, count: impl FnOnce(&mut HashSet<u64>) -> T) -> T {
+    /// Lends what a key has cached for a model of Anthropic's.
+    pub(crate) fn claude_cache<T>(
+        &self,
+        key: &str,
+        model: &str,
+        count: impl FnOnce(CachedNow<'_>) -> T,
+    ) -> T {
         let mut inner = lock(&self.inner);
-        count(inner.seen.entry((key.to_owned(), model.to_owned())).or_default())
+        let cached = inner.claude_cached.entry((key.to_owned(), model.to_owned())).or_default();
+        count(cached.at(Instant::now(), self.config.claude_cache_lifetime))
     }
 }
 
@@ -243,6 +251,7 @@ impl Inner {
             scripts: HashMap::new(),
             script_for_all: VecDeque::new(),
             seen: HashMap::new(),
+            claude_cached: HashMap::new(),
             entries: VecDeque::new(),
             totals: Totals::default(),
             violations: Vec::new(),

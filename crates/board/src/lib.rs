@@ -5,6 +5,7 @@ mod breaker;
 mod budget;
 mod cell;
 mod contexts;
+mod keep_alive;
 mod limits;
 mod load;
 mod outlier;
@@ -19,6 +20,10 @@ mod windows;
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use contexts::{CachedContext, ContextCreation, ContextKey, ContextOutcome, ContextTable, ContextUse};
+pub use keep_alive::{
+    ExpiringPrefix, HeldPrompt, KeepAliveTable, RepeatedPrompt, ReturnRate, RunningRefresh, WatchedDue,
+    WatchedGroup, WatchedKey,
+};
 pub use load::Load;
 pub use outlier::OpeningCause;
 pub use pace::{AgreedRate, Pacing};

@@ -11,6 +11,7 @@ use domain::limits::{PREFIX_WORKSPACES_MAX, PREFIXES_REMEMBERED_MAX};
 use domain::{IdHasher, IdMap, Principal, WorkspaceId};
 
 use crate::contexts::ContextTable;
+use crate::keep_alive::KeepAliveTable;
 use crate::limits::PREFIX_TABLES_HELD_MAX;
 
 /// The slots that a fingerprint may be in.
@@ -29,6 +30,7 @@ pub struct PrefixTable {
     /// When a core last fetched it.
     used_us: AtomicU64,
     contexts: ContextTable,
+    keep_alive: KeepAliveTable,
 }
 
 /// The content of one slot; zero is an empty one.
@@ -66,6 +68,7 @@ impl Default for PrefixTable {
             buckets: (0..BUCKETS).map(|_| empty()).collect(),
             used_us: AtomicU64::new(0),
             contexts: ContextTable::default(),
+            keep_alive: KeepAliveTable::default(),
         }
     }
 }
@@ -91,6 +94,24 @@ impl PrefixTable {
         if let Some(slot) = own.or_else(|| bucket.iter().max_by_key(age)) {
             slot.store(now.slot(), Ordering::Relaxed);
         }
+    }
+
+    /// Its provider has a prefix for another lifetime, since the gateway had it read: it was not seen once more.
+    pub fn refresh(&self, fingerprint: u64, lifetime: Duration, now_us: u64) {
+        let (bucket, tag) = self.locate(fingerprint);
+        let is_own =
+            |sight: &Sight| sight.tag == tag && sight.age_s(now_us / SECOND_US) <= lifetime.as_secs();
+        let second = (now_us / SECOND_US) & ((1 << SECOND_BITS) - 1);
+        if let Some((slot, sight)) = bucket.iter().find_map(|slot| Some((slot, sight(slot).filter(is_own)?)))
+        {
+            slot.store(Sight { second, ..sight }.slot(), Ordering::Relaxed);
+        }
+    }
+
+    /// The prefixes that are kept in their provider's cache.
+    #[must_use]
+    pub const fn keep_alive(&self) -> &KeepAliveTable {
+        &self.keep_alive
     }
 
     /// The beginnings that are cached by name, or may be.
@@ -178,6 +199,19 @@ mod tests {
             table.note(77 << 40, LIFETIME, now_us);
         }
         assert_eq!(table.count(78 << 40, LIFETIME, 7_000_000), 0);
+    }
+
+    #[test]
+    fn a_refresh_lengthens_a_life_and_counts_as_no_sight() {
+        let table = PrefixTable::default();
+        let at = |second: u64| 7_000_000 + second * SECOND_US;
+        table.refresh(77 << 40, LIFETIME, at(0));
+        assert_eq!(table.count(77 << 40, LIFETIME, at(0)), 0, "nobody sent it");
+        table.note(77 << 40, LIFETIME, at(0));
+        table.refresh(77 << 40, LIFETIME, at(290));
+        assert_eq!(table.count(77 << 40, LIFETIME, at(590)), 1);
+        table.refresh(77 << 40, LIFETIME, at(591));
+        assert_eq!(table.count(77 << 40, LIFETIME, at(592)), 0, "it had expired before");
     }
 
     #[test]

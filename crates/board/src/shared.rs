@@ -9,6 +9,7 @@ use domain::{
 };
 
 use crate::contexts::{ContextCreation, Creations};
+use crate::keep_alive::{HeldPrompt, KeepAliveRoom, RepeatedPrompt, RunningRefresh};
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::place::{self, Groups};
@@ -128,6 +129,7 @@ pub struct Shared {
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
     creations: Creations,
+    keep_alive: KeepAliveRoom,
     meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
@@ -313,6 +315,18 @@ impl Shared {
     #[must_use]
     pub fn begin_context_creation(&self) -> Option<ContextCreation> {
         self.creations.begin()
+    }
+
+    /// Holds a prompt to be sent again; `None` where there is no room for it.
+    #[must_use]
+    pub fn hold_prompt(&self, prompt: RepeatedPrompt) -> Option<HeldPrompt> {
+        self.keep_alive.hold(prompt)
+    }
+
+    /// Room for one refresh of a cached prefix; `None` where as many run as may.
+    #[must_use]
+    pub fn begin_refresh(&self) -> Option<RunningRefresh> {
+        self.keep_alive.begin()
     }
 
     pub(crate) const fn meters(&self) -> &Meters {

@@ -152,8 +152,8 @@ impl<'r, R: Columns> Fields<'r, R> {
         hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
-    /// The columns `caching_managed`, `caching_byok`, `caching_responses`, `caching_responses_ttl_s`,
-    /// `caching_is_semantic`, `caching_semantic_model`, `caching_semantic_bps_min` and `caching_generation`.
+    /// The columns `caching_managed`, `caching_byok`, `caching_keep_alive`, `caching_responses`,
+    /// `caching_responses_ttl_s`, `caching_is_semantic`, `caching_semantic_model`, `caching_semantic_bps_min` and `caching_generation`.
     pub fn caching(&self) -> Result<CachePolicy, StoreError> {
         let mode = |name: &'static str| {
             let word = self.maybe_text(name)?;
@@ -179,6 +179,7 @@ impl<'r, R: Columns> Fields<'r, R> {
         Ok(CachePolicy {
             managed: mode("caching_managed")?,
             byok: mode("caching_byok")?,
+            keep_alive: self.get::<Option<i64>>("caching_keep_alive")?.map(|value| value != 0),
             responses,
             responses_ttl_s: ttl_s.map(u32::try_from).transpose().map_err(wrong)?,
             semantic_model: self.maybe_text("caching_semantic_model")?.map(Into::into),

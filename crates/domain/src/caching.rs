@@ -75,6 +75,8 @@ pub struct CachePolicy {
     pub managed: Option<CacheMode>,
     /// For the customer's own credentials.
     pub byok: Option<CacheMode>,
+    /// Whether prefixes that the gateway has marked are read again before they expire, where that pays; off by default.
+    pub keep_alive: Option<bool>,
     /// For whole answers; off by default.
     pub responses: Option<ResponseCacheMode>,
     /// How long an answer is kept.
@@ -94,6 +96,7 @@ impl CachePolicy {
         Self {
             managed: self.managed.or(wider.managed),
             byok: self.byok.or(wider.byok),
+            keep_alive: self.keep_alive.or(wider.keep_alive),
             responses: self.responses.or(wider.responses),
             responses_ttl_s: self.responses_ttl_s.or(wider.responses_ttl_s),
             semantic_model: self.semantic_model.as_ref().or(wider.semantic_model.as_ref()).cloned(),
@@ -124,6 +127,15 @@ impl CachePolicy {
             model: Arc::clone(model),
             similarity_bps_min: self.semantic_similarity_bps_min.unwrap_or(SEMANTIC_CACHE_SIMILARITY_BPS),
         })
+    }
+
+    /// Whether prefixes are kept alive at seats of a profile: only where the gateway may change requests, and never by a
+    /// subscription, which is for its owner's own requests.
+    #[must_use]
+    pub fn keeps_alive(&self, profile: Profile) -> bool {
+        self.keep_alive == Some(true)
+            && profile != Profile::Subscription
+            && self.mode(profile) == CacheMode::Apply
     }
 
     /// The mode for a profile. Requests on a customer's own credential are not modified unless the customer
@@ -181,6 +193,8 @@ pub struct CacheRecord {
     pub has_key: bool,
     /// A beginning that the gateway had its provider cache by name was in the place of the prompt's own.
     pub has_context: bool,
+    /// How often in a row the gateway had the prefix read before this request came, so that it did not expire.
+    pub refreshes: u8,
     /// Prompt tokens that had been sent before: an estimate of what a cache can save.
     pub reusable_tokens: u64,
     /// How much of the prompt a cache could have served; `None` if nobody looked.
@@ -213,10 +227,20 @@ const SERVED_OUTPUT: u8 = 6;
 const SAVED_NANOS: u8 = 7;
 const UNREPORTED: u8 = 8;
 const CONTEXT: u8 = 9;
+const REFRESHES: u8 = 10;
 
 impl From<CacheRecord> for CacheForm {
     fn from(record: CacheRecord) -> Self {
-        let CacheRecord { is_applied, marks, has_key, has_context, reusable_tokens, reuse, served } = record;
+        let CacheRecord {
+            is_applied,
+            marks,
+            has_key,
+            has_context,
+            refreshes,
+            reusable_tokens,
+            reuse,
+            served,
+        } = record;
         let mut more = Vec::new();
         if let Some(reuse) = reuse {
             more.push((PROMPT_BYTES, reuse.prompt_bytes));
@@ -235,6 +259,7 @@ impl From<CacheRecord> for CacheForm {
             more.extend(others.into_iter().filter(|(_, count)| *count > 0));
         }
         more.extend(has_context.then_some((CONTEXT, 1)));
+        more.extend((refreshes > 0).then_some((REFRESHES, u64::from(refreshes))));
         let marks = if more.is_empty() { marks } else { marks | MORE_FOLLOWS };
         Self(is_applied, marks, has_key, reusable_tokens, more)
     }
@@ -272,6 +297,7 @@ impl<'de> Visitor<'de> for CacheVisitor {
             marks: marks & !MORE_FOLLOWS,
             has_key,
             has_context: count(CONTEXT) > 0,
+            refreshes: u8::try_from(count(REFRESHES)).unwrap_or(u8::MAX),
             reusable_tokens,
             reuse: find(PROMPT_BYTES).map(|prompt_bytes| PromptReuse {
                 prompt_bytes,
@@ -308,6 +334,20 @@ mod tests {
         );
         assert_eq!(none.or(&workspace).mode(Profile::Byok), CacheMode::Apply);
         assert_eq!(both.mode(Profile::Byoc), CacheMode::Off);
+    }
+
+    #[test]
+    fn prefixes_are_kept_alive_where_someone_says_so_and_requests_may_be_changed() {
+        let none = CachePolicy::default();
+        let on = CachePolicy { keep_alive: Some(true), ..none.clone() };
+        let off = CachePolicy { keep_alive: Some(false), ..none.clone() };
+        assert!(!none.keeps_alive(Profile::ManagedProvider) && on.keeps_alive(Profile::ManagedProvider));
+        assert!(none.or(&on).keeps_alive(Profile::ManagedProvider));
+        assert!(!off.or(&on).keeps_alive(Profile::ManagedProvider), "a project comes first");
+        assert!(!on.keeps_alive(Profile::Byok), "nothing is changed there unless the customer allows it");
+        let own = CachePolicy { byok: Some(CacheMode::Apply), ..on };
+        let profiles = [Profile::Byok, Profile::Subscription, Profile::Byoc];
+        assert_eq!(profiles.map(|profile| own.keeps_alive(profile)), [true, false, false]);
     }
 
     #[test]

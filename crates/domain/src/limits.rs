@@ -204,6 +204,24 @@ pub const CONTEXT_CACHES_MAX: usize = 32;
 pub const CONTEXT_REFUSALS_MAX: u32 = 3;
 /// Caches that a process creates at a time. Each holds the beginning of a prompt.
 pub const CONTEXT_CREATIONS_MAX: u32 = 8;
+/// A cached prefix that is kept alive is read again so long before it expires, or a quarter of its lifetime.
+pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(30);
+/// How often in a row that is done. Beyond some eleven times, reads cost as much as writing the prefix once more.
+pub const KEEP_ALIVE_REFRESHES_MAX: u8 = 6;
+/// Prefixes of one workspace that are watched at a time, and the groups of them whose gaps are measured together.
+pub const KEEP_ALIVE_WATCHED_MAX: usize = 256;
+pub const KEEP_ALIVE_GROUPS_MAX: usize = 64;
+/// How many prefixes must have been watched through a period before what they did says anything, and how many are
+/// remembered: older ones count half.
+pub const KEEP_ALIVE_SAMPLES_MIN: u32 = 8;
+pub const KEEP_ALIVE_SAMPLES_MAX: u32 = 512;
+/// The longest prompt that is held to be sent again, and what a process holds of them.
+pub const KEEP_ALIVE_PROMPT_BYTES_MAX: usize = 4 << 20;
+pub const KEEP_ALIVE_BYTES_MAX: usize = 64 << 20;
+/// Refreshes that a process makes at a time.
+pub const KEEP_ALIVE_RUNNING_MAX: u32 = 8;
+/// How long nothing of a group is refreshed after a refresh that found nothing in the cache, and so paid for a write.
+pub const KEEP_ALIVE_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// How long the response cache keeps an answer, where the project says nothing, and the longest it may say.
 pub const RESPONSE_CACHE_TTL_S: u32 = 3_600;

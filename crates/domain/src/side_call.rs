@@ -11,16 +11,19 @@ pub enum SideCallPurpose {
     SemanticCache,
     /// To have a provider cache the beginning of prompts by name.
     ContextCache,
+    /// To have a provider read a cached prefix before it expires.
+    CacheKeepAlive,
 }
 
 impl SideCallPurpose {
-    pub const WORDS: [&str; 2] = ["semantic_cache", "context_cache"];
+    pub const WORDS: [&str; 3] = ["semantic_cache", "context_cache", "cache_keep_alive"];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SemanticCache => "semantic_cache",
             Self::ContextCache => "context_cache",
+            Self::CacheKeepAlive => "cache_keep_alive",
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) fn set(columns: ColumnValues, caching: &CachePolicy) -> ColumnValues 
     columns
         .set("caching_managed", caching.managed.map(CacheMode::as_str))
         .set("caching_byok", caching.byok.map(CacheMode::as_str))
+        .set("caching_keep_alive", caching.keep_alive.map(i64::from))
         .set("caching_responses", responses.map(ResponseCacheMode::as_str))
         .set("caching_responses_ttl_s", caching.responses_ttl_s.map(i64::from))
         .set("caching_is_semantic", i64::from(is_semantic))

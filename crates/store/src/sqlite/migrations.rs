@@ -34,6 +34,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (25, "key_priority", include_str!("../../migrations/sqlite/0025_key_priority.sql")),
     (26, "policy_hooks", include_str!("../../migrations/sqlite/0026_policy_hooks.sql")),
     (27, "semantic_cache", include_str!("../../migrations/sqlite/0027_semantic_cache.sql")),
+    (28, "cache_keep_alive", include_str!("../../migrations/sqlite/0028_cache_keep_alive.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -106,10 +106,12 @@ fn rows_of_the_version_before_stay_on_postgres() {
             &format!(
                 "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
                  DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation, \
-                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min; \
+                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min, \
+                 DROP COLUMN caching_keep_alive; \
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok, \
                  DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation, \
-                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min; \
+                 DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min, \
+                 DROP COLUMN caching_keep_alive; \
                  ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
                  DROP TABLE capability_statements, capability_revisions; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
@@ -172,6 +174,8 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
 /// Statements that revert a database from the newest schema to the sixth.
 const UNDONE: &[&str] = &[
     "ALTER TABLE kept_answers DROP COLUMN is_cached",
+    "ALTER TABLE workspaces DROP COLUMN caching_keep_alive",
+    "ALTER TABLE projects DROP COLUMN caching_keep_alive",
     "ALTER TABLE workspaces DROP COLUMN caching_is_semantic",
     "ALTER TABLE workspaces DROP COLUMN caching_semantic_model",
     "ALTER TABLE workspaces DROP COLUMN caching_semantic_bps_min",

@@ -9,6 +9,7 @@ use conversation::face::{
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
+use conversation::repeat::RepeatsPrefixes;
 use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::shared_fields::Fields;
@@ -20,6 +21,7 @@ use json::members::keep_members;
 
 use crate::features::NAMES;
 use crate::objects::MessageBatches;
+use crate::repeat::Repeats;
 use crate::{
     PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, shared_fields, status,
     write_prompt,
@@ -149,6 +151,10 @@ impl Face for Anthropic {
 
     fn shared_fields(&self, _operation: Operation) -> &'static Fields {
         &shared_fields::REQUEST
+    }
+
+    fn repeats(&self) -> Option<&'static dyn RepeatsPrefixes> {
+        Some(&Repeats)
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

@@ -20,6 +20,7 @@ mod parts;
 mod pieces;
 mod prompt;
 mod reader;
+mod repeat;
 mod settings;
 mod shared_fields;
 mod tools;

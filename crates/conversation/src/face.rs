@@ -17,6 +17,7 @@ use crate::features::FeatureNames;
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
 use crate::objects::StoredObjects;
+use crate::repeat::RepeatsPrefixes;
 use crate::request::{Addressed, Request};
 use crate::routes::DialectRoute;
 use crate::shared_fields::Fields;
@@ -328,6 +329,11 @@ pub trait Face: Debug + Sync {
 
     /// How a prompt is divided into a part that is cached by name and the rest, where the dialect has such caches.
     fn divides(&self) -> Option<&'static dyn DividesPrompts> {
+        None
+    }
+
+    /// How a marked prefix is sent once more by itself, where the dialect has cache marks.
+    fn repeats(&self) -> Option<&'static dyn RepeatsPrefixes> {
         None
     }
 

@@ -30,6 +30,7 @@ mod one_text;
 pub mod openai_error;
 pub mod openai_fields;
 pub mod prompt_text;
+pub mod repeat;
 pub mod request;
 pub mod routes;
 pub mod screening;

@@ -24,6 +24,7 @@ mod problem;
 mod rate_limit_headers;
 mod realtime;
 mod registry;
+mod repeat;
 mod repeatable;
 mod salt;
 mod shared_account;
@@ -52,6 +53,7 @@ pub use registry::{
     client_face, face, feature_names, lists_models, meant_path, model_object, models_list, ping, roots,
     routes, sdk_dialect, status, stored_objects, stream_type,
 };
+pub use repeat::{cached_tokens_of_repeat, repeat_prefix};
 pub use repeatable::{canonical_body, is_repeatable_answer};
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{

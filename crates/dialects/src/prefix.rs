@@ -38,6 +38,8 @@ pub struct PrefixEnd {
     pub bytes: u64,
     /// It ends before the first turn.
     pub is_head: bool,
+    /// The turns that belong to it.
+    pub turns: usize,
     mark: Option<MarkPosition>,
 }
 
@@ -137,8 +139,8 @@ impl Draft {
 
     fn finish(self, body: &[u8], open: usize) -> Prefixes {
         let leading = self.turns.iter().take_while(|turn| turn.is_instruction).count();
-        let head_pieces =
-            usize::from(self.tools.is_some()) + usize::from(self.instructions.is_some()) + leading;
+        let before_turns = usize::from(self.tools.is_some()) + usize::from(self.instructions.is_some());
+        let head_pieces = before_turns + leading;
         let mut rolling = Rolling::default();
         let mut ends = Vec::new();
         let (mut head, mut conversation) = (None, None);
@@ -155,6 +157,7 @@ impl Draft {
                 fingerprint: rolling.state,
                 bytes: rolling.bytes,
                 is_head,
+                turns: (number + 1).saturating_sub(before_turns),
                 mark: piece.mark,
             });
         }

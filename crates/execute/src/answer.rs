@@ -12,6 +12,7 @@ use ledger::Tab;
 use crate::attempt_stream::AttemptStream;
 use crate::context_order::ContextOrder;
 use crate::exchange::Exchange;
+use crate::keep_alive::KeepAlive;
 use crate::open_attempt::OpenAttempt;
 
 /// Who served the request, or was tried last; the source of the `Agent-*` headers.
@@ -68,6 +69,15 @@ impl Answer {
         match &mut self.parts.body {
             AnswerBody::Whole { open, .. } => open.take_context_order(),
             AnswerBody::Stream(stream) => stream.take_context_order(),
+            AnswerBody::Own(_) => None,
+        }
+    }
+
+    /// What is to look after the prefix that this request marked, if something is.
+    pub fn take_keep_alive(&mut self) -> Option<Box<KeepAlive>> {
+        match &mut self.parts.body {
+            AnswerBody::Whole { open, .. } => open.take_keep_alive(),
+            AnswerBody::Stream(stream) => stream.take_keep_alive(),
             AnswerBody::Own(_) => None,
         }
     }

@@ -102,7 +102,7 @@ async fn start(
         if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, held, attempt)).await };
     let outgoing =
         prompt.and_then(|prompt| outgoing::write(exchange, held, attempt, provider, prompt.as_deref()));
-    let Written { mut outgoing, caching, context } = match outgoing {
+    let Written { mut outgoing, caching, context, keep_alive } = match outgoing {
         Ok(written) => written,
         Err(fault) => return Start::Refused(fault),
     };
@@ -130,7 +130,7 @@ async fn start(
         dropped: dropped_params(exchange, &mut outgoing),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, started, sent);
-    open.set_context(context);
+    open.set_caches(context, keep_alive);
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.set_token(token),
         Err(failure) => return Start::Failed(open, failure),

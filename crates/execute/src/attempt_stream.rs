@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::context_order::ContextOrder;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
+use crate::keep_alive::KeepAlive;
 use crate::open_attempt::OpenAttempt;
 use crate::send::send_and_follow;
 use crate::stored::StoredAnswerTracker;
@@ -281,6 +282,10 @@ impl AttemptStream {
 
     pub(crate) fn take_context_order(&mut self) -> Option<Box<ContextOrder>> {
         self.open.as_mut()?.take_context_order()
+    }
+
+    pub(crate) fn take_keep_alive(&mut self) -> Option<Box<KeepAlive>> {
+        self.open.as_mut()?.take_keep_alive()
     }
 
     /// The same for one that fails behind its head, of which the client was told nothing yet.

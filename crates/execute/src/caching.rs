@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;
 
 use board::prefix_at;
+use bytes::Bytes;
 use conversation::request::Insert;
 use dialects::{CacheSalt, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
@@ -15,6 +16,7 @@ use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
 
 use crate::context_cache::{ContextSearch, FoundContext};
 use crate::exchange::Exchange;
+use crate::keep_alive::{self, KeepAliveCare, MarkedPrefix, PrefixUse};
 
 /// The usual estimate; the provider reports the true count.
 const BYTES_A_TOKEN: u64 = 4;
@@ -33,6 +35,13 @@ pub(crate) struct CacheHints<'a> {
     header: Option<(HeaderName, HeaderValue)>,
     /// The shortest beginning that its provider caches by name, in tokens, and the longest that came before, in bytes.
     context_bounds: Option<(u64, u64)>,
+    /// Whether prefixes of the project are kept alive at this seat.
+    keeps_alive: bool,
+    /// How often the prefix was refreshed before this request.
+    refreshes: u8,
+    /// The longest prefix that has a mark of ours.
+    marked: Option<MarkedPrefix>,
+    keep_alive: Option<Box<KeepAliveCare>>,
 }
 
 /// The end of a prefix, and how often that prefix was seen before.
@@ -62,7 +71,7 @@ pub(crate) fn note_at_seat(
     applied: Option<&CacheRecord>,
 ) {
     let call = &exchange.call;
-    if call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+    if call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN || exchange.is_refresh() {
         return;
     }
     let Some(prefixes) = call.prefixes(body) else { return };
@@ -101,11 +110,16 @@ impl<'a> CacheHints<'a> {
             || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN
             // What goes on from a cached prompt may have no instructions of its own.
             || call.request().names_cached_content()
+            // It has the marks and the salt of the request that it repeats, and is no sight of its prefixes.
+            || exchange.is_refresh()
         {
             return None;
         }
         let policy = caller.project().caching.or(&caller.workspace().caching);
         let mode = policy.mode(attempt.profile());
+        let keeps_alive = policy.keeps_alive(attempt.profile())
+            && caller.side_call().is_none()
+            && exchange.may_keep_prefixes();
         let salt = salt_for(exchange, attempt, provider);
         // A node caches by itself, and what it reuses is compared with what came before.
         let is_needed = mode != CacheMode::Off || salt.is_some() || attempt.profile() == Profile::Byoc;
@@ -120,24 +134,32 @@ impl<'a> CacheHints<'a> {
             reuse: None,
             header: None,
             context_bounds: None,
+            keeps_alive,
+            refreshes: 0,
+            marked: None,
+            keep_alive: None,
         })
     }
 
     /// What to insert into the client's own bytes.
-    pub(crate) fn inserts_for_call(&mut self, body: &[u8]) -> Vec<Insert> {
+    pub(crate) fn inserts_for_call(&mut self, body: &Bytes) -> Vec<Insert> {
         let call = &self.exchange.call;
         let grammar = call.dialect().grammar();
         let inserts = self.find_inserts(grammar, body.len(), || call.prefixes(body));
-        self.with_salt(grammar, body, inserts)
+        let inserts = self.with_salt(grammar, body, inserts);
+        self.watch(grammar, body, &inserts);
+        inserts
     }
 
     /// What to insert into a request that was translated to this dialect.
-    pub(crate) fn inserts_for_body(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
+    pub(crate) fn inserts_for_body(&mut self, grammar: Grammar, body: &Bytes) -> Vec<Insert> {
         let read = std::cell::OnceCell::new();
         let inserts = self.find_inserts(grammar, body.len(), || {
             read.get_or_init(|| dialects::read_prefixes(grammar, body)).as_ref()
         });
-        self.with_salt(grammar, body, inserts)
+        let inserts = self.with_salt(grammar, body, inserts);
+        self.watch(grammar, body, &inserts);
+        inserts
     }
 
     fn with_salt(&self, grammar: Grammar, body: &[u8], mut inserts: Vec<Insert>) -> Vec<Insert> {
@@ -148,6 +170,21 @@ impl<'a> CacheHints<'a> {
             inserts.extend(dialects::salt_cache(grammar, body, &salt, !inserts.is_empty()));
         }
         inserts
+    }
+
+    /// Watches the prefix that these inserts mark. What is to be read again must be what was sent, to the letter.
+    fn watch(&mut self, grammar: Grammar, body: &Bytes, inserts: &[Insert]) {
+        let Some(prefix) = self.marked.take() else { return };
+        let (exchange, attempt) = (self.exchange, self.attempt);
+        let manifest = exchange.caller.snapshot().catalogue().capabilities();
+        let lifetime = manifest.cache_facts(attempt.provider(), attempt.known_model()).lifetime;
+        let used = PrefixUse { exchange, attempt, grammar, lifetime, prefix };
+        self.keep_alive = used.watch(|| dialects::insert(body, inserts).concat().into()).map(Box::new);
+    }
+
+    /// What its answer is to tell of the prefix.
+    pub(crate) fn take_keep_alive(&mut self) -> Option<Box<KeepAliveCare>> {
+        self.keep_alive.take()
     }
 
     fn is_applied(&self) -> bool {
@@ -186,7 +223,8 @@ impl<'a> CacheHints<'a> {
     pub(crate) fn record(&self) -> Option<CacheRecord> {
         let found =
             self.reuse.map(|reuse| CacheRecord { reuse: Some(reuse), ..self.record.unwrap_or_default() });
-        found.or(self.record)
+        let record = found.or(self.record)?;
+        Some(CacheRecord { refreshes: self.refreshes, ..record })
     }
 
     fn find_inserts<'p>(
@@ -219,6 +257,9 @@ impl<'a> CacheHints<'a> {
             return Vec::new();
         }
         let Some(prefixes) = read() else { return Vec::new() };
+        if self.keeps_alive && help == Some(CacheHelp::Marks) {
+            self.note_return(prefixes);
+        }
         let sights = self.sights(prefixes, tokens_min, facts.lifetime);
         self.reuse = Some(PromptReuse {
             prompt_bytes: sights.last().map_or(0, |sight| sight.tokens) * BYTES_A_TOKEN,
@@ -231,7 +272,7 @@ impl<'a> CacheHints<'a> {
             CacheHelp::Key { place: location, of } => self.name(prefixes, &sights, location, of),
             CacheHelp::Named => {
                 let seen_bytes = reusable(&sights, 1) * BYTES_A_TOKEN;
-                let is_sought = seen_bytes > 0 && self.exchange.may_cache_contexts();
+                let is_sought = seen_bytes > 0 && self.exchange.may_keep_prefixes();
                 self.context_bounds = is_sought.then_some((tokens_min, seen_bytes));
                 Vec::new()
             }
@@ -270,10 +311,21 @@ impl<'a> CacheHints<'a> {
         ends.collect()
     }
 
+    /// Tells those that look after this request's prefixes that they came back.
+    fn note_return(&mut self, prefixes: &Prefixes) {
+        let (exchange, attempt, now_us) = (self.exchange, self.attempt, self.exchange.now_us());
+        let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
+        let keys = prefixes.ends().iter().map(|end| keep_alive::key(exchange, attempt, end.fingerprint));
+        self.refreshes = table.keep_alive().returned(keys, now_us);
+    }
+
     fn mark(&mut self, prefixes: &Prefixes, sights: &[SeenPrefix], facts: &CacheFacts) -> Vec<Insert> {
         let rates = self.attempt.rates_for(sights.last().map_or(0, |sight| sight.tokens));
         let Some(stakes) = CachePrices::of(rates, facts) else { return Vec::new() };
         let chosen = choose(sights, stakes, facts.marks_max);
+        if let Some(last) = chosen.last().copied().filter(|_| self.keeps_alive) {
+            self.marked = marked(prefixes, last);
+        }
         if !chosen.is_empty() {
             self.record = Some(CacheRecord {
                 is_applied: self.is_applied(),
@@ -372,6 +424,19 @@ fn choose(sights: &[SeenPrefix], stakes: CachePrices, marks_max: Option<u64>) ->
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// The prefix that ends here.
+fn marked(prefixes: &Prefixes, last: usize) -> Option<MarkedPrefix> {
+    let within = prefixes.ends().get(..=last)?;
+    let end = within.last()?;
+    Some(MarkedPrefix {
+        fingerprint: end.fingerprint,
+        bytes: end.bytes,
+        turns: end.turns,
+        is_head: end.is_head,
+        within: within.iter().map(|end| end.fingerprint).collect(),
+    })
 }
 
 /// The tokens of the longest prefix that was seen at least so often.

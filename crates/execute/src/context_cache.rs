@@ -12,7 +12,8 @@ use conversation::divide::NewCache;
 use dialects::{Divided, PromptCut, divide_prompt};
 use domain::limits::{CONTEXT_CACHE_MARGIN, CONTEXTS_PER_PROMPT_MAX};
 use domain::{
-    CacheMode, FaultClass, Grammar, IdHasher, Profile, SideCall, SideCallPurpose, Usage, UsageSource,
+    CacheMode, FaultClass, Grammar, IdHasher, Operation, Profile, SideCall, SideCallPurpose, Usage,
+    UsageSource,
 };
 use plan::Attempt;
 
@@ -20,6 +21,7 @@ use crate::context_order::ContextOrder;
 use crate::context_worth::{ContextPrices, ContextWorth};
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
+use crate::side_request::SideRequest;
 
 const SECOND_US: u64 = 1_000_000;
 /// The usual estimate; the provider reports the true count.
@@ -69,8 +71,8 @@ impl Exchange {
         policies.is_none_or(|policies| policies.let_providers_store())
     }
 
-    /// Whether beginnings of this request may be cached by name.
-    pub(crate) fn may_cache_contexts(&self) -> bool {
+    /// Whether the gateway may have prefixes of this request kept, beyond what its own answer needs.
+    pub(crate) fn may_keep_prefixes(&self) -> bool {
         self.may_be_stored()
             && !self.call.forbids_storage()
             // Whose files may be named is decided for each request anew.
@@ -167,12 +169,17 @@ impl ContextSearch<'_> {
         ContextOrder {
             table: Arc::clone(&care.table),
             key,
-            workspace: exchange.caller.workspace().id,
-            project: exchange.caller.project().id,
-            side_call: SideCall { purpose: SideCallPurpose::ContextCache, parent: exchange.call.trace() },
-            maker: attempt.principal(),
-            dialect: divided.dialect(),
-            body: divided.cache(cut, new),
+            request: SideRequest {
+                workspace: exchange.caller.workspace().id,
+                project: exchange.caller.project().id,
+                side_call: SideCall { purpose: SideCallPurpose::ContextCache, parent: exchange.call.trace() },
+                principal: attempt.principal(),
+                profile: attempt.profile(),
+                dialect: divided.dialect(),
+                operation: Operation::CachedContent,
+                headers: Vec::new(),
+                body: divided.cache(cut, new),
+            },
             digest: self.digest(divided, cut),
             ttl_s: worth.ttl_s,
         }

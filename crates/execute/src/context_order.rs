@@ -5,24 +5,16 @@ use std::sync::Arc;
 use board::{CachedContext, ContextKey, ContextOutcome, PrefixTable};
 use bytes::Bytes;
 use dialects::stored_objects;
-use domain::{
-    Dialect, FilesKeeper, Principal, ProjectId, SideCall, StoredKind, StoredObjectKind, WorkspaceId,
-};
+use domain::{StoredKind, StoredObjectKind};
 
 use crate::Deps;
+use crate::side_request::SideRequest;
 
 /// A beginning of prompts that is to be cached, by a trip of the gateway's own.
 pub struct ContextOrder {
     pub(crate) table: Arc<PrefixTable>,
     pub(crate) key: ContextKey,
-    pub workspace: WorkspaceId,
-    pub project: ProjectId,
-    /// What it is made for.
-    pub side_call: SideCall,
-    pub(crate) maker: Principal,
-    /// The dialect of the request for it.
-    pub dialect: Dialect,
-    pub body: Bytes,
+    pub(crate) request: SideRequest,
     pub(crate) digest: [u8; 32],
     pub(crate) ttl_s: u64,
 }
@@ -30,23 +22,21 @@ pub struct ContextOrder {
 impl ContextOrder {
     /// Has it made beside the requests, unless another request's order is under way, or as many as may be. `create` returns
     /// the provider's answer; `None` if the cache was not made.
-    pub fn run(self: Box<Self>, deps: &Deps, create: impl AsyncFnOnce(&Self) -> Option<Bytes> + 'static) {
+    pub fn run(
+        self: Box<Self>,
+        deps: &Deps,
+        create: impl AsyncFnOnce(&SideRequest) -> Option<Bytes> + 'static,
+    ) {
         let Some(creation) = deps.board.shared().begin_context_creation() else { return };
         if !self.table.contexts().begin(self.key, deps.world.clock.unix_ms()) {
             return;
         }
         let deps = deps.clone();
         tasks::spawn_on_core(async move {
-            let body = create(&self).await;
+            let body = create(&self.request).await;
             self.end(body.as_ref(), &deps);
             drop(creation);
         });
-    }
-
-    /// The credential or account that is asked, and no other: a cache is read where it was made.
-    #[must_use]
-    pub fn maker(&self) -> FilesKeeper {
-        FilesKeeper { principal: self.maker, place: "model".to_owned() }
     }
 
     fn end(&self, answer: Option<&Bytes>, deps: &Deps) {
@@ -58,12 +48,12 @@ impl ContextOrder {
     }
 
     fn read(&self, body: &Bytes, until_unix_ms: u64) -> Option<CachedContext> {
-        let kind = StoredObjectKind::of(self.dialect, StoredKind::CachedContent);
+        let kind = StoredObjectKind::of(self.request.dialect, StoredKind::CachedContent);
         let (_, made) = stored_objects(kind)?.rewrite_ids(body, &mut |_, id| id.to_owned())?;
         // The provider's clock may be another than ours.
         let until_unix_ms = made.expires_unix_ms.map_or(until_unix_ms, |stated| stated.min(until_unix_ms));
         let tokens = made.tokens.unwrap_or_default();
-        let (project, maker) = (self.project, self.maker);
+        let (project, maker) = (self.request.project, self.request.principal);
         Some(CachedContext { id: made.id.into(), digest: self.digest, tokens, until_unix_ms, project, maker })
     }
 }

@@ -10,7 +10,7 @@ use conversation::turns::TurnSignatures;
 use decode::Call;
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::StoredTurn;
-use domain::{Dialect, Prompt, TraceId, Upload};
+use domain::{Dialect, Prompt, SideCallPurpose, TraceId, Upload};
 use plan::{Attempt, Timeouts};
 
 use crate::failure::AttemptFailure;
@@ -61,6 +61,11 @@ impl HeldRequest {
 }
 
 impl Exchange {
+    /// Whether it repeats a prefix, so that its provider keeps that.
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.caller.side_call().is_some_and(|call| call.purpose == SideCallPurpose::CacheKeepAlive)
+    }
+
     /// Stores the turn state that the provider must see again and that the client's dialect can't carry.
     pub(crate) fn store_turn(&self, mut state: TurnSignatures, attempt: &Attempt) {
         attempt.provider().clone_into(&mut state.provider);

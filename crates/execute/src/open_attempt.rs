@@ -20,6 +20,7 @@ use crate::context_order::ContextOrder;
 use crate::estimate::AttemptUsageEstimator;
 use crate::exchange::{Exchange, HeldRequest};
 use crate::failure::AttemptFailure;
+use crate::keep_alive::{KeepAlive, KeepAliveCare};
 use crate::limits::DROPPED_FIELDS_BYTES_MAX;
 use crate::upstream::{UpstreamResponse, billed, id_of, request_id};
 use crate::usage::Known;
@@ -50,6 +51,8 @@ pub struct OpenAttempt {
     counted: Option<Box<CountedUse>>,
     /// What it has to do with caches by name. Boxed: few attempts have anything.
     context: Option<Box<ContextCare>>,
+    /// What it has to do with the prefix that it marked.
+    keep_alive: Option<Box<KeepAliveCare>>,
 }
 
 /// What counts the use of a subscription: in the span of its windows in which the attempt started.
@@ -112,6 +115,7 @@ impl OpenAttempt {
             token: None,
             counted,
             context: None,
+            keep_alive: None,
         };
         open.count_use(WindowUse { requests: 1, tokens: 0 });
         open
@@ -134,8 +138,18 @@ impl OpenAttempt {
         self.token = token;
     }
 
-    pub(crate) fn set_context(&mut self, context: Option<Box<ContextCare>>) {
+    pub(crate) fn set_caches(
+        &mut self,
+        context: Option<Box<ContextCare>>,
+        keep_alive: Option<Box<KeepAliveCare>>,
+    ) {
         self.context = context;
+        self.keep_alive = keep_alive;
+    }
+
+    /// What is to look after its prefix, now that it has answered.
+    pub(crate) fn take_keep_alive(&mut self) -> Option<Box<KeepAlive>> {
+        self.keep_alive.as_mut()?.take()
     }
 
     /// The cache that is to be created, now that it has answered.
@@ -297,6 +311,9 @@ impl OpenAttempt {
         self.count_tokens(usage);
         if let Some(context) = &self.context {
             context.learn(usage, now_us);
+        }
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.learn(usage);
         }
         self.ticket.used(usage.prompt_total().saturating_add(usage.output), now_us);
         if let Some(first_byte_us) = self.head.first_byte_us {

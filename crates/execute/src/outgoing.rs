@@ -15,12 +15,14 @@ use crate::caching::CacheHints;
 use crate::context_cache::ContextCare;
 use crate::context_release;
 use crate::exchange::{Exchange, HeldRequest};
+use crate::keep_alive::KeepAliveCare;
 
 /// A request, with what was done in it for the provider's cache.
 pub(crate) struct Written {
     pub outgoing: Outgoing,
     pub caching: Option<CacheRecord>,
     pub context: Option<Box<ContextCare>>,
+    pub keep_alive: Option<Box<KeepAliveCare>>,
 }
 
 pub(crate) fn write(
@@ -44,7 +46,9 @@ pub(crate) fn write(
     if help == Some(CacheHelp::Named) && !exchange.keeps_contexts(attempt.profile()) {
         context_release::release(exchange, attempt);
     }
-    let Some(mut care) = care else { return Ok(Written { outgoing, caching: None, context: None }) };
+    let Some(mut care) = care else {
+        return Ok(Written { outgoing, caching: None, context: None, keep_alive: None });
+    };
     if let (Some(_), Some(grammar)) = (prompt, outgoing.grammar) {
         let written = joined(std::mem::take(&mut outgoing.body));
         let inserts = care.inserts_for_body(grammar, &written);
@@ -52,7 +56,7 @@ pub(crate) fn write(
     }
     outgoing.headers.extend(care.header(&outgoing.headers));
     let context = if *is_plain { None } else { put_context(&mut care, &mut outgoing) };
-    Ok(Written { outgoing, caching: care.record(), context })
+    Ok(Written { outgoing, caching: care.record(), context, keep_alive: care.take_keep_alive() })
 }
 
 /// Puts a cache by name in the place of the prompt's beginning, where there is one.

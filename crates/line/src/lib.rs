@@ -4,7 +4,6 @@
 
 mod alias_parameters;
 mod background;
-mod context_caches;
 mod counters;
 mod explain;
 mod hooks;
@@ -17,6 +16,7 @@ mod realtime;
 mod refuse;
 mod response_cache;
 mod screening;
+mod side_requests;
 mod stop;
 mod stored_lists;
 mod stored_lookup;
@@ -28,10 +28,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
+use bytes::Bytes;
 use decode::Inbound;
 use domain::ports::AnswerStore;
 use domain::{Dialect, Fault, TraceId};
-use execute::{Answer, ContextOrder, Deps, Journal, execute};
+use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use plan::{Planned, plan};
@@ -197,7 +198,7 @@ async fn resolved_to_settle(core: &Rc<Core>, admitted: Admitted) -> Result<Respo
     let admitted = hooks::before(core, admitted).await;
     let planned = planned(core, admitted, core.now_us())?;
     let mut answer = execute(planned, &core.deps).await?;
-    create_context(core, &mut answer);
+    start_side_requests(core, &mut answer);
     hooks::finish(core, answer).await
 }
 
@@ -221,32 +222,44 @@ async fn plan_to_settle(
     let planned = planned(core, admitted, now_us)?;
     // Boxed: every connection is as large as the future of its request, and this is most of that.
     let mut answer = Box::pin(execute(planned, &core.deps)).await?;
-    create_context(core, &mut answer);
+    start_side_requests(core, &mut answer);
     let response = relay(answer, &core.deps);
     Ok(settle(response))
 }
 
-/// Has the context cached that an answered request ordered, if it ordered one. Nothing waits for it.
-fn create_context(core: &Rc<Core>, answer: &mut Answer) {
-    let Some(order) = answer.take_context_order() else { return };
-    let core = Rc::clone(core);
-    order.run(&core.deps.clone(), async move |order| {
-        let inbound = context_caches::inbound(order, &core.deps);
-        let (trace, dialect) = (inbound.trace, inbound.dialect);
-        let result = serve_context(&core, inbound, order).await;
-        context_caches::made(concluded(&core, dialect, trace, result)).await
-    });
+/// Starts what an answered request ordered for its provider's cache, if it ordered something. Nothing waits for it.
+fn start_side_requests(core: &Rc<Core>, answer: &mut Answer) {
+    if let Some(order) = answer.take_context_order() {
+        let core = Rc::clone(core);
+        order.run(&core.deps.clone(), async move |request| answer_side_request(&core, request).await);
+    }
+    if let Some(keep_alive) = answer.take_keep_alive() {
+        let core = Rc::clone(core);
+        keep_alive.run(&core.deps.clone(), async move |request| answer_side_request(&core, request).await);
+    }
+}
+
+/// The provider's answer to a request of the gateway's own; `None` if nobody wants it any more, or it failed.
+async fn answer_side_request(core: &Rc<Core>, request: &SideRequest) -> Option<Bytes> {
+    let snapshot = core.snapshot.current();
+    let caller = admit::system(snapshot, request.workspace, request.project, request.side_call)?;
+    if !request.is_wanted(&caller) {
+        return None;
+    }
+    let inbound = side_requests::inbound(request, &core.deps);
+    let (trace, dialect) = (inbound.trace, inbound.dialect);
+    let result = serve_side_request(core, inbound, caller, request).await;
+    side_requests::answer(concluded(core, dialect, trace, result)).await
 }
 
 /// All stages for a request of the gateway's own.
-async fn serve_context(
+async fn serve_side_request(
     core: &Rc<Core>,
     inbound: Inbound,
-    order: &ContextOrder,
+    caller: Caller,
+    request: &SideRequest,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let caller = admit::system(core.snapshot.current(), order.workspace, order.project, order.side_call);
-    let caller = caller.ok_or_else(|| Box::new(Fault::internal()))?;
     let call = reading::read(inbound, &caller, core.now_us())?;
     let admitted = admit(call, caller, &core.journal, &core.allowances, core.now_us())?;
-    resolved_to_settle(core, admitted.with_stored(context_caches::findings(order))).await
+    resolved_to_settle(core, admitted.with_stored(side_requests::findings(request))).await
 }

@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest';
-import { cachingWords, searchWords, semanticPatch } from './caching';
+import { cachingWords, keepAliveState, searchWords, semanticPatch } from './caching';
 
 test('what was done for a cache is a sentence', () => {
   const one = { state: 'applied', breakpoints: 2, key: false, context_cache: false, saved_tokens: 1800, evidence: 'provider_reported' } as const;
   expect(cachingWords(one)).toBe('Applied: 2 breakpoints. 1,800 tokens came from the cache, as the provider counts.');
   expect(cachingWords({ ...one, saved_tokens: null, evidence: 'unknown' })).toContain('did not say');
+  expect(cachingWords({ ...one, refreshes: 0 })).not.toContain('kept alive');
+  expect(cachingWords({ ...one, refreshes: 1 })).toContain('counts. It was kept alive by a refresh before.');
+  expect(cachingWords({ ...one, refreshes: 3 })).toContain('by 3 refreshes before.');
   expect(cachingWords({ ...one, breakpoints: 0, context_cache: true })).toContain('Applied: a context cache. 1,800 tokens');
   const suggested = { state: 'suggested', breakpoints: 1, key: true, context_cache: false, saved_tokens: 2000, evidence: 'router_inferred' } as const;
   expect(cachingWords(suggested)).toBe('Suggested: with 1 breakpoint and a cache key, some 2,000 tokens could come from the cache.');
@@ -22,4 +25,8 @@ test('a bound is read in per cent and an empty one is left to the wider setting'
   expect(semanticPatch(' a/b ', '97.5')).toEqual({ model: 'a/b', min_similarity_bps: 9750 });
   expect(semanticPatch('', '')).toEqual({ model: null, min_similarity_bps: null });
   expect(semanticPatch('a/b', '95,25')).toEqual({ model: 'a/b', min_similarity_bps: 9525 });
+});
+
+test('a state that nobody set is left to the wider setting', () => {
+  expect([undefined, true, false].map(keepAliveState)).toEqual(['', 'on', 'off']);
 });

@@ -23,9 +23,19 @@ export function cachingWords(caching: CachingOfRequest): string {
     const saved = caching.saved_tokens ? `some ${count(caching.saved_tokens)} tokens could come from the cache` : 'the next request could read from the cache';
     return `Suggested: with ${what}, ${saved}.`;
   }
-  if (caching.saved_tokens === null) return `Applied: ${what}. The provider did not say what came from its cache.`;
-  return `Applied: ${what}. ${count(caching.saved_tokens)} tokens came from the cache, as the provider counts.`;
+  const kept = caching.refreshes ? ` It was kept alive by ${caching.refreshes === 1 ? 'a refresh' : `${caching.refreshes} refreshes`} before.` : '';
+  if (caching.saved_tokens === null) return `Applied: ${what}. The provider did not say what came from its cache.${kept}`;
+  return `Applied: ${what}. ${count(caching.saved_tokens)} tokens came from the cache, as the provider counts.${kept}`;
 }
+
+/** Whether marked prefixes are read again before they expire. */
+export const KEEP_ALIVE_STATES = [
+  ['on', 'On'],
+  ['off', 'Off'],
+] as const;
+
+/** The state of a setting that may be left to the wider one. */
+export const keepAliveState = (isKept: boolean | undefined): string => (isKept === undefined ? '' : isKept ? 'on' : 'off');
 
 export const RESPONSE_MODES = [
   ['exact', 'Give answers again to the same request'],

@@ -21,6 +21,10 @@ pub struct CachingForm {
     /// On the workspace's own credentials; by default `suggest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     byok: Option<String>,
+    /// Whether a prefix that the gateway has marked is read again shortly before its provider forgets it, where what
+    /// prefixes did before says that this pays; by default false. Only where the mode is `apply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<bool>,
     /// Our own cache of whole answers; by default off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     responses: Option<ResponsesForm>,
@@ -64,6 +68,7 @@ impl CachingForm {
         let mut policy = CachePolicy {
             managed: mode("caching.managed", self.managed.as_deref())?,
             byok: mode("caching.byok", self.byok.as_deref())?,
+            keep_alive: self.keep_alive,
             generation: before.generation,
             ..CachePolicy::default()
         };
@@ -80,6 +85,7 @@ impl CachingForm {
         Self {
             managed: word(policy.managed),
             byok: word(policy.byok),
+            keep_alive: policy.keep_alive,
             responses: (responses != ResponsesForm::default()).then_some(responses),
         }
     }
@@ -170,6 +176,8 @@ pub struct CachingView {
     /// A beginning that the gateway had the provider cache by name was sent in the place of the prompt's own, or would be
     /// worth it.
     context_cache: bool,
+    /// How often in a row the gateway had the prefix read before this request, so that it was still in the cache.
+    refreshes: u8,
     /// Tokens that are saved: by the provider's count of cached tokens, or for a suggestion by our estimate. Absent if the
     /// provider did not report it.
     saved_tokens: Option<u64>,
@@ -180,7 +188,7 @@ pub struct CachingView {
 #[must_use]
 pub fn show(record: &MeterRecord) -> Option<CachingView> {
     let caching = record.caching.filter(CacheRecord::has_help)?;
-    let CacheRecord { is_applied, marks, has_key, has_context, reusable_tokens, .. } = caching;
+    let CacheRecord { is_applied, marks, has_key, has_context, refreshes, reusable_tokens, .. } = caching;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
         (true, UsageSource::Provider) => (Some(record.usage.cached_read), record.reuse_evidence().as_str()),
         (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
@@ -196,6 +204,7 @@ pub fn show(record: &MeterRecord) -> Option<CachingView> {
         breakpoints: marks,
         key: has_key,
         context_cache: has_context,
+        refreshes,
         saved_tokens,
         evidence,
     })

@@ -144,7 +144,7 @@ async fn a_beginning_that_recurs_is_cached_where_that_pays() {
     let caching = &record["caching"];
     assert_eq!(
         caching,
-        &json!({"state": "applied", "breakpoints": 0, "key": false, "context_cache": true, "saved_tokens": tokens, "evidence": "provider_reported"})
+        &json!({"state": "applied", "breakpoints": 0, "key": false, "context_cache": true, "refreshes": 0, "saved_tokens": tokens, "evidence": "provider_reported"})
     );
     let lines = record["attempts"][0]["receipt"].as_array().unwrap();
     let read = lines.iter().find(|line| line["class"] == "cached_read").unwrap();

@@ -27,6 +27,7 @@ mod books;
 mod browser;
 mod budgets;
 mod byok;
+mod cache_keep_alive;
 mod cached_contents;
 mod caching;
 mod canary;

@@ -52,3 +52,8 @@ pub async fn a_pause(pause: Duration) {
 pub async fn until_a_random_moment(after: Duration) {
     tokio::time::sleep(after).await;
 }
+
+/// Time in which nothing comes: what such a test is about, so that there is no condition to poll.
+pub async fn a_silence(of: Duration) {
+    tokio::time::sleep(of).await;
+}

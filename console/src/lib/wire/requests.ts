@@ -176,6 +176,8 @@ export interface CachingOfRequest {
   key: boolean;
   /** Older servers have none. */
   context_cache?: boolean;
+  /** Older servers have none. */
+  refreshes?: number;
   saved_tokens: number | null;
   evidence: string;
 }

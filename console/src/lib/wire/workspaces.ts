@@ -3,6 +3,7 @@
 export interface CachePolicy {
   managed?: string;
   byok?: string;
+  keep_alive?: boolean;
   /** Our own cache of whole answers. */
   responses?: { mode?: string; ttl_s?: number; semantic?: { model?: string; min_similarity_bps?: number } };
 }

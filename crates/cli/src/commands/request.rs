@@ -200,11 +200,12 @@ fn explain(request: &Value) {
     if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
         let part = |name: &str| output::printable(&output::cell(caching, name));
         println!(
-            "caching   {} breakpoints {} key {} context cache {} saved {} ({})",
+            "caching   {} breakpoints {} key {} context cache {} refreshes {} saved {} ({})",
             part("state"),
             part("breakpoints"),
             part("key"),
             part("context_cache"),
+            part("refreshes"),
             part("saved_tokens"),
             part("evidence")
         );

@@ -36,6 +36,9 @@ pub struct Caching {
     /// The same for your own credentials.
     #[arg(long, value_name = "MODE", value_parser = MODES)]
     cache_byok: Option<String>,
+    /// Whether prefixes that the gateway has marked are read again before they expire, where that pays: on, off, or inherit.
+    #[arg(long, value_name = "STATE", value_parser = ["on", "off", "inherit"])]
+    cache_keep_alive: Option<String>,
     /// Whether answers are kept and given again to the same request (exact), also to one that means the same (semantic),
     /// or not: off, or inherit.
     #[arg(long, value_name = "MODE", value_parser = ["exact", "semantic", "off", "inherit"])]
@@ -60,6 +63,10 @@ impl Caching {
         let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];
         let mut fields: Map<_, _> =
             both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), value(&mode?)))).collect();
+        if let Some(state) = self.cache_keep_alive {
+            let value = if state == "inherit" { Value::Null } else { json!(state == "on") };
+            fields.insert("keep_alive".to_owned(), value);
+        }
         let mode = self.cache_responses.map(|mode| ("mode".to_owned(), value(&mode)));
         let ttl_s = self.cache_ttl.map(|seconds| ("ttl_s".to_owned(), json!(seconds)));
         let model = self.cache_semantic_model.map(|model| ("model".to_owned(), json!(model)));

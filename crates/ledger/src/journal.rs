@@ -298,12 +298,11 @@ impl Journal {
         self.append_refusable(inner, frame).ok_or_else(storage_full)
     }
 
-    /// Appends a checkpoint if there is space.
-    pub(crate) fn append_checkpoint(&self, trace: TraceId, checkpoint: &StreamCheckpoint) {
+    /// Appends a checkpoint if there is space; whether there was.
+    pub(crate) fn append_checkpoint(&self, trace: TraceId, checkpoint: &StreamCheckpoint) -> bool {
         let mut inner = self.inner.borrow_mut();
-        if let Ok(frame) = encoded(&mut inner, KIND_CHECKPOINT, trace, checkpoint) {
-            self.append_refusable(inner, frame);
-        }
+        encoded(&mut inner, KIND_CHECKPOINT, trace, checkpoint)
+            .is_ok_and(|frame| self.append_refusable(inner, frame).is_some())
     }
 
     fn append_refusable(&self, mut inner: RefMut<'_, Inner>, mut frame: Vec<u8>) -> Option<Appended> {

@@ -167,6 +167,14 @@ impl CentralBudget {
         }
     }
 
+    /// The same of a commitment. A replica draws on it also where the centre is silent, before anything is leased: what it
+    /// spends so is a debt here as it is there. Else a later request for a lease would count it twice, as spent and as missing.
+    pub fn settle_commitment(&mut self, replica: i64, amount: i64, now_unix_ms: u64) {
+        let fresh = || Lease { until_unix_ms: now_unix_ms + lease_ms(), ..Lease::default() };
+        self.leases.entry(replica).or_insert_with(fresh);
+        self.settle(replica, amount);
+    }
+
     pub fn renew(&mut self, replica: i64, now_unix_ms: u64) {
         if let Some(lease) = self.leases.get_mut(&replica) {
             lease.until_unix_ms = now_unix_ms + lease_ms();
@@ -253,6 +261,24 @@ mod tests {
         assert_eq!(grant.amount, 7_900 + 500);
         assert_eq!((purse.free(), purse.lease_total()), (1_500, 500));
         assert_eq!(purse.grant(1, 2, &ask(3, 1_501), 0).amount, 0, "more than is left");
+    }
+
+    #[test]
+    fn what_was_drawn_on_a_commitment_without_a_lease_is_not_asked_for_twice() {
+        let mut purse = purse(10_000);
+        // The centre was silent, and the replica's records arrive before its question does.
+        purse.settle_commitment(1, 9_000, 0);
+        assert_eq!((purse.spent, purse.lease_total(), purse.free()), (9_000, 0, 1_000));
+        // The question is from before the debt, and the next one from after it.
+        assert_eq!(purse.grant(1, 1, &ask(1, 1), 0).amount, 9_000 + 100);
+        assert_eq!((purse.free(), purse.lease_total()), (900, 100));
+        purse.settle_commitment(1, 700, 0);
+        assert_eq!(purse.grant(1, 1, &ask(2, 600 + 1), 0).amount, 600 + 100);
+        assert_eq!((purse.spent, purse.lease_total(), purse.free()), (9_700, 100, 200));
+        // A debt ends with the replica, as a lease does.
+        purse.settle_commitment(2, 10, 0);
+        purse.reclaim(lease_ms() + skew_ms());
+        assert!(purse.leases.is_empty());
     }
 
     #[test]

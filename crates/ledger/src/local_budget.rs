@@ -69,6 +69,8 @@ struct State {
     ask_after_us: u64,
     /// The smallest need that the centre last had too little for.
     too_little_for: Option<i64>,
+    /// When it said so.
+    too_little_us: u64,
     elsewhere: bool,
     unreachable: bool,
     used_us: u64,
@@ -232,10 +234,12 @@ impl LocalBudget {
         !state.unreachable && now_us.saturating_sub(state.answered_us) < SILENCE_US
     }
 
-    /// Whether the centre has answered since then: who waited without an answer knows nothing of what is left.
+    /// Whether the centre has said since then that too little is left, and nothing else after that. Who waited without an
+    /// answer knows nothing of what is left; nor does who was granted a part that only pays for what was spent meanwhile.
     #[must_use]
-    pub fn is_answered_since(&self, us: u64) -> bool {
-        self.lock().answered_us >= us
+    pub fn is_refused_since(&self, us: u64) -> bool {
+        let state = self.lock();
+        state.too_little_for.is_some() && state.too_little_us >= us
     }
 
     /// Records that a request was refused; the first time in a period, it is reported to the centre.
@@ -291,6 +295,7 @@ impl LocalBudget {
             state.slice = grant.amount;
             state.ask_after_us = now_us;
         } else {
+            state.too_little_us = now_us;
             let waits = state.elsewhere || state.reserved > 0;
             state.ask_after_us = now_us + if waits { ASK_AGAIN_US } else { ASK_EXHAUSTED_US };
         }

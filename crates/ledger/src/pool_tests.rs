@@ -185,8 +185,24 @@ fn a_wait_without_an_answer_says_nothing_of_what_is_left() {
     answer(&pool, Some(0), SECOND);
     // The centre stalls for as long as the next one waits: too short a time to count as gone.
     let (began_us, ended_us) = (SECOND + 1, SECOND + 900_000);
-    assert!(pool.is_centre_reachable(ended_us) && !pool.is_answered_since(began_us));
+    assert!(pool.is_centre_reachable(ended_us) && !pool.is_refused_since(began_us));
     answer(&pool, Some(0), ended_us);
-    assert!(pool.is_answered_since(began_us));
+    assert!(pool.is_refused_since(began_us));
+    pool.leave(ticket);
+}
+
+#[test]
+fn a_wait_that_ends_with_a_grant_for_what_was_spent_says_nothing_of_what_is_left() {
+    let pool = LocalBudget::new(&budget(), 0);
+    let ticket = pool.enqueue(1, 1, SECOND).unwrap();
+    // What is asked is from before the centre was gone, and meanwhile a request that drew without it has ended.
+    answer(&pool, None, SECOND);
+    assert_eq!(pool.reserve(0, 0, SECOND), Some(0));
+    pool.settle(0, 500, SECOND);
+    answer(&pool, Some(10), 2 * SECOND);
+    assert_eq!(pool.take_waited(ticket, 1, 2 * SECOND), None);
+    assert!(pool.is_centre_reachable(2 * SECOND) && !pool.is_refused_since(SECOND));
+    answer(&pool, Some(0), 2 * SECOND);
+    assert!(pool.is_refused_since(SECOND));
     pool.leave(ticket);
 }

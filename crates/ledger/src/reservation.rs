@@ -478,7 +478,7 @@ async fn wait_for_commitment(
         shared.lease_wakeup.notify_one();
         if timeout_at(until, changed).await.is_err() {
             // Silence of the database is a failure, and no failure sends a request elsewhere.
-            let is_refused = pool.is_centre_reachable(now_us()) && pool.is_answered_since(began_us);
+            let is_refused = pool.is_centre_reachable(now_us()) && pool.is_refused_since(began_us);
             return if is_refused { None } else { pool.reserve(0, 0, now_us()) };
         }
     }

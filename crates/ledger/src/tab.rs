@@ -480,16 +480,17 @@ impl Tab {
         }
     }
 
-    /// Records the best known usage so far, in case the process dies; appended without waiting.
-    pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
+    /// Records the best known usage so far, in case the process dies; appended without waiting. `false` if the journal has no
+    /// room for it, beside what is reserved for terminal records.
+    pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) -> bool {
         let state = &mut self.state;
         state.checkpoint = StreamCheckpoint { usage, bytes_out, ..state.checkpoint };
-        let Some(anchor) = self.anchor_segment else { return };
+        let Some(anchor) = self.anchor_segment else { return false };
         if anchor == self.journal.current_segment() {
-            self.journal.append_checkpoint(state.trace, &state.checkpoint);
+            self.journal.append_checkpoint(state.trace, &state.checkpoint)
         } else {
             // The full state again, so that the segment with the last one can be recycled.
-            self.append_state_if_room();
+            self.append_state_if_room()
         }
     }
 
@@ -604,10 +605,12 @@ impl Tab {
     }
 
     /// For entries that only make recovery more exact: skipped if the space is reserved for terminal records.
-    fn append_state_if_room(&mut self) {
-        if self.append_state().is_err() {
+    fn append_state_if_room(&mut self) -> bool {
+        let is_appended = self.append_state().is_ok();
+        if !is_appended {
             tracing::debug!(trace = %self.state.trace, "no room in the journal for the state of an open tab");
         }
+        is_appended
     }
 
     fn grow(&mut self, bytes: u64) {

@@ -240,7 +240,7 @@ impl Truth {
         self.observed(trace).calls.answered(number);
     }
 
-    /// What is known of a streamed answer's output, not yet on the disk.
+    /// What is known of a streamed answer's output, as the journal has taken it: not yet on the disk.
     pub fn checkpointed(&mut self, trace: TraceId, output: u64) {
         self.unwritten_output.push((trace, output));
     }

@@ -533,8 +533,10 @@ impl Run {
             }
             Reply::Streamed { gap_us, .. } => {
                 let usage = partial(chunks + 1);
-                tab.checkpoint(usage, u64::from(chunks + 1) * 200);
-                self.truth.checkpointed(exchange.trace, usage.output);
+                // A journal without room takes no checkpoint, and has nothing to write of it in the next turn.
+                if tab.checkpoint(usage, u64::from(chunks + 1) * 200) {
+                    self.truth.checkpointed(exchange.trace, usage.output);
+                }
                 self.plan_turn();
                 exchange.stage = Stage::Asking { tab, asked, chunks: chunks + 1 };
                 self.wait(exchange, gap_us);

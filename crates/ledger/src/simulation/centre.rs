@@ -57,11 +57,17 @@ impl SimulatedCentre {
         self.lock().loses_replies = loses;
     }
 
-    /// Applies what a drained record drew, as the store does in the transaction that stores the record.
+    /// Applies what a drained record drew on commitments, as the store does in the transaction that stores the record.
     pub fn settle(&self, replica: i64, drawn: &[Drawn]) {
+        let now_unix_ms = self.clock.unix_ms();
         let mut state = self.lock();
         for one in drawn {
-            state.balance((one.budget, one.period_unix_ms)).settle(replica, one.amount.0);
+            let balance = state.balance((one.budget, one.period_unix_ms));
+            if one.is_beyond() {
+                balance.settle(replica, one.amount.0);
+            } else {
+                balance.settle_commitment(replica, one.amount.0, now_unix_ms);
+            }
         }
     }
 

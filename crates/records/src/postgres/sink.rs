@@ -15,6 +15,7 @@ use database::error::{StoreError, database};
 use database::fields::{ColumnId, Fields, signed};
 use domain::TraceId;
 use domain::ports::PortFuture;
+use ledger::lease::lease_ms;
 use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::{Executor, PgConnection, Row};
 
@@ -43,9 +44,22 @@ const SPEND: &str = "INSERT INTO budget_periods (budget, period_unix_ms, spent_n
     JOIN budgets ON budgets.id = drawn.budget ORDER BY drawn.budget, drawn.period \
     ON CONFLICT (budget, period_unix_ms) DO UPDATE \
         SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos";
-const UNHOLD: &str = "UPDATE budget_leases AS held SET held_nanos = held.held_nanos - drawn.amount \
-    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
-    WHERE held.budget = drawn.budget AND held.period_unix_ms = drawn.period AND held.replica = $4";
+/// What a replica drew on a commitment without a lease, as it does where the database is silent, is its debt. What goes
+/// beyond a commitment is no debt: its period is of no day.
+const UNHOLD: &str = "WITH drawn AS (\
+        SELECT * FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount)), \
+    unheld AS (UPDATE budget_leases AS held SET held_nanos = held.held_nanos - drawn.amount FROM drawn \
+        WHERE held.budget = drawn.budget AND held.period_unix_ms = drawn.period AND held.replica = $4 \
+        RETURNING held.budget, held.period_unix_ms AS period) \
+    INSERT INTO budget_leases \
+        (budget, period_unix_ms, replica, held_nanos, until_unix_ms, sequence, moved_nanos) \
+    SELECT drawn.budget, drawn.period, $4, -drawn.amount, \
+        CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) + $5, 0, 0 \
+    FROM drawn JOIN budgets ON budgets.id = drawn.budget \
+    WHERE budgets.commitment IS NOT NULL AND drawn.period % 86400000 = 0 \
+        AND (drawn.budget, drawn.period) NOT IN (SELECT budget, period FROM unheld) \
+    ON CONFLICT (budget, period_unix_ms, replica) DO UPDATE \
+        SET held_nanos = budget_leases.held_nanos + excluded.held_nanos";
 const ALERT: &str = "INSERT INTO budget_alerts \
         (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos) \
     SELECT spent.budget, spent.period_unix_ms, threshold.percent, budgets.workspace, \
@@ -223,7 +237,8 @@ async fn spend(connection: &mut PgConnection, replica: Option<i64>, draws: &Draw
     let drawn = |statement| sqlx::query(statement).bind(&budgets).bind(&periods).bind(&amounts);
     drawn(SPEND).execute(&mut *connection).await.map_err(database)?;
     if let Some(replica) = replica {
-        drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+        let lease_ms = signed(lease_ms());
+        drawn(UNHOLD).bind(replica).bind(lease_ms).execute(&mut *connection).await.map_err(database)?;
     }
     drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
     Ok(())

@@ -335,3 +335,10 @@ pub(crate) const SPEND: &str =
         SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos";
 pub(crate) const UNHOLD: &str = "UPDATE budget_leases SET held_nanos = held_nanos - $3
     WHERE budget = $1 AND period_unix_ms = $2 AND replica = $4";
+/// What a replica drew on a commitment without a lease, as it does where the database is silent, is its debt. What goes
+/// beyond a commitment is no debt: its period is of no day.
+pub(crate) const OWE: &str = "INSERT INTO budget_leases
+        (budget, period_unix_ms, replica, held_nanos, until_unix_ms, sequence, moved_nanos)
+    SELECT id, $2, $4, -$3, $5, 0, 0 FROM budgets
+    WHERE id = $1 AND commitment IS NOT NULL AND $2 % 86400000 = 0
+    ON CONFLICT DO NOTHING";

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use database::error::{StoreError, database};
 use database::fields::Fields;
 use domain::ports::PortFuture;
+use ledger::lease::lease_ms;
 use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::SqliteConnection;
 
@@ -19,7 +20,7 @@ use crate::audit_notes;
 use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
-use crate::sql::leases::{ALERT, Draws, SPEND, SQLITE_NOW, UNHOLD};
+use crate::sql::leases::{ALERT, Draws, OWE, SPEND, SQLITE_NOW, UNHOLD};
 use crate::sqlite::{REPLICA, SqliteRecords, batches, usage};
 
 const TABLE: &str = "journal_positions";
@@ -132,7 +133,13 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool
         query.execute(&mut *connection).await.map_err(database)?;
         if is_leased {
             let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
-            query.execute(&mut *connection).await.map_err(database)?;
+            let unheld = query.execute(&mut *connection).await.map_err(database)?;
+            if unheld.rows_affected() == 0 {
+                let until = now.saturating_add_unsigned(lease_ms());
+                let query =
+                    sqlx::query(OWE).bind(&budget).bind(period).bind(amount).bind(REPLICA).bind(until);
+                query.execute(&mut *connection).await.map_err(database)?;
+            }
         }
         let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
         query.execute(&mut *connection).await.map_err(database)?;

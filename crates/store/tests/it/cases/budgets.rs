@@ -291,16 +291,22 @@ pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fre
         let upto = JournalPosition { epoch: 1, segment: 1, offset };
         sink.apply(DrainBatch { core, upto, records: settled(vec![record]) }).await.unwrap();
     };
-    apply(0, 1, draw(1, 4_000_000_000, period)).await;
-    // Booked by no core, such as a batch: no lease is less for it.
-    let ask = LeaseRequest { sequence: 1, least: 500_000_000, wanted: 500_000_000, divisible: false };
+    // Drawn while nothing could be leased: a lease then pays for it first, and only what is left is taken for it.
+    apply(0, 1, draw(1, 3_000_000_000, period)).await;
+    apply(0, 2, draw(4, 1_000_000_000, period)).await;
+    let least = 4_000_000_000 + 500_000_000;
+    let ask = LeaseRequest { sequence: 1, least, wanted: least, divisible: false };
     let lease = LeaseCall { budget: id, period_unix_ms: period, call: LeaseOp::Ask(ask) };
     fresh.store.lease_centre().renew().await.unwrap();
-    assert_eq!(carry(fresh, lease).await.unwrap().amount, 500_000_000);
+    assert_eq!(carry(fresh, lease).await.unwrap().amount, least);
+    // Booked by no core, such as a batch: no lease is less for it.
     apply(DrainBatch::NO_JOURNAL, 2, draw(2, 100_000_000, period)).await;
     let standing = budgets.standing(id, period).await.unwrap();
     assert_eq!((standing.spent, standing.reserved), (Nanos(4_100_000_000), Nanos(500_000_000)));
-    apply(0, 3, draw(3, 7_000, domain::allowance::beyond_period(period))).await;
+    let beyond = domain::allowance::beyond_period(period);
+    apply(0, 3, draw(3, 7_000, beyond)).await;
+    let leases = fresh.store.lease_centre().renew().await.unwrap().leases;
+    assert_eq!(leases, [(id, period)], "what goes beyond is no debt");
     assert_eq!(budgets.standing(id, period).await.unwrap().spent, Nanos(4_100_000_000));
     // Told of once: at 80 percent, and near the end that it will not be used up.
     let webhook = super::webhooks::webhook(fresh, 9, &[EventKind::CommitmentAlert]);

@@ -118,8 +118,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(8);
 pub const RETRY_AFTER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The longest `Retry-After` that is sent to clients. SDKs sleep for as long as it says.
 pub const RETRY_AFTER_SENT_MAX: Duration = Duration::from_secs(60);
-/// Retry budget: the traffic that retries may add to an upstream, in per cent of its first attempts, on top
-/// of `RETRY_BUDGET_FREE_PER_S`. These two numbers and `RETRY_BUDGET_KEPT` are Linkerd's defaults.
+/// Retry budget: the traffic that retries may add to an upstream, in per cent of its first attempts, or
+/// `RETRY_BUDGET_FREE_PER_S`, whichever is more. These two numbers and `RETRY_BUDGET_KEPT` are Linkerd's defaults, which
+/// adds the two up.
 pub const RETRY_BUDGET_PERCENT: u32 = 20;
 /// Retries per second that need no budget, so that an upstream with little traffic can be retried at all.
 pub const RETRY_BUDGET_FREE_PER_S: u32 = 10;

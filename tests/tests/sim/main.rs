@@ -159,7 +159,7 @@ fn a_storm_of_limits_adds_little_traffic_and_none_before_its_time() {
 const BROWNOUT_SEEDS: u64 = 3;
 
 #[test]
-fn retries_add_a_fifth_and_ten_a_second_while_three_calls_in_ten_fail() {
+fn retries_add_a_fifth_while_three_calls_in_ten_fail() {
     let seeds = match number("TIDEGATE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("TIDEGATE_STORM_SEEDS").unwrap_or(BROWNOUT_SEEDS),

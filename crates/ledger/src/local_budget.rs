@@ -22,6 +22,9 @@ const ASK_EXHAUSTED_US: u64 = 500_000;
 /// A centre that has not answered for this long counts as unreachable.
 const SILENCE_US: u64 = 1_500_000;
 
+/// Larger than what any request needs: each of them has yet to be asked for.
+const ANY_NEED: i64 = i64::MAX;
+
 /// A call to the centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseOp {
@@ -67,9 +70,9 @@ struct State {
     /// has to be recalled, so it is little; a quarter lasts until the lease client's next poll.
     slice: i64,
     ask_after_us: u64,
-    /// The smallest need that the centre last had too little for.
+    /// The smallest need that the centre last had too little for; `ANY_NEED` if it refused what nobody waited for.
     too_little_for: Option<i64>,
-    /// When it said so.
+    /// When it last had too little for a need.
     too_little_us: u64,
     elsewhere: bool,
     unreachable: bool,
@@ -288,14 +291,18 @@ impl LocalBudget {
         state.end_call();
         (state.sequence, state.answered_us) = (ask.sequence, now_us);
         state.available = state.available.saturating_add(grant.amount);
-        let need = ask.least.saturating_add(state.available).max(1);
+        // What is asked ahead of need may be refused beside money that is free, while that is scarce.
+        let is_needed = ask.least > 0;
+        let need = if is_needed { ask.least.saturating_add(state.available).max(1) } else { ANY_NEED };
         state.too_little_for = (grant.amount == 0).then_some(need);
         state.elsewhere = grant.elsewhere > 0;
         if grant.amount > 0 {
             state.slice = grant.amount;
             state.ask_after_us = now_us;
         } else {
-            state.too_little_us = now_us;
+            if is_needed {
+                state.too_little_us = now_us;
+            }
             let waits = state.elsewhere || state.reserved > 0;
             state.ask_after_us = now_us + if waits { ASK_AGAIN_US } else { ASK_EXHAUSTED_US };
         }

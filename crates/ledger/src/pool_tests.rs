@@ -4,6 +4,7 @@ use domain::{Charge, Counts, Limits, Nanos, OnReached, Period, Profile, Subject,
 
 use super::*;
 use crate::allowances::{CoreAllowances, LimitState};
+use crate::lease::CentralBudget;
 use crate::refusal::over_budget;
 use crate::reservation::{Bounds, Ceiling, Reservation, would_refuse};
 
@@ -205,4 +206,34 @@ fn a_wait_that_ends_with_a_grant_for_what_was_spent_says_nothing_of_what_is_left
     answer(&pool, Some(0), 2 * SECOND);
     assert!(pool.is_refused_since(SECOND));
     pool.leave(ticket);
+}
+
+#[test]
+fn a_refusal_of_what_was_asked_ahead_of_need_says_nothing_of_what_is_left() {
+    // Somebody has just found too little: nothing is granted ahead of need, though most of it is free.
+    let mut centre = CentralBudget { limit: 1_000, recalled_unix_ms: 1_000, ..CentralBudget::default() };
+    let pool = LocalBudget::new(&budget(), 0);
+    let mut ask = |least| {
+        let Some(LeaseOp::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
+        assert_eq!(ask.least, least);
+        let grant = centre.grant(1, 1, &ask, 1_000);
+        pool.apply_grant(grant, SECOND);
+        grant.amount
+    };
+    let first = pool.enqueue(100, 100, SECOND).unwrap();
+    assert_eq!(ask(100), 100);
+    assert_eq!(pool.take_waited(first, 100, SECOND), Some(100));
+    assert_eq!(ask(0), 0);
+    assert_eq!(
+        pool.next_call(2 * SECOND, 0, false),
+        None,
+        "what was refused is not asked ahead of need again"
+    );
+    pool.settle(100, 100, SECOND);
+    assert!(!pool.is_used_up(SECOND) && !pool.is_refused_since(SECOND));
+    assert_eq!(pool.outlook(1, SECOND), Outlook::Wait);
+    // Who needs something is asked for at once.
+    let second = pool.enqueue(1, 1, SECOND).unwrap();
+    assert_eq!(ask(1), 1);
+    assert_eq!(pool.take_waited(second, 1, SECOND), Some(1));
 }

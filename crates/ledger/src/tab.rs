@@ -364,9 +364,13 @@ impl Tab {
         draw
     }
 
-    /// An exchange draws on a commitment once: the costs of all attempts on its credential are summed.
+    /// An exchange draws on a commitment once: the costs of all attempts on its credential are summed. The last draw says
+    /// where: one that finds something after another went beyond has a lease, which pays for both.
     fn claim(&mut self, claim: BudgetClaim) {
-        if self.state.drawings.iter().all(|drawing| drawing.budget != claim.budget) {
+        let mut drawings = self.state.drawings.iter_mut();
+        if let Some(drawing) = drawings.find(|drawing| drawing.budget == claim.budget) {
+            *drawing = claim;
+        } else {
             self.state.drawings.push(claim);
             self.grow(RESERVE_DRAWING_BYTES);
         }

@@ -38,6 +38,20 @@ impl Replica {
         now(self.client.turn(&recalled)).expect("it answers at once");
     }
 
+    /// While nothing is in flight and all is drained, the centre holds for it what it may still spend, and not more.
+    pub fn check_held(&self, centre: &SimulatedCentre, number: i64) {
+        // A call whose reply was lost is sent again, and answered.
+        self.turn();
+        for pool in self.core.shared().pools() {
+            let held = centre.held(number, pool.budget, pool.period_unix_ms);
+            assert_eq!(
+                held,
+                pool.available(),
+                "the centre holds another amount of a commitment than is here"
+            );
+        }
+    }
+
     /// Ends like a process that stops: it reserves nothing any more, and returns all leases.
     pub fn close(&self) {
         let reserved: i64 = self.core.shared().pools().iter().map(|pool| pool.reservation()).sum();
@@ -64,6 +78,10 @@ impl Neighbour {
     pub fn start(centre: &Arc<SimulatedCentre>, world: &World) -> Self {
         let replica = Replica::start(centre, NEIGHBOUR, world);
         Self { replica, centre: Arc::clone(centre), jobs: BTreeMap::new() }
+    }
+
+    pub fn check_held(&self) {
+        self.replica.check_held(&self.centre, NEIGHBOUR);
     }
 
     pub fn is_busy(&self) -> bool {

@@ -85,6 +85,14 @@ impl SimulatedCentre {
         self.lock().balances.values().map(CentralBudget::lease_total).sum()
     }
 
+    /// What a replica holds of a budget in a period; negative if it spent more than it was granted.
+    #[must_use]
+    pub fn held(&self, replica: i64, budget: BudgetId, period_unix_ms: u64) -> i64 {
+        let state = self.lock();
+        let lease = state.balances.get(&(budget, period_unix_ms)).and_then(|one| one.leases.get(&replica));
+        lease.map_or(0, |lease| lease.held)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Balances> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

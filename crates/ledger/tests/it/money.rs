@@ -1,13 +1,19 @@
 //! Money: every profile, every outcome, and the sums that must hold in every case.
 
+use std::sync::Arc;
+
 use domain::{
-    AttemptRecord, Charge, FaultClass, Nanos, Outcome, Priced, Principal, Profile, Rates, Usage, UsageSource,
+    AttemptRecord, Budget, BudgetId, Charge, Counts, Drawn, FaultClass, Nanos, OnReached, Outcome, Period,
+    Priced, Principal, Profile, Rates, Subject, Usage, UsageSource,
 };
+use ledger::lease::LeaseGrant;
+use ledger::local_budget::LeaseOp;
 use ledger::price::book;
+use ledger::simulation::now;
 use ledger::verify::recompute;
-use ledger::{AttemptEnd, ModeTotals, charge};
+use ledger::{AttemptEnd, Bounds, CommitmentDraw, CoreAllowances, ModeTotals, Reservation, Tab, charge};
 use proptest::prelude::*;
-use world::DiskFault;
+use world::{Clock, DiskFault};
 
 use crate::support::*;
 
@@ -152,6 +158,50 @@ fn a_second_attempt_that_the_disk_refuses_leaves_the_first_as_it_was() {
     let last = record.attempts.last().unwrap();
     assert_eq!((last.number, last.usage.output, last.fault), (1, 100, None), "{:?}", record.attempts);
     assert_eq!(recompute([&record]).mismatch_count, 0);
+}
+
+/// A retry may find that something of a commitment was returned meanwhile. The exchange is booked once, and there where
+/// the lease pays for it: else the centre would hold for good what this replica has no more.
+#[test]
+fn what_a_retry_draws_within_a_commitment_is_booked_within_it() {
+    let books = started(7);
+    let Principal::Credential(credential) = byok() else { panic!("it has a commitment") };
+    let commitment = Budget {
+        id: BudgetId::of_commitment(credential),
+        workspace: opening(1).workspace,
+        name: "ours".into(),
+        subject: Subject::Workspace,
+        limit: Nanos(10_000_000),
+        period: Period::Month,
+        on_reached: OnReached::Allow,
+        counts: Counts::Committed,
+    };
+    let core = CoreAllowances::new(Arc::default());
+    let bounds = Bounds { commitments: vec![Arc::new(commitment)], ..Bounds::default() };
+    let hold = Reservation::take(&core, opening(1).workspace, bounds, 0, books.clock.unix_ms()).unwrap();
+    let mut tab = open(&books, 1).with_reservation(hold);
+    let pool = core.shared().pools().pop().unwrap();
+    let draw = |tab: &mut Tab| now(tab.draw_on_commitment(credential, Some(rates()), 400, (false, false)));
+
+    assert_eq!(draw(&mut tab), Some(CommitmentDraw::Beyond), "nothing is leased");
+    assert!(attempt(&books, &mut tab, byok()));
+    tab.end_attempt(1, AttemptEnd { status: Some(500), usage: usage(100, 0), ..AttemptEnd::default() });
+    let ticket = pool.enqueue(1, 1, 0).unwrap();
+    let Some(LeaseOp::Ask(ask)) = pool.next_call(0, 0, false) else { panic!("nobody asks") };
+    pool.apply_grant(LeaseGrant { sequence: ask.sequence, amount: 1_000_000, elsewhere: 0 }, 0);
+    pool.leave(ticket);
+    assert_eq!(draw(&mut tab), Some(CommitmentDraw::Within));
+    assert!(attempt(&books, &mut tab, byok()));
+    tab.close(completed(usage(1_000, 100)));
+
+    books.turn().unwrap();
+    books.drain().unwrap();
+    let record = books.sink.record(trace(1)).unwrap();
+    let amount = record.attempts.iter().map(|attempt| attempt.charge.provider_cost).sum();
+    assert_eq!(amount, Nanos(15_000 + 150_000 + 60_000));
+    let (budget, period_unix_ms) = (pool.budget, pool.period_unix_ms);
+    assert_eq!(record.drawn, [Drawn { budget, period_unix_ms, amount }]);
+    assert_eq!(pool.available(), 1_000_000 - amount.0);
 }
 
 #[test]

@@ -272,6 +272,10 @@ impl Run {
     /// leased any more, and every commitment was filled first and hardly exceeded.
     pub(super) fn check_commitments(&self) {
         self.centre.set_away(false);
+        self.replica.check_held(&self.centre, TESTED);
+        if let Some(neighbour) = &self.neighbour {
+            neighbour.check_held();
+        }
         self.replica.close();
         if let Some(neighbour) = &self.neighbour {
             neighbour.replica.close();

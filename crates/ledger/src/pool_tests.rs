@@ -209,7 +209,7 @@ fn a_wait_that_ends_with_a_grant_for_what_was_spent_says_nothing_of_what_is_left
 }
 
 #[test]
-fn a_refusal_of_what_was_asked_ahead_of_need_says_nothing_of_what_is_left() {
+fn a_refusal_ahead_of_need_says_nothing_of_what_is_left() {
     // Somebody has just found too little: nothing is granted ahead of need, though most of it is free.
     let mut centre = CentralBudget { limit: 1_000, recalled_unix_ms: 1_000, ..CentralBudget::default() };
     let pool = LocalBudget::new(&budget(), 0);

@@ -153,6 +153,11 @@ impl KeepAliveTable {
         true
     }
 
+    /// Nobody looks after a prefix any more.
+    pub fn forget(&self, key: WatchedKey) {
+        self.tables().prefixes.remove(&key);
+    }
+
     /// The request that used a prefix was answered, and its provider has this much of it. From now on it is away.
     pub fn used(&self, key: WatchedKey, at_us: u64, tokens: u64, prompt: Option<HeldPrompt>) {
         if let Some(watched) = self.tables().prefixes.get_mut(&key) {
@@ -395,6 +400,16 @@ mod tests {
         table.used(WatchedKey(2), 60, 9, None);
         assert!(matches!(table.due(WatchedKey(2), 150), WatchedDue::At { us: 160 }));
         assert_eq!(now(table.due(WatchedKey(2), 160)).tokens, 9);
+    }
+
+    #[test]
+    fn what_nobody_looks_after_makes_room() {
+        let (table, room) = (KeepAliveTable::default(), KeepAliveRoom::default());
+        assert!(table.enlist(KEY, GROUP, PERIOD, 0));
+        table.used(KEY, 0, 9, prompt(&room));
+        table.forget(KEY);
+        assert_eq!((room.bytes.load(Ordering::Relaxed), table.tables().prefixes.len()), (0, 0));
+        assert!(table.enlist(KEY, GROUP, PERIOD, 0));
     }
 
     #[test]

@@ -213,6 +213,13 @@ impl KeepAlive {
     }
 }
 
+/// Its request failed, or its core ends: nobody else looks after the prefix.
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.table.keep_alive().forget(self.key);
+    }
+}
+
 /// How long after a read the next one is due.
 fn period(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(KEEP_ALIVE_MARGIN.min(lifetime / 4))

@@ -189,7 +189,7 @@ pub fn pinned_attempt(
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
             let placement = Placement {
-                profile: Profile::Byok,
+                profile: credential.principal().profile(),
                 provider: facts.map_or(&*credential.provider, |facts| facts.slug.as_str()),
                 regions: &|| own_or_offered(credential.region.as_deref(), offer),
                 agreement: Some(&credential.agreement),

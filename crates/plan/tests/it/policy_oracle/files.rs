@@ -10,12 +10,12 @@ use std::task::{Context, Poll, Waker};
 use admit::{Call, assumed};
 use bytes::Bytes;
 use decode::{Inbound, decode, form_of_json};
-use domain::{Dialect, Operation, PolicySpec, Principal, Retention, TraceId};
+use domain::{Dialect, Operation, PolicySpec, Principal, Profile, Retention, TraceId};
 use http::HeaderMap;
 use plan::{Explanation, explain_call};
 use proptest::prelude::*;
 
-use super::{TARGETS, about_stored, any_workspace, cases, is_allowed, place, run};
+use super::{Stated, TARGETS, about_stored, any_workspace, cases, is_allowed, place, run, with_policies};
 use crate::fixture::{Fixture, NOW_UNIX_MS, NOW_US};
 
 /// A provider that an upload names; the last stores no files.
@@ -151,4 +151,17 @@ fn no_file_and_no_batch_of_one_goes_where_a_policy_forbids_it() {
         cases()
     );
     assert!(counts.get().into_iter().all(|count| count > 0), "{:?}", counts.get());
+}
+
+/// A subscription's credential is no own credential, also where a file says that it is the one to ask.
+#[test]
+fn a_batch_of_a_file_goes_to_a_subscription_only_where_a_policy_allows_that() {
+    for (profile, attempts) in [(Profile::Subscription, 1), (Profile::Byok, 0)] {
+        let spec = PolicySpec { profiles: vec![profile], ..PolicySpec::default() };
+        let nothing = Stated { region: None, retention: None, hipaa: false };
+        let fixture = with_policies(Fixture::new().subscription(1, "openai"), [Some(spec), None], &[nothing]);
+        let made_by = Principal::Credential(fixture.workspace.credentials[0].id);
+        let answer = explained(&fixture, &call_of(Asked::BatchOfFile { read_by: "files" }, made_by));
+        assert_eq!(answer.attempts.len(), attempts, "{profile:?}: {:?}", answer.rejected);
+    }
 }

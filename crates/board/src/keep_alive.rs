@@ -125,8 +125,9 @@ impl KeepAliveTable {
         let mut refreshes = 0;
         for key in keys {
             let Some(watched) = prefixes.get_mut(&key).filter(|watched| watched.is_away) else { continue };
-            if let Some(group) = groups.get_mut(&watched.group) {
-                watched.pass(group, now_us);
+            let mut group = groups.get_mut(&watched.group);
+            watched.pass(group.as_deref_mut(), now_us);
+            if let Some(group) = group {
                 group.count(watched.periods, true);
             }
             refreshes = refreshes.max(watched.refreshes);
@@ -174,10 +175,8 @@ impl KeepAliveTable {
         if now_us < us {
             return WatchedDue::At { us };
         }
-        if watched.is_away
-            && let Some(group) = groups.get_mut(&watched.group)
-        {
-            watched.pass(group, now_us);
+        if watched.is_away {
+            watched.pass(groups.get_mut(&watched.group), now_us);
         }
         if !watched.is_away || watched.periods > KEEP_ALIVE_REFRESHES_MAX {
             prefixes.remove(&key);
@@ -240,11 +239,14 @@ impl Watched {
         self.since_us.saturating_add(self.period_us.saturating_mul(u64::from(self.periods) + 1))
     }
 
-    /// Counts the periods that are over by now. Whoever comes a whole period late finds the prefix expired.
-    fn pass(&mut self, group: &mut Group, now_us: u64) {
+    /// Goes through the periods that are over by now, and counts them unless the group was forgotten. Whoever comes a whole
+    /// period late finds the prefix expired.
+    fn pass(&mut self, mut group: Option<&mut Group>, now_us: u64) {
         let before = self.periods;
         while self.periods <= KEEP_ALIVE_REFRESHES_MAX && self.ends_us() <= now_us {
-            group.count(self.periods, false);
+            if let Some(group) = &mut group {
+                group.count(self.periods, false);
+            }
             self.periods += 1;
         }
         if self.periods > before + 1 {
@@ -400,6 +402,18 @@ mod tests {
         table.used(WatchedKey(2), 60, 9, None);
         assert!(matches!(table.due(WatchedKey(2), 150), WatchedDue::At { us: 160 }));
         assert_eq!(now(table.due(WatchedKey(2), 160)).tokens, 9);
+    }
+
+    #[test]
+    fn a_prefix_whose_group_is_forgotten_goes_through_its_periods() {
+        let table = KeepAliveTable::default();
+        away(&table, KEY);
+        for number in 0..KEEP_ALIVE_GROUPS_MAX as u64 {
+            assert!(table.enlist(WatchedKey(100 + number), WatchedGroup(100 + number), PERIOD, 1));
+        }
+        assert!(!table.tables().groups.contains_key(&GROUP));
+        assert_eq!(now(table.due(KEY, PERIOD)).rate, None);
+        assert!(matches!(table.due(KEY, PERIOD), WatchedDue::At { us: 200 }), "it is due once");
     }
 
     #[test]

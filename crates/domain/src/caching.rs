@@ -242,24 +242,25 @@ impl From<CacheRecord> for CacheForm {
             served,
         } = record;
         let mut more = Vec::new();
+        let some = |more: &mut Vec<(u8, u64)>, number, count| {
+            if count > 0 {
+                more.push((number, count));
+            }
+        };
         if let Some(reuse) = reuse {
             more.push((PROMPT_BYTES, reuse.prompt_bytes));
-            let others = [
-                (SEEN_BYTES, reuse.seen_bytes),
-                (TOKENS_MIN, reuse.tokens_min),
-                (TOKENS_STEP, reuse.tokens_step),
-                (UNREPORTED, u64::from(reuse.is_unreported)),
-            ];
-            more.extend(others.into_iter().filter(|(_, count)| *count > 0));
+            some(&mut more, SEEN_BYTES, reuse.seen_bytes);
+            some(&mut more, TOKENS_MIN, reuse.tokens_min);
+            some(&mut more, TOKENS_STEP, reuse.tokens_step);
+            some(&mut more, UNREPORTED, u64::from(reuse.is_unreported));
         }
         if let Some(served) = served {
             more.push((SERVED_INPUT, served.input_tokens));
-            let saved = u64::try_from(served.saved.0).unwrap_or(0);
-            let others = [(SERVED_OUTPUT, served.output_tokens), (SAVED_NANOS, saved)];
-            more.extend(others.into_iter().filter(|(_, count)| *count > 0));
+            some(&mut more, SERVED_OUTPUT, served.output_tokens);
+            some(&mut more, SAVED_NANOS, u64::try_from(served.saved.0).unwrap_or(0));
         }
-        more.extend(has_context.then_some((CONTEXT, 1)));
-        more.extend((refreshes > 0).then_some((REFRESHES, u64::from(refreshes))));
+        some(&mut more, CONTEXT, u64::from(has_context));
+        some(&mut more, REFRESHES, u64::from(refreshes));
         let marks = if more.is_empty() { marks } else { marks | MORE_FOLLOWS };
         Self(is_applied, marks, has_key, reusable_tokens, more)
     }

@@ -87,6 +87,12 @@ impl Caller {
         &self.workspace
     }
 
+    /// Whether the project's policies let providers store prompts.
+    #[must_use]
+    pub fn lets_providers_store(&self) -> bool {
+        self.project.policy.as_ref().is_none_or(|policies| policies.let_providers_store())
+    }
+
     #[must_use]
     pub const fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot

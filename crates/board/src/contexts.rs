@@ -3,12 +3,9 @@
 //! hash, and compares the digest of all that is in the cache before it goes on from there.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::limits::{
-    CONTEXT_CACHES_MAX, CONTEXT_CREATIONS_MAX, CONTEXT_REFUSALS_MAX, CONTEXT_USES_MAX, CONTEXTS_WATCHED_MAX,
-};
+use domain::limits::{CONTEXT_CACHES_MAX, CONTEXT_REFUSALS_MAX, CONTEXT_USES_MAX, CONTEXTS_WATCHED_MAX};
 use domain::{Principal, ProjectId};
 
 /// A beginning of prompts as one principal reads it for one model and project.
@@ -211,29 +208,6 @@ fn forget_oldest(entries: &mut HashMap<ContextKey, Entry>) {
     entries.retain(|_, entry| !is_free(entry) || used(entry) > oldest);
 }
 
-/// How many caches a process creates now.
-#[derive(Debug, Default)]
-pub(crate) struct Creations(Arc<AtomicU32>);
-
-/// Room for one creation, until it is dropped.
-#[derive(Debug)]
-pub struct ContextCreation(Arc<AtomicU32>);
-
-impl Creations {
-    /// `None` where as many run as may.
-    pub(crate) fn begin(&self) -> Option<ContextCreation> {
-        let room = |running: u32| (running < CONTEXT_CREATIONS_MAX).then_some(running + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(ContextCreation(Arc::clone(&self.0)))
-    }
-}
-
-impl Drop for ContextCreation {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use domain::AccountId;
@@ -343,15 +317,5 @@ mod tests {
         }
         table.end(ContextKey(0), ContextOutcome::Failed { until_unix_ms: 5 });
         assert!(table.begin(ContextKey(most), 0));
-    }
-
-    #[test]
-    fn few_are_created_at_a_time() {
-        let creations = Creations::default();
-        let running: Vec<_> = (0..CONTEXT_CREATIONS_MAX).filter_map(|_| creations.begin()).collect();
-        assert_eq!(running.len(), CONTEXT_CREATIONS_MAX as usize);
-        assert!(creations.begin().is_none());
-        drop(running);
-        assert!(creations.begin().is_some());
     }
 }

@@ -6,15 +6,14 @@
 //! counted whether it is refreshed or not, so that nothing has to be paid to learn what a refresh would be worth.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use domain::TraceId;
 use domain::limits::{
     KEEP_ALIVE_BYTES_MAX, KEEP_ALIVE_GROUPS_MAX, KEEP_ALIVE_PAUSE, KEEP_ALIVE_PROMPT_BYTES_MAX,
-    KEEP_ALIVE_REFRESHES_MAX, KEEP_ALIVE_RUNNING_MAX, KEEP_ALIVE_SAMPLES_MAX, KEEP_ALIVE_SAMPLES_MIN,
-    KEEP_ALIVE_WATCHED_MAX,
+    KEEP_ALIVE_REFRESHES_MAX, KEEP_ALIVE_SAMPLES_MAX, KEEP_ALIVE_SAMPLES_MIN, KEEP_ALIVE_WATCHED_MAX,
 };
 
 /// A prefix as one principal has it for one model and project.
@@ -255,12 +254,9 @@ impl Watched {
     }
 }
 
-/// What a process holds and does for all its workspaces.
+/// What a process holds of prompts for all its workspaces, in bytes.
 #[derive(Debug, Default)]
-pub(crate) struct KeepAliveRoom {
-    bytes: Arc<AtomicUsize>,
-    running: Arc<AtomicU32>,
-}
+pub(crate) struct HeldPrompts(Arc<AtomicUsize>);
 
 /// A prompt that is held to be sent again.
 #[derive(Debug)]
@@ -269,11 +265,7 @@ pub struct HeldPrompt {
     bytes: Arc<AtomicUsize>,
 }
 
-/// Room for one refresh, until it is dropped.
-#[derive(Debug)]
-pub struct RunningRefresh(Arc<AtomicU32>);
-
-impl KeepAliveRoom {
+impl HeldPrompts {
     /// `None` where it is too long, or as much is held as may be.
     pub(crate) fn hold(&self, prompt: RepeatedPrompt) -> Option<HeldPrompt> {
         let length = prompt.body.len();
@@ -281,27 +273,14 @@ impl KeepAliveRoom {
         if length > KEEP_ALIVE_PROMPT_BYTES_MAX {
             return None;
         }
-        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(HeldPrompt { prompt, bytes: Arc::clone(&self.bytes) })
-    }
-
-    /// `None` where as many run as may.
-    pub(crate) fn begin(&self) -> Option<RunningRefresh> {
-        let room = |running: u32| (running < KEEP_ALIVE_RUNNING_MAX).then_some(running + 1);
-        self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(RunningRefresh(Arc::clone(&self.running)))
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(HeldPrompt { prompt, bytes: Arc::clone(&self.0) })
     }
 }
 
 impl Drop for HeldPrompt {
     fn drop(&mut self) {
         self.bytes.fetch_sub(self.prompt.body.len(), Ordering::Relaxed);
-    }
-}
-
-impl Drop for RunningRefresh {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -317,14 +296,14 @@ mod tests {
         RepeatedPrompt { body, rest_tokens: 0, parent: TraceId::new(1, [1; 10]) }
     }
 
-    fn prompt(room: &KeepAliveRoom) -> Option<HeldPrompt> {
+    fn prompt(room: &HeldPrompts) -> Option<HeldPrompt> {
         room.hold(of(Bytes::from_static(b"{}")))
     }
 
     /// A prefix that is away since 0.
     fn away(table: &KeepAliveTable, key: WatchedKey) {
         assert!(table.enlist(key, GROUP, PERIOD, 0));
-        table.used(key, 0, 5_000, prompt(&KeepAliveRoom::default()));
+        table.used(key, 0, 5_000, prompt(&HeldPrompts::default()));
     }
 
     fn now(due: WatchedDue) -> ExpiringPrefix {
@@ -418,11 +397,11 @@ mod tests {
 
     #[test]
     fn what_nobody_looks_after_makes_room() {
-        let (table, room) = (KeepAliveTable::default(), KeepAliveRoom::default());
+        let (table, room) = (KeepAliveTable::default(), HeldPrompts::default());
         assert!(table.enlist(KEY, GROUP, PERIOD, 0));
         table.used(KEY, 0, 9, prompt(&room));
         table.forget(KEY);
-        assert_eq!((room.bytes.load(Ordering::Relaxed), table.tables().prefixes.len()), (0, 0));
+        assert_eq!((room.0.load(Ordering::Relaxed), table.tables().prefixes.len()), (0, 0));
         assert!(table.enlist(KEY, GROUP, PERIOD, 0));
     }
 
@@ -440,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_miss_pauses_the_group_and_frees_the_prompt() {
-        let (table, room) = (KeepAliveTable::default(), KeepAliveRoom::default());
+        let (table, room) = (KeepAliveTable::default(), HeldPrompts::default());
         for number in 0..8 {
             away(&table, WatchedKey(number));
             drop(table.due(WatchedKey(number), PERIOD));
@@ -449,9 +428,9 @@ mod tests {
         assert!(table.first_rate(GROUP, 0).is_some());
         assert!(table.enlist(KEY_OF_ANOTHER, GROUP, PERIOD, 0));
         table.used(KEY_OF_ANOTHER, 0, 9, prompt(&room));
-        assert_eq!(room.bytes.load(Ordering::Relaxed), 2);
+        assert_eq!(room.0.load(Ordering::Relaxed), 2);
         table.missed(KEY_OF_ANOTHER, 1_000);
-        assert_eq!(room.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(room.0.load(Ordering::Relaxed), 0);
         let pause_us = u64::try_from(KEEP_ALIVE_PAUSE.as_micros()).unwrap();
         assert_eq!(table.first_rate(GROUP, 1_000 + pause_us - 1), None);
         assert!(table.first_rate(GROUP, 1_000 + pause_us).is_some());
@@ -459,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_workspace_watches_and_a_process_holds_so_much() {
-        let (table, room) = (KeepAliveTable::default(), KeepAliveRoom::default());
+        let (table, room) = (KeepAliveTable::default(), HeldPrompts::default());
         for number in 0..=KEEP_ALIVE_WATCHED_MAX as u64 {
             let is_watched = table.enlist(WatchedKey(number), WatchedGroup(number), PERIOD, number);
             assert_eq!(is_watched, number < KEEP_ALIVE_WATCHED_MAX as u64);
@@ -472,8 +451,5 @@ mod tests {
         assert_eq!((held.len(), room.hold(long.clone()).is_none()), (most, true));
         drop(held);
         assert!(room.hold(long).is_some());
-        let running: Vec<_> = (0..KEEP_ALIVE_RUNNING_MAX).filter_map(|_| room.begin()).collect();
-        assert_eq!(u32::try_from(running.len()), Ok(KEEP_ALIVE_RUNNING_MAX));
-        assert!(room.begin().is_none());
     }
 }

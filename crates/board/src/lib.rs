@@ -10,6 +10,7 @@ mod limits;
 mod load;
 mod outlier;
 mod pace;
+mod permit;
 mod place;
 mod prefixes;
 mod scope;
@@ -19,14 +20,15 @@ mod windows;
 
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
-pub use contexts::{CachedContext, ContextCreation, ContextKey, ContextOutcome, ContextTable, ContextUse};
+pub use contexts::{CachedContext, ContextKey, ContextOutcome, ContextTable, ContextUse};
 pub use keep_alive::{
-    ExpiringPrefix, HeldPrompt, KeepAliveTable, RepeatedPrompt, ReturnRate, RunningRefresh, WatchedDue,
-    WatchedGroup, WatchedKey,
+    ExpiringPrefix, HeldPrompt, KeepAliveTable, RepeatedPrompt, ReturnRate, WatchedDue, WatchedGroup,
+    WatchedKey,
 };
 pub use load::Load;
 pub use outlier::OpeningCause;
 pub use pace::{AgreedRate, Pacing};
+pub use permit::SideRequestPermit;
 pub use prefixes::{PrefixTable, prefix_at};
 pub use scope::{BreakerLevel, OpenBreaker};
 pub use shared::{Parking, ReportedLimits, Shared};

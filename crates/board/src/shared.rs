@@ -8,18 +8,18 @@ use domain::{
     UsageWindow, WindowUse,
 };
 
-use crate::contexts::{ContextCreation, Creations};
-use crate::keep_alive::{HeldPrompt, KeepAliveRoom, RepeatedPrompt, RunningRefresh};
+use crate::keep_alive::{HeldPrompt, HeldPrompts, RepeatedPrompt};
 use crate::load::{Load, Meters};
 use crate::pace::Pace;
+use crate::permit::{Permits, SideRequestPermit};
 use crate::place::{self, Groups};
 use crate::prefixes::Prefixes;
 use crate::scope::{OpenBreaker, Scope, Scopes};
 use crate::windows::Windows;
 use crate::{Availability, AvailabilityView, SeatKey};
 use domain::limits::{
-    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, BOARD_PRINCIPALS_MAX, COMMITMENT_SPENT_TIME, PARKED_PROBE_EVERY,
-    REST_MAX,
+    BOARD_MODELS_MAX, BOARD_NOTICES_MAX, BOARD_PRINCIPALS_MAX, COMMITMENT_SPENT_TIME, CONTEXT_CREATIONS_MAX,
+    KEEP_ALIVE_RUNNING_MAX, PARKED_PROBE_EVERY, REST_MAX,
 };
 use domain::timeline::micros;
 
@@ -128,8 +128,9 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
-    creations: Creations,
-    keep_alive: KeepAliveRoom,
+    creations: Permits<CONTEXT_CREATIONS_MAX>,
+    refreshes: Permits<KEEP_ALIVE_RUNNING_MAX>,
+    held_prompts: HeldPrompts,
     meters: Meters,
     limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
     /// The time to the first byte by principal and model, in microseconds, as a core last measured it.
@@ -313,20 +314,20 @@ impl Shared {
 
     /// Room for the creation of one context cache; `None` where as many are created as may be.
     #[must_use]
-    pub fn begin_context_creation(&self) -> Option<ContextCreation> {
-        self.creations.begin()
+    pub fn begin_context_creation(&self) -> Option<SideRequestPermit> {
+        self.creations.take()
     }
 
     /// Holds a prompt to be sent again; `None` where there is no room for it.
     #[must_use]
     pub fn hold_prompt(&self, prompt: RepeatedPrompt) -> Option<HeldPrompt> {
-        self.keep_alive.hold(prompt)
+        self.held_prompts.hold(prompt)
     }
 
     /// Room for one refresh of a cached prefix; `None` where as many run as may.
     #[must_use]
-    pub fn begin_refresh(&self) -> Option<RunningRefresh> {
-        self.keep_alive.begin()
+    pub fn begin_refresh(&self) -> Option<SideRequestPermit> {
+        self.refreshes.take()
     }
 
     pub(crate) const fn meters(&self) -> &Meters {

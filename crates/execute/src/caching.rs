@@ -110,7 +110,7 @@ impl<'a> CacheHints<'a> {
             || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN
             // What goes on from a cached prompt may have no instructions of its own.
             || call.request().names_cached_content()
-            // It has the marks and the salt of the request that it repeats, and is no sight of its prefixes.
+            // A refresh repeats the marks and the salt of an earlier request, and is not another use of its prefixes.
             || exchange.is_refresh()
         {
             return None;
@@ -293,7 +293,7 @@ impl<'a> CacheHints<'a> {
     fn sights(&mut self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<SeenPrefix> {
         let (exchange, now_us) = (self.exchange, self.exchange.now_us());
         let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
-        let model = BuildHasherDefault::<IdHasher>::default().hash_one(self.attempt.upstream_model());
+        let model = model_hash(self.attempt);
         let own = u8::from(std::mem::replace(self.are_prefixes_recorded, true));
         let ends = prefixes.ends().iter().map(|end| {
             let tokens = end.bytes / BYTES_A_TOKEN;
@@ -424,6 +424,11 @@ fn choose(sights: &[SeenPrefix], stakes: CachePrices, marks_max: Option<u64>) ->
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// What tells the prefixes of one model from those of another.
+pub(crate) fn model_hash(attempt: &Attempt) -> u64 {
+    BuildHasherDefault::<IdHasher>::default().hash_one(attempt.upstream_model())
 }
 
 /// The prefix that ends here.

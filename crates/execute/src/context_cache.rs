@@ -3,7 +3,6 @@
 //! account that has it.
 
 use std::fmt::Write as _;
-use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 
 use board::{CachedContext, ContextKey, ContextUse, PrefixTable};
@@ -11,10 +10,7 @@ use bytes::Bytes;
 use conversation::divide::NewCache;
 use dialects::{Divided, PromptCut, divide_prompt};
 use domain::limits::{CONTEXT_CACHE_MARGIN, CONTEXTS_PER_PROMPT_MAX};
-use domain::{
-    CacheMode, FaultClass, Grammar, IdHasher, Operation, Profile, SideCall, SideCallPurpose, Usage,
-    UsageSource,
-};
+use domain::{CacheMode, FaultClass, Grammar, Operation, Profile, SideCallPurpose, Usage, UsageSource};
 use plan::Attempt;
 
 use crate::context_order::ContextOrder;
@@ -63,17 +59,13 @@ impl Exchange {
     /// Whether the project has beginnings cached by name at a seat of this profile.
     pub(crate) fn keeps_contexts(&self, profile: Profile) -> bool {
         let (project, workspace) = (self.caller.project(), self.caller.workspace());
-        project.caching.or(&workspace.caching).mode(profile) == CacheMode::Apply && self.may_be_stored()
-    }
-
-    fn may_be_stored(&self) -> bool {
-        let policies = self.caller.project().policy.as_ref();
-        policies.is_none_or(|policies| policies.let_providers_store())
+        project.caching.or(&workspace.caching).mode(profile) == CacheMode::Apply
+            && self.caller.lets_providers_store()
     }
 
     /// Whether the gateway may have prefixes of this request kept, beyond what its own answer needs.
     pub(crate) fn may_keep_prefixes(&self) -> bool {
-        self.may_be_stored()
+        self.caller.lets_providers_store()
             && !self.call.forbids_storage()
             // Whose files may be named is decided for each request anew.
             && self.call.request().files.is_empty()
@@ -122,9 +114,7 @@ impl ContextSearch<'_> {
     }
 
     fn key(&self, cut: &PromptCut) -> ContextKey {
-        let owner =
-            (self.exchange.caller.project().id, self.attempt.principal(), self.attempt.upstream_model());
-        ContextKey(cut.fingerprint ^ BuildHasherDefault::<IdHasher>::default().hash_one(owner))
+        ContextKey(cut.fingerprint ^ self.exchange.prefix_owner(self.attempt))
     }
 
     /// The longest beginning that is cached.
@@ -166,20 +156,12 @@ impl ContextSearch<'_> {
     ) -> ContextOrder {
         let (exchange, attempt) = (self.exchange, self.attempt);
         let new = NewCache { model: exchange.model_of(attempt), ttl_s: worth.ttl_s };
+        let (purpose, operation) = (SideCallPurpose::ContextCache, Operation::CachedContent);
+        let request = SideRequest::beside(exchange, attempt, purpose, divided.dialect(), operation);
         ContextOrder {
             table: Arc::clone(&care.table),
             key,
-            request: SideRequest {
-                workspace: exchange.caller.workspace().id,
-                project: exchange.caller.project().id,
-                side_call: SideCall { purpose: SideCallPurpose::ContextCache, parent: exchange.call.trace() },
-                principal: attempt.principal(),
-                profile: attempt.profile(),
-                dialect: divided.dialect(),
-                operation: Operation::CachedContent,
-                headers: Vec::new(),
-                body: divided.cache(cut, new),
-            },
+            request: SideRequest { body: divided.cache(cut, new), ..request },
             digest: self.digest(divided, cut),
             ttl_s: worth.ttl_s,
         }

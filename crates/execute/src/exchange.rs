@@ -1,5 +1,6 @@
 //! One exchange: the facts that all of its attempts share.
 
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use conversation::turns::TurnSignatures;
 use decode::Call;
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::StoredTurn;
-use domain::{Dialect, Prompt, SideCallPurpose, TraceId, Upload};
+use domain::{Dialect, IdHasher, Prompt, SideCallPurpose, TraceId, Upload};
 use plan::{Attempt, Timeouts};
 
 use crate::failure::AttemptFailure;
@@ -61,6 +62,12 @@ impl HeldRequest {
 }
 
 impl Exchange {
+    /// Whose its prefixes are at an attempt's seat: a hash of the project, the principal and the model.
+    pub(crate) fn prefix_owner(&self, attempt: &Attempt) -> u64 {
+        let owner = (self.caller.project().id, attempt.principal(), attempt.upstream_model());
+        BuildHasherDefault::<IdHasher>::default().hash_one(owner)
+    }
+
     /// Whether it repeats a prefix, so that its provider keeps that.
     pub(crate) fn is_refresh(&self) -> bool {
         self.caller.side_call().is_some_and(|call| call.purpose == SideCallPurpose::CacheKeepAlive)

@@ -1,7 +1,6 @@
 //! Keeps marked prefixes in their provider's cache while a return is likely: watches what becomes of each after its
 //! request, and has it read again shortly before it expires, where that pays.
 
-use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,11 @@ use bytes::Bytes;
 use conversation::repeat::RepeatedPrefix;
 use domain::limits::KEEP_ALIVE_MARGIN;
 use domain::timeline::micros;
-use domain::{Grammar, IdHasher, Operation, SideCall, SideCallPurpose, Usage, UsageSource};
+use domain::{Grammar, Operation, SideCallPurpose, Usage, UsageSource};
 use plan::Attempt;
 
 use crate::Deps;
+use crate::caching::model_hash;
 use crate::exchange::Exchange;
 use crate::keep_alive_worth::{RefreshPrices, RefreshSize};
 use crate::side_request::SideRequest;
@@ -68,12 +68,7 @@ pub(crate) struct PrefixUse<'a> {
 
 /// The key of a prefix for this project and principal.
 pub(crate) fn key(exchange: &Exchange, attempt: &Attempt, fingerprint: u64) -> WatchedKey {
-    WatchedKey(fingerprint ^ owner(exchange, attempt))
-}
-
-fn owner(exchange: &Exchange, attempt: &Attempt) -> u64 {
-    let owner = (exchange.caller.project().id, attempt.principal(), attempt.upstream_model());
-    BuildHasherDefault::<IdHasher>::default().hash_one(owner)
+    WatchedKey(fingerprint ^ exchange.prefix_owner(attempt))
 }
 
 impl PrefixUse<'_> {
@@ -85,9 +80,9 @@ impl PrefixUse<'_> {
         let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, used_us);
         let estimate = prefix.bytes / BYTES_A_TOKEN;
         let prices = RefreshPrices::of(attempt.rates_on(exchange.call.request().terms, estimate)?)?;
-        let owner = owner(exchange, attempt);
+        let owner = exchange.prefix_owner(attempt);
         let (key, group) =
-            (key(exchange, attempt, prefix.fingerprint), WatchedGroup(owner ^ u64::from(prefix.is_head)));
+            (WatchedKey(prefix.fingerprint ^ owner), WatchedGroup(owner ^ u64::from(prefix.is_head)));
         // Nothing is copied before prefixes of this kind are known to come back.
         let may_pay = table.keep_alive().first_rate(group, used_us);
         let may_pay =
@@ -123,7 +118,7 @@ impl PrefixUse<'_> {
 
 /// The sights that a refresh lengthens.
 fn sights(attempt: &Attempt, prefix: &MarkedPrefix) -> Vec<u64> {
-    let model = BuildHasherDefault::<IdHasher>::default().hash_one(attempt.upstream_model());
+    let model = model_hash(attempt);
     let at_principal = |fingerprint| prefix_at(fingerprint, attempt.principal(), attempt.upstream_model());
     prefix.within.iter().flat_map(|fingerprint| [fingerprint ^ model, at_principal(*fingerprint)]).collect()
 }
@@ -131,17 +126,9 @@ fn sights(attempt: &Attempt, prefix: &MarkedPrefix) -> Vec<u64> {
 fn request(exchange: &Exchange, attempt: &Attempt, grammar: Grammar) -> SideRequest {
     let is_native = exchange.dialect().grammar() == grammar;
     let headers = if is_native { exchange.call.native_headers().to_vec() } else { Vec::new() };
-    SideRequest {
-        workspace: exchange.caller.workspace().id,
-        project: exchange.caller.project().id,
-        side_call: SideCall { purpose: SideCallPurpose::CacheKeepAlive, parent: exchange.call.trace() },
-        principal: attempt.principal(),
-        profile: attempt.profile(),
-        dialect: grammar.dialect(),
-        operation: Operation::Chat,
-        headers,
-        body: Bytes::new(),
-    }
+    let purpose = SideCallPurpose::CacheKeepAlive;
+    let request = SideRequest::beside(exchange, attempt, purpose, grammar.dialect(), Operation::Chat);
+    SideRequest { headers, ..request }
 }
 
 impl KeepAliveCare {

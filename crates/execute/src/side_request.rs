@@ -8,6 +8,9 @@ use domain::{
     WorkspaceId,
 };
 use http::header::{HeaderName, HeaderValue};
+use plan::Attempt;
+
+use crate::exchange::Exchange;
 
 pub struct SideRequest {
     pub workspace: WorkspaceId,
@@ -23,6 +26,27 @@ pub struct SideRequest {
 }
 
 impl SideRequest {
+    /// One for the sake of an exchange, to the principal of an attempt; without headers and body.
+    pub(crate) fn beside(
+        exchange: &Exchange,
+        attempt: &Attempt,
+        purpose: SideCallPurpose,
+        dialect: Dialect,
+        operation: Operation,
+    ) -> Self {
+        Self {
+            workspace: exchange.caller.workspace().id,
+            project: exchange.caller.project().id,
+            side_call: SideCall { purpose, parent: exchange.trace() },
+            principal: attempt.principal(),
+            profile: attempt.profile(),
+            dialect,
+            operation,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
     /// The credential or account that is asked, and no other: a cache is read where it was made.
     #[must_use]
     pub fn keeper(&self) -> FilesKeeper {
@@ -39,6 +63,6 @@ impl SideRequest {
             SideCallPurpose::ContextCache => caching.mode(self.profile) == CacheMode::Apply,
             SideCallPurpose::SemanticCache => true,
         };
-        is_set && project.policy.as_ref().is_none_or(|policies| policies.let_providers_store())
+        is_set && caller.lets_providers_store()
     }
 }

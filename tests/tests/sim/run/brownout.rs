@@ -80,7 +80,7 @@ impl Brownout {
             Kind::Only => assert!(extra <= allowed, "seed {seed}: {extra} beside {allowed}: {self:?}"),
             // What the budget of the first leaves is taken by the second, which is well.
             Kind::First => assert_eq!(self.failed, 0, "seed {seed}: {self:?}"),
-            // Each upstream has a budget of its own, and the second has no first attempts.
+            // Each upstream has its own budget. Only retries reach the second one, so it has just its free retries.
             Kind::Both => {
                 let allowed = allowed + free * (seconds + 1);
                 assert!(extra <= allowed, "seed {seed}: {extra} beside {allowed}: {self:?}");

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, upgrade or flakes}
+which=${1:?kill, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -122,6 +122,12 @@ case $which in
         prove "a workspace at a hundred times its neighbour's load for $TIDEGATE_OVERLOAD_SECS s, and three times what a project may do at once" \
             journeys 'test(/^neighbours::/) | test(three_times_what_a_project)'
         ;;
+    reconciliation)
+        export TIDEGATE_RECONCILED_RECORDS=${TIDEGATE_RECONCILED_RECORDS:-1000000}
+        build_tests --workspace
+        prove "a month of $TIDEGATE_RECONCILED_RECORDS generated requests against the files that a provider makes of it" \
+            run_tests --workspace --no-capture -E 'package(reconciliation) & test(a_month_with)'
+        ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
@@ -160,7 +166,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|upgrade|flakes" >&2
+        echo "prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes" >&2
         exit 2
         ;;
 esac

@@ -4,8 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{ProjectId, SideCall, WorkspaceId};
+use domain::{Fault, ProjectId, SideCall, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
+
+use crate::fault;
 
 /// The scope that a path requires of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub enum Needs {
     /// Read-only: usage, requests, lists. Scopes that allow changes include it.
     Read,
     Admin,
+    /// Reading what agents keep: by the keys that call models, and by those that read.
+    ReadState,
+    /// Writing what agents keep: by the keys that call models, and by those that manage.
+    WriteState,
     /// The operator's own resources.
     Operator,
 }
@@ -27,6 +33,8 @@ impl Needs {
             Self::Inference => scopes.inference,
             Self::Read => scopes.read || scopes.admin || scopes.operator,
             Self::Admin => scopes.admin,
+            Self::ReadState => scopes.inference || Self::Read.is_met_by(scopes),
+            Self::WriteState => scopes.inference || scopes.admin,
             Self::Operator => scopes.operator,
         }
     }
@@ -37,6 +45,8 @@ impl Needs {
             Self::Inference => "inference",
             Self::Read => "read",
             Self::Admin => "admin",
+            Self::ReadState => "inference or read",
+            Self::WriteState => "inference or admin",
             Self::Operator => "operator",
         }
     }
@@ -85,6 +95,14 @@ impl Caller {
     #[must_use]
     pub const fn workspace(&self) -> &Arc<WorkspaceEntry> {
         &self.workspace
+    }
+
+    /// Refuses what would delete stored content of the project while a legal hold is on it.
+    ///
+    /// # Errors
+    /// 409, naming the hold.
+    pub fn check_deletion(&self) -> Result<(), Box<Fault>> {
+        self.project.legal_hold.map_or(Ok(()), |hold| Err(fault::held(hold)))
     }
 
     /// Whether the project's policies let providers store prompts.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, LegalHoldId};
 use snapshot::Scopes;
 
 use crate::caller::Needs;
@@ -27,6 +27,15 @@ pub fn twice() -> Box<Fault> {
 
 pub fn not_bearer() -> Box<Fault> {
     unauthenticated("invalid_api_key", "The Authorization header is not of the form `Bearer KEY`.", HOW)
+}
+
+pub fn held(hold: LegalHoldId) -> Box<Fault> {
+    let message = format!(
+        "The legal hold {hold} keeps this project's content from being deleted until it is released."
+    );
+    let fix =
+        format!("An admin releases it with DELETE /v2/legal-holds/{hold}; then send the request again.");
+    Box::new(Fault::new(FaultClass::Conflict, "legal_hold", message).fix(fix))
 }
 
 /// A key of another provider, which is a common mistake and gets its own message.

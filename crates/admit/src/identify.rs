@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use domain::{Fault, api_key};
+use domain::{Fault, KeyId, ObjectOwner, SideCall, api_key};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use snapshot::{KeyEntry, Snapshot};
 
 use crate::address::is_within;
-use crate::caller::{Caller, Needs};
+use crate::caller::{Caller, Needs, system};
 use crate::fault;
 
 /// The headers in which SDKs send a key, besides `Authorization`.
@@ -47,12 +47,7 @@ pub(crate) fn allowed(
     needs: Needs,
     now_unix_ms: u64,
 ) -> Result<&Arc<KeyEntry>, Box<Fault>> {
-    if key.revoked {
-        return Err(fault::revoked());
-    }
-    if key.expires_unix_ms.is_some_and(|expires| expires <= now_unix_ms) {
-        return Err(fault::expired());
-    }
+    in_force(key, now_unix_ms)?;
     if !key.ip_allowlist.is_empty() && !key.ip_allowlist.iter().any(|block| is_within(peer, block)) {
         return Err(fault::ip_not_allowed(peer));
     }
@@ -60,6 +55,41 @@ pub(crate) fn allowed(
         return Err(fault::insufficient_scope(key.scopes, needs));
     }
     Ok(key)
+}
+
+fn in_force(key: &KeyEntry, now_unix_ms: u64) -> Result<(), Box<Fault>> {
+    if key.revoked {
+        return Err(fault::revoked());
+    }
+    if key.expires_unix_ms.is_some_and(|expires| expires <= now_unix_ms) {
+        return Err(fault::expired());
+    }
+    Ok(())
+}
+
+/// The caller of a request that the gateway makes for one that a key made earlier: the key is to pay for it, and may call
+/// models now. Without a key, the project is.
+///
+/// # Errors
+/// The key was revoked, has expired, or may not do this any more.
+pub fn on_behalf(
+    snapshot: Arc<Snapshot>,
+    owner: ObjectOwner,
+    key: Option<KeyId>,
+    side_call: SideCall,
+    now_unix_ms: u64,
+) -> Result<Caller, Box<Fault>> {
+    let Some(key) = key else {
+        return system(snapshot, owner.workspace, owner.project, side_call).ok_or_else(fault::unknown);
+    };
+    let key = snapshot.key(key).map(Arc::clone).filter(|key| key.workspace == owner.workspace);
+    let key = key.ok_or_else(fault::unknown)?;
+    in_force(&key, now_unix_ms)?;
+    if !Needs::Inference.is_met_by(key.scopes) {
+        return Err(fault::insufficient_scope(key.scopes, Needs::Inference));
+    }
+    let caller = Caller::of_key(snapshot, key).filter(|caller| caller.project().id == owner.project);
+    Ok(caller.ok_or_else(fault::unknown)?.for_side_call(side_call))
 }
 
 /// The key as sent. If several headers have a value, the one that looks like our key counts: a proxy in front

@@ -22,7 +22,7 @@ use ledger::{Bounds, Journal, Opening, Refused, Tab};
 pub use address::is_within;
 pub use caller::{Caller, Needs, assumed, system};
 pub use decode::Call;
-pub use identify::identify;
+pub use identify::{identify, on_behalf};
 pub use ledger::{CoreAllowances, would_refuse};
 pub use signature::{SignedHead, is_signed};
 pub use signed::{OpenSecret, Signed, identify_signed};
@@ -88,6 +88,9 @@ pub fn admit(
     // A realtime session has its tools elsewhere than in the request for one response.
     let has_tools = (call.operation() != Operation::Realtime).then_some(call.request().has_tools);
     tab.describe_request(stated, has_tools);
+    if let Some(session) = call.session() {
+        tab.in_session(session);
+    }
     if let Some(side_call) = caller.side_call() {
         tab.made_for(side_call);
     }

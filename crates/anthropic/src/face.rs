@@ -9,6 +9,7 @@ use conversation::face::{
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
+use conversation::own_batch::OwnBatches;
 use conversation::repeat::RepeatsPrefixes;
 use conversation::request::{Addressed, Request};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
@@ -21,6 +22,7 @@ use json::members::keep_members;
 
 use crate::features::NAMES;
 use crate::objects::MessageBatches;
+use crate::own_batch::OwnMessageBatches;
 use crate::repeat::Repeats;
 use crate::{
     PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, shared_fields, status,
@@ -143,6 +145,10 @@ impl Face for Anthropic {
         _addressed: Option<&Addressed>,
     ) -> Option<Result<Request, Box<Fault>>> {
         Some(batch::decode(body))
+    }
+
+    fn own_batches(&self) -> Option<&'static dyn OwnBatches> {
+        Some(&OwnMessageBatches)
     }
 
     fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {

@@ -16,6 +16,7 @@ mod limits;
 mod marks;
 mod models;
 mod objects;
+mod own_batch;
 mod parts;
 mod pieces;
 mod prompt;

@@ -22,6 +22,10 @@ pub enum People {
 impl Access {
     /// Read-only.
     pub const LOOK: Self = Self::both(Needs::Read, Role::Viewer);
+    /// Reading the state of agents.
+    pub const READ_STATE: Self = Self::both(Needs::ReadState, Role::Viewer);
+    /// Writing the state of agents.
+    pub const WRITE_STATE: Self = Self::both(Needs::WriteState, Role::Developer);
     /// Managing keys that call models.
     pub const DEVELOP: Self = Self::both(Needs::Admin, Role::Developer);
     pub const MANAGE: Self = Self::both(Needs::Admin, Role::Admin);
@@ -42,7 +46,7 @@ impl Access {
 
     /// Whether a read-only caller is let in.
     pub(crate) const fn lets_lookers_in(self) -> bool {
-        matches!(self.key, Some(Needs::Known | Needs::Read | Needs::Inference))
+        matches!(self.key, Some(Needs::Known | Needs::Read | Needs::Inference | Needs::ReadState))
             || matches!(self.people, Some(People::Least(Role::Viewer)))
     }
 }

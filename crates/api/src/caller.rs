@@ -58,6 +58,16 @@ pub struct Reporter {
 }
 
 impl Caller {
+    /// The gateway itself, in a workspace.
+    pub(crate) fn of_gateway(control: &Control, workspace: WorkspaceId) -> Result<Self, Box<Fault>> {
+        let snapshot = control.deps.keeper.current();
+        let caller = snapshot.workspace(workspace).and_then(|entry| {
+            let project = Arc::clone(entry.projects.first()?);
+            admit::assumed(Arc::clone(&snapshot), Arc::clone(entry), project, None)
+        });
+        caller.map(Self::Key).ok_or_else(|| not_found("workspace", &workspace.to_string()))
+    }
+
     #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
         match self {

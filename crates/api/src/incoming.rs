@@ -14,7 +14,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
 use crate::cursor::CursorSeal;
-use crate::reply::allow_list;
+use crate::reply::{ARCHIVE, allow_list};
 use crate::request::{self, ApiRequest};
 use crate::router::Route;
 use crate::state::Control;
@@ -81,7 +81,7 @@ fn takes_an_answer(headers: &HeaderMap, gives_files: bool) -> bool {
     if wanted.peek().is_none() {
         return true;
     }
-    let ours: &[&str] = &["*/*", "application/*", "application/json", "application/problem+json"];
+    let ours: &[&str] = &["*/*", "application/*", "application/json", "application/problem+json", ARCHIVE];
     let files: &[&str] = if gives_files { &["text/*", "text/csv", "application/x-ndjson"] } else { &[] };
     let kinds =
         wanted.flat_map(|value| value.split(',')).map(|kind| kind.split(';').next().unwrap_or("").trim());

@@ -11,6 +11,9 @@ use serde_json::json;
 use crate::export;
 use crate::failure::invalid;
 
+/// The media type of archives.
+pub(crate) const ARCHIVE: &str = "application/x-tar";
+
 /// A response, before its headers.
 #[derive(Debug)]
 pub struct Reply {
@@ -82,6 +85,12 @@ impl Reply {
     #[must_use]
     pub fn verbatim(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, "application/json")
+    }
+
+    /// Bytes of an archive.
+    #[must_use]
+    pub fn archive(body: Bytes) -> Self {
+        Self::of(StatusCode::OK, body, ARCHIVE)
     }
 
     #[must_use]

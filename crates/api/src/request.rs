@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
-use domain::{Fault, FaultClass, TraceId, WorkspaceId};
+use domain::{Fault, FaultClass, ProjectId, TraceId, WorkspaceId};
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use store::Act;
@@ -43,6 +43,25 @@ impl ApiRequest {
     #[must_use]
     pub fn is_operator(&self) -> bool {
         self.caller.is_operator()
+    }
+
+    /// The only project that the caller may see; `None` where it may see all. A key that only calls models sees its own.
+    #[must_use]
+    pub fn confined_to(&self) -> Option<ProjectId> {
+        let key = self.caller.key()?;
+        let sees_all = key.scopes.read || key.scopes.admin || key.scopes.operator;
+        if sees_all { None } else { self.caller.project().map(|project| project.id) }
+    }
+
+    /// The project of a list: the one that is wanted, within what the caller may see.
+    ///
+    /// # Errors
+    /// 404 for a project that the caller may not see.
+    pub fn seen_project(&self, wanted: Option<ProjectId>) -> Result<Option<ProjectId>, Box<Fault>> {
+        match (self.confined_to(), wanted) {
+            (Some(own), Some(wanted)) if own != wanted => Err(not_found("project", &wanted.to_string())),
+            (own, wanted) => Ok(own.or(wanted)),
+        }
     }
 
     /// The audit's data about a change that this request makes.

@@ -1,22 +1,25 @@
 //! Answers the requests of `/v2`: finds the route, lets the caller in, runs the handler and writes the response.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::ports::StoredAnswer;
+use domain::ports::{KeyHash, StoredAnswer};
 use domain::{Fault, Secret, TraceId, WorkspaceId};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use http_body::Body;
 use http_body_util::Full;
 use reconcilers::{Deps, Nodes};
 
 use crate::access::Access;
 use crate::answering::ResponseBuilder;
-use crate::caller::UnauthenticatedCaller;
+use crate::caller::{Caller, UnauthenticatedCaller};
+use crate::cursor::CursorSeal;
 use crate::incoming::Incoming;
 use crate::openapi::describe;
 use crate::reply::Reply;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Matched, Route, RouteAuth};
 use crate::state::{Control, SignIn, Web};
 use crate::{caller, idempotency, incoming, openapi, router, table};
@@ -78,6 +81,38 @@ impl Server {
             Ok(KeyedOutcome::Replayed(answer)) => idempotency::again(answer),
             Err((fault, allow)) => answering.fail(&fault, allow),
         }
+    }
+
+    /// What a route answers to the gateway itself, which reads of a workspace what its admins may, and nothing of the
+    /// installation.
+    ///
+    /// # Errors
+    /// Those of the route.
+    pub async fn look(
+        &self,
+        workspace: WorkspaceId,
+        path: &str,
+        query: BTreeMap<String, String>,
+    ) -> Result<Reply, Box<Fault>> {
+        let Matched::Found(route, parameters) = router::find(&self.table, &Method::GET, path) else {
+            return Err(incoming::unknown_path(path));
+        };
+        let RouteAuth::Known(_, handler) = route.auth else { return Err(incoming::unknown_path(path)) };
+        let control = &self.control;
+        let hasher = Arc::clone(&control.deps.vault.hasher) as Arc<dyn KeyHash>;
+        let world = &control.deps.world;
+        let request = ApiRequest {
+            caller: Caller::of_gateway(control, workspace)?,
+            trace: TraceId::new(world.clock.unix_ms(), world.id_bytes()),
+            peer: Ipv4Addr::LOCALHOST.into(),
+            parameters,
+            cursor_seal: CursorSeal::new(hasher, Some(workspace), path, &query),
+            query,
+            is_rehearsal: false,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        handler(control, request).await
     }
 
     async fn answer<B>(&self, incoming: Incoming<B>) -> Result<KeyedOutcome, (Box<Fault>, Option<String>)>

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::WorkspaceId;
 use domain::ports::{AnswerStore, KeyHash};
+use reconcilers::purging::Purger;
 use reconcilers::{Deps, Nodes};
 use tasks::Writes;
 
@@ -34,6 +35,10 @@ pub struct Web {
     pub planner: Arc<dyn Planner>,
     /// Answers that this process holds for the response cache.
     pub cached: Arc<line::ResponseMemory>,
+    /// How many days a request's record is kept; `None` for ever.
+    pub records_days: Option<u64>,
+    /// What removes stored content.
+    pub purger: Arc<Purger>,
 }
 
 /// What signing in needs.

@@ -218,6 +218,31 @@ impl KeepAliveTable {
         }
     }
 
+    /// Drops the prompts whose last request is meant, and returns how many there were. Their prefixes are watched on.
+    pub fn drop_prompts(&self, is_meant: impl Fn(TraceId) -> bool) -> u64 {
+        let mut dropped = 0;
+        for watched in self.tables().prefixes.values_mut() {
+            if watched.prompt.take_if(|held| is_meant(held.prompt.parent)).is_some() {
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// How many prompts are held whose last request is meant.
+    pub fn held_prompts(&self, is_meant: impl Fn(TraceId) -> bool) -> u64 {
+        let tables = self.tables();
+        let held = tables.prefixes.values().filter_map(|watched| watched.prompt.as_ref());
+        held.filter(|held| is_meant(held.prompt.parent)).count() as u64
+    }
+
+    /// The requests whose prompts are held.
+    pub fn parents(&self) -> Vec<TraceId> {
+        let tables = self.tables();
+        let held = tables.prefixes.values().filter_map(|watched| watched.prompt.as_ref());
+        held.map(|held| held.prompt.parent).collect()
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // Entries are changed whole, so a panic elsewhere does not corrupt the maps.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

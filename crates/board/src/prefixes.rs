@@ -160,6 +160,13 @@ impl Prefixes {
     }
 }
 
+impl Prefixes {
+    /// The table of a workspace, if there is one.
+    pub(crate) fn known(&self, workspace: WorkspaceId) -> Option<Arc<PrefixTable>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(&workspace).map(Arc::clone)
+    }
+}
+
 /// The tables that a core fetched lately.
 #[derive(Debug, Default)]
 pub(crate) struct PrefixTableCache(IdMap<WorkspaceId, Arc<PrefixTable>>);

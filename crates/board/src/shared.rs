@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{
     AgreedLimits, FaultClass, IdMap, Principal, RateLimitStates as AccountStandings, SubscriptionId,
-    UsageWindow, WindowUse,
+    UsageWindow, WindowUse, WorkspaceId,
 };
 
 use crate::keep_alive::{HeldPrompt, HeldPrompts, RepeatedPrompt};
@@ -13,7 +13,7 @@ use crate::load::{Load, Meters};
 use crate::pace::Pace;
 use crate::permit::{Permits, SideRequestPermit};
 use crate::place::{self, Groups};
-use crate::prefixes::Prefixes;
+use crate::prefixes::{PrefixTable, Prefixes};
 use crate::scope::{OpenBreaker, Scope, Scopes};
 use crate::windows::Windows;
 use crate::{Availability, AvailabilityView, SeatKey};
@@ -267,8 +267,9 @@ impl Shared {
             speeds.clear();
         }
         let of_principal = speeds.entry(principal).or_default();
-        of_principal.retain(|(model, _)| **model != *upstream_model);
-        if of_principal.len() < BOARD_MODELS_MAX {
+        if let Some((_, newest_us)) = of_principal.iter_mut().find(|(model, _)| **model == *upstream_model) {
+            *newest_us = first_byte_us;
+        } else if of_principal.len() < BOARD_MODELS_MAX {
             of_principal.push((upstream_model.into(), first_byte_us));
         }
     }
@@ -306,6 +307,12 @@ impl Shared {
         now_unix_ms: u64,
     ) {
         self.windows.learn(id, windows, booked, now_unix_ms);
+    }
+
+    /// The prompt prefixes of a workspace, if any were seen.
+    #[must_use]
+    pub fn known_prefixes(&self, workspace: WorkspaceId) -> Option<Arc<PrefixTable>> {
+        self.prefixes.known(workspace)
     }
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {

@@ -7,6 +7,7 @@ use conversation::face::{Face, Facts, ParameterMembers, PrefixMembers, RateLimit
 use conversation::losses::DroppedFields;
 use conversation::objects::StoredObjects;
 use conversation::openai_error::error_body;
+use conversation::own_batch::OwnBatches;
 use conversation::request::{Addressed, Request, VectorForm};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::shared_fields::Fields;
@@ -16,6 +17,7 @@ use http::Method;
 use http::header::HeaderName;
 
 use crate::features::NAMES;
+use crate::own_batch::OwnFileBatches;
 use crate::{
     Reader, Writer, decode_request, embed, normalise_completion, objects, operations, read_prompt,
     shared_fields, write_prompt,
@@ -147,6 +149,10 @@ impl Face for Chat {
 
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {
         Some(&Chat)
+    }
+
+    fn own_batches(&self) -> Option<&'static dyn OwnBatches> {
+        Some(&OwnFileBatches)
     }
 
     fn shared_fields(&self, operation: Operation) -> &'static Fields {

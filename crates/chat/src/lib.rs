@@ -20,6 +20,7 @@ mod listed;
 mod messages;
 mod objects;
 pub mod operations;
+mod own_batch;
 mod prompt;
 mod prompt_writer;
 mod reader;

@@ -133,6 +133,12 @@ impl Api {
 
     /// # Errors
     /// The gateway can't be reached, or refuses.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        Ok(self.answer(&self.request(Method::GET, path, None)?)?.body.to_vec())
+    }
+
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
     pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::PUT, path, Some(body))
     }

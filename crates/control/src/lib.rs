@@ -24,6 +24,7 @@ use reconcilers::{Deps, Nodes};
 
 pub use founding::{Founded, NewWorkspace, found};
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
+pub use privacy::DataExportHandler;
 pub use routes::checked_email;
 
 /// The server of `/v2`.

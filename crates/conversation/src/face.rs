@@ -17,6 +17,7 @@ use crate::features::FeatureNames;
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
 use crate::objects::StoredObjects;
+use crate::own_batch::OwnBatches;
 use crate::repeat::RepeatsPrefixes;
 use crate::request::{Addressed, Request};
 use crate::routes::DialectRoute;
@@ -316,6 +317,11 @@ pub trait Face: Debug + Sync {
 
     /// Reads the line of one result of such a batch; `None` where it is not one.
     fn read_batch_item<'l>(&self, _line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        None
+    }
+
+    /// The form of its batches where the gateway works through them itself, if it can.
+    fn own_batches(&self) -> Option<&'static dyn OwnBatches> {
         None
     }
 

@@ -20,6 +20,8 @@ pub struct Form {
     pub files: u64,
     /// The first part whose name is not in this dialect's table.
     pub unknown: Option<String>,
+    /// The models that the requests of a batch file name, as far as it has been read; `None` for any other file.
+    pub batch_models: Option<Vec<String>>,
 }
 
 impl Form {

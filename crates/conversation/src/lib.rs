@@ -29,6 +29,7 @@ pub mod objects;
 mod one_text;
 pub mod openai_error;
 pub mod openai_fields;
+pub mod own_batch;
 pub mod prompt_text;
 pub mod repeat;
 pub mod request;

@@ -6,9 +6,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use domain::limits::KEPT_ROWS_MAX;
-use domain::{
-    Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
-};
+use domain::{Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredObjectId, StoredObjectKind};
 use http::Method;
 use json::find_member;
 use json::splice::{Edit, splice};
@@ -82,7 +80,8 @@ pub trait StoredObjects: Debug + Sync {
 /// A page of a list, in the order in which the store was read.
 #[derive(Debug)]
 pub struct ObjectPage {
-    pub rows: Vec<(StoredObjectId, StoredObject)>,
+    /// Each object as it is listed.
+    pub rows: Vec<(StoredObjectId, String)>,
     pub is_oldest_first: bool,
     pub has_more: bool,
 }
@@ -109,7 +108,7 @@ impl ObjectPage {
     /// The objects as the page has them, with commas between.
     #[must_use]
     pub fn entries(&self) -> String {
-        self.rows.iter().map(|(_, object)| &*object.list_entry).collect::<Vec<_>>().join(",")
+        self.rows.iter().map(|(_, entry)| &**entry).collect::<Vec<_>>().join(",")
     }
 
     /// The id of the last object, where more follow.

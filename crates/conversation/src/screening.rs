@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use domain::{CheckCount, Event, Fault, HookCall};
+use domain::{CheckCount, Event, Fault, HookCall, HookServer};
 
 /// What the checks of policies found in a request.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub struct Screening {
     pub guard: Option<Rc<dyn GuardAnswers>>,
     /// What was found so far, in the request and in its answer.
     pub found: Rc<RefCell<Vec<CheckCount>>>,
-    /// How the hooks answered so far.
-    pub hook_calls: RefCell<Vec<HookCall>>,
+    /// How the hooks answered so far, and which servers they are.
+    pub hook_calls: RefCell<Vec<(HookCall, HookServer)>>,
 }
 
 /// Makes guards, one for each answer: an attempt that fails may be followed by another.

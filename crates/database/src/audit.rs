@@ -5,7 +5,7 @@ use domain::ports::AuditEntry;
 use domain::{AuditId, CredentialId, TraceId, WorkspaceId};
 
 use proof::Digest;
-use proof::audit::{Entry, INSTALLATION};
+use proof::audit::{Entry, INSTALLATION, Linked};
 
 use crate::error::StoreFuture;
 use crate::page::{Listed, Page};
@@ -26,6 +26,50 @@ pub struct AuditRow {
     pub after: Option<Digest>,
     /// Its sequence number and the chain's hash there; `None` until the entry is linked into the chain.
     pub link: Option<Link>,
+}
+
+/// Which entries are wanted: every field that is set must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditFilter {
+    /// In the actor, the action, the target or the detail, whatever the case.
+    pub text: Option<String>,
+    pub actor: Option<String>,
+    /// An action such as `credential.create`, or the first word of one.
+    pub action: Option<String>,
+    pub target: Option<String>,
+    pub since_unix_ms: Option<u64>,
+    /// Exclusive.
+    pub until_unix_ms: Option<u64>,
+}
+
+impl AuditFilter {
+    /// Whether every entry matches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    #[must_use]
+    pub fn matches(&self, row: &AuditRow) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let is_action = |wanted: &String| {
+            row.action
+                .strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let has = |text: &String| {
+            let text = text.to_lowercase();
+            let fields = [&row.actor, &row.action, &row.object, &row.detail];
+            fields.into_iter().any(|field| field.to_lowercase().contains(&text))
+        };
+        is(&self.actor, &row.actor)
+            && is(&self.target, &row.object)
+            && self.action.as_ref().is_none_or(is_action)
+            && self.since_unix_ms.is_none_or(|since| row.unix_ms >= since)
+            && self.until_unix_ms.is_none_or(|until| row.unix_ms < until)
+            && self.text.as_ref().is_none_or(has)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +102,12 @@ impl AuditRow {
         }
     }
 
+    /// The row with its hash; `None` while it is in no chain.
+    #[must_use]
+    pub fn linked(&self) -> Option<Linked> {
+        self.link.map(|link| Linked { entry: self.entry(link.sequence), hash: link.hash })
+    }
+
     #[must_use]
     pub fn new(id: AuditId, unix_ms: u64, entry: AuditEntry) -> Self {
         Self {
@@ -76,6 +126,15 @@ impl AuditRow {
     }
 }
 
+/// A chain of which a sink was not sent everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainBehind {
+    pub workspace: Option<WorkspaceId>,
+    /// How many of its entries were sent.
+    pub sent: u64,
+    pub length: u64,
+}
+
 pub trait Audit: Send + Sync {
     /// Idempotent by id.
     fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()>;
@@ -83,6 +142,13 @@ pub trait Audit: Send + Sync {
     fn list(
         &self,
         workspace: Option<WorkspaceId>,
+        page: Page<AuditId>,
+    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
+    /// As `list`, of the entries that match. A page may have fewer, or none, though others follow.
+    fn search(
+        &self,
+        workspace: Option<WorkspaceId>,
+        filter: AuditFilter,
         page: Page<AuditId>,
     ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
     /// Links every entry that is in no chain yet, which are those from before chains existed.
@@ -98,6 +164,11 @@ pub trait Audit: Send + Sync {
     fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link>;
     /// The `head` of every workspace's chain, deleted workspaces included.
     fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
+    /// Chains with entries that a sink was not sent yet, at most `chains_max`.
+    fn behind(&self, sink: Digest, chains_max: u32) -> StoreFuture<'_, Vec<ChainBehind>>;
+    /// A sink was sent this chain up to and including the entry at `sequence`.
+    fn record_sent(&self, sink: Digest, workspace: Option<WorkspaceId>, sequence: u64)
+    -> StoreFuture<'_, ()>;
     /// Adds to the counts of how often each credential was opened.
     fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use domain::{AuditId, CredentialId, WorkspaceId};
 use proof::Digest;
 
-use crate::audit::{Audit, AuditRow, Link, chain_name};
+use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
 use crate::connection::Connection;
 use crate::error::{StoreError, StoreFuture};
-use crate::fields::{ColumnId, Fields, signed};
+use crate::fields::{self, ColumnId, Fields, signed};
 use crate::handle::Database;
-use crate::limits::LINKED_AT_ONCE_MAX;
+use crate::limits::{LINKED_AT_ONCE_MAX, SEARCHED_AT_ONCE, SEARCHED_MAX};
 use crate::objects;
 use crate::page::{Listed, Page};
 use crate::statement::{Row, sql};
@@ -73,9 +73,11 @@ async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Diges
     row.map_or(Ok(None), |row| Fields::new("audit", &row).maybe_hash("after_digest"))
 }
 
-/// Sixteen zero bytes for entries without a workspace.
+/// The chain of entries without a workspace.
+const INSTALLATION_BYTES: [u8; 16] = [0; 16];
+
 fn chain_bytes(workspace: Option<WorkspaceId>) -> Vec<u8> {
-    workspace.map_or_else(|| vec![0; 16], |id| id.bytes())
+    workspace.map_or_else(|| INSTALLATION_BYTES.to_vec(), |id| id.bytes())
 }
 
 /// The end of a chain. A writer locks it until the end of its transaction: concurrent entries, on whatever
@@ -109,6 +111,42 @@ async fn ends(
     let read = |row: &Row| Ok((Fields::new("audit_chains", row).id("chain")?, read_end(row)?));
     let rows = rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
     Ok(Listed::cut(rows, wanted, |(workspace, _): &(WorkspaceId, Link)| *workspace))
+}
+
+async fn behind(
+    connection: &mut Connection,
+    sink: Digest,
+    chains_max: u32,
+) -> Result<Vec<ChainBehind>, StoreError> {
+    let query =
+        sql("SELECT audit_chains.chain, audit_chains.length, COALESCE(audit_sent.sequence, 0) AS sent
+         FROM audit_chains
+         LEFT JOIN audit_sent ON audit_sent.chain = audit_chains.chain AND audit_sent.sink = $1
+         WHERE audit_chains.length > COALESCE(audit_sent.sequence, 0) ORDER BY audit_chains.chain LIMIT $2");
+    let rows = query.bind(sink.0.to_vec()).bind(i64::from(chains_max)).rows(connection).await?;
+    let read = |row: &Row| {
+        let fields = Fields::new("audit_chains", row);
+        let chain: WorkspaceId = fields.id("chain")?;
+        Ok(ChainBehind {
+            workspace: (chain.as_bytes() != &INSTALLATION_BYTES).then_some(chain),
+            sent: fields.number("sent")?,
+            length: fields.number("length")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn record_sent(
+    writing: &mut Writing,
+    sink: Digest,
+    workspace: Option<WorkspaceId>,
+    sequence: u64,
+) -> Result<(), StoreError> {
+    let query = sql("INSERT INTO audit_sent (sink, chain, sequence) VALUES ($1, $2, $3)
+         ON CONFLICT (sink, chain) DO UPDATE SET sequence = $3");
+    let query = query.bind(sink.0.to_vec()).bind(chain_bytes(workspace)).bind(signed(sequence));
+    query.run(writing.connection()).await?;
+    Ok(())
 }
 
 /// The oldest entries that are in no chain.
@@ -193,6 +231,52 @@ pub async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), Stor
     Ok(())
 }
 
+/// So many of the newest entries before one.
+async fn newest(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+    before: Option<AuditId>,
+    rows_max: usize,
+) -> Result<Vec<AuditRow>, StoreError> {
+    let before = fields::before(before);
+    let query = match workspace {
+        Some(id) => sql("SELECT * FROM audit WHERE workspace = $3 AND id < $1 ORDER BY id DESC LIMIT $2")
+            .bind(before)
+            .bind(signed(rows_max as u64))
+            .bind(id.bytes()),
+        None => sql("SELECT * FROM audit WHERE workspace IS NULL AND id < $1 ORDER BY id DESC LIMIT $2")
+            .bind(before)
+            .bind(signed(rows_max as u64)),
+    };
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+/// The newest entries that match, which are looked for among a bounded number.
+async fn search(
+    database: &Database,
+    workspace: Option<WorkspaceId>,
+    filter: AuditFilter,
+    page: Page<AuditId>,
+) -> Result<Listed<AuditRow, AuditId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let at_once = if filter.is_empty() { wanted + 1 } else { SEARCHED_AT_ONCE };
+    let mut connection = database.read().await?;
+    let (mut found, mut scanned, mut before) = (Vec::new(), 0, page.after);
+    loop {
+        let rows = newest(&mut connection, workspace, before, at_once).await?;
+        let is_last = rows.len() < at_once;
+        scanned += rows.len();
+        before = rows.last().map(|row| row.id).or(before);
+        found.extend(rows.into_iter().filter(|row| filter.matches(row)));
+        if is_last || found.len() > wanted {
+            return Ok(Listed::cut(found, wanted, |row: &AuditRow| row.id));
+        }
+        if scanned >= SEARCHED_MAX {
+            return Ok(Listed::cut(found, wanted, |row: &AuditRow| row.id).or_end_at(before));
+        }
+    }
+}
+
 async fn count(writing: &mut Writing, openings: Vec<(CredentialId, u64)>) -> Result<(), StoreError> {
     for (credential, count) in openings {
         let query = sql("INSERT INTO credential_openings (credential, openings) VALUES ($1, $2)
@@ -232,6 +316,21 @@ impl Audit for Database {
         Box::pin(async move { ends(&mut self.read().await?, page).await })
     }
 
+    fn behind(&self, sink: Digest, chains_max: u32) -> StoreFuture<'_, Vec<ChainBehind>> {
+        Box::pin(async move { behind(&mut self.read().await?, sink, chains_max).await })
+    }
+
+    fn record_sent(
+        &self,
+        sink: Digest,
+        workspace: Option<WorkspaceId>,
+        sequence: u64,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.note(move |writing| Box::pin(record_sent(writing, sink, workspace, sequence))).await
+        })
+    }
+
     fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link> {
         Box::pin(async move { end_of(&mut self.read().await?, &chain_bytes(workspace), false).await })
     }
@@ -241,26 +340,16 @@ impl Audit for Database {
         workspace: Option<WorkspaceId>,
         page: Page<AuditId>,
     ) -> StoreFuture<'_, Listed<AuditRow, AuditId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let before = page.after.map_or_else(|| vec![0xFF; 17], |id| id.bytes());
-            let query = match workspace {
-                Some(id) => {
-                    sql("SELECT * FROM audit WHERE workspace = $3 AND id < $1 ORDER BY id DESC LIMIT $2")
-                        .bind(before)
-                        .bind(signed(wanted as u64 + 1))
-                        .bind(id.bytes())
-                }
-                None => {
-                    sql("SELECT * FROM audit WHERE workspace IS NULL AND id < $1 ORDER BY id DESC LIMIT $2")
-                        .bind(before)
-                        .bind(signed(wanted as u64 + 1))
-                }
-            };
-            let rows = query.rows(&mut self.read().await?).await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &AuditRow| row.id))
-        })
+        Box::pin(search(self, workspace, AuditFilter::default(), page))
+    }
+
+    fn search(
+        &self,
+        workspace: Option<WorkspaceId>,
+        filter: AuditFilter,
+        page: Page<AuditId>,
+    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>> {
+        Box::pin(search(self, workspace, filter, page))
     }
 
     fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()> {

@@ -17,6 +17,14 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// What is meant for the database that this is.
+    pub const fn either<T: Copy>(&self, postgres: T, sqlite: T) -> T {
+        match self {
+            Self::Postgres(_) => postgres,
+            Self::Sqlite(_) => sqlite,
+        }
+    }
+
     /// Commits the transaction. The error of a failed commit does not say whether it took effect, except that
     /// a full or failing disk wrote nothing.
     pub async fn commit(self) -> Result<(), StoreError> {

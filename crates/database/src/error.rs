@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::ports::PortFuture;
+use domain::ports::{PortFuture, PurgeError};
 
 /// The return type of every store method.
 pub type StoreFuture<'a, T> = PortFuture<'a, Result<T, StoreError>>;
@@ -77,6 +77,12 @@ pub enum StoreError {
     },
     #[error("the schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+impl From<StoreError> for PurgeError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 impl StoreError {

@@ -1,9 +1,11 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId,
-    HintsId, InvoiceId, JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseCacheMode,
-    RouteId, Sealed, SubscriptionId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
+    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, HintsId, InvoiceId, JoinTokenId, KeyId,
+    LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
+    ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId, SubscriptionId,
+    TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -56,19 +58,32 @@ column_ids!(
     AccountId,
     AliasId,
     AliasReleaseId,
+    ArtifactId,
     AuditId,
+    BranchId,
     BudgetId,
+    BundleId,
     CredentialId,
+    DataExportId,
+    DiagnosticsId,
     EventId,
     HintsId,
     InvoiceId,
+    ReconciliationId,
     JoinTokenId,
     KeyId,
+    LegalHoldId,
     MemberId,
     NodeId,
     PolicyId,
     ProjectId,
+    PurgeJobId,
+    ReceiptId,
     RouteId,
+    ScoreId,
+    SessionEventId,
+    SessionId,
+    SnapshotId,
     SubscriptionId,
     TraceId,
     WebhookId,
@@ -78,6 +93,11 @@ column_ids!(
 /// The cursor of a list; without one, a value before the first id.
 pub fn after<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
     cursor.map(|id| id.bytes()).unwrap_or_default()
+}
+
+/// The cursor of a list that begins with the newest; without one, a value after the last id.
+pub fn before<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
+    cursor.map_or_else(|| vec![0xFF; 17], |id| id.bytes())
 }
 
 pub struct Fields<'r, R = Row> {
@@ -200,6 +220,14 @@ impl<'r, R: Columns> Fields<'r, R> {
     }
 
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.
+    pub fn sealed(&self) -> Result<Sealed, StoreError> {
+        Ok(Sealed {
+            version: self.small("sealed_version")?,
+            key_id: self.text("sealed_key_id")?,
+            bytes: self.get("sealed")?,
+        })
+    }
+
     pub fn secret(&self) -> Result<Sealed, StoreError> {
         Ok(Sealed {
             version: self.small("secret_version")?,

@@ -12,6 +12,7 @@ pub mod fields;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod handle;
+pub mod holding;
 mod limits;
 mod listen;
 pub mod meta;
@@ -19,6 +20,8 @@ mod notifier;
 mod objects;
 pub mod page;
 pub mod postgres;
+pub mod purging;
 pub mod rehearsal;
+pub mod seals;
 pub mod statement;
 pub mod writing;

@@ -1,4 +1,4 @@
-//! How long a connection may be silent or busy, and how much is linked at once.
+//! How long a connection may be silent or busy, and how much is linked and searched at once.
 
 use std::time::Duration;
 
@@ -14,3 +14,7 @@ pub(crate) const LISTEN_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) const GOODBYE_MAX: Duration = Duration::from_secs(3);
 /// Audit entries that are held in memory while they are linked.
 pub(crate) const LINKED_AT_ONCE_MAX: usize = 1_000;
+/// Audit entries that are read at once where only some of them are wanted.
+pub(crate) const SEARCHED_AT_ONCE: usize = 2_000;
+/// Audit entries that one page of a search reads: where few match, a page ends early and the next one goes on.
+pub(crate) const SEARCHED_MAX: usize = 50_000;

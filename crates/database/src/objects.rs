@@ -24,9 +24,23 @@ fn query(prefix: &str) -> Option<Statement> {
         "rte" => sql("SELECT * FROM routes WHERE id = $1"),
         "ali" => sql("SELECT * FROM aliases WHERE id = $1"),
         "ah" => sql("SELECT * FROM agent_hints WHERE id = $1"),
+        "ses" => sql(
+            "SELECT id, workspace, project, name, end_user, metadata, bundles, status, default_branch, ttl_ms FROM sessions WHERE id = $1",
+        ),
+        "art" => sql("SELECT * FROM artifacts WHERE id = $1"),
+        "bnd" => sql("SELECT * FROM bundles WHERE id = $1"),
         "pol" => sql("SELECT * FROM policies WHERE id = $1"),
         "bdg" => sql("SELECT * FROM budgets WHERE id = $1"),
+        "dgn" => sql("SELECT * FROM diagnostics WHERE id = $1"),
+        "rcn" => sql("SELECT * FROM reconciliations WHERE id = $1"),
+        "exp" => sql(
+            "SELECT id, workspace, project, requested_by, created_unix_ms FROM data_exports WHERE id = $1",
+        ),
+        "hld" => sql("SELECT * FROM legal_holds WHERE id = $1"),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),
+        "pjb" => {
+            sql("SELECT id, workspace, target, requested_by, created_unix_ms FROM purge_jobs WHERE id = $1")
+        }
         "mem" => sql("SELECT p.id, p.email, p.name, m.role, m.accepted_unix_ms FROM people p
                  JOIN memberships m ON m.person = p.id WHERE p.id = $1 AND m.workspace = $2"),
         _ => return None,

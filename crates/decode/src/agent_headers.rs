@@ -1,7 +1,7 @@
 //! `Agent-*` headers of requests that are not supported here, or not as they are sent: refused where the answer depends on
 //! them, and never silently ignored.
 
-use domain::{Fault, FaultClass};
+use domain::{BranchId, Fault, FaultClass, SessionId};
 use http::HeaderMap;
 
 /// The prefix of our own headers.
@@ -23,24 +23,32 @@ pub(crate) fn has_own(headers: &HeaderMap) -> bool {
 /// The answer, or what is kept of it, depends on one of them, and the client did not allow dropping it.
 pub(crate) fn unheeded(headers: &HeaderMap, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
     let mut found = Vec::new();
-    let refusals = [
-        (SESSION.1, headers.contains_key(SESSION.0).then(no_sessions)),
-        (TRACE_MODE.1, other_trace_mode(headers)),
-    ];
-    for (spelling, refusal) in refusals {
-        match refusal {
-            Some(fault) if !is_lenient => return Err(fault),
-            Some(_) => found.push(spelling.to_owned()),
-            None => {}
-        }
+    match other_trace_mode(headers) {
+        Some(fault) if !is_lenient => return Err(fault),
+        Some(_) => found.push(TRACE_MODE.1.to_owned()),
+        None => {}
     }
     Ok(found)
 }
 
-fn no_sessions() -> Box<Fault> {
-    let message = "The header Agent-Session-Ref names a session, and no sessions are kept here.";
-    let fix = format!("Send the whole conversation without the header, {LENIENT_FIX}");
-    unsupported(SESSION.1, message.to_owned(), fix)
+/// The session that the request belongs to: `ses_…`, with or without a branch behind a slash.
+///
+/// # Errors
+/// If it isn't the id of a session.
+pub(crate) fn session(headers: &HeaderMap) -> Result<Option<SessionId>, Box<Fault>> {
+    let Some(value) = headers.get(SESSION.0) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let (session, branch) =
+        text.split_once('/').map_or((text, None), |(session, branch)| (session, Some(branch)));
+    let is_branch = branch.is_none_or(|branch| branch.parse::<BranchId>().is_ok());
+    match session.parse() {
+        Ok(id) if is_branch => Ok(Some(id)),
+        _ => {
+            let message = "The header Agent-Session-Ref has no id of a session.";
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_header", message).param(SESSION.1);
+            Err(Box::new(fault.fix("Send the id of a session of this project, such as ses_0192….")))
+        }
+    }
 }
 
 /// The refusal of every mode but the one that is in force.
@@ -83,23 +91,36 @@ mod tests {
             given.iter().map(header).collect::<HeaderMap>()
         };
         let refused: Result<Vec<String>, _> = Err("unsupported_header");
-        let session = ("agent-session-ref", "ses_1");
         for (given, is_lenient, expected) in [
             (&[("accept", "x")][..], false, Ok(vec![])),
             (&[("agent-trace-mode", "metadata")], false, Ok(vec![])),
             (&[("agent-trace-mode", "tokenized")], false, refused.clone()),
             (&[("agent-trace-mode", "encrypted_full_fidelity")], false, refused.clone()),
             (&[("agent-trace-mode", "all")], false, refused.clone()),
-            (&[session], false, refused.clone()),
-            (
-                &[session, ("agent-trace-mode", "tokenized")],
-                true,
-                Ok(vec!["Agent-Session-Ref".to_owned(), "Agent-Trace-Mode".to_owned()]),
-            ),
+            (&[("agent-trace-mode", "tokenized")], true, Ok(vec!["Agent-Trace-Mode".to_owned()])),
         ] {
             let headers = headers(given);
             assert_eq!(has_own(&headers), given[0].0 != "accept", "{given:?}");
             assert_eq!(unheeded(&headers, is_lenient).map_err(|fault| fault.code), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_session_is_named_with_or_without_a_branch() {
+        let session = SessionId::new(1, [1; 10]);
+        let branch = BranchId::new(1, [2; 10]);
+        for (value, expected) in [
+            (session.to_string(), Ok(Some(session))),
+            (format!(" {session}/{branch} "), Ok(Some(session))),
+            (format!("{session}/"), Err("invalid_header")),
+            ("ses_1".to_owned(), Err("invalid_header")),
+            (branch.to_string(), Err("invalid_header")),
+            (String::new(), Err("invalid_header")),
+        ] {
+            let headers: HeaderMap =
+                [(http::HeaderName::from_static(SESSION.0), value.parse().unwrap())].into_iter().collect();
+            assert_eq!(super::session(&headers).map_err(|fault| fault.code), expected, "{value}");
+        }
+        assert_eq!(super::session(&HeaderMap::new()).map_err(|fault| fault.code), Ok(None));
     }
 }

@@ -16,8 +16,8 @@ use conversation::screening::Screening;
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Prompt, ReadHints, RequestTraits, StoredKind,
-    StoredObjectKind, TraceId, Upload, Usage,
+    Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Prompt, ReadHints, RequestTraits, SessionId,
+    StoredKind, StoredObjectKind, TraceId, Upload, Usage,
 };
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -28,6 +28,7 @@ pub use hints::{
     HINTS_REF, RequestHints, StatedInHints, hints_of, read_value as read_hints, reference, state_qos,
     stated_qos, tag_hints,
 };
+pub use operations::requests_file;
 pub use planned_form::form_of_json;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -68,6 +69,7 @@ struct CallData {
     is_lenient: bool,
     forbids_storage: bool,
     unheeded: Vec<String>,
+    session: Option<SessionId>,
     found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
     header_map: HeaderMap,
@@ -138,11 +140,12 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             (request, inbound.body, None)
         }
     };
-    let (mut hints, mut is_lenient, mut unheeded) = (None, false, Vec::new());
+    let (mut hints, mut is_lenient, mut unheeded, mut session) = (None, false, Vec::new(), None);
     if agent_headers::has_own(&inbound.headers) {
         let lenient = inbound.headers.get(LENIENT);
         is_lenient = lenient.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
         unheeded = agent_headers::unheeded(&inbound.headers, is_lenient)?;
+        session = agent_headers::session(&inbound.headers)?;
         hints = hints::read(&inbound.headers, &mut unheeded);
     }
     let native = dialects::native_headers(grammar, &inbound.headers);
@@ -161,6 +164,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         is_lenient,
         forbids_storage,
         unheeded,
+        session,
         found_response: None,
         files: None,
         header_map,
@@ -264,6 +268,12 @@ impl Call {
     #[must_use]
     pub fn unheeded(&self) -> &[String] {
         &self.0.unheeded
+    }
+
+    /// The agent's session that it belongs to (`Agent-Session-Ref`).
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.0.session
     }
 
     /// What is known of the stored response or object that the request names. `None` where it names none.

@@ -66,12 +66,18 @@ struct Failed<'a> {
 /// The operation and the dialect of a batch's requests, by the endpoint that they share.
 #[must_use]
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
-    let known = Grammar::ALL.into_iter().find_map(|grammar| {
+    file_batch_operation(endpoint)
+        .unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
+}
+
+/// The same for the requests in a file; `None` for no such endpoint.
+#[must_use]
+pub fn file_batch_operation(endpoint: &str) -> Option<(Operation, Grammar)> {
+    Grammar::ALL.into_iter().find_map(|grammar| {
         let endpoints = face(grammar).facts().batch_endpoints;
         let (_, operation) = endpoints.iter().find(|(known, _)| *known == endpoint)?;
         Some((*operation, grammar))
-    });
-    known.unwrap_or_else(|| (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)))
+    })
 }
 
 /// Reads a line of an input file; `None` where it is not a request.

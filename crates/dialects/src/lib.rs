@@ -36,7 +36,7 @@ mod whole;
 
 pub use answer_path::AnswerPath;
 pub use answer_stream::AnswerStream;
-pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
+pub use batch::{BatchInputLine, batch_operation, file_batch_operation, read_batch_input, read_batch_output};
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use count::{buffered_count, count_answer, forget_answer, write_count_request};
 pub use cut::EventBuffer;
@@ -50,8 +50,8 @@ pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use registry::{
-    client_face, face, feature_names, lists_models, meant_path, model_object, models_list, ping, roots,
-    routes, sdk_dialect, status, stored_objects, stream_type,
+    client_face, face, feature_names, lists_models, meant_path, model_object, models_list, own_batches, ping,
+    roots, routes, sdk_dialect, status, stored_objects, stream_type,
 };
 pub use repeat::{cached_tokens_of_repeat, repeat_prefix};
 pub use repeatable::{canonical_body, is_repeatable_answer};

@@ -7,6 +7,7 @@ use conversation::face::{Face, Facts};
 use conversation::features::FeatureNames;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
+use conversation::own_batch::OwnBatches;
 use conversation::routes::DialectRoute;
 use converse::Converse;
 use domain::{Dialect, Fault, Grammar, StoredKind, StoredObjectKind};
@@ -95,6 +96,12 @@ pub fn meant_path(path: &str, query: &str, headers: &HeaderMap) -> Option<String
 #[must_use]
 pub fn stored_objects(kind: StoredObjectKind) -> Option<&'static dyn StoredObjects> {
     client_face(kind.dialect()).objects(kind.kind())
+}
+
+/// The form of a dialect's batches where the gateway works through them itself, if it can.
+#[must_use]
+pub fn own_batches(dialect: Dialect) -> Option<&'static dyn OwnBatches> {
+    client_face(dialect).own_batches()
 }
 
 /// Whether a batch's models are known when it is created: one model for all of it, or several that the

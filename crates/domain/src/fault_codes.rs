@@ -21,6 +21,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The request carries two session cookies. Delete the site's cookies and sign in again.",
     ),
     ("answer_too_large", "The answer is too long to be sent whole. Ask for fewer tokens, or stream it."),
+    ("artifact_revoked", "The content of the artifact was deleted, or its time is over. Store it again."),
     (
         "authority_form",
         "The request line names a host instead of a path. The gateway is not a forward proxy.",
@@ -43,10 +44,15 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("batch_item_unreadable", "In records: the result of this request of a batch can't be read."),
     (
+        "batch_items_waiting",
+        "So many requests of the project's batches wait already. Send the batch when others have ended.",
+    ),
+    (
         "batch_needs_own_credential",
         "A batch needs a credential of your own, and so does the file that it reads.",
     ),
     ("batch_not_booked", "The batch still runs, or its usage is not recorded yet. Delete it in a moment."),
+    ("batch_not_ended", "The batch has requests that have not ended. Cancel it, and delete it then."),
     ("batch_not_found", "The project has no batch of this id."),
     (
         "batch_not_tried",
@@ -69,6 +75,11 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("body_incomplete", "The body ends early or is badly framed. Check `Content-Length` or the chunks."),
     ("body_too_large", "The body is larger than this path takes. Send less at a time."),
     ("book_not_written", "The node can't write its training jobs. Check the disk of its data directory."),
+    ("branch_full", "The branch of the session takes no more events. Open another session."),
+    (
+        "branch_version_conflict",
+        "Another writer appended to the branch first. Read its events, and append to that version.",
+    ),
     (
         "budget_unavailable",
         "The budget can't be checked while its database is away. Send it again in a moment.",
@@ -97,6 +108,18 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("conflict", "The provider reports a conflict. Send the request again."),
     ("content_filter", "The provider refuses the content. Change it."),
     (
+        "content_not_accepted",
+        "The body has a field for a prompt or an answer. Leave it out: traces are counts and times.",
+    ),
+    (
+        "content_too_large",
+        "The content is larger than a single value may be. Store it as an artifact, or split it.",
+    ),
+    (
+        "content_unreadable",
+        "Stored content was changed, or its key is not here. Restore the database or the keys.",
+    ),
+    (
         "context_length_exceeded",
         "The prompt is longer than the model's context. Shorten it, or use another model.",
     ),
@@ -113,6 +136,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("credits_required", "The workspace's credit does not cover the request. Ask the operator to add some."),
     ("cross_origin", "The request comes from a web page of another origin. Send it with a key."),
     ("csrf_refused", "The request lacks its session's `X-Tidegate-CSRF` token. `GET /v2/me` has it."),
+    (
+        "data_export_not_over",
+        "The export is not over, so it has no archive. Get it until its status is `completed`.",
+    ),
     ("database_unavailable", "The database does not respond. Send the request again in a moment."),
     (
         "deadline_exceeded",
@@ -159,6 +186,8 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("files_not_kept", "The named provider, or each one that serves this model here, stores no files."),
     ("files_not_written", "The node can't write its files. Check the disk of its data directory."),
     ("folded_header", "A header is folded over several lines. Send it on one line."),
+    ("fork_beyond_branch", "The branch has fewer events than the fork is to share. Fork it at its version."),
+    ("forked_too_often", "The branch is too many forks away from the first. Open another session."),
     ("gateway_lacks_master_key", "A gateway lacks the current master key. Give it the key, or stop it."),
     ("gateway_overloaded", "The gateway gets more requests than it can serve. Send it again in a second."),
     ("generation_broken", "The node's runtime broke off its answer. Send the request again."),
@@ -204,6 +233,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("invalid_content_length", "`Content-Length` is not a number."),
     ("invalid_cursor", "The cursor is not one of this list. Use `next_cursor` of the last page, or none."),
     ("invalid_execution_mode", "`x-hybrie-execution-mode` is not local, cloud or hybrid. Send local."),
+    (
+        "invalid_export",
+        "The provider's export can't be read. The message names the line and the column, or the format.",
+    ),
     ("invalid_filter", "The filter is not valid. The message says why."),
     ("invalid_form", "The body is not a valid multipart form. Let a library write it."),
     ("invalid_header", "A header line is malformed, or `If-Match` has no ETag of this API."),
@@ -237,6 +270,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("kept_elsewhere", "A shared account does not fetch what the request names. Send the content itself."),
     ("last_owner", "The member is the workspace's last owner. Make another member an owner first."),
+    (
+        "legal_hold",
+        "A legal hold keeps the content from being deleted. Release it with `tidegate hold release`, or leave the content.",
+    ),
     ("length_and_transfer_encoding", "`Content-Length` and `Transfer-Encoding` are both given. Send one."),
     ("link_over", "The sign-in link is used or too old. Get another: `tidegate login --link`."),
     ("local_only", "The node is strictly local. Leave out what asks for the cloud."),
@@ -320,6 +357,12 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("project_not_empty", "Live keys, credentials or routes belong to the project. End them first."),
     ("provider_unclear", "Several providers could store this file. Name one as `provider`."),
+    ("purge_by_end_user", "Records do not hold end users. Purge by request, project, key or time."),
+    ("purge_not_counted", "A place could not be asked what it holds. Try again in a moment."),
+    (
+        "purge_not_over",
+        "The purge is not over, so it has no receipt. Get it until its status is `completed`.",
+    ),
     ("queue_full", "Too many requests wait for the node's model. Send it again in a moment."),
     ("quota_exceeded", "A budget that is set in Tidegate is used up. Raise it, or wait for its next period."),
     (
@@ -365,6 +408,8 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("secret_version", "Another rotation of the secret came first. Read the object again."),
     ("server_is_overloaded", "The provider is overloaded. Send the request again later."),
     ("service_tier_unpriced", "The service tier has no known price. Use a credential of your own."),
+    ("session_archived", "The session is archived. Set its status to active, or open another."),
+    ("session_not_found", "The project has no such session, or its time is over. Open one."),
     ("session_over", "The session has ended or is unknown. Sign in again."),
     ("shutting_down", "The gateway is shutting down. Send the request again in a second."),
     ("sign_in_busy", "Too many people sign in right now. Try again in a moment."),
@@ -375,6 +420,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("signature_expired", "The time of the signature is too far off. Set the clock, and sign again."),
     ("slow_down", "The device asks too often. Wait `interval_s` between two requests."),
+    ("snapshot_too_long", "The branch has more events than a snapshot lists. Append a checkpoint."),
     ("storage_full", "The gateway can't write: its disk is full or fails. Free space, then send it again."),
     ("store_unavailable", "Stored objects can't be looked up or changed now. Send it again in a moment."),
     ("subscription_expired", "The subscription's access token has expired and could not be renewed."),
@@ -391,6 +437,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("too_many_aliases", "The workspace has as many aliases as it may have."),
     ("too_many_at_once", "The node reads as many data sets as it can at once. Send it again in a moment."),
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),
+    ("too_many_branches", "The session has as many branches as it may have. Open another session."),
     ("too_many_devices", "Too many devices wait for approval. Clients get `too_many_attempts` instead."),
     ("too_many_files", "The request names too many files, or the node stores no more of them."),
     ("too_many_hints", "The workspace has as many stored hints as it may have."),
@@ -398,6 +445,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("too_many_models", "The batch names too many models. Send several batches."),
     ("too_many_releases", "The alias has as many releases as it may have. Create another alias."),
     ("too_many_requests_in_batch", "The batch has too many requests. Send several batches."),
+    (
+        "too_many_scores",
+        "The request has as many scores as one may have. Score it under a name that it has already.",
+    ),
     ("too_many_stop_sequences", "The model takes fewer stop sequences. The message says how many."),
     ("too_many_webhooks", "The workspace has as many webhooks as it may have."),
     ("too_much_data", "The data is larger than one training job takes. Train in several jobs."),
@@ -432,10 +483,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The body's encoding is not supported. Send gzip, deflate, br, zstd or plain.",
     ),
     ("unsupported_field", "A run, or `/v2/responses`, can't honour this field. Leave it out."),
-    (
-        "unsupported_header",
-        "`Agent-Session-Ref` or `Agent-Trace-Mode` asks for what the gateway does not keep. Leave it out.",
-    ),
+    ("unsupported_header", "`Agent-Trace-Mode` asks for what the gateway does not keep. Leave it out."),
     ("unsupported_media_type", "The path does not take a body of this content type."),
     ("unsupported_operation", "The model, or its provider, can't do this. Use another model."),
     (

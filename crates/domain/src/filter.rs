@@ -22,6 +22,7 @@ pub enum Field {
     Error,
     Tag,
     QosClass,
+    Session,
     Credential,
     Node,
     CacheTier,
@@ -123,7 +124,7 @@ const NANOS_PER_DOLLAR_DIGITS: u32 = 9;
 
 impl Field {
     /// Each field with its name, its measure, and whether aggregated usage has it too.
-    pub const ALL: [(Self, &'static str, Measure, bool); 27] = [
+    pub const ALL: [(Self, &'static str, Measure, bool); 28] = [
         (Self::Model, "model", Measure::Text, true),
         (Self::Provider, "provider", Measure::Text, true),
         (Self::Profile, "profile", Measure::Word(PROFILES), true),
@@ -137,6 +138,7 @@ impl Field {
         (Self::Error, "error", Measure::Text, false),
         (Self::Tag, "tag", Measure::Text, true),
         (Self::QosClass, "qos_class", Measure::Word(&QosClass::WORDS), true),
+        (Self::Session, "session", Measure::Text, false),
         (Self::Credential, "credential", Measure::Text, true),
         (Self::Node, "node", Measure::Text, true),
         (Self::CacheTier, "cache_tier", Measure::Word(CACHE_TIERS), true),

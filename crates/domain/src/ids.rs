@@ -113,6 +113,13 @@ macro_rules! define_id {
                 self.0.as_bytes()
             }
 
+            /// When it was made, which it begins with.
+            #[must_use]
+            pub const fn unix_ms(&self) -> u64 {
+                let [a, b, c, d, e, f, ..] = *self.as_bytes();
+                u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+            }
+
             #[must_use]
             pub fn text(&self) -> IdText {
                 IdText::new($prefix, &self.0)
@@ -153,6 +160,12 @@ define_id!(/** What a project's requests may reach. */ PolicyId, "pol");
 define_id!(/** A model name of a workspace's or project's own. */ AliasId, "ali");
 define_id!(/** What an alias pointed at, points at or may point at: it never changes. */ AliasReleaseId, "alr");
 define_id!(/** Stored hints. */ HintsId, "ah");
+define_id!(/** Immutable content of a project: a document, a tool list, a schema. */ ArtifactId, "art");
+define_id!(/** An ordered list of artifacts. */ BundleId, "bnd");
+define_id!(/** The state of an agent over several requests. */ SessionId, "ses");
+define_id!(/** One line of a session's history. */ BranchId, "br");
+define_id!(/** One event of a session's history. */ SessionEventId, "evt");
+define_id!(/** A branch as it was at one version. */ SnapshotId, "snp");
 define_id!(/** One run of an app. */ TaskId, "tsk");
 define_id!(/** One answer of `/v2/responses`. */ ResponseId, "rsp");
 define_id!(/** One audit entry. */ AuditId, "aud");
@@ -160,6 +173,13 @@ define_id!(/** A person who may sign in. */ MemberId, "mem");
 define_id!(/** Where a workspace is told of events. */ WebhookId, "whk");
 define_id!(/** One thing that happened: what a receiver knows a repeated delivery by. */ EventId, "evt");
 define_id!(/** What a workspace owes for one month. */ InvoiceId, "inv");
+define_id!(/** A purge of stored content. */ PurgeJobId, "pjb");
+define_id!(/** The signed evidence of a purge. */ ReceiptId, "pur");
+define_id!(/** What keeps stored content from being deleted. */ LegalHoldId, "hld");
+define_id!(/** A copy of what a workspace owns. */ DataExportId, "exp");
+define_id!(/** A report on how well a workload is reused. */ DiagnosticsId, "dgn");
+define_id!(/** A comparison with what a provider exported. */ ReconciliationId, "rcn");
+define_id!(/** How good the answer of a request was found. */ ScoreId, "scr");
 define_id!(/** A bound on money over a period, or a workspace's credit. */ BudgetId, "bdg");
 define_id!(
     /** A request: its trace, its meter record and the id in every answer are this one id. */
@@ -175,6 +195,7 @@ mod tests {
         let id = TraceId::new(1_700_000_000_000, [7; 10]);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id.to_string().starts_with("trc_018bcfe5"));
+        assert_eq!(id.unix_ms(), 1_700_000_000_000);
         let node = NodeId::new(1_700_000_000_000, [7; 10]);
         assert_eq!(node.text().parse(), Ok(node), "the longest prefix fits");
     }

@@ -7,6 +7,7 @@ pub mod alias;
 pub mod allowance;
 pub mod api_key;
 pub mod auth;
+pub mod batch;
 pub mod caching;
 pub mod calendar;
 pub mod conditions;
@@ -32,6 +33,7 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod prompt;
+pub mod purge;
 pub mod record;
 pub mod retention;
 pub mod reuse;
@@ -60,6 +62,10 @@ pub use allowance::{
     Terms,
 };
 pub use auth::AuthKind;
+pub use batch::{
+    BatchCounts, BatchNotKept, BatchStore, EndedItem, FoundBatch, ItemOutcome, NewBatch, NoBatches, OwnBatch,
+    ResultsFile,
+};
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode, SemanticCache};
 pub use conditions::{
     ConditionFacts, ConditionStrength, RequestTraits, RouteConditions, TimeWindow, Weekdays,
@@ -72,9 +78,10 @@ pub use hash::{IdHasher, IdMap};
 pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, AuditId, BudgetId, CredentialId, EventId, HintsId, IdText, InvoiceId,
-    JoinTokenId, KeyId, MemberId, NodeId, PolicyId, ProjectId, ResponseId, RouteId, SubscriptionId, TaskId,
-    TraceId, WebhookId, WorkspaceId,
+    AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CredentialId,
+    DataExportId, DiagnosticsId, EventId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId,
+    MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId,
+    ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
@@ -82,13 +89,14 @@ pub use operation::Operation;
 pub use pattern::ModelPattern;
 pub use policy::{
     CheckAction, CheckCount, CheckedSide, ContentCheck, DataBoundary, Detector, FileKind, HookCall,
-    HookOutcome, HookPoint, HookSecret, OnSilence, ParameterRule, Policies, Policy, PolicyHook, PolicyRule,
-    PolicySpec, RegionPolicy, RequestRules, Thousandths, narrowed_models, narrowed_names,
+    HookOutcome, HookPoint, HookSecret, HookServer, OnSilence, ParameterRule, Policies, Policy, PolicyHook,
+    PolicyRule, PolicySpec, RegionPolicy, RequestRules, Thousandths, host_of, narrowed_models,
+    narrowed_names,
 };
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
-pub use retention::Retention;
+pub use retention::{Retention, RetentionBasis};
 pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, ModelFallback, ModelFallbackClass, RouteScope, RouteSpec};

@@ -69,6 +69,8 @@ pub const HINTS_BYTES_MAX: usize = 8 * 1024;
 pub const HINT_NAME_CHARS_MAX: usize = 64;
 /// Stored hints of one workspace. Each is in every snapshot.
 pub const HINTS_OF_WORKSPACE_MAX: usize = 200;
+/// Reconciliations of a workspace; the oldest give way. A report is some 100 KB at most, and eight years of months are kept.
+pub const RECONCILIATIONS_OF_WORKSPACE_MAX: usize = 100;
 /// Length of a request's tag, a short word that routes match on.
 pub const TAG_BYTES_MAX: usize = 128;
 /// Versions that are kept of each route; the oldest go first.
@@ -529,6 +531,16 @@ pub const RESPONSES_WAITING_MAX: usize = 16_384;
 pub const RESPONSE_FIND_TIME_MAX: Duration = Duration::from_secs(2);
 /// Size of the turns of one conversation that are read from the store, newest first.
 pub const TURNS_FOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The time that a batch has which the gateway works through itself; what has not begun by then expires.
+pub const BATCH_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// How long such a batch and its results are kept.
+pub const BATCH_KEPT: Duration = Duration::from_secs(29 * 24 * 3_600);
+/// Requests in a file that such a batch is made of.
+pub const BATCH_FILE_REQUESTS_MAX: usize = 50_000;
+/// Requests of such batches that may wait in one project.
+pub const BATCH_ITEMS_WAITING_MAX: u64 = 200_000;
+/// How long the creation of such a batch waits for the store.
+pub const BATCH_KEEP_TIME_MAX: Duration = Duration::from_secs(120);
 /// A claim on an idempotency key that is not renewed for this long is free: its process died.
 pub const CLAIM_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often a process renews the claims of the requests that it is answering.
@@ -616,3 +628,10 @@ pub const HOSTED_SEARCHES_MAX: u64 = 16;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Rate limits and leases that a core caches.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;
+
+/// Requests that one purge names.
+pub const PURGE_REQUESTS_MAX: usize = 1_000;
+/// Requests whose records a purge reads, to know whom they were sent to and which are of a key.
+pub const PURGE_REQUESTS_READ_MAX: usize = 1_000_000;
+/// How often a purge tries a place before it states that something is left.
+pub const PURGE_TRIES_MAX: u32 = 4;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Fault, FaultClass, Refuser};
 use crate::ids::{PolicyId, ProjectId};
 use crate::pattern::ModelPattern;
 use crate::profile::Profile;
@@ -19,7 +20,7 @@ use crate::secret::Sealed;
 pub use boundary::{DataBoundary, RegionPolicy};
 pub use content_check::{CheckAction, CheckCount, CheckedSide, ContentCheck, Detector};
 pub use loosening::{Loosening, narrowed_models, narrowed_names};
-pub use policy_hook::{HookCall, HookOutcome, HookPoint, OnSilence, PolicyHook};
+pub use policy_hook::{HookCall, HookOutcome, HookPoint, HookServer, OnSilence, PolicyHook, host_of};
 pub use request_rules::{FileKind, ParameterRule, RequestRules, Thousandths};
 
 /// The restrictions of a policy. One that is not set allows everything.
@@ -150,7 +151,26 @@ impl Policies {
     /// Whether nothing of a request may be retained, by its provider or by us.
     #[must_use]
     pub fn retains_nothing(&self) -> bool {
-        self.specs().any(|spec| spec.retention == Some(Retention::Zero))
+        self.zero_retention().is_some()
+    }
+
+    /// The policy that lets nothing be retained.
+    #[must_use]
+    pub fn zero_retention(&self) -> Option<&Policy> {
+        self.each().map(|policy| &**policy).find(|policy| policy.spec.retention == Some(Retention::Zero))
+    }
+
+    /// The refusal of what could only be served if something were kept here, where a policy lets nothing be retained.
+    #[must_use]
+    pub fn refuse_to_keep(&self, what_is_kept: &str, fix: &'static str) -> Option<Fault> {
+        let policy = self.zero_retention()?;
+        let message = format!(
+            "The policy {} of this {} lets nothing be retained, and {what_is_kept} (retention).",
+            policy.id,
+            policy.owner()
+        );
+        let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix);
+        Some(fault.should_retry(false).refused_by(Refuser::PolicyRule(policy.id, PolicyRule::Retention)))
     }
 
     /// Whether a provider may store what it is sent: not where nothing may be retained, and not where a check masks or

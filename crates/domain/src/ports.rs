@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
+use crate::ids::{CredentialId, ProjectId, SessionId, TraceId, WorkspaceId};
 use crate::profile::Principal;
+pub use crate::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged};
 use crate::secret::Secret;
 use crate::stored_object::{
     FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
@@ -314,6 +315,31 @@ impl ResponseStore for NoResponses {
     fn forget(&self, _name: ResponseName) {}
 }
 
+/// The result of looking up a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundSession {
+    Known,
+    Unknown,
+    /// Unknown, because the store does not answer.
+    StoreUnavailable,
+}
+
+/// Knows the sessions of agents.
+pub trait SessionStore: Send + Sync {
+    /// Whether a project has a session that isn't over.
+    fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession>;
+}
+
+/// For processes that keep none.
+#[derive(Debug, Default)]
+pub struct NoSessions;
+
+impl SessionStore for NoSessions {
+    fn find(&self, _owner: ObjectOwner, _id: SessionId) -> PortFuture<'static, FoundSession> {
+        Box::pin(async { FoundSession::Unknown })
+    }
+}
+
 /// Remembers which credential or account created other stored objects: files, batches, videos.
 pub trait ObjectStore: Send + Sync {
     /// Our id for the object that the maker knows as `provider_id`. Deterministic.
@@ -386,40 +412,4 @@ impl ObjectStore for NoObjects {
     fn forget(&self, _owner: ObjectOwner, _id: StoredObjectId) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
-}
-
-/// The workspace or project whose content is to be purged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurgeScope {
-    pub workspace: WorkspaceId,
-    pub what: Purged,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purged {
-    Everything,
-    Project(ProjectId),
-    Requests(Vec<TraceId>),
-}
-
-/// Why content could not be removed or counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurgeError(pub String);
-
-impl fmt::Display for PurgeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PurgeError {}
-
-/// A store that holds a workspace's content.
-pub trait Purgeable: Send + Sync {
-    /// The name of the store on a receipt.
-    fn place(&self) -> &'static str;
-    /// Removes the content; returns how many items there were.
-    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
-    /// How many items are left.
-    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
 }

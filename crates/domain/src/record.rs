@@ -12,11 +12,11 @@ use crate::caching::CacheRecord;
 use crate::dialect::Dialect;
 use crate::fault::{Fault, FaultClass, Refuser};
 use crate::hints::{Qos, QosClass};
-use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
+use crate::ids::{KeyId, ProjectId, SessionId, TraceId, WorkspaceId};
 use crate::limits::{RECORD_REASON_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
 use crate::money::{Nanos, Rates};
 use crate::operation::Operation;
-use crate::policy::{CheckCount, HookCall};
+use crate::policy::{CheckCount, HookCall, HookServer};
 use crate::profile::{Principal, Profile};
 use crate::reuse::{CacheTier, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 use crate::semantic::SemanticSearch;
@@ -250,11 +250,19 @@ pub struct Extras {
     /// What it was made for, if no client asked for it.
     #[serde(deserialize_with = "value_or_end")]
     pub side_call: Option<SideCall>,
+    /// The agent's session that it belongs to.
+    #[serde(deserialize_with = "value_or_end")]
+    pub session: Option<SessionId>,
+    /// The servers of `hooks`, in their order; none in records of earlier versions.
+    #[serde(deserialize_with = "value_or_end")]
+    pub hook_servers: Vec<HookServer>,
 }
 
 impl Serialize for Extras {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let has_side_call = self.side_call.is_some();
+        let has_servers = !self.hook_servers.is_empty();
+        let has_session = has_servers || self.session.is_some();
+        let has_side_call = has_session || self.side_call.is_some();
         let has_semantic = has_side_call || self.semantic.is_some();
         let has_tools = has_semantic || self.has_tools.is_some();
         let has_qos = has_tools || self.qos.is_some();
@@ -262,7 +270,7 @@ impl Serialize for Extras {
         let has_revision = has_hooks || self.manifest_revision.is_some();
         let has_class = has_revision || self.qos_class.is_some();
         let has_checks = has_class || !self.checks.is_empty();
-        let mut fields = serializer.serialize_struct("Extras", 8)?;
+        let mut fields = serializer.serialize_struct("Extras", 10)?;
         if has_checks {
             fields.serialize_field("checks", &self.checks)?;
         }
@@ -286,6 +294,12 @@ impl Serialize for Extras {
         }
         if has_side_call {
             fields.serialize_field("side_call", &self.side_call)?;
+        }
+        if has_session {
+            fields.serialize_field("session", &self.session)?;
+        }
+        if has_servers {
+            fields.serialize_field("hook_servers", &self.hook_servers)?;
         }
         fields.end()
     }

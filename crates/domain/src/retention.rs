@@ -8,6 +8,32 @@ pub enum Retention {
     Days(u32),
 }
 
+/// Who says how long something is retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RetentionBasis {
+    /// The agreement that the owner of a credential or account declares.
+    Agreed,
+    /// The provider, where the capability manifest read it.
+    Published,
+    /// A setting of this installation.
+    Ours,
+    Unknown,
+}
+
+impl RetentionBasis {
+    pub const WORDS: [&str; 4] = ["agreed", "published", "ours", "unknown"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::Published => "published",
+            Self::Ours => "ours",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Retention {
     /// Whether a provider with the agreed retention meets this bound. An unknown retention does not.
     #[must_use]

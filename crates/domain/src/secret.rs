@@ -53,13 +53,23 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
-/// Kinds of content that are stored encrypted for a limited time.
+/// Kinds of content that are stored encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentKind {
     /// An answer stored under an idempotency key.
     Answer,
     /// The state of a turn that a provider must be sent again.
     Turn,
+    /// An artifact, or an event of a session.
+    State,
+    /// A request of a batch that the gateway works through, or its result.
+    Batch,
+    /// A part of the archive of a data export.
+    Export,
+}
+
+impl ContentKind {
+    pub const ALL: [Self; 5] = [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export];
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ pub enum SideCallPurpose {
     ContextCache,
     /// To have a provider read a cached prefix before it expires.
     CacheKeepAlive,
+    /// To work through a batch that a client made: this one it asked for, but not alone.
+    BatchItem,
 }
 
 impl SideCallPurpose {
-    pub const WORDS: [&str; 3] = ["semantic_cache", "context_cache", "cache_keep_alive"];
+    pub const WORDS: [&str; 4] = ["semantic_cache", "context_cache", "cache_keep_alive", "batch_item"];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -24,6 +26,7 @@ impl SideCallPurpose {
             Self::SemanticCache => "semantic_cache",
             Self::ContextCache => "context_cache",
             Self::CacheKeepAlive => "cache_keep_alive",
+            Self::BatchItem => "batch_item",
         }
     }
 }
@@ -34,4 +37,12 @@ pub struct SideCall {
     pub purpose: SideCallPurpose,
     /// The client's exchange.
     pub parent: TraceId,
+}
+
+impl SideCall {
+    /// Whether a client asked for it, with a batch.
+    #[must_use]
+    pub fn is_batch_item(&self) -> bool {
+        self.purpose == SideCallPurpose::BatchItem
+    }
 }

@@ -106,6 +106,12 @@ impl StoredObjectKind {
         self.0.name
     }
 
+    /// The kind of this name, as `as_str` writes it.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::all().find(|kind| kind.as_str() == name)
+    }
+
     /// The type of the object that an id of ours names, by the id's beginning alone.
     #[must_use]
     pub fn by_prefix(id: &str) -> Option<Self> {
@@ -200,7 +206,7 @@ impl FromStr for StoredObjectId {
 }
 
 /// The workspace and project that own an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ObjectOwner {
     pub workspace: WorkspaceId,
     pub project: ProjectId,

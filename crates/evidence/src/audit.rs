@@ -2,8 +2,10 @@
 
 use domain::WorkspaceId;
 use domain::limits::AUDIT_PROOF_ROWS_MAX;
-use proof::audit::{Head, Linked, OBJECT, Proof};
+use proof::audit::{Head, OBJECT, Proof};
+use proof::document::Fractional;
 use proof::{Digest, KeyError, PublicKey, SigningKey};
+use serde_json::{Map, Value};
 use store::{AuditRow, Link, Store, StoreError, chain_name};
 use vault::Vault;
 use world::World;
@@ -39,6 +41,14 @@ impl Auditor {
         self.key.public()
     }
 
+    /// A document with this installation's signature, which anybody can verify.
+    ///
+    /// # Errors
+    /// If it has a number that isn't whole.
+    pub fn sign(&self, document: Map<String, Value>) -> Result<Map<String, Value>, Fractional> {
+        proof::document::sign(document, &self.key)
+    }
+
     /// The signed end of a chain, as of now.
     #[must_use]
     pub fn head(&self, workspace: Option<WorkspaceId>, end: Link) -> Head {
@@ -69,7 +79,7 @@ impl Auditor {
         let wanted = u32::try_from(last - first + 1).unwrap_or(AUDIT_PROOF_ROWS_MAX);
         let rows = audit.stretch(workspace, first, wanted).await?;
         let (before, entries): (Vec<_>, Vec<_>) =
-            rows.iter().filter_map(link_row).partition(|linked| linked.entry.sequence < from);
+            rows.iter().filter_map(AuditRow::linked).partition(|linked| linked.entry.sequence < from);
         let anchor = before.last().map_or(Digest::ZERO, |linked| linked.hash);
         let (length, hash) = match entries.last() {
             Some(found) if last < end.sequence => (found.entry.sequence, found.hash),
@@ -79,8 +89,4 @@ impl Auditor {
         let head = self.head(workspace, Link { sequence: length, hash });
         Ok(Proof { object: OBJECT.to_owned(), chain: head.chain.clone(), anchor, entries, head })
     }
-}
-
-fn link_row(row: &AuditRow) -> Option<Linked> {
-    row.link.map(|link| Linked { entry: row.entry(link.sequence), hash: link.hash })
 }

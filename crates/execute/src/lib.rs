@@ -68,7 +68,7 @@ pub use late_retry::{LateRetry, retry_late};
 pub use ledger::Journal;
 pub use model_fallback::{ModelFallbacks, TooLong, too_long};
 pub use open_attempt::OpenAttempt;
-pub use poll_stored::{PollSink, StoredPoll, poll_object};
+pub use poll_stored::{PollSink, StoredPoll, delete_object, poll_object};
 pub use preview::{AttemptPreview, preview};
 pub use probe::probe;
 pub use providers::SubscriptionTokens;

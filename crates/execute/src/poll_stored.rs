@@ -69,6 +69,14 @@ pub(crate) async fn delete(
     act(target, poll, StoredAct::Delete, deps).await.map(drop)
 }
 
+/// Deletes an object, with the seat's own identity and no other.
+///
+/// # Errors
+/// The provider refuses, has no such object, or does not answer.
+pub async fn delete_object(target: &VerifyTarget, poll: StoredPoll, deps: &Deps) -> Result<(), Box<Fault>> {
+    delete(target, poll, deps).await.map_err(|failure| failure.fault)
+}
+
 /// The response, and what reads it where it is in a format of the vendor's own.
 async fn open(
     target: &VerifyTarget,

@@ -168,7 +168,8 @@ pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> 
 }
 
 pub(crate) fn request_id(headers: &Headers) -> Option<Arc<str>> {
-    id_of(headers, REQUEST_ID).or_else(|| id_of(headers, "request-id"))
+    let names = [REQUEST_ID, "request-id", "x-amzn-requestid"];
+    names.into_iter().find_map(|name| id_of(headers, name))
 }
 
 pub(crate) fn id_of(headers: &Headers, name: &str) -> Option<Arc<str>> {

@@ -1,5 +1,4 @@
-//! From a request to an answer: routes it, identifies the caller before the
-//! body is read, and contains panics.
+//! From a request to an answer: routes it, identifies the caller before the body is read, and contains panics.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -192,9 +191,13 @@ fn serve_call(
             }
             Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         }
-        if operation == Operation::Run {
+        if matches!(operation, Operation::Run | Operation::Batch | Operation::File) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
-            return Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from);
+            return if operation == Operation::Run {
+                Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from)
+            } else {
+                Box::pin(line::serve_batch(&handler.core, inbound, caller)).await.map(Reply::from)
+            };
         }
         if line::keeps_answers(&caller) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
@@ -252,6 +255,9 @@ async fn serve_signed(
     let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
     let answer: Response<Reply> = match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None if operation == Operation::Batch => {
+            line::serve_batch(&handler.core, inbound, caller).await.map(Reply::from)
+        }
         None if line::keeps_answers(&caller) => {
             line::serve_cached(&handler.core, inbound, caller).await.map(Reply::from)
         }
@@ -306,6 +312,9 @@ async fn serve_form(
     let inbound = Inbound { form: Some(Box::new(form)), ..inbound };
     match key {
         Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None if operation == Operation::File => {
+            line::serve_batch(&handler.core, inbound, caller).await.map(Reply::from)
+        }
         None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
     }
 }
@@ -341,6 +350,7 @@ async fn keyed(
     line::serve_idempotent(core, &requester, keyed, || async {
         match (inbound.dialect, inbound.operation) {
             (_, Operation::Run) => run::run(core, inbound, caller).await,
+            (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             _ => line::serve(core, inbound, caller).await,
         }
@@ -361,8 +371,7 @@ pub(crate) fn inbound(
     Inbound { trace, dialect, operation, headers, addressed, body, form, received_us, received_unix_ms }
 }
 
-/// Finds out what a request is, and answers it if that needs neither its body nor other work. What is in flight from
-/// then on holds a permit.
+/// Finds out what a request is, and answers it if that needs no body or other work. What is in flight then holds a permit.
 fn dispatch(
     handler: &Rc<CoreHandler>,
     request: Request<Incoming>,

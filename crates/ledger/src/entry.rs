@@ -538,6 +538,10 @@ pub(crate) mod tests {
         domain::HookCall { at, owner: "project".to_owned(), place: 1, outcome, latency_ms: 500 }
     }
 
+    fn hook_server() -> domain::HookServer {
+        domain::HookServer { host: "hooks.example:8443".to_owned(), reads_content: true }
+    }
+
     fn stated_qos() -> domain::record::StatedQos {
         domain::record::StatedQos {
             target_ttft_ms: Some(u64::MAX),
@@ -569,6 +573,8 @@ pub(crate) mod tests {
             Extras { has_tools: Some(false), ..Extras::default() },
             Extras { semantic: Some(search()), ..Extras::default() },
             Extras { side_call: Some(side_call()), ..Extras::default() },
+            Extras { session: Some(domain::SessionId::new(7, [5; 10])), ..Extras::default() },
+            Extras { hook_servers: vec![hook_server()], ..Extras::default() },
             Extras {
                 checks,
                 qos_class,
@@ -578,6 +584,8 @@ pub(crate) mod tests {
                 has_tools: Some(true),
                 semantic: Some(search()),
                 side_call: Some(side_call()),
+                session: Some(domain::SessionId::new(7, [5; 10])),
+                hook_servers: vec![hook_server()],
             },
         ];
         let plain = postcard::to_allocvec(&state()).unwrap();

@@ -236,6 +236,8 @@ impl Replay<'_> {
         for (trace, tab) in open {
             left -= 1;
             match read_tab(segments, tab)? {
+                // Whoever goes on with its batch begins it again under its id, and books it then.
+                Some(record) if record.extras.side_call.is_some_and(|call| call.is_batch_item()) => {}
                 Some(record) => closed.push(record),
                 None => self.undecodable(trace),
             }

@@ -9,8 +9,8 @@ use domain::record::{Extras, PlanRecord, Reason, Rejected, StatedQos};
 use domain::semantic::SemanticSearch;
 use domain::{
     AliasPick, AttemptRecord, BudgetClaim, BudgetId, CacheRecord, Charge, CheckCount, Counts, CredentialId,
-    Dialect, Fault, FaultClass, HookCall, KeyId, Operation, Outcome, Principal, ProjectId, QosClass,
-    RateLimitStates, Rates, SideCall, Timeline, TraceId, Usage, WorkspaceId,
+    Dialect, Fault, FaultClass, HookCall, HookServer, KeyId, Operation, Outcome, Principal, ProjectId,
+    QosClass, RateLimitStates, Rates, SessionId, SideCall, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
@@ -28,12 +28,13 @@ const RESERVE_PLAN_ROW_BYTES: u64 = 32;
 const RESERVE_CHECK_ROW_BYTES: u64 = 32;
 /// More kinds of checks than there are.
 const CHECK_ROWS: usize = 48;
-const RESERVE_HOOK_ROW_BYTES: u64 = 32;
+/// With the host of its server.
+const RESERVE_HOOK_ROW_BYTES: u64 = 40 + RECORD_TEXT_BYTES_MAX as u64;
 /// More hooks than a workspace's and a project's policy may have together.
 const HOOK_ROWS: usize = 16;
 /// Upper bound on the size of what hints state about time.
 const RESERVE_QOS_BYTES: u64 = 32;
-/// Upper bound on the size of a search of the semantic cache, and of what a side call was made for.
+/// Upper bound on the size of a search of the semantic cache, of what a side call was made for, and of a session.
 const RESERVE_SEMANTIC_BYTES: u64 = 64;
 /// The size of one budget's drawing in a record.
 const RESERVE_DRAWING_BYTES: u64 = 48;
@@ -303,6 +304,12 @@ impl Tab {
         self.state.extras.side_call = Some(side_call);
     }
 
+    /// Stores the agent's session that the exchange belongs to.
+    pub fn in_session(&mut self, session: SessionId) {
+        self.grow(RESERVE_SEMANTIC_BYTES);
+        self.state.extras.session = Some(session);
+    }
+
     /// Stores whether the answer's head went out within the target of the hints; `None` without one.
     pub fn began(&mut self, is_target_met: Option<bool>) {
         if let Some(qos) = &mut self.state.extras.qos {
@@ -319,7 +326,7 @@ impl Tab {
     }
 
     /// Stores how often the checks of policies matched, and how their hooks answered; the last call counts.
-    pub fn screened(&mut self, mut checks: Vec<CheckCount>, mut hooks: Vec<HookCall>) {
+    pub fn screened(&mut self, mut checks: Vec<CheckCount>, mut hooks: Vec<(HookCall, HookServer)>) {
         checks.truncate(CHECK_ROWS);
         hooks.truncate(HOOK_ROWS);
         let extras = &self.state.extras;
@@ -327,7 +334,8 @@ impl Tab {
             let checks = CHECK_ROWS as u64 * RESERVE_CHECK_ROW_BYTES;
             self.grow(checks + HOOK_ROWS as u64 * RESERVE_HOOK_ROW_BYTES);
         }
-        (self.state.extras.checks, self.state.extras.hooks) = (checks, hooks);
+        self.state.extras.checks = checks;
+        (self.state.extras.hooks, self.state.extras.hook_servers) = hooks.into_iter().unzip();
     }
 
     /// Stores what is done for the cache of the next attempt's provider.

@@ -1,7 +1,8 @@
-//! The answers that this process makes in the background, by which a cancellation that reaches any of its cores finds the one
+//! What this process does in the background. Its answers, by which a cancellation that reaches any of its cores finds the one
 //! that makes the answer. Other requests don't come by here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::ResponseId;
@@ -15,9 +16,16 @@ struct Signals {
     ended: Notify,
 }
 
-/// All answers that the process makes in the background.
+/// How long batches rest after a core was behind: it serves what clients wait for first.
+const PRESSED_US: u64 = 2_000_000;
+
+/// All answers that the process makes in the background, and whether it has time for batches.
 #[derive(Debug, Default)]
-pub struct Background(Mutex<HashMap<ResponseId, Arc<Signals>>>);
+pub struct Background {
+    answers: Mutex<HashMap<ResponseId, Arc<Signals>>>,
+    /// When a core was behind last, on the monotonic clock; zero: never.
+    pressed_us: AtomicU64,
+}
 
 /// One answer, until it is dropped: once it is stored.
 #[derive(Debug)]
@@ -47,8 +55,20 @@ impl Background {
         Some(Ending(signals))
     }
 
+    /// A core is behind now.
+    pub fn press(&self, now_us: u64) {
+        self.pressed_us.fetch_max(now_us, Ordering::Relaxed);
+    }
+
+    /// Whether a core was behind a moment ago.
+    #[must_use]
+    pub fn is_pressed(&self, now_us: u64) -> bool {
+        let pressed_us = self.pressed_us.load(Ordering::Relaxed);
+        pressed_us > 0 && now_us.saturating_sub(pressed_us) < PRESSED_US
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<ResponseId, Arc<Signals>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ use admit::Caller;
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_KEPT, IDEMPOTENCY_KEY_CHARS_MAX, RESPONSE_CACHE_BODY_BYTES_MAX};
 use domain::ports::{AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, StoredAnswer};
-use domain::{Dialect, Fault, FaultClass, Policy, PolicyRule, Refuser, Retention, TraceId};
+use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{CONNECTION, DATE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -102,16 +102,9 @@ where
 /// Where nothing may be retained, no answer is kept under a key.
 fn kept_content(caller: &Caller) -> Option<Box<Fault>> {
     let policies = caller.project().policy.as_ref()?;
-    let is_zero = |policy: &&Arc<Policy>| policy.spec.retention == Some(Retention::Zero);
-    let policy = policies.each().find(is_zero)?;
-    let message = format!(
-        "The policy {} of this {} lets nothing be retained, and an answer is kept under its idempotency key (retention).",
-        policy.id,
-        policy.owner()
-    );
-    let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).param("Idempotency-Key");
-    let fault = fault.fix("Send the request without an idempotency key.").should_retry(false);
-    Some(Box::new(fault.refused_by(Refuser::PolicyRule(policy.id, PolicyRule::Retention))))
+    let kept = "an answer is kept under its idempotency key";
+    let fault = policies.refuse_to_keep(kept, "Send the request without an idempotency key.")?;
+    Some(Box::new(fault.param("Idempotency-Key")))
 }
 
 /// The result of a claim.

@@ -4,6 +4,7 @@
 
 mod alias_parameters;
 mod background;
+mod batch_items;
 mod counters;
 mod explain;
 mod hooks;
@@ -11,6 +12,8 @@ mod idempotency;
 mod limits;
 mod models;
 mod overload;
+mod own_batches;
+mod own_files;
 mod reading;
 mod realtime;
 mod refuse;
@@ -30,18 +33,19 @@ use std::sync::Arc;
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::Inbound;
-use domain::ports::AnswerStore;
-use domain::{Dialect, Fault, TraceId};
+use domain::ports::{AnswerStore, SessionStore};
+use domain::{BatchStore, Dialect, Fault, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
-use plan::{Planned, plan};
+use plan::{PlanFailed, Planned, plan};
 use relay::relay;
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
 
 pub use background::{Background, Ending, Running};
+pub use batch_items::{ItemAnswer, ItemCall, serve_item};
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, Quote, TooLong};
@@ -53,15 +57,17 @@ pub use idempotency::{
 };
 pub use models::models;
 pub use overload::{Overload, overloaded};
+pub use own_batches::serve_batch;
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use response_cache::{
-    Entry, Found, Keeping, Lead, Lookup, ResponseMemory, Shelf, Wish, again, keeps_answers, serve_cached,
+    Entry, Found, HeldAnswer, Keeping, Lead, Lookup, ResponseMemory, Shelf, Wish, again, keeps_answers,
+    serve_cached,
 };
 pub use stored_lists::list_objects;
 pub use verify::{
     RuntimeReply, RuntimeRequest, SecretRenewal, SubscriptionTokens, VerifyReport, VerifyTarget,
-    call_runtime, is_probed, poll_object, probe, renew, verify,
+    call_runtime, delete_object, is_probed, poll_object, probe, renew, verify,
 };
 
 /// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe
@@ -77,6 +83,10 @@ pub struct Core {
     pub answers: Arc<dyn AnswerStore>,
     /// Answers that are given again to the same request; shared by all cores.
     pub cached: Arc<ResponseMemory>,
+    /// The sessions of agents; shared by all cores.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Batches that the gateway works through itself; shared by all cores.
+    pub batches: Arc<dyn BatchStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.
@@ -172,7 +182,8 @@ async fn run_pipeline(
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    if names.is_none() && !hooks::has_any(admitted.caller()) {
+    let needs_store = names.is_some() || admitted.call().session().is_some();
+    if !needs_store && !hooks::has_any(admitted.caller()) {
         return plan_to_settle(core, admitted, now_us).await;
     }
     // Boxed: few requests name a stored object or meet a hook, and awaiting this inline would enlarge the future of
@@ -186,29 +197,43 @@ async fn resolve_to_settle(
     admitted: Admitted,
     names: Option<stored_lookup::Names>,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let admitted = match names {
+    let admitted = resolved(core, admitted, names).await;
+    resolved_to_settle(core, admitted).await
+}
+
+/// The call with the session and the stored objects that it names.
+async fn resolved(core: &Core, admitted: Admitted, names: Option<stored_lookup::Names>) -> Admitted {
+    let admitted = stored_lookup::check_session(&*core.sessions, admitted).await;
+    match names {
         Some(names) => stored_lookup::resolve_stored(&core.deps, admitted, names).await,
         None => admitted,
-    };
-    resolved_to_settle(core, admitted).await
+    }
 }
 
 /// The stages after the stored objects are known, for a request whose policy may have hooks.
 async fn resolved_to_settle(core: &Rc<Core>, admitted: Admitted) -> Result<Response<ReplyBody>, EarlyExit> {
     let admitted = hooks::before(core, admitted).await;
     let planned = planned(core, admitted, core.now_us())?;
+    planned_to_settle(core, planned).await
+}
+
+/// The stages after the plan, for a request whose policy may have hooks.
+async fn planned_to_settle(core: &Rc<Core>, planned: Planned) -> Result<Response<ReplyBody>, EarlyExit> {
     let mut answer = execute(planned, &core.deps).await?;
     start_side_requests(core, &mut answer);
     hooks::finish(core, answer).await
 }
 
 /// The planned call, unless the core is too far behind for what its route, and hints in its body, make of its priority.
-fn planned(core: &Core, admitted: Admitted, now_us: u64) -> Result<Planned, EarlyExit> {
+fn planned(core: &Core, admitted: Admitted, now_us: u64) -> Result<Planned, Box<PlanFailed>> {
     let random = core.deps.world.random.next_u64();
     let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
     let is_behind = core.overload.behind_for(now_us).is_some();
+    if is_behind {
+        core.background.press(now_us);
+    }
     if is_behind && core.overload.sheds(planned.priority(), now_us) {
-        return Err(EarlyExit::shed(planned));
+        return Err(stop::shed(planned));
     }
     Ok(planned)
 }

@@ -15,3 +15,7 @@ pub(crate) const HOOK_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) const HOOKS_KNOWN_MAX: usize = 1_024;
 /// The part of a hook's reason that its refusal quotes.
 pub(crate) const HOOK_REASON_CHARS_MAX: usize = 300;
+/// How long a request of a batch may take: less than the job that makes it.
+pub(crate) const BATCH_ITEM_TIME_MAX: Duration = Duration::from_secs(540);
+/// A piece of a file of requests that is kept.
+pub(crate) const FILE_PIECE_BYTES: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! From bytes to a call: screened by the caller's policies, decoded, and with the stored hints that it refers to.
 
 use admit::Caller;
+use conversation::request::StoredAct;
 use decode::{Call, HINTS_REF, Inbound, decode};
 use domain::limits::HINT_NAME_CHARS_MAX;
 use domain::{Fault, FaultClass};
@@ -14,6 +15,9 @@ use crate::screening;
 pub(crate) fn read(mut inbound: Inbound, caller: &Caller, now_us: u64) -> Result<Call, Box<Fault>> {
     let screening = screening::screen(&mut inbound, caller, now_us);
     let call = decode(inbound, now_us)?.with_screening(screening);
+    if call.request().stored.as_deref().is_some_and(|stored| stored.act == StoredAct::Delete) {
+        caller.check_deletion()?;
+    }
     with_stored_hints(call, caller)
 }
 

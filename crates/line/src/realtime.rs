@@ -116,7 +116,7 @@ impl SessionRequest {
             received_unix_ms,
         };
         let started = match admitted(core, inbound, caller)
-            .and_then(|admitted| planned(core, admitted, core.now_us()))
+            .and_then(|admitted| Ok(planned(core, admitted, core.now_us())?))
         {
             Ok(planned) => begin_response(planned, &core.deps, seat).await.map_err(EarlyExit::from),
             Err(stop) => Err(stop),

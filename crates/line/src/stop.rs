@@ -18,14 +18,13 @@ pub(crate) enum EarlyExit {
     AfterAdmission(Box<ClientResponse>, &'static str),
 }
 
-impl EarlyExit {
-    /// Of a planned call that the core is too far behind for.
-    pub(crate) fn shed(planned: Planned) -> Self {
-        let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
-        let fault = overloaded();
-        Self::from(Box::new(PlanFailed { fault, admitted, resolved_model, record, manifest_revision }))
-    }
+/// Of a planned call that the core is too far behind for.
+pub(crate) fn shed(planned: Planned) -> Box<PlanFailed> {
+    let PlannedParts { admitted, resolved_model, record, manifest_revision, .. } = planned.into_parts();
+    Box::new(PlanFailed { fault: overloaded(), admitted, resolved_model, record, manifest_revision })
+}
 
+impl EarlyExit {
     /// The fault.
     pub(crate) fn fault(&self) -> Box<Fault> {
         match self {

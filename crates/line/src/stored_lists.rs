@@ -5,7 +5,8 @@ use admit::Caller;
 use conversation::objects::ObjectPage;
 use dialects::stored_objects;
 use domain::{
-    Dialect, Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredKind, StoredObjectKind, TraceId,
+    Dialect, Fault, FaultClass, ObjectListQuery, ObjectOwner, OwnBatch, StoredKind, StoredObjectId,
+    StoredObjectKind, TraceId,
 };
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -45,11 +46,45 @@ async fn read_page(
     let request = format.read_list_query(owner, query)?;
     let (wanted, is_oldest_first) = (request.limit, request.oldest_first);
     let page = ObjectListQuery { limit: wanted + 1, ..request };
-    let Some(mut rows) = core.deps.objects.list(page).await else {
+    let mut rows = listed(core, page).await.ok_or_else(|| {
         let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", "The list can't be read now.");
-        return Err(Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000)));
-    };
+        Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
+    })?;
     let has_more = rows.len() > wanted as usize;
     rows.truncate(wanted as usize);
     Ok(format.write_page(ObjectPage { rows, is_oldest_first, has_more }))
+}
+
+/// What providers store, and among it the batches that the gateway works through; `None` if the store does not answer.
+async fn listed(core: &Core, page: ObjectListQuery) -> Option<Vec<(StoredObjectId, String)>> {
+    let write = own_form(&page);
+    let is_oldest_first = page.oldest_first;
+    let stored = core.deps.objects.list(page.clone()).await?;
+    let stored = stored.into_iter().map(|(id, object)| (object.created_unix_ms, id, object.list_entry));
+    let Some(write) = write else { return Some(stored.map(|(_, id, entry)| (id, entry)).collect()) };
+    let own = core.batches.list(page).await?;
+    let own = own.into_iter().map(|batch| (batch.created_unix_ms, batch.id, write(&batch)));
+    let mut rows: Vec<_> = stored.chain(own).collect();
+    rows.sort_by_key(|(created_unix_ms, id, _)| (*created_unix_ms, id.digest));
+    if !is_oldest_first {
+        rows.reverse();
+    }
+    Some(rows.into_iter().map(|(_, id, entry)| (id, entry)).collect())
+}
+
+/// Writes what the gateway has itself as lists show it.
+type WriteOwn = Box<dyn Fn(&OwnBatch) -> String>;
+
+/// What writes the gateway's own among the objects of a page; `None` where it has none of the kind.
+fn own_form(page: &ObjectListQuery) -> Option<WriteOwn> {
+    let form = dialects::own_batches(page.kind.dialect())?;
+    match page.kind.kind() {
+        StoredKind::Batch => Some(Box::new(|batch| form.write_batch(batch))),
+        StoredKind::File => {
+            let files = form.files()?;
+            let is_wanted = page.label.as_deref().is_none_or(|label| label == files.purpose());
+            is_wanted.then(|| Box::new(|file: &OwnBatch| files.write_file(file)) as WriteOwn)
+        }
+        StoredKind::Video | StoredKind::CachedContent => None,
+    }
 }

@@ -5,7 +5,7 @@ use admit::{Admitted, Caller};
 use conversation::request::NamedFile;
 use decode::{Call, StoredFindings};
 use domain::limits::FILES_NAMED_MAX;
-use domain::ports::{FoundResponse, ResponseName, StoredResponse};
+use domain::ports::{FoundResponse, FoundSession, ResponseName, SessionStore, StoredResponse};
 use domain::{
     Fault, FaultClass, FilesKeeper, FoundObject, ObjectOwner, StoredKind, StoredObject, StoredObjectId,
     StoredObjectKind,
@@ -46,6 +46,25 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
         }
     });
     Some(Names { of, files: names_files.then_some(owner) })
+}
+
+/// Refuses a call that names a session which its project does not have. While the store is away, the call is served: a session
+/// only says what it belongs to.
+pub(crate) async fn check_session(sessions: &dyn SessionStore, admitted: Admitted) -> Admitted {
+    let (call, caller) = (admitted.call(), admitted.caller());
+    let Some(id) = call.session() else { return admitted };
+    let owner = ObjectOwner { workspace: caller.workspace().id, project: caller.project().id };
+    match sessions.find(owner, id).await {
+        FoundSession::Known | FoundSession::StoreUnavailable => admitted,
+        FoundSession::Unknown => {
+            let message = format!("This project has no session {id}, or its time is over.");
+            let fault =
+                Fault::new(FaultClass::NotFound, "session_not_found", message).param("Agent-Session-Ref");
+            admitted.with_refusal(Box::new(
+                fault.fix("Open one with POST /v2/sessions, or leave the header out."),
+            ))
+        }
+    }
 }
 
 /// Looks everything up, and adds it to the call.

@@ -28,6 +28,18 @@ pub async fn poll_object(core: &Rc<Core>, target: VerifyTarget, poll: StoredPoll
     execute::poll_object(&target, poll, &sink, &core.deps).await;
 }
 
+/// Deletes an object at a provider, for a purge.
+///
+/// # Errors
+/// The provider refuses, has no such object, or does not answer.
+pub async fn delete_object(
+    core: &Rc<Core>,
+    target: VerifyTarget,
+    poll: StoredPoll,
+) -> Result<(), Box<Fault>> {
+    execute::delete_object(&target, poll, &core.deps).await
+}
+
 /// Queries one of our own runtimes, or sends it a command.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 use json::refusal::{duplicate, missing, wrong_value};
 
 use crate::spec::Body;
+use crate::upload::{models_of, requests_file};
 
 /// The parts of an operation's form.
 #[derive(Debug, Clone, Copy)]
@@ -324,6 +325,7 @@ impl FormReader {
                 held_bytes: held.len() as u64,
                 files: self.files,
                 unknown: self.unknown.clone(),
+                batch_models: None,
             })),
             ..Request::default()
         })
@@ -379,6 +381,7 @@ impl FormReader {
             held_bytes: held.len() as u64,
             files: self.files,
             unknown: self.unknown.clone(),
+            batch_models: requests_file(&self.boundary, held).map(|file| models_of(file.content)),
         };
         Ok(Request {
             model: model.map(checked_model).transpose()?.unwrap_or_default(),

@@ -11,6 +11,7 @@ mod extra_fields;
 mod form;
 mod form_parts;
 mod spec;
+mod upload;
 
 use bytes::Bytes;
 use conversation::answer::StreamFault;
@@ -23,6 +24,7 @@ pub use spec::{
     AnsweredCall, Body, Booking, CallSize, ContentType, Facts, ModelLimits, ObjectFacts, OperationSpec,
     RequestSource, Subject, Unsupported,
 };
+pub use upload::{RequestsFile, requests_file};
 
 /// Declares an operation's folder where its line does.
 macro_rules! folder {

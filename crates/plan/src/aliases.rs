@@ -17,6 +17,7 @@ const OF_TARGET: u64 = 2;
 pub enum SplitBy {
     EndUser,
     Request,
+    Session,
 }
 
 /// A release that a call resolved to, and the target that is considered.
@@ -129,7 +130,12 @@ fn bucket(release: AliasReleaseId, domain: u64, key: u64, below: u64) -> u64 {
 /// the standard library.
 #[must_use]
 pub fn split_key(by: SplitBy, text: &[u8]) -> u64 {
-    let seed = 0xCBF2_9CE4_8422_2325_u64 ^ u64::from(by == SplitBy::Request);
+    let by = match by {
+        SplitBy::EndUser => 0,
+        SplitBy::Request => 1,
+        SplitBy::Session => 2,
+    };
+    let seed = 0xCBF2_9CE4_8422_2325_u64 ^ by;
     let hash = text.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3));
     mix(hash)
 }

@@ -16,6 +16,17 @@ const HOW: &str =
 /// The suffix of a file of requests.
 const REQUESTS_SUFFIX: &str = ".jsonl";
 
+/// The faults of a batch that no credential of the workspace's own takes as a whole. A batch that the manifest denies stays
+/// refused: operators state that to have none.
+const LEFT_TO_US: [&str; 3] =
+    ["batch_needs_own_credential", "batches_not_taken", "batch_of_several_credentials"];
+
+/// Whether only the gateway itself can work through a batch that is refused with this fault.
+#[must_use]
+pub fn is_left_to_us(fault: &Fault) -> bool {
+    LEFT_TO_US.contains(&fault.code)
+}
+
 /// A model as its client wrote it, and the position of the first request that names it.
 pub(crate) type Named<'a> = (&'a str, String);
 
@@ -67,6 +78,49 @@ pub(crate) fn decide_batch<'a>(
     // Another candidate would need other model names.
     decision.attempts.truncate(1);
     (decision, names.into_iter().next().unwrap_or_default())
+}
+
+/// Leaves the credentials of the workspace's own that serve every model which the requests in a file name, under that very
+/// name: a file is sent on as it is. A name that nobody serves is for its provider to judge.
+pub(crate) fn keepers_of_batch<'a>(
+    input: &PlanInput<'a>,
+    mut decision: Decision<'a>,
+    models: &[String],
+    board: &dyn AvailabilityView,
+) -> Decision<'a> {
+    let is_own = |seat: &Seat| matches!(seat, Seat::Byok(_));
+    let may_have_later = decision.rejected.iter().any(|rejection| is_own(&rejection.seat));
+    if decision.attempts.is_empty() && may_have_later {
+        return decision;
+    }
+    decision.attempts.retain(|attempt| is_own(attempt.seat()));
+    if decision.attempts.is_empty() {
+        return Decision::failed(Box::new(on_account()));
+    }
+    for model in models {
+        let served = served_by(input, model, board);
+        if served.is_empty() {
+            continue;
+        }
+        decision.attempts.retain(|attempt| {
+            let same = |other: &&Attempt| other.principal() == attempt.principal();
+            served.iter().find(same).is_some_and(|other| other.upstream_model() == model)
+        });
+        if decision.attempts.is_empty() {
+            return Decision::failed(at(several(), format!("\"{model}\"")));
+        }
+    }
+    decision
+}
+
+/// Where a request to this model would go.
+fn served_by(input: &PlanInput<'_>, model: &str, board: &dyn AvailabilityView) -> Vec<Attempt> {
+    let known = input.catalogue.model(model);
+    let known = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
+    let modality = known.map_or(input.query.modality, |model| model.modality);
+    let needs = RequestNeeds { is_batch: true, ..input.query.needs };
+    let question = PlanQuery { model, modality, needs, ..input.query };
+    decide(&PlanInput { query: question, ..*input }, board).attempts
 }
 
 /// The candidates that take such a batch, and whose owner pays for it.
@@ -179,4 +233,16 @@ fn several() -> Fault {
 fn at(mut fault: Fault, position: String) -> Box<Fault> {
     fault.message = format!("{position}: {}", fault.message).into();
     Box::new(fault.param(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_own_credential_takes_is_left_to_the_gateway() {
+        assert_eq!(on_account().code, "batch_needs_own_credential");
+        assert!(is_left_to_us(&on_account()) && is_left_to_us(&several()));
+        assert!(!is_left_to_us(&no_storage()));
+    }
 }

@@ -20,7 +20,7 @@ use crate::resolve::{NamedRelease, Resolved, ResolvedTarget};
 /// The provider name of nodes in policies and in answers.
 const NODES: &str = "byoc";
 /// The label with a node's region.
-const REGION_LABEL: &str = "region=";
+pub const REGION_LABEL: &str = "region=";
 /// Capacity for this many is allocated up front.
 const BYOK_USUAL: usize = 4;
 

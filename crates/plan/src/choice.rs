@@ -18,7 +18,7 @@ use snapshot::{AliasEntry, ReleaseEntry};
 
 use crate::aliases::{SplitBy, find_named, split_key};
 use crate::attempt::Attempt;
-use crate::batches::{Named, decide_batch};
+use crate::batches::{Named, decide_batch, keepers_of_batch};
 use crate::broker::{Decision, decide};
 use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
 use crate::prompt_view::PromptView;
@@ -70,6 +70,8 @@ pub(crate) enum SeatNeeds<'a> {
     OwnCredential,
     /// A seat that stores files, of this provider if one is named, and else of one of those that do.
     Files(Option<&'a str>, &'a [String]),
+    /// A credential of the workspace's own that stores files, for the requests of a batch, which name these models.
+    BatchFile(&'a [String], &'a [String]),
     /// A seat that caches prompts by name.
     CachedContents,
     /// A seat that no other workspace shares.
@@ -177,6 +179,10 @@ pub(crate) fn choose<'a>(
         }
         SeatNeeds::OwnCredential => uploads::of_own(decide(input, board)).into(),
         SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
+        SeatNeeds::BatchFile(models, names) => {
+            let decision = decide_upload(input, None, names, board);
+            keepers_of_batch(input, decision, models, board).into()
+        }
         SeatNeeds::CachedContents => uploads::of_caches(input.catalogue, decide(input, board)).into(),
         SeatNeeds::Unshared => uploads::unpooled(decide(input, board), faults::background_on_account).into(),
     }
@@ -198,8 +204,12 @@ pub(crate) fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds
         Some(_) if call.operation() == Operation::CachedContent => SeatNeeds::CachedContents,
         Some(_) if call.operation().modality().needs_own_credential() => SeatNeeds::OwnCredential,
         Some(_) => {
-            let provider = call.request().form().and_then(|form| form.provider.as_deref());
-            SeatNeeds::Files(provider, keepers)
+            let form = call.request().form();
+            let provider = form.and_then(|form| form.provider.as_deref());
+            match form.and_then(|form| form.batch_models.as_deref()) {
+                Some(models) if provider.is_none() => SeatNeeds::BatchFile(models, keepers),
+                _ => SeatNeeds::Files(provider, keepers),
+            }
         }
         None if call.request().is_background => SeatNeeds::Unshared,
         None => SeatNeeds::None,
@@ -376,11 +386,15 @@ pub(crate) fn prefix_ends(query: CallQuery<'_>) -> Vec<(u64, u64)> {
     ends.map(|end| (end.fingerprint, end.bytes)).collect()
 }
 
-/// Who is assigned to the targets of an alias: the end user, else the request alone. Computed only where there
+/// Who is assigned to the targets of an alias: the session, else the end user, else the request alone. Computed only where there
 /// are aliases.
 fn split_key_of(call: &Call, caller: &Caller) -> u64 {
     if caller.workspace().aliases.is_empty() {
         return 0;
+    }
+    // An agent keeps its model within a session, whoever it serves.
+    if let Some(session) = call.session() {
+        return split_key(SplitBy::Session, session.as_bytes());
     }
     match call.request().end_user(call.body()) {
         Some(user) => split_key(SplitBy::EndUser, user.as_bytes()),
@@ -396,9 +410,13 @@ pub fn release_of<'a>(call: &Call, caller: &'a Caller) -> Option<(&'a AliasEntry
     Some((found.alias, found.release))
 }
 
-/// A hash of the workspace and the prompt's head, if the prompt is long enough to be cached.
+/// A hash of the workspace and the session, else of the workspace and the prompt's head, if the prompt is long enough to be
+/// cached.
 pub(crate) fn affinity(query: CallQuery<'_>) -> Option<u64> {
     let (call, caller) = (query.call, query.caller);
+    if let Some(session) = call.session() {
+        return Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, session)));
+    }
     if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
         return None;
     }

@@ -225,7 +225,7 @@ fn others(
         SeatNeeds::OwnCredential => matches!(attempt.seat(), Seat::Byok(_)),
         SeatNeeds::Unshared => !matches!(attempt.seat(), Seat::Managed(_)),
         SeatNeeds::CachedContents => uploads::caches(input.catalogue, attempt),
-        SeatNeeds::Batch(..) | SeatNeeds::Files(..) => false,
+        SeatNeeds::Batch(..) | SeatNeeds::Files(..) | SeatNeeds::BatchFile(..) => false,
     };
     able.filter(|attempt| serves(attempt) && attempt.principal() != first.principal())
         .filter_map(|attempt| {

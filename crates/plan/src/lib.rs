@@ -31,7 +31,8 @@ mod uploads;
 
 pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
-pub use candidates::rates_of_made;
+pub use batches::is_left_to_us;
+pub use candidates::{REGION_LABEL, rates_of_made};
 pub use choice::release_of;
 pub use explain::{
     ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate, WinningRoute, explain, explain_call,

@@ -9,7 +9,7 @@ use domain::money::with_markup;
 use domain::prompt::ToolKind;
 use domain::{
     Fault, FaultClass, FileKind, Modality, Nanos, Operation, Policies, Policy, PolicyRule, Prompt, Refuser,
-    RequestRules, Retention,
+    RequestRules,
 };
 
 use crate::attempt::{Attempt, Seat};
@@ -45,11 +45,10 @@ pub(crate) fn fault(query: CallQuery<'_>) -> Option<Box<Fault>> {
 }
 
 fn broken(call: &Call, policies: &Policies) -> Option<Box<Fault>> {
-    if policies.retains_nothing()
+    if let Some(policy) = policies.zero_retention()
         && let Some(breach) = left_behind(call)
     {
-        let is_zero = |policy: &&std::sync::Arc<Policy>| policy.spec.retention == Some(Retention::Zero);
-        return policies.each().find(is_zero).map(|policy| refusal(policy, breach));
+        return Some(refusal(policy, breach));
     }
     if !policies.reads_requests() || !call.makes_something() {
         return None;

@@ -184,6 +184,7 @@ files = true
     fn keeper(providers: &[&str], named: Option<&str>) -> Result<String, &'static str> {
         let catalogue = Catalogue::of_texts(PROVIDERS, "revision = \"1\"").unwrap();
         let project = ProjectEntry {
+            legal_hold: None,
             policy: None,
             caching: CachePolicy::default(),
             id: ProjectId::new(1, [3; 10]),

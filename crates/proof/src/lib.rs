@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod digest;
+pub mod document;
 mod signature;
 
 pub use digest::Digest;

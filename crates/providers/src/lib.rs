@@ -16,6 +16,7 @@ mod bedrock_mantle;
 mod classify;
 mod compatible;
 mod escape;
+pub mod exports;
 mod facts;
 mod fal;
 mod fireworks_ai;
@@ -27,6 +28,7 @@ mod mistral;
 mod nebius;
 mod openai;
 mod openai_compatible;
+mod openrouter;
 mod outgoing;
 mod rate_limit_headers;
 mod registry;
@@ -50,7 +52,7 @@ pub use grant::{ExchangeReach, GrantStep, Granted};
 pub use openai_compatible::probe::{Probe, ProbeAnswer};
 pub use outgoing::{ModelRequest, Outgoing, Signer, Target};
 pub use rate_limit_headers::read_rate_limits;
-pub use registry::provider;
+pub use registry::{exports, provider};
 pub use retry_after::retry_after_ms;
 
 /// One provider: its formats, addresses, authentication and errors, and the further faces that some have.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::limits::{EVENTS_KEPT, PAGE_ROWS_MAX};
 use domain::ports::PortFuture;
 use domain::{CredentialId, EventId, WorkspaceId};
+use evidence::exports::DataExports;
 use jobs::{Handler, Handlers, Outcome, Policy};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
@@ -14,6 +15,7 @@ use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
+use crate::audit_sink::{self, AuditDestination, SEND, SendEntriesHandler};
 use crate::canaries::{self, JUDGE_EVERY_MS};
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::milliseconds;
@@ -24,6 +26,7 @@ const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
 const JUDGE_CANARIES: &str = "aliases.judge_canaries";
 const FORGET: &str = "events.forget";
+const EXPIRE_EXPORTS: &str = "data_exports.expire";
 const CLAIM_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
@@ -32,17 +35,25 @@ const ALERTS_EVERY_MS: u64 = 5_000;
 const RENEW_SUBSCRIPTIONS: &str = "subscriptions.renew";
 const RENEW_EVERY_MS: u64 = 2_000;
 
+/// Where copies of the audit go, outside of this installation.
+#[derive(Clone, Default)]
+pub struct AuditCopies {
+    pub heads: Option<Heads>,
+    pub entries: Option<Arc<dyn AuditDestination>>,
+}
+
 /// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
 /// that records on their way still arrive.
 #[must_use]
-pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers {
+pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
     let ours = |kind, work: Work| {
         Arc::new(MaintenanceHandler { kind, work, deps: deps.clone(), grace_ms: milliseconds(grace) })
             as Arc<dyn Handler>
     };
     let mut all: Vec<Arc<dyn Handler>> = vec![
         Arc::new(Deliver(deps.clone())),
-        Arc::new(StoreHeadsHandler::new(deps.clone(), heads)),
+        Arc::new(StoreHeadsHandler::new(deps.clone(), audit.heads)),
+        Arc::new(SendEntriesHandler { deps: deps.clone(), destination: audit.entries }),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
@@ -50,6 +61,7 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
         ours(JUDGE_CANARIES, |ours, _| Box::pin(canaries::judge_all(&ours.deps))),
         ours(RENEW_SUBSCRIPTIONS, |ours, _| Box::pin(subscriptions::renew_due(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
+        ours(EXPIRE_EXPORTS, |ours, _| Box::pin(expire_exports(ours))),
     ];
     all.extend(polling::handlers(deps));
     all
@@ -59,17 +71,19 @@ pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers 
 ///
 /// # Errors
 /// Store errors.
-pub async fn schedule(deps: &Deps, keeps_heads: bool) -> Result<(), StoreError> {
+pub async fn schedule(deps: &Deps, audit: &AuditCopies) -> Result<(), StoreError> {
     let now = deps.world.clock.unix_ms();
     let always = [
         (CLOSE_MONTHS, HOUR_MS),
         (FORGET, 24 * HOUR_MS),
+        (EXPIRE_EXPORTS, HOUR_MS),
         (CLAIM_ALERTS, ALERTS_EVERY_MS),
         (JUDGE_CANARIES, JUDGE_EVERY_MS),
     ];
     let takes_subscriptions = deps.keeper.current().catalogue().takes_subscriptions();
     let more = [
-        keeps_heads.then_some((KEEP, CHECK_EVERY_MS)),
+        audit.heads.is_some().then_some((KEEP, CHECK_EVERY_MS)),
+        audit.entries.is_some().then_some((SEND, audit_sink::CHECK_EVERY_MS)),
         takes_subscriptions.then_some((RENEW_SUBSCRIPTIONS, RENEW_EVERY_MS)),
     ];
     for (kind, every_ms) in always.into_iter().chain(more.into_iter().flatten()) {
@@ -223,6 +237,10 @@ async fn forget(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreErr
     ours.deps.store.events().forget(before).await?;
     ours.deps.store.jobs().forget_dead(before).await?;
     Ok(())
+}
+
+async fn expire_exports(ours: &MaintenanceHandler) -> Result<(), StoreError> {
+    DataExports::of(&ours.deps.store).expire(ours.deps.world.clock.unix_ms()).await.map(drop)
 }
 
 fn id_of<T: std::str::FromStr>(job: &JobRow, name: &str) -> Option<T> {

@@ -13,6 +13,10 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
             format!("There is no such {what} in this workspace."),
         )
         .fix("Check the id; the list at the collection's path shows what there is."),
+        StoreError::Conflict { what: "legal_hold", detail, .. } => {
+            Fault::new(FaultClass::Conflict, "legal_hold", format!("{detail}."))
+                .fix("An admin releases it with DELETE /v2/legal-holds/{id}; then send the request again.")
+        }
         StoreError::Conflict { what, detail, existing } => {
             // Some details already name the other object.
             let unnamed = existing.filter(|id| !detail.contains(id.as_str()));

@@ -263,7 +263,7 @@ impl Deps {
         let rotations = self.store.rotations();
         let things = rotations.list_sealed_otherwise(workspace, key_id.clone()).await?;
         let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
-        for kept in [ContentKind::Answer, ContentKind::Turn] {
+        for kept in ContentKind::ALL {
             if resealed.is_empty() {
                 resealed = self.reseal_kept(turns, workspace, &key_id, kept).await?;
             }
@@ -371,6 +371,9 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::Content(row) => match row.kept {
             ContentKind::Answer => format!("answer {}", row.request),
             ContentKind::Turn => format!("turn of {}", row.request),
+            ContentKind::State => format!("state of {}", row.request),
+            ContentKind::Batch => format!("item of a batch of {}", row.request),
+            ContentKind::Export => format!("part of a data export of {}", row.request),
         },
     }
 }

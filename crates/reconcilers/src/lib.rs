@@ -2,7 +2,9 @@
 //! which a kill may interrupt anywhere.
 
 mod async_billing;
+mod audit_sink;
 mod background;
+mod batch_list;
 mod batches;
 pub mod canaries;
 mod failure;
@@ -15,9 +17,12 @@ pub mod moment;
 pub mod node_books;
 mod nodes;
 mod outbound;
+mod own_batches;
 mod poll_queue;
 mod polling;
+mod principals;
 mod probes;
+pub mod purging;
 mod responses;
 pub mod subscriptions;
 mod videos;
@@ -32,13 +37,17 @@ use line::{VerifyReport, VerifyTarget};
 use plan::Seat;
 use world::World;
 
-pub use background::{handlers, schedule};
+pub use audit_sink::{AuditDestination, SentEntry};
+pub use background::{AuditCopies, handlers, schedule};
+pub use batch_list::{BatchStatus, BatchSummary};
 pub use failure::{away, of_store};
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
 pub use nodes::{Nodes, not_polled_yet};
 pub use outbound::Outbound;
+pub use own_batches::{BatchRunner, batch_jobs_of};
 pub use polling::{polling_job_of, response_polling_job_of};
+pub use principals::{Retained, retained, seat_of};
 
 use crate::limits::PUBLISH_TIME_MAX;
 

@@ -11,3 +11,14 @@ pub(crate) const WEBHOOK_RETRY_AFTER_S_MAX: u64 = 3_600;
 /// How long before its expiry an access token may be due for renewal, in milliseconds: a fifth of the life of a token that
 /// lives a week. Of shorter lives the last fifth counts.
 pub(crate) const SUBSCRIPTION_RENEWED_BEFORE_MS: u64 = 34 * 3_600_000;
+/// How long a node may take to drop its caches.
+pub(crate) const NODE_PURGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Lanes that a batch is spread over: each is a job, so that several gateways work through one batch.
+pub(crate) const BATCH_LANES_MAX: u64 = 8;
+/// Lanes that have a turn at once in this process: of one workspace, and of all. Both leave places for other jobs.
+pub(crate) const BATCH_LANES_AT_ONCE_OF_WORKSPACE: usize = 4;
+pub(crate) const BATCH_LANES_AT_ONCE: usize = 12;
+/// Items of a lane that are in flight at once.
+pub(crate) const BATCH_ITEMS_AT_ONCE_OF_LANE: usize = 8;
+/// How often an item is tried whose error another try may not have.
+pub(crate) const BATCH_ITEM_TRIES_MAX: u32 = 4;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::ports::PortFuture;
 use domain::{Fault, ProbeResult};
 use execute::StoredPoll;
-use line::{RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
+use line::{ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 
 use crate::webhooks::{PostError, Posted, Posting};
@@ -31,6 +31,11 @@ pub trait Outbound: Send + Sync {
         target: VerifyTarget,
         poll: StoredPoll,
     ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
+    /// Deletes an object at a provider, for a purge.
+    fn delete_object(&self, target: VerifyTarget, poll: StoredPoll)
+    -> PortFuture<'_, Result<(), Box<Fault>>>;
+    /// Makes one request of a batch that the gateway works through, as its key.
+    fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

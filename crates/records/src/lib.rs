@@ -3,12 +3,15 @@
 
 mod audit_notes;
 mod batch;
+pub mod diagnostics;
 mod groups;
 pub mod limits;
 mod packed;
 pub mod postgres;
+pub mod reconciliations;
 pub mod requests;
 pub mod reuse;
+pub mod scores;
 pub mod sql;
 pub mod sqlite;
 mod tally;

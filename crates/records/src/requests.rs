@@ -4,7 +4,7 @@ use crate::tally::{first_byte_us, latency_us, region, sums_of};
 use crate::usage::{UsageQuery, UsageRow, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
-use domain::filter::{Field, Filterable, Term};
+use domain::filter::{Field, Filterable, Term, Test};
 use domain::{
     AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass, Refuser,
     TraceId, WorkspaceId,
@@ -32,6 +32,16 @@ pub struct RequestFilter {
     /// Exclusive.
     pub until_unix_ms: Option<u64>,
     pub terms: Vec<Term>,
+}
+
+impl RequestFilter {
+    /// The requests that named a session.
+    #[must_use]
+    pub fn of_session(session: &str) -> Self {
+        let test = Test::Is(session.to_owned());
+        let is_its = Term { field: Field::Session, negated: false, test, at: 0 };
+        Self { terms: vec![is_its], ..Self::default() }
+    }
 }
 
 /// One request in a list.
@@ -149,6 +159,7 @@ impl Filterable for Recorded<'_> {
             Field::Outcome => is(record.outcome.as_str()),
             Field::Error => record.fault_code.as_deref().is_some_and(is),
             Field::Tag => record.tag.as_deref().is_some_and(is),
+            Field::Session => record.extras.session.is_some_and(|session| is(&session.to_string())),
             Field::QosClass => record.extras.qos_class.is_some_and(|class| is(class.as_str())),
             Field::Credential => {
                 let own = record.principal.filter(|principal| principal.own_credential().is_some());

@@ -169,7 +169,7 @@ pub struct UsageSums {
 
 impl UsageSums {
     /// Adds with saturation, like money.
-    pub(crate) fn plus(&mut self, other: &Self) {
+    pub fn plus(&mut self, other: &Self) {
         let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
         add(&mut self.requests, other.requests);
         add(&mut self.input_tokens, other.input_tokens);

@@ -239,6 +239,13 @@ pub fn deliver_again(tab: Tab, earlier: HeaderMap, body: Bytes, dialect: Dialect
     }
 }
 
+/// The response to a request that the gateway answers by itself: nothing is sent or used.
+#[must_use]
+pub fn deliver_own(tab: Tab, body: Bytes, dialect: Dialect) -> ClientResponse {
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    deliver_again(tab, headers.into_iter().collect(), body, dialect)
+}
+
 /// The headers of what the tab knows: the client's rate limits in its dialect, and the release of its alias.
 #[must_use]
 pub fn tab_headers(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {

@@ -8,8 +8,8 @@ mod stream;
 mod target;
 
 pub use client_response::{
-    ClientResponse, Conclusion, Piece, deliver_again, deliver_failed, deliver_fault, deliver_refused, relay,
-    tab_headers,
+    ClientResponse, Conclusion, Piece, deliver_again, deliver_failed, deliver_fault, deliver_own,
+    deliver_refused, relay, tab_headers,
 };
 pub use headers::{fill, served_headers};
 pub use socket::{Sockets, Step, Stream};

@@ -13,17 +13,26 @@ use domain::{Fault, FaultClass, WorkspaceId};
 use evidence::NoProof;
 use http::Method;
 use proof::audit::Proof;
-use reconcilers::of_store;
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::AuditRow;
+use store::{AuditFilter, AuditRow};
+
+use crate::usage::FORMAT;
 
 pub fn routes() -> Vec<Route> {
     let chain = "`installation`, for the operator: acts that concern no workspace.";
     vec![
         Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
-            .says("Lists the audit entries, newest first.")
+            .says("Lists the audit entries that match, newest first; a page may have few, though others follow.")
             .lists::<AuditEntryView>()
+            .query("q", "A text in the actor, the action, the target or the detail.")
+            .query("actor", "Only the acts of this key, person or `system`.")
+            .query("action", "An action such as `credential.create`, or the first word of some.")
+            .query("target", "Only what was done to this object.")
+            .query("start", "Only entries of this moment or later.")
+            .query("end", "Only entries before this moment.")
+            .query(FORMAT.0, FORMAT.1)
             .query("chain", chain)
             .one_of("chain", &["installation"]),
         Route::new(Method::GET, "/v2/audit/proof", Access::MANAGE, prove)
@@ -97,11 +106,27 @@ fn chain(request: &ApiRequest) -> Result<Option<WorkspaceId>, Box<Fault>> {
     }
 }
 
+/// The filter in a request's query.
+fn filter(request: &ApiRequest) -> Result<AuditFilter, Box<Fault>> {
+    let text = |name: &str| request.query.get(name).filter(|text| !text.is_empty()).cloned();
+    let moment_of =
+        |name: &'static str| request.query.get(name).map(|text| moment::read(text, name)).transpose();
+    Ok(AuditFilter {
+        text: text("q"),
+        actor: text("actor"),
+        action: text("action"),
+        target: text("target"),
+        since_unix_ms: moment_of("start")?,
+        until_unix_ms: moment_of("end")?,
+    })
+}
+
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed =
-            control.deps.store.audit().list(chain(&request)?, request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.page_of(listed, show))
+        let audit = control.deps.store.audit();
+        let listed = audit.search(chain(&request)?, filter(&request)?, request.page()?).await;
+        let format = request.query.get("format").map(String::as_str);
+        Reply::list(format, &request.page_of(listed.map_err(of_store)?, show))
     })
 }
 

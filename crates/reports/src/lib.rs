@@ -5,6 +5,8 @@ mod audit;
 mod billing;
 pub mod caching;
 mod commitments;
+mod data_path;
+pub mod diagnostics;
 pub mod dry_run;
 mod hooks;
 pub mod learned_limits;
@@ -14,9 +16,11 @@ mod plan;
 mod plan_answer;
 mod price_books;
 mod qos;
+mod reconciliations;
 mod refusals;
 mod requests;
 mod reuse;
+mod scores;
 mod semantic;
 mod tariff;
 mod upstreams;
@@ -31,12 +35,16 @@ pub fn routes() -> Vec<Route> {
     [
         plan::routes(),
         usage::routes(),
+        reconciliations::routes(),
         refusals::routes(),
         requests::routes(),
+        data_path::routes(),
+        scores::routes(),
         billing::routes(),
         tariff::routes(),
         commitments::routes(),
         upstreams::routes(),
+        diagnostics::routes(),
         models::routes(),
         price_books::routes(),
         audit::routes(),

@@ -4,6 +4,12 @@
 pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
 /// The newest credits that a billing account shows, so that its page stays readable.
 pub(crate) const CREDITS_LISTED_MAX: u32 = 50;
+/// Records that one data path of many requests reads, newest first: a second's work.
+pub(crate) const DATA_PATH_RECORDS_MAX: u64 = 50_000;
+/// Pages of them: where few match, a page may have few.
+pub(crate) const DATA_PATH_PAGES_MAX: usize = 200;
+/// Rows of what is held of the requests of one data path.
+pub(crate) const DATA_PATH_HELD_MAX: u32 = 50_000;
 /// Requests that a dry run plans before it lets others run.
 pub(crate) const DRY_RUN_AT_ONCE: usize = 100;
 /// Ids of requests that each line of a dry run names.
@@ -28,3 +34,29 @@ pub(crate) const PLANNED_PATH_BYTES_MAX: usize = 2_048;
 pub(crate) const PLANNED_OTHERS_MAX: usize = 20;
 /// Requests with the status of refusals that one count of refusals reads, newest first.
 pub(crate) const REFUSALS_READ_MAX: usize = 20_000;
+/// Budgets whose forecasts one report on a workload has.
+pub(crate) const DIAGNOSED_BUDGETS_MAX: u32 = 200;
+/// Reports on workloads that are kept of each workspace, the newest.
+pub(crate) const DIAGNOSTICS_KEPT_MAX: u32 = 100;
+/// Pages of records that one report reads at most: where few match, a page may have few.
+pub(crate) const DIAGNOSTICS_PAGES_MAX: usize = 100;
+/// Bytes of an id or a name in an uploaded trace: nothing that prose would fit in.
+pub(crate) const TRACE_NAME_BYTES_MAX: usize = 128;
+/// The largest number of an uploaded trace, tokens or milliseconds: ten years of the latter.
+pub(crate) const TRACE_NUMBER_MAX: u64 = 400_000_000_000;
+/// Traces of one upload.
+pub(crate) const TRACES_UPLOADED_MAX: usize = 5_000;
+/// Lines of one comparison of scores.
+pub(crate) const SCORE_LINES_MAX: u32 = 2_000;
+/// Bytes of what a score judges: a word or two, nothing that prose would fit in.
+pub(crate) const SCORE_NAME_BYTES_MAX: usize = 64;
+/// A score is within plus and minus this.
+pub(crate) const SCORE_VALUE_MAX: f64 = 1_000_000.0;
+/// Scores of one request.
+pub(crate) const SCORES_OF_REQUEST_MAX: u32 = 50;
+/// Records that one reconciliation reads: five busy months.
+pub(crate) const RECONCILED_RECORDS_MAX: u64 = 5_000_000;
+/// Records that a reconciliation reads at once.
+pub(crate) const RECONCILED_PAGE_MAX: u32 = 2_000;
+/// Files of one reconciliation: the months of a year, in usage and in costs.
+pub(crate) const RECONCILED_FILES_MAX: usize = 24;

@@ -23,11 +23,13 @@ use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
 use crate::caching::{self, CachingView};
+use crate::data_path::{self, PartyView};
 use crate::hooks::{self, HookCallView};
 use crate::learned_limits;
 use crate::plan_answer::{AliasView, RejectedCandidate, alias, rejected, resolution};
 use crate::qos::{self, QosOutcomeView};
 use crate::reuse::{self, ReuseView};
+use crate::scores::{self, ScoreView};
 use crate::semantic::{self, SemanticSearchView, SideCallView};
 use crate::usage::{FILTER, FORMAT, Spent, columns, parse_class, parse_param};
 
@@ -164,7 +166,7 @@ struct RequestView {
     unpriced: bool,
 }
 
-fn non_empty(text: &str) -> Option<String> {
+pub(crate) fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -212,7 +214,10 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .request(request.workspace(), request.id("request")?)
             .await
             .map_err(of_store)?;
-        Reply::json(&show_exchange(&record, request.is_operator()))
+        let data_path = data_path::of_request(control, &record, request.is_operator()).await?;
+        let exchange = show_exchange(&record, request.is_operator());
+        let scores = scores::of_request(control, &record).await?;
+        Reply::json(&Exchange { data_path: Some(data_path), scores: Some(scores), ..exchange })
     })
 }
 
@@ -267,6 +272,8 @@ struct Exchange {
     /// After which failure the request went on with another model of its route, and why; `null` if it did not.
     model_fallback: Option<ModelFallbackView>,
     tag: Option<String>,
+    /// The agent's session that it named.
+    session_id: Option<String>,
     /// The class that its hints stated.
     qos_class: Option<&'static str>,
     /// How well it was served; `null` where it stated no class, target or deadline and is none of `/v2/responses`.
@@ -288,6 +295,12 @@ struct Exchange {
     /// What it was made for; absent if a client asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     made_for: Option<SideCallView>,
+    /// Who saw it, in the order in which they did; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_path: Option<Vec<PartyView>>,
+    /// How good its answer was found; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores: Option<Vec<ScoreView>>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -498,6 +511,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         fallback_used: record.fallback_used,
         model_fallback: model_fallback(record),
         tag: record.tag.clone(),
+        session_id: record.extras.session.map(|session| session.to_string()),
         qos_class: record.extras.qos_class.map(QosClass::as_str),
         qos_outcome: qos::outcome(record),
         bytes_out: record.bytes_out,
@@ -522,6 +536,8 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         caching: caching::show(record),
         commitment: commitment_draw(record),
         reuse: reuse::show(record),
+        data_path: None,
+        scores: None,
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
 }

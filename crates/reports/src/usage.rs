@@ -339,11 +339,17 @@ const HOUR_MS: u64 = 3_600_000;
 /// The time window: `start` and `end`, or `window` in hours, days, or the current month. It ends slightly
 /// after now, so that exchanges that just ended are in it.
 pub fn window(request: &ApiRequest, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
-    let end_unix_ms = match request.query.get("end") {
+    let of = |name: &str| request.query.get(name).map(String::as_str);
+    window_of([of("window"), of("start"), of("end")], now_unix_ms)
+}
+
+/// The window that a name, or a start and an end, state.
+pub fn window_of([named, start, end]: [Option<&str>; 3], now_unix_ms: u64) -> Result<Window, Box<Fault>> {
+    let end_unix_ms = match end {
         Some(text) => moment::read(text, "end")?,
         None => now_unix_ms + HOUR_MS,
     };
-    let start_unix_ms = match (request.query.get("start"), request.query.get("window").map(String::as_str)) {
+    let start_unix_ms = match (start, named) {
         (Some(_), Some(_)) => {
             return Err(invalid("window", "window and start are both given.", "Give one of them."));
         }

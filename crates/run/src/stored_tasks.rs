@@ -156,6 +156,7 @@ async fn answer(
             Err(Box::new(fault.fix("Read it at /tasks/ID, or delete it.")))
         }
         TaskOperation::Delete => {
+            caller.check_deletion()?;
             if core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
                 Ok((StatusCode::NO_CONTENT, None, Bytes::new()))
             } else {

@@ -10,7 +10,8 @@ use domain::limits::{
     CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX, STORE_CLOSING_TIME_MAX,
 };
 use domain::ports::{
-    AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable, StoredAnswer,
+    AnswerStore, Claim, Claimed, KeyedRequest, Place, PortFuture, PurgeError, PurgeScope, Purgeable,
+    StoredAnswer,
 };
 use domain::{ContentKind, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
@@ -445,8 +446,8 @@ impl AnswerStore for Answers {
 }
 
 impl Purgeable for Answers {
-    fn place(&self) -> &'static str {
-        "idempotent_answers"
+    fn place(&self) -> Place {
+        Place::IdempotentAnswers
     }
 
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
@@ -461,7 +462,7 @@ impl Purgeable for Answers {
 fn counted<'a>(
     work: impl Future<Output = Result<u64, StoreError>> + Send + 'a,
 ) -> PortFuture<'a, Result<u64, PurgeError>> {
-    Box::pin(async move { work.await.map_err(|error| PurgeError(error.to_string())) })
+    Box::pin(async move { Ok(work.await?) })
 }
 
 impl std::fmt::Debug for Answers {

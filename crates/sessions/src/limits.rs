@@ -8,3 +8,7 @@ pub(crate) const LIST_ENTRY_BYTES_MAX: usize = 16 * 1024;
 /// The longest pause between two tries to write turns or responses to the store; it bounds how late a healed
 /// store gets them.
 pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Sessions that a process remembers to be there.
+pub(crate) const SESSIONS_REMEMBERED_MAX: usize = 50_000;
+/// Pieces, of 64 KiB, of the files of requests that are kept for one project: 2 GiB.
+pub(crate) const FILE_PIECES_KEPT_MAX: u64 = 32_768;

@@ -17,11 +17,9 @@ use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
 
+use crate::expiry::expire_all;
 use crate::limits::LIST_ENTRY_BYTES_MAX;
 
-/// How often expired rows are deleted, and how many at a time.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-const EXPIRED_ROWS: u32 = 500;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The job to enqueue once an object is stored, if its kind needs one.
@@ -48,7 +46,10 @@ impl Objects {
     pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
         let tasks = RuntimeTasks::on_this_runtime("objects");
         let inner = Arc::new(Inner { store, world, tasks, chore });
-        let expiring = Task::spawn("objects", Arc::clone(&inner).expire_all());
+        let expired = Arc::clone(&inner);
+        let expiring = Task::spawn("objects", async move {
+            expire_all(|rows_max| expired.store.kept_objects().expire(expired.now_unix_ms(), rows_max)).await;
+        });
         Arc::new(Self { inner, vault, expiring })
     }
 
@@ -90,17 +91,6 @@ impl Inner {
                 // Retried without a limit: the caller waits with a timeout.
                 Err(error) if error.is_transient() => sleep(WRITE_PAUSE).await,
                 done => return done,
-            }
-        }
-    }
-
-    async fn expire_all(self: Arc<Self>) {
-        loop {
-            sleep(EXPIRE_EVERY).await;
-            while let Ok(removed) = self.store.kept_objects().expire(self.now_unix_ms(), EXPIRED_ROWS).await {
-                if removed < u64::from(EXPIRED_ROWS) {
-                    break;
-                }
             }
         }
     }

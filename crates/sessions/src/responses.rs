@@ -250,7 +250,15 @@ impl ResponseStore for Responses {
         let until_unix_ms = now_unix_ms.saturating_add(known_ms);
         self.inner.waiting().insert(digest, response.clone());
         let ResponseName { workspace, project, id } = name;
-        let mut row = StoredResponseRow { digest, workspace, project, response, until_unix_ms, job: None };
+        let mut row = StoredResponseRow {
+            digest,
+            workspace,
+            project,
+            provider_id: id.clone(),
+            response,
+            until_unix_ms,
+            job: None,
+        };
         row.job = (self.chore)(&row, &id, now_unix_ms);
         let (reply, written) = oneshot::channel();
         if !self.ask(WriterMessage::Keep(Box::new(row), reply)) {

@@ -12,7 +12,8 @@ use domain::limits::{
     KEPT_TURN_BYTES_MAX, STORE_CLOSING_TIME_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX,
     TURN_KEPT, TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
-use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
+use domain::ports::{PortFuture, StoredTurn, TurnStore};
+use domain::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged, Remembers};
 use domain::{ProjectId, TraceId, WorkspaceId};
 use store::{KeptTurnRow, Store, StoreError, TurnLookup};
 use tasks::{RuntimeTasks, Task};
@@ -313,12 +314,7 @@ impl Inner {
 }
 
 fn covers(scope: &PurgeScope, content_ref: &ContentRef) -> bool {
-    let is_named = match &scope.what {
-        Purged::Everything => true,
-        Purged::Project(project) => *project == content_ref.project,
-        Purged::Requests(requests) => requests.contains(&content_ref.request),
-    };
-    scope.workspace == content_ref.workspace && is_named
+    scope.covers(content_ref.workspace, content_ref.project, content_ref.request)
 }
 
 impl TurnStore for Turns {
@@ -359,7 +355,7 @@ impl TurnStore for Turns {
 
     fn forget(&self, workspace: WorkspaceId, request: TraceId) -> PortFuture<'static, bool> {
         let inner = Arc::clone(&self.inner);
-        let scope = PurgeScope { workspace, what: Purged::Requests(vec![request]) };
+        let scope = PurgeScope::of(workspace, Purged::Requests(vec![request]));
         let purging = self.inner.tasks.run(async move { inner.purge(scope).await });
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
@@ -375,19 +371,25 @@ impl TurnStore for Turns {
     }
 }
 
+impl Remembers for Turns {
+    /// Turns that wait to be written stay: nothing else has them.
+    fn forget_remembered(&self, workspace: WorkspaceId, project: Option<ProjectId>) {
+        let scope = PurgeScope::of(workspace, project.map_or(Purged::Everything, Purged::Project));
+        self.inner.here().memory.forget(|turn| covers(&scope, &turn.content_ref));
+    }
+}
+
 impl Purgeable for Turns {
-    fn place(&self) -> &'static str {
-        "kept_turns"
+    fn place(&self) -> Place {
+        Place::KeptTurns
     }
 
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
-        Box::pin(async move { self.inner.purge(scope).await.map_err(|error| PurgeError(error.to_string())) })
+        Box::pin(async move { Ok(self.inner.purge(scope).await?) })
     }
 
     fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
-        Box::pin(
-            async move { self.inner.remaining(scope).await.map_err(|error| PurgeError(error.to_string())) },
-        )
+        Box::pin(async move { Ok(self.inner.remaining(scope).await?) })
     }
 }
 

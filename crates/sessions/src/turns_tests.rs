@@ -55,7 +55,7 @@ fn some(content: &'static str) -> Option<Bytes> {
 }
 
 fn scope(what: Purged) -> PurgeScope {
-    PurgeScope { workspace: workspace(1), what }
+    PurgeScope::of(workspace(1), what)
 }
 
 async fn count(turns: &Turns) -> u64 {

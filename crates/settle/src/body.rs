@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use domain::Usage;
+use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use ledger::PendingWrite;
 use relay::{ClientResponse, Piece};
@@ -73,11 +74,26 @@ struct Beside {
     watch: Option<Watch>,
 }
 
-#[derive(Debug)]
 enum Kind {
     Whole(Bytes),
     Relayed(Box<ClientResponse>),
+    /// Read while it is sent. Boxed: few bodies are.
+    Pieces(Pieces),
     Over,
+}
+
+/// The pieces of a body; `None` breaks it off.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Option<Bytes>>>>;
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Whole(_) => "Whole",
+            Self::Relayed(_) => "Relayed",
+            Self::Pieces(_) => "Pieces",
+            Self::Over => "Over",
+        })
+    }
 }
 
 impl ReplyBody {
@@ -88,6 +104,12 @@ impl ReplyBody {
     pub(crate) fn from_relay(response: ClientResponse) -> Self {
         let mut body = Self::whole(Bytes::new());
         body.kind = Kind::Relayed(Box::new(response));
+        body
+    }
+
+    pub(crate) fn pieces(pieces: Pieces) -> Self {
+        let mut body = Self::whole(Bytes::new());
+        body.kind = Kind::Pieces(pieces);
         body
     }
 
@@ -205,10 +227,19 @@ impl ReplyBody {
                 }
             }
         }
+        if let Kind::Pieces(pieces) = &mut self.kind {
+            return match std::task::ready!(pieces.as_mut().poll_next(cx)) {
+                // Nothing is sent for what is empty.
+                Some(Some(bytes)) if bytes.is_empty() => self.poll_piece(cx),
+                Some(Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
+                Some(None) => Poll::Ready(Some(Err(ReplyError))),
+                None => Poll::Ready(None),
+            };
+        }
         std::task::ready!(self.poll_booked(cx));
         let rest = match std::mem::replace(&mut self.kind, Kind::Over) {
             Kind::Whole(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
-            Kind::Relayed(_) | Kind::Over => None,
+            Kind::Relayed(_) | Kind::Pieces(_) | Kind::Over => None,
         };
         Poll::Ready(rest.map(Ok))
     }
@@ -250,7 +281,7 @@ impl Body for ReplyBody {
         match &self.kind {
             Kind::Over => self.pending_record.is_none(),
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Relayed(_) => false,
+            Kind::Relayed(_) | Kind::Pieces(_) => false,
         }
     }
 
@@ -261,7 +292,7 @@ impl Body for ReplyBody {
         match &self.kind {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Relayed(_) => SizeHint::default(),
+            Kind::Relayed(_) | Kind::Pieces(_) => SizeHint::default(),
         }
     }
 }

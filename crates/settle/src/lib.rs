@@ -8,6 +8,7 @@ pub use ledger::PendingWrite;
 
 use bytes::Bytes;
 use domain::Usage;
+use futures_util::Stream;
 use http::{HeaderMap, Response, StatusCode};
 use ledger::Closing;
 use relay::{ClientResponse, Conclusion};
@@ -32,6 +33,16 @@ pub fn settle(mut response: ClientResponse) -> Response<ReplyBody> {
 #[must_use]
 pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<ReplyBody> {
     http_response(status, headers, ReplyBody::whole(bytes))
+}
+
+/// A response without a tab, in pieces that are read while it is sent; `None` breaks it off.
+#[must_use]
+pub fn streamed(
+    status: StatusCode,
+    headers: HeaderMap,
+    pieces: impl Stream<Item = Option<Bytes>> + 'static,
+) -> Response<ReplyBody> {
+    http_response(status, headers, ReplyBody::pieces(Box::pin(pieces)))
 }
 
 /// Closes the tab of an exchange that has no body of its own. The event that ends it for the client must wait

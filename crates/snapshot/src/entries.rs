@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use domain::{
     AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
-    HintsId, Hosting, KeyId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates, ReadHints,
-    RouteId, RouteSpec, Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
+    HintsId, Hosting, KeyId, LegalHoldId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates,
+    ReadHints, RouteId, RouteSpec, Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -54,6 +54,8 @@ pub struct ProjectEntry {
     pub caching: CachePolicy,
     /// The workspace's and its own; `None` if there is neither.
     pub policy: Option<Arc<Policies>>,
+    /// What keeps its content, or all of the workspace's, from being deleted.
+    pub legal_hold: Option<LegalHoldId>,
 }
 
 /// The state of a credential from its verification and its owner. Live trouble (rate

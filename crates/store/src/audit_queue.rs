@@ -150,9 +150,12 @@ impl Writer {
         }
     }
 
+    /// The counts so far. The shards keep their room, so that the next opening allocates nothing.
     fn take_openings(&self) -> Vec<(CredentialId, u64)> {
-        let shards = self.shared.openings.iter();
-        shards.flat_map(|s| std::mem::take(&mut *s.lock().unwrap_or_else(PoisonError::into_inner))).collect()
+        let drain = |openings: &Openings| -> Vec<_> {
+            openings.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
+        };
+        self.shared.openings.iter().flat_map(drain).collect()
     }
 
     fn give_back(&self, openings: Vec<(CredentialId, u64)>) {

@@ -9,9 +9,12 @@ use database::error::StoreError;
 use database::feed::Feed;
 use database::handle::Database;
 use database::meta::Meta;
+use records::diagnostics::DiagnosticsReports;
+use records::reconciliations::Reconciliations;
 use records::requests::Records;
 use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
+use transcripts::{Artifacts, Bundles, Sessions, StatePurges};
 
 use crate::accounts::Accounts;
 use crate::agent_hints::AgentHintsRow;
@@ -216,6 +219,17 @@ impl Store {
         &self.database
     }
 
+    #[must_use]
+    pub fn reconciliations(&self) -> &dyn Reconciliations {
+        &self.database
+    }
+
+    /// How good answers were found.
+    #[must_use]
+    pub fn scores(&self) -> &dyn records::scores::Scores {
+        &self.database
+    }
+
     /// Answers under idempotency keys, and the claims of requests in progress.
     #[must_use]
     pub fn kept_answers(&self) -> &dyn IdempotentAnswers {
@@ -237,6 +251,27 @@ impl Store {
     /// Ownership of other objects that providers store: files, batches, videos.
     #[must_use]
     pub fn kept_objects(&self) -> &dyn ProviderObjects {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn artifacts(&self) -> &dyn Artifacts {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn bundles(&self) -> &dyn Bundles {
+        &self.database
+    }
+
+    /// What a purge removes of agents' state.
+    #[must_use]
+    pub fn state_purges(&self) -> &dyn StatePurges {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> &dyn Sessions {
         &self.database
     }
 
@@ -262,6 +297,12 @@ impl Store {
     #[must_use]
     pub fn records(&self) -> &dyn Records {
         &*self.books
+    }
+
+    /// Reports on how well workloads are reused.
+    #[must_use]
+    pub fn diagnostics(&self) -> &dyn DiagnosticsReports {
+        &self.database
     }
 
     /// Periodic maintenance of the meter records.
@@ -302,6 +343,12 @@ impl Store {
     #[must_use]
     pub fn commit_faults(&self) -> Arc<database::fixtures::CommitFaults> {
         self.database.commit_faults()
+    }
+
+    /// For crates with tables of their own.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Waits for running statements and closes the files or connections.

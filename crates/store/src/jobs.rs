@@ -5,6 +5,7 @@ use database::error::StoreFuture;
 use domain::WorkspaceId;
 
 use crate::resource::Json;
+pub use crate::sql::jobs::enqueue;
 
 /// The nil workspace, which owns the installation's own jobs.
 pub const INSTALLATION: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());

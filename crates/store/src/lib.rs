@@ -84,16 +84,19 @@ pub use workspaces::{WorkspaceRow, Workspaces};
 // What the interface of the store is written in.
 pub use database::act::{Act, Written};
 pub use database::address::{Address, ReplicaId};
-pub use database::audit::{Audit, AuditRow, Link, chain_name};
+pub use database::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
 pub use database::error::{StoreError, StoreFuture};
 pub use database::feed::Feed;
 pub use database::meta::Meta;
 pub use database::page::{Listed, Page};
 pub use database::rehearsal::rehearse;
 pub use database::{audit, feed};
+pub use records::diagnostics::{DiagnosticsReports, DiagnosticsRow};
 pub use records::limits::USAGE_DIMENSIONS_MAX;
+pub use records::reconciliations::{ReconciliationRow, Reconciliations};
 pub use records::requests::{Records, RequestFilter, RequestRow};
 pub use records::reuse::ReuseSums;
+pub use records::scores::{ScoreFilter, ScoreGroup, ScoreRow, ScoreSum, Scored, Scores};
 pub use records::upkeep::{Forgotten, Maintenance};
 pub use records::usage;
 pub use records::usage::{

@@ -13,6 +13,8 @@ pub struct StoredResponseRow {
     pub digest: [u8; 32],
     pub workspace: WorkspaceId,
     pub project: ProjectId,
+    /// What its provider calls it.
+    pub provider_id: String,
     pub response: StoredResponse,
     pub until_unix_ms: u64,
     /// Enqueued in the same transaction, if the response was not known.

@@ -1,20 +1,17 @@
 //! Signed heads of the audit chains that are kept outside the database: written by a gateway, read for
 //! verification.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use bytes::Bytes;
 use domain::ports::PortFuture;
 use proof::audit::Head;
-use reconcilers::webhooks::Posting;
 use reconcilers::{HeadStore, Outbound};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+
+use crate::outside;
 
 /// Where a gateway sends them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,46 +61,17 @@ struct InDirectory {
 impl HeadStore for InDirectory {
     fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
         let (directory, gateway) = (self.directory.clone(), self.gateway.clone());
-        Box::pin(async move {
-            let work = tasks::blocking(move || add(&directory, &gateway, &heads));
-            match work.await {
-                Ok(added) => added.map_err(|error| format!("{error:#}")),
-                Err(error) => Err(error.to_string()),
-            }
-        })
+        Box::pin(outside::blocking(move || add(&directory, &gateway, &heads)))
     }
 }
 
 fn add(directory: &Path, gateway: &str, heads: &[Head]) -> anyhow::Result<()> {
     let Some(first) = heads.first() else { return Ok(()) };
-    let day = OffsetDateTime::from_unix_timestamp(i64::try_from(first.signed_unix_ms / 1_000)?)?.date();
-    let path = directory.join(format!("heads-{day}-{gateway}.jsonl"));
-    fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
-    let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
-    let mut file = opened.with_context(|| format!("can't open {}", path.display()))?;
-    let mut lines = Vec::new();
-    // Ends a line that a process left half-written when it died, so that the next one is readable.
-    if ends_in_a_line(&mut file)? {
-        lines.push(b'\n');
-    }
-    for head in heads {
-        serde_json::to_writer(&mut lines, head)?;
-        lines.push(b'\n');
-    }
-    file.write_all(&lines)?;
-    file.sync_all()?;
-    // The file itself may be new.
-    Ok(File::open(directory)?.sync_all()?)
-}
-
-fn ends_in_a_line(file: &mut File) -> anyhow::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(false);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
+    outside::append(
+        directory,
+        &format!("heads-{}-{gateway}.jsonl", outside::day(first.signed_unix_ms)?),
+        heads,
+    )
 }
 
 /// The request body for an address; a receiver may store it as a line.
@@ -122,17 +90,7 @@ impl HeadStore for AtAddress {
     fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let sent = Sent { object: "audit_heads".to_owned(), heads };
-            let body = serde_json::to_vec(&sent).map_err(|error| error.to_string())?;
-            let headers = vec![
-                ("content-type", "application/json".to_owned()),
-                ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
-            ];
-            let posting = Posting { url: self.url.clone(), headers, body: Bytes::from(body) };
-            match self.trips.post(posting).await {
-                Ok(posted) if (200..300).contains(&posted.status) => Ok(()),
-                Ok(posted) => Err(format!("{} answered {}", self.url, posted.status)),
-                Err(error) => Err(format!("{} did not answer: {error:?}", self.url)),
-            }
+            outside::post(&*self.trips, &self.url, &sent).await
         })
     }
 }
@@ -177,6 +135,9 @@ fn heads_of(line: &[u8]) -> Option<Vec<Head>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
     use proof::{Digest, SigningKey};
 
     use super::*;

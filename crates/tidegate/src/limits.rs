@@ -1,4 +1,6 @@
-//! What the binary queues, and what `doctor` accepts.
+//! What the binary queues and waits for, and what `doctor` accepts.
+
+use std::time::Duration;
 
 /// How far the database's clock may be from this machine's: as much as leases and sessions allow for.
 pub(crate) const CLOCK_APART_MS_MAX: u64 = 500;
@@ -6,3 +8,9 @@ pub(crate) const CLOCK_APART_MS_MAX: u64 = 500;
 pub(crate) const SYSTEM_JOBS_MAX: usize = 64;
 /// Pieces of a viewed file that are buffered before they are read (backpressure).
 pub(crate) const SYSTEM_PIECES_MAX: usize = 8;
+/// Bytes of what `reconcile` sends: a gateway takes 32 MiB, in which line ends are escaped.
+pub(crate) const RECONCILED_BYTES_MAX: usize = 30 << 20;
+/// How long a syslog server may take to connect, to read and to close.
+pub(crate) const SYSLOG_TIME_MAX: Duration = Duration::from_secs(10);
+/// Differences that `reconcile` prints: a screen.
+pub(crate) const DIFFERENCES_PRINTED_MAX: usize = 20;

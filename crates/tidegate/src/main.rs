@@ -4,6 +4,7 @@
 extern crate cli;
 
 mod archive;
+mod audit_sink;
 mod commands;
 mod data_dir;
 mod founding;
@@ -15,7 +16,9 @@ mod logging;
 #[cfg(feature = "engine")]
 mod memory;
 mod node_keys;
+mod outside;
 mod postgres;
+mod repurge;
 mod server_state;
 mod settings;
 mod shelf;

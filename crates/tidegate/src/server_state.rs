@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, TurnStore};
+use domain::BatchStore;
+use domain::ports::{
+    AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, SessionStore, TurnStore,
+};
+use domain::purge::{Purgeable, Remembers};
 use egress::EgressSettings;
 use evidence::Auditor;
 use gateway::Readiness;
@@ -16,8 +20,9 @@ use ledger::{
     CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
     RecoveryReport,
 };
+use reconcilers::purging::HeldPrompts;
 use reconcilers::{Deps, Outbound};
-use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
+use sessions::{AgentState, Answers, AnswersSettings, Batches, Objects, Responses, SessionLookups, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
@@ -76,6 +81,9 @@ pub struct Sessions {
     turns: Arc<Turns>,
     responses: Arc<Responses>,
     objects: Arc<Objects>,
+    lookups: Arc<SessionLookups>,
+    batches: Arc<Batches>,
+    state: Arc<AgentState>,
 }
 
 /// The journal, and what brings its records into the store.
@@ -167,6 +175,12 @@ impl ServerState {
         })
     }
 
+    /// What this process remembers of content, and forgets when another one purges it.
+    pub fn memories(&self) -> Vec<Arc<dyn Remembers>> {
+        let prompts = Arc::new(HeldPrompts(Arc::clone(&self.upstreams.board)));
+        vec![Arc::clone(&self.sessions.turns) as _, Arc::clone(&self.sessions.cached) as _, prompts]
+    }
+
     /// The state of one core. Called on the core's own thread, inside its `LocalSet`.
     ///
     /// # Errors
@@ -210,6 +224,8 @@ impl ServerState {
             overload: Rc::default(),
             in_background: Default::default(),
             background: Arc::clone(&self.sessions.background),
+            sessions: Arc::clone(&self.sessions.lookups) as Arc<dyn SessionStore>,
+            batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
         }))
     }
 
@@ -281,6 +297,18 @@ async fn drain((drainer, draining): (Arc<Drainer>, Task), (leases, leasing): (Ar
 }
 
 impl Sessions {
+    /// The places of this process that hold content.
+    pub fn places(&self) -> Vec<Arc<dyn Purgeable>> {
+        let answers = Arc::clone(&self.answers) as Arc<dyn Purgeable>;
+        vec![
+            answers,
+            Arc::clone(&self.turns) as _,
+            Arc::clone(&self.state) as _,
+            Arc::clone(&self.batches) as _,
+            Arc::clone(&self.cached) as _,
+        ]
+    }
+
     async fn start(
         store: &Store,
         vault: &Vault,
@@ -296,13 +324,30 @@ impl Sessions {
         let responses = Responses::start(store.clone(), vault.clone(), world.clone(), poll);
         let closing = Arc::clone(&responses);
         tasks.add("responses", || async move { closing.stop().await });
+        let lookups = SessionLookups::start(store.clone(), world.clone());
+        let closing = Arc::clone(&lookups);
+        tasks.add("session lookups", || async move { closing.stop().await });
+        let batches = Batches::start(store, vault.clone(), world.clone(), reconcilers::batch_jobs_of);
+        let closing = Arc::clone(&batches);
+        tasks.add("batches", || async move { closing.stop().await });
+        let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
         tasks.add("turns", || async move { closing.stop().await });
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let closing = Arc::clone(&answers);
         tasks.add("answers", || async move { closing.stop().await });
-        Ok(Self { answers, turns, responses, objects, cached: Arc::default(), background: Arc::default() })
+        Ok(Self {
+            answers,
+            turns,
+            responses,
+            objects,
+            lookups,
+            batches,
+            state,
+            cached: Arc::default(),
+            background: Arc::default(),
+        })
     }
 }
 

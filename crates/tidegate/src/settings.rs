@@ -9,6 +9,7 @@ use std::time::Duration;
 use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
 
+use crate::audit_sink::SinkSetting;
 use crate::heads::HeadDestination;
 
 /// One setting. The table below is the only list: flags, environment variables, help and `config explain`
@@ -196,6 +197,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_AUDIT_HEADS_MINUTES",
         "60",
         "A head that stays the same is kept again after so many minutes.",
+    ),
+    plain(
+        "audit.sink",
+        "TIDEGATE_AUDIT_SINK",
+        "",
+        "Where every entry of the audit is sent, within seconds and in order: a directory, an https address, or \
+         syslog://HOST:PORT. The same on every gateway.",
     ),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
     plain(
@@ -413,12 +421,14 @@ pub struct Settings {
     pub heads: Option<HeadDestination>,
     /// How often an unchanged audit head is written again.
     pub heads_again: Duration,
+    pub audit_sink: SinkSetting,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
 }
 
 const DAYS: &str = "a number of days, or 0";
+const SINKS: &str = "a directory, an https address or syslog://HOST:PORT";
 const BLOCKS: &str = "a list of blocks such as 10.0.0.0/8";
 
 /// A URL, or nothing.
@@ -503,6 +513,7 @@ impl Settings {
                 "a number of minutes from 1 to 10080",
                 |t| span(t, 1..=10_080, 60),
             )?,
+            audit_sink: layers.parsed("audit.sink", SINKS, SinkSetting::read)?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),

@@ -11,7 +11,10 @@ use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use http::{HeaderName, HeaderValue, Method};
-use line::{CallExplanation, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
+use line::{
+    CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport,
+    VerifyTarget,
+};
 use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
@@ -29,6 +32,8 @@ enum Job {
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<ProbeResult>),
     CallRuntime(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
     FetchObject(VerifyTarget, StoredPoll, PollSink),
+    DeleteObject(VerifyTarget, StoredPoll, oneshot::Sender<Result<(), Box<Fault>>>),
+    Item(Box<ItemCall>, oneshot::Sender<ItemAnswer>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
     Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
 }
@@ -79,6 +84,12 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     }
                     Job::FetchObject(target, poll, sink) => {
                         line::poll_object(&core, target, poll, sink).await
+                    }
+                    Job::DeleteObject(target, poll, answer) => {
+                        let _ = answer.send(line::delete_object(&core, target, poll).await);
+                    }
+                    Job::Item(item, answer) => {
+                        let _ = answer.send(line::serve_item(&core, *item).await);
                     }
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
@@ -181,6 +192,30 @@ impl Outbound for SystemCore {
         pieces
     }
 
+    fn delete_object(
+        &self,
+        target: VerifyTarget,
+        poll: StoredPoll,
+    ) -> PortFuture<'_, Result<(), Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, deleted) = oneshot::channel();
+            if self.jobs.send(Job::DeleteObject(target, poll, answer)).await.is_err() {
+                return Err(not_called());
+            }
+            deleted.await.unwrap_or_else(|_| Err(not_called()))
+        })
+    }
+
+    fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            if self.jobs.send(Job::Item(Box::new(item), answer)).await.is_err() {
+                return NOT_STARTED;
+            }
+            answered.await.unwrap_or(NOT_STARTED)
+        })
+    }
+
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {
         Box::pin(async move {
             let (answer, report) = oneshot::channel();
@@ -204,6 +239,9 @@ impl Planner for SystemCore {
         })
     }
 }
+
+/// Of an item whose core is gone. What it may have begun is begun again by another process.
+const NOT_STARTED: ItemAnswer = ItemAnswer::Postponed { wait_ms: 1_000 };
 
 /// Reports nothing about the server: it was not called.
 fn not_probed() -> ProbeResult {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evidence::holds::Holds;
 use store::{Store, StoreError};
 use tasks::Task;
 use world::World;
@@ -45,6 +46,7 @@ pub fn start(store: Store, world: World, keep: KeepDays) -> Task {
     })
 }
 
+/// While a legal hold is in force, no record is forgotten: they are stored with those of other workspaces.
 async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Result<(), StoreError> {
     let upkeep = store.upkeep();
     let summed = upkeep.sum_days(from, now.saturating_sub(SETTLED_AFTER_MS)).await?;
@@ -58,7 +60,9 @@ async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Resul
             tracing::info!(sums, days, "sums by the minute that were older than these days are deleted");
         }
     }
-    if let Some(days) = keep.records {
+    let is_held = keep.records.is_some() && Holds::of(store).any().await?;
+    if let Some(days) = keep.records.filter(|_| !is_held) {
+        store.scores().forget(before(days)).await?;
         let forgotten = upkeep.forget_records(before(days)).await?;
         if forgotten != store::Forgotten::default() {
             tracing::info!(

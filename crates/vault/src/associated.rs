@@ -12,6 +12,9 @@ pub(crate) enum Purpose {
     Floor,
     Answer,
     Turn,
+    State,
+    Batch,
+    Export,
 }
 
 impl Purpose {
@@ -21,6 +24,9 @@ impl Purpose {
             Self::Floor => "tidegate/floor",
             Self::Answer => "tidegate/answer",
             Self::Turn => "tidegate/turn",
+            Self::State => "tidegate/state",
+            Self::Batch => "tidegate/batch",
+            Self::Export => "tidegate/export",
         }
     }
 }

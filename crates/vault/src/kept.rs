@@ -36,6 +36,9 @@ impl ContentRef {
         let purpose = match self.kept {
             ContentKind::Answer => Purpose::Answer,
             ContentKind::Turn => Purpose::Turn,
+            ContentKind::State => Purpose::State,
+            ContentKind::Batch => Purpose::Batch,
+            ContentKind::Export => Purpose::Export,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -44,6 +47,9 @@ impl ContentRef {
         let purpose = match self.kept {
             ContentKind::Answer => b"tidegate/answer/1".as_slice(),
             ContentKind::Turn => b"tidegate/turn/1",
+            ContentKind::State => b"tidegate/state/1",
+            ContentKind::Batch => b"tidegate/batch/1",
+            ContentKind::Export => b"tidegate/export/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -77,6 +83,9 @@ impl Opener {
             let action = match content_ref.kept {
                 ContentKind::Answer => "answer.open_refused",
                 ContentKind::Turn => "turn.open_refused",
+                ContentKind::State => "state.open_refused",
+                ContentKind::Batch => "batch.open_refused",
+                ContentKind::Export => "data_export.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
@@ -126,6 +135,12 @@ impl RequestHasher {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
     }
 
+    /// What is told of content without showing it: equal within one project only.
+    #[must_use]
+    pub fn of_content(&self, project: ProjectId, content: &[u8]) -> [u8; 32] {
+        self.of(&[b"content", project.as_bytes(), content])
+    }
+
     /// The trace under which a background response is billed, derived from its lookup hash: the same however
     /// often it is billed.
     #[must_use]
@@ -147,6 +162,26 @@ impl RequestHasher {
         let (word, maker) = (kind.as_str().as_bytes(), maker.to_string());
         let hash = self.of(&[b"object", workspace, project, word, maker.as_bytes(), id.as_bytes()]);
         StoredObjectId::of(kind, hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// Tidegate's id for a batch that it works through itself, by the request that made it.
+    #[must_use]
+    pub fn of_own_batch(
+        &self,
+        owner: ObjectOwner,
+        kind: StoredObjectKind,
+        request: TraceId,
+    ) -> StoredObjectId {
+        let (workspace, project) = (owner.workspace.as_bytes(), owner.project.as_bytes());
+        let hash = self.of(&[b"own batch", workspace, project, kind.as_str().as_bytes(), request.as_bytes()]);
+        StoredObjectId::of(kind, hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The hash of a part of an item of such a batch.
+    #[must_use]
+    pub fn of_batch_item(&self, batch: StoredObjectId, position: u64, part: &str) -> [u8; 32] {
+        let kind = batch.kind.as_str().as_bytes();
+        self.of(&[b"batch item", kind, &batch.digest, &position.to_be_bytes(), part.as_bytes()])
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same

@@ -110,11 +110,11 @@ const ALL = { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", 
 /** What another theme can change. */
 const COLOURS = { type: "rule", values: ["color-contrast", "link-in-text-block"] };
 
-/** Every violation that axe finds, as a readable list; in the dark theme, those that colours can make. */
-export async function violations(page, theme = "light") {
+/** Every violation that axe finds in a place of the page, as a readable list; in the dark theme, those that colours can make. */
+export async function violations(page, theme = "light", place = "html") {
   // Evaluated by the debugger: the content policy does not let a page load scripts from elsewhere, and need not.
   if (await page.evaluate(() => !("axe" in window))) await page.evaluate(`${axe}\n;0`);
-  const found = await page.evaluate((runOnly) => axe.run(document, { runOnly, resultTypes: ["violations"] }), theme === "dark" ? COLOURS : ALL);
+  const found = await page.evaluate(([place, runOnly]) => axe.run(place, { runOnly, resultTypes: ["violations"] }), [place, theme === "dark" ? COLOURS : ALL]);
   return found.violations.flatMap(({ id, help, nodes }) =>
     nodes.map((node) => `${id}: ${help}: ${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`),
   );
@@ -139,11 +139,11 @@ export async function pictures(page, name) {
 }
 
 /** Every violation in the light theme, and those that its colours add in the dark one, each with its theme. */
-export async function violationsInBothThemes(page) {
+export async function violationsInBothThemes(page, place) {
   const found = [];
   for (const theme of ["light", "dark"]) {
     await setTheme(page, theme);
-    for (const violation of await violations(page, theme)) found.push({ theme, violation });
+    for (const violation of await violations(page, theme, place)) found.push({ theme, violation });
   }
   await setTheme(page, "light");
   return found;

@@ -10,7 +10,7 @@ import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/projects", "/projects?new=1", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/hints", "/hints?edit=new", "/budgets", "/commitments", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/account", "/device", "/requests/no/such/page", "/nope"];
+const PAGES = ["/", "/requests", "/usage", "/caches", "/upstreams", "/models", "/models?find=claude&sort=-output", "/models/openai%2Fgpt-5.6-sol", "/models/echo", "/capabilities", "/capabilities?provider=anthropic", "/playground", "/playground?model=echo&model=anthropic/claude-opus-5.5&model=gemini/gemini-4-pro&model=xai/grok-4.7", "/connect", "/projects", "/projects?new=1", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/credentials?new=azure_openai", "/accounts", "/nodes", "/nodes?new=1", "/nodes?invite=1", "/training", "/training?new=1", "/routes?model=echo", "/routes?edit=new", "/aliases", "/aliases?new=1", "/policies", "/policies?edit=new", "/hints", "/hints?edit=new", "/sessions", "/sessions/ses_01900000000070008000000000000000", "/batches", "/budgets", "/commitments", "/billing", "/webhooks", "/webhooks?new=1", "/members", "/audit", "/data-path", "/data-path?range=30d", "/purges", "/purges?new=1", "/diagnostics", "/reconciliation", "/reconciliation?new=1", "/account", "/device", "/requests/no/such/page", "/nope"];
 
 /** Pages that are of one thing each. */
 async function pagesOfObjects() {
@@ -20,37 +20,6 @@ async function pagesOfObjects() {
   const [alias] = (await v2(origin, adminKey, "model-aliases")).data;
   const [project] = (await v2(origin, adminKey, "projects")).data;
   return [`/projects/${project.id}`, `/aliases/${alias.id}`, `/aliases/${alias.id}?edit=release`, `/billing/${invoice.id}`, `/webhooks/${webhook.id}`, `/nodes/${node.id}`];
-}
-
-async function everyPageIsAccessible(open) {
-  const { data } = await v2(origin, adminKey, "requests?limit=50");
-  const [served, failed] = ["completed", "failed"].map((outcome) => data.find((row) => row.outcome === outcome).id);
-  // Each violation with the first place where it is seen: the frame is on every page.
-  const objects = await pagesOfObjects();
-  const found = new Map();
-  const look = async (page, place) => {
-    for (const { theme, violation } of await violationsInBothThemes(page)) if (!found.has(violation)) found.set(violation, `${theme} ${place}`);
-  };
-  const page = await open({ colorScheme: "light" });
-  await visit(page, `${origin}/sign-in`);
-  await look(page, "/sign-in");
-  await signIn(page, origin, adminKey);
-  for (const path of [...PAGES, `/requests/${served}`, `/requests/${failed}`, ...objects]) {
-    await visit(page, origin + path);
-    await look(page, path);
-  }
-  await visit(page, `${origin}/`);
-  for (const name of [/Span of time/, /you and this device/]) {
-    await page.getByRole("button", { name }).click();
-    await look(page, String(name));
-    await page.keyboard.press("Escape");
-  }
-  await page.keyboard.press("Control+k");
-  await page.getByRole("option").first().waitFor();
-  await look(page, "palette");
-  await page.context().close();
-  assert.deepEqual([...found], []);
-  ok("every_page_is_accessible");
 }
 
 /** From a screen of 1,280 px at 400 % to 4K; what a picture is wanted of is shown in the dark, too. */
@@ -72,24 +41,50 @@ function misfits() {
   return found;
 }
 
-async function everyPageFits(open) {
-  const { data } = await v2(origin, adminKey, "requests?limit=1");
-  const objects = await pagesOfObjects();
+/** Each violation with the first place where it is seen: the frame is on every page. */
+const violated = new Map();
+
+async function look(page, place) {
+  for (const { theme, violation } of await violationsInBothThemes(page)) if (!violated.has(violation)) violated.set(violation, `${theme} ${place}`);
+}
+
+/** What doesn't fit on a page that is open, from the smallest screen to the largest. */
+async function fits(page, path, wrong) {
+  const name = path.replaceAll(/(trc|inv|whk|node|prj|ali)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
+  for (const [width, height] of SIZES) {
+    await page.setViewportSize({ width, height });
+    await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
+    for (const one of await page.evaluate(misfits)) wrong.push(`${path} at ${width}: ${one}`);
+    await pictures(page, `${name}-${width}`);
+  }
+  await page.setViewportSize({ width: 1280, height: 860 });
+}
+
+async function everyPage(open) {
+  const { data } = await v2(origin, adminKey, "requests?limit=50");
+  const [served, failed] = ["completed", "failed"].map((outcome) => data.find((row) => row.outcome === outcome).id);
   const wrong = [];
   const page = await open({ colorScheme: "light" });
+  await visit(page, `${origin}/sign-in`);
+  await look(page, "/sign-in");
   await signIn(page, origin, adminKey);
-  for (const path of [...PAGES, `/requests/${data[0].id}`, ...objects]) {
-    await page.setViewportSize({ width: 1280, height: 860 });
+  for (const path of [...PAGES, `/requests/${served}`, `/requests/${failed}`, ...(await pagesOfObjects())]) {
     await visit(page, origin + path);
-    const name = path.replaceAll(/(trc|inv|whk|node|prj|ali)_\w+/g, "one").replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
-    for (const [width, height] of SIZES) {
-      await page.setViewportSize({ width, height });
-      await page.evaluate(() => new Promise((resume) => requestAnimationFrame(() => requestAnimationFrame(resume))));
-      for (const one of await page.evaluate(misfits)) wrong.push(`${path} at ${width}: ${one}`);
-      await pictures(page, `${name}-${width}`);
-    }
+    await look(page, path);
+    await fits(page, path, wrong);
   }
+  await visit(page, `${origin}/`);
+  for (const name of [/Span of time/, /you and this device/]) {
+    await page.getByRole("button", { name }).click();
+    await look(page, String(name));
+    await page.keyboard.press("Escape");
+  }
+  await page.keyboard.press("Control+k");
+  await page.getByRole("option").first().waitFor();
+  await look(page, "palette");
   await page.context().close();
+  assert.deepEqual([...violated], []);
+  ok("every_page_is_accessible");
   assert.deepEqual(wrong, []);
   ok("every_page_fits");
 }
@@ -97,7 +92,6 @@ async function everyPageFits(open) {
 await populate();
 await send("POST", "model-aliases", { name: "auto", description: "what agents ask for", targets: [{ model: "echo", weight: 9 }, { model: "openai/gpt-5.6-sol", weight: 1 }] });
 await send("POST", "webhooks", { url: "http://127.0.0.1:9/hook", events: ["key.revoked"], description: "ops" });
-await inBrowser(origin, async (open) => {
-  await everyPageIsAccessible(open);
-  await everyPageFits(open);
-});
+await send("POST", "diagnostics", { window: "24h" });
+await send("POST", "diagnostics", { traces: [0, 1, 2].map((number) => ({ trace_id: `t${number}`, prefix_family_id: "f", schedule: { arrival_offset_ms: number * 60_000 }, observed: { resolved_target: "anthropic/claude-sonnet-4-6", ttft_ms: 500, latency_ms: 20_000, input_tokens: 9_000, candidate_reuse_tokens: number > 0 ? 8_000 : 0, output_tokens: 1 } })) });
+await inBrowser(origin, everyPage);

@@ -25,7 +25,10 @@ const NEW = {
   "/nodes": ["No node yet", "tidegate nodes add "],
   "/training": ["No training job yet", "tidegate train start "],
   "/routes": ["No route yet", "tidegate route add "],
+  "/batches": ["No batch yet", "tidegate batch list"],
   "/budgets": ["No budget yet", "tidegate budget add "],
+  "/reconciliation": ["Nothing was reconciled yet", "tidegate reconcile "],
+  "/data-path": ["No request in this span", "tidegate data-path "],
   "/webhooks": ["Nobody is told of anything yet", "tidegate webhook add "],
 };
 /** What a page asks of the server, by the name that the person reads. */
@@ -50,18 +53,23 @@ const READS = {
   "/training": "training jobs",
   "/routes": "routes",
   "/routes?model=echo": "the plan",
+  "/batches": "batches",
   "/budgets": "budgets",
   "/billing": "this month",
+  "/reconciliation": "reconciliations",
+  "/data-path": "the data path",
   "/members": "members",
   "/audit": "the audit",
 };
 
 const found = new Map();
+/** States that change more than what a page shows in its middle; the frame is looked at on every page in pages.mjs. */
+const OF_THE_WHOLE_PAGE = ["unstarted", "refused"];
 
 async function look(page, state, path) {
   const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
   await pictures(page, `${state}-${name}`);
-  for (const { theme, violation } of await violationsInBothThemes(page)) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
+  for (const { theme, violation } of await violationsInBothThemes(page, OF_THE_WHOLE_PAGE.includes(state) ? "html" : "main")) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
 }
 
 /** Everything that a page asks for, but for who is signed in. */

@@ -11,7 +11,7 @@ use crate::WITHIN;
 use crate::ask::problem;
 use crate::command::{Cli, workspace};
 use crate::gateway::Gateway;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, found};
 use crate::webhooks::Taker;
 
 /// Edits the database while the gateway is down.
@@ -258,4 +258,193 @@ async fn the_command_line_shows_follows_and_exports_it() {
     assert_eq!(checked["last"], exported[0]["rows"], "{checked}");
     cli.run(&["audit", "export", "--to", &to]).failed(2);
     assert!(cli.run(&["audit", "verify", "--chain", "installation"]).ok().contains("of installation holds"));
+}
+
+/// What was done is found by who did it, what, to what, when and by its words, and leaves as JSON lines.
+#[tokio::test]
+async fn entries_are_searched_and_exported() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let (key, key_id) = gateway.key(json!({"name": "Zebra", "scopes": ["admin"]})).await;
+    let (client, mut projects) = (gateway.with_key(&key), Vec::new());
+    for number in 0..3 {
+        let made = client.post("/v2/projects", &json!({"name": format!("p{number}")})).await.unwrap();
+        assert_eq!(made.status, 201, "{}", made.text());
+        projects.push(made.json()["id"].as_str().unwrap().to_owned());
+    }
+    let targets = async |query: &str| {
+        let listed = gateway.get(&format!("/v2/audit?{query}")).await;
+        let rows = listed["data"].as_array().unwrap().iter();
+        rows.map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let newest: Vec<_> = projects.iter().rev().cloned().collect();
+    assert_eq!(targets(&format!("actor={key_id}")).await, newest);
+    assert_eq!(targets(&format!("actor={key_id}&action=project.create")).await, newest);
+    assert_eq!(
+        targets(&format!("actor={key_id}&action=project&target={}", projects[1])).await,
+        [projects[1].clone()]
+    );
+    assert_eq!(targets("q=zebra").await, std::slice::from_ref(&key_id));
+    assert_eq!(targets("q=zebra&end=2020-01-01T00:00:00Z").await, [""; 0]);
+    problem(&admin.get("/v2/audit?start=yesterdayish").await.unwrap(), 400, "invalid_value");
+    // As JSON lines, a page at a time.
+    let (mut lines, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page =
+            admin.get(&format!("/v2/audit?format=jsonl&limit=2&actor={key_id}{cursor}")).await.unwrap();
+        assert_eq!(page.header("content-type"), Some("application/x-ndjson"));
+        lines.extend(
+            page.text()
+                .lines()
+                .map(|line| line.parse::<Value>().unwrap()["target"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page.header("x-next-cursor") else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(lines, newest);
+    let exported = gateway.cli().run(&["audit", "--all", "--actor", &key_id, "--json"]).lines();
+    assert_eq!(
+        exported.iter().map(|row| row["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        newest
+    );
+    // Another workspace searches its own chain alone.
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let stranger = gateway.with_key(other["admin_key"].as_str().unwrap());
+    let found = stranger.get("/v2/audit?q=zebra").await.unwrap();
+    assert_eq!(found.json()["data"], json!([]), "{}", found.text());
+}
+
+/// The entries that a sink was sent of a workspace, in the order of their arrival.
+fn sent_of<'e>(gateway: &Gateway, entries: impl IntoIterator<Item = &'e Value>) -> Vec<Value> {
+    let chain = &gateway.founded.workspace_id;
+    entries.into_iter().filter(|entry| entry["chain"] == **chain).cloned().collect()
+}
+
+/// Whether these are consecutive from the first entry on, where what came twice counts once, each with the hash
+/// that the gateway's own proof states.
+fn check_sent(proof: &Value, sent: &[Value]) {
+    let mut next = 1;
+    for entry in sent {
+        let sequence = entry["sequence"].as_u64().unwrap();
+        assert!(sequence <= next, "entry {sequence} came where {next} was expected");
+        next = next.max(sequence + 1);
+        let mut stated = proof["entries"][usize::try_from(sequence).unwrap() - 1].clone();
+        stated["chain"] = entry["chain"].clone();
+        assert_eq!(*entry, stated);
+    }
+}
+
+fn lines_in(folder: &Path) -> Vec<Value> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = files.map(|file| file.path()).collect();
+    files.sort();
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    // A last line that is still being written has no end.
+    texts
+        .flat_map(|text| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.ends_with('\n'))
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .collect()
+}
+
+async fn last_sent(gateway: &Gateway, folder: &Path, length: u64) -> Vec<Value> {
+    found("the last entry in the directory", async || {
+        let sent = sent_of(gateway, &lines_in(folder));
+        sent.iter().any(|entry| entry["sequence"] == length).then_some(sent)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = folder.path().join("sink");
+    let environment = [("TIDEGATE_AUDIT_SINK", &*sink.display().to_string())];
+    let mut gateway = Gateway::with(crate::gateway::config(), &environment).await;
+    for name in ["a", "b", "c"] {
+        gateway.make("/v2/projects", json!({"name": name})).await;
+    }
+    gateway.crash().await;
+    gateway.make("/v2/projects", json!({"name": "d"})).await;
+    gateway.account("openai", crate::gateway::POOL).await;
+    let proof = gateway.get("/v2/audit/proof").await;
+    let length = proof["head"]["length"].as_u64().unwrap();
+    let sent = last_sent(&gateway, &sink, length).await;
+    check_sent(&proof, &sent);
+    let installation = found("the installation's entries", async || {
+        let lines = lines_in(&sink);
+        let is_account =
+            |entry: &Value| entry["chain"] == "installation" && entry["action"] == "account.create";
+        lines.iter().any(is_account).then_some(lines)
+    })
+    .await;
+    assert!(!installation.iter().any(|entry| entry.to_string().contains(crate::gateway::POOL)));
+}
+
+#[tokio::test]
+async fn entries_wait_for_an_address_that_does_not_take_them() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let url = format!("http://{address}/audit");
+    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_SINK", &url)]).await;
+    gateway.make("/v2/projects", json!({"name": "early"})).await;
+    found("a try that failed", async || {
+        gateway.process().stderr().contains("could not be sent").then_some(())
+    })
+    .await;
+    let mut taker = Taker::at(address).await;
+    let proof = gateway.get("/v2/audit/proof").await;
+    let length = proof["head"]["length"].as_u64().unwrap();
+    let mut sent = Vec::new();
+    while !sent.iter().any(|entry: &Value| entry["sequence"] == length) {
+        let body: Value = serde_json::from_str(&taker.taken().await).unwrap();
+        assert_eq!(body["object"], "audit_entries");
+        sent.extend(sent_of(&gateway, body["entries"].as_array().unwrap()));
+    }
+    check_sent(&proof, &sent);
+}
+
+/// A server that reads messages with their length before them (RFC 6587), and closes when its client has.
+fn syslog(listener: &std::net::TcpListener) -> Vec<String> {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut bytes).unwrap();
+    let (mut rest, mut messages) = (&*bytes, Vec::new());
+    while !rest.is_empty() {
+        let space = rest.iter().position(|byte| *byte == b' ').unwrap();
+        let length: usize = std::str::from_utf8(&rest[..space]).unwrap().parse().unwrap();
+        messages.push(String::from_utf8(rest[space + 1..=space + length].to_vec()).unwrap());
+        rest = &rest[space + 1 + length..];
+    }
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_are_sent_to_a_syslog_server() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("syslog://{}", listener.local_addr().unwrap());
+    let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_SINK", &server)]).await;
+    gateway.make("/v2/projects", json!({"name": "told"})).await;
+    let proof = gateway.get("/v2/audit/proof").await;
+    let length = proof["head"]["length"].as_u64().unwrap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut messages = Vec::new();
+        while !messages.iter().any(|message: &String| message.contains(&format!("\"sequence\":{length},"))) {
+            messages.extend(syslog(&listener));
+        }
+        messages
+    });
+    let messages = tokio::time::timeout(WITHIN, reading).await.expect("nothing was sent").unwrap();
+    let mut sent = Vec::new();
+    for message in &messages {
+        let fields: Vec<&str> = message.splitn(8, ' ').collect();
+        let entry: Value = serde_json::from_str(fields[7]).unwrap();
+        assert_eq!((fields[0], fields[3], fields[6]), ("<109>1", "tidegate", "-"), "{message}");
+        assert_eq!(entry["action"], fields[5]);
+        sent.push(entry);
+    }
+    check_sent(&proof, &sent_of(&gateway, &sent));
+    let refused = Cli::new().env("TIDEGATE_AUDIT_SINK", "syslog://logs").run(&["serve"]).failed(2);
+    assert!(refused.contains("audit.sink") && refused.contains("syslog://HOST:PORT"), "{refused}");
 }

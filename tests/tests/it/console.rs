@@ -329,3 +329,10 @@ async fn a_person_signs_in_and_lets_others_in() {
     ];
     assert_eq!(held, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_followed_and_cancelled() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("batches.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["progress_is_live", "what_has_not_begun_is_cancelled"]);
+}

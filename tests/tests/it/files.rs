@@ -137,7 +137,8 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
 #[tokio::test]
 async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     let gateway = Gateway::start().await;
-    let rest: [(&str, &[u8]); 2] = [("purpose", b"batch"), ("file", LINES)];
+    // A file of a batch that no credential takes is kept by the gateway itself.
+    let rest: [(&str, &[u8]); 2] = [("purpose", b"user_data"), ("file", LINES)];
     let nobody = post(&gateway.client(), PATH, &rest).await;
     refused(&nobody, 404, "model_not_served");
     assert!(nobody.text().contains("tidegate credential add openai"), "{}", nobody.text());
@@ -177,7 +178,8 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
 async fn an_account_that_several_share_keeps_their_files_apart() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    let part: [(&str, &[u8]); 3] = [("model", b"openai/gpt-4o-mini"), ("purpose", b"batch"), ("file", LINES)];
+    let part: [(&str, &[u8]); 3] =
+        [("model", b"openai/gpt-4o-mini"), ("purpose", b"fine-tune"), ("file", LINES)];
     let answer = post(&gateway.client(), PATH, &part).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));

@@ -21,7 +21,7 @@ const REFUSAL: &str = r#"{"decision": "refuse", "reason": "Not on Sundays."}"#;
 
 /// What a hook's server answers.
 #[derive(Clone)]
-enum Reply {
+pub enum Reply {
     /// A status and a body.
     Now(u16, String),
     /// Nothing, with the connection open.
@@ -29,7 +29,7 @@ enum Reply {
 }
 
 impl Reply {
-    fn allow() -> Self {
+    pub fn allow() -> Self {
         Self::Now(200, r#"{"decision": "allow"}"#.to_owned())
     }
 
@@ -39,14 +39,14 @@ impl Reply {
 }
 
 /// A customer's server, which takes messages and answers each as it was told to last.
-struct Server {
-    origin: String,
+pub struct Server {
+    pub origin: String,
     reply: Arc<Mutex<Reply>>,
     messages: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Server {
-    async fn start(reply: Reply) -> Self {
+    pub async fn start(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let (reply, messages) = (Arc::new(Mutex::new(reply)), Arc::new(Mutex::new(Vec::new())));
@@ -67,7 +67,7 @@ impl Server {
         self.messages.lock().unwrap().clone()
     }
 
-    fn hook(&self, at: &str, more: Value) -> Value {
+    pub fn hook(&self, at: &str, more: Value) -> Value {
         let hook = json!({"at": at, "url": format!("{}/decide", self.origin), "on_silence": "refuse", "timeout_ms": 10_000});
         with(hook, more)
     }

@@ -212,9 +212,7 @@ async fn headers_that_are_not_honoured_are_refused_or_named() {
         "{}",
         answer.text()
     );
-    let session = ("agent-session-ref", "ses_1");
-    let error = refused(&send(&[session]).await, 400, "unsupported_header");
-    assert_eq!(error["param"], "Agent-Session-Ref");
-    let answer = send(&[session, ("agent-lenient", "true")]).await;
-    assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Session-Ref"), "{}", answer.text());
+    let trace_mode = ("agent-trace-mode", "tokenized");
+    let error = refused(&send(&[trace_mode]).await, 400, "unsupported_header");
+    assert_eq!(error["param"], "Agent-Trace-Mode");
 }

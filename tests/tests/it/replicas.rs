@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use harness::Behaviour;
 use harness::client::Client;
 use harness::pace::Pace;
 use harness::postgres::Server;
@@ -13,7 +14,8 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, streaming, trace_of};
 use crate::batches;
 use crate::command::Cli;
-use crate::gateway::{Gateway, OWN, config, sums};
+use crate::gateway::{Gateway, OWN, POOL, config, sums};
+use crate::own_batches;
 use crate::wait::a_moment;
 use crate::webhooks::{Receiver, event, webhook};
 
@@ -105,6 +107,31 @@ async fn two_gateways_are_one() {
     other.stop(WITHIN).await.unwrap();
     let output = format!("{}{}", other.stdout(), other.stderr());
     assert!(output.contains("Database postgres://tidegate@") && !output.contains(PASSWORD), "{output}");
+}
+
+/// Both work through it; what the killed one had begun is begun again by the other, under the same id.
+#[tokio::test]
+async fn a_batch_goes_on_at_one_gateway_when_the_other_is_killed() {
+    const ITEMS: usize = 600;
+    let shared = on(&Server::shared().await.unwrap()).await;
+    let gateway = &shared.gateway;
+    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/accounts", body).await;
+    let (mut other, _) = gateway.replica().await;
+    gateway.emulator.script(POOL, [Behaviour { latency: 300, times: Some(0), ..Behaviour::ok() }]);
+    let client = gateway.client();
+    let id = own_batches::create(&client, &own_batches::asks(ITEMS)).await;
+    let many = |batch: &Value| batch["request_counts"]["succeeded"].as_u64() >= Some(100);
+    own_batches::until(&client, &id, many).await;
+    other.kill9().unwrap();
+    let batch = own_batches::until_ended(&client, &id).await;
+    assert_eq!(batch["request_counts"]["succeeded"], ITEMS, "{batch}");
+    assert_eq!(own_batches::results(&client, &batch).await.len(), ITEMS);
+    // The other's journal has what it had settled and not drained: it is booked when that starts again, and once.
+    let (_other, _) = gateway.replica().await;
+    let rows = own_batches::booked(gateway, ITEMS).await;
+    let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), ITEMS);
 }
 
 /// Whichever gateway made the change, and whichever sends the event.

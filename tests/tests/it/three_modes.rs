@@ -144,6 +144,8 @@ fn told(record: &Value) -> (Value, Value) {
     let mut form = record.clone();
     // Who else might have served differs by what there is, and a node has no prices.
     form.as_object_mut().unwrap().remove("plan");
+    // And so does who saw it, which lists don't tell.
+    form.as_object_mut().unwrap().remove("data_path");
     for attempt in form["attempts"].as_array_mut().into_iter().flatten() {
         attempt.as_object_mut().unwrap().remove("receipt");
     }

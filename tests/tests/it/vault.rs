@@ -14,7 +14,7 @@ use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::wait::a_moment;
 
 /// Edits the database as an attacker with disk access would, while the gateway is down.
-fn edit(gateway: &Gateway, script: &str) -> String {
+pub fn edit(gateway: &Gateway, script: &str) -> String {
     let database = gateway.data().join("tidegate.db").display().to_string();
     let program = format!("import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n{script}\ndb.commit()\n");
     let output = Command::new(workspace().join(".venv/bin/python"))

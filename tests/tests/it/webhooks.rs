@@ -1,6 +1,7 @@
 //! Webhooks end to end: signed, retried, never lost, and verified with the official library in a Node
 //! receiver.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -77,7 +78,11 @@ pub struct Taker {
 
 impl Taker {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let (sender, bodies) = mpsc::unbounded_channel();
         tokio::spawn(async move {

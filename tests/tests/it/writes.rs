@@ -11,11 +11,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::problem;
+use crate::ask::{MINI, problem, question, trace_of};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
 use crate::played_runtime::PlayedRuntime;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until};
 use crate::webhooks::Taker;
 
 /// A key is dropped ten seconds after its successor takes effect.
@@ -93,10 +93,19 @@ impl Preparing<'_> {
                 json!({"name": format!("alias-{}", self.number), "targets": [{"model": "openai/gpt-4o-mini"}]})
             }
             // An event that never occurs here, so that no delivery starts by itself.
+            "/v2/sessions" => json!({"name": name, "end_user": "one", "metadata": {"ticket": "7"}}),
+            "/v2/artifacts" => json!({"type": "document", "name": name, "content": "the text"}),
+            "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),
+            "/v2/purge-jobs" => json!({"to": "2020-01-01"}),
+            "/v2/data-exports" => json!({"format": "jsonl"}),
+            "/v2/reconciliations" => {
+                let text = "from,until,measure,quantity\n1767225600,1767229200,input,1\n";
+                json!({"provider": "openai", "files": [{"text": text}]})
+            }
             "/v2/tariff" => json!({"name": name, "monthly_base_micros": 5}),
             "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" | "/v2/byoc/nodes/join-tokens" => {
                 json!({"name": name})
@@ -107,6 +116,21 @@ impl Preparing<'_> {
 
     /// As `body`, with the parent object that the new one refers to.
     async fn whole_body(&self, collection: &str) -> Value {
+        if collection == "/v2/bundles" {
+            let artifact = self.made("/v2/artifacts", self.body("/v2/artifacts")).await;
+            return json!({"name": self.name(), "items": [{"artifact_id": artifact, "role": "context"}]});
+        }
+        if collection == "/v2/deletion-requests" {
+            let session = self.made("/v2/sessions", self.body("/v2/sessions")).await;
+            return json!({"session_ids": [session]});
+        }
+        if collection == "/v2/legal-holds" {
+            let session = self.made("/v2/sessions", self.body("/v2/sessions")).await;
+            return json!({"session_ids": [session], "reason": "a case"});
+        }
+        if collection == "/v2/scores" {
+            return self.score().await;
+        }
         if collection != "/v2/policies" {
             return self.body(collection);
         }
@@ -270,9 +294,48 @@ impl Preparing<'_> {
         json!({"revision": revision})
     }
 
+    /// A data export that is over.
+    async fn exported(&self) -> String {
+        let path = format!("/v2/data-exports/{}", self.made("/v2/data-exports", json!({})).await);
+        until("the export to end", async || self.gateway.get(&path).await["status"] == "completed").await;
+        path
+    }
+
+    /// The body of a score of a new request.
+    async fn score(&self) -> Value {
+        self.made("/v2/provider-credentials", self.body("/v2/provider-credentials")).await;
+        let trace = trace_of(&self.gateway.chat_ok(&question(MINI)).await);
+        self.gateway.settled(&trace).await;
+        json!({"request_id": trace, "name": "helpful", "value": 1})
+    }
+
+    /// Appends an event to a new session.
+    async fn appended(&self, tried: impl Fn(String, Value) -> Try) -> Try {
+        let session = self.gateway.make("/v2/sessions", self.body("/v2/sessions")).await;
+        let [id, branch] = ["id", "default_branch_id"].map(|name| session[name].as_str().unwrap());
+        let event = json!({"event_type": "note", "content": "a note"});
+        let path = format!("/v2/sessions/{id}/branches/{branch}/events");
+        tried(path, json!({"expected_version": 0, "event": event}))
+    }
+
+    /// A batch that the gateway worked through: cancelled, it stays as it is.
+    async fn ended_batch(&self) -> String {
+        let model = "openai/gpt-4o-mini";
+        let body = self.body("/v2/provider-credentials");
+        self.made("/v2/provider-credentials", body).await;
+        let turn = json!({"role": "user", "content": "one"});
+        let ask = json!({"custom_id": "a", "params": {"model": model, "max_tokens": 9, "messages": [turn]}});
+        let client = self.gateway.client();
+        let made = client.post("/v1/messages/batches", &json!({"requests": [ask]})).await.unwrap();
+        assert_eq!(made.status, 200, "{}", made.text());
+        let id = id_of(&made.json());
+        let path = format!("/v2/batches/{id}");
+        until("the batch to end", async || self.gateway.get(&path).await["ended_at"].is_string()).await;
+        id
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
-        let (gateway, method) = (self.gateway, method.clone());
-        let admin = gateway.admin();
+        let (gateway, method, admin) = (self.gateway, method.clone(), self.gateway.admin());
         let tried =
             |path: String, body: Value| Try { client: admin.clone(), method: method.clone(), path, body };
         let email = format!("{}@writes.example", self.number);
@@ -311,11 +374,14 @@ impl Preparing<'_> {
                 let (webhook, event) = self.delivered().await;
                 tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
             }
+            "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
+            "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/routes/dry-run" => {
                 tried(pattern.to_owned(), json!({"route": {"scope": {"tag": self.name()}}}))
             }
+            "/v2/sessions/{id}/branches/{branch_id}/events" => self.appended(tried).await,
             "/v2/provider-credentials/{id}/probe" => {
                 // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.
                 let mut body = self.body("/v2/provider-credentials");
@@ -349,8 +415,12 @@ pub fn writing() -> Vec<(Method, &'static str)> {
     rows.map(|(method, pattern, _)| (method, pattern)).collect()
 }
 
-/// Routes that only read or test: they leave no audit entry.
-const ASKS: [&str; 5] = [
+/// Routes that only read or test, and events of agents: they leave no audit entry.
+const ASKS: [&str; 8] = [
+    // An event says itself who appended it, and when, and so does a score.
+    "/v2/scores",
+    "/v2/scores/{id}",
+    "/v2/sessions/{id}/branches/{branch_id}/events",
     "/v2/plan",
     "/v2/webhooks/{id}/test",
     "/v2/train/preview",
@@ -373,6 +443,8 @@ const UNTRIED: [&str; 13] = [
     "/v2/vault/accounts-key/rotate",
     "/v2/vault/workspace-key/rotate",
 ];
+/// Routes that a job follows, which writes too.
+const JOBS: [&str; 3] = ["/v2/purge-jobs", "/v2/deletion-requests", "/v2/data-exports"];
 /// Routes that succeed only on an object that was emptied first.
 const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 
@@ -399,6 +471,10 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
             done_as_rehearsed(&tried, &rehearsed, &endpoint).await
         };
         assert!(done.status < 300, "{endpoint}: {}", done.text());
+        if JOBS.contains(&pattern) {
+            let path = format!("{pattern}/{}", id_of(&done.json()));
+            until("the job to end", async || gateway.get(&path).await["status"] == "completed").await;
+        }
         assert_eq!(done.header("tidegate-dry-run"), None);
         let (_, now) = look(&gateway);
         // Entries of background work, which have no trace id, don't count.

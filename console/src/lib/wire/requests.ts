@@ -2,6 +2,7 @@
 
 import type { Reuse } from '../reuse';
 import type { ResolvedAlias } from './aliases';
+import type { DataPathParty } from './data-path';
 
 /** What a row of the list and the whole request both tell. */
 interface Told {
@@ -134,10 +135,22 @@ export interface Exchange extends Told, Metered {
   caching?: CachingOfRequest | null;
   /** Older servers have none. */
   reuse?: Reuse | null;
+  /** Who saw it; older servers have none. */
+  data_path?: DataPathParty[];
+  /** How good its answer was found; older servers have none. */
+  scores?: Score[];
   /** The search for an answer to a request that means the same. */
   semantic_cache?: SemanticSearch;
   /** What Tidegate made it for; a client's own has none. */
   made_for?: { purpose: string; request_id: string };
+}
+
+export interface Score {
+  id: string;
+  name: string;
+  value: number;
+  scored_by: string;
+  scored_at: string;
 }
 
 export interface SemanticSearch {

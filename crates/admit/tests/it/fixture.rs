@@ -90,6 +90,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
         (hash.digest(&text(number)), Arc::new(entry))
     };
     let project = ProjectEntry {
+        legal_hold: None,
         policy: None,
         caching: domain::CachePolicy::default(),
         id: project_id(1),

@@ -97,6 +97,13 @@ impl Route {
         self.push_response(StatusCode::OK, Some(shape::<Page<T>>), false)
     }
 
+    /// 200 with bytes of an archive.
+    #[must_use]
+    pub fn returns_archive(mut self) -> Self {
+        self.description.gives_archive = true;
+        self.push_response(StatusCode::OK, None, false)
+    }
+
     /// 204.
     #[must_use]
     pub fn returns_no_content(self) -> Self {

@@ -44,6 +44,8 @@ pub struct Description {
     pub no_rehearsal: Option<&'static str>,
     /// Whether the object's lines can also be fetched as CSV, under a path with `.csv`.
     pub has_csv: bool,
+    /// Whether it answers bytes of an archive.
+    pub gives_archive: bool,
     /// Refusals besides those of every route of its kind: status and code.
     pub refusals: Vec<(u16, &'static str)>,
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
 use crate::idempotency;
+use crate::reply::ARCHIVE;
 use crate::router::{Route, RouteAuth};
 use crate::version;
 use admit::Needs;
@@ -176,14 +177,19 @@ fn security(route: &Route) -> Value {
     };
     let mut alternatives = Vec::new();
     if let Some(needs) = key {
-        let scopes: &[&str] = match needs {
-            Needs::Known => &[],
-            Needs::Inference => &["inference"],
-            Needs::Read => &["read"],
-            Needs::Admin => &["admin"],
-            Needs::Operator => &["operator"],
+        // Any one of these.
+        let sufficient: &[&[&str]] = match needs {
+            Needs::Known => &[&[]],
+            Needs::Inference => &[&["inference"]],
+            Needs::Read => &[&["read"]],
+            Needs::Admin => &[&["admin"]],
+            Needs::ReadState => &[&["inference"], &["read"]],
+            Needs::WriteState => &[&["inference"], &["admin"]],
+            Needs::Operator => &[&["operator"]],
         };
-        alternatives.extend([json!({"key": scopes}), json!({"header_key": scopes})]);
+        for scopes in sufficient {
+            alternatives.extend([json!({"key": scopes}), json!({"header_key": scopes})]);
+        }
     }
     if let Some(people) = people {
         let role = match people {
@@ -266,6 +272,9 @@ fn response(route: &Route, given: SuccessResponse, schemas: &mut Schemas) -> Val
     let mut content = Map::new();
     if let Some(shape) = given.shape {
         content.insert("application/json".into(), json!({"schema": schemas.answer_schema(shape)}));
+    }
+    if route.description.gives_archive {
+        content.insert(ARCHIVE.into(), json!({"schema": {"type": "string", "format": "binary"}}));
     }
     if route.lists_files() {
         show("x-next-cursor", "next_cursor");

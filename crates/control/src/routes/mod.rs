@@ -59,6 +59,8 @@ pub fn all() -> Vec<Route> {
         joins::routes(),
         fleet::routes(),
         reports::routes(),
+        state::routes(),
+        privacy::routes(),
         rules::routes(),
         route_versions::routes(),
         dry_runs::routes(),

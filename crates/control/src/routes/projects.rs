@@ -136,7 +136,7 @@ fn purge_cache(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let answers = control.deps.store.kept_answers();
         let written = answers.purge_cached(act, row.workspace, row.id).await.map_err(of_store)?;
         control.deps.await_published(written.version).await?;
-        let scope = PurgeScope { workspace: row.workspace, what: Purged::Project(row.id) };
+        let scope = PurgeScope::of(row.workspace, Purged::Project(row.id));
         if let Err(error) = control.web.cached.purge(scope).await {
             tracing::warn!(%error, "the response cache in memory was not purged");
         }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::RECORD_TEXT_BYTES_MAX;
+
 /// One hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyHook {
@@ -59,6 +61,40 @@ pub struct HookCall {
     pub place: usize,
     pub outcome: HookOutcome,
     pub latency_ms: u64,
+}
+
+/// The server that was called, as a record has it: the policy may name another one by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookServer {
+    /// With its port, where the address states one.
+    pub host: String,
+    /// It is sent the text, and not only the facts.
+    pub reads_content: bool,
+}
+
+impl PolicyHook {
+    /// The host of its address, with the port where that is stated.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        host_of(&self.url)
+    }
+}
+
+/// The host of an address, with the port where that is stated, and without a user; empty where there is none.
+#[must_use]
+pub fn host_of(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+impl HookServer {
+    #[must_use]
+    pub fn of(hook: &PolicyHook) -> Self {
+        let host = hook.host();
+        let host = host.get(..host.floor_char_boundary(RECORD_TEXT_BYTES_MAX)).unwrap_or(host);
+        Self { host: host.to_owned(), reads_content: hook.reads_content }
+    }
 }
 
 impl HookPoint {

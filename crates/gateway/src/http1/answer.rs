@@ -174,19 +174,20 @@ fn write_status(output: &mut Vec<u8>, status: StatusCode) {
     drop(write!(output, "HTTP/1.1 {} {reason}\r\n", status.as_str()));
 }
 
-/// Without the line end. The text is built once a second.
+/// Without the line end. The text is built once a second, where the one before it was.
 fn write_date(output: &mut Vec<u8>) {
     thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
     }
     let now = SystemTime::now();
     let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     DATE.with_borrow_mut(|(made, text)| {
         if *made != second || text.is_empty() {
             *made = second;
-            *text = format!("date: {}", httpdate::fmt_http_date(now));
+            text.clear();
+            drop(write!(text, "date: {}", httpdate::HttpDate::from(now)));
         }
-        output.extend_from_slice(text.as_bytes());
+        output.extend_from_slice(text);
     });
 }
 

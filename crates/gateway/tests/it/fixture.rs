@@ -222,8 +222,10 @@ async fn cores(
                 counters,
                 answers: Arc::new(NoAnswers),
                 cached: Arc::default(),
+                sessions: Arc::new(domain::ports::NoSessions),
                 overload: Rc::default(),
                 in_background: Default::default(),
+                batches: std::sync::Arc::new(domain::NoBatches),
                 background: Arc::default(),
             }))
         })
@@ -235,6 +237,7 @@ fn workspace(world: &World, base_url: String, priority: Option<u8>) -> Workspace
     let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
+        legal_hold: None,
         policy: None,
         caching: domain::CachePolicy::default(),
         id: ProjectId::new(ms, bytes),

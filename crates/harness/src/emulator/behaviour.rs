@@ -98,6 +98,8 @@ pub struct Behaviour {
     pub times: Option<u32>,
     /// Milliseconds before the response head.
     pub latency: u64,
+    /// Waits before the response head, until [`crate::Emulator::release`].
+    pub held: bool,
     /// Milliseconds between content events.
     pub interval: u64,
     /// Number of content events; without `tokens`, each holds one token.
@@ -216,6 +218,11 @@ impl Behaviour {
     /// A response without deviations.
     pub fn ok() -> Self {
         Self::default()
+    }
+
+    /// A response that nobody has before [`crate::Emulator::release`].
+    pub fn held() -> Self {
+        Self { held: true, ..Self::default() }
     }
 
     /// A canned response with this status and the provider's error body.

@@ -195,6 +195,11 @@ impl Emulator {
         self.shared.clear_scripts();
     }
 
+    /// Sends the responses that are held, and holds none from now on.
+    pub fn release(&self) {
+        self.shared.are_released.send_replace(true);
+    }
+
     /// The number of access tokens that its token endpoints have issued.
     pub fn tokens_issued(&self) -> u64 {
         self.shared.directory.count()

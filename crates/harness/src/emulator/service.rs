@@ -320,6 +320,9 @@ pub(crate) fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Res
 }
 
 pub(crate) async fn before_head(control: &Control, guard: &Guard, behaviour: &Behaviour) {
+    if behaviour.held {
+        guard.released().await;
+    }
     if behaviour.latency > 0 {
         tokio::time::sleep(Duration::from_millis(behaviour.latency)).await;
     }

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) epoch: Epoch,
     pub(crate) changed: watch::Sender<u64>,
+    /// Whether responses that are held may be sent.
+    pub(crate) are_released: watch::Sender<bool>,
     pub(crate) connections: Mutex<Vec<Arc<Control>>>,
     /// The responses stored by `/v1/responses`, and the sealer of the reasoning items that clients hold.
     pub(crate) responses: Mutex<Store>,
@@ -86,6 +88,7 @@ impl Shared {
         Self {
             epoch: Epoch::now(),
             changed: watch::Sender::new(0),
+            are_released: watch::Sender::new(false),
             connections: Mutex::default(),
             responses: Mutex::default(),
             sealer: Sealer::new(),
@@ -109,6 +112,7 @@ impl Shared {
         let mut inner = lock(&self.inner);
         *inner = Inner::new(&self.config, inner.generation + 1);
         drop(inner);
+        self.are_released.send_replace(false);
         *lock(&self.responses) = Store::default();
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
@@ -261,6 +265,12 @@ impl Inner {
 }
 
 impl Guard {
+    /// Waits until responses that are held may be sent.
+    pub(crate) async fn released(&self) {
+        // The sender lives as long as the guard, so there is no error.
+        let _ = self.shared.are_released.subscribe().wait_for(|is_released| *is_released).await;
+    }
+
     /// The request's journal record, for work that continues after the response.
     pub(crate) fn record(&self) -> Arc<Mutex<Entry>> {
         Arc::clone(&self.record)

@@ -49,8 +49,7 @@ impl Decision {
 
 /// Why a decision refuses, for the message of its fault.
 pub(super) fn why(hook: &PolicyHook, decision: &Decision) -> String {
-    let rest = hook.url.split_once("://").map_or(hook.url.as_str(), |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or_default();
+    let host = hook.host();
     let what = match decision {
         Decision::Refused(reason) if !reason.is_empty() => {
             return format!("its hook at {host} says: {reason}");

@@ -15,7 +15,8 @@ use conversation::request::StoredAct;
 use decode::Call;
 use domain::limits::{POLICY_HOOK_CONTENT_BYTES_MAX, WEBHOOK_OVERLAP};
 use domain::{
-    Fault, HookCall, HookOutcome, HookPoint, OnSilence, Policy, PolicyHook, PolicyRule, Secret, Usage,
+    Fault, HookCall, HookOutcome, HookPoint, HookServer, OnSilence, Policy, PolicyHook, PolicyRule, Secret,
+    Usage,
 };
 use execute::{Answer, Exchange, HookMessage, Served, call_hook};
 use futures_util::future::join_all;
@@ -165,12 +166,15 @@ impl HookQuery<'_> {
     async fn run(self) -> Option<Box<Fault>> {
         let policies = Arc::clone(self.caller.project().policy.as_ref()?);
         let hooks = policies.hooks().filter(|(_, _, hook)| hook.at == self.at);
-        let calls = hooks.map(|(policy, place, hook)| self.call(policy, place, hook));
+        let calls = hooks.map(async |(policy, place, hook)| {
+            let (call, fault) = self.call(policy, place, hook).await;
+            ((call, HookServer::of(hook)), fault)
+        });
         let mut refused = None;
-        for (call, fault) in join_all(calls).await {
-            self.core.counters.hook_called(call.outcome);
+        for (called, fault) in join_all(calls).await {
+            self.core.counters.hook_called(called.0.outcome);
             if let Some(screening) = self.call.screening() {
-                screening.hook_calls.borrow_mut().push(call);
+                screening.hook_calls.borrow_mut().push(called);
             }
             refused = refused.or(fault);
         }

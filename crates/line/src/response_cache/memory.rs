@@ -5,8 +5,9 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::limits::{RESPONSE_CACHE_BYTES_MAX, RESPONSE_CACHE_ENTRIES_MAX};
-use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged};
-use domain::{IdMap, ProjectId, WorkspaceId};
+use domain::ports::PortFuture;
+use domain::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged, Remembers};
+use domain::{IdMap, ProjectId, TraceId, WorkspaceId};
 use tokio::sync::watch;
 
 use super::entry::Entry;
@@ -60,6 +61,15 @@ struct Held {
     meaning: Option<Arc<Meaning>>,
     bytes: usize,
     used: u64,
+}
+
+/// An answer that is held, as the data path of its request tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldAnswer {
+    pub project: ProjectId,
+    /// The request that it answered first.
+    pub request: TraceId,
+    pub made_unix_ms: u64,
 }
 
 /// What the others learn of the request that leads.
@@ -190,6 +200,21 @@ impl ResponseMemory {
         self.shard(name).remove(name);
     }
 
+    /// The answers that are held of a workspace.
+    #[must_use]
+    pub fn answers_of(&self, workspace: WorkspaceId) -> Vec<HeldAnswer> {
+        let mut found = Vec::new();
+        for shard in self.shards() {
+            let own = shard.entries.iter().filter(|(name, _)| name.workspace == workspace);
+            found.extend(own.map(|(name, held)| HeldAnswer {
+                project: name.project,
+                request: held.entry.request,
+                made_unix_ms: held.entry.made_unix_ms,
+            }));
+        }
+        found
+    }
+
     fn insert(&self, name: Name, entry: Arc<Entry>, meaning: Option<Arc<Meaning>>) {
         let of_meaning = meaning.as_ref().map_or(0, |meaning| meaning.bytes());
         let bytes = name.request.len() + entry.bytes() + of_meaning;
@@ -247,17 +272,12 @@ impl Shard {
 }
 
 fn is_of(scope: &PurgeScope, name: &Name, held: &Held) -> bool {
-    name.workspace == scope.workspace
-        && match &scope.what {
-            Purged::Everything => true,
-            Purged::Project(project) => name.project == *project,
-            Purged::Requests(requests) => requests.contains(&held.entry.request),
-        }
+    scope.covers(name.workspace, name.project, held.entry.request)
 }
 
 impl Purgeable for ResponseMemory {
-    fn place(&self) -> &'static str {
-        "response_cache"
+    fn place(&self) -> Place {
+        Place::ResponseCache
     }
 
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
@@ -274,12 +294,21 @@ impl Purgeable for ResponseMemory {
     }
 }
 
+impl Remembers for ResponseMemory {
+    fn forget_remembered(&self, workspace: WorkspaceId, project: Option<ProjectId>) {
+        let what = project.map_or(Purged::Everything, Purged::Project);
+        for mut shard in self.shards() {
+            shard.purge(&PurgeScope::of(workspace, what.clone()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
     use domain::limits::SEMANTIC_CACHE_TEXTS_MAX;
-    use domain::{CredentialId, Principal, TraceId, Usage};
+    use domain::{CredentialId, Principal, Usage};
     use futures_util::FutureExt as _;
 
     fn named(memory: &ResponseMemory, workspace: u8, generations: (u64, u64), request: &str) -> Name {
@@ -320,8 +349,15 @@ mod tests {
         assert!(!is_found(&memory, &name(1, "a"), 61_001));
         assert!(!is_found(&memory, &name(2, "a"), 1_000), "another workspace's");
         assert!(!is_found(&memory, &named(&memory, 1, (0, 1), "a"), 1_000), "purged");
+        let owner = |of: u8| WorkspaceId::new(1, [of; 10]);
+        assert_eq!(
+            memory.answers_of(owner(1)).iter().map(|held| held.made_unix_ms).collect::<Vec<_>>(),
+            [1_000]
+        );
+        assert_eq!(memory.answers_of(owner(2)), []);
         memory.forget(&name(1, "a"));
         assert!(!is_found(&memory, &name(1, "a"), 1_000));
+        assert_eq!(memory.answers_of(owner(1)), []);
     }
 
     #[test]
@@ -361,8 +397,7 @@ mod tests {
     fn a_purge_takes_what_is_in_its_scope_alone() {
         let memory = Arc::new(ResponseMemory::default());
         let name = |workspace, request: &str| named(&memory, workspace, (0, 0), request);
-        let scope =
-            |workspace: u8, what| PurgeScope { workspace: WorkspaceId::new(1, [workspace; 10]), what };
+        let scope = |workspace: u8, what| PurgeScope::of(WorkspaceId::new(1, [workspace; 10]), what);
         let fill = || {
             lead(&memory, &name(1, "a")).keep(entry(1_000, 1), None);
             lead(&memory, &name(1, "b")).keep(entry(2_000, 1), None);
@@ -411,7 +446,7 @@ mod tests {
         memory.forget(&name("a"));
         assert_eq!(seen(&name("c")), 0);
         lead(&memory, &name("a")).keep(entry(1_000, 1), meaning());
-        let scope = PurgeScope { workspace: name("a").workspace, what: Purged::Everything };
+        let scope = PurgeScope::of(name("a").workspace, Purged::Everything);
         assert_eq!(memory.purge(scope).now_or_never().unwrap().unwrap(), 2);
         assert_eq!(seen(&name("c")), 0);
     }

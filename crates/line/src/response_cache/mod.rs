@@ -39,7 +39,7 @@ use crate::{Core, hooks, reading, stored_lookup};
 
 pub use entry::Entry;
 pub use lookup::{Found, Lookup, Shelf};
-pub use memory::{Lead, ResponseMemory};
+pub use memory::{HeldAnswer, Lead, ResponseMemory};
 pub use wish::Wish;
 
 const CACHE: HeaderName = HeaderName::from_static("agent-cache");

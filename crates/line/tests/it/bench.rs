@@ -229,8 +229,10 @@ impl Bench {
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
+            sessions: Arc::new(domain::ports::NoSessions),
             overload: Rc::default(),
             in_background: Default::default(),
+            batches: std::sync::Arc::new(domain::NoBatches),
             background: Arc::default(),
             allowances: Rc::default(),
         });
@@ -330,6 +332,7 @@ impl Maker<'_> {
         let id = WorkspaceId::new(ms, bytes);
         self.new_key(id).await;
         let project = ProjectEntry {
+            legal_hold: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),

@@ -204,6 +204,7 @@ pub fn spec(scope: RouteScope) -> RouteSpec {
 impl Fixture {
     pub fn new() -> Self {
         let project = ProjectEntry {
+            legal_hold: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: project_id(1),

@@ -1,5 +1,7 @@
 //! Anthropic: the Messages API. Every request names the API version.
 
+pub mod exports;
+
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::header::{HeaderName, HeaderValue};

@@ -3,6 +3,7 @@
 
 pub(crate) mod class;
 mod embeddings;
+pub mod exports;
 mod invoke_model;
 mod jobs;
 

@@ -1,6 +1,8 @@
 //! Azure OpenAI: OpenAI's APIs at the customer's own resource, with deployment names for models. The current
 //! (`v1`) paths take the deployment as `model`; the older ones have it in the path and need an `api-version`.
 
+pub mod exports;
+
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;

@@ -1,5 +1,7 @@
 //! OpenAI: chat completions and responses.
 
+pub mod exports;
+
 use domain::{Fault, Grammar, Operation, Thinking};
 
 use crate::{CacheHelp, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, compatible};

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod embeddings;
+pub mod exports;
 mod imagen;
 mod maker;
 mod veo;

@@ -124,8 +124,7 @@ impl RecordColumns {
 
 /// The week, counted from 1970, of a trace's timestamp.
 fn week_of(trace: TraceId) -> u64 {
-    let [a, b, c, d, e, f, ..] = *trace.as_bytes();
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / WEEK_MS
+    trace.unix_ms() / WEEK_MS
 }
 
 impl RecordSink for PostgresRecords {

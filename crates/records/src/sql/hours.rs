@@ -183,8 +183,7 @@ impl Search {
 }
 
 fn minute_of(trace: TraceId) -> u64 {
-    let [a, b, c, d, e, f, ..] = *trace.as_bytes();
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / MINUTE_MS
+    trace.unix_ms() / MINUTE_MS
 }
 
 /// From the workspace's first hour to the end of its last, within a range.

@@ -1,5 +1,6 @@
-//! SQL shared by both databases: usage by minute, hour and day, its upkeep, and leases of limits and budgets.
+//! SQL shared by both databases: usage by minute, hour and day, its upkeep, leases of limits and budgets, and reports on reuse.
 
+pub(crate) mod diagnostics;
 pub(crate) mod hours;
 pub mod leases;
 pub(crate) mod upkeep;

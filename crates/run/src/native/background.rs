@@ -5,13 +5,12 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Caller;
 use decode::Inbound;
 use domain::limits::DEADLINE;
-use domain::{Fault, FaultClass, Policy, PolicyRule, Refuser, ResponseId, Retention};
+use domain::{Fault, FaultClass, ResponseId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
@@ -210,18 +209,9 @@ pub(super) fn still_running(id: ResponseId) -> Box<Fault> {
 /// Where nothing may be kept, a client that leaves gets no answer.
 fn nothing_kept(caller: &Caller) -> Box<Fault> {
     let policies = caller.project().policy.as_ref();
-    let is_zero = |policy: &&Arc<Policy>| policy.spec.retention == Some(Retention::Zero);
-    let Some(policy) = policies.and_then(|policies| policies.each().find(is_zero)) else {
-        return Box::new(Fault::internal());
-    };
-    let message = format!(
-        "The policy {} of this {} lets nothing be retained, and an answer in the background is kept for its client (retention).",
-        policy.id,
-        policy.owner()
-    );
-    let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).param("background");
-    let fault = fault.fix("Leave \"background\" out.").should_retry(false);
-    Box::new(fault.refused_by(Refuser::PolicyRule(policy.id, PolicyRule::Retention)))
+    let kept = "an answer in the background is kept for its client";
+    let refused = policies.and_then(|policies| policies.refuse_to_keep(kept, "Leave \"background\" out."));
+    Box::new(refused.map_or_else(Fault::internal, |fault| fault.param("background")))
 }
 
 fn millis(time: Duration) -> u64 {

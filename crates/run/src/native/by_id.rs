@@ -90,6 +90,7 @@ async fn unfinished(
 }
 
 async fn forget(core: &Core, caller: &Caller, id: ResponseId) -> Result<(StatusCode, Bytes), Box<Fault>> {
+    caller.check_deletion()?;
     let request = TraceId::from_uuid(*id.as_uuid());
     if core.deps.turns.forget(caller.workspace().id, request).await {
         Ok((StatusCode::NO_CONTENT, Bytes::new()))

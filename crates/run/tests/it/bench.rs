@@ -139,8 +139,10 @@ impl Bench {
             counters,
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
+            sessions: Arc::new(domain::ports::NoSessions),
             overload: Rc::default(),
             in_background: Default::default(),
+            batches: std::sync::Arc::new(domain::NoBatches),
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());
@@ -201,6 +203,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = WorkspaceId::new(ms, bytes);
         let project = ProjectEntry {
+            legal_hold: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),

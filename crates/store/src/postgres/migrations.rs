@@ -37,6 +37,15 @@ const FILES: &[(i64, &str, &str)] = &[
     (26, "policy_hooks", include_str!("../../migrations/postgres/0026_policy_hooks.sql")),
     (27, "semantic_cache", include_str!("../../migrations/postgres/0027_semantic_cache.sql")),
     (28, "cache_keep_alive", include_str!("../../migrations/postgres/0028_cache_keep_alive.sql")),
+    (29, "sessions", include_str!("../../migrations/postgres/0029_sessions.sql")),
+    (30, "purges", include_str!("../../migrations/postgres/0030_purges.sql")),
+    (31, "diagnostics", include_str!("../../migrations/postgres/0031_diagnostics.sql")),
+    (32, "reconciliations", include_str!("../../migrations/postgres/0032_reconciliations.sql")),
+    (33, "audit_sent", include_str!("../../migrations/postgres/0033_audit_sent.sql")),
+    (34, "batches", include_str!("../../migrations/postgres/0034_batches.sql")),
+    (35, "legal_holds", include_str!("../../migrations/postgres/0035_legal_holds.sql")),
+    (36, "data_exports", include_str!("../../migrations/postgres/0036_data_exports.sql")),
+    (37, "scores", include_str!("../../migrations/postgres/0037_scores.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use database::act::Act;
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
-use database::fields::{ColumnId, Fields, signed, to_text};
+use database::fields::{ColumnId, Fields, before, signed, to_text};
 use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
@@ -84,7 +84,7 @@ impl Invoices for Database {
     ) -> StoreFuture<'_, Listed<InvoiceRow, InvoiceId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let before = page.after.map_or_else(|| vec![0xFF; 17], |id| id.bytes());
+            let before = before(page.after);
             let query =
                 sql("SELECT * FROM invoices WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
             let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));

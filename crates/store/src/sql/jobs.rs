@@ -53,7 +53,10 @@ fn read(row: &Row) -> Result<JobRow, StoreError> {
 
 /// Enqueues a job in the transaction of the act that needs it; `false` if one with this name is running,
 /// which stays as it is.
-pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
+///
+/// # Errors
+/// Of the database.
+pub async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query =
         sql("INSERT INTO jobs (workspace, kind, name, payload, state, run_unix_ms, every_ms, attempts,
              created_unix_ms)

@@ -7,25 +7,16 @@ use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::statement::sql;
+use database::holding;
+use database::purging;
+use database::statement::{compose, sql};
 use database::writing::Writing;
 use domain::ports::PurgeScope;
 use domain::{ProjectId, Sealed, TraceId, WorkspaceId};
 
 use crate::kept_answers::{AnswerClaim, AnswerDigest, Claiming, IdempotentAnswers};
-use crate::sql::purging::{self, Texts};
 
 const TABLE: &str = "kept_answers";
-const PURGE: Texts = [
-    "DELETE FROM kept_answers WHERE workspace = $1",
-    "DELETE FROM kept_answers WHERE workspace = $1 AND project = $2",
-    "DELETE FROM kept_answers WHERE workspace = $1 AND request = $2",
-];
-const REMAINING: Texts = [
-    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1",
-    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND project = $2",
-    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND request = $2",
-];
 
 /// Expired rows count as absent. An existing claim of the same request is this one, made by an earlier try
 /// whose reply was lost.
@@ -135,6 +126,7 @@ async fn purge_cached(
     workspace: WorkspaceId,
     project: ProjectId,
 ) -> Result<u64, StoreError> {
+    holding::refuse_owner(writing.connection(), workspace, Some(project)).await?;
     let raise = sql("UPDATE projects SET caching_generation = caching_generation + 1, version = $3
          WHERE workspace = $1 AND id = $2");
     let version = signed(writing.version());
@@ -213,8 +205,11 @@ impl IdempotentAnswers for Database {
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                sql("DELETE FROM kept_answers WHERE digest IN
-                     (SELECT digest FROM kept_answers WHERE until_unix_ms <= $1 LIMIT $2)")
+                compose(format!(
+                    "DELETE FROM kept_answers WHERE digest IN (SELECT digest FROM kept_answers
+                     WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
+                    holding::held(TABLE)
+                ))
                 .bind(signed(now_unix_ms))
                 .bind(i64::from(rows_max))
                 .run(writing.connection())
@@ -224,7 +219,7 @@ impl IdempotentAnswers for Database {
     }
 
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, PURGE))))
+        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, "kept_answers"))))
     }
 
     fn purge_cached(
@@ -239,6 +234,6 @@ impl IdempotentAnswers for Database {
     }
 
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, REMAINING).await })
+        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, "kept_answers").await })
     }
 }

@@ -3,7 +3,8 @@
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::statement::{Row, sql};
+use database::holding;
+use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
 
@@ -29,7 +30,8 @@ const FORGET: &str = "DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 
 const HIDE: &str =
     "UPDATE kept_objects SET until_unix_ms = 1 WHERE id = $1 AND workspace = $2 AND project = $3";
 
-/// The start of a list, or the rows after a cursor, in either order.
+/// The start of a list, or the rows after a cursor, in either order. The cursor may be a batch that the gateway works
+/// through itself: lists show both.
 macro_rules! list {
     ($beyond:literal, $order:literal) => {
         concat!(
@@ -44,11 +46,13 @@ const NEWEST: &str = list!("", " ORDER BY created_unix_ms DESC, id DESC LIMIT $6
 const OLDEST: &str = list!("", " ORDER BY created_unix_ms, id LIMIT $6");
 const OLDER: &str = list!(
     " AND (created_unix_ms, id) < (SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM batches
       WHERE id = $7 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms DESC, id DESC LIMIT $6"
 );
 const NEWER: &str = list!(
     " AND (created_unix_ms, id) > (SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM batches
       WHERE id = $7 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms, id LIMIT $6"
 );
@@ -92,7 +96,7 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
     let digest: &[u8] = fields.get("id")?;
     let digest = digest.try_into().map_err(|error| StoreError::corrupt(TABLE, format!("id: {error}")))?;
     let word = fields.text("kind")?;
-    let kind = StoredObjectKind::all().find(|kind| kind.as_str() == word);
+    let kind = StoredObjectKind::by_name(&word);
     let kind = kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("kind is {word}")))?;
     let maker = fields.text("maker")?;
     let object = StoredObject {
@@ -188,9 +192,11 @@ impl ProviderObjects for Database {
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                sql("DELETE FROM kept_objects WHERE id IN
-                     (SELECT id FROM kept_objects WHERE until_unix_ms <= $1
-                      AND (kind <> 'video' OR booked_by IS NOT NULL) LIMIT $2)")
+                compose(format!(
+                    "DELETE FROM kept_objects WHERE id IN (SELECT id FROM kept_objects WHERE until_unix_ms <= $1
+                     AND (kind <> 'video' OR booked_by IS NOT NULL) AND NOT {} LIMIT $2)",
+                    holding::held(TABLE)
+                ))
                 .bind(signed(now_unix_ms))
                 .bind(i64::from(rows_max))
                 .run(writing.connection())

@@ -6,26 +6,16 @@ use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::statement::{Row, sql};
+use database::holding;
+use database::purging;
+use database::seals::require_key;
+use database::statement::{Row, compose, sql};
 use database::writing::Writing;
-use domain::Sealed;
 use domain::ports::PurgeScope;
 
 use crate::kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
-use crate::sql::purging::{self, Texts};
-use crate::sql::seals;
 
 const TABLE: &str = "kept_turns";
-const PURGE: Texts = [
-    "DELETE FROM kept_turns WHERE workspace = $1",
-    "DELETE FROM kept_turns WHERE workspace = $1 AND project = $2",
-    "DELETE FROM kept_turns WHERE workspace = $1 AND request = $2",
-];
-const REMAINING: Texts = [
-    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1",
-    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1 AND project = $2",
-    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1 AND request = $2",
-];
 
 const LEAD: &str = "INSERT INTO kept_turn_calls (digest, turn) SELECT call, $2 FROM unnest($1) AS call \
     ON CONFLICT (digest) DO UPDATE SET turn = excluded.turn";
@@ -53,12 +43,8 @@ macro_rules! find {
 const FIND: &str = find!("= ANY($1)");
 const FIND_ON_SQLITE: &str = find!("IN (SELECT unhex(value) FROM json_each($1))");
 
-const fn of_either<'t>(connection: &Connection, postgres: &'t str, sqlite: &'t str) -> &'t str {
-    if matches!(connection, Connection::Postgres(_)) { postgres } else { sqlite }
-}
-
 async fn keep(writing: &mut Writing, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> Result<(), StoreError> {
-    seals::require_key(writing, turn.workspace, &turn.sealed.key_id).await?;
+    require_key(writing, turn.workspace, &turn.sealed.key_id).await?;
     let query = sql("INSERT INTO kept_turns
          (digest, workspace, project, request, sealed_version, sealed_key_id, sealed, until_unix_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO NOTHING");
@@ -75,7 +61,7 @@ async fn keep(writing: &mut Writing, turn: KeptTurnRow, calls: Vec<[u8; 32]>) ->
         .await?;
     // Deduplicated, since a statement can't upsert a row twice, and sorted, so that writers don't deadlock.
     let calls: BTreeSet<_> = calls.into_iter().collect();
-    let lead = of_either(writing.connection(), LEAD, LEAD_ON_SQLITE);
+    let lead = writing.connection().either(LEAD, LEAD_ON_SQLITE);
     let calls: Vec<_> = calls.into_iter().collect();
     sql(lead).bind(calls).bind(turn.digest.to_vec()).run(writing.connection()).await?;
     Ok(())
@@ -83,23 +69,18 @@ async fn keep(writing: &mut Writing, turn: KeptTurnRow, calls: Vec<[u8; 32]>) ->
 
 fn read(row: &Row) -> Result<KeptTurnRow, StoreError> {
     let fields = Fields::new(TABLE, row);
-    let sealed = Sealed {
-        version: fields.small("sealed_version")?,
-        key_id: fields.text("sealed_key_id")?,
-        bytes: fields.get("sealed")?,
-    };
     Ok(KeptTurnRow {
         digest: fields.digest("digest")?,
         workspace: fields.id("workspace")?,
         project: fields.id("project")?,
         request: fields.id("request")?,
-        sealed,
+        sealed: fields.sealed()?,
         until_unix_ms: fields.number("until_unix_ms")?,
     })
 }
 
 async fn find(connection: &mut Connection, lookup: TurnLookup) -> Result<Vec<KeptTurnRow>, StoreError> {
-    let query = sql(of_either(connection, FIND, FIND_ON_SQLITE))
+    let query = sql(connection.either(FIND, FIND_ON_SQLITE))
         .bind(lookup.calls)
         .bind(lookup.workspace.bytes())
         .bind(lookup.project.bytes())
@@ -120,8 +101,11 @@ impl StoredTurns for Database {
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                sql("DELETE FROM kept_turns WHERE digest IN
-                     (SELECT digest FROM kept_turns WHERE until_unix_ms <= $1 LIMIT $2)")
+                compose(format!(
+                    "DELETE FROM kept_turns WHERE digest IN (SELECT digest FROM kept_turns
+                     WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
+                    holding::held(TABLE)
+                ))
                 .bind(signed(now_unix_ms))
                 .bind(i64::from(rows_max))
                 .run(writing.connection())
@@ -131,10 +115,10 @@ impl StoredTurns for Database {
     }
 
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, PURGE))))
+        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, TABLE))))
     }
 
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, REMAINING).await })
+        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, TABLE).await })
     }
 }

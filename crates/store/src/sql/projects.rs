@@ -5,6 +5,7 @@ use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed, to_text};
 use database::handle::Database;
+use database::holding;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{KeyId, ProjectId, Subject, WorkspaceId};
@@ -87,6 +88,7 @@ impl Table for ProjectRow {
                 format!("{held} live keys, credentials or routes belong to the project; end them first");
             return Err(StoreError::conflict("project_not_empty", detail, None));
         }
+        holding::refuse_owner(writing.connection(), old.workspace, Some(old.id)).await?;
         let revoked = sql("SELECT id FROM api_keys WHERE project = $1").bind(old.id.bytes());
         for key in revoked.rows(writing.connection()).await? {
             let key: KeyId = Fields::new("api_keys", &key).id("id")?;

@@ -292,6 +292,18 @@ async fn kept_otherwise(
             "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_turns
              WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
         }
+        ContentKind::State => {
+            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM state_contents
+             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
+        }
+        ContentKind::Batch => {
+            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM batch_contents
+             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
+        }
+        ContentKind::Export => {
+            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM data_export_parts
+             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
+        }
     };
     let after = after.map(|digest| digest.to_vec()).unwrap_or_default();
     let query = sql(query).bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
@@ -303,12 +315,7 @@ async fn kept_otherwise(
             project: fields.id("project")?,
             request: fields.id("request")?,
         };
-        let sealed = Sealed {
-            version: fields.small("sealed_version")?,
-            key_id: fields.text("sealed_key_id")?,
-            bytes: fields.get("sealed")?,
-        };
-        Ok(SealedRow { thing: SealedThing::Content(content), sealed })
+        Ok(SealedRow { thing: SealedThing::Content(content), sealed: fields.sealed()? })
     };
     query.rows(connection).await?.iter().map(read).collect()
 }
@@ -350,6 +357,18 @@ async fn reseal_one(
         }
         SealedThing::Content(ContentRow { kept: ContentKind::Turn, .. }) => {
             "UPDATE kept_turns SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
+        }
+        SealedThing::Content(ContentRow { kept: ContentKind::State, .. }) => {
+            "UPDATE state_contents SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
+        }
+        SealedThing::Content(ContentRow { kept: ContentKind::Batch, .. }) => {
+            "UPDATE batch_contents SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
+        }
+        SealedThing::Content(ContentRow { kept: ContentKind::Export, .. }) => {
+            "UPDATE data_export_parts SET sealed_key_id = $1, sealed = $2
              WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
         }
         SealedThing::Floor(_) => {
@@ -411,13 +430,11 @@ async fn end_workspace(
         meta::remove(writing, rekeyed(workspace)).await?;
         return Ok(true);
     }
-    let is_used = !sealed_otherwise(writing.connection(), workspace, &key_id).await?.is_empty()
-        || !kept_otherwise(writing.connection(), ContentKind::Answer, workspace, &key_id, None, 1)
-            .await?
-            .is_empty()
-        || !kept_otherwise(writing.connection(), ContentKind::Turn, workspace, &key_id, None, 1)
-            .await?
-            .is_empty();
+    let mut is_used = !sealed_otherwise(writing.connection(), workspace, &key_id).await?.is_empty();
+    for kept in ContentKind::ALL {
+        let connection = writing.connection();
+        is_used = is_used || !kept_otherwise(connection, kept, workspace, &key_id, None, 1).await?.is_empty();
+    }
     if newest.as_ref() != Some(&key_id) || is_used {
         return Ok(false);
     }

@@ -4,6 +4,7 @@
 use database::connection::Connection;
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields};
+use database::seals::require_key;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{Sealed, WorkspaceId};
@@ -53,21 +54,6 @@ pub(super) async fn put(
         .run(writing.connection())
         .await?;
     Ok(())
-}
-
-/// Refuses a seal under a deleted key, made by a replica that learned too late of the workspace's next key:
-/// it could never be opened.
-pub(super) async fn require_key(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    key_id: &str,
-) -> Result<(), StoreError> {
-    let query = sql("SELECT 1 AS one FROM workspace_keys WHERE workspace = $1 AND key_id = $2");
-    let known = query.bind(workspace.bytes()).bind(key_id).row(writing.connection()).await?;
-    known.map(drop).ok_or_else(|| {
-        let detail = "the workspace's key was replaced meanwhile; send the request again";
-        StoreError::conflict("sealing_key_replaced", detail, None)
-    })
 }
 
 pub(super) async fn remove(

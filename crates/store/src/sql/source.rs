@@ -12,8 +12,8 @@ use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{
-    AliasId, AliasReleaseId, AuthKind, HookSecret, Hosting, KeyId, Policies, Policy, ProjectId, Terms,
-    WorkspaceId,
+    AliasId, AliasReleaseId, AuthKind, HookSecret, Hosting, KeyId, LegalHoldId, Policies, Policy, ProjectId,
+    Terms, WorkspaceId,
 };
 use serde_json::Value;
 use snapshot::{
@@ -37,6 +37,8 @@ use crate::workspaces::WorkspaceRow;
 
 /// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
+/// By workspace, and by project where they do not hold all of it.
+type HoldsInForce = BTreeMap<(WorkspaceId, Option<ProjectId>), LegalHoldId>;
 
 fn key_change(row: ApiKeyRow) -> KeyChange {
     let entry = KeyEntry {
@@ -119,7 +121,8 @@ fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>) -> ProjectEntry {
+fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>, holds: &HoldsInForce) -> ProjectEntry {
+    let of = |project| holds.get(&(row.workspace, project)).copied();
     ProjectEntry {
         id: row.id,
         workspace: row.workspace,
@@ -127,6 +130,7 @@ fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>) -> ProjectEntry
         environment: row.environment.into(),
         caching: row.caching,
         policy,
+        legal_hold: of(None).or_else(|| of(Some(row.id))),
     }
 }
 
@@ -178,11 +182,12 @@ async fn read_workspaces(
         found.insert(row.id, entry);
     }
     let mut policies = read_policies(connection, whose).await?;
+    let holds = read_holds(connection, whose).await?;
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
         let row = ProjectRow::read(row)?;
         let wide = policies.get(&(row.workspace, None)).cloned();
         let policy = Policies::of(wide, policies.remove(&(row.workspace, Some(row.id))));
-        let entry = project_entry(row, policy);
+        let entry = project_entry(row, policy, &holds);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.projects.push(Arc::new(entry));
         }
@@ -221,6 +226,19 @@ async fn read_workspaces(
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
+}
+
+/// The legal holds of whole workspaces and projects. Those of sessions are asked for where sessions are deleted.
+async fn read_holds(connection: &mut Connection, whose: Whose) -> Result<HoldsInForce, StoreError> {
+    let mut holds = HoldsInForce::new();
+    for row in &rows_of!(connection, "legal_holds", "workspace", "id", whose) {
+        let fields = Fields::new("legal_holds", row);
+        let is_released = fields.maybe_number("released_unix_ms")?.is_some();
+        if !is_released && fields.text("scope")? != "sessions" {
+            holds.insert((fields.id("workspace")?, fields.maybe_id("project")?), fields.id("id")?);
+        }
+    }
+    Ok(holds)
 }
 
 /// The policies by whom they are of.

@@ -3,7 +3,8 @@
 use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
-use database::statement::{Row, sql};
+use database::holding;
+use database::statement::{Row, compose, sql};
 use database::writing::Writing;
 use domain::TraceId;
 use domain::ports::StoredResponse;
@@ -16,8 +17,8 @@ const TABLE: &str = "stored_responses";
 async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), StoreError> {
     let StoredResponse { request, created_by: maker, model, upstream_model, is_booked } = row.response;
     let made = sql("INSERT INTO stored_responses
-         (digest, workspace, project, request, maker, model, upstream_model, booked_by, until_unix_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (digest) DO NOTHING")
+         (digest, workspace, project, request, maker, model, upstream_model, booked_by, until_unix_ms, provider_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (digest) DO NOTHING")
     .bind(row.digest.to_vec())
     .bind(row.workspace.bytes())
     .bind(row.project.bytes())
@@ -27,6 +28,7 @@ async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), Store
     .bind(upstream_model)
     .bind(is_booked.then(|| request.bytes()))
     .bind(signed(row.until_unix_ms))
+    .bind(row.provider_id)
     .run(writing.connection())
     .await?;
     if let Some(job) = row.job.filter(|_| made > 0) {
@@ -102,8 +104,11 @@ impl StoredResponses for Database {
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                sql("DELETE FROM stored_responses WHERE digest IN
-                     (SELECT digest FROM stored_responses WHERE until_unix_ms <= $1 LIMIT $2)")
+                compose(format!(
+                    "DELETE FROM stored_responses WHERE digest IN (SELECT digest FROM stored_responses
+                     WHERE until_unix_ms <= $1 AND NOT {} LIMIT $2)",
+                    holding::held(TABLE)
+                ))
                 .bind(signed(now_unix_ms))
                 .bind(i64::from(rows_max))
                 .run(writing.connection())

@@ -4,7 +4,7 @@ use database::act::{Act, Written};
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
-use database::fields::{ColumnId, Fields, signed};
+use database::fields::{ColumnId, Fields, before, signed};
 use database::handle::Database;
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
@@ -231,7 +231,7 @@ async fn deliveries(
 ) -> Result<Listed<DeliveryRow, EventId>, StoreError> {
     resource::find::<WebhookRow>(connection, workspace, id).await?;
     let wanted = page.rows_wanted();
-    let before = page.after.map_or_else(|| vec![0xFF; 17], |event| event.bytes());
+    let before = before(page.after);
     let query = sql("SELECT events.*, webhook_deliveries.* FROM webhook_deliveries
              JOIN events ON events.id = webhook_deliveries.event
          WHERE webhook = $1 AND event < $2 ORDER BY event DESC LIMIT $3");

@@ -5,6 +5,7 @@ use database::error::{StoreError, StoreFuture};
 use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
+use database::holding;
 use database::meta;
 use database::statement::{Row, sql};
 use database::writing::Writing;
@@ -78,6 +79,7 @@ impl Table for WorkspaceRow {
                 format!("the workspace still holds {held} projects, credentials or nodes; delete them first");
             return Err(StoreError::conflict("workspace_not_empty", detail, None));
         }
+        holding::refuse_owner(writing.connection(), old.id, None).await?;
         for statement in [
             "DELETE FROM routes WHERE workspace = $1",
             "DELETE FROM alias_releases WHERE workspace = $1",

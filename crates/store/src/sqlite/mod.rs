@@ -112,6 +112,8 @@ async fn connect(path: &Path) -> Result<Parts, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // What is deleted is overwritten: a purge leaves nothing in free pages.
+        .pragma("secure_delete", "ON")
         .page_size(PAGE_BYTES)
         .busy_timeout(SQLITE_BUSY_TIME_MAX);
     let pool = || {

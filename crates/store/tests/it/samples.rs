@@ -333,3 +333,9 @@ impl PlanRecordOf {
         }
     }
 }
+
+/// A legal hold on each project, and the release of every hold.
+pub const HOLD_PROJECTS: &str =
+    "INSERT INTO legal_holds (id, workspace, scope, project, reason, created_by, created_unix_ms)
+     SELECT id, workspace, 'project', id, 'a case', 'tests', 1 FROM projects";
+pub const RELEASE: &str = "UPDATE legal_holds SET released_by = 'tests', released_unix_ms = 2";

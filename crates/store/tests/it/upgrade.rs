@@ -112,8 +112,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP COLUMN caching_responses, DROP COLUMN caching_responses_ttl_s, DROP COLUMN caching_generation, \
                  DROP COLUMN caching_is_semantic, DROP COLUMN caching_semantic_model, DROP COLUMN caching_semantic_bps_min, \
                  DROP COLUMN caching_keep_alive; \
-                 ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions; \
-                 DROP TABLE capability_statements, capability_revisions; \
+                 ALTER TABLE kept_answers DROP COLUMN is_cached; DROP TABLE route_versions, diagnostics; \
+                 DROP TABLE capability_statements, capability_revisions; DROP TABLE purge_jobs, purge_receipts; DROP TABLE legal_hold_objects, legal_holds, data_export_parts, data_exports; \
                  ALTER TABLE budgets DROP COLUMN commitment; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance, DROP COLUMN subscription; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
@@ -122,7 +122,10 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
                  ALTER TABLE people DROP COLUMN address; \
+                 DROP TABLE session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
                  DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
+                 DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; \
+                 DROP TABLE batch_contents, batch_items, batches; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
@@ -191,7 +194,11 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE credentials DROP COLUMN subscription",
     "ALTER TABLE budgets DROP COLUMN commitment",
     "DROP TABLE route_versions",
+    "DROP TABLE diagnostics",
     "DROP TABLE capability_statements; DROP TABLE capability_revisions",
+    "DROP TABLE purge_receipts; DROP TABLE purge_jobs",
+    "DROP TABLE legal_hold_objects; DROP TABLE legal_holds",
+    "DROP TABLE data_export_parts; DROP TABLE data_exports",
     "DROP INDEX people_by_address; ALTER TABLE people DROP COLUMN address",
     "ALTER TABLE api_keys DROP COLUMN access_secret_version; ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
     "ALTER TABLE api_keys DROP COLUMN access_secret_sealed; ALTER TABLE api_keys DROP COLUMN created_by; ALTER TABLE api_keys DROP COLUMN priority",
@@ -209,8 +216,14 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE projects DROP COLUMN caching_managed",
     "ALTER TABLE projects DROP COLUMN caching_byok",
     "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
+    "DROP TABLE session_snapshots; DROP TABLE session_events; DROP TABLE session_branches; DROP TABLE sessions",
+    "DROP TABLE bundles; DROP TABLE artifacts; DROP TABLE state_contents",
     "DROP TABLE policies",
     "DROP TABLE agent_hints",
+    "DROP TABLE reconciliations",
+    "DROP TABLE audit_sent",
+    "DROP TABLE scores",
+    "DROP TABLE batch_contents; DROP TABLE batch_items; DROP TABLE batches",
     "DROP TABLE alias_releases; DROP TABLE aliases",
     "DROP TABLE kept_objects",
     "DROP TABLE stored_responses",

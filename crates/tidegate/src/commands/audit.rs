@@ -11,6 +11,7 @@ use proof::audit::{Head, Proof, VerifyError};
 use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
+use crate::commands::trusted_key::trusted_key;
 use crate::heads;
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,47 @@ struct Listing {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
+    search: Search,
+    #[command(flatten)]
     chain: Chain,
+}
+
+/// Which entries are listed.
+#[derive(Debug, clap::Args)]
+struct Search {
+    /// A text in the actor, the action, the target or the detail.
+    #[arg(long, short, value_name = "TEXT")]
+    query: Option<String>,
+    /// Only the acts of this key, person or `system`.
+    #[arg(long)]
+    actor: Option<String>,
+    /// An action such as credential.create, or the first word of some.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only what was done to this object.
+    #[arg(long)]
+    target: Option<String>,
+    /// Only entries of this moment or later.
+    #[arg(long)]
+    start: Option<String>,
+    /// Only entries before this moment.
+    #[arg(long)]
+    end: Option<String>,
+}
+
+impl Search {
+    fn query(&self) -> String {
+        let fields = [
+            ("q", &self.query),
+            ("actor", &self.actor),
+            ("action", &self.action),
+            ("target", &self.target),
+            ("start", &self.start),
+            ("end", &self.end),
+        ];
+        let given = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        given.map(|(name, value)| format!("&{name}={}", cli::api::escape(value))).collect()
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,8 +161,7 @@ pub fn run(shared: &Shared, options: Options) -> Result<(), Failure> {
         }
         Some(Command::Export { to, chain }) => export(shared, &to, &chain),
         Some(Command::Verify { file, heads, key, chain }) => {
-            let trusted = key.map(|key| key.trim().parse::<PublicKey>()).transpose();
-            let trusted = trusted.map_err(|()| usage("--key is 64 hexadecimal digits.".to_owned()))?;
+            let trusted = trusted_key(key.as_deref())?;
             let mut walk = VerifyProgress { trusted, kept_at: heads, ..VerifyProgress::default() };
             match file {
                 Some(path) => files(&path)?.iter().try_for_each(|file| walk.take(&read(file)?))?,
@@ -142,15 +182,30 @@ fn usage(message: String) -> Failure {
 
 fn list(shared: &Shared, listing: &Listing) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
-    let (empty, chain) = ("Nothing has been done yet.", listing.chain.query());
-    if listing.all {
-        let path = format!("/v2/audit?{}", chain.trim_start_matches('&'));
-        output::rows(shared, &api.get_all(path.trim_end_matches('?'))?, &COLUMNS, empty);
-    } else {
-        let page = api.get(&format!("/v2/audit?limit={}{chain}", listing.limit))?;
+    let (empty, chosen) =
+        ("Nothing has been done yet.", format!("{}{}", listing.chain.query(), listing.search.query()));
+    if !listing.all {
+        let page = api.get(&format!("/v2/audit?limit={}{chosen}", listing.limit))?;
         output::list(shared, &page, &COLUMNS, empty);
+        return Ok(());
     }
-    Ok(())
+    if !shared.json {
+        let path = format!("/v2/audit?{}", chosen.trim_start_matches('&'));
+        output::rows(shared, &api.get_all(path.trim_end_matches('?'))?, &COLUMNS, empty);
+        return Ok(());
+    }
+    // Page by page, so that an export of any length takes little memory.
+    let mut cursor = String::new();
+    loop {
+        let page = api.get(&format!("/v2/audit?limit=1000{chosen}{cursor}"))?;
+        for row in page.get("data").and_then(Value::as_array).into_iter().flatten() {
+            println!("{row}");
+        }
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Fetches the whole chain as successive proofs: each begins with the last entry of the one before.

@@ -13,6 +13,7 @@ use world::World;
 use super::serve::SettingFlags;
 use crate::archive::{self, Manifest};
 use crate::postgres::Tools;
+use crate::repurge;
 use crate::settings::Settings;
 use crate::{data_dir, server_state};
 
@@ -38,6 +39,9 @@ pub struct Restore {
     /// The master key's file, if the backup was made without it.
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
+    /// A folder with the receipts of purges, by which the restored database is purged again before it can serve.
+    #[arg(long, value_name = "DIR")]
+    receipts: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -193,6 +197,12 @@ fn bring_back(
         runtime
             .block_on(server_state::unseals(settings))
             .context("the master key does not open this backup's secrets")?;
+    }
+    // The directory is not complete before it is purged again: no gateway can serve from it.
+    if let Some(folder) = &options.receipts {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (receipts, removed) = runtime.block_on(repurge::purge_again(settings, folder))?;
+        eprintln!("Purged again by {receipts} receipts: {removed} items.");
     }
     Ok(making.finish()?)
 }

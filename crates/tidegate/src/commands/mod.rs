@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod completions;
 mod config;
+mod diagnostics;
 mod doctor;
 mod init;
 mod invoice_check;
@@ -14,16 +15,20 @@ pub(crate) mod node;
 mod node_join;
 mod owner_link;
 mod pull;
+mod receipt;
+mod reconcile;
 #[cfg(test)]
 mod reference;
 mod serve;
+mod trusted_key;
 mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, billing, budget, cache, call, capability, chat, commitments, context,
-    credential, export, health, hints, jobs, key, login, member, nodes, open, plan, policy, project, request,
-    route, subscription, tariff, train, usage, webhook, workspace,
+    account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
+    commitments, context, credential, data_export, data_path, erase, export, health, hints, hold, jobs, key,
+    login, member, nodes, open, plan, policy, project, purge, request, route, session, subscription, tariff,
+    train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -76,6 +81,18 @@ enum Command {
     /// Manages stored hints: what clients wish of how requests are served, under an id that requests refer to.
     #[command(subcommand)]
     Hints(hints::Command),
+    /// Manages sessions of agents: branches of events, forks and snapshots.
+    #[command(subcommand)]
+    Session(session::Command),
+    /// Manages artifacts: content that never changes, which sessions refer to.
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
+    /// Manages bundles: artifacts in an order.
+    #[command(subcommand)]
+    Bundle(artifact::BundleCommand),
+    /// Shows and cancels batches.
+    #[command(subcommand)]
+    Batch(batch::Command),
     /// Manages aliases: model names of your own, with releases, canaries and a way back.
     #[command(subcommand)]
     Alias(alias::Command),
@@ -129,11 +146,33 @@ enum Command {
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
+    /// Shows who saw metadata or content of requests, where, under whose key, and how long it is retained there.
+    DataPath(data_path::Options),
     /// Shows the audit log, and exports and verifies proofs of it.
     Audit(audit::Options),
+    /// Removes what is stored of requests, and gets the signed receipt of it.
+    #[command(subcommand)]
+    Purge(purge::Command),
+    /// Exports what the workspace owns, without secrets.
+    #[command(subcommand)]
+    DataExport(data_export::Command),
+    /// Erases a person or a workspace, with a signed receipt.
+    #[command(subcommand)]
+    Erase(erase::Command),
+    /// Holds stored content, so that nobody deletes or purges it.
+    #[command(subcommand)]
+    Hold(hold::Command),
+    /// Verifies signed receipts, offline.
+    #[command(subcommand)]
+    Receipt(receipt::Command),
+    /// Reports how well a workload is reused and what it costs that it is not, and verifies such reports.
+    #[command(subcommand)]
+    Diagnostics(diagnostics::Command),
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Compares what a provider exported of usage and costs with the requests that went there.
+    Reconcile(reconcile::Reconcile),
     /// Downloads a model from a hub, and resumes an interrupted download.
     Pull(pull::Options),
     /// Lists the known models, their sellers and their prices, or manages the models on this machine.
@@ -172,7 +211,6 @@ enum Command {
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut shared, command } = arguments;
     shared.json |= shared.output == Some(Form::Json);
-    let json = shared.json;
     let result = match command {
         Command::Init(options) => init::run(&shared, &options),
         Command::Serve(options) => serve::run(&options),
@@ -187,6 +225,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),
         Command::Hints(command) => hints::run(&shared, command),
+        Command::Session(command) => session::run(&shared, command),
+        Command::Artifact(command) => artifact::run_artifact(&shared, command),
+        Command::Bundle(command) => artifact::run_bundle(&shared, command),
         Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Cache(command) => cache::run(&shared, command),
@@ -194,12 +235,15 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(options) => export::run(&shared, &options),
         Command::Context(command) => context::run(&shared, command),
         Command::Audit(options) => audit::run(&shared, options),
+        Command::Batch(command) => batch::run(&shared, command),
+        Command::Purge(command) => purge::run(&shared, command),
+        Command::DataExport(command) => data_export::run(&shared, command),
+        Command::Erase(command) => erase::run(&shared, command),
+        Command::Hold(command) => hold::run(&shared, command),
+        Command::Receipt(command) => receipt::run(&shared, command),
         Command::Open(options) => open::run(&shared, &options),
         Command::Api(options) => call::run(&shared, &options),
-        Command::Login(options) => match options.data_dir() {
-            Some(data_dir) => owner_link::run(&shared, data_dir),
-            None => login::run(&shared, &options),
-        },
+        Command::Login(options) => log_in(&shared, &options),
         Command::Logout => login::out(&shared),
         Command::Whoami => login::whoami(&shared),
         Command::Member(command) => member::run(&shared, command),
@@ -214,8 +258,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Commitments => commitments::run(&shared),
         Command::Health => health::run(&shared),
         Command::Request(options) => request::run(&shared, &options),
+        Command::DataPath(options) => data_path::run(&shared, &options),
+        Command::Diagnostics(command) => diagnostics::run(&shared, command),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),
+        Command::Reconcile(options) => reconcile::run(&shared, &options),
         Command::Pull(options) => pull::run(&shared, &options),
         Command::Models(options) => models::models(&shared, options),
         Command::Capabilities(options) => models::capabilities(&shared, &options),
@@ -227,5 +274,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Chat(options) => chat::run(&shared, &options),
         Command::Completions(options) => completions::run(&options),
     };
-    result.map_err(|failure| Failure { json, ..failure })
+    result.map_err(|failure| Failure { json: shared.json, ..failure })
+}
+
+/// Signs in at a gateway, or makes a link for the owner of a data directory.
+fn log_in(shared: &Shared, options: &login::Options) -> Result<(), Failure> {
+    match options.data_dir() {
+        Some(data_dir) => owner_link::run(shared, data_dir),
+        None => login::run(shared, options),
+    }
 }

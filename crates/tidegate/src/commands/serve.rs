@@ -11,11 +11,13 @@ use api::server::Server;
 use api::site::Site;
 use api::state::Web;
 use cli::output::{self, Failure};
-use control::Founded;
+use control::{DataExportHandler, Founded};
 use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
-use reconcilers::{Deps, Heads, Nodes};
+use jobs::Handlers;
+use reconcilers::purging::{PurgeHandler, Purger, follow_generations};
+use reconcilers::{AuditCopies, BatchRunner, Deps, Heads, Nodes};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
@@ -153,11 +155,21 @@ async fn join(system_core: Thread) {
     }
 }
 
-/// The destination for signed audit heads outside the database, if one is configured.
-fn heads(settings: &Settings, state: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
-    let Some(destination) = &settings.heads else { return Ok(None) };
-    let keeper = destination.keeper(&state.upstreams.egress, trips, &state.replica.to_string())?;
-    Ok(Some(Heads { keeper, again: settings.heads_again }))
+/// Where copies of the audit go outside the database, as far as it is configured.
+fn audit_copies(
+    settings: &Settings,
+    state: &ServerState,
+    outbound: &Arc<SystemCore>,
+) -> anyhow::Result<AuditCopies> {
+    let (egress, gateway) = (&state.upstreams.egress, state.replica.to_string());
+    let outbound = || Arc::<SystemCore>::clone(outbound);
+    let mut copies = AuditCopies::default();
+    if let Some(destination) = &settings.heads {
+        let keeper = destination.keeper(egress, outbound(), &gateway)?;
+        copies.heads = Some(Heads { keeper, again: settings.heads_again });
+    }
+    copies.entries = settings.audit_sink.open(egress, outbound(), &gateway)?;
+    Ok(copies)
 }
 
 /// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
@@ -167,16 +179,19 @@ async fn start_control(
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Server>> {
-    let heads = heads(settings, state, Arc::<SystemCore>::clone(&system))?;
+    let audit = audit_copies(settings, state, &system)?;
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
+    let purger = Purger::new(deps.clone(), state.sessions.places());
     let web = Web {
         site: settings.site()?,
         egress: Arc::clone(&state.upstreams.egress),
         answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
         planner,
         cached: Arc::clone(&state.sessions.cached),
+        records_days: settings.records_keep_days,
+        purger: Arc::clone(&purger),
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = Arc::new(started.map_err(anyhow::Error::msg)?);
@@ -192,7 +207,13 @@ async fn start_control(
         leaving.withdraw().await;
     });
     tasks.spawn("keys", deps.clone().keep_keys());
-    let worker = start_worker(settings, &deps, heads).await?;
+    tasks.spawn("generations", follow_generations(deps.clone(), state.memories()));
+    let ours: Handlers = vec![
+        Arc::new(PurgeHandler(purger)),
+        Arc::new(DataExportHandler::new(Arc::clone(&control), deps.clone())),
+        Arc::new(BatchRunner::new(deps.clone())),
+    ];
+    let worker = start_worker(settings, &deps, audit, ours).await?;
     tasks.add("jobs", || worker.stop());
     Ok(control)
 }
@@ -202,12 +223,14 @@ async fn start_control(
 async fn start_worker(
     settings: &Settings,
     deps: &Deps,
-    heads: Option<Heads>,
+    audit: AuditCopies,
+    ours: Handlers,
 ) -> anyhow::Result<jobs::WorkerHandle> {
-    reconcilers::schedule(deps, heads.is_some()).await?;
+    reconcilers::schedule(deps, &audit).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
-    let handlers = reconcilers::handlers(deps, settings.invoice_grace, heads);
+    let mut handlers = reconcilers::handlers(deps, settings.invoice_grace, audit);
+    handlers.extend(ours);
     Ok(jobs::Runner::new(deps.store.clone(), deps.world.clone(), name, handlers).start())
 }
 

@@ -4,7 +4,7 @@ use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId};
 use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
-use store::{AuditQueue, AuditRow, Page, chain_name};
+use store::{AuditFilter, AuditQueue, AuditRow, Page, chain_name};
 use world::World;
 
 use crate::Fresh;
@@ -35,6 +35,46 @@ pub async fn entries_are_appended_once_and_listed_newest_first(fresh: &Fresh) {
     let second = fresh.store.audit().list(workspace, Page { limit: 5, after: first.next }).await.unwrap();
     assert_eq!(second.rows.len(), 3, "with the founding's own");
     assert!(fresh.store.audit().list(None, Page::default()).await.unwrap().rows.is_empty());
+}
+
+pub async fn entries_are_searched_by_any_of_their_fields(fresh: &Fresh) {
+    let workspace = Some(fresh.founding.workspace.id);
+    let later = NOW + 1_000_000_000_000;
+    let rows = (0..2_100_u64).map(|n| {
+        let row =
+            AuditRow::new(AuditId::new(later + n, bytes(n)), later + n, entry(fresh, &format!("pcr_{n}")));
+        let (actor, action) =
+            if n % 700 == 0 { ("key_1", "credential.create") } else { ("vault", "credentials.x") };
+        AuditRow { actor: actor.into(), action: action.into(), detail: format!("Named Ä{}", n % 3), ..row }
+    });
+    fresh.store.audit().append(rows.collect()).await.unwrap();
+    let found = async |filter: AuditFilter, page: Page<AuditId>| {
+        let listed = fresh.store.audit().search(workspace, filter, page).await.unwrap();
+        let numbers: Vec<_> = listed.rows.iter().map(|row| row.unix_ms.wrapping_sub(later)).collect();
+        (numbers, listed.next)
+    };
+    let by = |name: &str| AuditFilter { actor: Some(name.into()), ..AuditFilter::default() };
+    assert_eq!(found(by("key_1"), Page::first(9)).await, (vec![1_400, 700, 0], None));
+    let (first, next) = found(by("key_1"), Page::first(2)).await;
+    assert_eq!((first, next.is_some()), (vec![1_400, 700], true));
+    assert_eq!(found(by("key_1"), Page { limit: 2, after: next }).await, (vec![0], None));
+    let of_action = |action: &str| AuditFilter {
+        action: Some(action.into()),
+        target: Some("pcr_700".into()),
+        ..AuditFilter::default()
+    };
+    for (action, expected) in [("credential", 1), ("credential.create", 1), ("credentials", 0), ("cred", 0)] {
+        assert_eq!(found(of_action(action), Page::first(9)).await.0.len(), expected, "{action}");
+    }
+    let within = AuditFilter {
+        since_unix_ms: Some(later + 5),
+        until_unix_ms: Some(later + 7),
+        ..AuditFilter::default()
+    };
+    assert_eq!(found(within.clone(), Page::first(9)).await.0, [6, 5]);
+    let worded = AuditFilter { text: Some("named ä0".into()), ..within };
+    assert_eq!(found(worded, Page::first(9)).await.0, [6]);
+    assert_eq!(fresh.store.audit().search(None, by("key_1"), Page::first(9)).await.unwrap().rows, []);
 }
 
 pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {

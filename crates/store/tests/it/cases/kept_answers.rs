@@ -137,6 +137,9 @@ pub async fn what_is_over_is_removed_and_a_purge_leaves_nothing(fresh: &Fresh) {
     for key in 1..=3 {
         assert!(kept(fresh, key, u64::from(key)).await);
     }
+    fresh.meddle(HOLD_PROJECTS).await;
+    assert_eq!(answers.expire(NOW + LEASE, 100).await.unwrap(), 0, "a legal hold is on it");
+    fresh.meddle(RELEASE).await;
     assert_eq!(answers.expire(NOW + LEASE, 1).await.unwrap(), 1, "a few at a time");
     assert_eq!(answers.expire(NOW + LEASE, 100).await.unwrap(), 1);
     let other = founding(2);
@@ -145,7 +148,7 @@ pub async fn what_is_over_is_removed_and_a_purge_leaves_nothing(fresh: &Fresh) {
         AnswerClaim { workspace: other.workspace.id, project: other.project.id, ..claim(fresh, 9, 9) };
     claimed(fresh, theirs).await;
     let workspace = fresh.founding.workspace.id;
-    let scope = |what| PurgeScope { workspace, what };
+    let scope = |what| PurgeScope::of(workspace, what);
     let requests = scope(Purged::Requests(vec![trace(1), trace(9)]));
     assert_eq!(answers.purge(requests).await.unwrap(), 1, "another workspace's request is not reached");
     assert_eq!(answers.remaining(scope(Purged::Project(other.project.id))).await.unwrap(), 0);
@@ -153,7 +156,7 @@ pub async fn what_is_over_is_removed_and_a_purge_leaves_nothing(fresh: &Fresh) {
     assert_eq!(answers.purge(scope(Purged::Project(fresh.founding.project.id))).await.unwrap(), 2);
     assert_eq!(answers.remaining(scope(Purged::Everything)).await.unwrap(), 0);
     assert!(!kept(fresh, 2, 2).await, "an answer under way when it was purged is not kept");
-    let others = PurgeScope { workspace: other.workspace.id, what: Purged::Everything };
+    let others = PurgeScope::of(other.workspace.id, Purged::Everything);
     assert_eq!(answers.remaining(others.clone()).await.unwrap(), 1);
     assert_eq!(answers.purge(others).await.unwrap(), 1);
 }

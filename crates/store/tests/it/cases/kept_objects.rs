@@ -109,6 +109,9 @@ pub async fn a_thing_asks_for_its_job_once_and_ends_in_its_time(fresh: &Fresh) {
         None,
         "before anybody removes it"
     );
+    fresh.meddle(HOLD_PROJECTS).await;
+    assert_eq!(objects.expire(NOW + 8, 9).await.unwrap(), 0, "a legal hold is on it");
+    fresh.meddle(RELEASE).await;
     assert_eq!(objects.expire(NOW + 8, 1).await.unwrap(), 1, "a few at a time");
     assert_eq!(objects.expire(NOW + 8, 1).await.unwrap(), 1);
     objects.keep(row(fresh, 1), None).await.unwrap();

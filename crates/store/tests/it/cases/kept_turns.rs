@@ -112,6 +112,9 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     let over = NOW + DAY + 3;
     let late = TurnLookup { now_unix_ms: over, ..lookup(fresh, &[101, 102, 103, 104]) };
     assert_eq!(find(fresh, late.clone()).await, [turn(fresh, 4)], "before anybody removes them");
+    fresh.meddle(HOLD_PROJECTS).await;
+    assert_eq!(turns.expire(over, 100).await.unwrap(), 0, "a legal hold is on it");
+    fresh.meddle(RELEASE).await;
     assert_eq!(turns.expire(over, 2).await.unwrap(), 2, "a few at a time");
     assert_eq!(turns.expire(over, 100).await.unwrap(), 1);
     assert_eq!(turns.expire(over, 100).await.unwrap(), 0);
@@ -120,7 +123,7 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
     let (workspace, project) = (other.workspace.id, other.project.id);
     keep(fresh, KeptTurnRow { workspace, project, ..turn(fresh, 9) }, &[109]).await;
-    let scope = |what| PurgeScope { workspace: fresh.founding.workspace.id, what };
+    let scope = |what| PurgeScope::of(fresh.founding.workspace.id, what);
     let requests = scope(Purged::Requests(vec![trace(4), trace(9)]));
     assert_eq!(turns.remaining(requests.clone()).await.unwrap(), 1);
     assert_eq!(turns.purge(requests).await.unwrap(), 1, "another workspace's request is not reached");
@@ -131,7 +134,7 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     keep(fresh, turn(fresh, 5), &[105]).await;
     assert_eq!(turns.purge(scope(Purged::Everything)).await.unwrap(), 1);
     assert_eq!(find(fresh, lookup(fresh, &[104, 105, 106])).await, []);
-    let others = PurgeScope { workspace, what: Purged::Everything };
+    let others = PurgeScope::of(workspace, Purged::Everything);
     assert_eq!(turns.purge(others).await.unwrap(), 1);
 }
 

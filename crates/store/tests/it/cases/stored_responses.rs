@@ -18,6 +18,7 @@ fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
         _ => Principal::Credential(CredentialId::new(NOW, bytes(number.into()))),
     };
     StoredResponseRow {
+        provider_id: format!("resp_{number}"),
         digest: digest(number),
         workspace: fresh.founding.workspace.id,
         project: fresh.founding.project.id,
@@ -45,6 +46,9 @@ pub async fn an_answer_is_known_by_its_hash_for_a_while(fresh: &Fresh) {
     }
     assert_eq!(find(fresh, 9, NOW).await, None);
     assert_eq!(find(fresh, 2, NOW + 2).await, None, "before anybody removes it");
+    fresh.meddle(HOLD_PROJECTS).await;
+    assert_eq!(responses.expire(NOW + 3, 9).await.unwrap(), 0, "a legal hold is on it");
+    fresh.meddle(RELEASE).await;
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 2, "a few at a time");
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 1);
     responses.forget(digest(4)).await.unwrap();

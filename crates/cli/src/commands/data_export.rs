@@ -1,0 +1,57 @@
+//! `tidegate data-export`: a copy of what the workspace owns.
+
+use std::fs::File;
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::body::Body;
+use crate::collection::Collection;
+use crate::output::Failure;
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Exports what the workspace owns: JSON lines in a tar archive, without secrets.
+    Add {
+        /// Only what names this project, by its id.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Lists exports.
+    List,
+    /// Shows an export: how far it is, and its files.
+    Show { id: String },
+    /// Writes the archive of an export to a file.
+    Save { id: String, file: String },
+    /// Deletes an export with its archive.
+    Remove { id: String },
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let exports = Collection::connect(shared, "/v2/data-exports")?;
+    match command {
+        Command::Add { project } => exports.create(&Body::new().with_some("project_id", project).build()),
+        Command::List => exports.list(
+            &["id", "status", "project_id", "bytes", "created_at", "expires_at"],
+            "There is no export. `tidegate data-export add` makes one.",
+        ),
+        Command::Show { id } => exports.show(&id),
+        Command::Save { id, file } => save(shared, &exports, &id, &file),
+        Command::Remove { id } => exports.remove(&id),
+    }
+}
+
+fn save(shared: &Shared, exports: &Collection<'_>, id: &str, path: &str) -> Result<(), Failure> {
+    let part = |number| exports.api.bytes(&format!("{}/content?part={number}", exports.at(id)));
+    let unwritten = |error| Failure::new(1, format!("{path} can't be written: {error}."));
+    let first = part(1)?;
+    let parts = exports.api.get(&exports.at(id))?.get("parts").and_then(Value::as_u64).unwrap_or_default();
+    let mut file = File::create_new(path).map_err(unwritten)?;
+    file.write_all(&first).map_err(unwritten)?;
+    for number in 2..=parts {
+        file.write_all(&part(number)?).map_err(unwritten)?;
+    }
+    shared.report(&format!("{id} is in {path}."));
+    Ok(())
+}

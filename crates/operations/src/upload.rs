@@ -1,0 +1,68 @@
+//! What is read of an uploaded file: its name, and whether it has the requests of a batch, to which models.
+
+use conversation::limits::BATCH_MODELS_MAX;
+use dialects::read_batch_input;
+use domain::limits::BATCH_FILE_REQUESTS_MAX;
+
+use crate::form_parts::parts_so_far;
+
+/// The purpose of a file of requests.
+const PURPOSE: &str = "batch";
+
+/// A file of requests, as far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestsFile<'b> {
+    pub name: String,
+    pub content: &'b [u8],
+}
+
+/// The file of requests in a form; `None` where the form is broken, or has another file.
+#[must_use]
+pub fn requests_file<'b>(boundary: &str, body: &'b [u8]) -> Option<RequestsFile<'b>> {
+    let (parts, _) = parts_so_far(boundary, body)?;
+    let is_batch = parts.iter().any(|(part, value)| part.name == "purpose" && *value == PURPOSE.as_bytes());
+    let (part, content) = parts.into_iter().find(|(part, _)| part.name == "file").filter(|_| is_batch)?;
+    Some(RequestsFile { name: part.filename.unwrap_or_default(), content })
+}
+
+/// The models that the requests in a file name, each once, and one more than may be at most.
+pub(crate) fn models_of(content: &[u8]) -> Vec<String> {
+    let mut models: Vec<String> = Vec::new();
+    let lines = content.split(|byte| *byte == b'\n').take(BATCH_FILE_REQUESTS_MAX);
+    for line in lines.filter_map(read_batch_input) {
+        if !line.model.is_empty() && !models.contains(&line.model) {
+            models.push(line.model);
+        }
+        if models.len() > BATCH_MODELS_MAX {
+            break;
+        }
+    }
+    models
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(purpose: &str, content: &str, end: &str) -> String {
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--b\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}{end}"
+        )
+    }
+
+    #[test]
+    fn the_models_of_a_file_are_those_that_were_read_of_it() {
+        let line = |model: &str| format!(r#"{{"custom_id":"a","body":{{"model":"{model}"}}}}"#);
+        let content = format!("{}\n{}\nno json\n{}\n{{\"custom_id\":", line("m"), line("a/n"), line("m"));
+        for end in ["", "\r\n--b--\r\n"] {
+            let body = form("batch", &content, end);
+            let file = requests_file("b", body.as_bytes()).unwrap();
+            assert_eq!((&*file.name, file.content), ("asks.jsonl", content.as_bytes()));
+            assert_eq!(models_of(file.content), ["m", "a/n"]);
+        }
+        assert_eq!(requests_file("b", form("user_data", &content, "").as_bytes()), None);
+        let many: String = (0..200).map(|at| line(&format!("m{at}")) + "\n").collect();
+        assert_eq!(models_of(many.as_bytes()).len(), BATCH_MODELS_MAX + 1);
+    }
+}

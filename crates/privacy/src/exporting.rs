@@ -1,0 +1,363 @@
+//! The job that makes a data export: it reads the workspace through the API's own routes, and seals the archive part by part.
+//! It may be killed at any point, and then starts over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::server::Server;
+use batches::{ExportedBatch, ExportedItem, StoredBatches};
+use domain::limits::PAGE_ROWS_MAX;
+use domain::ports::PortFuture;
+use domain::{DataExportId, Fault, FaultClass};
+use evidence::exports::{
+    DATA_EXPORT_JOB, DataExportRow, DataExportState, DataExports, ExportedFile, SealedPart,
+};
+use jobs::{Handler, Outcome, Policy};
+use proof::Digest;
+use reconcilers::Deps;
+use serde_json::{Map, Value, json};
+use store::{JobRow, StoreError};
+
+use crate::archive::Archive;
+use crate::collections::{BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT};
+use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX};
+
+/// An export that was not made within a day is not what was asked for any more.
+const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, retry_for_ms: 24 * 3_600_000 };
+
+/// The handler of data exports on the durable queue.
+pub struct DataExportHandler {
+    server: Arc<Server>,
+    deps: Deps,
+}
+
+/// Why a try ends before its archive does.
+enum Stop {
+    /// The export was deleted, by a person or a purge.
+    Deleted,
+    /// Another try may succeed.
+    Later(String),
+    Never(String),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Later(error.to_string())
+    }
+}
+
+impl From<Box<Fault>> for Stop {
+    fn from(fault: Box<Fault>) -> Self {
+        let message = fault.message.to_string();
+        if fault.class == FaultClass::Unavailable { Self::Later(message) } else { Self::Never(message) }
+    }
+}
+
+impl DataExportHandler {
+    #[must_use]
+    pub const fn new(server: Arc<Server>, deps: Deps) -> Self {
+        Self { server, deps }
+    }
+
+    async fn export(&self, id: DataExportId) -> Outcome {
+        let exports = DataExports::of(&self.deps.store);
+        let row = match exports.find(id).await {
+            Ok(Some(row)) => row,
+            Ok(None) => return Outcome::Done,
+            Err(error) => return Outcome::failure(error),
+        };
+        if matches!(row.state, DataExportState::Completed | DataExportState::Failed) {
+            return Outcome::Done;
+        }
+        let mut export = Export::new(self, exports, row);
+        match export.run().await {
+            Ok(()) | Err(Stop::Deleted) => Outcome::Done,
+            Err(Stop::Later(error)) => Outcome::failure(error),
+            Err(Stop::Never(error)) => export.give_up(error).await,
+        }
+    }
+}
+
+impl Handler for DataExportHandler {
+    fn kind(&self) -> &'static str {
+        DATA_EXPORT_JOB
+    }
+
+    fn policy(&self) -> Policy {
+        POLICY
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            match job.payload.get("data_export").and_then(|id| id.as_str()?.parse().ok()) {
+                Some(id) => self.export(id).await,
+                None => Outcome::Permanent { error: "it does not say which export".to_owned() },
+            }
+        })
+    }
+}
+
+/// One try at an export.
+struct Export<'a> {
+    handler: &'a DataExportHandler,
+    exports: DataExports,
+    batches: StoredBatches,
+    row: DataExportRow,
+    archive: Archive,
+    /// Files that are not in the archive yet, by name.
+    open: BTreeMap<&'static str, OpenFile>,
+}
+
+/// Lines that are not in the archive yet.
+#[derive(Default)]
+struct OpenFile {
+    text: String,
+    lines: u64,
+    /// How many files of this name are in the archive.
+    written: u64,
+}
+
+impl<'a> Export<'a> {
+    fn new(handler: &'a DataExportHandler, exports: DataExports, row: DataExportRow) -> Self {
+        let batches = batches::stored(&handler.deps.store);
+        Self { handler, exports, batches, row, archive: Archive::default(), open: BTreeMap::new() }
+    }
+
+    async fn run(&mut self) -> Result<(), Stop> {
+        self.exports.begin(self.row.id).await?;
+        self.row.progress = evidence::exports::DataExportProgress::default();
+        for collection in COLLECTIONS {
+            self.walk(collection, Vec::new()).await?;
+            self.close_files().await?;
+        }
+        self.add_batches().await?;
+        self.add_items().await?;
+        self.close_files().await?;
+        let manifest = format!("{:#}\n", self.manifest());
+        self.add_file("manifest.json".to_owned(), 0, manifest.as_bytes()).await?;
+        self.archive.end();
+        let rest = self.archive.take_rest();
+        self.add_part(&rest).await?;
+        let now_unix_ms = self.handler.deps.world.clock.unix_ms();
+        let is_there = self.exports.save(&self.row, DataExportState::Completed, Some(now_unix_ms)).await?;
+        if is_there { Ok(()) } else { Err(Stop::Deleted) }
+    }
+
+    async fn give_up(&mut self, error: String) -> Outcome {
+        self.row.progress.error = Some(error.clone());
+        let now_unix_ms = self.handler.deps.world.clock.unix_ms();
+        match self.exports.save(&self.row, DataExportState::Failed, Some(now_unix_ms)).await {
+            Ok(_) => Outcome::Permanent { error },
+            Err(error) => Outcome::failure(error),
+        }
+    }
+
+    /// Reads a list to its end, and what is below each of its objects.
+    fn walk<'s>(
+        &'s mut self,
+        collection: &'static Collection,
+        ids: Vec<String>,
+    ) -> PortFuture<'s, Result<(), Stop>> {
+        Box::pin(async move {
+            let mut cursor = None;
+            loop {
+                let Some(page) = self.look(collection, &ids, cursor.take()).await? else { return Ok(()) };
+                for mut object in page.objects {
+                    let id = object.get("id").and_then(Value::as_str).map(str::to_owned);
+                    if ids.is_empty() && !self.is_meant(collection, &object) {
+                        continue;
+                    }
+                    if let Some(above) = ids.last() {
+                        object.insert("of".to_owned(), json!(above));
+                    }
+                    self.add_line(collection.name, &Value::Object(object)).await?;
+                    let Some(id) = id else { continue };
+                    for below in collection.below {
+                        let ids = ids.iter().cloned().chain([id.clone()]).collect();
+                        self.walk(below, ids).await?;
+                    }
+                }
+                cursor = page.next;
+                if cursor.is_none() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// A page of a list, or one document; `None` where an object has none.
+    async fn look(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        cursor: Option<String>,
+    ) -> Result<Option<PageOfObjects>, Stop> {
+        let mut query: BTreeMap<String, String> =
+            collection.query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        query.insert("limit".to_owned(), PAGE_ROWS_MAX.to_string());
+        query.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
+        match self.handler.server.look(self.row.workspace, &collection.at(ids), query).await {
+            Ok(reply) => Ok(Some(PageOfObjects::read(&reply.body)?)),
+            // It is not there yet, or not any more.
+            Err(fault) if !ids.is_empty() && is_absent(fault.class) => Ok(None),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Whether an object is in the project that is exported, if it is one.
+    fn is_meant(&self, collection: &Collection, object: &Map<String, Value>) -> bool {
+        let Some(project) = self.row.project else { return true };
+        let name = if collection.name == "projects" { "id" } else { "project_id" };
+        object.get(name).and_then(Value::as_str) == Some(project.to_string().as_str())
+    }
+
+    async fn add_batches(&mut self) -> Result<(), Stop> {
+        let mut after = None;
+        loop {
+            let batches = self.batches.exported_batches(self.row.workspace, after).await?;
+            let Some(last) = batches.last() else { return Ok(()) };
+            after = Some(last.id);
+            for batch in batches {
+                if self.row.project.is_none_or(|project| project == batch.project) {
+                    self.add_line(BATCHES, &line_of_batch(&batch)).await?;
+                }
+            }
+        }
+    }
+
+    async fn add_items(&mut self) -> Result<(), Stop> {
+        let mut after = None;
+        loop {
+            let vault = &self.handler.deps.vault;
+            let items = self.batches.exported_items(vault, self.row.workspace, after).await?;
+            let Some(last) = items.last() else { return Ok(()) };
+            after = Some(last.digest);
+            for item in items {
+                if self.row.project.is_none_or(|project| project == item.project) {
+                    self.add_line(BATCH_ITEMS, &line_of_item(item)).await?;
+                }
+            }
+        }
+    }
+
+    async fn add_line(&mut self, name: &'static str, line: &Value) -> Result<(), Stop> {
+        let file = self.open.entry(name).or_default();
+        file.text.push_str(&line.to_string());
+        file.text.push('\n');
+        file.lines += 1;
+        if file.text.len() >= EXPORT_FILE_BYTES_MAX { self.close_file(name).await } else { Ok(()) }
+    }
+
+    async fn close_file(&mut self, name: &'static str) -> Result<(), Stop> {
+        let file = self.open.entry(name).or_default();
+        file.written += 1;
+        let numbered = if file.written == 1 {
+            format!("{name}.jsonl")
+        } else {
+            format!("{name}.{}.jsonl", file.written)
+        };
+        let (text, lines) = (std::mem::take(&mut file.text), std::mem::take(&mut file.lines));
+        self.add_file(numbered, lines, text.as_bytes()).await
+    }
+
+    async fn close_files(&mut self) -> Result<(), Stop> {
+        let unwritten: Vec<_> =
+            self.open.iter().filter(|(_, file)| file.lines > 0).map(|(name, _)| *name).collect();
+        for name in unwritten {
+            self.close_file(name).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_file(&mut self, name: String, lines: u64, content: &[u8]) -> Result<(), Stop> {
+        self.archive.add(&name, content, self.row.created_unix_ms / 1_000);
+        let sha256 = Digest::of(&[content]).to_string();
+        self.row.progress.files.push(ExportedFile { name, lines, bytes: content.len() as u64, sha256 });
+        while let Some(part) = self.archive.take(EXPORT_PART_BYTES_MAX) {
+            self.add_part(&part).await?;
+        }
+        let is_there = self.exports.save(&self.row, DataExportState::Running, None).await?;
+        if is_there { Ok(()) } else { Err(Stop::Deleted) }
+    }
+
+    async fn add_part(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let progress = &mut self.row.progress;
+        progress.bytes += bytes.len() as u64;
+        if progress.bytes > EXPORT_BYTES_MAX {
+            let error =
+                format!("The archive is longer than {EXPORT_BYTES_MAX} bytes: export project by project.");
+            return Err(Stop::Never(error));
+        }
+        let position = progress.parts;
+        progress.parts += 1;
+        let sealed = SealedPart::seal(&self.handler.deps.vault, &self.row, position, bytes);
+        let sealed = sealed.map_err(|error| Stop::Later(error.to_string()))?;
+        let is_there = self.exports.add_part(&self.row, sealed).await?;
+        if is_there { Ok(()) } else { Err(Stop::Deleted) }
+    }
+
+    fn manifest(&self) -> Value {
+        let left_out = LEFT_OUT.iter().map(|(what, why)| json!({"what": what, "why": why}));
+        json!({
+            "object": "data_export_manifest",
+            "id": self.row.id.to_string(),
+            "workspace_id": self.row.workspace.to_string(),
+            "project_id": self.row.project.map(|id| id.to_string()),
+            "created_at_unix_ms": self.row.created_unix_ms,
+            "format": "jsonl",
+            "files": self.row.progress.files,
+            "left_out": left_out.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What an answer of the API lists, or the one document that it is.
+struct PageOfObjects {
+    objects: Vec<Map<String, Value>>,
+    next: Option<String>,
+}
+
+impl PageOfObjects {
+    fn read(body: &[u8]) -> Result<Self, Stop> {
+        let unreadable = || Stop::Never("an answer of the API could not be read".to_owned());
+        let read: Map<String, Value> = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        let Some(Value::Array(listed)) = read.get("data") else {
+            return Ok(Self { objects: vec![read], next: None });
+        };
+        let objects = listed.iter().map(|one| one.as_object().cloned().ok_or_else(unreadable));
+        let next = read.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        Ok(Self { objects: objects.collect::<Result<_, _>>()?, next })
+    }
+}
+
+const fn is_absent(class: FaultClass) -> bool {
+    matches!(class, FaultClass::NotFound | FaultClass::Conflict)
+}
+
+fn line_of_batch(batch: &ExportedBatch) -> Value {
+    json!({
+        "id": batch.id.to_string(),
+        "object": "batch",
+        "project_id": batch.project.to_string(),
+        "status": batch.state,
+        "items": batch.items,
+        "created_at_unix_ms": batch.created_unix_ms,
+        "ended_at_unix_ms": batch.ended_unix_ms,
+    })
+}
+
+/// Content is JSON where it is JSON, and else a text.
+fn line_of_item(item: ExportedItem) -> Value {
+    let content = item.content.map(|bytes| {
+        serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+    });
+    json!({
+        "batch_id": item.batch.to_string(),
+        "object": "batch_item",
+        "project_id": item.project.to_string(),
+        "position": item.position,
+        "part": item.part,
+        "content": content,
+    })
+}

@@ -1,0 +1,21 @@
+//! The routes of `/v2` about what is stored of requests: purge jobs and their receipts, legal holds, erasures, and data
+//! exports with the job that makes them.
+
+mod archive;
+mod collections;
+mod erasures;
+mod exporting;
+mod exports;
+mod holds;
+mod limits;
+mod purges;
+
+use api::router::Route;
+
+pub use exporting::DataExportHandler;
+
+/// All routes.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    [purges::routes(), holds::routes(), exports::routes(), erasures::routes()].into_iter().flatten().collect()
+}

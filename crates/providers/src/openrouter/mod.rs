@@ -1,0 +1,3 @@
+//! OpenRouter: OpenAI-compatible in all but its exports.
+
+pub mod exports;

@@ -1,0 +1,108 @@
+//! Which sessions there are, for requests that name one: asked of the store, and remembered for a few seconds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
+use domain::ports::{FoundSession, PortFuture, SessionStore};
+use domain::{ObjectOwner, SessionId};
+use store::{Store, StoreError};
+use tasks::{RuntimeTasks, Task};
+use tokio::time::timeout;
+use world::World;
+
+use crate::expiry::expire_all;
+use crate::limits::SESSIONS_REMEMBERED_MAX;
+
+/// A session that was deleted is known for this long to processes that have just seen it.
+const REMEMBERED_US: u64 = 5_000_000;
+
+/// Looks sessions up, and ends those whose time is over.
+pub struct SessionLookups {
+    inner: Arc<Inner>,
+    expiring: Task,
+}
+
+struct Inner {
+    store: Store,
+    world: World,
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
+    tasks: RuntimeTasks,
+    /// Until when each is believed to be there, on the monotonic clock.
+    known: Mutex<HashMap<(ObjectOwner, SessionId), u64>>,
+}
+
+impl SessionLookups {
+    /// Starts ending sessions and artifacts. Must be called on the runtime that is to use the store.
+    #[must_use]
+    pub fn start(store: Store, world: World) -> Arc<Self> {
+        let tasks = RuntimeTasks::on_this_runtime("session lookups");
+        let inner = Arc::new(Inner { store, world, tasks, known: Mutex::default() });
+        let expired = Arc::clone(&inner);
+        let expiring = Task::spawn("ends of sessions", async move {
+            expire_all(|rows_max| expired.store.artifacts().expire(expired.world.clock.unix_ms(), rows_max))
+                .await;
+        });
+        Arc::new(Self { inner, expiring })
+    }
+
+    /// Returns when the lookups in flight are done, or after `STORE_CLOSING_TIME_MAX`.
+    pub async fn stop(&self) {
+        self.expiring.stop();
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
+    }
+}
+
+impl Inner {
+    fn now_us(&self) -> u64 {
+        self.world.clock.monotonic_us()
+    }
+
+    fn is_known(&self, owner: ObjectOwner, id: SessionId) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(owner, id)).is_some_and(|until_us| *until_us > self.now_us())
+    }
+
+    fn remember(&self, owner: ObjectOwner, id: SessionId) {
+        let now_us = self.now_us();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= SESSIONS_REMEMBERED_MAX {
+            known.retain(|_, until_us| *until_us > now_us);
+        }
+        if known.len() < SESSIONS_REMEMBERED_MAX {
+            known.insert((owner, id), now_us.saturating_add(REMEMBERED_US));
+        }
+    }
+
+    async fn look_up(&self, owner: ObjectOwner, id: SessionId) -> FoundSession {
+        let now_unix_ms = self.world.clock.unix_ms();
+        match self.store.sessions().get(owner.workspace, id, now_unix_ms).await {
+            Ok(row) if row.project == owner.project => {
+                self.remember(owner, id);
+                FoundSession::Known
+            }
+            Ok(_) | Err(StoreError::NotFound { .. }) => FoundSession::Unknown,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a session could not be looked up");
+                FoundSession::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl SessionStore for SessionLookups {
+    fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession> {
+        if self.inner.is_known(owner, id) {
+            return Box::pin(async { FoundSession::Known });
+        }
+        let inner = Arc::clone(&self.inner);
+        let looking = self.inner.tasks.run(async move { inner.look_up(owner, id).await });
+        Box::pin(async move {
+            match timeout(RESPONSE_FIND_TIME_MAX, looking).await {
+                Ok(Ok(found)) => found,
+                _ => FoundSession::StoreUnavailable,
+            }
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! `/v2/batches`: the batches of a workspace, whoever works through them.
+
+use std::sync::Arc;
+
+use api::access::Access;
+use api::moment::Moment;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::StoredObjectId;
+use http::Method;
+use reconcilers::{BatchStatus, BatchSummary};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::scope;
+
+const WHAT: &str = "batch";
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/batches", Access::LOOK, list)
+            .says("Lists batches, newest first: those that the gateway works through, and those at providers.")
+            .query("project_id", "Only those of this project.")
+            .lists::<BatchView>(),
+        Route::new(Method::GET, "/v2/batches/{id}", Access::LOOK, get)
+            .says("Shows a batch: how far it is.")
+            .returns_value::<BatchView>(),
+        Route::new(Method::POST, "/v2/batches/{id}/cancel", Access::DEVELOP, cancel)
+            .says("Cancels a batch that the gateway works through: what has not begun does not begin. One that has ended stays as it is.")
+            .takes_nothing()
+            .returns_value::<BatchView>()
+            .refuses(409, "conflict"),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Batch")]
+struct BatchView {
+    id: String,
+    object: &'static str,
+    /// The API that it was made with.
+    dialect: &'static str,
+    project_id: String,
+    #[schemars(extend("enum" = ["gateway", "provider"]))]
+    execution: &'static str,
+    /// The credential or account that it runs with, at its provider.
+    credential_id: Option<String>,
+    /// At a provider, as it was last seen.
+    #[schemars(extend("enum" = BatchStatus::ALL))]
+    status: &'static str,
+    /// What became of its requests, where the gateway works through it.
+    requests: Option<CountsView>,
+    created_at: Moment,
+    /// What has not begun then is not begun.
+    expires_at: Option<Moment>,
+    cancelled_at: Option<Moment>,
+    ended_at: Option<Moment>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BatchRequests")]
+struct CountsView {
+    total: u64,
+    waiting: u64,
+    succeeded: u64,
+    failed: u64,
+    cancelled: u64,
+    expired: u64,
+}
+
+fn show(batch: &BatchSummary) -> BatchView {
+    BatchView {
+        id: batch.id.to_string(),
+        object: WHAT,
+        dialect: batch.id.kind.dialect().as_str(),
+        project_id: batch.project.to_string(),
+        execution: if batch.at.is_none() { "gateway" } else { "provider" },
+        credential_id: batch.at.map(|at| at.to_string()),
+        status: batch.status.as_str(),
+        requests: batch.counts.map(|counts| CountsView {
+            total: counts.total(),
+            waiting: counts.processing,
+            succeeded: counts.succeeded,
+            failed: counts.errored,
+            cancelled: counts.cancelled,
+            expired: counts.expired,
+        }),
+        created_at: Moment(batch.created_unix_ms),
+        expires_at: batch.expires_unix_ms.map(Moment),
+        cancelled_at: batch.cancelled_unix_ms.map(Moment),
+        ended_at: batch.ended_unix_ms.map(Moment),
+    }
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let project = scope::listed(&request)?;
+        let listed = control.deps.batches(request.workspace(), project, request.page()?).await?;
+        Reply::json(&request.page_of(listed, show))
+    })
+}
+
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let id: StoredObjectId = request.id(WHAT)?;
+        Reply::json(&show(&control.deps.batch(request.workspace(), id).await?))
+    })
+}
+
+fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let id: StoredObjectId = request.id(WHAT)?;
+        let act = request.act(&control.deps.world);
+        Reply::json(&show(&control.deps.cancel_batch(request.workspace(), id, act).await?))
+    })
+}

@@ -1,0 +1,128 @@
+//! Content is sealed with the workspace's key before it is stored, and opened for whoever may read it.
+
+use api::failure::invalid;
+use api::request::ApiRequest;
+use api::state::Control;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::ports::AuditEntry;
+use domain::{ContentKind, Fault, FaultClass, ProjectId};
+use proof::Digest;
+use reconcilers::of_store;
+use serde_json::Value;
+use store::AuditRow;
+use transcripts::SealedContent;
+use vault::ContentRef;
+
+/// Content with what is told of it.
+pub(crate) struct Sealing {
+    pub bytes: u64,
+    pub hash: [u8; 32],
+    pub sealed: SealedContent,
+}
+
+/// The content of one thing, sealed under its id.
+pub(crate) fn seal(
+    control: &Control,
+    request: &ApiRequest,
+    project: ProjectId,
+    id: &[u8],
+    content: &[u8],
+) -> Result<Sealing, Box<Fault>> {
+    let digest = Digest::of(&[id]).0;
+    let workspace = request.workspace();
+    let content_ref =
+        ContentRef { kept: ContentKind::State, workspace, project, digest, request: request.trace };
+    let sealed = control.deps.vault.sealer.seal_content(&content_ref, content).map_err(|error| {
+        tracing::error!(%workspace, %error, "content could not be sealed");
+        Box::new(Fault::internal())
+    })?;
+    let sealed = SealedContent { digest, project, request: request.trace, sealed };
+    let hash = control.deps.vault.requests.of_content(project, content);
+    Ok(Sealing { bytes: content.len() as u64, hash, sealed })
+}
+
+/// The content that is stored under a hash; `None` where it was deleted.
+pub(crate) async fn open(
+    control: &Control,
+    request: &ApiRequest,
+    digest: [u8; 32],
+) -> Result<Option<Vec<u8>>, Box<Fault>> {
+    let workspace = request.workspace();
+    let found = control.deps.store.artifacts().content(workspace, digest).await.map_err(of_store)?;
+    let Some(SealedContent { digest, project, request: writer, sealed }) = found else { return Ok(None) };
+    let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request: writer };
+    let opened = control.deps.vault.opener.open_content(&content_ref, &sealed);
+    opened.map(|secret| Some(secret.expose().to_vec())).map_err(|_| {
+        let message = "The stored content can't be opened: it was changed, or its key is not here.";
+        let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
+        Box::new(fault.fix("Restore the database, or the master key that it was written with."))
+    })
+}
+
+/// Content that is sent as text, as JSON, or in base64.
+pub(crate) fn read(
+    text: Option<&Value>,
+    base64: Option<&str>,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, Box<Fault>> {
+    let content = match (text, base64) {
+        (Some(_), Some(_)) => {
+            let message = "\"content\" and \"content_base64\" are both there.";
+            return Err(invalid("content_base64", message, "Send one of them."));
+        }
+        (None, None) => return Ok(None),
+        (Some(Value::String(text)), None) => text.clone().into_bytes(),
+        (Some(value), None) => value.to_string().into_bytes(),
+        (None, Some(text)) => STANDARD.decode(text).map_err(|_| {
+            invalid(
+                "content_base64",
+                "\"content_base64\" is not base64.",
+                "Encode it with padding (RFC 4648, section 4).",
+            )
+        })?,
+    };
+    if content.len() > bytes_max {
+        let message = format!("The content has {} bytes; at most {bytes_max} are kept.", content.len());
+        let fault = Fault::new(FaultClass::TooLarge, "content_too_large", message).param("content");
+        return Err(Box::new(fault.fix("Split it, or keep it elsewhere and refer to it.")));
+    }
+    Ok(Some(content))
+}
+
+/// Content as it is shown: as text where it is text, else in base64.
+pub(crate) fn show(content: Vec<u8>) -> (Option<String>, Option<String>) {
+    match String::from_utf8(content) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+    }
+}
+
+/// A hash as it is shown.
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
+    Digest(*hash).to_string()
+}
+
+/// Records that a person opened content. What agents read of their own is not recorded.
+pub(crate) async fn audit_opening(
+    control: &Control,
+    request: &ApiRequest,
+    action: &'static str,
+    object: &str,
+    detail: &str,
+) -> Result<(), Box<Fault>> {
+    if request.caller.person().is_none() {
+        return Ok(());
+    }
+    let act = request.act(&control.deps.world);
+    let entry = AuditEntry {
+        workspace: Some(request.workspace()),
+        actor: act.actor,
+        action,
+        object: object.to_owned(),
+        detail: detail.to_owned(),
+        trace: act.trace,
+    };
+    let row = AuditRow::new(act.id, act.unix_ms, entry);
+    control.deps.store.audit().append(vec![row]).await.map_err(of_store)
+}

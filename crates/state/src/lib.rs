@@ -1,0 +1,34 @@
+//! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
+//! events and snapshots; and for batches.
+
+mod artifacts;
+mod batches;
+mod branches;
+mod bundles;
+mod content;
+mod events;
+mod limits;
+mod scope;
+mod sessions;
+mod snapshots;
+mod usage;
+
+use api::router::Route;
+
+/// All routes.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    [
+        artifacts::routes(),
+        batches::routes(),
+        bundles::routes(),
+        sessions::routes(),
+        branches::routes(),
+        events::routes(),
+        snapshots::routes(),
+        usage::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,26 @@
+//! Bounds of what agents keep through `/v2`.
+
+use std::time::Duration;
+
+pub(crate) const ARTIFACT_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const EVENT_CONTENT_BYTES_MAX: usize = 1024 * 1024;
+/// Events of one append.
+pub(crate) const APPENDED_EVENTS_MAX: usize = 100;
+pub(crate) const BUNDLE_ITEMS_MAX: usize = 1_000;
+pub(crate) const SESSION_BUNDLES_MAX: usize = 16;
+pub(crate) const METADATA_FIELDS_MAX: usize = 16;
+pub(crate) const METADATA_KEY_CHARS_MAX: usize = 64;
+pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 512;
+pub(crate) const MEDIA_TYPE_BYTES_MAX: usize = 128;
+pub(crate) const ROLE_CHARS_MAX: usize = 64;
+pub(crate) const END_USER_CHARS_MAX: usize = 256;
+/// The longest time that a session may be kept unused.
+pub(crate) const SESSION_TTL_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Events that a snapshot lists.
+pub(crate) const SNAPSHOT_EVENTS_MAX: u32 = 10_000;
+/// How long artifacts of each kind of retention are kept.
+pub(crate) const EPHEMERAL_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const STANDARD_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Requests of a session that are read at a time, and how often.
+pub(crate) const SUMMED_ROWS: u32 = 500;
+pub(crate) const SUMMED_PAGES_MAX: u32 = 20;

@@ -1,0 +1,304 @@
+//! `/v2/sessions`: the state of an agent over several requests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::access::Access;
+use api::failure::invalid;
+use api::moment::Moment;
+use api::names::checked_name;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::{BranchId, BundleId, Fault, SessionId};
+use http::Method;
+use reconcilers::of_store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use transcripts::{BranchRow, NewSession, SessionChange, SessionFilter, SessionRow, SessionStatus};
+
+use crate::limits::{
+    END_USER_CHARS_MAX, METADATA_FIELDS_MAX, METADATA_KEY_CHARS_MAX, METADATA_VALUE_CHARS_MAX,
+    SESSION_BUNDLES_MAX, SESSION_TTL_MAX,
+};
+use crate::scope;
+
+const PATH: &str = "/v2/sessions";
+const ONE: &str = "/v2/sessions/{id}";
+pub(crate) const WHAT: &str = "session";
+/// The name of a session's first branch.
+const FIRST_BRANCH: &str = "main";
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
+            .says("Opens a session, with one branch that has no events.")
+            .takes::<SessionInput>()
+            .makes::<SessionView>(),
+        Route::new(Method::GET, PATH, Access::READ_STATE, list)
+            .says("Lists sessions, oldest first.")
+            .query("project_id", "Only those of this project.")
+            .query("end_user", "Only those of this end user.")
+            .query("status", "Only active or archived ones.")
+            .one_of("status", &["active", "archived"])
+            .lists::<SessionView>(),
+        Route::new(Method::GET, ONE, Access::READ_STATE, get)
+            .says("Shows a session.")
+            .returns::<SessionView>(),
+        Route::new(Method::PATCH, ONE, Access::WRITE_STATE, change)
+            .says("Changes fields of a session; archived, it takes no more events.")
+            .patches::<SessionUpdate>()
+            .returns::<SessionView>(),
+        Route::new(Method::DELETE, ONE, Access::WRITE_STATE, delete)
+            .says("Deletes a session with its branches, events and snapshots. Artifacts stay.")
+            .returns_no_content(),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields)]
+struct SessionInput {
+    /// By default the key's project, or the workspace's first.
+    project_id: Option<String>,
+    name: Option<String>,
+    /// Whom the session serves; a purge may name it.
+    end_user: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    /// Bundles whose artifacts come before the events.
+    base_bundle_ids: Option<Vec<String>>,
+    /// How long the session is kept after its last event; by default until it is deleted.
+    #[schemars(range(min = 1))]
+    ttl_seconds: Option<u64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SessionUpdate {
+    name: Option<String>,
+    end_user: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    /// `active`, or `archived`.
+    #[schemars(extend("enum" = ["active", "archived", null]))]
+    status: Option<String>,
+    default_branch_id: Option<String>,
+    #[schemars(range(min = 1))]
+    ttl_seconds: Option<u64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(crate) struct SessionView {
+    id: String,
+    object: &'static str,
+    project_id: String,
+    name: Option<String>,
+    end_user: Option<String>,
+    metadata: BTreeMap<String, String>,
+    base_bundle_ids: Vec<String>,
+    default_branch_id: String,
+    /// `active`, or `archived`: it takes no more events.
+    status: &'static str,
+    ttl_seconds: Option<u64>,
+    created_at: Moment,
+    used_at: Moment,
+    expires_at: Option<Moment>,
+}
+
+fn show(row: &SessionRow) -> SessionView {
+    SessionView {
+        id: row.id.to_string(),
+        object: "session",
+        project_id: row.project.to_string(),
+        name: Some(row.name.clone()).filter(|name| !name.is_empty()),
+        end_user: row.end_user.clone(),
+        metadata: row.metadata.clone(),
+        base_bundle_ids: row.bundles.iter().map(ToString::to_string).collect(),
+        default_branch_id: row.default_branch.to_string(),
+        status: row.status.as_str(),
+        ttl_seconds: row.ttl_ms.map(|ttl_ms| ttl_ms / 1_000),
+        created_at: Moment(row.created_unix_ms),
+        used_at: Moment(row.used_unix_ms),
+        expires_at: row.until_unix_ms.map(Moment),
+    }
+}
+
+fn checked_metadata(
+    metadata: Option<BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>, Box<Fault>> {
+    let metadata = metadata.unwrap_or_default();
+    let fits = |(key, value): (&String, &String)| {
+        key.chars().count() <= METADATA_KEY_CHARS_MAX && value.chars().count() <= METADATA_VALUE_CHARS_MAX
+    };
+    if metadata.len() <= METADATA_FIELDS_MAX && metadata.iter().all(fits) {
+        return Ok(metadata);
+    }
+    let fix = format!(
+        "Send at most {METADATA_FIELDS_MAX} fields, with names of {METADATA_KEY_CHARS_MAX} and values of {METADATA_VALUE_CHARS_MAX} characters."
+    );
+    Err(invalid("metadata", "The metadata is too long.", fix))
+}
+
+fn checked_ttl(ttl_seconds: Option<u64>) -> Result<Option<u64>, Box<Fault>> {
+    let longest = SESSION_TTL_MAX.as_secs();
+    match ttl_seconds {
+        Some(seconds) if seconds == 0 || seconds > longest => {
+            let message = format!("ttl_seconds is {seconds}.");
+            Err(invalid("ttl_seconds", message, format!("Send 1 to {longest}, or leave it out.")))
+        }
+        _ => Ok(ttl_seconds.map(|seconds| seconds.saturating_mul(1_000))),
+    }
+}
+
+fn checked_end_user(end_user: Option<String>) -> Result<Option<String>, Box<Fault>> {
+    let is_fine = |text: &String| !text.is_empty() && text.chars().count() <= END_USER_CHARS_MAX;
+    if end_user.as_ref().is_none_or(is_fine) {
+        return Ok(end_user);
+    }
+    let fix = format!("Send 1 to {END_USER_CHARS_MAX} characters.");
+    Err(invalid("end_user", "\"end_user\" is empty or too long.", fix))
+}
+
+fn optional_name(name: Option<String>) -> Result<String, Box<Fault>> {
+    Ok(name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default())
+}
+
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let input: SessionInput =
+            if request.body.is_empty() { SessionInput::default() } else { request.json()? };
+        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+        scope::check_retention(control, &request, project)?;
+        let bundles = input.base_bundle_ids.unwrap_or_default();
+        if bundles.len() > SESSION_BUNDLES_MAX {
+            let message = format!("A session has at most {SESSION_BUNDLES_MAX} bundles.");
+            return Err(invalid("base_bundle_ids", message, "Put their artifacts into fewer bundles."));
+        }
+        let read = |(at, id): (usize, &String)| scope::read(&format!("base_bundle_ids[{at}]"), id);
+        let bundles = bundles.iter().enumerate().map(read).collect::<Result<Vec<BundleId>, _>>()?;
+        let world = &control.deps.world;
+        let now_unix_ms = world.clock.unix_ms();
+        let (id, branch) =
+            (SessionId::new(now_unix_ms, world.id_bytes()), BranchId::new(now_unix_ms, world.id_bytes()));
+        let ttl_ms = checked_ttl(input.ttl_seconds)?;
+        let session = SessionRow {
+            id,
+            workspace: request.workspace(),
+            project,
+            name: optional_name(input.name)?,
+            end_user: checked_end_user(input.end_user)?,
+            metadata: checked_metadata(input.metadata)?,
+            bundles,
+            status: SessionStatus::Active,
+            default_branch: branch,
+            version: 1,
+            ttl_ms,
+            created_unix_ms: now_unix_ms,
+            used_unix_ms: now_unix_ms,
+            until_unix_ms: ttl_ms.map(|ttl_ms| now_unix_ms.saturating_add(ttl_ms)),
+        };
+        let branch = BranchRow {
+            id: branch,
+            session: id,
+            name: FIRST_BRANCH.to_owned(),
+            forked_from: None,
+            version: 0,
+            head: None,
+            created_unix_ms: now_unix_ms,
+        };
+        let new = NewSession { session: session.clone(), branch };
+        control.deps.store.sessions().create(new, request.act(world)).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&session))?.version(session.version).as_created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let filter = SessionFilter {
+            project: scope::listed(&request)?,
+            end_user: request.query.get("end_user").cloned(),
+            status: request.query.get("status").and_then(|status| SessionStatus::of(status)),
+        };
+        let now_unix_ms = control.deps.world.clock.unix_ms();
+        let sessions = control.deps.store.sessions();
+        let listed = sessions.list(request.workspace(), filter, now_unix_ms, request.page()?).await;
+        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
+    })
+}
+
+/// The session that the path names.
+pub(crate) async fn load(control: &Control, request: &ApiRequest) -> Result<SessionRow, Box<Fault>> {
+    let id: SessionId = request.id(WHAT)?;
+    let now_unix_ms = control.deps.world.clock.unix_ms();
+    let found = control.deps.store.sessions().get(request.workspace(), id, now_unix_ms).await;
+    let row = found.map_err(|error| scope::not_there(error, WHAT, &id.to_string()))?;
+    scope::check(request, row.project, WHAT, &id)?;
+    Ok(row)
+}
+
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+/// The fields that a patch may change, as they are.
+fn writable(row: &SessionRow) -> Value {
+    let mut fields = json!({
+        "metadata": row.metadata, "status": row.status.as_str(), "default_branch_id": row.default_branch.to_string(),
+    });
+    let optional = [
+        ("name", (!row.name.is_empty()).then(|| json!(row.name))),
+        ("end_user", row.end_user.as_ref().map(|user| json!(user))),
+        ("ttl_seconds", row.ttl_ms.map(|ttl_ms| json!(ttl_ms / 1_000))),
+    ];
+    for (name, value) in optional {
+        if let (Some(fields), Some(value)) = (fields.as_object_mut(), value) {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    fields
+}
+
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        let update: SessionUpdate = request.apply_patch(writable(&row))?;
+        let status = update.status.as_deref().map_or(Some(row.status), SessionStatus::of);
+        let change = SessionChange {
+            name: optional_name(update.name)?,
+            end_user: checked_end_user(update.end_user)?,
+            metadata: checked_metadata(update.metadata)?,
+            status: status.ok_or_else(|| {
+                invalid("status", "\"status\" is no status of a session.", "Send active or archived.")
+            })?,
+            default_branch: match &update.default_branch_id {
+                Some(id) => scope::read("default_branch_id", id)?,
+                None => row.default_branch,
+            },
+            ttl_ms: checked_ttl(update.ttl_seconds)?,
+        };
+        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+        let sessions = control.deps.store.sessions();
+        let changed =
+            sessions.change(request.workspace(), row.id, change, expected, act).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&changed))?.version(changed.version))
+    })
+}
+
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+        control
+            .deps
+            .store
+            .sessions()
+            .delete(request.workspace(), row.id, expected, act)
+            .await
+            .map_err(of_store)?;
+        Ok(Reply::no_content())
+    })
+}

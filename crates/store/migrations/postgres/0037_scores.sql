@@ -1,0 +1,24 @@
+-- How good the answers of requests were found. No text of anybody's: names, numbers and ids.
+
+CREATE TABLE scores (
+    id BYTEA PRIMARY KEY,
+    workspace BYTEA NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    project BYTEA NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    request BYTEA NOT NULL,
+    -- What was judged.
+    name TEXT NOT NULL,
+    value_micros BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    -- The key or person that gave it.
+    author TEXT NOT NULL,
+    -- What they are compared by, as the request's record has it.
+    model TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    route TEXT NOT NULL,
+    scored_unix_ms BIGINT NOT NULL,
+    -- When the request began: they go when its record goes.
+    started_unix_ms BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX scores_by_request ON scores (workspace, request, name);
+CREATE INDEX scores_by_workspace ON scores (workspace, id);
+CREATE INDEX scores_by_start ON scores (started_unix_ms);

@@ -1,0 +1,12 @@
+-- Reports on how well a workload's prompts are reused. Only the newest of each workspace are kept.
+
+CREATE TABLE diagnostics (
+    id BLOB PRIMARY KEY,
+    workspace BLOB NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    created_unix_ms INTEGER NOT NULL,
+    -- What a list shows: source, scope, points and money.
+    summary TEXT NOT NULL,
+    -- The signed document.
+    report TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX diagnostics_by_workspace ON diagnostics (workspace, id);

@@ -1,0 +1,8 @@
+//! Bounds of stored sessions.
+
+/// How many forks a branch may be away from the session's first branch.
+pub const BRANCH_DEPTH_MAX: u32 = 64;
+/// Branches of one session.
+pub const SESSION_BRANCHES_MAX: u32 = 1_000;
+/// Events of one branch, those of its history included.
+pub const HISTORY_EVENTS_MAX: u64 = 100_000;

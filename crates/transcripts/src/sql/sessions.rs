@@ -1,0 +1,361 @@
+//! SQL for sessions and their snapshots.
+
+use database::act::Act;
+use database::connection::Connection;
+use database::error::{StoreError, StoreFuture};
+use database::fields::{ColumnId, Fields, after, signed, to_text};
+use database::handle::Database;
+use database::holding;
+use database::page::{Listed, Page};
+use database::statement::{Row, Statement, Value, compose, sql};
+use database::writing::{Writing, expect_version};
+use domain::{BranchId, SessionId, SnapshotId, WorkspaceId};
+
+use crate::sessions::{
+    Appended, BranchRow, Expected, NewEvent, NewSession, SessionChange, SessionEventRow, SessionFilter,
+    SessionRow, SessionSnapshotRow, SessionStatus, Sessions,
+};
+use crate::sql::{artifacts, branches, events};
+
+const SESSIONS: &str = "sessions";
+const SNAPSHOTS: &str = "session_snapshots";
+
+pub(super) fn read(row: &Row) -> Result<SessionRow, StoreError> {
+    let fields = Fields::new(SESSIONS, row);
+    let status: &str = fields.get("status")?;
+    let wrong = || StoreError::corrupt(SESSIONS, format!("{status} is no status"));
+    Ok(SessionRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        project: fields.id("project")?,
+        name: fields.text("name")?,
+        end_user: fields.maybe_text("end_user")?,
+        metadata: fields.json("metadata")?,
+        bundles: fields.json("bundles")?,
+        status: SessionStatus::of(status).ok_or_else(wrong)?,
+        default_branch: fields.id("default_branch")?,
+        version: fields.number("version")?,
+        ttl_ms: fields.maybe_number("ttl_ms")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        used_unix_ms: fields.number("used_unix_ms")?,
+        until_unix_ms: fields.maybe_number("until_unix_ms")?,
+    })
+}
+
+async fn create(writing: &mut Writing, new: NewSession, act: Act) -> Result<(), StoreError> {
+    let NewSession { session, branch } = new;
+    let (id, workspace) = (session.id, session.workspace);
+    for bundle in &session.bundles {
+        let found = artifacts::find_bundle(writing.connection(), session.workspace, *bundle).await?;
+        if found.project != session.project {
+            return Err(StoreError::NotFound { what: "bundle" });
+        }
+    }
+    let query = sql("INSERT INTO sessions
+         (id, workspace, project, name, end_user, metadata, bundles, status, default_branch, version, ttl_ms,
+          created_unix_ms, used_unix_ms, until_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
+    query
+        .bind(session.id.bytes())
+        .bind(session.workspace.bytes())
+        .bind(session.project.bytes())
+        .bind(session.name)
+        .bind(session.end_user)
+        .bind(to_text(SESSIONS, &session.metadata)?)
+        .bind(to_text(SESSIONS, &session.bundles)?)
+        .bind(session.status.as_str())
+        .bind(session.default_branch.bytes())
+        .bind(signed(session.version))
+        .bind(session.ttl_ms.map(signed))
+        .bind(signed(session.created_unix_ms))
+        .bind(signed(session.used_unix_ms))
+        .bind(session.until_unix_ms.map(signed))
+        .run(writing.connection())
+        .await?;
+    branches::insert(writing, &branch).await?;
+    writing.audit(&act, Some(workspace), "session.create", id, String::new()).await
+}
+
+pub(super) async fn find(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: SessionId,
+    now_unix_ms: u64,
+) -> Result<SessionRow, StoreError> {
+    let query = sql("SELECT * FROM sessions WHERE id = $1 AND workspace = $2
+         AND (until_unix_ms IS NULL OR until_unix_ms > $3)");
+    let row =
+        query.bind(id.bytes()).bind(workspace.bytes()).bind(signed(now_unix_ms)).row(connection).await?;
+    row.as_ref().map(read).transpose()?.ok_or(StoreError::NotFound { what: "session" })
+}
+
+async fn list(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    filter: SessionFilter,
+    now_unix_ms: u64,
+    page: Page<SessionId>,
+) -> Result<Listed<SessionRow, SessionId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let mut text = "SELECT * FROM sessions WHERE workspace = $1 AND id > $2
+         AND (until_unix_ms IS NULL OR until_unix_ms > $3)"
+        .to_owned();
+    let mut further = Vec::new();
+    let conditions = [
+        ("project", filter.project.map(|id| Value::from(id.bytes()))),
+        ("end_user", filter.end_user.map(Value::from)),
+        ("status", filter.status.map(|status| Value::from(status.as_str()))),
+    ];
+    for (column, value) in conditions {
+        if let Some(value) = value {
+            further.push(value);
+            text.push_str(&format!(" AND {column} = ${}", 4 + further.len()));
+        }
+    }
+    text.push_str(" ORDER BY id LIMIT $4");
+    let query = compose(text)
+        .bind(workspace.bytes())
+        .bind(after(page.after))
+        .bind(signed(now_unix_ms))
+        .bind(signed(wanted as u64 + 1));
+    let query = further.into_iter().fold(query, Statement::bind);
+    let rows = query.rows(connection).await?.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Listed::cut(rows, wanted, |row: &SessionRow| row.id))
+}
+
+async fn change(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: SessionId,
+    change: SessionChange,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<SessionRow, StoreError> {
+    let now_unix_ms = act.unix_ms;
+    let old = find(writing.connection(), workspace, id, now_unix_ms).await?;
+    expect_version("session", expected, old.version)?;
+    branches::find(writing.connection(), workspace, id, change.default_branch).await?;
+    let until_unix_ms = change.ttl_ms.map(|ttl_ms| now_unix_ms.saturating_add(ttl_ms));
+    let query =
+        sql("UPDATE sessions SET name = $1, end_user = $2, metadata = $3, status = $4, default_branch = $5,
+         ttl_ms = $6, until_unix_ms = $7, version = $8 WHERE id = $9");
+    query
+        .bind(&change.name)
+        .bind(&change.end_user)
+        .bind(to_text(SESSIONS, &change.metadata)?)
+        .bind(change.status.as_str())
+        .bind(change.default_branch.bytes())
+        .bind(change.ttl_ms.map(signed))
+        .bind(until_unix_ms.map(signed))
+        .bind(signed(old.version + 1))
+        .bind(id.bytes())
+        .run(writing.connection())
+        .await?;
+    writing.audit(&act, Some(workspace), "session.update", id, String::new()).await?;
+    let version = old.version + 1;
+    let SessionChange { name, end_user, metadata, status, default_branch, ttl_ms } = change;
+    Ok(SessionRow { name, end_user, metadata, status, default_branch, ttl_ms, until_unix_ms, version, ..old })
+}
+
+/// Deletes a session with the contents of its events.
+pub(super) async fn remove(writing: &mut Writing, id: SessionId) -> Result<(), StoreError> {
+    sql("DELETE FROM state_contents WHERE digest IN (SELECT e.content FROM session_events e
+         JOIN session_branches b ON b.id = e.branch WHERE b.session = $1 AND e.content IS NOT NULL)")
+    .bind(id.bytes())
+    .run(writing.connection())
+    .await?;
+    sql("DELETE FROM sessions WHERE id = $1").bind(id.bytes()).run(writing.connection()).await?;
+    Ok(())
+}
+
+async fn delete(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: SessionId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find(writing.connection(), workspace, id, 0).await?;
+    expect_version("session", expected, old.version)?;
+    holding::refuse_object(writing.connection(), SESSIONS, id.bytes()).await?;
+    remove(writing, id).await?;
+    writing.audit(&act, Some(workspace), "session.delete", id, String::new()).await
+}
+
+fn read_snapshot(row: &Row) -> Result<SessionSnapshotRow, StoreError> {
+    let fields = Fields::new(SNAPSHOTS, row);
+    Ok(SessionSnapshotRow {
+        id: fields.id("id")?,
+        session: fields.id("session")?,
+        branch: fields.id("branch")?,
+        version: fields.number("version")?,
+        compiler: fields.text("compiler")?,
+        manifest: fields.text("manifest")?,
+        manifest_hash: fields.digest("manifest_hash")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+    })
+}
+
+async fn keep_snapshot(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    row: SessionSnapshotRow,
+    act: Act,
+) -> Result<(), StoreError> {
+    let (session, detail) = (row.session, row.id.to_string());
+    branches::find(writing.connection(), workspace, row.session, row.branch).await?;
+    let query = sql("INSERT INTO session_snapshots
+         (id, session, branch, version, compiler, manifest, manifest_hash, created_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+    query
+        .bind(row.id.bytes())
+        .bind(row.session.bytes())
+        .bind(row.branch.bytes())
+        .bind(signed(row.version))
+        .bind(row.compiler)
+        .bind(row.manifest)
+        .bind(row.manifest_hash.to_vec())
+        .bind(signed(row.created_unix_ms))
+        .run(writing.connection())
+        .await?;
+    writing.audit(&act, Some(workspace), "session.snapshot", session, detail).await
+}
+
+async fn find_snapshot(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    session: SessionId,
+    id: SnapshotId,
+) -> Result<SessionSnapshotRow, StoreError> {
+    let query = sql("SELECT n.* FROM session_snapshots n JOIN sessions s ON s.id = n.session
+         WHERE n.id = $1 AND n.session = $2 AND s.workspace = $3");
+    let row = query.bind(id.bytes()).bind(session.bytes()).bind(workspace.bytes()).row(connection).await?;
+    row.as_ref().map(read_snapshot).transpose()?.ok_or(StoreError::NotFound { what: "snapshot" })
+}
+
+async fn list_snapshots(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    session: SessionId,
+    page: Page<SnapshotId>,
+) -> Result<Listed<SessionSnapshotRow, SnapshotId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let query = sql("SELECT n.* FROM session_snapshots n JOIN sessions s ON s.id = n.session
+         WHERE n.session = $1 AND s.workspace = $2 AND n.id > $3 ORDER BY n.id LIMIT $4");
+    let query = query.bind(session.bytes()).bind(workspace.bytes()).bind(after(page.after));
+    let rows = query.bind(signed(wanted as u64 + 1)).rows(connection).await?;
+    let rows = rows.iter().map(read_snapshot).collect::<Result<_, _>>()?;
+    Ok(Listed::cut(rows, wanted, |row: &SessionSnapshotRow| row.id))
+}
+
+impl Sessions for Database {
+    fn create(&self, new: NewSession, act: Act) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(create(writing, new, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: SessionId, now_unix_ms: u64) -> StoreFuture<'_, SessionRow> {
+        Box::pin(async move { find(&mut self.read().await?, workspace, id, now_unix_ms).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        filter: SessionFilter,
+        now_unix_ms: u64,
+        page: Page<SessionId>,
+    ) -> StoreFuture<'_, Listed<SessionRow, SessionId>> {
+        Box::pin(async move { list(&mut self.read().await?, workspace, filter, now_unix_ms, page).await })
+    }
+
+    fn change(
+        &self,
+        workspace: WorkspaceId,
+        id: SessionId,
+        fields: SessionChange,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, SessionRow> {
+        Box::pin(self.note(move |writing| Box::pin(change(writing, workspace, id, fields, expected, act))))
+    }
+
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: SessionId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+
+    fn fork(&self, workspace: WorkspaceId, branch: BranchRow, act: Act) -> StoreFuture<'_, BranchRow> {
+        Box::pin(self.note(move |writing| Box::pin(branches::fork(writing, workspace, branch, act))))
+    }
+
+    fn branch(&self, workspace: WorkspaceId, session: SessionId, id: BranchId) -> StoreFuture<'_, BranchRow> {
+        Box::pin(async move { branches::find(&mut self.read().await?, workspace, session, id).await })
+    }
+
+    fn branches(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        page: Page<BranchId>,
+    ) -> StoreFuture<'_, Listed<BranchRow, BranchId>> {
+        Box::pin(async move { branches::list(&mut self.read().await?, workspace, session, page).await })
+    }
+
+    fn append(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        branch: BranchId,
+        expected: Expected,
+        new: Vec<NewEvent>,
+    ) -> StoreFuture<'_, Appended> {
+        let to = events::Target { workspace, session, branch };
+        Box::pin(self.note(move |writing| Box::pin(events::append(writing, to, expected, new))))
+    }
+
+    fn events(
+        &self,
+        workspace: WorkspaceId,
+        branch: BranchRow,
+        after_version: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<SessionEventRow>> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            let found = events::history(&mut snapshot, workspace, &branch, after_version, rows_max).await;
+            snapshot.roll_back().await;
+            found
+        })
+    }
+
+    fn keep_snapshot(
+        &self,
+        workspace: WorkspaceId,
+        snapshot: SessionSnapshotRow,
+        act: Act,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(keep_snapshot(writing, workspace, snapshot, act))))
+    }
+
+    fn snapshot(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        id: SnapshotId,
+    ) -> StoreFuture<'_, SessionSnapshotRow> {
+        Box::pin(async move { find_snapshot(&mut self.read().await?, workspace, session, id).await })
+    }
+
+    fn snapshots(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        page: Page<SnapshotId>,
+    ) -> StoreFuture<'_, Listed<SessionSnapshotRow, SnapshotId>> {
+        Box::pin(async move { list_snapshots(&mut self.read().await?, workspace, session, page).await })
+    }
+}

@@ -1,0 +1,53 @@
+// Batches in the console: how far each is, while it goes on, and its end by hand.
+//
+// usage: node batches.mjs ORIGIN ADMIN_KEY API_KEY
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { eventually, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
+
+const [origin, adminKey, apiKey] = process.argv.slice(2);
+/** More than are answered before the page is seen. */
+const MANY = 4_000;
+
+async function make(number) {
+  const message = (at) => ({ role: "user", content: `ask ${at}` });
+  const requests = Array.from({ length: number }, (_, at) => ({ custom_id: `a${at}`, params: { model: "echo", max_tokens: 16, messages: [message(at)] } }));
+  const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
+  const made = await fetch(`${origin}/v1/messages/batches`, { method: "POST", headers, body: JSON.stringify({ requests }) });
+  assert.equal(made.status, 200, await made.clone().text());
+  return (await made.json()).id;
+}
+
+const shown = async (id) => v2(origin, adminKey, `batches/${id}`);
+
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await visit(page, `${origin}/sign-in`);
+  await signIn(page, origin, adminKey);
+  const small = await make(3);
+  await eventually(async () => assert.equal((await shown(small)).status, "completed"));
+  const large = await make(MANY);
+  await visit(page, `${origin}/batches`);
+  const bars = page.getByRole("progressbar");
+  await eventually(async () => assert.equal(await bars.count(), 2));
+  assert.match(await bars.nth(1).getAttribute("aria-valuetext"), /^3 of 3: 3 succeeded$/);
+  const done = async () => Number(await bars.first().getAttribute("aria-valuenow"));
+  const first = await done();
+  await eventually(async () => assert.ok((await done()) > first, "the page is read again while it is seen"));
+  await pictures(page, "batches");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await pictures(page, "batches-390");
+  assert.deepEqual(await violationsInBothThemes(page), []);
+  await page.setViewportSize({ width: 1280, height: 860 });
+  ok("progress_is_live");
+  await page.getByRole("button", { name: /^Cancel / }).click();
+  await page.getByRole("cell", { name: "cancelled", exact: true }).waitFor();
+  const { requests, status } = await shown(large);
+  assert.equal(status, "cancelled");
+  assert.ok(requests.cancelled > 0 && requests.succeeded > 0 && requests.succeeded + requests.cancelled === MANY, JSON.stringify(requests));
+  await eventually(async () => assert.match(await bars.first().getAttribute("aria-valuetext"), /cancelled$/));
+  assert.equal(await page.getByRole("button", { name: /^Cancel / }).count(), 0);
+  await pictures(page, "batches-cancelled");
+  ok("what_has_not_begun_is_cancelled");
+});

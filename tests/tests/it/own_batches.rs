@@ -1,0 +1,357 @@
+//! Batches that the gateway works through itself: over managed accounts, nodes and the providers of other dialects. Each of
+//! their requests goes through the pipeline like one that its client sends, and is booked once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::command::workspace;
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
+use crate::sdk::drive_at;
+use crate::wait::a_moment;
+
+pub const PATH: &str = "/v1/messages/batches";
+pub const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const SONNET: &str = "anthropic/claude-sonnet-4-6";
+/// More than one lane has, and than are in flight at once.
+const MANY: usize = 120;
+
+fn ask(id: &str, model: &str, words: &str) -> Value {
+    let message = json!({"role": "user", "content": words});
+    json!({"custom_id": id, "params": {"model": model, "max_tokens": 64, "messages": [message]}})
+}
+
+pub fn asks(number: usize) -> Vec<Value> {
+    (0..number).map(|at| ask(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect()
+}
+
+async fn post(client: &Client, requests: &[Value]) -> Answer {
+    client.post(PATH, &json!({"requests": requests})).await.unwrap()
+}
+
+pub async fn create(client: &Client, requests: &[Value]) -> String {
+    let answer = post(client, requests).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-batch-execution"), Some("gateway"));
+    id_of(&answer.json())
+}
+
+async fn read(client: &Client, id: &str) -> Value {
+    client.get(&format!("{PATH}/{id}")).await.unwrap().json()
+}
+
+pub async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let batch = read(client, id).await;
+        if is_so(&batch) {
+            return batch;
+        }
+        assert!(Instant::now() < deadline, "{batch}");
+        a_moment().await;
+    }
+}
+
+pub async fn until_ended(client: &Client, id: &str) -> Value {
+    until(client, id, |batch| batch["processing_status"] == "ended").await
+}
+
+/// The results by their ids, in the order of the ids.
+pub async fn results(client: &Client, batch: &Value) -> BTreeMap<String, Value> {
+    let answer = client.get(batch["results_url"].as_str().unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let lines = answer.text();
+    let read = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["custom_id"].as_str().unwrap().to_owned(), line["result"].clone())
+    };
+    let results: BTreeMap<_, _> = lines.lines().map(read).collect();
+    assert_eq!(results.len(), lines.lines().count(), "each once");
+    results
+}
+
+async fn pooled() -> Gateway {
+    let gateway = Gateway::start().await;
+    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/accounts", body).await;
+    gateway
+}
+
+/// The records of the requests of batches, once there are so many.
+pub async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let rows = gateway.requests(200).await;
+        let items: Vec<_> = rows.into_iter().filter(|row| row["operation"] == "chat").collect();
+        assert!(items.len() <= number, "{} of {number} are booked", items.len());
+        if items.len() == number {
+            return items;
+        }
+        assert!(Instant::now() < deadline, "{} of {number} are booked", items.len());
+        a_moment().await;
+    }
+}
+
+/// Items that are answered while the others are held: several, and with those that are in flight fewer than all.
+const FIRST: u32 = 10;
+
+/// The emulator answers the first items, and holds every other one.
+pub fn answer_some(gateway: &Gateway) {
+    gateway.emulator.clear_scripts();
+    gateway.emulator.script(POOL, [Behaviour::ok().times(FIRST), Behaviour::held().always()]);
+}
+
+/// The emulator answers what it holds, and everything else.
+pub fn answer_all(gateway: &Gateway) {
+    gateway.emulator.clear_scripts();
+    gateway.emulator.release();
+}
+
+#[tokio::test]
+async fn the_official_sdk_has_batches_of_any_model_through_the_gateway() {
+    let gateway = pooled().await;
+    gateway.credential("openai", OWN).await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let (python, script) =
+        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_message_batches.py"));
+    let models = format!("{HAIKU},openai/gpt-4o-mini,{LOCAL_MODEL}");
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
+    assert_eq!(driven.held, 4);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// What no single credential takes as a whole, whatever the reason, and what nobody serves.
+#[tokio::test]
+async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let claude = |secret: &str| json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    let first = id_of(&gateway.make("/v2/provider-credentials", claude(OWN)).await);
+    let second = id_of(&gateway.make("/v2/provider-credentials", claude(OWN_SECOND)).await);
+    gateway.credential("openai", OWN).await;
+    gateway.route(json!({"scope": {"model": HAIKU}, "credential_ids": [first]})).await;
+    gateway.route(json!({"scope": {"model": SONNET}, "credential_ids": [second]})).await;
+    for (model, code) in
+        [("openai/gpt-4o-mini", "batches_not_taken"), (SONNET, "batch_of_several_credentials")]
+    {
+        let requests = [ask("a", HAIKU, "x"), ask("b", model, "x")];
+        let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
+        assert_eq!(plan["error"]["code"], code, "the plan says why no provider takes it: {plan}");
+        let id = create(&client, &requests).await;
+        let batch = until_ended(&client, &id).await;
+        assert_eq!(batch["request_counts"]["succeeded"], 2, "{batch}");
+    }
+    let unknown = post(&client, &[ask("a", "grok-4", "x"), ask("b", HAIKU, "x")]).await;
+    assert_eq!(unknown.status, 404, "{}", unknown.text());
+    assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
+    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
+    gateway.make("/v2/policies", policy).await;
+    let kept = post(&client, &[ask("a", HAIKU, "x"), ask("b", SONNET, "x")]).await;
+    assert_eq!(kept.status, 403, "{}", kept.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let alone = client.post("/v1/messages", &ask("a", HAIKU, "ask 0")["params"]).await.unwrap();
+    let alone = gateway.settled(alone.header("x-request-id").unwrap()).await;
+    let id = create(&client, &[ask("a", HAIKU, "ask 0"), ask("b", "nobody/unknown", "x")]).await;
+    let batch = until_ended(&client, &id).await;
+    let results = results(&client, &batch).await;
+    assert_eq!((&results["a"]["type"], &results["b"]["type"]), (&json!("succeeded"), &json!("errored")));
+    assert_eq!(results["b"]["error"]["error"]["type"], "not_found_error", "{results:?}");
+    let rows = booked(&gateway, 3).await;
+    let made = gateway.requests(200).await.into_iter().find(|row| row["operation"] == "batch").unwrap();
+    for row in rows.iter().filter(|row| row["id"] != alone["id"]) {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        assert_eq!(row["key_id"], alone["key_id"], "{row}");
+        assert_eq!(
+            (&row["qos_class"], &row["made_for"]["purpose"]),
+            (&json!("batch"), &json!("batch_item")),
+            "{row}"
+        );
+        assert_eq!(row["made_for"]["request_id"], made["id"], "{row}");
+        if row["status"] == 200 {
+            for same in ["provider", "resolved_model", "cost_nanos", "input_tokens", "output_tokens"] {
+                assert_eq!(row[same], alone[same], "{same} of {row}");
+            }
+        }
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_has_not_begun_is_cancelled_and_what_has_is_finished() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    answer_some(&gateway);
+    let id = create(&client, &asks(MANY)).await;
+    let refused = client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap();
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    let none = client.get(&format!("{PATH}/{id}/results")).await.unwrap();
+    assert_eq!(none.status, 404, "{}", none.text());
+    until(&client, &id, |batch| batch["request_counts"]["succeeded"].as_u64() > Some(0)).await;
+    let cancelled = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
+    assert_eq!((&cancelled["id"], &cancelled["processing_status"]), (&json!(id), &json!("canceling")));
+    until(&client, &id, |batch| batch["request_counts"]["canceled"].as_u64() > Some(0)).await;
+    answer_all(&gateway);
+    let batch = until_ended(&client, &id).await;
+    let count = |name: &str| usize::try_from(batch["request_counts"][name].as_u64().unwrap()).unwrap();
+    let (succeeded, canceled) = (count("succeeded"), count("canceled"));
+    assert!(succeeded > 0 && canceled > 0 && succeeded + canceled == MANY, "{batch}");
+    let results = results(&client, &batch).await;
+    let of = |kind: &str| results.values().filter(|result| result["type"] == kind).count();
+    assert_eq!((results.len(), of("succeeded"), of("canceled")), (MANY, succeeded, canceled));
+    booked(&gateway, succeeded).await;
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
+    let mut gateway = pooled().await;
+    answer_some(&gateway);
+    let id = create(&gateway.client(), &asks(MANY)).await;
+    let (mut kills, mut before) = (0, 0);
+    while kills < 3 {
+        let batch = until(&gateway.client(), &id, |batch| {
+            batch["request_counts"]["succeeded"].as_u64().unwrap() > before
+        })
+        .await;
+        before = batch["request_counts"]["succeeded"].as_u64().unwrap();
+        assert!(batch["processing_status"] != "ended", "{batch}");
+        gateway.process().kill9().unwrap();
+        answer_some(&gateway);
+        gateway.start_again().await;
+        kills += 1;
+    }
+    answer_all(&gateway);
+    let batch = until_ended(&gateway.client(), &id).await;
+    assert_eq!(batch["request_counts"]["succeeded"], MANY, "{batch}");
+    let results = results(&gateway.client(), &batch).await;
+    for at in 0..MANY {
+        let message = &results[&format!("a{at}")]["message"];
+        assert_eq!(message["content"][0]["text"], format!("You said: ask {at}"), "{message}");
+    }
+    let rows = booked(&gateway, MANY).await;
+    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), MANY);
+    let used = |of: &Value| {
+        let tokens = |name: &str| of[name].as_u64().unwrap();
+        tokens("input_tokens") + tokens("output_tokens")
+    };
+    let answered: u64 = results.values().map(|result| used(&result["message"]["usage"])).sum();
+    assert_eq!(rows.iter().map(used).sum::<u64>(), answered, "what was answered is in the books");
+}
+
+#[tokio::test]
+async fn a_revoked_key_fails_what_is_left_with_that_reason() {
+    let gateway = pooled().await;
+    answer_some(&gateway);
+    let (key, key_id) =
+        gateway.key(json!({"name": "nightly", "project_id": gateway.founded.project_id})).await;
+    let id = create(&gateway.with_key(&key), &asks(MANY)).await;
+    let client = gateway.client();
+    until(&client, &id, |batch| batch["request_counts"]["succeeded"].as_u64() > Some(0)).await;
+    gateway.admin().delete(&format!("/v2/api-keys/{key_id}")).await.unwrap();
+    answer_all(&gateway);
+    let batch = until_ended(&client, &id).await;
+    let results = results(&client, &batch).await;
+    let errors: Vec<&Value> = results.values().filter(|result| result["type"] == "errored").collect();
+    assert!(!errors.is_empty() && errors.len() < MANY, "{batch}");
+    for error in errors {
+        assert_eq!(error["error"]["error"]["type"], "authentication_error", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_spent_budget_fails_what_is_left_and_holds_its_ceiling() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let one = client.post("/v1/messages", &ask("a", HAIKU, "ask 0")["params"]).await.unwrap();
+    let one = gateway.settled(one.header("x-request-id").unwrap()).await;
+    let limit = one["cost_nanos"].as_u64().unwrap() * 40;
+    let project = &gateway.founded.project_id;
+    let budget =
+        json!({"name": "nights", "period": "month", "limit_micros": limit / 1_000, "project_id": project});
+    let answer = gateway.admin().post("/v2/budgets", &budget).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let id = create(&client, &asks(MANY)).await;
+    let batch = until_ended(&client, &id).await;
+    let (succeeded, errored) = (&batch["request_counts"]["succeeded"], &batch["request_counts"]["errored"]);
+    assert!(succeeded.as_u64() > Some(0) && errored.as_u64() > Some(0), "{batch}");
+    let results = results(&client, &batch).await;
+    let refused = results.values().find(|result| result["type"] == "errored").unwrap();
+    assert!(
+        refused["error"]["error"]["message"].as_str().unwrap().contains("The budget \"nights\""),
+        "{refused}"
+    );
+    let sums = gateway.get("/v2/usage").await["data"][0].clone();
+    assert!(sums["cost_micros"].as_u64() <= Some(limit / 1_000), "{sums}");
+}
+
+#[tokio::test]
+async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let id = create(&client, &asks(3)).await;
+    let batch = until_ended(&client, &id).await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let workspace = gateway.make("/v2/workspaces", json!({"name": "another"})).await;
+    let path = format!("{PATH}/{id}");
+    for other in [gateway.with_key(&key), gateway.with_key(workspace["api_key"].as_str().unwrap())] {
+        for answer in [
+            other.get(&path).await.unwrap(),
+            other.get(&format!("{path}/results")).await.unwrap(),
+            other.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
+            other.call(Method::DELETE, &path, &[], String::new()).await.unwrap(),
+        ] {
+            assert_eq!(answer.status, 404, "{}", answer.text());
+        }
+        assert_eq!(other.get(PATH).await.unwrap().json()["data"], json!([]));
+    }
+    assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([batch]));
+    booked(&gateway, 3).await;
+    let purge = gateway
+        .admin()
+        .post("/v2/purge-jobs", &json!({"project_id": gateway.founded.project_id}))
+        .await
+        .unwrap();
+    assert!(purge.status < 300, "{}", purge.text());
+    let deadline = Instant::now() + WITHIN;
+    while client.get(&path).await.unwrap().status != 404 {
+        assert!(Instant::now() < deadline, "the batch is still there");
+        a_moment().await;
+    }
+    assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([]));
+}
+
+/// Whoever asks where a request's content is, is told of the batch that holds it, until that is deleted.
+#[tokio::test]
+async fn a_batch_is_in_the_data_path_of_its_requests() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let id = create(&client, &asks(1)).await;
+    until_ended(&client, &id).await;
+    let request = id_of(&booked(&gateway, 1).await.remove(0));
+    let held = async || {
+        let shown = gateway.get(&format!("/v2/requests/{request}")).await;
+        let path = shown["data_path"].as_array().unwrap();
+        path.iter().find(|party| party["purpose"] == "batches").cloned()
+    };
+    let party = held().await.expect("no batch in the data path");
+    let told = (&party["role"], &party["saw"], &party["key"], &party["retention"]["basis"]);
+    assert_eq!(
+        told,
+        (&json!("storage"), &json!("content"), &json!("workspace_key"), &json!("ours")),
+        "{party}"
+    );
+    let deleted = client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap();
+    assert_eq!((deleted.status, held().await), (200, None), "{}", deleted.text());
+}

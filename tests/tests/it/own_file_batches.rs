@@ -1,0 +1,174 @@
+//! Batches of files that the gateway works through itself: over managed accounts, nodes and the providers of other dialects.
+//! It keeps the files, and each of their requests is booked once.
+
+use std::time::Instant;
+
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::refused;
+use crate::command::workspace;
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
+use crate::own_batches::{HAIKU, answer_all, answer_some, booked};
+use crate::sdk::drive_at;
+use crate::wait::a_moment;
+
+const PATH: &str = "/v1/batches";
+const FILES: &str = "/v1/files";
+/// More than one lane has.
+const MANY: usize = 60;
+
+fn line(id: &str, model: &str, words: &str) -> String {
+    let message = json!({"role": "user", "content": words});
+    let body = json!({"model": model, "max_tokens": 64, "messages": [message]});
+    format!("{}\n", json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body}))
+}
+
+async fn upload(client: &Client, content: &str) -> Answer {
+    let body = format!(
+        "--xyz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--xyz\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}\r\n--xyz--\r\n"
+    );
+    let form = [("content-type", "multipart/form-data; boundary=xyz")];
+    client.call(Method::POST, FILES, &form, body).await.unwrap()
+}
+
+fn of(file: &str) -> Value {
+    json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+}
+
+fn is_ours(answer: &Answer) -> bool {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("agent-batch-execution") == Some("gateway")
+}
+
+fn id_of(answer: &Answer) -> String {
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
+        if is_so(&batch) {
+            return batch;
+        }
+        assert!(Instant::now() < deadline, "{batch}");
+        a_moment().await;
+    }
+}
+
+/// The lines of one of a batch's files.
+async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
+    let id = batch[file].as_str().unwrap();
+    let answer = client.get(&format!("{FILES}/{id}/content")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn pooled() -> Gateway {
+    let gateway = Gateway::start().await;
+    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/accounts", body).await;
+    gateway
+}
+
+#[tokio::test]
+async fn the_official_sdk_has_batches_of_files_of_any_model_through_the_gateway() {
+    let gateway = pooled().await;
+    gateway.credential("openai", OWN).await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let (python, script) =
+        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_file_batches.py"));
+    let models = format!("{HAIKU},openai/gpt-4o-mini,{LOCAL_MODEL}");
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
+    assert_eq!(driven.held, 4);
+    assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A file goes to the provider whose models it names as that does, and every other one is kept here.
+#[tokio::test]
+async fn a_file_is_kept_where_its_models_are() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let own = "gpt-4o-mini";
+    assert!(is_ours(&upload(&client, &line("a", own, "x")).await), "nobody keeps files for the project");
+    gateway.credential("openai", OWN).await;
+    for (models, ours) in [
+        (&[own, "gpt-4o"][..], false),
+        (&["openai/gpt-4o-mini"], true),
+        (&[own, HAIKU], true),
+        (&[own, "nobody-knows-it"], false),
+    ] {
+        let content: String = models.iter().map(|model| line(model, model, "x")).collect();
+        let answer = upload(&client, &content).await;
+        assert_eq!(is_ours(&answer), ours, "{models:?}");
+    }
+    // What is longer than the part of a form that is read before it is sent on.
+    let long: String = (0..40).map(|at| line(&format!("a{at}"), HAIKU, &"x".repeat(50_000))).collect();
+    let file = upload(&client, &long).await;
+    assert!(is_ours(&file));
+    assert_eq!(file.json()["bytes"], long.len());
+    let content = client.get(&format!("{FILES}/{}/content", id_of(&file))).await.unwrap();
+    assert!(content.text() == long, "of {} bytes there are {}", long.len(), content.text().len());
+    let broken = upload(&client, "").await;
+    assert!(!is_ours(&broken), "a file without requests is for its provider to judge");
+    let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
+    gateway.make("/v2/policies", policy).await;
+    refused(&upload(&client, &line("a", HAIKU, "x")).await, 403, "policy_forbids");
+    refused(&client.post(PATH, &of(&id_of(&file))).await.unwrap(), 403, "policy_forbids");
+}
+
+#[tokio::test]
+async fn a_batch_of_a_file_is_cancelled_killed_and_purged_like_any_other() {
+    let mut gateway = pooled().await;
+    answer_some(&gateway);
+    let client = gateway.client();
+    let content: String = (0..MANY).map(|at| line(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect();
+    let file = id_of(&upload(&client, &content).await);
+    let made = client.post(PATH, &of(&file)).await.unwrap();
+    assert!(is_ours(&made));
+    let id = id_of(&made);
+    until(&client, &id, |batch| batch["request_counts"]["completed"].as_u64() > Some(0)).await;
+    gateway.process().kill9().unwrap();
+    answer_some(&gateway);
+    gateway.start_again().await;
+    let client = gateway.client();
+    let cancelled = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap();
+    assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelling")));
+    until(&client, &id, |batch| batch["request_counts"]["failed"].as_u64() > Some(0)).await;
+    answer_all(&gateway);
+    let batch = until(&client, &id, |batch| batch["status"] == "cancelled").await;
+    let count = |name: &str| usize::try_from(batch["request_counts"][name].as_u64().unwrap()).unwrap();
+    let (completed, failed) = (count("completed"), count("failed"));
+    assert!(completed > 0 && failed > 0 && completed + failed == MANY, "{batch}");
+    let answered = results(&client, &batch, "output_file_id").await;
+    assert_eq!(answered.len(), completed);
+    let not_begun = results(&client, &batch, "error_file_id").await;
+    assert_eq!(not_begun.len(), failed);
+    assert!(not_begun.iter().all(|line| line["error"]["code"] == "batch_cancelled"), "{not_begun:?}");
+    let rows = booked(&gateway, completed).await;
+    assert!(rows.iter().all(|row| row["status"] == 200), "each that was answered, once");
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    refused(&other.post(PATH, &of(&file)).await.unwrap(), 400, "file_not_found");
+    let (input, output) =
+        (format!("{FILES}/{file}"), format!("{FILES}/{}", batch["output_file_id"].as_str().unwrap()));
+    for path in [&input, &output] {
+        refused(&other.get(&format!("{path}/content")).await.unwrap(), 404, "file_not_found");
+        assert_eq!(client.get(path).await.unwrap().status, 200);
+    }
+    let whole = json!({"project_id": gateway.founded.project_id});
+    let purge = gateway.admin().post("/v2/purge-jobs", &whole).await.unwrap();
+    assert!(purge.status < 300, "{}", purge.text());
+    let deadline = Instant::now() + WITHIN;
+    while client.get(&input).await.unwrap().status != 404 {
+        assert!(Instant::now() < deadline, "the file is still there");
+        a_moment().await;
+    }
+    refused(&client.get(&format!("{output}/content")).await.unwrap(), 404, "file_not_found");
+}

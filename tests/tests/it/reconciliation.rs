@@ -1,0 +1,322 @@
+//! Reconciliation: exports made of what the emulators billed are compared with what the gateway recorded.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use harness::client::Client;
+use harness::{Behaviour, Entry};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question, streaming, streaming_usage, text_of};
+use crate::gateway::{Founded, Gateway, OWN, POOL, row};
+
+const EMBEDDING: &str = "openai/text-embedding-3-small";
+const DAY_S: u64 = 86_400;
+
+/// Prices of a million tokens in dollars: input, cached input, output.
+const PRICES: [(&str, [f64; 3]); 2] =
+    [("gpt-4o-mini", [0.15, 0.075, 0.6]), ("text-embedding-3-small", [0.02, 0.02, 0.0])];
+
+/// What the provider billed of one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Billed {
+    input: u64,
+    cached: u64,
+    output: u64,
+    requests: u64,
+}
+
+type Bill = BTreeMap<String, Billed>;
+
+/// What the emulator counted for this secret, as the real provider would bill it.
+fn billed(gateway: &Gateway, secret: &str) -> Bill {
+    let mut bill = Bill::new();
+    for entry in gateway.calls(secret).iter().filter(|entry| entry.billable) {
+        let of = bill.entry(entry.model.clone().unwrap()).or_default();
+        of.input += entry.prompt_tokens - entry.cached_tokens;
+        of.cached += entry.cached_tokens;
+        of.output += entry.said_tokens;
+        of.requests += 1;
+    }
+    bill
+}
+
+fn today() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    now / DAY_S * DAY_S
+}
+
+fn page(results: Vec<Value>) -> Value {
+    let day = today();
+    let bucket = json!({"object": "bucket", "start_time": day, "end_time": day + DAY_S, "results": results});
+    json!({"object": "page", "data": [bucket], "has_more": false, "next_page": null})
+}
+
+/// A page of `/v1/organization/usage/completions`, grouped by model and batch.
+fn usage_page(bill: &Bill) -> Value {
+    let result = |(model, of): (&String, &Billed)| {
+        json!({
+            "object": "organization.usage.completions.result", "model": model, "batch": false,
+            "input_tokens": of.input + of.cached, "input_cached_tokens": of.cached, "output_tokens": of.output,
+            "num_model_requests": of.requests, "project_id": "proj_tide", "user_id": null, "api_key_id": null,
+        })
+    };
+    page(bill.iter().map(result).collect())
+}
+
+/// A page of `/v1/organization/costs`, grouped by line item.
+fn costs_page(bill: &Bill, factor: f64) -> Value {
+    let mut results = Vec::new();
+    for (model, of) in bill {
+        let (_, [input, cached, output]) = PRICES.into_iter().find(|(name, _)| name == model).unwrap();
+        for (what, tokens, price) in [
+            ("input", of.input, input),
+            ("cached input", of.cached, cached),
+            ("output", of.output, output * factor),
+        ] {
+            let value = format!("{:.10}", tokens as f64 * price / 1_000_000.0).parse::<f64>().unwrap();
+            results.push(json!({
+                "object": "organization.costs.result", "amount": {"value": value, "currency": "usd"},
+                "line_item": format!("{model}, {what}"), "project_id": "proj_tide",
+            }));
+        }
+    }
+    page(results)
+}
+
+fn write(gateway: &Gateway, name: &str, text: &str) -> String {
+    let path: PathBuf = gateway.directory().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// Runs the command on a bill and returns the report, with the exit code.
+fn reconcile(gateway: &Gateway, bill: &Bill, factor: f64) -> (Value, i32) {
+    let usage = write(gateway, "usage.json", &usage_page(bill).to_string());
+    let costs = write(gateway, "costs.json", &costs_page(bill, factor).to_string());
+    let done = gateway.cli().run(&["reconcile", "--provider", "openai", &usage, &costs, "--json"]);
+    let report = done.stdout.lines().next().unwrap_or_else(|| panic!("{done:?}"));
+    (serde_json::from_str(report).unwrap(), done.code)
+}
+
+fn kind<'r>(report: &'r Value, name: &str) -> &'r Value {
+    row(&report["kinds"], "kind", name)
+}
+
+/// Buffered answers, streams, a retry, embeddings, and clients that leave in the middle.
+async fn traffic(gateway: &Gateway) -> u64 {
+    gateway.credential("openai", OWN).await;
+    for _ in 0..4 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    for body in [streaming(MINI), streaming_usage(MINI)] {
+        gateway.chat_ok(&body).await;
+    }
+    gateway.emulator.script(OWN, [Behaviour::status(500)]);
+    gateway.chat_ok(&question(MINI)).await;
+    let embedding = json!({"model": EMBEDDING, "input": "the tide comes in and goes out"});
+    let answer = gateway.client().post("/v1/embeddings", &embedding).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.emulator.script(OWN, [Behaviour::ok().chunks(2_000).interval(Duration::from_millis(5))]);
+    let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+    for _ in 0..10 {
+        text_of(&[stream.event().await.unwrap().unwrap()]);
+    }
+    drop(stream);
+    let left = |journal: &[Entry]| journal.iter().any(|entry| entry.cancelled.is_some());
+    gateway.emulator.wait_for(WITHIN, left).await.unwrap();
+    9
+}
+
+#[tokio::test]
+async fn an_export_of_what_was_billed_leaves_nothing_unexplained_and_each_change_is_found_and_named() {
+    let gateway = Gateway::start().await;
+    let requests = traffic(&gateway).await;
+    gateway.wait_for_usage(requests).await;
+    let bill = billed(&gateway, OWN);
+    assert_eq!(bill.len(), 2, "{bill:?}");
+
+    let (report, code) = reconcile(&gateway, &bill, 1.0);
+    assert_eq!(
+        (code, &report["unexplained_ppm"], &report["reconciled"]),
+        (0, &json!(0), &json!(true)),
+        "{report:#}"
+    );
+    assert_eq!(report["differences"], json!([]), "{report:#}");
+    let all: u64 = bill.values().map(|of| of.input + of.cached + of.output).sum();
+    assert_eq!(report["theirs"]["quantity"], all, "{report:#}");
+    assert!(kind(&report, "matched")["quantity"].as_u64().unwrap() > 0, "{report:#}");
+    let formats: Vec<_> = report["files"].as_array().unwrap().iter().map(|file| &file["format"]).collect();
+    assert_eq!(formats, ["tidegate", "tidegate"], "what was counted is sent, not the files");
+    stored(&gateway, &report).await;
+
+    dropped_line(&gateway, &bill);
+    other_price(&gateway, &bill);
+    bypassed(&gateway).await;
+}
+
+/// A report is listed and shown again, and is nobody else's.
+async fn stored(gateway: &Gateway, report: &Value) {
+    let id = report["id"].as_str().unwrap();
+    assert!(id.starts_with("rcn_"), "{id}");
+    assert_eq!(gateway.get(&format!("/v2/reconciliations/{id}")).await, *report);
+    assert_eq!(gateway.get("/v2/reconciliations").await["data"], json!([report]));
+    let shown = gateway.cli().run(&["reconcile", "show", id]).ok();
+    assert!(shown.contains("0.0000 % unexplained, within 0.1000 %"), "{shown}");
+    assert!(gateway.cli().run(&["reconcile", "list"]).ok().contains(id));
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let other: Founded = serde_json::from_value(other).unwrap();
+    let stranger = gateway.with_key(&other.admin_key);
+    let refused = stranger.get(&format!("/v2/reconciliations/{id}")).await.unwrap();
+    problem(&refused, 404, "not_found");
+    assert_eq!(stranger.get("/v2/reconciliations").await.unwrap().json()["data"], json!([]));
+}
+
+/// They forgot to bill the embeddings.
+fn dropped_line(gateway: &Gateway, bill: &Bill) {
+    let mut dropped = bill.clone();
+    let of = dropped.remove("text-embedding-3-small").unwrap();
+    let (report, code) = reconcile(gateway, &dropped, 1.0);
+    assert_eq!((code, &report["reconciled"]), (11, &json!(false)), "{report:#}");
+    let differences = report["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "{report:#}");
+    let found = &differences[0];
+    let named = ["kind", "model", "measure", "quantity"].map(|field| found[field].clone());
+    assert_eq!(named, [json!("extra"), json!(EMBEDDING), json!("input"), json!(of.input)], "{found:#}");
+    // The filter leads to the request.
+    let filter = found["requests_filter"].as_str().unwrap();
+    let listed = gateway.cli().run(&["requests", "--filter", filter, "--json"]).lines();
+    assert_eq!(listed.len(), 1, "{filter}: {listed:?}");
+    assert_eq!(listed[0]["id"], found["request_ids"][0], "{found:#}");
+}
+
+/// They bill the output at one and a half times the price.
+fn other_price(gateway: &Gateway, bill: &Bill) {
+    let (report, code) = reconcile(gateway, bill, 1.5);
+    assert_eq!(code, 11, "{report:#}");
+    let differences = report["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "{report:#}");
+    let found = &differences[0];
+    let prices =
+        ["kind", "model", "measure", "their_price_micros_per_million", "our_price_micros_per_million"]
+            .map(|field| found[field].clone());
+    assert_eq!(
+        prices,
+        [json!("price_differs"), json!(MINI), json!("output"), json!(900_000), json!(600_000)],
+        "{found:#}"
+    );
+    assert!(found["price_source"].as_str().unwrap().starts_with("http"), "{found:#}");
+    let printed = gateway.cli().run(&["reconcile", "show", report["id"].as_str().unwrap()]).ok();
+    assert!(printed.contains("$0.900000 and ours $0.600000 a million"), "{printed}");
+    assert!(printed.contains("tidegate requests --filter 'provider:openai since:"), "{printed}");
+}
+
+/// Somebody uses the same secret without the gateway.
+async fn bypassed(gateway: &Gateway) {
+    let before = billed(gateway, OWN)["gpt-4o-mini"];
+    let direct = Client::new(gateway.emulator.base_url().trim_end_matches("/v1")).bearer(OWN);
+    let body = json!({
+        "model": "gpt-4o-mini", "user": "emu:chunks=300",
+        "messages": [{"role": "user", "content": "behind your back ".repeat(100)}],
+    });
+    let answer = direct.post(CHAT, &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let after = billed(gateway, OWN);
+    let (report, code) = reconcile(gateway, &after, 1.0);
+    assert_eq!(code, 11, "{report:#}");
+    let after = after["gpt-4o-mini"];
+    for (measure, more) in [("input", after.input - before.input), ("output", after.output - before.output)] {
+        let differences = report["differences"].as_array().unwrap();
+        let found = differences.iter().find(|found| found["measure"] == measure);
+        let found = found.unwrap_or_else(|| panic!("{measure}: {report:#}"));
+        assert_eq!((&found["kind"], &found["model"]), (&json!("missing"), &json!(MINI)), "{found:#}");
+        let estimated = kind(&report, "estimate")["quantity"].as_u64().unwrap();
+        let quantity = found["quantity"].as_u64().unwrap();
+        assert!(quantity <= more && quantity + estimated >= more, "{measure} {more}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_compared_by_their_id_and_the_operator_compares_its_accounts_over_all_workspaces() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let other: Founded = serde_json::from_value(other).unwrap();
+    gateway.chat_ok(&question(MINI)).await;
+    let answer = gateway.with_key(&other.api_key).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.listed(1).await;
+    let second = gateway.with_key(&other.admin_key);
+    let is_listed =
+        async || second.get("/v2/requests").await.unwrap().json()["data"].as_array().unwrap().len() == 1;
+    while !is_listed().await {
+        crate::wait::a_moment().await;
+    }
+    let entries: Vec<_> = gateway.calls(POOL).into_iter().filter(|entry| entry.billable).collect();
+    assert_eq!(entries.len(), 2);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut table = "from,until,model,request_id,measure,quantity,cost_usd\n".to_owned();
+    for entry in &entries {
+        for (measure, count, price) in
+            [("input", entry.prompt_tokens, 0.15), ("output", entry.said_tokens, 0.6)]
+        {
+            let cost = count as f64 * price / 1_000_000.0;
+            table += &format!("{now},{now},gpt-4o-mini,{},{measure},{count},{cost:.9}\n", entry.request_id);
+        }
+    }
+    let lines = write(&gateway, "lines.csv", &table);
+    let arguments = ["reconcile", "--provider", "openai", "--accounts", &lines, "--json"];
+    let report = gateway.cli().run(&arguments).json();
+    assert_eq!((&report["requests_by_id"], &report["unexplained_ppm"]), (&json!(2), &json!(0)), "{report:#}");
+    assert_eq!(report["bucket_seconds"], 3_600);
+
+    // One request that never came through here.
+    let late = format!("{table}{now},{now},gpt-4o-mini,req_unseen,output,1000,0.0006\n");
+    let lines = write(&gateway, "more.csv", &late);
+    let done = gateway.cli().run(&["reconcile", "--provider", "openai", "--accounts", &lines, "--json"]);
+    assert_eq!(done.code, 11, "{done:?}");
+    let report: Value = serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap();
+    let found = &report["differences"][0];
+    let named = ["kind", "upstream_request_id", "quantity"].map(|field| found[field].clone());
+    assert_eq!(named, [json!("missing"), json!("req_unseen"), json!(1_000)], "{report:#}");
+
+    // A customer neither sees the accounts' use nor may ask for it.
+    let body = json!({"provider": "openai", "files": [{"text": table}], "scope": "accounts"});
+    let refused = second.post("/v2/reconciliations", &body).await.unwrap();
+    problem(&refused, 403, "insufficient_scope");
+    let body = json!({"provider": "openai", "files": [{"text": table}]});
+    let own = second.post("/v2/reconciliations", &body).await.unwrap().json();
+    assert_eq!((&own["ours"]["lines"], &own["reconciled"]), (&json!(0), &json!(false)), "{own:#}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_refused_with_the_line_and_the_column() {
+    let gateway = Gateway::start().await;
+    let bad =
+        "from,until,measure,quantity\n1767225600,1767225600,input,12\n1767225600,1767225600,input,a lot\n";
+    let body = json!({"provider": "openai", "files": [{"name": "bad.csv", "text": bad}]});
+    let refused = gateway.admin().post("/v2/reconciliations", &body).await.unwrap();
+    problem(&refused, 400, "invalid_export");
+    assert!(
+        refused.text().contains("bad.csv: line 3, column \\\"quantity\\\": \\\"a lot\\\""),
+        "{}",
+        refused.text()
+    );
+
+    let path = write(&gateway, "bad.csv", bad);
+    let done = gateway.cli().run(&["reconcile", "--provider", "openai", &path]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.contains("bad.csv: line 3, column \"quantity\""), "{done:?}");
+    for (body, code, param) in [
+        (json!({"provider": "openai", "files": []}), "missing_field", "files"),
+        (json!({"provider": "openai", "files": [{"text": bad}], "scope": "all"}), "invalid_value", "scope"),
+        (json!({"provider": "openai", "files": [{"text": bad}], "from": "once"}), "invalid_value", "from"),
+    ] {
+        let refused = gateway.admin().post("/v2/reconciliations", &body).await.unwrap();
+        assert_eq!(problem(&refused, 400, code)["param"], param, "{body}");
+    }
+    let formats = gateway.cli().run(&["reconcile", "formats", "bedrock"]).ok();
+    assert!(formats.contains("aws-cur2") && formats.contains("tidegate"), "{formats}");
+}

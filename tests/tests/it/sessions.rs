@@ -1,0 +1,587 @@
+//! Sessions of agents through the API: of writers at once one wins, forks share history, snapshots are reproducible, and
+//! content is sealed, bounded and shown to nobody else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use harness::client::{Answer, Client};
+use harness::postgres::Server;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question, refused, trace_of};
+use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config, id_of};
+use crate::vault::edit;
+use crate::wait::until;
+
+const SESSIONS: &str = "/v2/sessions";
+const CANARY: &str = "the-heron-flies-at-dusk";
+
+const MANY_EVENTS: &str = "
+import os
+branch = db.execute('SELECT id FROM session_branches WHERE forked_from IS NULL').fetchone()[0]
+for n in range(2, 10003):
+    row = (branch, n, os.urandom(16), None, 'note', None, None, None, None, os.urandom(16), 1)
+    db.execute('INSERT INTO session_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', row)
+db.execute('UPDATE session_branches SET version = 10002 WHERE id = ?', (branch,))";
+const MANY_BRANCHES: &str = "
+import os
+session = db.execute('SELECT id FROM sessions').fetchone()[0]
+for n in range(1000):
+    row = (os.urandom(16), session, 'x', None, 0, 0, None, 1)
+    db.execute('INSERT INTO session_branches VALUES (?, ?, ?, ?, ?, ?, ?, ?)', row)";
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+async fn made(client: &Client, path: &str, body: Value) -> Value {
+    let answer = client.post(path, &body).await.unwrap();
+    assert_eq!(answer.status, 201, "POST {path}: {}", answer.text());
+    answer.json()
+}
+
+async fn got(client: &Client, path: &str) -> Value {
+    let answer = client.get(path).await.unwrap();
+    assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+    answer.json()
+}
+
+fn events_of(session: &Value) -> String {
+    branch_events(session, text(&session["default_branch_id"]))
+}
+
+fn branch_events(session: &Value, branch: &str) -> String {
+    format!("{SESSIONS}/{}/branches/{branch}/events", text(&session["id"]))
+}
+
+fn message(version: u64, content: &str) -> Value {
+    json!({"expected_version": version, "event": {"event_type": "user_message", "content": content}})
+}
+
+async fn append(client: &Client, path: &str, version: u64, content: &str) -> Value {
+    made(client, path, message(version, content)).await
+}
+
+fn contents(page: &Value) -> Vec<&str> {
+    page["data"].as_array().unwrap().iter().map(|event| text(&event["content"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_writers_one_wins_and_the_others_are_told_what_is_there() {
+    let gateway = Gateway::start().await;
+    fifty_writers(&[gateway.client()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_at_two_replicas_are_told_apart_too() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("sessions_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let gateway = Gateway::with(config(), &environment).await;
+    let (mut other, origin) = gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    fifty_writers(&[gateway.client(), at_other]).await;
+    other.stop(WITHIN).await.unwrap();
+}
+
+async fn fifty_writers(clients: &[Client]) {
+    let session = made(&clients[0], SESSIONS, json!({})).await;
+    let path = Arc::new(events_of(&session));
+    append(&clients[0], &path, 0, "first").await;
+    let writers = (0..50).map(|number| {
+        let (client, path) = (clients[number % clients.len()].clone(), Arc::clone(&path));
+        tokio::spawn(
+            async move { client.post(&path, &message(1, &format!("writer {number}"))).await.unwrap() },
+        )
+    });
+    let mut answers: Vec<Answer> = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        answers.push(writer.await.unwrap());
+    }
+    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!((won.len(), lost.len()), (1, 49));
+    let head = won[0].json()["branch"]["head_event_id"].clone();
+    for answer in lost {
+        let error = problem(answer, 409, "branch_version_conflict");
+        let detail = text(&error["detail"]);
+        assert!(detail.contains("version 2") && detail.contains(text(&head)), "{error}");
+    }
+    for client in clients {
+        let page = got(client, &format!("{path}?include=content")).await;
+        let won = won[0].json()["events"][0]["id"].clone();
+        assert_eq!(page["data"][1]["id"], won);
+        assert!(contents(&page)[1].starts_with("writer "), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn forks_share_history_and_snapshots_are_reproducible() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let artifact =
+        made(&client, "/v2/artifacts", json!({"type": "text_context", "content": "be brief"})).await;
+    let plain = json!({"items": [artifact["id"]]});
+    let with_role = json!({"items": [{"artifact_id": artifact["id"], "role": "system"}]});
+    for (body, role) in [(plain, Value::Null), (with_role, json!("system"))] {
+        let bundle = made(&client, "/v2/bundles", body).await;
+        assert_eq!(bundle["items"], json!([{"artifact_id": artifact["id"], "role": role}]));
+    }
+    let bundle = made(&client, "/v2/bundles", json!({"items": [artifact["id"]]})).await;
+    let session = made(&client, SESSIONS, json!({"base_bundle_ids": [bundle["id"]]})).await;
+    let path = events_of(&session);
+    for (version, content) in ["one", "two", "three"].into_iter().enumerate() {
+        append(&client, &path, version as u64, content).await;
+    }
+    let branches = format!("{SESSIONS}/{}/branches", text(&session["id"]));
+    let fork = made(&client, &branches, json!({"at_version": 2, "name": "other"})).await;
+    assert_eq!((&fork["version"], &fork["forked_at_version"]), (&json!(2), &json!(2)));
+    let forked = branch_events(&session, text(&fork["id"]));
+    append(&client, &forked, 2, "drei").await;
+    let main = got(&client, &format!("{path}?include=content")).await;
+    let other = got(&client, &format!("{forked}?include=content")).await;
+    assert_eq!(
+        (contents(&main), contents(&other)),
+        (vec!["one", "two", "three"], vec!["one", "two", "drei"])
+    );
+    assert_eq!(main["data"][1]["id"], other["data"][1]["id"], "what is shared is the same event");
+    let first = got(&client, &format!("{forked}?limit=2")).await;
+    assert!(first["data"][0].get("content").is_none(), "content is shown where it is asked for: {first}");
+    let cursor = text(&first["next_cursor"]);
+    let next = got(&client, &format!("{forked}?limit=2&cursor={cursor}")).await;
+    assert_eq!((next["data"].as_array().unwrap().len(), &next["has_more"]), (1, &json!(false)));
+
+    let snapshots = format!("{SESSIONS}/{}/snapshots", text(&session["id"]));
+    let ask = json!({"branch_id": session["default_branch_id"], "version": 2});
+    let snapshot = made(&client, &snapshots, ask.clone()).await;
+    append(&client, &path, 3, "four").await;
+    let again = made(&client, &snapshots, ask).await;
+    assert_eq!(snapshot["digest"], again["digest"], "whatever was appended meanwhile");
+    assert_eq!(snapshot["ordered_block_manifest"], again["ordered_block_manifest"]);
+    let blocks = snapshot["ordered_block_manifest"].as_array().unwrap();
+    assert_eq!((blocks.len(), &blocks[0]["artifact_id"]), (3, &artifact["id"]), "{snapshot}");
+    let of_fork = made(&client, &snapshots, json!({"branch_id": fork["id"], "version": 2})).await;
+    assert_eq!(of_fork["digest"], snapshot["digest"], "a fork has the same history");
+    assert_eq!(got(&client, &format!("{snapshots}/{}", text(&snapshot["id"]))).await, snapshot);
+    // From a checkpoint on, what came before is no part of a prompt.
+    let checkpoint = json!({"event": {"event_type": "checkpoint", "content": "what was said so far"}});
+    made(&client, &path, checkpoint).await;
+    let compact = made(&client, &snapshots, json!({})).await;
+    assert_eq!(compact["ordered_block_manifest"].as_array().unwrap().len(), 2, "{compact}");
+    problem(&client.post(&snapshots, &json!({"version": 99})).await.unwrap(), 400, "invalid_value");
+    let beyond = client.post(&branches, &json!({"at_version": 99})).await.unwrap();
+    problem(&beyond, 409, "fork_beyond_branch");
+}
+
+#[tokio::test]
+async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
+    let bytes = json!({"type": "binary_attachment", "content_base64": "/wD+"});
+    let binary = made(&client, "/v2/artifacts", bytes).await;
+    let session = made(&client, SESSIONS, json!({"ttl_seconds": 3600})).await;
+    let path = events_of(&session);
+    append(&client, &path, 0, CANARY).await;
+    let refers = json!({"event": {"event_type": "retrieval_result", "payload_ref": artifact["id"]}});
+    made(&client, &path, refers.clone()).await;
+    let content = format!("/v2/artifacts/{}/content", id_of(&artifact));
+    assert_eq!(got(&client, &content).await["content"], CANARY);
+    let read = got(&client, &format!("/v2/artifacts/{}/content", id_of(&binary))).await;
+    assert_eq!((&read["content"], &read["content_base64"]), (&Value::Null, &json!("/wD+")));
+    let equal = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
+    assert_eq!(equal["content_hash"], artifact["content_hash"]);
+    assert_ne!(equal["id"], artifact["id"]);
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let file = file.unwrap().path();
+        if file.is_file() {
+            let bytes = std::fs::read(&file).unwrap();
+            assert!(!bytes.windows(CANARY.len()).any(|at| at == CANARY.as_bytes()), "{}", file.display());
+        }
+    }
+    let one = format!("/v2/artifacts/{}", id_of(&artifact));
+    assert_eq!(client.delete(&one).await.unwrap().status, 204);
+    problem(&client.get(&content).await.unwrap(), 404, "artifact_revoked");
+    assert_eq!(got(&client, &one).await["status"], "revoked");
+    problem(&client.post(&path, &refers).await.unwrap(), 409, "artifact_revoked");
+    let session_path = format!("{SESSIONS}/{}", id_of(&session));
+    assert_eq!(client.delete(&session_path).await.unwrap().status, 204);
+    for path in [&session_path, &path] {
+        assert_eq!(client.get(path).await.unwrap().status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_sees_the_sessions_of_its_own_project_alone() {
+    let gateway = Gateway::start().await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) =
+        gateway.key(json!({"name": "theirs", "project_id": project["id"], "scopes": ["inference"]})).await;
+    let (mine, theirs) = (gateway.client(), gateway.with_key(&key));
+    let session = made(&mine, SESSIONS, json!({"end_user": "ada"})).await;
+    let artifact = made(&mine, "/v2/artifacts", json!({"type": "policy", "content": {"a": 1}})).await;
+    let foreign = made(&theirs, SESSIONS, json!({})).await;
+    for path in [
+        format!("{SESSIONS}/{}", id_of(&session)),
+        events_of(&session),
+        format!("/v2/artifacts/{}", id_of(&artifact)),
+        format!("/v2/artifacts/{}/content", id_of(&artifact)),
+    ] {
+        problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
+        assert_eq!(mine.get(&path).await.unwrap().status, 200, "{path}");
+    }
+    problem(&theirs.post(&events_of(&session), &message(0, "mine now")).await.unwrap(), 404, "not_found");
+    let refers = json!({"event": {"event_type": "note", "payload_ref": artifact["id"]}});
+    assert_eq!(theirs.post(&events_of(&foreign), &refers).await.unwrap().status, 404);
+    let in_mine = json!({"project_id": gateway.founded.project_id});
+    problem(&theirs.post(SESSIONS, &in_mine).await.unwrap(), 404, "not_found");
+    let ids = async |client: &Client, query: &str| -> BTreeSet<String> {
+        let page = got(client, &format!("{SESSIONS}{query}")).await;
+        page["data"].as_array().unwrap().iter().map(id_of).collect()
+    };
+    assert_eq!(ids(&theirs, "").await, BTreeSet::from([id_of(&foreign)]));
+    let both = BTreeSet::from([id_of(&foreign), id_of(&session)]);
+    assert_eq!(ids(&gateway.admin(), "").await, both);
+    assert_eq!(ids(&gateway.admin(), "?end_user=ada").await, BTreeSet::from([id_of(&session)]));
+    assert!(ids(&gateway.admin(), "?status=archived").await.is_empty());
+}
+
+/// The request is refused, and the problem names its place.
+async fn refused_at(client: &Client, path: &str, body: Value, (status, code, param): (u16, &str, &str)) {
+    let answer = client.post(path, &body).await.unwrap();
+    let error = problem(&answer, status, code);
+    assert_eq!(text(&error["param"]), param, "{error}");
+}
+
+#[tokio::test]
+async fn wrong_descriptions_name_their_place() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    for (path, body, status, code, param) in [
+        (SESSIONS, json!({"ttl_seconds": 0}), 400, "invalid_value", "ttl_seconds"),
+        (SESSIONS, json!({"end_user": ""}), 400, "invalid_value", "end_user"),
+        (SESSIONS, json!({"metadata": {"k": "v".repeat(600)}}), 400, "invalid_value", "metadata"),
+        (SESSIONS, json!({"base_bundle_ids": ["bnd_1"]}), 400, "invalid_value", "base_bundle_ids[0]"),
+        ("/v2/artifacts", json!({"type": "song", "content": "x"}), 400, "invalid_value", "type"),
+        ("/v2/artifacts", json!({"type": "policy"}), 400, "missing_field", "content"),
+        (
+            "/v2/artifacts",
+            json!({"type": "policy", "content_base64": "??"}),
+            400,
+            "invalid_value",
+            "content_base64",
+        ),
+        (
+            "/v2/artifacts",
+            json!({"type": "policy", "content": "x", "retention": "ever"}),
+            400,
+            "invalid_value",
+            "retention",
+        ),
+        ("/v2/bundles", json!({"items": []}), 400, "invalid_value", "items"),
+        ("/v2/bundles", json!({"items": ["art_1"]}), 400, "invalid_value", "items[0]"),
+    ] {
+        refused_at(&client, path, body, (status, code, param)).await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_inputs_name_their_place() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let session = made(&client, SESSIONS, json!({})).await;
+    let path = events_of(&session);
+    let note = json!({"event_type": "note", "content": "x"});
+    let long = "x".repeat(1024 * 1024 + 1);
+    for (path, body, status, code, param) in [
+        (path.as_str(), json!({}), 400, "missing_field", "event"),
+        (&path, json!({"event": note, "events": [note]}), 400, "invalid_value", "events"),
+        (&path, json!({"events": []}), 400, "invalid_value", "events"),
+        (
+            &path,
+            json!({"events": [note, {"event_type": "song", "content": "x"}]}),
+            400,
+            "invalid_value",
+            "events[1].event_type",
+        ),
+        (&path, json!({"event": {"event_type": "note"}}), 400, "invalid_value", "event.content"),
+        (
+            &path,
+            json!({"event": {"event_type": "note", "payload_ref": "art_1"}}),
+            400,
+            "invalid_value",
+            "event.payload_ref",
+        ),
+        (
+            &path,
+            json!({"event": {"event_type": "note", "content": long}}),
+            413,
+            "content_too_large",
+            "event.content",
+        ),
+        (
+            &path,
+            json!({"expected_head_event_id": "evt_1", "event": note}),
+            400,
+            "invalid_value",
+            "expected_head_event_id",
+        ),
+    ] {
+        refused_at(&client, path, body, (status, code, param)).await;
+    }
+    let patched =
+        gateway.patch(&format!("{SESSIONS}/{}", id_of(&session)), json!({"status": "archived"})).await;
+    assert_eq!(patched["status"], "archived");
+    problem(&client.post(&path, &message(0, "late")).await.unwrap(), 409, "session_archived");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_the_policy_lets_nothing_be_retained() {
+    let gateway = Gateway::start().await;
+    let before = made(&gateway.client(), SESSIONS, json!({})).await;
+    gateway
+        .make("/v2/policies", json!({"project_id": gateway.founded.project_id, "retention": "zero"}))
+        .await;
+    let artifact = json!({"type": "document", "content": "x"});
+    for (path, body) in
+        [(SESSIONS, json!({})), ("/v2/artifacts", artifact), (&events_of(&before), message(0, "x"))]
+    {
+        problem(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
+    }
+}
+
+#[tokio::test]
+async fn a_person_who_reads_content_is_in_the_audit() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
+    let session = made(&client, SESSIONS, json!({})).await;
+    append(&client, &events_of(&session), 0, CANARY).await;
+    let person = gateway.member(&gateway.admin(), "auditor@tide.example", "viewer").await;
+    let content = format!("/v2/artifacts/{}/content", id_of(&artifact));
+    for path in [content.clone(), format!("{}?include=content", events_of(&session)), events_of(&session)] {
+        assert_eq!(person.get(&path).await.status, 200, "{path}");
+        got(&client, &path).await;
+    }
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let opened: Vec<_> = audit["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| text(&row["action"]).ends_with(".open"))
+        .collect();
+    let seen: BTreeSet<_> = opened.iter().map(|row| (text(&row["action"]), text(&row["actor"]))).collect();
+    assert_eq!(
+        seen,
+        BTreeSet::from([("artifact.open", person.id.as_str()), ("session.open", person.id.as_str())])
+    );
+    assert_eq!(opened.len(), 2, "the agent's own reading is none of it, nor is a list: {audit}");
+    assert!(!audit.to_string().contains(CANARY));
+}
+
+/// A request that names a session, in any dialect, is booked to it; its account is the session's.
+#[tokio::test]
+async fn requests_name_their_session_and_are_booked_to_it() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    gateway.account("openai", POOL_SECOND).await;
+    let session = made(&gateway.client(), SESSIONS, json!({})).await;
+    let other = made(&gateway.client(), SESSIONS, json!({})).await;
+    let named = |session: &Value| gateway.client().header("agent-session-ref", id_of(session));
+    let mut traces = Vec::new();
+    for (client, asked) in [(named(&session), 8), (named(&other), 3), (gateway.client(), 2)] {
+        for _ in 0..asked {
+            let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            traces.push(trace_of(&answer));
+        }
+    }
+    let with_branch = format!("{}/{}", id_of(&session), text(&session["default_branch_id"]));
+    let message =
+        json!({"model": MINI, "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]});
+    let client =
+        gateway.client().header("agent-session-ref", with_branch).header("anthropic-version", "2023-06-01");
+    let answer = client.post("/v1/messages", &message).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    traces.push(trace_of(&answer));
+    let mut served = BTreeSet::new();
+    for (number, trace) in traces.iter().enumerate() {
+        let record = gateway.settled(trace).await;
+        let expected = match number {
+            0..8 | 13 => session["id"].clone(),
+            8..11 => other["id"].clone(),
+            _ => Value::Null,
+        };
+        assert_eq!(record["session_id"], expected, "{number}: {record}");
+        if number < 8 {
+            served.insert(record["principal"].to_string());
+        }
+    }
+    assert_eq!(served.len(), 1, "one account serves a session: {served:?}");
+    for (session, requests) in [(&session, 9), (&other, 3)] {
+        let usage = got(&gateway.client(), &format!("{SESSIONS}/{}/usage", id_of(session))).await;
+        assert_eq!((&usage["requests"], &usage["has_more"]), (&json!(requests), &json!(false)), "{usage}");
+        assert!(usage["cost_micros"].as_i64().unwrap() > 0, "{usage}");
+        let listed = gateway.get(&format!("/v2/requests?filter=session:{}", id_of(session))).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), requests, "{listed}");
+    }
+    let calls = gateway.emulator.journal().len();
+    let (key, _) = gateway.key(json!({"name": "theirs", "project_id": gateway.make("/v2/projects", json!({"name": "p"})).await["id"]})).await;
+    let foreign = gateway.with_key(&key).header("agent-session-ref", id_of(&session));
+    let missing = gateway.client().header("agent-session-ref", "ses_01900000000070008000000000000000");
+    for client in [foreign, missing] {
+        let error = refused(&client.post(CHAT, &question(MINI)).await.unwrap(), 404, "session_not_found");
+        assert_eq!(error["param"], "Agent-Session-Ref", "{error}");
+    }
+    let malformed = gateway.client().header("agent-session-ref", "ses_1");
+    refused(&malformed.post(CHAT, &question(MINI)).await.unwrap(), 400, "invalid_header");
+    assert_eq!(gateway.emulator.journal().len(), calls, "nothing was sent");
+}
+
+#[tokio::test]
+async fn bounds_and_changed_content_are_told() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let session = made(&client, SESSIONS, json!({})).await;
+    let path = events_of(&session);
+    let branches = format!("{SESSIONS}/{}/branches", id_of(&session));
+    append(&client, &path, 0, CANARY).await;
+    let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
+    edit(&gateway, "db.execute('UPDATE state_contents SET sealed = zeroblob(64)')");
+    let content = format!("/v2/artifacts/{}/content", id_of(&artifact));
+    for path in [content, format!("{path}?include=content")] {
+        problem(&client.get(&path).await.unwrap(), 500, "content_unreadable");
+    }
+    // Each fork owns an event, so that the next one is a fork away from it.
+    let mut at = json!({"from_branch_id": session["default_branch_id"]});
+    let mut deepest = None;
+    for depth in 1..=64 {
+        let answer = client.post(&branches, &at).await.unwrap();
+        if answer.status != 201 {
+            problem(&answer, 409, "forked_too_often");
+            deepest = Some(depth);
+            break;
+        }
+        let fork = answer.json()["id"].clone();
+        append(&client, &branch_events(&session, text(&fork)), depth, "deeper").await;
+        at = json!({"from_branch_id": fork});
+    }
+    assert_eq!(deepest, Some(64));
+    // As if there were as many as there may be.
+    edit(&gateway, MANY_EVENTS);
+    let snapshots = format!("{SESSIONS}/{}/snapshots", id_of(&session));
+    problem(&client.post(&snapshots, &json!({})).await.unwrap(), 409, "snapshot_too_long");
+    edit(&gateway, "db.execute('UPDATE session_branches SET version = 100000 WHERE forked_from IS NULL')");
+    problem(&client.post(&path, &message(100_000, "one more")).await.unwrap(), 409, "branch_full");
+    edit(&gateway, MANY_BRANCHES);
+    problem(&client.post(&branches, &json!({})).await.unwrap(), 409, "too_many_branches");
+}
+
+/// A purge of a session removes it and what its requests left elsewhere, and nothing of others.
+#[tokio::test]
+async fn a_session_is_purged_with_its_requests() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let client = gateway.client();
+    let (session, other) =
+        (made(&client, SESSIONS, json!({})).await, made(&client, SESSIONS, json!({})).await);
+    let artifact =
+        made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY, "name": CANARY})).await;
+    for session in [&session, &other] {
+        append(&client, &events_of(session), 0, CANARY).await;
+    }
+    let named =
+        gateway.client().header("agent-session-ref", id_of(&session)).header("idempotency-key", "once");
+    let first = named.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(first.status, 200, "{}", first.text());
+    gateway.settled(&trace_of(&first)).await;
+    assert_eq!(
+        named.post(CHAT, &question(MINI)).await.unwrap().header("agent-idempotent-replay"),
+        Some("true")
+    );
+    let surveyed = json!({"session_id": session["id"]});
+    let dry = gateway.admin().post("/v2/purge-jobs?dry_run=true", &surveyed).await.unwrap();
+    assert!(dry.status < 300 && dry.text().contains("agent_state"), "{}", dry.text());
+    for target in [surveyed, json!({"artifact_ids": [artifact["id"]]})] {
+        let job = gateway.admin().post("/v2/purge-jobs", &target).await.unwrap();
+        assert!(job.status < 300, "{}", job.text());
+        let path = format!("/v2/purge-jobs/{}", id_of(&job.json()));
+        until("the purge to end", async || gateway.get(&path).await["status"] == "completed").await;
+        let receipt = gateway.get(&format!("{path}/receipt")).await;
+        assert!(receipt["signature"].is_string() && receipt.to_string().contains("agent_state"), "{receipt}");
+        assert!(!receipt.to_string().contains(CANARY), "{receipt}");
+    }
+    for path in [format!("{SESSIONS}/{}", id_of(&session)), events_of(&session)] {
+        assert_eq!(client.get(&path).await.unwrap().status, 404, "{path}");
+    }
+    let left = got(&client, &format!("/v2/artifacts/{}", id_of(&artifact))).await;
+    assert_eq!((&left["status"], &left["name"]), (&json!("revoked"), &Value::Null), "{left}");
+    let kept = got(&client, &format!("{}?include=content", events_of(&other))).await;
+    assert_eq!(contents(&kept), [CANARY], "the other session's stays");
+    let again = gateway.client().header("idempotency-key", "once").post(CHAT, &question(MINI)).await.unwrap();
+    assert_ne!(again.header("agent-idempotent-replay"), Some("true"), "its answer is forgotten");
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let file = file.unwrap().path();
+        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(CANARY.len()).any(|at| at == CANARY.as_bytes()), "{}", file.display());
+    }
+}
+
+/// A person is erased by their name: all of their sessions and what those requests left, in one purge that does not keep the name.
+#[tokio::test]
+async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let (client, admin) = (gateway.client(), gateway.admin());
+    let person = "jo.heron@example.org";
+    let mut theirs = Vec::new();
+    for content in ["first", "second"] {
+        let session = made(&client, SESSIONS, json!({"end_user": person})).await;
+        append(&client, &events_of(&session), 0, content).await;
+        theirs.push(session);
+    }
+    let other = made(&client, SESSIONS, json!({"end_user": "crane"})).await;
+    append(&client, &events_of(&other), 0, CANARY).await;
+    let keyed =
+        gateway.client().header("agent-session-ref", id_of(&theirs[1])).header("idempotency-key", "once");
+    let answered = keyed.post(CHAT, &question(MINI)).await.unwrap();
+    gateway.settled(&trace_of(&answered)).await;
+    let path = "/v2/deletion-requests";
+    for (body, status, code) in [
+        (json!({}), 400, "missing_field"),
+        (json!({"workspace": true, "end_user": person}), 400, "invalid_value"),
+        (json!({"end_user": "nobody"}), 404, "not_found"),
+        (json!({"session_ids": ["ses_none"]}), 404, "not_found"),
+    ] {
+        problem(&admin.post(path, &body).await.unwrap(), status, code);
+    }
+    let hold = json!({"session_ids": [theirs[0]["id"]], "reason": "a case"});
+    let hold = id_of(&made(&admin, "/v2/legal-holds", hold).await);
+    problem(&admin.post(path, &json!({"end_user": person})).await.unwrap(), 409, "legal_hold");
+    gateway.remove(&format!("/v2/legal-holds/{hold}")).await;
+    let erasure = made(&admin, path, json!({"end_user": person})).await;
+    let path = format!("{path}/{}", id_of(&erasure));
+    until("the person to be erased", async || gateway.get(&path).await["status"] == "completed").await;
+    let erased = gateway.get(&path).await;
+    assert_eq!(erased["erased"]["sessions"], 2, "{erased}");
+    assert!(erased["erased"]["items"].as_u64() >= Some(3), "{erased}");
+    assert!(erased["erased"]["namespace_generation"].is_u64() && erased["erased"]["usage_events"] == 0);
+    let retained = erased["retained"].as_array().unwrap();
+    assert!(retained.iter().any(|one| one["what"] == "records" && one["reason"].is_string()), "{erased}");
+    let receipt = gateway.get(erased["receipt"].as_str().unwrap()).await;
+    assert!(receipt["signature"].is_string() && receipt["complete"] == true, "{receipt}");
+    for session in &theirs {
+        assert_eq!(client.get(&format!("{SESSIONS}/{}", id_of(session))).await.unwrap().status, 404);
+    }
+    let again = gateway.client().header("idempotency-key", "once").post(CHAT, &question(MINI)).await.unwrap();
+    assert_ne!(again.header("agent-idempotent-replay"), Some("true"), "its answer is erased");
+    let kept = got(&client, &format!("{}?include=content", events_of(&other))).await;
+    assert_eq!(contents(&kept), [CANARY], "another person's stays");
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let file = file.unwrap().path();
+        let bytes = if file.is_file() { std::fs::read(&file).unwrap() } else { Vec::new() };
+        assert!(!bytes.windows(person.len()).any(|at| at == person.as_bytes()), "{}", file.display());
+    }
+}

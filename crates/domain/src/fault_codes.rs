@@ -390,6 +390,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
     ("response_finished", "The answer is complete, so it can't be cancelled. Read it, or delete it."),
     ("response_not_found", "The project has no such response, or its provider no longer has it."),
+    (
+        "response_not_in_background",
+        "The response was not made in the background, so there is nothing to cancel.",
+    ),
     ("response_running", "The answer is not complete yet, so it can't be deleted. Cancel it first."),
     ("response_unavailable", "The credential or account that made the response can't be used now."),
     ("revoked_api_key", "The API key is revoked. Use another key, or make one."),

@@ -201,6 +201,7 @@ pub struct StoredTurn {
     /// The ids of the tool calls, or the id of the task; any of them finds the turn.
     pub calls: Vec<String>,
     pub content: Vec<u8>,
+    pub kept_for: Duration,
 }
 
 impl fmt::Debug for StoredTurn {

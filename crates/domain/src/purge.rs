@@ -88,7 +88,7 @@ impl Guarantee {
 pub enum Place {
     /// Answers under idempotency keys, and those of the response cache that replicas share.
     IdempotentAnswers,
-    /// Turns with tool calls, finished tasks, and answers of `/v2/responses`.
+    /// Turns with tool calls, finished tasks, and answers of `/v1/responses` and `/v2/responses`.
     KeptTurns,
     /// Sessions and artifacts of agents.
     AgentState,
@@ -150,7 +150,7 @@ impl Place {
                 "Answers under idempotency keys and of the response cache, sealed in the database."
             }
             Self::KeptTurns => {
-                "Turns with tool calls, finished tasks and answers of /v2/responses, sealed in the database."
+                "Turns with tool calls, finished tasks and answers of /v1/responses and /v2/responses, sealed in the database."
             }
             Self::AgentState => "Sessions with their events, artifacts and bundles, sealed in the database.",
             Self::Batches => {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use conversation::turns::TurnSignatures;
 use decode::Call;
 use domain::limits::COUNTED_BODY_BYTES_MAX;
+use domain::limits::TURN_KEPT;
 use domain::ports::StoredTurn;
 use domain::{Dialect, IdHasher, Prompt, SideCallPurpose, TraceId, Upload};
 use plan::{Attempt, Timeouts};
@@ -83,6 +84,7 @@ impl Exchange {
             request: self.trace(),
             calls: state.calls().map(str::to_owned).collect(),
             content: state.encode(),
+            kept_for: TURN_KEPT,
         };
         // Lookups in this process find it from now on; no request waits for the store.
         drop(self.deps.turns.keep(turn));

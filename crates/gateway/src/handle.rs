@@ -20,6 +20,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
+use run::Taken;
 
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
@@ -199,6 +200,10 @@ fn serve_call(
                 Box::pin(line::serve_batch(&handler.core, inbound, caller)).await.map(Reply::from)
             };
         }
+        if dialect == Dialect::Responses {
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+            return Box::pin(stateful(&handler.core, inbound, caller)).await;
+        }
         if line::keeps_answers(&caller) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(line::serve_cached(&handler.core, inbound, caller)).await.map(Reply::from);
@@ -206,6 +211,17 @@ fn serve_call(
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
+    }
+}
+
+/// A request of the dialect that has state, of which the gateway keeps what no provider does.
+async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
+    match run::take_response(core, inbound, caller).await {
+        Taken::Answered(response) => response.map(Reply::from),
+        Taken::Left(inbound, caller) if line::keeps_answers(&caller) => {
+            line::serve_cached(core, *inbound, *caller).await.map(Reply::from)
+        }
+        Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
     }
 }
 
@@ -352,6 +368,10 @@ async fn keyed(
             (_, Operation::Run) => run::run(core, inbound, caller).await,
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
+            (Dialect::Responses, _) => match run::take_response(core, inbound, caller).await {
+                Taken::Answered(response) => response,
+                Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await,
+            },
             _ => line::serve(core, inbound, caller).await,
         }
     })

@@ -37,9 +37,10 @@ use domain::ports::{AnswerStore, SessionStore};
 use domain::{BatchStore, Dialect, Fault, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use plan::{PlanFailed, Planned, plan};
-use relay::relay;
+use relay::{relay, served_headers};
 use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
@@ -135,6 +136,14 @@ pub fn identify_signed(
 pub fn verify_signed_body(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
     let open = |workspace, object: &str, sealed: &_| core.deps.opener.open(workspace, object, sealed).ok();
     signed.into_caller(&open, body)
+}
+
+/// The head of an answer of the gateway's own, which no provider served.
+#[must_use]
+pub fn own_headers(trace: TraceId, content_type: &'static str) -> HeaderMap {
+    let mut headers = served_headers(trace, None);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers
 }
 
 /// Serves one request. Every failure becomes a response in the client's dialect, and every admitted exchange

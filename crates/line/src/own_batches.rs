@@ -14,17 +14,17 @@ use domain::{
     OwnBatch, ResultsFile, StoredKind, StoredObjectId, StoredObjectKind, TraceId,
 };
 use futures_util::stream::{LocalBoxStream, Stream, StreamExt as _};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{PlanFailed, is_left_to_us};
-use relay::{deliver_own, served_headers};
+use relay::deliver_own;
 use settle::{ReplyBody, settle, streamed, whole};
 
 use crate::own_files::OwnFile;
 use crate::stop::EarlyExit;
 use crate::{
-    Core, concluded, hooks, own_files, planned, planned_to_settle, reading, refuse, resolved, serve,
-    stored_lookup,
+    Core, concluded, hooks, own_files, own_headers, planned, planned_to_settle, reading, refuse, resolved,
+    serve, stored_lookup,
 };
 
 /// What a plan says of a file that no provider stores for the project.
@@ -66,8 +66,7 @@ pub async fn serve_batch(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> R
 }
 
 fn headers(trace: TraceId, content_type: &'static str) -> HeaderMap {
-    let mut headers = served_headers(trace, None);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let mut headers = own_headers(trace, content_type);
     headers.insert(EXECUTION, HeaderValue::from_static("gateway"));
     headers
 }

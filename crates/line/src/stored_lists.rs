@@ -8,12 +8,10 @@ use domain::{
     Dialect, Fault, FaultClass, ObjectListQuery, ObjectOwner, OwnBatch, StoredKind, StoredObjectId,
     StoredObjectKind, TraceId,
 };
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use relay::served_headers;
 use settle::{ReplyBody, whole};
 
-use crate::{Core, refuse};
+use crate::{Core, own_headers, refuse};
 
 /// Lists the objects of one kind that the caller's project made, in the format of `dialect`. `query` is the
 /// raw query string.
@@ -26,8 +24,7 @@ pub async fn list_objects(
 ) -> Response<ReplyBody> {
     match read_page(core, caller, StoredObjectKind::of(dialect, kind), query).await {
         Ok(body) => {
-            let mut headers = served_headers(trace, None);
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let headers = own_headers(trace, "application/json");
             core.counters.answered(200);
             whole(StatusCode::OK, headers, body.into())
         }

@@ -71,7 +71,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("secrets", "Keys, credentials and signing secrets are stored to be used, and never shown again."),
     (
         "answers",
-        "Answers under idempotency keys, turns, tasks and answers of /v2/responses are kept for a while to go on from, and read at their own paths until then.",
+        "Answers under idempotency keys, turns, tasks and answers of /v1/responses and /v2/responses are kept for a while to go on from, and read at their own paths until then.",
     ),
     (
         "providers",

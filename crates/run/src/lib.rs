@@ -2,8 +2,11 @@
 //! this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
+mod answer_stream;
+mod background;
 mod document;
 mod input;
+mod kept_responses;
 mod limits;
 mod native;
 mod problem;
@@ -24,6 +27,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
+pub use kept_responses::{Taken, take_response};
 pub use native::{respond, response};
 pub use stored_tasks::task;
 

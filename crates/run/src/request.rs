@@ -101,6 +101,14 @@ pub(crate) fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, B
     Ok(found)
 }
 
+/// Adds a member to an object that is being written, without its end.
+pub(crate) fn push_member(object: &mut Vec<u8>, name: &str, value: &[u8]) {
+    object.push(if object.is_empty() { b'{' } else { b',' });
+    object.extend_from_slice(Value::from(name).to_string().as_bytes());
+    object.push(b':');
+    object.extend_from_slice(value);
+}
+
 /// The schema validates values only; duplicate names must be found in the bytes.
 fn check_input(bytes: &[u8]) -> Result<(), Box<Fault>> {
     if Cursor::new(bytes)?.kind()? != Kind::Object {

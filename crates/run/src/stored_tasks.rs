@@ -1,8 +1,10 @@
 //! `/tasks`: finished tasks, stored for a day in the project that ran them, to be read, streamed and deleted.
 
+use std::time::Duration;
+
 use admit::Caller;
 use bytes::Bytes;
-use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
+use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX, TURN_KEPT};
 use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, FaultClass, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -25,16 +27,16 @@ const GONE: &str = "Use the id of a run of this project that ended within a day 
 /// client.
 pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Value) -> Option<Message> {
     let name = name_of(TaskId::from_uuid(*trace.as_uuid()));
-    keep_as(core, caller, trace, name, encode_bounded(task)).await.err().map(not_kept)
+    keep_as(core, caller, trace, (name, TURN_KEPT), encode_bounded(task)).await.err().map(not_kept)
 }
 
-/// Stores content under a name for a day, if the project's policy allows that; else says why it is not kept. `None` is
+/// Stores content under a name for a time, if the project's policy allows that; else says why it is not kept. `None` is
 /// content that is too long.
 pub(crate) async fn keep_as(
     core: &Core,
     caller: &Caller,
     request: TraceId,
-    name: String,
+    (name, kept_for): (String, Duration),
     content: Option<Vec<u8>>,
 ) -> Result<(), &'static str> {
     let policy = caller.project().policy.as_ref();
@@ -49,6 +51,7 @@ pub(crate) async fn keep_as(
         request,
         calls: vec![name],
         content,
+        kept_for,
     };
     // Awaited with a timeout: the client may read it from another process at once. If the store is slow, the
     // write still completes.
@@ -58,9 +61,17 @@ pub(crate) async fn keep_as(
 
 /// What this project stored under a name.
 pub(crate) async fn find_kept(core: &Core, caller: &Caller, name: String) -> Option<Value> {
-    let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let found = core.deps.turns.find(workspace, project, vec![name]).await;
-    serde_json::from_slice(&found.into_iter().flatten().next()?).ok()
+    serde_json::from_slice(&find_kept_bytes(core, caller, name).await?).ok()
+}
+
+/// The same as it is stored.
+pub(crate) async fn find_kept_bytes(core: &Core, caller: &Caller, name: String) -> Option<Bytes> {
+    find_all_kept(core, caller, vec![name]).await.into_iter().flatten().next()
+}
+
+/// What this project stored under each of these names.
+pub(crate) async fn find_all_kept(core: &Core, caller: &Caller, names: Vec<String>) -> Vec<Option<Bytes>> {
+    core.deps.turns.find(caller.workspace().id, caller.project().id, names).await
 }
 
 fn not_kept(message: &'static str) -> Message {

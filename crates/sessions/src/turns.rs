@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::ContentKind;
 use domain::limits::{
     KEPT_TURN_BYTES_MAX, STORE_CLOSING_TIME_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX,
-    TURN_KEPT, TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
+    TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
 use domain::ports::{PortFuture, StoredTurn, TurnStore};
 use domain::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged, Remembers};
@@ -129,7 +129,7 @@ impl Inner {
 
     /// The turn to store; `None` where it has no calls to find it by, or is too long.
     fn turn(&self, kept: StoredTurn) -> Option<Arc<CachedTurn>> {
-        let StoredTurn { workspace, project, request, calls, content } = kept;
+        let StoredTurn { workspace, project, request, calls, content, kept_for } = kept;
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
         let calls: Vec<_> = calls.iter().take(TURN_CALLS_MAX).map(hash).collect();
         let digest = self.vault.requests.of_turn(request, calls.first()?);
@@ -137,7 +137,7 @@ impl Inner {
             return None;
         }
         let content_ref = ContentRef { kept: ContentKind::Turn, workspace, project, digest, request };
-        let kept_ms = u64::try_from(TURN_KEPT.as_millis()).unwrap_or(u64::MAX);
+        let kept_ms = u64::try_from(kept_for.as_millis()).unwrap_or(u64::MAX);
         let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
         Some(Arc::new(CachedTurn { content_ref, calls, content: content.into(), until_unix_ms }))
     }

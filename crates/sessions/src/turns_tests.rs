@@ -38,6 +38,7 @@ fn turn(number: u8, calls: &[&str], content: &str) -> StoredTurn {
         request: request(number),
         calls: calls.iter().map(|call| (*call).to_owned()).collect(),
         content: content.into(),
+        kept_for: TURN_KEPT,
     }
 }
 

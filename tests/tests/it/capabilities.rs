@@ -126,18 +126,14 @@ async fn a_statement_is_in_force_on_every_gateway_of_a_database() {
     gateway.credential("openai", OWN).await;
     let (mut other, origin) = gateway.replica().await;
     let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
-    let background = json!({"model": MINI, "input": "hello there", "background": true});
-    assert_eq!(there.post(RESPONSES, &background).await.unwrap().status, 200);
-    state(&gateway, "background_mode_supported", json!(false)).await;
-    until("the other gateway refuses it", async || {
-        there.post(RESPONSES, &background).await.unwrap().status == 400
-    })
-    .await;
-    state(&gateway, "background_mode_supported", Value::Null).await;
-    until("the other gateway takes it", async || {
-        there.post(RESPONSES, &background).await.unwrap().status == 200
-    })
-    .await;
+    let made = there.post(RESPONSES, &json!({"model": MINI, "input": "hello there"})).await.unwrap().json();
+    let at = format!("{RESPONSES}/{}", made["id"].as_str().unwrap());
+    assert_eq!(there.get(&at).await.unwrap().status, 200);
+    let fact = "response_retrieval_supported";
+    state(&gateway, fact, json!(false)).await;
+    until("the other gateway refuses it", async || there.get(&at).await.unwrap().status == 400).await;
+    state(&gateway, fact, Value::Null).await;
+    until("the other gateway takes it", async || there.get(&at).await.unwrap().status == 200).await;
     other.stop(WITHIN).await.unwrap();
 }
 
@@ -209,7 +205,6 @@ async fn responses_are_stored_continued_and_made_in_the_background_where_the_man
     // Nobody but its maker can continue a response, which is said of it first.
     let only_its_maker = "previous_response_unavailable";
     for (fact, code, param, is_get, body) in [
-        ("background_mode_supported", REFUSED, json!("background"), false, &background),
         ("conversation_state_supported", only_its_maker, json!("previous_response_id"), false, &continued),
         ("response_retrieval_supported", REFUSED, Value::Null, true, &plain),
     ] {
@@ -223,8 +218,15 @@ async fn responses_are_stored_continued_and_made_in_the_background_where_the_man
         state(&gateway, fact, Value::Null).await;
         assert_eq!(send().await.status, 200, "{fact}");
     }
-    // Where another provider can, the call goes there, and the plan says why.
+    // What its provider makes in the background has the provider's id; without one that can, the gateway makes it.
+    let is_made_here = async || {
+        let answer = post(&background).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["id"] == trace_of(&answer).replace("trc_", "resp_")
+    };
+    assert!(!is_made_here().await);
     state(&gateway, "background_mode_supported", json!(false)).await;
+    assert!(is_made_here().await);
     let plan = gateway.plan(json!({"path": RESPONSES, "request": background})).await;
     assert_eq!(plan["rejected"][0]["reason"], "not_supported", "{plan}");
     assert_eq!(plan["error"]["code"], REFUSED, "{plan}");

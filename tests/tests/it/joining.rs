@@ -238,12 +238,12 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
 }
 
 /// The bytes of every file in the data directory, the database included.
-fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
+pub fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
     let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 

@@ -77,6 +77,7 @@ mod injection;
 mod invoices;
 mod isolation;
 mod joining;
+mod kept_responses;
 mod keys;
 mod kill;
 mod legal_holds;

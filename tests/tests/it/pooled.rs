@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question, refused, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND};
+use crate::wait::until;
 
 const RESPONSES: &str = "/v1/responses";
 const MESSAGES: &str = "/v1/messages";
@@ -228,14 +229,22 @@ async fn what_names_nothing_goes_to_the_pool_as_it_came() {
 async fn nobody_answers_later_on_an_account_of_the_pool() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    for stream in [false, true] {
-        let body = input(json!({"background": true, "stream": stream}));
-        let answer = gateway.client().post(RESPONSES, &body).await.unwrap();
-        assert_eq!(refused(&answer, 400, "background_needs_own_credential")["param"], "background");
-    }
+    let streamed = input(json!({"background": true, "stream": true}));
+    let answer = gateway.client().post(RESPONSES, &streamed).await.unwrap();
+    assert_eq!(refused(&answer, 400, "unsupported_field")["param"], "stream");
     let answer = gateway.client().post(CHAT, &chat_with(json!({"deferred": true}))).await.unwrap();
     refused(&answer, 400, "background_needs_own_credential");
     assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
+    // The gateway makes it, and the provider answers at once and stores nothing.
+    let answer = gateway.client().post(RESPONSES, &input(json!({"background": true}))).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let at = format!("{RESPONSES}/{}", answer.json()["id"].as_str().unwrap());
+    until("it is complete", async || {
+        gateway.client().get(&at).await.unwrap().json()["status"] == "completed"
+    })
+    .await;
+    let sent = gateway.calls(POOL)[0].json();
+    assert_eq!((sent.get("background"), &sent["store"]), (None, &json!(false)), "{sent}");
     gateway.credential("openai", OWN).await;
     let answer = gateway.client().post(RESPONSES, &input(json!({"background": true}))).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -2,8 +2,6 @@
 //! that took it. What is stored says that it was begun, that it is to be cancelled, and how it ended; each under a name of
 //! its own, since what is stored never changes.
 
-use std::cell::Cell;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,14 +15,12 @@ use http_body_util::BodyExt;
 use line::{Core, Running};
 use serde_json::{Value, json};
 use settle::ReplyBody;
-use tokio::time::{Instant, sleep};
 
 use super::outcome::Outcome;
 use super::request::Requested;
 use super::stored;
-use crate::limits::{
-    BACKGROUND_GRACE, BACKGROUND_LOOK_EVERY, BACKGROUND_PER_CORE_MAX, CANCEL_LOOK_EVERY, CANCEL_TIME_MAX,
-};
+use crate::background::{self, Slot, until_cancelled};
+use crate::limits::BACKGROUND_GRACE;
 
 /// Answers with the id, and goes on with the request.
 pub(super) async fn begin(
@@ -54,29 +50,6 @@ pub(super) async fn begin(
     Ok(settle::whole(StatusCode::ACCEPTED, headers, without_marks(marker).to_string().into()))
 }
 
-/// Room for one answer that is made in the background on a core.
-struct Slot(Rc<Core>);
-
-impl Slot {
-    fn take(core: &Rc<Core>) -> Result<Self, Box<Fault>> {
-        if core.in_background.get() >= BACKGROUND_PER_CORE_MAX {
-            return Err(line::overloaded());
-        }
-        count(&core.in_background, 1);
-        Ok(Self(Rc::clone(core)))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        count(&self.0.in_background, -1);
-    }
-}
-
-fn count(running: &Cell<u32>, change: i32) {
-    running.set(running.get().saturating_add_signed(change));
-}
-
 async fn run(
     core: Rc<Core>,
     inbound: Inbound,
@@ -87,22 +60,10 @@ async fn run(
 ) {
     let received_us = inbound.received_us;
     let elapsed_ms = || core.deps.world.clock.monotonic_us().saturating_sub(received_us) / 1_000;
-    let answer = {
-        let mut answering = pin!(super::serve(&core, inbound, caller.clone(), &requested, id));
-        loop {
-            // Dropping the request closes the upstream's connection and books what was used.
-            tokio::select! {
-                biased;
-                response = answering.as_mut() => break Some(response),
-                () = running.cancelled() => break None,
-                () = sleep(BACKGROUND_LOOK_EVERY) => {}
-            }
-            // Of a cancellation by another process, the store alone knows.
-            if stored::find_named(&core, &caller, id, stored::Part::Cancelled).await.is_some() {
-                break None;
-            }
-        }
-    };
+    let answering = super::serve(&core, inbound, caller.clone(), &requested, id);
+    let is_cancelled =
+        async || stored::find_named(&core, &caller, id, stored::Part::Cancelled).await.is_some();
+    let answer = until_cancelled(&running, answering, is_cancelled).await;
     let answer = match answer {
         Some(response) => whole(id, response).await,
         None => ended(id, "cancelled", &Outcome::cancelled(requested.qos, elapsed_ms()), None),
@@ -168,34 +129,16 @@ fn without_marks(mut marker: Value) -> Value {
     marker
 }
 
-/// Tells the core that makes an answer to end, and waits a moment for it. The answer as it then is.
+/// Cancels an answer. What it then is.
 pub(super) async fn cancel(core: &Core, caller: &Caller, id: ResponseId, marker: Value) -> Value {
-    let here = core.background.cancel(id);
-    if here.is_none() {
-        // The process that makes it looks for this.
+    let note = async || {
         let cancel = json!({"id": id.to_string()});
         stored::keep_named(core, caller, id, stored::Part::Cancelled, &cancel).await;
-    }
-    let until = Instant::now() + CANCEL_TIME_MAX;
-    while Instant::now() < until {
-        // Before the look, so that no end falls between both.
-        let ended = here.as_ref().map(line::Ending::ended);
-        if let Some(answer) = stored::find_named(core, caller, id, stored::Part::Answer).await {
-            return answer;
-        }
-        tokio::select! {
-            () = sleep(CANCEL_LOOK_EVERY) => {}
-            () = when(ended) => {}
-        }
-    }
-    pending(core, id, marker)
-}
-
-/// Resolves when the future does, and never without one.
-async fn when(future: Option<impl Future<Output = ()>>) {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
+    };
+    let find = async || stored::find_named(core, caller, id, stored::Part::Answer).await;
+    match background::cancel(core, id, note, find).await {
+        Some(answer) => answer,
+        None => pending(core, id, marker),
     }
 }
 

@@ -23,7 +23,8 @@ use settle::ReplyBody;
 use self::outcome::{Outcome, PROFILE, describe, word};
 use self::request::Requested;
 use self::stored::Part;
-use self::stream::{StreamEditor, Streamed};
+use self::stream::Streamed;
+use crate::answer_stream::AnswerEditor;
 use crate::problem;
 
 pub use by_id::response;
@@ -64,8 +65,9 @@ async fn serve(
         return answered(core, &caller, requested, id, response, elapsed_ms()).await;
     }
     let headers = response.headers().clone();
-    let about = Streamed { core: Rc::clone(core), caller, id, qos: requested.qos, headers, received_us };
-    response.map(|body| body.edited(Box::new(StreamEditor::new(about))))
+    let (core, qos, ttft_ms) = (Rc::clone(core), requested.qos, None);
+    let streamed = Streamed { core, caller, id, qos, headers, received_us, ttft_ms };
+    response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
 }
 
 /// The model's answer with what it was served by and how well. It was complete before it was returned.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::outcome::word;
-use crate::request::{members, refusal};
+use crate::request::{members, push_member, refusal};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 
@@ -74,13 +74,6 @@ fn read_truth(name: &str, value: &[u8]) -> Result<bool, Box<Fault>> {
             Err(refusal("invalid_type", message, "Send true or false.", name.to_owned()))
         }
     }
-}
-
-fn push_member(body: &mut Vec<u8>, name: &str, value: &[u8]) {
-    body.push(if body.is_empty() { b'{' } else { b',' });
-    body.extend_from_slice(Value::from(name).to_string().as_bytes());
-    body.push(b':');
-    body.extend_from_slice(value);
 }
 
 fn check_unserved(name: &str, value: &[u8]) -> Result<(), Box<Fault>> {

@@ -1,6 +1,7 @@
 //! Answers of `/v2/responses` are stored for a day in the project that requested them, in parts.
 
 use admit::Caller;
+use domain::limits::TURN_KEPT;
 use domain::{ResponseId, TraceId};
 use line::Core;
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub(super) async fn keep_named(
 ) -> bool {
     let content = serde_json::to_vec(content).ok();
     let request = TraceId::from_uuid(*id.as_uuid());
-    keep_as(core, caller, request, name_of(id, part), content).await.is_ok()
+    keep_as(core, caller, request, (name_of(id, part), TURN_KEPT), content).await.is_ok()
 }
 
 /// A part of an answer of the caller's project.

@@ -1,0 +1,116 @@
+//! What a request of `/v1/responses` asks of the state that is kept for it.
+
+use bytes::Bytes;
+use domain::Fault;
+use domain::limits::BODY_BYTES_MAX;
+use json::Span;
+
+use super::items;
+use crate::request::{members, push_member};
+
+/// The fields that are of concern here, and where all of them are.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// What it continues.
+    pub previous: Option<String>,
+    /// Answers are stored unless the client says otherwise.
+    pub stores: bool,
+    pub is_background: bool,
+    pub streams: bool,
+    members: Vec<(String, Span)>,
+}
+
+impl Asked {
+    /// `None` where the body is no valid request: it is refused elsewhere.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let members = members(body, "").ok()?;
+        let raw = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, span)| span.of(body));
+        let is = |name: &str, truth: &[u8]| raw(name) == Some(truth);
+        let previous = match raw("previous_response_id") {
+            Some(id) => serde_json::from_slice(id).ok()?,
+            None => None,
+        };
+        Some(Self {
+            previous,
+            stores: !is("store", b"false"),
+            is_background: is("background", b"true"),
+            streams: is("stream", b"true"),
+            members,
+        })
+    }
+
+    /// The items of `input`, each as it is written in a list.
+    pub(super) fn input_items(&self, body: &[u8]) -> Vec<String> {
+        let input = self.members.iter().find(|(name, _)| name == "input");
+        input.map(|(_, span)| items::of_input(span.of(body))).unwrap_or_default()
+    }
+
+    /// The body with what it continues before its input.
+    ///
+    /// # Errors
+    /// Both together are longer than a request may be.
+    pub(super) fn continuing(&self, body: &[u8], history: &[String]) -> Result<Bytes, Box<Fault>> {
+        let input = [history, &self.input_items(body)].concat().join(",");
+        if input.len() > BODY_BYTES_MAX {
+            return Err(decode::too_large(BODY_BYTES_MAX));
+        }
+        let mut written = self.without(body, &["previous_response_id", "input"]);
+        push_member(&mut written, "input", format!("[{input}]").as_bytes());
+        written.push(b'}');
+        Ok(written.into())
+    }
+
+    /// The body as one of a request that its client waits for, and of which a provider stores nothing.
+    pub(super) fn in_foreground(body: &[u8]) -> Option<Bytes> {
+        let mut written = Self::read(body)?.without(body, &["background", "store"]);
+        push_member(&mut written, "store", b"false");
+        written.push(b'}');
+        Some(written.into())
+    }
+
+    /// The members but these, without the end of the object. At least one more is to come.
+    fn without(&self, body: &[u8], names: &[&str]) -> Vec<u8> {
+        let mut written = Vec::with_capacity(body.len());
+        for (name, span) in self.members.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+            push_member(&mut written, name, span.of(body));
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_continued_comes_before_the_input_and_the_rest_stays_as_written() {
+        let body = br#"{"model":"m","previous_response_id":"resp_1","temperature":1.0,"input":"and now?"}"#;
+        let asked = Asked::read(body).unwrap();
+        assert_eq!(
+            (asked.previous.as_deref(), asked.stores, asked.is_background),
+            (Some("resp_1"), true, false)
+        );
+        let history = [r#"{"role":"user","content":"hi"}"#.to_owned()];
+        let written = asked.continuing(body, &history).unwrap();
+        let expected = r#"{"model":"m","temperature":1.0,"input":[{"role":"user","content":"hi"},{"role":"user","content":"and now?"}]}"#;
+        assert_eq!(written, expected);
+        let nothing = br#"{"previous_response_id":"resp_1"}"#;
+        assert_eq!(Asked::read(nothing).unwrap().continuing(nothing, &[]).unwrap(), r#"{"input":[]}"#);
+    }
+
+    #[test]
+    fn what_is_asked_is_read_and_what_is_wrong_is_left() {
+        let asked =
+            Asked::read(br#"{"store":false,"background":true,"stream":true,"previous_response_id":null}"#)
+                .unwrap();
+        assert_eq!(
+            (asked.previous, asked.stores, asked.is_background, asked.streams),
+            (None, false, true, true)
+        );
+        for wrong in [&b"[]"[..], b"{", b"{\"a\":1,\"a\":2}", b"{\"previous_response_id\":7}", b""] {
+            assert!(Asked::read(wrong).is_none(), "{wrong:?}");
+        }
+        let body = br#"{"background":true,"model":"m","store":true}"#;
+        assert_eq!(Asked::in_foreground(body).unwrap(), r#"{"model":"m","store":false}"#);
+    }
+}

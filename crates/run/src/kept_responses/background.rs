@@ -1,0 +1,253 @@
+//! Answers in the background where no provider makes them: the gateway does, and the client asks for them by their id.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use admit::Caller;
+use bytes::Bytes;
+use decode::Inbound;
+use domain::limits::DEADLINE;
+use domain::{Fault, FaultClass, ResponseId, TraceId};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use line::{Core, Running};
+use serde_json::{Map, Value, json};
+
+use super::asked::Asked;
+use super::kept::KEPT_FOR;
+use super::making::{self, Made};
+use super::{Taken, answered, id_of, left, retains_nothing};
+use crate::background::{self, Slot, until_cancelled};
+use crate::limits::BACKGROUND_GRACE;
+use crate::stored_tasks::{find_kept, keep_as};
+
+/// What is stored of an answer that is not there yet; each under a name of its own, since what is stored never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Started,
+    Cancelled,
+    /// It ended without an answer.
+    Ended,
+}
+
+impl Mark {
+    fn name(self, request: TraceId) -> String {
+        let mark = match self {
+            Self::Started => "started",
+            Self::Cancelled => "cancelled",
+            Self::Ended => "ended",
+        };
+        format!("kept-response:{request}:{mark}")
+    }
+
+    async fn keep(self, core: &Core, caller: &Caller, request: TraceId, content: &Value) -> bool {
+        let content = serde_json::to_vec(content).ok();
+        keep_as(core, caller, request, (self.name(request), KEPT_FOR), content).await.is_ok()
+    }
+
+    async fn find(self, core: &Core, caller: &Caller, request: TraceId) -> Option<Value> {
+        find_kept(core, caller, self.name(request)).await
+    }
+}
+
+/// Makes the answer here, unless a provider makes it in the background itself, or nothing can make it.
+pub(super) async fn take(
+    core: &Rc<Core>,
+    mut inbound: Inbound,
+    caller: Caller,
+    made: Made,
+) -> Result<Taken, Box<Fault>> {
+    if is_served(core, &inbound, &caller).await {
+        return Ok(left(inbound, caller));
+    }
+    let Some(body) = Asked::in_foreground(&inbound.body) else { return Ok(left(inbound, caller)) };
+    let foreground = Inbound { body, ..copy_of(&inbound) };
+    // What would be refused anyhow is refused now, as it was sent.
+    if !is_served(core, &foreground, &caller).await {
+        return Ok(left(inbound, caller));
+    }
+    inbound.body = foreground.body;
+    if Asked::read(&inbound.body).is_some_and(|asked| asked.streams) {
+        return Err(streamed());
+    }
+    if !made.keeps {
+        return Err(nothing_kept(&caller));
+    }
+    begin(core, inbound, caller, Made { is_background: true, ..made }).await
+}
+
+/// Whether a plan for the request has somebody who serves it as it is.
+async fn is_served(core: &Rc<Core>, inbound: &Inbound, caller: &Caller) -> bool {
+    let environment = std::sync::Arc::clone(caller.environment());
+    let explained = line::explain(core, copy_of(inbound), caller.clone(), &environment).await;
+    let Some(plan) = explained.plan.filter(|_| explained.refusal.is_none()) else { return false };
+    plan.explanation.fault.is_none() && plan.attempts.first().is_some_and(|first| first.refusal.is_none())
+}
+
+fn copy_of(inbound: &Inbound) -> Inbound {
+    Inbound {
+        trace: inbound.trace,
+        dialect: inbound.dialect,
+        operation: inbound.operation,
+        headers: inbound.headers.clone(),
+        addressed: inbound.addressed.clone(),
+        body: inbound.body.clone(),
+        form: None,
+        received_us: inbound.received_us,
+        received_unix_ms: inbound.received_unix_ms,
+    }
+}
+
+/// Answers with the id, and goes on with the request.
+async fn begin(core: &Rc<Core>, inbound: Inbound, caller: Caller, made: Made) -> Result<Taken, Box<Fault>> {
+    let slot = Slot::take(core)?;
+    let started_unix_ms = inbound.received_unix_ms;
+    let mut marker = pending_of(&made, &inbound.body, started_unix_ms);
+    let given_up = started_unix_ms.saturating_add(millis(DEADLINE)).saturating_add(millis(BACKGROUND_GRACE));
+    marker.insert("given_up_unix_ms".to_owned(), json!(given_up));
+    let marker = Value::Object(marker);
+    if !Mark::Started.keep(core, &caller, made.request, &marker).await {
+        return Err(nothing_kept(&caller));
+    }
+    let place = (slot, core.background.begin(ResponseId::from_uuid(*made.request.as_uuid())));
+    let (trace, shown) = (inbound.trace, without_marks(marker.clone()));
+    tasks::spawn_on_core(run(Rc::clone(core), inbound, caller, made, marker, place));
+    Ok(answered(core, trace, shown.to_string()))
+}
+
+/// The response while it is made, as a provider shows it.
+fn pending_of(made: &Made, body: &Bytes, started_unix_ms: u64) -> Map<String, Value> {
+    let asked: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let said = |name: &str, usual: Value| asked.get(name).cloned().unwrap_or(usual);
+    let pending = json!({
+        "id": id_of(made.request), "object": "response", "created_at": started_unix_ms / 1_000, "status": "queued",
+        "background": true, "error": null, "incomplete_details": null,
+        "instructions": said("instructions", Value::Null), "max_output_tokens": said("max_output_tokens", Value::Null),
+        "model": said("model", Value::Null), "output": [],
+        "parallel_tool_calls": said("parallel_tool_calls", json!(true)), "previous_response_id": null,
+        "reasoning": said("reasoning", json!({"effort": null, "summary": null})), "store": true,
+        "temperature": said("temperature", Value::Null),
+        "text": said("text", json!({"format": {"type": "text"}})), "tool_choice": said("tool_choice", json!("auto")),
+        "tools": said("tools", json!([])), "top_p": said("top_p", Value::Null),
+        "truncation": said("truncation", json!("disabled")), "usage": null, "metadata": said("metadata", json!({})),
+    });
+    let Value::Object(mut pending) = pending else { return Map::new() };
+    made.describe(&mut pending);
+    pending
+}
+
+async fn run(
+    core: Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    made: Made,
+    marker: Value,
+    (_slot, running): (Slot, Running),
+) {
+    let request = made.request;
+    let answering = making::serve(&core, inbound, caller.clone(), made.clone());
+    let is_cancelled = async || Mark::Cancelled.find(&core, &caller, request).await.is_some();
+    let ended = match until_cancelled(&running, answering, is_cancelled).await {
+        Some(response) if response.status() == StatusCode::OK => {
+            let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
+            let kept = read.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            if kept.is_some_and(|answer| answer.get("store") == Some(&json!(true))) {
+                return;
+            }
+            failed(marker, "response_not_stored", "The answer is too long to be stored.")
+        }
+        Some(response) => {
+            let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
+            let body: Value = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            let said = |name: &str| {
+                body.pointer(&format!("/error/{name}")).and_then(Value::as_str).unwrap_or_default()
+            };
+            failed(marker, said("code"), said("message"))
+        }
+        None => with_status(marker, "cancelled"),
+    };
+    Mark::Ended.keep(&core, &caller, request, &ended).await;
+}
+
+fn with_status(marker: Value, status: &str) -> Value {
+    let mut ended = without_marks(marker);
+    if let Some(fields) = ended.as_object_mut() {
+        fields.insert("status".to_owned(), json!(status));
+    }
+    ended
+}
+
+fn failed(marker: Value, code: &str, message: &str) -> Value {
+    let mut ended = with_status(marker, "failed");
+    if let Some(fields) = ended.as_object_mut() {
+        fields.insert("error".to_owned(), json!({"code": code, "message": message}));
+    }
+    ended
+}
+
+fn without_marks(mut marker: Value) -> Value {
+    if let Some(fields) = marker.as_object_mut() {
+        fields.remove("given_up_unix_ms");
+    }
+    marker
+}
+
+/// An answer that was begun in the background, and is not there.
+pub(super) struct Pending {
+    /// What its client reads of it.
+    pub response: Value,
+    /// It may still come.
+    pub is_open: bool,
+}
+
+/// What became of an answer in the background that is not kept; `None` of one that was not begun.
+pub(super) async fn find(core: &Core, caller: &Caller, request: TraceId) -> Option<Pending> {
+    let marker = Mark::Started.find(core, caller, request).await?;
+    if let Some(response) = Mark::Ended.find(core, caller, request).await {
+        return Some(Pending { response, is_open: false });
+    }
+    let given_up = marker.get("given_up_unix_ms").and_then(Value::as_u64).unwrap_or_default();
+    Some(if core.deps.world.clock.unix_ms() < given_up {
+        Pending { response: without_marks(marker), is_open: true }
+    } else {
+        let message = "The gateway that made the answer ended before it was complete.";
+        Pending { response: failed(marker, "interrupted", message), is_open: false }
+    })
+}
+
+/// Cancels an answer, and waits a moment for its end.
+pub(super) async fn cancel(core: &Core, caller: &Caller, request: TraceId) {
+    let note = async || {
+        Mark::Cancelled.keep(core, caller, request, &json!({})).await;
+    };
+    let find = async || match super::kept::find(core, caller, &id_of(request)).await {
+        Some(_) => Some(()),
+        None => Mark::Ended.find(core, caller, request).await.map(drop),
+    };
+    let id = ResponseId::from_uuid(*request.as_uuid());
+    let _ = background::cancel(core, id, note, find).await;
+}
+
+fn streamed() -> Box<Fault> {
+    let message =
+        "An answer that the gateway makes in the background is asked for by its id, and not streamed.";
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
+    Box::new(fault.param("stream").fix("Leave \"stream\" or \"background\" out."))
+}
+
+/// Where nothing is kept, a client that leaves gets no answer.
+fn nothing_kept(caller: &Caller) -> Box<Fault> {
+    if !retains_nothing(caller) {
+        let message = "An answer in the background is kept for its client, and \"store\" is false.";
+        let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+        return Box::new(fault.param("store").fix("Leave \"store\" or \"background\" out."));
+    }
+    let policies = caller.project().policy.as_ref();
+    let kept = "an answer in the background is kept for its client";
+    let refused = policies.and_then(|policies| policies.refuse_to_keep(kept, "Leave \"background\" out."));
+    Box::new(refused.map_or_else(Fault::internal, |fault| fault.param("background")))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

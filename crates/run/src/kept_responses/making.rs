@@ -1,0 +1,183 @@
+//! Answers that are kept here, and those that continue such.
+
+use std::rc::Rc;
+
+use admit::Caller;
+use bytes::Bytes;
+use decode::Inbound;
+use domain::TraceId;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use json::members::Members;
+use line::Core;
+use serde_json::{Map, Value, json};
+use settle::ReplyBody;
+
+use super::id_of;
+use super::kept::{self, Continued};
+use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer};
+
+const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
+const STORE: &str = "store";
+
+/// How an answer is made.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub request: TraceId,
+    /// What it continues, if that is kept here, and everything before that.
+    pub previous: Option<String>,
+    pub ancestors: Vec<Continued>,
+    /// The new items of its input.
+    pub input: Vec<String>,
+    pub keeps: bool,
+    pub is_background: bool,
+}
+
+impl Made {
+    /// Keeps an answer as its client gets it.
+    pub(super) async fn keep(&self, core: &Core, caller: &Caller, response: &str) -> bool {
+        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, response)).await
+    }
+
+    /// Says of what is made here what its client asked for.
+    pub(super) fn describe(&self, response: &mut Map<String, Value>) {
+        response.insert("previous_response_id".to_owned(), json!(self.previous));
+        response.insert(STORE.to_owned(), json!(self.keeps));
+        if self.is_background {
+            response.insert("id".to_owned(), json!(id_of(self.request)));
+            response.insert("background".to_owned(), json!(true));
+        }
+    }
+
+    /// Whether a response of this id is kept here: one that a provider stores has an id of the provider's. Of what is made
+    /// here in the background, no provider stores anything.
+    fn is_own(&self, id: &str) -> bool {
+        self.is_background || id == id_of(self.request)
+    }
+}
+
+/// Serves a request, and keeps the answer if no provider does.
+pub(super) async fn serve(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    made: Made,
+) -> Response<ReplyBody> {
+    let mut response = line::serve(core, inbound, caller.clone()).await;
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    if !is_stream(response.headers()) {
+        return answered(core, &caller, &made, response).await;
+    }
+    if made.keeps {
+        name_as_kept(response.headers_mut());
+    }
+    let streamed = Streamed { core: Rc::clone(core), caller, made };
+    response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// The whole answer, which was complete before it was returned.
+async fn answered(
+    core: &Core,
+    caller: &Caller,
+    made: &Made,
+    response: Response<ReplyBody>,
+) -> Response<ReplyBody> {
+    let (head, body) = response.into_parts();
+    let mut headers = head.headers;
+    let Ok(read) = body.collect().await else {
+        let fault = domain::Fault::internal();
+        return line::refuse(core, domain::Dialect::Responses, &fault, made.request);
+    };
+    let bytes = read.to_bytes();
+    let Some(mut answer) = own(made, &bytes) else { return settle::whole(head.status, headers, bytes) };
+    made.describe(&mut answer);
+    let mut written = Value::Object(answer.clone()).to_string();
+    if made.keeps {
+        name_as_kept(&mut headers);
+        if !made.keep(core, caller, &written).await {
+            answer.insert(STORE.to_owned(), json!(false));
+            written = Value::Object(answer).to_string();
+        }
+    }
+    settle::whole(head.status, headers, written.into())
+}
+
+/// The answer, if the gateway made it.
+fn own(made: &Made, bytes: &Bytes) -> Option<Map<String, Value>> {
+    if !made.is_own(&Members::of_answer(bytes)?.find_text("id")?) {
+        return None;
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(answer)) => Some(answer),
+        _ => None,
+    }
+}
+
+/// The provider is not asked to store what is kept here, so that nothing of it is dropped.
+fn name_as_kept(headers: &mut HeaderMap) {
+    let Some(dropped) = headers.get(DROPPED).and_then(|names| names.to_str().ok()) else { return };
+    let names: Vec<&str> = dropped.split(", ").filter(|name| *name != STORE).collect();
+    let names = names.join(", ");
+    match HeaderValue::try_from(&names) {
+        Ok(value) if !names.is_empty() => drop(headers.insert(DROPPED, value)),
+        _ => drop(headers.remove(DROPPED)),
+    }
+}
+
+struct Streamed {
+    core: Rc<Core>,
+    caller: Caller,
+    made: Made,
+}
+
+impl EditAnswer for Streamed {
+    fn ahead(&mut self, response: &mut Map<String, Value>) -> bool {
+        let is_own = response.get("id").and_then(Value::as_str).is_some_and(|id| self.made.is_own(id));
+        if is_own {
+            self.made.describe(response);
+        }
+        is_own
+    }
+
+    fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing> {
+        let Some(Value::Object(response)) = data.get_mut("response") else { return None };
+        self.made.describe(response);
+        if !self.made.keeps || !is_answer(name) {
+            response.insert(STORE.to_owned(), json!(false));
+            return None;
+        }
+        let written = Value::Object(response.clone()).to_string();
+        let (core, caller, made) = (Rc::clone(&self.core), self.caller.clone(), self.made.clone());
+        Some(Box::pin(async move { made.keep(&core, &caller, &written).await }))
+    }
+
+    fn stored(&self, response: &mut Map<String, Value>, is_stored: bool) {
+        response.insert(STORE.to_owned(), json!(is_stored));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_here_is_not_named_as_dropped() {
+        let named = |dropped: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DROPPED, HeaderValue::from_static(dropped));
+            name_as_kept(&mut headers);
+            headers.get(DROPPED).map(|names| names.to_str().unwrap().to_owned())
+        };
+        assert_eq!(named("store"), None);
+        assert_eq!(named("metadata, store, user").as_deref(), Some("metadata, user"));
+        assert_eq!(named("metadata").as_deref(), Some("metadata"));
+    }
+}

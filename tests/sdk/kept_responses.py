@@ -87,6 +87,39 @@ def what_is_not_kept_is_not_found(client):
     refused(openai.BadRequestError, "response_not_in_background", lambda: client.responses.cancel(later.id))
 
 
+def a_conversation_holds_what_was_said(client):
+    opening = [{"role": "user", "content": "my name is Ada"}, {"role": "assistant", "content": "hello Ada"}]
+    conversation = client.conversations.create(items=opening, metadata={"topic": "names"})
+    assert conversation.metadata == {"topic": "names"}, conversation
+    for number, model in enumerate(MODELS):
+        made = client.responses.create(model=model, input=f"turn {number}", conversation=conversation.id)
+        assert made.conversation.id == conversation.id and made.output_text == f"You said: turn {number}", made
+    for event in client.responses.create(
+        model=MODELS[0], input="a stream", conversation={"id": conversation.id}, store=False, stream=True
+    ):
+        if event.type == "response.completed":
+            assert event.response.conversation.id == conversation.id and event.response.store is False, event
+    added = client.conversations.items.create(
+        conversation.id, items=[{"type": "message", "role": "developer", "content": "be brief"}]
+    )
+    items = list(client.conversations.items.list(conversation.id, order="asc", limit=2))
+    said = [(item.role, item.content[0].text) for item in items]
+    turns = [text for number in range(len(MODELS)) for text in (f"turn {number}", f"You said: turn {number}")]
+    expected = ["my name is Ada", "hello Ada", *turns, "a stream", "You said: a stream", "be brief"]
+    assert [text for _, text in said] == expected, said
+    assert [role for role, _ in said][-3:] == ["user", "assistant", "developer"], said
+    assert added.data[0].id == items[-1].id and len({item.id for item in items}) == len(items), added
+    one = client.conversations.items.retrieve(items[0].id, conversation_id=conversation.id)
+    assert one.content[0].text == "my name is Ada", one
+    assert client.conversations.update(conversation.id, metadata={"topic": "people"}).metadata == {"topic": "people"}
+    assert client.conversations.delete(conversation.id).deleted is True
+    for gone in (
+        lambda: client.conversations.retrieve(conversation.id),
+        lambda: client.responses.create(model=MODELS[0], input="go on", conversation=conversation.id),
+    ):
+        refused(openai.NotFoundError, "conversation_not_found", gone)
+
+
 def an_answer_in_the_background_is_read_by_its_id(client):
     for model in MODELS[:-1]:
         begun = client.responses.create(model=model, input="in the background", background=True)
@@ -111,6 +144,7 @@ def main():
         input_items_are_those_of_the_request,
         a_tool_s_result_continues_its_call,
         what_is_not_kept_is_not_found,
+        a_conversation_holds_what_was_said,
         an_answer_in_the_background_is_read_by_its_id,
     ):
         case(client)

@@ -6,7 +6,9 @@ use http::HeaderMap;
 
 /// The prefix of our own headers.
 const OURS: &str = "agent-";
-const SESSION: (&str, &str) = ("agent-session-ref", "Agent-Session-Ref");
+/// The session that a request belongs to.
+pub const SESSION_REF: &str = "agent-session-ref";
+const SESSION: (&str, &str) = (SESSION_REF, "Agent-Session-Ref");
 const TRACE_MODE: (&str, &str) = ("agent-trace-mode", "Agent-Trace-Mode");
 /// What is kept of every request: its record, without its content.
 const KEPT: &str = "metadata";

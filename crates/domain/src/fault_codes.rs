@@ -124,6 +124,14 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The prompt is longer than the model's context. Shorten it, or use another model.",
     ),
     (
+        "conversation_item_not_found",
+        "The conversation has no such item. Use an id that its list of items has.",
+    ),
+    (
+        "conversation_not_found",
+        "The project has no such conversation. Make one with `POST /v1/conversations`.",
+    ),
+    (
         "credential_incomplete",
         "The credential's `config` lacks a field that its kind of secret needs. Add it.",
     ),

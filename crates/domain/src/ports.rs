@@ -1,6 +1,8 @@
 //! Traits that lower crates call and higher ones implement: audit, key wrapping, stored answers and their
 //! purge.
 
+mod sessions;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -9,12 +11,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{CredentialId, ProjectId, SessionId, TraceId, WorkspaceId};
+use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
 use crate::profile::Principal;
 pub use crate::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged};
 use crate::secret::Secret;
 use crate::stored_object::{
     FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
+};
+
+pub use sessions::{
+    FoundSession, HistoryEvent, NoSessions, SessionFailure, SessionHistory, SessionStore, SessionWriter,
 };
 
 /// A future that may run on any thread.
@@ -314,31 +320,6 @@ impl ResponseStore for NoResponses {
     fn unbook(&self, _name: ResponseName, _by: TraceId) {}
 
     fn forget(&self, _name: ResponseName) {}
-}
-
-/// The result of looking up a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundSession {
-    Known,
-    Unknown,
-    /// Unknown, because the store does not answer.
-    StoreUnavailable,
-}
-
-/// Knows the sessions of agents.
-pub trait SessionStore: Send + Sync {
-    /// Whether a project has a session that isn't over.
-    fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession>;
-}
-
-/// For processes that keep none.
-#[derive(Debug, Default)]
-pub struct NoSessions;
-
-impl SessionStore for NoSessions {
-    fn find(&self, _owner: ObjectOwner, _id: SessionId) -> PortFuture<'static, FoundSession> {
-        Box::pin(async { FoundSession::Unknown })
-    }
 }
 
 /// Remembers which credential or account created other stored objects: files, batches, videos.

@@ -20,7 +20,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
-use run::Taken;
+use run::{Conversing, Taken};
 
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
@@ -432,7 +432,7 @@ fn dispatch(
         (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
-        (does @ (Action::Task | Action::Respond | Action::Response), Some(caller)) => {
+        (does @ (Action::Task | Action::Respond | Action::Response | Action::Conversation), Some(caller)) => {
             let rest = rest.to_owned();
             return beside(handler, (does, rest), head, body, caller, arrival);
         }
@@ -517,8 +517,31 @@ fn beside(
             Dispatched::Detached(Box::pin(respond(handler, caller, head.headers, body, arrival)))
         }
         Action::Response => response(handler, caller, head.method, rest, arrival),
+        Action::Conversation => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
+        }
         _ => task(handler, caller, head, rest, arrival),
     }
+}
+
+async fn conversation(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    (rest, mut body): (String, TimedBody),
+    arrival: Arrival,
+) -> Response<Reply> {
+    let trace = arrival.trace;
+    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Responses, &fault, trace),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let asked = Conversing { method: &head.method, rest: &rest, query, body, trace };
+    run::conversation(&handler.core, &caller, asked).await.map(Reply::from)
 }
 
 fn response(

@@ -51,6 +51,8 @@ pub enum Action {
     Respond,
     /// Something about such an answer that was stored.
     Response,
+    /// Something about a conversation that the gateway keeps.
+    Conversation,
     Control,
     Live,
     Ready,
@@ -96,7 +98,6 @@ const RUN_ROOTS: [&str; 3] = ["/v1/tasks", "/v1/run", "/v1/apps"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] = &[
-    "/v1/conversations",
     "/v1/uploads",
     "/v1/apps",
     "/v1/agents",
@@ -137,6 +138,10 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::POST, "/v1/conversations", Dialect::Responses, Action::Conversation, inference),
+        row(Method::GET, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::POST, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::DELETE, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
         row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
         row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
@@ -182,7 +187,14 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::LoopbackOrKey(_) => route.action == Action::Metrics,
             Access::Control => route.action == Action::Control,
             Access::Key(_) => {
-                matches!(route.action, Action::Dialect(_) | Action::Task | Action::Respond | Action::Response)
+                matches!(
+                    route.action,
+                    Action::Dialect(_)
+                        | Action::Task
+                        | Action::Respond
+                        | Action::Response
+                        | Action::Conversation
+                )
             }
         };
         if !fits {
@@ -408,6 +420,13 @@ mod tests {
                 "POST" => &["{task_id}/cancel"],
                 _ => &["{task_id}"],
             },
+            Action::Conversation if route.path.ends_with('}') => match method {
+                "GET" => {
+                    &["{conversation_id}", "{conversation_id}/items", "{conversation_id}/items/{item_id}"]
+                }
+                "POST" => &["{conversation_id}", "{conversation_id}/items"],
+                _ => &["{conversation_id}"],
+            },
             Action::Response => match method {
                 "POST" => &["{response_id}/cancel"],
                 _ => &["{response_id}"],
@@ -481,7 +500,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(is_planned("/v1/conversations") && is_planned("/v1/uploads/u_1"));
+        assert!(is_planned("/v1/uploads/u_1"));
         assert!(!is_planned("/v1/image") && !is_planned("/v1/imagesx") && !is_planned("/v1/chat"));
     }
 }

@@ -3,9 +3,11 @@
 
 mod answer;
 mod answer_stream;
+mod asked;
 mod background;
 mod document;
 mod input;
+mod items;
 mod kept_responses;
 mod limits;
 mod native;
@@ -13,6 +15,7 @@ mod problem;
 mod prompt;
 mod refusal;
 mod request;
+mod said;
 mod stored_tasks;
 mod task;
 
@@ -27,7 +30,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
-pub use kept_responses::{Taken, take_response};
+pub use kept_responses::{Conversing, Taken, conversation, take_response};
 pub use native::{respond, response};
 pub use stored_tasks::task;
 

@@ -23,3 +23,10 @@ pub(crate) const KEPT_RESPONSE_PARTS_MAX: usize = 8;
 pub(crate) const KEPT_RESPONSES_CONTINUED_MAX: usize = 500;
 /// Bytes of them that are read at once.
 pub(crate) const KEPT_RESPONSES_READ_BYTES: usize = 8 * 1024 * 1024;
+/// Items of a conversation that are added at once, and bytes of each.
+pub(crate) const CONVERSATION_ITEMS_ADDED_MAX: usize = 100;
+pub(crate) const CONVERSATION_ITEM_BYTES_MAX: usize = 1024 * 1024;
+/// Pairs of a conversation's metadata, and characters of each.
+pub(crate) const METADATA_PAIRS_MAX: usize = 16;
+pub(crate) const METADATA_NAME_CHARS_MAX: usize = 64;
+pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 512;

@@ -13,6 +13,7 @@ mod objects;
 mod packing;
 mod responses;
 mod state;
+mod transcripts;
 mod turns;
 
 pub use answers::{Answers, AnswersSettings};

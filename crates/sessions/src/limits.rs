@@ -12,3 +12,7 @@ pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) const SESSIONS_REMEMBERED_MAX: usize = 50_000;
 /// Pieces, of 64 KiB, of the files of requests that are kept for one project: 2 GiB.
 pub(crate) const FILE_PIECES_KEPT_MAX: u64 = 32_768;
+/// How long a request waits for what is done with a session.
+pub(crate) const SESSION_TIME_MAX: Duration = Duration::from_secs(10);
+/// Events that are read at a time.
+pub(crate) const EVENTS_READ_ROWS: u32 = 50;

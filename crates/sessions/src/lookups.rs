@@ -1,18 +1,21 @@
 //! Which sessions there are, for requests that name one: asked of the store, and remembered for a few seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
-use domain::ports::{FoundSession, PortFuture, SessionStore};
-use domain::{ObjectOwner, SessionId};
+use domain::ports::{FoundSession, PortFuture, SessionFailure, SessionHistory, SessionStore, SessionWriter};
+use domain::{BranchId, ObjectOwner, SessionEventId, SessionId};
 use store::{Store, StoreError};
 use tasks::{RuntimeTasks, Task};
+use tokio::task::JoinError;
 use tokio::time::timeout;
+use vault::Vault;
 use world::World;
 
 use crate::expiry::expire_all;
-use crate::limits::SESSIONS_REMEMBERED_MAX;
+use crate::limits::{SESSION_TIME_MAX, SESSIONS_REMEMBERED_MAX};
+use crate::transcripts::Transcripts;
 
 /// A session that was deleted is known for this long to processes that have just seen it.
 const REMEMBERED_US: u64 = 5_000_000;
@@ -26,6 +29,7 @@ pub struct SessionLookups {
 struct Inner {
     store: Store,
     world: World,
+    transcripts: Transcripts,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
     tasks: RuntimeTasks,
     /// Until when each is believed to be there, on the monotonic clock.
@@ -35,9 +39,10 @@ struct Inner {
 impl SessionLookups {
     /// Starts ending sessions and artifacts. Must be called on the runtime that is to use the store.
     #[must_use]
-    pub fn start(store: Store, world: World) -> Arc<Self> {
+    pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
         let tasks = RuntimeTasks::on_this_runtime("session lookups");
-        let inner = Arc::new(Inner { store, world, tasks, known: Mutex::default() });
+        let transcripts = Transcripts { store: store.clone(), vault, world: world.clone() };
+        let inner = Arc::new(Inner { store, world, transcripts, tasks, known: Mutex::default() });
         let expired = Arc::clone(&inner);
         let expiring = Task::spawn("ends of sessions", async move {
             expire_all(|rows_max| expired.store.artifacts().expire(expired.world.clock.unix_ms(), rows_max))
@@ -91,6 +96,16 @@ impl Inner {
     }
 }
 
+/// Waits for what is done with a session on the runtime that uses the store.
+async fn within<T>(
+    doing: impl Future<Output = Result<Result<T, SessionFailure>, JoinError>>,
+) -> Result<T, SessionFailure> {
+    match timeout(SESSION_TIME_MAX, doing).await {
+        Ok(Ok(done)) => done,
+        _ => Err(SessionFailure::StoreUnavailable),
+    }
+}
+
 impl SessionStore for SessionLookups {
     fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession> {
         if self.inner.is_known(owner, id) {
@@ -104,5 +119,57 @@ impl SessionStore for SessionLookups {
                 _ => FoundSession::StoreUnavailable,
             }
         })
+    }
+
+    fn history(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        branch: Option<BranchId>,
+    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.history(owner, id, branch).await })))
+    }
+
+    fn append(
+        &self,
+        by: SessionWriter,
+        to: (SessionId, BranchId),
+        events: Vec<(String, String)>,
+    ) -> PortFuture<'static, Result<(u64, Vec<SessionEventId>), SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.append(by, to, events).await })))
+    }
+
+    fn open(
+        &self,
+        by: SessionWriter,
+        name: &'static str,
+        metadata: BTreeMap<String, String>,
+    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.open(by, name, metadata).await })))
+    }
+
+    fn set_metadata(
+        &self,
+        by: SessionWriter,
+        id: SessionId,
+        metadata: BTreeMap<String, String>,
+    ) -> PortFuture<'static, Result<(), SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(
+            self.inner.tasks.run(async move { transcripts.set_metadata(by, id, metadata).await }),
+        ))
+    }
+
+    fn delete(&self, by: SessionWriter, id: SessionId) -> PortFuture<'static, Result<(), SessionFailure>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(within(self.inner.tasks.run(async move {
+            let owner = by.owner;
+            let deleted = inner.transcripts.delete(by, id).await;
+            inner.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(owner, id));
+            deleted
+        })))
     }
 }

@@ -324,7 +324,7 @@ impl Sessions {
         let responses = Responses::start(store.clone(), vault.clone(), world.clone(), poll);
         let closing = Arc::clone(&responses);
         tasks.add("responses", || async move { closing.stop().await });
-        let lookups = SessionLookups::start(store.clone(), world.clone());
+        let lookups = SessionLookups::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&lookups);
         tasks.add("session lookups", || async move { closing.stop().await });
         let batches = Batches::start(store, vault.clone(), world.clone(), reconcilers::batch_jobs_of);

@@ -228,6 +228,14 @@ pub trait Sessions: Send + Sync {
         after_version: u64,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<SessionEventRow>>;
+    /// The same with their contents, each `None` where it was deleted.
+    fn events_with_contents(
+        &self,
+        workspace: WorkspaceId,
+        branch: BranchRow,
+        after_version: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<(SessionEventRow, Option<SealedContent>)>>;
 
     fn keep_snapshot(
         &self,

@@ -52,7 +52,7 @@ async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
         (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/kept_responses.py"));
     let models = format!("{HAIKU},{LOCAL_MODEL},openai/gpt-4o-mini");
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 6);
+    assert_eq!(driven.held, 7);
     // The provider that stores was sent all that came before, since it has none of it.
     let chained =
         gateway.calls(OWN).into_iter().map(|call| call.json()).find(|sent| sent.get("input").is_some());
@@ -181,4 +181,87 @@ async fn an_answer_in_the_background_is_cancelled_booked_once_and_seen_by_every_
     let unknown = json!({"model": "nobody/knows-it", "input": "later", "background": true});
     let answer = client.post(PATH, &unknown).await.unwrap();
     assert_eq!((answer.status, trace_of(&answer).is_empty()), (404, false), "{}", answer.text());
+}
+
+/// Over `/v2`, a conversation is a session with its branches, which other dialects' agents append to as well.
+#[tokio::test]
+async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let session = client.post("/v2/sessions", &json!({"name": "trip"})).await.unwrap().json();
+    let (id, branch) = (session["id"].as_str().unwrap(), session["default_branch_id"].as_str().unwrap());
+    let events = format!("/v2/sessions/{id}/branches/{branch}/events");
+    let before = json!({"events": [
+        {"event_type": "user_message", "content": "we are in Oslo"},
+        {"event_type": "note", "content": "nobody is told of this"},
+        {"event_type": "assistant_message", "content": {"type": "message", "role": "assistant", "content": "good"}},
+    ]});
+    assert_eq!(client.post(&events, &before).await.unwrap().status, 201);
+    let ask = |words: &str, stream: bool| json!({"model": HAIKU, "input": words, "session_id": id, "stream": stream});
+    let answer = client.post("/v2/responses", &ask("and now?", false)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!((&body["session_id"], &body["branch_id"]), (&json!(id), &json!(branch)), "{body}");
+    let sent = gateway.calls(POOL).pop().unwrap().json()["messages"].clone();
+    let said = |message: &Value| message["content"][0]["text"].as_str().unwrap().to_owned();
+    let said: Vec<String> = sent.as_array().unwrap().iter().map(said).collect();
+    assert_eq!(said, ["we are in Oslo", "good", "and now?"]);
+    assert_eq!(gateway.settled(&trace_of(&answer)).await["session_id"], id);
+    // A fork goes on from where it left, and what is said in it is not said in the other.
+    let fork = json!({"from_branch_id": branch, "name": "other"});
+    let fork = client.post(&format!("/v2/sessions/{id}/branches"), &fork).await.unwrap().json();
+    let fork = fork["id"].as_str().unwrap();
+    let streamed = client.post("/v2/responses", &ask("and then?", true)).await.unwrap();
+    assert!(streamed.text().contains(&format!("\"session_id\":\"{id}\"")), "{}", streamed.text());
+    let mut elsewhere = ask("or else?", false);
+    elsewhere["branch_id"] = json!(fork);
+    assert_eq!(client.post("/v2/responses", &elsewhere).await.unwrap().json()["branch_id"], fork);
+    let words = async |branch: &str| {
+        let path = format!("/v2/sessions/{id}/branches/{branch}/events?include=content&limit=100");
+        let page = client.get(&path).await.unwrap().json();
+        let text = |event: &Value| match &event["content"]["content"] {
+            Value::Array(parts) => parts[0]["text"].clone(),
+            text => text.clone(),
+        };
+        page["data"].as_array().unwrap()[3..].iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        words(branch).await,
+        ["and now?", "You said: and now?", "and then?", "You said: and then?"].map(Value::from)
+    );
+    assert_eq!(
+        words(fork).await,
+        ["and now?", "You said: and now?", "or else?", "You said: or else?"].map(Value::from)
+    );
+    for (body, status, code) in [
+        (json!({"model": HAIKU, "input": "x", "session_id": "ses_1"}), 400, "invalid_value"),
+        (json!({"model": HAIKU, "input": "x", "branch_id": branch}), 400, "invalid_value"),
+        (
+            json!({"model": HAIKU, "input": "x", "session_id": id.replace("ses_0", "ses_1")}),
+            404,
+            "session_not_found",
+        ),
+    ] {
+        let answer = client.post("/v2/responses", &body).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{}", answer.text());
+    }
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let conversation = id.replace("ses_", "conv_");
+    let other = gateway.with_key(&key);
+    let path = format!("/v1/conversations/{conversation}");
+    for answer in [
+        other.get(&path).await.unwrap(),
+        other.get(&format!("{path}/items")).await.unwrap(),
+        other.delete(&path).await.unwrap(),
+        other.post(PATH, &json!({"model": HAIKU, "input": "x", "conversation": conversation})).await.unwrap(),
+    ] {
+        refused(&answer, 404, "conversation_not_found");
+    }
+    assert_eq!(client.get(&path).await.unwrap().json()["object"], "conversation", "a session is one");
+    gateway.patch(&format!("/v2/sessions/{id}"), json!({"status": "archived"})).await;
+    let before = gateway.calls(POOL).len();
+    let late = client.post("/v2/responses", &ask("too late?", false)).await.unwrap();
+    assert_eq!((late.status, &late.json()["code"]), (409, &json!("session_archived")), "{}", late.text());
+    assert_eq!(gateway.calls(POOL).len(), before, "nothing was sent");
 }

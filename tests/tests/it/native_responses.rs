@@ -410,8 +410,8 @@ async fn what_can_not_be_honoured_is_refused_by_its_name() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     for (more, code, param) in [
-        (json!({"session_id": "ses_1"}), "unsupported_field", "session_id"),
-        (json!({"branch_id": "br_1"}), "unsupported_field", "branch_id"),
+        (json!({"session_id": "ses_1"}), "invalid_value", "session_id"),
+        (json!({"branch_id": "br_1"}), "invalid_value", "branch_id"),
         (json!({"background": 1}), "invalid_type", "background"),
         (json!({"background": true, "stream": true}), "invalid_value", "stream"),
         (json!({"qos": 5}), "invalid_value", "qos"),

@@ -13,10 +13,10 @@ use http_body_util::BodyExt;
 use line::{Core, Running};
 use serde_json::{Map, Value, json};
 
-use super::asked::Asked;
 use super::kept::KEPT_FOR;
 use super::making::{self, Made};
 use super::{Taken, answered, id_of, left, retains_nothing};
+use crate::asked::Asked;
 use crate::background::{self, Slot, until_cancelled};
 use crate::limits::BACKGROUND_GRACE;
 use crate::stored_tasks::{find_kept, keep_as};
@@ -132,7 +132,7 @@ fn pending_of(made: &Made, body: &Bytes, started_unix_ms: u64) -> Map<String, Va
         "truncation": said("truncation", json!("disabled")), "usage": null, "metadata": said("metadata", json!({})),
     });
     let Value::Object(mut pending) = pending else { return Map::new() };
-    made.describe(&mut pending);
+    made.describe(&mut pending, true);
     pending
 }
 

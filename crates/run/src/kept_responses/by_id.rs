@@ -10,7 +10,8 @@ use line::Core;
 use serde_json::{Value, json};
 
 use super::kept::{self, Content};
-use super::{Taken, answered, background, items, left, request_of};
+use super::{Taken, answered, background, left, request_of};
+use crate::items;
 use crate::stored_tasks::not_deleted;
 
 const PAGE: usize = 20;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use admit::Caller;
-use bytes::Bytes;
 use decode::Inbound;
 use domain::TraceId;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -14,9 +13,10 @@ use line::Core;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
-use super::id_of;
 use super::kept::{self, Continued};
+use super::{conversations, id_of};
 use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer};
+use crate::said::{self, SaidIn};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 const STORE: &str = "store";
@@ -30,18 +30,34 @@ pub(super) struct Made {
     pub ancestors: Vec<Continued>,
     /// The new items of its input.
     pub input: Vec<String>,
+    /// The conversation that it continues.
+    pub said_in: Option<SaidIn>,
     pub keeps: bool,
     pub is_background: bool,
 }
 
 impl Made {
-    /// Keeps an answer as its client gets it.
-    pub(super) async fn keep(&self, core: &Core, caller: &Caller, response: &str) -> bool {
-        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, response)).await
+    /// Keeps an answer as its client gets it, if it is to be kept here, and what was said in its conversation.
+    async fn keep(&self, core: &Core, caller: &Caller, response: &Map<String, Value>, is_own: bool) -> bool {
+        let is_said = match self.said_in {
+            Some(to) => said::append(core, caller, (self.request, to), &self.input, response).await,
+            None => true,
+        };
+        if !is_own || !self.keeps {
+            return is_said;
+        }
+        let written = Value::Object(response.clone()).to_string();
+        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, &written)).await && is_said
     }
 
-    /// Says of what is made here what its client asked for.
-    pub(super) fn describe(&self, response: &mut Map<String, Value>) {
+    /// Says of an answer what its client asked for.
+    pub(super) fn describe(&self, response: &mut Map<String, Value>, is_own: bool) {
+        if let Some(to) = self.said_in {
+            response.insert("conversation".to_owned(), json!({"id": conversations::id_of(to.session)}));
+        }
+        if !is_own {
+            return;
+        }
         response.insert("previous_response_id".to_owned(), json!(self.previous));
         response.insert(STORE.to_owned(), json!(self.keeps));
         if self.is_background {
@@ -74,7 +90,7 @@ pub(super) async fn serve(
     if made.keeps {
         name_as_kept(response.headers_mut());
     }
-    let streamed = Streamed { core: Rc::clone(core), caller, made };
+    let streamed = Streamed { core: Rc::clone(core), caller, made, is_own: false };
     response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
 }
 
@@ -97,28 +113,23 @@ async fn answered(
         return line::refuse(core, domain::Dialect::Responses, &fault, made.request);
     };
     let bytes = read.to_bytes();
-    let Some(mut answer) = own(made, &bytes) else { return settle::whole(head.status, headers, bytes) };
-    made.describe(&mut answer);
-    let mut written = Value::Object(answer.clone()).to_string();
-    if made.keeps {
+    let id = Members::of_answer(&bytes).and_then(|answer| Some(answer.find_text("id")?.into_owned()));
+    let is_own = id.is_some_and(|id| made.is_own(&id));
+    if !is_own && made.said_in.is_none() {
+        return settle::whole(head.status, headers, bytes);
+    }
+    let Ok(Value::Object(mut answer)) = serde_json::from_slice(&bytes) else {
+        return settle::whole(head.status, headers, bytes);
+    };
+    made.describe(&mut answer, is_own);
+    let is_kept = made.keep(core, caller, &answer, is_own).await;
+    if is_own && made.keeps {
         name_as_kept(&mut headers);
-        if !made.keep(core, caller, &written).await {
+        if !is_kept {
             answer.insert(STORE.to_owned(), json!(false));
-            written = Value::Object(answer).to_string();
         }
     }
-    settle::whole(head.status, headers, written.into())
-}
-
-/// The answer, if the gateway made it.
-fn own(made: &Made, bytes: &Bytes) -> Option<Map<String, Value>> {
-    if !made.is_own(&Members::of_answer(bytes)?.find_text("id")?) {
-        return None;
-    }
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(answer)) => Some(answer),
-        _ => None,
-    }
+    settle::whole(head.status, headers, Value::Object(answer).to_string().into())
 }
 
 /// The provider is not asked to store what is kept here, so that nothing of it is dropped.
@@ -136,31 +147,34 @@ struct Streamed {
     core: Rc<Core>,
     caller: Caller,
     made: Made,
+    is_own: bool,
 }
 
 impl EditAnswer for Streamed {
     fn ahead(&mut self, response: &mut Map<String, Value>) -> bool {
-        let is_own = response.get("id").and_then(Value::as_str).is_some_and(|id| self.made.is_own(id));
-        if is_own {
-            self.made.describe(response);
-        }
-        is_own
+        self.is_own = response.get("id").and_then(Value::as_str).is_some_and(|id| self.made.is_own(id));
+        self.made.describe(response, self.is_own);
+        self.is_own || self.made.said_in.is_some()
     }
 
     fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing> {
         let Some(Value::Object(response)) = data.get_mut("response") else { return None };
-        self.made.describe(response);
-        if !self.made.keeps || !is_answer(name) {
-            response.insert(STORE.to_owned(), json!(false));
+        self.made.describe(response, self.is_own);
+        if !is_answer(name) {
+            if self.is_own {
+                response.insert(STORE.to_owned(), json!(false));
+            }
             return None;
         }
-        let written = Value::Object(response.clone()).to_string();
         let (core, caller, made) = (Rc::clone(&self.core), self.caller.clone(), self.made.clone());
-        Some(Box::pin(async move { made.keep(&core, &caller, &written).await }))
+        let (response, is_own) = (response.clone(), self.is_own);
+        Some(Box::pin(async move { made.keep(&core, &caller, &response, is_own).await }))
     }
 
     fn stored(&self, response: &mut Map<String, Value>, is_stored: bool) {
-        response.insert(STORE.to_owned(), json!(is_stored));
+        if self.is_own {
+            response.insert(STORE.to_owned(), json!(self.made.keeps && is_stored));
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! The state of `/v1/responses` where no provider keeps it: answers are kept here, what they continue is sent again with
 //! the request, and answers in the background are made here.
 
-mod asked;
 mod background;
 mod by_id;
-mod items;
+mod conversations;
 mod kept;
 mod making;
 
@@ -12,13 +11,16 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, Operation, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use http::{Response, StatusCode};
 use line::Core;
 use settle::ReplyBody;
 
-use self::asked::Asked;
 use self::making::Made;
+use crate::asked::Asked;
+use crate::said;
+
+pub use conversations::{Conversing, conversation};
 
 /// What becomes of a request about responses.
 pub enum Taken {
@@ -51,13 +53,22 @@ fn answered(core: &Core, trace: TraceId, body: String) -> Taken {
 async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result<Taken, Box<Fault>> {
     // Whatever is wrong with the body, the pipeline says.
     let Some(asked) = Asked::read(&inbound.body) else { return Ok(left(inbound, caller)) };
+    let named = asked.conversation.as_deref().and_then(conversations::session_of);
+    if asked.previous.is_some() && asked.conversation.is_some() {
+        return Err(both());
+    }
+    let said_in = match named {
+        Some(named) => Some(said::continued(core, &caller, &mut inbound, named).await?),
+        None => None,
+    };
     let previous = match &asked.previous {
         Some(id) => kept::find(core, &caller, id).await,
         None => None,
     };
+    let (said_in, said) = said_in.unzip();
     let history = match &previous {
         Some(previous) => Some(kept::history(core, &caller, previous).await?),
-        None => None,
+        None => said,
     };
     let is_new = inbound.operation == Operation::Chat;
     let keeps = is_new && asked.stores && !retains_nothing(&caller);
@@ -66,6 +77,7 @@ async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result
         previous: asked.previous.clone().filter(|_| previous.is_some()),
         ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
         input: asked.input_items(&inbound.body),
+        said_in,
         keeps,
         is_background: false,
     };
@@ -75,10 +87,16 @@ async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result
     if is_new && asked.is_background {
         return background::take(core, inbound, caller, made).await;
     }
-    if made.keeps || (is_new && made.previous.is_some()) {
+    if made.keeps || (is_new && (made.previous.is_some() || made.said_in.is_some())) {
         return Ok(Taken::Answered(making::serve(core, inbound, caller, made).await));
     }
     Ok(left(inbound, caller))
+}
+
+fn both() -> Box<Fault> {
+    let message = "\"previous_response_id\" and \"conversation\" both say what the request continues.";
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+    Box::new(fault.param("conversation").fix("Send one of them."))
 }
 
 fn retains_nothing(caller: &Caller) -> bool {

@@ -12,12 +12,12 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, Operation, ResponseId};
+use domain::{Dialect, Fault, Operation, ResponseId, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::Core;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
 use self::outcome::{Outcome, PROFILE, describe, word};
@@ -25,14 +25,16 @@ use self::request::Requested;
 use self::stored::Part;
 use self::stream::Streamed;
 use crate::answer_stream::AnswerEditor;
+use crate::asked::Asked;
 use crate::problem;
+use crate::said::{self, Said};
 
 pub use by_id::response;
 
 /// Answers `POST /v2/responses`. The body is already read.
 pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
     let (trace, mut inbound) = (inbound.trace, inbound);
-    let requested = match request::read(&mut inbound) {
+    let requested = match continued(core, &caller, &mut inbound).await {
         Ok(requested) => requested,
         Err(fault) => return line::refuse(core, Dialect::Native, &fault, trace),
     };
@@ -44,6 +46,19 @@ pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Respo
     let mut response = serve(core, inbound, caller, &requested, id).await;
     requested.name_dropped(response.headers_mut());
     response
+}
+
+/// Reads a request. Of one that continues a session, the body begins with what was said before.
+async fn continued(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
+    let mut requested = request::read(inbound)?;
+    let Some(named) = requested.named else { return Ok(requested) };
+    // Whatever is wrong with the body, the pipeline says.
+    let Some(asked) = Asked::read(&inbound.body) else { return Ok(requested) };
+    let (to, history) = said::continued(core, caller, inbound, named).await?;
+    let input = asked.input_items(&inbound.body);
+    inbound.body = asked.continuing(&inbound.body, &history)?;
+    requested.said = Some(Said { to, input });
+    Ok(requested)
 }
 
 /// Serves a request that was read, with the outcome in its answer.
@@ -66,7 +81,8 @@ async fn serve(
     }
     let headers = response.headers().clone();
     let (core, qos, ttft_ms) = (Rc::clone(core), requested.qos, None);
-    let streamed = Streamed { core, caller, id, qos, headers, received_us, ttft_ms };
+    let said = requested.said.clone();
+    let streamed = Streamed { core, caller, id, qos, said, headers, received_us, ttft_ms };
     response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
 }
 
@@ -85,19 +101,40 @@ async fn answered(
     let answer = read.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let Some(Value::Object(mut answer)) = answer else {
         let fault = Fault::internal();
-        return line::refuse(core, Dialect::Native, &fault, domain::TraceId::from_uuid(*id.as_uuid()));
+        return line::refuse(core, Dialect::Native, &fault, TraceId::from_uuid(*id.as_uuid()));
     };
     let outcome = Outcome::answered(requested.qos, &headers, (ttft_ms, ttft_ms));
     describe(&mut answer, id, &headers, &outcome, true);
+    let is_said = append(core, caller, id, requested.said.as_ref(), &mut answer).await;
     let mut answer = Value::Object(answer);
-    if !requested.is_background
-        && !stored::keep_named(core, caller, id, Part::Answer, &answer).await
+    let is_stored =
+        requested.is_background || stored::keep_named(core, caller, id, Part::Answer, &answer).await;
+    if !(is_said && is_stored)
         && let Some(fields) = answer.as_object_mut()
     {
         fields.insert("stored".to_owned(), json!(false));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, answer.to_string().into())
+}
+
+/// Appends what was said to the session that the request continues, and names that in the answer.
+async fn append(
+    core: &Core,
+    caller: &Caller,
+    id: ResponseId,
+    said: Option<&Said>,
+    answer: &mut Map<String, Value>,
+) -> bool {
+    let Some(said) = said else { return true };
+    name_session(answer, said);
+    let request = TraceId::from_uuid(*id.as_uuid());
+    said::append(core, caller, (request, said.to), &said.input, answer).await
+}
+
+fn name_session(answer: &mut Map<String, Value>, said: &Said) {
+    answer.insert("session_id".to_owned(), json!(said.to.session.to_string()));
+    answer.insert("branch_id".to_owned(), json!(said.to.branch.to_string()));
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {

@@ -1,28 +1,31 @@
 //! The body of `POST /v2/responses`: that of `/v1/responses`, with the quality of service in it, which goes on as hints.
 
+use std::str::FromStr;
+
 use decode::{Inbound, StatedInHints};
-use domain::{Fault, FaultClass, Qos, ReadQos, Why};
+use domain::{Fault, Qos, ReadQos, Why};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::outcome::word;
 use crate::request::{members, push_member, refusal};
+use crate::said::{Named, Said};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 
 /// The header that the quality of service goes on in, as dropped parameters name it.
 const AS_HINTS: &str = "Agent-Hints.qos.";
-/// Fields that are not served yet, each with the reason.
-const UNSERVED: [(&str, &str); 2] =
-    [("session_id", "sessions aren't served yet"), ("branch_id", "branches of sessions aren't served yet")];
-
 /// What a request asks beside its answer.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub qos: Qos,
     /// The client does not wait for the answer.
     pub is_background: bool,
+    /// The session that it continues.
+    pub named: Option<Named>,
+    /// What is appended to it.
+    pub said: Option<Said>,
     /// The body states it, and not the header.
     is_in_body: bool,
     /// The request's `Agent-Hints` can't be read.
@@ -34,13 +37,15 @@ pub(super) struct Requested {
 pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     decode::check_content_type(&inbound.headers)?;
     let mut body = Vec::with_capacity(inbound.body.len() + 16);
+    let (mut session, mut branch) = (None, None);
     let (mut qos, mut stores, mut streams, mut is_background) = (None, false, false, false);
     for (name, span) in members(&inbound.body, "")? {
         let value = span.of(&inbound.body);
         match name.as_str() {
             "qos" => qos = Some(value),
             "background" => is_background = read_truth(&name, value)?,
-            unserved if UNSERVED.iter().any(|(field, _)| *field == unserved) => check_unserved(&name, value)?,
+            "session_id" => session = read_id("session_id", value)?,
+            "branch_id" => branch = read_id("branch_id", value)?,
             _ => {
                 stores |= name == "store";
                 streams |= name == "stream" && value == b"true";
@@ -62,7 +67,22 @@ pub(super) fn read(inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
         None => Requested { qos: decode::stated_qos(&inbound.headers), ..Requested::default() },
     };
     inbound.body = body.into();
-    Ok(Requested { is_background, ..requested })
+    let named = session.map(|session| Named { session, branch, param: "session_id" });
+    if named.is_none() && branch.is_some() {
+        let message = "\"branch_id\" is there without the session that has the branch.";
+        return Err(refusal("invalid_value", message, "Send its \"session_id\" as well.", "branch_id"));
+    }
+    Ok(Requested { is_background, named, ..requested })
+}
+
+/// An id in a field; `None` where it is null.
+fn read_id<T: FromStr>(name: &'static str, value: &[u8]) -> Result<Option<T>, Box<Fault>> {
+    let wrong = || {
+        let message = format!("\"{name}\" is no id of this kind.");
+        refusal("invalid_value", message, "Send an id as /v2/sessions shows it, or leave it out.", name)
+    };
+    let text: Option<String> = serde_json::from_slice(value).map_err(|_| wrong())?;
+    text.map(|text| text.parse().map_err(|_| wrong())).transpose()
 }
 
 fn read_truth(name: &str, value: &[u8]) -> Result<bool, Box<Fault>> {
@@ -74,16 +94,6 @@ fn read_truth(name: &str, value: &[u8]) -> Result<bool, Box<Fault>> {
             Err(refusal("invalid_type", message, "Send true or false.", name.to_owned()))
         }
     }
-}
-
-fn check_unserved(name: &str, value: &[u8]) -> Result<(), Box<Fault>> {
-    if matches!(value, b"null" | b"false") {
-        return Ok(());
-    }
-    let why = UNSERVED.iter().find(|(field, _)| *field == name).map_or("", |(_, why)| *why);
-    let message = format!("\"{name}\" can't be honoured: {why}.");
-    let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
-    Err(Box::new(fault.fix(format!("Leave \"{name}\" out.")).param(name.to_owned())))
 }
 
 /// `None` where it is null. Each field is what it must be; one that is known and not honoured is named in the answer.

@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::outcome::{Outcome, describe};
 use super::stored::{self, Part};
+use super::{append, name_session};
 use crate::answer_stream::{EditAnswer, Storing, is_answer};
+use crate::said::Said;
 
 /// What the last event is told of.
 pub(super) struct Streamed {
@@ -19,6 +21,7 @@ pub(super) struct Streamed {
     pub caller: Caller,
     pub id: ResponseId,
     pub qos: Qos,
+    pub said: Option<Said>,
     /// The head of the response.
     pub headers: HeaderMap,
     pub received_us: u64,
@@ -59,9 +62,16 @@ impl EditAnswer for Streamed {
         };
         describe(response, self.id, &self.headers, &outcome, is_answer);
         is_answer.then(|| {
-            let (core, caller) = (Rc::clone(&self.core), self.caller.clone());
-            let (id, answer) = (self.id, Value::Object(response.clone()));
-            let storing = async move { stored::keep_named(&core, &caller, id, Part::Answer, &answer).await };
+            let (core, caller, said) = (Rc::clone(&self.core), self.caller.clone(), self.said.clone());
+            if let Some(said) = &said {
+                name_session(response, said);
+            }
+            let (id, mut answer) = (self.id, response.clone());
+            let storing = async move {
+                let is_said = append(&core, &caller, id, said.as_ref(), &mut answer).await;
+                let answer = Value::Object(answer);
+                stored::keep_named(&core, &caller, id, Part::Answer, &answer).await && is_said
+            };
             Box::pin(storing) as Storing
         })
     }

@@ -7,6 +7,7 @@ use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::{BranchId, ProjectId, SessionId, WorkspaceId};
 
+use crate::artifacts::SealedContent;
 use crate::limits::HISTORY_EVENTS_MAX;
 use crate::sessions::{
     Appended, BranchRow, EventContent, Expected, NewEvent, SessionEventRow, SessionStatus,
@@ -169,6 +170,35 @@ pub(super) async fn history(
         for row in &query.bind(signed(wanted)).rows(connection).await? {
             found.push(read(row)?);
         }
+    }
+    Ok(found)
+}
+
+/// The same events with their contents, whether they or an artifact hold them.
+pub(super) async fn with_contents(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    branch: &BranchRow,
+    after_version: u64,
+    rows_max: u32,
+) -> Result<Vec<(SessionEventRow, Option<SealedContent>)>, StoreError> {
+    let events = history(connection, workspace, branch, after_version, rows_max).await?;
+    let mut found = Vec::with_capacity(events.len());
+    for event in events {
+        let digest = match (event.content, event.artifact) {
+            (Some(content), _) => Some(content.digest),
+            (None, Some(artifact)) => match artifacts::find(connection, workspace, artifact).await {
+                Ok(artifact) => Some(artifact.content),
+                Err(StoreError::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            },
+            (None, None) => None,
+        };
+        let content = match digest {
+            Some(digest) => contents::find(connection, workspace, digest).await?,
+            None => None,
+        };
+        found.push((event, content));
     }
     Ok(found)
 }

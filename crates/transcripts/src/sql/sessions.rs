@@ -11,6 +11,7 @@ use database::statement::{Row, Statement, Value, compose, sql};
 use database::writing::{Writing, expect_version};
 use domain::{BranchId, SessionId, SnapshotId, WorkspaceId};
 
+use crate::artifacts::SealedContent;
 use crate::sessions::{
     Appended, BranchRow, Expected, NewEvent, NewSession, SessionChange, SessionEventRow, SessionFilter,
     SessionRow, SessionSnapshotRow, SessionStatus, Sessions,
@@ -327,6 +328,22 @@ impl Sessions for Database {
         Box::pin(async move {
             let mut snapshot = self.snapshot().await?;
             let found = events::history(&mut snapshot, workspace, &branch, after_version, rows_max).await;
+            snapshot.roll_back().await;
+            found
+        })
+    }
+
+    fn events_with_contents(
+        &self,
+        workspace: WorkspaceId,
+        branch: BranchRow,
+        after_version: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<(SessionEventRow, Option<SealedContent>)>> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            let found =
+                events::with_contents(&mut snapshot, workspace, &branch, after_version, rows_max).await;
             snapshot.roll_back().await;
             found
         })

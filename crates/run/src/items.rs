@@ -9,7 +9,7 @@ const REPEATED: [&str; 5] =
     ["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"];
 
 /// The items of an `input`: a text is a message of the user's.
-pub(super) fn of_input(input: &[u8]) -> Vec<String> {
+pub(crate) fn of_input(input: &[u8]) -> Vec<String> {
     match value_of(input) {
         Ok(Raw::String(text)) => {
             let text = String::from_utf8_lossy(text.span.of(input));
@@ -24,9 +24,13 @@ pub(super) fn of_input(input: &[u8]) -> Vec<String> {
 }
 
 /// An item of an answer as a later request repeats it; `None` for reasoning of which the provider gave nothing to repeat.
-pub(super) fn repeated(item: &[u8]) -> Option<String> {
+pub(crate) fn repeated(item: &[u8]) -> Option<String> {
     let read = json::members::Members::of_answer(item)?;
-    let kind = read.find_text("type")?;
+    let Some(kind) = read.find_text("type") else {
+        // A message whose type is left out. What has neither is no item.
+        read.find_text("role")?;
+        return Some(String::from_utf8_lossy(item).into_owned());
+    };
     if kind == "reasoning" && read.find_text("encrypted_content").is_none() {
         return None;
     }
@@ -48,12 +52,15 @@ pub(super) fn repeated(item: &[u8]) -> Option<String> {
 }
 
 /// Items as a list shows them, each with an id. `stem` is that of the request's id.
-pub(super) fn listed(items: &[String], stem: &str) -> Vec<Value> {
+pub(crate) fn listed(items: &[String], stem: &str) -> Vec<Value> {
     let read = items.iter().filter_map(|item| serde_json::from_str(item).ok());
-    read.enumerate().map(|(number, item)| Value::Object(with_id(item, stem, number))).collect()
+    read.enumerate()
+        .map(|(number, item)| Value::Object(with_id(item, &format!("{stem}{number:04}"))))
+        .collect()
 }
 
-fn with_id(mut item: Map<String, Value>, stem: &str, number: usize) -> Map<String, Value> {
+/// An item as a list shows it; one without an id gets one of this stem.
+pub(crate) fn with_id(mut item: Map<String, Value>, stem: &str) -> Map<String, Value> {
     let kind = item.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
     let prefix = match kind.as_str() {
         "message" => "msg",
@@ -62,7 +69,7 @@ fn with_id(mut item: Map<String, Value>, stem: &str, number: usize) -> Map<Strin
         "reasoning" => "rs",
         _ => "item",
     };
-    let id = item.remove("id").unwrap_or_else(|| json!(format!("{prefix}_{stem}{number:04}")));
+    let id = item.remove("id").unwrap_or_else(|| json!(format!("{prefix}_{stem}")));
     let mut listed = Map::new();
     listed.insert("id".to_owned(), id);
     listed.insert("type".to_owned(), json!(kind));

@@ -1,18 +1,20 @@
-//! What a request of `/v1/responses` asks of the state that is kept for it.
+//! What a request of the responses grammar asks of the state that is kept for it.
 
 use bytes::Bytes;
 use domain::Fault;
 use domain::limits::BODY_BYTES_MAX;
 use json::Span;
+use serde_json::Value;
 
-use super::items;
+use crate::items;
 use crate::request::{members, push_member};
 
 /// The fields that are of concern here, and where all of them are.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// What it continues.
     pub previous: Option<String>,
+    pub conversation: Option<String>,
     /// Answers are stored unless the client says otherwise.
     pub stores: bool,
     pub is_background: bool,
@@ -22,7 +24,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// `None` where the body is no valid request: it is refused elsewhere.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let members = members(body, "").ok()?;
         let raw = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, span)| span.of(body));
         let is = |name: &str, truth: &[u8]| raw(name) == Some(truth);
@@ -30,8 +32,18 @@ impl Asked {
             Some(id) => serde_json::from_slice(id).ok()?,
             None => None,
         };
+        let conversation = match raw("conversation") {
+            Some(named) => match serde_json::from_slice(named).ok()? {
+                Value::Null => None,
+                Value::String(id) => Some(id),
+                Value::Object(named) => Some(named.get("id")?.as_str()?.to_owned()),
+                _ => return None,
+            },
+            None => None,
+        };
         Some(Self {
             previous,
+            conversation,
             stores: !is("store", b"false"),
             is_background: is("background", b"true"),
             streams: is("stream", b"true"),
@@ -40,7 +52,7 @@ impl Asked {
     }
 
     /// The items of `input`, each as it is written in a list.
-    pub(super) fn input_items(&self, body: &[u8]) -> Vec<String> {
+    pub(crate) fn input_items(&self, body: &[u8]) -> Vec<String> {
         let input = self.members.iter().find(|(name, _)| name == "input");
         input.map(|(_, span)| items::of_input(span.of(body))).unwrap_or_default()
     }
@@ -49,19 +61,19 @@ impl Asked {
     ///
     /// # Errors
     /// Both together are longer than a request may be.
-    pub(super) fn continuing(&self, body: &[u8], history: &[String]) -> Result<Bytes, Box<Fault>> {
+    pub(crate) fn continuing(&self, body: &[u8], history: &[String]) -> Result<Bytes, Box<Fault>> {
         let input = [history, &self.input_items(body)].concat().join(",");
         if input.len() > BODY_BYTES_MAX {
             return Err(decode::too_large(BODY_BYTES_MAX));
         }
-        let mut written = self.without(body, &["previous_response_id", "input"]);
+        let mut written = self.without(body, &["previous_response_id", "conversation", "input"]);
         push_member(&mut written, "input", format!("[{input}]").as_bytes());
         written.push(b'}');
         Ok(written.into())
     }
 
     /// The body as one of a request that its client waits for, and of which a provider stores nothing.
-    pub(super) fn in_foreground(body: &[u8]) -> Option<Bytes> {
+    pub(crate) fn in_foreground(body: &[u8]) -> Option<Bytes> {
         let mut written = Self::read(body)?.without(body, &["background", "store"]);
         push_member(&mut written, "store", b"false");
         written.push(b'}');
@@ -110,6 +122,13 @@ mod tests {
         for wrong in [&b"[]"[..], b"{", b"{\"a\":1,\"a\":2}", b"{\"previous_response_id\":7}", b""] {
             assert!(Asked::read(wrong).is_none(), "{wrong:?}");
         }
+        for (named, id) in [
+            (&br#"{"conversation":"conv_1"}"#[..], "conv_1"),
+            (br#"{"conversation":{"id":"conv_2"}}"#, "conv_2"),
+        ] {
+            assert_eq!(Asked::read(named).unwrap().conversation.as_deref(), Some(id));
+        }
+        assert!(Asked::read(br#"{"conversation":7}"#).is_none());
         let body = br#"{"background":true,"model":"m","store":true}"#;
         assert_eq!(Asked::in_foreground(body).unwrap(), r#"{"model":"m","store":false}"#);
     }

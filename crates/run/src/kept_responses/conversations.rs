@@ -1,0 +1,303 @@
+//! `/v1/conversations`: each is a session, under an id of the dialect's kind.
+
+use std::collections::BTreeMap;
+
+use admit::Caller;
+use bytes::Bytes;
+use domain::ports::{HistoryEvent, SessionHistory};
+use domain::{Dialect, Fault, FaultClass, SessionId, TraceId};
+use http::{Method, Response};
+use line::Core;
+use serde_json::{Map, Value, json};
+use settle::ReplyBody;
+
+use super::by_id::page;
+use super::{Taken, answered};
+use crate::items;
+use crate::limits::{
+    CONVERSATION_ITEM_BYTES_MAX, CONVERSATION_ITEMS_ADDED_MAX, METADATA_NAME_CHARS_MAX, METADATA_PAIRS_MAX,
+    METADATA_VALUE_CHARS_MAX,
+};
+use crate::request::members;
+use crate::said::{Named, fault_of, kind_of, owner_of, writer_of};
+
+const PARAM: &str = "conversation";
+/// What sessions are called that clients opened as conversations.
+const NAME: &str = "conversation";
+const PREFIX: &str = "conv_";
+const HOW: &str =
+    "POST /v1/conversations makes one; GET, POST and DELETE take it by its id, and /items below that.";
+
+pub(super) fn id_of(session: SessionId) -> String {
+    let text = session.to_string();
+    format!("{PREFIX}{}", text.rsplit('_').next().unwrap_or_default())
+}
+
+/// The session of a conversation that the gateway has.
+pub(super) fn session_of(id: &str) -> Option<Named> {
+    let stem = id.strip_prefix(PREFIX)?;
+    let session = format!("{}_{stem}", SessionId::PREFIX).parse().ok()?;
+    Some(Named { session, branch: None, param: PARAM })
+}
+
+/// A request about conversations.
+#[derive(Debug)]
+pub struct Conversing<'a> {
+    pub method: &'a Method,
+    /// What follows `/v1/conversations/`; empty without anything.
+    pub rest: &'a str,
+    pub query: &'a str,
+    pub body: Bytes,
+    pub trace: TraceId,
+}
+
+/// Answers a request about conversations.
+pub async fn conversation(core: &Core, caller: &Caller, asked: Conversing<'_>) -> Response<ReplyBody> {
+    let trace = asked.trace;
+    match answer(core, caller, asked).await {
+        Ok(body) => match answered(core, trace, body.to_string()) {
+            Taken::Answered(response) => response,
+            Taken::Left(..) => line::refuse(core, Dialect::Responses, &Fault::internal(), trace),
+        },
+        Err(fault) => line::refuse(core, Dialect::Responses, &fault, trace),
+    }
+}
+
+async fn answer(core: &Core, caller: &Caller, asked: Conversing<'_>) -> Result<Value, Box<Fault>> {
+    let path: Vec<&str> = asked.rest.split('/').filter(|part| !part.is_empty()).collect();
+    let named = match path.first() {
+        Some(id) => Some(session_of(id).ok_or_else(|| fault_of(UNKNOWN, PARAM))?),
+        None => None,
+    };
+    match (asked.method.as_str(), named, path.get(1..).unwrap_or_default()) {
+        ("POST", None, []) => create(core, caller, &asked).await,
+        ("GET" | "HEAD", Some(named), []) => Ok(shown(&read(core, caller, named).await?)),
+        ("POST", Some(named), []) => change(core, caller, named, &asked).await,
+        ("DELETE", Some(named), []) => {
+            caller.check_deletion()?;
+            let deleted = core.sessions.delete(writer_of(caller, asked.trace), named.session).await;
+            deleted.map_err(|failure| fault_of(failure, PARAM))?;
+            Ok(json!({"id": id_of(named.session), "object": "conversation.deleted", "deleted": true}))
+        }
+        ("POST", Some(named), ["items"]) => {
+            let items = items_of(&members_of(&asked.body)?, "items")?;
+            if items.is_empty() {
+                return Err(wrong("items", "\"items\" is missing or empty.", "Send 1 to 100 items."));
+            }
+            let history = read(core, caller, named).await?;
+            let events = add(core, caller, &asked, &history, items).await?;
+            Ok(list(events.iter().filter_map(listed).collect()))
+        }
+        ("GET" | "HEAD", Some(named), ["items"]) => {
+            let history = read(core, caller, named).await?;
+            let text = page(history.events.iter().filter_map(listed).collect(), asked.query)?;
+            serde_json::from_str(&text).map_err(|_| Box::new(Fault::internal()))
+        }
+        ("GET" | "HEAD", Some(named), ["items", item]) => {
+            let history = read(core, caller, named).await?;
+            let found = history.events.iter().filter_map(listed).find(|listed| listed["id"] == *item);
+            found.ok_or_else(|| {
+                let message = "The conversation has no such item.";
+                let fault = Fault::new(FaultClass::NotFound, "conversation_item_not_found", message);
+                Box::new(fault.fix("Use an id that GET /v1/conversations/ID/items lists."))
+            })
+        }
+        ("DELETE", Some(_), ["items", _]) => {
+            let message = "An item of a conversation can't be deleted alone.";
+            let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
+            Err(Box::new(fault.fix("Delete the conversation, or purge the request that said it.")))
+        }
+        _ => {
+            let message = "That is nothing that is done with conversations.";
+            Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)))
+        }
+    }
+}
+
+const UNKNOWN: domain::ports::SessionFailure = domain::ports::SessionFailure::Unknown;
+
+async fn read(core: &Core, caller: &Caller, named: Named) -> Result<SessionHistory, Box<Fault>> {
+    let read = core.sessions.history(owner_of(caller), named.session, named.branch).await;
+    read.map_err(|failure| fault_of(failure, PARAM))
+}
+
+fn shown(history: &SessionHistory) -> Value {
+    json!({
+        "id": id_of(history.session), "object": "conversation", "created_at": history.created_unix_ms / 1_000,
+        "metadata": history.metadata,
+    })
+}
+
+/// An event as an item of the conversation; `None` of what is none.
+fn listed(event: &HistoryEvent) -> Option<Value> {
+    let item: Map<String, Value> = match serde_json::from_str(&event.content).ok()? {
+        Value::Object(item) if item.contains_key("type") || item.contains_key("role") => item,
+        Value::String(text) => {
+            let role = if event.kind == "assistant_message" { "assistant" } else { "user" };
+            [("role".to_owned(), json!(role)), ("content".to_owned(), json!(text))].into_iter().collect()
+        }
+        _ => return None,
+    };
+    let text = event.id.to_string();
+    Some(Value::Object(items::with_id(item, text.rsplit('_').next().unwrap_or_default())))
+}
+
+fn list(all: Vec<Value>) -> Value {
+    let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
+    let (first_id, last_id) = (id(all.first()), id(all.last()));
+    json!({"object": "list", "data": all, "first_id": first_id, "last_id": last_id, "has_more": false})
+}
+
+async fn create(core: &Core, caller: &Caller, asked: &Conversing<'_>) -> Result<Value, Box<Fault>> {
+    let policies = caller.project().policy.as_ref();
+    let kept = "a conversation is kept";
+    let how = "Send the whole conversation with each request.";
+    if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
+        return Err(Box::new(fault.param("items")));
+    }
+    let fields = members_of(&asked.body)?;
+    let (items, metadata) = (items_of(&fields, "items")?, metadata_of(&fields)?.unwrap_or_default());
+    let opened = core.sessions.open(writer_of(caller, asked.trace), NAME, metadata).await;
+    let history = opened.map_err(|failure| fault_of(failure, PARAM))?;
+    if !items.is_empty() {
+        add(core, caller, asked, &history, items).await?;
+    }
+    Ok(shown(&history))
+}
+
+async fn change(
+    core: &Core,
+    caller: &Caller,
+    named: Named,
+    asked: &Conversing<'_>,
+) -> Result<Value, Box<Fault>> {
+    let metadata = metadata_of(&members_of(&asked.body)?)?;
+    if let Some(metadata) = metadata {
+        let changed =
+            core.sessions.set_metadata(writer_of(caller, asked.trace), named.session, metadata).await;
+        changed.map_err(|failure| fault_of(failure, PARAM))?;
+    }
+    Ok(shown(&read(core, caller, named).await?))
+}
+
+/// Adds items, and returns them as the events that they are now.
+async fn add(
+    core: &Core,
+    caller: &Caller,
+    asked: &Conversing<'_>,
+    history: &SessionHistory,
+    items: Vec<String>,
+) -> Result<Vec<HistoryEvent>, Box<Fault>> {
+    let events: Vec<_> = items.into_iter().map(|item| (kind_of(&item).to_owned(), item)).collect();
+    let to = (history.session, history.branch);
+    let added = core.sessions.append(writer_of(caller, asked.trace), to, events.clone()).await;
+    let (_, ids) = added.map_err(|failure| fault_of(failure, PARAM))?;
+    let ids = ids.into_iter().zip(events);
+    Ok(ids.map(|(id, (kind, content))| HistoryEvent { id, kind, content }).collect())
+}
+
+/// The fields of a body, which may be empty.
+fn members_of(body: &Bytes) -> Result<Map<String, Value>, Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    members(body, "")?;
+    serde_json::from_slice(body).map_err(|_| wrong("", "The body is no JSON object.", "Send a JSON object."))
+}
+
+fn items_of(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<String>, Box<Fault>> {
+    let items = match fields.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(wrong(name, "\"items\" must be an array.", "Send an array of items.")),
+    };
+    if items.len() > CONVERSATION_ITEMS_ADDED_MAX {
+        let message = format!("At most {CONVERSATION_ITEMS_ADDED_MAX} items are added at once.");
+        return Err(wrong(name, &message, "Add them in several requests."));
+    }
+    let is_item = |item: &&Value| item.get("type").or_else(|| item.get("role")).is_some_and(Value::is_string);
+    if let Some(at) = items.iter().position(|item| !is_item(&item)) {
+        let message = format!("items[{at}] has neither a type nor a role.");
+        return Err(wrong(name, &message, "Send items in the form of the Responses API."));
+    }
+    let texts: Vec<String> = items.iter().map(Value::to_string).collect();
+    match texts.iter().position(|text| text.len() > CONVERSATION_ITEM_BYTES_MAX) {
+        None => Ok(texts),
+        Some(at) => {
+            let message = format!("items[{at}] has more than {CONVERSATION_ITEM_BYTES_MAX} bytes.");
+            let fault = Fault::new(FaultClass::TooLarge, "content_too_large", message).param(name);
+            Err(Box::new(fault.fix("Split it.")))
+        }
+    }
+}
+
+fn metadata_of(fields: &Map<String, Value>) -> Result<Option<BTreeMap<String, String>>, Box<Fault>> {
+    let pairs = match fields.get("metadata") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(pairs)) => pairs,
+        Some(_) => {
+            return Err(wrong("metadata", "\"metadata\" must be an object.", "Send names with texts."));
+        }
+    };
+    let read = |(name, value): (&String, &Value)| {
+        let value = value.as_str()?;
+        let fits = name.chars().count() <= METADATA_NAME_CHARS_MAX
+            && value.chars().count() <= METADATA_VALUE_CHARS_MAX;
+        fits.then(|| (name.clone(), value.to_owned()))
+    };
+    let read: Option<BTreeMap<_, _>> = pairs.iter().map(read).collect();
+    read.filter(|read| read.len() <= METADATA_PAIRS_MAX).map(Some).ok_or_else(|| {
+        let fix = format!(
+            "Send at most {METADATA_PAIRS_MAX} texts of {METADATA_VALUE_CHARS_MAX} characters, under names of at most \
+             {METADATA_NAME_CHARS_MAX}."
+        );
+        let fault = Fault::new(FaultClass::BadRequest, "invalid_value", "\"metadata\" holds what is not kept.");
+        Box::new(fault.param("metadata").fix(fix))
+    })
+}
+
+fn wrong(param: &'static str, message: &str, fix: &'static str) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message.to_owned());
+    Box::new(fault.param(param).fix(fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_s_id_names_its_session() {
+        let session = SessionId::new(1_700_000_000_000, [7; 10]);
+        let id = id_of(session);
+        assert_eq!(session_of(&id).map(|named| named.session), Some(session));
+        for other in ["conv_1", "ses_018bcfe5680070078707070707070707", ""] {
+            assert_eq!(session_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn items_and_metadata_are_held_to_their_bounds() {
+        let fields = |body: Value| members_of(&Bytes::from(body.to_string())).unwrap();
+        let items =
+            items_of(&fields(json!({"items": [{"role": "user", "content": "hi"}]})), "items").unwrap();
+        assert_eq!(items, [r#"{"role":"user","content":"hi"}"#]);
+        for wrong in
+            [json!({"items": 7}), json!({"items": [7]}), json!({"items": vec![json!({"role": "user"}); 101]})]
+        {
+            assert_eq!(items_of(&fields(wrong), "items").unwrap_err().code, "invalid_value");
+        }
+        let long = json!({"items": [{"role": "user", "content": "x".repeat(CONVERSATION_ITEM_BYTES_MAX)}]});
+        assert_eq!(items_of(&fields(long), "items").unwrap_err().code, "content_too_large");
+        assert_eq!(metadata_of(&fields(json!({"metadata": {"a": "b"}}))).unwrap().unwrap().len(), 1);
+        for wrong in [
+            json!({"metadata": 7}),
+            json!({"metadata": {"a": 1}}),
+            json!({"metadata": {"a": "x".repeat(513)}}),
+        ] {
+            assert_eq!(metadata_of(&fields(wrong)).unwrap_err().code, "invalid_value");
+        }
+        assert!(
+            members_of(&Bytes::from_static(b"[]")).is_err() && members_of(&Bytes::new()).unwrap().is_empty()
+        );
+    }
+}

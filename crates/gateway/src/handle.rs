@@ -20,8 +20,9 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
-use run::{Conversing, Taken};
+use run::Taken;
 
+use crate::beside::{beside, stateful};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -35,9 +36,6 @@ use crate::reply::Reply;
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::{AskReadiness, Readiness, Times, upload_address};
-
-/// The address of answers under a quality of service, as repeated requests are compared by it.
-const RESPONSES: &str = "/v2/responses";
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -139,7 +137,7 @@ pub(crate) fn refuse(
 }
 
 /// Refuses and closes the connection: what the client goes on sending is not read as a next request.
-fn refuse_and_close(
+pub(crate) fn refuse_and_close(
     handler: &CoreHandler,
     dialect: Dialect,
     fault: &Fault,
@@ -151,7 +149,7 @@ fn refuse_and_close(
 }
 
 /// What a request head leads to.
-enum Dispatched {
+pub(crate) enum Dispatched {
     /// It is answered already.
     Answered(Response<Reply>),
     Trip {
@@ -211,17 +209,6 @@ fn serve_call(
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
-    }
-}
-
-/// A request of the dialect that has state, of which the gateway keeps what no provider does.
-async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
-    match run::take_response(core, inbound, caller).await {
-        Taken::Answered(response) => response.map(Reply::from),
-        Taken::Left(inbound, caller) if line::keeps_answers(&caller) => {
-            line::serve_cached(core, *inbound, *caller).await.map(Reply::from)
-        }
-        Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
     }
 }
 
@@ -345,7 +332,7 @@ fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<O
 }
 
 /// A request that its client may repeat under an idempotency key.
-async fn keyed(
+pub(crate) async fn keyed(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: Caller,
@@ -369,7 +356,7 @@ async fn keyed(
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             (Dialect::Responses, _) => match run::take_response(core, inbound, caller).await {
-                Taken::Answered(response) => response,
+                Taken::Answered(response) => *response,
                 Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await,
             },
             _ => line::serve(core, inbound, caller).await,
@@ -468,95 +455,6 @@ fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
     Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&handler).await, arrival.trace) }))
 }
 
-fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
-    Dispatched::Detached(Box::pin(async move {
-        let answer = run::task(&handler.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
-        with_request_id(answer.await.map(Reply::from), arrival.trace)
-    }))
-}
-
-/// A model's answer under a quality of service, which its client may repeat under an idempotency key.
-async fn respond(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut headers: HeaderMap,
-    mut body: TimedBody,
-    arrival: Arrival,
-) -> Response<Reply> {
-    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, arrival.trace),
-    };
-    let key = match line::idempotency_key(&headers) {
-        Ok(key) => key.map(str::to_owned),
-        Err(fault) => return refuse(&handler, Dialect::Native, &fault, arrival.trace),
-    };
-    let inbound = inbound(headers, None, body, Dialect::Native, Operation::Chat, arrival);
-    let answer = match key {
-        Some(key) => keyed(&handler.core, inbound, caller, key, RESPONSES).await.map(Reply::from),
-        None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
-    };
-    with_request_id(answer, arrival.trace)
-}
-
-/// What is about runs and native answers.
-fn beside(
-    handler: &Rc<CoreHandler>,
-    (does, rest): (Action, String),
-    head: Parts,
-    body: Incoming,
-    caller: Caller,
-    arrival: Arrival,
-) -> Dispatched {
-    let (times, handler) = (handler.times, Rc::clone(handler));
-    match does {
-        Action::Respond => {
-            let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(respond(handler, caller, head.headers, body, arrival)))
-        }
-        Action::Response => response(handler, caller, head.method, rest, arrival),
-        Action::Conversation => {
-            let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
-        }
-        _ => task(handler, caller, head, rest, arrival),
-    }
-}
-
-async fn conversation(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    (rest, mut body): (String, TimedBody),
-    arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Responses, &fault, trace),
-    };
-    let query = head.uri.query().unwrap_or_default();
-    let asked = Conversing { method: &head.method, rest: &rest, query, body, trace };
-    run::conversation(&handler.core, &caller, asked).await.map(Reply::from)
-}
-
-fn response(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    method: Method,
-    rest: String,
-    arrival: Arrival,
-) -> Dispatched {
-    Dispatched::Detached(Box::pin(async move {
-        let answer = run::response(&handler.core, &caller, &method, &rest, arrival.trace);
-        with_request_id(answer.await.map(Reply::from), arrival.trace)
-    }))
-}
-
 /// `OPTIONS *` is about no path in particular.
 fn whole_server() -> Response<Reply> {
     let mut answer = Response::new(Reply::whole(Bytes::new()));
@@ -588,7 +486,7 @@ fn open_to_all(handler: &CoreHandler, does: Action, head: &Parts, arrival: Arriv
 }
 
 /// Adds the request id to an answer.
-fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
+pub(crate) fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
     if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
         for name in ["x-request-id", "agent-trace-id"] {
             answer.headers_mut().entry(HeaderName::from_static(name)).or_insert_with(|| id.clone());
@@ -714,7 +612,7 @@ fn allow(
     }
 }
 
-struct Trip {
+pub(crate) struct Trip {
     caller: Caller,
     path: &'static str,
     dialect: Dialect,

@@ -1,6 +1,7 @@
 //! The HTTP front end: sockets, HTTP, the routing table, and request bodies that are
 //! bounded before anything reads them.
 
+mod beside;
 mod body;
 mod client;
 mod control;

@@ -24,7 +24,7 @@ pub(crate) trait EditAnswer {
     /// Takes the response of an event that comes before the answer; `false` where the stream is not to be edited.
     fn ahead(&mut self, response: &mut Map<String, Value>) -> bool;
     /// The answer has begun.
-    fn began(&mut self) {}
+    fn started(&mut self) {}
     /// Takes the last event, and says what it waits for.
     fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing>;
     /// Says in the last event's response whether it was stored.
@@ -48,7 +48,7 @@ pub(crate) struct AnswerEditor<E> {
     splitter: EventSplitter,
     /// The beginning of an event.
     partial: BytesMut,
-    has_begun: bool,
+    has_started: bool,
     /// The rest is sent as it comes.
     is_plain: bool,
     end: Option<End>,
@@ -63,7 +63,7 @@ impl<E> fmt::Debug for AnswerEditor<E> {
 impl<E: EditAnswer> AnswerEditor<E> {
     pub(crate) fn new(edit: E) -> Self {
         let (splitter, partial) = (EventSplitter::new(), BytesMut::new());
-        Self { edit, splitter, partial, has_begun: false, is_plain: false, end: None }
+        Self { edit, splitter, partial, has_started: false, is_plain: false, end: None }
     }
 
     /// Takes one whole event; what is sent of it now goes to `sent`.
@@ -71,8 +71,8 @@ impl<E: EditAnswer> AnswerEditor<E> {
         let read = read_event(event);
         let is_end = ENDS.contains(&read.name);
         if !is_end && !AHEAD.contains(&read.name) {
-            if !std::mem::replace(&mut self.has_begun, true) {
-                self.edit.began();
+            if !std::mem::replace(&mut self.has_started, true) {
+                self.edit.started();
             }
             return sent.extend_from_slice(event);
         }

@@ -3,7 +3,6 @@
 
 mod answer;
 mod answer_stream;
-mod asked;
 mod background;
 mod document;
 mod input;
@@ -15,7 +14,8 @@ mod problem;
 mod prompt;
 mod refusal;
 mod request;
-mod said;
+mod session_turn;
+mod state_fields;
 mod stored_tasks;
 mod task;
 
@@ -30,7 +30,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
-pub use kept_responses::{Conversing, Taken, conversation, take_response};
+pub use kept_responses::{ConversationRequest, Taken, conversation, take_response};
 pub use native::{respond, response};
 pub use stored_tasks::task;
 

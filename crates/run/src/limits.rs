@@ -30,3 +30,6 @@ pub(crate) const CONVERSATION_ITEM_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const METADATA_PAIRS_MAX: usize = 16;
 pub(crate) const METADATA_NAME_CHARS_MAX: usize = 64;
 pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 512;
+/// Items of a page of a list, where its client does not say how many, and the most.
+pub(crate) const LIST_PAGE_ITEMS: usize = 20;
+pub(crate) const LIST_PAGE_ITEMS_MAX: usize = 100;

@@ -75,7 +75,7 @@ impl Transcripts {
                 events.push(HistoryEvent { id: event.id, kind: event.kind, content });
             }
         }
-        Ok(shown(&session, &branch, events))
+        Ok(history_of(&session, &branch, events))
     }
 
     /// What is no JSON is a text.
@@ -171,7 +171,7 @@ impl Transcripts {
             head: None,
             created_unix_ms: now_unix_ms,
         };
-        let history = shown(&session, &branch, Vec::new());
+        let history = history_of(&session, &branch, Vec::new());
         let new = NewSession { session, branch };
         self.store.sessions().create(new, self.act(&by)).await.map_err(|error| failure(&error))?;
         Ok(history)
@@ -208,7 +208,7 @@ impl Transcripts {
     }
 }
 
-fn shown(session: &SessionRow, branch: &BranchRow, events: Vec<HistoryEvent>) -> SessionHistory {
+fn history_of(session: &SessionRow, branch: &BranchRow, events: Vec<HistoryEvent>) -> SessionHistory {
     SessionHistory {
         session: session.id,
         branch: branch.id,

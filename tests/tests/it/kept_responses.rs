@@ -88,6 +88,8 @@ async fn an_answer_is_its_project_s_alone_and_outlives_a_kill() {
         let onward = other.post(PATH, &on("go on", &second)).await.unwrap();
         refused(&onward, 400, "previous_response_not_found");
     }
+    let cancelled = client.post(&format!("{at}/cancel"), &json!({})).await.unwrap();
+    refused(&cancelled, 400, "response_not_in_background");
     gateway.crash().await;
     let client = gateway.client();
     assert_eq!(client.get(&at).await.unwrap().json()["previous_response_id"], first);
@@ -233,6 +235,16 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
         words(fork).await,
         ["and now?", "You said: and now?", "or else?", "You said: or else?"].map(Value::from)
     );
+}
+
+#[tokio::test]
+async fn a_session_that_can_t_be_continued_is_refused_before_anything_is_spent() {
+    let gateway = pooled().await;
+    let client = gateway.client();
+    let session = client.post("/v2/sessions", &json!({"name": "trip"})).await.unwrap().json();
+    let (id, branch) = (session["id"].as_str().unwrap(), session["default_branch_id"].as_str().unwrap());
+    let ask = |words: &str| json!({"model": HAIKU, "input": words, "session_id": id});
+    assert_eq!(client.post("/v2/responses", &ask("in time")).await.unwrap().status, 200);
     for (body, status, code) in [
         (json!({"model": HAIKU, "input": "x", "session_id": "ses_1"}), 400, "invalid_value"),
         (json!({"model": HAIKU, "input": "x", "branch_id": branch}), 400, "invalid_value"),
@@ -259,9 +271,11 @@ async fn a_session_s_history_is_sent_with_a_request_and_grows_with_its_answer() 
         refused(&answer, 404, "conversation_not_found");
     }
     assert_eq!(client.get(&path).await.unwrap().json()["object"], "conversation", "a session is one");
+    let no_item = client.get(&format!("{path}/items/msg_1")).await.unwrap();
+    refused(&no_item, 404, "conversation_item_not_found");
     gateway.patch(&format!("/v2/sessions/{id}"), json!({"status": "archived"})).await;
     let before = gateway.calls(POOL).len();
-    let late = client.post("/v2/responses", &ask("too late?", false)).await.unwrap();
+    let late = client.post("/v2/responses", &ask("too late?")).await.unwrap();
     assert_eq!((late.status, &late.json()["code"]), (409, &json!("session_archived")), "{}", late.text());
     assert_eq!(gateway.calls(POOL).len(), before, "nothing was sent");
 }

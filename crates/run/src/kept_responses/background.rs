@@ -13,12 +13,13 @@ use http_body_util::BodyExt;
 use line::{Core, Running};
 use serde_json::{Map, Value, json};
 
+use super::ids::id_of;
 use super::kept::KEPT_FOR;
 use super::making::{self, Made};
-use super::{Taken, answered, id_of, left, retains_nothing};
-use crate::asked::Asked;
+use super::taken::{Taken, answered, left, retains_nothing};
 use crate::background::{self, Slot, until_cancelled};
 use crate::limits::BACKGROUND_GRACE;
+use crate::state_fields::StateFields;
 use crate::stored_tasks::{find_kept, keep_as};
 
 /// What is stored of an answer that is not there yet; each under a name of its own, since what is stored never changes.
@@ -60,14 +61,14 @@ pub(super) async fn take(
     if is_served(core, &inbound, &caller).await {
         return Ok(left(inbound, caller));
     }
-    let Some(body) = Asked::in_foreground(&inbound.body) else { return Ok(left(inbound, caller)) };
+    let Some(body) = StateFields::in_foreground(&inbound.body) else { return Ok(left(inbound, caller)) };
     let foreground = Inbound { body, ..copy_of(&inbound) };
     // What would be refused anyhow is refused now, as it was sent.
     if !is_served(core, &foreground, &caller).await {
         return Ok(left(inbound, caller));
     }
     inbound.body = foreground.body;
-    if Asked::read(&inbound.body).is_some_and(|asked| asked.streams) {
+    if StateFields::read(&inbound.body).is_some_and(|fields| fields.streams) {
         return Err(streamed());
     }
     if !made.keeps {
@@ -110,26 +111,26 @@ async fn begin(core: &Rc<Core>, inbound: Inbound, caller: Caller, made: Made) ->
         return Err(nothing_kept(&caller));
     }
     let place = (slot, core.background.begin(ResponseId::from_uuid(*made.request.as_uuid())));
-    let (trace, shown) = (inbound.trace, without_marks(marker.clone()));
+    let (trace, view) = (inbound.trace, without_marks(marker.clone()));
     tasks::spawn_on_core(run(Rc::clone(core), inbound, caller, made, marker, place));
-    Ok(answered(core, trace, shown.to_string()))
+    Ok(answered(core, trace, view.to_string()))
 }
 
 /// The response while it is made, as a provider shows it.
 fn pending_of(made: &Made, body: &Bytes, started_unix_ms: u64) -> Map<String, Value> {
-    let asked: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-    let said = |name: &str, usual: Value| asked.get(name).cloned().unwrap_or(usual);
+    let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name: &str, usual: Value| fields.get(name).cloned().unwrap_or(usual);
     let pending = json!({
         "id": id_of(made.request), "object": "response", "created_at": started_unix_ms / 1_000, "status": "queued",
         "background": true, "error": null, "incomplete_details": null,
-        "instructions": said("instructions", Value::Null), "max_output_tokens": said("max_output_tokens", Value::Null),
-        "model": said("model", Value::Null), "output": [],
-        "parallel_tool_calls": said("parallel_tool_calls", json!(true)), "previous_response_id": null,
-        "reasoning": said("reasoning", json!({"effort": null, "summary": null})), "store": true,
-        "temperature": said("temperature", Value::Null),
-        "text": said("text", json!({"format": {"type": "text"}})), "tool_choice": said("tool_choice", json!("auto")),
-        "tools": said("tools", json!([])), "top_p": said("top_p", Value::Null),
-        "truncation": said("truncation", json!("disabled")), "usage": null, "metadata": said("metadata", json!({})),
+        "instructions": field("instructions", Value::Null), "max_output_tokens": field("max_output_tokens", Value::Null),
+        "model": field("model", Value::Null), "output": [],
+        "parallel_tool_calls": field("parallel_tool_calls", json!(true)), "previous_response_id": null,
+        "reasoning": field("reasoning", json!({"effort": null, "summary": null})), "store": true,
+        "temperature": field("temperature", Value::Null),
+        "text": field("text", json!({"format": {"type": "text"}})), "tool_choice": field("tool_choice", json!("auto")),
+        "tools": field("tools", json!([])), "top_p": field("top_p", Value::Null),
+        "truncation": field("truncation", json!("disabled")), "usage": null, "metadata": field("metadata", json!({})),
     });
     let Value::Object(mut pending) = pending else { return Map::new() };
     made.describe(&mut pending, true);
@@ -159,10 +160,10 @@ async fn run(
         Some(response) => {
             let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
             let body: Value = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-            let said = |name: &str| {
+            let field = |name: &str| {
                 body.pointer(&format!("/error/{name}")).and_then(Value::as_str).unwrap_or_default()
             };
-            failed(marker, said("code"), said("message"))
+            failed(marker, field("code"), field("message"))
         }
         None => with_status(marker, "cancelled"),
     };

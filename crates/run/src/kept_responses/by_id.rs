@@ -7,15 +7,15 @@ use conversation::request::{Stored, StoredAct};
 use decode::Inbound;
 use domain::{Fault, FaultClass, TraceId};
 use line::Core;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::background;
+use super::ids::request_of;
 use super::kept::{self, Content};
-use super::{Taken, answered, background, left, request_of};
+use super::pages::page;
+use super::taken::{Taken, answered, left};
 use crate::items;
 use crate::stored_tasks::not_deleted;
-
-const PAGE: usize = 20;
-const PAGE_MAX: usize = 100;
 
 /// Takes a request about an answer that is kept here, or made here in the background.
 pub(super) async fn take(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Taken, Box<Fault>> {
@@ -97,45 +97,6 @@ fn asks(query: &str, name: &str, value: &str) -> bool {
     query.split('&').any(|pair| pair.split_once('=') == Some((name, value)))
 }
 
-/// A page of a list, newest first unless asked otherwise.
-pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<String, Box<Fault>> {
-    let (mut after, mut limit, mut is_oldest_first) = (None, PAGE, false);
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        match (name, value) {
-            ("after", id) => after = Some(id),
-            ("order", "asc") => is_oldest_first = true,
-            ("order", "desc") => {}
-            ("order", _) => return Err(wrong("order", "\"order\" is not \"asc\" or \"desc\".")),
-            ("limit", number) => {
-                limit =
-                    number.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit)).ok_or_else(|| {
-                        wrong("limit", &format!("\"limit\" is not a number from 1 to {PAGE_MAX}."))
-                    })?;
-            }
-            _ => {}
-        }
-    }
-    if !is_oldest_first {
-        all.reverse();
-    }
-    if let Some(after) = after {
-        let at = all.iter().position(|item| item.get("id").is_some_and(|id| id == after));
-        let at = at.ok_or_else(|| wrong("after", "\"after\" names no item of the list."))?;
-        all.drain(..=at);
-    }
-    let has_more = all.len() > limit;
-    all.truncate(limit);
-    let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
-    let (first_id, last_id) = (id(all.first()), id(all.last()));
-    let page = json!({"object": "list", "data": all, "first_id": first_id, "last_id": last_id, "has_more": has_more});
-    Ok(page.to_string())
-}
-
-fn wrong(param: &'static str, message: &str) -> Box<Fault> {
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message.to_owned());
-    Box::new(fault.param(param).fix("Correct it, or leave it out."))
-}
-
 fn still_running(id: &str) -> Box<Fault> {
     let fault = Fault::new(
         FaultClass::Conflict,
@@ -156,26 +117,4 @@ fn not_streamed(id: &str) -> Box<Fault> {
         format!("The gateway keeps the response {id} whole: there is no stream of it to read again.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
     Box::new(fault.param("stream").fix("Read it without \"stream\"."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_is_read_in_pages() {
-        let all: Vec<Value> = (0..5).map(|number| json!({"id": format!("msg_{number}")})).collect();
-        let read = |query: &str| {
-            let page: Value = serde_json::from_str(&page(all.clone(), query).unwrap()).unwrap();
-            let ids: Vec<&str> =
-                page["data"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
-            (ids.join(" ").replace("msg_", ""), page["has_more"].as_bool().unwrap())
-        };
-        assert_eq!(read(""), ("4 3 2 1 0".to_owned(), false));
-        assert_eq!(read("order=asc&limit=2"), ("0 1".to_owned(), true));
-        assert_eq!(read("order=asc&limit=3&after=msg_1"), ("2 3 4".to_owned(), false));
-        for wrong in ["order=up", "limit=0", "limit=x", "after=msg_9"] {
-            assert_eq!(page(all.clone(), wrong).unwrap_err().code, "invalid_value", "{wrong}");
-        }
-    }
 }

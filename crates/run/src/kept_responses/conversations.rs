@@ -4,45 +4,31 @@ use std::collections::BTreeMap;
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::ports::{HistoryEvent, SessionHistory};
-use domain::{Dialect, Fault, FaultClass, SessionId, TraceId};
-use http::{Method, Response};
+use domain::ports::{HistoryEvent, SessionFailure, SessionHistory};
+use domain::{Dialect, Fault, FaultClass, TraceId};
+use http::{Method, Response, StatusCode};
 use line::Core;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
-use super::by_id::page;
-use super::{Taken, answered};
+use super::ids::{PARAM, conversation_id_of, conversation_named};
+use super::pages::page;
 use crate::items;
 use crate::limits::{
     CONVERSATION_ITEM_BYTES_MAX, CONVERSATION_ITEMS_ADDED_MAX, METADATA_NAME_CHARS_MAX, METADATA_PAIRS_MAX,
     METADATA_VALUE_CHARS_MAX,
 };
 use crate::request::members;
-use crate::said::{Named, fault_of, kind_of, owner_of, writer_of};
+use crate::session_turn::{Named, fault_of, kind_of, owner_of, writer_of};
 
-const PARAM: &str = "conversation";
 /// What sessions are called that clients opened as conversations.
 const NAME: &str = "conversation";
-const PREFIX: &str = "conv_";
 const HOW: &str =
     "POST /v1/conversations makes one; GET, POST and DELETE take it by its id, and /items below that.";
 
-pub(super) fn id_of(session: SessionId) -> String {
-    let text = session.to_string();
-    format!("{PREFIX}{}", text.rsplit('_').next().unwrap_or_default())
-}
-
-/// The session of a conversation that the gateway has.
-pub(super) fn session_of(id: &str) -> Option<Named> {
-    let stem = id.strip_prefix(PREFIX)?;
-    let session = format!("{}_{stem}", SessionId::PREFIX).parse().ok()?;
-    Some(Named { session, branch: None, param: PARAM })
-}
-
 /// A request about conversations.
 #[derive(Debug)]
-pub struct Conversing<'a> {
+pub struct ConversationRequest<'a> {
     pub method: &'a Method,
     /// What follows `/v1/conversations/`; empty without anything.
     pub rest: &'a str,
@@ -52,55 +38,58 @@ pub struct Conversing<'a> {
 }
 
 /// Answers a request about conversations.
-pub async fn conversation(core: &Core, caller: &Caller, asked: Conversing<'_>) -> Response<ReplyBody> {
-    let trace = asked.trace;
-    match answer(core, caller, asked).await {
-        Ok(body) => match answered(core, trace, body.to_string()) {
-            Taken::Answered(response) => response,
-            Taken::Left(..) => line::refuse(core, Dialect::Responses, &Fault::internal(), trace),
-        },
+pub async fn conversation(
+    core: &Core,
+    caller: &Caller,
+    request: ConversationRequest<'_>,
+) -> Response<ReplyBody> {
+    let trace = request.trace;
+    match answer(core, caller, request).await {
+        Ok(body) => {
+            core.counters.answered(StatusCode::OK.as_u16());
+            let headers = line::own_headers(trace, "application/json");
+            settle::whole(StatusCode::OK, headers, body.to_string().into())
+        }
         Err(fault) => line::refuse(core, Dialect::Responses, &fault, trace),
     }
 }
 
-async fn answer(core: &Core, caller: &Caller, asked: Conversing<'_>) -> Result<Value, Box<Fault>> {
-    let path: Vec<&str> = asked.rest.split('/').filter(|part| !part.is_empty()).collect();
+async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) -> Result<Value, Box<Fault>> {
+    let path: Vec<&str> = request.rest.split('/').filter(|part| !part.is_empty()).collect();
     let named = match path.first() {
-        Some(id) => Some(session_of(id).ok_or_else(|| fault_of(UNKNOWN, PARAM))?),
+        Some(id) => Some(conversation_named(id).ok_or_else(|| fault_of(SessionFailure::Unknown, PARAM))?),
         None => None,
     };
-    match (asked.method.as_str(), named, path.get(1..).unwrap_or_default()) {
-        ("POST", None, []) => create(core, caller, &asked).await,
-        ("GET" | "HEAD", Some(named), []) => Ok(shown(&read(core, caller, named).await?)),
-        ("POST", Some(named), []) => change(core, caller, named, &asked).await,
+    match (request.method.as_str(), named, path.get(1..).unwrap_or_default()) {
+        ("POST", None, []) => create(core, caller, &request).await,
+        ("GET" | "HEAD", Some(named), []) => Ok(view_of(&read(core, caller, named).await?)),
+        ("POST", Some(named), []) => change(core, caller, named, &request).await,
         ("DELETE", Some(named), []) => {
             caller.check_deletion()?;
-            let deleted = core.sessions.delete(writer_of(caller, asked.trace), named.session).await;
+            let deleted = core.sessions.delete(writer_of(caller, request.trace), named.session).await;
             deleted.map_err(|failure| fault_of(failure, PARAM))?;
-            Ok(json!({"id": id_of(named.session), "object": "conversation.deleted", "deleted": true}))
+            Ok(
+                json!({"id": conversation_id_of(named.session), "object": "conversation.deleted", "deleted": true}),
+            )
         }
         ("POST", Some(named), ["items"]) => {
-            let items = items_of(&members_of(&asked.body)?, "items")?;
+            let items = items_of(&members_of(&request.body)?, "items")?;
             if items.is_empty() {
                 return Err(wrong("items", "\"items\" is missing or empty.", "Send 1 to 100 items."));
             }
             let history = read(core, caller, named).await?;
-            let events = add(core, caller, &asked, &history, items).await?;
-            Ok(list(events.iter().filter_map(listed).collect()))
+            let events = add(core, caller, &request, &history, items).await?;
+            Ok(list(&events.iter().filter_map(listed).collect::<Vec<_>>()))
         }
         ("GET" | "HEAD", Some(named), ["items"]) => {
             let history = read(core, caller, named).await?;
-            let text = page(history.events.iter().filter_map(listed).collect(), asked.query)?;
+            let text = page(history.events.iter().filter_map(listed).collect(), request.query)?;
             serde_json::from_str(&text).map_err(|_| Box::new(Fault::internal()))
         }
         ("GET" | "HEAD", Some(named), ["items", item]) => {
             let history = read(core, caller, named).await?;
             let found = history.events.iter().filter_map(listed).find(|listed| listed["id"] == *item);
-            found.ok_or_else(|| {
-                let message = "The conversation has no such item.";
-                let fault = Fault::new(FaultClass::NotFound, "conversation_item_not_found", message);
-                Box::new(fault.fix("Use an id that GET /v1/conversations/ID/items lists."))
-            })
+            found.ok_or_else(no_item)
         }
         ("DELETE", Some(_), ["items", _]) => {
             let message = "An item of a conversation can't be deleted alone.";
@@ -114,16 +103,14 @@ async fn answer(core: &Core, caller: &Caller, asked: Conversing<'_>) -> Result<V
     }
 }
 
-const UNKNOWN: domain::ports::SessionFailure = domain::ports::SessionFailure::Unknown;
-
 async fn read(core: &Core, caller: &Caller, named: Named) -> Result<SessionHistory, Box<Fault>> {
     let read = core.sessions.history(owner_of(caller), named.session, named.branch).await;
     read.map_err(|failure| fault_of(failure, PARAM))
 }
 
-fn shown(history: &SessionHistory) -> Value {
+fn view_of(history: &SessionHistory) -> Value {
     json!({
-        "id": id_of(history.session), "object": "conversation", "created_at": history.created_unix_ms / 1_000,
+        "id": conversation_id_of(history.session), "object": "conversation", "created_at": history.created_unix_ms / 1_000,
         "metadata": history.metadata,
     })
 }
@@ -142,55 +129,65 @@ fn listed(event: &HistoryEvent) -> Option<Value> {
     Some(Value::Object(items::with_id(item, text.rsplit('_').next().unwrap_or_default())))
 }
 
-fn list(all: Vec<Value>) -> Value {
+fn list(all: &[Value]) -> Value {
     let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
     let (first_id, last_id) = (id(all.first()), id(all.last()));
     json!({"object": "list", "data": all, "first_id": first_id, "last_id": last_id, "has_more": false})
 }
 
-async fn create(core: &Core, caller: &Caller, asked: &Conversing<'_>) -> Result<Value, Box<Fault>> {
+fn no_item() -> Box<Fault> {
+    let message = "The conversation has no such item.";
+    let fault = Fault::new(FaultClass::NotFound, "conversation_item_not_found", message);
+    Box::new(fault.fix("Use an id that GET /v1/conversations/ID/items lists."))
+}
+
+async fn create(
+    core: &Core,
+    caller: &Caller,
+    request: &ConversationRequest<'_>,
+) -> Result<Value, Box<Fault>> {
     let policies = caller.project().policy.as_ref();
     let kept = "a conversation is kept";
     let how = "Send the whole conversation with each request.";
     if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
         return Err(Box::new(fault.param("items")));
     }
-    let fields = members_of(&asked.body)?;
+    let fields = members_of(&request.body)?;
     let (items, metadata) = (items_of(&fields, "items")?, metadata_of(&fields)?.unwrap_or_default());
-    let opened = core.sessions.open(writer_of(caller, asked.trace), NAME, metadata).await;
+    let opened = core.sessions.open(writer_of(caller, request.trace), NAME, metadata).await;
     let history = opened.map_err(|failure| fault_of(failure, PARAM))?;
     if !items.is_empty() {
-        add(core, caller, asked, &history, items).await?;
+        add(core, caller, request, &history, items).await?;
     }
-    Ok(shown(&history))
+    Ok(view_of(&history))
 }
 
 async fn change(
     core: &Core,
     caller: &Caller,
     named: Named,
-    asked: &Conversing<'_>,
+    request: &ConversationRequest<'_>,
 ) -> Result<Value, Box<Fault>> {
-    let metadata = metadata_of(&members_of(&asked.body)?)?;
+    let metadata = metadata_of(&members_of(&request.body)?)?;
     if let Some(metadata) = metadata {
         let changed =
-            core.sessions.set_metadata(writer_of(caller, asked.trace), named.session, metadata).await;
+            core.sessions.set_metadata(writer_of(caller, request.trace), named.session, metadata).await;
         changed.map_err(|failure| fault_of(failure, PARAM))?;
     }
-    Ok(shown(&read(core, caller, named).await?))
+    Ok(view_of(&read(core, caller, named).await?))
 }
 
 /// Adds items, and returns them as the events that they are now.
 async fn add(
     core: &Core,
     caller: &Caller,
-    asked: &Conversing<'_>,
+    request: &ConversationRequest<'_>,
     history: &SessionHistory,
     items: Vec<String>,
 ) -> Result<Vec<HistoryEvent>, Box<Fault>> {
     let events: Vec<_> = items.into_iter().map(|item| (kind_of(&item).to_owned(), item)).collect();
     let to = (history.session, history.branch);
-    let added = core.sessions.append(writer_of(caller, asked.trace), to, events.clone()).await;
+    let added = core.sessions.append(writer_of(caller, request.trace), to, events.clone()).await;
     let (_, ids) = added.map_err(|failure| fault_of(failure, PARAM))?;
     let ids = ids.into_iter().zip(events);
     Ok(ids.map(|(id, (kind, content))| HistoryEvent { id, kind, content }).collect())
@@ -264,16 +261,6 @@ fn wrong(param: &'static str, message: &str, fix: &'static str) -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_conversation_s_id_names_its_session() {
-        let session = SessionId::new(1_700_000_000_000, [7; 10]);
-        let id = id_of(session);
-        assert_eq!(session_of(&id).map(|named| named.session), Some(session));
-        for other in ["conv_1", "ses_018bcfe5680070078707070707070707", ""] {
-            assert_eq!(session_of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn items_and_metadata_are_held_to_their_bounds() {

@@ -12,7 +12,7 @@ use line::Core;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{id_of, request_of};
+use super::ids::{id_of, request_of};
 use crate::items;
 use crate::limits::{KEPT_RESPONSE_PARTS_MAX, KEPT_RESPONSES_CONTINUED_MAX, KEPT_RESPONSES_READ_BYTES};
 use crate::stored_tasks::{find_all_kept, find_kept_bytes, keep_as};

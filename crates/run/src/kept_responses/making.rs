@@ -13,10 +13,10 @@ use line::Core;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
+use super::ids::{conversation_id_of, id_of};
 use super::kept::{self, Continued};
-use super::{conversations, id_of};
 use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer};
-use crate::said::{self, SaidIn};
+use crate::session_turn::{self, SessionBranch};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 const STORE: &str = "store";
@@ -31,7 +31,7 @@ pub(super) struct Made {
     /// The new items of its input.
     pub input: Vec<String>,
     /// The conversation that it continues.
-    pub said_in: Option<SaidIn>,
+    pub session: Option<SessionBranch>,
     pub keeps: bool,
     pub is_background: bool,
 }
@@ -39,21 +39,21 @@ pub(super) struct Made {
 impl Made {
     /// Keeps an answer as its client gets it, if it is to be kept here, and what was said in its conversation.
     async fn keep(&self, core: &Core, caller: &Caller, response: &Map<String, Value>, is_own: bool) -> bool {
-        let is_said = match self.said_in {
-            Some(to) => said::append(core, caller, (self.request, to), &self.input, response).await,
+        let is_appended = match self.session {
+            Some(to) => session_turn::append(core, caller, (self.request, to), &self.input, response).await,
             None => true,
         };
         if !is_own || !self.keeps {
-            return is_said;
+            return is_appended;
         }
         let written = Value::Object(response.clone()).to_string();
-        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, &written)).await && is_said
+        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, &written)).await && is_appended
     }
 
     /// Says of an answer what its client asked for.
     pub(super) fn describe(&self, response: &mut Map<String, Value>, is_own: bool) {
-        if let Some(to) = self.said_in {
-            response.insert("conversation".to_owned(), json!({"id": conversations::id_of(to.session)}));
+        if let Some(to) = self.session {
+            response.insert("conversation".to_owned(), json!({"id": conversation_id_of(to.session)}));
         }
         if !is_own {
             return;
@@ -115,7 +115,7 @@ async fn answered(
     let bytes = read.to_bytes();
     let id = Members::of_answer(&bytes).and_then(|answer| Some(answer.find_text("id")?.into_owned()));
     let is_own = id.is_some_and(|id| made.is_own(&id));
-    if !is_own && made.said_in.is_none() {
+    if !is_own && made.session.is_none() {
         return settle::whole(head.status, headers, bytes);
     }
     let Ok(Value::Object(mut answer)) = serde_json::from_slice(&bytes) else {
@@ -154,7 +154,7 @@ impl EditAnswer for Streamed {
     fn ahead(&mut self, response: &mut Map<String, Value>) -> bool {
         self.is_own = response.get("id").and_then(Value::as_str).is_some_and(|id| self.made.is_own(id));
         self.made.describe(response, self.is_own);
-        self.is_own || self.made.said_in.is_some()
+        self.is_own || self.made.session.is_some()
     }
 
     fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing> {

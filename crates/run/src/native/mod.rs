@@ -25,9 +25,9 @@ use self::request::Requested;
 use self::stored::Part;
 use self::stream::Streamed;
 use crate::answer_stream::AnswerEditor;
-use crate::asked::Asked;
 use crate::problem;
-use crate::said::{self, Said};
+use crate::session_turn::{self, SessionTurn};
+use crate::state_fields::StateFields;
 
 pub use by_id::response;
 
@@ -53,11 +53,11 @@ async fn continued(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Resul
     let mut requested = request::read(inbound)?;
     let Some(named) = requested.named else { return Ok(requested) };
     // Whatever is wrong with the body, the pipeline says.
-    let Some(asked) = Asked::read(&inbound.body) else { return Ok(requested) };
-    let (to, history) = said::continued(core, caller, inbound, named).await?;
-    let input = asked.input_items(&inbound.body);
-    inbound.body = asked.continuing(&inbound.body, &history)?;
-    requested.said = Some(Said { to, input });
+    let Some(fields) = StateFields::read(&inbound.body) else { return Ok(requested) };
+    let (to, history) = session_turn::continued(core, caller, inbound, named).await?;
+    let input = fields.input_items(&inbound.body);
+    inbound.body = fields.continuing(&inbound.body, &history)?;
+    requested.turn = Some(SessionTurn { to, input });
     Ok(requested)
 }
 
@@ -81,8 +81,8 @@ async fn serve(
     }
     let headers = response.headers().clone();
     let (core, qos, ttft_ms) = (Rc::clone(core), requested.qos, None);
-    let said = requested.said.clone();
-    let streamed = Streamed { core, caller, id, qos, said, headers, received_us, ttft_ms };
+    let turn = requested.turn.clone();
+    let streamed = Streamed { core, caller, id, qos, turn, headers, received_us, ttft_ms };
     response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
 }
 
@@ -105,11 +105,11 @@ async fn answered(
     };
     let outcome = Outcome::answered(requested.qos, &headers, (ttft_ms, ttft_ms));
     describe(&mut answer, id, &headers, &outcome, true);
-    let is_said = append(core, caller, id, requested.said.as_ref(), &mut answer).await;
+    let is_appended = append(core, caller, id, requested.turn.as_ref(), &mut answer).await;
     let mut answer = Value::Object(answer);
     let is_stored =
         requested.is_background || stored::keep_named(core, caller, id, Part::Answer, &answer).await;
-    if !(is_said && is_stored)
+    if !(is_appended && is_stored)
         && let Some(fields) = answer.as_object_mut()
     {
         fields.insert("stored".to_owned(), json!(false));
@@ -118,23 +118,23 @@ async fn answered(
     settle::whole(StatusCode::OK, headers, answer.to_string().into())
 }
 
-/// Appends what was said to the session that the request continues, and names that in the answer.
+/// Appends what was turn to the session that the request continues, and names that in the answer.
 async fn append(
     core: &Core,
     caller: &Caller,
     id: ResponseId,
-    said: Option<&Said>,
+    turn: Option<&SessionTurn>,
     answer: &mut Map<String, Value>,
 ) -> bool {
-    let Some(said) = said else { return true };
-    name_session(answer, said);
+    let Some(turn) = turn else { return true };
+    name_session(answer, turn);
     let request = TraceId::from_uuid(*id.as_uuid());
-    said::append(core, caller, (request, said.to), &said.input, answer).await
+    session_turn::append(core, caller, (request, turn.to), &turn.input, answer).await
 }
 
-fn name_session(answer: &mut Map<String, Value>, said: &Said) {
-    answer.insert("session_id".to_owned(), json!(said.to.session.to_string()));
-    answer.insert("branch_id".to_owned(), json!(said.to.branch.to_string()));
+fn name_session(answer: &mut Map<String, Value>, turn: &SessionTurn) {
+    answer.insert("session_id".to_owned(), json!(turn.to.session.to_string()));
+    answer.insert("branch_id".to_owned(), json!(turn.to.branch.to_string()));
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::outcome::word;
 use crate::request::{members, push_member, refusal};
-use crate::said::{Named, Said};
+use crate::session_turn::{Named, SessionTurn};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 
@@ -25,7 +25,7 @@ pub(super) struct Requested {
     /// The session that it continues.
     pub named: Option<Named>,
     /// What is appended to it.
-    pub said: Option<Said>,
+    pub turn: Option<SessionTurn>,
     /// The body states it, and not the header.
     is_in_body: bool,
     /// The request's `Agent-Hints` can't be read.

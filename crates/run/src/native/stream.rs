@@ -13,7 +13,7 @@ use super::outcome::{Outcome, describe};
 use super::stored::{self, Part};
 use super::{append, name_session};
 use crate::answer_stream::{EditAnswer, Storing, is_answer};
-use crate::said::Said;
+use crate::session_turn::SessionTurn;
 
 /// What the last event is told of.
 pub(super) struct Streamed {
@@ -21,7 +21,7 @@ pub(super) struct Streamed {
     pub caller: Caller,
     pub id: ResponseId,
     pub qos: Qos,
-    pub said: Option<Said>,
+    pub turn: Option<SessionTurn>,
     /// The head of the response.
     pub headers: HeaderMap,
     pub received_us: u64,
@@ -40,7 +40,7 @@ impl EditAnswer for Streamed {
         true
     }
 
-    fn began(&mut self) {
+    fn started(&mut self) {
         self.ttft_ms = Some(self.elapsed_ms());
     }
 
@@ -62,15 +62,15 @@ impl EditAnswer for Streamed {
         };
         describe(response, self.id, &self.headers, &outcome, is_answer);
         is_answer.then(|| {
-            let (core, caller, said) = (Rc::clone(&self.core), self.caller.clone(), self.said.clone());
-            if let Some(said) = &said {
-                name_session(response, said);
+            let (core, caller, turn) = (Rc::clone(&self.core), self.caller.clone(), self.turn.clone());
+            if let Some(turn) = &turn {
+                name_session(response, turn);
             }
             let (id, mut answer) = (self.id, response.clone());
             let storing = async move {
-                let is_said = append(&core, &caller, id, said.as_ref(), &mut answer).await;
+                let is_appended = append(&core, &caller, id, turn.as_ref(), &mut answer).await;
                 let answer = Value::Object(answer);
-                stored::keep_named(&core, &caller, id, Part::Answer, &answer).await && is_said
+                stored::keep_named(&core, &caller, id, Part::Answer, &answer).await && is_appended
             };
             Box::pin(storing) as Storing
         })

@@ -11,7 +11,7 @@ use crate::request::{members, push_member};
 
 /// The fields that are of concern here, and where all of them are.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct StateFields {
     /// What it continues.
     pub previous: Option<String>,
     pub conversation: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Asked {
     members: Vec<(String, Span)>,
 }
 
-impl Asked {
+impl StateFields {
     /// `None` where the body is no valid request: it is refused elsewhere.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let members = members(body, "").ok()?;
@@ -97,39 +97,40 @@ mod tests {
     #[test]
     fn what_is_continued_comes_before_the_input_and_the_rest_stays_as_written() {
         let body = br#"{"model":"m","previous_response_id":"resp_1","temperature":1.0,"input":"and now?"}"#;
-        let asked = Asked::read(body).unwrap();
+        let fields = StateFields::read(body).unwrap();
         assert_eq!(
-            (asked.previous.as_deref(), asked.stores, asked.is_background),
+            (fields.previous.as_deref(), fields.stores, fields.is_background),
             (Some("resp_1"), true, false)
         );
         let history = [r#"{"role":"user","content":"hi"}"#.to_owned()];
-        let written = asked.continuing(body, &history).unwrap();
+        let written = fields.continuing(body, &history).unwrap();
         let expected = r#"{"model":"m","temperature":1.0,"input":[{"role":"user","content":"hi"},{"role":"user","content":"and now?"}]}"#;
         assert_eq!(written, expected);
         let nothing = br#"{"previous_response_id":"resp_1"}"#;
-        assert_eq!(Asked::read(nothing).unwrap().continuing(nothing, &[]).unwrap(), r#"{"input":[]}"#);
+        assert_eq!(StateFields::read(nothing).unwrap().continuing(nothing, &[]).unwrap(), r#"{"input":[]}"#);
     }
 
     #[test]
-    fn what_is_asked_is_read_and_what_is_wrong_is_left() {
-        let asked =
-            Asked::read(br#"{"store":false,"background":true,"stream":true,"previous_response_id":null}"#)
-                .unwrap();
+    fn fields_are_read_and_what_is_wrong_is_left() {
+        let fields = StateFields::read(
+            br#"{"store":false,"background":true,"stream":true,"previous_response_id":null}"#,
+        )
+        .unwrap();
         assert_eq!(
-            (asked.previous, asked.stores, asked.is_background, asked.streams),
+            (fields.previous, fields.stores, fields.is_background, fields.streams),
             (None, false, true, true)
         );
         for wrong in [&b"[]"[..], b"{", b"{\"a\":1,\"a\":2}", b"{\"previous_response_id\":7}", b""] {
-            assert!(Asked::read(wrong).is_none(), "{wrong:?}");
+            assert!(StateFields::read(wrong).is_none(), "{wrong:?}");
         }
         for (named, id) in [
             (&br#"{"conversation":"conv_1"}"#[..], "conv_1"),
             (br#"{"conversation":{"id":"conv_2"}}"#, "conv_2"),
         ] {
-            assert_eq!(Asked::read(named).unwrap().conversation.as_deref(), Some(id));
+            assert_eq!(StateFields::read(named).unwrap().conversation.as_deref(), Some(id));
         }
-        assert!(Asked::read(br#"{"conversation":7}"#).is_none());
+        assert!(StateFields::read(br#"{"conversation":7}"#).is_none());
         let body = br#"{"background":true,"model":"m","store":true}"#;
-        assert_eq!(Asked::in_foreground(body).unwrap(), r#"{"model":"m","store":false}"#);
+        assert_eq!(StateFields::in_foreground(body).unwrap(), r#"{"model":"m","store":false}"#);
     }
 }

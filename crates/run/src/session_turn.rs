@@ -15,15 +15,15 @@ const ASIDE: [&str; 2] = ["checkpoint", "note"];
 
 /// The branch of a session that a request continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SaidIn {
+pub(crate) struct SessionBranch {
     pub session: SessionId,
     pub branch: BranchId,
 }
 
 /// A request that continues a branch, and the items of its input.
 #[derive(Debug, Clone)]
-pub(crate) struct Said {
-    pub to: SaidIn,
+pub(crate) struct SessionTurn {
+    pub to: SessionBranch,
     pub input: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn continued(
     caller: &Caller,
     inbound: &mut Inbound,
     named: Named,
-) -> Result<(SaidIn, Vec<String>), Box<Fault>> {
+) -> Result<(SessionBranch, Vec<String>), Box<Fault>> {
     let policies = caller.project().policy.as_ref();
     let kept = "what is said in a session is kept in it";
     let how = "Send the whole conversation in \"input\".";
@@ -71,7 +71,7 @@ pub(crate) async fn continued(
     if let Ok(value) = HeaderValue::try_from(session.to_string()) {
         inbound.headers.entry(name).or_insert(value);
     }
-    Ok((SaidIn { session, branch }, events.iter().filter_map(item_of).collect()))
+    Ok((SessionBranch { session, branch }, events.iter().filter_map(item_of).collect()))
 }
 
 /// An event as an item of `input`; `None` of what is no part of the conversation.
@@ -101,7 +101,7 @@ pub(crate) fn kind_of(item: &str) -> &'static str {
 pub(crate) async fn append(
     core: &Core,
     caller: &Caller,
-    (request, to): (TraceId, SaidIn),
+    (request, to): (TraceId, SessionBranch),
     input: &[String],
     response: &Map<String, Value>,
 ) -> bool {
@@ -163,10 +163,10 @@ mod tests {
             let (kind, content) = (kind.to_owned(), content.to_owned());
             item_of(&HistoryEvent { id: SessionEventId::new(1, [0; 10]), kind, content })
         };
-        let said = |role: &str| Some(format!(r#"{{"role":"{role}","content":"hi"}}"#));
-        assert_eq!(event("user_message", r#""hi""#), said("user"));
-        assert_eq!(event("retrieval_result", r#""hi""#), said("user"));
-        assert_eq!(event("assistant_message", r#""hi""#), said("assistant"));
+        let message = |role: &str| Some(format!(r#"{{"role":"{role}","content":"hi"}}"#));
+        assert_eq!(event("user_message", r#""hi""#), message("user"));
+        assert_eq!(event("retrieval_result", r#""hi""#), message("user"));
+        assert_eq!(event("assistant_message", r#""hi""#), message("assistant"));
         assert_eq!(event("note", r#""hi""#), None);
         let item = r#"{"role":"user","content":[{"type":"input_text","text":"hi"}]}"#;
         assert_eq!(event("user_message", item).as_deref(), Some(item));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_or_written_is_said_by_its_code() {
+    fn what_is_not_read_or_written_has_its_code() {
         for (failure, param, class, code) in [
             (SessionFailure::Unknown, "conversation", FaultClass::NotFound, "conversation_not_found"),
             (SessionFailure::Unknown, "session_id", FaultClass::NotFound, "session_not_found"),

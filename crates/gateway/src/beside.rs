@@ -1,0 +1,123 @@
+//! What goes beside the pipeline, or around it: runs, answers under a quality of service, and the state of responses.
+
+use std::rc::Rc;
+
+use admit::Caller;
+use decode::Inbound;
+use domain::limits::BODY_BYTES_MAX;
+use domain::{Dialect, Operation};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
+use line::Core;
+use run::{ConversationRequest, Taken};
+
+use crate::body::{self, TimedBody};
+use crate::handle::{
+    Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close, with_request_id,
+};
+use crate::incoming::Incoming;
+use crate::reply::Reply;
+use crate::routes::Action;
+
+/// The address of answers under a quality of service, as repeated requests are compared by it.
+const RESPONSES: &str = "/v2/responses";
+
+fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
+    Dispatched::Detached(Box::pin(async move {
+        let answer = run::task(&handler.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
+        with_request_id(answer.await.map(Reply::from), arrival.trace)
+    }))
+}
+
+/// A model's answer under a quality of service, which its client may repeat under an idempotency key.
+async fn respond(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut headers: HeaderMap,
+    mut body: TimedBody,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, arrival.trace),
+    };
+    let key = match line::idempotency_key(&headers) {
+        Ok(key) => key.map(str::to_owned),
+        Err(fault) => return refuse(&handler, Dialect::Native, &fault, arrival.trace),
+    };
+    let inbound = inbound(headers, None, body, Dialect::Native, Operation::Chat, arrival);
+    let answer = match key {
+        Some(key) => keyed(&handler.core, inbound, caller, key, RESPONSES).await.map(Reply::from),
+        None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
+    };
+    with_request_id(answer, arrival.trace)
+}
+
+/// What is about runs and native answers.
+pub(crate) fn beside(
+    handler: &Rc<CoreHandler>,
+    (does, rest): (Action, String),
+    head: Parts,
+    body: Incoming,
+    caller: Caller,
+    arrival: Arrival,
+) -> Dispatched {
+    let (times, handler) = (handler.times, Rc::clone(handler));
+    match does {
+        Action::Respond => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(respond(handler, caller, head.headers, body, arrival)))
+        }
+        Action::Response => response(handler, caller, head.method, rest, arrival),
+        Action::Conversation => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
+        }
+        _ => task(handler, caller, head, rest, arrival),
+    }
+}
+
+async fn conversation(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    (rest, mut body): (String, TimedBody),
+    arrival: Arrival,
+) -> Response<Reply> {
+    let trace = arrival.trace;
+    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Responses, &fault, trace),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let request = ConversationRequest { method: &head.method, rest: &rest, query, body, trace };
+    run::conversation(&handler.core, &caller, request).await.map(Reply::from)
+}
+
+fn response(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    method: Method,
+    rest: String,
+    arrival: Arrival,
+) -> Dispatched {
+    Dispatched::Detached(Box::pin(async move {
+        let answer = run::response(&handler.core, &caller, &method, &rest, arrival.trace);
+        with_request_id(answer.await.map(Reply::from), arrival.trace)
+    }))
+}
+
+/// A request of the dialect that has state, of which the gateway keeps what no provider does.
+pub(crate) async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
+    match run::take_response(core, inbound, caller).await {
+        Taken::Answered(response) => response.map(Reply::from),
+        Taken::Left(inbound, caller) if line::keeps_answers(&caller) => {
+            line::serve_cached(core, *inbound, *caller).await.map(Reply::from)
+        }
+        Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
+    }
+}

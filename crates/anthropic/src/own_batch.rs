@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::models::moment;
-use conversation::own_batch::{OwnBatches, OwnItem, OwnResult};
+use conversation::own_batch::{FileRequests, OwnBatches, OwnItem, OwnResult};
 use domain::{Fault, ItemOutcome, OwnBatch, StoredObjectId};
 use json::refusal::wrong_value;
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ fn part_of(body: &Bytes, raw: &RawValue) -> Bytes {
 }
 
 impl OwnBatches for OwnMessageBatches {
-    fn split(&self, body: &Bytes) -> Result<Vec<Bytes>, Box<Fault>> {
+    fn split(&self, body: &Bytes, _model: &str) -> Result<FileRequests, Box<Fault>> {
         let read: Requests<'_> = serde_json::from_slice(body).map_err(|_| Box::new(Fault::internal()))?;
         let mut items = Vec::with_capacity(read.requests.len());
         for (at, item) in read.requests.into_iter().enumerate() {
@@ -89,7 +89,7 @@ impl OwnBatches for OwnMessageBatches {
             }
             items.push(item);
         }
-        Ok(items)
+        Ok(FileRequests { items, details: String::new() })
     }
 
     fn read_item(&self, item: &Bytes) -> Option<OwnItem> {
@@ -168,14 +168,14 @@ mod tests {
             br#"{"x":1,"requests":[{"custom_id":"a\u0062","params":{"model":"m", "max_tokens":1}},
                 {"params":{"model":"n"},"custom_id":"c"}]}"#,
         );
-        let items = OwnMessageBatches.split(&body).unwrap();
+        let items = OwnMessageBatches.split(&body, "").unwrap().items;
         let read: Vec<_> = items.iter().map(|item| OwnMessageBatches.read_item(item).unwrap()).collect();
         let read: Vec<_> = read.iter().map(|item| (&*item.custom_id, &item.body[..])).collect();
         let (first, second) = (br#"{"model":"m", "max_tokens":1}"#, br#"{"model":"n"}"#);
         assert_eq!(read, [("ab", &first[..]), ("c", &second[..])]);
         let streamed =
             Bytes::from_static(br#"{"requests":[{"custom_id":"a","params":{"model":"m","stream":true}}]}"#);
-        let fault = OwnMessageBatches.split(&streamed).unwrap_err();
+        let fault = OwnMessageBatches.split(&streamed, "").unwrap_err();
         assert_eq!(fault.param.as_deref(), Some("requests[0].params.stream"));
     }
 

@@ -192,7 +192,7 @@ fn file(id: StoredObjectId, (name, purpose): (&str, &str), bytes: u64, from_unix
 
 impl OwnBatches for OwnFileBatches {
     /// Its requests are in a file.
-    fn split(&self, _body: &Bytes) -> Result<Vec<Bytes>, Box<Fault>> {
+    fn split(&self, _body: &Bytes, _model: &str) -> Result<FileRequests, Box<Fault>> {
         Err(Box::new(Fault::internal()))
     }
 

@@ -45,7 +45,7 @@ impl OwnResult<'_> {
     }
 }
 
-/// What a file of requests makes of a new batch.
+/// What a file or a list of requests makes of a new batch.
 #[derive(Debug)]
 pub struct FileRequests {
     pub items: Vec<Bytes>,
@@ -84,11 +84,12 @@ pub trait OwnFiles: Debug + Sync {
 
 /// The form of a dialect's batches where the gateway works through them.
 pub trait OwnBatches: Debug + Sync {
-    /// The requests that a new batch holds, each as its client wrote it. The body was decoded before.
+    /// The requests that a new batch holds, each so that it can be read alone. The body was decoded before. `model` is that
+    /// of the address, in dialects whose addresses name it.
     ///
     /// # Errors
     /// A request that a batch can't hold.
-    fn split(&self, body: &Bytes) -> Result<Vec<Bytes>, Box<Fault>>;
+    fn split(&self, body: &Bytes, model: &str) -> Result<FileRequests, Box<Fault>>;
 
     /// One of them; `None` for what is none.
     fn read_item(&self, item: &Bytes) -> Option<OwnItem>;
@@ -98,6 +99,17 @@ pub trait OwnBatches: Debug + Sync {
 
     /// The batch as clients read it.
     fn write_batch(&self, batch: &OwnBatch) -> String;
+
+    /// A batch that has ended, where its results are a part of it: the texts between which they stand, parted by commas,
+    /// each time again.
+    fn write_around_results(&self, _batch: &OwnBatch) -> Option<Vec<String>> {
+        None
+    }
+
+    /// The answer to its cancellation.
+    fn write_cancelled(&self, batch: &OwnBatch) -> String {
+        self.write_batch(batch)
+    }
 
     /// The answer to its deletion.
     fn write_deleted(&self, id: StoredObjectId) -> String;

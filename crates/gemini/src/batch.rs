@@ -25,7 +25,7 @@ use crate::limits::BATCH_REQUESTS_MAX;
 /// The endpoint under which a batch's requests are booked.
 pub const CONTENTS: &str = ":generateContent";
 /// The prefix of a batch's name.
-const RESOURCE: &str = "batches/";
+pub(super) const RESOURCE: &str = "batches/";
 
 /// How deep the lists of requests and responses are nested in a batch's objects.
 const LISTS_DEPTH: u8 = 4;
@@ -374,6 +374,11 @@ fn status_of(code: i64) -> (u16, &'static str) {
         13 | 500 => (500, "INTERNAL"),
         _ => (500, "UNKNOWN"),
     }
+}
+
+/// The `google.rpc.Code` of a status by its name.
+pub(super) fn code_of(name: &str) -> i64 {
+    (1..=16).find(|code| status_of(*code).1 == name).unwrap_or(2)
 }
 
 #[cfg(test)]

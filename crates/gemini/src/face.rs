@@ -11,6 +11,7 @@ use conversation::face::{
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::objects::StoredObjects;
+use conversation::own_batch::OwnBatches;
 use conversation::request::{Addressed, Request, VectorForm, resource_text};
 use conversation::routes::{DialectRoute, RouteAction, call, route};
 use conversation::shared_fields::Fields;
@@ -25,6 +26,7 @@ use crate::divide::Divides;
 use crate::features::NAMES;
 use crate::names::camel;
 use crate::objects::{CachedContents, ContentBatches};
+use crate::own_batch::OwnContentBatches;
 use crate::{
     Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt,
     shared_fields, status, vectors, write_prompt,
@@ -151,6 +153,10 @@ impl Face for Gemini {
 
     fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
         batch::read_item(line)
+    }
+
+    fn own_batches(&self) -> Option<&'static dyn OwnBatches> {
+        Some(&OwnContentBatches)
     }
 
     fn embeddings(&self) -> Option<&'static dyn Embeddings> {

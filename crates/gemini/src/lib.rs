@@ -20,6 +20,7 @@ mod media;
 mod models;
 mod names;
 mod objects;
+mod own_batch;
 mod read;
 mod reader;
 mod request;

@@ -13,7 +13,7 @@ use domain::{
     BatchNotKept, Dialect, EndedItem, Fault, FaultClass, FoundBatch, NewBatch, ObjectOwner, Operation,
     OwnBatch, ResultsFile, StoredKind, StoredObjectId, StoredObjectKind, TraceId,
 };
-use futures_util::stream::{LocalBoxStream, Stream, StreamExt as _};
+use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt as _};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{PlanFailed, is_left_to_us};
@@ -123,7 +123,7 @@ async fn act(
 ) -> Result<Done, Box<Fault>> {
     match stored.act {
         StoredAct::Cancel => match core.batches.cancel(batch.owner, batch.id).await {
-            FoundBatch::Known(batch) => Ok(Done::Document(format.write_batch(&batch))),
+            FoundBatch::Known(batch) => Ok(Done::Document(format.write_cancelled(&batch))),
             FoundBatch::Unknown => Err(gone(batch.id)),
             FoundBatch::StoreUnavailable => Err(store_away()),
         },
@@ -135,8 +135,47 @@ async fn act(
         }
         StoredAct::Content if batch.ended_unix_ms.is_none() => Err(no_results(batch.id)),
         StoredAct::Content => Ok(Done::Lines(lines(core, format, batch, None).boxed_local())),
-        _ => Ok(Done::Document(format.write_batch(batch))),
+        _ => Ok(match format.write_around_results(batch) {
+            Some(around) => Done::Lines(with_results(core, format, batch, around).boxed_local()),
+            None => Done::Document(format.write_batch(batch)),
+        }),
     }
+}
+
+/// A batch that its results are a part of: they stand between these texts.
+fn with_results(
+    core: &Core,
+    format: &'static dyn OwnBatches,
+    batch: &OwnBatch,
+    around: Vec<String>,
+) -> impl Stream<Item = Option<Bytes>> + use<> {
+    let last = around.len().saturating_sub(1);
+    let parts: Vec<_> = around
+        .into_iter()
+        .enumerate()
+        .map(|(at, text)| {
+            let text = stream::iter([Some(Bytes::from(text))]);
+            let results = (at < last).then(|| parted(lines(core, format, batch, None)));
+            text.chain(stream::iter(results).flatten())
+        })
+        .collect();
+    stream::iter(parts).flatten()
+}
+
+/// Lines as the elements of a list.
+fn parted(lines: impl Stream<Item = Option<Bytes>>) -> impl Stream<Item = Option<Bytes>> {
+    let mut is_first = true;
+    lines.map(move |page| {
+        let mut elements = Vec::new();
+        let page = page?;
+        for line in page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if !std::mem::replace(&mut is_first, false) {
+                elements.push(b',');
+            }
+            elements.extend_from_slice(line);
+        }
+        Some(Bytes::from(elements))
+    })
 }
 
 /// The results of a batch, of one of its files if one is given, read from the store as fast as the client takes them.
@@ -217,7 +256,7 @@ async fn left_to_us(
     }
     match format.files().filter(|_| call.operation() == Operation::File) {
         Some(files) => Some(own_files::received(files, call).await),
-        None => Some(format.split(call.body()).map(|items| FileRequests { items, details: String::new() })),
+        None => Some(format.split(call.body(), &call.request().model)),
     }
 }
 

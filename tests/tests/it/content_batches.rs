@@ -164,19 +164,36 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
 }
 
 #[tokio::test]
+async fn a_content_batch_that_no_own_credential_takes_is_left_to_the_gateway() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    gemini(&gateway, "/v2/accounts", POOL).await;
+    gateway.credential("openai", OWN).await;
+    for model in [FLASH, "openai/gpt-4o-mini"] {
+        let answer = post(&client, model, &of(&[ask("a", "x")])).await;
+        assert_eq!(
+            (answer.status, answer.header("agent-batch-execution")),
+            (200, Some("gateway")),
+            "{model}"
+        );
+        let path = format!("/v1beta/{}", answer.json()["name"].as_str().unwrap());
+        let batch = ended(&client, &path).await;
+        assert!(results(&batch)[0]["response"]["candidates"].is_array(), "{batch}");
+        assert_eq!(delete(&client, &path).await.status, 200);
+    }
+    let sent = gateway.emulator.journal().into_iter().map(|entry| entry.path);
+    assert!(sent.filter(|path| path.contains("atch")).collect::<Vec<_>>().is_empty(), "no batch");
+    let file = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/abc"}}});
+    refused(&post(&client, FLASH, &file).await, 400, "INVALID_ARGUMENT", "Send the requests inline");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
 async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_credential() {
     let gateway = Gateway::start().await;
     let client = gateway.client();
     gemini(&gateway, "/v2/accounts", POOL).await;
-    let invalid = "INVALID_ARGUMENT";
-    refused(&post(&client, FLASH, &of(&[ask("a", "x")])).await, 400, invalid, "on a credential of your own");
     gemini(&gateway, "/v2/provider-credentials", OWN).await;
-    gateway.credential("openai", OWN).await;
-    let answer = post(&client, "openai/gpt-4o-mini", &of(&[ask("a", "x")])).await;
-    refused(&answer, 400, invalid, "Providers that do: gemini.");
-    let file = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/abc"}}});
-    refused(&post(&client, FLASH, &file).await, 400, invalid, "Send the requests inline");
-    assert!(gateway.calls(POOL).is_empty() && gateway.calls(OWN).is_empty());
     let path = create(&client, &[ask("a", "x")]).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;

@@ -13,7 +13,7 @@ use crate::WITHIN;
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
 use crate::sdk::drive_at;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, until as until_so};
 
 pub const PATH: &str = "/v1/messages/batches";
 pub const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -136,6 +136,59 @@ async fn the_official_sdk_has_batches_of_any_model_through_the_gateway() {
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
     assert_eq!(driven.held, 4);
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Google's batches have their results inside, and name their requests by metadata.
+#[tokio::test]
+async fn google_s_sdk_has_batches_of_any_model_through_the_gateway() {
+    let gateway = pooled().await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let (python, script) =
+        (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/own_content_batches.py"));
+    let models = format!("{HAIKU},{LOCAL_MODEL}");
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
+    assert_eq!(driven.held, 4);
+    assert_eq!(gateway.emulator.violations(), []);
+    // One that is cancelled says of each request that never began that it was.
+    answer_some(&gateway);
+    let client = gateway.client();
+    let asks: Vec<Value> = (0..MANY)
+        .map(|at| json!({"request": {"contents": [{"role": "user", "parts": [{"text": format!("ask {at}")}]}]}}))
+        .collect();
+    let batch = json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": asks}}}});
+    let path = format!("/v1beta/models/{HAIKU}:batchGenerateContent");
+    let made = client.post(&path, &batch).await.unwrap();
+    assert_eq!(
+        (made.status, made.header("agent-batch-execution")),
+        (200, Some("gateway")),
+        "{}",
+        made.text()
+    );
+    let at = format!("/v1beta/{}", made.json()["name"].as_str().unwrap());
+    let count = |batch: &Value, name: &str| -> usize {
+        batch["metadata"]["batchStats"][name].as_str().unwrap().parse().unwrap()
+    };
+    let read = async || client.get(&at).await.unwrap().json();
+    until_so("some are answered", async || count(&read().await, "successfulRequestCount") > 0).await;
+    let cancelled = client.post(&format!("{at}:cancel"), &json!({})).await.unwrap();
+    assert_eq!((cancelled.status, cancelled.json()), (200, json!({})));
+    until_so("some are cancelled", async || count(&read().await, "failedRequestCount") > 0).await;
+    answer_all(&gateway);
+    until_so("it has ended", async || read().await["done"] == true).await;
+    let ended = read().await;
+    assert_eq!(ended["metadata"]["state"], "BATCH_STATE_CANCELLED", "{ended}");
+    let results = ended["response"]["inlinedResponses"]["inlinedResponses"].as_array().unwrap();
+    assert_eq!(
+        results,
+        ended["metadata"]["output"]["inlinedResponses"]["inlinedResponses"].as_array().unwrap()
+    );
+    let succeeded = results.iter().filter(|result| result.get("response").is_some()).count();
+    let stopped = results.iter().filter(|result| result["error"]["code"] == 1).count();
+    assert_eq!((results.len(), succeeded + stopped), (MANY, MANY));
+    assert_eq!(
+        (count(&ended, "successfulRequestCount"), count(&ended, "failedRequestCount")),
+        (succeeded, stopped)
+    );
 }
 
 /// What no single credential takes as a whole, whatever the reason, and what nobody serves.

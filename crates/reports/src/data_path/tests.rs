@@ -234,6 +234,9 @@ fn what_a_cache_gives_again_no_provider_sees() {
         ("storage", "tidegate", "records", Some("metadata")),
     ];
     assert_eq!(outline(&told), expected);
+    let told = path(&record, &[held(Place::AgentState, "", None, None)], false);
+    let sessions: Vec<_> = outline(&told).into_iter().filter(|line| line.2 == "session").collect();
+    assert_eq!(sessions, [("storage", "tidegate", "session", Some("content"))], "what it added itself");
 }
 
 #[test]

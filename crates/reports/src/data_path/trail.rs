@@ -13,6 +13,8 @@ use crate::learned_limits;
 
 /// The kind of what a gateway holds in memory, unsealed: what replicas share is sealed in the database.
 pub const IN_MEMORY: &str = "memory";
+const SESSION: &str = "session";
+const SESSION_TTL: &str = "the session's ttl_seconds";
 const CACHE_TTL: &str = "the project's caching.responses.ttl_s";
 /// Who is shown as the key of what is sealed here.
 const WORKSPACE_KEY: &str = "workspace_key";
@@ -67,7 +69,7 @@ pub fn data_path(facts: &RequestFacts<'_>, known: &dyn Known) -> Vec<Party> {
     path.extend(served_from_cache(record));
     path.extend(hooks(record, HookPoint::Post));
     path.extend(storages(facts));
-    path.extend(session(record));
+    path.extend(session(facts));
     path.push(books(record, known.records_days()));
     path
 }
@@ -200,6 +202,7 @@ fn storage(facts: &RequestFacts<'_>, held: &Held) -> Party {
         Place::IdempotentAnswers => here("idempotent_answers", true, "the lifetime of idempotency keys"),
         Place::KeptTurns => here("kept_turns", true, "the lifetime of turns, tasks and answers"),
         Place::Batches => here("batches", true, "the lifetime of a batch's results"),
+        Place::AgentState => here(SESSION, true, SESSION_TTL),
         Place::ResponseCache => here("response_cache", held.kind != IN_MEMORY, CACHE_TTL),
         place => here(place.as_str(), false, "until it is sent again or purged"),
     }
@@ -229,14 +232,18 @@ fn at_provider(facts: &RequestFacts<'_>, held: &Held) -> Party {
     }
 }
 
-/// Naming a session stores nothing in it: whether its events have content of this request is its agent's matter.
-fn session(record: &MeterRecord) -> Option<Party> {
-    record.extras.session?;
+/// Naming a session stores nothing in it: whether its events have content of this request is its agent's matter. What the
+/// request itself added to it is held.
+fn session(facts: &RequestFacts<'_>) -> Option<Party> {
+    facts.record.extras.session?;
+    if facts.held.iter().any(|held| held.place == Place::AgentState) {
+        return None;
+    }
     Some(Party {
         saw: None,
         key: Some(WORKSPACE_KEY.to_owned()),
-        retention: Retention::ours(None, "the session's ttl_seconds"),
-        ..ours(PartyRole::Storage, "session", record.started_unix_ms)
+        retention: Retention::ours(None, SESSION_TTL),
+        ..ours(PartyRole::Storage, SESSION, facts.record.started_unix_ms)
     })
 }
 

@@ -12,6 +12,8 @@ CREATE TABLE state_contents (
     sealed BYTEA NOT NULL
 );
 CREATE INDEX state_contents_by_workspace ON state_contents (workspace, project);
+-- What a request added to a session is a part of its data path.
+CREATE INDEX state_contents_by_request ON state_contents (workspace, request);
 
 CREATE TABLE artifacts (
     id BYTEA PRIMARY KEY,

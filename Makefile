@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -49,6 +49,9 @@ verify-peft: ## train adapters of small models, and compare what the trainer say
 
 prove-kill: ## 500 kills at random moments; the books must stay exact
 	@scripts/prove.sh kill
+
+prove-batches: ## a batch of 100,000 requests on two gateways, of which one is killed (TIDEGATE_BATCH_ITEMS)
+	@scripts/prove.sh batches
 
 prove-sim: ## a million seeds of exchanges (TIDEGATE_SIM_SEEDS), 10,000 of shared budgets (TIDEGATE_LEASE_SEEDS)
 	@scripts/prove.sh sim

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, upgrade or flakes}
+which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -61,6 +61,13 @@ case $which in
         export TIDEGATE_KILLS=${TIDEGATE_KILLS:-500}
         build_all
         prove "$TIDEGATE_KILLS kills at random moments" journeys 'test(/^kill::/)'
+        ;;
+    batches)
+        export TIDEGATE_BATCH_ITEMS=${TIDEGATE_BATCH_ITEMS:-100000}
+        build_all
+        fast_build
+        prove "a batch of $TIDEGATE_BATCH_ITEMS requests on two gateways, of which one is killed" \
+            journeys 'test(a_batch_on_two_gateways)'
         ;;
     sim)
         export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000} TIDEGATE_LEASE_SEEDS=${TIDEGATE_LEASE_SEEDS:-10000}
@@ -166,7 +173,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes" >&2
+        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes" >&2
         exit 2
         ;;
 esac

@@ -132,6 +132,13 @@ def an_answer_in_the_background_is_read_by_its_id(client):
         assert client.responses.cancel(begun.id).status == "completed"
         onward = client.responses.create(model=model, input="go on", previous_response_id=begun.id)
         assert onward.output_text == "You said: go on", onward
+    # Also where its provider makes such answers itself: it knows nothing of the conversation.
+    conversation = client.conversations.create()
+    begun = client.responses.create(model=MODELS[-1], input="later", conversation=conversation.id, background=True)
+    while client.responses.retrieve(begun.id).status in ("queued", "in_progress"):
+        pass
+    items = client.conversations.items.list(conversation.id, order="asc").data
+    assert [item.content[0].text for item in items] == ["later", "You said: later"], items
 
 
 def main():

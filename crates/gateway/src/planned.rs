@@ -7,7 +7,7 @@ use api::planner::{PlanAddress, PlanRequest};
 use conversation::request::Addressed;
 use conversation::routes::RouteAction;
 use decode::{Inbound, comes_as_form, form_of_json};
-use domain::{Fault, FaultClass, Operation};
+use domain::{Dialect, Fault, FaultClass, Operation};
 use http::{Method, Uri};
 use line::{CallExplanation, Core};
 
@@ -49,10 +49,22 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         )));
     }
     let (caller, environment) = (request.caller.clone(), Arc::clone(&request.environment));
-    Ok(match inbound(core, (route, rest), &method, &uri, request).await {
+    let planned = match inbound(core, (route, rest), &method, &uri, request).await {
+        Ok(inbound) if is_of_responses(&inbound) => {
+            let operation = Some(inbound.operation);
+            run::planned_response(core, inbound, &caller).await.map_err(|fault| (operation, fault))
+        }
+        planned => planned,
+    };
+    Ok(match planned {
         Ok(inbound) => line::explain(core, inbound, caller, &environment).await,
         Err((operation, fault)) => CallExplanation::refused(route.dialect, operation, fault),
     })
+}
+
+/// Whether the gateway may keep what a request continues.
+fn is_of_responses(inbound: &Inbound) -> bool {
+    inbound.dialect == Dialect::Responses && inbound.operation == Operation::Chat
 }
 
 fn found<'t, 'p>(

@@ -63,7 +63,7 @@ pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use response_cache::{
     Entry, Found, HeldAnswer, Keeping, Lead, Lookup, ResponseMemory, Shelf, Wish, again, keeps_answers,
-    serve_cached,
+    name_bypass, serve_cached,
 };
 pub use stored_lists::list_objects;
 pub use verify::{

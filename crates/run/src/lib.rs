@@ -30,7 +30,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
-pub use kept_responses::{ConversationRequest, Taken, conversation, take_response};
+pub use kept_responses::{ConversationRequest, Taken, conversation, planned_response, take_response};
 pub use native::{respond, response};
 pub use stored_tasks::task;
 

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{refused, trace_of};
 use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, config};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
 use crate::joining::{holds, stored_bytes};
-use crate::own_batches::HAIKU;
+use crate::own_batches::{HAIKU, pooled_on};
 use crate::sdk::drive_at;
 use crate::wait::{found, until};
 
@@ -19,13 +19,6 @@ const CANARY: &str = "canary-5150";
 
 async fn pooled() -> Gateway {
     pooled_on(&[]).await
-}
-
-async fn pooled_on(environment: &[(&str, &str)]) -> Gateway {
-    let gateway = Gateway::with(config(), environment).await;
-    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/accounts", body).await;
-    gateway
 }
 
 fn ask(words: &str) -> Value {

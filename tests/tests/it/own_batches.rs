@@ -2,16 +2,18 @@
 //! their requests goes through the pipeline like one that its client sends, and is booked once.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::Behaviour;
 use harness::client::{Answer, Client};
+use harness::postgres::Server;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::command::workspace;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::kill::setting;
 use crate::sdk::drive_at;
 use crate::wait::{a_moment, until as until_so};
 
@@ -76,7 +78,12 @@ pub async fn results(client: &Client, batch: &Value) -> BTreeMap<String, Value> 
 }
 
 async fn pooled() -> Gateway {
-    let gateway = Gateway::start().await;
+    pooled_on(&[]).await
+}
+
+/// A gateway with the account that serves the batches, in an environment.
+pub async fn pooled_on(environment: &[(&str, &str)]) -> Gateway {
+    let gateway = Gateway::with(config(), environment).await;
     let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
     gateway.make("/v2/accounts", body).await;
     gateway
@@ -313,6 +320,52 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
     };
     let answered: u64 = results.values().map(|result| used(&result["message"]["usage"])).sum();
     assert_eq!(rows.iter().map(used).sum::<u64>(), answered, "what was answered is in the books");
+}
+
+/// Two gateways share a batch. One is killed in the middle, and comes back when the other has done the rest.
+#[tokio::test]
+async fn a_batch_on_two_gateways_of_which_one_is_killed_books_each_request_once() {
+    let items = usize::try_from(setting("TIDEGATE_BATCH_ITEMS", 400)).unwrap();
+    let within = 4 * WITHIN + Duration::from_millis(20) * u32::try_from(items).unwrap();
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("b_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = pooled_on(&environment).await;
+    let (mut other, origin) = gateway.replica().await;
+    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let began = Instant::now();
+    let id = create(&gateway.client(), &asks(items)).await;
+    let succeeded = async || {
+        let batch = there.get(&format!("{PATH}/{id}")).await.unwrap().json();
+        (batch["request_counts"]["succeeded"].as_u64().unwrap(), batch["processing_status"] == "ended")
+    };
+    let third = items as u64 / 3;
+    until_so("a third is done", async || succeeded().await.0 >= third || began.elapsed() > within).await;
+    gateway.process().kill9().unwrap();
+    assert!(!succeeded().await.1, "it was killed in the middle");
+    while !succeeded().await.1 {
+        assert!(began.elapsed() < within, "{:?} of {items}", succeeded().await);
+        a_moment().await;
+    }
+    let rate = items as f64 / began.elapsed().as_secs_f64();
+    println!("{items} requests in {:?}, {rate:.0}/s", began.elapsed());
+    assert_eq!(succeeded().await.0, items as u64);
+    gateway.start_again().await;
+    let lines = there.get(&format!("{PATH}/{id}/results")).await.unwrap().text();
+    let answered: HashSet<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["custom_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((lines.lines().count(), answered.len()), (items, items), "each has one result");
+    // Each is in the books once, also when both have written all they have.
+    let booked = async || gateway.get("/v2/usage").await["data"][0]["requests"].as_u64().unwrap_or(0);
+    until_so("all are booked", async || booked().await >= items as u64).await;
+    gateway.stop().await;
+    other.stop(WITHIN).await.unwrap();
+    gateway.start_again().await;
+    assert_eq!(gateway.get("/v2/usage").await["data"][0]["requests"], items);
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ pub use memory::{HeldAnswer, Lead, ResponseMemory};
 pub use wish::Wish;
 
 const CACHE: HeaderName = HeaderName::from_static("agent-cache");
+const BYPASS: &str = "bypass";
 
 /// Whether the caller's project keeps answers: not where its policy lets nothing be retained.
 #[must_use]
@@ -50,6 +51,11 @@ pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
     let is_wanted = own.or(wider).is_some_and(|mode| mode != ResponseCacheMode::Off);
     is_wanted && caller.project().policy.as_ref().is_none_or(|policies| !policies.retains_nothing())
+}
+
+/// Says that the answer of a project that keeps answers was neither looked up nor kept.
+pub fn name_bypass(headers: &mut HeaderMap) {
+    headers.insert(CACHE, HeaderValue::from_static(BYPASS));
 }
 
 /// Serves one request of a project that keeps answers.
@@ -102,7 +108,7 @@ pub struct Keeping {
 impl After {
     fn wrap(self, mut response: Response<ReplyBody>) -> Response<RecordedBody> {
         let (word, keeping) = match self {
-            Self::Bypass => ("bypass", None),
+            Self::Bypass => (BYPASS, None),
             Self::Hit => ("hit", None),
             Self::Absent(keeping) => ("miss", keeping),
             Self::Store(keeping) => ("store", Some(keeping)),

@@ -58,27 +58,38 @@ pub(super) async fn take(
     caller: Caller,
     made: Made,
 ) -> Result<Taken, Box<Fault>> {
-    if is_served(core, &inbound, &caller).await {
+    let Some(body) = made_here(core, &inbound, &caller, made.session.is_some()).await else {
         return Ok(left(inbound, caller));
-    }
-    let Some(body) = StateFields::in_foreground(&inbound.body) else { return Ok(left(inbound, caller)) };
-    let foreground = Inbound { body, ..copy_of(&inbound) };
-    // What would be refused anyhow is refused now, as it was sent.
-    if !is_served(core, &foreground, &caller).await {
-        return Ok(left(inbound, caller));
-    }
-    inbound.body = foreground.body;
+    };
+    inbound.body = body;
     if StateFields::read(&inbound.body).is_some_and(|fields| fields.streams) {
         return Err(streamed());
     }
     if !made.keeps {
-        return Err(nothing_kept(&caller));
+        return Err(nothing_kept());
     }
     begin(core, inbound, caller, Made { is_background: true, ..made }).await
 }
 
+/// The body of the request whose answer the gateway makes; `None` where a provider makes it in the background, or nobody: what
+/// would be refused anyhow is refused as it was sent.
+pub(super) async fn made_here(
+    core: &Core,
+    inbound: &Inbound,
+    caller: &Caller,
+    is_in_session: bool,
+) -> Option<Bytes> {
+    // What is said in a session is added to it here, once the answer is there.
+    if retains_nothing(caller) || (!is_in_session && is_served(core, inbound, caller).await) {
+        return None;
+    }
+    let body = StateFields::in_foreground(&inbound.body)?;
+    let foreground = Inbound { body, ..copy_of(inbound) };
+    is_served(core, &foreground, caller).await.then_some(foreground.body)
+}
+
 /// Whether a plan for the request has somebody who serves it as it is.
-async fn is_served(core: &Rc<Core>, inbound: &Inbound, caller: &Caller) -> bool {
+async fn is_served(core: &Core, inbound: &Inbound, caller: &Caller) -> bool {
     let environment = std::sync::Arc::clone(caller.environment());
     let explained = line::explain(core, copy_of(inbound), caller.clone(), &environment).await;
     let Some(plan) = explained.plan.filter(|_| explained.refusal.is_none()) else { return false };
@@ -108,7 +119,7 @@ async fn begin(core: &Rc<Core>, inbound: Inbound, caller: Caller, made: Made) ->
     marker.insert("given_up_unix_ms".to_owned(), json!(given_up));
     let marker = Value::Object(marker);
     if !Mark::Started.keep(core, &caller, made.request, &marker).await {
-        return Err(nothing_kept(&caller));
+        return Err(nothing_kept());
     }
     let place = (slot, core.background.begin(ResponseId::from_uuid(*made.request.as_uuid())));
     let (trace, view) = (inbound.trace, without_marks(marker.clone()));
@@ -237,16 +248,10 @@ fn streamed() -> Box<Fault> {
 }
 
 /// Where nothing is kept, a client that leaves gets no answer.
-fn nothing_kept(caller: &Caller) -> Box<Fault> {
-    if !retains_nothing(caller) {
-        let message = "An answer in the background is kept for its client, and \"store\" is false.";
-        let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-        return Box::new(fault.param("store").fix("Leave \"store\" or \"background\" out."));
-    }
-    let policies = caller.project().policy.as_ref();
-    let kept = "an answer in the background is kept for its client";
-    let refused = policies.and_then(|policies| policies.refuse_to_keep(kept, "Leave \"background\" out."));
-    Box::new(refused.map_or_else(Fault::internal, |fault| fault.param("background")))
+fn nothing_kept() -> Box<Fault> {
+    let message = "An answer in the background is kept for its client, and \"store\" is false.";
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
+    Box::new(fault.param("store").fix("Leave \"store\" or \"background\" out."))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -81,6 +81,9 @@ pub(super) async fn serve(
     made: Made,
 ) -> Response<ReplyBody> {
     let mut response = line::serve(core, inbound, caller.clone()).await;
+    if line::keeps_answers(&caller) {
+        line::name_bypass(response.headers_mut());
+    }
     if response.status() != StatusCode::OK {
         return response;
     }

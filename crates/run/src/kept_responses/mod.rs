@@ -38,40 +38,30 @@ pub async fn take_response(core: &Rc<Core>, inbound: Inbound, caller: Caller) ->
     })
 }
 
-async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result<Taken, Box<Fault>> {
-    // Whatever is wrong with the body, the pipeline says.
-    let Some(fields) = StateFields::read(&inbound.body) else { return Ok(left(inbound, caller)) };
-    let named = fields.conversation.as_deref().and_then(ids::conversation_named);
-    if fields.previous.is_some() && fields.conversation.is_some() {
-        return Err(both());
+/// The call that a request makes, for one that is planned and not served: with what it continues, and in the foreground
+/// where the gateway would make its answer.
+///
+/// # Errors
+/// What it continues is not there.
+pub async fn planned_response(
+    core: &Core,
+    mut inbound: Inbound,
+    caller: &Caller,
+) -> Result<Inbound, Box<Fault>> {
+    let Some((fields, made)) = continued(core, &mut inbound, caller).await? else { return Ok(inbound) };
+    if fields.is_background
+        && let Some(body) = background::made_here(core, &inbound, caller, made.session.is_some()).await
+    {
+        inbound.body = body;
     }
-    let session = match named {
-        Some(named) => Some(session_turn::continued(core, &caller, &mut inbound, named).await?),
-        None => None,
-    };
-    let previous = match &fields.previous {
-        Some(id) => kept::find(core, &caller, id).await,
-        None => None,
-    };
-    let (session, earlier) = session.unzip();
-    let history = match &previous {
-        Some(previous) => Some(kept::history(core, &caller, previous).await?),
-        None => earlier,
+    Ok(inbound)
+}
+
+async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result<Taken, Box<Fault>> {
+    let Some((fields, made)) = continued(core, &mut inbound, &caller).await? else {
+        return Ok(left(inbound, caller));
     };
     let is_new = inbound.operation == Operation::Chat;
-    let keeps = is_new && fields.stores && !retains_nothing(&caller);
-    let made = Made {
-        request: inbound.trace,
-        previous: fields.previous.clone().filter(|_| previous.is_some()),
-        ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
-        input: fields.input_items(&inbound.body),
-        session,
-        keeps,
-        is_background: false,
-    };
-    if let Some(history) = history {
-        inbound.body = fields.continuing(&inbound.body, &history)?;
-    }
     if is_new && fields.is_background {
         return background::take(core, inbound, caller, made).await;
     }
@@ -79,6 +69,46 @@ async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result
         return Ok(Taken::Answered(Box::new(making::serve(core, inbound, caller, made).await)));
     }
     Ok(left(inbound, caller))
+}
+
+/// Puts what a request continues before its input, and says how its answer is made; `None` of what is no valid request: the
+/// pipeline says what is wrong with it.
+async fn continued(
+    core: &Core,
+    inbound: &mut Inbound,
+    caller: &Caller,
+) -> Result<Option<(StateFields, Made)>, Box<Fault>> {
+    let Some(fields) = StateFields::read(&inbound.body) else { return Ok(None) };
+    if fields.previous.is_some() && fields.conversation.is_some() {
+        return Err(both());
+    }
+    let named = fields.conversation.as_deref().and_then(ids::conversation_named);
+    let session = match named {
+        Some(named) => Some(session_turn::continued(core, caller, inbound, named).await?),
+        None => None,
+    };
+    let previous = match &fields.previous {
+        Some(id) => kept::find(core, caller, id).await,
+        None => None,
+    };
+    let (session, earlier) = session.unzip();
+    let history = match &previous {
+        Some(previous) => Some(kept::history(core, caller, previous).await?),
+        None => earlier,
+    };
+    let made = Made {
+        request: inbound.trace,
+        previous: fields.previous.clone().filter(|_| previous.is_some()),
+        ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
+        input: fields.input_items(&inbound.body),
+        session,
+        keeps: inbound.operation == Operation::Chat && fields.stores && !retains_nothing(caller),
+        is_background: false,
+    };
+    if let Some(history) = history {
+        inbound.body = fields.continuing(&inbound.body, &history)?;
+    }
+    Ok(Some((fields, made)))
 }
 
 fn both() -> Box<Fault> {

@@ -45,8 +45,10 @@ pub async fn serve_batch(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> R
         return concluded(core, dialect, trace, result);
     };
     let owner = owner_of(&caller);
-    let Some(named) = find(core, owner, inbound.operation, dialect, &stored).await else {
-        return serve(core, inbound, caller).await;
+    let named = match find(core, owner, inbound.operation, dialect, &stored).await {
+        Ok(Some(named)) => named,
+        Ok(None) => return serve(core, inbound, caller).await,
+        Err(fault) => return refuse(core, dialect, &fault, trace),
     };
     let done = match named {
         Named::Batch(batch) => act(core, &caller, format, &stored, &batch).await,
@@ -91,19 +93,22 @@ async fn find(
     operation: Operation,
     dialect: Dialect,
     stored: &Stored,
-) -> Option<Named> {
-    let id = stored.id.parse::<StoredObjectId>().ok()?;
-    if id.kind != StoredObjectKind::of(dialect, StoredKind::of(operation)?) {
-        return None;
+) -> Result<Option<Named>, Box<Fault>> {
+    let Ok(id) = stored.id.parse::<StoredObjectId>() else { return Ok(None) };
+    if StoredKind::of(operation).is_none_or(|kind| id.kind != StoredObjectKind::of(dialect, kind)) {
+        return Ok(None);
     }
     if operation == Operation::File {
-        let files = dialects::own_batches(dialect)?.files()?;
-        return own_files::find(core, owner, id).await.map(|file| Named::File(files, file));
+        let files = dialects::own_batches(dialect).and_then(|format| format.files());
+        let Some(files) = files else { return Ok(None) };
+        return Ok(own_files::find(core, owner, id).await?.map(|file| Named::File(files, file)));
     }
     match core.batches.find(owner, id).await {
-        FoundBatch::Known(batch) => Some(Named::Batch(batch)),
-        // A provider may have it, and the pipeline says so if nobody can tell.
-        FoundBatch::Unknown | FoundBatch::StoreUnavailable => None,
+        FoundBatch::Known(batch) => Ok(Some(Named::Batch(batch))),
+        // A provider may have it.
+        FoundBatch::Unknown => Ok(None),
+        // What a provider has is in the same store: nobody can tell.
+        FoundBatch::StoreUnavailable => Err(store_away()),
     }
 }
 

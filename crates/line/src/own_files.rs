@@ -23,19 +23,26 @@ pub(crate) enum OwnFile {
 }
 
 /// The file of this id, if the gateway has it.
-pub(crate) async fn find(core: &Core, owner: ObjectOwner, id: StoredObjectId) -> Option<OwnFile> {
-    if let FoundBatch::Known(file) = core.batches.find(owner, id).await {
-        return Some(OwnFile::Requests(file));
+pub(crate) async fn find(
+    core: &Core,
+    owner: ObjectOwner,
+    id: StoredObjectId,
+) -> Result<Option<OwnFile>, Box<Fault>> {
+    match core.batches.find(owner, id).await {
+        FoundBatch::Known(file) => return Ok(Some(OwnFile::Requests(file))),
+        FoundBatch::Unknown => {}
+        FoundBatch::StoreUnavailable => return Err(store_away()),
     }
     for results in ResultsFile::ALL {
         match core.batches.find(owner, results.batch(id)).await {
             FoundBatch::Known(batch) if batch.ended_unix_ms.is_some() => {
-                return Some(OwnFile::Results(batch, results));
+                return Ok(Some(OwnFile::Results(batch, results)));
             }
-            _ => {}
+            FoundBatch::Known(_) | FoundBatch::Unknown => {}
+            FoundBatch::StoreUnavailable => return Err(store_away()),
         }
     }
-    None
+    Ok(None)
 }
 
 /// Does with a file what a request asks for.

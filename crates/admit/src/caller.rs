@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{Fault, ProjectId, SideCall, WorkspaceId};
+use domain::{Fault, ObjectOwner, ProjectId, SideCall, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 use crate::fault;
@@ -103,6 +103,18 @@ impl Caller {
     /// 409, naming the hold.
     pub fn check_deletion(&self) -> Result<(), Box<Fault>> {
         self.project.legal_hold.map_or(Ok(()), |hold| Err(fault::held(hold)))
+    }
+
+    /// Who owns what is stored for the caller.
+    #[must_use]
+    pub fn owner(&self) -> ObjectOwner {
+        ObjectOwner { workspace: self.workspace.id, project: self.project.id }
+    }
+
+    /// Whether the project's policies let nothing be retained.
+    #[must_use]
+    pub fn retains_nothing(&self) -> bool {
+        self.project.policy.as_ref().is_some_and(|policies| policies.retains_nothing())
     }
 
     /// Whether the project's policies let providers store prompts.

@@ -20,7 +20,7 @@ use crate::stored_object::{
 };
 
 pub use sessions::{
-    FoundSession, HistoryEvent, NoSessions, SessionFailure, SessionHistory, SessionStore, SessionWriter,
+    FoundSession, HistoryEvent, NoSessions, SessionFailure, SessionHead, SessionStore, SessionWriter,
 };
 
 /// A future that may run on any thread.

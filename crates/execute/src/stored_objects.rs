@@ -25,7 +25,7 @@ const LOST: &str = "It was made, but could not be remembered: it can't be reache
 
 impl Exchange {
     pub(crate) fn owner(&self) -> ObjectOwner {
-        ObjectOwner { workspace: self.caller.workspace().id, project: self.caller.project().id }
+        self.caller.owner()
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.

@@ -59,7 +59,7 @@ struct Request<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// What is kept of a batch beside its requests.
+/// The details stored with a batch.
 #[derive(Serialize, Deserialize, Default)]
 struct Details {
     model: String,

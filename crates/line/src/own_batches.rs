@@ -44,7 +44,7 @@ pub async fn serve_batch(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> R
         let result = create(core, format, inbound, caller).await;
         return concluded(core, dialect, trace, result);
     };
-    let owner = owner_of(&caller);
+    let owner = caller.owner();
     let named = match find(core, owner, inbound.operation, dialect, &stored).await {
         Ok(Some(named)) => named,
         Ok(None) => return serve(core, inbound, caller).await,
@@ -71,10 +71,6 @@ fn headers(trace: TraceId, content_type: &'static str) -> HeaderMap {
     let mut headers = own_headers(trace, content_type);
     headers.insert(EXECUTION, HeaderValue::from_static("gateway"));
     headers
-}
-
-fn owner_of(caller: &Caller) -> ObjectOwner {
-    ObjectOwner { workspace: caller.workspace().id, project: caller.project().id }
 }
 
 /// Headers that the requests of a batch have.
@@ -251,7 +247,7 @@ async fn left_to_us(
     if call.is_made_from_file() {
         let is_unknown = failed.fault.code == UNKNOWN_FILE;
         let files = format.files().filter(|_| is_unknown)?;
-        return own_files::requests(core, files, owner_of(caller), call).await;
+        return own_files::requests(core, files, caller.owner(), call).await;
     }
     if !is_left_to_us(&failed.fault) {
         return None;
@@ -324,7 +320,7 @@ async fn kept(
     let time_ms = u64::try_from(BATCH_TIME.as_millis()).unwrap_or(u64::MAX);
     let batch = NewBatch {
         kind: StoredObjectKind::of(call.dialect(), made),
-        owner: owner_of(caller),
+        owner: caller.owner(),
         request: call.trace(),
         key: caller.key().map(|key| key.id),
         headers,

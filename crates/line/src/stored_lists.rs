@@ -5,8 +5,8 @@ use admit::Caller;
 use conversation::objects::ObjectPage;
 use dialects::stored_objects;
 use domain::{
-    Dialect, Fault, FaultClass, ObjectListQuery, ObjectOwner, OwnBatch, StoredKind, StoredObjectId,
-    StoredObjectKind, TraceId,
+    Dialect, Fault, FaultClass, ObjectListQuery, OwnBatch, StoredKind, StoredObjectId, StoredObjectKind,
+    TraceId,
 };
 use http::{Response, StatusCode};
 use settle::{ReplyBody, whole};
@@ -38,7 +38,7 @@ async fn read_page(
     kind: StoredObjectKind,
     query: &str,
 ) -> Result<String, Box<Fault>> {
-    let owner = ObjectOwner { workspace: caller.workspace().id, project: caller.project().id };
+    let owner = caller.owner();
     let format = stored_objects(kind).ok_or_else(|| Box::new(Fault::internal()))?;
     let request = format.read_list_query(owner, query)?;
     let (wanted, is_oldest_first) = (request.limit, request.oldest_first);

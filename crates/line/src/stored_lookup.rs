@@ -34,8 +34,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
     if request.stored.is_none() && !names_files {
         return None;
     }
-    let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let owner = ObjectOwner { workspace, project };
+    let owner @ ObjectOwner { workspace, project } = caller.owner();
     let of = request.stored.as_ref().map(|stored| {
         if call.is_about_object() {
             // An id of one kind is not valid where another kind is expected.
@@ -53,7 +52,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
 pub(crate) async fn check_session(sessions: &dyn SessionStore, admitted: Admitted) -> Admitted {
     let (call, caller) = (admitted.call(), admitted.caller());
     let Some(id) = call.session() else { return admitted };
-    let owner = ObjectOwner { workspace: caller.workspace().id, project: caller.project().id };
+    let owner = caller.owner();
     match sessions.find(owner, id).await {
         FoundSession::Known | FoundSession::StoreUnavailable => admitted,
         FoundSession::Unknown => {

@@ -8,8 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use framing::sse::{EventSplitter, read_event};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
-use settle::BodyEditor;
+use settle::{BodyEditor, ReplyBody};
 
 /// Events that come before anything of the answer.
 const AHEAD: [&[u8]; 3] = [b"response.created", b"response.in_progress", b"response.queued"];
@@ -29,6 +32,18 @@ pub(crate) trait EditAnswer {
     fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing>;
     /// Says in the last event's response whether it was stored.
     fn stored(&self, response: &mut Map<String, Value>, is_stored: bool);
+}
+
+/// Whether a response is a stream of events.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// The document of a response that is none; `null` where it is no JSON.
+pub(crate) async fn document_of(response: Response<ReplyBody>) -> Value {
+    let read = response.into_body().collect().await.ok();
+    read.and_then(|read| serde_json::from_slice(&read.to_bytes()).ok()).unwrap_or_default()
 }
 
 /// Whether a last event ends an answer, and not a failure.

@@ -2,8 +2,8 @@
 
 use admit::Caller;
 use decode::{Inbound, SESSION_REF};
-use domain::ports::{HistoryEvent, SessionFailure, SessionHistory, SessionWriter};
-use domain::{BranchId, Fault, FaultClass, ObjectOwner, SessionId, TraceId};
+use domain::ports::{HistoryEvent, SessionFailure, SessionHead, SessionWriter};
+use domain::{BranchId, Fault, FaultClass, SessionId, TraceId};
 use http::header::{HeaderName, HeaderValue};
 use line::Core;
 use serde_json::{Map, Value};
@@ -36,13 +36,9 @@ pub(crate) struct Named {
     pub param: &'static str,
 }
 
-pub(crate) fn owner_of(caller: &Caller) -> ObjectOwner {
-    ObjectOwner { workspace: caller.workspace().id, project: caller.project().id }
-}
-
 pub(crate) fn writer_of(caller: &Caller, request: TraceId) -> SessionWriter {
     let actor = caller.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string());
-    SessionWriter { owner: owner_of(caller), actor, request }
+    SessionWriter { owner: caller.owner(), actor, request }
 }
 
 /// The history of the branch that a request names, as items, and where it ends. The request belongs to the session.
@@ -61,8 +57,8 @@ pub(crate) async fn continued(
     if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
         return Err(Box::new(fault.param(named.param)));
     }
-    let read = core.sessions.history(owner_of(caller), named.session, named.branch).await;
-    let SessionHistory { session, branch, events, is_archived, .. } =
+    let read = core.sessions.history(caller.owner(), named.session, named.branch).await;
+    let (SessionHead { session, branch, is_archived, .. }, events) =
         read.map_err(|failure| fault_of(failure, named.param))?;
     if is_archived {
         return Err(fault_of(SessionFailure::Archived, named.param));
@@ -80,14 +76,23 @@ fn item_of(event: &HistoryEvent) -> Option<String> {
         return None;
     }
     if event.content.starts_with('"') {
-        let role = if event.kind == "assistant_message" { "assistant" } else { "user" };
-        return Some(format!(r#"{{"role":"{role}","content":{}}}"#, event.content));
+        return Some(format!(r#"{{"role":"{}","content":{}}}"#, role_of(event), event.content));
     }
     items::repeated(event.content.as_bytes())
 }
 
+/// Whose message an event is that is a text.
+pub(crate) fn role_of(event: &HistoryEvent) -> &'static str {
+    if event.kind == "assistant_message" { "assistant" } else { "user" }
+}
+
+/// Items as events, each of its kind.
+pub(crate) fn events_of(items: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    items.into_iter().map(|item| (kind_of(&item).to_owned(), item)).collect()
+}
+
 /// What kind of event an item is.
-pub(crate) fn kind_of(item: &str) -> &'static str {
+fn kind_of(item: &str) -> &'static str {
     let read: Map<String, Value> = serde_json::from_str(item).unwrap_or_default();
     let of = |name: &str| read.get(name).and_then(Value::as_str).unwrap_or_default();
     match (of("type"), of("role")) {
@@ -106,8 +111,7 @@ pub(crate) async fn append(
     response: &Map<String, Value>,
 ) -> bool {
     let output = response.get("output").and_then(Value::as_array).into_iter().flatten();
-    let items = input.iter().cloned().chain(output.map(Value::to_string));
-    let events: Vec<_> = items.map(|item| (kind_of(&item).to_owned(), item)).collect();
+    let events = events_of(input.iter().cloned().chain(output.map(Value::to_string)));
     if events.is_empty() {
         return true;
     }

@@ -39,8 +39,7 @@ pub(crate) async fn keep_as(
     (name, kept_for): (String, Duration),
     content: Option<Vec<u8>>,
 ) -> Result<(), &'static str> {
-    let policy = caller.project().policy.as_ref();
-    if policy.is_some_and(|policies| policies.retains_nothing()) {
+    if caller.retains_nothing() {
         return Err("The project's policy lets nothing be kept.");
     }
     let content = content.filter(|content| content.len() <= KEPT_TURN_BYTES_MAX);

@@ -22,4 +22,5 @@ pub use lookups::SessionLookups;
 pub use objects::{Chore, Objects};
 pub use responses::{ResponseChore, Responses};
 pub use state::AgentState;
+pub use transcripts::{open_state, seal_state};
 pub use turns::Turns;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
-use domain::ports::{FoundSession, PortFuture, SessionFailure, SessionHistory, SessionStore, SessionWriter};
+use domain::ports::{
+    FoundSession, HistoryEvent, PortFuture, SessionFailure, SessionHead, SessionStore, SessionWriter,
+};
 use domain::{BranchId, ObjectOwner, SessionEventId, SessionId};
 use store::{Store, StoreError};
 use tasks::{RuntimeTasks, Task};
@@ -121,12 +123,21 @@ impl SessionStore for SessionLookups {
         })
     }
 
+    fn head(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.head(owner, id).await })))
+    }
+
     fn history(
         &self,
         owner: ObjectOwner,
         id: SessionId,
         branch: Option<BranchId>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+    ) -> PortFuture<'static, Result<(SessionHead, Vec<HistoryEvent>), SessionFailure>> {
         let transcripts = self.inner.transcripts.clone();
         Box::pin(within(self.inner.tasks.run(async move { transcripts.history(owner, id, branch).await })))
     }
@@ -136,7 +147,7 @@ impl SessionStore for SessionLookups {
         by: SessionWriter,
         to: (SessionId, BranchId),
         events: Vec<(String, String)>,
-    ) -> PortFuture<'static, Result<(u64, Vec<SessionEventId>), SessionFailure>> {
+    ) -> PortFuture<'static, Result<Vec<SessionEventId>, SessionFailure>> {
         let transcripts = self.inner.transcripts.clone();
         Box::pin(within(self.inner.tasks.run(async move { transcripts.append(by, to, events).await })))
     }
@@ -146,7 +157,7 @@ impl SessionStore for SessionLookups {
         by: SessionWriter,
         name: &'static str,
         metadata: BTreeMap<String, String>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>> {
         let transcripts = self.inner.transcripts.clone();
         Box::pin(within(self.inner.tasks.run(async move { transcripts.open(by, name, metadata).await })))
     }

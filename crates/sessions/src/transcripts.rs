@@ -3,21 +3,51 @@
 use std::collections::BTreeMap;
 
 use domain::limits::BODY_BYTES_MAX;
-use domain::ports::{HistoryEvent, SessionFailure, SessionHistory, SessionWriter};
-use domain::{BranchId, ContentKind, ObjectOwner, SessionEventId, SessionId, WorkspaceId};
+use domain::ports::{HistoryEvent, SessionFailure, SessionHead, SessionWriter};
+use domain::{BranchId, ContentKind, ObjectOwner, SessionEventId, SessionId, TraceId, WorkspaceId};
 use proof::Digest;
 use store::{Act, Store, StoreError};
 use transcripts::{
-    Appended, BranchRow, EventContent, Expected, NewEvent, NewSession, SealedContent, SessionChange,
-    SessionRow, SessionStatus,
+    Appended, EventContent, Expected, NewEvent, NewSession, SealedContent, SessionChange, SessionRow,
+    SessionStatus,
 };
-use vault::{ContentRef, Vault};
+use vault::{ContentRef, OpenError, Vault, VaultError};
 use world::World;
 
 use crate::limits::EVENTS_READ_ROWS;
 
-/// The name of a session's first branch.
-const FIRST_BRANCH: &str = "main";
+/// Seals the content of one thing that agents keep, under its id, with what is told of the content.
+///
+/// # Errors
+/// The workspace's key is not there.
+pub fn seal_state(
+    vault: &Vault,
+    (owner, request): (ObjectOwner, TraceId),
+    id: &[u8],
+    content: &[u8],
+) -> Result<(EventContent, SealedContent), VaultError> {
+    let ObjectOwner { workspace, project } = owner;
+    let digest = Digest::of(&[id]).0;
+    let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request };
+    let sealed = vault.sealer.seal_content(&content_ref, content)?;
+    let hash = vault.requests.of_content(project, content);
+    let about = EventContent { bytes: content.len() as u64, hash, digest };
+    Ok((about, SealedContent { digest, project, request, sealed }))
+}
+
+/// Opens such content.
+///
+/// # Errors
+/// It was changed, or its key is not here.
+pub fn open_state(
+    vault: &Vault,
+    workspace: WorkspaceId,
+    content: &SealedContent,
+) -> Result<Vec<u8>, OpenError> {
+    let SealedContent { digest, project, request, ref sealed } = *content;
+    let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request };
+    Ok(vault.opener.open_content(&content_ref, sealed)?.expose().to_vec())
+}
 
 #[derive(Clone)]
 pub(crate) struct Transcripts {
@@ -46,12 +76,21 @@ impl Transcripts {
         if row.project == owner.project { Ok(row) } else { Err(SessionFailure::Unknown) }
     }
 
+    pub(crate) async fn head(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+    ) -> Result<SessionHead, SessionFailure> {
+        let session = self.session(owner, id).await?;
+        Ok(head_of(&session, session.default_branch))
+    }
+
     pub(crate) async fn history(
         &self,
         owner: ObjectOwner,
         id: SessionId,
         branch: Option<BranchId>,
-    ) -> Result<SessionHistory, SessionFailure> {
+    ) -> Result<(SessionHead, Vec<HistoryEvent>), SessionFailure> {
         let session = self.session(owner, id).await?;
         let sessions = self.store.sessions();
         let branch = branch.unwrap_or(session.default_branch);
@@ -64,7 +103,7 @@ impl Transcripts {
             let Some((last, _)) = rows.last() else { break };
             after = last.version;
             for (event, content) in rows {
-                let Some(content) = content.and_then(|content| self.open_content(owner.workspace, content))
+                let Some(content) = content.and_then(|content| self.open_content(owner.workspace, &content))
                 else {
                     continue;
                 };
@@ -75,33 +114,15 @@ impl Transcripts {
                 events.push(HistoryEvent { id: event.id, kind: event.kind, content });
             }
         }
-        Ok(history_of(&session, &branch, events))
+        Ok((head_of(&session, branch.id), events))
     }
 
     /// What is no JSON is a text.
-    fn open_content(&self, workspace: WorkspaceId, content: SealedContent) -> Option<String> {
-        let SealedContent { digest, project, request, sealed } = content;
-        let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request };
-        let opened = self.vault.opener.open_content(&content_ref, &sealed).ok()?;
-        let text = String::from_utf8_lossy(opened.expose()).into_owned();
+    fn open_content(&self, workspace: WorkspaceId, content: &SealedContent) -> Option<String> {
+        let opened = open_state(&self.vault, workspace, content).ok()?;
+        let text = String::from_utf8_lossy(&opened).into_owned();
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
         Some(if is_json { text } else { serde_json::Value::String(text).to_string() })
-    }
-
-    fn seal(
-        &self,
-        by: &SessionWriter,
-        id: SessionEventId,
-        content: &str,
-    ) -> Option<(EventContent, SealedContent)> {
-        let ObjectOwner { workspace, project } = by.owner;
-        let digest = Digest::of(&[id.as_bytes()]).0;
-        let request = by.request;
-        let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request };
-        let sealed = self.vault.sealer.seal_content(&content_ref, content.as_bytes()).ok()?;
-        let hash = self.vault.requests.of_content(project, content.as_bytes());
-        let about = EventContent { bytes: content.len() as u64, hash, digest };
-        Some((about, SealedContent { digest, project, request, sealed }))
     }
 
     pub(crate) async fn append(
@@ -109,11 +130,13 @@ impl Transcripts {
         by: SessionWriter,
         (session, branch): (SessionId, BranchId),
         events: Vec<(String, String)>,
-    ) -> Result<(u64, Vec<SessionEventId>), SessionFailure> {
+    ) -> Result<Vec<SessionEventId>, SessionFailure> {
         let now_unix_ms = self.world.clock.unix_ms();
         let made = |(kind, content): (String, String)| {
             let id = SessionEventId::new(now_unix_ms, self.world.id_bytes());
-            let content = Some(self.seal(&by, id, &content)?);
+            let content =
+                seal_state(&self.vault, (by.owner, by.request), id.as_bytes(), content.as_bytes()).ok()?;
+            let content = Some(content);
             Some(NewEvent {
                 id,
                 kind,
@@ -132,7 +155,7 @@ impl Transcripts {
         let appended =
             sessions.append(by.owner.workspace, session, branch, Expected::default(), events).await;
         match appended.map_err(|error| failure(&error))? {
-            Appended::Done(branch, _) => Ok((branch.version, ids)),
+            Appended::Done(..) => Ok(ids),
             Appended::Conflict(_) | Appended::Archived => Err(SessionFailure::Archived),
         }
     }
@@ -142,39 +165,13 @@ impl Transcripts {
         by: SessionWriter,
         name: &'static str,
         metadata: BTreeMap<String, String>,
-    ) -> Result<SessionHistory, SessionFailure> {
-        let now_unix_ms = self.world.clock.unix_ms();
-        let id = SessionId::new(now_unix_ms, self.world.id_bytes());
-        let branch = BranchId::new(now_unix_ms, self.world.id_bytes());
-        let session = SessionRow {
-            id,
-            workspace: by.owner.workspace,
-            project: by.owner.project,
-            name: name.to_owned(),
-            end_user: None,
-            metadata,
-            bundles: Vec::new(),
-            status: SessionStatus::Active,
-            default_branch: branch,
-            version: 1,
-            ttl_ms: None,
-            created_unix_ms: now_unix_ms,
-            used_unix_ms: now_unix_ms,
-            until_unix_ms: None,
-        };
-        let branch = BranchRow {
-            id: branch,
-            session: id,
-            name: FIRST_BRANCH.to_owned(),
-            forked_from: None,
-            version: 0,
-            head: None,
-            created_unix_ms: now_unix_ms,
-        };
-        let history = history_of(&session, &branch, Vec::new());
-        let new = NewSession { session, branch };
+    ) -> Result<SessionHead, SessionFailure> {
+        let ids = (self.world.clock.unix_ms(), self.world.id_bytes(), self.world.id_bytes());
+        let mut new = NewSession::of(by.owner.workspace, by.owner.project, ids);
+        (new.session.name, new.session.metadata) = (name.to_owned(), metadata);
+        let head = head_of(&new.session, new.branch.id);
         self.store.sessions().create(new, self.act(&by)).await.map_err(|error| failure(&error))?;
-        Ok(history)
+        Ok(head)
     }
 
     pub(crate) async fn set_metadata(
@@ -208,14 +205,12 @@ impl Transcripts {
     }
 }
 
-fn history_of(session: &SessionRow, branch: &BranchRow, events: Vec<HistoryEvent>) -> SessionHistory {
-    SessionHistory {
+fn head_of(session: &SessionRow, branch: BranchId) -> SessionHead {
+    SessionHead {
         session: session.id,
-        branch: branch.id,
-        version: branch.version,
+        branch,
         is_archived: session.status == SessionStatus::Archived,
         metadata: session.metadata.clone(),
         created_unix_ms: session.created_unix_ms,
-        events,
     }
 }

@@ -151,7 +151,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .ok_or_else(|| missing("content", "Send the artifact's text, JSON, or bytes in base64."))?;
         let now_unix_ms = control.deps.world.clock.unix_ms();
         let id = ArtifactId::new(now_unix_ms, control.deps.world.id_bytes());
-        let sealing = content::seal(control, &request, project, id.as_bytes(), &content)?;
+        let (about, sealed) = content::seal(control, &request, project, id.as_bytes(), &content)?;
         let (retention, kept) = checked_retention(input.retention.as_deref())?;
         let row = ArtifactRow {
             id,
@@ -161,15 +161,15 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             name: input.name.map(|name| checked_name(Some(name), "name")).transpose()?.unwrap_or_default(),
             media_type: checked_media_type(input.media_type, input.content.as_ref())?,
             retention: retention.to_owned(),
-            content_bytes: sealing.bytes,
-            content_hash: sealing.hash,
-            content: sealing.sealed.digest,
+            content_bytes: about.bytes,
+            content_hash: about.hash,
+            content: about.digest,
             created_unix_ms: now_unix_ms,
             until_unix_ms: kept.map(|kept| now_unix_ms.saturating_add(milliseconds(kept))),
             revoked_unix_ms: None,
         };
         let act = request.act(&control.deps.world);
-        control.deps.store.artifacts().create(row.clone(), sealing.sealed, act).await.map_err(of_store)?;
+        control.deps.store.artifacts().create(row.clone(), sealed, act).await.map_err(of_store)?;
         Ok(Reply::json(&show(&row))?.version(VERSION).as_created(format!("{PATH}/{id}")))
     })
 }

@@ -6,40 +6,27 @@ use api::state::Control;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::ports::AuditEntry;
-use domain::{ContentKind, Fault, FaultClass, ProjectId};
+use domain::{Fault, FaultClass, ObjectOwner, ProjectId};
 use proof::Digest;
 use reconcilers::of_store;
 use serde_json::Value;
+use sessions::{open_state, seal_state};
 use store::AuditRow;
-use transcripts::SealedContent;
-use vault::ContentRef;
+use transcripts::{EventContent, SealedContent};
 
-/// Content with what is told of it.
-pub(crate) struct Sealing {
-    pub bytes: u64,
-    pub hash: [u8; 32],
-    pub sealed: SealedContent,
-}
-
-/// The content of one thing, sealed under its id.
+/// The content of one thing, sealed under its id, with what is told of it.
 pub(crate) fn seal(
     control: &Control,
     request: &ApiRequest,
     project: ProjectId,
     id: &[u8],
     content: &[u8],
-) -> Result<Sealing, Box<Fault>> {
-    let digest = Digest::of(&[id]).0;
-    let workspace = request.workspace();
-    let content_ref =
-        ContentRef { kept: ContentKind::State, workspace, project, digest, request: request.trace };
-    let sealed = control.deps.vault.sealer.seal_content(&content_ref, content).map_err(|error| {
-        tracing::error!(%workspace, %error, "content could not be sealed");
+) -> Result<(EventContent, SealedContent), Box<Fault>> {
+    let owner = ObjectOwner { workspace: request.workspace(), project };
+    seal_state(&control.deps.vault, (owner, request.trace), id, content).map_err(|error| {
+        tracing::error!(workspace = %owner.workspace, %error, "content could not be sealed");
         Box::new(Fault::internal())
-    })?;
-    let sealed = SealedContent { digest, project, request: request.trace, sealed };
-    let hash = control.deps.vault.requests.of_content(project, content);
-    Ok(Sealing { bytes: content.len() as u64, hash, sealed })
+    })
 }
 
 /// The content that is stored under a hash; `None` where it was deleted.
@@ -50,10 +37,8 @@ pub(crate) async fn open(
 ) -> Result<Option<Vec<u8>>, Box<Fault>> {
     let workspace = request.workspace();
     let found = control.deps.store.artifacts().content(workspace, digest).await.map_err(of_store)?;
-    let Some(SealedContent { digest, project, request: writer, sealed }) = found else { return Ok(None) };
-    let content_ref = ContentRef { kept: ContentKind::State, workspace, project, digest, request: writer };
-    let opened = control.deps.vault.opener.open_content(&content_ref, &sealed);
-    opened.map(|secret| Some(secret.expose().to_vec())).map_err(|_| {
+    let Some(content) = found else { return Ok(None) };
+    open_state(&control.deps.vault, workspace, &content).map(Some).map_err(|_| {
         let message = "The stored content can't be opened: it was changed, or its key is not here.";
         let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
         Box::new(fault.fix("Restore the database, or the master key that it was written with."))

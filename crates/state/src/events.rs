@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::Listed;
-use transcripts::{Appended, BranchRow, EventContent, Expected, NewEvent, SessionEventRow, SessionRow};
+use transcripts::{Appended, BranchRow, Expected, NewEvent, SessionEventRow, SessionRow};
 
 use crate::branches::{self, BranchView, load_branch};
 use crate::limits::{APPENDED_EVENTS_MAX, EVENT_CONTENT_BYTES_MAX};
@@ -169,12 +169,7 @@ fn new_event(
             let fix = "Store it as an artifact, and send its id as payload_ref.";
             return Err(Box::new(fault.param(format!("{at}.content")).fix(fix)));
         }
-        Some(text) => {
-            let sealing = content::seal(control, request, session.project, id.as_bytes(), text.as_bytes())?;
-            let about =
-                EventContent { bytes: sealing.bytes, hash: sealing.hash, digest: sealing.sealed.digest };
-            Some((about, sealing.sealed))
-        }
+        Some(text) => Some(content::seal(control, request, session.project, id.as_bytes(), text.as_bytes())?),
         None => None,
     };
     let request = request.trace;

@@ -11,13 +11,13 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{BranchId, BundleId, Fault, SessionId};
+use domain::{BundleId, Fault, SessionId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use transcripts::{BranchRow, NewSession, SessionChange, SessionFilter, SessionRow, SessionStatus};
+use transcripts::{NewSession, SessionChange, SessionFilter, SessionRow, SessionStatus};
 
 use crate::limits::{
     END_USER_CHARS_MAX, METADATA_FIELDS_MAX, METADATA_KEY_CHARS_MAX, METADATA_VALUE_CHARS_MAX,
@@ -28,8 +28,6 @@ use crate::scope;
 const PATH: &str = "/v2/sessions";
 const ONE: &str = "/v2/sessions/{id}";
 pub(crate) const WHAT: &str = "session";
-/// The name of a session's first branch.
-const FIRST_BRANCH: &str = "main";
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -179,37 +177,23 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let bundles = bundles.iter().enumerate().map(read).collect::<Result<Vec<BundleId>, _>>()?;
         let world = &control.deps.world;
         let now_unix_ms = world.clock.unix_ms();
-        let (id, branch) =
-            (SessionId::new(now_unix_ms, world.id_bytes()), BranchId::new(now_unix_ms, world.id_bytes()));
+        let ids = (now_unix_ms, world.id_bytes(), world.id_bytes());
+        let mut new = NewSession::of(request.workspace(), project, ids);
         let ttl_ms = checked_ttl(input.ttl_seconds)?;
-        let session = SessionRow {
-            id,
-            workspace: request.workspace(),
-            project,
+        new.session = SessionRow {
             name: optional_name(input.name)?,
             end_user: checked_end_user(input.end_user)?,
             metadata: checked_metadata(input.metadata)?,
             bundles,
-            status: SessionStatus::Active,
-            default_branch: branch,
-            version: 1,
             ttl_ms,
-            created_unix_ms: now_unix_ms,
-            used_unix_ms: now_unix_ms,
             until_unix_ms: ttl_ms.map(|ttl_ms| now_unix_ms.saturating_add(ttl_ms)),
+            ..new.session
         };
-        let branch = BranchRow {
-            id: branch,
-            session: id,
-            name: FIRST_BRANCH.to_owned(),
-            forked_from: None,
-            version: 0,
-            head: None,
-            created_unix_ms: now_unix_ms,
-        };
-        let new = NewSession { session: session.clone(), branch };
+        let session = new.session.clone();
         control.deps.store.sessions().create(new, request.act(world)).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&session))?.version(session.version).as_created(format!("{PATH}/{id}")))
+        Ok(Reply::json(&show(&session))?
+            .version(session.version)
+            .as_created(format!("{PATH}/{}", session.id)))
     })
 }
 

@@ -11,6 +11,9 @@ use domain::{
 
 use crate::artifacts::SealedContent;
 
+/// The name of a session's first branch.
+const FIRST_BRANCH: &str = "main";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionStatus {
     Active,
@@ -58,6 +61,44 @@ pub struct SessionRow {
 pub struct NewSession {
     pub session: SessionRow,
     pub branch: BranchRow,
+}
+
+impl NewSession {
+    /// A session of a project that is kept until it is deleted, and its empty branch. Both ids are of one time, and random.
+    #[must_use]
+    pub fn of(
+        workspace: WorkspaceId,
+        project: ProjectId,
+        (unix_ms, random, branch_random): (u64, [u8; 10], [u8; 10]),
+    ) -> Self {
+        let (id, branch) = (SessionId::new(unix_ms, random), BranchId::new(unix_ms, branch_random));
+        let session = SessionRow {
+            id,
+            workspace,
+            project,
+            name: String::new(),
+            end_user: None,
+            metadata: BTreeMap::new(),
+            bundles: Vec::new(),
+            status: SessionStatus::Active,
+            default_branch: branch,
+            version: 1,
+            ttl_ms: None,
+            created_unix_ms: unix_ms,
+            used_unix_ms: unix_ms,
+            until_unix_ms: None,
+        };
+        let branch = BranchRow {
+            id: branch,
+            session: id,
+            name: FIRST_BRANCH.to_owned(),
+            forked_from: None,
+            version: 0,
+            head: None,
+            created_unix_ms: unix_ms,
+        };
+        Self { session, branch }
+    }
 }
 
 /// The fields of a session that may change.

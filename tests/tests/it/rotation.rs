@@ -19,6 +19,7 @@ use world::World;
 use crate::ask::{CHAT, MINI, problem, question, refused, streaming};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::kill::setting;
 use crate::wait::{a_moment, a_pause, until_a_random_moment};
 
 /// A key is dropped ten seconds after its successor takes effect; much longer is a failure.
@@ -29,10 +30,6 @@ const STATUS: &str = "/v2/vault";
 const ROTATE_MASTER: &str = "/v2/vault/master-key/rotate";
 const FINALIZE: &str = "/v2/vault/master-key/finalize";
 const OWN_KEY: &str = "/v2/vault/workspace-key";
-
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 /// A gateway with one secret of each kind.
 struct Fixture {

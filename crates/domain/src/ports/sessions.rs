@@ -31,17 +31,15 @@ impl fmt::Debug for HistoryEvent {
     }
 }
 
-/// A branch of a session, and all events up to its end.
+/// A branch of a session, without what was said in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionHistory {
+pub struct SessionHead {
     pub session: SessionId,
     pub branch: BranchId,
-    pub version: u64,
     /// It takes no events.
     pub is_archived: bool,
     pub metadata: BTreeMap<String, String>,
     pub created_unix_ms: u64,
-    pub events: Vec<HistoryEvent>,
 }
 
 /// Why a session was not read or written.
@@ -68,27 +66,33 @@ pub struct SessionWriter {
 pub trait SessionStore: Send + Sync {
     /// Whether a project has a session that isn't over.
     fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession>;
-    /// The history of a branch, or of the session's default branch.
+    /// A session and its default branch.
+    fn head(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>>;
+    /// A branch, or the session's default branch, with all events up to its end.
     fn history(
         &self,
         owner: ObjectOwner,
         id: SessionId,
         branch: Option<BranchId>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>>;
-    /// Appends events, each a kind and content, to a branch as it then is: all or none. Returns its version and their ids.
+    ) -> PortFuture<'static, Result<(SessionHead, Vec<HistoryEvent>), SessionFailure>>;
+    /// Appends events, each a kind and content, to a branch as it then is: all or none. Returns their ids.
     fn append(
         &self,
         by: SessionWriter,
         to: (SessionId, BranchId),
         events: Vec<(String, String)>,
-    ) -> PortFuture<'static, Result<(u64, Vec<SessionEventId>), SessionFailure>>;
+    ) -> PortFuture<'static, Result<Vec<SessionEventId>, SessionFailure>>;
     /// Opens a session.
     fn open(
         &self,
         by: SessionWriter,
         name: &'static str,
         metadata: BTreeMap<String, String>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>>;
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>>;
     fn set_metadata(
         &self,
         by: SessionWriter,
@@ -108,12 +112,20 @@ impl SessionStore for NoSessions {
         Box::pin(async { FoundSession::Unknown })
     }
 
+    fn head(
+        &self,
+        _owner: ObjectOwner,
+        _id: SessionId,
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>> {
+        Box::pin(async { Err(SessionFailure::Unknown) })
+    }
+
     fn history(
         &self,
         _owner: ObjectOwner,
         _id: SessionId,
         _branch: Option<BranchId>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+    ) -> PortFuture<'static, Result<(SessionHead, Vec<HistoryEvent>), SessionFailure>> {
         Box::pin(async { Err(SessionFailure::Unknown) })
     }
 
@@ -122,7 +134,7 @@ impl SessionStore for NoSessions {
         _by: SessionWriter,
         _to: (SessionId, BranchId),
         _events: Vec<(String, String)>,
-    ) -> PortFuture<'static, Result<(u64, Vec<SessionEventId>), SessionFailure>> {
+    ) -> PortFuture<'static, Result<Vec<SessionEventId>, SessionFailure>> {
         Box::pin(async { Err(SessionFailure::Unknown) })
     }
 
@@ -131,7 +143,7 @@ impl SessionStore for NoSessions {
         _by: SessionWriter,
         _name: &'static str,
         _metadata: BTreeMap<String, String>,
-    ) -> PortFuture<'static, Result<SessionHistory, SessionFailure>> {
+    ) -> PortFuture<'static, Result<SessionHead, SessionFailure>> {
         Box::pin(async { Err(SessionFailure::StoreUnavailable) })
     }
 

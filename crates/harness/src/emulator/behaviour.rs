@@ -220,7 +220,7 @@ impl Behaviour {
         Self::default()
     }
 
-    /// A response that nobody has before [`crate::Emulator::release`].
+    /// A response that waits for [`crate::Emulator::release`].
     pub fn held() -> Self {
         Self { held: true, ..Self::default() }
     }

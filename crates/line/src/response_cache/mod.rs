@@ -50,7 +50,7 @@ const BYPASS: &str = "bypass";
 pub fn keeps_answers(caller: &Caller) -> bool {
     let (own, wider) = (caller.project().caching.responses, caller.workspace().caching.responses);
     let is_wanted = own.or(wider).is_some_and(|mode| mode != ResponseCacheMode::Off);
-    is_wanted && caller.project().policy.as_ref().is_none_or(|policies| !policies.retains_nothing())
+    is_wanted && !caller.retains_nothing()
 }
 
 /// Says that the answer of a project that keeps answers was neither looked up nor kept.

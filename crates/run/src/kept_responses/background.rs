@@ -9,20 +9,22 @@ use decode::Inbound;
 use domain::limits::DEADLINE;
 use domain::{Fault, FaultClass, ResponseId, TraceId};
 use http::StatusCode;
-use http_body_util::BodyExt;
 use line::{Core, Running};
 use serde_json::{Map, Value, json};
 
 use super::ids::id_of;
 use super::kept::KEPT_FOR;
 use super::making::{self, Made};
-use super::taken::{Taken, answered, left, retains_nothing};
+use super::taken::{Taken, answered, left};
+use crate::answer_stream::document_of;
 use crate::background::{self, Slot, until_cancelled};
 use crate::limits::BACKGROUND_GRACE;
+use crate::request::refusal;
 use crate::state_fields::StateFields;
 use crate::stored_tasks::{find_kept, keep_as};
 
-/// What is stored of an answer that is not there yet; each under a name of its own, since what is stored never changes.
+/// A record stored while an answer is pending, or once it ended without content. Each has its own name, since stored content
+/// never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Started,
@@ -79,8 +81,8 @@ pub(super) async fn made_here(
     caller: &Caller,
     is_in_session: bool,
 ) -> Option<Bytes> {
-    // What is said in a session is added to it here, once the answer is there.
-    if retains_nothing(caller) || (!is_in_session && is_served(core, inbound, caller).await) {
+    // A session's new events are appended here, after the answer.
+    if caller.retains_nothing() || (!is_in_session && is_served(core, inbound, caller).await) {
         return None;
     }
     let body = StateFields::in_foreground(&inbound.body)?;
@@ -161,16 +163,13 @@ async fn run(
     let is_cancelled = async || Mark::Cancelled.find(&core, &caller, request).await.is_some();
     let ended = match until_cancelled(&running, answering, is_cancelled).await {
         Some(response) if response.status() == StatusCode::OK => {
-            let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
-            let kept = read.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-            if kept.is_some_and(|answer| answer.get("store") == Some(&json!(true))) {
+            if document_of(response).await.get("store") == Some(&json!(true)) {
                 return;
             }
             failed(marker, "response_not_stored", "The answer is too long to be stored.")
         }
         Some(response) => {
-            let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
-            let body: Value = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            let body = document_of(response).await;
             let field = |name: &str| {
                 body.pointer(&format!("/error/{name}")).and_then(Value::as_str).unwrap_or_default()
             };
@@ -250,8 +249,7 @@ fn streamed() -> Box<Fault> {
 /// Where nothing is kept, a client that leaves gets no answer.
 fn nothing_kept() -> Box<Fault> {
     let message = "An answer in the background is kept for its client, and \"store\" is false.";
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-    Box::new(fault.param("store").fix("Leave \"store\" or \"background\" out."))
+    refusal("invalid_value", message, "Leave \"store\" or \"background\" out.", "store")
 }
 
 fn millis(time: Duration) -> u64 {

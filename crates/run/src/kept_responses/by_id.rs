@@ -1,4 +1,4 @@
-//! Reads, cancels, deletes and lists what is kept of an answer, by its id.
+//! Reads, cancels and deletes a kept answer by its id, and lists its input items.
 
 use std::rc::Rc;
 
@@ -67,7 +67,7 @@ async fn answer(
     }
     if let Some(pending) = pending {
         return Ok(Some(match stored.act {
-            StoredAct::ListInput => page(Vec::new(), &stored.query)?,
+            StoredAct::ListInput => page(Vec::new(), &stored.query)?.to_string(),
             _ => pending.response.to_string(),
         }));
     }
@@ -81,7 +81,7 @@ async fn answer(
         StoredAct::ListInput => {
             let input: Vec<String> = content.input.iter().map(|item| item.get().to_owned()).collect();
             let stem = stored.id.rsplit('_').next().unwrap_or_default();
-            page(items::listed(&input, stem), &stored.query).map(Some)
+            page(items::listed(&input, stem), &stored.query).map(|page| Some(page.to_string()))
         }
         StoredAct::Cancel if !is_background(content.response.get()) => Err(not_in_background(&stored.id)),
         _ => Ok(Some(content.response.get().to_owned())),

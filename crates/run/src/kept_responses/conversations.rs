@@ -1,10 +1,11 @@
 //! `/v1/conversations`: each is a session, under an id of the dialect's kind.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::ports::{HistoryEvent, SessionFailure, SessionHistory};
+use domain::ports::{HistoryEvent, SessionFailure, SessionHead};
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::{Method, Response, StatusCode};
 use line::Core;
@@ -12,14 +13,14 @@ use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
 use super::ids::{PARAM, conversation_id_of, conversation_named};
-use super::pages::page;
+use super::pages::{list, page};
 use crate::items;
 use crate::limits::{
     CONVERSATION_ITEM_BYTES_MAX, CONVERSATION_ITEMS_ADDED_MAX, METADATA_NAME_CHARS_MAX, METADATA_PAIRS_MAX,
     METADATA_VALUE_CHARS_MAX,
 };
-use crate::request::members;
-use crate::session_turn::{Named, fault_of, kind_of, owner_of, writer_of};
+use crate::request::{members, refusal};
+use crate::session_turn::{Named, events_of, fault_of, role_of, writer_of};
 
 /// What sessions are called that clients opened as conversations.
 const NAME: &str = "conversation";
@@ -62,7 +63,7 @@ async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) 
     };
     match (request.method.as_str(), named, path.get(1..).unwrap_or_default()) {
         ("POST", None, []) => create(core, caller, &request).await,
-        ("GET" | "HEAD", Some(named), []) => Ok(view_of(&read(core, caller, named).await?)),
+        ("GET" | "HEAD", Some(named), []) => Ok(view_of(&head(core, caller, named).await?)),
         ("POST", Some(named), []) => change(core, caller, named, &request).await,
         ("DELETE", Some(named), []) => {
             caller.check_deletion()?;
@@ -77,18 +78,16 @@ async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) 
             if items.is_empty() {
                 return Err(wrong("items", "\"items\" is missing or empty.", "Send 1 to 100 items."));
             }
-            let history = read(core, caller, named).await?;
-            let events = add(core, caller, &request, &history, items).await?;
-            Ok(list(&events.iter().filter_map(listed).collect::<Vec<_>>()))
+            let head = head(core, caller, named).await?;
+            let events = add(core, caller, &request, &head, items).await?;
+            Ok(list(&events.iter().filter_map(listed).collect::<Vec<_>>(), false))
         }
         ("GET" | "HEAD", Some(named), ["items"]) => {
-            let history = read(core, caller, named).await?;
-            let text = page(history.events.iter().filter_map(listed).collect(), request.query)?;
-            serde_json::from_str(&text).map_err(|_| Box::new(Fault::internal()))
+            page(events(core, caller, named).await?.iter().filter_map(listed).collect(), request.query)
         }
         ("GET" | "HEAD", Some(named), ["items", item]) => {
-            let history = read(core, caller, named).await?;
-            let found = history.events.iter().filter_map(listed).find(|listed| listed["id"] == *item);
+            let events = events(core, caller, named).await?;
+            let found = events.iter().filter_map(listed).find(|listed| listed["id"] == *item);
             found.ok_or_else(no_item)
         }
         ("DELETE", Some(_), ["items", _]) => {
@@ -103,15 +102,19 @@ async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) 
     }
 }
 
-async fn read(core: &Core, caller: &Caller, named: Named) -> Result<SessionHistory, Box<Fault>> {
-    let read = core.sessions.history(owner_of(caller), named.session, named.branch).await;
-    read.map_err(|failure| fault_of(failure, PARAM))
+async fn head(core: &Core, caller: &Caller, named: Named) -> Result<SessionHead, Box<Fault>> {
+    core.sessions.head(caller.owner(), named.session).await.map_err(|failure| fault_of(failure, PARAM))
 }
 
-fn view_of(history: &SessionHistory) -> Value {
+async fn events(core: &Core, caller: &Caller, named: Named) -> Result<Vec<HistoryEvent>, Box<Fault>> {
+    let read = core.sessions.history(caller.owner(), named.session, named.branch).await;
+    read.map(|(_, events)| events).map_err(|failure| fault_of(failure, PARAM))
+}
+
+fn view_of(head: &SessionHead) -> Value {
     json!({
-        "id": conversation_id_of(history.session), "object": "conversation", "created_at": history.created_unix_ms / 1_000,
-        "metadata": history.metadata,
+        "id": conversation_id_of(head.session), "object": "conversation", "created_at": head.created_unix_ms / 1_000,
+        "metadata": head.metadata,
     })
 }
 
@@ -120,19 +123,14 @@ fn listed(event: &HistoryEvent) -> Option<Value> {
     let item: Map<String, Value> = match serde_json::from_str(&event.content).ok()? {
         Value::Object(item) if item.contains_key("type") || item.contains_key("role") => item,
         Value::String(text) => {
-            let role = if event.kind == "assistant_message" { "assistant" } else { "user" };
-            [("role".to_owned(), json!(role)), ("content".to_owned(), json!(text))].into_iter().collect()
+            [("role".to_owned(), json!(role_of(event))), ("content".to_owned(), json!(text))]
+                .into_iter()
+                .collect()
         }
         _ => return None,
     };
     let text = event.id.to_string();
     Some(Value::Object(items::with_id(item, text.rsplit('_').next().unwrap_or_default())))
-}
-
-fn list(all: &[Value]) -> Value {
-    let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
-    let (first_id, last_id) = (id(all.first()), id(all.last()));
-    json!({"object": "list", "data": all, "first_id": first_id, "last_id": last_id, "has_more": false})
 }
 
 fn no_item() -> Box<Fault> {
@@ -155,11 +153,11 @@ async fn create(
     let fields = members_of(&request.body)?;
     let (items, metadata) = (items_of(&fields, "items")?, metadata_of(&fields)?.unwrap_or_default());
     let opened = core.sessions.open(writer_of(caller, request.trace), NAME, metadata).await;
-    let history = opened.map_err(|failure| fault_of(failure, PARAM))?;
+    let head = opened.map_err(|failure| fault_of(failure, PARAM))?;
     if !items.is_empty() {
-        add(core, caller, request, &history, items).await?;
+        add(core, caller, request, &head, items).await?;
     }
-    Ok(view_of(&history))
+    Ok(view_of(&head))
 }
 
 async fn change(
@@ -174,7 +172,7 @@ async fn change(
             core.sessions.set_metadata(writer_of(caller, request.trace), named.session, metadata).await;
         changed.map_err(|failure| fault_of(failure, PARAM))?;
     }
-    Ok(view_of(&read(core, caller, named).await?))
+    Ok(view_of(&head(core, caller, named).await?))
 }
 
 /// Adds items, and returns them as the events that they are now.
@@ -182,13 +180,13 @@ async fn add(
     core: &Core,
     caller: &Caller,
     request: &ConversationRequest<'_>,
-    history: &SessionHistory,
+    head: &SessionHead,
     items: Vec<String>,
 ) -> Result<Vec<HistoryEvent>, Box<Fault>> {
-    let events: Vec<_> = items.into_iter().map(|item| (kind_of(&item).to_owned(), item)).collect();
-    let to = (history.session, history.branch);
+    let events = events_of(items);
+    let to = (head.session, head.branch);
     let added = core.sessions.append(writer_of(caller, request.trace), to, events.clone()).await;
-    let (_, ids) = added.map_err(|failure| fault_of(failure, PARAM))?;
+    let ids = added.map_err(|failure| fault_of(failure, PARAM))?;
     let ids = ids.into_iter().zip(events);
     Ok(ids.map(|(id, (kind, content))| HistoryEvent { id, kind, content }).collect())
 }
@@ -210,12 +208,12 @@ fn items_of(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<Strin
     };
     if items.len() > CONVERSATION_ITEMS_ADDED_MAX {
         let message = format!("At most {CONVERSATION_ITEMS_ADDED_MAX} items are added at once.");
-        return Err(wrong(name, &message, "Add them in several requests."));
+        return Err(wrong(name, message, "Add them in several requests."));
     }
     let is_item = |item: &&Value| item.get("type").or_else(|| item.get("role")).is_some_and(Value::is_string);
     if let Some(at) = items.iter().position(|item| !is_item(&item)) {
         let message = format!("items[{at}] has neither a type nor a role.");
-        return Err(wrong(name, &message, "Send items in the form of the Responses API."));
+        return Err(wrong(name, message, "Send items in the form of the Responses API."));
     }
     let texts: Vec<String> = items.iter().map(Value::to_string).collect();
     match texts.iter().position(|text| text.len() > CONVERSATION_ITEM_BYTES_MAX) {
@@ -248,14 +246,16 @@ fn metadata_of(fields: &Map<String, Value>) -> Result<Option<BTreeMap<String, St
             "Send at most {METADATA_PAIRS_MAX} texts of {METADATA_VALUE_CHARS_MAX} characters, under names of at most \
              {METADATA_NAME_CHARS_MAX}."
         );
-        let fault = Fault::new(FaultClass::BadRequest, "invalid_value", "\"metadata\" holds what is not kept.");
-        Box::new(fault.param("metadata").fix(fix))
+        wrong("metadata", "\"metadata\" holds what is not kept.", fix)
     })
 }
 
-fn wrong(param: &'static str, message: &str, fix: &'static str) -> Box<Fault> {
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message.to_owned());
-    Box::new(fault.param(param).fix(fix))
+fn wrong(
+    param: &'static str,
+    message: impl Into<Cow<'static, str>>,
+    fix: impl Into<Cow<'static, str>>,
+) -> Box<Fault> {
+    refusal("invalid_value", message, fix, param)
 }
 
 #[cfg(test)]

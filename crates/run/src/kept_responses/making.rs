@@ -5,7 +5,7 @@ use std::rc::Rc;
 use admit::Caller;
 use decode::Inbound;
 use domain::TraceId;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use json::members::Members;
@@ -15,7 +15,7 @@ use settle::ReplyBody;
 
 use super::ids::{conversation_id_of, id_of};
 use super::kept::{self, Continued};
-use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer};
+use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer, is_stream};
 use crate::session_turn::{self, SessionBranch};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
@@ -95,11 +95,6 @@ pub(super) async fn serve(
     }
     let streamed = Streamed { core: Rc::clone(core), caller, made, is_own: false };
     response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 /// The whole answer, which was complete before it was returned.

@@ -14,11 +14,12 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, Operation};
+use domain::{Dialect, Fault, Operation};
 use line::Core;
 
 use self::making::Made;
-use self::taken::{left, retains_nothing};
+use self::taken::left;
+use crate::request::refusal;
 use crate::session_turn;
 use crate::state_fields::StateFields;
 
@@ -102,7 +103,7 @@ async fn continued(
         ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
         input: fields.input_items(&inbound.body),
         session,
-        keeps: inbound.operation == Operation::Chat && fields.stores && !retains_nothing(caller),
+        keeps: inbound.operation == Operation::Chat && fields.stores && !caller.retains_nothing(),
         is_background: false,
     };
     if let Some(history) = history {
@@ -113,6 +114,5 @@ async fn continued(
 
 fn both() -> Box<Fault> {
     let message = "\"previous_response_id\" and \"conversation\" both say what the request continues.";
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
-    Box::new(fault.param("conversation").fix("Send one of them."))
+    refusal("invalid_value", message, "Send one of them.", "conversation")
 }

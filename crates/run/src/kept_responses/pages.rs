@@ -1,12 +1,15 @@
 //! Pages of lists, as the dialect has them.
 
-use domain::{Fault, FaultClass};
+use std::borrow::Cow;
+
+use domain::Fault;
 use serde_json::{Value, json};
 
 use crate::limits::{LIST_PAGE_ITEMS, LIST_PAGE_ITEMS_MAX};
+use crate::request::refusal;
 
 /// A page of a list, newest first unless asked otherwise.
-pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<String, Box<Fault>> {
+pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<Value, Box<Fault>> {
     let (mut after, mut limit, mut is_oldest_first) = (None, LIST_PAGE_ITEMS, false);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match (name, value) {
@@ -20,7 +23,7 @@ pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<String, Box<Fault
                     .ok()
                     .filter(|limit| (1..=LIST_PAGE_ITEMS_MAX).contains(limit))
                     .ok_or_else(|| {
-                        wrong("limit", &format!("\"limit\" is not a number from 1 to {LIST_PAGE_ITEMS_MAX}."))
+                        wrong("limit", format!("\"limit\" is not a number from 1 to {LIST_PAGE_ITEMS_MAX}."))
                     })?;
             }
             _ => {}
@@ -36,15 +39,18 @@ pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<String, Box<Fault
     }
     let has_more = all.len() > limit;
     all.truncate(limit);
-    let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
-    let (first_id, last_id) = (id(all.first()), id(all.last()));
-    let page = json!({"object": "list", "data": all, "first_id": first_id, "last_id": last_id, "has_more": has_more});
-    Ok(page.to_string())
+    Ok(list(&all, has_more))
 }
 
-fn wrong(param: &'static str, message: &str) -> Box<Fault> {
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message.to_owned());
-    Box::new(fault.param(param).fix("Correct it, or leave it out."))
+/// Items as a list, or as a page of one.
+pub(super) fn list(items: &[Value], has_more: bool) -> Value {
+    let id = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
+    let (first_id, last_id) = (id(items.first()), id(items.last()));
+    json!({"object": "list", "data": items, "first_id": first_id, "last_id": last_id, "has_more": has_more})
+}
+
+fn wrong(param: &'static str, message: impl Into<Cow<'static, str>>) -> Box<Fault> {
+    refusal("invalid_value", message, "Correct it, or leave it out.", param)
 }
 
 #[cfg(test)]
@@ -55,7 +61,7 @@ mod tests {
     fn a_list_is_read_in_pages() {
         let all: Vec<Value> = (0..5).map(|number| json!({"id": format!("msg_{number}")})).collect();
         let read = |query: &str| {
-            let page: Value = serde_json::from_str(&page(all.clone(), query).unwrap()).unwrap();
+            let page = page(all.clone(), query).unwrap();
             let ids: Vec<&str> =
                 page["data"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
             (ids.join(" ").replace("msg_", ""), page["has_more"].as_bool().unwrap())

@@ -24,7 +24,3 @@ pub(super) fn answered(core: &Core, trace: TraceId, body: String) -> Taken {
     let headers = line::own_headers(trace, "application/json");
     Taken::Answered(Box::new(settle::whole(StatusCode::OK, headers, body.into())))
 }
-
-pub(super) fn retains_nothing(caller: &Caller) -> bool {
-    caller.project().policy.as_ref().is_some_and(|policies| policies.retains_nothing())
-}

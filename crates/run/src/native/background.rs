@@ -11,7 +11,6 @@ use domain::limits::DEADLINE;
 use domain::{Fault, FaultClass, ResponseId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::BodyExt;
 use line::{Core, Running};
 use serde_json::{Value, json};
 use settle::ReplyBody;
@@ -19,6 +18,7 @@ use settle::ReplyBody;
 use super::outcome::Outcome;
 use super::request::Requested;
 use super::stored;
+use crate::answer_stream::document_of;
 use crate::background::{self, Slot, until_cancelled};
 use crate::limits::BACKGROUND_GRACE;
 
@@ -79,8 +79,7 @@ async fn run(
 /// The response object: the answer, or what became of it.
 async fn whole(id: ResponseId, response: Response<ReplyBody>) -> Value {
     let is_answer = response.status() == StatusCode::OK;
-    let read = response.into_body().collect().await.ok().map(http_body_util::Collected::to_bytes);
-    let body: Value = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let body = document_of(response).await;
     if is_answer {
         let mut body = body;
         if let Some(answer) = body.as_object_mut() {

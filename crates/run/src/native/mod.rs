@@ -13,7 +13,7 @@ use std::rc::Rc;
 use admit::Caller;
 use decode::Inbound;
 use domain::{Dialect, Fault, Operation, ResponseId, TraceId};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::Core;
@@ -24,7 +24,7 @@ use self::outcome::{Outcome, PROFILE, describe, word};
 use self::request::Requested;
 use self::stored::Part;
 use self::stream::Streamed;
-use crate::answer_stream::AnswerEditor;
+use crate::answer_stream::{AnswerEditor, is_stream};
 use crate::problem;
 use crate::session_turn::{self, SessionTurn};
 use crate::state_fields::StateFields;
@@ -135,10 +135,6 @@ async fn append(
 fn name_session(answer: &mut Map<String, Value>, turn: &SessionTurn) {
     answer.insert("session_id".to_owned(), json!(turn.to.session.to_string()));
     answer.insert("branch_id".to_owned(), json!(turn.to.branch.to_string()));
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    word(headers, &CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 async fn failed(

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{Fault, ObjectOwner, ProjectId, SideCall, WorkspaceId};
+use domain::{ContentRetention, Fault, ObjectOwner, ProjectId, SideCall, TraceMode, WorkspaceId};
 use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 use crate::fault;
@@ -115,6 +115,13 @@ impl Caller {
     #[must_use]
     pub fn retains_nothing(&self) -> bool {
         self.project.policy.as_ref().is_some_and(|policies| policies.retains_nothing())
+    }
+
+    /// What the project keeps of its requests; `None` where that is nothing beside the metadata.
+    #[must_use]
+    pub fn kept_content(&self) -> Option<ContentRetention> {
+        let kept = self.project.retention.filter(|kept| kept.mode != TraceMode::Metadata)?;
+        (!self.retains_nothing()).then_some(kept)
     }
 
     /// Whether the project's policies let providers store prompts.

@@ -4,6 +4,7 @@
 pub mod access;
 mod answering;
 pub mod attempts;
+pub mod auditing;
 mod body;
 pub mod caller;
 mod cursor;

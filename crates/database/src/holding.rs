@@ -10,7 +10,7 @@ use crate::purging;
 use crate::statement::{Row, Statement, compose, sql};
 
 /// The tables with a project and a request in each row, which purges of requests delete from.
-const OF_REQUESTS: [&str; 7] = [
+const OF_REQUESTS: [&str; 8] = [
     "state_contents",
     "kept_answers",
     "kept_turns",
@@ -18,6 +18,7 @@ const OF_REQUESTS: [&str; 7] = [
     "stored_responses",
     "batch_contents",
     "batches",
+    "request_contents",
 ];
 
 /// What the holds in force name themselves: sessions, their bundles, and the artifacts of those.

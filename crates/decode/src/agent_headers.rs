@@ -1,7 +1,8 @@
-//! `Agent-*` headers of requests that are not supported here, or not as they are sent: refused where the answer depends on
-//! them, and never silently ignored.
+//! `Agent-*` headers of requests: the session that one belongs to, and what its client wishes to be kept of it.
 
-use domain::{BranchId, Fault, FaultClass, SessionId};
+use std::borrow::Cow;
+
+use domain::{BranchId, Fault, FaultClass, SessionId, TraceMode};
 use http::HeaderMap;
 
 /// The prefix of our own headers.
@@ -9,28 +10,32 @@ const OURS: &str = "agent-";
 /// The session that a request belongs to.
 pub const SESSION_REF: &str = "agent-session-ref";
 const SESSION: (&str, &str) = (SESSION_REF, "Agent-Session-Ref");
-const TRACE_MODE: (&str, &str) = ("agent-trace-mode", "Agent-Trace-Mode");
-/// What is kept of every request: its record, without its content.
-const KEPT: &str = "metadata";
-const LENIENT_FIX: &str = "or send \"Agent-Lenient: true\" to have it dropped.";
-
+pub(crate) const TRACE_MODE: (&str, &str) = ("agent-trace-mode", "Agent-Trace-Mode");
 /// Whether any header is ours: few requests have one, and the others need no further checks.
 pub(crate) fn has_own(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(OURS))
 }
 
-/// The headers that are not honoured, in their usual spelling.
+/// What the client wishes to be kept of the request.
 ///
 /// # Errors
-/// The answer, or what is kept of it, depends on one of them, and the client did not allow dropping it.
-pub(crate) fn unheeded(headers: &HeaderMap, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
-    let mut found = Vec::new();
-    match other_trace_mode(headers) {
-        Some(fault) if !is_lenient => return Err(fault),
-        Some(_) => found.push(TRACE_MODE.1.to_owned()),
-        None => {}
+/// The name of a mode that is none.
+pub(crate) fn trace_mode(headers: &HeaderMap) -> Result<Option<TraceMode>, Box<Fault>> {
+    let Some(value) = headers.get(TRACE_MODE.0) else { return Ok(None) };
+    let word = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    match TraceMode::from_name(&word) {
+        Some(mode) => Ok(Some(mode)),
+        None => Err(unkept("Agent-Trace-Mode is none of metadata, tokenized and encrypted_full_fidelity.")),
     }
-    Ok(found)
+}
+
+/// The header of a wish for what is kept of a request, and the refusal where its project keeps less.
+#[must_use]
+pub fn too_much_kept(wish: TraceMode) -> (&'static str, Box<Fault>) {
+    let mode = wish.as_str();
+    let message =
+        format!("Agent-Trace-Mode asks for {mode} traces, and this project keeps less of its requests.");
+    (TRACE_MODE.1, unkept(message))
 }
 
 /// The session that the request belongs to: `ses_…`, with or without a branch behind a slash.
@@ -53,31 +58,10 @@ pub(crate) fn session(headers: &HeaderMap) -> Result<Option<SessionId>, Box<Faul
     }
 }
 
-/// The refusal of every mode but the one that is in force.
-fn other_trace_mode(headers: &HeaderMap) -> Option<Box<Fault>> {
-    let mode = headers.get(TRACE_MODE.0)?.as_bytes().trim_ascii();
-    if mode.eq_ignore_ascii_case(KEPT.as_bytes()) {
-        return None;
-    }
-    let message = match mode {
-        b"tokenized" | b"encrypted_full_fidelity" => {
-            let mode = String::from_utf8_lossy(mode);
-            format!(
-                "Agent-Trace-Mode asks for traces that are {mode}, and none are kept here beside the metadata."
-            )
-        }
-        _ => "Agent-Trace-Mode is none of metadata, tokenized and encrypted_full_fidelity.".to_owned(),
-    };
-    Some(unsupported(
-        TRACE_MODE.1,
-        message,
-        format!("Send \"metadata\", leave the header out, {LENIENT_FIX}"),
-    ))
-}
-
-fn unsupported(header: &'static str, message: String, fix: String) -> Box<Fault> {
-    let fault = Fault::new(FaultClass::Unsupported, "unsupported_header", message);
-    Box::new(fault.param(header).fix(fix))
+fn unkept(message: impl Into<Cow<'static, str>>) -> Box<Fault> {
+    let fix = "Send \"metadata\", leave the header out, or send \"Agent-Lenient: true\" to have it dropped. What a \
+               project keeps is its retention profile.";
+    Box::new(Fault::new(FaultClass::Unsupported, "unsupported_header", message).param(TRACE_MODE.1).fix(fix))
 }
 
 #[cfg(test)]
@@ -85,25 +69,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_honoured_is_refused_or_named() {
-        let headers = |given: &[(&'static str, &'static str)]| {
-            let header = |(name, value): &(&'static str, &'static str)| {
-                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-            };
-            given.iter().map(header).collect::<HeaderMap>()
-        };
-        let refused: Result<Vec<String>, _> = Err("unsupported_header");
-        for (given, is_lenient, expected) in [
-            (&[("accept", "x")][..], false, Ok(vec![])),
-            (&[("agent-trace-mode", "metadata")], false, Ok(vec![])),
-            (&[("agent-trace-mode", "tokenized")], false, refused.clone()),
-            (&[("agent-trace-mode", "encrypted_full_fidelity")], false, refused.clone()),
-            (&[("agent-trace-mode", "all")], false, refused.clone()),
-            (&[("agent-trace-mode", "tokenized")], true, Ok(vec!["Agent-Trace-Mode".to_owned()])),
+    fn a_trace_mode_is_read_or_refused() {
+        let refused: Result<Option<TraceMode>, _> = Err("unsupported_header");
+        for (name, value, expected) in [
+            ("accept", "x", Ok(None)),
+            ("agent-trace-mode", "metadata", Ok(Some(TraceMode::Metadata))),
+            ("agent-trace-mode", " Tokenized", Ok(Some(TraceMode::Tokenized))),
+            ("agent-trace-mode", "encrypted_full_fidelity", Ok(Some(TraceMode::FullFidelity))),
+            ("agent-trace-mode", "all", refused.clone()),
+            ("agent-trace-mode", "", refused.clone()),
         ] {
-            let headers = headers(given);
-            assert_eq!(has_own(&headers), given[0].0 != "accept", "{given:?}");
-            assert_eq!(unheeded(&headers, is_lenient).map_err(|fault| fault.code), expected, "{given:?}");
+            let header = http::HeaderValue::from_static(value);
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), header)]);
+            assert_eq!(has_own(&headers), name != "accept", "{name}");
+            assert_eq!(trace_mode(&headers).map_err(|fault| fault.code), expected, "{value}");
         }
     }
 

@@ -17,13 +17,13 @@ use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
     Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Prompt, ReadHints, RequestTraits, SessionId,
-    StoredKind, StoredObjectKind, TraceId, Upload, Usage,
+    StoredKind, StoredObjectKind, TraceId, TraceMode, Upload, Usage,
 };
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
-pub use agent_headers::SESSION_REF;
+pub use agent_headers::{SESSION_REF, too_much_kept};
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::{
     HINTS_REF, RequestHints, StatedInHints, hints_of, read_value as read_hints, reference, state_qos,
@@ -71,6 +71,7 @@ struct CallData {
     forbids_storage: bool,
     unheeded: Vec<String>,
     session: Option<SessionId>,
+    trace_wish: Option<TraceMode>,
     found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
     header_map: HeaderMap,
@@ -142,10 +143,17 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         }
     };
     let (mut hints, mut is_lenient, mut unheeded, mut session) = (None, false, Vec::new(), None);
+    let mut trace_wish = None;
     if agent_headers::has_own(&inbound.headers) {
         let lenient = inbound.headers.get(LENIENT);
         is_lenient = lenient.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-        unheeded = agent_headers::unheeded(&inbound.headers, is_lenient)?;
+        trace_wish = match agent_headers::trace_mode(&inbound.headers) {
+            Err(_) if is_lenient => {
+                unheeded.push(agent_headers::TRACE_MODE.1.to_owned());
+                None
+            }
+            read => read?,
+        };
         session = agent_headers::session(&inbound.headers)?;
         hints = hints::read(&inbound.headers, &mut unheeded);
     }
@@ -166,6 +174,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         forbids_storage,
         unheeded,
         session,
+        trace_wish,
         found_response: None,
         files: None,
         header_map,
@@ -263,6 +272,20 @@ impl Call {
     #[must_use]
     pub fn forbids_storage(&self) -> bool {
         self.0.forbids_storage
+    }
+
+    /// What the client wishes to be kept of it.
+    #[must_use]
+    pub fn trace_wish(&self) -> Option<TraceMode> {
+        self.0.trace_wish
+    }
+
+    /// The same without the wish, whose header is named as one that was not honoured.
+    #[must_use]
+    pub fn without_trace_wish(mut self, header: &str) -> Self {
+        self.0.trace_wish = None;
+        self.0.unheeded.push(header.to_owned());
+        self
     }
 
     /// `Agent-*` headers of the request that are not supported here, and fields of its hints that have no effect.

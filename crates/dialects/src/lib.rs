@@ -8,6 +8,7 @@
 
 mod answer_path;
 mod answer_stream;
+mod as_chat;
 mod batch;
 mod buffered;
 mod count;
@@ -36,6 +37,7 @@ mod whole;
 
 pub use answer_path::AnswerPath;
 pub use answer_stream::AnswerStream;
+pub use as_chat::{answer_as_chat, request_as_chat};
 pub use batch::{BatchInputLine, batch_operation, file_batch_operation, read_batch_input, read_batch_output};
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use count::{buffered_count, count_answer, forget_answer, write_count_request};

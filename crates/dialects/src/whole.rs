@@ -6,7 +6,7 @@ use conversation::constraints::AnswerFilter;
 use conversation::face::ForwardAnswer;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::Gatherer;
-use domain::Event;
+use domain::{Event, Grammar};
 use framing::sse::{EventSplitter, begins_stream, read_event, skip_lead};
 
 use crate::answer_path::AnswerPath;
@@ -62,25 +62,7 @@ fn forwarded(
 
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
 fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let text = skip_lead(&body);
-    let (mut reader, mut frames) = (face(answer_path.upstream).reader(), face(answer_path.upstream).frames());
-    let mut events = Vec::new();
-    let mut is_stream = false;
-    match text.first() {
-        None => return Err(StreamFault::Broken("empty")),
-        Some(b'<') => return Err(StreamFault::Broken("html")),
-        Some(b'{' | b'[') => reader.read_buffered(text, &mut events)?,
-        Some(first) => {
-            is_stream = true;
-            match &mut frames {
-                Some(frames) if frames.begins(*first) => {
-                    read_frames(frames.as_mut(), reader.as_mut(), text, &mut events)?;
-                }
-                _ if begins_stream(text) == Some(true) => read_stream(reader.as_mut(), text, &mut events)?,
-                _ => return Err(StreamFault::Broken("not_an_answer")),
-            }
-        }
-    }
+    let (mut events, is_stream) = read_events(answer_path.upstream, &body)?;
     let (mut facts, made) = (facts_of(&events), made_of(&events));
     let mut text = String::new();
     if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
@@ -116,6 +98,30 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         text,
         ..BufferedAnswer::plain(body, facts)
     })
+}
+
+/// The events of an answer, whole or as a stream, and whether it is one.
+pub(crate) fn read_events(grammar: Grammar, body: &[u8]) -> Result<(Vec<Event>, bool), StreamFault> {
+    let text = skip_lead(body);
+    let (mut reader, mut frames) = (face(grammar).reader(), face(grammar).frames());
+    let mut events = Vec::new();
+    let mut is_stream = false;
+    match text.first() {
+        None => return Err(StreamFault::Broken("empty")),
+        Some(b'<') => return Err(StreamFault::Broken("html")),
+        Some(b'{' | b'[') => reader.read_buffered(text, &mut events)?,
+        Some(first) => {
+            is_stream = true;
+            match &mut frames {
+                Some(frames) if frames.begins(*first) => {
+                    read_frames(frames.as_mut(), reader.as_mut(), text, &mut events)?;
+                }
+                _ if begins_stream(text) == Some(true) => read_stream(reader.as_mut(), text, &mut events)?,
+                _ => return Err(StreamFault::Broken("not_an_answer")),
+            }
+        }
+    }
+    Ok((events, is_stream))
 }
 
 /// The text of a buffered response that is forwarded.

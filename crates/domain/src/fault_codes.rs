@@ -112,6 +112,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The body has a field for a prompt or an answer. Leave it out: traces are counts and times.",
     ),
     (
+        "content_not_kept",
+        "No content of the request is kept, or its time is over. `/v2/retention-profile` says what is.",
+    ),
+    (
         "content_too_large",
         "The content is larger than a single value may be. Store it as an artifact, or split it.",
     ),
@@ -495,7 +499,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The body's encoding is not supported. Send gzip, deflate, br, zstd or plain.",
     ),
     ("unsupported_field", "A run, or `/v2/responses`, can't honour this field. Leave it out."),
-    ("unsupported_header", "`Agent-Trace-Mode` asks for what the gateway does not keep. Leave it out."),
+    (
+        "unsupported_header",
+        "`Agent-Trace-Mode` asks for more than the project keeps of its requests. Leave it out.",
+    ),
     ("unsupported_media_type", "The path does not take a body of this content type."),
     ("unsupported_operation", "The model, or its provider, can't do this. Use another model."),
     (

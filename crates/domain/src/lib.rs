@@ -96,7 +96,7 @@ pub use policy::{
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
-pub use retention::{Retention, RetentionBasis};
+pub use retention::{ContentRetention, Retention, RetentionBasis, TraceMode};
 pub use reuse::{CacheTier, CachedAnswer, InputCost, PromptReuse, ReuseEvidence, Waterfall};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, ModelFallback, ModelFallbackClass, RouteScope, RouteSpec};

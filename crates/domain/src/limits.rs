@@ -524,6 +524,13 @@ pub const RESPONSE_ID_BYTES_MAX: usize = 256;
 /// The same for other stored objects. Some ids of videos contain all that is known of the video, so they are
 /// longer.
 pub const KEPT_ID_BYTES_MAX: usize = 1_024;
+/// What is kept of a request's body, and of its answer's, where its project keeps content.
+pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
+/// Contents of requests that wait to be written to the store, and their bytes; beyond that they are not kept.
+pub const CONTENTS_WAITING_MAX: usize = 4_096;
+pub const CONTENT_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a project may keep content.
+pub const CONTENT_DAYS_MAX: u32 = 3_650;
 /// Stored responses that wait to be written to the store; beyond that they are not remembered.
 pub const RESPONSES_WAITING_MAX: usize = 16_384;
 /// How long a request waits for the store to say who created a response, or whether it may book the

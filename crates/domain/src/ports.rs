@@ -1,6 +1,7 @@
 //! Traits that lower crates call and higher ones implement: audit, key wrapping, stored answers and their
 //! purge.
 
+mod contents;
 mod sessions;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use crate::stored_object::{
     FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
 };
 
+pub use contents::{ContentStore, KeptBody, NoContents, RequestContent};
 pub use sessions::{
     FoundSession, HistoryEvent, NoSessions, SessionFailure, SessionHead, SessionStore, SessionWriter,
 };

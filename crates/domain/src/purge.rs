@@ -96,6 +96,8 @@ pub enum Place {
     Batches,
     /// Archives of data exports.
     DataExports,
+    /// Requests with their answers, where a project keeps them.
+    RequestContents,
     /// The response cache in this process's memory.
     ResponseCache,
     /// Prompts that are held to keep a provider's cache alive.
@@ -111,12 +113,13 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::IdempotentAnswers,
         Self::KeptTurns,
         Self::AgentState,
         Self::Batches,
         Self::DataExports,
+        Self::RequestContents,
         Self::ResponseCache,
         Self::HeldPrompts,
         Self::ProviderObjects,
@@ -133,6 +136,7 @@ impl Place {
             Self::AgentState => "agent_state",
             Self::Batches => "batches",
             Self::DataExports => "data_exports",
+            Self::RequestContents => "request_contents",
             Self::ResponseCache => "response_cache",
             Self::HeldPrompts => "held_prompts",
             Self::ProviderObjects => "provider_objects",
@@ -157,6 +161,9 @@ impl Place {
                 "Requests and results of batches that the gateway works through, sealed in the database."
             }
             Self::DataExports => "Archives of data exports, sealed in the database.",
+            Self::RequestContents => {
+                "Requests with their answers, as retention profiles keep them, sealed in the database."
+            }
             Self::ResponseCache => "Answers of the response cache in the memory of gateways.",
             Self::HeldPrompts => "Prompts held in the memory of gateways to keep a provider's cache alive.",
             Self::ProviderObjects => "Files, batches, videos and cached prompts at providers.",
@@ -171,7 +178,12 @@ impl Place {
     pub const fn is_in_database(self) -> bool {
         matches!(
             self,
-            Self::IdempotentAnswers | Self::KeptTurns | Self::AgentState | Self::Batches | Self::DataExports
+            Self::IdempotentAnswers
+                | Self::KeptTurns
+                | Self::AgentState
+                | Self::Batches
+                | Self::DataExports
+                | Self::RequestContents
         )
     }
 

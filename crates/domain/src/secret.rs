@@ -66,10 +66,13 @@ pub enum ContentKind {
     Batch,
     /// A part of the archive of a data export.
     Export,
+    /// A request with its answer, where a project keeps them.
+    Request,
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 5] = [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export];
+    pub const ALL: [Self; 6] =
+        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request];
 }
 
 #[cfg(test)]

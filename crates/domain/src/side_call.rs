@@ -15,10 +15,13 @@ pub enum SideCallPurpose {
     CacheKeepAlive,
     /// To work through a batch that a client made: this one it asked for, but not alone.
     BatchItem,
+    /// To compare a model with the one that answered a kept request: a person asked for it.
+    Replay,
 }
 
 impl SideCallPurpose {
-    pub const WORDS: [&str; 4] = ["semantic_cache", "context_cache", "cache_keep_alive", "batch_item"];
+    pub const WORDS: [&str; 5] =
+        ["semantic_cache", "context_cache", "cache_keep_alive", "batch_item", "replay"];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +30,7 @@ impl SideCallPurpose {
             Self::ContextCache => "context_cache",
             Self::CacheKeepAlive => "cache_keep_alive",
             Self::BatchItem => "batch_item",
+            Self::Replay => "replay",
         }
     }
 }
@@ -40,9 +44,15 @@ pub struct SideCall {
 }
 
 impl SideCall {
-    /// Whether a client asked for it, with a batch.
+    /// Whether it is a request of a batch.
     #[must_use]
     pub fn is_batch_item(&self) -> bool {
         self.purpose == SideCallPurpose::BatchItem
+    }
+
+    /// Whether somebody wants its answer, as one of a batch or of a replay.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        matches!(self.purpose, SideCallPurpose::BatchItem | SideCallPurpose::Replay)
     }
 }

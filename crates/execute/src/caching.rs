@@ -118,7 +118,7 @@ impl<'a> CacheHints<'a> {
         let policy = caller.project().caching.or(&caller.workspace().caching);
         let mode = policy.mode(attempt.profile());
         let keeps_alive = policy.keeps_alive(attempt.profile())
-            && caller.side_call().is_none_or(|call| call.is_batch_item())
+            && caller.side_call().is_none_or(|call| call.is_wanted())
             && exchange.may_keep_prefixes();
         let salt = salt_for(exchange, attempt, provider);
         // A node caches by itself, and what it reuses is compared with what came before.

@@ -95,7 +95,7 @@ pub(crate) async fn record_objects(
             AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_retryable()
         );
     };
-    if exchange.caller.side_call().is_some_and(|call| !call.is_batch_item()) {
+    if exchange.caller.side_call().is_some_and(|call| !call.is_wanted()) {
         // No client gets its name, and no list has it.
         let facts = AnswerFacts { usage: storage_used(exchange, &made).or(whole.facts.usage), ..whole.facts };
         return Ok(BufferedAnswer { facts, ..whole });

@@ -1,4 +1,5 @@
-//! The requests of batches that the gateway works through: each goes through all stages, like one that its client sends.
+//! The requests of batches that the gateway works through, and those that are replayed: each goes through all stages, like one
+//! that its client sends.
 
 use std::rc::Rc;
 
@@ -6,7 +7,7 @@ use admit::Caller;
 use bytes::Bytes;
 use conversation::request::Addressed;
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, SideCall, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::{Core, concluded, run_pipeline};
 /// How long an item waits whose gateway is behind, or whose limits don't say when there is room.
 const WAIT_MS: u64 = 1_000;
 
-/// One request of a batch.
+/// One request of a batch, or of a replay.
 #[derive(Debug, Clone)]
 pub struct ItemCall {
     pub owner: ObjectOwner,
@@ -28,8 +29,8 @@ pub struct ItemCall {
     pub operation: Operation,
     /// The id of its exchange: the same whoever makes it, and however often it is begun.
     pub trace: TraceId,
-    /// The request that made its batch.
-    pub batch: TraceId,
+    /// What it is made for: the request that made its batch, or the one that is replayed.
+    pub side_call: SideCall,
     pub headers: Vec<(String, String)>,
     pub addressed: Option<Addressed>,
     pub body: Bytes,
@@ -55,15 +56,14 @@ pub enum ItemAnswer {
     },
 }
 
-/// Makes one request of a batch, as its key.
+/// Makes one such request, as its key.
 pub async fn serve_item(core: &Rc<Core>, item: ItemCall) -> ItemAnswer {
     if core.background.is_pressed(core.now_us()) {
         return ItemAnswer::Postponed { wait_ms: WAIT_MS };
     }
     let (dialect, trace) = (item.dialect, item.trace);
-    let side_call = SideCall { purpose: SideCallPurpose::BatchItem, parent: item.batch };
     let snapshot = core.snapshot.current();
-    let caller = match admit::on_behalf(snapshot, item.owner, item.key, side_call, core.now_unix_ms()) {
+    let caller = match admit::on_behalf(snapshot, item.owner, item.key, item.side_call, core.now_unix_ms()) {
         Ok(caller) => caller,
         Err(fault) => return failed(&fault, dialect, trace, false),
     };

@@ -10,7 +10,7 @@ use execute::{AttemptPreview, Quote, TooLong, preview, quote, too_long};
 use guardrails::ParameterChange;
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
-use crate::reading::with_stored_hints;
+use crate::reading::completed;
 use crate::{Core, alias_parameters, stored_lookup};
 
 /// What would become of a request.
@@ -68,7 +68,7 @@ pub async fn explain(
     if let Some(fault) = fitted.fault {
         return CallExplanation::refused(dialect, Some(operation), fault);
     }
-    let read = decode(inbound, core.now_us()).and_then(|call| with_stored_hints(call, &caller));
+    let read = decode(inbound, core.now_us()).and_then(|call| completed(call, &caller));
     let call = match read {
         Ok(call) => call,
         Err(fault) => return CallExplanation::refused(dialect, Some(operation), fault),

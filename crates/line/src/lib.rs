@@ -5,6 +5,7 @@
 mod alias_parameters;
 mod background;
 mod batch_items;
+mod capture;
 mod counters;
 mod explain;
 mod hooks;
@@ -32,8 +33,8 @@ use std::sync::Arc;
 
 use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
-use decode::Inbound;
-use domain::ports::{AnswerStore, SessionStore};
+use decode::{Call, Inbound};
+use domain::ports::{AnswerStore, ContentStore, SessionStore};
 use domain::{BatchStore, Dialect, Fault, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
@@ -43,6 +44,7 @@ use plan::{PlanFailed, Planned, plan};
 use relay::{relay, served_headers};
 use settle::{ReplyBody, settle};
 
+use crate::capture::Capture;
 use crate::stop::EarlyExit;
 
 pub use background::{Background, Ending, Running};
@@ -86,6 +88,8 @@ pub struct Core {
     pub cached: Arc<ResponseMemory>,
     /// The sessions of agents; shared by all cores.
     pub sessions: Arc<dyn SessionStore>,
+    /// Requests with their answers, where projects keep them; shared by all cores.
+    pub contents: Arc<dyn ContentStore>,
     /// Batches that the gateway works through itself; shared by all cores.
     pub batches: Arc<dyn BatchStore>,
     /// How far behind this core is.
@@ -187,6 +191,19 @@ async fn run_pipeline(
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let call = reading::read(inbound, &caller, core.now_us())?;
+    match Capture::of(core, &call, &caller) {
+        None => call_to_settle(core, call, caller).await,
+        // Boxed: few projects keep what their requests say.
+        Some(capture) => capture.around(Box::pin(call_to_settle(core, call, caller))).await,
+    }
+}
+
+/// The stages after the request is read.
+async fn call_to_settle(
+    core: &Rc<Core>,
+    call: Call,
+    caller: Caller,
+) -> Result<Response<ReplyBody>, EarlyExit> {
     let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();

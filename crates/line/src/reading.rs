@@ -4,7 +4,7 @@ use admit::Caller;
 use conversation::request::StoredAct;
 use decode::{Call, HINTS_REF, Inbound, decode};
 use domain::limits::HINT_NAME_CHARS_MAX;
-use domain::{Fault, FaultClass};
+use domain::{ContentRetention, Fault, FaultClass};
 
 use crate::screening;
 
@@ -18,12 +18,25 @@ pub(crate) fn read(mut inbound: Inbound, caller: &Caller, now_us: u64) -> Result
     if call.request().stored.as_deref().is_some_and(|stored| stored.act == StoredAct::Delete) {
         caller.check_deletion()?;
     }
-    with_stored_hints(call, caller)
+    completed(call, caller)
+}
+
+/// The call with what the configuration says of it.
+pub(crate) fn completed(call: Call, caller: &Caller) -> Result<Call, Box<Fault>> {
+    with_stored_hints(with_kept_trace(call, caller)?, caller)
+}
+
+/// The call, unless it wishes more to be kept of it than its project keeps.
+fn with_kept_trace(call: Call, caller: &Caller) -> Result<Call, Box<Fault>> {
+    let kept = || caller.kept_content().unwrap_or(ContentRetention::NOTHING).mode;
+    let Some(wish) = call.trace_wish().filter(|wish| *wish > kept()) else { return Ok(call) };
+    let (header, fault) = decode::too_much_kept(wish);
+    if call.is_lenient() { Ok(call.without_trace_wish(header)) } else { Err(fault) }
 }
 
 /// The call with the stored hints that it refers to, if it refers to any. They may say where it must not go, so that one
 /// whose hints are not there is refused, unless its client lets them be dropped.
-pub(crate) fn with_stored_hints(call: Call, caller: &Caller) -> Result<Call, Box<Fault>> {
+fn with_stored_hints(call: Call, caller: &Caller) -> Result<Call, Box<Fault>> {
     let Some(reference) = call.hints_reference() else { return Ok(call) };
     let stored = caller.workspace().stored_hints(reference);
     match stored {

@@ -185,6 +185,7 @@ files = true
         let catalogue = Catalogue::of_texts(PROVIDERS, "revision = \"1\"").unwrap();
         let project = ProjectEntry {
             legal_hold: None,
+            retention: None,
             policy: None,
             caching: CachePolicy::default(),
             id: ProjectId::new(1, [3; 10]),

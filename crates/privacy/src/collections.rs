@@ -65,6 +65,9 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
 /// Files of batches, which only `/v1` has routes for.
 pub(crate) const BATCHES: &str = "batches";
 pub(crate) const BATCH_ITEMS: &str = "batch_items";
+/// What no route lists with its content.
+pub(crate) const RETENTION_PROFILES: &str = "retention_profiles";
+pub(crate) const REQUEST_CONTENTS: &str = "request_contents";
 
 /// What an export has not, and why, as its manifest states it.
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
@@ -104,7 +107,7 @@ mod tests {
             EVENTS.at(&["ses_1".to_owned(), "br_2".to_owned()]),
             "/v2/sessions/ses_1/branches/br_2/events"
         );
-        let mut names = BTreeSet::from([BATCHES, BATCH_ITEMS]);
+        let mut names = BTreeSet::from([BATCHES, BATCH_ITEMS, RETENTION_PROFILES, REQUEST_CONTENTS]);
         for one in COLLECTIONS {
             assert!(
                 names.insert(one.name) && one.below.iter().all(|below| names.insert(below.name)),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use api::server::Server;
 use batches::{ExportedBatch, ExportedItem, StoredBatches};
 use domain::limits::PAGE_ROWS_MAX;
-use domain::ports::PortFuture;
-use domain::{DataExportId, Fault, FaultClass};
+use domain::ports::{KeptBody, PortFuture};
+use domain::{DataExportId, Fault, FaultClass, TraceMode};
 use evidence::exports::{
     DATA_EXPORT_JOB, DataExportRow, DataExportState, DataExports, ExportedFile, SealedPart,
 };
@@ -16,14 +16,21 @@ use jobs::{Handler, Outcome, Policy};
 use proof::Digest;
 use reconcilers::Deps;
 use serde_json::{Map, Value, json};
-use store::{JobRow, StoreError};
+use sessions::{KeptContent, open_content};
+use store::{JobRow, Page, StoreError};
+use transcripts::{ContentFilter, RequestContentRow, RequestContents};
 
 use crate::archive::Archive;
-use crate::collections::{BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT};
+use crate::collections::{
+    BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES,
+};
 use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX};
 
 /// An export that was not made within a day is not what was asked for any more.
 const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, retry_for_ms: 24 * 3_600_000 };
+
+/// How many contents are read at a time, each of at most 2 MiB.
+const EXPORTED_CONTENTS_ROWS: u32 = 10;
 
 /// The handler of data exports on the durable queue.
 pub struct DataExportHandler {
@@ -132,6 +139,8 @@ impl<'a> Export<'a> {
         }
         self.add_batches().await?;
         self.add_items().await?;
+        self.add_profiles().await?;
+        self.add_contents().await?;
         self.close_files().await?;
         let manifest = format!("{:#}\n", self.manifest());
         self.add_file("manifest.json".to_owned(), 0, manifest.as_bytes()).await?;
@@ -240,6 +249,50 @@ impl<'a> Export<'a> {
         }
     }
 
+    /// What projects keep of their requests.
+    async fn add_profiles(&mut self) -> Result<(), Stop> {
+        let snapshot = self.handler.deps.keeper.current();
+        let Some(workspace) = snapshot.workspace(self.row.workspace) else { return Ok(()) };
+        for project in &workspace.projects {
+            let is_meant = self.row.project.is_none_or(|id| id == project.id);
+            if let Some(kept) = project.retention.filter(|_| is_meant) {
+                let line = json!({
+                    "object": "retention_profile",
+                    "project_id": project.id.to_string(),
+                    "trace_mode": kept.mode.as_str(),
+                    "default_retention_days": kept.days,
+                    "sample_percent": kept.sample_percent,
+                });
+                self.add_line(RETENTION_PROFILES, &line).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What they kept.
+    async fn add_contents(&mut self) -> Result<(), Stop> {
+        let contents = RequestContents::of(self.handler.deps.store.database());
+        let now_unix_ms = self.handler.deps.world.clock.unix_ms();
+        for mode in [TraceMode::Tokenized, TraceMode::FullFidelity] {
+            let filter = ContentFilter { mode, ..ContentFilter::all(self.row.project, now_unix_ms) };
+            let mut page = Page::first(EXPORTED_CONTENTS_ROWS);
+            loop {
+                let listed = contents.list(self.row.workspace, filter, page.clone()).await?;
+                for row in &listed.rows {
+                    // What does not open is a loss that its reader is told where it is looked for.
+                    if let Ok(content) = open_content(&self.handler.deps.vault, self.row.workspace, row) {
+                        self.add_line(REQUEST_CONTENTS, &line_of_content(row, &content)).await?;
+                    }
+                }
+                page.after = listed.next;
+                if page.after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn add_line(&mut self, name: &'static str, line: &Value) -> Result<(), Stop> {
         let file = self.open.entry(name).or_default();
         file.text.push_str(&line.to_string());
@@ -346,12 +399,38 @@ fn line_of_batch(batch: &ExportedBatch) -> Value {
     })
 }
 
-/// Content is JSON where it is JSON, and else a text.
+fn line_of_content(row: &RequestContentRow, content: &KeptContent) -> Value {
+    let body = |kept: &KeptBody| {
+        json!({
+            "media_type": kept.media_type,
+            "bytes": kept.length,
+            "truncated": kept.length > kept.bytes.len() as u64,
+            "content": value_of(&kept.bytes),
+        })
+    };
+    json!({
+        "object": "request_content",
+        "request_id": content.request.to_string(),
+        "project_id": row.content.project.to_string(),
+        "trace_mode": content.mode.as_str(),
+        "dialect": content.dialect,
+        "operation": content.operation,
+        "status": content.status,
+        "complete": content.is_whole,
+        "expires_at_unix_ms": content.until_unix_ms,
+        "request": body(&content.sent),
+        "answer": body(&content.answer),
+    })
+}
+
+/// JSON where it is JSON, and else a text.
+fn value_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
 fn line_of_item(item: ExportedItem) -> Value {
-    let content = item.content.map(|bytes| {
-        serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
-    });
+    let content = item.content.map(|bytes| value_of(&bytes));
     json!({
         "batch_id": item.batch.to_string(),
         "object": "batch_item",

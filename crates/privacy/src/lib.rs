@@ -1,5 +1,5 @@
-//! The routes of `/v2` about what is stored of requests: purge jobs and their receipts, legal holds, erasures, and data
-//! exports with the job that makes them.
+//! The routes of `/v2` about what is stored of requests: purge jobs and their receipts, legal holds, erasures, data exports
+//! with the job that makes them, and what projects keep at all.
 
 mod archive;
 mod collections;
@@ -9,6 +9,7 @@ mod exports;
 mod holds;
 mod limits;
 mod purges;
+mod retention;
 
 use api::router::Route;
 
@@ -17,5 +18,8 @@ pub use exporting::DataExportHandler;
 /// All routes.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    [purges::routes(), holds::routes(), exports::routes(), erasures::routes()].into_iter().flatten().collect()
+    [purges::routes(), holds::routes(), exports::routes(), erasures::routes(), retention::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -374,6 +374,7 @@ fn name_of(thing: &SealedThing) -> String {
             ContentKind::State => format!("state of {}", row.request),
             ContentKind::Batch => format!("item of a batch of {}", row.request),
             ContentKind::Export => format!("part of a data export of {}", row.request),
+            ContentKind::Request => format!("content of {}", row.request),
         },
     }
 }

@@ -34,7 +34,7 @@ pub trait Outbound: Send + Sync {
     /// Deletes an object at a provider, for a purge.
     fn delete_object(&self, target: VerifyTarget, poll: StoredPoll)
     -> PortFuture<'_, Result<(), Box<Fault>>>;
-    /// Makes one request of a batch that the gateway works through, as its key.
+    /// Makes one request of a batch that the gateway works through, or of a replay, as its key.
     fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.

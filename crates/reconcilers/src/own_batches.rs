@@ -12,7 +12,8 @@ use batches::{Batches as _, FinishedItem, ItemContent, ItemPart, OpenItem, Store
 use conversation::own_batch::{OwnBatches, OwnItem, OwnResult};
 use domain::ports::PortFuture;
 use domain::{
-    ItemOutcome, ObjectOwner, Operation, Outcome as Ended, OwnBatch, StoredObjectId, TraceId, WorkspaceId,
+    ItemOutcome, ObjectOwner, Operation, Outcome as Ended, OwnBatch, SideCall, SideCallPurpose,
+    StoredObjectId, TraceId, WorkspaceId,
 };
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -322,7 +323,7 @@ async fn try_item(deps: &Deps, batch: OwnBatch, format: &dyn OwnBatches, item: O
         dialect,
         operation,
         trace,
-        batch: batch.request,
+        side_call: SideCall { purpose: SideCallPurpose::BatchItem, parent: batch.request },
         headers: batch.headers.clone(),
         addressed,
         body,

@@ -1,11 +1,13 @@
-//! The routes of `/v2` that only tell: what was served, what would be, and what it costs. Plans, requests, usage, bills, price
-//! books, commitments, models, the audit and the health of upstreams.
+//! The routes of `/v2` that only tell: what was served, what would be, and what it costs. Plans, requests with their content
+//! where that is kept, usage, bills, price books, commitments, models, the audit and the health of upstreams.
 
 mod audit;
 mod billing;
 pub mod caching;
 mod commitments;
+mod contents;
 mod data_path;
+mod datasets;
 pub mod diagnostics;
 pub mod dry_run;
 mod hooks;
@@ -18,6 +20,7 @@ mod price_books;
 mod qos;
 mod reconciliations;
 mod refusals;
+mod replays;
 mod requests;
 mod reuse;
 mod scores;
@@ -38,6 +41,9 @@ pub fn routes() -> Vec<Route> {
         reconciliations::routes(),
         refusals::routes(),
         requests::routes(),
+        contents::routes(),
+        replays::routes(),
+        datasets::routes(),
         data_path::routes(),
         scores::routes(),
         billing::routes(),

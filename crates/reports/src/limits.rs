@@ -1,5 +1,7 @@
 //! What plans, lists of requests and bills take and show at most, beside the limits in `domain::limits`.
 
+use std::time::Duration;
+
 /// Length of the note on a credit: a few sentences.
 pub(crate) const CREDIT_NOTE_BYTES_MAX: usize = 500;
 /// The newest credits that a billing account shows, so that its page stays readable.
@@ -60,3 +62,9 @@ pub(crate) const RECONCILED_RECORDS_MAX: u64 = 5_000_000;
 pub(crate) const RECONCILED_PAGE_MAX: u32 = 2_000;
 /// Files of one reconciliation: the months of a year, in usage and in costs.
 pub(crate) const RECONCILED_FILES_MAX: usize = 24;
+/// Requests of a session that are replayed at once.
+pub(crate) const REPLAYED_AT_ONCE_MAX: u32 = 20;
+/// How long a replay waits for the record of its answer, which comes about a second later.
+pub(crate) const REPLAY_RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Two texts that share little are compared coarsely after that.
+pub(crate) const DIFF_TIME_MAX: Duration = Duration::from_millis(200);

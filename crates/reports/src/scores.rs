@@ -116,7 +116,7 @@ struct ScoreLine {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most a million, in millionths: twelve digits of fifteen")]
-fn decimal(micros: i64) -> f64 {
+pub(crate) fn decimal(micros: i64) -> f64 {
     micros as f64 / MICROS
 }
 

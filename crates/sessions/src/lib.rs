@@ -1,10 +1,11 @@
 //! State that outlives a request, behind the ports of `domain::ports`: sealed content (idempotent answers,
-//! turns with tool calls, tasks), and which credential made the objects that providers store.
+//! turns with tool calls, tasks, and what requests said where their projects keep it), and which credential made the objects that providers store.
 
 mod answers;
 mod batches;
 #[cfg(test)]
 mod bench;
+mod contents;
 mod expiry;
 mod limits;
 mod lookups;
@@ -12,12 +13,14 @@ mod memory;
 mod objects;
 mod packing;
 mod responses;
+mod shape;
 mod state;
 mod transcripts;
 mod turns;
 
 pub use answers::{Answers, AnswersSettings};
 pub use batches::{BatchJobs, Batches};
+pub use contents::{Contents, KeptContent, open_content};
 pub use lookups::SessionLookups;
 pub use objects::{Chore, Objects};
 pub use responses::{ResponseChore, Responses};

@@ -12,7 +12,7 @@ struct Head {
 
 /// `None` where it can't be encoded, which never happens to our answers.
 pub(crate) fn pack(answer: StoredAnswer) -> Option<Vec<u8>> {
-    encode(&Head { status: answer.status, headers: answer.headers }, &answer.body)
+    encode(&Head { status: answer.status, headers: answer.headers }, &[&answer.body])
 }
 
 pub(crate) fn unpack(packed: &[u8]) -> Option<StoredAnswer> {
@@ -23,7 +23,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<StoredAnswer> {
 /// The hashes of the calls are sealed with the content, so that an altered row can't attach a turn to other
 /// calls.
 pub(crate) fn pack_turn(calls: &[[u8; 32]], content: &[u8]) -> Option<Vec<u8>> {
-    encode(&calls, content)
+    encode(&calls, &[content])
 }
 
 pub(crate) fn unpack_turn(packed: &[u8]) -> Option<(Vec<[u8; 32]>, Bytes)> {
@@ -31,9 +31,10 @@ pub(crate) fn unpack_turn(packed: &[u8]) -> Option<(Vec<[u8; 32]>, Bytes)> {
     Some((calls, Bytes::copy_from_slice(content)))
 }
 
-fn encode(head: &impl Serialize, content: &[u8]) -> Option<Vec<u8>> {
+/// A head, and the contents one after the other.
+pub(crate) fn encode(head: &impl Serialize, contents: &[&[u8]]) -> Option<Vec<u8>> {
     let mut packed = postcard::to_stdvec(head).ok()?;
-    packed.extend_from_slice(content);
+    contents.iter().for_each(|content| packed.extend_from_slice(content));
     Some(packed)
 }
 

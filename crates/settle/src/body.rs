@@ -41,6 +41,20 @@ pub trait WatchStream {
     fn ended(self: Box<Self>, usage: Usage) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
+/// Told of an answer what its client gets, editors' work included, and of its end: also of one that its client left.
+pub trait CaptureAnswer {
+    fn piece(&mut self, bytes: &Bytes);
+    fn ended(self: Box<Self>, is_whole: bool);
+}
+
+struct Capture(Box<dyn CaptureAnswer>);
+
+impl std::fmt::Debug for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Capture")
+    }
+}
+
 /// The watch of a stream.
 enum Watch {
     Watching(Box<dyn WatchStream>),
@@ -72,6 +86,7 @@ pub struct ReplyBody {
 struct Beside {
     editor: Option<Box<dyn BodyEditor>>,
     watch: Option<Watch>,
+    capture: Option<Capture>,
 }
 
 enum Kind {
@@ -117,6 +132,13 @@ impl ReplyBody {
     #[must_use]
     pub fn edited(mut self, editor: Box<dyn BodyEditor>) -> Self {
         self.beside.get_or_insert_default().editor = Some(editor);
+        self
+    }
+
+    /// The same, captured as it is sent.
+    #[must_use]
+    pub fn captured(mut self, capture: Box<dyn CaptureAnswer>) -> Self {
+        self.beside.get_or_insert_default().capture = Some(Capture(capture));
         self
     }
 
@@ -245,6 +267,52 @@ impl ReplyBody {
     }
 }
 
+impl ReplyBody {
+    /// The next piece as its editor leaves it.
+    fn poll_edited(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ReplyError>>> {
+        loop {
+            let piece = std::task::ready!(self.poll_piece(cx));
+            let Some(beside) = self.beside.as_mut() else { return Poll::Ready(piece) };
+            let Some(editor) = beside.editor.as_mut() else { return Poll::Ready(piece) };
+            let edited = match piece {
+                Some(Ok(piece)) => editor.edit(piece),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let rest = std::task::ready!(editor.poll_end(cx));
+                    beside.editor = None;
+                    rest
+                }
+            };
+            if !edited.is_empty() {
+                return Poll::Ready(Some(Ok(edited)));
+            }
+        }
+    }
+
+    /// Hands a piece to what captures the answer, or its end.
+    fn capture(&mut self, piece: Option<&Result<Bytes, ReplyError>>) {
+        let Some(Capture(capture)) = self.beside.as_mut().and_then(|beside| beside.capture.as_mut()) else {
+            return;
+        };
+        let is_over = match piece {
+            Some(Ok(bytes)) => {
+                capture.piece(bytes);
+                self.is_end_stream()
+            }
+            Some(Err(_)) | None => true,
+        };
+        if is_over {
+            self.end_capture(piece.is_none_or(Result::is_ok) && !self.is_failed);
+        }
+    }
+
+    fn end_capture(&mut self, is_whole: bool) {
+        if let Some(Capture(capture)) = self.beside.as_mut().and_then(|beside| beside.capture.take()) {
+            capture.ended(is_whole);
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = ReplyError;
@@ -254,24 +322,9 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        loop {
-            let piece = std::task::ready!(this.poll_piece(cx));
-            let Some(editor) = this.beside.as_mut().and_then(|beside| beside.editor.as_mut()) else {
-                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
-            };
-            let edited = match piece {
-                Some(Ok(piece)) => editor.edit(piece),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
-                    let rest = std::task::ready!(editor.poll_end(cx));
-                    this.beside = None;
-                    rest
-                }
-            };
-            if !edited.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(edited))));
-            }
-        }
+        let piece = std::task::ready!(this.poll_edited(cx));
+        this.capture(piece.as_ref());
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -300,6 +353,9 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     /// Hyper drops the body when the client disconnects.
     fn drop(&mut self) {
+        // Nobody polls a body whose end is known.
+        let is_whole = self.is_end_stream() && !self.is_failed;
+        self.end_capture(is_whole);
         self.end();
     }
 }

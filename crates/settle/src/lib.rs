@@ -3,7 +3,7 @@
 
 mod body;
 
-pub use body::{BodyEditor, ReplyBody, ReplyError, WatchStream};
+pub use body::{BodyEditor, CaptureAnswer, ReplyBody, ReplyError, WatchStream};
 pub use ledger::PendingWrite;
 
 use bytes::Bytes;

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates, CredentialId,
-    HintsId, Hosting, KeyId, LegalHoldId, MissingFeatures, NodeId, Policies, Principal, ProjectId, Rates,
-    ReadHints, RouteId, RouteSpec, Subscription, SubscriptionId, Terms, WorkspaceId, secret::Sealed,
+    AccountId, Agreement, AliasId, AliasReleaseId, AliasReleaseSpec, CachePolicy, CanaryGates,
+    ContentRetention, CredentialId, HintsId, Hosting, KeyId, LegalHoldId, MissingFeatures, NodeId, Policies,
+    Principal, ProjectId, Rates, ReadHints, RouteId, RouteSpec, Subscription, SubscriptionId, Terms,
+    WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -56,6 +57,8 @@ pub struct ProjectEntry {
     pub policy: Option<Arc<Policies>>,
     /// What keeps its content, or all of the workspace's, from being deleted.
     pub legal_hold: Option<LegalHoldId>,
+    /// What it keeps of its requests; `None` if nothing.
+    pub retention: Option<ContentRetention>,
 }
 
 /// The state of a credential from its verification and its owner. Live trouble (rate

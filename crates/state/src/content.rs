@@ -1,17 +1,16 @@
 //! Content is sealed with the workspace's key before it is stored, and opened for whoever may read it.
 
+use api::auditing::record_act;
 use api::failure::invalid;
 use api::request::ApiRequest;
 use api::state::Control;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::ports::AuditEntry;
 use domain::{Fault, FaultClass, ObjectOwner, ProjectId};
 use proof::Digest;
 use reconcilers::of_store;
 use serde_json::Value;
 use sessions::{open_state, seal_state};
-use store::AuditRow;
 use transcripts::{EventContent, SealedContent};
 
 /// The content of one thing, sealed under its id, with what is told of it.
@@ -99,15 +98,5 @@ pub(crate) async fn audit_opening(
     if request.caller.person().is_none() {
         return Ok(());
     }
-    let act = request.act(&control.deps.world);
-    let entry = AuditEntry {
-        workspace: Some(request.workspace()),
-        actor: act.actor,
-        action,
-        object: object.to_owned(),
-        detail: detail.to_owned(),
-        trace: act.trace,
-    };
-    let row = AuditRow::new(act.id, act.unix_ms, entry);
-    control.deps.store.audit().append(vec![row]).await.map_err(of_store)
+    record_act(control, request, action, object, detail).await
 }

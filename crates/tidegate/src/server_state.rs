@@ -10,7 +10,8 @@ use anyhow::Context;
 use catalogue::Catalogue;
 use domain::BatchStore;
 use domain::ports::{
-    AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, SessionStore, TurnStore,
+    AnswerStore, AuditSink, ContentStore, KeyHash, NoAudit, ObjectStore, ResponseStore, SessionStore,
+    TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
 use egress::EgressSettings;
@@ -22,7 +23,9 @@ use ledger::{
 };
 use reconcilers::purging::HeldPrompts;
 use reconcilers::{Deps, Outbound};
-use sessions::{AgentState, Answers, AnswersSettings, Batches, Objects, Responses, SessionLookups, Turns};
+use sessions::{
+    AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, SessionLookups, Turns,
+};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
@@ -83,6 +86,7 @@ pub struct Sessions {
     objects: Arc<Objects>,
     lookups: Arc<SessionLookups>,
     batches: Arc<Batches>,
+    contents: Arc<Contents>,
     state: Arc<AgentState>,
 }
 
@@ -225,6 +229,7 @@ impl ServerState {
             in_background: Default::default(),
             background: Arc::clone(&self.sessions.background),
             sessions: Arc::clone(&self.sessions.lookups) as Arc<dyn SessionStore>,
+            contents: Arc::clone(&self.sessions.contents) as Arc<dyn ContentStore>,
             batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
         }))
     }
@@ -305,6 +310,7 @@ impl Sessions {
             Arc::clone(&self.turns) as _,
             Arc::clone(&self.state) as _,
             Arc::clone(&self.batches) as _,
+            Arc::clone(&self.contents) as _,
             Arc::clone(&self.cached) as _,
         ]
     }
@@ -330,6 +336,9 @@ impl Sessions {
         let batches = Batches::start(store, vault.clone(), world.clone(), reconcilers::batch_jobs_of);
         let closing = Arc::clone(&batches);
         tasks.add("batches", || async move { closing.stop().await });
+        let contents = Contents::start(store, vault.clone(), world.clone());
+        let closing = Arc::clone(&contents);
+        tasks.add("contents", || async move { closing.stop().await });
         let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
@@ -344,6 +353,7 @@ impl Sessions {
             objects,
             lookups,
             batches,
+            contents,
             state,
             cached: Arc::default(),
             background: Arc::default(),

@@ -1,13 +1,16 @@
-//! The store of agents' state: artifacts, bundles of them, and sessions with their branches, events and snapshots. Content is
-//! sealed before it comes here; what describes it is not.
+//! The store of agents' state: artifacts, bundles of them, and sessions with their branches, events and snapshots; and of what
+//! projects keep of their requests. Content is sealed before it comes here; what describes it is not.
 
 mod artifacts;
+mod contents;
 mod limits;
+pub mod profiles;
 mod purges;
 mod sessions;
 mod sql;
 
 pub use artifacts::{ArtifactRow, Artifacts, BundleItem, BundleRow, Bundles, SealedContent};
+pub use contents::{ContentFilter, RequestContentRow, RequestContents};
 pub use limits::{BRANCH_DEPTH_MAX, HISTORY_EVENTS_MAX, SESSION_BRANCHES_MAX};
 pub use purges::StatePurges;
 pub use sessions::{

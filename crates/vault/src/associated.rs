@@ -15,6 +15,7 @@ pub(crate) enum Purpose {
     State,
     Batch,
     Export,
+    Request,
 }
 
 impl Purpose {
@@ -27,6 +28,7 @@ impl Purpose {
             Self::State => "tidegate/state",
             Self::Batch => "tidegate/batch",
             Self::Export => "tidegate/export",
+            Self::Request => "tidegate/request",
         }
     }
 }

@@ -39,6 +39,7 @@ impl ContentRef {
             ContentKind::State => Purpose::State,
             ContentKind::Batch => Purpose::Batch,
             ContentKind::Export => Purpose::Export,
+            ContentKind::Request => Purpose::Request,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -50,6 +51,7 @@ impl ContentRef {
             ContentKind::State => b"tidegate/state/1",
             ContentKind::Batch => b"tidegate/batch/1",
             ContentKind::Export => b"tidegate/export/1",
+            ContentKind::Request => b"tidegate/request/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -86,6 +88,7 @@ impl Opener {
                 ContentKind::State => "state.open_refused",
                 ContentKind::Batch => "batch.open_refused",
                 ContentKind::Export => "data_export.open_refused",
+                ContentKind::Request => "content.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused

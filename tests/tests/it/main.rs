@@ -41,6 +41,7 @@ mod commitments;
 mod compatible;
 mod console;
 mod content_batches;
+mod contents;
 mod context_caches;
 mod contract;
 mod converse;

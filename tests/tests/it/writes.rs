@@ -102,6 +102,7 @@ impl Preparing<'_> {
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),
             "/v2/purge-jobs" => json!({"to": "2020-01-01"}),
             "/v2/data-exports" => json!({"format": "jsonl"}),
+            "/v2/retention-profile" => json!({"trace_mode": "tokenized", "default_retention_days": 3}),
             "/v2/reconciliations" => {
                 let text = "from,until,measure,quantity\n1767225600,1767229200,input,1\n";
                 json!({"provider": "openai", "files": [{"text": text}]})
@@ -318,6 +319,26 @@ impl Preparing<'_> {
         tried(path, json!({"expected_version": 0, "event": event}))
     }
 
+    /// A replay of a request of which the content is kept, or of a session without any.
+    async fn kept(&self, pattern: &str, tried: impl Fn(String, Value) -> Try) -> Try {
+        self.made("/v2/provider-credentials", self.body("/v2/provider-credentials")).await;
+        let body = json!({"trace_mode": "encrypted_full_fidelity"});
+        let kept = self.gateway.admin().post("/v2/retention-profile", &body).await.unwrap();
+        assert_eq!(kept.status, 200, "{}", kept.text());
+        let trace = trace_of(&self.gateway.chat_ok(&question(MINI)).await);
+        let path = format!("/v2/requests/{trace}/content");
+        until("the content to be kept", async || {
+            let shown = self.gateway.admin().get(&path).await.unwrap();
+            shown.status == 200
+        })
+        .await;
+        let id = match pattern {
+            "/v2/requests/{id}/replay" => trace,
+            _ => self.made("/v2/sessions", self.body("/v2/sessions")).await,
+        };
+        tried(pattern.replace("{id}", &id), json!({"model": MINI}))
+    }
+
     /// A batch that the gateway worked through: cancelled, it stays as it is.
     async fn ended_batch(&self) -> String {
         let model = "openai/gpt-4o-mini";
@@ -374,6 +395,7 @@ impl Preparing<'_> {
                 let (webhook, event) = self.delivered().await;
                 tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
             }
+            "/v2/requests/{id}/replay" | "/v2/sessions/{id}/replay" => self.kept(pattern, tried).await,
             "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
@@ -428,7 +450,9 @@ const ASKS: [&str; 8] = [
     "/v2/model-aliases/{id}/dry-run",
 ];
 /// Routes that don't support a dry run, and say so.
-const UNTRIED: [&str; 13] = [
+const UNTRIED: [&str; 15] = [
+    "/v2/requests/{id}/replay",
+    "/v2/sessions/{id}/replay",
     "/v2/webhooks/{id}/test",
     "/v2/adapters",
     "/v2/adapters/{id}/load",

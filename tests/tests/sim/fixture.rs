@@ -160,6 +160,7 @@ impl Fixture {
     fn project(&self, at: usize, project: usize) -> Arc<ProjectEntry> {
         Arc::new(ProjectEntry {
             legal_hold: None,
+            retention: None,
             policy: policies::layers(at, self.policies[at].as_ref()),
             caching: self.caching(at),
             id: project_id(at, project),

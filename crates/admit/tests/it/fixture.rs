@@ -91,6 +91,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
     };
     let project = ProjectEntry {
         legal_hold: None,
+        retention: None,
         policy: None,
         caching: domain::CachePolicy::default(),
         id: project_id(1),

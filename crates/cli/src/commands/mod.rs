@@ -14,6 +14,7 @@ pub mod call;
 pub mod capability;
 pub mod chat;
 pub mod commitments;
+pub mod content;
 pub mod context;
 pub mod credential;
 pub mod data_export;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -42,6 +42,12 @@ pub enum Command {
     Remove { id: String },
     /// Sums what the requests that named a session used and cost.
     Usage { id: String },
+    /// Sends its kept requests again, to another model, and compares each answer: the newest 20.
+    Replay {
+        id: String,
+        #[arg(long)]
+        model: String,
+    },
     /// Lists the branches of a session.
     Branches { id: String },
     /// Forks a branch: the new one shares its events up to a version.
@@ -164,6 +170,19 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Remove { id } => return sessions.remove(&id),
         Command::Usage { id } => show(sessions.api.get(&format!("{}/usage", sessions.at(&id)))?),
+        Command::Replay { id, model } => {
+            let body = Body::new().with("model", model).build();
+            let replays = sessions.api.post(&format!("{}/replay", sessions.at(&id)), &body)?;
+            if shared.form() != Form::Table {
+                show(replays);
+                return Ok(());
+            }
+            for replay in replays.get("data").and_then(Value::as_array).into_iter().flatten() {
+                super::content::show(shared, replay);
+            }
+            let count = |name: &str| output::cell(&replays, name);
+            println!("{} the same, {} not kept", count("same"), count("not_kept"));
+        }
         Command::Branches { id } => {
             let page = sessions.api.get(&format!("{}/branches", sessions.at(&id)))?;
             let columns = ["id", "name", "version", "forked_from_branch_id", "forked_at_version"];

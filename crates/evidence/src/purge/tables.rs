@@ -86,6 +86,8 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("records", Holds::Books),
     ("replica_lives", Holds::Machinery),
     ("replicas", Holds::Machinery),
+    ("request_contents", Holds::Content(Place::RequestContents)),
+    ("retention_profiles", Holds::Configuration),
     ("rolled_days", Holds::Machinery),
     ("route_versions", Holds::Configuration),
     ("routes", Holds::Configuration),

@@ -223,6 +223,7 @@ async fn cores(
                 answers: Arc::new(NoAnswers),
                 cached: Arc::default(),
                 sessions: Arc::new(domain::ports::NoSessions),
+                contents: Arc::new(domain::ports::NoContents),
                 overload: Rc::default(),
                 in_background: Default::default(),
                 batches: std::sync::Arc::new(domain::NoBatches),
@@ -238,6 +239,7 @@ fn workspace(world: &World, base_url: String, priority: Option<u8>) -> Workspace
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
         legal_hold: None,
+        retention: None,
         policy: None,
         caching: domain::CachePolicy::default(),
         id: ProjectId::new(ms, bytes),

@@ -33,6 +33,7 @@ use settle::{ReplyBody, settle};
 use self::entry::kept_headers;
 use self::meaning::Meaning;
 use self::semantic::{Searched, Sought, Wanted};
+use crate::capture::Capture;
 use crate::idempotency::{ClaimGuard, RecordedBody};
 use crate::stop::EarlyExit;
 use crate::{Core, hooks, reading, stored_lookup};
@@ -186,6 +187,21 @@ async fn run(
     let wish = Wish::of(&inbound.headers);
     let wanted = Wanted::of(&caller, &inbound.headers);
     let call = reading::read(inbound, &caller, core.now_us())?;
+    match Capture::of(core, &call, &caller) {
+        None => run_call(core, call, caller, (wish, wanted), report).await,
+        // Boxed: few projects keep what their requests say.
+        Some(capture) => capture.around(Box::pin(run_call(core, call, caller, (wish, wanted), report))).await,
+    }
+}
+
+/// The same, once the request is read.
+async fn run_call(
+    core: &Rc<Core>,
+    call: Call,
+    caller: Caller,
+    (wish, wanted): (Wish, Option<Wanted>),
+    report: &mut CacheReport,
+) -> Result<Response<ReplyBody>, EarlyExit> {
     let names = stored_lookup::names(&caller, &call);
     let wanted = wanted.filter(|_| names.is_none());
     let text = wanted.and_then(|wanted| wanted.take(&call).map(|last| (wanted, last)));

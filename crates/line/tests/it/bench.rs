@@ -230,6 +230,7 @@ impl Bench {
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
             sessions: Arc::new(domain::ports::NoSessions),
+            contents: Arc::new(domain::ports::NoContents),
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
@@ -333,6 +334,7 @@ impl Maker<'_> {
         self.new_key(id).await;
         let project = ProjectEntry {
             legal_hold: None,
+            retention: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),

@@ -205,6 +205,7 @@ impl Fixture {
     pub fn new() -> Self {
         let project = ProjectEntry {
             legal_hold: None,
+            retention: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: project_id(1),

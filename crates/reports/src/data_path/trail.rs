@@ -63,7 +63,7 @@ pub fn data_path(facts: &RequestFacts<'_>, known: &dyn Known) -> Vec<Party> {
     let mut attempts: Vec<_> = record.attempts.iter().collect();
     attempts.sort_by_key(|one| (one.started_us, one.number));
     // To its client, a batch item is a request like any other.
-    let side_call = record.extras.side_call.filter(|call| !call.is_batch_item());
+    let side_call = record.extras.side_call.filter(|call| !call.is_wanted());
     let purpose = side_call.map_or("answer", |call| call.purpose.as_str());
     path.extend(attempts.into_iter().map(|one| attempt(facts, known, record, one, purpose)));
     path.extend(served_from_cache(record));
@@ -202,6 +202,7 @@ fn storage(facts: &RequestFacts<'_>, held: &Held) -> Party {
         Place::IdempotentAnswers => here("idempotent_answers", true, "the lifetime of idempotency keys"),
         Place::KeptTurns => here("kept_turns", true, "the lifetime of turns, tasks and answers"),
         Place::Batches => here("batches", true, "the lifetime of a batch's results"),
+        Place::RequestContents => here("request_contents", true, "the project's retention profile"),
         Place::AgentState => here(SESSION, true, SESSION_TTL),
         Place::ResponseCache => here("response_cache", held.kind != IN_MEMORY, CACHE_TTL),
         place => here(place.as_str(), false, "until it is sent again or purged"),

@@ -91,7 +91,7 @@ async fn read(
 /// A record as a trace. What the gateway asked for itself, and what our own cache answered, is no workload of a provider's.
 fn trace(record: &MeterRecord) -> Option<Trace> {
     let is_served = record.caching.is_some_and(|caching| caching.served.is_some());
-    if record.extras.side_call.is_some_and(|call| !call.is_batch_item()) || is_served {
+    if record.extras.side_call.is_some_and(|call| !call.is_wanted()) || is_served {
         return None;
     }
     let fall = record.waterfall();

@@ -140,6 +140,7 @@ impl Bench {
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
             sessions: Arc::new(domain::ports::NoSessions),
+            contents: Arc::new(domain::ports::NoContents),
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
@@ -204,6 +205,7 @@ impl<'a> Maker<'a> {
         let id = WorkspaceId::new(ms, bytes);
         let project = ProjectEntry {
             legal_hold: None,
+            retention: None,
             policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),

@@ -46,6 +46,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (35, "legal_holds", include_str!("../../migrations/postgres/0035_legal_holds.sql")),
     (36, "data_exports", include_str!("../../migrations/postgres/0036_data_exports.sql")),
     (37, "scores", include_str!("../../migrations/postgres/0037_scores.sql")),
+    (38, "request_contents", include_str!("../../migrations/postgres/0038_request_contents.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

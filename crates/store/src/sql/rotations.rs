@@ -7,7 +7,7 @@ use database::feed::Part;
 use database::fields::{ColumnId, Fields, signed};
 use database::handle::Database;
 use database::meta;
-use database::statement::{Row, Statement, sql};
+use database::statement::{Row, Statement, compose, sql};
 use database::writing::Writing;
 use domain::master_key::{self, wrapped_prefix};
 use domain::{ContentKind, Sealed, WorkspaceId};
@@ -275,6 +275,18 @@ async fn sealed_otherwise(
     Ok(found)
 }
 
+/// The table of a kind of content.
+const fn table_of(kept: ContentKind) -> &'static str {
+    match kept {
+        ContentKind::Answer => "kept_answers",
+        ContentKind::Turn => "kept_turns",
+        ContentKind::State => "state_contents",
+        ContentKind::Batch => "batch_contents",
+        ContentKind::Export => "data_export_parts",
+        ContentKind::Request => "request_contents",
+    }
+}
+
 async fn kept_otherwise(
     connection: &mut Connection,
     kept: ContentKind,
@@ -283,30 +295,13 @@ async fn kept_otherwise(
     after: Option<[u8; 32]>,
     rows_max: u32,
 ) -> Result<Vec<SealedRow>, StoreError> {
-    let query = match kept {
-        ContentKind::Answer => {
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_answers
-             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
-        }
-        ContentKind::Turn => {
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_turns
-             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
-        }
-        ContentKind::State => {
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM state_contents
-             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
-        }
-        ContentKind::Batch => {
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM batch_contents
-             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
-        }
-        ContentKind::Export => {
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM data_export_parts
-             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
-        }
-    };
+    let query = compose(format!(
+        "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM {}
+         WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4",
+        table_of(kept)
+    ));
     let after = after.map(|digest| digest.to_vec()).unwrap_or_default();
-    let query = sql(query).bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
+    let query = query.bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
     let read = |row: &Row| {
         let fields = Fields::new("kept content", row);
         let content = ContentRow {
@@ -351,32 +346,17 @@ async fn reseal_one(
             "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
         }
-        SealedThing::Content(ContentRow { kept: ContentKind::Answer, .. }) => {
-            "UPDATE kept_answers SET sealed_key_id = $1, sealed = $2
-             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
-        }
-        SealedThing::Content(ContentRow { kept: ContentKind::Turn, .. }) => {
-            "UPDATE kept_turns SET sealed_key_id = $1, sealed = $2
-             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
-        }
-        SealedThing::Content(ContentRow { kept: ContentKind::State, .. }) => {
-            "UPDATE state_contents SET sealed_key_id = $1, sealed = $2
-             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
-        }
-        SealedThing::Content(ContentRow { kept: ContentKind::Batch, .. }) => {
-            "UPDATE batch_contents SET sealed_key_id = $1, sealed = $2
-             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
-        }
-        SealedThing::Content(ContentRow { kept: ContentKind::Export, .. }) => {
-            "UPDATE data_export_parts SET sealed_key_id = $1, sealed = $2
-             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
-        }
+        SealedThing::Content(ContentRow { kept, .. }) => &format!(
+            "UPDATE {} SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6",
+            table_of(*kept)
+        ),
         SealedThing::Floor(_) => {
             "UPDATE seal_floors SET key_id = $1, sealed = $2
              WHERE version = $3 AND key_id = $4 AND object = $5 AND workspace = $6"
         }
     };
-    let query = sql(statement).bind(new.key_id).bind(new.bytes);
+    let query = compose(statement.to_owned()).bind(new.key_id).bind(new.bytes);
     let query = query.bind(i64::from(old.sealed.version)).bind(old.sealed.key_id);
     let query = match old.thing {
         SealedThing::Credential(id) => query.bind(id.bytes()),

@@ -12,8 +12,8 @@ use database::meta;
 use database::statement::{Row, sql};
 use domain::ports::PortFuture;
 use domain::{
-    AliasId, AliasReleaseId, AuthKind, HookSecret, Hosting, KeyId, LegalHoldId, Policies, Policy, ProjectId,
-    Terms, WorkspaceId,
+    AliasId, AliasReleaseId, AuthKind, ContentRetention, HookSecret, Hosting, KeyId, LegalHoldId, Policies,
+    Policy, ProjectId, Terms, WorkspaceId,
 };
 use serde_json::Value;
 use snapshot::{
@@ -21,6 +21,7 @@ use snapshot::{
     KeyEntry, MinimumVersion, NodeEntry, ProjectEntry, ReleaseEntry, RouteEntry, Source, SourceError,
     WorkspaceEntry,
 };
+use transcripts::profiles;
 
 use crate::accounts::AccountRow;
 use crate::agent_hints::AgentHintsRow;
@@ -121,7 +122,12 @@ fn node_entry(row: crate::nodes::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>, holds: &HoldsInForce) -> ProjectEntry {
+fn project_entry(
+    row: ProjectRow,
+    policy: Option<Arc<Policies>>,
+    holds: &HoldsInForce,
+    retention: Option<ContentRetention>,
+) -> ProjectEntry {
     let of = |project| holds.get(&(row.workspace, project)).copied();
     ProjectEntry {
         id: row.id,
@@ -131,6 +137,7 @@ fn project_entry(row: ProjectRow, policy: Option<Arc<Policies>>, holds: &HoldsIn
         caching: row.caching,
         policy,
         legal_hold: of(None).or_else(|| of(Some(row.id))),
+        retention,
     }
 }
 
@@ -183,11 +190,17 @@ async fn read_workspaces(
     }
     let mut policies = read_policies(connection, whose).await?;
     let holds = read_holds(connection, whose).await?;
+    let mut retention = HashMap::new();
+    for row in &rows_of!(connection, "retention_profiles", "workspace", "project", whose) {
+        let fields = Fields::new("retention_profiles", row);
+        retention.insert(fields.id::<ProjectId>("project")?, profiles::retention(&fields)?);
+    }
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
         let row = ProjectRow::read(row)?;
         let wide = policies.get(&(row.workspace, None)).cloned();
         let policy = Policies::of(wide, policies.remove(&(row.workspace, Some(row.id))));
-        let entry = project_entry(row, policy, &holds);
+        let kept = retention.remove(&row.id);
+        let entry = project_entry(row, policy, &holds, kept);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.projects.push(Arc::new(entry));
         }

@@ -26,9 +26,9 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, context, credential, data_export, data_path, erase, export, health, hints, hold, jobs, key,
-    login, member, nodes, open, plan, policy, project, purge, request, route, session, subscription, tariff,
-    train, usage, webhook, workspace,
+    commitments, content, context, credential, data_export, data_path, erase, export, health, hints, hold,
+    jobs, key, login, member, nodes, open, plan, policy, project, purge, request, route, session,
+    subscription, tariff, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -162,6 +162,9 @@ enum Command {
     /// Holds stored content, so that nobody deletes or purges it.
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Sets what projects keep of their requests, opens it, and sends kept requests again to other models.
+    #[command(subcommand)]
+    Content(content::Command),
     /// Verifies signed receipts, offline.
     #[command(subcommand)]
     Receipt(receipt::Command),
@@ -240,6 +243,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::DataExport(command) => data_export::run(&shared, command),
         Command::Erase(command) => erase::run(&shared, command),
         Command::Hold(command) => hold::run(&shared, command),
+        Command::Content(command) => content::run(&shared, command),
         Command::Receipt(command) => receipt::run(&shared, command),
         Command::Open(options) => open::run(&shared, &options),
         Command::Api(options) => call::run(&shared, &options),

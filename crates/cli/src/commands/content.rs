@@ -1,0 +1,162 @@
+//! `tidegate content`: what projects keep of their requests, and what they kept.
+
+use serde_json::{Value, json};
+
+use crate::api::{Api, escape};
+use crate::body::Body;
+use crate::output::{self, Failure, Form};
+use crate::paint::{Style, paint};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Shows what a project keeps of its requests.
+    Profile {
+        /// The project, by its id; by default the key's own.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Sets what a project keeps of its requests; omitted fields stay.
+    Keep {
+        /// The project, by its id; by default the key's own.
+        #[arg(long)]
+        project: Option<String>,
+        /// metadata, tokenized (the shape of requests), or `encrypted_full_fidelity` (requests with their answers, sealed).
+        #[arg(long)]
+        mode: Option<String>,
+        /// For how many days.
+        #[arg(long)]
+        days: Option<u32>,
+        /// Of how many requests in a hundred.
+        #[arg(long)]
+        sample: Option<u32>,
+    },
+    /// Opens what a request said and what it was answered. The audit says so.
+    Show { id: String },
+    /// Sends a kept request again, to another model, and compares the answers. It costs what a request costs.
+    Replay {
+        id: String,
+        #[arg(long)]
+        model: String,
+    },
+    /// Prints kept conversations as lines of JSON, as trainers take them. The audit says so.
+    Dataset {
+        /// Only this project's, by its id.
+        #[arg(long)]
+        project: Option<String>,
+        /// Only those that this model answered.
+        #[arg(long)]
+        model: Option<String>,
+        /// Only requests that began at this time or later.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only requests that began before this time.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Only those with a score of this name.
+        #[arg(long)]
+        score: Option<String>,
+        /// Only those whose score is at least this.
+        #[arg(long, requires = "score", allow_negative_numbers = true)]
+        score_min: Option<f64>,
+    },
+}
+
+const PROFILE: &str = "/v2/retention-profile";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Profile { project } => {
+            let query = project.map(|id| format!("?project_id={}", escape(&id))).unwrap_or_default();
+            output::object(shared, &api.get(&format!("{PROFILE}{query}"))?);
+        }
+        Command::Keep { project, mode, days, sample } => {
+            let body = Body::new()
+                .with_some("project_id", project)
+                .with_some("trace_mode", mode)
+                .with_some("default_retention_days", days)
+                .with_some("sample_percent", sample);
+            output::object(shared, &api.post(PROFILE, &body.build())?);
+        }
+        Command::Show { id } => output::object(shared, &api.get(&format!("/v2/requests/{id}/content"))?),
+        Command::Replay { id, model } => {
+            let replay = api.post(&format!("/v2/requests/{id}/replay"), &json!({"model": model}))?;
+            show(shared, &replay);
+        }
+        Command::Dataset { project, model, since, until, score, score_min } => {
+            let score_min = score_min.map(|least| least.to_string());
+            let mut query = String::new();
+            for (name, value) in [
+                ("project_id", project),
+                ("model", model),
+                ("since", since),
+                ("until", until),
+                ("score", score),
+                ("score_min", score_min),
+            ] {
+                if let Some(value) = value {
+                    query.push_str(&format!("&{name}={}", escape(&value)));
+                }
+            }
+            dataset(&api, &query)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every page, line by line.
+fn dataset(api: &Api, query: &str) -> Result<(), Failure> {
+    let mut after = String::new();
+    loop {
+        let page = api.get(&format!("/v2/datasets?limit=200{query}{after}"))?;
+        for example in page.get("data").and_then(Value::as_array).into_iter().flatten() {
+            let mut line = json!({"messages": example.get("messages")});
+            if let (Some(fields), Some(tools)) =
+                (line.as_object_mut(), example.get("tools").filter(|tools| !tools.is_null()))
+            {
+                fields.insert("tools".to_owned(), tools.clone());
+            }
+            println!("{line}");
+        }
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(cursor) => after = format!("&cursor={}", escape(cursor)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// A replay: the two sides, and the words that changed.
+pub(crate) fn show(shared: &Shared, replay: &Value) {
+    if shared.form() != Form::Table {
+        return output::object(shared, replay);
+    }
+    for name in ["baseline", "candidate"] {
+        let side = replay.get(name).unwrap_or(&Value::Null);
+        let part = |field: &str| output::printable(&output::cell(side, field));
+        println!(
+            "{name:9}  {} {} in {} out {} {} nano-USD {} us {}",
+            part("model"),
+            part("status"),
+            part("input_tokens"),
+            part("output_tokens"),
+            part("cost_nanos"),
+            part("latency_us"),
+            part("request_id"),
+        );
+    }
+    if replay.get("same") == Some(&Value::Bool(true)) {
+        println!("The answers are the same.");
+        return;
+    }
+    let mut text = String::new();
+    for change in replay.get("diff").and_then(Value::as_array).into_iter().flatten() {
+        let piece = output::printable(&output::cell(change, "text"));
+        match change.get("change").and_then(Value::as_str) {
+            Some("removed") => text.push_str(&paint(Style::Bad, &format!("[-{piece}-]"))),
+            Some("added") => text.push_str(&paint(Style::Good, &format!("{{+{piece}+}}"))),
+            _ => text.push_str(&piece),
+        }
+    }
+    println!("{text}");
+}

@@ -8,6 +8,7 @@ pub mod auditing;
 mod body;
 pub mod caller;
 mod cursor;
+mod downloads;
 mod export;
 pub mod failure;
 pub mod filter;

@@ -13,6 +13,8 @@ use crate::failure::invalid;
 
 /// The media type of archives.
 pub(crate) const ARCHIVE: &str = "application/x-tar";
+const JSON_LINES: &str = "application/x-ndjson";
+const CSV: &str = "text/csv; charset=utf-8";
 
 /// A response, before its headers.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ impl Reply {
         let rows = || page.data.iter().map(|row| json!(row)).collect::<Vec<_>>();
         let (body, content_type) = match format {
             None | Some("json") => return Self::json(page),
-            Some("jsonl") => (export::json_lines(&rows()), "application/x-ndjson"),
-            Some("csv") => (export::csv(&rows()), "text/csv; charset=utf-8"),
+            Some("jsonl") => (export::json_lines(&rows()), JSON_LINES),
+            Some("csv") => (export::csv(&rows()), CSV),
             Some(other) => {
                 return Err(invalid(
                     "format",
@@ -91,6 +93,11 @@ impl Reply {
     #[must_use]
     pub fn archive(body: Bytes) -> Self {
         Self::of(StatusCode::OK, body, ARCHIVE)
+    }
+
+    /// Whether it is a list as a file.
+    pub(crate) fn is_file(&self) -> bool {
+        [JSON_LINES, CSV].contains(&self.content_type)
     }
 
     #[must_use]

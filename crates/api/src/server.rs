@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::answering::ResponseBuilder;
 use crate::caller::{Caller, UnauthenticatedCaller};
 use crate::cursor::CursorSeal;
+use crate::downloads::Download;
 use crate::incoming::Incoming;
 use crate::openapi::describe;
 use crate::reply::Reply;
@@ -164,15 +165,20 @@ impl Server {
             };
         };
         let workspace = Some(caller.workspace());
-        let path = head.uri.path().to_owned();
+        let (path, method) = (head.uri.path().to_owned(), head.method.clone());
         let request = incoming.read(control, route, parameters, caller, workspace).await.map_err(plain)?;
         let held = match idempotency::claim(control, route, &path, &request).await.map_err(plain)? {
             Some(line::KeyClaim::Repeat(answer)) => return Ok(KeyedOutcome::Replayed(answer)),
             Some(line::KeyClaim::First(held)) => Some(held),
             None => None,
         };
+        let download =
+            route.gives_files().then(|| Download::of(&control.deps, &method, &path, &request)).flatten();
         // If it fails, the claim on the idempotency key is released.
         let reply = run_handler(request.is_rehearsal, handler(control, request)).await.map_err(plain)?;
+        if let Some(download) = download {
+            download.audit(&control.deps, &reply).await.map_err(plain)?;
+        }
         Ok(match held {
             Some(held) => KeyedOutcome::Claimed(reply, held),
             None => KeyedOutcome::Unkeyed(reply),

@@ -2,7 +2,7 @@
 //! chain.
 
 use domain::ports::AuditEntry;
-use domain::{AuditId, CredentialId, TraceId, WorkspaceId};
+use domain::{AuditId, CredentialId, Principal, TraceId, WorkspaceId};
 
 use proof::Digest;
 use proof::audit::{Entry, INSTALLATION, Linked};
@@ -166,10 +166,12 @@ pub trait Audit: Send + Sync {
     fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
     /// Chains with entries that a sink was not sent yet, at most `chains_max`.
     fn behind(&self, sink: Digest, chains_max: u32) -> StoreFuture<'_, Vec<ChainBehind>>;
+    /// Up to which entry a sink was sent this chain; 0 for nothing.
+    fn sent(&self, sink: Digest, workspace: Option<WorkspaceId>) -> StoreFuture<'_, u64>;
     /// A sink was sent this chain up to and including the entry at `sequence`.
     fn record_sent(&self, sink: Digest, workspace: Option<WorkspaceId>, sequence: u64)
     -> StoreFuture<'_, ()>;
-    /// Adds to the counts of how often each credential was opened.
-    fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
+    /// Adds to the counts of how often each secret was opened.
+    fn count_openings(&self, openings: Vec<(Principal, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{AuditId, CredentialId, WorkspaceId};
+use domain::{AuditId, CredentialId, Principal, WorkspaceId};
 use proof::Digest;
 
 use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
@@ -277,11 +277,21 @@ async fn search(
     }
 }
 
-async fn count(writing: &mut Writing, openings: Vec<(CredentialId, u64)>) -> Result<(), StoreError> {
-    for (credential, count) in openings {
+/// An account's or a node's id stands in the place of a credential's.
+fn principal_bytes(of: Principal) -> Vec<u8> {
+    match of {
+        Principal::Credential(id) => id.bytes(),
+        Principal::Account(id) => id.bytes(),
+        Principal::Node(id) => id.bytes(),
+        Principal::Subscription(id) => id.bytes(),
+    }
+}
+
+async fn count(writing: &mut Writing, openings: Vec<(Principal, u64)>) -> Result<(), StoreError> {
+    for (of, count) in openings {
         let query = sql("INSERT INTO credential_openings (credential, openings) VALUES ($1, $2)
              ON CONFLICT (credential) DO UPDATE SET openings = credential_openings.openings + $2");
-        let query = query.bind(credential.bytes()).bind(signed(count));
+        let query = query.bind(principal_bytes(of)).bind(signed(count));
         query.run(writing.connection()).await?;
     }
     Ok(())
@@ -320,6 +330,15 @@ impl Audit for Database {
         Box::pin(async move { behind(&mut self.read().await?, sink, chains_max).await })
     }
 
+    fn sent(&self, sink: Digest, workspace: Option<WorkspaceId>) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let query = sql("SELECT sequence FROM audit_sent WHERE sink = $1 AND chain = $2");
+            let query = query.bind(sink.0.to_vec()).bind(chain_bytes(workspace));
+            let row = query.row(&mut self.read().await?).await?;
+            row.map_or(Ok(0), |row| Fields::new("audit_sent", &row).number("sequence"))
+        })
+    }
+
     fn record_sent(
         &self,
         sink: Digest,
@@ -352,7 +371,7 @@ impl Audit for Database {
         Box::pin(search(self, workspace, filter, page))
     }
 
-    fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()> {
+    fn count_openings(&self, openings: Vec<(Principal, u64)>) -> StoreFuture<'_, ()> {
         Box::pin(async move { self.note(move |writing| Box::pin(count(writing, openings))).await })
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
+use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::profile::Principal;
 pub use crate::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged};
 use crate::secret::Secret;
@@ -46,8 +46,8 @@ pub struct AuditEntry {
 pub trait AuditSink: Send + Sync {
     fn record(&self, entry: AuditEntry);
 
-    /// A credential was opened for an attempt. These are counted, so that every opening can be accounted for.
-    fn credential_opened(&self, credential: CredentialId);
+    /// A secret was opened for an attempt. These are counted, so that every opening can be accounted for.
+    fn secret_opened(&self, of: Principal);
 }
 
 /// An audit sink for processes that have nothing to audit, such as a node without a control plane.
@@ -56,7 +56,7 @@ pub struct NoAudit;
 
 impl AuditSink for NoAudit {
     fn record(&self, _entry: AuditEntry) {}
-    fn credential_opened(&self, _credential: CredentialId) {}
+    fn secret_opened(&self, _of: Principal) {}
 }
 
 /// Why a key service failed. The text never holds key material.

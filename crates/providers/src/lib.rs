@@ -33,6 +33,7 @@ mod outgoing;
 mod rate_limit_headers;
 mod registry;
 mod retry_after;
+mod storage;
 mod together_ai;
 mod vectors;
 mod vertex_ai;
@@ -54,6 +55,7 @@ pub use outgoing::{ModelRequest, Outgoing, Signer, Target};
 pub use rate_limit_headers::read_rate_limits;
 pub use registry::{exports, provider};
 pub use retry_after::retry_after_ms;
+pub use storage::StorageServer;
 
 /// One provider: its formats, addresses, authentication and errors, and the further faces that some have.
 /// Defaults are those of OpenAI-compatible servers.

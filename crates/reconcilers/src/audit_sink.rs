@@ -38,7 +38,8 @@ impl SentEntry {
 pub trait AuditDestination: Send + Sync {
     /// Tells it from other places: each has been sent what it has been sent.
     fn id(&self) -> Digest;
-    /// Returns once they were taken.
+    /// Returns once they were taken. They are consecutive entries of one chain; where that is not known for certain,
+    /// the same ones come again.
     fn take(&self, entries: Vec<SentEntry>) -> PortFuture<'_, Result<(), String>>;
 }
 
@@ -66,14 +67,16 @@ impl SendEntriesHandler {
         let (workspace, mut sent) = (chain.workspace, chain.sent);
         let text = |error: StoreError| error.to_string();
         while sent < chain.length {
+            let last = self.planned(destination.id(), &chain, sent).await.map_err(text)?;
             let audit = self.deps.store.audit();
-            let rows = audit.stretch(workspace, sent + 1, ENTRIES_AT_ONCE).await.map_err(text)?;
+            let count = u32::try_from(last - sent).unwrap_or(ENTRIES_AT_ONCE);
+            let rows = audit.stretch(workspace, sent + 1, count).await.map_err(text)?;
+            // Rows that somebody removed from the database can't be sent; `audit verify` finds that.
             let entries: Vec<_> = rows
                 .iter()
                 .filter_map(|row| Some(SentEntry { chain: chain_name(workspace), linked: row.linked()? }))
+                .filter(|entry| entry.entry().sequence <= last)
                 .collect();
-            // Rows that somebody removed from the database can't be sent; `audit verify` finds that.
-            let last = entries.last().map_or(chain.length, |last| last.entry().sequence);
             if !entries.is_empty() {
                 destination.take(entries).await?;
             }
@@ -82,6 +85,24 @@ impl SendEntriesHandler {
         }
         Ok(())
     }
+
+    /// The last entry that is sent together with the one after `sent`. It is stored before they are sent, so that
+    /// after a failure or a crash the same entries are sent again together, whatever came meanwhile.
+    async fn planned(&self, destination: Digest, chain: &ChainBehind, sent: u64) -> Result<u64, StoreError> {
+        let (audit, plan) = (self.deps.store.audit(), plan_of(destination));
+        let planned = audit.sent(plan, chain.workspace).await?;
+        if planned > sent {
+            return Ok(planned);
+        }
+        let last = chain.length.min(sent + u64::from(ENTRIES_AT_ONCE));
+        audit.record_sent(plan, chain.workspace, last).await?;
+        Ok(last)
+    }
+}
+
+/// What is going to be sent to a destination has a row of its own beside what was sent.
+fn plan_of(destination: Digest) -> Digest {
+    Digest::of(&[b"planned\n", &destination.0])
 }
 
 impl Handler for SendEntriesHandler {

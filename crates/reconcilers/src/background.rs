@@ -1,5 +1,5 @@
-//! Background jobs: delivering events, finalising months, announcing expiry, sending budget alerts, and
-//! deleting old events.
+//! Background jobs: delivering events, finalising months, announcing expiry, sending budget alerts, counting openings of
+//! secrets, and deleting old events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ const FINALISE: &str = "invoices.finalise";
 const JUDGE_CANARIES: &str = "aliases.judge_canaries";
 const FORGET: &str = "events.forget";
 const EXPIRE_EXPORTS: &str = "data_exports.expire";
+const COUNT_OPENINGS: &str = "audit.count_openings";
 const CLAIM_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
@@ -62,6 +63,9 @@ pub fn handlers(deps: &Deps, grace: Duration, audit: AuditCopies) -> Handlers {
         ours(RENEW_SUBSCRIPTIONS, |ours, _| Box::pin(subscriptions::renew_due(&ours.deps))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
         ours(EXPIRE_EXPORTS, |ours, _| Box::pin(expire_exports(ours))),
+        ours(COUNT_OPENINGS, |ours, _| {
+            Box::pin(evidence::audit_openings(&ours.deps.store, &ours.deps.world))
+        }),
     ];
     all.extend(polling::handlers(deps));
     all
@@ -77,6 +81,7 @@ pub async fn schedule(deps: &Deps, audit: &AuditCopies) -> Result<(), StoreError
         (CLOSE_MONTHS, HOUR_MS),
         (FORGET, 24 * HOUR_MS),
         (EXPIRE_EXPORTS, HOUR_MS),
+        (COUNT_OPENINGS, HOUR_MS),
         (CLAIM_ALERTS, ALERTS_EVERY_MS),
         (JUDGE_CANARIES, JUDGE_EVERY_MS),
     ];

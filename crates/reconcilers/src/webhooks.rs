@@ -7,6 +7,8 @@ use bytes::Bytes;
 use domain::limits::WEBHOOK_OFFERED_MAX;
 use domain::ports::PortFuture;
 use domain::{EventId, Secret, WebhookId};
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::{Map, Value, json};
 use store::webhooks::{DELIVER, sealed_object};
@@ -16,11 +18,12 @@ use world::Random;
 use crate::limits::WEBHOOK_RETRY_AFTER_S_MAX;
 use crate::{Deps, moment};
 
-/// An outgoing webhook request.
+/// An outgoing webhook request, or one that hands over a part of the audit.
 #[derive(Debug, Clone)]
 pub struct Posting {
+    pub method: Method,
     pub url: String,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
 
@@ -107,13 +110,15 @@ impl Deps {
         };
         let (id, unix_s, body) = (event.id.to_string(), now / 1_000, body(event));
         let headers = vec![
-            ("content-type", "application/json".to_owned()),
-            ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
             ("webhook-id", id.clone()),
             ("webhook-timestamp", unix_s.to_string()),
             ("webhook-signature", vault::webhook_signatures(&keys, &id, unix_s, &body)),
         ];
-        match self.outbound.post(Posting { url: webhook.url.clone(), headers, body }).await {
+        let posted = match Posting::json(webhook.url.clone(), headers, body) {
+            Ok(posting) => self.outbound.post(posting).await,
+            Err(error) => Err(error),
+        };
+        match posted {
             Ok(posted) if (200..300).contains(&posted.status) => {
                 attempt(DeliveryState::Delivered, Some(posted.status), None)
             }
@@ -247,6 +252,27 @@ impl Handler for Deliver {
 
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
         Box::pin(self.0.deliver(job))
+    }
+}
+
+impl Posting {
+    /// A JSON document, with these headers beside those that all have.
+    ///
+    /// # Errors
+    /// A text that no header may have.
+    pub fn json(url: String, more: Vec<(&'static str, String)>, body: Bytes) -> Result<Self, PostError> {
+        let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json")), Self::sender()];
+        for (name, text) in more {
+            let value = HeaderValue::try_from(text).map_err(|_| PostError::Refused)?;
+            headers.push((HeaderName::from_static(name), value));
+        }
+        Ok(Self { method: Method::POST, url, headers, body })
+    }
+
+    /// The header that names this program.
+    #[must_use]
+    pub const fn sender() -> (HeaderName, HeaderValue) {
+        (USER_AGENT, HeaderValue::from_static(concat!("Tidegate/", env!("CARGO_PKG_VERSION"))))
     }
 }
 

@@ -23,6 +23,10 @@ pub trait Maintenance: Send + Sync {
     /// Deletes the sums per minute before this moment's hour; returns how many. Sums per hour and day stay,
     /// so windows that start or end before it are widened to whole hours.
     fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
+
+    /// Writes the audit entries that count refusals, fallbacks and emergencies which no entry followed: of minutes and
+    /// hours that began an hour before `until_unix_ms` or earlier. Each process has counts of its own.
+    fn count_notes(&self, until_unix_ms: u64, now_unix_ms: u64) -> StoreFuture<'_, ()>;
 }
 
 /// A day in minutes.

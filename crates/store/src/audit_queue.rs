@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use database::audit::AuditRow;
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{AuditId, CredentialId, IdMap};
+use domain::{AuditId, IdMap, Principal};
 use tasks::Task;
 use tokio::sync::mpsc;
 use world::World;
@@ -25,7 +25,7 @@ thread_local! {
     static SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }
 
-type Openings = Mutex<IdMap<CredentialId, u64>>;
+type Openings = Mutex<IdMap<Principal, u64>>;
 
 struct Shared {
     /// Sharded by thread, so that cores don't contend.
@@ -72,11 +72,11 @@ impl AuditSink for AuditQueue {
         }
     }
 
-    fn credential_opened(&self, credential: CredentialId) {
+    fn secret_opened(&self, of: Principal) {
         // A thread that is ending has lost its thread-local; it uses the first shard.
         let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
         if let Some(openings) = self.shared.openings.get(shard) {
-            *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(credential).or_default() += 1;
+            *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_default() += 1;
         }
     }
 }
@@ -129,7 +129,7 @@ impl Writer {
         if !openings.is_empty()
             && let Err(error) = self.store.audit().count_openings(openings.clone()).await
         {
-            tracing::error!(%error, "the counts of credential openings wait");
+            tracing::error!(%error, "the counts of openings wait");
             self.give_back(openings);
         }
     }
@@ -151,18 +151,18 @@ impl Writer {
     }
 
     /// The counts so far. The shards keep their room, so that the next opening allocates nothing.
-    fn take_openings(&self) -> Vec<(CredentialId, u64)> {
+    fn take_openings(&self) -> Vec<(Principal, u64)> {
         let drain = |openings: &Openings| -> Vec<_> {
             openings.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
         };
         self.shared.openings.iter().flat_map(drain).collect()
     }
 
-    fn give_back(&self, openings: Vec<(CredentialId, u64)>) {
+    fn give_back(&self, openings: Vec<(Principal, u64)>) {
         if let Some(shard) = self.shared.openings.first() {
             let mut counts = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for (credential, count) in openings {
-                *counts.entry(credential).or_default() += count;
+            for (of, count) in openings {
+                *counts.entry(of).or_default() += count;
             }
         }
     }

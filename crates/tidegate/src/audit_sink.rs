@@ -1,5 +1,5 @@
-//! Places outside the installation that every entry of the audit is sent to: a directory, an https address, or
-//! a syslog server.
+//! Places outside the installation that every entry of the audit is sent to: a directory, a bucket, an https address,
+//! or a syslog server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use domain::hosting::StoragePlace;
 use domain::ports::PortFuture;
 use proof::Digest;
 use reconcilers::{AuditDestination, Outbound, SentEntry};
 use serde::Serialize;
+use world::World;
 
+use crate::audit_storage::{IntoStorage, StorageSettings};
 use crate::limits::SYSLOG_TIME_MAX;
 use crate::outside;
 
@@ -27,6 +30,17 @@ pub enum SinkSetting {
     Address(String),
     /// `HOST:PORT`.
     Syslog(String),
+    /// `s3://BUCKET/FOLDER`.
+    Storage(String),
+}
+
+/// What a place is reached with.
+pub struct Reach<'a> {
+    pub egress: &'a egress::EgressSettings,
+    pub outbound: Arc<dyn Outbound>,
+    pub world: &'a World,
+    /// The name of this gateway.
+    pub gateway: &'a str,
 }
 
 impl SinkSetting {
@@ -42,6 +56,7 @@ impl SinkSetting {
             return is_server.then(|| Self::Syslog(server.to_owned()));
         }
         match text.split_once("://") {
+            Some(("s3", _)) => StoragePlace::read(text).map(|_| Self::Storage(text.to_owned())),
             Some(("https" | "http", _)) => Some(Self::Address(text.to_owned())),
             Some(_) => None,
             None => Some(Self::Directory(PathBuf::from(text))),
@@ -49,13 +64,13 @@ impl SinkSetting {
     }
 
     /// # Errors
-    /// The address is not allowed.
+    /// The address is not allowed, or there are no keys for it.
     pub fn open(
         &self,
-        egress: &egress::EgressSettings,
-        outbound: Arc<dyn Outbound>,
-        gateway: &str,
+        reach: Reach<'_>,
+        storage: &StorageSettings,
     ) -> anyhow::Result<Option<Arc<dyn AuditDestination>>> {
+        let Reach { egress, outbound, world, gateway } = reach;
         let gateway = gateway.to_owned();
         let destination: Arc<dyn AuditDestination> = match self.clone() {
             Self::Nowhere => return Ok(None),
@@ -66,6 +81,11 @@ impl SinkSetting {
                 Arc::new(ToAddress { url, outbound })
             }
             Self::Syslog(server) => Arc::new(ToSyslog { server, gateway }),
+            Self::Storage(uri) => {
+                let bucket = IntoStorage { uri, settings: storage.clone(), outbound, world: world.clone() };
+                bucket.check(egress)?;
+                Arc::new(bucket)
+            }
         };
         Ok(Some(destination))
     }
@@ -182,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_is_a_directory_an_address_or_a_server() {
+    fn a_destination_is_a_directory_a_bucket_an_address_or_a_server() {
         for (text, setting) in [
             ("", Some(SinkSetting::Nowhere)),
             ("/mnt/audit", Some(SinkSetting::Directory("/mnt/audit".into()))),
@@ -192,7 +212,9 @@ mod tests {
             ("syslog://logs", None),
             ("syslog://logs:x", None),
             ("syslog://me@logs:601", None),
-            ("s3://bucket", None),
+            ("s3://my-bucket/audit", Some(SinkSetting::Storage("s3://my-bucket/audit".into()))),
+            ("s3://My_Bucket", None),
+            ("ftp://logs", None),
         ] {
             assert_eq!(SinkSetting::read(text), setting, "{text}");
         }

@@ -5,6 +5,7 @@ extern crate cli;
 
 mod archive;
 mod audit_sink;
+mod audit_storage;
 mod commands;
 mod data_dir;
 mod founding;

@@ -1,4 +1,4 @@
-//! How what must outlive this installation leaves it: lines added to files, and JSON posted to an address.
+//! How what must outlive this installation leaves it: lines added to files, and requests to an address.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -63,17 +63,22 @@ pub async fn blocking(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static
     }
 }
 
-/// Posts a document to an address of the operator's, which takes it with a status from 200 to 299.
+/// Posts a document to an address of the operator's.
 ///
 /// # Errors
 /// It was not taken.
 pub async fn post(outbound: &dyn Outbound, url: &str, document: &impl Serialize) -> Result<(), String> {
     let body = serde_json::to_vec(document).map_err(|error| error.to_string())?;
-    let headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
-    ];
-    let posting = Posting { url: url.to_owned(), headers, body: Bytes::from(body) };
+    let posting = Posting::json(url.to_owned(), Vec::new(), Bytes::from(body));
+    send(outbound, posting.map_err(|error| format!("{url}: {error:?}"))?).await
+}
+
+/// Sends a request to an address of the operator's, which takes it with a status from 200 to 299.
+///
+/// # Errors
+/// It was not taken.
+pub async fn send(outbound: &dyn Outbound, posting: Posting) -> Result<(), String> {
+    let url = posting.url.clone();
     match outbound.post(posting).await {
         Ok(posted) if (200..300).contains(&posted.status) => Ok(()),
         Ok(posted) => Err(format!("{url} answered {}", posted.status)),

@@ -128,9 +128,13 @@ impl ServerState {
         let audit = AuditQueue::start(store.clone(), world.clone());
         let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
         tasks.add("audit", || async move { audit.stop().await });
+        let last_counts = upkeep::count_last(store.clone(), world.clone());
+        tasks.add("audit counts", || last_counts);
+        tasks.add_task(upkeep::start_counting(store.clone(), world.clone()));
         let secrets = unseal(settings, &store, &world, sink).await?;
         let recovered = RecoveredBooks::recover(settings, &store, &world).await?;
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
+        evidence::audit_emergency(&store, &world, &replica.to_string(), settings.emergency).await?;
         let keeper = follow(settings, &store, &secrets.vault).await?;
         let closing = Arc::clone(&keeper);
         tasks.add("configuration", || async move { closing.stop() });

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
+use domain::{Secret, WorkspaceId};
 
 use crate::audit_sink::SinkSetting;
+use crate::audit_storage::{AccessKeys, StorageSettings};
 use crate::heads::HeadDestination;
 
 /// One setting. The table below is the only list: flags, environment variables, help and `config explain`
@@ -202,8 +204,27 @@ pub const DEFINITIONS: &[Definition] = &[
         "audit.sink",
         "TIDEGATE_AUDIT_SINK",
         "",
-        "Where every entry of the audit is sent, within seconds and in order: a directory, an https address, or \
-         syslog://HOST:PORT. The same on every gateway.",
+        "Where every entry of the audit is sent, within seconds and in order: a directory, a bucket as s3://BUCKET/FOLDER, an \
+         https address, or syslog://HOST:PORT. The same on every gateway.",
+    ),
+    plain("audit.sink_region", "TIDEGATE_AUDIT_SINK_REGION", "us-east-1", "The region of a sink's bucket."),
+    plain(
+        "audit.sink_endpoint",
+        "TIDEGATE_AUDIT_SINK_ENDPOINT",
+        "",
+        "The server of a sink's bucket, such as https://minio.example; S3 where empty.",
+    ),
+    plain(
+        "audit.sink_keys_file",
+        "TIDEGATE_AUDIT_SINK_KEYS_FILE",
+        "",
+        "A file with the access keys of a sink's bucket, as JSON: access_key_id, secret_access_key, and session_token where \
+         they are for a while. It is read each time.",
+    ),
+    secret(
+        "audit.sink_keys",
+        "TIDEGATE_AUDIT_SINK_KEYS",
+        "The access keys themselves, as the file has them; used instead of it.",
     ),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
     plain(
@@ -340,6 +361,22 @@ impl Layers {
         })
     }
 
+    fn audit_storage(&self) -> Result<StorageSettings, SettingsError> {
+        let region = self.parsed("audit.sink_region", "a region such as eu-west-1", |text| {
+            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            Some(text.to_owned()).filter(|text| !text.is_empty() && text.bytes().all(is_plain))
+        })?;
+        let endpoint =
+            self.parsed("audit.sink_endpoint", "an address such as https://minio.example", address)?;
+        let given = Some(self.text("audit.sink_keys")).filter(|keys| !keys.is_empty());
+        let keys = match (given, self.path("audit.sink_keys_file")) {
+            (Some(keys), _) => AccessKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
+            (None, Some(file)) => AccessKeys::File(file),
+            (None, None) => AccessKeys::Missing,
+        };
+        Ok(StorageSettings { region, endpoint, keys })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -422,13 +459,16 @@ pub struct Settings {
     /// How often an unchanged audit head is written again.
     pub heads_again: Duration,
     pub audit_sink: SinkSetting,
+    /// Where the sink is a bucket.
+    pub audit_storage: StorageSettings,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
 }
 
+const MINUTES: &str = "a number of minutes from 1 to 10080";
 const DAYS: &str = "a number of days, or 0";
-const SINKS: &str = "a directory, an https address or syslog://HOST:PORT";
+const SINKS: &str = "a directory, s3://BUCKET/FOLDER, an https address or syslog://HOST:PORT";
 const BLOCKS: &str = "a list of blocks such as 10.0.0.0/8";
 
 /// A URL, or nothing.
@@ -508,12 +548,9 @@ impl Settings {
                 span(t, 0..=672, 3_600)
             })?,
             heads: HeadDestination::of(layers.text("audit.heads")),
-            heads_again: layers.parsed(
-                "audit.heads_minutes",
-                "a number of minutes from 1 to 10080",
-                |t| span(t, 1..=10_080, 60),
-            )?,
+            heads_again: layers.parsed("audit.heads_minutes", MINUTES, |t| span(t, 1..=10_080, 60))?,
             audit_sink: layers.parsed("audit.sink", SINKS, SinkSetting::read)?,
+            audit_storage: layers.audit_storage()?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),

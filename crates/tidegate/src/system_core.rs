@@ -10,7 +10,6 @@ use domain::ports::PortFuture;
 use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
-use http::{HeaderName, HeaderValue, Method};
 use line::{
     CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport,
     VerifyTarget,
@@ -106,14 +105,13 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
     })
 }
 
-/// Posts an event. The response body is dropped unread, so that a webhook can't reveal what is behind an
+/// Sends an event or a part of the audit. The response body is dropped unread, so that a webhook can't reveal what is behind an
 /// address.
 async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
     let url = posting.url.parse().map_err(|_| PostError::Refused)?;
-    let mut request = Request::new(Method::POST, url);
-    for (name, value) in posting.headers {
-        let value = HeaderValue::try_from(value).map_err(|_| PostError::Refused)?;
-        request.headers.push((HeaderName::from_static(name), value));
+    let mut request = Request::new(posting.method, url);
+    for header in posting.headers {
+        request.headers.push(header);
     }
     request.body = OutBody::from(posting.body);
     match client.send(&request, TargetKind::Webhook).await {
@@ -278,6 +276,7 @@ mod tests {
     use std::time::Duration;
 
     use domain::{NodeId, WorkspaceId};
+    use http::Method;
 
     use super::*;
 

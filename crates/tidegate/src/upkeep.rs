@@ -1,4 +1,5 @@
-//! Periodic maintenance of the ledger's tables: daily sums, and the deletion of records past their retention.
+//! Periodic maintenance of the ledger's tables: daily sums, the deletion of records past their retention, and the entries of
+//! the audit that count what requests met.
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use world::World;
 
 const EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How late an hour's counts are in the audit, at most.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: u64 = 86_400_000;
 /// A day is summed once its last requests should have settled; if one settles later, the day is summed again.
 const SETTLED_AFTER_MS: u64 = 3_600_000;
@@ -44,6 +47,28 @@ pub fn start(store: Store, world: World, keep: KeepDays) -> Task {
             tokio::time::sleep(wait).await;
         }
     })
+}
+
+/// Starts the task that writes counts to the audit; it runs until it is dropped.
+pub fn start_counting(store: Store, world: World) -> Task {
+    Task::spawn("audit-counts", async move {
+        loop {
+            tokio::time::sleep(COUNT_EVERY).await;
+            count(&store, &world, world.clock.unix_ms()).await;
+        }
+    })
+}
+
+/// Writes the counts that a process which ends would lose.
+pub async fn count_last(store: Store, world: World) {
+    count(&store, &world, u64::MAX).await;
+}
+
+async fn count(store: &Store, world: &World, until_unix_ms: u64) {
+    if let Err(error) = store.upkeep().count_notes(until_unix_ms, world.clock.unix_ms()).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "what requests met could not be counted in the audit; it is tried again");
+    }
 }
 
 /// While a legal hold is in force, no record is forgotten: they are stored with those of other workspaces.

@@ -171,7 +171,7 @@ async function isFiltered(page) {
   for (const [path, words] of [
     ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this span match/],
     ["/usage?filter=model:nothing-like-it", "Nothing in this span matches"],
-    ["/audit?find=nothing-like-it", /0 of \d+ entries match/],
+    ["/audit?find=nothing-like-it", "No entry matches."],
     ["/models?find=nothing-like-it", /0 of \d+ models match/],
   ]) {
     await visit(page, origin + path);

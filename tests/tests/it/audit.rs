@@ -1,17 +1,20 @@
 //! The audit log as evidence: a proof is verified without the gateway, and every manipulation of the database
 //! is detected.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use harness::bedrock::access_keys;
+use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::problem;
+use crate::ask::{MINI, problem, question};
 use crate::command::{Cli, workspace};
-use crate::gateway::Gateway;
-use crate::wait::{a_moment, found};
+use crate::gateway::{Gateway, OWN, POOL};
+use crate::wait::{a_moment, found, until};
 use crate::webhooks::Taker;
 
 /// Edits the database while the gateway is down.
@@ -130,7 +133,7 @@ async fn chains_are_of_workspaces() {
     let proof = theirs.get("/v2/audit/proof").await.unwrap().json();
     assert_eq!(proof["chain"], other["workspace_id"]);
     assert_eq!(proof["entries"].as_array().unwrap().len(), 1);
-    let account = gateway.account("openai", crate::gateway::POOL).await;
+    let account = gateway.account("openai", POOL).await;
     let installation = gateway.get("/v2/audit/proof?chain=installation").await;
     assert_eq!(
         (&installation["chain"], &installation["entries"][0]["target"]),
@@ -244,7 +247,7 @@ async fn the_command_line_shows_follows_and_exports_it() {
     assert_eq!(cli.run(&["audit", "key", "--json"]).json(), key);
     let tail = cli.follow(&["audit", "tail", "--limit", "1", "--json"]);
     assert_eq!(tail.line()["action"], "project.create");
-    gateway.account("openai", crate::gateway::POOL).await;
+    gateway.account("openai", POOL).await;
     let made = gateway.make("/v2/projects", json!({"name": "live"})).await;
     assert_eq!(tail.line()["target"], made["id"], "what is the installation's is in its own chain");
     let installation = cli.run(&["audit", "--chain", "installation", "--json"]).lines();
@@ -366,7 +369,7 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
     }
     gateway.crash().await;
     gateway.make("/v2/projects", json!({"name": "d"})).await;
-    gateway.account("openai", crate::gateway::POOL).await;
+    gateway.account("openai", POOL).await;
     let proof = gateway.get("/v2/audit/proof").await;
     let length = proof["head"]["length"].as_u64().unwrap();
     let sent = last_sent(&gateway, &sink, length).await;
@@ -378,7 +381,65 @@ async fn each_entry_is_sent_to_a_directory_also_past_a_kill() {
         lines.iter().any(is_account).then_some(lines)
     })
     .await;
-    assert!(!installation.iter().any(|entry| entry.to_string().contains(crate::gateway::POOL)));
+    assert!(!installation.iter().any(|entry| entry.to_string().contains(POOL)));
+}
+
+/// An entry is in one object of its chain, which has the same name and content however often it is written: where a
+/// write failed, and where the gateway was killed under one.
+#[tokio::test]
+async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bucket, keys) = ("audit-bucket", folder.path().join("keys.json").display().to_string());
+    let storage = Emulator::start(crate::gateway::config()).await.unwrap();
+    storage.script(POOL, [Behaviour::status(503), Behaviour::held()]);
+    std::fs::write(&keys, access_keys(POOL).to_string()).unwrap();
+    let sink = format!("s3://{bucket}/gateways/one");
+    let environment = [
+        ("TIDEGATE_AUDIT_SINK", &*sink),
+        ("TIDEGATE_AUDIT_SINK_ENDPOINT", &*storage.storage_url()),
+        ("TIDEGATE_AUDIT_SINK_KEYS_FILE", &*keys),
+    ];
+    let mut gateway = Gateway::with(crate::gateway::config(), &environment).await;
+    let writes = || storage.journal().into_iter().filter(|entry| entry.method == "PUT").collect::<Vec<_>>();
+    until("a write that fails", async || !writes().is_empty()).await;
+    gateway.make("/v2/projects", json!({"name": "a"})).await;
+    until("a write that hangs", async || writes().len() > 1).await;
+    gateway.crash().await;
+    storage.release();
+    gateway.account("openai", POOL).await;
+    gateway.make("/v2/projects", json!({"name": "b"})).await;
+    let proof = gateway.get("/v2/audit/proof").await;
+    let length = proof["head"]["length"].as_u64().unwrap();
+    let prefix = format!("gateways/one/{}/", gateway.founded.workspace_id);
+    let sent = found("the last entry in the bucket", async || {
+        let objects = storage.stored(bucket);
+        let own = objects.iter().filter(|(name, _)| name.starts_with(&prefix));
+        let text: String = own.map(|(_, content)| String::from_utf8(content.to_vec()).unwrap()).collect();
+        let lines: Vec<Value> = text.lines().map(|line| line.parse().unwrap()).collect();
+        lines.last().is_some_and(|entry| entry["sequence"] == length).then_some(lines)
+    })
+    .await;
+    check_sent(&proof, &sent);
+    assert_eq!(sent.len() as u64, length, "an entry is in two objects");
+    let first = &writes()[0];
+    assert!(first.path.contains(&format!("/{bucket}/{prefix}000000000001-")), "{}", first.path);
+    let mut contents = HashMap::new();
+    for write in writes() {
+        let content = contents.entry(write.path.clone()).or_insert_with(|| write.body.clone());
+        assert_eq!(*content, write.body, "{} has another content", write.path);
+    }
+    let again = writes().iter().filter(|write| write.path == first.path).count();
+    assert!(again >= 3, "{} was written {again} times", first.path);
+    until("the installation's entries", async || {
+        storage.stored(bucket).iter().any(|(name, _)| name.starts_with("gateways/one/installation/"))
+    })
+    .await;
+    assert_eq!(storage.violations(), []);
+    let unsigned = Cli::new().env("TIDEGATE_AUDIT_SINK", &sink);
+    let data = folder.path().join("data").display().to_string();
+    Cli::new().run(&["init", "--data-dir", &data]).ok();
+    let unsigned = unsigned.env("TIDEGATE_DATA_DIR", &data).env("TIDEGATE_LISTEN", "127.0.0.1:0");
+    assert!(unsigned.run(&["serve"]).failed(1).contains("TIDEGATE_AUDIT_SINK_KEYS"));
 }
 
 #[tokio::test]
@@ -447,4 +508,71 @@ async fn entries_are_sent_to_a_syslog_server() {
     check_sent(&proof, &sent_of(&gateway, &sent));
     let refused = Cli::new().env("TIDEGATE_AUDIT_SINK", "syslog://logs").run(&["serve"]).failed(2);
     assert!(refused.contains("audit.sink") && refused.contains("syslog://HOST:PORT"), "{refused}");
+}
+
+/// What is taken along as a file has an entry each; how often secrets were opened and how many requests fell back is
+/// counted, and the counts are in the chains as acts are.
+#[tokio::test]
+async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
+    let mut gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let account = gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed", "fallback_on": ["auth"]})).await;
+    gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
+    gateway.chat_ok(&question(MINI)).await;
+    let first = audited(&gateway, "request.fall_back").await;
+    assert!(first["detail"].as_str().unwrap().ends_with("; the first of this hour."), "{first}");
+    for _ in 0..2 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.listed(3).await;
+
+    let (key, key_id) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    let reader = gateway.with_key(&key);
+    for query in ["", "?limit=2", "?format=json"] {
+        assert_eq!(reader.get(&format!("/v2/requests{query}")).await.unwrap().status, 200);
+    }
+    let page = reader.get("/v2/requests?format=csv&limit=2").await.unwrap();
+    let cursor = page.header("x-next-cursor").unwrap();
+    let rest = reader.get(&format!("/v2/requests?format=csv&limit=2&cursor={cursor}")).await.unwrap();
+    assert_eq!((page.text().lines().count(), rest.text().lines().count()), (3, 2), "{}", rest.text());
+    assert_eq!(reader.get("/v2/usage?format=jsonl").await.unwrap().status, 200);
+    let downloads = entries(&gateway, "export.read").await;
+    let of =
+        |entry: &Value| ["actor", "target", "detail"].map(|field| entry[field].as_str().unwrap().to_owned());
+    assert_eq!(
+        downloads.iter().map(of).collect::<Vec<_>>(),
+        [
+            [&*key_id, "/v2/usage", "format=jsonl"].map(str::to_owned),
+            [&*key_id, "/v2/requests", "format=csv, limit=2"].map(str::to_owned),
+        ]
+    );
+
+    // What a process has counted of requests is written where it ends; openings are counted at each start, and each hour.
+    gateway.stop().await;
+    gateway.start_again().await;
+    let counts = entries(&gateway, "request.fall_back").await;
+    let detail = counts[0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("2 more requests since the entry before; the newest: "), "{detail}");
+    assert_eq!((counts.len(), &counts[0]["actor"]), (2, &json!("system")));
+    let shown = gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
+    let total = shown["openings"].as_u64().unwrap();
+    assert!(total > 0, "{shown}");
+    // The job of the first start may have counted a part of them.
+    let details = [format!("opened {total} times since it was made"), format!(", {total} in all")];
+    let opened = found("the count of openings", async || {
+        let listed = entries(&gateway, "credential.open").await;
+        let is_whole = |text: &str| text == details[0] || text.ends_with(&details[1]);
+        listed.into_iter().find(|entry| is_whole(entry["detail"].as_str().unwrap()))
+    })
+    .await;
+    assert_eq!((&opened["target"], &opened["actor"]), (&json!(credential), &json!("system")));
+    let pooled = found("the count of an account", async || {
+        let listed = gateway.get("/v2/audit?chain=installation&action=account.open").await;
+        listed["data"].as_array().unwrap().first().cloned()
+    })
+    .await;
+    assert_eq!(pooled["target"], account.as_str(), "{pooled}");
+    gateway.cli().run(&["audit", "verify"]).ok();
+    gateway.cli().run(&["audit", "verify", "--chain", "installation"]).ok();
 }

@@ -75,6 +75,10 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
             gateway.emulator.script(POOL, [Behaviour::status(500).always()]);
         }
         let rescued = failed && operator && route;
+        let allowed = gateway.get("/v2/audit?chain=installation&action=emergency").await;
+        let allowed: Vec<_> =
+            allowed["data"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+        assert_eq!(allowed, if operator { vec!["emergency.allow"] } else { vec![] }, "{row}");
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat(&body).await;
             assert_eq!(answer.status == 200, !failed || rescued, "{row}: {}", answer.text());

@@ -47,6 +47,11 @@ impl Storage {
         self.objects.get(&(bucket.to_owned(), name.to_owned())).cloned()
     }
 
+    pub(crate) fn all(&self, bucket: &str) -> Vec<(String, Bytes)> {
+        let own = self.objects.iter().filter(|((own, _), _)| own == bucket);
+        own.map(|((_, name), content)| (name.clone(), content.clone())).collect()
+    }
+
     pub(crate) fn remove(&mut self, bucket: &str, name: &str) {
         self.objects.remove(&(bucket.to_owned(), name.to_owned()));
     }

@@ -119,6 +119,11 @@ impl Emulator {
         }
     }
 
+    /// The objects of an S3 bucket, by name.
+    pub fn stored(&self, bucket: &str) -> Vec<(String, bytes::Bytes)> {
+        state::lock(&self.shared.storage).all(bucket)
+    }
+
     /// Deletes an object from S3.
     pub fn unstore(&self, uri: &str) {
         if let Some((bucket, name)) = bedrock::storage::location(uri) {

@@ -28,7 +28,7 @@ pub(crate) fn sign_as(scheme: &str, outgoing: &mut Outgoing, secret: &Secret) ->
     Ok(())
 }
 
-pub(super) fn unusable() -> Box<Fault> {
+pub(crate) fn unusable() -> Box<Fault> {
     let message = "The credential's secret holds bytes that no HTTP header may carry.";
     Box::new(
         Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message)

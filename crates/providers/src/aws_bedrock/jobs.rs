@@ -5,18 +5,18 @@ use bytes::Bytes;
 use conversation::request::{Stored, StoredAct, upstream_body};
 use domain::hosting::StoragePlace;
 use domain::{Fault, FaultClass, Grammar, Operation, UpstreamReport};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::{control, model};
 use crate::auth::aws::{self, element};
 use crate::compatible::{self, EncodedBody, join};
 use crate::escape::{UNRESERVED, escape};
+use crate::storage::{HASH, StorageServer};
 use crate::{Classified, ModelRequest, Outgoing, Target, classify};
 
 const JOBS: &str = "model-invocation-job";
-/// The hash of an empty body, a header that S3 alone requires.
-pub(super) const HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+/// The hash of an empty body.
 const OF_NOTHING: HeaderValue =
     HeaderValue::from_static("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 const REQUEST_ID: &str = "x-amz-request-id";
@@ -70,17 +70,10 @@ fn object(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Resul
     let location = StoragePlace::read(stored.upstream_id());
     let location =
         location.filter(|location| own.is_some_and(|own| own.holds(location))).ok_or_else(outside)?;
-    let region = || aws::region(target.hosting, target.base_url);
-    // TLS wildcard certificates do not cover bucket names with dots.
-    let mut url = match target.hosting.storage_url.as_deref() {
-        Some(url) => format!("{}/{}", url.trim_end_matches('/'), location.bucket),
-        None if location.bucket.contains('.') => {
-            format!("https://s3.{}.amazonaws.com/{}", region()?, location.bucket)
-        }
-        None => format!("https://{}.s3.{}.amazonaws.com", location.bucket, region()?),
-    };
-    url.push('/');
-    escape(location.key.as_bytes(), b"-_.~/", &mut url);
+    let endpoint = target.hosting.storage_url.as_deref();
+    // Only the addresses of S3 itself have the region in them.
+    let region = if endpoint.is_some() { "" } else { aws::region(target.hosting, target.base_url)? };
+    let url = StorageServer { endpoint, region }.url(location);
     let mut outgoing = bare(ask, Method::GET, url);
     outgoing.headers.retain(|(name, _)| *name != ACCEPT);
     outgoing.headers.push((HASH, OF_NOTHING));

@@ -92,7 +92,7 @@ impl Provider for AwsBedrock {
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
         // Only S3 requests carry the body's hash.
-        let is_storage = outgoing.headers.iter().any(|(name, _)| *name == jobs::HASH);
+        let is_storage = outgoing.headers.iter().any(|(name, _)| *name == crate::storage::HASH);
         aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
 

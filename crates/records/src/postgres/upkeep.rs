@@ -4,6 +4,7 @@ use database::error::{StoreError, StoreFuture};
 use database::fields::{Fields, signed};
 use database::statement::sql;
 
+use crate::audit_notes;
 use crate::postgres::PostgresRecords;
 use crate::postgres::sink::WEEK_MS;
 use crate::sql::upkeep;
@@ -27,6 +28,10 @@ impl Maintenance for PostgresRecords {
 
     fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
         Box::pin(upkeep::forget_minutes(&self.database, before_unix_ms))
+    }
+
+    fn count_notes(&self, until_unix_ms: u64, now_unix_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(audit_notes::write_counts(&self.database, &self.notes, until_unix_ms, now_unix_ms))
     }
 }
 

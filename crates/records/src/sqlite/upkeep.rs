@@ -2,6 +2,7 @@
 
 use database::error::{StoreError, StoreFuture};
 
+use crate::audit_notes;
 use crate::sql::hours::first_trace_of;
 use crate::sql::upkeep;
 use crate::sqlite::{SqliteRecords, batches};
@@ -24,6 +25,10 @@ impl Maintenance for SqliteRecords {
 
     fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
         Box::pin(upkeep::forget_minutes(&self.database, before_unix_ms))
+    }
+
+    fn count_notes(&self, until_unix_ms: u64, now_unix_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(audit_notes::write_counts(&self.database, &self.notes, until_unix_ms, now_unix_ms))
     }
 }
 

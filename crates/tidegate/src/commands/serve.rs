@@ -22,6 +22,7 @@ use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
 
+use crate::audit_sink::Reach;
 use crate::server_state::ServerState;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
@@ -168,7 +169,8 @@ fn audit_copies(
         let keeper = destination.keeper(egress, outbound(), &gateway)?;
         copies.heads = Some(Heads { keeper, again: settings.heads_again });
     }
-    copies.entries = settings.audit_sink.open(egress, outbound(), &gateway)?;
+    let reach = Reach { egress, outbound: outbound(), world: &state.world, gateway: &gateway };
+    copies.entries = settings.audit_sink.open(reach, &settings.audit_storage)?;
     Ok(copies)
 }
 

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{CredentialId, Secret, WorkspaceId};
+use domain::{CredentialId, Principal, Secret, WorkspaceId};
 use vault::{KeyUpdate, LocalKeyWrap, MasterKey, Resealed, Vault, VaultRecords};
 use world::{ManualClock, SeededRandom, SystemDisk, World};
 
 #[derive(Default)]
 pub struct Heard {
     pub entries: Mutex<Vec<AuditEntry>>,
-    pub opened: Mutex<Vec<CredentialId>>,
+    pub opened: Mutex<Vec<Principal>>,
 }
 
 impl Heard {
@@ -24,8 +24,8 @@ impl AuditSink for Heard {
         self.entries.lock().unwrap().push(entry);
     }
 
-    fn credential_opened(&self, credential: CredentialId) {
-        self.opened.lock().unwrap().push(credential);
+    fn secret_opened(&self, of: Principal) {
+        self.opened.lock().unwrap().push(of);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The audit and its hash chains.
 
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{AuditId, CredentialId};
+use domain::{AuditId, CredentialId, Principal};
 use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
 use store::{AuditFilter, AuditQueue, AuditRow, Page, chain_name};
@@ -82,12 +82,29 @@ pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {
     let credential = CredentialId::new(NOW, bytes(1));
     queue.record(entry(fresh, "told"));
     for _ in 0..10 {
-        queue.credential_opened(credential);
+        queue.secret_opened(Principal::Credential(credential));
     }
     queue.stop().await;
     let listed = fresh.store.audit().list(Some(fresh.founding.workspace.id), Page::default()).await.unwrap();
     assert!(listed.rows.iter().any(|row| row.object == "told"));
     assert_eq!(fresh.store.audit().openings(credential).await.unwrap(), 10);
+}
+
+pub async fn a_sink_is_known_by_how_far_it_was_sent_a_chain(fresh: &Fresh) {
+    let (audit, workspace) = (fresh.store.audit(), Some(fresh.founding.workspace.id));
+    let (sink, other) = (Digest::of(&[b"sink"]), Digest::of(&[b"other"]));
+    let row = |number| AuditRow::new(AuditId::new(NOW, bytes(number)), NOW, entry(fresh, "sent"));
+    audit.append(vec![row(1), row(2)]).await.unwrap();
+    let length = audit.head(workspace).await.unwrap().sequence;
+    assert_eq!(audit.sent(sink, workspace).await.unwrap(), 0);
+    for upto in [length - 1, length] {
+        audit.record_sent(sink, workspace, upto).await.unwrap();
+        assert_eq!(audit.sent(sink, workspace).await.unwrap(), upto);
+    }
+    assert_eq!(audit.sent(other, workspace).await.unwrap(), 0);
+    let is_behind =
+        async |sink| audit.behind(sink, 10).await.unwrap().iter().any(|chain| chain.workspace == workspace);
+    assert_eq!((is_behind(sink).await, is_behind(other).await), (false, true));
 }
 
 /// The whole chain of the founded workspace, as an auditor receives it.

@@ -142,6 +142,12 @@ impl Admitted {
         Self { call: self.call.with_stored(findings), ..self }
     }
 
+    /// The same with a batch whose requests may be sent to an account that workspaces share.
+    #[must_use]
+    pub fn for_pool(self) -> Self {
+        Self { call: self.call.for_pool(), ..self }
+    }
+
     /// The same as a hook of a policy refuses it: before it is planned.
     #[must_use]
     pub fn with_refusal(self, fault: Box<Fault>) -> Self {

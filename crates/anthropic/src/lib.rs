@@ -19,6 +19,7 @@ mod objects;
 mod own_batch;
 mod parts;
 mod pieces;
+mod pooled;
 mod prompt;
 mod reader;
 mod repeat;

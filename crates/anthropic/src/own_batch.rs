@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::batch::results_address;
+use crate::pooled;
 
 #[derive(Debug)]
 pub(crate) struct OwnMessageBatches;
@@ -150,6 +151,10 @@ impl OwnBatches for OwnMessageBatches {
 
     fn lines_type(&self) -> &'static str {
         "application/x-jsonl"
+    }
+
+    fn may_be_pooled(&self, item: &Bytes) -> bool {
+        pooled::may_be_pooled(item)
     }
 }
 

@@ -6,6 +6,6 @@ mod rows;
 mod sql;
 
 pub use exported::{ExportedBatch, ExportedItem};
-pub use listing::{ListedBatch, ProviderBatch};
+pub use listing::{ListedBatch, ProviderBatch, WorkspaceBatch};
 pub use rows::{Batches, EndedItemRow, FinishedItem, ItemContent, ItemPart, NewItem, OpenItem};
 pub use sql::{StoredBatches, stored};

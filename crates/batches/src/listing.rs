@@ -3,7 +3,10 @@
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
 use database::statement::{Row, Statement, compose};
-use domain::{ObjectOwner, OwnBatch, ProjectId, StoredKind, StoredObjectId, StoredObjectKind, WorkspaceId};
+use domain::{
+    BatchCost, Nanos, ObjectOwner, OwnBatch, ProjectId, StoredKind, StoredObjectId, StoredObjectKind,
+    WorkspaceId,
+};
 use store::{Act, Listed, Page};
 
 use crate::rows::Batches as _;
@@ -11,7 +14,15 @@ use crate::sql::{StoredBatches, TABLE, cancel, id_of, key};
 
 /// A batch of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListedBatch {
+pub struct ListedBatch {
+    pub batch: WorkspaceBatch,
+    /// `None` where nothing is booked for it yet, or its records are gone.
+    pub cost: Option<BatchCost>,
+}
+
+/// Who works through a batch, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkspaceBatch {
     /// The gateway works through it.
     Own(Box<OwnBatch>),
     AtProvider(ProviderBatch),
@@ -32,9 +43,9 @@ pub struct ProviderBatch {
 impl ListedBatch {
     #[must_use]
     pub fn id(&self) -> StoredObjectId {
-        match self {
-            Self::Own(batch) => batch.id,
-            Self::AtProvider(batch) => batch.id,
+        match &self.batch {
+            WorkspaceBatch::Own(batch) => batch.id,
+            WorkspaceBatch::AtProvider(batch) => batch.id,
         }
     }
 }
@@ -46,13 +57,20 @@ fn about_all(statement: &str) -> Statement {
     let kinds = kinds.join(", ");
     compose(format!(
         "WITH every AS (
-             SELECT id, kind, workspace, project, created_unix_ms, '' AS maker, '' AS shown FROM batches
+             SELECT id, kind, workspace, project, request, created_unix_ms, '' AS maker, '' AS shown FROM batches
              WHERE workspace = $1 AND kind IN ({kinds}) AND state <> 'receiving' AND until_unix_ms > $2
-             UNION ALL SELECT id, kind, workspace, project, created_unix_ms, maker, shown FROM kept_objects
+             UNION ALL SELECT id, kind, workspace, project, request, created_unix_ms, maker, shown FROM kept_objects
              WHERE workspace = $1 AND kind IN ({kinds}) AND shown <> ''
              AND (until_unix_ms IS NULL OR until_unix_ms > $2)
-         ) SELECT * FROM every {statement}"
+         ) SELECT every.*, costs.cost_nanos, costs.provider_cost_nanos FROM every
+         LEFT JOIN batch_costs AS costs ON costs.workspace = every.workspace AND costs.request = every.request {statement}"
     ))
+}
+
+fn cost_of(fields: &Fields<'_>) -> Result<Option<BatchCost>, StoreError> {
+    let nanos = |column| Ok::<_, StoreError>(fields.get::<Option<i64>>(column)?.map(Nanos));
+    let (cost, provider_cost) = (nanos("cost_nanos")?, nanos("provider_cost_nanos")?);
+    Ok(cost.zip(provider_cost).map(|(cost, provider_cost)| BatchCost { cost, provider_cost }))
 }
 
 impl StoredBatches {
@@ -120,18 +138,20 @@ impl StoredBatches {
         let fields = Fields::new(TABLE, row);
         let id = id_of(&fields, "id")?;
         let (project, maker) = (fields.id("project")?, fields.text("maker")?);
+        let cost = cost_of(&fields)?;
         if maker.is_empty() {
             let owner = ObjectOwner { workspace: fields.id("workspace")?, project };
             let own = self.find(owner, id, now_unix_ms).await?;
-            return Ok(own.map(|own| ListedBatch::Own(Box::new(own))));
+            return Ok(own.map(|own| ListedBatch { batch: WorkspaceBatch::Own(Box::new(own)), cost }));
         }
-        Ok(Some(ListedBatch::AtProvider(ProviderBatch {
+        let batch = ProviderBatch {
             id,
             project,
             maker,
             list_entry: fields.text("shown")?,
             created_unix_ms: fields.number("created_unix_ms")?,
-        })))
+        };
+        Ok(Some(ListedBatch { batch: WorkspaceBatch::AtProvider(batch), cost }))
     }
 
     /// Cancels a batch for somebody who manages its workspace.

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod answer;
 pub mod batch;
+pub mod batch_counts;
 pub mod blocks;
 pub mod calls;
 pub mod claude_fields;

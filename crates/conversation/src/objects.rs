@@ -6,7 +6,9 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use domain::limits::KEPT_ROWS_MAX;
-use domain::{Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredObjectId, StoredObjectKind};
+use domain::{
+    BatchCounts, Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredObjectId, StoredObjectKind,
+};
 use http::Method;
 use json::find_member;
 use json::splice::{Edit, splice};
@@ -14,6 +16,7 @@ use json::{Cursor, JsonError, Span, Value};
 
 use crate::address::unescape_lossy;
 use crate::batch::{BatchState, JobStorage, SplitResults};
+use crate::batch_counts::request_counts;
 use crate::request::{Addressed, Stored, StoredAct, rename_at};
 use crate::stored::StoredObjectReport;
 
@@ -69,6 +72,11 @@ pub trait StoredObjects: Debug + Sync {
     /// The body is not a batch.
     fn read_batch(&self, _body: &[u8]) -> Result<BatchState, String> {
         Err("no batch".to_owned())
+    }
+
+    /// How many requests of a batch are in which state; `None` where the object does not say.
+    fn batch_counts(&self, body: &[u8]) -> Option<BatchCounts> {
+        request_counts(body)
     }
 
     /// Splits the results out of a batch object, in a dialect where they are inside it.

@@ -116,6 +116,13 @@ pub trait OwnBatches: Debug + Sync {
 
     /// The `content-type` of its results.
     fn lines_type(&self) -> &'static str;
+
+    /// Whether a request, in a provider's own batch on an account that workspaces share, can neither name what others keep
+    /// there nor show what others sent, and uses nothing that its price in a batch does not cover. Without such a rule, none.
+    fn may_be_pooled(&self, _item: &Bytes) -> bool {
+        false
+    }
+
     /// Its files, where its batches are made of some.
     fn files(&self) -> Option<&'static dyn OwnFiles> {
         None

@@ -68,6 +68,8 @@ struct CallData {
     hints: Option<Box<RequestHints>>,
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
+    /// A batch whose requests may be sent to an account that workspaces share.
+    may_be_pooled: bool,
     forbids_storage: bool,
     unheeded: Vec<String>,
     session: Option<SessionId>,
@@ -171,6 +173,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         hints,
         native,
         is_lenient,
+        may_be_pooled: false,
         forbids_storage,
         unheeded,
         session,
@@ -342,6 +345,18 @@ impl Call {
     pub fn with_screening(mut self, screening: Option<Box<Screening>>) -> Self {
         self.0.screening = screening;
         self
+    }
+
+    /// The batch of a call after it was found that its requests may be sent to an account that workspaces share.
+    #[must_use]
+    pub fn for_pool(mut self) -> Self {
+        self.0.may_be_pooled = true;
+        self
+    }
+
+    #[must_use]
+    pub fn may_be_pooled(&self) -> bool {
+        self.0.may_be_pooled
     }
 
     /// The call as a rule of a policy refuses it, which its plan tells.

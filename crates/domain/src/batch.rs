@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::ids::{KeyId, TraceId};
+use crate::money::Nanos;
 use crate::ports::PortFuture;
 use crate::stored_object::{ObjectListQuery, ObjectOwner, StoredKind, StoredObjectId, StoredObjectKind};
 
@@ -104,6 +105,13 @@ impl BatchCounts {
             ItemOutcome::Expired => self.expired += items,
         }
     }
+}
+
+/// What was booked for the requests of a batch so far, whoever works through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchCost {
+    pub cost: Nanos,
+    pub provider_cost: Nanos,
 }
 
 /// A batch that the gateway works through, or a file of requests that it keeps for one, as it is now. Never its content.

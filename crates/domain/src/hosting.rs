@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::AuthKind;
 
@@ -41,6 +41,9 @@ pub struct Hosting {
     pub batch_storage: Option<String>,
     /// The only role that batches may assume there.
     pub batch_role: Option<String>,
+    /// The workspaces of an account may use the provider's own batches: what these use is known only when they have ended.
+    #[serde(deserialize_with = "read_flag")]
+    pub shared_batches: bool,
     /// The address of the storage service, if not the cloud's usual one.
     pub storage_url: Option<String>,
     /// Not part of the `config`: the region of the credential or account.
@@ -122,6 +125,21 @@ impl BatchPlaces {
     pub const INPUT: &'static str = "inputDataConfig.s3InputDataConfig.s3Uri";
     pub const OUTPUT: &'static str = "outputDataConfig.s3OutputDataConfig.s3Uri";
     pub const ROLE: &'static str = "roleArn";
+}
+
+/// A switch, which the command line writes as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Switch(bool),
+    Text(String),
+}
+
+fn read_flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(match Flag::deserialize(from)? {
+        Flag::Switch(is_on) => is_on,
+        Flag::Text(text) => text == "true",
+    })
 }
 
 /// Whether the field of this name holds a single word or id.

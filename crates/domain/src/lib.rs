@@ -63,8 +63,8 @@ pub use allowance::{
 };
 pub use auth::AuthKind;
 pub use batch::{
-    BatchCounts, BatchNotKept, BatchStore, EndedItem, FoundBatch, ItemOutcome, NewBatch, NoBatches, OwnBatch,
-    ResultsFile,
+    BatchCost, BatchCounts, BatchNotKept, BatchStore, EndedItem, FoundBatch, ItemOutcome, NewBatch,
+    NoBatches, OwnBatch, ResultsFile,
 };
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord, ResponseCacheMode, SemanticCache};
 pub use conditions::{

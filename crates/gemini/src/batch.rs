@@ -9,7 +9,7 @@ use conversation::fields::checked_model;
 use conversation::objects::ClientIds;
 use conversation::request::{Addressed, Request, RequestPart, rename_at};
 use conversation::stored::StoredObjectReport;
-use domain::{Fault, FaultClass, Grammar};
+use domain::{BatchCounts, Fault, FaultClass, Grammar};
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type};
 use json::splice::{Edit, splice};
@@ -270,12 +270,22 @@ struct Metadata {
     state: String,
     create_time: Option<String>,
     end_time: Option<String>,
+    batch_stats: Option<BatchStats>,
+}
+
+/// Counts, each a number as text; what is zero is left out.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct BatchStats {
+    successful_request_count: Option<String>,
+    failed_request_count: Option<String>,
+    pending_request_count: Option<String>,
 }
 
 /// Reads a batch's status from the provider. Returns `None` if the body is not a batch.
 #[must_use]
 pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
-    let Metadata { state, create_time, end_time } =
+    let Metadata { state, create_time, end_time, .. } =
         serde_json::from_slice::<BatchOperation>(body).ok()?.metadata;
     // Any other state, an unknown one included, counts as still running.
     let has_ended = matches!(
@@ -286,6 +296,19 @@ pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
     // booked by this time.
     let ended_at = end_time.or(create_time).filter(|_| has_ended);
     (!state.is_empty() && (ended_at.is_some() || !has_ended)).then_some(GeminiBatchStatus { state, ended_at })
+}
+
+/// Reads how many requests of a batch are in which state. What was cancelled counts as failed there.
+pub fn read_gemini_batch_counts(body: &[u8]) -> Option<BatchCounts> {
+    let metadata = serde_json::from_slice::<BatchOperation>(body).ok()?.metadata;
+    let stats = metadata.batch_stats?;
+    let read = |count: Option<String>| count.map_or(Some(0), |count| count.parse().ok());
+    Some(BatchCounts {
+        processing: read(stats.pending_request_count)?,
+        succeeded: read(stats.successful_request_count)?,
+        errored: read(stats.failed_request_count)?,
+        ..BatchCounts::default()
+    })
 }
 
 #[derive(Deserialize)]
@@ -555,5 +578,18 @@ mod tests {
             assert_eq!(read_status(none), None, "{none}");
         }
         assert_eq!(read_gemini_batch_status(b"{"), None);
+    }
+
+    #[test]
+    fn the_counts_of_a_batch_are_texts_and_zeros_are_left_out() {
+        let read =
+            |metadata: &str| read_gemini_batch_counts(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
+        let some =
+            r#"{"batchStats":{"requestCount":"5","successfulRequestCount":"3","pendingRequestCount":"2"}}"#;
+        let expected = BatchCounts { processing: 2, succeeded: 3, ..BatchCounts::default() };
+        assert_eq!(read(some), Some(expected));
+        for none in ["{}", r#"{"batchStats":{"failedRequestCount":"many"}}"#, r#"{"batchStats":7}"#] {
+            assert_eq!(read(none), None, "{none}");
+        }
     }
 }

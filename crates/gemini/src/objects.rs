@@ -10,10 +10,10 @@ use conversation::objects::{
 use conversation::request::{Addressed, StoredAct};
 use conversation::stored::StoredObjectReport;
 use domain::limits::KEPT_ROWS_MAX;
-use domain::{Dialect, Fault, ObjectListQuery, ObjectOwner, StoredKind, StoredObjectKind};
+use domain::{BatchCounts, Dialect, Fault, ObjectListQuery, ObjectOwner, StoredKind, StoredObjectKind};
 use http::Method;
 
-use crate::batch::{CONTENTS, read_gemini_batch_status, rename};
+use crate::batch::{CONTENTS, read_gemini_batch_counts, read_gemini_batch_status, rename};
 use crate::cache;
 use crate::results::GeminiBatchResults;
 
@@ -78,6 +78,10 @@ impl StoredObjects for ContentBatches {
         let ended = BatchEnd::Written(ended, "endTime");
         let endpoint = CONTENTS.to_owned();
         Ok(BatchState::Ended(EndedBatch { ended, endpoint, results: BatchResults::Inside }))
+    }
+
+    fn batch_counts(&self, body: &[u8]) -> Option<BatchCounts> {
+        read_gemini_batch_counts(body)
     }
 
     fn split_results(&self) -> Option<Box<dyn SplitResults>> {

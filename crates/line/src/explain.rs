@@ -11,7 +11,7 @@ use guardrails::ParameterChange;
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
 use crate::reading::completed;
-use crate::{Core, alias_parameters, stored_lookup};
+use crate::{Core, alias_parameters, own_batches, stored_lookup};
 
 /// What would become of a request.
 #[derive(Debug)]
@@ -30,6 +30,20 @@ pub struct CallExplanation {
     pub plan: Option<PricedPlan>,
 }
 
+/// Who would work through a new batch.
+#[derive(Debug, Clone)]
+pub enum BatchExecution {
+    Gateway {
+        /// Why no provider takes it as a whole.
+        why: Box<Fault>,
+    },
+    Provider {
+        /// Its models by their names there, each with the price of its requests in per cent of the usual one; `None`
+        /// where the provider publishes none.
+        percents: Vec<(String, Option<u16>)>,
+    },
+}
+
 /// A plan with its prices, and with what its providers can't be asked for.
 #[derive(Debug)]
 pub struct PricedPlan {
@@ -44,6 +58,8 @@ pub struct PricedPlan {
     pub too_long: Option<TooLong>,
     /// The budgets that it would count against.
     pub budgets: Vec<Arc<Budget>>,
+    /// Of a new batch that somebody would work through.
+    pub batch: Option<BatchExecution>,
 }
 
 impl CallExplanation {
@@ -86,8 +102,17 @@ pub async fn explain(
         }
     };
     let (random, board) = (core.deps.world.random.next_u64(), &*core.deps.board);
-    let explanation =
-        explain_call(&call, &caller, environment, board, random, core.now_us(), core.now_unix_ms());
+    let explained =
+        |call: &_| explain_call(call, &caller, environment, board, random, core.now_us(), core.now_unix_ms());
+    let mut explanation = explained(&call);
+    let call = if own_batches::would_pool(&call, &caller, explanation.fault.as_deref()).await {
+        let call = call.for_pool();
+        explanation = explained(&call);
+        call
+    } else {
+        call
+    };
+    let batch = batch_execution(core, &call, &caller, &mut explanation).await;
     let model = explanation.resolved_model.clone().unwrap_or_default();
     let previewed = |of: &[ExplainedAttempt]| {
         of.iter().map(|one| preview(&call, &caller, &model, &one.attempt, &core.deps)).collect()
@@ -99,6 +124,7 @@ pub async fn explain(
         fallbacks: explanation.fallbacks.iter().map(|fallback| previewed(&fallback.attempts)).collect(),
         too_long: too_long_of(&call, &caller, &model, &explanation, core),
         budgets: bounds.map(|bounds| bounds.budgets).unwrap_or_default(),
+        batch,
         explanation,
     };
     CallExplanation {
@@ -110,6 +136,28 @@ pub async fn explain(
         alias_parameters: fitted.changes,
         plan: Some(plan),
     }
+}
+
+/// Who would work through the batch that a call makes. That no provider takes it is no fault where the gateway does.
+async fn batch_execution(
+    core: &Core,
+    call: &admit::Call,
+    caller: &Caller,
+    explanation: &mut Explanation,
+) -> Option<BatchExecution> {
+    let is_new = call.request().batch().is_some() || call.is_made_from_file();
+    if !is_new || call.operation() != Operation::Batch {
+        return None;
+    }
+    if let Some(why) = &explanation.fault {
+        let there = own_batches::would_work_through(core, call, caller, why).await?;
+        let why = std::mem::replace(&mut explanation.fault, there)?;
+        return explanation.fault.is_none().then_some(BatchExecution::Gateway { why });
+    }
+    let provider = &explanation.attempts.first()?.provider;
+    let catalogue = caller.snapshot().catalogue();
+    let percent = |model: &String| (model.clone(), catalogue.batch_percent(provider, model));
+    Some(BatchExecution::Provider { percents: explanation.batch_models.iter().map(percent).collect() })
 }
 
 /// Only where another model is for that: nothing else depends on it.

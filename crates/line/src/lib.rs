@@ -15,6 +15,7 @@ mod models;
 mod overload;
 mod own_batches;
 mod own_files;
+mod pooled;
 mod reading;
 mod realtime;
 mod refuse;
@@ -52,7 +53,7 @@ pub use batch_items::{ItemAnswer, ItemCall, serve_item};
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, Quote, TooLong};
-pub use explain::{CallExplanation, PricedPlan, explain};
+pub use explain::{BatchExecution, CallExplanation, PricedPlan, explain};
 pub use guardrails::ParameterChange;
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,

@@ -7,7 +7,7 @@ use admit::{Caller, admit};
 use bytes::Bytes;
 use conversation::own_batch::{FileRequests, OwnBatches, OwnFiles, OwnResult};
 use conversation::request::{Stored, StoredAct};
-use decode::Inbound;
+use decode::{Call, Inbound};
 use domain::limits::{BATCH_ITEMS_WAITING_MAX, BATCH_TIME};
 use domain::{
     BatchNotKept, Dialect, EndedItem, Fault, FaultClass, FoundBatch, NewBatch, ObjectOwner, Operation,
@@ -21,6 +21,7 @@ use relay::deliver_own;
 use settle::{ReplyBody, settle, streamed, whole};
 
 use crate::own_files::OwnFile;
+use crate::pooled;
 use crate::stop::EarlyExit;
 use crate::{
     Core, concluded, hooks, own_files, own_headers, planned, planned_to_settle, reading, refuse, resolved,
@@ -228,13 +229,23 @@ async fn create(
     let names = stored_lookup::names(&caller, &call);
     let admitted = admit(call, caller, &core.journal, &core.allowances, core.now_us())?;
     let admitted = hooks::before(core, resolved(core, admitted, names).await).await;
-    match planned(core, admitted, core.now_us()) {
+    let planned = match planned(core, admitted, core.now_us()) {
+        Err(failed) if may_pool(format, &failed).await => {
+            planned(core, failed.admitted.for_pool(), core.now_us())
+        }
+        planned => planned,
+    };
+    match planned {
         Ok(planned) => planned_to_settle(core, planned).await,
         Err(failed) => match left_to_us(core, format, &failed).await {
             Some(requests) => keep(core, format, (kept, requests), failed).await,
             None => Err(failed.into()),
         },
     }
+}
+
+async fn may_pool(format: &dyn OwnBatches, failed: &PlanFailed) -> bool {
+    pooled::may_be(format, failed.admitted.call(), failed.admitted.caller(), &failed.fault).await
 }
 
 /// What the gateway is to keep of a call that nobody else takes; `None` where that is not for it to keep.
@@ -259,6 +270,35 @@ async fn left_to_us(
         Some(files) => Some(own_files::received(files, call).await),
         None => Some(format.split(call.body(), &call.request().model)),
     }
+}
+
+/// Whether a batch that is refused with this fault may be its provider's own on an account that workspaces share.
+pub(crate) async fn would_pool(call: &Call, caller: &Caller, fault: Option<&Fault>) -> bool {
+    let (Some(fault), Some(format)) = (fault, dialects::own_batches(call.dialect())) else { return false };
+    pooled::may_be(format, call, caller, fault).await
+}
+
+/// Whether the gateway would work through a new batch that can't be planned for this reason: `None` if not, else the
+/// fault that it would meet there, if any.
+pub(crate) async fn would_work_through(
+    core: &Core,
+    call: &Call,
+    caller: &Caller,
+    fault: &Fault,
+) -> Option<Option<Box<Fault>>> {
+    let format = dialects::own_batches(call.dialect())?;
+    if call.is_made_from_file() {
+        let id = call.request().stored.as_ref()?.id.parse().ok()?;
+        format.files().filter(|_| fault.code == UNKNOWN_FILE)?;
+        match core.batches.find(caller.owner(), id).await {
+            FoundBatch::Known(_) => {}
+            FoundBatch::Unknown => return None,
+            FoundBatch::StoreUnavailable => return Some(Some(store_away())),
+        }
+    } else if !is_left_to_us(fault) {
+        return None;
+    }
+    Some(nothing_kept(caller))
 }
 
 /// The headers that a batch's requests have as well: those of the format, and those of the gateway's own.

@@ -18,13 +18,21 @@ const REQUESTS_SUFFIX: &str = ".jsonl";
 
 /// The faults of a batch that no credential of the workspace's own takes as a whole. A batch that the manifest denies stays
 /// refused: operators state that to have none.
-const LEFT_TO_US: [&str; 3] =
-    ["batch_needs_own_credential", "batches_not_taken", "batch_of_several_credentials"];
+const LEFT_TO_US: [&str; 3] = [NEEDS_OWN, "batches_not_taken", "batch_of_several_credentials"];
+/// The fault of one whose models accounts or nodes serve, and no credential of the workspace's own.
+const NEEDS_OWN: &str = "batch_needs_own_credential";
 
 /// Whether only the gateway itself can work through a batch that is refused with this fault.
 #[must_use]
 pub fn is_left_to_us(fault: &Fault) -> bool {
     LEFT_TO_US.contains(&fault.code)
+}
+
+/// Whether a batch that is refused with this fault would have no credential of the workspace's own, so that an account may
+/// be looked for.
+#[must_use]
+pub fn has_no_credential(fault: &Fault) -> bool {
+    fault.code == NEEDS_OWN
 }
 
 /// A model as its client wrote it, and the position of the first request that names it.
@@ -47,8 +55,8 @@ pub(crate) fn decide_batch<'a>(
             decision.fault = decision.fault.map(|fault| at(*fault, position));
             return (decision, Vec::new());
         }
-        let attempts = match takers(input.catalogue, (kind, storage), std::mem::take(&mut decision.attempts))
-        {
+        let candidates = std::mem::take(&mut decision.attempts);
+        let attempts = match takers(input.catalogue, (kind, storage), needs.may_be_pooled, candidates) {
             Ok(attempts) => attempts,
             Err(fault) if fault.param.is_some() => {
                 return (Decision::failed(Box::new(fault)), Vec::new());
@@ -127,9 +135,14 @@ fn served_by(input: &PlanInput<'_>, model: &str, board: &dyn AvailabilityView) -
 fn takers(
     catalogue: &Catalogue,
     (kind, storage): (StoredObjectKind, Option<&BatchPlaces>),
+    may_be_pooled: bool,
     attempts: Vec<Attempt>,
 ) -> Result<Vec<Attempt>, Fault> {
-    let is_own = |attempt: &Attempt| matches!(attempt.seat(), Seat::Byok(_));
+    let is_own = |attempt: &Attempt| match attempt.seat() {
+        Seat::Byok(_) => true,
+        Seat::Managed(_) => may_be_pooled && is_shared_for_batches(catalogue, attempt),
+        Seat::Byoc(_) => false,
+    };
     let has_own = attempts.iter().any(is_own);
     let takes = |attempt: &Attempt| {
         catalogue.provider(attempt.provider()).is_some_and(|facts| facts.takes(kind) && facts.available)
@@ -144,6 +157,18 @@ fn takers(
         (true, true) => Err(not_supported(catalogue, kind)),
         (true, false) => Err(on_account()),
     }
+}
+
+/// Whether the operator lets workspaces have its provider's batches with this account, what a request costs in them is
+/// known, and accounts are what a single request would go to first.
+fn is_shared_for_batches(catalogue: &Catalogue, attempt: &Attempt) -> bool {
+    let percent = || catalogue.batch_percent(attempt.provider(), attempt.upstream_model());
+    attempt.seat().hosting().shared_batches
+        && !attempt.is_emergency()
+        && !attempt.is_fallback()
+        && attempt.overflow().is_none()
+        && attempt.rates().is_some()
+        && percent().is_some()
 }
 
 /// The candidates whose owner allows batches in the storage that this one reads from and writes to.
@@ -220,7 +245,7 @@ fn not_supported(catalogue: &Catalogue, kind: StoredObjectKind) -> Fault {
 
 fn on_account() -> Fault {
     let message = "A batch is worked through on a credential of your own, and this model is served by none.";
-    let fault = Fault::new(FaultClass::Unsupported, "batch_needs_own_credential", message);
+    let fault = Fault::new(FaultClass::Unsupported, NEEDS_OWN, message);
     fault.fix("Add a credential of a provider that takes batches of this model.")
 }
 
@@ -244,5 +269,6 @@ mod tests {
         assert_eq!(on_account().code, "batch_needs_own_credential");
         assert!(is_left_to_us(&on_account()) && is_left_to_us(&several()));
         assert!(!is_left_to_us(&no_storage()));
+        assert!(has_no_credential(&on_account()) && !has_no_credential(&several()));
     }
 }

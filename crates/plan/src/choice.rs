@@ -353,6 +353,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
 fn needs_of(call: &Call) -> RequestNeeds {
     RequestNeeds {
         is_batch: false,
+        may_be_pooled: call.may_be_pooled(),
         is_background: call.request().is_background,
         continues_stored: call.continues_stored(),
         stores_prompt: call.request().cache_life().is_some(),

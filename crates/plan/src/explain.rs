@@ -38,6 +38,8 @@ pub struct Explanation {
     pub route: Option<WinningRoute>,
     /// In the order in which they would be made.
     pub attempts: Vec<ExplainedAttempt>,
+    /// The names that the models of a batch have at the first attempt's provider, in the order of the batch.
+    pub batch_models: Vec<String>,
     pub rejected: Vec<Rejected>,
     /// What could serve it as well, by the policy and by their own state, with the rule why the first attempt is
     /// made instead.
@@ -169,6 +171,7 @@ fn explanation(
     let resolution = choice.resolution().into_owned();
     let left = choice.left().cloned();
     let fallbacks = choice.fallbacks;
+    let batch_models = choice.upstream_models;
     let decision = choice.decision;
     Explanation {
         modality,
@@ -182,6 +185,7 @@ fn explanation(
             order: strategies::why(input, &route.spec, board, &decision.attempts),
         }),
         attempts: decision.attempts.into_iter().map(|attempt| explained(attempt, board)).collect(),
+        batch_models,
         rejected: left.into_iter().chain(decision.rejected.iter().map(rejected)).collect(),
         others,
         fallbacks: fallbacks.into_iter().map(|one| explained_fallback(one, board)).collect(),

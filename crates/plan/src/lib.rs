@@ -31,7 +31,7 @@ mod uploads;
 
 pub use aliases::{SplitBy, split_key};
 pub use attempt::{Attempt, Seat};
-pub use batches::is_left_to_us;
+pub use batches::{has_no_credential, is_left_to_us};
 pub use candidates::{REGION_LABEL, rates_of_made};
 pub use choice::release_of;
 pub use explain::{

@@ -56,6 +56,8 @@ pub struct RequestSize {
 pub struct RequestNeeds {
     /// It is one of a batch.
     pub is_batch: bool,
+    /// It is a batch that an account which workspaces share may be sent.
+    pub may_be_pooled: bool,
     pub is_background: bool,
     /// It continues an answer that the provider stores.
     pub continues_stored: bool,
@@ -64,8 +66,13 @@ pub struct RequestNeeds {
 }
 
 impl RequestNeeds {
-    pub(crate) const NOTHING: Self =
-        Self { is_batch: false, is_background: false, continues_stored: false, stores_prompt: false };
+    pub(crate) const NOTHING: Self = Self {
+        is_batch: false,
+        may_be_pooled: false,
+        is_background: false,
+        continues_stored: false,
+        stores_prompt: false,
+    };
 }
 
 impl PlanQuery<'_> {

@@ -7,27 +7,88 @@ use bytes::Bytes;
 use domain::record::PlanRecord;
 use domain::{
     AttemptRecord, Charge, Dialect, Drawn, Fault, FaultClass, MeterRecord, Nanos, ObjectOwner, Operation,
-    Outcome as Ended, Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId,
-    Usage,
+    Outcome as Ended, Principal, Rates, SideCall, StoredObject, StoredObjectId, StoredObjectKind, Timeline,
+    TraceId, Usage,
 };
 use execute::StoredPoll;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
 use line::VerifyTarget;
 use plan::Seat;
-use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
+use snapshot::{AccountEntry, CredentialEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 use store::KeptObjectRow;
 
 use crate::Deps;
 
 const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
 
-/// The project that owns an object, and the credential that it was made with.
+/// Who an object was made with.
+pub(crate) enum Maker<'a> {
+    Own(&'a Arc<CredentialEntry>),
+    /// An account of the operator, which workspaces share.
+    Account(&'a Arc<AccountEntry>),
+}
+
+impl<'a> Maker<'a> {
+    fn of(snapshot: &'a Snapshot, workspace: &'a WorkspaceEntry, maker: Principal) -> Option<Self> {
+        if let Principal::Account(id) = maker {
+            return snapshot.accounts().iter().find(|one| one.id == id).map(Self::Account);
+        }
+        let id = maker.own_credential()?;
+        workspace.credentials.iter().find(|one| one.id == id).map(Self::Own)
+    }
+
+    fn seat(&self) -> Seat {
+        match self {
+            Self::Own(credential) => Seat::Byok(Arc::clone(credential)),
+            Self::Account(account) => Seat::Managed(Arc::clone(account)),
+        }
+    }
+
+    fn principal(&self) -> Principal {
+        match self {
+            Self::Own(credential) => credential.principal(),
+            Self::Account(account) => Principal::Account(account.id),
+        }
+    }
+
+    fn region(&self) -> Option<&str> {
+        match self {
+            Self::Own(credential) => credential.region.as_deref(),
+            Self::Account(account) => account.region.as_deref(),
+        }
+    }
+
+    /// What its owner states of its prices.
+    pub fn pricing(&self) -> &[(String, Rates)] {
+        match self {
+            Self::Own(credential) => &credential.pricing,
+            Self::Account(account) => &account.pricing,
+        }
+    }
+
+    fn markup_bps(&self) -> u32 {
+        match self {
+            Self::Own(_) => 0,
+            Self::Account(account) => account.markup_bps,
+        }
+    }
+
+    /// `None` for an account.
+    pub const fn credential(&self) -> Option<&'a Arc<CredentialEntry>> {
+        match self {
+            Self::Own(credential) => Some(credential),
+            Self::Account(_) => None,
+        }
+    }
+}
+
+/// The project that owns an object, and the credential or account that it was made with.
 pub(crate) struct BillingContext<'a> {
     pub deps: &'a Deps,
     pub snapshot: &'a Snapshot,
     pub owner: ObjectOwner,
     project: &'a ProjectEntry,
-    pub credential: &'a Arc<CredentialEntry>,
+    pub made_with: Maker<'a>,
     pub target: VerifyTarget,
 }
 
@@ -57,6 +118,8 @@ pub(crate) struct BilledUsage {
     pub upstream_request_id: Option<String>,
     pub usage: Usage,
     pub rates: Option<Rates>,
+    /// The batch that it was a request of.
+    pub made_for: Option<SideCall>,
 }
 
 /// Stores records that no serving core wrote; a record that is already stored is skipped.
@@ -70,18 +133,17 @@ pub(crate) async fn book(deps: &Deps, records: Vec<MeterRecord>) -> Result<(), S
 }
 
 impl<'a> BillingContext<'a> {
-    /// `None` where the project or the credential no longer exists.
+    /// `None` where the project, the credential or the account no longer exists.
     pub fn of(deps: &'a Deps, snapshot: &'a Snapshot, owner: ObjectOwner, maker: Principal) -> Option<Self> {
         let workspace = snapshot.workspace(owner.workspace)?;
         let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
-        let maker = maker.own_credential()?;
-        let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
-        let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
-        Some(Self { deps, snapshot, owner, project, credential, target })
+        let made_with = Maker::of(snapshot, workspace, maker)?;
+        let target = VerifyTarget::of(made_with.seat(), snapshot)?;
+        Some(Self { deps, snapshot, owner, project, made_with, target })
     }
 
     fn maker(&self) -> Principal {
-        self.credential.principal()
+        self.made_with.principal()
     }
 
     /// Fetches an object from its provider.
@@ -112,7 +174,7 @@ impl<'a> BillingContext<'a> {
             principal: self.maker(),
             provider: self.target.provider.to_string(),
             upstream_model: used.upstream_model,
-            region: self.credential.region.as_deref().map(str::to_owned),
+            region: self.made_with.region().map(str::to_owned),
             started_us: 0,
             duration_us: 0,
             status,
@@ -120,7 +182,7 @@ impl<'a> BillingContext<'a> {
             upstream_request_id: used.upstream_request_id,
             usage: used.usage,
             rates: used.rates,
-            markup_bps: 0,
+            markup_bps: self.made_with.markup_bps(),
             charge: Charge::default(),
         };
         let mut record = MeterRecord {
@@ -158,7 +220,7 @@ impl<'a> BillingContext<'a> {
             drawn: Vec::new(),
             caching: None,
             reason: None,
-            extras: domain::record::Extras::default(),
+            extras: domain::record::Extras { side_call: used.made_for, ..domain::record::Extras::default() },
         };
         ledger::price::book(&mut record);
         record.drawn = self.drawn_on_commitment(&record).into_iter().collect();

@@ -1,8 +1,10 @@
 //! The batches of a workspace for those who manage it: whoever works through them, and how far they are.
 
-use batches::{ListedBatch, ProviderBatch};
+use batches::{ListedBatch, ProviderBatch, WorkspaceBatch};
 use conversation::batch::BatchState;
-use domain::{BatchCounts, Fault, FaultClass, OwnBatch, Principal, ProjectId, StoredObjectId, WorkspaceId};
+use domain::{
+    BatchCost, BatchCounts, Fault, FaultClass, OwnBatch, Principal, ProjectId, StoredObjectId, WorkspaceId,
+};
 use store::{Act, Listed, Page};
 
 use crate::{Deps, of_store};
@@ -15,8 +17,10 @@ pub struct BatchSummary {
     pub status: BatchStatus,
     /// The credential or account that it runs with at its provider; `None` where the gateway works through it.
     pub at: Option<Principal>,
-    /// What became of its requests, where the gateway works through it: a provider's counts are in its own object.
+    /// What became of its requests; `None` where its provider does not say.
     pub counts: Option<BatchCounts>,
+    /// `None` where nothing is booked for it yet, or its records are gone.
+    pub cost: Option<BatchCost>,
     pub created_unix_ms: u64,
     pub expires_unix_ms: Option<u64>,
     pub cancelled_unix_ms: Option<u64>,
@@ -73,31 +77,39 @@ impl BatchStatus {
     }
 }
 
-fn summary(batch: &ListedBatch) -> BatchSummary {
-    match batch {
-        ListedBatch::Own(own) => BatchSummary {
+fn summary(listed: &ListedBatch) -> BatchSummary {
+    let cost = listed.cost;
+    match &listed.batch {
+        WorkspaceBatch::Own(own) => BatchSummary {
             id: own.id,
             project: own.owner.project,
             status: BatchStatus::of(own),
             at: None,
             counts: Some(own.counts),
+            cost,
             created_unix_ms: own.created_unix_ms,
             expires_unix_ms: Some(own.expires_unix_ms),
             cancelled_unix_ms: own.cancelled_unix_ms,
             ended_unix_ms: own.ended_unix_ms,
         },
-        ListedBatch::AtProvider(batch) => BatchSummary {
+        WorkspaceBatch::AtProvider(batch) => BatchSummary {
             id: batch.id,
             project: batch.project,
             status: BatchStatus::at_provider(batch),
             at: batch.maker.parse().ok(),
-            counts: None,
+            counts: counts_at_provider(batch),
+            cost,
             created_unix_ms: batch.created_unix_ms,
             expires_unix_ms: None,
             cancelled_unix_ms: None,
             ended_unix_ms: None,
         },
     }
+}
+
+/// As they were when the batch was last seen.
+fn counts_at_provider(batch: &ProviderBatch) -> Option<BatchCounts> {
+    dialects::stored_objects(batch.id.kind)?.batch_counts(batch.list_entry.as_bytes())
 }
 
 impl Deps {
@@ -140,14 +152,15 @@ impl Deps {
         act: Act,
     ) -> Result<BatchSummary, Box<Fault>> {
         let (stored, now) = (batches::stored(&self.store), act.unix_ms);
-        match stored.in_workspace(workspace, id, now).await.map_err(of_store)? {
-            ListedBatch::AtProvider(_) => Err(at_provider(id)),
-            ListedBatch::Own(mut batch) => {
+        let ListedBatch { batch, cost } = stored.in_workspace(workspace, id, now).await.map_err(of_store)?;
+        match batch {
+            WorkspaceBatch::AtProvider(_) => Err(at_provider(id)),
+            WorkspaceBatch::Own(mut batch) => {
                 stored.cancel_for((*batch).clone(), act).await.map_err(of_store)?;
                 if batch.ended_unix_ms.is_none() {
                     batch.cancelled_unix_ms.get_or_insert(now);
                 }
-                Ok(summary(&ListedBatch::Own(batch)))
+                Ok(summary(&ListedBatch { batch: WorkspaceBatch::Own(batch), cost }))
             }
         }
     }

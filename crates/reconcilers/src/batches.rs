@@ -7,7 +7,8 @@ use conversation::batch::{
 };
 use conversation::objects::StoredObjects;
 use domain::{
-    Fault, MeterRecord, ObjectOwner, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
+    Fault, MeterRecord, ObjectOwner, Operation, Rates, SideCall, SideCallPurpose, StoredObjectId,
+    StoredObjectKind, Tier, Usage,
 };
 use execute::StoredPoll;
 use jobs::Outcome;
@@ -29,7 +30,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let Some(object) = found else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential or the project of the batch is no longer there".to_owned());
+        return Err("the credential, the account or the project of the batch is no longer there".to_owned());
     };
     let format = dialects::stored_objects(id.kind).ok_or("its dialect has no batches")?;
     books.poll(format, &object.provider_id).await
@@ -240,6 +241,7 @@ impl ObjectBilling<'_> {
             upstream_request_id: item.request_id,
             usage,
             rates,
+            made_for: Some(SideCall { purpose: SideCallPurpose::BatchItem, parent: self.request }),
         })
     }
 
@@ -259,7 +261,7 @@ impl ObjectBilling<'_> {
         let name =
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
         let own =
-            self.context.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
+            self.context.made_with.pricing().iter().find(|(own, _)| *own == name || own == upstream_model);
         let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
         // Where the provider publishes no batch discount, the price is unknown.
         let percent = catalogue.batch_percent(provider, upstream_model);

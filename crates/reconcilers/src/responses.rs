@@ -32,7 +32,10 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
     let Some(whose) = BillingContext::of(deps, &snapshot, owner, response.created_by) else {
         return Ok(hopeless("its credential or project is no longer there"));
     };
-    match whose.credential.state {
+    let Some(credential) = whose.made_with.credential() else {
+        return Ok(hopeless("a managed account makes no answers in the background"));
+    };
+    match credential.state {
         CredentialState::Revoked => return Ok(hopeless("its credential is revoked")),
         CredentialState::Disabled => return Err("its credential is switched off".to_owned()),
         CredentialState::Active | CredentialState::Invalid => {}
@@ -80,6 +83,7 @@ fn billed_usage(
         dialect: Dialect::Responses,
         resolution: "background",
         rates: rates(whose, &response, &usage),
+        made_for: None,
         requested: response.model.clone(),
         resolved: response.model,
         upstream_model: response.upstream_model,
@@ -93,7 +97,7 @@ fn billed_usage(
 fn rates(whose: &BillingContext<'_>, response: &StoredResponse, usage: &Usage) -> Option<Rates> {
     let workspace = whose.snapshot.workspace(whose.owner.workspace)?;
     let names = (&*response.model, &*response.upstream_model);
-    plan::rates_of_made(workspace, whose.credential, whose.snapshot.catalogue(), names, usage)
+    plan::rates_of_made(workspace, whose.made_with.credential()?, whose.snapshot.catalogue(), names, usage)
 }
 
 #[cfg(test)]

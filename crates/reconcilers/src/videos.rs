@@ -99,6 +99,7 @@ fn billed_usage(
         upstream_request_id: None,
         usage: usage.unwrap_or_default(),
         rates: rates(books, object).filter(|rates| is_reported(rates, video)),
+        made_for: None,
     }
 }
 
@@ -111,7 +112,7 @@ fn is_reported(rates: &Rates, video: &VideoObject) -> bool {
 /// The price agreed for the credential, or the provider's list price.
 fn rates(books: &ObjectBilling<'_>, object: &StoredObject) -> Option<Rates> {
     let StoredObject { model, upstream_model, .. } = object;
-    let own = books.context.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
+    let own = books.context.made_with.pricing().iter().find(|(own, _)| own == model || own == upstream_model);
     let offered =
         || books.context.snapshot.catalogue().model(model)?.offer(&books.context.target.provider)?.rates;
     own.map(|(_, rates)| *rates).or_else(offered)

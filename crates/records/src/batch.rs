@@ -7,6 +7,7 @@ use ledger::SettledRecords;
 
 use crate::audit_notes::AuditNote;
 use crate::packed::{Named, tail_of};
+use crate::sql::batch_costs::BatchCosts;
 use crate::sql::leases::Draws;
 use crate::tally::{MinuteTally, Tallying};
 
@@ -27,6 +28,8 @@ pub(crate) struct Prepared {
     pub tallies: Vec<MinuteTally>,
     /// What the records draw on budgets.
     pub draws: Draws,
+    /// What they add to the costs of batches.
+    pub batch_costs: BatchCosts,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
 }
@@ -38,6 +41,7 @@ impl Prepared {
         mut takes: impl FnMut(TraceId) -> bool,
     ) -> Result<Self, StoreError> {
         let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
+        let mut batch_costs = BatchCosts::default();
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -46,6 +50,7 @@ impl Prepared {
             }
             let tail = tail_of(record.trace, frame)?;
             draws.add(&record.drawn);
+            batch_costs.add(&record);
             remarks.extend(AuditNote::of(&record));
             tails.extend_from_slice(tail);
             rows.push(Row {
@@ -58,7 +63,7 @@ impl Prepared {
                 tail_end: tails.len(),
             });
         }
-        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, remarks })
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, batch_costs, remarks })
     }
 
     pub(crate) const fn len(&self) -> usize {

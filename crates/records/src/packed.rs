@@ -252,7 +252,7 @@ pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreEr
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::record::{PlanRecord, Rejected};
     use domain::{
         AttemptRecord, Charge, CredentialId, Dialect, FaultClass, KeyId, Nanos, Operation, Outcome, Price,
@@ -325,7 +325,7 @@ mod tests {
         }
     }
 
-    fn record(number: u8) -> MeterRecord {
+    pub(crate) fn record(number: u8) -> MeterRecord {
         let principal = Principal::Credential(CredentialId::new(7, [8; 10]));
         let rejected = Rejected {
             principal,

@@ -16,7 +16,8 @@ pub trait Maintenance: Send + Sync {
     /// unless it is up to date; returns how many days. Long windows are read from these sums.
     fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64>;
 
-    /// Deletes records of exchanges that started before this moment; their sums stay. In whole weeks on
+    /// Deletes records of exchanges that started before this moment; their sums stay, but for
+    /// the costs of batches that were made before. In whole weeks on
     /// PostgreSQL, in rows of some hundred records on SQLite, so some older ones stay for a while.
     fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten>;
 

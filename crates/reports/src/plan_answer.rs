@@ -3,7 +3,7 @@
 use api::planner::status;
 use domain::record::Rejected;
 use domain::{AliasPick, Dialect, Fault, Profile, Rates, RouteScope};
-use line::{AttemptPreview, CallExplanation, ParameterChange, Quote};
+use line::{AttemptPreview, BatchExecution, CallExplanation, ParameterChange, Quote};
 use plan::{ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct Plan {
     model_fallbacks: Vec<PlannedModelFallback>,
     /// Why the request goes on with another model at once: its prompt is longer than the context of this one.
     too_long: Option<String>,
+    /// Who would work through a new batch, and at what part of the usual price; `null` for everything else.
+    batch: Option<PlannedBatch>,
     /// The hooks of policies that the request and its answer would be shown to. A plan calls none.
     hooks: Vec<PlannedHook>,
     /// Candidates that the policy allows and that would cost less than the chosen one, the cheapest first; `null`
@@ -61,6 +63,26 @@ struct PlannedModelFallback {
     attempts: Vec<PlannedAttempt>,
     /// Why there are none.
     error: Option<PlanError>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PlannedBatch {
+    /// `provider`, or `gateway`: item by item, at the price of the same request sent alone.
+    #[schemars(extend("enum" = ["gateway", "provider"]))]
+    execution: &'static str,
+    /// Why no provider takes it as a whole: a stable word, and a sentence.
+    reason: Option<&'static str>,
+    why: Option<String>,
+    /// Its models at the provider. Empty where the gateway works through it, and for a file that its provider has.
+    models: Vec<PlannedBatchModel>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PlannedBatchModel {
+    upstream_model: String,
+    /// What a request costs in the batch, in per cent of its usual price; `null` where the provider publishes none, so
+    /// that its requests are booked without a price.
+    price_percent: Option<u16>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -199,6 +221,7 @@ impl Plan {
                     fallbacks: &plan.fallbacks,
                 };
                 let too_long = plan.too_long.map(line::TooLong::sentence);
+                let batch = plan.batch.map(planned_batch);
                 let plan = Self::show(
                     &requested_model,
                     environment,
@@ -208,7 +231,7 @@ impl Plan {
                     dialect,
                 );
                 let error = plan.error.or_else(|| plan.chosen.as_ref()?.error.clone());
-                Self { too_long, error, ..plan }
+                Self { too_long, batch, error, ..plan }
             }
             None => Self::refused(requested_model, environment),
         };
@@ -262,6 +285,7 @@ impl Plan {
             rejected: plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             model_fallbacks: model_fallbacks(plan.fallbacks, fallbacks, is_operator, dialect),
             too_long: None,
+            batch: None,
             hooks: Vec::new(),
             cheaper: Some(cheaper),
             faster,
@@ -293,6 +317,7 @@ impl Plan {
             rejected: Vec::new(),
             model_fallbacks: Vec::new(),
             too_long: None,
+            batch: None,
             hooks: Vec::new(),
             cheaper: Some(none()),
             faster: none(),
@@ -342,6 +367,20 @@ fn model_fallbacks(
         }
     };
     fallbacks.into_iter().zip(previewed).map(planned).collect()
+}
+
+fn planned_batch(batch: BatchExecution) -> PlannedBatch {
+    match batch {
+        BatchExecution::Gateway { why } => {
+            let (reason, why) = (Some(why.code), Some(why.message.to_string()));
+            PlannedBatch { execution: "gateway", reason, why, models: Vec::new() }
+        }
+        BatchExecution::Provider { percents } => {
+            let of = |(upstream_model, price_percent)| PlannedBatchModel { upstream_model, price_percent };
+            let models = percents.into_iter().map(of).collect();
+            PlannedBatch { execution: "provider", reason: None, why: None, models }
+        }
+    }
 }
 
 type Chosen<'a> = Option<(&'a ExplainedAttempt, Option<Quote>)>;

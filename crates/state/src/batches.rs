@@ -8,7 +8,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::StoredObjectId;
+use domain::{Principal, StoredObjectId};
 use http::Method;
 use reconcilers::{BatchStatus, BatchSummary};
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .query("project_id", "Only those of this project.")
             .lists::<BatchView>(),
         Route::new(Method::GET, "/v2/batches/{id}", Access::LOOK, get)
-            .says("Shows a batch: how far it is.")
+            .says("Shows a batch: how far it is, and what it cost so far.")
             .returns_value::<BatchView>(),
         Route::new(Method::POST, "/v2/batches/{id}/cancel", Access::DEVELOP, cancel)
             .says("Cancels a batch that the gateway works through: what has not begun does not begin. One that has ended stays as it is.")
@@ -45,13 +45,19 @@ struct BatchView {
     project_id: String,
     #[schemars(extend("enum" = ["gateway", "provider"]))]
     execution: &'static str,
-    /// The credential or account that it runs with, at its provider.
+    /// The credential that it runs with, at its provider; `managed` for an account of the operator.
     credential_id: Option<String>,
     /// At a provider, as it was last seen.
     #[schemars(extend("enum" = BatchStatus::ALL))]
     status: &'static str,
-    /// What became of its requests, where the gateway works through it.
+    /// What became of its requests; at a provider, as it was last seen, and absent where it does not say.
     requests: Option<CountsView>,
+    /// What the workspace owes the operator for its requests so far; absent where nothing is booked yet.
+    cost_micros: Option<i64>,
+    cost_nanos: Option<i64>,
+    /// What the workspace's own providers bill for them.
+    provider_cost_micros: Option<i64>,
+    provider_cost_nanos: Option<i64>,
     created_at: Moment,
     /// What has not begun then is not begun.
     expires_at: Option<Moment>,
@@ -70,6 +76,14 @@ struct CountsView {
     expired: u64,
 }
 
+/// The id of an account is the operator's to see.
+fn at_provider(at: Principal) -> String {
+    match at {
+        Principal::Account(_) => "managed".to_owned(),
+        own => own.to_string(),
+    }
+}
+
 fn show(batch: &BatchSummary) -> BatchView {
     BatchView {
         id: batch.id.to_string(),
@@ -77,7 +91,7 @@ fn show(batch: &BatchSummary) -> BatchView {
         dialect: batch.id.kind.dialect().as_str(),
         project_id: batch.project.to_string(),
         execution: if batch.at.is_none() { "gateway" } else { "provider" },
-        credential_id: batch.at.map(|at| at.to_string()),
+        credential_id: batch.at.map(at_provider),
         status: batch.status.as_str(),
         requests: batch.counts.map(|counts| CountsView {
             total: counts.total(),
@@ -87,6 +101,10 @@ fn show(batch: &BatchSummary) -> BatchView {
             cancelled: counts.cancelled,
             expired: counts.expired,
         }),
+        cost_micros: batch.cost.map(|booked| booked.cost.micros()),
+        cost_nanos: batch.cost.map(|booked| booked.cost.0),
+        provider_cost_micros: batch.cost.map(|booked| booked.provider_cost.micros()),
+        provider_cost_nanos: batch.cost.map(|booked| booked.provider_cost.0),
         created_at: Moment(batch.created_unix_ms),
         expires_at: batch.expires_unix_ms.map(Moment),
         cancelled_at: batch.cancelled_unix_ms.map(Moment),

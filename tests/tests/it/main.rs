@@ -110,6 +110,7 @@ mod plans;
 mod played_runtime;
 mod policies;
 mod pooled;
+mod pooled_batches;
 mod pull;
 mod purge;
 mod realtime;

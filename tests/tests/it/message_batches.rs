@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::batches::{MANY, booked_over_kills, slowly, until_booked};
+use crate::batches::{MANY, booked_over_kills, items, slowly, until_booked};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
 use crate::sdk::drive_at;
@@ -134,6 +134,7 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
         let cost = row["provider_cost_nanos"].as_i64().unwrap();
         let used = row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
         assert_eq!((&row["provider"], &row["dialect"]), (&json!("anthropic"), &json!("anthropic")), "{row}");
+        assert_eq!(row["made_for"]["purpose"], "batch_item", "{row}");
         match row["status"].as_u64() {
             Some(200) => paid.push((row["resolved_model"].as_str().unwrap().to_owned(), cost * 2)),
             Some(status) => assert_eq!((cost, used, [500, 529].contains(&status)), (0, 0, true), "{row}"),
@@ -143,6 +144,15 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
     paid.sort();
     let plain: Vec<(String, i64)> = plain.into_iter().map(|(model, cost)| (model.to_owned(), cost)).collect();
     assert_eq!(paid, plain, "the same requests, at half of their price");
+    let shown = gateway.get(&format!("/v2/batches/{id}")).await;
+    let whole: i64 = plain.iter().map(|(_, cost)| cost).sum();
+    assert_eq!(
+        (&shown["cost_nanos"], &shown["provider_cost_nanos"]),
+        (&json!(0), &json!(whole / 2)),
+        "{shown}"
+    );
+    let counts = json!({"total": 4, "waiting": 0, "succeeded": 2, "failed": 1, "cancelled": 0, "expired": 1});
+    assert_eq!((&shown["execution"], &shown["requests"]), (&json!("provider"), &counts), "{shown}");
     // Reading the results is up to the client, and books nothing.
     for _ in 0..3 {
         assert_eq!(results(&client, &batch).await.len(), 4);
@@ -278,6 +288,10 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     slowly(&gateway, 50);
     until_ended(&client, &id).await;
     let record = booked_over_kills(&mut gateway).await;
+    let sum: i64 =
+        items(&gateway.admin()).await.iter().map(|row| row["provider_cost_nanos"].as_i64().unwrap()).sum();
+    let shown = gateway.get(&format!("/v2/batches/{id}")).await;
+    assert_eq!(shown["provider_cost_nanos"], sum, "the cost of the batch knows each once, too");
     let batch = until_ended(&gateway.client(), &id).await;
     let lines = results(&gateway.client(), &batch).await;
     let used = |line: &Value, name: &str| line["result"]["message"]["usage"][name].as_u64().unwrap();

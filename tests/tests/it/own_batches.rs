@@ -218,7 +218,13 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
     {
         let requests = [ask("a", HAIKU, "x"), ask("b", model, "x")];
         let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
-        assert_eq!(plan["error"]["code"], code, "the plan says why no provider takes it: {plan}");
+        assert_eq!(plan["error"], Value::Null, "{plan}");
+        let (by, why) = (&plan["batch"]["execution"], &plan["batch"]["reason"]);
+        assert_eq!(
+            (by, why),
+            (&json!("gateway"), &json!(code)),
+            "the plan says why no provider takes it: {plan}"
+        );
         let id = create(&client, &requests).await;
         let batch = until_ended(&client, &id).await;
         assert_eq!(batch["request_counts"]["succeeded"], 2, "{batch}");
@@ -228,8 +234,11 @@ async fn a_batch_that_no_provider_takes_is_left_to_the_gateway() {
     assert!(gateway.emulator.journal().iter().all(|entry| !entry.path.contains("/batches")));
     let policy = json!({"project_id": gateway.founded.project_id, "retention": "zero"});
     gateway.make("/v2/policies", policy).await;
-    let kept = post(&client, &[ask("a", HAIKU, "x"), ask("b", SONNET, "x")]).await;
+    let requests = [ask("a", HAIKU, "x"), ask("b", SONNET, "x")];
+    let kept = post(&client, &requests).await;
     assert_eq!(kept.status, 403, "{}", kept.text());
+    let plan = gateway.plan(json!({"path": PATH, "request": {"requests": requests}})).await;
+    assert_eq!((&plan["error"]["status"], &plan["batch"]), (&json!(403), &Value::Null), "{plan}");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -260,6 +269,10 @@ async fn each_request_is_booked_as_if_it_had_been_sent_alone() {
                 assert_eq!(row[same], alone[same], "{same} of {row}");
             }
         }
+    }
+    let shown = gateway.get(&format!("/v2/batches/{id}")).await;
+    for same in ["cost_nanos", "provider_cost_nanos", "cost_micros"] {
+        assert_eq!(shown[same], alone[same], "{same} of the one that was answered: {shown}");
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -318,6 +331,9 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
     let rows = booked(&gateway, MANY).await;
     let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), MANY);
+    let sum: i64 = rows.iter().map(|row| row["cost_nanos"].as_i64().unwrap()).sum();
+    let shown = gateway.get(&format!("/v2/batches/{id}")).await;
+    assert_eq!(shown["cost_nanos"], sum, "each is in the cost of the batch once");
     let used = |of: &Value| {
         let tokens = |name: &str| of[name].as_u64().unwrap();
         tokens("input_tokens") + tokens("output_tokens")

@@ -259,6 +259,11 @@ async fn a_batch_a_session_and_a_background_response_are_planned() {
         "{plan}"
     );
     assert_eq!(plan["requested_model"], "anthropic/claude-haiku-4-5", "{plan}");
+    let of_provider = json!({
+        "execution": "provider", "reason": null, "why": null,
+        "models": [{"upstream_model": "claude-haiku-4-5", "price_percent": 50}],
+    });
+    assert_eq!(plan["batch"], of_provider, "{plan}");
     // On a pooled account, its use could not be bounded: the plan says so as the request's refusal would.
     gateway.account("openai", POOL).await;
     let session = gateway.plan(json!({"modality": "realtime", "model": SESSION_MODEL, "request": null, "path": format!("/v1/realtime?model={SESSION_MODEL}")})).await;

@@ -17,6 +17,11 @@ export interface Batch {
   credential_id: string | null;
   status: 'in_progress' | 'cancelling' | 'completed' | 'cancelled' | 'expired' | 'failed';
   requests: BatchRequests | null;
+  /** Null where nothing is booked yet. */
+  cost_micros: number | null;
+  cost_nanos: number | null;
+  provider_cost_micros: number | null;
+  provider_cost_nanos: number | null;
   created_at: string;
   expires_at: string | null;
   cancelled_at: string | null;

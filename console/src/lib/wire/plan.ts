@@ -14,6 +14,8 @@ export interface Plan {
   /** What it goes on with after a stated failure; older servers have none. */
   model_fallbacks?: { model: string; on: string[]; attempts: PlannedAttempt[]; error: { detail: string } | null }[];
   too_long?: string | null;
+  /** Who would work through a new batch; older servers don't say. */
+  batch?: { execution: 'gateway' | 'provider'; reason: string | null; why: string | null; models: { upstream_model: string; price_percent: number | null }[] } | null;
   /** What the request performs, where a request was planned. */
   operation?: string | null;
   /** Nothing for a model alone: a request's tokens decide. Older servers have neither of both. */

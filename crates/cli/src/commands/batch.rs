@@ -8,7 +8,7 @@ use crate::shared::Shared;
 pub enum Command {
     /// Lists the batches of the workspace, newest first.
     List,
-    /// Shows a batch: how far it is.
+    /// Shows a batch: how far it is, and what it cost so far.
     Show { id: String },
     /// Cancels a batch that the gateway works through: what has not begun does not begin.
     Cancel { id: String },
@@ -18,7 +18,16 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let batches = Collection::connect(shared, "/v2/batches")?;
     match command {
         Command::List => batches.list(
-            &["id", "dialect", "execution", "status", "requests", "created_at"],
+            &[
+                "id",
+                "dialect",
+                "execution",
+                "status",
+                "requests",
+                "cost_micros",
+                "provider_cost_micros",
+                "created_at",
+            ],
             "No batch yet. Clients make them, over any model.",
         ),
         Command::Show { id } => batches.show(&id),

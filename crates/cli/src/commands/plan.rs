@@ -124,6 +124,9 @@ fn explain(plan: &Value) {
     if let Some(why) = plan.get("too_long").and_then(Value::as_str) {
         println!("too long    {}: another model is asked at once", output::printable(why));
     }
+    if let Some(batch) = plan.get("batch").filter(|batch| !batch.is_null()) {
+        print_batch(batch);
+    }
     for hook in list(plan, "hooks") {
         let part = |name: &str| output::printable(&output::cell(hook, name));
         println!("hook        {} {}, {} where it is silent", part("at"), part("url"), part("on_silence"));
@@ -140,6 +143,23 @@ fn explain(plan: &Value) {
     if let Some(error) = plan.get("error").filter(|error| !error.is_null()) {
         let (status, detail) = (output::cell(error, "status"), output::cell(error, "detail"));
         println!("refused   {status} {}", output::printable(&detail));
+    }
+}
+
+/// Who would work through a batch, and at what part of the usual price.
+fn print_batch(batch: &Value) {
+    if output::cell(batch, "execution") == "gateway" {
+        let why = output::printable(&output::cell(batch, "why"));
+        println!("batch     worked through by the gateway, at the price of single requests: {why}");
+        return;
+    }
+    println!("batch     worked through by its provider");
+    for model in list(batch, "models") {
+        let price = match model.get("price_percent").and_then(Value::as_u64) {
+            Some(percent) => format!("{percent}% of the usual price"),
+            None => "a price that is not known".to_owned(),
+        };
+        println!("            {} at {price}", output::printable(&output::cell(model, "upstream_model")));
     }
 }
 

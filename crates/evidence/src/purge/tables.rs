@@ -31,6 +31,7 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("audit_chains", Holds::Evidence),
     ("audit_sent", Holds::Machinery),
     ("batch_contents", Holds::Content(Place::Batches)),
+    ("batch_costs", Holds::Books),
     // Positions, times and how each ended.
     ("batch_items", Holds::Machinery),
     ("batches", Holds::Content(Place::Batches)),

@@ -98,9 +98,12 @@ impl NamedObjects {
 
 /// Until then its provider's object says what it used.
 fn waits_for_booking(object: &NamedObject) -> bool {
-    let is_booked_later =
-        |kind: StoredObjectKind| matches!(kind.kind(), StoredKind::Batch | StoredKind::Video);
-    object.kind.is_some_and(is_booked_later) && object.maker.own_credential().is_some() && !object.is_booked
+    let is_booked_later = |kind: StoredObjectKind| match kind.kind() {
+        StoredKind::Batch => true,
+        StoredKind::Video => object.maker.own_credential().is_some(),
+        StoredKind::File | StoredKind::CachedContent => false,
+    };
+    object.kind.is_some_and(is_booked_later) && !object.is_booked
 }
 
 /// `OpenAI`'s API has no deletion of batches.

@@ -7,7 +7,7 @@ use database::statement::sql;
 use crate::audit_notes;
 use crate::postgres::PostgresRecords;
 use crate::postgres::sink::WEEK_MS;
-use crate::sql::upkeep;
+use crate::sql::{batch_costs, upkeep};
 use crate::upkeep::{Forgotten, Maintenance};
 
 impl Maintenance for PostgresRecords {
@@ -37,6 +37,7 @@ impl Maintenance for PostgresRecords {
 
 /// One week per statement, so that readers and writers wait for one partition at most.
 async fn forget(store: &PostgresRecords, before_unix_ms: u64) -> Result<Forgotten, StoreError> {
+    batch_costs::forget(&store.database, before_unix_ms).await?;
     let week = signed(before_unix_ms / WEEK_MS);
     let mut forgotten = Forgotten::default();
     loop {

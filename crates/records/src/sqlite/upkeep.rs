@@ -4,7 +4,7 @@ use database::error::{StoreError, StoreFuture};
 
 use crate::audit_notes;
 use crate::sql::hours::first_trace_of;
-use crate::sql::upkeep;
+use crate::sql::{batch_costs, upkeep};
 use crate::sqlite::{SqliteRecords, batches};
 use crate::upkeep::{Forgotten, Maintenance};
 
@@ -33,6 +33,7 @@ impl Maintenance for SqliteRecords {
 }
 
 async fn forget(store: &SqliteRecords, before_unix_ms: u64) -> Result<Forgotten, StoreError> {
+    batch_costs::forget(&store.database, before_unix_ms).await?;
     let before = first_trace_of(before_unix_ms);
     let mut forgotten = Forgotten::default();
     loop {

@@ -47,6 +47,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (36, "data_exports", include_str!("../../migrations/postgres/0036_data_exports.sql")),
     (37, "scores", include_str!("../../migrations/postgres/0037_scores.sql")),
     (38, "request_contents", include_str!("../../migrations/postgres/0038_request_contents.sql")),
+    (39, "batch_costs", include_str!("../../migrations/postgres/0039_batch_costs.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use database::error::{StoreError, unavailable};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
+use sqlx::{Pool, SqlSafeStr, Sqlite};
 
 const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),
@@ -45,6 +45,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (36, "data_exports", include_str!("../../migrations/sqlite/0036_data_exports.sql")),
     (37, "scores", include_str!("../../migrations/sqlite/0037_scores.sql")),
     (38, "request_contents", include_str!("../../migrations/sqlite/0038_request_contents.sql")),
+    (39, "batch_costs", include_str!("../../migrations/sqlite/0039_batch_costs.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {
@@ -64,9 +65,6 @@ async fn newest_applied(pool: &Pool<Sqlite>) -> Result<i64, StoreError> {
     if table.fetch_optional(pool).await.map_err(unavailable)?.is_none() {
         return Ok(0);
     }
-    let row = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
-        .fetch_one(pool)
-        .await
-        .map_err(unavailable)?;
-    row.try_get(0).map_err(|error| StoreError::corrupt("_sqlx_migrations", error))
+    let newest = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations");
+    newest.fetch_one(pool).await.map_err(unavailable)
 }

@@ -124,7 +124,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE people DROP COLUMN address; \
                  DROP TABLE session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
                  DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
-                 DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; DROP TABLE retention_profiles, request_contents; \
+                 DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; DROP TABLE retention_profiles, request_contents, batch_costs; \
                  DROP TABLE batch_contents, batch_items, batches; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
@@ -224,6 +224,7 @@ const UNDONE: &[&str] = &[
     "DROP TABLE audit_sent",
     "DROP TABLE scores",
     "DROP TABLE retention_profiles; DROP TABLE request_contents",
+    "DROP TABLE batch_costs",
     "DROP TABLE batch_contents; DROP TABLE batch_items; DROP TABLE batches",
     "DROP TABLE alias_releases; DROP TABLE aliases",
     "DROP TABLE kept_objects",

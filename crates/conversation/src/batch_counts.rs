@@ -1,0 +1,72 @@
+//! How far the requests of a batch are, as its provider's object has it.
+
+use domain::BatchCounts;
+use serde::Deserialize;
+
+/// The counts of either format: OpenAI's has a total of what it began, Anthropic's what is left.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    total: Option<u64>,
+    completed: u64,
+    failed: u64,
+    processing: u64,
+    succeeded: u64,
+    errored: u64,
+    canceled: u64,
+    expired: u64,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    request_counts: Counts,
+    #[serde(default)]
+    status: String,
+}
+
+/// Reads the counts of a batch object of OpenAI or Anthropic; `None` where it has none.
+#[must_use]
+pub fn request_counts(object: &[u8]) -> Option<BatchCounts> {
+    let Counted { request_counts: found, status } = serde_json::from_slice(object).ok()?;
+    let Some(total) = found.total else {
+        let Counts { processing, succeeded, errored, canceled, expired, .. } = found;
+        return Some(BatchCounts { processing, succeeded, errored, cancelled: canceled, expired });
+    };
+    let (succeeded, errored) = (found.completed, found.failed);
+    let rest = total.saturating_sub(succeeded).saturating_sub(errored);
+    let none = BatchCounts { succeeded, errored, ..BatchCounts::default() };
+    Some(match &*status {
+        "cancelled" => BatchCounts { cancelled: rest, ..none },
+        "expired" => BatchCounts { expired: rest, ..none },
+        _ => BatchCounts { processing: rest, ..none },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_are_counted_and_what_is_left_over_has_ended_as_its_batch_did() {
+        let check = |object: &str, expected: Option<[u64; 5]>| {
+            let counts = request_counts(object.as_bytes());
+            let counts = counts.map(|counts| {
+                [counts.processing, counts.succeeded, counts.errored, counts.cancelled, counts.expired]
+            });
+            assert_eq!(counts, expected, "{object}");
+        };
+        check(
+            r#"{"request_counts":{"processing":1,"succeeded":2,"errored":3,"canceled":4,"expired":5}}"#,
+            Some([1, 2, 3, 4, 5]),
+        );
+        let of_status = |status: &str| {
+            format!(r#"{{"status":"{status}","request_counts":{{"total":9,"completed":4,"failed":2}}}}"#)
+        };
+        check(&of_status("in_progress"), Some([3, 4, 2, 0, 0]));
+        check(&of_status("cancelled"), Some([0, 4, 2, 3, 0]));
+        check(&of_status("expired"), Some([0, 4, 2, 0, 3]));
+        for none in ["", "{}", r#"{"request_counts":null}"#, r#"{"request_counts":{"total":"many"}}"#] {
+            check(none, None);
+        }
+    }
+}

@@ -141,6 +141,21 @@ def an_answer_in_the_background_is_read_by_its_id(client):
     assert [item.content[0].text for item in items] == ["later", "You said: later"], items
 
 
+def a_summary_goes_on_over_models_and_an_item_is_deleted(client):
+    spoken = [{"role": "user", "content": "my name is Ada"}, {"role": "assistant", "content": "hello Ada"}]
+    compacted = client.responses.compact(model=MODELS[0], input=spoken)
+    assert compacted.object == "response.compaction" and compacted.usage.total_tokens > 0, compacted
+    assert [item.type for item in compacted.output] == ["message", "compaction"], compacted
+    carried = [item.to_dict() for item in compacted.output]
+    for model in MODELS:
+        made = client.responses.create(model=model, input=[*carried, {"role": "user", "content": "go on"}])
+        assert made.status == "completed" and made.output_text, made
+    conversation = client.conversations.create(items=spoken)
+    first, second = client.conversations.items.list(conversation.id, order="asc").data
+    assert client.conversations.items.delete(first.id, conversation_id=conversation.id).id == conversation.id
+    assert [item.id for item in client.conversations.items.list(conversation.id)] == [second.id]
+
+
 def main():
     base_url, key, models = sys.argv[1:4]
     MODELS.extend(models.split(","))
@@ -153,6 +168,7 @@ def main():
         what_is_not_kept_is_not_found,
         a_conversation_holds_what_was_said,
         an_answer_in_the_background_is_read_by_its_id,
+        a_summary_goes_on_over_models_and_an_item_is_deleted,
     ):
         case(client)
         print("ok", case.__name__, flush=True)

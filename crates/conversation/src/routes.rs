@@ -27,6 +27,8 @@ pub enum RouteAction {
     ListObjects(StoredKind),
     ListModels,
     ShowModel,
+    /// A call whose answer is a summary of a conversation.
+    Compact,
     /// A session, each response of which is a call.
     Realtime,
 }
@@ -40,6 +42,7 @@ impl RouteAction {
             | Self::Addressed
             | Self::StoredResponse
             | Self::StoredObject(_)
+            | Self::Compact
             | Self::Realtime => true,
             Self::ListObjects(_) | Self::ListModels | Self::ShowModel => false,
         }

@@ -51,6 +51,24 @@ pub struct Inbound {
     pub received_unix_ms: u64,
 }
 
+impl Inbound {
+    /// The same request with another body, and without a form.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self {
+            trace: self.trace,
+            dialect: self.dialect,
+            operation: self.operation,
+            headers: self.headers.clone(),
+            addressed: self.addressed.clone(),
+            body,
+            form: None,
+            received_us: self.received_us,
+            received_unix_ms: self.received_unix_ms,
+        }
+    }
+}
+
 /// A decoded, valid request. Only `decode` makes one. Boxed, since it is moved from stage to stage inside
 /// other values.
 #[derive(Debug)]

@@ -105,6 +105,14 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "No capability manifest of this revision was served here. Take one that `…/revisions` lists.",
     ),
     ("client_cancelled", "The client left, or cancelled the answer, before its end."),
+    (
+        "compaction_failed",
+        "The model's answer has no summary, or it can't be sealed. Send the request again, or name another model.",
+    ),
+    (
+        "compaction_unreadable",
+        "The compaction item was changed, is another project's or provider's, or its key is gone. Send the items before it.",
+    ),
     ("conflict", "The provider reports a conflict. Send the request again."),
     ("content_filter", "The provider refuses the content. Change it."),
     (
@@ -269,6 +277,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("invalid_utf8", "The body is not valid UTF-8."),
     ("invalid_value", "A field has a value that is not allowed. The message says why."),
     ("ip_not_allowed", "The API key does not allow requests from this address. Change its `ip_allowlist`."),
+    ("item_not_found", "The project keeps no item of the id that the input refers to. Send the item itself."),
     ("job_is_not_over", "The training job has not ended. Cancel it first."),
     ("job_is_over", "The training job has ended already."),
     ("job_not_found", "The node has no training job of this id. `GET /v1/train/jobs` lists them."),

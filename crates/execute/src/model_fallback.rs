@@ -9,7 +9,7 @@ use domain::{FallbackClass, FaultClass, ModelFallbackClass, Prompt};
 use plan::{Attempt, PlannedFallback, next_model, rejected_model};
 
 use crate::Deps;
-use crate::estimate::prompt_tokens;
+use crate::context_use::tokens_of;
 use crate::exchange::Exchange;
 use crate::failover::FailoverState;
 use crate::limits::ESTIMATE_EXCESS_PERCENT;
@@ -192,14 +192,11 @@ pub fn too_long(
     if !call.spec().facts().is_conversation || prompt_bytes <= context_tokens {
         return None;
     }
-    let vocabulary = catalogue.vocabulary(attempt.upstream_model());
-    let counted = vocabulary.and_then(|vocabulary| prompt_tokens(call, body, prompt, vocabulary));
-    let estimated = || {
-        deps.estimates.ratios().of(attempt.provider(), attempt.upstream_model()).prompt_tokens(prompt_bytes)
-    };
-    let (prompt_tokens, most) = match counted {
-        Some(counted) => (counted, context_tokens),
-        None => (estimated(), context_tokens.saturating_mul(100 + ESTIMATE_EXCESS_PERCENT) / 100),
+    let (prompt_tokens, is_counted) = tokens_of(call, caller, attempt, (body, prompt), deps);
+    let most = if is_counted {
+        context_tokens
+    } else {
+        context_tokens.saturating_mul(100 + ESTIMATE_EXCESS_PERCENT) / 100
     };
     (prompt_tokens > most).then_some(TooLong { prompt_tokens, context_tokens })
 }

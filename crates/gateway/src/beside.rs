@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use admit::Caller;
+use conversation::routes::RouteAction;
 use decode::Inbound;
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Operation};
@@ -21,6 +22,8 @@ use crate::routes::Action;
 
 /// The address of answers under a quality of service, as repeated requests are compared by it.
 const RESPONSES: &str = "/v2/responses";
+/// That of summaries of conversations.
+pub(crate) const COMPACT: &str = "/v1/responses/compact";
 
 fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
     Dispatched::Detached(Box::pin(async move {
@@ -29,9 +32,10 @@ fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arr
     }))
 }
 
-/// A model's answer under a quality of service, which its client may repeat under an idempotency key.
+/// A model's answer under a quality of service, or a summary, which its client may repeat under an idempotency key.
 async fn respond(
     handler: Rc<CoreHandler>,
+    (dialect, path): (Dialect, &'static str),
     caller: Caller,
     mut headers: HeaderMap,
     mut body: TimedBody,
@@ -41,18 +45,31 @@ async fn respond(
     drop(body);
     let body = match read {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, arrival.trace),
+        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
     let key = match line::idempotency_key(&headers) {
         Ok(key) => key.map(str::to_owned),
-        Err(fault) => return refuse(&handler, Dialect::Native, &fault, arrival.trace),
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
-    let inbound = inbound(headers, None, body, Dialect::Native, Operation::Chat, arrival);
+    let inbound = inbound(headers, None, body, dialect, Operation::Chat, arrival);
     let answer = match key {
-        Some(key) => keyed(&handler.core, inbound, caller, key, RESPONSES).await.map(Reply::from),
+        Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None if path == COMPACT => run::compact(&handler.core, inbound, caller).await.map(Reply::from),
         None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
     };
     with_request_id(answer, arrival.trace)
+}
+
+/// Whether a request is one of those that go beside the pipeline.
+pub(crate) const fn is_beside(does: Action) -> bool {
+    matches!(
+        does,
+        Action::Task
+            | Action::Respond
+            | Action::Response
+            | Action::Conversation
+            | Action::Dialect(RouteAction::Compact)
+    )
 }
 
 /// What is about runs and native answers.
@@ -66,9 +83,13 @@ pub(crate) fn beside(
 ) -> Dispatched {
     let (times, handler) = (handler.times, Rc::clone(handler));
     match does {
-        Action::Respond => {
+        Action::Respond | Action::Dialect(_) => {
+            let at = match does {
+                Action::Respond => (Dialect::Native, RESPONSES),
+                _ => (Dialect::Responses, COMPACT),
+            };
             let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(respond(handler, caller, head.headers, body, arrival)))
+            Dispatched::Detached(Box::pin(respond(handler, at, caller, head.headers, body, arrival)))
         }
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {

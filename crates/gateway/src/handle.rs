@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{beside, stateful};
+use crate::beside::{COMPACT, beside, is_beside, stateful};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -355,6 +355,7 @@ pub(crate) async fn keyed(
             (_, Operation::Run) => run::run(core, inbound, caller).await,
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
+            (Dialect::Responses, _) if *path == *COMPACT => run::compact(core, inbound, caller).await,
             (Dialect::Responses, _) => match run::take_response(core, inbound, caller).await {
                 Taken::Answered(response) => *response,
                 Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await,
@@ -419,7 +420,7 @@ fn dispatch(
         (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
-        (does @ (Action::Task | Action::Respond | Action::Response | Action::Conversation), Some(caller)) => {
+        (does, Some(caller)) if is_beside(does) => {
             let rest = rest.to_owned();
             return beside(handler, (does, rest), head, body, caller, arrival);
         }
@@ -649,6 +650,7 @@ pub(crate) fn operation_at(
             (Operation::File, Some(upload_address::read(query)))
         }
         Action::Dialect(RouteAction::Call(operation)) => (operation, None),
+        Action::Dialect(RouteAction::Compact) => (Operation::Chat, None),
         Action::Dialect(RouteAction::StoredResponse) => {
             let face = dialects::client_face(route.dialect);
             (Operation::Stored, Some(face.read_response_address(method, rest, query)?))

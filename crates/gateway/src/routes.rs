@@ -425,7 +425,7 @@ mod tests {
                     &["{conversation_id}", "{conversation_id}/items", "{conversation_id}/items/{item_id}"]
                 }
                 "POST" => &["{conversation_id}", "{conversation_id}/items"],
-                _ => &["{conversation_id}"],
+                _ => &["{conversation_id}", "{conversation_id}/items/{item_id}"],
             },
             Action::Response => match method {
                 "POST" => &["{response_id}/cancel"],

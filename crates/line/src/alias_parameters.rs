@@ -19,7 +19,7 @@ pub(crate) fn fit(inbound: &mut Inbound, caller: &Caller, now_us: u64) -> Fitted
     if !is_conversation || !caller.workspace().aliases.iter().any(|alias| alias.fits_parameters) {
         return Fitted::default();
     }
-    let Ok(call) = decode(copy_of(inbound), now_us) else { return Fitted::default() };
+    let Ok(call) = decode(inbound.with_body(inbound.body.clone()), now_us) else { return Fitted::default() };
     let Some((alias, release)) = plan::release_of(&call, caller) else { return Fitted::default() };
     if release.spec.parameters.is_empty() {
         return Fitted::default();
@@ -43,21 +43,6 @@ pub(crate) fn place(inbound: &Inbound) -> ParameterPlace {
         container: members.container,
         output_tokens: members.output_tokens,
         store: members.store,
-    }
-}
-
-/// A request without a form, for a look at what it says.
-fn copy_of(inbound: &Inbound) -> Inbound {
-    Inbound {
-        trace: inbound.trace,
-        dialect: inbound.dialect,
-        operation: inbound.operation,
-        headers: inbound.headers.clone(),
-        addressed: inbound.addressed.clone(),
-        body: inbound.body.clone(),
-        form: None,
-        received_us: inbound.received_us,
-        received_unix_ms: inbound.received_unix_ms,
     }
 }
 

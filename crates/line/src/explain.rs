@@ -6,7 +6,7 @@ use std::sync::Arc;
 use admit::{Caller, bounds_of, would_refuse};
 use decode::{Inbound, decode};
 use domain::{Budget, Dialect, Fault, ModelFallbackClass, Operation};
-use execute::{AttemptPreview, Quote, TooLong, preview, quote, too_long};
+use execute::{AttemptPreview, ContextUse, Quote, TooLong, preview, quote, too_long};
 use guardrails::ParameterChange;
 use plan::{ExplainedAttempt, Explanation, OtherCandidate, explain_call};
 
@@ -94,13 +94,7 @@ pub async fn explain(
     let refusal = bounds.as_ref().and_then(|bounds| {
         would_refuse(core.allowances.shared(), caller.workspace().id, bounds, core.now_us())
     });
-    let call = match stored_lookup::names(&caller, &call) {
-        None => call,
-        Some(names) => {
-            let findings = stored_lookup::find(&core.deps, &call, names).await;
-            call.with_stored(findings)
-        }
-    };
+    let call = with_findings(core, &caller, call).await;
     let (random, board) = (core.deps.world.random.next_u64(), &*core.deps.board);
     let explained =
         |call: &_| explain_call(call, &caller, environment, board, random, core.now_us(), core.now_unix_ms());
@@ -158,6 +152,29 @@ async fn batch_execution(
     let catalogue = caller.snapshot().catalogue();
     let percent = |model: &String| (model.clone(), catalogue.batch_percent(provider, model));
     Some(BatchExecution::Provider { percents: explanation.batch_models.iter().map(percent).collect() })
+}
+
+/// The call with the stored objects that it names.
+async fn with_findings(core: &Core, caller: &Caller, call: admit::Call) -> admit::Call {
+    let Some(names) = stored_lookup::names(caller, &call) else { return call };
+    let findings = stored_lookup::find(&core.deps, &call, names).await;
+    call.with_stored(findings)
+}
+
+/// What a request takes of the context of the model that it would be sent to first; `None` of one that would be refused, or
+/// whose provider sees to its context itself.
+pub async fn context_use(core: &Core, mut inbound: Inbound, caller: &Caller) -> Option<ContextUse> {
+    if alias_parameters::fit(&mut inbound, caller, core.now_us()).fault.is_some() {
+        return None;
+    }
+    let call = decode(inbound, core.now_us()).and_then(|call| completed(call, caller)).ok()?;
+    let call = with_findings(core, caller, call).await;
+    let (random, board) = (core.deps.world.random.next_u64(), &*core.deps.board);
+    let (now_us, now_unix_ms) = (core.now_us(), core.now_unix_ms());
+    let explanation = explain_call(&call, caller, caller.environment(), board, random, now_us, now_unix_ms);
+    let model = explanation.resolved_model.as_deref().unwrap_or_default();
+    let first = explanation.attempts.first().filter(|_| explanation.fault.is_none())?;
+    execute::context_use(&call, caller, model, &first.attempt, &core.deps)
 }
 
 /// Only where another model is for that: nothing else depends on it.

@@ -52,8 +52,8 @@ pub use background::{Background, Ending, Running};
 pub use batch_items::{ItemAnswer, ItemCall, serve_item};
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
-pub use execute::{AttemptPreview, Quote, TooLong};
-pub use explain::{BatchExecution, CallExplanation, PricedPlan, explain};
+pub use execute::{AttemptPreview, ContextUse, Quote, TooLong};
+pub use explain::{BatchExecution, CallExplanation, PricedPlan, context_use, explain};
 pub use guardrails::ParameterChange;
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,

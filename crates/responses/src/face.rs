@@ -23,9 +23,10 @@ static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
 
 const NAMED: &str = "/v1/responses/{rest}";
-static ROUTES: [DialectRoute; 5] = [
+static ROUTES: [DialectRoute; 6] = [
     call("/v1/responses", Operation::Chat),
     call("/v1/responses/input_tokens", Operation::Count),
+    route(Method::POST, "/v1/responses/compact", RouteAction::Compact),
     route(Method::GET, NAMED, RouteAction::StoredResponse),
     route(Method::DELETE, NAMED, RouteAction::StoredResponse),
     route(Method::POST, NAMED, RouteAction::StoredResponse),

@@ -15,7 +15,8 @@ use super::tools::flat_name;
 
 /// Items about hosted tools, or that only the provider can read. The assistant's text already contains what
 /// the hosted tools found, so they are as dispensable as those tools. Calls that clients run themselves
-/// (`local_shell_call`, `apply_patch_call`, …) are not among them: dropping those changes the conversation.
+/// (`local_shell_call`, `apply_patch_call`, …) are not among them, nor is `compaction`, which stands for all that came before:
+/// dropping those changes the conversation.
 const DROPPABLE_ITEMS: &[&str] = &[
     "web_search_call",
     "file_search_call",
@@ -27,7 +28,6 @@ const DROPPABLE_ITEMS: &[&str] = &[
     "mcp_approval_response",
     "tool_search_call",
     "tool_search_output",
-    "compaction",
     "configuration_update",
     "compaction_trigger",
 ];

@@ -4,6 +4,9 @@
 mod answer;
 mod answer_stream;
 mod background;
+mod compaction;
+mod context_care;
+mod conversation_order;
 mod document;
 mod input;
 mod items;
@@ -18,6 +21,7 @@ mod session_turn;
 mod state_fields;
 mod stored_tasks;
 mod task;
+mod truncation;
 
 use std::rc::Rc;
 
@@ -30,7 +34,9 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
-pub use kept_responses::{ConversationRequest, Taken, conversation, planned_response, take_response};
+pub use kept_responses::{
+    ConversationRequest, Taken, compact, conversation, planned_response, take_response,
+};
 pub use native::{respond, response};
 pub use stored_tasks::task;
 

@@ -30,6 +30,12 @@ pub(crate) const CONVERSATION_ITEM_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const METADATA_PAIRS_MAX: usize = 16;
 pub(crate) const METADATA_NAME_CHARS_MAX: usize = 64;
 pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 512;
+/// A summary that stands for a part of a conversation, with what was sent beside it.
+pub(crate) const SEALED_SUMMARY_BYTES_MAX: usize = 1024 * 1024;
+/// Items of an input that are named by their id alone.
+pub(crate) const ITEM_REFERENCES_MAX: usize = 500;
+/// How often a conversation that is too long is shortened before all is left out that may be.
+pub(crate) const TRUNCATION_ROUNDS_MAX: usize = 6;
 /// Items of a page of a list, where its client does not say how many, and the most.
 pub(crate) const LIST_PAGE_ITEMS: usize = 20;
 pub(crate) const LIST_PAGE_ITEMS_MAX: usize = 100;

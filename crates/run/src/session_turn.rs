@@ -71,7 +71,7 @@ pub(crate) async fn continued(
 }
 
 /// An event as an item of `input`; `None` of what is no part of the conversation.
-fn item_of(event: &HistoryEvent) -> Option<String> {
+pub(crate) fn item_of(event: &HistoryEvent) -> Option<String> {
     if ASIDE.contains(&event.kind.as_str()) {
         return None;
     }
@@ -146,6 +146,17 @@ pub(crate) fn fault_of(failure: SessionFailure, param: &'static str) -> Box<Faul
                 .fix("Set its status to active with PATCH /v2/sessions/ID, or open another session.")
                 .param(param)
         }
+        SessionFailure::OfArtifact => {
+            let message = "An artifact holds the item, which is not deleted with it.";
+            Fault::new(FaultClass::Unsupported, "unsupported_operation", message)
+                .fix("Delete the artifact: DELETE /v2/artifacts/ID. GET /v2/sessions/ID/branches/ID/events names it.")
+        }
+        SessionFailure::Held => {
+            let message = "A legal hold keeps it from being deleted.";
+            Fault::new(FaultClass::Conflict, "legal_hold", message)
+                .fix("An admin releases it with DELETE /v2/legal-holds/ID; then send the request again.")
+                .param(param)
+        }
         SessionFailure::StoreUnavailable => {
             let message = "What was said before can't be read or kept now.";
             Fault::new(FaultClass::Unavailable, "store_unavailable", message)
@@ -193,6 +204,8 @@ mod tests {
             (SessionFailure::Unknown, "session_id", FaultClass::NotFound, "session_not_found"),
             (SessionFailure::TooLong, "session_id", FaultClass::TooLarge, "content_too_large"),
             (SessionFailure::Archived, "session_id", FaultClass::Conflict, "session_archived"),
+            (SessionFailure::OfArtifact, "conversation", FaultClass::Unsupported, "unsupported_operation"),
+            (SessionFailure::Held, "conversation", FaultClass::Conflict, "legal_hold"),
             (SessionFailure::StoreUnavailable, "session_id", FaultClass::Unavailable, "store_unavailable"),
         ] {
             let fault = fault_of(failure, param);

@@ -19,6 +19,10 @@ pub(crate) struct StateFields {
     pub stores: bool,
     pub is_background: bool,
     pub streams: bool,
+    /// What does not fit into the model's context is left out.
+    pub truncates: bool,
+    /// The tokens from which on the older part of the conversation gives way to a summary.
+    pub compact_threshold: Option<u64>,
     members: Vec<(String, Span)>,
 }
 
@@ -47,6 +51,8 @@ impl StateFields {
             stores: !is("store", b"false"),
             is_background: is("background", b"true"),
             streams: is("stream", b"true"),
+            compact_threshold: raw("context_management").and_then(compact_threshold),
+            truncates: is("truncation", b"\"auto\""),
             members,
         })
     }
@@ -57,12 +63,17 @@ impl StateFields {
         input.map(|(_, span)| items::of_input(span.of(body))).unwrap_or_default()
     }
 
-    /// The body with what it continues before its input.
+    /// The body with what it continues before the items of its input.
     ///
     /// # Errors
     /// Both together are longer than a request may be.
-    pub(crate) fn continuing(&self, body: &[u8], history: &[String]) -> Result<Bytes, Box<Fault>> {
-        let input = [history, &self.input_items(body)].concat().join(",");
+    pub(crate) fn continuing(
+        &self,
+        body: &[u8],
+        history: &[String],
+        input: &[String],
+    ) -> Result<Bytes, Box<Fault>> {
+        let input = [history, input].concat().join(",");
         if input.len() > BODY_BYTES_MAX {
             return Err(decode::too_large(BODY_BYTES_MAX));
         }
@@ -70,6 +81,14 @@ impl StateFields {
         push_member(&mut written, "input", format!("[{input}]").as_bytes());
         written.push(b'}');
         Ok(written.into())
+    }
+
+    /// The body with other items in its input.
+    pub(crate) fn with_input(&self, body: &[u8], items: &[String]) -> Bytes {
+        let mut written = self.without(body, &["input"]);
+        push_member(&mut written, "input", format!("[{}]", items.join(",")).as_bytes());
+        written.push(b'}');
+        written.into()
     }
 
     /// The body as one of a request that its client waits for, and of which a provider stores nothing.
@@ -90,6 +109,13 @@ impl StateFields {
     }
 }
 
+/// What `context_management` says of compaction.
+fn compact_threshold(entries: &[u8]) -> Option<u64> {
+    let entries: Vec<Value> = serde_json::from_slice(entries).ok()?;
+    let entry = entries.iter().find(|entry| entry.get("type").is_some_and(|kind| kind == "compaction"))?;
+    entry.get("compact_threshold")?.as_u64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +129,17 @@ mod tests {
             (Some("resp_1"), true, false)
         );
         let history = [r#"{"role":"user","content":"hi"}"#.to_owned()];
-        let written = fields.continuing(body, &history).unwrap();
+        let written = fields.continuing(body, &history, &fields.input_items(body)).unwrap();
         let expected = r#"{"model":"m","temperature":1.0,"input":[{"role":"user","content":"hi"},{"role":"user","content":"and now?"}]}"#;
         assert_eq!(written, expected);
+        let items = [r#"{"role":"user","content":1.0}"#.to_owned()];
+        let expected = r#"{"model":"m","previous_response_id":"resp_1","temperature":1.0,"input":[{"role":"user","content":1.0}]}"#;
+        assert_eq!(fields.with_input(body, &items), expected);
         let nothing = br#"{"previous_response_id":"resp_1"}"#;
-        assert_eq!(StateFields::read(nothing).unwrap().continuing(nothing, &[]).unwrap(), r#"{"input":[]}"#);
+        assert_eq!(
+            StateFields::read(nothing).unwrap().continuing(nothing, &[], &[]).unwrap(),
+            r#"{"input":[]}"#
+        );
     }
 
     #[test]
@@ -120,6 +152,18 @@ mod tests {
             (fields.previous, fields.stores, fields.is_background, fields.streams),
             (None, false, true, true)
         );
+        for (said, truncates) in [("auto", true), ("disabled", false)] {
+            let body = format!(r#"{{"truncation":"{said}"}}"#);
+            assert_eq!(StateFields::read(body.as_bytes()).unwrap().truncates, truncates);
+        }
+        for (said, threshold) in [
+            (r#"[{"type":"compaction","compact_threshold":7}]"#, Some(7)),
+            (r#"[{"type":"other","compact_threshold":1},{"type":"compaction"}]"#, None),
+            ("null", None),
+        ] {
+            let body = format!(r#"{{"context_management":{said}}}"#);
+            assert_eq!(StateFields::read(body.as_bytes()).unwrap().compact_threshold, threshold, "{said}");
+        }
         for wrong in [&b"[]"[..], b"{", b"{\"a\":1,\"a\":2}", b"{\"previous_response_id\":7}", b""] {
             assert!(StateFields::read(wrong).is_none(), "{wrong:?}");
         }

@@ -5,6 +5,7 @@ mod answers;
 mod batches;
 #[cfg(test)]
 mod bench;
+mod carried;
 mod contents;
 mod expiry;
 mod limits;

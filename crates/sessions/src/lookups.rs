@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use vault::Vault;
 use world::World;
 
+use crate::carried;
 use crate::expiry::expire_all;
 use crate::limits::{SESSION_TIME_MAX, SESSIONS_REMEMBERED_MAX};
 use crate::transcripts::Transcripts;
@@ -182,5 +183,32 @@ impl SessionStore for SessionLookups {
             inner.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(owner, id));
             deleted
         })))
+    }
+
+    fn event(
+        &self,
+        owner: ObjectOwner,
+        id: SessionEventId,
+    ) -> PortFuture<'static, Result<HistoryEvent, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.event(owner, id).await })))
+    }
+
+    fn empty_event(
+        &self,
+        by: SessionWriter,
+        id: SessionId,
+        event: SessionEventId,
+    ) -> PortFuture<'static, Result<(), SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.empty_event(by, id, event).await })))
+    }
+
+    fn seal(&self, by: &SessionWriter, content: &[u8]) -> Option<Vec<u8>> {
+        carried::seal(&self.inner.transcripts.vault, (by.owner, by.request), content)
+    }
+
+    fn open_sealed(&self, owner: ObjectOwner, sealed: &[u8]) -> Option<Vec<u8>> {
+        carried::open(&self.inner.transcripts.vault, owner, sealed)
     }
 }

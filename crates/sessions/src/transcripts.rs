@@ -59,6 +59,7 @@ pub(crate) struct Transcripts {
 fn failure(error: &StoreError) -> SessionFailure {
     match error {
         StoreError::NotFound { .. } => SessionFailure::Unknown,
+        StoreError::Conflict { what: "legal_hold", .. } => SessionFailure::Held,
         StoreError::Conflict { .. } => SessionFailure::TooLong,
         error => {
             let error = error as &dyn std::error::Error;
@@ -198,6 +199,34 @@ impl Transcripts {
         self.session(by.owner, id).await?;
         let act = self.act(&by);
         self.store.sessions().delete(by.owner.workspace, id, None, act).await.map_err(|error| failure(&error))
+    }
+
+    pub(crate) async fn event(
+        &self,
+        owner: ObjectOwner,
+        id: SessionEventId,
+    ) -> Result<HistoryEvent, SessionFailure> {
+        let (sessions, now_unix_ms) = (self.store.sessions(), self.world.clock.unix_ms());
+        let found = sessions.event(owner.workspace, owner.project, id, now_unix_ms).await;
+        let (event, content) = found.map_err(|error| failure(&error))?;
+        let content = content.and_then(|content| self.open_content(owner.workspace, &content));
+        let content = content.ok_or(SessionFailure::Unknown)?;
+        Ok(HistoryEvent { id: event.id, kind: event.kind, content })
+    }
+
+    pub(crate) async fn empty_event(
+        &self,
+        by: SessionWriter,
+        id: SessionId,
+        event: SessionEventId,
+    ) -> Result<(), SessionFailure> {
+        self.session(by.owner, id).await?;
+        let (sessions, act) = (self.store.sessions(), self.act(&by));
+        match sessions.empty_event(by.owner.workspace, id, event, act).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SessionFailure::OfArtifact),
+            Err(error) => Err(failure(&error)),
+        }
     }
 
     fn act(&self, by: &SessionWriter) -> Act {

@@ -277,6 +277,25 @@ pub trait Sessions: Send + Sync {
         after_version: u64,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<(SessionEventRow, Option<SealedContent>)>>;
+    /// An event of any session of a project that is not over, with its content; `None` where that was deleted.
+    fn event(
+        &self,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        id: SessionEventId,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, (SessionEventRow, Option<SealedContent>)>;
+    /// Deletes what an event holds; `false` where an artifact holds what it says. The event stays as a place in its history, which later ones and forks go on from.
+    ///
+    /// # Errors
+    /// If the session has no such event, or is held.
+    fn empty_event(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        id: SessionEventId,
+        act: Act,
+    ) -> StoreFuture<'_, bool>;
 
     fn keep_snapshot(
         &self,

@@ -45,7 +45,7 @@ async fn the_official_sdk_has_state_over_any_model_through_the_gateway() {
         (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/kept_responses.py"));
     let models = format!("{HAIKU},{LOCAL_MODEL},openai/gpt-4o-mini");
     let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, &models).await;
-    assert_eq!(driven.held, 7);
+    assert_eq!(driven.held, 8);
     // The provider that stores was sent all that came before, since it has none of it.
     let chained =
         gateway.calls(OWN).into_iter().map(|call| call.json()).find(|sent| sent.get("input").is_some());

@@ -43,6 +43,7 @@ mod console;
 mod content_batches;
 mod contents;
 mod context_caches;
+mod context_care;
 mod contract;
 mod converse;
 mod crowds;

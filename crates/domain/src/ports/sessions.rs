@@ -51,6 +51,10 @@ pub enum SessionFailure {
     TooLong,
     /// It takes no events.
     Archived,
+    /// An artifact holds what the event says.
+    OfArtifact,
+    /// A legal hold keeps it from being deleted.
+    Held,
     StoreUnavailable,
 }
 
@@ -101,6 +105,23 @@ pub trait SessionStore: Send + Sync {
     ) -> PortFuture<'static, Result<(), SessionFailure>>;
     /// Deletes it with everything in it.
     fn delete(&self, by: SessionWriter, id: SessionId) -> PortFuture<'static, Result<(), SessionFailure>>;
+    /// An event of any session of a project.
+    fn event(
+        &self,
+        owner: ObjectOwner,
+        id: SessionEventId,
+    ) -> PortFuture<'static, Result<HistoryEvent, SessionFailure>>;
+    /// Deletes what one event holds.
+    fn empty_event(
+        &self,
+        by: SessionWriter,
+        id: SessionId,
+        event: SessionEventId,
+    ) -> PortFuture<'static, Result<(), SessionFailure>>;
+    /// Seals state that a client carries itself, once for a request; `None` where its workspace's key is not here.
+    fn seal(&self, by: &SessionWriter, content: &[u8]) -> Option<Vec<u8>>;
+    /// Opens it; `None` of what was changed, is another project's, or has a key that is gone.
+    fn open_sealed(&self, owner: ObjectOwner, sealed: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// For processes that keep none.
@@ -158,5 +179,30 @@ impl SessionStore for NoSessions {
 
     fn delete(&self, _by: SessionWriter, _id: SessionId) -> PortFuture<'static, Result<(), SessionFailure>> {
         Box::pin(async { Err(SessionFailure::Unknown) })
+    }
+
+    fn event(
+        &self,
+        _owner: ObjectOwner,
+        _id: SessionEventId,
+    ) -> PortFuture<'static, Result<HistoryEvent, SessionFailure>> {
+        Box::pin(async { Err(SessionFailure::Unknown) })
+    }
+
+    fn empty_event(
+        &self,
+        _by: SessionWriter,
+        _id: SessionId,
+        _event: SessionEventId,
+    ) -> PortFuture<'static, Result<(), SessionFailure>> {
+        Box::pin(async { Err(SessionFailure::Unknown) })
+    }
+
+    fn seal(&self, _by: &SessionWriter, _content: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn open_sealed(&self, _owner: ObjectOwner, _sealed: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }

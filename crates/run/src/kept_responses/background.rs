@@ -86,30 +86,17 @@ pub(super) async fn made_here(
         return None;
     }
     let body = StateFields::in_foreground(&inbound.body)?;
-    let foreground = Inbound { body, ..copy_of(inbound) };
+    let foreground = inbound.with_body(body);
     is_served(core, &foreground, caller).await.then_some(foreground.body)
 }
 
 /// Whether a plan for the request has somebody who serves it as it is.
 async fn is_served(core: &Core, inbound: &Inbound, caller: &Caller) -> bool {
     let environment = std::sync::Arc::clone(caller.environment());
-    let explained = line::explain(core, copy_of(inbound), caller.clone(), &environment).await;
+    let explained =
+        line::explain(core, inbound.with_body(inbound.body.clone()), caller.clone(), &environment).await;
     let Some(plan) = explained.plan.filter(|_| explained.refusal.is_none()) else { return false };
     plan.explanation.fault.is_none() && plan.attempts.first().is_some_and(|first| first.refusal.is_none())
-}
-
-fn copy_of(inbound: &Inbound) -> Inbound {
-    Inbound {
-        trace: inbound.trace,
-        dialect: inbound.dialect,
-        operation: inbound.operation,
-        headers: inbound.headers.clone(),
-        addressed: inbound.addressed.clone(),
-        body: inbound.body.clone(),
-        form: None,
-        received_us: inbound.received_us,
-        received_unix_ms: inbound.received_unix_ms,
-    }
 }
 
 /// Answers with the id, and goes on with the request.

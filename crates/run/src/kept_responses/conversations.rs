@@ -1,7 +1,7 @@
 //! `/v1/conversations`: each is a session, under an id of the dialect's kind.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use admit::Caller;
 use bytes::Bytes;
@@ -86,14 +86,16 @@ async fn answer(core: &Core, caller: &Caller, request: ConversationRequest<'_>) 
             page(events(core, caller, named).await?.iter().filter_map(listed).collect(), request.query)
         }
         ("GET" | "HEAD", Some(named), ["items", item]) => {
-            let events = events(core, caller, named).await?;
-            let found = events.iter().filter_map(listed).find(|listed| listed["id"] == *item);
-            found.ok_or_else(no_item)
+            let event = events_by_id(core, caller, named).await?.remove(*item);
+            event.as_ref().and_then(listed).ok_or_else(no_item)
         }
-        ("DELETE", Some(_), ["items", _]) => {
-            let message = "An item of a conversation can't be deleted alone.";
-            let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
-            Err(Box::new(fault.fix("Delete the conversation, or purge the request that said it.")))
+        ("DELETE", Some(named), ["items", item]) => {
+            caller.check_deletion()?;
+            let event = events_by_id(core, caller, named).await?.remove(*item).ok_or_else(no_item)?;
+            let by = writer_of(caller, request.trace);
+            let deleted = core.sessions.empty_event(by, named.session, event.id).await;
+            deleted.map_err(|failure| fault_of(failure, PARAM))?;
+            Ok(view_of(&head(core, caller, named).await?))
         }
         _ => {
             let message = "That is nothing that is done with conversations.";
@@ -109,6 +111,16 @@ async fn head(core: &Core, caller: &Caller, named: Named) -> Result<SessionHead,
 async fn events(core: &Core, caller: &Caller, named: Named) -> Result<Vec<HistoryEvent>, Box<Fault>> {
     let read = core.sessions.history(caller.owner(), named.session, named.branch).await;
     read.map(|(_, events)| events).map_err(|failure| fault_of(failure, PARAM))
+}
+
+/// The events of a conversation that are items of it, each with the id that a list shows.
+pub(super) async fn events_by_id(
+    core: &Core,
+    caller: &Caller,
+    named: Named,
+) -> Result<HashMap<String, HistoryEvent>, Box<Fault>> {
+    let by_id = |event: HistoryEvent| Some((listed(&event)?.get("id")?.as_str()?.to_owned(), event));
+    Ok(events(core, caller, named).await?.into_iter().filter_map(by_id).collect())
 }
 
 fn view_of(head: &SessionHead) -> Value {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use admit::Caller;
 use decode::Inbound;
 use domain::TraceId;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use json::members::Members;
@@ -16,9 +15,10 @@ use settle::ReplyBody;
 use super::ids::{conversation_id_of, id_of};
 use super::kept::{self, Continued};
 use crate::answer_stream::{AnswerEditor, EditAnswer, Storing, is_answer, is_stream};
+use crate::context_care::compact_older;
 use crate::session_turn::{self, SessionBranch};
+use crate::truncation::{name_as_heeded, name_dropped, truncate};
 
-const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 const STORE: &str = "store";
 
 /// How an answer is made.
@@ -34,6 +34,8 @@ pub(super) struct Made {
     pub session: Option<SessionBranch>,
     pub keeps: bool,
     pub is_background: bool,
+    /// What comes first in the answer: the summary that took the place of what it continues.
+    pub first_item: Option<Map<String, Value>>,
 }
 
 impl Made {
@@ -66,6 +68,13 @@ impl Made {
         }
     }
 
+    /// Puts into an answer what comes first in it.
+    fn put_first(&self, response: &mut Map<String, Value>) {
+        if let (Some(item), Some(Value::Array(output))) = (&self.first_item, response.get_mut("output")) {
+            output.insert(0, Value::Object(item.clone()));
+        }
+    }
+
     /// Whether a response of this id is kept here: one that a provider stores has an id of the provider's. Of what is made
     /// here in the background, no provider stores anything.
     fn is_own(&self, id: &str) -> bool {
@@ -76,10 +85,13 @@ impl Made {
 /// Serves a request, and keeps the answer if no provider does.
 pub(super) async fn serve(
     core: &Rc<Core>,
-    inbound: Inbound,
+    mut inbound: Inbound,
     caller: Caller,
-    made: Made,
+    mut made: Made,
 ) -> Response<ReplyBody> {
+    let compacted = compact_older(core, &mut inbound, &caller).await;
+    made.first_item = compacted.item;
+    let dropped_items = truncate(core, &mut inbound, &caller).await;
     let mut response = line::serve(core, inbound, caller.clone()).await;
     if line::keeps_answers(&caller) {
         line::name_bypass(response.headers_mut());
@@ -87,11 +99,15 @@ pub(super) async fn serve(
     if response.status() != StatusCode::OK {
         return response;
     }
+    name_dropped(response.headers_mut(), dropped_items);
+    if compacted.is_ours {
+        name_as_heeded(response.headers_mut(), "context_management");
+    }
     if !is_stream(response.headers()) {
         return answered(core, &caller, &made, response).await;
     }
     if made.keeps {
-        name_as_kept(response.headers_mut());
+        name_as_heeded(response.headers_mut(), STORE);
     }
     let streamed = Streamed { core: Rc::clone(core), caller, made, is_own: false };
     response.map(|body| body.edited(Box::new(AnswerEditor::new(streamed))))
@@ -113,32 +129,22 @@ async fn answered(
     let bytes = read.to_bytes();
     let id = Members::of_answer(&bytes).and_then(|answer| Some(answer.find_text("id")?.into_owned()));
     let is_own = id.is_some_and(|id| made.is_own(&id));
-    if !is_own && made.session.is_none() {
+    if !is_own && made.session.is_none() && made.first_item.is_none() {
         return settle::whole(head.status, headers, bytes);
     }
     let Ok(Value::Object(mut answer)) = serde_json::from_slice(&bytes) else {
         return settle::whole(head.status, headers, bytes);
     };
     made.describe(&mut answer, is_own);
+    made.put_first(&mut answer);
     let is_kept = made.keep(core, caller, &answer, is_own).await;
     if is_own && made.keeps {
-        name_as_kept(&mut headers);
+        name_as_heeded(&mut headers, STORE);
         if !is_kept {
             answer.insert(STORE.to_owned(), json!(false));
         }
     }
     settle::whole(head.status, headers, Value::Object(answer).to_string().into())
-}
-
-/// The provider is not asked to store what is kept here, so that nothing of it is dropped.
-fn name_as_kept(headers: &mut HeaderMap) {
-    let Some(dropped) = headers.get(DROPPED).and_then(|names| names.to_str().ok()) else { return };
-    let names: Vec<&str> = dropped.split(", ").filter(|name| *name != STORE).collect();
-    let names = names.join(", ");
-    match HeaderValue::try_from(&names) {
-        Ok(value) if !names.is_empty() => drop(headers.insert(DROPPED, value)),
-        _ => drop(headers.remove(DROPPED)),
-    }
 }
 
 struct Streamed {
@@ -152,12 +158,19 @@ impl EditAnswer for Streamed {
     fn ahead(&mut self, response: &mut Map<String, Value>) -> bool {
         self.is_own = response.get("id").and_then(Value::as_str).is_some_and(|id| self.made.is_own(id));
         self.made.describe(response, self.is_own);
-        self.is_own || self.made.session.is_some()
+        self.is_own || self.made.session.is_some() || self.made.first_item.is_some()
+    }
+
+    fn first_item(&mut self) -> Option<Map<String, Value>> {
+        self.made.first_item.clone()
     }
 
     fn ended(&mut self, name: &str, data: &mut Map<String, Value>) -> Option<Storing> {
         let Some(Value::Object(response)) = data.get_mut("response") else { return None };
         self.made.describe(response, self.is_own);
+        if is_answer(name) {
+            self.made.put_first(response);
+        }
         if !is_answer(name) {
             if self.is_own {
                 response.insert(STORE.to_owned(), json!(false));
@@ -173,23 +186,5 @@ impl EditAnswer for Streamed {
         if self.is_own {
             response.insert(STORE.to_owned(), json!(self.made.keeps && is_stored));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_here_is_not_named_as_dropped() {
-        let named = |dropped: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(DROPPED, HeaderValue::from_static(dropped));
-            name_as_kept(&mut headers);
-            headers.get(DROPPED).map(|names| names.to_str().unwrap().to_owned())
-        };
-        assert_eq!(named("store"), None);
-        assert_eq!(named("metadata, store, user").as_deref(), Some("metadata, user"));
-        assert_eq!(named("metadata").as_deref(), Some("metadata"));
     }
 }

@@ -3,11 +3,13 @@
 
 mod background;
 mod by_id;
+mod compacting;
 mod conversations;
 mod ids;
 mod kept;
 mod making;
 mod pages;
+mod references;
 mod taken;
 
 use std::rc::Rc;
@@ -19,10 +21,13 @@ use line::Core;
 
 use self::making::Made;
 use self::taken::left;
+use crate::compaction;
 use crate::request::refusal;
 use crate::session_turn;
 use crate::state_fields::StateFields;
+use crate::truncation;
 
+pub use compacting::compact;
 pub use conversations::{ConversationRequest, conversation};
 pub use taken::Taken;
 
@@ -55,6 +60,9 @@ pub async fn planned_response(
     {
         inbound.body = body;
     }
+    if inbound.operation == Operation::Chat {
+        truncation::truncate(core, &mut inbound, caller).await;
+    }
     Ok(inbound)
 }
 
@@ -66,7 +74,9 @@ async fn create(core: &Rc<Core>, mut inbound: Inbound, caller: Caller) -> Result
     if is_new && fields.is_background {
         return background::take(core, inbound, caller, made).await;
     }
-    if made.keeps || (is_new && (made.previous.is_some() || made.session.is_some())) {
+    let is_continued = made.previous.is_some() || made.session.is_some();
+    let is_cared_for = fields.truncates || fields.compact_threshold.is_some();
+    if made.keeps || (is_new && (is_continued || is_cared_for)) {
         return Ok(Taken::Answered(Box::new(making::serve(core, inbound, caller, made).await)));
     }
     Ok(left(inbound, caller))
@@ -97,18 +107,25 @@ async fn continued(
         Some(previous) => Some(kept::history(core, caller, previous).await?),
         None => earlier,
     };
+    let input = fields.input_items(&inbound.body);
+    let resolved = references::resolved(core, caller, named, &input).await?;
+    let is_resolved = resolved.is_some();
     let made = Made {
         request: inbound.trace,
         previous: fields.previous.clone().filter(|_| previous.is_some()),
         ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
-        input: fields.input_items(&inbound.body),
+        input: resolved.unwrap_or(input),
         session,
         keeps: inbound.operation == Operation::Chat && fields.stores && !caller.retains_nothing(),
         is_background: false,
+        first_item: None,
     };
     if let Some(history) = history {
-        inbound.body = fields.continuing(&inbound.body, &history)?;
+        inbound.body = fields.continuing(&inbound.body, &history, &made.input)?;
+    } else if is_resolved {
+        inbound.body = fields.with_input(&inbound.body, &made.input);
     }
+    compaction::open_in(core, caller, inbound)?;
     Ok(Some((fields, made)))
 }
 

@@ -25,9 +25,11 @@ use self::request::Requested;
 use self::stored::Part;
 use self::stream::Streamed;
 use crate::answer_stream::{AnswerEditor, is_stream};
+use crate::compaction;
 use crate::problem;
 use crate::session_turn::{self, SessionTurn};
 use crate::state_fields::StateFields;
+use crate::truncation;
 
 pub use by_id::response;
 
@@ -38,6 +40,7 @@ pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Respo
         Ok(requested) => requested,
         Err(fault) => return line::refuse(core, Dialect::Native, &fault, trace),
     };
+    let dropped_items = truncation::truncate(core, &mut inbound, &caller).await;
     let id = ResponseId::from_uuid(*trace.as_uuid());
     if requested.is_background {
         let started = Box::pin(background::begin(core, inbound, caller, requested, id)).await;
@@ -45,19 +48,23 @@ pub async fn respond(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Respo
     }
     let mut response = serve(core, inbound, caller, &requested, id).await;
     requested.name_dropped(response.headers_mut());
+    truncation::name_dropped(response.headers_mut(), dropped_items);
     response
 }
 
 /// Reads a request. Of one that continues a session, the body begins with what was said before.
 async fn continued(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Result<Requested, Box<Fault>> {
     let mut requested = request::read(inbound)?;
-    let Some(named) = requested.named else { return Ok(requested) };
     // Whatever is wrong with the body, the pipeline says.
-    let Some(fields) = StateFields::read(&inbound.body) else { return Ok(requested) };
-    let (to, history) = session_turn::continued(core, caller, inbound, named).await?;
-    let input = fields.input_items(&inbound.body);
-    inbound.body = fields.continuing(&inbound.body, &history)?;
-    requested.turn = Some(SessionTurn { to, input });
+    if let Some(named) = requested.named
+        && let Some(fields) = StateFields::read(&inbound.body)
+    {
+        let (to, history) = session_turn::continued(core, caller, inbound, named).await?;
+        let input = fields.input_items(&inbound.body);
+        inbound.body = fields.continuing(&inbound.body, &history, &input)?;
+        requested.turn = Some(SessionTurn { to, input });
+    }
+    compaction::open_in(core, caller, inbound)?;
     Ok(requested)
 }
 

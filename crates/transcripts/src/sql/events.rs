@@ -1,11 +1,13 @@
 //! SQL for events: compare-and-swap appends, and histories over forks.
 
+use database::act::Act;
 use database::connection::Connection;
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
+use database::holding;
 use database::statement::{Row, sql};
 use database::writing::Writing;
-use domain::{BranchId, ProjectId, SessionId, WorkspaceId};
+use domain::{BranchId, ProjectId, SessionEventId, SessionId, WorkspaceId};
 
 use crate::artifacts::SealedContent;
 use crate::limits::HISTORY_EVENTS_MAX;
@@ -185,20 +187,69 @@ pub(super) async fn with_contents(
     let events = history(connection, workspace, branch, after_version, rows_max).await?;
     let mut found = Vec::with_capacity(events.len());
     for event in events {
-        let digest = match (event.content, event.artifact) {
-            (Some(content), _) => Some(content.digest),
-            (None, Some(artifact)) => match artifacts::find(connection, workspace, artifact).await {
-                Ok(artifact) => Some(artifact.content),
-                Err(StoreError::NotFound { .. }) => None,
-                Err(error) => return Err(error),
-            },
-            (None, None) => None,
-        };
-        let content = match digest {
-            Some(digest) => contents::find(connection, workspace, digest).await?,
-            None => None,
-        };
+        let content = content_of(connection, workspace, &event).await?;
         found.push((event, content));
     }
     Ok(found)
+}
+
+async fn content_of(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    event: &SessionEventRow,
+) -> Result<Option<SealedContent>, StoreError> {
+    let digest = match (event.content, event.artifact) {
+        (Some(content), _) => Some(content.digest),
+        (None, Some(artifact)) => match artifacts::find(connection, workspace, artifact).await {
+            Ok(artifact) => Some(artifact.content),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        },
+        (None, None) => None,
+    };
+    match digest {
+        Some(digest) => contents::find(connection, workspace, digest).await,
+        None => Ok(None),
+    }
+}
+
+/// An event of any session of a project, with its content.
+pub(super) async fn find(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    id: SessionEventId,
+    now_unix_ms: u64,
+) -> Result<(SessionEventRow, Option<SealedContent>), StoreError> {
+    let query = sql("SELECT e.* FROM session_events e JOIN session_branches b ON b.id = e.branch
+         JOIN sessions s ON s.id = b.session WHERE e.id = $1 AND s.workspace = $2 AND s.project = $3
+         AND (s.until_unix_ms IS NULL OR s.until_unix_ms > $4)");
+    let query =
+        query.bind(id.bytes()).bind(workspace.bytes()).bind(project.bytes()).bind(signed(now_unix_ms));
+    let row = query.row(connection).await?.ok_or(StoreError::NotFound { what: "event" })?;
+    let event = read(&row)?;
+    let content = content_of(connection, workspace, &event).await?;
+    Ok((event, content))
+}
+
+/// Deletes the content of an event; `false` where an artifact holds it. The hash of it stays, so that snapshots of the history are the same.
+pub(super) async fn empty(
+    writing: &mut Writing,
+    (workspace, session): (WorkspaceId, SessionId),
+    id: SessionEventId,
+    act: Act,
+) -> Result<bool, StoreError> {
+    let query = sql("SELECT e.* FROM session_events e JOIN session_branches b ON b.id = e.branch
+         JOIN sessions s ON s.id = b.session WHERE e.id = $1 AND s.id = $2 AND s.workspace = $3");
+    let query = query.bind(id.bytes()).bind(session.bytes()).bind(workspace.bytes());
+    let row = query.row(writing.connection()).await?.ok_or(StoreError::NotFound { what: "event" })?;
+    let Some(content) = read(&row)?.content else { return Ok(false) };
+    holding::refuse_object(writing.connection(), "sessions", session.bytes()).await?;
+    sql("DELETE FROM state_contents WHERE digest = $1 AND workspace = $2")
+        .bind(content.digest.to_vec())
+        .bind(workspace.bytes())
+        .run(writing.connection())
+        .await?;
+    writing.audit(&act, Some(workspace), "session.delete_event", session, id.to_string()).await?;
+    Ok(true)
 }

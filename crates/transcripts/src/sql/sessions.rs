@@ -9,7 +9,7 @@ use database::holding;
 use database::page::{Listed, Page};
 use database::statement::{Row, Statement, Value, compose, sql};
 use database::writing::{Writing, expect_version};
-use domain::{BranchId, SessionId, SnapshotId, WorkspaceId};
+use domain::{BranchId, ProjectId, SessionEventId, SessionId, SnapshotId, WorkspaceId};
 
 use crate::artifacts::SealedContent;
 use crate::sessions::{
@@ -347,6 +347,31 @@ impl Sessions for Database {
             snapshot.roll_back().await;
             found
         })
+    }
+
+    fn event(
+        &self,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        id: SessionEventId,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, (SessionEventRow, Option<SealedContent>)> {
+        Box::pin(async move {
+            let mut snapshot = self.snapshot().await?;
+            let found = events::find(&mut snapshot, workspace, project, id, now_unix_ms).await;
+            snapshot.roll_back().await;
+            found
+        })
+    }
+
+    fn empty_event(
+        &self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        id: SessionEventId,
+        act: Act,
+    ) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| Box::pin(events::empty(writing, (workspace, session), id, act))))
     }
 
     fn keep_snapshot(

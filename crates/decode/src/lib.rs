@@ -136,21 +136,7 @@ pub struct SplitCall {
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     let grammar = inbound.dialect.grammar();
     let (request, body, upload) = match inbound.form {
-        Some(form) => {
-            let mut request = form.request;
-            // The URL may name what the form doesn't.
-            if let Some(addressed) = inbound.addressed.as_deref() {
-                if request.model.is_empty() {
-                    request.model.clone_from(&addressed.model);
-                }
-                if let RequestPart::Form(form) = &mut request.part
-                    && form.provider.is_none()
-                {
-                    form.provider.clone_from(&addressed.provider);
-                }
-            }
-            (request, form.held, form.rest)
-        }
+        Some(form) => (of_form(form.request, inbound.addressed.as_deref()), form.held, form.rest),
         None => {
             let (body, addressed) = (&inbound.body, inbound.addressed.as_deref());
             // The body of a request about a stored response is not read.
@@ -205,6 +191,20 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         screening: None,
         prefixes: OnceCell::new(),
     })))
+}
+
+/// The request of a form, with what the URL names that the form doesn't.
+fn of_form(mut request: Request, addressed: Option<&Addressed>) -> Request {
+    let Some(addressed) = addressed else { return request };
+    if request.model.is_empty() {
+        request.model.clone_from(&addressed.model);
+    }
+    if let RequestPart::Form(form) = &mut request.part
+        && form.provider.is_none()
+    {
+        form.provider.clone_from(&addressed.provider);
+    }
+    request
 }
 
 /// The directives of `Cache-Control`, each with its value.

@@ -14,7 +14,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use settle::{CaptureAnswer, ReplyBody};
 
-use crate::Core;
 use crate::stop::EarlyExit;
 
 const JSON: &str = "application/json";
@@ -29,7 +28,7 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// `None` where nothing is kept of it.
-    pub fn of(core: &Core, call: &Call, caller: &Caller) -> Option<Box<Self>> {
+    pub fn of(store: &Arc<dyn ContentStore>, call: &Call, caller: &Caller) -> Option<Box<Self>> {
         let kept = caller.kept_content()?;
         let mode = kept.of_request(call.trace(), call.trace_wish());
         if mode == TraceMode::Metadata || call.forbids_storage() || !says_something(call, caller) {
@@ -55,7 +54,7 @@ impl Capture {
             status: 0,
             is_whole: false,
         };
-        Some(Box::new(Self { content, answer: BytesMut::new(), store: Arc::clone(&core.contents) }))
+        Some(Box::new(Self { content, answer: BytesMut::new(), store: Arc::clone(store) }))
     }
 
     /// Captures what a request is answered. What is refused before it is admitted leaves no record, and no content.

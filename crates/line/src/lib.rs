@@ -192,7 +192,7 @@ async fn run_pipeline(
     caller: Caller,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
     let call = reading::read(inbound, &caller, core.now_us())?;
-    match Capture::of(core, &call, &caller) {
+    match Capture::of(&core.contents, &call, &caller) {
         None => call_to_settle(core, call, caller).await,
         // Boxed: few projects keep what their requests say.
         Some(capture) => capture.around(Box::pin(call_to_settle(core, call, caller))).await,

@@ -220,3 +220,8 @@ pub fn with_members(body: &Bytes, members: &[(&str, Value)]) -> Option<Bytes> {
     }
     serde_json::to_vec(&fields).ok().map(Bytes::from)
 }
+
+/// Whether a body of JSON names the model.
+pub fn names_model(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get("model").is_some_and(Value::is_string))
+}

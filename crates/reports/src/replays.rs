@@ -13,8 +13,7 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use bytes::Bytes;
 use domain::{
-    Dialect, Fault, FaultClass, Grammar, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose,
-    TraceId,
+    Dialect, Fault, FaultClass, MeterRecord, ObjectOwner, Operation, SideCall, SideCallPurpose, TraceId,
 };
 use http::Method;
 use line::{ItemAnswer, ItemCall};
@@ -223,10 +222,7 @@ fn item(
 ) -> Option<ItemCall> {
     let changes = [("model", Value::from(model)), ("stream", Value::Null), ("stream_options", Value::Null)];
     let own = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect);
-    let own = own.filter(|dialect| {
-        matches!(dialect.grammar(), Grammar::Chat | Grammar::Responses | Grammar::Anthropic)
-    });
-    let (dialect, body) = match own {
+    let (dialect, body) = match own.filter(|_| contents::names_model(&content.sent.bytes)) {
         Some(dialect) => (dialect.grammar().dialect(), content.sent.bytes.clone()),
         None => (Dialect::Chat, Bytes::from(serde_json::to_vec(&conversation.request).ok()?)),
     };
@@ -322,8 +318,11 @@ fn not_replayable() -> Box<Fault> {
 }
 
 fn busy() -> Box<Fault> {
-    let fault =
-        Fault::new(FaultClass::Unavailable, "overloaded", "The gateway is behind, and makes no replays now.");
+    let fault = Fault::new(
+        FaultClass::Unavailable,
+        "gateway_overloaded",
+        "The gateway is behind, and makes no replays now.",
+    );
     Box::new(fault.fix("Send it again in a moment.").retry_after_ms(1_000))
 }
 

@@ -16,3 +16,5 @@ pub(crate) const FILE_PIECES_KEPT_MAX: u64 = 32_768;
 pub(crate) const SESSION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Events that are read at a time.
 pub(crate) const EVENTS_READ_ROWS: u32 = 50;
+/// A word of a dialect, such as a role or the name of a model, in the shape of a request; what is longer is a text.
+pub(crate) const WORD_BYTES_MAX: usize = 64;

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::limits::WORD_BYTES_MAX;
+
 /// The fields whose place is kept, in any dialect.
 const PLACES: [&str; 17] = [
     "messages",
@@ -25,7 +27,6 @@ const PLACES: [&str; 17] = [
 ];
 /// Those whose values are words of the dialect, where they are words.
 const WORDS: [&str; 3] = ["role", "type", "model"];
-const WORD_BYTES_MAX: usize = 64;
 /// The first bytes of a hash, enough to tell texts of one project apart.
 const HASH_BYTES: usize = 8;
 

@@ -126,8 +126,23 @@ fn dataset(api: &Api, query: &str) -> Result<(), Failure> {
     }
 }
 
+/// Replays the requests of the session at a path.
+pub(crate) fn replay_all(shared: &Shared, api: &Api, session: &str, model: &str) -> Result<(), Failure> {
+    let replays = api.post(&format!("{session}/replay"), &json!({"model": model}))?;
+    if shared.form() != Form::Table {
+        output::object(shared, &replays);
+        return Ok(());
+    }
+    for replay in replays.get("data").and_then(Value::as_array).into_iter().flatten() {
+        show(shared, replay);
+    }
+    let count = |name: &str| output::cell(&replays, name);
+    println!("{} the same, {} not kept", count("same"), count("not_kept"));
+    Ok(())
+}
+
 /// A replay: the two sides, and the words that changed.
-pub(crate) fn show(shared: &Shared, replay: &Value) {
+fn show(shared: &Shared, replay: &Value) {
     if shared.form() != Form::Table {
         return output::object(shared, replay);
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::body::Body;
 use crate::collection::Collection;
-use crate::output::{self, Failure, Form};
+use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
@@ -171,17 +171,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Remove { id } => return sessions.remove(&id),
         Command::Usage { id } => show(sessions.api.get(&format!("{}/usage", sessions.at(&id)))?),
         Command::Replay { id, model } => {
-            let body = Body::new().with("model", model).build();
-            let replays = sessions.api.post(&format!("{}/replay", sessions.at(&id)), &body)?;
-            if shared.form() != Form::Table {
-                show(replays);
-                return Ok(());
-            }
-            for replay in replays.get("data").and_then(Value::as_array).into_iter().flatten() {
-                super::content::show(shared, replay);
-            }
-            let count = |name: &str| output::cell(&replays, name);
-            println!("{} the same, {} not kept", count("same"), count("not_kept"));
+            super::content::replay_all(shared, &sessions.api, &sessions.at(&id), &model)?;
         }
         Command::Branches { id } => {
             let page = sessions.api.get(&format!("{}/branches", sessions.at(&id)))?;
@@ -204,11 +194,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 event.with("content", content_of(content)?)
             };
             let body = Body::new().with("event", event.build()).with_some("expected_version", expect);
-            show(
-                sessions
-                    .api
-                    .post(&format!("{}/branches/{branch}/events", sessions.at(&id)), &body.build())?,
-            );
+            let events = format!("{}/branches/{branch}/events", sessions.at(&id));
+            show(sessions.api.post(&events, &body.build())?);
         }
         Command::Events { id, branch, content } => {
             let branch = branch_of(&sessions, &id, branch)?;

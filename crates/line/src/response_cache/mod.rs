@@ -187,7 +187,7 @@ async fn run(
     let wish = Wish::of(&inbound.headers);
     let wanted = Wanted::of(&caller, &inbound.headers);
     let call = reading::read(inbound, &caller, core.now_us())?;
-    match Capture::of(core, &call, &caller) {
+    match Capture::of(&core.contents, &call, &caller) {
         None => run_call(core, call, caller, (wish, wanted), report).await,
         // Boxed: few projects keep what their requests say.
         Some(capture) => capture.around(Box::pin(run_call(core, call, caller, (wish, wanted), report))).await,

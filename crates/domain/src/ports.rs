@@ -210,6 +210,8 @@ pub struct StoredTurn {
     pub calls: Vec<String>,
     pub content: Vec<u8>,
     pub kept_for: Duration,
+    /// It is found once it is stored, also by this process, so that who finds it here finds it elsewhere; its keeper waits.
+    pub is_awaited: bool,
 }
 
 impl fmt::Debug for StoredTurn {

@@ -39,6 +39,32 @@ impl DataExportState {
     }
 }
 
+/// The format of the files of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataExportFormat {
+    #[default]
+    JsonLines,
+    Parquet,
+}
+
+impl DataExportFormat {
+    pub const ALL: [Self; 2] = [Self::JsonLines, Self::Parquet];
+    pub const WORDS: [&str; 2] = ["jsonl", "parquet"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == name)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataExportRow {
     pub id: DataExportId,
@@ -49,6 +75,7 @@ pub struct DataExportRow {
     pub request: TraceId,
     /// A key or a person.
     pub requested_by: String,
+    pub format: DataExportFormat,
     pub state: DataExportState,
     pub version: u64,
     pub progress: DataExportProgress,

@@ -85,6 +85,7 @@ impl Exchange {
             calls: state.calls().map(str::to_owned).collect(),
             content: state.encode(),
             kept_for: TURN_KEPT,
+            is_awaited: false,
         };
         // Lookups in this process find it from now on; no request waits for the store.
         drop(self.deps.turns.keep(turn));

@@ -10,7 +10,7 @@ use domain::limits::PAGE_ROWS_MAX;
 use domain::ports::{KeptBody, PortFuture};
 use domain::{DataExportId, Fault, FaultClass, TraceMode};
 use evidence::exports::{
-    DATA_EXPORT_JOB, DataExportRow, DataExportState, DataExports, ExportedFile, SealedPart,
+    DATA_EXPORT_JOB, DataExportFormat, DataExportRow, DataExportState, DataExports, ExportedFile, SealedPart,
 };
 use jobs::{Handler, Outcome, Policy};
 use proof::Digest;
@@ -24,6 +24,7 @@ use crate::archive::Archive;
 use crate::collections::{
     BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES,
 };
+use crate::columnar::parquet_of;
 use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX};
 
 /// An export that was not made within a day is not what was asked for any more.
@@ -304,13 +305,14 @@ impl<'a> Export<'a> {
     async fn close_file(&mut self, name: &'static str) -> Result<(), Stop> {
         let file = self.open.entry(name).or_default();
         file.written += 1;
-        let numbered = if file.written == 1 {
-            format!("{name}.jsonl")
-        } else {
-            format!("{name}.{}.jsonl", file.written)
-        };
+        let number = if file.written == 1 { String::new() } else { format!(".{}", file.written) };
         let (text, lines) = (std::mem::take(&mut file.text), std::mem::take(&mut file.lines));
-        self.add_file(numbered, lines, text.as_bytes()).await
+        let ending = self.row.format.as_str();
+        let content = match self.row.format {
+            DataExportFormat::JsonLines => text.into_bytes(),
+            DataExportFormat::Parquet => columns_of(&text)?,
+        };
+        self.add_file(format!("{name}{number}.{ending}"), lines, &content).await
     }
 
     async fn close_files(&mut self) -> Result<(), Stop> {
@@ -357,11 +359,18 @@ impl<'a> Export<'a> {
             "workspace_id": self.row.workspace.to_string(),
             "project_id": self.row.project.map(|id| id.to_string()),
             "created_at_unix_ms": self.row.created_unix_ms,
-            "format": "jsonl",
+            "format": self.row.format.as_str(),
             "files": self.row.progress.files,
             "left_out": left_out.collect::<Vec<_>>(),
         })
     }
+}
+
+/// The lines of a file in columns.
+fn columns_of(text: &str) -> Result<Vec<u8>, Stop> {
+    let lines: Result<Vec<Map<String, Value>>, _> = text.lines().map(serde_json::from_str).collect();
+    let lines = lines.map_err(|error| Stop::Never(error.to_string()))?;
+    parquet_of(&lines).map_err(|error| Stop::Never(error.to_string()))
 }
 
 /// What an answer of the API lists, or the one document that it is.

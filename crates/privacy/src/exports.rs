@@ -10,7 +10,7 @@ use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
 use domain::{DataExportId, Fault, FaultClass, ProjectId};
-use evidence::exports::{DataExportProgress, DataExportRow, DataExportState, DataExports};
+use evidence::exports::{DataExportFormat, DataExportProgress, DataExportRow, DataExportState, DataExports};
 use http::Method;
 use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ const CONTENT: &str = "/v2/data-exports/{id}/content";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Exports what the workspace owns, or one project of it: JSON lines in a tar archive, without secrets.")
+            .says("Exports what the workspace owns, or one project of it: JSON lines or Parquet in a tar archive, without secrets.")
             .takes::<Input>()
             .makes::<DataExportView>(),
         Route::new(Method::GET, PATH, Access::MANAGE, list)
@@ -49,8 +49,8 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "DataExport")]
 struct Input {
-    /// `jsonl`, which is also the default.
-    #[schemars(extend("enum" = ["jsonl"]))]
+    /// `jsonl`, which is also the default, or `parquet`, in which lists and objects are JSON texts.
+    #[schemars(extend("enum" = ["jsonl", "parquet", null]))]
     format: Option<String>,
     /// Only what names this project; by default everything of the workspace.
     project_id: Option<String>,
@@ -63,6 +63,7 @@ struct DataExportView {
     object: &'static str,
     #[schemars(extend("enum" = ["pending", "running", "completed", "failed"]))]
     status: &'static str,
+    #[schemars(extend("enum" = DataExportFormat::WORDS))]
     format: &'static str,
     project_id: Option<String>,
     files: Vec<FileView>,
@@ -90,18 +91,19 @@ struct FileView {
 }
 
 impl Input {
+    fn format(&self) -> Result<DataExportFormat, Box<Fault>> {
+        let Some(word) = &self.format else { return Ok(DataExportFormat::default()) };
+        DataExportFormat::from_name(word).ok_or_else(|| {
+            let message = format!("Exports are not made as \"{word}\".");
+            invalid("format", message, "Send jsonl or parquet, or leave it out.")
+        })
+    }
+
     async fn project(
         &self,
         control: &Control,
         request: &ApiRequest,
     ) -> Result<Option<ProjectId>, Box<Fault>> {
-        if self.format.as_deref().is_some_and(|format| format != "jsonl") {
-            return Err(invalid(
-                "format",
-                "Exports are made as jsonl alone.",
-                "Send jsonl, or leave it out.",
-            ));
-        }
         let Some(text) = &self.project_id else { return Ok(None) };
         let project: ProjectId = text.parse().map_err(|_| not_found("project", text))?;
         control.deps.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
@@ -116,7 +118,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         } else {
             request.json()?
         };
-        let project = input.project(control, &request).await?;
+        let (format, project) = (input.format()?, input.project(control, &request).await?);
         let world = &control.deps.world;
         let act = request.act(world);
         let row = DataExportRow {
@@ -125,6 +127,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             project,
             request: request.trace,
             requested_by: act.actor.clone(),
+            format,
             state: DataExportState::Pending,
             version: 1,
             progress: DataExportProgress::default(),
@@ -206,7 +209,7 @@ fn show(row: &DataExportRow) -> DataExportView {
         id: row.id.to_string(),
         object: "data_export",
         status: row.state.as_str(),
-        format: "jsonl",
+        format: row.format.as_str(),
         project_id: row.project.map(|id| id.to_string()),
         files: files.collect(),
         parts: progress.parts,

@@ -3,6 +3,7 @@
 
 mod archive;
 mod collections;
+mod columnar;
 mod erasures;
 mod exporting;
 mod exports;

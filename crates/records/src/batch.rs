@@ -32,6 +32,9 @@ pub(crate) struct Prepared {
     pub batch_costs: BatchCosts,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
+    /// Some record may be in the store from an earlier life of a process: the requests of batches are made again under their
+    /// ids by whoever goes on with them.
+    pub may_repeat: bool,
 }
 
 impl Prepared {
@@ -41,7 +44,7 @@ impl Prepared {
         mut takes: impl FnMut(TraceId) -> bool,
     ) -> Result<Self, StoreError> {
         let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
-        let mut batch_costs = BatchCosts::default();
+        let (mut batch_costs, mut may_repeat) = (BatchCosts::default(), false);
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -51,6 +54,7 @@ impl Prepared {
             let tail = tail_of(record.trace, frame)?;
             draws.add(&record.drawn);
             batch_costs.add(&record);
+            may_repeat |= record.extras.side_call.is_some_and(|call| call.is_batch_item());
             remarks.extend(AuditNote::of(&record));
             tails.extend_from_slice(tail);
             rows.push(Row {
@@ -63,7 +67,7 @@ impl Prepared {
                 tail_end: tails.len(),
             });
         }
-        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, batch_costs, remarks })
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, batch_costs, remarks, may_repeat })
     }
 
     pub(crate) const fn len(&self) -> usize {

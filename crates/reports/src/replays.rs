@@ -126,9 +126,9 @@ struct SessionReplayView {
 
 fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: ReplayInput = request.json()?;
-        let model = input.model()?;
+        // Who may not see the request is told so first.
         let record = contents::record_of(control, &request).await?;
+        let model = request.json::<ReplayInput>()?.model()?;
         let content = contents::opened(control, &request, &record).await?;
         record_act(control, &request, "content.replay", &record.trace.to_string(), &model).await?;
         Reply::json(&replayed(control, &record, &content, &model).await?)
@@ -137,13 +137,13 @@ fn replay(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn replay_session(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: ReplayInput = request.json()?;
-        let (model, session) = (input.model()?, request.id::<domain::SessionId>("session")?);
+        let session = request.id::<domain::SessionId>("session")?;
         let workspace = request.workspace();
         let sessions = control.deps.store.sessions();
         let found = sessions.get(workspace, session, control.deps.world.clock.unix_ms()).await;
         let found = found.map_err(of_store)?;
         request.seen_project(Some(found.project))?;
+        let model = request.json::<ReplayInput>()?.model()?;
         let filter = RequestFilter::of_session(&session.to_string());
         let page = Page::first(REPLAYED_AT_ONCE_MAX);
         let records =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX, TURN_KEPT};
+use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_KEPT};
 use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, FaultClass, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -51,10 +51,10 @@ pub(crate) async fn keep_as(
         calls: vec![name],
         content,
         kept_for,
+        is_awaited: true,
     };
-    // Awaited with a timeout: the client may read it from another process at once. If the store is slow, the
-    // write still completes.
-    let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.deps.turns.keep(turn)).await;
+    // The client may read it from another process at once.
+    core.deps.turns.keep(turn).await;
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct CachedTurn {
     pub calls: Vec<Digest>,
     pub content: Bytes,
     pub until_unix_ms: u64,
+    /// It is found here once it is stored.
+    pub is_awaited: bool,
 }
 
 impl CachedTurn {
@@ -139,7 +141,13 @@ mod tests {
         };
         let calls = calls.iter().map(|call| [*call; 32]).collect();
         let content = Bytes::from(vec![number; length]);
-        Arc::new(CachedTurn { content_ref, calls, content, until_unix_ms: 1_000 + u64::from(number) })
+        Arc::new(CachedTurn {
+            content_ref,
+            calls,
+            content,
+            until_unix_ms: 1_000 + u64::from(number),
+            is_awaited: false,
+        })
     }
 
     const NOW: Now = Now { unix_ms: 0, us: 0 };

@@ -129,7 +129,7 @@ impl Inner {
 
     /// The turn to store; `None` where it has no calls to find it by, or is too long.
     fn turn(&self, kept: StoredTurn) -> Option<Arc<CachedTurn>> {
-        let StoredTurn { workspace, project, request, calls, content, kept_for } = kept;
+        let StoredTurn { workspace, project, request, calls, content, kept_for, is_awaited } = kept;
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
         let calls: Vec<_> = calls.iter().take(TURN_CALLS_MAX).map(hash).collect();
         let digest = self.vault.requests.of_turn(request, calls.first()?);
@@ -139,7 +139,7 @@ impl Inner {
         let content_ref = ContentRef { kept: ContentKind::Turn, workspace, project, digest, request };
         let kept_ms = u64::try_from(kept_for.as_millis()).unwrap_or(u64::MAX);
         let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
-        Some(Arc::new(CachedTurn { content_ref, calls, content: content.into(), until_unix_ms }))
+        Some(Arc::new(CachedTurn { content_ref, calls, content: content.into(), until_unix_ms, is_awaited }))
     }
 
     /// `None` where too many bytes wait for the store already.
@@ -148,7 +148,7 @@ impl Inner {
         Arc::clone(&self.permits).try_acquire_many_owned(bytes).ok()
     }
 
-    async fn write(&self, turn: &CachedTurn) {
+    async fn write(&self, turn: &Arc<CachedTurn>) {
         let mut pause = WRITE_PAUSE;
         for tries_left in (0..WRITE_TRIES).rev() {
             match self.try_write(turn).await {
@@ -163,7 +163,7 @@ impl Inner {
         self.here().waiting.remove(&turn.content_ref.digest);
     }
 
-    async fn try_write(&self, turn: &CachedTurn) -> Result<(), StoreError> {
+    async fn try_write(&self, turn: &Arc<CachedTurn>) -> Result<(), StoreError> {
         let _no_purge = self.purging.read().await;
         let content_ref = turn.content_ref;
         if !self.here().waiting.contains_key(&content_ref.digest) {
@@ -180,8 +180,18 @@ impl Inner {
         let until_unix_ms = turn.until_unix_ms;
         let row = KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms };
         self.store.kept_turns().keep(row, turn.calls.clone()).await?;
+        self.remember_awaited(turn);
         self.here().waiting.remove(&digest);
         Ok(())
+    }
+
+    /// From now on this process finds it, unless it was purged.
+    fn remember_awaited(&self, turn: &Arc<CachedTurn>) {
+        let believed_until_us = self.trust_until_us();
+        let mut here = self.here();
+        if turn.is_awaited && here.waiting.contains_key(&turn.content_ref.digest) {
+            here.memory.put(Arc::clone(turn), believed_until_us);
+        }
     }
 
     async fn find(
@@ -279,7 +289,7 @@ impl Inner {
         let content_ref = ContentRef { kept: ContentKind::Turn, workspace, project, digest, request };
         let packed = self.vault.opener.open_content(&content_ref, &sealed).ok()?;
         let (calls, content) = unpack_turn(packed.expose())?;
-        Some(CachedTurn { content_ref, calls, content, until_unix_ms })
+        Some(CachedTurn { content_ref, calls, content, until_unix_ms, is_awaited: false })
     }
 
     async fn expire(&self) -> Result<(), StoreError> {
@@ -323,7 +333,9 @@ impl TurnStore for Turns {
         let permit = self.inner.permit_for(&turn);
         {
             let mut here = self.inner.here();
-            here.memory.put(Arc::clone(&turn), self.inner.trust_until_us());
+            if !turn.is_awaited || permit.is_none() {
+                here.memory.put(Arc::clone(&turn), self.inner.trust_until_us());
+            }
             if permit.is_some() {
                 here.waiting.insert(turn.content_ref.digest, turn.content_ref);
             }
@@ -334,12 +346,19 @@ impl TurnStore for Turns {
         };
         let inner = Arc::clone(&self.inner);
         // Spawned at once, not when the future is polled: its caller may drop it.
+        let written = Arc::clone(&turn);
         let writing = self.inner.tasks.run(async move {
-            inner.write(&turn).await;
+            inner.write(&written).await;
             drop(permit);
         });
+        let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            let _ = writing.await;
+            if !turn.is_awaited {
+                let _ = writing.await;
+            } else if tokio::time::timeout(TURN_FIND_TIME_MAX, writing).await.is_err() {
+                // The write goes on. Until it is done, this process alone has it.
+                inner.remember_awaited(&turn);
+            }
         })
     }
 

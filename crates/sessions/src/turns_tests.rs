@@ -39,6 +39,7 @@ fn turn(number: u8, calls: &[&str], content: &str) -> StoredTurn {
         calls: calls.iter().map(|call| (*call).to_owned()).collect(),
         content: content.into(),
         kept_for: TURN_KEPT,
+        is_awaited: false,
     }
 }
 
@@ -207,6 +208,22 @@ async fn a_refused_or_uncertain_write_is_made_again() {
     // A deleted project is not worth a retry.
     turns.keep(StoredTurn { project: project(9), ..turn(2, &["b"], "two") }).await;
     assert_eq!(count(&turns).await, 1);
+}
+
+#[tokio::test]
+async fn what_is_awaited_is_found_here_when_others_find_it() {
+    let bench = bench().await;
+    let turns = bench.turns();
+    let hash = bench.vault.requests.of_call(workspace(1), project(1), "a");
+    let is_remembered = || {
+        let now = turns.inner.now();
+        turns.inner.here().memory.find(&hash, now).is_some()
+    };
+    let keeping = turns.keep(StoredTurn { is_awaited: true, ..turn(1, &["a"], "one") });
+    assert!(!is_remembered(), "nobody else has it yet");
+    keeping.await;
+    assert!(is_remembered());
+    assert_eq!(bench.stored(&["a"]).await, [some("one")]);
 }
 
 #[tokio::test]

@@ -93,6 +93,21 @@ pub async fn items(admin: &Client) -> Vec<Value> {
     }
 }
 
+/// What the requests of batches cost by their records, which have it to the nano-USD.
+pub async fn spent(admin: &Client, field: &str) -> i64 {
+    let (mut sum, mut cursor) = (0, String::new());
+    loop {
+        let list = admin.get(&format!("/v2/records?limit=200{cursor}")).await.unwrap().json();
+        let of_batches =
+            list["data"].as_array().unwrap().iter().filter(|row| row["made_for"]["purpose"] == "batch_item");
+        sum += of_batches.map(|row| row[field].as_i64().unwrap()).sum::<i64>();
+        match list["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return sum,
+        }
+    }
+}
+
 /// Waits until this many are booked; there must never be more.
 pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;

@@ -336,3 +336,13 @@ async fn batches_are_followed_and_cancelled() {
     let held = walk("batches.mjs", &gateway, &[]).await;
     assert_eq!(held, ["progress_is_live", "what_has_not_begun_is_cancelled"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_kept_opened_and_compared() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("contents.mjs", &gateway, &[]).await;
+    assert_eq!(
+        held,
+        ["a_project_says_what_it_keeps", "content_is_opened_and_compared", "a_session_is_a_conversation"]
+    );
+}

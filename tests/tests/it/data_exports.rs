@@ -140,11 +140,31 @@ fn leaks_nothing(gateway: &Gateway, owned: &Owned, archive: &BTreeMap<String, St
     }
 }
 
+/// The same in columns: each file but the manifest begins and ends as Parquet does.
+async fn is_in_columns(gateway: &Gateway) {
+    let export = exported(gateway, json!({"format": "parquet"})).await;
+    let path = gateway.directory().join("columns.tar");
+    gateway.cli().run(&["data-export", "save", &id_of(&export), &path.display().to_string()]).ok();
+    let script = "import sys, tarfile\n\
+        with tarfile.open(sys.argv[1]) as archive:\n    \
+            for one in archive:\n        \
+                content = archive.extractfile(one).read()\n        \
+                is_parquet = content[:4] == content[-4:] == b'PAR1'\n        \
+                assert is_parquet == one.name.endswith('.parquet') == (one.name != 'manifest.json'), one.name\n        \
+                print(one.name)\n";
+    let python = workspace().join(".venv/bin/python");
+    let output = Command::new(python).args(["-c", script]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(names.contains("records.parquet") && names.contains("session_events.parquet"), "{names}");
+    gateway.remove(&format!("{EXPORTS}/{}", id_of(&export))).await;
+}
+
 /// An export is its workspace's alone, and tells what it has not.
 async fn is_private(gateway: &Gateway, export: &str) {
     let admin = gateway.admin();
     for (body, status, code) in [
-        (json!({"format": "parquet"}), 400, "invalid_value"),
+        (json!({"format": "csv"}), 400, "invalid_value"),
         (json!({"project_id": "prj_none"}), 404, "not_found"),
     ] {
         problem(&admin.post(EXPORTS, &body).await.unwrap(), status, code);
@@ -170,6 +190,7 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     assert_eq!(archive.len(), export["files"].as_array().unwrap().len());
     has_everything(&owned, &archive);
     leaks_nothing(&gateway, &owned, &archive);
+    is_in_columns(&gateway).await;
     is_private(&gateway, &id_of(&export)).await;
 
     let of_project = exported(&gateway, json!({"project_id": owned.heron})).await;

@@ -61,7 +61,13 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_and_ids_are_texts() {
     let gateway = Gateway::start().await;
-    let (admin, before) = (gateway.admin(), look(&gateway).0);
+    // What is read as a file, or opened, has an entry of the audit.
+    let unaudited = || {
+        let mut tables = look(&gateway).0;
+        tables.retain(|name, _| !name.starts_with("audit"));
+        tables
+    };
+    let (admin, before) = (gateway.admin(), unaudited());
     let mut tried = 0;
     for (path, query) in reading() {
         if path.contains("{id}") {
@@ -83,7 +89,7 @@ async fn parameters_and_ids_are_texts() {
         }
     }
     assert!(tried > 500, "{tried}");
-    assert_eq!(look(&gateway).0, before);
+    assert_eq!(unaudited(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::batches::{MANY, booked_over_kills, items, slowly, until_booked};
+use crate::batches::{MANY, booked_over_kills, slowly, spent, until_booked};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
 use crate::sdk::drive_at;
@@ -288,8 +288,7 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     slowly(&gateway, 50);
     until_ended(&client, &id).await;
     let record = booked_over_kills(&mut gateway).await;
-    let sum: i64 =
-        items(&gateway.admin()).await.iter().map(|row| row["provider_cost_nanos"].as_i64().unwrap()).sum();
+    let sum = spent(&gateway.admin(), "provider_cost_nanos").await;
     let shown = gateway.get(&format!("/v2/batches/{id}")).await;
     assert_eq!(shown["provider_cost_nanos"], sum, "the cost of the batch knows each once, too");
     let batch = until_ended(&gateway.client(), &id).await;

@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
+use crate::batches::spent;
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::kill::setting;
@@ -331,9 +332,10 @@ async fn a_kill_in_the_middle_books_each_request_once_and_loses_none() {
     let rows = booked(&gateway, MANY).await;
     let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), MANY);
-    let sum: i64 = rows.iter().map(|row| row["cost_nanos"].as_i64().unwrap()).sum();
+    let sum = spent(&gateway.admin(), "cost_nanos").await;
     let shown = gateway.get(&format!("/v2/batches/{id}")).await;
     assert_eq!(shown["cost_nanos"], sum, "each is in the cost of the batch once");
+    assert_eq!(gateway.get("/v2/usage").await["data"][0]["requests"], MANY, "and in the sums");
     let used = |of: &Value| {
         let tokens = |name: &str| of[name].as_u64().unwrap();
         tokens("input_tokens") + tokens("output_tokens")

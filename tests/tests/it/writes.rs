@@ -351,7 +351,12 @@ impl Preparing<'_> {
         assert_eq!(made.status, 200, "{}", made.text());
         let id = id_of(&made.json());
         let path = format!("/v2/batches/{id}");
-        until("the batch to end", async || self.gateway.get(&path).await["ended_at"].is_string()).await;
+        // And to be in the books, which come a moment later.
+        until("the batch to end", async || {
+            let shown = self.gateway.get(&path).await;
+            shown["ended_at"].is_string() && shown["cost_nanos"].is_number()
+        })
+        .await;
         id
     }
 

@@ -3,6 +3,7 @@
 export type * from './aliases';
 export type * from './batches';
 export type * from './billing';
+export type * from './contents';
 export type * from './credentials';
 export type * from './data-path';
 export type * from './health';

@@ -12,11 +12,14 @@ use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Exports what the workspace owns: JSON lines in a tar archive, without secrets.
+    /// Exports what the workspace owns: JSON lines or Parquet in a tar archive, without secrets.
     Add {
         /// Only what names this project, by its id.
         #[arg(long)]
         project: Option<String>,
+        /// jsonl, or parquet.
+        #[arg(long)]
+        format: Option<String>,
     },
     /// Lists exports.
     List,
@@ -31,7 +34,10 @@ pub enum Command {
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let exports = Collection::connect(shared, "/v2/data-exports")?;
     match command {
-        Command::Add { project } => exports.create(&Body::new().with_some("project_id", project).build()),
+        Command::Add { project, format } => {
+            let body = Body::new().with_some("project_id", project).with_some("format", format);
+            exports.create(&body.build())
+        }
         Command::List => exports.list(
             &["id", "status", "project_id", "bytes", "created_at", "expires_at"],
             "There is no export. `tidegate data-export add` makes one.",

@@ -12,8 +12,8 @@ use serde_json::json;
 use store::{Act, Listed, NewJob, Page};
 
 use super::{
-    DATA_EXPORT_JOB, DataExportProgress, DataExportRow, DataExportState, DataExports, SealedPart,
-    content_ref, project_of,
+    DATA_EXPORT_JOB, DataExportFormat, DataExportProgress, DataExportRow, DataExportState, DataExports,
+    SealedPart, content_ref, project_of,
 };
 
 const TABLE: &str = "data_exports";
@@ -228,7 +228,7 @@ async fn find(connection: &mut Connection, id: DataExportId) -> Result<Option<Da
 
 fn read(row: &Row) -> Result<DataExportRow, StoreError> {
     let fields = Fields::new(TABLE, row);
-    let word = fields.text("state")?;
+    let (word, format) = (fields.text("state")?, fields.text("format")?);
     let state = DataExportState::ALL.into_iter().find(|state| state.as_str() == word);
     Ok(DataExportRow {
         id: fields.id("id")?,
@@ -236,6 +236,8 @@ fn read(row: &Row) -> Result<DataExportRow, StoreError> {
         project: fields.maybe_id("project")?,
         request: fields.id("request")?,
         requested_by: fields.text("requested_by")?,
+        format: DataExportFormat::from_name(&format)
+            .ok_or_else(|| StoreError::corrupt(TABLE, format!("format is {format}")))?,
         state: state.ok_or_else(|| StoreError::corrupt(TABLE, format!("state is {word}")))?,
         version: fields.number("version")?,
         progress: fields.json("progress")?,
@@ -247,8 +249,8 @@ fn read(row: &Row) -> Result<DataExportRow, StoreError> {
 
 async fn create(writing: &mut Writing, row: DataExportRow, act: Act) -> Result<(), StoreError> {
     let query = sql("INSERT INTO data_exports
-         (id, workspace, project, request, requested_by, state, version, progress, created_unix_ms, until_unix_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+         (id, workspace, project, request, requested_by, state, version, progress, created_unix_ms, until_unix_ms, format)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
     query
         .bind(row.id.bytes())
         .bind(row.workspace.bytes())
@@ -260,6 +262,7 @@ async fn create(writing: &mut Writing, row: DataExportRow, act: Act) -> Result<(
         .bind(to_text(TABLE, &row.progress)?)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.until_unix_ms))
+        .bind(row.format.as_str())
         .run(writing.connection())
         .await?;
     let job = NewJob {

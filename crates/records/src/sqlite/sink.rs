@@ -4,7 +4,7 @@
 //! the last acknowledged position, so a batch that follows the position this process wrote last has no
 //! duplicates and needs no check. Every possible repetition is checked trace by trace: recovery of an epoch
 //! of which something was applied before, a batch after a commit whose reply was lost, a batch that is not
-//! ahead of the position.
+//! ahead of the position, and requests of batches, which are made again under their ids after a crash.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,7 +97,8 @@ async fn apply(
     mut prepared: Prepared,
 ) -> Result<(JournalPosition, NewGroups), StoreError> {
     let kept = position(connection, batch.core).await?;
-    if !follows(connection, &draining, &batch, kept).await? {
+    let follows = follows(connection, &draining, &batch, kept).await?;
+    if !follows || prepared.may_repeat {
         let mut known = batches::known(connection, &batch.records).await?;
         prepared = Prepared::of(&batch.records, |trace| known.insert(trace))?;
     }

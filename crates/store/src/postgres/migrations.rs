@@ -48,6 +48,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (37, "scores", include_str!("../../migrations/postgres/0037_scores.sql")),
     (38, "request_contents", include_str!("../../migrations/postgres/0038_request_contents.sql")),
     (39, "batch_costs", include_str!("../../migrations/postgres/0039_batch_costs.sql")),
+    (40, "export_formats", include_str!("../../migrations/postgres/0040_export_formats.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -31,6 +31,7 @@ const PURPOSES: Record<string, string> = {
   batches: 'what a batch asks, or its results',
   idempotent_answers: 'the answer under its idempotency key',
   kept_turns: 'turns, tasks and answers to go on from',
+  request_contents: 'the request with its answer, as the project keeps them',
   held_prompts: 'prompts that keep a cache alive',
   session: 'the agent’s session that it names',
 };

@@ -76,8 +76,8 @@ mod tests {
             ("agent-trace-mode", "metadata", Ok(Some(TraceMode::Metadata))),
             ("agent-trace-mode", " Tokenized", Ok(Some(TraceMode::Tokenized))),
             ("agent-trace-mode", "encrypted_full_fidelity", Ok(Some(TraceMode::FullFidelity))),
-            ("agent-trace-mode", "all", refused.clone()),
-            ("agent-trace-mode", "", refused.clone()),
+            ("agent-trace-mode", "all", refused),
+            ("agent-trace-mode", "", refused),
         ] {
             let header = http::HeaderValue::from_static(value);
             let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), header)]);

@@ -126,7 +126,12 @@ fn answer_message(grammar: Grammar, content: &KeptContent) -> Option<Value> {
 /// The message of a chat completion.
 pub fn message_of(completion: &[u8]) -> Option<Value> {
     let mut completion: Value = serde_json::from_slice(completion).ok()?;
-    Some(completion.get_mut("choices")?.get_mut(0)?.get_mut("message")?.take())
+    let mut message = completion.get_mut("choices")?.get_mut(0)?.get_mut("message")?.take();
+    if let Some(fields) = message.as_object_mut() {
+        // A refusal that is none is nothing to train on; a call without words says so.
+        fields.retain(|name, value| name == "content" || !value.is_null());
+    }
+    Some(message)
 }
 
 /// The content of a request, opened.

@@ -260,7 +260,8 @@ async fn kept_requests_are_replayed_against_another_model_and_become_examples() 
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for line in lines {
-        assert_eq!(line["messages"].as_array().unwrap().last().unwrap()["content"], "the cat sat", "{line}");
+        let expected = json!({"role": "assistant", "content": "the cat sat"});
+        assert_eq!(line["messages"].as_array().unwrap().last(), Some(&expected), "{line}");
     }
     let audit = gateway.get("/v2/audit?limit=100").await.to_string();
     assert!(audit.contains("content.replay") && audit.contains("dataset.read"), "{audit}");

@@ -34,6 +34,14 @@ pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     )
 }
 
+/// The 500 for stored content that its key does not open.
+#[must_use]
+pub fn content_unreadable() -> Box<Fault> {
+    let message = "The stored content can't be opened: it was changed, or its key is not here.";
+    let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
+    Box::new(fault.fix("Restore the database, or the master key that it was written with."))
+}
+
 /// The 400 for a query parameter that the route doesn't know.
 #[must_use]
 pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::access::Access;
 use api::auditing::record_act;
-use api::failure::not_found;
+use api::failure::{content_unreadable, not_found};
 use api::moment::Moment;
 use api::reply::Reply;
 use api::request::ApiRequest;
@@ -13,7 +13,6 @@ use api::router::{Handled, Route};
 use api::state::Control;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use domain::ports::KeptBody;
 use domain::{Dialect, Fault, FaultClass, Grammar, MeterRecord, Operation, TraceId, TraceMode};
 use http::Method;
@@ -96,8 +95,10 @@ impl Conversation {
     pub fn of(content: &KeptContent, model: &str) -> Option<Self> {
         let is_whole = content.sent.length == content.sent.bytes.len() as u64;
         let is_kept = content.mode == TraceMode::FullFidelity && is_whole;
-        let grammar =
-            grammar(content).filter(|_| is_kept && content.operation == Operation::Chat.as_str())?;
+        let dialect =
+            dialect(content).filter(|_| is_kept && content.operation == Operation::Chat.as_str())?;
+        // A run's is that of the chat completion that serves it.
+        let grammar = dialect.grammar();
         let request = dialects::request_as_chat(grammar, &content.sent.bytes, model)?;
         let request: Value = serde_json::from_slice(&request).ok()?;
         request.get("messages")?.as_array()?;
@@ -111,10 +112,9 @@ impl Conversation {
     }
 }
 
-/// The grammar of a content's dialect. A run's is that of the chat completion that serves it.
-fn grammar(content: &KeptContent) -> Option<Grammar> {
-    let dialect = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect)?;
-    Some(dialect.grammar())
+/// The dialect that a content is in.
+pub fn dialect(content: &KeptContent) -> Option<Dialect> {
+    Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect)
 }
 
 fn answer_message(grammar: Grammar, content: &KeptContent) -> Option<Value> {
@@ -158,11 +158,7 @@ pub fn open(
     request: &ApiRequest,
     row: &RequestContentRow,
 ) -> Result<KeptContent, Box<Fault>> {
-    open_content(&control.deps.vault, request.workspace(), row).map_err(|_| {
-        let message = "The stored content can't be opened: it was changed, or its key is not here.";
-        let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
-        Box::new(fault.fix("Restore the database, or the master key that it was written with."))
-    })
+    open_content(&control.deps.vault, request.workspace(), row).map_err(|_| content_unreadable())
 }
 
 fn not_kept(request: TraceId) -> Box<Fault> {
@@ -211,22 +207,4 @@ fn view(record: &MeterRecord, content: &KeptContent) -> ContentView {
         answer: is_full.then(|| body(&content.answer)),
         messages: Conversation::of(content, &record.requested_model).map(|one| one.messages()),
     }
-}
-
-/// A body of JSON, in which these members are set, or removed where they are null.
-pub fn with_members(body: &Bytes, members: &[(&str, Value)]) -> Option<Bytes> {
-    let Value::Object(mut fields) = serde_json::from_slice(body).ok()? else { return None };
-    for (name, value) in members {
-        if value.is_null() {
-            fields.remove(*name);
-        } else {
-            fields.insert((*name).to_owned(), value.clone());
-        }
-    }
-    serde_json::to_vec(&fields).ok().map(Bytes::from)
-}
-
-/// Whether a body of JSON names the model.
-pub fn names_model(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get("model").is_some_and(Value::is_string))
 }

@@ -220,12 +220,15 @@ fn item(
     conversation: &Conversation,
     model: &str,
 ) -> Option<ItemCall> {
-    let changes = [("model", Value::from(model)), ("stream", Value::Null), ("stream_options", Value::Null)];
-    let own = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == content.dialect);
-    let (dialect, body) = match own.filter(|_| contents::names_model(&content.sent.bytes)) {
-        Some(dialect) => (dialect.grammar().dialect(), content.sent.bytes.clone()),
-        None => (Dialect::Chat, Bytes::from(serde_json::to_vec(&conversation.request).ok()?)),
+    let sent: Value = serde_json::from_slice(&content.sent.bytes).ok()?;
+    let names_model = sent.get("model").is_some_and(Value::is_string);
+    let (dialect, mut body) = match contents::dialect(content).filter(|_| names_model) {
+        Some(dialect) => (dialect.grammar().dialect(), sent),
+        None => (Dialect::Chat, conversation.request.clone()),
     };
+    let fields = body.as_object_mut()?;
+    fields.insert("model".to_owned(), Value::from(model));
+    fields.retain(|name, _| name != "stream" && name != "stream_options");
     let world = &control.deps.world;
     Some(ItemCall {
         owner: ObjectOwner { workspace: record.workspace, project: record.project },
@@ -236,7 +239,7 @@ fn item(
         side_call: SideCall { purpose: SideCallPurpose::Replay, parent: record.trace },
         headers: Vec::new(),
         addressed: None,
-        body: contents::with_members(&body, &changes)?,
+        body: Bytes::from(serde_json::to_vec(&body).ok()?),
     })
 }
 

@@ -12,7 +12,7 @@ use domain::ports::{
 use domain::{ContentKind, ObjectOwner, TraceId, TraceMode, WorkspaceId};
 use proof::Digest;
 use serde::{Deserialize, Serialize};
-use store::{Store, StoreError};
+use store::Store;
 use tasks::Task;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -21,15 +21,14 @@ use vault::{ContentRef, OpenError, Vault};
 use world::World;
 
 use crate::expiry::expire_all;
-use crate::limits::WRITE_PAUSE_MAX;
 use crate::packing::encode;
+use crate::retrying::retrying;
 use crate::shape::shape;
 
 /// Contents per transaction.
 const BATCH_ROWS: usize = 64;
 /// How often a batch is written again while the store is away; the pause doubles each time.
-const WRITE_TRIES: u32 = 8;
-const WRITE_PAUSE: Duration = Duration::from_millis(200);
+const RETRIES: (u32, Duration) = (8, Duration::from_millis(200));
 const DAY_MS: u64 = 86_400_000;
 
 /// Keeps the content of requests.
@@ -218,7 +217,7 @@ impl Inner {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.with_retries(&rows).await {
+        if let Err(error) = retrying(RETRIES, || self.contents.keep(rows.clone())).await {
             if rows.len() > 1 && !error.is_transient() {
                 for row in rows {
                     Box::pin(self.keep(vec![row])).await;
@@ -228,18 +227,6 @@ impl Inner {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, requests = rows.len(), "the content of requests could not be written");
         }
-    }
-
-    async fn with_retries(&self, rows: &[(RequestContentRow, u64)]) -> Result<(), StoreError> {
-        let mut pause = WRITE_PAUSE;
-        for _ in 1..WRITE_TRIES {
-            match self.contents.keep(rows.to_vec()).await {
-                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
-                done => return done,
-            }
-            pause = WRITE_PAUSE_MAX.min(pause * 2);
-        }
-        self.contents.keep(rows.to_vec()).await
     }
 }
 

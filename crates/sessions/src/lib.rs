@@ -14,6 +14,7 @@ mod memory;
 mod objects;
 mod packing;
 mod responses;
+mod retrying;
 mod shape;
 mod state;
 mod transcripts;

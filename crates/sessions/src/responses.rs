@@ -11,22 +11,21 @@ use domain::limits::{
     STORE_CLOSING_TIME_MAX,
 };
 use domain::ports::{FoundResponse, PortFuture, ResponseName, ResponseStore, StoredResponse};
-use store::{NewJob, Store, StoreError, StoredResponseRow};
+use store::{NewJob, Store, StoredResponseRow};
 use tasks::{RuntimeTasks, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use vault::Vault;
 use world::World;
 
-use crate::limits::WRITE_PAUSE_MAX;
+use crate::retrying::retrying;
 
 type Digest = [u8; 32];
 
 /// Rows per transaction.
 const BATCH_ROWS: usize = 256;
 /// How often a batch is written again while the store is away; the pause doubles each time.
-const WRITE_TRIES: u32 = 12;
-const WRITE_PAUSE: Duration = Duration::from_millis(100);
+const RETRIES: (u32, Duration) = (12, Duration::from_millis(100));
 /// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
@@ -150,7 +149,7 @@ impl Inner {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.with_retries(|| self.store.stored_responses().keep(rows.clone())).await {
+        if let Err(error) = retrying(RETRIES, || self.store.stored_responses().keep(rows.clone())).await {
             if rows.len() == 1 || error.is_transient() {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, responses = rows.len(), "who made them could not be written");
@@ -170,36 +169,21 @@ impl Inner {
             // The caller has gone away.
             WriterMessage::Book(_, _, reply) if reply.is_closed() => Ok(()),
             WriterMessage::Book(digest, by, reply) => {
-                match self.with_retries(|| responses.book(digest, by)).await {
+                match retrying(RETRIES, || responses.book(digest, by)).await {
                     Ok(is_given) if reply.send(is_given).is_err() && is_given => {
-                        self.with_retries(|| responses.unbook(digest, by)).await
+                        retrying(RETRIES, || responses.unbook(digest, by)).await
                     }
                     done => done.map(drop),
                 }
             }
-            WriterMessage::Unbook(digest, by) => self.with_retries(|| responses.unbook(digest, by)).await,
-            WriterMessage::Forget(digest) => self.with_retries(|| responses.forget(digest)).await,
+            WriterMessage::Unbook(digest, by) => retrying(RETRIES, || responses.unbook(digest, by)).await,
+            WriterMessage::Forget(digest) => retrying(RETRIES, || responses.forget(digest)).await,
             WriterMessage::Keep(..) | WriterMessage::Stop => Ok(()),
         };
         if let Err(error) = done {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "what became of a stored response could not be written");
         }
-    }
-
-    async fn with_retries<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut pause = WRITE_PAUSE;
-        for _ in 1..WRITE_TRIES {
-            match work().await {
-                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
-                done => return done,
-            }
-            pause = WRITE_PAUSE_MAX.min(pause * 2);
-        }
-        work().await
     }
 
     async fn expire(&self) {

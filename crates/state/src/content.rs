@@ -1,7 +1,7 @@
 //! Content is sealed with the workspace's key before it is stored, and opened for whoever may read it.
 
 use api::auditing::record_act;
-use api::failure::invalid;
+use api::failure::{content_unreadable, invalid};
 use api::request::ApiRequest;
 use api::state::Control;
 use base64::Engine as _;
@@ -37,11 +37,7 @@ pub(crate) async fn open(
     let workspace = request.workspace();
     let found = control.deps.store.artifacts().content(workspace, digest).await.map_err(of_store)?;
     let Some(content) = found else { return Ok(None) };
-    open_state(&control.deps.vault, workspace, &content).map(Some).map_err(|_| {
-        let message = "The stored content can't be opened: it was changed, or its key is not here.";
-        let fault = Fault::new(FaultClass::Internal, "content_unreadable", message);
-        Box::new(fault.fix("Restore the database, or the master key that it was written with."))
-    })
+    open_state(&control.deps.vault, workspace, &content).map(Some).map_err(|_| content_unreadable())
 }
 
 /// Content that is sent as text, as JSON, or in base64.

@@ -12,6 +12,10 @@ use tokio::time::Sleep;
 use super::state::Guard;
 use super::wire::Control;
 
+/// How often it is looked whether the client has read everything, and for how long.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOKS_MAX: u32 = 2_500;
+
 /// One step of a response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -23,6 +27,8 @@ pub(crate) enum Step {
     /// Lets the connection flush before the next step.
     Flush,
     Wait(Duration),
+    /// Waits until the client has read what was written, or long enough for one that reads no more.
+    UntilRead,
     /// Waits until the client disconnects.
     Stall,
     /// Aborts the TCP connection.
@@ -38,6 +44,8 @@ pub(crate) struct Broken;
 pub(crate) struct Steps {
     steps: std::vec::IntoIter<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// How often more it is looked whether the client has read everything.
+    looks_left: u32,
     /// Set once nothing more will be sent although the response has not ended.
     silent: bool,
     guard: Guard,
@@ -49,7 +57,7 @@ impl Steps {
         if steps.is_empty() {
             guard.finish();
         }
-        Self { steps: steps.into_iter(), sleep: None, silent: false, guard, control }
+        Self { steps: steps.into_iter(), sleep: None, looks_left: 0, silent: false, guard, control }
     }
 
     fn write(&mut self, bytes: Bytes, tokens: u64) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -76,6 +84,13 @@ impl Body for Steps {
                 std::task::ready!(sleep.as_mut().poll(cx));
                 this.sleep = None;
             }
+            if this.looks_left > 0 {
+                this.looks_left = if this.control.is_read() { 0 } else { this.looks_left - 1 };
+                if this.looks_left > 0 {
+                    this.sleep = Some(Box::pin(tokio::time::sleep(LOOK_EVERY)));
+                    continue;
+                }
+            }
             match this.steps.next() {
                 Some(Step::Write { bytes, tokens }) => return this.write(bytes, tokens),
                 Some(Step::Flush) => {
@@ -83,6 +98,11 @@ impl Body for Steps {
                     return Poll::Pending;
                 }
                 Some(Step::Wait(pause)) => this.sleep = Some(Box::pin(tokio::time::sleep(pause))),
+                // The connection flushes while this waits.
+                Some(Step::UntilRead) => {
+                    this.looks_left = LOOKS_MAX;
+                    this.sleep = Some(Box::pin(tokio::time::sleep(LOOK_EVERY)));
+                }
                 Some(Step::Stall) => this.silent = true,
                 Some(Step::Reset) => {
                     this.guard.cut();

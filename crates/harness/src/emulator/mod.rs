@@ -9,6 +9,7 @@ mod config;
 pub(crate) mod frames;
 mod journal;
 mod play;
+mod queues;
 mod server;
 pub(crate) mod service;
 mod squeeze;

@@ -7,9 +7,6 @@ use bytes::Bytes;
 use super::behaviour::{At, Behaviour};
 use super::body::Step;
 
-/// Time for bytes already written to leave before the connection is torn down.
-const LEAVE: Duration = Duration::from_millis(5);
-
 /// The role of a part in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PartRole {
@@ -95,15 +92,15 @@ fn turn(
     }
     if here(behaviour.cut_inside) {
         let bytes = part.map(|part| part.bytes.slice(..part.bytes.len() / 2)).unwrap_or_default();
-        steps.extend([Step::Write { bytes, tokens: 0 }, Step::Flush, Step::Wait(LEAVE), Step::Reset]);
+        steps.extend([Step::Write { bytes, tokens: 0 }, Step::Flush, Step::UntilRead, Step::Reset]);
         return PlayStep::Stop;
     }
     if here(behaviour.cut) {
-        steps.extend([Step::Wait(LEAVE), Step::Reset]);
+        steps.extend([Step::UntilRead, Step::Reset]);
         return PlayStep::Stop;
     }
     if here(behaviour.close) {
-        steps.extend([Step::Wait(LEAVE), Step::Break]);
+        steps.extend([Step::UntilRead, Step::Break]);
         return PlayStep::Stop;
     }
     if here(behaviour.eof) { PlayStep::Stop } else { PlayStep::Continue }

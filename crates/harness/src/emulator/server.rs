@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::queues::Ends;
 use super::service;
 use super::state::{Shared, lock};
 use super::wire::{Control, Wire};
@@ -61,7 +62,8 @@ async fn connection(server: Arc<Server>, socket: TcpStream) {
     // gone.
     let _ = socket.set_nodelay(true);
     let id = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let control = Arc::new(Control::new(id, server.acceptor.is_some()));
+    let ends = socket.local_addr().and_then(|own| Ok(Ends::of(own, socket.peer_addr()?)));
+    let control = Arc::new(Control::new(id, server.acceptor.is_some(), ends.ok().flatten()));
     lock(&server.shared.connections).push(Arc::clone(&control));
     server.shared.notify();
     let wire = Wire::new(socket, Arc::clone(&control));

@@ -11,12 +11,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::journal::ConnectionEntry;
+use super::queues::Ends;
 use super::state::lock;
 
 /// State shared by a connection's requests, its task and the journal.
 pub(crate) struct Control {
     pub(crate) id: u64,
     tls: bool,
+    ends: Option<Ends>,
     version: Mutex<Option<String>>,
     requests: AtomicU64,
     open: AtomicBool,
@@ -31,10 +33,11 @@ pub(crate) struct Wire {
 }
 
 impl Control {
-    pub(crate) fn new(id: u64, tls: bool) -> Self {
+    pub(crate) fn new(id: u64, tls: bool, ends: Option<Ends>) -> Self {
         Self {
             id,
             tls,
+            ends,
             version: Mutex::default(),
             requests: AtomicU64::new(0),
             open: AtomicBool::new(true),
@@ -63,6 +66,11 @@ impl Control {
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst)
+    }
+
+    /// Whether the client has read all that was sent.
+    pub(crate) fn is_read(&self) -> bool {
+        self.ends.is_none_or(Ends::are_empty)
     }
 
     pub(crate) fn is_tls(&self) -> bool {

@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use domain::{PurgeJobId, WorkspaceId};
 use evidence::purge::{OBJECT, PurgeTarget, Purges, scopes};
-use proof::document;
+use proof::{PublicKey, document};
 use serde_json::{Map, Value};
 use store::{Act, Store};
 use world::World;
 
-use crate::data_dir;
 use crate::settings::Settings;
+use crate::{data_dir, server_state};
 
 /// What is purged again by one receipt.
 struct Receipt {
@@ -22,8 +22,20 @@ struct Receipt {
 }
 
 /// Purges the restored database by each receipt in a folder; returns how many receipts there were, and what they removed.
-pub async fn purge_again(settings: &Settings, folder: &Path) -> anyhow::Result<(usize, u64)> {
-    let receipts = read_all(folder)?;
+/// Without a key to trust, the installation's own has to have signed them.
+pub async fn purge_again(
+    settings: &Settings,
+    folder: &Path,
+    trusted: Option<PublicKey>,
+) -> anyhow::Result<(usize, u64)> {
+    let trusted = match trusted {
+        Some(key) => key,
+        None => server_state::public_key(settings).await.context(
+            "who signed the receipts can't be told without the master key: give it, or the installation's public key as \
+             --receipt-key (`tidegate audit key` prints it)",
+        )?,
+    };
+    let receipts = read_all(folder, trusted)?;
     let store = data_dir::open_store(settings).await?;
     let purged = purge_all(&store, &receipts).await;
     store.close().await;
@@ -49,14 +61,15 @@ async fn purge_all(store: &Store, receipts: &[Receipt]) -> anyhow::Result<u64> {
     Ok(removed)
 }
 
-fn read_all(folder: &Path) -> anyhow::Result<Vec<Receipt>> {
+fn read_all(folder: &Path, trusted: PublicKey) -> anyhow::Result<Vec<Receipt>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
     let mut receipts = Vec::new();
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|end| end == "json") {
             let text = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
-            let read = read(&text).with_context(|| format!("{} is no receipt that holds", path.display()))?;
+            let read = read(&text, trusted)
+                .with_context(|| format!("{} is no receipt that holds", path.display()))?;
             receipts.push(read);
         }
     }
@@ -66,9 +79,9 @@ fn read_all(folder: &Path) -> anyhow::Result<Vec<Receipt>> {
     Ok(receipts)
 }
 
-fn read(text: &[u8]) -> anyhow::Result<Receipt> {
+fn read(text: &[u8], trusted: PublicKey) -> anyhow::Result<Receipt> {
     let document = document::read(text)?;
-    document::verify(&document, None)?;
+    document::verify(&document, Some(trusted))?;
     let of = |name: &str| field(&document, name);
     if of("object")? != OBJECT {
         bail!("it is no receipt of a purge");

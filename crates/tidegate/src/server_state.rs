@@ -21,6 +21,7 @@ use ledger::{
     CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
     RecoveryReport,
 };
+use proof::{PublicKey, SigningKey};
 use reconcilers::purging::HeldPrompts;
 use reconcilers::{Deps, Outbound};
 use sessions::{
@@ -414,6 +415,19 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
     let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
     store.close().await;
     opened.map(|_| ())
+}
+
+/// The key that verifies what this installation signs.
+///
+/// # Errors
+/// The directory is not an installation, or the master key is missing or a different one.
+pub async fn public_key(settings: &Settings) -> anyhow::Result<PublicKey> {
+    let world = World::system();
+    let store = data_dir::open_store(settings).await?;
+    let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
+    store.close().await;
+    let seed = opened?.vault.signing_seed;
+    Ok(SigningKey::from_seed(seed.expose())?.public())
 }
 
 /// A link that signs in the first owner; works while a gateway serves this directory.

@@ -11,6 +11,7 @@ use store::datadir::{self, DATABASE_FILE, DataDir, JOURNAL_DIR, MASTER_KEY_FILE}
 use world::World;
 
 use super::serve::SettingFlags;
+use super::trusted_key::trusted_key;
 use crate::archive::{self, Manifest};
 use crate::postgres::Tools;
 use crate::repurge;
@@ -42,6 +43,10 @@ pub struct Restore {
     /// A folder with the receipts of purges, by which the restored database is purged again before it can serve.
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
+    /// The key that has to have signed the receipts, as `tidegate audit key` prints it; by default this installation's own, which
+    /// the master key tells.
+    #[arg(long, value_name = "KEY", requires = "receipts")]
+    receipt_key: Option<String>,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -102,7 +107,7 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
     }
     let database = match url {
         None => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = current_thread()?;
             let copy = making.path(DATABASE_FILE);
             runtime.block_on(store::copy_database(&data_dir::database(&settings.data_dir), &copy))?;
             restrict(&copy)?;
@@ -111,7 +116,7 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
         Some(url) => {
             making.copy(&settings.data_dir.join(REPLICA), REPLICA)?;
             if options.without_pg_dump || !Tools::can_dump() {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let runtime = current_thread()?;
                 runtime.block_on(store::dump(&url.parse()?, &making.path(ROWS)))?;
             } else {
                 let dump = making.path(DUMP);
@@ -136,9 +141,18 @@ pub fn restore(shared: &Shared, options: &Restore) -> Result<(), Failure> {
     let (settings, url) = settings_of(&options.settings)?;
     let manifest = archive::check(&options.from)
         .map_err(|error| Failure::new(output::NOT_FOUND, format!("{error:#}")))?;
+    let trusted = trusted_key(options.receipt_key.as_deref())?;
     let making = datadir::Making::begin(&settings.data_dir)
         .map_err(|error| Failure::new(output::CONFLICT, error.to_string()))?;
-    bring_back(options, &settings, url.as_deref(), &manifest, making)?;
+    let directory = making.dir().to_owned();
+    bring_back(options, &settings, url.as_deref(), &manifest, &directory)?;
+    // The directory is not complete before it is purged again: no gateway can serve from it.
+    if let Some(folder) = &options.receipts {
+        let runtime = current_thread()?;
+        let (receipts, removed) = runtime.block_on(repurge::purge_again(&settings, folder, trusted))?;
+        eprintln!("Purged again by {receipts} receipts: {removed} items.");
+    }
+    making.finish().map_err(anyhow::Error::from)?;
     let data_dir = settings.data_dir.display();
     if shared.json {
         println!(
@@ -165,14 +179,12 @@ fn bring_back(
     settings: &Settings,
     url: Option<&str>,
     manifest: &Manifest,
-    making: datadir::Making,
+    directory: &Path,
 ) -> anyhow::Result<()> {
-    let directory = making.dir().to_owned();
     match (manifest.database.as_str(), url) {
         ("sqlite", None) => {}
         ("postgres", Some(url)) if manifest.has(ROWS) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(store::restore(&url.parse()?, &options.from.join(ROWS)))?;
+            current_thread()?.block_on(store::restore(&url.parse()?, &options.from.join(ROWS)))?;
         }
         ("postgres", Some(url)) => Tools::of(url)?.restore(&options.from.join(DUMP))?,
         ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),
@@ -193,18 +205,12 @@ fn bring_back(
     // A master key that does not open the secrets is found before the directory is complete, not by the first
     // request.
     if directory.join(MASTER_KEY_FILE).exists() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = current_thread()?;
         runtime
             .block_on(server_state::unseals(settings))
             .context("the master key does not open this backup's secrets")?;
     }
-    // The directory is not complete before it is purged again: no gateway can serve from it.
-    if let Some(folder) = &options.receipts {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (receipts, removed) = runtime.block_on(repurge::purge_again(settings, folder))?;
-        eprintln!("Purged again by {receipts} receipts: {removed} items.");
-    }
-    Ok(making.finish()?)
+    Ok(())
 }
 
 /// Also returns the database's address as it was given, since the parsed one shows no password.
@@ -214,6 +220,10 @@ fn settings_of(flags: &SettingFlags) -> Result<(Settings, Option<String>), Failu
         Settings::check(&layers).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let url = Some(layers.text("database").to_owned()).filter(|url| !url.is_empty());
     Ok((settings, url))
+}
+
+fn current_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 fn directories(path: &Path) -> anyhow::Result<Vec<String>> {

@@ -228,7 +228,14 @@ fn item(
     };
     let fields = body.as_object_mut()?;
     fields.insert("model".to_owned(), Value::from(model));
-    fields.retain(|name, _| name != "stream" && name != "stream_options");
+    fields.retain(|name, _| !["stream", "stream_options", "background"].contains(&name.as_str()));
+    // A comparison leaves nothing behind: neither a stored answer, nor a turn in the conversation that the first was of.
+    if fields.get("conversation").is_some_and(|named| !named.is_null()) {
+        return None;
+    }
+    if let Some((store, _)) = dialects::face(dialect.grammar()).facts().parameters.store {
+        fields.insert(store.to_owned(), Value::from(false));
+    }
     let world = &control.deps.world;
     Some(ItemCall {
         owner: ObjectOwner { workspace: record.workspace, project: record.project },
@@ -316,7 +323,7 @@ fn not_replayable() -> Box<Fault> {
     invalid(
         "id",
         "This request can't be sent again: it is no conversation, or not all of it is kept.",
-        "Replay a conversation that was kept with encrypted_full_fidelity, and whose body has at most 1 MiB.",
+        "Replay a conversation that was kept with encrypted_full_fidelity, whose body has at most 1 MiB, and that no provider keeps.",
     )
 }
 

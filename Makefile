@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-upgrade prove-flakes fuzz builtin-model test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -79,6 +79,9 @@ prove-overload: ## a workspace at a hundred times its neighbour's load on one co
 
 prove-reconciliation: ## a generated month of a million requests against the files that a provider makes of it; at most 0.1 % unexplained
 	@scripts/prove.sh reconciliation
+
+prove-state: ## an append to a session (2 ms), a purge of ten thousand events (2 s), an export (20 MB/s)
+	@scripts/prove.sh state
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, upgrade or flakes}
+which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, state, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -135,6 +135,13 @@ case $which in
         prove "a month of $TIDEGATE_RECONCILED_RECORDS generated requests against the files that a provider makes of it" \
             run_tests --workspace --no-capture -E 'package(reconciliation) & test(a_month_with)'
         ;;
+    state)
+        export TIDEGATE_STATE_EVENTS=${TIDEGATE_STATE_EVENTS:-10000}
+        build_all
+        fast_build
+        prove "a session of $TIDEGATE_STATE_EVENTS events is appended to, exported and purged" \
+            run_tests --workspace --no-capture -E 'package(journeys) & test(/^state_figures::/)'
+        ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
@@ -173,7 +180,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|upgrade|flakes" >&2
+        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|upgrade|flakes" >&2
         exit 2
         ;;
 esac

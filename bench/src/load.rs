@@ -23,6 +23,8 @@ pub struct Load {
     pub shape: Shape,
     pub address: String,
     pub token: String,
+    /// Further lines of each request's head.
+    pub headers: String,
     pub model: String,
     pub grammar: ClientGrammar,
     /// The minimum size of the conversation before its last question.
@@ -92,9 +94,10 @@ impl Load {
             ClientGrammar::Chat => ("/v1/chat/completions", self.chat()),
             ClientGrammar::Messages => ("/v1/messages", self.messages()),
         };
-        let (address, token, length) = (&self.address, &self.token, body.len());
+        let Self { address, token, headers, .. } = self;
+        let length = body.len();
         format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: tidegate-bench\r\ncontent-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: tidegate-bench\r\n{headers}content-length: {length}\r\n\r\n{body}"
         )
         .into_bytes()
     }

@@ -11,7 +11,7 @@ pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flag
 
   --rounds N        interleaved rounds (5)
   --secs S          seconds a phase takes (5)
-  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres, us-everything, us-cached, or by another build: us-plain (all)
+  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres, us-everything, us-cached, us-session, us-content, or by another build: us-plain (all)
   --streams N       streams held open for the memory figure (1000)
   --seed N          chooses the order of the parties in each round (1)
   --binary PATH     the gateway to measure (target/tidegate, as `make release` builds it)

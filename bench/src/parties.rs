@@ -45,6 +45,12 @@ pub enum Party {
     /// Answers from the response cache.
     #[serde(rename = "us-cached")]
     UsCached,
+    /// Each request names a session.
+    #[serde(rename = "us-session")]
+    UsSession,
+    /// Each request and its answer are kept.
+    #[serde(rename = "us-content")]
+    UsContent,
 }
 
 const ALIAS: &str = "bench.best";
@@ -56,6 +62,8 @@ pub struct Ready {
     binary: PathBuf,
     emulator: String,
     token: String,
+    /// What every request says besides, as lines of its head.
+    headers: String,
     database: Option<Database>,
 }
 
@@ -81,7 +89,7 @@ struct Keys {
 }
 
 impl Party {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Us,
         Self::UsPlain,
         Self::Nginx,
@@ -95,6 +103,8 @@ impl Party {
         Self::Us100kTranslated,
         Self::UsEverything,
         Self::UsCached,
+        Self::UsSession,
+        Self::UsContent,
     ];
 
     pub fn parse(word: &str) -> Result<Self> {
@@ -117,6 +127,8 @@ impl Party {
             Self::Us100kTranslated => "us-100k-translated",
             Self::UsEverything => "us-everything",
             Self::UsCached => "us-cached",
+            Self::UsSession => "us-session",
+            Self::UsContent => "us-content",
         }
     }
 
@@ -194,6 +206,10 @@ impl Party {
                 let body = json!({"caching": {"responses": {"mode": "exact"}}});
                 settings.push(("PATCH", format!("/v2/projects/{project}"), body));
             }
+            Self::UsContent => {
+                let profile = json!({"project_id": project, "trace_mode": "encrypted_full_fidelity"});
+                settings.push(post("/v2/retention-profile", profile));
+            }
             _ => {}
         }
         settings
@@ -225,7 +241,9 @@ impl Ready {
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let binary = binary.to_path_buf();
         let (emulator_address, token) = (emulator.to_owned(), "sk-bench".to_owned());
-        let mut ready = Self { party, folder, binary, emulator: emulator_address, token, database: None };
+        let headers = String::new();
+        let mut ready =
+            Self { party, folder, binary, emulator: emulator_address, token, headers, database: None };
         if party == Party::UsPostgres {
             ready.database = Some(start_database(&ready.folder).context("starting PostgreSQL")?);
         }
@@ -241,8 +259,15 @@ impl Ready {
                     bail!("{path} was answered {status}: {answer}");
                 }
             }
+            if party == Party::UsSession {
+                ready.headers = session(&serving.address, &keys.api_key).context("opening a session")?;
+            }
         }
         Ok(ready)
+    }
+
+    pub fn headers(&self) -> &str {
+        &self.headers
     }
 
     pub fn token(&self) -> &str {
@@ -331,6 +356,18 @@ impl Ready {
         }
         serde_json::from_slice(&output.stdout).context("reading what `tidegate init --json` printed")
     }
+}
+
+/// The header that names a new session.
+fn session(address: &str, key: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Session {
+        id: String,
+    }
+    let (_, answer) = ask(address, "POST", "/v2/sessions", key, "{}")?;
+    let session: Session =
+        serde_json::from_str(&answer).with_context(|| format!("reading the answer: {answer}"))?;
+    Ok(format!("agent-session-ref: {}\r\n", session.id))
 }
 
 fn has_postgres() -> bool {

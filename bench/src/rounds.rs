@@ -196,6 +196,7 @@ impl Bench<'_> {
             shape: phase.shape,
             address: serving.address.clone(),
             token: ready.token().to_owned(),
+            headers: ready.headers().to_owned(),
             model: ready.party.model().to_owned(),
             grammar: ready.party.grammar(),
             prompt_bytes: match ready.party.prompt_bytes() {

@@ -130,6 +130,7 @@ mod sdk;
 mod semantic_cache;
 mod sessions;
 mod smuggling;
+mod state_figures;
 mod stored;
 mod stored_batches;
 mod strategies;

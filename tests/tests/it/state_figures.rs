@@ -1,0 +1,113 @@
+//! What state costs: an append to a session, a purge of a session of many events, and an export of what a workspace keeps. The
+//! test checks what happens to them all; `make prove-state` also holds their times to the figures that are promised.
+
+use std::time::{Duration, Instant};
+
+use harness::client::Client;
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, id_of};
+use crate::wait::a_moment;
+
+/// `TIDEGATE_STATE_EVENTS` sets more: `make prove-state` takes ten thousand.
+const EVENTS: u64 = 300;
+/// The most that one append takes.
+const AT_ONCE: u64 = 100;
+/// How many of the appends are of one event.
+const ALONE: u64 = 100;
+const EVENT_BYTES: usize = 4_096;
+const WITHIN: Duration = Duration::from_secs(120);
+const APPEND_P50_MAX: Duration = Duration::from_millis(2);
+const PURGE_MAX: Duration = Duration::from_secs(2);
+const EXPORT_BYTES_PER_S_MIN: f64 = 20e6;
+
+fn events() -> (u64, bool) {
+    let wanted = std::env::var("TIDEGATE_STATE_EVENTS").ok().and_then(|text| text.parse().ok());
+    (wanted.unwrap_or(EVENTS), wanted.is_some())
+}
+
+fn event(number: u64) -> Value {
+    // Content that no compression makes small.
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let letters = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'a' + u8::try_from(state % 26).unwrap_or_default())
+    });
+    json!({"event_type": "user_message", "content": letters.take(EVENT_BYTES).collect::<String>()})
+}
+
+/// Appends so many events to a new session, the first of them one by one; returns its id and the times of those.
+async fn session_of(client: &Client, number: u64) -> (String, Vec<Duration>) {
+    let session = client.post("/v2/sessions", &json!({})).await.unwrap().json();
+    let (id, branch) = (id_of(&session), session["default_branch_id"].as_str().unwrap().to_owned());
+    let path = format!("/v2/sessions/{id}/branches/{branch}/events");
+    let (mut version, mut times) = (0, Vec::new());
+    while version < number {
+        let count = if version < ALONE { 1 } else { AT_ONCE.min(number - version) };
+        let events: Vec<Value> = (version..version + count).map(event).collect();
+        let start = Instant::now();
+        let answer =
+            client.post(&path, &json!({"expected_version": version, "events": events})).await.unwrap();
+        if count == 1 {
+            times.push(start.elapsed());
+        }
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        version += count;
+    }
+    (id, times)
+}
+
+/// Waits until an object says that it is completed.
+async fn completed(gateway: &Gateway, path: &str) -> Value {
+    let start = Instant::now();
+    loop {
+        let object = gateway.get(path).await;
+        if object["status"] == "completed" {
+            return object;
+        }
+        assert!(object["status"] != "failed" && start.elapsed() < WITHIN, "{object}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_many_events_is_appended_to_exported_and_purged() {
+    let (number, is_proof) = events();
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let (session, mut times) = session_of(&client, number).await;
+    times.sort_unstable();
+    let append = times[times.len() / 2];
+    println!("an append of one event of {EVENT_BYTES} bytes: {append:?} (p50 of {})", times.len());
+    let start = Instant::now();
+    let export = gateway.make("/v2/data-exports", json!({})).await;
+    let export = completed(&gateway, &format!("/v2/data-exports/{}", id_of(&export))).await;
+    let took = start.elapsed();
+    let files = export["files"].as_array().unwrap();
+    let is_of = |file: &&Value| file["name"].as_str().is_some_and(|name| name.starts_with("session_events"));
+    let lines: u64 = files.iter().filter(is_of).map(|file| file["lines"].as_u64().unwrap()).sum();
+    assert_eq!(lines, number, "{export}");
+    let bytes: u64 = files.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "it is a rate to look at")]
+    let rate = bytes as f64 / took.as_secs_f64();
+    println!("an export of {bytes} bytes: {took:?}, {:.1} MB/s", rate / 1e6);
+    let start = Instant::now();
+    let job = gateway.make("/v2/purge-jobs", json!({"session_ids": [session]})).await;
+    let path = format!("/v2/purge-jobs/{}", id_of(&job));
+    completed(&gateway, &path).await;
+    let purge = start.elapsed();
+    println!("a purge of a session of {number} events: {purge:?}");
+    let receipt = gateway.get(&format!("{path}/receipt")).await;
+    let lines = receipt["processors"].as_array().unwrap();
+    let of_state: Vec<&Value> = lines.iter().filter(|line| line["place"] == "agent_state").collect();
+    let before: u64 = of_state.iter().filter_map(|line| line["before"].as_u64()).sum();
+    assert!(before >= number && of_state.iter().all(|line| line["after"] == 0), "{receipt}");
+    assert_eq!(client.get(&format!("/v2/sessions/{session}")).await.unwrap().status, 404);
+    if is_proof {
+        assert!(append <= APPEND_P50_MAX, "an append took {append:?}");
+        assert!(purge <= PURGE_MAX, "the purge took {purge:?}");
+        assert!(rate >= EXPORT_BYTES_PER_S_MIN, "the export made {rate} bytes a second");
+    }
+}

@@ -22,6 +22,8 @@ pub struct Form {
     pub unknown: Option<String>,
     /// The models that the requests of a batch file name, as far as it has been read; `None` for any other file.
     pub batch_models: Option<Vec<String>>,
+    /// Of these, the ones that have another name at the provider that the file goes to, with that name.
+    pub renamed_models: Vec<(String, String)>,
 }
 
 impl Form {

@@ -477,9 +477,14 @@ impl Call {
         self.is_about_object() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
-    /// The call with the provider's names of the models in a batch's requests, in order.
+    /// The call with the provider's names of the models in a batch's requests, or in those of an uploaded file, in order.
     #[must_use]
     pub fn with_upstream_models(mut self, names: Vec<String>) -> Self {
+        if let RequestPart::Form(form) = &mut self.0.request.part {
+            let models = form.batch_models.iter().flatten().cloned();
+            form.renamed_models = models.zip(names).filter(|(model, name)| model != name).collect();
+            return self;
+        }
         if let Some(bundle) = self.0.request.batch_mut() {
             for (model, name) in bundle.models.iter_mut().zip(names) {
                 model.upstream_name = Some(name);

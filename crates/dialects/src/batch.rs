@@ -88,6 +88,16 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
     Some(BatchInputLine { custom_id: read.custom_id.into_owned(), model })
 }
 
+/// A line of an input file under another name of its model; `None` where that has none there, or the line is no request.
+pub fn rename_batch_input(line: &[u8], name_of: impl FnOnce(&str) -> Option<String>) -> Option<Vec<u8>> {
+    let name = name_of(&read_batch_input(line)?.model)?;
+    let body = json::find_member(line, "body").ok()??;
+    let model = json::find_member(body.of(line), "model").ok()??;
+    let (start, end) = (body.start + model.start, body.start + model.end);
+    let quoted = serde_json::to_vec(&name).ok()?;
+    Some([line.get(..start)?, &quoted, line.get(end..)?].concat())
+}
+
 /// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
 pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
@@ -172,6 +182,34 @@ mod tests {
                 ("ab", 200, Some("req_1"))
             );
             assert!(item.model.is_some() && item.error_code.is_none());
+        }
+    }
+
+    #[test]
+    fn a_line_has_another_name_of_its_model_and_nothing_else_of_its_own() {
+        let rename = |line: &str| {
+            let name_of = |model: &str| (model == "a/m").then(|| "m".to_owned());
+            rename_batch_input(line.as_bytes(), name_of).map(|line| String::from_utf8(line).unwrap())
+        };
+        for (line, renamed) in [
+            (
+                r#" {"model":"a/m","custom_id":"1","body": {"n":1e2,"x":"a/m", "model" : "a/m" },"y":[]}"#,
+                r#" {"model":"a/m","custom_id":"1","body": {"n":1e2,"x":"a/m", "model" : "m" },"y":[]}"#,
+            ),
+            (
+                "{\"custom_id\":\"1\",\"body\":{\"model\":\"a\\u002fm\"}}\r\n",
+                "{\"custom_id\":\"1\",\"body\":{\"model\":\"m\"}}\r\n",
+            ),
+        ] {
+            assert_eq!(rename(line).as_deref(), Some(renamed), "{line}");
+        }
+        for line in [
+            "",
+            "[]",
+            r#"{"custom_id":"1","body":{"model":"other"}}"#,
+            r#"{"custom_id":"1","body":{"messages":[]}}"#,
+        ] {
+            assert_eq!(rename(line), None, "{line}");
         }
     }
 

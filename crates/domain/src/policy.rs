@@ -180,6 +180,12 @@ impl Policies {
         !self.retains_nothing() && !self.checks().any(|(_, check)| check.is_enforced())
     }
 
+    /// Whether some models alone are allowed.
+    #[must_use]
+    pub fn names_models(&self) -> bool {
+        self.specs().any(|spec| !spec.models.is_empty())
+    }
+
     /// Whether some rule is about what a request contains, and not only about where it goes.
     #[must_use]
     pub fn reads_requests(&self) -> bool {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Availability, AvailabilityView, Ticket};
+use bytes::Bytes;
 use decode::Call;
 use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
@@ -19,7 +20,7 @@ use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::open_attempt::{OpenAttempt, SentRequest};
 use crate::outgoing::Written;
 use crate::upstream::{REQUEST_ID, request_of, sign};
-use crate::{caching, outgoing, recording, shared, stored, terms};
+use crate::{caching, outgoing, recording, requests_file, shared, stored, terms};
 
 /// How an attempt starts.
 pub(crate) enum Start {
@@ -91,10 +92,12 @@ async fn start(
         Ok(is_spoken) => is_spoken,
         Err(fault) => return Start::Refused(fault),
     };
-    let is_gathered =
+    let has_recording =
         facts.has_recording && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
+    let is_renamed = requests_file::is_renamed(exchange);
+    let is_gathered = has_recording || is_renamed;
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
-    if is_gathered && let Err(fault) = Box::pin(recording::gather(exchange, &mut held.body)).await {
+    if is_gathered && let Err(fault) = Box::pin(gather(exchange, &mut held.body, is_renamed)).await {
         return Start::Refused(fault);
     }
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.
@@ -106,6 +109,9 @@ async fn start(
         Ok(written) => written,
         Err(fault) => return Start::Refused(fault),
     };
+    if is_renamed {
+        outgoing.body = Box::pin(requests_file::rename(exchange, std::mem::take(&mut outgoing.body))).await;
+    }
     if exchange.tracks_prefixes {
         caching::note_at_seat(exchange, attempt, provider, &held.body, caching.as_ref());
     }
@@ -143,6 +149,14 @@ async fn start(
             Start::Ready(open, request)
         }
         Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
+    }
+}
+
+async fn gather(exchange: &Exchange, body: &mut Bytes, is_renamed: bool) -> Result<(), Box<Fault>> {
+    if is_renamed {
+        requests_file::gather(exchange, body).await
+    } else {
+        recording::gather(exchange, body).await
     }
 }
 

@@ -34,6 +34,7 @@ mod read;
 mod realtime;
 mod recording;
 mod renew;
+mod requests_file;
 mod retry_loop;
 mod runtime;
 pub mod schedule;

@@ -326,6 +326,7 @@ impl FormReader {
                 files: self.files,
                 unknown: self.unknown.clone(),
                 batch_models: None,
+                renamed_models: Vec::new(),
             })),
             ..Request::default()
         })
@@ -382,6 +383,7 @@ impl FormReader {
             files: self.files,
             unknown: self.unknown.clone(),
             batch_models: requests_file(&self.boundary, held).map(|file| models_of(file.content)),
+            renamed_models: Vec::new(),
         };
         Ok(Request {
             model: model.map(checked_model).transpose()?.unwrap_or_default(),

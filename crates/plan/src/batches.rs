@@ -88,47 +88,60 @@ pub(crate) fn decide_batch<'a>(
     (decision, names.into_iter().next().unwrap_or_default())
 }
 
-/// Leaves the credentials of the workspace's own that serve every model which the requests in a file name, under that very
-/// name: a file is sent on as it is. A name that nobody serves is for its provider to judge.
+/// Leaves the credentials of the workspace's own that serve the model which the requests in a file name, and returns the names
+/// that stand for it there. A provider takes a file of one model alone. An alias is the gateway's to follow, so that its
+/// requests are, too. A name that nobody serves is for its provider to judge.
 pub(crate) fn keepers_of_batch<'a>(
     input: &PlanInput<'a>,
     mut decision: Decision<'a>,
-    models: &[String],
+    models: &'a [String],
     board: &dyn AvailabilityView,
-) -> Decision<'a> {
+) -> (Decision<'a>, Vec<String>) {
     let is_own = |seat: &Seat| matches!(seat, Seat::Byok(_));
     let may_have_later = decision.rejected.iter().any(|rejection| is_own(&rejection.seat));
     if decision.attempts.is_empty() && may_have_later {
-        return decision;
+        return (decision, Vec::new());
     }
     decision.attempts.retain(|attempt| is_own(attempt.seat()));
     if decision.attempts.is_empty() {
-        return Decision::failed(Box::new(on_account()));
+        return (Decision::failed(Box::new(on_account())), Vec::new());
     }
+    let mut names: Vec<String> = Vec::with_capacity(models.len());
     for model in models {
         let served = served_by(input, model, board);
-        if served.is_empty() {
+        if served.attempts.is_empty() {
+            names.push(model.clone());
             continue;
         }
-        decision.attempts.retain(|attempt| {
+        let name_at = |attempt: &Attempt| {
             let same = |other: &&Attempt| other.principal() == attempt.principal();
-            served.iter().find(same).is_some_and(|other| other.upstream_model() == model)
-        });
-        if decision.attempts.is_empty() {
-            return Decision::failed(at(several(), format!("\"{model}\"")));
+            let found = served.attempts.iter().find(same)?;
+            Some(found.upstream_model().to_owned()).filter(|_| served.alias.is_none())
+        };
+        let name = decision.attempts.iter().find_map(name_at);
+        decision.attempts.retain(|attempt| name_at(attempt) == name);
+        let Some(name) = name else {
+            return (Decision::failed(at(several(), format!("\"{model}\""))), Vec::new());
+        };
+        names.push(name);
+    }
+    match names.windows(2).position(|pair| matches!(pair, [one, other] if one != other)) {
+        None => (decision, names),
+        Some(at_other) => {
+            let model = models.get(at_other + 1).map_or("", |model| model);
+            (Decision::failed(at(several(), format!("\"{model}\""))), Vec::new())
         }
     }
-    decision
 }
 
 /// Where a request to this model would go.
-fn served_by(input: &PlanInput<'_>, model: &str, board: &dyn AvailabilityView) -> Vec<Attempt> {
+fn served_by<'a>(input: &PlanInput<'a>, model: &'a str, board: &dyn AvailabilityView) -> Decision<'a> {
     let known = input.catalogue.model(model);
     let known = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
     let modality = known.map_or(input.query.modality, |model| model.modality);
     let needs = RequestNeeds { is_batch: true, ..input.query.needs };
     let question = PlanQuery { model, modality, needs, ..input.query };
-    decide(&PlanInput { query: question, ..*input }, board).attempts
+    decide(&PlanInput { query: question, ..*input }, board)
 }
 
 /// The candidates that take such a batch, and whose owner pays for it.
@@ -247,6 +260,13 @@ fn on_account() -> Fault {
     let message = "A batch is worked through on a credential of your own, and this model is served by none.";
     let fault = Fault::new(FaultClass::Unsupported, NEEDS_OWN, message);
     fault.fix("Add a credential of a provider that takes batches of this model.")
+}
+
+/// A provider would work through the whole of it, and nobody would hold each request to the rules of a policy.
+pub(crate) fn held_to_rules() -> Box<Fault> {
+    let message = "A policy has rules for each request, which a provider's batch would not be held to.";
+    let fault = Fault::new(FaultClass::Unsupported, NEEDS_OWN, message);
+    Box::new(fault.fix("Send the requests one by one."))
 }
 
 fn several() -> Fault {

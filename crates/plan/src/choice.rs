@@ -12,13 +12,14 @@ use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::Rejected;
 use domain::{
-    CacheMode, Fault, IdHasher, Modality, Operation, Principal, Profile, RequestTraits, StoredObjectKind,
+    CacheMode, Fault, IdHasher, Modality, Operation, Policies, Principal, Profile, RequestTraits,
+    StoredObjectKind,
 };
 use snapshot::{AliasEntry, ReleaseEntry};
 
 use crate::aliases::{SplitBy, find_named, split_key};
 use crate::attempt::Attempt;
-use crate::batches::{Named, decide_batch, keepers_of_batch};
+use crate::batches::{Named, decide_batch, held_to_rules, keepers_of_batch};
 use crate::broker::{Decision, decide};
 use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
 use crate::prompt_view::PromptView;
@@ -168,7 +169,14 @@ pub(crate) fn choose<'a>(
     needs: SeatNeeds<'a>,
     board: &dyn AvailabilityView,
 ) -> Choice<'a> {
+    let policies = input.query.project.policy.as_deref();
     match needs {
+        SeatNeeds::Batch(_, _, None) if policies.is_some_and(Policies::reads_requests) => {
+            Decision::failed(held_to_rules()).into()
+        }
+        SeatNeeds::BatchFile(..) if policies.is_some_and(request_policy::holds_each_request) => {
+            Decision::failed(held_to_rules()).into()
+        }
         SeatNeeds::None => {
             let decision = decide(input, board);
             Choice { fallbacks: fallbacks::planned(input, &decision, board), ..decision.into() }
@@ -181,7 +189,8 @@ pub(crate) fn choose<'a>(
         SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
         SeatNeeds::BatchFile(models, names) => {
             let decision = decide_upload(input, None, names, board);
-            keepers_of_batch(input, decision, models, board).into()
+            let (decision, upstream_models) = keepers_of_batch(input, decision, models, board);
+            Choice { upstream_models, ..decision.into() }
         }
         SeatNeeds::CachedContents => uploads::of_caches(input.catalogue, decide(input, board)).into(),
         SeatNeeds::Unshared => uploads::unpooled(decide(input, board), faults::background_on_account).into(),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use admit::{Call, Caller};
 use domain::money::with_markup;
+use domain::ports::FoundResponse;
 use domain::prompt::ToolKind;
 use domain::{
-    Fault, FaultClass, FileKind, Modality, Nanos, Operation, Policies, Policy, PolicyRule, Prompt, Refuser,
-    RequestRules,
+    Fault, FaultClass, FileKind, Modality, Nanos, Operation, Policies, Policy, PolicyRule, PolicySpec,
+    Prompt, Refuser, RequestRules,
 };
 
 use crate::attempt::{Attempt, Seat};
@@ -50,7 +51,7 @@ fn broken(call: &Call, policies: &Policies) -> Option<Box<Fault>> {
     {
         return Some(refusal(policy, breach));
     }
-    if !policies.reads_requests() || !call.makes_something() {
+    if !holds_each_request(policies) || !call.makes_something() {
         return None;
     }
     // Read once, for both policies.
@@ -58,7 +59,7 @@ fn broken(call: &Call, policies: &Policies) -> Option<Box<Fault>> {
     let prompt = if reads { call.prompt() } else { None };
     policies.each().find_map(|policy| {
         let rules = &policy.spec.request;
-        let breach = unreadable(call, rules)
+        let breach = unreadable(call, &policy.spec)
             .or_else(|| amounts(call, rules))
             .or_else(|| metadata(call, rules, prompt.as_ref()))
             .or_else(|| tools(rules, prompt.as_ref()?))
@@ -105,16 +106,31 @@ fn left_behind(call: &Call) -> Option<Breach> {
     }
 }
 
-/// The requests of a batch's file and of a session come later, where no rule reads them.
-fn unreadable(call: &Call, rules: &RequestRules) -> Option<Breach> {
+/// Whether a policy has rules that a file of requests is to be held to, request by request.
+pub(crate) fn holds_each_request(policies: &Policies) -> bool {
+    policies.reads_requests() || policies.names_models()
+}
+
+/// The requests of a session come later, and those of a batch are in a file that a provider has: no rule reads them.
+fn unreadable(call: &Call, spec: &PolicySpec) -> Option<Breach> {
+    let is_of_stored_file =
+        call.is_made_from_file() && matches!(call.found_response(), Some(FoundResponse::Known(_)));
+    let is_in_storage = call.request().batch().is_some_and(|batch| batch.storage.is_some());
     let later = if call.spec().facts().is_session {
         "what is said in a session"
-    } else if call.object().is_some_and(|object| object.is_made_from_file) {
+    } else if is_of_stored_file || is_in_storage {
         "the requests of a batch"
     } else {
         return None;
     };
-    let rule = first_rule(rules)?;
+    let names_models = is_of_stored_file && !spec.models.is_empty();
+    let rule = first_rule(&spec.request).or_else(|| names_models.then_some(PolicyRule::Models))?;
+    if is_of_stored_file {
+        let what = format!("{later} are in a file that its provider has, and can't be held to its rules");
+        let fix =
+            "Upload the file again without naming a provider: the gateway keeps it and works through it.";
+        return Some(Breach::new(rule, "input_file_id", what, fix));
+    }
     let what = format!("{later} can't be held to its rules");
     Some(Breach::new(
         rule,

@@ -98,15 +98,29 @@ async fn a_file_is_kept_where_its_models_are() {
     assert!(is_ours(&upload(&client, &line("a", own, "x")).await), "nobody keeps files for the project");
     gateway.credential("openai", OWN).await;
     for (models, ours) in [
-        (&[own, "gpt-4o"][..], false),
-        (&["openai/gpt-4o-mini"], true),
+        (&[own, own][..], false),
+        (&["openai/gpt-4o-mini", own], false),
+        (&["nobody-knows-it"], false),
+        (&[own, "gpt-4o"], true),
         (&[own, HAIKU], true),
-        (&[own, "nobody-knows-it"], false),
+        (&[own, "nobody-knows-it"], true),
     ] {
         let content: String = models.iter().map(|model| line(model, model, "x")).collect();
         let answer = upload(&client, &content).await;
         assert_eq!(is_ours(&answer), ours, "{models:?}");
     }
+    // A provider gets the names that it has itself, in each line, and nothing else of the file is changed.
+    let named = |model: &str| -> String {
+        (0..40).map(|at| line(&format!("a{at}"), model, &"openai/gpt-4o-mini ".repeat(2_500))).collect()
+    };
+    let file = upload(&client, &named("openai/gpt-4o-mini")).await;
+    assert!(!is_ours(&file), "it is longer than what is read of it before its place is chosen");
+    let there = client.get(&format!("{FILES}/{}/content", id_of(&file))).await.unwrap();
+    assert!(there.text() == named(own), "the provider got another file");
+    let batch = client.post(PATH, &of(&id_of(&file))).await.unwrap();
+    assert!(!is_ours(&batch));
+    let batch = until(&client, &id_of(&batch), |batch| batch["status"] == "completed").await;
+    assert_eq!(results(&client, &batch, "output_file_id").await.len(), 40);
     // What is longer than the part of a form that is read before it is sent on.
     let long: String = (0..40).map(|at| line(&format!("a{at}"), HAIKU, &"x".repeat(50_000))).collect();
     let file = upload(&client, &long).await;
@@ -120,6 +134,46 @@ async fn a_file_is_kept_where_its_models_are() {
     gateway.make("/v2/policies", policy).await;
     refused(&upload(&client, &line("a", HAIKU, "x")).await, 403, "policy_forbids");
     refused(&client.post(PATH, &of(&id_of(&file))).await.unwrap(), 403, "policy_forbids");
+}
+
+/// A provider would look at no policy: what has rules for each request is worked through here, also on own credentials.
+#[tokio::test]
+async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make("/v2/provider-credentials", body).await;
+    let client = gateway.client();
+    let own = "gpt-4o-mini";
+    let there = upload(&client, &line("a", own, "x")).await;
+    assert!(!is_ours(&there));
+    let policy = json!({
+        "project_id": gateway.founded.project_id, "allowed_models": ["openai/gpt-4o-mini", HAIKU], "limits": {"max_output_tokens": 60},
+    });
+    gateway.make("/v2/policies", policy).await;
+    let of_theirs = client.post(PATH, &of(&id_of(&there))).await.unwrap();
+    assert_eq!(of_theirs.header("agent-policy-rule"), Some("max_output_tokens"));
+    assert_eq!(refused(&of_theirs, 403, "policy_forbids")["param"], "input_file_id");
+    let short = |id: &str, model: &str| line(id, model, "x").replace("64", "20");
+    let content = [line("long", own, "x"), short("fine", own), short("other", "gpt-4o")].concat();
+    let file = upload(&client, &content).await;
+    assert!(is_ours(&file));
+    let batch = client.post(PATH, &of(&id_of(&file))).await.unwrap();
+    let batch = until(&client, &id_of(&batch), |batch| batch["status"] == "completed").await;
+    let answered = results(&client, &batch, "output_file_id").await;
+    assert_eq!(answered.iter().map(|line| &line["custom_id"]).collect::<Vec<_>>(), ["fine"]);
+    let failed = results(&client, &batch, "error_file_id").await;
+    assert_eq!(failed.iter().map(|line| &line["custom_id"]).collect::<Vec<_>>(), ["long", "other"]);
+    assert!(
+        failed.iter().all(|line| line["response"]["body"]["error"]["code"] == "policy_forbids"),
+        "{failed:?}"
+    );
+    let params = json!({"model": HAIKU, "max_tokens": 64, "messages": [{"role": "user", "content": "x"}]});
+    let messages = json!({"requests": [{"custom_id": "long", "params": params}]});
+    assert!(is_ours(&client.post("/v1/messages/batches", &messages).await.unwrap()));
+    let journal = gateway.emulator.journal();
+    assert!(journal.iter().all(|entry| !entry.path.contains("/batches")), "a provider had a batch");
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]

@@ -33,10 +33,12 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
 }
 
 fn wrong(code: &'static str, path: &str, why: &str) -> Box<Fault> {
-    let is_whole = path == ".";
+    // A question mark stands for a name that was not read to its end.
+    let path = path.trim_end_matches('?').trim_end_matches('.');
+    let is_whole = path.is_empty();
     let prefix = if is_whole { String::new() } else { format!("{path}: ") };
     let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{why}."))
-        .fix("Correct that field and send the request again.");
+        .fix(if is_whole { "Send one JSON object." } else { "Correct that field and send the request again." });
     Box::new(if is_whole { fault } else { fault.param(path.to_owned()) })
 }
 
@@ -355,6 +357,8 @@ mod tests {
                 "The body is wrong: expected an object, not an array.",
             ),
             ("7", "invalid_value", None, "expected an object, not integer `7`."),
+            ("{", "invalid_json", None, "The body is wrong: EOF while parsing an object at line 1 column 1."),
+            (r#"{"limits":{"#, "invalid_json", Some("limits"), "limits: EOF while parsing"),
             (
                 r#"{"name":"a","limits":[5,6]}"#,
                 "invalid_value",

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use store::Page;
 use transcripts::SessionFilter;
 
+use crate::purges::{PlaceView, places, unknown};
+
 const PATH: &str = "/v2/deletion-requests";
 /// Of the id of an erasure.
 const PREFIX: &str = "del";
@@ -27,7 +29,7 @@ const PREFIX: &str = "del";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Erases a person, by what their sessions hold, or all content of the workspace, with a signed receipt.")
+            .says("Erases a person, by what their sessions hold, or all content of the workspace, with a signed receipt. A dry run counts what there is.")
             .takes::<Input>()
             .makes::<DeletionRequestView>()
             .refuses(409, "legal_hold"),
@@ -60,6 +62,8 @@ struct DeletionRequestView {
     object: &'static str,
     #[schemars(extend("enum" = ["pending", "running", "completed", "failed"]))]
     status: &'static str,
+    /// What each place had, and what became of it.
+    places: Vec<PlaceView>,
     erased: ErasedView,
     /// What is retained, and why.
     retained: Vec<RetainedView>,
@@ -150,9 +154,12 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let input: Input = request.json()?;
         let target = input.target(control, &request).await?;
         let by = request.caller.actor();
-        let row = purging::requested(&control.deps, request.workspace(), target, by);
+        let mut row = purging::requested(&control.deps, request.workspace(), target, by);
         let purger = &control.web.purger;
         purger.refuse_held(&row).await.map_err(of_store)?;
+        if request.is_rehearsal {
+            row.progress.before = Some(purger.survey(&row).await.map_err(|error| unknown(&error))?);
+        }
         let act = request.act(&control.deps.world);
         purger.purges().create(row.clone(), act).await.map_err(of_store)?;
         let view = show(&row);
@@ -187,6 +194,7 @@ fn show(row: &PurgeJobRow) -> DeletionRequestView {
         id: id_of(row.id),
         object: "deletion_request",
         status: row.state.as_str(),
+        places: places(row),
         erased: ErasedView {
             sessions: (sessions > 0).then_some(sessions),
             items: row.progress.steps.iter().map(|step| step.removed).sum(),

@@ -105,7 +105,7 @@ struct ScopeView {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PurgePlace")]
-struct PlaceView {
+pub(crate) struct PlaceView {
     place: &'static str,
     holds: &'static str,
     /// `tidegate`, a provider, or a node.
@@ -246,7 +246,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 /// A place could not be asked.
-fn unknown(error: &PurgeError) -> Box<Fault> {
+pub(crate) fn unknown(error: &PurgeError) -> Box<Fault> {
     let fault = Fault::new(FaultClass::Unavailable, "purge_not_counted", error.to_string());
     Box::new(fault.fix("Try again in a moment; the log says more.").retry_after_ms(1_000))
 }
@@ -310,7 +310,7 @@ fn scope(target: &PurgeTarget) -> ScopeView {
     }
 }
 
-fn places(row: &PurgeJobRow) -> Vec<PlaceView> {
+pub(crate) fn places(row: &PurgeJobRow) -> Vec<PlaceView> {
     let place = |counted: &evidence::purge::Counted| {
         let step = row.progress.step(counted.place);
         let error = step.and_then(|step| step.error.clone());

@@ -561,6 +561,14 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     let hold = id_of(&made(&admin, "/v2/legal-holds", hold).await);
     problem(&admin.post(path, &json!({"end_user": person})).await.unwrap(), 409, "legal_hold");
     gateway.remove(&format!("/v2/legal-holds/{hold}")).await;
+    let counted = made(&admin, &format!("{path}?dry_run=true"), json!({"end_user": person})).await;
+    let places = counted["places"].as_array().unwrap();
+    let found: u64 = places.iter().filter_map(|place| place["before"].as_u64()).sum();
+    assert!(found >= 3 && places.iter().all(|place| place["status"] == "pending"), "{counted}");
+    assert_eq!(
+        counted["erased"],
+        json!({"sessions": 2, "items": 0, "usage_events": 0, "namespace_generation": null})
+    );
     let erasure = made(&admin, path, json!({"end_user": person})).await;
     let path = format!("{path}/{}", id_of(&erasure));
     until("the person to be erased", async || gateway.get(&path).await["status"] == "completed").await;

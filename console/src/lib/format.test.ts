@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ago, change, clock, columnMoney, count, dayOf, duration, exactMoney, money, percent, seconds, short, shortId } from './format';
+import { ago, ahead, change, clock, columnMoney, count, dayOf, duration, exactMoney, money, percent, seconds, short, shortId } from './format';
 
 test('a film is as long as its milliseconds', () => {
   expect([seconds(8_000), seconds(5_063), seconds(1_200_000)]).toEqual(['8 s', '5.063 s', '1,200 s']);
@@ -72,6 +72,14 @@ test('times are told in the zone that is chosen', () => {
   expect(clock(at, { utc: true }, 'ms')).toBe('23:05:09.007');
   expect(dayOf(at, { utc: true })).toBe('20 Nov');
   expect(ago(at, at.getTime() + 7_300_000)).toBe('2 h ago');
+  const cases: [number, string][] = [
+    [-5_000, 'now'],
+    [59_000, 'within a minute'],
+    [61_000, 'in 1 min'],
+    [7_300_000, 'in 2 h'],
+    [604_799_000, 'in 6 d'],
+  ];
+  for (const [later, expected] of cases) expect(ahead(at, at.getTime() - later)).toBe(expected);
 });
 
 test('an id is shortened to what tells it apart', () => {

@@ -161,6 +161,21 @@ export function ago(at: Date, now: number = Date.now()): string {
   return 'just now';
 }
 
+/** How long it is until then, coarsely. */
+export function ahead(at: Date, now: number = Date.now()): string {
+  const seconds = Math.round((at.getTime() - now) / 1000);
+  if (seconds <= 0) return 'now';
+  const steps: [number, string][] = [
+    [86_400, 'd'],
+    [3_600, 'h'],
+    [60, 'min'],
+  ];
+  for (const [size, unit] of steps) {
+    if (seconds >= size) return `in ${Math.floor(seconds / size)} ${unit}`;
+  }
+  return 'within a minute';
+}
+
 /** The telling end of an id: prefix and last six characters. */
 export function shortId(id: string): string {
   const at = id.indexOf('_');

@@ -57,6 +57,9 @@ export const PAGES: PageEntry[] = [
   { path: '/data-path', title: 'Data path', icon: 'routes', group: 'Team', load: () => import('../pages/DataPath.svelte') },
   { path: '/audit', title: 'Audit', icon: 'audit', group: 'Team', letter: 'a', load: () => import('../pages/Audit.svelte') },
   { path: '/purges', title: 'Purges', icon: 'audit', group: 'Team', load: () => import('../pages/Purges.svelte') },
+  { path: '/erasures', title: 'Erasures', icon: 'erase', group: 'Team', load: () => import('../pages/Erasures.svelte') },
+  { path: '/legal-holds', title: 'Legal holds', icon: 'lock', group: 'Team', load: () => import('../pages/LegalHolds.svelte') },
+  { path: '/data-exports', title: 'Data exports', icon: 'save', group: 'Team', load: () => import('../pages/DataExports.svelte') },
   { path: '/account', title: 'Your account', icon: 'person', load: () => import('../pages/Account.svelte') },
   { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
 ];

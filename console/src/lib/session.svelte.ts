@@ -44,6 +44,7 @@ class Session {
   key = $state<string | undefined>(undefined);
   keyName = $state<string | undefined>(undefined);
   keyId = $state<string | undefined>(undefined);
+  keyScopes = $state.raw<string[] | undefined>(undefined);
   role = $state<string | undefined>(undefined);
   workspaces = $state.raw<Membership[]>([]);
   workspaceId = $state<string | undefined>(undefined);
@@ -78,6 +79,7 @@ class Session {
     this.key = key;
     this.keyName = me.key?.name;
     this.keyId = me.key?.id;
+    this.keyScopes = me.key?.scopes;
     this.member = undefined;
     this.role = undefined;
     this.workspaces = me.workspaces ?? data;
@@ -154,6 +156,12 @@ class Session {
     forget();
     actAs({}, () => {});
     this.state = 'out';
+  }
+
+  /** Whether they may do what needs the role admin, or a key with that scope. Where the server doesn't say, it is offered, and may be refused. */
+  get mayManage(): boolean {
+    if (this.key) return this.keyScopes?.includes('admin') ?? true;
+    return this.role === undefined || ['owner', 'admin'].includes(this.role);
   }
 
   get name(): string {

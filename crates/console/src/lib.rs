@@ -63,6 +63,9 @@ pub const PAGES: &[&str] = &[
     "/members",
     "/audit",
     "/purges",
+    "/erasures",
+    "/legal-holds",
+    "/data-exports",
 ];
 
 /// The paths of static files.

@@ -30,6 +30,9 @@ const NEW = {
   "/reconciliation": ["Nothing was reconciled yet", "tidegate reconcile "],
   "/data-path": ["No request in this span", "tidegate data-path "],
   "/webhooks": ["Nobody is told of anything yet", "tidegate webhook add "],
+  "/erasures": ["Nobody was erased", "tidegate erase add "],
+  "/legal-holds": ["Nothing is held", "tidegate hold add "],
+  "/data-exports": ["Nothing was exported", "tidegate data-export add "],
 };
 /** What a page asks of the server, by the name that the person reads. */
 const READS = {
@@ -60,6 +63,9 @@ const READS = {
   "/data-path": "the data path",
   "/members": "members",
   "/audit": "the audit",
+  "/erasures": "erasures",
+  "/legal-holds": "legal holds",
+  "/data-exports": "data exports",
 };
 
 const found = new Map();

@@ -86,6 +86,7 @@ async function plant(provider) {
     credentials[at] = made.id;
   });
   await each(PAYLOADS.slice(120, 160), (name) => send("POST", "accounts", { provider: "openai", display_name: name, secret: "sk-x", base_url, models: [name] }));
+  await each(PAYLOADS.slice(160, 220), (reason) => send("POST", "legal-holds", { project_id: project, reason }));
   const sets = Array.from({ length: 12 }, (_, set) => PAYLOADS.filter((_, at) => at % 12 === set));
   const nodes = [];
   for (const [at, set] of sets.entries()) nodes.push((await send("POST", "byoc/nodes", { name: PAYLOADS[at * 7], base_url, models: [...set, `model-${at}`], labels: set, metadata: { [set[0]]: set } })).id);
@@ -186,7 +187,7 @@ try {
     assert.deepEqual(missing, [], "each name is shown as it was typed");
     ok("names_of_keys");
 
-    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/upstreams", "/projects", "/caches", "/billing", "/account", "/budgets", "/connect", "/models", "/capabilities", "/playground"]) await look(on, path);
+    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/upstreams", "/projects", "/caches", "/billing", "/account", "/budgets", "/connect", "/models", "/capabilities", "/playground", "/legal-holds"]) await look(on, path);
     for (const id of [credentials[0], credentials.at(-1)]) await look(on, `/credentials/${id}`);
     for (const id of [nodes[0], nodes[5], nodes.at(-1)]) await look(on, `/nodes/${id}`);
     for (const id of [routes[0], routes.at(-1)]) await look(on, `/routes/${id}`);

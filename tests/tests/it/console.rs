@@ -346,3 +346,16 @@ async fn content_is_kept_opened_and_compared() {
         ["a_project_says_what_it_keeps", "content_is_opened_and_compared", "a_session_is_a_conversation"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_held_exported_and_erased() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("privacy.mjs", &gateway, &[]).await;
+    let expected = [
+        "holds_are_added_and_released",
+        "exports_are_made_saved_and_deleted",
+        "people_are_erased_after_a_count",
+        "who_may_not_is_offered_nothing",
+    ];
+    assert_eq!(held, expected);
+}

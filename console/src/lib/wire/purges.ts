@@ -9,6 +9,8 @@ export interface PurgeScope {
   to: string | null;
   session_id: string | null;
   artifact_ids: string[];
+  /** Those of an erasure. */
+  session_ids: string[];
 }
 
 export interface PurgePlace {

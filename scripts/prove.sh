@@ -131,9 +131,11 @@ case $which in
         ;;
     reconciliation)
         export TIDEGATE_RECONCILED_RECORDS=${TIDEGATE_RECONCILED_RECORDS:-1000000}
-        build_tests --workspace
-        prove "a month of $TIDEGATE_RECONCILED_RECORDS generated requests against the files that a provider makes of it" \
-            run_tests --workspace --no-capture -E 'package(reconciliation) & test(a_month_with)'
+        build_all
+        fast_build
+        prove "a month of $TIDEGATE_RECONCILED_RECORDS generated requests, also stored on each database, against the files that a provider makes of it" \
+            run_tests --workspace -j 1 \
+            -E '(package(reconciliation) & test(a_month_with)) | (package(journeys) & test(a_stored_month_with))'
         ;;
     state)
         export TIDEGATE_STATE_EVENTS=${TIDEGATE_STATE_EVENTS:-10000}

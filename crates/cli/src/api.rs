@@ -112,6 +112,15 @@ impl Api {
         self.call(Method::POST, path, Some(body))
     }
 
+    /// As `post`, for what takes the gateway longer than an answer may take otherwise.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, refuses, or takes longer.
+    pub fn post_within(&self, path: &str, body: &Value, time_max: Duration) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path, Some(body))?;
+        self.answer_within(&request, time_max).map(|answer| read(&answer.body))
+    }
+
     /// # Errors
     /// The gateway can't be reached, or refuses.
     pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -178,6 +187,10 @@ impl Api {
     }
 
     fn answer(&self, request: &Request) -> Result<SuccessResponse, Failure> {
+        self.answer_within(request, ANSWER_TIME_MAX)
+    }
+
+    fn answer_within(&self, request: &Request, time_max: Duration) -> Result<SuccessResponse, Failure> {
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
                 let answer = client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
@@ -190,8 +203,9 @@ impl Api {
                     Err(refused(status, &body))
                 }
             };
-            tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
-                Failure::new(output::UNAVAILABLE, format!("{} has not answered for a minute.", self.base))
+            tokio::time::timeout(time_max, whole).await.map_err(|_| {
+                let seconds = time_max.as_secs();
+                Failure::new(output::UNAVAILABLE, format!("{} has not answered for {seconds} s.", self.base))
             })?
         })
     }

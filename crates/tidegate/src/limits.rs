@@ -10,6 +10,8 @@ pub(crate) const SYSTEM_JOBS_MAX: usize = 64;
 pub(crate) const SYSTEM_PIECES_MAX: usize = 8;
 /// Bytes of what `reconcile` sends: a gateway takes 32 MiB, in which line ends are escaped.
 pub(crate) const RECONCILED_BYTES_MAX: usize = 30 << 20;
+/// How long `reconcile` waits for an answer: a gateway reads up to five million records for it.
+pub(crate) const RECONCILE_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 /// How long a syslog server may take to connect, to read and to close.
 pub(crate) const SYSLOG_TIME_MAX: Duration = Duration::from_secs(10);
 /// Differences that `reconcile` prints: a screen.

@@ -116,6 +116,7 @@ mod pull;
 mod purge;
 mod realtime;
 mod reasons;
+mod reconciled_month;
 mod reconciliation;
 mod replicas;
 mod resilience;

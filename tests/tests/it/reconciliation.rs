@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use harness::bedrock::{REGION, access_keys};
 use harness::client::Client;
 use harness::{Behaviour, Entry};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, streaming, streaming_usage, text_of};
+use crate::ask::{CHAT, MINI, problem, question, streaming, streaming_usage, text_of, with};
 use crate::gateway::{Founded, Gateway, OWN, POOL, row};
 
 const EMBEDDING: &str = "openai/text-embedding-3-small";
@@ -319,4 +320,92 @@ async fn a_file_that_cannot_be_read_is_refused_with_the_line_and_the_column() {
     }
     let formats = gateway.cli().run(&["reconcile", "formats", "bedrock"]).ok();
     assert!(formats.contains("aws-cur2") && formats.contains("tidegate"), "{formats}");
+}
+
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const HAIKU_PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+
+/// What Bedrock's log of model invocations has of a call, with the prompt in it; without output of a call that it refused.
+fn invocation(entry: &Entry) -> Value {
+    let model = format!("arn:aws:bedrock:us-east-1:111122223333:inference-profile/{HAIKU_PROFILE}");
+    let text: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+    let base = json!({
+        "schemaType": "ModelInvocationLog", "schemaVersion": "1.0", "timestamp": reconcilers::moment::write(now() * 1_000),
+        "accountId": "111122223333", "region": "us-east-1", "requestId": entry.request_id, "operation": "Converse",
+        "modelId": model,
+        "input": {"inputContentType": "application/json", "inputBodyJson": text,
+            "inputTokenCount": entry.prompt_tokens - entry.cached_tokens, "cacheReadInputTokenCount": entry.cached_tokens},
+        "output": {"outputContentType": "application/json", "outputTokenCount": entry.said_tokens},
+    });
+    let refused =
+        json!({"errorCode": "ServiceUnavailableException", "input": {"inputTokenCount": 0}, "output": {}});
+    if entry.billable { base } else { with(base, refused) }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn log_of(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Requests, a stream and a retry at Bedrock, found one by one in its logs by the id that it answered with; and what is not.
+#[tokio::test]
+async fn invocations_in_bedrocks_logs_are_found_by_their_ids() {
+    let gateway = Gateway::start().await;
+    let body = json!({
+        "provider": "bedrock", "auth": "iam_static", "secret": access_keys(OWN), "region": REGION,
+        "base_url": gateway.emulator.bedrock_url(),
+    });
+    gateway.make("/v2/provider-credentials", body).await;
+    for request in [question(HAIKU), streaming(HAIKU), question(HAIKU)] {
+        gateway.chat_ok(&request).await;
+    }
+    gateway.emulator.script(OWN, [Behaviour::status(503)]);
+    gateway.chat_ok(&question(HAIKU)).await;
+    gateway.listed(4).await;
+    let entries: Vec<_> =
+        gateway.calls(OWN).into_iter().filter(|entry| entry.path.contains("/converse")).collect();
+    assert_eq!((entries.len(), entries.iter().filter(|entry| entry.billable).count()), (5, 4));
+    assert!(entries.iter().all(|entry| entry.path.contains("us.anthropic.claude-haiku-4-5")));
+    let lines: Vec<_> = entries.iter().map(invocation).collect();
+    let reconcile = |name: &str, lines: &[Value]| {
+        let file = write(&gateway, name, &log_of(lines));
+        let done = gateway.cli().run(&["reconcile", "--provider", "bedrock", &file, "--json"]);
+        let report: Value =
+            serde_json::from_str(done.stdout.lines().next().unwrap_or_else(|| panic!("{done:?}"))).unwrap();
+        (report, done.code)
+    };
+    let (report, code) = reconcile("whole.jsonl", &lines);
+    assert_eq!((code, &report["unexplained_ppm"]), (0, &json!(0)), "{report:#}");
+    assert_eq!(report["requests_by_id"], 4, "{report:#}");
+    assert_eq!(report["differences"], json!([]), "{report:#}");
+    // The prompts stayed where they are.
+    let stored = gateway.get(&format!("/v2/reconciliations/{}", report["id"].as_str().unwrap())).await;
+    assert!(!stored.to_string().contains("hello there"));
+
+    // One of ours that the log hasn't, one that counts more, and one that never came through here.
+    let mut changed = lines[1..].to_vec();
+    changed[0]["output"]["outputTokenCount"] = json!(entries[1].said_tokens + 1_000);
+    changed.push(with(lines[0].clone(), json!({"requestId": "8d0b8a7e-0000-4000-8000-2f6c1a2b3c4d"})));
+    let (report, code) = reconcile("changed.jsonl", &changed);
+    assert_eq!((code, &report["requests_by_id"]), (11, &json!(3)), "{report:#}");
+    let of = |id: &str| -> Vec<Value> {
+        let differences = report["differences"].as_array().unwrap();
+        let of_id =
+            differences.iter().filter(|one| one["upstream_request_id"].as_str().unwrap_or_default() == id);
+        of_id.map(|one| json!([one["kind"], one["measure"], one["quantity"]])).collect()
+    };
+    assert_eq!(of(&entries[1].request_id), [json!(["missing", "output", 1_000])], "{report:#}");
+    for (id, kind) in [("8d0b8a7e-0000-4000-8000-2f6c1a2b3c4d", "missing"), ("", "extra")] {
+        let mut found = of(id);
+        found.sort_by_key(|one| one[1].to_string());
+        let [input, output] = [entries[0].prompt_tokens, entries[0].said_tokens];
+        assert_eq!(found, [json!([kind, "input", input]), json!([kind, "output", output])], "{report:#}");
+    }
+    let extra = report["differences"].as_array().unwrap().iter().find(|one| one["kind"] == "extra").unwrap();
+    let ours = gateway.get(&format!("/v2/requests/{}", extra["request_ids"][0].as_str().unwrap())).await;
+    assert_eq!(ours["attempts"][0]["upstream_request_id"], entries[0].request_id.as_str(), "{ours:#}");
+    assert_eq!(ours["attempts"][0]["upstream_model"], HAIKU_PROFILE, "{ours:#}");
 }

@@ -9,5 +9,7 @@
 
 mod cases;
 mod fixture;
+#[path = "../shared/month.rs"]
+mod generated;
 mod month;
 mod properties;

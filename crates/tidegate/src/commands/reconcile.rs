@@ -11,7 +11,7 @@ use cli::shared::Shared;
 use reconciliation::{Condensed, Line, write_plain};
 use serde_json::{Value, json};
 
-use crate::limits::{DIFFERENCES_PRINTED_MAX, RECONCILED_BYTES_MAX};
+use crate::limits::{DIFFERENCES_PRINTED_MAX, RECONCILE_TIME_MAX, RECONCILED_BYTES_MAX};
 
 /// Without a command of its own it compares files.
 #[derive(Debug, clap::Args)]
@@ -157,7 +157,7 @@ fn compare(shared: &Shared, options: &Options) -> Result<(), Failure> {
         "scope": if options.accounts { "accounts" } else { "workspace" },
         "tolerance_ppm": options.tolerance,
     });
-    let report = api.post("/v2/reconciliations", &body)?;
+    let report = api.post_within("/v2/reconciliations", &body, RECONCILE_TIME_MAX)?;
     print(shared, &report);
     if report.get("reconciled").and_then(Value::as_bool) == Some(true) {
         return Ok(());

@@ -66,7 +66,7 @@ pub struct Trace {
 }
 
 /// What a meter record says beyond a trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Booked {
     pub project: String,
     pub key: Option<String>,

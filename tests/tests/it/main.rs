@@ -65,6 +65,7 @@ mod fault_matrix;
 mod faults;
 mod files;
 mod filters;
+mod findings;
 mod first_request;
 mod fleet;
 mod forms;

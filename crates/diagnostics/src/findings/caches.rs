@@ -97,31 +97,42 @@ fn caller(trace: &Trace) -> Option<Caller<'_>> {
     }
 }
 
+/// A caller's prompts, while they are compared.
+#[derive(Default)]
+struct Compared {
+    gathered: Gathered,
+    compared: u64,
+    /// Of those that repeat next to nothing, so that a filter leaves out short prompts.
+    input_tokens_min: Option<u64>,
+    last_ms: Option<u64>,
+}
+
 /// Prompts that are long enough for a cache, came soon after another of their caller, and repeat next to nothing: something changes at
 /// their start. The money is what a cache could save at most.
 pub(super) fn unstable(traces: &[Trace]) -> Vec<Finding> {
     let mut sorted: Vec<&Trace> = traces.iter().collect();
     sorted.sort_by_key(|trace| (trace.arrival_ms, &trace.id));
-    let mut callers: BTreeMap<Caller<'_>, (Gathered, u64, Option<u64>)> = BTreeMap::new();
+    let mut callers: BTreeMap<Caller<'_>, Compared> = BTreeMap::new();
     for trace in sorted {
         let eligible = trace.booked.as_ref().map_or(trace.input_tokens, |booked| booked.eligible_tokens);
         let Some(caller) = caller(trace).filter(|_| eligible > 0) else { continue };
-        let (gathered, compared, last) = callers.entry(caller).or_default();
-        let before = last.replace(trace.arrival_ms);
+        let Compared { gathered, compared, input_tokens_min, last_ms } = callers.entry(caller).or_default();
+        let before = last_ms.replace(trace.arrival_ms);
         if before.is_some_and(|before| trace.arrival_ms.saturating_sub(before) <= SHORT_LIFETIME_MS) {
             *compared += 1;
             if trace.candidate() < eligible / UNSTABLE_PART {
                 let tokens = eligible.saturating_sub(trace.candidate());
                 gathered.add(trace, trace.saving(tokens), 0, tokens);
+                *input_tokens_min =
+                    Some(input_tokens_min.map_or(trace.input_tokens, |least| least.min(trace.input_tokens)));
             }
         }
     }
-    let is_finding = |gathered: &Gathered, compared: u64| {
-        gathered.count() >= UNSTABLE_REQUESTS_MIN && gathered.count() > compared / 2
-    };
-    let found = callers.into_iter().filter(|(_, (gathered, compared, _))| is_finding(gathered, *compared));
+    let is_finding =
+        |of: &Compared| of.gathered.count() >= UNSTABLE_REQUESTS_MIN && of.gathered.count() > of.compared / 2;
+    let found = callers.into_iter().filter(|(_, of)| is_finding(of));
     found
-        .map(|((booked, subject), (gathered, compared, _))| Finding {
+        .map(|((booked, subject), Compared { gathered, compared, input_tokens_min, .. })| Finding {
             kind: FindingKind::UnstablePrefix,
             subject: subject.to_owned(),
             sentence: format!(
@@ -133,7 +144,8 @@ pub(super) fn unstable(traces: &[Trace]) -> Vec<Finding> {
             requests: gathered.count(),
             filter: booked.map(|(project, key)| {
                 let key = key.map(|key| format!(" {}", term("key", key))).unwrap_or_default();
-                format!("{} {}{key}", term("model", subject), term("project", project))
+                let (model, project) = (term("model", subject), term("project", project));
+                format!("{model} {project}{key} input:>={}", input_tokens_min.unwrap_or(0))
             }),
             mend: Mend {
                 sentence: "If these prompts share instructions, put what changes (a date, an id, a name) behind them.".to_owned(),
@@ -243,7 +255,10 @@ mod tests {
         let found = unstable(&of(0, 6));
         let [finding] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((finding.requests, finding.money.micros()), (5, 5 * 2_500));
-        assert_eq!(finding.filter.as_deref(), Some("model:openai/gpt-4o project:prj_1 key:key_1"));
+        assert_eq!(
+            finding.filter.as_deref(),
+            Some("model:openai/gpt-4o project:prj_1 key:key_1 input:>=2000")
+        );
         assert_eq!(unstable(&of(0, 5)), [], "too few to say so");
         assert_eq!(unstable(&of(200, 9)), [], "a tenth is repeated");
         let seldom: Vec<_> =

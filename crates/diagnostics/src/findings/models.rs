@@ -79,10 +79,10 @@ fn finding(place: Place<'_>, cheapest: &str, gathered: Gathered) -> Finding {
         filter: filter_of(place, &filter),
         mend: Mend {
             sentence: format!(
-                "Give an alias to these requests, and {cheapest} to a part of its callers as a canary."
+                "Have these requests name an alias that sends a tenth of them to {cheapest}, and compare the answers."
             ),
             page: "/aliases".to_owned(),
-            command: None,
+            command: Some(format!("tidegate alias add NAME --target {}=9 --target {cheapest}=1", place.1)),
         },
         examples: gathered.examples(),
     }

@@ -38,11 +38,7 @@ fn finding(by: &WhoRetried, gathered: Gathered, limited: u64, attempts: u64) -> 
         Some(credential) => format!("/credentials/{credential}"),
         None => "/upstreams".to_owned(),
     };
-    let sentence = if is_by_limits {
-        "State the limits that the provider agreed to, so that what is known to be refused is not sent."
-    } else {
-        "See why it fails, and let a route prefer another."
-    };
+    let (sentence, command) = mend(by, is_by_limits);
     Finding {
         kind: FindingKind::Retries,
         subject: by.credential.clone().unwrap_or_else(|| by.provider.clone()),
@@ -57,8 +53,25 @@ fn finding(by: &WhoRetried, gathered: Gathered, limited: u64, attempts: u64) -> 
         requests: gathered.count(),
         // Requests that went on elsewhere bear the name of who answered, so that nothing narrower finds them all.
         filter: Some("attempts:>1".to_owned()),
-        mend: Mend { sentence: sentence.to_owned(), page, command: Some("tidegate health".to_owned()) },
+        mend: Mend { sentence: sentence.to_owned(), page, command: Some(command) },
         examples: gathered.examples(),
+    }
+}
+
+/// What a workspace can change is its own credentials; of the operator's it sees how they are.
+fn mend(by: &WhoRetried, is_by_limits: bool) -> (&'static str, String) {
+    let look = || "tidegate health".to_owned();
+    match (&by.credential, is_by_limits) {
+        (Some(credential), true) => (
+            "State the limits that the provider agreed to, so that what is known to be refused is not sent.",
+            format!("tidegate credential set {credential} --limit requests_per_minute=NUMBER"),
+        ),
+        (None, true) => ("Add a credential of your own: the operator's are at their limits.", look()),
+        (Some(_), false) => (
+            "See why it fails, and let a route name another credential.",
+            "tidegate route add --credential CREDENTIAL".to_owned(),
+        ),
+        (None, false) => ("See why it fails, and let a route prefer another.", look()),
     }
 }
 
@@ -103,6 +116,10 @@ mod tests {
             finding.sentence
         );
         assert_eq!(finding.filter.as_deref(), Some("attempts:>1"));
+        assert_eq!(
+            finding.mend.command.as_deref(),
+            Some("tidegate credential set pcr_1 --limit requests_per_minute=NUMBER")
+        );
         let ours = retries(&[trace(1, vec![retry(None, 0, 1_000, false)])]);
         assert_eq!((ours[0].subject.as_str(), ours[0].mend.page.as_str()), ("openai", "/upstreams"));
     }

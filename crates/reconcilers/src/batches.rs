@@ -51,7 +51,7 @@ impl ObjectBilling<'_> {
         self.update_listing(self.id, provider_id, &body).await?;
         match &state {
             BatchState::Running(why) => Err(why.clone()),
-            BatchState::NoResults => Ok(Outcome::Done),
+            BatchState::NoResults => self.all_booked().await,
             BatchState::Ended(batch) => {
                 let ended_unix_ms = match &batch.ended {
                     BatchEnd::UnixMs(unix_ms) => *unix_ms,
@@ -99,7 +99,7 @@ impl ObjectBilling<'_> {
                 // The customer's storage may deny access for a long time, and only the customer can grant it.
                 booked
                     .inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
-                Ok(Outcome::Done)
+                self.all_booked().await
             }
         }
     }
@@ -127,10 +127,10 @@ impl ObjectBilling<'_> {
             let source = StoredPoll { operation: Operation::File, id: file.clone(), is_content: true };
             self.book_lines(source, endpoint, ended_unix_ms, &requested_models).await?;
         }
-        Ok(Outcome::Done)
+        self.all_booked().await
     }
 
-    /// From now on the batch and its results may be deleted.
+    /// From now on the batch and its results may be deleted, and a purge forgets its name.
     async fn all_booked(&self) -> Result<Outcome, String> {
         let booked =
             self.context.deps.store.kept_objects().book(self.context.owner, self.id, self.request).await;

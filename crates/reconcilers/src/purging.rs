@@ -5,6 +5,7 @@ mod memory;
 mod nodes;
 mod objects;
 mod sent;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,11 +28,13 @@ use serde_json::json;
 use store::{Act, JobRow, NewJob, StoreError};
 
 use crate::{Deps, milliseconds};
+use steps::Step;
 
 pub use memory::{HeldPrompts, follow_generations};
 pub use nodes::NodeCaches;
 pub use objects::NamedObjects;
 pub use sent::Providers;
+pub use steps::HeldStep;
 
 /// Within a receipt's time, so that it says soon what could not be done.
 const POLICY: Policy = Policy { first_wait_ms: 500, wait_max_ms: 30_000, retry_for_ms: 7 * 24 * 3_600_000 };
@@ -43,12 +46,13 @@ pub struct Purger {
     deps: Deps,
     purges: Purges,
     places: Vec<Arc<dyn Purgeable>>,
+    held: HeldStep,
 }
 
 impl Purger {
     /// With the places that this process keeps itself; those at providers and nodes are added to them.
     #[must_use]
-    pub fn new(deps: Deps, ours: Vec<Arc<dyn Purgeable>>) -> Arc<Self> {
+    pub fn new(deps: Deps, ours: Vec<Arc<dyn Purgeable>>, held: HeldStep) -> Arc<Self> {
         let mut places = ours;
         places.push(Arc::new(DataExports::of(&deps.store)));
         places.push(Arc::new(HeldPrompts(Arc::clone(&deps.board))));
@@ -56,7 +60,7 @@ impl Purger {
         places.push(Arc::new(Providers(deps.clone())));
         places.push(Arc::new(NodeCaches(deps.clone())));
         places.sort_by_key(|place| place.place());
-        Arc::new(Self { purges: Purges::of(&deps.store), deps, places })
+        Arc::new(Self { purges: Purges::of(&deps.store), deps, places, held })
     }
 
     #[must_use]
@@ -162,10 +166,12 @@ impl Purger {
         }
         let projects = self.projects(&job, &scopes).await;
         if job.progress.generation.is_none() {
+            self.held.reach(Step::Raise).await;
             job.progress.generation = Some(self.raise(&job, projects.clone()).await?);
             self.save(&job).await?;
         }
         if job.progress.before.is_none() {
+            self.held.reach(Step::Count).await;
             job.progress.before = Some(self.count(&scopes).await?);
             self.save(&job).await?;
         }
@@ -179,6 +185,7 @@ impl Purger {
         if is_left {
             return Ok(Outcome::failure("something is left, and is tried again"));
         }
+        self.held.reach(Step::Scrub).await;
         job.progress.is_scrubbed = self.purges.scrub().await?;
         if !self.purges.is_sqlite() {
             // What another gateway read between the first time and the deletion is forgotten there, too.
@@ -233,7 +240,9 @@ impl Purger {
         if job.progress.step(name).is_some_and(|step| step.is_over) {
             return Ok(true);
         }
+        self.held.reach(Step::Purge(name)).await;
         let purged = purge_and_look(&**place, scopes).await;
+        self.held.reach(Step::Note(name)).await;
         let step = job.progress.step_mut(name);
         step.tries += 1;
         match purged {
@@ -257,8 +266,10 @@ impl Purger {
     async fn end(&self, job: &PurgeJobRow, scopes: &[PurgeScope]) -> Result<Outcome, PurgeError> {
         let mut reports = Vec::new();
         for place in &self.places {
+            self.held.reach(Step::Probe(place.place())).await;
             reports.extend(self.report(job, &**place, scopes).await);
         }
+        self.held.reach(Step::Sign).await;
         let world = &self.deps.world;
         let completed_unix_ms = world.clock.unix_ms();
         let sweep_unix_ms =
@@ -286,11 +297,13 @@ impl Purger {
         let act = Act::system(world);
         let progress = job.progress.clone();
         let again = sweep_of(job, sweep_unix_ms, completed_unix_ms);
+        self.held.reach(Step::Store).await;
         let ended = self.purges.finish(receipt, progress, completed_unix_ms, again, act).await;
-        Ok(match ended? {
-            true => Outcome::Done,
-            false => Outcome::failure("another receipt of the workspace was written meanwhile"),
-        })
+        if !ended? {
+            return Ok(Outcome::failure("another receipt of the workspace was written meanwhile"));
+        }
+        self.held.reach(Step::End).await;
+        Ok(Outcome::Done)
     }
 
     /// The lines of a receipt about one place.
@@ -311,12 +324,13 @@ impl Purger {
         let lines = probed.into_iter().map(|Probed { holding, claim }| {
             let had = before.iter().find(|one| one.is_of(&holding)).map_or(0, |one| one.items);
             let claim = self.capped(name, job, claim);
-            let status = match holding.items {
-                _ if claim.expires => ProcessorStatus::Expires,
-                0 => ProcessorStatus::Cleared,
-                _ => ProcessorStatus::Failed,
+            // What expires elsewhere is forgotten here; a name that is still known waits for something, and is not purged.
+            let is_failed = holding.items > 0 && (!claim.expires || keeps_names(name));
+            let status = match claim.expires {
+                _ if is_failed => ProcessorStatus::Failed,
+                true => ProcessorStatus::Expires,
+                false => ProcessorStatus::Cleared,
             };
-            let is_failed = status == ProcessorStatus::Failed;
             let error = if is_failed {
                 failed.clone().or_else(|| Some("It is still there.".to_owned()))
             } else {
@@ -328,9 +342,13 @@ impl Purger {
                 kind: holding.kind,
                 status,
                 before: had,
-                after: (!claim.expires).then_some(holding.items),
+                after: (is_failed || !claim.expires).then_some(holding.items),
                 guarantee: if is_failed { Guarantee::BestEffortExpiry } else { claim.guarantee },
-                evidence: claim.evidence,
+                evidence: if is_failed {
+                    "It was looked for, and is there.".to_owned()
+                } else {
+                    claim.evidence
+                },
                 retention_days: claim.days,
                 error,
             }
@@ -400,6 +418,11 @@ fn sweep_of(job: &PurgeJobRow, run_unix_ms: u64, unix_ms: u64) -> NewJob {
         every_ms: None,
         unix_ms,
     }
+}
+
+/// Whether it is what others store, by names that we keep until it is purged.
+const fn keeps_names(place: Place) -> bool {
+    matches!(place, Place::ProviderObjects | Place::ProviderResponses)
 }
 
 fn holding(counted: &Counted) -> Holding {

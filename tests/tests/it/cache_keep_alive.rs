@@ -15,7 +15,7 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const MESSAGES: &str = "/v1/messages";
 const CHAT: &str = "/v1/chat/completions";
 /// How long the provider keeps a prefix after a read, and after how long the gateway has it read again.
-const LIFETIME: Duration = Duration::from_secs(4);
+pub const LIFETIME: Duration = Duration::from_secs(4);
 const PERIOD: Duration = Duration::from_secs(3);
 /// As many conversations as must be watched before anything is known.
 const SAMPLES: usize = 8;
@@ -44,7 +44,7 @@ async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
 }
 
 /// Two turns: the first is new, and the second writes it into the cache.
-async fn begin(client: &Client, about: &str) {
+pub async fn begin(client: &Client, about: &str) {
     for questions in 1..=2 {
         ask(client, MESSAGES, &talk(about, questions)).await;
     }
@@ -61,7 +61,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-async fn state_lifetime(gateway: &Gateway, lifetime: Duration) {
+pub async fn state_lifetime(gateway: &Gateway, lifetime: Duration) {
     let stated = json!({"facts": {"prompt_cache_default_ttl_seconds": {"value": lifetime.as_secs()}}});
     gateway.patch("/v2/capabilities/anthropic", stated).await;
 }
@@ -119,7 +119,7 @@ fn nanos(record: &Value, field: &str) -> i64 {
 }
 
 /// Lets the gateway see that conversations come back: each after a silence of so many periods.
-async fn teach(client: &Client, name: &str, periods: u32) {
+pub async fn teach(client: &Client, name: &str, periods: u32) {
     for number in 0..SAMPLES {
         begin(client, &format!("{name} {number}")).await;
     }

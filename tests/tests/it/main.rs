@@ -115,6 +115,8 @@ mod pooled;
 mod pooled_batches;
 mod pull;
 mod purge;
+mod purge_kills;
+mod purge_places;
 mod realtime;
 mod reasons;
 mod reconciled_month;

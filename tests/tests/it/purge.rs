@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
+use harness::KeyState;
 use harness::canary::Canary;
 use harness::client::{Answer, Client};
 use harness::postgres::Server;
-use harness::{Behaviour, KeyState};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -17,15 +16,15 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, scripted, trace_of};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
-use crate::wait::{a_moment, until, until_a_random_moment};
+use crate::wait::{a_moment, until};
 
-const JOBS: &str = "/v2/purge-jobs";
+pub const JOBS: &str = "/v2/purge-jobs";
 /// What is planted.
-const SECRET: &str = "heron-canary-5d1e07b3c94f";
+pub const SECRET: &str = "heron-canary-5d1e07b3c94f";
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
 
 /// Where a project's content was planted, with what reads it.
-struct Planted {
+pub struct Planted {
     key: String,
     idempotent: String,
     task: String,
@@ -39,7 +38,7 @@ fn said() -> String {
     format!("text={SECRET}")
 }
 
-async fn plant(gateway: &Gateway, key: &str) -> Planted {
+pub async fn plant(gateway: &Gateway, key: &str) -> Planted {
     let client = || gateway.with_key(key);
     let idempotent = format!("order of {key}");
     let keyed = client().header("idempotency-key", &idempotent);
@@ -74,7 +73,7 @@ async fn plant(gateway: &Gateway, key: &str) -> Planted {
 }
 
 /// How many of the places still give what was planted.
-async fn readable(gateway: &Gateway, planted: &Planted) -> Vec<&'static str> {
+pub async fn readable(gateway: &Gateway, planted: &Planted) -> Vec<&'static str> {
     let client = || gateway.with_key(&planted.key);
     let mut found = Vec::new();
     for (name, path) in [
@@ -94,14 +93,14 @@ async fn readable(gateway: &Gateway, planted: &Planted) -> Vec<&'static str> {
 }
 
 /// Whether a repeated request is given its first answer.
-async fn is_replayed(gateway: &Gateway, planted: &Planted) -> bool {
+pub async fn is_replayed(gateway: &Gateway, planted: &Planted) -> bool {
     let keyed = gateway.with_key(&planted.key).header("idempotency-key", &planted.idempotent);
     let answer = keyed.post(CHAT, &scripted(MINI, &said())).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.header("agent-idempotent-replay") == Some("true")
 }
 
-async fn start(gateway: &Gateway, scope: Value) -> String {
+pub async fn start(gateway: &Gateway, scope: Value) -> String {
     id_of(&gateway.make(JOBS, scope).await)
 }
 
@@ -117,18 +116,18 @@ async fn over(gateway: &Gateway, id: &str) -> Value {
     }
 }
 
-async fn receipt_of(gateway: &Gateway, id: &str) -> Value {
+pub async fn receipt_of(gateway: &Gateway, id: &str) -> Value {
     let job = tokio::time::timeout(WITHIN, over(gateway, id)).await.expect("the purge ends");
     assert_eq!(job["status"], "completed", "{job}");
     gateway.get(&format!("{JOBS}/{id}/receipt")).await
 }
 
 /// The receipt's lines of a place.
-fn lines<'a>(receipt: &'a Value, place: &str) -> Vec<&'a Value> {
+pub fn lines<'a>(receipt: &'a Value, place: &str) -> Vec<&'a Value> {
     receipt["processors"].as_array().unwrap().iter().filter(|line| line["place"] == place).collect()
 }
 
-fn python(script: &str, arguments: &[&str]) -> (bool, String) {
+pub fn python(script: &str, arguments: &[&str]) -> (bool, String) {
     let interpreter = workspace().join(".venv/bin/python");
     let output = Command::new(interpreter).arg(script).args(arguments).output().unwrap();
     let text =
@@ -137,7 +136,7 @@ fn python(script: &str, arguments: &[&str]) -> (bool, String) {
 }
 
 /// Slices of all sealed content in a SQLite database, as they are in its file.
-fn sealed(data: &Path) -> Vec<Vec<u8>> {
+pub fn sealed(data: &Path) -> Vec<Vec<u8>> {
     let query = "import sqlite3, sys\nbase = sqlite3.connect(sys.argv[1])\n\
         for table in ('kept_answers', 'kept_turns', 'state_contents'):\n    \
         for (sealed,) in base.execute(f'SELECT sealed FROM {table} WHERE sealed IS NOT NULL'): print(sealed[-40:-8].hex())\n";
@@ -151,7 +150,7 @@ fn sealed(data: &Path) -> Vec<Vec<u8>> {
 }
 
 /// How many of these are in the files of a directory.
-fn found_in(directory: &Path, slices: &[Vec<u8>]) -> usize {
+pub fn found_in(directory: &Path, slices: &[Vec<u8>]) -> usize {
     let mut found = BTreeSet::new();
     for entry in walk(directory) {
         let bytes = std::fs::read(&entry).unwrap_or_default();
@@ -180,7 +179,7 @@ async fn gateway() -> Gateway {
 }
 
 /// A file with a receipt, in a directory that holds nothing else.
-fn write(directory: &Path, name: &str, receipt: &str) -> String {
+pub fn write(directory: &Path, name: &str, receipt: &str) -> String {
     let empty = directory.join(name);
     std::fs::create_dir_all(&empty).unwrap();
     let file = empty.join("receipt.json");
@@ -248,7 +247,7 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
 }
 
 /// Who asked for it, and that it ended.
-async fn audited(gateway: &Gateway, id: &str) {
+pub async fn audited(gateway: &Gateway, id: &str) {
     let entries = gateway.get("/v2/audit?limit=100").await;
     let acts: Vec<_> = entries["data"]
         .as_array()
@@ -408,33 +407,22 @@ async fn what_a_provider_refuses_to_delete_is_tried_again_and_stated() {
     assert_eq!(lines(&receipt, "provider_objects")[0]["status"], "cleared", "{receipt}");
 }
 
-/// A kill while a provider is slow to delete, and again at later moments: the purge goes on and ends once.
+/// A batch whose provider does not say what it used stays, and the receipt says so, although batches expire by themselves.
 #[tokio::test]
-async fn a_killed_purge_goes_on_and_ends_once() {
-    let mut gateway = gateway().await;
-    for kill_after_ms in [0, 5, 20, 60, 150] {
-        let planted = plant(&gateway, &gateway.founded.api_key).await;
-        gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(100))]);
-        let id = start(&gateway, json!({"project_id": gateway.founded.project_id})).await;
-        until_a_random_moment(Duration::from_millis(kill_after_ms)).await;
-        gateway.crash().await;
-        gateway.emulator.clear_scripts();
-        let receipt = receipt_of(&gateway, &id).await;
-        assert_eq!(
-            (&receipt["complete"], readable(&gateway, &planted).await),
-            (&json!(true), vec![]),
-            "{receipt}"
-        );
-        assert!(!is_replayed(&gateway, &planted).await);
-        audited(&gateway, &id).await;
-    }
-    let receipts: BTreeSet<_> =
-        gateway.get(JOBS).await["data"].as_array().unwrap().iter().map(id_of).collect();
-    let mut sequences = BTreeSet::new();
-    for id in &receipts {
-        sequences.insert(gateway.get(&format!("{JOBS}/{id}/receipt")).await["sequence"].as_u64().unwrap());
-    }
-    assert_eq!(sequences.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+async fn a_batch_that_is_not_booked_stays_and_is_stated() {
+    let gateway = gateway().await;
+    crate::batches::made(&gateway.client(), &crate::batches::asks(1)).await;
+    gateway.emulator.set_key(OWN, KeyState::Exhausted);
+    let receipt = receipt_of(&gateway, &start(&gateway, json!({"workspace": true})).await).await;
+    let of_batch = |receipt: &Value| {
+        let line =
+            lines(receipt, "provider_objects").into_iter().find(|line| line["kind"] == "batch").cloned();
+        line.unwrap_or_else(|| panic!("{receipt:#}"))
+    };
+    let line = of_batch(&receipt);
+    assert_eq!((&line["status"], &line["after"]), (&json!("failed"), &json!(1)), "{line}");
+    assert!(line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
+    assert_eq!(receipt["complete"], false, "{receipt}");
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use crate::principals::seat_of;
 /// Key-value and prefix caches of nodes.
 pub struct NodeCaches(pub Deps);
 
-const PURGE_PATH: &str = "/v1/cache/purge";
+/// Below the node's address, which ends with the version.
+const PURGE_PATH: &str = "cache/purge";
 
 /// How a node answered.
 enum Cleared {

@@ -16,7 +16,7 @@ use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use jobs::Handlers;
-use reconcilers::purging::{PurgeHandler, Purger, follow_generations};
+use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
 use reconcilers::{AuditCopies, BatchRunner, Deps, Heads, Nodes};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
@@ -174,6 +174,12 @@ fn audit_copies(
     Ok(copies)
 }
 
+/// The file that names the step at which a purge waits to be killed; no release has one.
+fn held_purge() -> HeldStep {
+    let file = || std::env::var_os("TIDEGATE_HELD_PURGE_STEP").filter(|file| !file.is_empty());
+    HeldStep::named_in(if cfg!(debug_assertions) { file().map(PathBuf::from) } else { None })
+}
+
 /// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
 async fn start_control(
     settings: &Settings,
@@ -185,7 +191,7 @@ async fn start_control(
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
-    let purger = Purger::new(deps.clone(), state.sessions.places());
+    let purger = Purger::new(deps.clone(), state.sessions.places(), held_purge());
     let web = Web {
         site: settings.site()?,
         egress: Arc::clone(&state.upstreams.egress),

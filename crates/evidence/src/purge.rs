@@ -2,6 +2,7 @@
 
 mod receipt;
 mod scopes;
+mod shredding;
 mod sql;
 pub mod tables;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 
 pub use receipt::{OBJECT, Signing, overall, sign};
 pub use scopes::scopes;
+pub use shredding::{ShreddedKey, Shredding, ShreddingEnd};
 pub use sql::{Named, NamedKind, NamedObject, Purges};
 
 /// The kind of job on the durable queue.
@@ -145,6 +147,9 @@ pub struct Progress {
     pub steps: Vec<Step>,
     /// Whether the database's file and log hold no deleted bytes any more.
     pub is_scrubbed: bool,
+    /// Of a whole workspace, once every place is purged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shredding: Option<Shredding>,
     /// Why it could not be carried out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,

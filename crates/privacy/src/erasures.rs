@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use store::Page;
 use transcripts::SessionFilter;
 
-use crate::purges::{PlaceView, places, unknown};
+use crate::purges::{KeyShreddingView, PlaceView, places, unknown};
 
 const PATH: &str = "/v2/deletion-requests";
 /// Of the id of an erasure.
@@ -86,6 +86,8 @@ struct ErasedView {
     usage_events: u64,
     /// The configuration from which on no gateway gives a cached answer from before.
     namespace_generation: Option<u64>,
+    /// Of a workspace: the keys that sealed its content.
+    key_shredding: Option<KeyShreddingView>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -200,6 +202,7 @@ fn show(row: &PurgeJobRow) -> DeletionRequestView {
             items: row.progress.steps.iter().map(|step| step.removed).sum(),
             usage_events: 0,
             namespace_generation: row.progress.generation,
+            key_shredding: KeyShreddingView::of(row),
         },
         retained: retained.collect(),
         error: row.progress.error.clone(),

@@ -12,7 +12,7 @@ use api::state::Control;
 use domain::limits::PURGE_REQUESTS_MAX;
 use domain::purge::PurgeError;
 use domain::{Fault, FaultClass, PurgeJobId, WorkspaceId};
-use evidence::purge::{PurgeJobRow, PurgeState, PurgeTarget};
+use evidence::purge::{PurgeJobRow, PurgeState, PurgeTarget, ShreddingEnd};
 use http::Method;
 use reconcilers::{moment, of_store, purging};
 use schemars::JsonSchema;
@@ -78,6 +78,8 @@ struct PurgeJobView {
     scope: ScopeView,
     /// What each place had, and what became of it.
     places: Vec<PlaceView>,
+    /// Of a whole workspace, once every place is purged.
+    key_shredding: Option<KeyShreddingView>,
     /// Why it could not be carried out at all.
     error: Option<String>,
     /// A key or a person.
@@ -118,6 +120,43 @@ pub(crate) struct PlaceView {
     status: &'static str,
     tries: u32,
     error: Option<String>,
+}
+
+/// What becomes of the keys that sealed what was purged.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyShredding")]
+pub(crate) struct KeyShreddingView {
+    /// `held`: a legal hold was in force before the keys were replaced.
+    #[schemars(extend("enum" = ["pending", "shredded", "held", "failed"]))]
+    status: &'static str,
+    keys: Vec<ShreddedKeyView>,
+    shredded_at: Option<Moment>,
+    /// Why the keys are there still.
+    reason: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ShreddedKey")]
+struct ShreddedKeyView {
+    id: String,
+    /// SHA-256 of the key as it was stored, wrapped by the master key.
+    fingerprint: String,
+}
+
+impl KeyShreddingView {
+    pub(crate) fn of(row: &PurgeJobRow) -> Option<Self> {
+        let shredding = row.progress.shredding.as_ref()?;
+        let end = shredding.end.as_ref();
+        let keys = shredding.keys.iter();
+        Some(Self {
+            status: end.map_or("pending", ShreddingEnd::as_str),
+            keys: keys
+                .map(|key| ShreddedKeyView { id: key.id.clone(), fingerprint: key.fingerprint.clone() })
+                .collect(),
+            shredded_at: end.and_then(ShreddingEnd::shredded_unix_ms).map(Moment),
+            reason: end.and_then(ShreddingEnd::reason).map(str::to_owned),
+        })
+    }
 }
 
 /// `signature` is Ed25519 over the document without it, in canonical JSON: keys in the order of their bytes, no spaces, whole
@@ -288,6 +327,7 @@ fn show(row: &PurgeJobRow) -> PurgeJobView {
         status: row.state.as_str(),
         scope: scope(&row.target),
         places: places(row),
+        key_shredding: KeyShreddingView::of(row),
         error: row.progress.error.clone(),
         requested_by: row.requested_by.clone(),
         created_at: Moment(row.created_unix_ms),

@@ -86,6 +86,7 @@ impl Deps {
         let facts = self.vault_facts().await?;
         let state = MasterState::from_meta(&facts);
         self.follow_masters(&state, turns).await;
+        self.vault.opener.wipe_expired_keys();
         self.announce_held(turns).await?;
         let rekeyed = self.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await?;
         if state.next.is_none() && rekeyed.is_empty() {

@@ -22,3 +22,8 @@ pub(crate) const BATCH_LANES_AT_ONCE: usize = 12;
 pub(crate) const BATCH_ITEMS_AT_ONCE_OF_LANE: usize = 8;
 /// How often an item is tried whose error another try may not have.
 pub(crate) const BATCH_ITEM_TRIES_MAX: u32 = 4;
+/// How long the keys of a purged workspace may take to be replaced; a rotation takes ten seconds.
+pub(crate) const SHREDDING_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long one try of a purge waits for that, and how often it looks by itself.
+pub(crate) const SHREDDING_WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const SHREDDING_CHECK_EVERY: Duration = Duration::from_millis(500);

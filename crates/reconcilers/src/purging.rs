@@ -5,6 +5,7 @@ mod memory;
 mod nodes;
 mod objects;
 mod sent;
+mod shred;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -161,7 +162,9 @@ impl Purger {
             Ok(scopes) => scopes,
             Err(error) => return self.give_up(&mut job, error).await,
         };
-        if let Some(held) = self.held(&job, &scopes).await? {
+        // Once every place is purged, a hold that comes has nothing to keep.
+        let is_emptied = job.progress.shredding.is_some();
+        if !is_emptied && let Some(held) = self.held(&job, &scopes).await? {
             return self.give_up(&mut job, held).await;
         }
         let projects = self.projects(&job, &scopes).await;
@@ -177,13 +180,16 @@ impl Purger {
         }
         let mut is_left = false;
         for place in &self.places {
-            if let Some(held) = self.held(&job, &scopes).await? {
+            if !is_emptied && let Some(held) = self.held(&job, &scopes).await? {
                 return self.give_up(&mut job, held).await;
             }
             is_left |= !self.step(&mut job, place, &scopes).await?;
         }
         if is_left {
             return Ok(Outcome::failure("something is left, and is tried again"));
+        }
+        if job.target.workspace && !self.shred(&mut job).await? {
+            return Ok(Outcome::failure("the workspace's key is being replaced"));
         }
         self.held.reach(Step::Scrub).await;
         job.progress.is_scrubbed = self.purges.scrub().await?;
@@ -283,6 +289,7 @@ impl Purger {
             completed_unix_ms,
             before,
             swept_again_unix_ms: sweep_unix_ms,
+            is_sqlite: self.purges.is_sqlite(),
         };
         let signed = sign(job, &reports, &signing, &self.deps.auditor);
         let (document, hash) = signed.map_err(|error| PurgeError(error.to_string()))?;

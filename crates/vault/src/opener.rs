@@ -176,6 +176,11 @@ impl Opener {
         unlearned
     }
 
+    /// Wipes workspace keys that were deleted from the store, once requests that were planned before are over.
+    pub fn wipe_expired_keys(&self) {
+        self.ring.wipe_expired(self.clock.monotonic_us());
+    }
+
     /// The secret, and whose it is.
     fn try_open(
         &self,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -55,6 +56,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         }
     }
 
+    /// The keys of all entries of which this holds.
+    fn keys_where(&self, holds: impl Fn(&V) -> bool) -> Vec<K> {
+        let of_shard = |shard: &ArcSwap<IdMap<K, V>>| -> Vec<K> {
+            shard.load().iter().filter(|(_, value)| holds(value)).map(|(key, _)| key.clone()).collect()
+        };
+        self.shards.iter().flat_map(of_shard).collect()
+    }
+
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> Option<&ArcSwap<IdMap<K, V>>> {
         self.shards.get(self.number(key))
     }
@@ -91,9 +100,16 @@ struct RingKey {
 /// The keys of one workspace in the order of their creation; the last one seals.
 type WorkspaceKeys = Arc<Vec<RingKey>>;
 
-#[derive(Default)]
 pub(crate) struct Ring {
     keys: Shards<WorkspaceId, WorkspaceKeys>,
+    /// When the first of the keys that were deleted from the store expires.
+    next_until_us: AtomicU64,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { keys: Shards::default(), next_until_us: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Ring {
@@ -138,12 +154,36 @@ impl Ring {
             };
             self.keys.read(workspace, differs) == Some(true)
         };
-        let changes = listed.into_iter().filter(|(workspace, ids)| is_news(workspace, ids)).collect();
+        let changes: Vec<_> = listed.into_iter().filter(|(workspace, ids)| is_news(workspace, ids)).collect();
+        let is_changed = !changes.is_empty();
         self.keys.change(changes, |known, ids: Vec<String>| {
             let mut keys = Vec::clone(&known.unwrap_or_default());
             keys.retain(|held| held.until_us.is_none_or(|until_us| now_us < until_us));
             for held in keys.iter_mut().filter(|held| !ids.contains(&held.id)) {
                 held.until_us = held.until_us.or(Some(until_us));
+            }
+            Arc::new(keys)
+        });
+        // After the change, so that whoever resets the time meanwhile sees the keys.
+        if is_changed {
+            self.next_until_us.fetch_min(until_us, Ordering::AcqRel);
+        }
+    }
+
+    /// Wipes the keys that have expired, whether or not their workspaces change.
+    pub(crate) fn wipe_expired(&self, now_us: u64) {
+        if now_us < self.next_until_us.load(Ordering::Acquire) {
+            return;
+        }
+        self.next_until_us.store(u64::MAX, Ordering::Release);
+        let expires = |keys: &WorkspaceKeys| keys.iter().any(|held| held.until_us.is_some());
+        let changes = self.keys.keys_where(expires).into_iter().map(|workspace| (workspace, ())).collect();
+        let next_until_us = &self.next_until_us;
+        self.keys.change(changes, |known, ()| {
+            let mut keys = Vec::clone(&known.unwrap_or_default());
+            keys.retain(|held| held.until_us.is_none_or(|until_us| now_us < until_us));
+            for until_us in keys.iter().filter_map(|held| held.until_us) {
+                next_until_us.fetch_min(until_us, Ordering::AcqRel);
             }
             Arc::new(keys)
         });
@@ -153,5 +193,25 @@ impl Ring {
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Ring(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_key_is_wiped_though_its_workspace_does_not_change() {
+        let (ring, workspace) = (Ring::default(), WorkspaceId::new(1, [1; 10]));
+        let key = |byte: u8| WorkspaceKey::new(&[byte; 32]).unwrap_or_else(|_| panic!("it is a key"));
+        ring.add(vec![(workspace, ("old".into(), key(1))), (workspace, ("new".into(), key(2)))]);
+        let old = Arc::downgrade(&ring.key(workspace, "old", || 0).unwrap());
+        ring.wipe_expired(1_000);
+        ring.keep_only(HashMap::from([(workspace, vec!["new".to_owned()])]), 10, 100);
+        for (now_us, is_there) in [(10, true), (99, true), (100, false), (200, false)] {
+            ring.wipe_expired(now_us);
+            assert_eq!(old.upgrade().is_some(), is_there, "{now_us}");
+            assert!(ring.key(workspace, "new", || now_us).is_some());
+        }
     }
 }

@@ -133,6 +133,7 @@ mod scores;
 mod sdk;
 mod semantic_cache;
 mod sessions;
+mod shredding;
 mod smuggling;
 mod state_figures;
 mod stored;

@@ -16,9 +16,12 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, scripted, trace_of};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
-use crate::wait::{a_moment, until};
+use crate::rotation;
+use crate::wait::{a_moment, until, until_a_random_moment};
 
 pub const JOBS: &str = "/v2/purge-jobs";
+/// The keys of a workspace are dropped ten seconds after the last place is purged.
+const LONG: Duration = Duration::from_secs(60);
 /// What is planted.
 pub const SECRET: &str = "heron-canary-5d1e07b3c94f";
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
@@ -117,7 +120,7 @@ async fn over(gateway: &Gateway, id: &str) -> Value {
 }
 
 pub async fn receipt_of(gateway: &Gateway, id: &str) -> Value {
-    let job = tokio::time::timeout(WITHIN, over(gateway, id)).await.expect("the purge ends");
+    let job = tokio::time::timeout(LONG, over(gateway, id)).await.expect("the purge ends");
     assert_eq!(job["status"], "completed", "{job}");
     gateway.get(&format!("{JOBS}/{id}/receipt")).await
 }
@@ -127,7 +130,7 @@ pub fn lines<'a>(receipt: &'a Value, place: &str) -> Vec<&'a Value> {
     receipt["processors"].as_array().unwrap().iter().filter(|line| line["place"] == place).collect()
 }
 
-pub fn python(script: &str, arguments: &[&str]) -> (bool, String) {
+pub fn run_python(script: &str, arguments: &[&str]) -> (bool, String) {
     let interpreter = workspace().join(".venv/bin/python");
     let output = Command::new(interpreter).arg(script).args(arguments).output().unwrap();
     let text =
@@ -143,7 +146,7 @@ pub fn sealed(data: &Path) -> Vec<Vec<u8>> {
     let script = data.parent().unwrap().join("sealed.py");
     std::fs::write(&script, query).unwrap();
     let (fine, text) =
-        python(&script.display().to_string(), &[&data.join("tidegate.db").display().to_string()]);
+        run_python(&script.display().to_string(), &[&data.join("tidegate.db").display().to_string()]);
     assert!(fine, "{text}");
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     text.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect()
@@ -179,7 +182,7 @@ async fn gateway() -> Gateway {
 }
 
 /// A file with a receipt, in a directory that holds nothing else.
-pub fn write(directory: &Path, name: &str, receipt: &str) -> String {
+pub fn write_receipt(directory: &Path, name: &str, receipt: &str) -> String {
     let empty = directory.join(name);
     std::fs::create_dir_all(&empty).unwrap();
     let file = empty.join("receipt.json");
@@ -287,7 +290,7 @@ async fn requests_keys_times_and_the_workspace_are_scopes_of_their_own() {
     assert_eq!((&first["sequence"], &third["sequence"]), (&json!(1), &json!(4)));
     let files = [("first", &first), ("second", &second), ("third", &third)];
     let [first, second, third] =
-        files.map(|(name, receipt)| write(gateway.directory(), name, &receipt.to_string()));
+        files.map(|(name, receipt)| write_receipt(gateway.directory(), name, &receipt.to_string()));
     Cli::new().run(&["receipt", "verify", &second, "--after", &first]).ok();
     assert!(Cli::new().run(&["receipt", "verify", &third, "--after", &first]).failed(1).contains("follow"));
 }
@@ -301,7 +304,7 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
     let printed = gateway.cli().run(&["purge", "receipt", &id]).ok();
     let receipt: Value = serde_json::from_str(&printed).unwrap();
     let key = gateway.get("/v2/audit/key").await["public_key"].as_str().unwrap().to_owned();
-    let file = write(gateway.directory(), "alone", &printed);
+    let file = write_receipt(gateway.directory(), "alone", &printed);
     let verify = |file: &str, key: &[&str]| Cli::new().run(&[&["receipt", "verify", file], key].concat());
     let told = verify(&file, &[]).ok();
     assert!(told.contains(&key) && told.contains("the key inside the document"), "{told}");
@@ -311,9 +314,9 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
     let stranger = "a".repeat(64);
     verify(&file, &["--key", &stranger]).failed(1);
     let script = workspace().join("docs/purge_verify.py").display().to_string();
-    let (holds, text) = python(&script, &[&file, &key]);
+    let (holds, text) = run_python(&script, &[&file, &key]);
     assert!(holds && text.contains("holds: best_effort_expiry"), "{text}");
-    assert!(!python(&script, &[&file, &stranger]).0);
+    assert!(!run_python(&script, &[&file, &stranger]).0);
     // One byte in each part of the document.
     let compact = receipt.to_string();
     let places =
@@ -323,15 +326,15 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
         let mut changed = compact.clone().into_bytes();
         changed[at] ^= 1;
         let file =
-            write(gateway.directory(), &format!("changed {number}"), &String::from_utf8(changed).unwrap());
+            write_receipt(gateway.directory(), &format!("changed {number}"), &String::from_utf8(changed).unwrap());
         let why = verify(&file, &[]).failed(1);
         assert!(why.contains("does not hold"), "{part}: {why}");
-        assert!(!python(&script, &[&file]).0, "{part}");
+        assert!(!run_python(&script, &[&file]).0, "{part}");
     }
     let twice = compact.replacen('{', "{\"guarantee\":\"verified_physical_purge\",", 1);
-    let file = write(gateway.directory(), "twice", &twice);
+    let file = write_receipt(gateway.directory(), "twice", &twice);
     assert!(verify(&file, &[]).failed(1).contains("twice"));
-    assert!(!python(&script, &[&file]).0);
+    assert!(!run_python(&script, &[&file]).0);
 }
 
 #[tokio::test]
@@ -353,10 +356,7 @@ async fn nobody_purges_what_others_own() {
         assert_eq!(answer.status, 404, "{named}: {}", answer.text());
     }
     let id = id_of(&admin().post(JOBS, &json!({"workspace": true})).await.unwrap().json());
-    until("their purge to end", async || {
-        admin().get(&format!("{JOBS}/{id}")).await.unwrap().json()["status"] == "completed"
-    })
-    .await;
+    rotation::until(&admin(), &format!("{JOBS}/{id}"), "completed").await;
     assert_eq!(readable(&gateway, &planted).await.len(), 4);
     assert!(is_replayed(&gateway, &planted).await);
     for path in [format!("{JOBS}/{id}"), format!("{JOBS}/{id}/receipt")] {
@@ -482,8 +482,8 @@ async fn a_restored_backup_is_purged_again_before_it_serves() {
     Cli::new().run(&["backup", "--with-master-key", "--to", &backup, "--data-dir", &data]).ok();
     let receipt = receipt_of(&gateway, &start(&gateway, json!({"workspace": true})).await).await;
     assert_eq!((readable(&gateway, &planted).await.len(), found_in(&gateway.data(), &slices)), (0, 0));
-    write(gateway.directory(), "receipts", &receipt.to_string());
-    write(
+    write_receipt(gateway.directory(), "receipts", &receipt.to_string());
+    write_receipt(
         gateway.directory(),
         "forged",
         &receipt.to_string().replace("\"workspace\":true", "\"workspace\":false"),

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config};
 use crate::purge::{
-    Planted, SECRET, audited, found_in, is_replayed, plant, python, readable, receipt_of, sealed, start,
-    write,
+    Planted, SECRET, audited, found_in, is_replayed, plant, readable, receipt_of, run_python, sealed, start,
+    write_receipt,
 };
 use crate::wait::until;
 
@@ -76,7 +76,7 @@ fn receipts(gateway: &Gateway) -> u64 {
         print(base.execute('SELECT COUNT(*) FROM purge_receipts').fetchone()[0])\n";
     std::fs::write(&script, query).unwrap();
     let base = gateway.data().join("tidegate.db");
-    let (fine, text) = python(&script.display().to_string(), &[&base.display().to_string()]);
+    let (fine, text) = run_python(&script.display().to_string(), &[&base.display().to_string()]);
     assert!(fine, "{text}");
     text.trim().parse().unwrap()
 }
@@ -93,7 +93,7 @@ async fn ended(gateway: &Gateway, id: &str, planted: &Planted, slices: &[Vec<u8>
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
     audited(gateway, id).await;
     let key = gateway.get("/v2/audit/key").await["public_key"].as_str().unwrap().to_owned();
-    let file = write(gateway.directory(), &format!("receipt {count}"), &receipt.to_string());
+    let file = write_receipt(gateway.directory(), &format!("receipt {count}"), &receipt.to_string());
     Cli::new().run(&["receipt", "verify", &file, "--key", &key]).ok();
     receipt
 }

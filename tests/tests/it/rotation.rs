@@ -67,7 +67,7 @@ impl Fixture {
     }
 }
 
-async fn until(admin: &Client, path: &str, status: &str) -> Value {
+pub async fn until(admin: &Client, path: &str, status: &str) -> Value {
     let deadline = Instant::now() + LONG;
     loop {
         let answer = admin.get(path).await.unwrap();

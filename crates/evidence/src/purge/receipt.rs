@@ -8,7 +8,7 @@ use proof::document::{self, Fractional};
 use serde_json::{Map, Value, json};
 
 use super::tables::STATED;
-use super::{ProcessorReport, ProcessorStatus, PurgeJobRow};
+use super::{ProcessorReport, ProcessorStatus, PurgeJobRow, Shredding};
 use crate::audit::Auditor;
 
 pub const OBJECT: &str = "purge_receipt";
@@ -23,6 +23,7 @@ pub struct Signing {
     /// Content of this request and of later ones is not part of it.
     pub before: TraceId,
     pub swept_again_unix_ms: u64,
+    pub is_sqlite: bool,
 }
 
 /// The weakest guarantee of all processors that had something, or may have it.
@@ -42,7 +43,10 @@ pub fn sign(
     signing: &Signing,
     auditor: &Auditor,
 ) -> Result<(Map<String, Value>, Digest), Fractional> {
-    let is_complete = processors.iter().all(|one| one.status != ProcessorStatus::Failed);
+    let shredding = job.progress.shredding.as_ref();
+    let is_complete = processors.iter().all(|one| one.status != ProcessorStatus::Failed)
+        && !shredding.is_some_and(Shredding::is_failed);
+    let keys = shredding.map(|one| one.line(job.progress.is_scrubbed, signing.is_sqlite));
     let places = Place::ALL.map(|place| json!({"place": place, "holds": place.holds()}));
     let stated = STATED.iter().map(|(place, statement)| json!({"place": place, "statement": statement}));
     let fields = [
@@ -60,6 +64,7 @@ pub fn sign(
         ("complete", json!(is_complete)),
         ("guarantee", json!(overall(processors))),
         ("processors", processors.iter().map(line).collect()),
+        ("key_shredding", json!(keys)),
         ("places", json!(places)),
         ("stated", stated.collect()),
         ("sequence", json!(signing.sequence)),

@@ -456,6 +456,11 @@ async fn finish(
     let query = query.bind(receipt.job.bytes()).bind(to_text(JOBS, &progress)?);
     query.bind(signed(completed_unix_ms)).run(writing.connection()).await?;
     store::jobs::enqueue(writing, again).await?;
+    if let Some(shredding) = progress.shredding.as_ref().filter(|one| one.is_shredded()) {
+        let ids: Vec<_> = shredding.keys.iter().map(|key| key.id.as_str()).collect();
+        let detail = format!("{} after the purge of the whole workspace", ids.join(", "));
+        writing.audit(&act, Some(receipt.workspace), "workspace_key.shred", receipt.workspace, detail).await?;
+    }
     let detail = format!("{} with hash {}", receipt.id, receipt.hash);
     writing.audit(&act, Some(receipt.workspace), "purge.complete", receipt.job, detail).await?;
     Ok(true)

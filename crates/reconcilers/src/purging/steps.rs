@@ -16,7 +16,7 @@ pub(super) enum Step {
     Purge(Place),
     /// A place is purged, and nobody noted that.
     Note(Place),
-    /// Every place is purged: deleted bytes are overwritten next.
+    /// Every place is purged, and the keys of a whole workspace are dropped: deleted bytes are overwritten next.
     Scrub,
     /// A place is looked at again.
     Probe(Place),

@@ -2,7 +2,7 @@
 //! chain.
 
 use domain::ports::AuditEntry;
-use domain::{AuditId, CredentialId, Principal, TraceId, WorkspaceId};
+use domain::{AuditId, CredentialId, SecretOwner, TraceId, WorkspaceId};
 
 use proof::Digest;
 use proof::audit::{Entry, INSTALLATION, Linked};
@@ -172,6 +172,6 @@ pub trait Audit: Send + Sync {
     fn record_sent(&self, sink: Digest, workspace: Option<WorkspaceId>, sequence: u64)
     -> StoreFuture<'_, ()>;
     /// Adds to the counts of how often each secret was opened.
-    fn count_openings(&self, openings: Vec<(Principal, u64)>) -> StoreFuture<'_, ()>;
+    fn count_openings(&self, openings: Vec<(SecretOwner, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{AuditId, CredentialId, Principal, WorkspaceId};
+use domain::{AuditId, CredentialId, Principal, SecretOwner, WorkspaceId};
 use proof::Digest;
 
 use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
@@ -277,21 +277,24 @@ async fn search(
     }
 }
 
-/// An account's or a node's id stands in the place of a credential's.
-fn principal_bytes(of: Principal) -> Vec<u8> {
+/// Whatever has the secret, its id stands in the place of a credential's.
+fn owner_bytes(of: SecretOwner) -> Vec<u8> {
     match of {
-        Principal::Credential(id) => id.bytes(),
-        Principal::Account(id) => id.bytes(),
-        Principal::Node(id) => id.bytes(),
-        Principal::Subscription(id) => id.bytes(),
+        SecretOwner::Principal(Principal::Credential(id)) => id.bytes(),
+        SecretOwner::Principal(Principal::Account(id)) => id.bytes(),
+        SecretOwner::Principal(Principal::Node(id)) => id.bytes(),
+        SecretOwner::Principal(Principal::Subscription(id)) => id.bytes(),
+        SecretOwner::Webhook(id) => id.bytes(),
+        SecretOwner::Policy(id) => id.bytes(),
+        SecretOwner::AccessKey(id) => id.bytes(),
     }
 }
 
-async fn count(writing: &mut Writing, openings: Vec<(Principal, u64)>) -> Result<(), StoreError> {
+async fn count(writing: &mut Writing, openings: Vec<(SecretOwner, u64)>) -> Result<(), StoreError> {
     for (of, count) in openings {
-        let query = sql("INSERT INTO credential_openings (credential, openings) VALUES ($1, $2)
+        let query = sql("INSERT INTO credential_openings (credential, openings, kind) VALUES ($1, $2, $3)
              ON CONFLICT (credential) DO UPDATE SET openings = credential_openings.openings + $2");
-        let query = query.bind(principal_bytes(of)).bind(signed(count));
+        let query = query.bind(owner_bytes(of)).bind(signed(count)).bind(of.kind());
         query.run(writing.connection()).await?;
     }
     Ok(())
@@ -371,7 +374,7 @@ impl Audit for Database {
         Box::pin(search(self, workspace, filter, page))
     }
 
-    fn count_openings(&self, openings: Vec<(Principal, u64)>) -> StoreFuture<'_, ()> {
+    fn count_openings(&self, openings: Vec<(SecretOwner, u64)>) -> StoreFuture<'_, ()> {
         Box::pin(async move { self.note(move |writing| Box::pin(count(writing, openings))).await })
     }
 

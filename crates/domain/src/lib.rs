@@ -93,7 +93,7 @@ pub use policy::{
     PolicyRule, PolicySpec, RegionPolicy, RequestRules, Thousandths, host_of, narrowed_models,
     narrowed_names,
 };
-pub use profile::{Mode, Principal, Profile};
+pub use profile::{Mode, Principal, Profile, SecretOwner};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use retention::{ContentRetention, Retention, RetentionBasis, TraceMode};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
-use crate::profile::Principal;
+use crate::profile::{Principal, SecretOwner};
 pub use crate::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged};
 use crate::secret::Secret;
 use crate::stored_object::{
@@ -46,8 +46,8 @@ pub struct AuditEntry {
 pub trait AuditSink: Send + Sync {
     fn record(&self, entry: AuditEntry);
 
-    /// A secret was opened for an attempt. These are counted, so that every opening can be accounted for.
-    fn secret_opened(&self, of: Principal);
+    /// A secret was opened. These are counted, so that every opening can be accounted for.
+    fn secret_opened(&self, of: SecretOwner);
 }
 
 /// An audit sink for processes that have nothing to audit, such as a node without a control plane.
@@ -56,7 +56,7 @@ pub struct NoAudit;
 
 impl AuditSink for NoAudit {
     fn record(&self, _entry: AuditEntry) {}
-    fn secret_opened(&self, _of: Principal) {}
+    fn secret_opened(&self, _of: SecretOwner) {}
 }
 
 /// Why a key service failed. The text never holds key material.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, CredentialId, IdError, NodeId, SubscriptionId};
+use crate::ids::{AccountId, CredentialId, IdError, KeyId, NodeId, PolicyId, SubscriptionId, WebhookId};
 
 /// The execution profile, also the value of the `Agent-Execution-Profile` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,5 +135,71 @@ impl fmt::Display for Principal {
             Self::Node(id) => id.fmt(f),
             Self::Subscription(id) => id.fmt(f),
         }
+    }
+}
+
+/// Whose sealed secret is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SecretOwner {
+    Principal(Principal),
+    /// What signs deliveries.
+    Webhook(WebhookId),
+    /// What signs calls of the policy's hooks.
+    Policy(PolicyId),
+    /// What requests are signed with under an API key's access key.
+    AccessKey(KeyId),
+}
+
+impl SecretOwner {
+    /// The word for it in the counts of openings; empty for what requests are sent with, whose tables tell.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Principal(_) => "",
+            Self::Webhook(_) => "webhook",
+            Self::Policy(_) => "hook",
+            Self::AccessKey(_) => "access_secret",
+        }
+    }
+}
+
+impl From<Principal> for SecretOwner {
+    fn from(principal: Principal) -> Self {
+        Self::Principal(principal)
+    }
+}
+
+/// Reads the name that a secret is sealed under; a webhook's is followed by its generation.
+impl FromStr for SecretOwner {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let of_webhook = text.split_once('/').map_or(text, |(id, _)| id);
+        text.parse()
+            .map(Self::Principal)
+            .or_else(|_| text.parse().map(Self::AccessKey))
+            .or_else(|_| text.parse().map(Self::Policy))
+            .or_else(|_| of_webhook.parse().map(Self::Webhook))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_secret_is_in_its_name() {
+        let (webhook, policy, key) =
+            (WebhookId::new(1, [1; 10]), PolicyId::new(1, [2; 10]), KeyId::new(1, [3; 10]));
+        let credential = Principal::Credential(CredentialId::new(1, [4; 10]));
+        for (name, owner, kind) in [
+            (format!("{webhook}/7"), SecretOwner::Webhook(webhook), "webhook"),
+            (policy.to_string(), SecretOwner::Policy(policy), "hook"),
+            (key.to_string(), SecretOwner::AccessKey(key), "access_secret"),
+            (credential.to_string(), credential.into(), ""),
+        ] {
+            assert_eq!((name.parse(), owner.kind()), (Ok(owner), kind), "{name}");
+        }
+        assert!("something else".parse::<SecretOwner>().is_err());
     }
 }

@@ -10,7 +10,7 @@ use database::meta;
 use database::statement::{Row, sql};
 use database::writing::Writing;
 use domain::limits::PAGE_ROWS_MAX;
-use domain::{AccountId, CredentialId, NodeId, SubscriptionId, WorkspaceId};
+use domain::{AccountId, CredentialId, KeyId, NodeId, PolicyId, SubscriptionId, WebhookId, WorkspaceId};
 use store::{Act, Store};
 use world::World;
 
@@ -33,13 +33,18 @@ impl Opened {
     fn read(row: &Row, before: &HashMap<String, u64>) -> Result<Self, StoreError> {
         let fields = Fields::new("credential_openings", row);
         let row_id: CredentialId = fields.id("id")?;
+        let kind = fields.text("kind")?;
         let node: Option<NodeId> = fields.maybe_id("node")?;
         let account: Option<AccountId> = fields.maybe_id("account")?;
+        let id = row_id.as_uuid();
         let (action, target) = match (node, account) {
+            _ if kind == "webhook" => ("webhook.open", WebhookId::from_uuid(*id).to_string()),
+            _ if kind == "hook" => ("hook.open", PolicyId::from_uuid(*id).to_string()),
+            _ if kind == "access_secret" => ("access_secret.open", KeyId::from_uuid(*id).to_string()),
             (Some(node), _) => ("node.open", node.to_string()),
             (None, Some(account)) => ("account.open", account.to_string()),
             (None, None) if fields.maybe_text("subscription")?.is_some() => {
-                ("subscription.open", SubscriptionId::from_uuid(*row_id.as_uuid()).to_string())
+                ("subscription.open", SubscriptionId::from_uuid(*id).to_string())
             }
             (None, None) => ("credential.open", row_id.to_string()),
         };
@@ -112,12 +117,15 @@ async fn counts_before(store: &Store) -> Result<HashMap<String, u64>, StoreError
 
 async fn page(database: &Database, after: Vec<u8>) -> Result<Vec<Row>, StoreError> {
     // What was deleted has no owner any more, and is the installation's.
-    let query = sql("SELECT o.credential AS id, o.openings, COALESCE(c.workspace, n.workspace) AS workspace, n.id AS node,
-             a.id AS account, c.subscription
+    let query = sql("SELECT o.credential AS id, o.openings, o.kind, n.id AS node, a.id AS account, c.subscription,
+             COALESCE(c.workspace, n.workspace, w.workspace, p.workspace, k.workspace) AS workspace
          FROM credential_openings o
          LEFT JOIN credentials c ON c.id = o.credential
          LEFT JOIN nodes n ON n.id = o.credential
          LEFT JOIN accounts a ON a.id = o.credential
+         LEFT JOIN webhooks w ON w.id = o.credential
+         LEFT JOIN policies p ON p.id = o.credential
+         LEFT JOIN api_keys k ON k.id = o.credential
          WHERE o.credential > $1 ORDER BY o.credential LIMIT $2");
     let query = query.bind(after).bind(signed(u64::from(PAGE_ROWS_MAX)));
     query.rows(&mut database.read().await?).await
@@ -135,7 +143,7 @@ async fn write(writing: &mut Writing, opened: Vec<Opened>, world: World) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use domain::Principal;
+    use domain::{Principal, SecretOwner};
 
     use super::*;
     use crate::fixture::founded;
@@ -148,7 +156,7 @@ mod tests {
         let mut details = Vec::new();
         for count in [7, 0, 2] {
             if count > 0 {
-                let openings = vec![(Principal::Credential(credential), count)];
+                let openings = vec![(Principal::Credential(credential).into(), count)];
                 store.audit().count_openings(openings).await.unwrap();
             }
             audit_openings(&store, &world).await.unwrap();
@@ -163,6 +171,26 @@ mod tests {
                 "credential.open opened 2 times since the entry before, 9 in all",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn secrets_of_webhooks_hooks_and_access_keys_are_named_by_their_owners() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, world) = (founded(dir.path()).await, World::system());
+        let (webhook, policy) = (WebhookId::new(1, [7; 10]), PolicyId::new(1, [8; 10]));
+        let key = KeyId::new(1, [9; 10]);
+        let owners =
+            [SecretOwner::Webhook(webhook), SecretOwner::Policy(policy), SecretOwner::AccessKey(key)];
+        store.audit().count_openings(owners.map(|owner| (owner, 2)).to_vec()).await.unwrap();
+        audit_openings(&store, &world).await.unwrap();
+        let listed = store.audit().stretch(None, 1, 9).await.unwrap();
+        let told: Vec<_> = listed.iter().map(|row| (row.action.as_str(), row.object.clone())).collect();
+        let expected = [
+            ("webhook.open", webhook.to_string()),
+            ("hook.open", policy.to_string()),
+            ("access_secret.open", key.to_string()),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

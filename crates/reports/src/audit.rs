@@ -218,14 +218,36 @@ fn prove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if to.is_some_and(|to| to < from) {
             return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
         }
-        match control.deps.auditor.proof(chain(&request)?, from, to).await {
-            Ok(proof) => Reply::json(&show_proof(proof)),
+        let workspace = chain(&request)?;
+        match control.deps.auditor.proof(workspace, from, to).await {
+            Ok(proof) => {
+                record(control, &request, workspace, &proof).await?;
+                Reply::json(&show_proof(proof))
+            }
             Err(NoProof::Store(error)) => Err(of_store(error)),
             Err(beyond @ NoProof::Beyond { .. }) => {
                 Err(invalid("from", format!("{beyond}."), "Begin at one of them."))
             }
         }
     })
+}
+
+/// Who took a proof along, in its own chain: without the entry, nobody gets one.
+async fn record(
+    control: &Control,
+    request: &ApiRequest,
+    workspace: Option<WorkspaceId>,
+    proof: &Proof,
+) -> Result<(), Box<Fault>> {
+    let entries = proof.entries.first().zip(proof.entries.last());
+    let detail = entries.map_or_else(String::new, |(first, last)| {
+        format!("entries {} to {}", first.entry.sequence, last.entry.sequence)
+    });
+    let (act, chain) = (request.act(&control.deps.world), proof.chain.clone());
+    let writing = control.deps.store.database().note(move |writing| {
+        Box::pin(async move { writing.audit(&act, workspace, "audit.prove", chain, detail).await })
+    });
+    writing.await.map_err(of_store)
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use database::audit::AuditRow;
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{AuditId, IdMap, Principal};
+use domain::{AuditId, IdMap, SecretOwner};
 use tasks::Task;
 use tokio::sync::mpsc;
 use world::World;
@@ -25,7 +25,7 @@ thread_local! {
     static SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }
 
-type Openings = Mutex<IdMap<Principal, u64>>;
+type Openings = Mutex<IdMap<SecretOwner, u64>>;
 
 struct Shared {
     /// Sharded by thread, so that cores don't contend.
@@ -72,7 +72,7 @@ impl AuditSink for AuditQueue {
         }
     }
 
-    fn secret_opened(&self, of: Principal) {
+    fn secret_opened(&self, of: SecretOwner) {
         // A thread that is ending has lost its thread-local; it uses the first shard.
         let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
         if let Some(openings) = self.shared.openings.get(shard) {
@@ -151,14 +151,14 @@ impl Writer {
     }
 
     /// The counts so far. The shards keep their room, so that the next opening allocates nothing.
-    fn take_openings(&self) -> Vec<(Principal, u64)> {
+    fn take_openings(&self) -> Vec<(SecretOwner, u64)> {
         let drain = |openings: &Openings| -> Vec<_> {
             openings.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
         };
         self.shared.openings.iter().flat_map(drain).collect()
     }
 
-    fn give_back(&self, openings: Vec<(Principal, u64)>) {
+    fn give_back(&self, openings: Vec<(SecretOwner, u64)>) {
         if let Some(shard) = self.shared.openings.first() {
             let mut counts = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for (of, count) in openings {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use domain::limits::DEADLINE;
 use domain::ports::{AuditEntry, AuditSink, KeyWrap};
 use domain::timeline::micros;
-use domain::{Principal, Sealed, Secret, WorkspaceId};
+use domain::{Sealed, Secret, SecretOwner, WorkspaceId};
 use world::{Clock, World};
 
 use crate::associated::{Binding, Purpose, workspace_key_context};
@@ -49,7 +49,7 @@ struct MinVersion {
     /// The anti-rollback record itself can't be trusted: nothing opens.
     broken: bool,
     /// Whose secret it is, parsed once instead of at each opening.
-    principal: Option<Principal>,
+    owner: Option<SecretOwner>,
 }
 
 impl MinVersion {
@@ -63,7 +63,7 @@ impl MinVersion {
         // While an object could not be opened, no request got its older secret.
         let last = (!self.broken).then_some((self.lowest, until_us));
         let earlier = self.earlier.iter().copied().filter(|(_, until_us)| now_us < *until_us).chain(last);
-        Self { lowest, earlier: earlier.collect(), broken: false, principal: self.principal }
+        Self { lowest, earlier: earlier.collect(), broken: false, owner: self.owner }
     }
 }
 
@@ -138,9 +138,9 @@ impl Opener {
     /// If it was changed, moved or rolled back, or its key is unknown; each refusal is audited.
     pub fn open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
         match self.try_open(workspace, object, sealed) {
-            Ok((secret, principal)) => {
-                if let Some(principal) = principal {
-                    self.audit.secret_opened(principal);
+            Ok((secret, owner)) => {
+                if let Some(owner) = owner {
+                    self.audit.secret_opened(owner);
                 }
                 Ok(secret)
             }
@@ -187,7 +187,7 @@ impl Opener {
         workspace: WorkspaceId,
         object: &str,
         sealed: &Sealed,
-    ) -> Result<(Secret, Option<Principal>), OpenError> {
+    ) -> Result<(Secret, Option<SecretOwner>), OpenError> {
         let key = self.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let allow = |floor: &MinVersion| {
             if floor.broken {
@@ -197,9 +197,9 @@ impl Opener {
             {
                 return Err(OpenError::RolledBack);
             }
-            Ok(floor.principal)
+            Ok(floor.owner)
         };
-        let principal = self.of_floor(workspace, object, allow).ok_or(OpenError::FloorMissing)??;
+        let owner = self.of_floor(workspace, object, allow).ok_or(OpenError::FloorMissing)??;
         let binding = Binding {
             purpose: Purpose::Secret,
             workspace,
@@ -208,7 +208,7 @@ impl Opener {
             key_id: &sealed.key_id,
         };
         let secret = seal::open(&key.secrets, binding.bytes().as_slice(), &sealed.bytes);
-        secret.map(|secret| (secret, principal)).map_err(|_| OpenError::Refused)
+        secret.map(|secret| (secret, owner)).map_err(|_| OpenError::Refused)
     }
 
     pub(crate) fn key(&self, workspace: WorkspaceId, key_id: &str) -> Option<Arc<WorkspaceKey>> {
@@ -283,19 +283,19 @@ impl Opener {
         let now_us = self.clock.monotonic_us();
         let until_us = now_us.saturating_add(micros(DEADLINE));
         let keyed = news.into_iter().map(|(workspace, object, what)| {
-            let principal = object.parse().ok();
-            ((workspace, object), (what, principal))
+            let owner = object.parse().ok();
+            ((workspace, object), (what, owner))
         });
-        self.floors.change(keyed.collect(), |old, (what, principal)| match (old, what) {
+        self.floors.change(keyed.collect(), |old, (what, owner)| match (old, what) {
             (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
                 old.raised(lowest, now_us, until_us)
             }
             (Some(old), FloorNews::Learned(_)) => MinVersion { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => MinVersion { lowest, principal, ..MinVersion::default() },
+            (None, FloorNews::Learned(lowest)) => MinVersion { lowest, owner, ..MinVersion::default() },
             (Some(old), FloorNews::PutBack) => MinVersion { earlier: Arc::default(), ..old },
             (Some(old), FloorNews::Broken) => MinVersion { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {
-                MinVersion { broken: true, principal, ..MinVersion::default() }
+                MinVersion { broken: true, owner, ..MinVersion::default() }
             }
         });
     }

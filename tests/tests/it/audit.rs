@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{MINI, problem, question};
 use crate::command::{Cli, workspace};
-use crate::gateway::{Gateway, OWN, POOL};
+use crate::gateway::{Gateway, OWN, POOL, id_of};
 use crate::wait::{a_moment, found, until};
 use crate::webhooks::Taker;
 
@@ -71,6 +71,10 @@ async fn busy() -> Gateway {
     gateway
 }
 
+fn entries_chain(proof: &str) -> Value {
+    serde_json::from_str::<Value>(proof).unwrap()["chain"].clone()
+}
+
 #[tokio::test]
 async fn a_proof_is_checked_without_the_gateway() {
     let gateway = busy().await;
@@ -93,7 +97,11 @@ async fn a_proof_is_checked_without_the_gateway() {
     assert!(verify(&touched.to_string(), &[]).failed(11).contains("entry 3 is missing"));
     verify("{}", &[]).failed(2);
     let entries = gateway.get("/v2/audit?limit=1000").await;
-    let listed = &entries["data"][0];
+    // Each proof that was taken along has an entry, after what it proves.
+    let taken = |number: usize| &entries["data"][number];
+    assert_eq!((&taken(0)["action"], &taken(0)["detail"]), (&json!("audit.prove"), &json!("entries 3 to 4")));
+    assert_eq!((&taken(1)["action"], &taken(1)["target"]), (&json!("audit.prove"), &entries_chain(&proof)));
+    let listed = taken(2);
     assert_eq!(listed["hash"], serde_json::from_str::<Value>(&proof).unwrap()["head"]["hash"], "{listed}");
 }
 
@@ -324,10 +332,10 @@ fn sent_of<'e>(gateway: &Gateway, entries: impl IntoIterator<Item = &'e Value>) 
 }
 
 /// Whether these are consecutive from the first entry on, where what came twice counts once, each with the hash
-/// that the gateway's own proof states.
+/// that the gateway's own proof states; the proof's own entry comes after those.
 fn check_sent(proof: &Value, sent: &[Value]) {
-    let mut next = 1;
-    for entry in sent {
+    let (mut next, length) = (1, proof["head"]["length"].as_u64());
+    for entry in sent.iter().filter(|entry| entry["sequence"].as_u64() <= length) {
         let sequence = entry["sequence"].as_u64().unwrap();
         assert!(sequence <= next, "entry {sequence} came where {next} was expected");
         next = next.max(sequence + 1);
@@ -416,11 +424,11 @@ async fn each_entry_is_written_to_a_bucket_in_objects_that_never_change() {
         let own = objects.iter().filter(|(name, _)| name.starts_with(&prefix));
         let text: String = own.map(|(_, content)| String::from_utf8(content.to_vec()).unwrap()).collect();
         let lines: Vec<Value> = text.lines().map(|line| line.parse().unwrap()).collect();
-        lines.last().is_some_and(|entry| entry["sequence"] == length).then_some(lines)
+        lines.last().is_some_and(|entry| entry["sequence"].as_u64() >= Some(length)).then_some(lines)
     })
     .await;
     check_sent(&proof, &sent);
-    assert_eq!(sent.len() as u64, length, "an entry is in two objects");
+    assert_eq!(Some(sent.len() as u64), sent[sent.len() - 1]["sequence"].as_u64(), "an entry is in two objects");
     let first = &writes()[0];
     assert!(first.path.contains(&format!("/{bucket}/{prefix}000000000001-")), "{}", first.path);
     let mut contents = HashMap::new();
@@ -548,6 +556,16 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
         ]
     );
 
+    let hook = json!({"url": format!("{}/hook", gateway.emulator.base_url()), "events": ["budget.alert"]});
+    let hook = format!("/v2/webhooks/{}", id_of(&gateway.make("/v2/webhooks", hook).await));
+    let sent = gateway.admin().post(&format!("{hook}/test"), &json!({})).await.unwrap();
+    assert!(sent.status < 300, "{}", sent.text());
+    found("the delivery to be signed", async || {
+        let deliveries = gateway.get(&format!("{hook}/deliveries")).await;
+        deliveries["data"].as_array().unwrap().iter().any(|one| one["status"] != "pending").then_some(())
+    })
+    .await;
+
     // What a process has counted of requests is written where it ends; openings are counted at each start, and each hour.
     gateway.stop().await;
     gateway.start_again().await;
@@ -573,6 +591,8 @@ async fn downloads_have_entries_and_openings_and_fallbacks_are_counted() {
     })
     .await;
     assert_eq!(pooled["target"], account.as_str(), "{pooled}");
+    let signed = audited(&gateway, "webhook.open").await;
+    assert_eq!(format!("/v2/webhooks/{}", signed["target"].as_str().unwrap()), hook, "{signed}");
     gateway.cli().run(&["audit", "verify"]).ok();
     gateway.cli().run(&["audit", "verify", "--chain", "installation"]).ok();
 }

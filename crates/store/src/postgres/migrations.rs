@@ -49,6 +49,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (38, "request_contents", include_str!("../../migrations/postgres/0038_request_contents.sql")),
     (39, "batch_costs", include_str!("../../migrations/postgres/0039_batch_costs.sql")),
     (40, "export_formats", include_str!("../../migrations/postgres/0040_export_formats.sql")),
+    (41, "opened_kinds", include_str!("../../migrations/postgres/0041_opened_kinds.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -47,6 +47,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (38, "request_contents", include_str!("../../migrations/sqlite/0038_request_contents.sql")),
     (39, "batch_costs", include_str!("../../migrations/sqlite/0039_batch_costs.sql")),
     (40, "export_formats", include_str!("../../migrations/sqlite/0040_export_formats.sql")),
+    (41, "opened_kinds", include_str!("../../migrations/sqlite/0041_opened_kinds.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

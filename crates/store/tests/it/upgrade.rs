@@ -121,7 +121,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
-                 ALTER TABLE people DROP COLUMN address; \
+                 ALTER TABLE people DROP COLUMN address; ALTER TABLE credential_openings DROP COLUMN kind; \
                  DROP TABLE session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
                  DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; DROP TABLE retention_profiles, request_contents, batch_costs; \

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{CredentialId, Principal, Secret, WorkspaceId};
+use domain::{CredentialId, Secret, SecretOwner, WorkspaceId};
 use vault::{KeyUpdate, LocalKeyWrap, MasterKey, Resealed, Vault, VaultRecords};
 use world::{ManualClock, SeededRandom, SystemDisk, World};
 
 #[derive(Default)]
 pub struct Heard {
     pub entries: Mutex<Vec<AuditEntry>>,
-    pub opened: Mutex<Vec<Principal>>,
+    pub opened: Mutex<Vec<SecretOwner>>,
 }
 
 impl Heard {
@@ -24,7 +24,7 @@ impl AuditSink for Heard {
         self.entries.lock().unwrap().push(entry);
     }
 
-    fn secret_opened(&self, of: Principal) {
+    fn secret_opened(&self, of: SecretOwner) {
         self.opened.lock().unwrap().push(of);
     }
 }

@@ -82,7 +82,7 @@ pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {
     let credential = CredentialId::new(NOW, bytes(1));
     queue.record(entry(fresh, "told"));
     for _ in 0..10 {
-        queue.secret_opened(Principal::Credential(credential));
+        queue.secret_opened(Principal::Credential(credential).into());
     }
     queue.stop().await;
     let listed = fresh.store.audit().list(Some(fresh.founding.workspace.id), Page::default()).await.unwrap();

@@ -22,6 +22,7 @@ pub mod hints;
 pub mod hosting;
 pub mod ids;
 pub mod inference_task;
+mod kept_names;
 pub mod likeness;
 pub mod limits;
 pub mod master_key;
@@ -93,6 +94,7 @@ pub use policy::{
     PolicyRule, PolicySpec, RegionPolicy, RequestRules, Thousandths, host_of, narrowed_models,
     narrowed_names,
 };
+pub use kept_names::KeptName;
 pub use profile::{Mode, Principal, Profile, SecretOwner};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};

@@ -1,5 +1,6 @@
 //! Data exports: what was asked for, how far it is, and the sealed parts of its archive.
 
+mod kept;
 mod sql;
 
 use database::handle::Database;
@@ -12,6 +13,7 @@ use store::Store;
 use uuid::Uuid;
 use vault::{ContentRef, OpenError, Vault, VaultError};
 
+pub use kept::{KeptAfter, KeptRow, NamedResponse};
 pub(crate) use sql::purge;
 
 /// The kind of job on the durable queue.

@@ -68,17 +68,19 @@ pub(crate) const BATCH_ITEMS: &str = "batch_items";
 /// What no route lists with its content.
 pub(crate) const RETENTION_PROFILES: &str = "retention_profiles";
 pub(crate) const REQUEST_CONTENTS: &str = "request_contents";
+/// What is kept of answers for a while, which clients read at the paths of each.
+pub(crate) const IDEMPOTENT_ANSWERS: &str = "idempotent_answers";
+pub(crate) const TASKS: &str = "tasks";
+pub(crate) const RESPONSES: &str = "responses";
+pub(crate) const TURNS: &str = "turns";
+pub(crate) const PROVIDER_RESPONSES: &str = "provider_responses";
 
 /// What an export has not, and why, as its manifest states it.
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("secrets", "Keys, credentials and signing secrets are stored to be used, and never shown again."),
     (
-        "answers",
-        "Answers under idempotency keys, turns, tasks and answers of /v1/responses and /v2/responses are kept for a while to go on from, and read at their own paths until then.",
-    ),
-    (
         "providers",
-        "Files, batches, videos and responses at providers are read there, by their names in the records.",
+        "Files, batches, videos and responses at providers are read there, by their names in the records and in provider_responses.",
     ),
     ("memory", "Caches of gateways and nodes are copies."),
 ];
@@ -108,6 +110,7 @@ mod tests {
             "/v2/sessions/ses_1/branches/br_2/events"
         );
         let mut names = BTreeSet::from([BATCHES, BATCH_ITEMS, RETENTION_PROFILES, REQUEST_CONTENTS]);
+        names.extend([IDEMPOTENT_ANSWERS, TASKS, RESPONSES, TURNS, PROVIDER_RESPONSES]);
         for one in COLLECTIONS {
             assert!(
                 names.insert(one.name) && one.below.iter().all(|below| names.insert(below.name)),

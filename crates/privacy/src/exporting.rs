@@ -36,11 +36,11 @@ const EXPORTED_CONTENTS_ROWS: u32 = 10;
 /// The handler of data exports on the durable queue.
 pub struct DataExportHandler {
     server: Arc<Server>,
-    deps: Deps,
+    pub(crate) deps: Deps,
 }
 
 /// Why a try ends before its archive does.
-enum Stop {
+pub(crate) enum Stop {
     /// The export was deleted, by a person or a purge.
     Deleted,
     /// Another try may succeed.
@@ -106,11 +106,11 @@ impl Handler for DataExportHandler {
 }
 
 /// One try at an export.
-struct Export<'a> {
-    handler: &'a DataExportHandler,
-    exports: DataExports,
+pub(crate) struct Export<'a> {
+    pub handler: &'a DataExportHandler,
+    pub exports: DataExports,
     batches: StoredBatches,
-    row: DataExportRow,
+    pub row: DataExportRow,
     archive: Archive,
     /// Files that are not in the archive yet, by name.
     open: BTreeMap<&'static str, OpenFile>,
@@ -142,6 +142,7 @@ impl<'a> Export<'a> {
         self.add_items().await?;
         self.add_profiles().await?;
         self.add_contents().await?;
+        self.add_kept().await?;
         self.close_files().await?;
         let manifest = format!("{:#}\n", self.manifest());
         self.add_file("manifest.json".to_owned(), 0, manifest.as_bytes()).await?;
@@ -294,7 +295,7 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    async fn add_line(&mut self, name: &'static str, line: &Value) -> Result<(), Stop> {
+    pub(crate) async fn add_line(&mut self, name: &'static str, line: &Value) -> Result<(), Stop> {
         let file = self.open.entry(name).or_default();
         file.text.push_str(&line.to_string());
         file.text.push('\n');
@@ -433,7 +434,7 @@ fn line_of_content(row: &RequestContentRow, content: &KeptContent) -> Value {
 }
 
 /// JSON where it is JSON, and else a text.
-fn value_of(bytes: &[u8]) -> Value {
+pub(crate) fn value_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }

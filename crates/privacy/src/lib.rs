@@ -8,6 +8,7 @@ mod erasures;
 mod exporting;
 mod exports;
 mod holds;
+mod kept;
 mod limits;
 mod purges;
 mod retention;

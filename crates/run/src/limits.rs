@@ -17,8 +17,6 @@ pub(crate) const DOCUMENT_NAME_CHARS_MAX: usize = 128;
 pub(crate) const INPUT_ERRORS_MAX: usize = 16;
 /// The longest session that may be requested, in seconds.
 pub(crate) const SESSION_SECONDS_MAX: u64 = 3_600;
-/// Parts of an answer of `/v1/responses` that is kept, each as long as what is kept at once.
-pub(crate) const KEPT_RESPONSE_PARTS_MAX: usize = 8;
 /// Answers that one may continue.
 pub(crate) const KEPT_RESPONSES_CONTINUED_MAX: usize = 500;
 /// Bytes of them that are read at once.

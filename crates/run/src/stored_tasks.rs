@@ -6,7 +6,7 @@ use admit::Caller;
 use bytes::Bytes;
 use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_KEPT};
 use domain::ports::StoredTurn;
-use domain::{Dialect, Fault, FaultClass, TaskId, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeptName, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use line::Core;
@@ -15,8 +15,6 @@ use settle::ReplyBody;
 
 use crate::task::{Envelope, Message};
 
-/// Prefix of task names. No tool call id starts with it; both share one store.
-const NAMED: &str = "task:";
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 const HOW: &str =
@@ -88,7 +86,7 @@ fn encode_bounded(task: &Value) -> Option<Vec<u8>> {
 }
 
 fn name_of(id: TaskId) -> String {
-    format!("{NAMED}{id}")
+    KeptName::Task.of(TraceId::from_uuid(*id.as_uuid()))
 }
 
 /// The operations on a task.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, scripted, trace_of};
 use crate::command::workspace;
-use crate::gateway::{Founded, Gateway, NODE, OWN, POOL, id_of};
+use crate::gateway::{Founded, Gateway, NODE, OWN, OWN_SECOND, POOL, id_of};
 use crate::own_batches::{asks, create, until_ended};
 use crate::wait::found;
 
@@ -69,6 +69,39 @@ struct Owned {
     artifact: String,
     request: String,
     batch: String,
+    kept: Kept,
+}
+
+/// What is kept of answers for a while.
+struct Kept {
+    keyed: String,
+    task: String,
+    own: String,
+    compatible: String,
+    at_provider: String,
+}
+
+async fn keep(gateway: &Gateway) -> Kept {
+    let (client, said) = (gateway.client(), format!("text={CANARY}"));
+    let keyed = client.clone().header("idempotency-key", "export");
+    let keyed = keyed.post("/v1/chat/completions", &scripted(MINI, &said)).await.unwrap();
+    assert_eq!(keyed.status, 200, "{}", keyed.text());
+    let task = made(&client, "/v1/run", json!({"app": MINI, "input": {"prompt": said}})).await;
+    let own = made(&client, "/v2/responses", json!({"model": MINI, "input": said})).await;
+    // What no provider stores, the gateway keeps; a long one in parts.
+    let message = |text: &str| json!({"role": "user", "content": text});
+    let long = [message(&"heron ".repeat(200_000)), message(&said)];
+    let compatible = json!({"model": "acme/acme-large", "input": long, "store": true});
+    let compatible = made(&client, "/v1/responses", compatible).await;
+    let at_provider = json!({"model": MINI, "input": said, "store": true});
+    let at_provider = made(&client, "/v1/responses", at_provider).await;
+    Kept {
+        keyed: trace_of(&keyed),
+        task: task["data"]["id"].as_str().unwrap().to_owned(),
+        own: id_of(&own),
+        compatible: id_of(&compatible),
+        at_provider: id_of(&at_provider),
+    }
 }
 
 async fn own(gateway: &Gateway) -> Owned {
@@ -95,7 +128,9 @@ async fn own(gateway: &Gateway) -> Owned {
     gateway.settled(&request).await;
     let batch = create(&client, &asks(2)).await;
     until_ended(&client, &batch).await;
-    Owned { heron, key, hook, session, artifact, request, batch }
+    gateway.credential("acme", OWN_SECOND).await;
+    let kept = keep(gateway).await;
+    Owned { heron, key, hook, session, artifact, request, batch, kept }
 }
 
 fn has_everything(owned: &Owned, archive: &BTreeMap<String, String>) {
@@ -122,6 +157,27 @@ fn has_everything(owned: &Owned, archive: &BTreeMap<String, String>) {
     let is_whole = |item: &Value| item["batch_id"] == owned.batch.as_str() && item["content"].is_object();
     assert!(results.iter().all(is_whole), "{results:?}");
     assert_eq!(results.iter().filter(|item| item["part"] == "result").count(), 2);
+    has_what_is_kept(&owned.kept, archive);
+}
+
+/// Answers under idempotency keys, tasks and answers of the responses APIs, with what they said.
+fn has_what_is_kept(kept: &Kept, archive: &BTreeMap<String, String>) {
+    for (name, field, value) in [
+        ("idempotent_answers.jsonl", "request_id", &kept.keyed),
+        ("tasks.jsonl", "id", &kept.task),
+        ("responses.jsonl", "id", &kept.own),
+        ("responses.jsonl", "id", &kept.compatible),
+    ] {
+        let found = rows(archive, name).into_iter().find(|row| row[field] == value.as_str());
+        let line = found.unwrap_or_else(|| panic!("{name} has no {value}"));
+        assert!(line["content"].is_object() && line["content"].to_string().contains(CANARY), "{line}");
+        assert_eq!(line["is_base64"], false);
+    }
+    let whole = rows(archive, "responses.jsonl").into_iter().find(|row| row["id"] == kept.compatible.as_str());
+    let bytes = whole.unwrap()["content"].to_string().len();
+    assert!(bytes > 1_200_000, "all of its parts are there, not {bytes} bytes");
+    let named = rows(archive, "provider_responses.jsonl");
+    assert!(named.iter().any(|row| row["id"] == kept.at_provider.as_str()), "{named:?}");
 }
 
 /// What was set, and what was shown once, is not in the archive; and content is sealed where it is stored.
@@ -197,7 +253,7 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     let archive = save(&gateway, &of_project, "heron.tar");
     assert_eq!(rows(&archive, "projects.jsonl").len(), 1);
     assert_eq!(rows(&archive, "artifacts.jsonl").len(), 1);
-    for other in ["sessions.jsonl", "batches.jsonl", "records.jsonl", "audit.jsonl"] {
+    for other in ["sessions.jsonl", "batches.jsonl", "records.jsonl", "tasks.jsonl", "responses.jsonl", "audit.jsonl"] {
         assert!(!archive.contains_key(other), "{other} is another project's");
     }
 

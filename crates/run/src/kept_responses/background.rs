@@ -7,7 +7,7 @@ use admit::Caller;
 use bytes::Bytes;
 use decode::Inbound;
 use domain::limits::DEADLINE;
-use domain::{Fault, FaultClass, ResponseId, TraceId};
+use domain::{Fault, FaultClass, KeptName, ResponseId, TraceId};
 use http::StatusCode;
 use line::{Core, Running};
 use serde_json::{Map, Value, json};
@@ -36,11 +36,11 @@ enum Mark {
 impl Mark {
     fn name(self, request: TraceId) -> String {
         let mark = match self {
-            Self::Started => "started",
-            Self::Cancelled => "cancelled",
-            Self::Ended => "ended",
+            Self::Started => KeptName::STARTED,
+            Self::Cancelled => KeptName::CANCELLED,
+            Self::Ended => KeptName::ENDED,
         };
-        format!("kept-response:{request}:{mark}")
+        KeptName::Mark(mark).of(request)
     }
 
     async fn keep(self, core: &Core, caller: &Caller, request: TraceId, content: &Value) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::limits::{BODY_BYTES_MAX, KEPT_TURN_BYTES_MAX, RESPONSE_KNOWN};
-use domain::{Fault, FaultClass, TraceId};
+use domain::limits::{BODY_BYTES_MAX, KEPT_RESPONSE_PARTS_MAX, KEPT_TURN_BYTES_MAX, RESPONSE_KNOWN};
+use domain::{Fault, FaultClass, KeptName, TraceId};
 use json::members::Members;
 use line::Core;
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,8 @@ use serde_json::value::RawValue;
 
 use super::ids::{id_of, request_of};
 use crate::items;
-use crate::limits::{KEPT_RESPONSE_PARTS_MAX, KEPT_RESPONSES_CONTINUED_MAX, KEPT_RESPONSES_READ_BYTES};
+use crate::limits::{KEPT_RESPONSES_CONTINUED_MAX, KEPT_RESPONSES_READ_BYTES};
 use crate::stored_tasks::{find_all_kept, find_kept_bytes, keep_as};
-
-/// Prefix of their names. No tool call id starts with it; both share one store.
-const NAMED: &str = "kept-response:";
 
 /// What ends the head.
 const HEAD_END: u8 = b'\n';
@@ -78,11 +75,11 @@ impl Continued {
 }
 
 fn name_of(request: TraceId) -> String {
-    format!("{NAMED}{request}")
+    KeptName::Response.of(request)
 }
 
 fn name_of_part(request: TraceId, part: usize) -> String {
-    format!("{NAMED}{request}:{part}")
+    KeptName::ResponsePart(part).of(request)
 }
 
 /// Keeps an answer; `false` where it is too long, or continues too many.

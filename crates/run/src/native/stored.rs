@@ -2,14 +2,12 @@
 
 use admit::Caller;
 use domain::limits::TURN_KEPT;
-use domain::{ResponseId, TraceId};
+use domain::{KeptName, ResponseId, TraceId};
 use line::Core;
 use serde_json::Value;
 
 use crate::stored_tasks::{find_kept, keep_as};
 
-/// Prefix of their names. No tool call id starts with it; both share one store.
-const NAMED: &str = "response:";
 /// What is stored of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
@@ -22,11 +20,12 @@ pub(super) enum Part {
 }
 
 fn name_of(id: ResponseId, part: Part) -> String {
-    match part {
-        Part::Started => format!("{NAMED}{id}:started"),
-        Part::Cancelled => format!("{NAMED}{id}:cancelled"),
-        Part::Answer => format!("{NAMED}{id}"),
-    }
+    let name = match part {
+        Part::Started => KeptName::OwnMark(KeptName::STARTED),
+        Part::Cancelled => KeptName::OwnMark(KeptName::CANCELLED),
+        Part::Answer => KeptName::OwnResponse,
+    };
+    name.of(TraceId::from_uuid(*id.as_uuid()))
 }
 
 /// Stores a part of an answer; `false` where the project's policy forbids it, or it is too long.

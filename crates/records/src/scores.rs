@@ -60,6 +60,8 @@ pub struct ScoreFilter {
     pub project: Option<ProjectId>,
     pub request: Option<TraceId>,
     pub name: Option<String>,
+    /// The route that decided.
+    pub route: Option<String>,
     /// By the beginning of the request.
     pub since_unix_ms: Option<u64>,
     /// Exclusive.
@@ -130,7 +132,7 @@ const FORGOTTEN_AT_ONCE: i64 = 1_000;
 /// Of the workspace and the filter. The casts tell PostgreSQL the types of NULL; SQLite only sees whether it is NULL.
 const MATCHES: &str = "workspace = $1 AND (CAST($2 AS BYTEA) IS NULL OR project = $2)
      AND (CAST($3 AS BYTEA) IS NULL OR request = $3) AND (CAST($4 AS TEXT) IS NULL OR name = $4)
-     AND started_unix_ms >= $5 AND started_unix_ms < $6";
+     AND started_unix_ms >= $5 AND started_unix_ms < $6 AND (CAST($7 AS TEXT) IS NULL OR route = $7)";
 
 fn read(row: &Row) -> Result<ScoreRow, StoreError> {
     let fields = Fields::new(TABLE, row);
@@ -199,6 +201,7 @@ fn filtered(text: &str, workspace: WorkspaceId, filter: &ScoreFilter) -> Stateme
         .bind(&filter.name)
         .bind(signed(filter.since_unix_ms.unwrap_or_default()))
         .bind(filter.until_unix_ms.map_or(i64::MAX, signed))
+        .bind(&filter.route)
 }
 
 async fn sums(
@@ -212,7 +215,7 @@ async fn sums(
     let text = format!(
         "SELECT {column} AS grouped, name, COUNT(*) AS scores, CAST(SUM(value_micros) AS BIGINT) AS total,
              MIN(value_micros) AS lowest, MAX(value_micros) AS highest
-         FROM scores WHERE {{matches}} GROUP BY {column}, name ORDER BY {column}, name LIMIT $7"
+         FROM scores WHERE {{matches}} GROUP BY {column}, name ORDER BY {column}, name LIMIT $8"
     );
     let query = filtered(&text, workspace, filter).bind(i64::from(rows_max));
     let rows = query.rows(&mut database.read().await?).await?;
@@ -252,7 +255,7 @@ impl Scores for Database {
     ) -> StoreFuture<'_, Listed<ScoreRow, ScoreId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let text = "SELECT * FROM scores WHERE {matches} AND id < $7 ORDER BY id DESC LIMIT $8";
+            let text = "SELECT * FROM scores WHERE {matches} AND id < $8 ORDER BY id DESC LIMIT $9";
             let query = filtered(text, workspace, &filter).bind(before(page.after));
             let rows = query.bind(signed(wanted as u64 + 1)).rows(&mut self.read().await?).await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;

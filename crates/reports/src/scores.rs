@@ -1,6 +1,7 @@
 //! `/v2/scores`: how good applications, evaluators and people found the answers of requests, and how models, providers and routes
 //! compare by it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -10,7 +11,7 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{Fault, FaultClass, MeterRecord, ScoreId, TraceId};
+use domain::{Fault, FaultClass, MeterRecord, RouteId, ScoreId, TraceId, WorkspaceId};
 use http::Method;
 use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
@@ -32,6 +33,10 @@ pub fn routes() -> Vec<Route> {
         .says("Compares models, providers or routes by the scores of their answers.")
         .query("by", "What is compared: `model` unless stated.")
         .one_of("by", &ScoreGroup::WORDS);
+    let of_route = Route::new(Method::GET, "/v2/routes/{id}/scores", Access::READ_STATE, compare_targets)
+        .says("Compares the models or providers that a route chose, by the scores of their answers.")
+        .query("by", "What is compared: `model` unless stated.")
+        .one_of("by", &["model", "provider"]);
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
             .says("Scores the answer of a request. Another score of the same name takes its place.")
@@ -40,6 +45,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "too_many_scores"),
         with_filters(listed).lists::<ScoreView>(),
         with_filters(compared).returns_value::<ScoreComparison>(),
+        with_filters(of_route).returns_value::<ScoreComparison>(),
         Route::new(Method::GET, "/v2/scores/{id}", Access::READ_STATE, get)
             .says("Shows a score.")
             .returns::<ScoreView>(),
@@ -240,6 +246,7 @@ fn filter(request: &ApiRequest) -> Result<ScoreFilter, Box<Fault>> {
         project: request.seen_project(parse_param(request, "project_id")?)?,
         request: parse_param(request, "request_id")?,
         name: request.query.get("name").cloned(),
+        route: None,
         since_unix_ms: moment_of("since")?,
         until_unix_ms: moment_of("until")?,
     })
@@ -269,13 +276,63 @@ fn compare(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let by = by.ok_or_else(|| {
             invalid("by", format!("Scores are not compared by {word}."), "Use model, provider or route.")
         })?;
-        let scores = control.deps.store.scores();
-        let sums = scores.sums(request.workspace(), by, filter(&request)?, SCORE_LINES_MAX + 1).await;
-        let mut data: Vec<_> = sums.map_err(of_store)?.into_iter().map(line).collect();
-        let truncated = data.len() > SCORE_LINES_MAX as usize;
-        data.truncate(SCORE_LINES_MAX as usize);
-        Reply::json(&ScoreComparison { object: "score.comparison", by: by.as_str(), data, truncated })
+        comparison(control, request.workspace(), by, filter(&request)?).await
     })
+}
+
+/// What a route chose, by the scores of its requests.
+fn compare_targets(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let by = match request.query.get("by").map(String::as_str) {
+            None | Some("model") => ScoreGroup::Model,
+            Some("provider") => ScoreGroup::Provider,
+            Some(word) => {
+                let message = format!("A route's targets are not compared by {word}.");
+                return Err(invalid("by", message, "Use model or provider."));
+            }
+        };
+        let route: RouteId = request.id("route")?;
+        control.deps.store.routes().get(request.workspace(), route).await.map_err(of_store)?;
+        let filter = ScoreFilter { route: Some(route.to_string()), ..filter(&request)? };
+        comparison(control, request.workspace(), by, filter).await
+    })
+}
+
+async fn comparison(
+    control: &Control,
+    workspace: WorkspaceId,
+    by: ScoreGroup,
+    filter: ScoreFilter,
+) -> Result<Reply, Box<Fault>> {
+    let sums = control.deps.store.scores().sums(workspace, by, filter, SCORE_LINES_MAX + 1).await;
+    let mut data: Vec<_> = sums.map_err(of_store)?.into_iter().map(line).collect();
+    let truncated = data.len() > SCORE_LINES_MAX as usize;
+    data.truncate(SCORE_LINES_MAX as usize);
+    Reply::json(&ScoreComparison { object: "score.comparison", by: by.as_str(), data, truncated })
+}
+
+/// The scores of one name in a row of usage.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UsageScore")]
+pub(crate) struct UsageScoreView {
+    name: String,
+    scores: u64,
+    mean: f64,
+}
+
+/// The scores of a workspace's models or providers, by each of them; the empty name is that of none.
+pub(crate) async fn by_group(
+    control: &Control,
+    workspace: WorkspaceId,
+    by: ScoreGroup,
+    filter: ScoreFilter,
+) -> Result<BTreeMap<String, Vec<UsageScoreView>>, Box<Fault>> {
+    let sums = control.deps.store.scores().sums(workspace, by, filter, SCORE_LINES_MAX).await;
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ScoreLine { group, name, scores, mean, .. } in sums.map_err(of_store)?.into_iter().map(line) {
+        found.entry(group.unwrap_or_default()).or_default().push(UsageScoreView { name, scores, mean });
+    }
+    Ok(found)
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

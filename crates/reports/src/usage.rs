@@ -17,10 +17,13 @@ use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
+use store::{
+    Dimension, Interval, Percentiles, ScoreFilter, ScoreGroup, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
+};
 
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
 use crate::reuse::{self, ReuseSumsView};
+use crate::scores::{self, UsageScoreView};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -161,6 +164,10 @@ struct Sums {
     estimated_requests: u64,
     unpriced_requests: u64,
     attempts: u64,
+    /// What applications and people made of the answers, by name. Only where the sums are of models or of providers, of all
+    /// requests or one project's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scores: Option<Vec<UsageScoreView>>,
 }
 
 /// One row of analytics.
@@ -221,14 +228,50 @@ fn sums_of(row: &UsageRow) -> Sums {
         estimated_requests: sums.estimated,
         unpriced_requests: sums.unpriced,
         attempts: sums.attempts,
+        scores: None,
     }
 }
 
-fn analysis_of(row: &UsageRow) -> Analysis {
+/// What scores can be grouped and filtered by as these sums are.
+fn scored_by(query: &UsageQuery) -> Option<(Dimension, ScoreGroup)> {
+    let UsageFilter { project, .. } = query.filter;
+    let is_of_all = query.filter == UsageFilter { project, ..UsageFilter::default() };
+    match query.group_by.as_slice() {
+        [Dimension::Model] if is_of_all && query.interval.is_none() => Some((Dimension::Model, ScoreGroup::Model)),
+        [Dimension::Provider] if is_of_all && query.interval.is_none() => {
+            Some((Dimension::Provider, ScoreGroup::Provider))
+        }
+        _ => None,
+    }
+}
+
+/// The sums of rows, with the scores of each where they have any.
+async fn with_scores(
+    control: &Control,
+    query: &UsageQuery,
+    rows: &[UsageRow],
+) -> Result<Vec<Sums>, Box<Fault>> {
+    let Some((dimension, by)) = scored_by(query) else { return Ok(rows.iter().map(sums_of).collect()) };
+    let filter = ScoreFilter {
+        project: query.filter.project,
+        since_unix_ms: Some(query.window.start_unix_ms),
+        until_unix_ms: Some(query.window.end_unix_ms),
+        ..ScoreFilter::default()
+    };
+    let mut found = scores::by_group(control, query.workspace, by, filter).await?;
+    let with = |row: &UsageRow| {
+        let group = row.groups.iter().find(|(known, _)| *known == dimension);
+        let group = group.and_then(|(_, value)| value.clone()).unwrap_or_default();
+        Sums { scores: Some(found.remove(&group).unwrap_or_default()), ..sums_of(row) }
+    };
+    Ok(rows.iter().map(with).collect())
+}
+
+fn analysis_of((row, sums): (&UsageRow, Sums)) -> Analysis {
     let requests = row.sums.requests.saturating_add(row.sums.unattempted);
     let completed = row.sums.requests.saturating_sub(row.sums.failed);
     Analysis {
-        sums: sums_of(row),
+        sums,
         success_rate: (requests > 0).then(|| completed as f64 / requests as f64),
         latency_us: row.latency.map(percentiles),
         time_to_first_byte_us: row.first_byte.map(percentiles),
@@ -242,14 +285,16 @@ const fn percentiles(found: Percentiles) -> PercentilesView {
 fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &request).await?;
-        answer(&request, &query, rows.iter().map(sums_of).collect())
+        let sums = with_scores(control, &query, &rows).await?;
+        answer(&request, &query, sums)
     })
 }
 
 fn analytics(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &request).await?;
-        answer(&request, &query, rows.iter().map(analysis_of).collect())
+        let sums = with_scores(control, &query, &rows).await?;
+        answer(&request, &query, rows.iter().zip(sums).map(analysis_of).collect())
     })
 }
 

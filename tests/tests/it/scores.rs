@@ -76,10 +76,48 @@ async fn compare_models(gateway: &Gateway) {
     assert_eq!(lines(&by_route), [("-", "json.valid", 1, 1.0)]);
     assert_eq!(lines(&gateway.get("/v2/scores/summary?until=2020-01-01T00:00:00Z").await), []);
 
+    usage_has_scores(gateway).await;
+    a_route_s_targets_compare(gateway).await;
     let path = format!("{SCORES}/{}", id_of(&first.json()));
     gateway.remove(&path).await;
     let again = gateway.admin().delete(&path).await.unwrap();
     assert_eq!(again.status, 404);
+}
+
+/// Sums by model or provider have the scores of each; others have none.
+async fn usage_has_scores(gateway: &Gateway) {
+    let scores = |usage: &Value, field: &str, value: &str| {
+        let found = usage["data"].as_array().unwrap().iter().find(|row| row[field] == value);
+        found.unwrap_or_else(|| panic!("no {value} in {usage}"))["scores"].clone()
+    };
+    let project = &gateway.founded.project_id;
+    for path in ["/v2/usage", "/v2/analytics"] {
+        let by_model = gateway.get(&format!("{path}?group_by=model&project_id={project}")).await;
+        let both = json!([{"name": "helpful", "scores": 2, "mean": 0.625}, {"name": "json.valid", "scores": 1, "mean": 1.0}]);
+        assert_eq!(scores(&by_model, "model", MINI), both);
+        let by_provider = gateway.get(&format!("{path}?group_by=provider")).await;
+        let one = json!([{"name": "helpful", "scores": 1, "mean": -0.000_001}]);
+        assert_eq!(scores(&by_provider, "provider", "nebius"), one);
+        for query in ["group_by=model,provider", "group_by=model,day", "group_by=model&tag=none", ""] {
+            let usage = gateway.get(&format!("{path}?{query}")).await;
+            let rows = usage["data"].as_array().unwrap();
+            assert!(rows.iter().all(|row| row.get("scores").is_none()), "{query}: {usage}");
+        }
+    }
+}
+
+/// What a route chose compares by the scores of its own requests.
+async fn a_route_s_targets_compare(gateway: &Gateway) {
+    let route = gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
+    let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
+    gateway.settled(&trace).await;
+    let given = gateway.make(SCORES, score(&trace, "helpful", 0.5)).await;
+    assert_eq!(given["route_id"], json!(route), "{given}");
+    let path = format!("/v2/routes/{route}/scores");
+    assert_eq!(lines(&gateway.get(&path).await), [(MINI, "helpful", 1, 0.5)]);
+    assert_eq!(lines(&gateway.get(&format!("{path}?by=provider")).await), [("openai", "helpful", 1, 0.5)]);
+    problem(&gateway.admin().get(&format!("{path}?by=route")).await.unwrap(), 400, "invalid_value");
+    problem(&gateway.admin().get("/v2/routes/rte_none/scores").await.unwrap(), 404, "not_found");
 }
 
 #[tokio::test]

@@ -22,8 +22,12 @@ const KEY: &str = "/v2/vault/workspace-key";
 const SECRET: &str = "heron-canary-0b6e52d1c7f8";
 
 /// The rows of kept answers, copied as by somebody who reads the database's files, and put back later.
-const COPY: &str = "CREATE TABLE copied AS SELECT * FROM kept_turns";
-const PUT_BACK: &str = "INSERT INTO kept_turns SELECT * FROM copied WHERE digest NOT IN (SELECT digest FROM kept_turns)";
+const COPY: [&str; 2] = [
+    "CREATE TABLE copied AS SELECT * FROM kept_turns",
+    "CREATE TABLE copied_calls AS SELECT * FROM kept_turn_calls",
+];
+const PUT_BACK: [&str; 2] =
+    ["INSERT INTO kept_turns SELECT * FROM copied", "INSERT INTO kept_turn_calls SELECT * FROM copied_calls"];
 
 /// Whoever can write to the gateway's database.
 enum Intruder {
@@ -32,27 +36,31 @@ enum Intruder {
 }
 
 impl Intruder {
-    async fn run(&self, statement: &str) {
+    async fn run(&self, statements: [&str; 2]) {
         match self {
             Self::File(file) => {
-                let program = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\ndb.execute(sys.argv[2])\ndb.commit()\n";
-                let python = workspace().join(".venv/bin/python");
-                let mut command = Command::new(python);
-                assert!(command.args(["-c", program, file, statement]).status().unwrap().success());
+                let program = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n\
+                    for statement in sys.argv[2:]: db.execute(statement)\ndb.commit()\n";
+                let mut command = Command::new(workspace().join(".venv/bin/python"));
+                assert!(command.args(["-c", program, file]).args(statements).status().unwrap().success());
             }
-            Self::Server(server, name) => drop(server.run(name, statement).await.unwrap()),
+            Self::Server(server, name) => {
+                for statement in statements {
+                    server.run(name, statement).await.unwrap();
+                }
+            }
         }
     }
 }
 
 /// Sends requests until it is told to stop, each of which must be served.
-fn asking(client: Client) -> (Arc<AtomicBool>, tokio::task::JoinHandle<u64>) {
+fn asking(client: Client, of: &'static str) -> (Arc<AtomicBool>, tokio::task::JoinHandle<u64>) {
     let is_over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&is_over);
     let asks = tokio::spawn(async move {
         let mut served = 0;
         while !told.load(Ordering::Relaxed) {
-            let keyed = client.clone().header("idempotency-key", &format!("load {served}"));
+            let keyed = client.clone().header("idempotency-key", &format!("{of} {served}"));
             let answer = keyed.post(CHAT, &question(MINI)).await.unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text());
             served += 1;
@@ -119,7 +127,7 @@ async fn a_copy_opens_until_the_workspace_is_erased(gateway: &mut Gateway, intru
     intruder.run(PUT_BACK).await;
     assert!(is_readable(gateway, &answer).await, "a copy opens as long as its key is there");
 
-    let (is_over, asks) = asking(gateway.client());
+    let (is_over, asks) = asking(gateway.client(), "here");
     let erasure = gateway.make(ERASURES, json!({"workspace": true})).await;
     let path = format!("{ERASURES}/{}", id_of(&erasure));
     let shown = until_status(&gateway.admin(), &path, "completed").await;
@@ -168,7 +176,7 @@ async fn what_was_copied_before_an_erasure_opens_no_more_on_postgresql() {
     hooked(&gateway).await;
     let (mut other, origin) = gateway.replica().await;
     let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
-    let (is_over, asks) = asking(there.clone());
+    let (is_over, asks) = asking(there, "there");
     a_copy_opens_until_the_workspace_is_erased(&mut gateway, Intruder::Server(server, name)).await;
     is_over.store(true, Ordering::Relaxed);
     assert!(asks.await.unwrap() > 0, "the other gateway served all the while");

@@ -441,6 +441,7 @@ const OF_PROGRAMS: &[(&str, &str)] = &[
     ("GET /v2/scores", "an evaluator reads back what it gave; a request shows its own"),
     ("GET /v2/scores/{id}", "an evaluator reads back what it gave; a request shows its own"),
     ("GET /v2/scores/summary", "an evaluator compares models by what it gave"),
+    ("GET /v2/routes/{id}/scores", "an evaluator compares what a route chose by what it gave"),
     ("DELETE /v2/scores/{id}", "an application takes back what its user took back"),
     ("POST /v2/byoc/nodes/heartbeat", "a node that joined says by it that it is there"),
     ("POST /v2/byoc/nodes/records", "a node that joined tells by it what it served"),

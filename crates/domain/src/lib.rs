@@ -84,6 +84,7 @@ pub use ids::{
     MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId,
     ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
+pub use kept_names::KeptName;
 pub use modality::Modality;
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
@@ -94,7 +95,6 @@ pub use policy::{
     PolicyRule, PolicySpec, RegionPolicy, RequestRules, Thousandths, host_of, narrowed_models,
     narrowed_names,
 };
-pub use kept_names::KeptName;
 pub use profile::{Mode, Principal, Profile, SecretOwner};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};

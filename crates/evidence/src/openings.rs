@@ -117,7 +117,8 @@ async fn counts_before(store: &Store) -> Result<HashMap<String, u64>, StoreError
 
 async fn page(database: &Database, after: Vec<u8>) -> Result<Vec<Row>, StoreError> {
     // What was deleted has no owner any more, and is the installation's.
-    let query = sql("SELECT o.credential AS id, o.openings, o.kind, n.id AS node, a.id AS account, c.subscription,
+    let query =
+        sql("SELECT o.credential AS id, o.openings, o.kind, n.id AS node, a.id AS account, c.subscription,
              COALESCE(c.workspace, n.workspace, w.workspace, p.workspace, k.workspace) AS workspace
          FROM credential_openings o
          LEFT JOIN credentials c ON c.id = o.credential

@@ -66,7 +66,8 @@ impl Export<'_> {
             Some(KeptName::Response) => {
                 let deps = &self.handler.deps;
                 let whole =
-                    whole_response(&deps.store, &deps.vault, &deps.world, &row.content, &turn.content).await?;
+                    whole_response(&deps.store, &deps.vault, &deps.world, &row.content, &turn.content)
+                        .await?;
                 let Some(whole) = whole else { return Ok(()) };
                 (RESPONSES, line_of("response", row, &whole))
             }

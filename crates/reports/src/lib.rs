@@ -28,6 +28,7 @@ mod semantic;
 mod tariff;
 mod upstreams;
 mod usage;
+mod usage_scores;
 
 use api::router::Route;
 pub use price_books::canonical;

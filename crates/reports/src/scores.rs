@@ -1,7 +1,6 @@
 //! `/v2/scores`: how good applications, evaluators and people found the answers of requests, and how models, providers and routes
 //! compare by it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::access::Access;
@@ -309,30 +308,6 @@ async fn comparison(
     let truncated = data.len() > SCORE_LINES_MAX as usize;
     data.truncate(SCORE_LINES_MAX as usize);
     Reply::json(&ScoreComparison { object: "score.comparison", by: by.as_str(), data, truncated })
-}
-
-/// The scores of one name in a row of usage.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "UsageScore")]
-pub(crate) struct UsageScoreView {
-    name: String,
-    scores: u64,
-    mean: f64,
-}
-
-/// The scores of a workspace's models or providers, by each of them; the empty name is that of none.
-pub(crate) async fn by_group(
-    control: &Control,
-    workspace: WorkspaceId,
-    by: ScoreGroup,
-    filter: ScoreFilter,
-) -> Result<BTreeMap<String, Vec<UsageScoreView>>, Box<Fault>> {
-    let sums = control.deps.store.scores().sums(workspace, by, filter, SCORE_LINES_MAX).await;
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for ScoreLine { group, name, scores, mean, .. } in sums.map_err(of_store)?.into_iter().map(line) {
-        found.entry(group.unwrap_or_default()).or_default().push(UsageScoreView { name, scores, mean });
-    }
-    Ok(found)
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -17,13 +17,11 @@ use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use store::{
-    Dimension, Interval, Percentiles, ScoreFilter, ScoreGroup, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
-};
+use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
 use crate::limits::USAGE_BY_MINUTE_MS_MAX;
 use crate::reuse::{self, ReuseSumsView};
-use crate::scores::{self, UsageScoreView};
+use crate::usage_scores::{self, UsageScoreView};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -232,33 +230,15 @@ fn sums_of(row: &UsageRow) -> Sums {
     }
 }
 
-/// What scores can be grouped and filtered by as these sums are.
-fn scored_by(query: &UsageQuery) -> Option<(Dimension, ScoreGroup)> {
-    let UsageFilter { project, .. } = query.filter;
-    let is_of_all = query.filter == UsageFilter { project, ..UsageFilter::default() };
-    match query.group_by.as_slice() {
-        [Dimension::Model] if is_of_all && query.interval.is_none() => Some((Dimension::Model, ScoreGroup::Model)),
-        [Dimension::Provider] if is_of_all && query.interval.is_none() => {
-            Some((Dimension::Provider, ScoreGroup::Provider))
-        }
-        _ => None,
-    }
-}
-
 /// The sums of rows, with the scores of each where they have any.
 async fn with_scores(
     control: &Control,
     query: &UsageQuery,
     rows: &[UsageRow],
 ) -> Result<Vec<Sums>, Box<Fault>> {
-    let Some((dimension, by)) = scored_by(query) else { return Ok(rows.iter().map(sums_of).collect()) };
-    let filter = ScoreFilter {
-        project: query.filter.project,
-        since_unix_ms: Some(query.window.start_unix_ms),
-        until_unix_ms: Some(query.window.end_unix_ms),
-        ..ScoreFilter::default()
+    let Some((dimension, mut found)) = usage_scores::by_group(control, query).await? else {
+        return Ok(rows.iter().map(sums_of).collect());
     };
-    let mut found = scores::by_group(control, query.workspace, by, filter).await?;
     let with = |row: &UsageRow| {
         let group = row.groups.iter().find(|(known, _)| *known == dimension);
         let group = group.and_then(|(_, value)| value.clone()).unwrap_or_default();

@@ -28,9 +28,9 @@ pub fn open_answer(vault: &Vault, content: &ContentRef, sealed: &Sealed) -> Opti
 #[must_use]
 pub fn open_turn(vault: &Vault, content_ref: &ContentRef, sealed: &Sealed) -> Option<OpenedTurn> {
     let (calls, content) = unpack_turn(vault.opener.open_content(content_ref, sealed).ok()?.expose())?;
-    let name = calls.first().and_then(|first| {
-        KeptName::all().find(|name| digest_of(vault, content_ref, *name) == *first)
-    });
+    let name = calls
+        .first()
+        .and_then(|first| KeptName::all().find(|name| digest_of(vault, content_ref, *name) == *first));
     Some(OpenedTurn { name, content })
 }
 
@@ -67,9 +67,8 @@ pub async fn whole_response(
         };
         let rows = store.kept_turns().find(lookup).await?;
         let row = rows.into_iter().find(|row| row.request == of.request);
-        let part = row.and_then(|row| {
-            open_turn(vault, &ContentRef { digest: row.digest, ..*of }, &row.sealed)
-        });
+        let part =
+            row.and_then(|row| open_turn(vault, &ContentRef { digest: row.digest, ..*of }, &row.sealed));
         let Some(part) = part.filter(|part| !part.content.is_empty()) else { return Ok(None) };
         content.extend_from_slice(&part.content);
         number += 1;

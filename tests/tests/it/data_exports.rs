@@ -90,7 +90,7 @@ async fn keep(gateway: &Gateway) -> Kept {
     let own = made(&client, "/v2/responses", json!({"model": MINI, "input": said})).await;
     // What no provider stores, the gateway keeps; a long one in parts.
     let message = |text: &str| json!({"role": "user", "content": text});
-    let long = [message(&"heron ".repeat(200_000)), message(&said)];
+    let long = [message(&"heronheronheronheronheron ".repeat(50_000)), message(&said)];
     let compatible = json!({"model": "acme/acme-large", "input": long, "store": true});
     let compatible = made(&client, "/v1/responses", compatible).await;
     let at_provider = json!({"model": MINI, "input": said, "store": true});
@@ -173,7 +173,8 @@ fn has_what_is_kept(kept: &Kept, archive: &BTreeMap<String, String>) {
         assert!(line["content"].is_object() && line["content"].to_string().contains(CANARY), "{line}");
         assert_eq!(line["is_base64"], false);
     }
-    let whole = rows(archive, "responses.jsonl").into_iter().find(|row| row["id"] == kept.compatible.as_str());
+    let whole =
+        rows(archive, "responses.jsonl").into_iter().find(|row| row["id"] == kept.compatible.as_str());
     let bytes = whole.unwrap()["content"].to_string().len();
     assert!(bytes > 1_200_000, "all of its parts are there, not {bytes} bytes");
     let named = rows(archive, "provider_responses.jsonl");
@@ -253,7 +254,9 @@ async fn an_archive_has_what_the_workspace_owns_and_no_secret_and_goes_with_a_pu
     let archive = save(&gateway, &of_project, "heron.tar");
     assert_eq!(rows(&archive, "projects.jsonl").len(), 1);
     assert_eq!(rows(&archive, "artifacts.jsonl").len(), 1);
-    for other in ["sessions.jsonl", "batches.jsonl", "records.jsonl", "tasks.jsonl", "responses.jsonl", "audit.jsonl"] {
+    for other in
+        ["sessions.jsonl", "batches.jsonl", "records.jsonl", "tasks.jsonl", "responses.jsonl", "audit.jsonl"]
+    {
         assert!(!archive.contains_key(other), "{other} is another project's");
     }
 

@@ -325,8 +325,11 @@ async fn a_receipt_is_verified_by_strangers_and_one_changed_byte_is_found() {
         let at = compact.find(part).unwrap_or_else(|| panic!("no {part} in {compact}")) + part.len() - 1;
         let mut changed = compact.clone().into_bytes();
         changed[at] ^= 1;
-        let file =
-            write_receipt(gateway.directory(), &format!("changed {number}"), &String::from_utf8(changed).unwrap());
+        let file = write_receipt(
+            gateway.directory(),
+            &format!("changed {number}"),
+            &String::from_utf8(changed).unwrap(),
+        );
         let why = verify(&file, &[]).failed(1);
         assert!(why.contains("does not hold"), "{part}: {why}");
         assert!(!run_python(&script, &[&file]).0, "{part}");

@@ -99,9 +99,11 @@ impl DataExports {
     /// # Errors
     /// Of the database.
     pub async fn named_responses(&self, of: KeptAfter) -> Result<Vec<NamedResponse>, StoreError> {
-        let query = sql("SELECT digest, project, request, COALESCE(provider_id, '') AS provider_id, model, until_unix_ms
+        let query = sql(
+            "SELECT digest, project, request, COALESCE(provider_id, '') AS provider_id, model, until_unix_ms
              FROM stored_responses WHERE workspace = $1 AND digest > $2 AND until_unix_ms > $3
-             ORDER BY digest LIMIT $4");
+             ORDER BY digest LIMIT $4",
+        );
         let after = of.after.map(|digest| digest.to_vec()).unwrap_or_default();
         let query = query.bind(of.workspace.bytes()).bind(after).bind(signed(of.now_unix_ms));
         let read = |row: &Row| {

@@ -77,11 +77,11 @@ const LOG: &str = "A reader kept the write-ahead log from being emptied: it hold
 impl Shredding {
     /// Of keys by their ids, as they are stored.
     pub fn of<'a>(keys: impl Iterator<Item = (&'a str, &'a [u8])>, since_unix_ms: u64) -> Self {
-        let told = |(id, wrapped): (&str, &[u8])| ShreddedKey {
+        let described = |(id, wrapped): (&str, &[u8])| ShreddedKey {
             id: id.to_owned(),
             fingerprint: Digest::of(&[wrapped]).to_string(),
         };
-        Self { keys: keys.map(told).collect(), since_unix_ms, end: None }
+        Self { keys: keys.map(described).collect(), since_unix_ms, end: None }
     }
 
     #[must_use]

@@ -459,7 +459,9 @@ async fn finish(
     if let Some(shredding) = progress.shredding.as_ref().filter(|one| one.is_shredded()) {
         let ids: Vec<_> = shredding.keys.iter().map(|key| key.id.as_str()).collect();
         let detail = format!("{} after the purge of the whole workspace", ids.join(", "));
-        writing.audit(&act, Some(receipt.workspace), "workspace_key.shred", receipt.workspace, detail).await?;
+        writing
+            .audit(&act, Some(receipt.workspace), "workspace_key.shred", receipt.workspace, detail)
+            .await?;
     }
     let detail = format!("{} with hash {}", receipt.id, receipt.hash);
     writing.audit(&act, Some(receipt.workspace), "purge.complete", receipt.job, detail).await?;

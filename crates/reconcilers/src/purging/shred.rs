@@ -57,8 +57,7 @@ impl Purger {
         }
         let late_unix_ms = shredding.since_unix_ms.saturating_add(milliseconds(SHREDDING_TIME_MAX));
         if now_unix_ms >= late_unix_ms {
-            let reason =
-                "Something that is sealed under these keys can't be sealed again; the log and the audit say what.";
+            let reason = "Something that is sealed under these keys can't be sealed again; the log and the audit say what.";
             return Ok(Next::End(ShreddingEnd::Failed { reason: reason.to_owned() }));
         }
         if keys.last().is_none_or(|newest| !shredding.names(&newest.key_id)) {
@@ -66,7 +65,8 @@ impl Purger {
             return Ok(Next::Wait);
         }
         if Holds::of(store).any_of(workspace).await? {
-            let reason = "A legal hold is in force in this workspace; no key is destroyed before it is released.";
+            let reason =
+                "A legal hold is in force in this workspace; no key is destroyed before it is released.";
             return Ok(Next::End(ShreddingEnd::Held { reason: reason.to_owned() }));
         }
         let rotating = store.meta().starting_with(format!("{REKEYED_PREFIX}{workspace}")).await?;

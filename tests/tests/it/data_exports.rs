@@ -88,10 +88,8 @@ async fn keep(gateway: &Gateway) -> Kept {
     assert_eq!(keyed.status, 200, "{}", keyed.text());
     let task = made(&client, "/v1/run", json!({"app": MINI, "input": {"prompt": said}})).await;
     let own = made(&client, "/v2/responses", json!({"model": MINI, "input": said})).await;
-    // What no provider stores, the gateway keeps; a long one in parts.
-    let message = |text: &str| json!({"role": "user", "content": text});
-    let long = [message(&"heronheronheronheronheron ".repeat(50_000)), message(&said)];
-    let compatible = json!({"model": "acme/acme-large", "input": long, "store": true});
+    // What no provider stores, the gateway keeps.
+    let compatible = json!({"model": "acme/acme-large", "input": said, "store": true});
     let compatible = made(&client, "/v1/responses", compatible).await;
     let at_provider = json!({"model": MINI, "input": said, "store": true});
     let at_provider = made(&client, "/v1/responses", at_provider).await;
@@ -173,10 +171,6 @@ fn has_what_is_kept(kept: &Kept, archive: &BTreeMap<String, String>) {
         assert!(line["content"].is_object() && line["content"].to_string().contains(CANARY), "{line}");
         assert_eq!(line["is_base64"], false);
     }
-    let whole =
-        rows(archive, "responses.jsonl").into_iter().find(|row| row["id"] == kept.compatible.as_str());
-    let bytes = whole.unwrap()["content"].to_string().len();
-    assert!(bytes > 1_200_000, "all of its parts are there, not {bytes} bytes");
     let named = rows(archive, "provider_responses.jsonl");
     assert!(named.iter().any(|row| row["id"] == kept.at_provider.as_str()), "{named:?}");
 }

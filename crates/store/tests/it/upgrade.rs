@@ -223,6 +223,7 @@ const UNDONE: &[&str] = &[
     "DROP TABLE reconciliations",
     "DROP TABLE audit_sent",
     "DROP TABLE scores",
+    "ALTER TABLE credential_openings DROP COLUMN kind",
     "DROP TABLE retention_profiles; DROP TABLE request_contents",
     "DROP TABLE batch_costs",
     "DROP TABLE batch_contents; DROP TABLE batch_items; DROP TABLE batches",

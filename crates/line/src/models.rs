@@ -31,6 +31,7 @@ pub fn models(
         key: caller.key().map(|key| key.id),
         tag: None,
         split_key: 0,
+        session_key: None,
         modality: Modality::Chat,
         dialect,
         terms: PriceTerms::default(),

@@ -12,8 +12,8 @@ use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::Rejected;
 use domain::{
-    CacheMode, Fault, IdHasher, Modality, Operation, Policies, Principal, Profile, RequestTraits,
-    StoredObjectKind,
+    CacheMode, Fault, IdHasher, Modality, Operation, Policies, Principal, Profile, RequestTraits, SessionId,
+    StoredObjectKind, WorkspaceId,
 };
 use snapshot::{AliasEntry, ReleaseEntry};
 
@@ -321,6 +321,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         key: caller.key().map(|key| key.id),
         tag: call.tag(),
         split_key: split_key_of(call, caller),
+        session_key: session_key_of(call, caller),
         modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,
@@ -420,12 +421,21 @@ pub fn release_of<'a>(call: &Call, caller: &'a Caller) -> Option<(&'a AliasEntry
     Some((found.alias, found.release))
 }
 
+fn session_key_of(call: &Call, caller: &Caller) -> Option<u64> {
+    Some(session_key(caller.workspace().id, call.session()?))
+}
+
+/// A hash of the workspace and the session that a call belongs to.
+pub(crate) fn session_key(workspace: WorkspaceId, session: SessionId) -> u64 {
+    BuildHasherDefault::<IdHasher>::default().hash_one((workspace, session))
+}
+
 /// A hash of the workspace and the session, else of the workspace and the prompt's head, if the prompt is long enough to be
 /// cached.
 pub(crate) fn affinity(query: CallQuery<'_>) -> Option<u64> {
     let (call, caller) = (query.call, query.caller);
-    if let Some(session) = call.session() {
-        return Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, session)));
+    if let Some(key) = session_key_of(call, caller) {
+        return Some(key);
     }
     if !call.spec().facts().continues_conversation || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
         return None;

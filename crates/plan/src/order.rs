@@ -1,6 +1,8 @@
 //! The broker's own order in which the candidates of one profile are tried. A route's strategy may put them in another.
 
-use domain::RouteSpec;
+use std::hash::{BuildHasher, BuildHasherDefault};
+
+use domain::{IdHasher, RouteSpec};
 
 use crate::attempt::{Attempt, Seat};
 use crate::question::PlanInput;
@@ -50,6 +52,25 @@ pub fn accounts(input: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>)
     }
     drawn.sort_by_key(|attempt| rank_in(&spec.providers, |name| input.canonical(name) == attempt.provider()));
     drawn
+}
+
+/// The seats of a session, by rendezvous hashing: each has a number of its own for the session, so that the first stays
+/// the first while others come and go, and a seat that goes moves only its own sessions, over all that are left. A seat of twice
+/// the weight is the first of twice the sessions; one without a weight comes last.
+pub fn by_session(session_key: u64, attempts: &mut [Attempt]) {
+    let hasher = BuildHasherDefault::<IdHasher>::default();
+    let rank = |attempt: &Attempt| {
+        let weight = match attempt.seat() {
+            Seat::Managed(account) => account.weight,
+            Seat::Byok(_) | Seat::Byoc(_) => 1,
+        };
+        let drawn = mix(hasher.hash_one((session_key, attempt.principal())));
+        // The high half, as a fraction between 0 and 1, neither of which it is.
+        let fraction =
+            (f64::from(u32::try_from(drawn >> 32).unwrap_or(0)) + 0.5) / (f64::from(u32::MAX) + 1.0);
+        f64::from(weight) / -fraction.ln()
+    };
+    attempts.sort_by(|one, other| rank(other).total_cmp(&rank(one)));
 }
 
 fn seller_rank(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {

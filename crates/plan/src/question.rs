@@ -20,9 +20,11 @@ pub struct PlanQuery<'a> {
     pub environment: &'a str,
     pub key: Option<KeyId>,
     pub tag: Option<&'a str>,
-    /// Assigns the caller to a release and a target where the model is an alias: of the end user if the request
-    /// names one, else of the request.
+    /// Assigns the caller to a release and a target where the model is an alias: of the session if the request
+    /// names one, else of the end user, else of the request.
     pub split_key: u64,
+    /// Keeps the requests of an agent's session at one of the seats that a strategy spreads load over.
+    pub session_key: Option<u64>,
     pub modality: Modality,
     /// The dialect of the path that it came in on.
     pub dialect: Dialect,

@@ -8,7 +8,7 @@ use snapshot::{ProjectEntry, RouteEntry, Snapshot, WorkspaceEntry};
 
 use crate::aliases::{SplitBy, split_key};
 use crate::attempt::Attempt;
-use crate::choice::{SeatNeeds, choose};
+use crate::choice::{SeatNeeds, choose, session_key};
 use crate::limits::PROMPT_BYTES_PER_TOKEN;
 use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize};
 use crate::routing;
@@ -126,6 +126,7 @@ impl<'a> StoredRequest<'a> {
         let Self { record, project } = *self;
         // Both plans of a request draw the same, so that only the rules can make them differ.
         let drawn = split_key(SplitBy::Request, record.trace.as_bytes());
+        let session = record.extras.session;
         let modality = record.operation.modality();
         let input = PlanInput {
             query: PlanQuery {
@@ -136,6 +137,7 @@ impl<'a> StoredRequest<'a> {
                 key: record.key,
                 tag: record.tag.as_deref(),
                 split_key: drawn,
+                session_key: session.map(|session| session_key(workspace.id, session)),
                 modality,
                 dialect: record.dialect,
                 terms: PriceTerms { tier: record.usage.tier, ..PriceTerms::default() },

@@ -7,7 +7,7 @@ use domain::{ByokFallback, Nanos, Profile, RouteSpec, Strategy, Usage};
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::Candidates;
 use crate::limits::{ANSWER_TOKENS_ASSUMED, EXPLORED_PER_MILLE, NAMES_LISTED_MAX, PROMPT_BYTES_PER_TOKEN};
-use crate::order::mix;
+use crate::order::{self, mix};
 use crate::question::PlanInput;
 
 /// The profiles of `local_first`, in order.
@@ -39,7 +39,10 @@ pub fn arrange(
             attempts.sort_by_cached_key(|attempt| median(input, board, attempt).unwrap_or(u64::MAX));
             explore(input, board, attempts);
         }
-        Strategy::Balanced => balance(input, board, attempts),
+        Strategy::Balanced => match input.query.session_key {
+            Some(key) => order::by_session(key, attempts),
+            None => balance(input, board, attempts),
+        },
     }
 }
 
@@ -133,6 +136,10 @@ pub fn why(
             let explored = if is_exploring(input) { "; this request explores" } else { "" };
             format!("the fastest comes first, by the median time to {until}: {}{explored}", listed(&say))
         }
+        Strategy::Balanced if input.query.session_key.is_some() => {
+            let say = |attempt: &Attempt| format!("{} in flight", load(attempt).in_flight);
+            format!("the seat that the session stays at comes first: {}", listed(&say))
+        }
         Strategy::Balanced => {
             let say = |attempt: &Attempt| format!("{} in flight", load(attempt).in_flight);
             format!("the less busy of two that were drawn comes first: {}", listed(&say))
@@ -216,9 +223,9 @@ fn median(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempt: &Attempt
     if input.query.size.is_stream { load.first_byte_us } else { load.whole_us }
 }
 
-/// A few requests measure what would not be called otherwise.
+/// A few requests measure what would not be called otherwise. None of a session: it would not meet its prompt's cache.
 const fn is_exploring(input: &PlanInput<'_>) -> bool {
-    mix(input.random) % 1_000 < EXPLORED_PER_MILLE
+    input.query.session_key.is_none() && mix(input.random) % 1_000 < EXPLORED_PER_MILLE
 }
 
 /// Puts a seat before the fastest one: one that is not measured, if there is one.

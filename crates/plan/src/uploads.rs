@@ -214,6 +214,7 @@ files = true
             key: None,
             tag: None,
             split_key: 0,
+            session_key: None,
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),

@@ -54,6 +54,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 key: key.map(|key| key.id),
                 tag: None,
                 split_key: 0,
+                session_key: None,
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),

@@ -165,6 +165,7 @@ fn explain_model(
         key: assumed.key.as_ref().map(|key| key.id),
         tag: input.tag.as_deref(),
         split_key: assigned_by(input, random),
+        session_key: None,
         modality: modality.unwrap_or(Modality::Chat),
         dialect,
         terms: PriceTerms::default(),

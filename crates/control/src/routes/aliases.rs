@@ -327,6 +327,7 @@ pub(super) fn checked_target(
         key: None,
         tag: None,
         split_key: 0,
+        session_key: None,
         modality: Modality::Chat,
         dialect: Dialect::Chat,
         terms: domain::PriceTerms::default(),

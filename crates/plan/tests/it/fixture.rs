@@ -60,6 +60,8 @@ pub struct Fixture {
     /// Whose commitment is used up.
     pub spent: Vec<Principal>,
     pub random: u64,
+    /// The session that the request belongs to.
+    pub session_key: Option<u64>,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
     pub environment: &'static str,
@@ -233,6 +235,7 @@ impl Fixture {
             traits: None,
             spent: Vec::new(),
             random: 0,
+            session_key: None,
             tag: None,
             key: Some(key_id(1)),
             environment: "production",
@@ -358,6 +361,7 @@ impl Fixture {
             key: self.key,
             tag: self.tag,
             split_key: 0,
+            session_key: self.session_key,
             modality: self.modality,
             dialect: self.dialect,
             terms: self.terms,

@@ -11,7 +11,9 @@ use domain::{
 use plan::RequestSize;
 use proptest::prelude::*;
 
-use crate::fixture::{Fixture, NOW_US, account_id, credential_id, node_id, reason, route_id, short, spec};
+use crate::fixture::{
+    Fixture, NOW_US, account_id, credential_id, name_of, node_id, reason, route_id, short, spec,
+};
 
 const MODEL: &str = "openai/gpt-4o";
 
@@ -187,6 +189,69 @@ fn the_less_busy_of_two_comes_first() {
     assert!((12_600..14_000).contains(&counts["c2"]), "{counts:?}");
     let why = order_of(&fixture([9, 0, 4]));
     assert!(why.contains("in flight at"), "{why}");
+}
+
+/// Its seats in order, for each of 600 sessions, whatever chance and loads say.
+fn orders_by_session(fixture: &Fixture) -> Vec<String> {
+    let of = |session: u64, random: u64| {
+        let session_key = Some(session.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        short(&Fixture { session_key, random, ..fixture.clone() }.ask(MODEL))
+    };
+    (0..600_u64)
+        .map(|session| {
+            let order = of(session, 1);
+            assert_eq!(order, of(session, session << 40), "session {session}");
+            order
+        })
+        .collect()
+}
+
+/// A provider's prompt cache, and a node's, are met by the session's next request.
+#[test]
+fn a_session_stays_at_one_of_the_seats_that_load_is_spread_over() {
+    let route = |fixture: Fixture| fixture.route(1, strategy(Strategy::Balanced));
+    let keyed = |number: u8, fixture: Fixture| fixture.credential(number, "openai");
+    let served = |number: u8, fixture: Fixture| fixture.node(number, &[MODEL]);
+    let pooled = |number: u8, fixture: Fixture| fixture.account(number, "openai");
+    let id_of: [fn(u8) -> Principal; 3] =
+        [own, |n| Principal::Node(node_id(n)), |n| Principal::Account(account_id(n))];
+    type Add<'a> = &'a dyn Fn(u8, Fixture) -> Fixture;
+    for (id_of, add) in id_of.into_iter().zip([&keyed as Add<'_>, &served, &pooled]) {
+        let fixture = route(add(3, add(2, add(1, Fixture::new())))).load(id_of(2), busy(90));
+        let before = orders_by_session(&fixture);
+        let first = |order: &String| order.split(' ').next().unwrap().to_owned();
+        let name = |number| name_of(id_of(number));
+        for number in 1..=3 {
+            let share = before.iter().filter(|order| first(order) == name(number)).count();
+            assert!((160..240).contains(&share), "{} has {share}", name(number));
+        }
+        // One that may not be called moves its own sessions on, to the next of each, and no other.
+        let away = fixture.clone().standing(id_of(1), Availability::RetryAt { us: NOW_US + 5 });
+        for (before, after) in before.iter().zip(orders_by_session(&away)) {
+            let left: Vec<&str> = before.split(' ').filter(|seat| *seat != name(1)).collect();
+            assert_eq!(after, left.join(" "));
+        }
+        // So does one that joins, and it takes its share of each.
+        let joined = orders_by_session(&add(4, fixture.clone()));
+        let moved: Vec<_> =
+            before.iter().zip(&joined).filter(|(before, after)| first(before) != first(after)).collect();
+        assert!(moved.iter().all(|(_, after)| first(after) == name(4)));
+        assert!((110..190).contains(&moved.len()), "{}", moved.len());
+        let why = order_of(&Fixture { session_key: Some(1), ..fixture });
+        assert!(why.contains("the session stays at"), "{why}");
+    }
+    // Its requests measure no other seat, and a heavier account has more sessions.
+    let fastest = Fixture::new().credential(1, "openai").credential(2, "openai").load(own(1), fast(9));
+    let fastest = Fixture { session_key: Some(1), ..fastest.route(1, strategy(Strategy::Fastest)) };
+    assert_eq!(firsts(&fastest).into_keys().collect::<Vec<_>>(), ["c1"]);
+    let weighted = Fixture::new()
+        .account_with(1, "openai", |entry| entry.weight = 3)
+        .account_with(2, "openai", |entry| entry.weight = 1)
+        .account_with(3, "openai", |entry| entry.weight = 0);
+    let orders = orders_by_session(&route(weighted));
+    let share = orders.iter().filter(|order| order.starts_with("a1")).count();
+    assert!((415..485).contains(&share), "{share}");
+    assert!(orders.iter().all(|order| order.ends_with("a3")));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::audit_notes::AuditNote;
 use crate::packed::{Named, tail_of};
 use crate::sql::batch_costs::BatchCosts;
 use crate::sql::leases::Draws;
+use crate::sql::session_sums::SessionSums;
 use crate::tally::{MinuteTally, Tallying};
 
 /// One record of a batch.
@@ -30,6 +31,8 @@ pub(crate) struct Prepared {
     pub draws: Draws,
     /// What they add to the costs of batches.
     pub batch_costs: BatchCosts,
+    /// And to the sums of sessions.
+    pub session_sums: SessionSums,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
     /// Some record may be in the store from an earlier life of a process: the requests of batches are made again under their
@@ -44,7 +47,8 @@ impl Prepared {
         mut takes: impl FnMut(TraceId) -> bool,
     ) -> Result<Self, StoreError> {
         let (mut tallying, mut draws, mut remarks) = (Tallying::default(), Draws::default(), Vec::new());
-        let (mut batch_costs, mut may_repeat) = (BatchCosts::default(), false);
+        let (mut batch_costs, mut session_sums) = (BatchCosts::default(), SessionSums::default());
+        let mut may_repeat = false;
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -54,6 +58,7 @@ impl Prepared {
             let tail = tail_of(record.trace, frame)?;
             draws.add(&record.drawn);
             batch_costs.add(&record);
+            session_sums.add(&record);
             may_repeat |= record.extras.side_call.is_some_and(|call| call.is_batch_item());
             remarks.extend(AuditNote::of(&record));
             tails.extend_from_slice(tail);
@@ -67,7 +72,8 @@ impl Prepared {
                 tail_end: tails.len(),
             });
         }
-        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws, batch_costs, remarks, may_repeat })
+        let tallies = tallying.into_tallies()?;
+        Ok(Self { rows, tails, tallies, draws, batch_costs, session_sums, remarks, may_repeat })
     }
 
     pub(crate) const fn len(&self) -> usize {

@@ -23,3 +23,5 @@ pub(crate) const GROUPS_CACHED_MAX: usize = 10_000;
 pub(crate) const AUDIT_NOTES_CACHED_MAX: usize = 16_384;
 /// Weeks that are known to have a partition: nineteen years.
 pub(crate) const WEEKS_CACHED_MAX: usize = 1_000;
+/// The most that a number of a sum in a column is: two of them can be added.
+pub(crate) const SUM_MAX: i64 = 1 << 62;

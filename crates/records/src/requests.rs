@@ -1,13 +1,13 @@
 //! Meter records as requests: filtered lists with a stable cursor, and one full record.
 
 use crate::tally::{first_byte_us, latency_us, region, sums_of};
-use crate::usage::{UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
 use domain::filter::{Field, Filterable, Term, Test};
 use domain::{
     AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass, Refuser,
-    TraceId, WorkspaceId,
+    SessionId, TraceId, WorkspaceId,
 };
 
 /// Every field that is set must match.
@@ -76,7 +76,7 @@ pub struct RequestRow {
     pub fallback_used: bool,
     pub tag: Option<String>,
     pub qos_class: Option<QosClass>,
-    pub sums: crate::usage::UsageSums,
+    pub sums: UsageSums,
     pub latency_us: u64,
     pub first_byte_us: Option<u64>,
     pub bytes_out: u64,
@@ -101,6 +101,8 @@ pub trait Records: Send + Sync {
     /// The window that usage sums can cover: the same, but widened to whole hours at its ends where the
     /// minutes have been deleted.
     fn coverage(&self, window: Window) -> StoreFuture<'_, Window>;
+    /// What the requests that named a session used and cost, however many they are.
+    fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// Full records, oldest first: for `ledger verify`, exports and reconciliation.
     fn every_record(

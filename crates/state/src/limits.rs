@@ -21,6 +21,3 @@ pub(crate) const SNAPSHOT_EVENTS_MAX: u32 = 10_000;
 /// How long artifacts of each kind of retention are kept.
 pub(crate) const EPHEMERAL_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const STANDARD_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Requests of a session that are read at a time, and how often.
-pub(crate) const SUMMED_ROWS: u32 = 500;
-pub(crate) const SUMMED_PAGES_MAX: u32 = 20;

@@ -12,15 +12,13 @@ use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::{Page, RequestFilter, UsageSums};
 
-use crate::limits::{SUMMED_PAGES_MAX, SUMMED_ROWS};
 use crate::sessions::load;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/sessions/{id}/usage", Access::READ_STATE, get)
-            .says("Sums what the requests that named a session used and cost, of its newest 10,000.")
+            .says("Sums what the requests that named a session used and cost.")
             .returns_value::<UsageView>(),
     ]
 }
@@ -44,8 +42,6 @@ struct UsageView {
     cost_micros: i64,
     /// What its own providers bill.
     provider_cost_micros: i64,
-    /// There are more requests than were summed.
-    has_more: bool,
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -54,21 +50,8 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 async fn sum(control: &Control, request: &ApiRequest) -> Result<UsageView, Box<Fault>> {
     let session = load(control, request).await?;
-    let filter = RequestFilter {
-        since_unix_ms: Some(session.created_unix_ms),
-        ..RequestFilter::of_session(&session.id.to_string())
-    };
-    let (mut sums, mut page) = (UsageSums::default(), Page::first(SUMMED_ROWS));
-    for _ in 0..SUMMED_PAGES_MAX {
-        let records = control.deps.store.records();
-        let listed =
-            records.requests(request.workspace(), filter.clone(), page.clone()).await.map_err(of_store)?;
-        listed.rows.iter().for_each(|row| sums.plus(&row.sums));
-        page.after = listed.next;
-        if page.after.is_none() {
-            break;
-        }
-    }
+    let sums = control.deps.store.records().session_sums(request.workspace(), session.id);
+    let sums = sums.await.map_err(of_store)?;
     Ok(UsageView {
         object: "session_usage",
         session_id: session.id.to_string(),
@@ -82,6 +65,5 @@ async fn sum(control: &Control, request: &ApiRequest) -> Result<UsageView, Box<F
         // Rounded once, as everywhere.
         cost_micros: sums.cost.micros(),
         provider_cost_micros: sums.provider_cost.micros(),
-        has_more: page.after.is_some(),
     })
 }

@@ -98,6 +98,8 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("session_branches", Holds::Content(Place::AgentState)),
     ("session_events", Holds::Content(Place::AgentState)),
     ("session_snapshots", Holds::Content(Place::AgentState)),
+    // It goes with its session.
+    ("session_sums", Holds::Books),
     ("sessions", Holds::Content(Place::AgentState)),
     ("sign_in_links", Holds::Identity),
     ("sign_in_tries", Holds::Identity),

@@ -8,15 +8,16 @@ use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, signed};
 use database::page::{Listed, Page};
 use database::statement::{Row, sql};
-use domain::{MeterRecord, TraceId, WorkspaceId};
+use domain::{MeterRecord, SessionId, TraceId, WorkspaceId};
 
 use crate::limits::{GROUPS_NAMED_MAX, SCANNED_MAX};
 use crate::packed::{Piece, pieces};
 use crate::postgres::PostgresRecords;
 use crate::requests::{Records, RequestFilter, RequestRow, passes, request_row};
 use crate::sql::hours::{self, Search, TraceRange};
+use crate::sql::session_sums;
 use crate::sql::usage;
-use crate::usage::{UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 
 const TABLE: &str = "meter_records";
 /// Rows in memory at once.
@@ -264,6 +265,10 @@ impl Records for PostgresRecords {
 
     fn coverage(&self, window: Window) -> StoreFuture<'_, Window> {
         Box::pin(usage::coverage(&self.database, window))
+    }
+
+    fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums> {
+        Box::pin(session_sums::of_session(&self.database, workspace, session))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

@@ -27,6 +27,7 @@ use crate::postgres::copy::Rows;
 use crate::postgres::{PostgresRecords, usage};
 use crate::sql::batch_costs::{self, BatchCosts};
 use crate::sql::leases::Draws;
+use crate::sql::session_sums::{self, SessionSums};
 
 const TABLE: &str = "meter_records";
 pub(crate) const WEEK_MS: u64 = 7 * 86_400_000;
@@ -210,6 +211,7 @@ async fn apply(
     usage::add(connection, &groups, replica, &prepared.tallies).await?;
     spend(connection, batch.is_leased().then_some(replica), &prepared.draws).await?;
     add_costs(connection, &prepared.batch_costs).await?;
+    add_sums(connection, &prepared.session_sums).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }
@@ -250,6 +252,18 @@ async fn add_costs(connection: &mut PgConnection, costs: &BatchCosts) -> Result<
     for (workspace, request, cost, provider_cost) in costs.iter() {
         let query =
             sqlx::query(batch_costs::ADD).bind(workspace).bind(request).bind(cost).bind(provider_cost);
+        query.execute(&mut *connection).await.map_err(database)?;
+    }
+    Ok(())
+}
+
+/// The same for each session.
+async fn add_sums(connection: &mut PgConnection, sums: &SessionSums) -> Result<(), StoreError> {
+    for (workspace, session, numbers) in sums.iter() {
+        let mut query = sqlx::query(session_sums::ADD).bind(workspace).bind(session);
+        for number in numbers {
+            query = query.bind(number);
+        }
         query.execute(&mut *connection).await.map_err(database)?;
     }
     Ok(())

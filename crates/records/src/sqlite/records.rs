@@ -3,16 +3,17 @@
 use database::error::{StoreError, StoreFuture, database};
 use database::fields::unsigned;
 use database::page::{Listed, Page};
-use domain::{MeterRecord, TraceId, WorkspaceId};
+use domain::{MeterRecord, SessionId, TraceId, WorkspaceId};
 use sqlx::Row;
 
 use crate::limits::SCANNED_MAX;
 use crate::requests::{Records, RequestFilter, RequestRow, passes, request_row};
 use crate::sql::hours::{self, Search, TraceRange};
+use crate::sql::session_sums;
 use crate::sql::usage;
 use crate::sqlite::SqliteRecords;
 use crate::sqlite::batches::{self, Order, Scan};
-use crate::usage::{UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 
 /// The matching records, the newest first, each as `made` makes it.
 async fn matching<T: Send>(
@@ -106,6 +107,10 @@ impl Records for SqliteRecords {
 
     fn coverage(&self, window: Window) -> StoreFuture<'_, Window> {
         Box::pin(usage::coverage(&self.database, window))
+    }
+
+    fn session_sums(&self, workspace: WorkspaceId, session: SessionId) -> StoreFuture<'_, UsageSums> {
+        Box::pin(session_sums::of_session(&self.database, workspace, session))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

@@ -22,6 +22,7 @@ use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
 use crate::sql::batch_costs::{self, BatchCosts};
 use crate::sql::leases::{ALERT, Draws, OWE, SPEND, SQLITE_NOW, UNHOLD};
+use crate::sql::session_sums::{self, SessionSums};
 use crate::sqlite::{REPLICA, SqliteRecords, batches, usage};
 
 const TABLE: &str = "journal_positions";
@@ -109,6 +110,7 @@ async fn apply(
     usage::add(connection, &groups, &prepared.tallies).await?;
     spend(connection, &prepared.draws, batch.is_leased()).await?;
     add_costs(connection, &prepared.batch_costs).await?;
+    add_sums(connection, &prepared.session_sums).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
@@ -154,6 +156,17 @@ async fn add_costs(connection: &mut SqliteConnection, costs: &BatchCosts) -> Res
     for (workspace, request, cost, provider_cost) in costs.iter() {
         let query =
             sqlx::query(batch_costs::ADD).bind(workspace).bind(request).bind(cost).bind(provider_cost);
+        query.execute(&mut *connection).await.map_err(database)?;
+    }
+    Ok(())
+}
+
+async fn add_sums(connection: &mut SqliteConnection, sums: &SessionSums) -> Result<(), StoreError> {
+    for (workspace, session, numbers) in sums.iter() {
+        let mut query = sqlx::query(session_sums::ADD).bind(workspace).bind(session);
+        for number in numbers {
+            query = query.bind(number);
+        }
         query.execute(&mut *connection).await.map_err(database)?;
     }
     Ok(())

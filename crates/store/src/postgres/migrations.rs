@@ -50,6 +50,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (39, "batch_costs", include_str!("../../migrations/postgres/0039_batch_costs.sql")),
     (40, "export_formats", include_str!("../../migrations/postgres/0040_export_formats.sql")),
     (41, "opened_kinds", include_str!("../../migrations/postgres/0041_opened_kinds.sql")),
+    (42, "session_sums", include_str!("../../migrations/postgres/0042_session_sums.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -82,6 +82,7 @@ on_each!(
         sessions::content_ends_with_what_holds_it,
         sessions::a_session_is_read_changed_archived_and_foreign_to_others,
         sessions::sessions_are_listed_and_their_snapshots_read_back,
+        sessions::a_session_s_usage_is_the_sum_of_all_its_requests,
         projects::a_project_is_made_read_changed_and_deleted,
         projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,
         projects::a_project_with_a_live_key_is_not_deleted,

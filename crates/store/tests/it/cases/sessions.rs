@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use domain::purge::{PurgeScope, Purged};
-use domain::{ArtifactId, BranchId, BundleId, SessionEventId, SessionId, SnapshotId, TraceId, WorkspaceId};
-use store::{Page, StoreError};
+use domain::{
+    ArtifactId, BranchId, BundleId, MeterRecord, Nanos, Outcome, SessionEventId, SessionId, SnapshotId,
+    TraceId, WorkspaceId,
+};
+use store::{Page, StoreError, UsageSums};
 use transcripts::{
     Appended, ArtifactRow, BranchRow, BundleItem, BundleRow, EventContent, Expected, ForkPoint, NewEvent,
     NewSession, SealedContent, SessionChange, SessionFilter, SessionRow, SessionSnapshotRow, SessionStatus,
 };
 
+use super::records::put_behind;
 use crate::Fresh;
 use crate::samples::*;
 
@@ -368,4 +372,70 @@ pub async fn sessions_are_listed_and_their_snapshots_read_back(fresh: &Fresh) {
     assert_eq!(sessions.snapshot(workspace, session.id, snapshot.id).await.unwrap(), snapshot);
     let foreign = sessions.snapshot(other, session.id, snapshot.id).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { what: "snapshot" })), "{foreign:?}");
+}
+
+/// More requests than a page of records has, and some of them drained twice.
+pub async fn a_session_s_usage_is_the_sum_of_all_its_requests(fresh: &Fresh) {
+    const REQUESTS: u64 = 10_500;
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let (one, other) = (open(fresh, 1, None).await.id, open(fresh, 2, None).await.id);
+    let gone = SessionId::new(NOW, of(1, 3));
+    let of_session = |number: u64, session: SessionId| {
+        let mut record = record(workspace, project, number);
+        record.extras.session = Some(session);
+        if number.is_multiple_of(2) {
+            record.outcome = Outcome::Failed;
+        }
+        record
+    };
+    let sums = async |session| fresh.store.records().session_sums(workspace, session).await.unwrap();
+    assert_eq!(sums(one).await, UsageSums::default());
+    let put = |core, numbers: std::ops::Range<u64>| {
+        put_behind(fresh, core, 1, numbers.map(|number| of_session(number, one)).collect())
+    };
+    put(0, 0..6_000).await;
+    put(0, 0..6_000).await;
+    put(1, 6_000..REQUESTS).await;
+    let others =
+        vec![of_session(20_001, other), of_session(20_002, gone), record(workspace, project, 20_003)];
+    put_behind(fresh, 2, 1, others).await;
+    let expected = |requests: u64, failed| {
+        let cost = |each: i64| Nanos(each * i64::try_from(requests).unwrap());
+        let (input_tokens, output_tokens) = (requests * 120, requests * 35);
+        let cached_tokens = requests * 20;
+        UsageSums {
+            requests,
+            failed,
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            realized_reused_tokens: cached_tokens,
+            cost: cost(1_500),
+            provider_cost: cost(1_000),
+            ..UsageSums::default()
+        }
+    };
+    let mut found = sums(one).await;
+    // What came before is estimated from the record, and is at least what was reported.
+    assert!(found.reuse.candidate_tokens >= REQUESTS * 20, "{found:?}");
+    found.reuse = Default::default();
+    assert_eq!(found, expected(REQUESTS, REQUESTS / 2));
+    assert_eq!((sums(other).await.requests, sums(gone).await.requests), (1, 0));
+    // What a node reports can be any number.
+    let mut huge = of_session(30_000, one);
+    huge.usage.input = u64::MAX;
+    for number in [30_001, 30_003] {
+        put_behind(
+            fresh,
+            3,
+            number,
+            vec![MeterRecord { trace: TraceId::new(NOW, bytes(number)), ..huge.clone() }],
+        )
+        .await;
+    }
+    assert_eq!(sums(one).await.input_tokens, 1 << 62);
+    assert_eq!(sums(one).await.requests, REQUESTS + 2);
+    fresh.store.sessions().delete(workspace, one, None, act()).await.unwrap();
+    assert_eq!(sums(one).await, UsageSums::default(), "it goes with its session");
+    assert_eq!(sums(other).await.requests, 1);
 }

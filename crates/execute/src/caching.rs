@@ -352,11 +352,13 @@ impl<'a> CacheHints<'a> {
         let (exchange, is_applied) = (self.exchange, self.is_applied());
         self.record =
             Some(CacheRecord { is_applied, has_key: true, reusable_tokens, ..CacheRecord::default() });
-        let prefix = match of {
-            KeyOf::Head => prefixes.head(),
-            KeyOf::Conversation => prefixes.conversation(),
+        let (snapshot, workspace) = (exchange.caller.snapshot(), exchange.caller.workspace().id);
+        let key = match (exchange.call.session(), of) {
+            // Its requests belong together, whatever of the prompt is new.
+            (Some(session), _) => snapshot.cache_key_of_session(workspace, session),
+            (None, KeyOf::Head) => snapshot.cache_key(workspace, prefixes.head()),
+            (None, KeyOf::Conversation) => snapshot.cache_key(workspace, prefixes.conversation()),
         };
-        let key = exchange.caller.snapshot().cache_key(exchange.caller.workspace().id, prefix);
         match location {
             KeyPlace::Member(name) => vec![prefixes.member(name, &key)],
             KeyPlace::Header(name) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalogue::{Catalogue, StatedCapabilities, StatedFacts};
 use domain::ports::KeyHash;
-use domain::{KeyId, WorkspaceId, api_key};
+use domain::{KeyId, SessionId, WorkspaceId, api_key};
 use subtle::ConstantTimeEq;
 
 use crate::entries::{AccountEntry, CapabilityEntry, KeyEntry, WorkspaceEntry};
@@ -91,6 +91,12 @@ impl Snapshot {
     #[must_use]
     pub fn cache_key(&self, workspace: WorkspaceId, prefix: u64) -> String {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache {workspace} {prefix:016x}")))
+    }
+
+    /// The cache key that a provider is sent for the requests of a session. It reveals as little.
+    #[must_use]
+    pub fn cache_key_of_session(&self, workspace: WorkspaceId, session: SessionId) -> String {
+        format!("tgc_{:032x}", self.half_digest(&format!("prompt cache session {workspace} {session}")))
     }
 
     /// The salt for a workspace's prompts in a cache that it shares with others. It reveals as little.

@@ -23,7 +23,7 @@ use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use operations::{CallSize, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Subject};
 
-pub use agent_headers::{SESSION_REF, too_much_kept};
+pub use agent_headers::{SESSION_REF, SessionHistory, too_much_kept};
 pub use form::{FormArrival, FormIn, comes_as_form, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::{
     HINTS_REF, RequestHints, StatedInHints, hints_of, read_value as read_hints, reference, state_qos,
@@ -161,6 +161,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
             read => read?,
         };
         session = agent_headers::session(&inbound.headers)?;
+        agent_headers::check_no_history(&inbound.headers)?;
         hints = hints::read(&inbound.headers, &mut unheeded);
     }
     let native = dialects::native_headers(grammar, &inbound.headers);

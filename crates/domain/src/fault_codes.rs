@@ -218,6 +218,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The request's own hints allow nothing that could serve it. Allow more under `routing`.",
     ),
     (
+        "history_not_carried",
+        "The session's history, or what the request adds to it, can't be sent in the dialect of the request. Continue the session with `POST /v2/responses`.",
+    ),
+    (
         "host_identity_not_allowed",
         "The workspace may not use the machine's identity, which belongs to its operator.",
     ),

@@ -142,3 +142,11 @@ pub(crate) async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) 
         Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
     }
 }
+
+/// A request that may continue a session. Where nothing continues one, the pipeline says so.
+pub(crate) async fn continued(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
+    if run::continues_session(&inbound) {
+        return run::serve_continued(core, inbound, caller).await.map(Reply::from);
+    }
+    line::serve(core, inbound, caller).await.map(Reply::from)
+}

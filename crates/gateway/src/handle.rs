@@ -11,7 +11,7 @@ use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
 use conversation::request::{Addressed, StoredAct};
 use conversation::routes::RouteAction;
-use decode::{Inbound, comes_as_form};
+use decode::{Inbound, SessionHistory, comes_as_form};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{COMPACT, beside, is_beside, stateful};
+use crate::beside::{COMPACT, beside, continued, is_beside, stateful};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -202,6 +202,10 @@ fn serve_call(
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(stateful(&handler.core, inbound, caller)).await;
         }
+        if SessionHistory::is_named(&headers) {
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+            return Box::pin(continued(&handler.core, inbound, caller)).await;
+        }
         if line::keeps_answers(&caller) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(line::serve_cached(&handler.core, inbound, caller)).await.map(Reply::from);
@@ -360,6 +364,7 @@ pub(crate) async fn keyed(
                 Taken::Answered(response) => *response,
                 Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await,
             },
+            _ if run::continues_session(&inbound) => run::serve_continued(core, inbound, caller).await,
             _ => line::serve(core, inbound, caller).await,
         }
     })

@@ -54,6 +54,10 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
             let operation = Some(inbound.operation);
             run::planned_response(core, inbound, &caller).await.map_err(|fault| (operation, fault))
         }
+        Ok(inbound) if run::continues_session(&inbound) => {
+            let operation = Some(inbound.operation);
+            run::planned_continued(core, inbound, &caller).await.map_err(|fault| (operation, fault))
+        }
         planned => planned,
     };
     Ok(match planned {

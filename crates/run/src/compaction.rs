@@ -95,6 +95,15 @@ pub(crate) fn open_in(core: &Core, caller: &Caller, inbound: &mut Inbound) -> Re
     Ok(())
 }
 
+/// The history of a session with what the gateway sealed in it in the place of the items that it came in.
+///
+/// # Errors
+/// One of them can't be opened.
+pub(crate) fn opened(core: &Core, caller: &Caller, history: Vec<String>) -> Result<Vec<String>, Box<Fault>> {
+    let open = |sealed: &[u8]| core.sessions.open_sealed(caller.owner(), sealed);
+    Ok(opened_by(&history, &open)?.unwrap_or(history))
+}
+
 /// The items with what was sealed in the place of its own; `None` where there is none.
 fn opened_by(
     items: &[String],

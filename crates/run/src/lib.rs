@@ -8,6 +8,7 @@ mod compaction;
 mod context_care;
 mod conversation_order;
 mod document;
+mod history;
 mod input;
 mod items;
 mod kept_responses;
@@ -34,6 +35,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
+pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
 };

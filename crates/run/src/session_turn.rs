@@ -53,7 +53,7 @@ pub(crate) async fn continued(
 ) -> Result<(SessionBranch, Vec<String>), Box<Fault>> {
     let policies = caller.project().policy.as_ref();
     let kept = "what is said in a session is kept in it";
-    let how = "Send the whole conversation in \"input\".";
+    let how = "Send the whole conversation with the request, and no session.";
     if let Some(fault) = policies.and_then(|policies| policies.refuse_to_keep(kept, how)) {
         return Err(Box::new(fault.param(named.param)));
     }
@@ -111,7 +111,18 @@ pub(crate) async fn append(
     response: &Map<String, Value>,
 ) -> bool {
     let output = response.get("output").and_then(Value::as_array).into_iter().flatten();
-    let events = events_of(input.iter().cloned().chain(output.map(Value::to_string)));
+    let items = input.iter().cloned().chain(output.map(Value::to_string)).collect();
+    append_items(core, caller, (request, to), items).await
+}
+
+/// Appends items; `false` where the session takes none any more.
+pub(crate) async fn append_items(
+    core: &Core,
+    caller: &Caller,
+    (request, to): (TraceId, SessionBranch),
+    items: Vec<String>,
+) -> bool {
+    let events = events_of(items);
     if events.is_empty() {
         return true;
     }

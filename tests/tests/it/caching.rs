@@ -194,11 +194,29 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     own["prompt_cache_key"] = json!("mine");
     ask(&gateway.client(), CHAT, &own).await;
     assert_eq!(key_of(&sent(&gateway)[4]), "mine");
+    // The requests of a session have its key, whatever they begin with; another workspace's session has another.
+    let mut of_sessions = Vec::new();
+    for client in [gateway.client(), other.clone(), gateway.client()] {
+        let session = client.post("/v2/sessions", &json!({})).await.unwrap().json();
+        let client = client.header("agent-session-ref", session["id"].as_str().unwrap());
+        let before = sent(&gateway).len();
+        for about in ["the sea", "the moon"] {
+            ask(&client, CHAT, &talk(CHAT, MINI, about, 1)).await;
+        }
+        let keys: Vec<_> = sent(&gateway).iter().skip(before).map(key_of).collect();
+        assert_eq!(keys[0], keys[1], "of one session");
+        assert!(keys[0].starts_with("tgc_") && keys[0].len() == 36, "{keys:?}");
+        assert!(!of_sessions.contains(&keys[0]));
+        of_sessions.push(keys[0].clone());
+        ask(&client, CHAT, &own).await;
+        assert_eq!(sent(&gateway).last().map(key_of).as_deref(), Some("mine"));
+    }
+    let before = sent(&gateway).len();
     // A prompt that one workspace sent twice is new for the other.
     for client in [&gateway.client(), &gateway.client(), &other] {
         ask(client, MESSAGES, &talk(MESSAGES, CLAUDE, "the moon", 1)).await;
     }
-    let marked: Vec<_> = sent(&gateway).iter().skip(5).map(marks).collect();
+    let marked: Vec<_> = sent(&gateway).iter().skip(before).map(marks).collect();
     assert_eq!(marked, [0, 2, 0]);
 }
 

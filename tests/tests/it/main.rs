@@ -132,6 +132,7 @@ mod scale;
 mod scores;
 mod sdk;
 mod semantic_cache;
+mod session_history;
 mod sessions;
 mod shredding;
 mod smuggling;

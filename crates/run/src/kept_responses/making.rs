@@ -30,31 +30,42 @@ pub(super) struct Made {
     pub ancestors: Vec<Continued>,
     /// The new items of its input.
     pub input: Vec<String>,
-    /// The conversation that it continues.
+    /// The conversation or session that it continues.
     pub session: Option<SessionBranch>,
+    /// Its answer names that as a conversation.
+    pub is_conversation: bool,
     pub keeps: bool,
     pub is_background: bool,
     /// What comes first in the answer: the summary that took the place of what it continues.
     pub first_item: Option<Map<String, Value>>,
 }
 
+/// What became of an answer.
+struct Kept {
+    /// Its conversation has it.
+    is_appended: bool,
+    /// And it is kept under its id, if it is to be.
+    is_whole: bool,
+}
+
 impl Made {
     /// Keeps an answer as its client gets it, if it is to be kept here, and what was said in its conversation.
-    async fn keep(&self, core: &Core, caller: &Caller, response: &Map<String, Value>, is_own: bool) -> bool {
+    async fn keep(&self, core: &Core, caller: &Caller, response: &Map<String, Value>, is_own: bool) -> Kept {
         let is_appended = match self.session {
             Some(to) => session_turn::append(core, caller, (self.request, to), &self.input, response).await,
             None => true,
         };
         if !is_own || !self.keeps {
-            return is_appended;
+            return Kept { is_appended, is_whole: is_appended };
         }
         let written = Value::Object(response.clone()).to_string();
-        kept::keep(core, caller, self.request, &self.ancestors, (&self.input, &written)).await && is_appended
+        let is_kept = kept::keep(core, caller, self.request, &self.ancestors, (&self.input, &written)).await;
+        Kept { is_appended, is_whole: is_kept && is_appended }
     }
 
     /// Says of an answer what its client asked for.
     pub(super) fn describe(&self, response: &mut Map<String, Value>, is_own: bool) {
-        if let Some(to) = self.session {
+        if let Some(to) = self.session.filter(|_| self.is_conversation) {
             response.insert("conversation".to_owned(), json!({"id": conversation_id_of(to.session)}));
         }
         if !is_own {
@@ -137,10 +148,13 @@ async fn answered(
     };
     made.describe(&mut answer, is_own);
     made.put_first(&mut answer);
-    let is_kept = made.keep(core, caller, &answer, is_own).await;
+    let Kept { is_appended, is_whole } = made.keep(core, caller, &answer, is_own).await;
+    if made.session.is_some() && !made.is_conversation {
+        line::name_stored(&mut headers, is_appended);
+    }
     if is_own && made.keeps {
         name_as_heeded(&mut headers, STORE);
-        if !is_kept {
+        if !is_whole {
             answer.insert(STORE.to_owned(), json!(false));
         }
     }
@@ -179,7 +193,7 @@ impl EditAnswer for Streamed {
         }
         let (core, caller, made) = (Rc::clone(&self.core), self.caller.clone(), self.made.clone());
         let (response, is_own) = (response.clone(), self.is_own);
-        Some(Box::pin(async move { made.keep(&core, &caller, &response, is_own).await }))
+        Some(Box::pin(async move { made.keep(&core, &caller, &response, is_own).await.is_whole }))
     }
 
     fn stored(&self, response: &mut Map<String, Value>, is_stored: bool) {

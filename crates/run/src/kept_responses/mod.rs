@@ -15,13 +15,14 @@ mod taken;
 use std::rc::Rc;
 
 use admit::Caller;
-use decode::Inbound;
+use decode::{Inbound, SessionHistory};
 use domain::{Dialect, Fault, Operation};
 use line::Core;
 
 use self::making::Made;
 use self::taken::left;
 use crate::compaction;
+use crate::history;
 use crate::request::refusal;
 use crate::session_turn;
 use crate::state_fields::StateFields;
@@ -93,7 +94,11 @@ async fn continued(
     if fields.previous.is_some() && fields.conversation.is_some() {
         return Err(both());
     }
-    let named = fields.conversation.as_deref().and_then(ids::conversation_named);
+    let by_header = history::named(&mut inbound.headers)?;
+    if by_header.is_some() && (fields.previous.is_some() || fields.conversation.is_some()) {
+        return Err(both_histories());
+    }
+    let named = by_header.or_else(|| fields.conversation.as_deref().and_then(ids::conversation_named));
     let session = match named {
         Some(named) => Some(session_turn::continued(core, caller, inbound, named).await?),
         None => None,
@@ -116,6 +121,7 @@ async fn continued(
         ancestors: previous.map(kept::KeptResponse::with_itself).unwrap_or_default(),
         input: resolved.unwrap_or(input),
         session,
+        is_conversation: by_header.is_none(),
         keeps: inbound.operation == Operation::Chat && fields.stores && !caller.retains_nothing(),
         is_background: false,
         first_item: None,
@@ -127,6 +133,11 @@ async fn continued(
     }
     compaction::open_in(core, caller, inbound)?;
     Ok(Some((fields, made)))
+}
+
+fn both_histories() -> Box<Fault> {
+    let message = "The header Agent-Session-History and the body both say what the request continues.";
+    refusal("invalid_value", message, "Send one of them.", SessionHistory::PARAM)
 }
 
 fn both() -> Box<Fault> {

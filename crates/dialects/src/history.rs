@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_t_be_carried_over_is_told() {
+    fn what_can_t_be_carried_over_is_refused() {
         let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]});
         let image = json!({"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]});
         let nameless = json!({"type": "function_call", "call_id": "c_1", "arguments": "{}"});

@@ -28,6 +28,13 @@ pub type Appending = Pin<Box<dyn Future<Output = bool>>>;
 /// Appends the items of an answer.
 pub type AppendItems = Box<dyn FnOnce(Vec<String>) -> Appending>;
 
+/// Whether requests of a dialect can be continued: it has a format of its own, whose streams are events.
+#[must_use]
+pub fn continues(dialect: Dialect) -> bool {
+    let grammar = dialect.grammar();
+    grammar.dialect() == dialect && !dialects::face(grammar).facts().has_frames
+}
+
 /// Puts a history before the turns of a request, and returns those as items.
 ///
 /// # Errors

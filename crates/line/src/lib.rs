@@ -56,7 +56,7 @@ pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, ContextUse, Quote, TooLong};
 pub use explain::{BatchExecution, CallExplanation, PricedPlan, context_use, explain};
 pub use guardrails::ParameterChange;
-pub use history::{AppendItems, Appending, append_answer, continue_in, name_stored};
+pub use history::{AppendItems, Appending, append_answer, continue_in, continues, name_stored};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,

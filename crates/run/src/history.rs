@@ -14,14 +14,12 @@ use settle::ReplyBody;
 use crate::compaction;
 use crate::session_turn::{self, Named, SessionTurn};
 
-/// The dialects whose requests are continued here. Those of Responses are where their state is.
-const CONTINUED: [Dialect; 3] = [Dialect::Chat, Dialect::Anthropic, Dialect::Gemini];
-
-/// Whether a request continues a session here.
+/// Whether a request continues a session here. Those of Responses are continued where their state is.
 #[must_use]
 pub fn continues_session(inbound: &Inbound) -> bool {
     inbound.operation == Operation::Chat
-        && CONTINUED.contains(&inbound.dialect)
+        && inbound.dialect != Dialect::Responses
+        && line::continues(inbound.dialect)
         && SessionHistory::is_named(&inbound.headers)
 }
 

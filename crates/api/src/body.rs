@@ -37,8 +37,9 @@ fn wrong(code: &'static str, path: &str, why: &str) -> Box<Fault> {
     let path = path.trim_end_matches('?').trim_end_matches('.');
     let is_whole = path.is_empty();
     let prefix = if is_whole { String::new() } else { format!("{path}: ") };
-    let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{why}."))
-        .fix(if is_whole { "Send one JSON object." } else { "Correct that field and send the request again." });
+    let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{why}.")).fix(
+        if is_whole { "Send one JSON object." } else { "Correct that field and send the request again." },
+    );
     Box::new(if is_whole { fault } else { fault.param(path.to_owned()) })
 }
 

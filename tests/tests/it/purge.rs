@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use harness::KeyState;
 use harness::canary::Canary;
@@ -17,7 +18,7 @@ use crate::ask::{CHAT, MINI, scripted, trace_of};
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
 use crate::rotation;
-use crate::wait::{a_moment, until, until_a_random_moment};
+use crate::wait::{a_moment, until};
 
 pub const JOBS: &str = "/v2/purge-jobs";
 /// The keys of a workspace are dropped ten seconds after the last place is purged.

@@ -33,7 +33,9 @@ def create(client, content, endpoint=CHAT, **how):
 
 def ended(client, batch):
     while batch.status not in ("completed", "failed", "expired", "cancelled"):
-        assert batch.output_file_id is None and batch.status in ("in_progress", "finalizing", "cancelling"), batch
+        # Only a provider's own is validated first.
+        assert batch.output_file_id is None, batch
+        assert batch.status in ("validating", "in_progress", "finalizing", "cancelling"), batch
         batch = client.batches.retrieve(batch.id)
     return batch
 
@@ -96,6 +98,7 @@ def whole(client):
 
 
 def endpoints(client):
+    # The first is of one model that the project's own credential serves: its provider works through it.
     vector = {"model": "openai/text-embedding-3-small", "input": "the tide"}
     turn = {"model": MODELS[0], "input": "the moon", "store": False}
     for url, body, kind in (("/v1/embeddings", vector, "list"), ("/v1/responses", turn, "response")):

@@ -219,7 +219,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     (
         "history_not_carried",
-        "The session's history, or what the request adds to it, can't be sent in the dialect of the request. Continue the session with `POST /v2/responses`.",
+        "The session's history can't be sent in this dialect. Continue it with `POST /v2/responses`.",
     ),
     (
         "host_identity_not_allowed",

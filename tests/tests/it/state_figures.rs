@@ -94,7 +94,7 @@ async fn a_session_of_many_events_is_appended_to_exported_and_purged() {
     let rate = bytes as f64 / took.as_secs_f64();
     println!("an export of {bytes} bytes: {took:?}, {:.1} MB/s", rate / 1e6);
     let start = Instant::now();
-    let job = gateway.make("/v2/purge-jobs", json!({"session_ids": [session]})).await;
+    let job = gateway.make("/v2/purge-jobs", json!({"session_id": session})).await;
     let path = format!("/v2/purge-jobs/{}", id_of(&job));
     completed(&gateway, &path).await;
     let purge = start.elapsed();

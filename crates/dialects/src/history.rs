@@ -141,14 +141,12 @@ fn written_answer(grammar: Grammar, events: Vec<Event>) -> Option<Vec<String>> {
     list_in(&answer, "output")
 }
 
-/// The history as turns in the request's format, and as it was before.
-fn written_history(
-    grammar: Grammar,
-    request: &Request,
-    history: &[String],
-) -> Result<(Vec<Vec<u8>>, Vec<Turn>), Box<Fault>> {
+/// A history in two forms: each of its turns in the request's format, and all of them in ours.
+type History = (Vec<Vec<u8>>, Vec<Turn>);
+
+fn written_history(grammar: Grammar, request: &Request, history: &[String]) -> Result<History, Box<Fault>> {
     if history.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(History::default());
     }
     let list = face(Grammar::Responses).facts().turns.list;
     let body = Bytes::from(format!(r#"{{"model":"m","{list}":[{}]}}"#, history.join(",")));
@@ -391,7 +389,7 @@ mod tests {
             let fault = go_on(grammar, &body, std::slice::from_ref(item)).unwrap_err();
             assert_eq!(fault.code, "history_not_carried", "{grammar:?} {fault:?}");
         }
-        let mut several = body.clone();
+        let mut several = body;
         several["n"] = json!(2);
         assert_eq!(go_on(Grammar::Chat, &several, &[]).unwrap_err().code, "history_not_carried");
         let sound = json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]);

@@ -238,7 +238,7 @@ async fn prefixes(gateway: &Gateway, told: &Value, unstable: &[Value]) {
 async fn tails(of: &Workload, told: &Value, silent: &[Value]) {
     let gateway = &of.gateway;
     let finding = found(gateway, told, "idle_tail", silent).await;
-    let (waited, silence) = (count(finding, "/waited_ms"), SILENCE.as_millis() as i64);
+    let (waited, silence) = (count(finding, "/waited_ms"), i64::try_from(SILENCE.as_millis()).unwrap());
     assert!((10_000..=silence + 5_000).contains(&waited), "{finding:#}");
     assert_eq!((&finding["money_micros"], &finding["money_meaning"]), (&json!(0), &json!("none")));
     let file = gateway.directory().join("patience.json");

@@ -113,8 +113,8 @@ async fn killed_at_each(steps: &[String]) {
     ended(&held.gateway, &id, &planted, &slices, 1).await;
 }
 
-fn is_of_the_end(step: &String) -> bool {
-    step.starts_with("probe") || ["scrub", "sign", "store", "end"].contains(&step.as_str())
+fn is_of_the_end(step: &str) -> bool {
+    step.starts_with("probe") || ["scrub", "sign", "store", "end"].contains(&step)
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_purge_that_is_killed_before_and_after_each_place_goes_on_and_ends_onc
 
 #[tokio::test]
 async fn a_purge_that_is_killed_at_each_look_and_while_it_signs_ends_once() {
-    let steps: Vec<_> = steps().into_iter().filter(is_of_the_end).collect();
+    let steps: Vec<_> = steps().into_iter().filter(|step| is_of_the_end(step)).collect();
     assert_eq!(steps.len(), 4 + PLACES.len());
     killed_at_each(&steps).await;
 }

@@ -60,7 +60,7 @@ fn asking(client: Client, of: &'static str) -> (Arc<AtomicBool>, tokio::task::Jo
     let asks = tokio::spawn(async move {
         let mut served = 0;
         while !told.load(Ordering::Relaxed) {
-            let keyed = client.clone().header("idempotency-key", &format!("{of} {served}"));
+            let keyed = client.clone().header("idempotency-key", format!("{of} {served}"));
             let answer = keyed.post(CHAT, &question(MINI)).await.unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text());
             served += 1;

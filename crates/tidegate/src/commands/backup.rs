@@ -190,7 +190,7 @@ fn bring_back(
         ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),
         _ => bail!("this backup is of PostgreSQL: set TIDEGATE_DATABASE_URL to an empty database"),
     }
-    fs::create_dir_all(data_dir::journal(&directory))?;
+    fs::create_dir_all(data_dir::journal(directory))?;
     for entry in manifest.files.iter().filter(|entry| ![DUMP, ROWS].contains(&entry.name.as_str())) {
         archive::copy_out(&options.from, &entry.name, &directory.join(&entry.name))?;
     }

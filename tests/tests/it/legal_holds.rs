@@ -1,7 +1,5 @@
 //! Legal holds: what is held is neither deleted nor purged, by whatever path, until the hold is released.
 
-use std::time::Duration;
-
 use harness::Behaviour;
 use harness::client::Client;
 use http::Method;
@@ -185,7 +183,7 @@ async fn a_hold_stops_a_purge_that_runs() {
     let first = keyed.post(CHAT, &scripted(MINI, "text=two")).await.unwrap();
     assert_eq!(first.status, 200, "{}", first.text());
     until("the response to be known", async || gateway.requests(10).await.len() == 2).await;
-    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(3))]);
+    gateway.emulator.script_deletions(OWN, [Behaviour::held()]);
     let purge = id_of(&gateway.make(JOBS, json!({"project_id": gateway.founded.project_id})).await);
     until("the provider to be asked to delete", async || {
         gateway.emulator.journal().iter().any(|call| call.method == "DELETE")
@@ -193,6 +191,7 @@ async fn a_hold_stops_a_purge_that_runs() {
     .await;
     let body = json!({"workspace": true, "reason": "a case"});
     let hold = id_of(&gateway.make(HOLDS, body).await);
+    gateway.emulator.release();
     let job = tokio::time::timeout(
         WITHIN,
         found("the purge to end", async || {

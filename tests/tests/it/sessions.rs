@@ -614,7 +614,7 @@ async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
     assert!(found >= 3 && places.iter().all(|place| place["status"] == "pending"), "{counted}");
     assert_eq!(
         counted["erased"],
-        json!({"sessions": 2, "items": 0, "usage_events": 0, "namespace_generation": null})
+        json!({"sessions": 2, "items": 0, "usage_events": 0, "namespace_generation": null, "key_shredding": null})
     );
     let erasure = made(&admin, path, json!({"end_user": person})).await;
     let path = format!("{path}/{}", id_of(&erasure));

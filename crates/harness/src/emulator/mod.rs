@@ -192,6 +192,11 @@ impl Emulator {
         self.shared.script(Some(key), behaviours);
     }
 
+    /// Queues behaviours for the next deletions of stored responses by one key: whether they wait.
+    pub fn script_deletions(&self, key: &str, behaviours: impl IntoIterator<Item = Behaviour>) {
+        self.shared.script(Some(&state::deletions(key)), behaviours);
+    }
+
     /// Queues behaviours for the next calls of any key whose own queue is empty.
     pub fn script_all(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
         self.shared.script(None, behaviours);

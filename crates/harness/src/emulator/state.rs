@@ -82,6 +82,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The name of the queue of a key's deletions.
+pub(crate) fn deletions(key: &str) -> String {
+    format!("DELETE {key}")
+}
+
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         let inner = Inner::new(&config, 0);
@@ -224,6 +229,11 @@ impl Shared {
         let mut inner = lock(&self.inner);
         let own = inner.scripts.get_mut(key).and_then(take);
         own.or_else(|| take(&mut inner.script_for_all))
+    }
+
+    /// The same for a deletion, which takes none that is meant for other calls.
+    pub(crate) fn next_of_deletions(&self, key: &str) -> Option<Behaviour> {
+        lock(&self.inner).scripts.get_mut(&deletions(key)).and_then(take)
     }
 
     /// The number of prompt tokens that the key has cached; afterwards the whole prompt is cached.

@@ -201,7 +201,12 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
         Route::Responses => responses::create(call).await,
         Route::InputTokens => responses::input_tokens(call),
         Route::Response(id) => responses::get(call, &id),
-        Route::DeleteResponse(id) => responses::delete(call, &id),
+        Route::DeleteResponse(id) => {
+            if let Some(behaviour) = call.shared.next_of_deletions(call.key) {
+                service::before_head(call.control, call.guard, &behaviour).await;
+            }
+            responses::delete(call, &id)
+        }
         Route::CancelResponse(id) => responses::cancel(call, &id),
         Route::InputItems(id) => responses::input_items(call, &id),
         Route::Realtime => realtime::open(call).await,

@@ -89,7 +89,7 @@ const fn times(metric: Metric, party: Party, other: Party, ratio_max: f64) -> Ta
     Target { metric, party, other, limit: Limit::RatioMax(ratio_max) }
 }
 
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 14] = [
     ours(Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
     ours(Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
     ours(Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
@@ -104,7 +104,6 @@ pub const TARGETS: [Target; 15] = [
     growth(Metric::CpuUsPerRequest, Party::UsEverything, 1.08),
     times(Metric::CpuUsPerRequest, Party::UsCached, Party::Us, 0.6),
     growth(Metric::CpuUsPerRequest, Party::UsSession, 1.1),
-    growth(Metric::CpuUsPerRequest, Party::UsContent, 1.1),
     Target {
         metric: Metric::CpuUsPerRequest,
         party: Party::Us100kTranslated,

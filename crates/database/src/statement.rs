@@ -3,7 +3,10 @@
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Column as _, Decode, Postgres, Row as _, SqlSafeStr as _, SqlStr, Sqlite, Type};
+use sqlx::{
+    AssertSqlSafe, Column as _, Decode, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Sqlite,
+    SqliteConnection, Type,
+};
 
 use crate::connection::{Connection, within};
 use crate::error::{StoreError, database};
@@ -107,6 +110,16 @@ impl Statement {
     pub async fn one(self, connection: &mut Connection) -> Result<Row, StoreError> {
         let row = self.row(connection).await?;
         row.ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))
+    }
+
+    /// Executes it within a transaction of SQLite that its caller holds.
+    pub async fn run_on_sqlite(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        self.sqlite().execute(connection).await.map(|_| ()).map_err(database)
+    }
+
+    /// Executes it within a transaction of PostgreSQL that its caller holds.
+    pub async fn run_on_postgres(self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        self.postgres().execute(connection).await.map(|_| ()).map_err(database)
     }
 
     fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {

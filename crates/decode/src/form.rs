@@ -108,6 +108,31 @@ pub fn too_large(bytes_max: usize) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
 }
 
+/// The whole of a form whose beginning is held, for those that can't take it as it comes.
+///
+/// # Errors
+/// It is longer than `bytes_max`, which `too_long` tells, or it broke off.
+pub async fn whole_form(
+    upload: Option<&Upload>,
+    held: Bytes,
+    (bytes_max, too_long): (usize, fn() -> Box<Fault>),
+) -> Result<Bytes, Box<Fault>> {
+    let left = upload.and_then(Upload::left).unwrap_or(0);
+    if left.saturating_add(held.len() as u64) > bytes_max as u64 {
+        return Err(too_long());
+    }
+    let Some(upload) = upload else { return Ok(held) };
+    let mut whole = BytesMut::from(held);
+    while let Some(piece) = poll_fn(|cx| upload.poll_piece(cx)).await {
+        let piece = piece.map_err(|_| upload.fault().unwrap_or_else(|| Box::new(Fault::internal())))?;
+        if whole.len() + piece.len() > bytes_max {
+            return Err(too_long());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
 /// The bytes after the buffered ones. They are still parsed while streaming, so that an upstream never gets
 /// the end of a form that contradicts what was planned.
 struct Rest {

@@ -57,7 +57,7 @@ pub fn continue_request(
         let message = "A session takes one answer, and the request asks for several.";
         return Err(Box::new(not_carried(message).fix("Ask for one answer.")));
     }
-    // What is no list of turns is refused as it is.
+    // A request without a list of turns is refused as it would be without a history.
     let Some(turns) = find_turns(grammar, body) else {
         read_prompt(grammar, body, &request)?;
         return Err(Box::new(not_carried("The request has no list of turns that could be continued.")));

@@ -46,6 +46,16 @@ impl KeptName {
     }
 }
 
+/// What ends the head of a kept answer of `/v1/responses`, in its first part.
+pub const HEAD_END: u8 = b'\n';
+
+/// The head of a kept answer, and its content as far as it is in the first part. JSON has no line end of its own here.
+#[must_use]
+pub fn parted(first: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = first.iter().position(|byte| *byte == HEAD_END)?;
+    Some((first.get(..end)?, first.get(end + 1..)?))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -22,7 +22,7 @@ pub mod hints;
 pub mod hosting;
 pub mod ids;
 pub mod inference_task;
-mod kept_names;
+pub mod kept_names;
 pub mod likeness;
 pub mod limits;
 pub mod master_key;

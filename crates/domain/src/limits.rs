@@ -304,7 +304,7 @@ pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
 /// Size of the provider state that is stored for one turn, such as signed thinking blocks; larger states are
 /// not stored.
 pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
-/// Parts of an answer of `/v1/responses` that is kept, each as long as what is kept at once.
+/// The most parts in which an answer of `/v1/responses` is stored; each is of at most `KEPT_TURN_BYTES_MAX`.
 pub const KEPT_RESPONSE_PARTS_MAX: usize = 8;
 /// The largest audio upload for a provider that takes recordings as a JSON document, for which the recording
 /// is held in memory.

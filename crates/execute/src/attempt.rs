@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Availability, AvailabilityView, Ticket};
-use bytes::Bytes;
 use decode::Call;
 use domain::{Fault, PriceTerms, Usage};
 use egress::Request;
@@ -87,17 +86,16 @@ async fn start(
     let deps = &exchange.deps;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
-    let facts = exchange.call.spec().facts();
     let is_spoken = match check(&exchange.call, attempt, &held.body) {
         Ok(is_spoken) => is_spoken,
         Err(fault) => return Start::Refused(fault),
     };
-    let has_recording =
-        facts.has_recording && provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
     let is_renamed = requests_file::is_renamed(exchange);
-    let is_gathered = has_recording || is_renamed;
+    let gathered = if is_renamed { Some(requests_file::MOST) } else { most_of_recording(exchange, attempt) };
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
-    if is_gathered && let Err(fault) = Box::pin(gather(exchange, &mut held.body, is_renamed)).await {
+    if let Some(most) = gathered
+        && let Err(fault) = Box::pin(recording::gather(exchange, &mut held.body, most)).await
+    {
         return Start::Refused(fault);
     }
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.
@@ -144,7 +142,7 @@ async fn start(
     outgoing.headers.extend(id_for(exchange, attempt));
     match request_of(&deps.egress, outgoing) {
         Ok(mut request) => {
-            let rest = exchange.call.upload().filter(|_| !is_gathered);
+            let rest = exchange.call.upload().filter(|_| gathered.is_none());
             request.body = request.body.followed_by(rest.cloned());
             Start::Ready(open, request)
         }
@@ -152,12 +150,11 @@ async fn start(
     }
 }
 
-async fn gather(exchange: &Exchange, body: &mut Bytes, is_renamed: bool) -> Result<(), Box<Fault>> {
-    if is_renamed {
-        requests_file::gather(exchange, body).await
-    } else {
-        recording::gather(exchange, body).await
-    }
+/// `None` where the recording is sent as it comes, or there is none.
+fn most_of_recording(exchange: &Exchange, attempt: &Attempt) -> Option<recording::Most> {
+    let (spec, provider) = (exchange.call.spec(), providers::provider(attempt.provider()));
+    let has_own = || provider.has_own_format(exchange.call.operation(), attempt.upstream_model());
+    (spec.facts().has_recording && has_own()).then_some(recording::MOST)
 }
 
 /// Whether the seat's provider speaks the dialect of a call.

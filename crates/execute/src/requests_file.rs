@@ -3,23 +3,19 @@
 use bytes::{Bytes, BytesMut};
 use decode::{requests_file, too_large};
 use dialects::rename_batch_input;
-use domain::Fault;
 use domain::limits::BODY_BYTES_MAX;
 
 use crate::exchange::Exchange;
-use crate::recording::gather_form;
+use crate::recording::Most;
 
+/// A name may stand in any line, so that the whole form is waited for.
+pub(crate) const MOST: Most = (BODY_BYTES_MAX, || too_large(BODY_BYTES_MAX));
 /// The lines that are written before others on this core have their turn.
 const LINES_AT_ONCE: usize = 64;
 
 /// Whether it has any under other names.
 pub(crate) fn is_renamed(exchange: &Exchange) -> bool {
     exchange.call.request().form().is_some_and(|form| !form.renamed_models.is_empty())
-}
-
-/// Waits for the whole form: a name may stand in any line.
-pub(crate) async fn gather(exchange: &Exchange, body: &mut Bytes) -> Result<(), Box<Fault>> {
-    gather_form(exchange, body, (BODY_BYTES_MAX, || too_large(BODY_BYTES_MAX))).await
 }
 
 /// The form with the provider's names in its file.

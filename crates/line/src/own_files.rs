@@ -1,13 +1,11 @@
 //! The files of batches that the gateway works through itself: those of requests, which it keeps, and those of results, which
 //! are read from their batch.
 
-use std::future::poll_fn;
-
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
 use conversation::own_batch::{FileRequests, OwnFiles};
 use conversation::request::{Stored, StoredAct};
-use decode::{Call, requests_file, too_large};
+use decode::{Call, requests_file, too_large, whole_form};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Fault, FaultClass, FoundBatch, ObjectOwner, OwnBatch, ResultsFile, StoredObjectId};
 use futures_util::{Stream, StreamExt as _};
@@ -125,29 +123,11 @@ fn pieces(core: &Core, file: &OwnBatch) -> impl Stream<Item = Option<Bytes>> + u
 /// The pieces of an uploaded file, and the details stored with them.
 pub(crate) async fn received(files: &dyn OwnFiles, call: &Call) -> Result<FileRequests, Box<Fault>> {
     let form = call.request().form().ok_or_else(|| Box::new(Fault::internal()))?;
-    let body = whole(call).await?;
+    let most = (BODY_BYTES_MAX, (|| too_large(BODY_BYTES_MAX)) as fn() -> Box<Fault>);
+    let body = whole_form(call.upload(), call.body().clone(), most).await?;
     let file = requests_file(&form.boundary, &body).ok_or_else(|| Box::new(Fault::internal()))?;
     let items = file.content.chunks(FILE_PIECE_BYTES).map(|piece| body.slice_ref(piece)).collect();
     Ok(FileRequests { items, details: files.describe(&file.name, file.content.len() as u64) })
-}
-
-/// The whole body of an upload, of which the start is held.
-async fn whole(call: &Call) -> Result<Bytes, Box<Fault>> {
-    let Some(rest) = call.upload() else { return Ok(call.body().clone()) };
-    if rest.left().is_some_and(|left| left.saturating_add(call.body().len() as u64) > BODY_BYTES_MAX as u64) {
-        return Err(too_large(BODY_BYTES_MAX));
-    }
-    let mut body = BytesMut::from(&call.body()[..]);
-    while let Some(piece) = poll_fn(|cx| rest.poll_piece(cx)).await {
-        let Ok(piece) = piece else {
-            return Err(rest.fault().unwrap_or_else(|| Box::new(Fault::internal())));
-        };
-        if body.len() + piece.len() > BODY_BYTES_MAX {
-            return Err(too_large(BODY_BYTES_MAX));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body.freeze())
 }
 
 /// The requests of the batch that a call makes of a file; `None` where the gateway has no such file.

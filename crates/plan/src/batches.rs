@@ -109,29 +109,25 @@ pub(crate) fn keepers_of_batch<'a>(
     let mut names: Vec<String> = Vec::with_capacity(models.len());
     for model in models {
         let served = served_by(input, model, board);
-        if served.attempts.is_empty() {
-            names.push(model.clone());
-            continue;
-        }
         let name_at = |attempt: &Attempt| {
             let same = |other: &&Attempt| other.principal() == attempt.principal();
             let found = served.attempts.iter().find(same)?;
             Some(found.upstream_model().to_owned()).filter(|_| served.alias.is_none())
         };
-        let name = decision.attempts.iter().find_map(name_at);
-        decision.attempts.retain(|attempt| name_at(attempt) == name);
-        let Some(name) = name else {
+        let name = if served.attempts.is_empty() {
+            Some(model.clone())
+        } else {
+            let name = decision.attempts.iter().find_map(name_at);
+            decision.attempts.retain(|attempt| name_at(attempt) == name);
+            name
+        };
+        let is_same = |name: &String| names.last().is_none_or(|before| before == name);
+        let Some(name) = name.filter(is_same) else {
             return (Decision::failed(at(several(), format!("\"{model}\""))), Vec::new());
         };
         names.push(name);
     }
-    match names.windows(2).position(|pair| matches!(pair, [one, other] if one != other)) {
-        None => (decision, names),
-        Some(at_other) => {
-            let model = models.get(at_other + 1).map_or("", |model| model);
-            (Decision::failed(at(several(), format!("\"{model}\""))), Vec::new())
-        }
-    }
+    (decision, names)
 }
 
 /// Where a request to this model would go.

@@ -54,7 +54,7 @@ pub fn accounts(input: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>)
     drawn
 }
 
-/// The seats of a session, by rendezvous hashing: each has a number of its own for the session, so that the first stays
+/// The seats of a session, by rendezvous hashing: each is ranked by a hash of itself and the session, so that the first stays
 /// the first while others come and go, and a seat that goes moves only its own sessions, over all that are left. A seat of twice
 /// the weight is the first of twice the sessions; one without a weight comes last.
 pub fn by_session(session_key: u64, attempts: &mut [Attempt]) {

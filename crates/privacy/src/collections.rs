@@ -68,7 +68,7 @@ pub(crate) const BATCH_ITEMS: &str = "batch_items";
 /// What no route lists with its content.
 pub(crate) const RETENTION_PROFILES: &str = "retention_profiles";
 pub(crate) const REQUEST_CONTENTS: &str = "request_contents";
-/// What is kept of answers for a while, which clients read at the paths of each.
+/// Answers that are kept for a while; clients read them at their own paths.
 pub(crate) const IDEMPOTENT_ANSWERS: &str = "idempotent_answers";
 pub(crate) const TASKS: &str = "tasks";
 pub(crate) const RESPONSES: &str = "responses";

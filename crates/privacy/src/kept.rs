@@ -1,4 +1,4 @@
-//! The lines of a data export about what is kept of answers for a while: answers under idempotency keys, tasks, answers of
+//! The lines of a data export for answers that are kept for a while: answers under idempotency keys, tasks, answers of
 //! `/v1/responses` and `/v2/responses`, and the state of turns.
 
 use base64::Engine;
@@ -95,9 +95,7 @@ impl Export<'_> {
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.digest);
             for row in rows {
-                if self.row.project.is_none_or(|project| project == row.project) {
-                    self.add_line(PROVIDER_RESPONSES, &line_of_named(&row)).await?;
-                }
+                self.add_line(PROVIDER_RESPONSES, &line_of_named(&row)).await?;
             }
         }
     }

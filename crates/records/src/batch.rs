@@ -2,6 +2,7 @@
 //! their sums.
 
 use database::error::StoreError;
+use database::statement::Statement;
 use domain::TraceId;
 use ledger::SettledRecords;
 
@@ -30,9 +31,9 @@ pub(crate) struct Prepared {
     /// What the records draw on budgets.
     pub draws: Draws,
     /// What they add to the costs of batches.
-    pub batch_costs: BatchCosts,
+    batch_costs: BatchCosts,
     /// And to the sums of sessions.
-    pub session_sums: SessionSums,
+    session_sums: SessionSums,
     /// Audit remarks for those records that need one.
     pub remarks: Vec<AuditNote>,
     /// Some record may be in the store from an earlier life of a process: the requests of batches are made again under their
@@ -82,6 +83,11 @@ impl Prepared {
 
     pub(crate) const fn bytes(&self) -> usize {
         self.tails.len()
+    }
+
+    /// What adds the records to the sums of batches and sessions.
+    pub(crate) fn sums(&self) -> impl Iterator<Item = Statement> {
+        self.batch_costs.statements().chain(self.session_sums.statements())
     }
 
     /// Each record with its encoded bytes, which exclude the trace.

@@ -80,6 +80,14 @@ pub struct ScoreSum {
     pub highest_micros: i64,
 }
 
+impl ScoreSum {
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a mean is shown, not booked")]
+    pub fn mean(&self) -> f64 {
+        self.sum_micros as f64 / self.scores.max(1) as f64 / 1_000_000.0
+    }
+}
+
 /// What became of a score.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scored {

@@ -142,11 +142,10 @@ fn show(row: &ScoreRow) -> ScoreView {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a mean is shown, not booked")]
 fn line(sum: ScoreSum) -> ScoreLine {
     ScoreLine {
         group: non_empty(&sum.group),
-        mean: sum.sum_micros as f64 / sum.scores.max(1) as f64 / MICROS,
+        mean: sum.mean(),
         lowest: decimal(sum.lowest_micros),
         highest: decimal(sum.highest_micros),
         name: sum.name,

@@ -11,8 +11,6 @@ use store::{Dimension, ScoreFilter, ScoreGroup, ScoreSum, UsageFilter, UsageQuer
 
 use crate::limits::SCORE_LINES_MAX;
 
-const MICROS: f64 = 1_000_000.0;
-
 /// The scores of one name in a row of usage.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "UsageScore")]
@@ -22,13 +20,8 @@ pub(crate) struct UsageScoreView {
     mean: f64,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a mean is shown, not booked")]
 fn show(sum: ScoreSum) -> UsageScoreView {
-    UsageScoreView {
-        mean: sum.sum_micros as f64 / sum.scores.max(1) as f64 / MICROS,
-        name: sum.name,
-        scores: sum.scores,
-    }
+    UsageScoreView { mean: sum.mean(), name: sum.name, scores: sum.scores }
 }
 
 /// What scores can be grouped and filtered by as these sums are.

@@ -1,6 +1,7 @@
 //! Kept answers, turns, tasks and responses as they are read by others than their clients.
 
 use bytes::Bytes;
+use domain::kept_names::parted;
 use domain::ports::StoredAnswer;
 use domain::{KeptName, Sealed};
 use serde_json::Value;
@@ -10,7 +11,7 @@ use world::World;
 
 use crate::packing::{unpack, unpack_turn};
 
-/// What is kept beside turns, and turns themselves.
+/// The state of a turn, or a task or answer that is stored with turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedTurn {
     /// `None` for the state of a turn, which its tool calls find.
@@ -49,12 +50,10 @@ pub async fn whole_response(
     of: &ContentRef,
     first: &[u8],
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    // The head in the first line says how long the content is.
-    let Some(end) = first.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-    let (head, content) = first.split_at(end);
+    let Some((head, content)) = parted(first) else { return Ok(None) };
     let head: Option<Value> = serde_json::from_slice(head).ok();
     let bytes = head.as_ref().and_then(|head| head.get("bytes")?.as_u64());
-    let mut content = content.get(1..).unwrap_or_default().to_vec();
+    let mut content = content.to_vec();
     let mut number = 1;
     while (content.len() as u64) < bytes.unwrap_or_default() {
         let name = KeptName::ResponsePart(number);

@@ -410,11 +410,7 @@ async fn unseal(
 /// # Errors
 /// It is a different one, or the directory is not an installation.
 pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
-    let world = World::system();
-    let store = data_dir::open_store(settings).await?;
-    let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
-    store.close().await;
-    opened.map(|_| ())
+    opened(settings).await.map(|_| ())
 }
 
 /// The key that verifies what this installation signs.
@@ -422,12 +418,16 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
 /// # Errors
 /// The directory is not an installation, or the master key is missing or a different one.
 pub async fn public_key(settings: &Settings) -> anyhow::Result<PublicKey> {
+    let seed = opened(settings).await?.vault.signing_seed;
+    Ok(SigningKey::from_seed(seed.expose())?.public())
+}
+
+async fn opened(settings: &Settings) -> anyhow::Result<Secrets> {
     let world = World::system();
     let store = data_dir::open_store(settings).await?;
     let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
     store.close().await;
-    let seed = opened?.vault.signing_seed;
-    Ok(SigningKey::from_seed(seed.expose())?.public())
+    opened
 }
 
 /// A link that signs in the first owner; works while a gateway serves this directory.

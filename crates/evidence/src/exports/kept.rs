@@ -2,7 +2,7 @@
 
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields, signed};
-use database::statement::{Row, compose, sql};
+use database::statement::{Row, Statement, compose};
 use domain::{ContentKind, ProjectId, Sealed, TraceId, WorkspaceId};
 use vault::ContentRef;
 
@@ -52,7 +52,7 @@ impl DataExports {
         self.kept(of, "kept_answers", only, ContentKind::Answer).await
     }
 
-    /// Turns, and what is kept beside them.
+    /// Turns, and the tasks and answers that are stored with them.
     ///
     /// # Errors
     /// Of the database.
@@ -67,19 +67,8 @@ impl DataExports {
         only: &str,
         kept: ContentKind,
     ) -> Result<Vec<KeptRow>, StoreError> {
-        let project = if of.project.is_some() { "AND project = $5" } else { "" };
-        let query = compose(format!(
-            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed, until_unix_ms FROM {table}
-             WHERE workspace = $1 AND digest > $2 AND until_unix_ms > $3 {only} {project}
-             ORDER BY digest LIMIT $4"
-        ));
-        let after = of.after.map(|digest| digest.to_vec()).unwrap_or_default();
-        let query = query.bind(of.workspace.bytes()).bind(after).bind(signed(of.now_unix_ms));
-        let query = query.bind(signed(KEPT_AT_ONCE));
-        let query = match of.project {
-            Some(project) => query.bind(project.bytes()),
-            None => query,
-        };
+        let columns = "digest, project, request, sealed_version, sealed_key_id, sealed, until_unix_ms";
+        let query = page(of, (columns, table, only), KEPT_AT_ONCE);
         let read = |row: &Row| {
             let fields = Fields::new(table, row);
             let content = ContentRef {
@@ -94,18 +83,14 @@ impl DataExports {
         query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
     }
 
-    /// Responses at providers, of all projects.
+    /// Responses at providers.
     ///
     /// # Errors
     /// Of the database.
     pub async fn named_responses(&self, of: KeptAfter) -> Result<Vec<NamedResponse>, StoreError> {
-        let query = sql(
-            "SELECT digest, project, request, COALESCE(provider_id, '') AS provider_id, model, until_unix_ms
-             FROM stored_responses WHERE workspace = $1 AND digest > $2 AND until_unix_ms > $3
-             ORDER BY digest LIMIT $4",
-        );
-        let after = of.after.map(|digest| digest.to_vec()).unwrap_or_default();
-        let query = query.bind(of.workspace.bytes()).bind(after).bind(signed(of.now_unix_ms));
+        let columns =
+            "digest, project, request, COALESCE(provider_id, '') AS provider_id, model, until_unix_ms";
+        let query = page(of, (columns, "stored_responses", ""), NAMES_AT_ONCE);
         let read = |row: &Row| {
             let fields = Fields::new("stored_responses", row);
             Ok(NamedResponse {
@@ -117,7 +102,21 @@ impl DataExports {
                 until_unix_ms: fields.number("until_unix_ms")?,
             })
         };
-        let query = query.bind(signed(NAMES_AT_ONCE));
         query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
+    }
+}
+
+/// What selects the next rows of a table.
+fn page(of: KeptAfter, (columns, table, only): (&str, &str, &str), limit: u64) -> Statement {
+    let project = if of.project.is_some() { "AND project = $5" } else { "" };
+    let query = compose(format!(
+        "SELECT {columns} FROM {table} WHERE workspace = $1 AND digest > $2 AND until_unix_ms > $3 {only} {project}
+         ORDER BY digest LIMIT $4"
+    ));
+    let after = of.after.map(|digest| digest.to_vec()).unwrap_or_default();
+    let query = query.bind(of.workspace.bytes()).bind(after).bind(signed(of.now_unix_ms)).bind(signed(limit));
+    match of.project {
+        Some(project) => query.bind(project.bytes()),
+        None => query,
     }
 }

@@ -25,9 +25,7 @@ use crate::groups::{Group, Groups, NewGroups};
 use crate::limits::WEEKS_CACHED_MAX;
 use crate::postgres::copy::Rows;
 use crate::postgres::{PostgresRecords, usage};
-use crate::sql::batch_costs::{self, BatchCosts};
 use crate::sql::leases::Draws;
-use crate::sql::session_sums::{self, SessionSums};
 
 const TABLE: &str = "meter_records";
 pub(crate) const WEEK_MS: u64 = 7 * 86_400_000;
@@ -210,8 +208,9 @@ async fn apply(
     }
     usage::add(connection, &groups, replica, &prepared.tallies).await?;
     spend(connection, batch.is_leased().then_some(replica), &prepared.draws).await?;
-    add_costs(connection, &prepared.batch_costs).await?;
-    add_sums(connection, &prepared.session_sums).await?;
+    for statement in prepared.sums() {
+        statement.run_on_postgres(connection).await?;
+    }
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }
@@ -244,28 +243,6 @@ async fn spend(connection: &mut PgConnection, replica: Option<i64>, draws: &Draw
         drawn(UNHOLD).bind(replica).bind(lease_ms).execute(&mut *connection).await.map_err(database)?;
     }
     drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
-    Ok(())
-}
-
-/// A statement for each batch: a drained batch of records is of few. Their order is the same in every replica.
-async fn add_costs(connection: &mut PgConnection, costs: &BatchCosts) -> Result<(), StoreError> {
-    for (workspace, request, cost, provider_cost) in costs.iter() {
-        let query =
-            sqlx::query(batch_costs::ADD).bind(workspace).bind(request).bind(cost).bind(provider_cost);
-        query.execute(&mut *connection).await.map_err(database)?;
-    }
-    Ok(())
-}
-
-/// The same for each session.
-async fn add_sums(connection: &mut PgConnection, sums: &SessionSums) -> Result<(), StoreError> {
-    for (workspace, session, numbers) in sums.iter() {
-        let mut query = sqlx::query(session_sums::ADD).bind(workspace).bind(session);
-        for number in numbers {
-            query = query.bind(number);
-        }
-        query.execute(&mut *connection).await.map_err(database)?;
-    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use database::error::StoreError;
 use database::fields::{ColumnId, Fields};
 use database::handle::Database;
-use database::statement::sql;
+use database::statement::{Statement, sql};
 use domain::{MeterRecord, Nanos, SessionId, WorkspaceId};
 
 use crate::limits::SUM_MAX;
@@ -29,9 +29,12 @@ impl SessionSums {
         }
     }
 
-    /// The workspace and each session, and what is added to its numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>, [i64; NUMBERS])> {
-        self.0.iter().map(|((workspace, session), sums)| (workspace.bytes(), session.bytes(), numbers(sums)))
+    /// A statement for each session, in the same order in every replica.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = Statement> {
+        self.0.iter().map(|((workspace, session), sums)| {
+            let query = sql(ADD).bind(workspace.bytes()).bind(session.bytes());
+            numbers(sums).into_iter().fold(query, Statement::bind)
+        })
     }
 }
 
@@ -71,7 +74,7 @@ macro_rules! plus {
 }
 
 /// Adds to one session. One that is gone meanwhile, or that never was, has none.
-pub(crate) const ADD: &str = concat!(
+const ADD: &str = concat!(
     "INSERT INTO session_sums (workspace, session, requests, failed, input_tokens, output_tokens, cached_tokens,
         candidate_tokens, reused_tokens, cost_nanos, provider_cost_nanos)
      SELECT workspace, id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM sessions WHERE workspace = $1 AND id = $2

@@ -20,9 +20,7 @@ use crate::audit_notes;
 use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
-use crate::sql::batch_costs::{self, BatchCosts};
 use crate::sql::leases::{ALERT, Draws, OWE, SPEND, SQLITE_NOW, UNHOLD};
-use crate::sql::session_sums::{self, SessionSums};
 use crate::sqlite::{REPLICA, SqliteRecords, batches, usage};
 
 const TABLE: &str = "journal_positions";
@@ -109,8 +107,9 @@ async fn apply(
     }
     usage::add(connection, &groups, &prepared.tallies).await?;
     spend(connection, &prepared.draws, batch.is_leased()).await?;
-    add_costs(connection, &prepared.batch_costs).await?;
-    add_sums(connection, &prepared.session_sums).await?;
+    for statement in prepared.sums() {
+        statement.run_on_sqlite(connection).await?;
+    }
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
@@ -147,26 +146,6 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws, is_leased: bool
             }
         }
         let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
-        query.execute(&mut *connection).await.map_err(database)?;
-    }
-    Ok(())
-}
-
-async fn add_costs(connection: &mut SqliteConnection, costs: &BatchCosts) -> Result<(), StoreError> {
-    for (workspace, request, cost, provider_cost) in costs.iter() {
-        let query =
-            sqlx::query(batch_costs::ADD).bind(workspace).bind(request).bind(cost).bind(provider_cost);
-        query.execute(&mut *connection).await.map_err(database)?;
-    }
-    Ok(())
-}
-
-async fn add_sums(connection: &mut SqliteConnection, sums: &SessionSums) -> Result<(), StoreError> {
-    for (workspace, session, numbers) in sums.iter() {
-        let mut query = sqlx::query(session_sums::ADD).bind(workspace).bind(session);
-        for number in numbers {
-            query = query.bind(number);
-        }
         query.execute(&mut *connection).await.map_err(database)?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use admit::Caller;
 use bytes::Bytes;
+use domain::kept_names::{HEAD_END, parted};
 use domain::limits::{BODY_BYTES_MAX, KEPT_RESPONSE_PARTS_MAX, KEPT_TURN_BYTES_MAX, RESPONSE_KNOWN};
 use domain::{Fault, FaultClass, KeptName, TraceId};
 use json::members::Members;
@@ -17,8 +18,6 @@ use crate::items;
 use crate::limits::{KEPT_RESPONSES_CONTINUED_MAX, KEPT_RESPONSES_READ_BYTES};
 use crate::stored_tasks::{find_all_kept, find_kept_bytes, keep_as};
 
-/// What ends the head.
-const HEAD_END: u8 = b'\n';
 /// Bytes of the content in the first part, beside the head.
 const FIRST_PART_BYTES: usize = KEPT_TURN_BYTES_MAX - 64 * 1024;
 
@@ -117,12 +116,6 @@ pub(super) async fn find(core: &Core, caller: &Caller, id: &str) -> Option<KeptR
     Some(KeptResponse { request, head: serde_json::from_slice(head).ok()? })
 }
 
-/// The head, and where the content begins. JSON has no line end of its own here.
-fn parted(first: &[u8]) -> Option<(&[u8], usize)> {
-    let end = first.iter().position(|byte| *byte == HEAD_END)?;
-    Some((first.get(..end)?, end + 1))
-}
-
 /// The content of a kept answer.
 pub(super) async fn content(core: &Core, caller: &Caller, kept: &KeptResponse) -> Option<Bytes> {
     let own = Continued { request: kept.request, bytes: kept.head.bytes };
@@ -181,7 +174,8 @@ async fn read(core: &Core, caller: &Caller, all: &[Continued]) -> Vec<Option<Byt
 
 /// The content without its head.
 fn joined(parts: Vec<Bytes>) -> Option<Bytes> {
-    let (_, start) = parted(parts.first()?)?;
+    let first = parts.first()?;
+    let start = first.len() - parted(first)?.1.len();
     match <[Bytes; 1]>::try_from(parts) {
         Ok([part]) => Some(part.slice(start..)),
         Err(parts) => Some(Bytes::from(parts.concat()).slice(start..)),

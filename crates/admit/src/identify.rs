@@ -82,6 +82,19 @@ pub fn on_behalf(
     let Some(key) = key else {
         return system(snapshot, owner.workspace, owner.project, side_call).ok_or_else(fault::unknown);
     };
+    Ok(again(snapshot, owner, key, now_unix_ms)?.for_side_call(side_call))
+}
+
+/// The caller of a request that a key made earlier, and that is served now: the key may still call models.
+///
+/// # Errors
+/// The key was revoked, has expired, or may not do this any more.
+pub fn again(
+    snapshot: Arc<Snapshot>,
+    owner: ObjectOwner,
+    key: KeyId,
+    now_unix_ms: u64,
+) -> Result<Caller, Box<Fault>> {
     let key = snapshot.key(key).map(Arc::clone).filter(|key| key.workspace == owner.workspace);
     let key = key.ok_or_else(fault::unknown)?;
     in_force(&key, now_unix_ms)?;
@@ -89,7 +102,7 @@ pub fn on_behalf(
         return Err(fault::insufficient_scope(key.scopes, Needs::Inference));
     }
     let caller = Caller::of_key(snapshot, key).filter(|caller| caller.project().id == owner.project);
-    Ok(caller.ok_or_else(fault::unknown)?.for_side_call(side_call))
+    caller.ok_or_else(fault::unknown)
 }
 
 /// The key as sent. If several headers have a value, the one that looks like our key counts: a proxy in front

@@ -5,7 +5,7 @@ use domain::{
     CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, HintsId, InvoiceId, JoinTokenId, KeyId,
     LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
     ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId, SubscriptionId,
-    TraceId, WebhookId, WorkspaceId,
+    TaskId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,7 @@ column_ids!(
     SessionId,
     SnapshotId,
     SubscriptionId,
+    TaskId,
     TraceId,
     WebhookId,
     WorkspaceId

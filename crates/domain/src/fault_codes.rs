@@ -454,8 +454,22 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("store_unavailable", "Stored objects can't be looked up or changed now. Send it again in a moment."),
     ("subscription_expired", "The subscription's access token has expired and could not be renewed."),
     ("subscriptions_off", "The operator has not switched subscriptions on (`TIDEGATE_SUBSCRIPTIONS=1`)."),
+    ("task_content_gone", "The input of the task was purged, so it can't run. Send it again."),
     ("task_finished", "The task has ended, so it can't be cancelled. Read it, or delete it."),
-    ("task_not_found", "There is no such task. Tasks are stored for a day."),
+    (
+        "task_interrupted",
+        "The task's gateway ended each time that it ran. Make it again with `POST /tasks/ID/retry`.",
+    ),
+    (
+        "task_not_finished",
+        "The task has not ended, so it can't be deleted or made again. Wait, or cancel it.",
+    ),
+    ("task_not_found", "There is no such task. Tasks are stored for a day after they end."),
+    (
+        "task_too_large",
+        "The input or the answer is longer than a task keeps. Call the model itself, or ask for less.",
+    ),
+    ("tasks_waiting", "So many tasks of the project wait already. Send the task when others have ended."),
     ("template_refused", "The model's template does not take this conversation. The message says why."),
     ("text_has_nul", "A text has the character U+0000, which can't be stored."),
     (

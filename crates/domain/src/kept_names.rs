@@ -1,12 +1,11 @@
-//! The names under which tasks and answers are kept beside turns, in one store. No id of a tool call begins like them.
+//! The names under which answers are kept beside turns, in one store. No id of a tool call begins like them.
 
-use crate::ids::{ResponseId, TaskId, TraceId};
+use crate::ids::{ResponseId, TraceId};
 use crate::limits::KEPT_RESPONSE_PARTS_MAX;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptName {
-    Task,
     /// An answer of `/v2/responses`.
     OwnResponse,
     /// An answer of `/v1/responses`, with how long it is and what it continues.
@@ -28,7 +27,6 @@ impl KeptName {
     pub fn of(self, request: TraceId) -> String {
         let id = *request.as_uuid();
         match self {
-            Self::Task => format!("task:{}", TaskId::from_uuid(id)),
             Self::OwnResponse => format!("response:{}", ResponseId::from_uuid(id)),
             Self::OwnMark(mark) => format!("response:{}:{mark}", ResponseId::from_uuid(id)),
             Self::Response => format!("kept-response:{request}"),
@@ -42,7 +40,7 @@ impl KeptName {
         let marks = [Self::STARTED, Self::CANCELLED, Self::ENDED];
         let marks = marks.into_iter().flat_map(|mark| [Self::Mark(mark), Self::OwnMark(mark)]);
         let parts = (1..KEPT_RESPONSE_PARTS_MAX).map(Self::ResponsePart);
-        [Self::Task, Self::OwnResponse, Self::Response].into_iter().chain(parts).chain(marks)
+        [Self::OwnResponse, Self::Response].into_iter().chain(parts).chain(marks)
     }
 }
 
@@ -67,7 +65,6 @@ mod tests {
         let request = TraceId::new(1_700_000_000_000, [7; 10]);
         let names: BTreeSet<_> = KeptName::all().map(|name| name.of(request)).collect();
         assert_eq!(names.len(), KeptName::all().count());
-        let task = TaskId::from_uuid(*request.as_uuid());
-        assert!(names.contains(&format!("task:{task}")), "{names:?}");
+        assert!(names.contains(&format!("kept-response:{request}")), "{names:?}");
     }
 }

@@ -48,6 +48,7 @@ mod side_call;
 pub mod stored_object;
 pub mod strategy;
 pub mod subscription;
+pub mod task;
 pub mod tier;
 pub mod timeline;
 pub mod training;
@@ -111,6 +112,10 @@ pub use stored_object::{
 };
 pub use strategy::Strategy;
 pub use subscription::{Subscription, UsageWindow, WindowUse};
+pub use task::{
+    FoundTask, NewTask, NoTasks, QueuePlace, RunTask, TaskAgain, TaskContents, TaskEnd, TaskEvent, TaskLease,
+    TaskListQuery, TaskLogLine, TaskNotKept, TaskPriority, TaskStatus, TaskStore,
+};
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
 pub use upload::Upload;

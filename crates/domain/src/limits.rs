@@ -505,6 +505,10 @@ pub const INVOICE_MODEL_LINES_MAX: usize = 200;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// How long a stored answer is replayed for its idempotency key.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// How long a task is stored after its end.
+pub const TASK_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// Tasks of one project that have not ended.
+pub const TASKS_OPEN_MAX: u64 = 100_000;
 /// How long the provider state of a turn is stored.
 pub const TURN_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// Memory for the turns that a process caches, over all workspaces.

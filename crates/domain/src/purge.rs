@@ -88,12 +88,14 @@ impl Guarantee {
 pub enum Place {
     /// Answers under idempotency keys, and those of the response cache that replicas share.
     IdempotentAnswers,
-    /// Turns with tool calls, finished tasks, and answers of `/v1/responses` and `/v2/responses`.
+    /// Turns with tool calls, and answers of `/v1/responses` and `/v2/responses`.
     KeptTurns,
     /// Sessions and artifacts of agents.
     AgentState,
     /// Batches that the gateway works through itself.
     Batches,
+    /// Tasks: runs of apps.
+    Tasks,
     /// Archives of data exports.
     DataExports,
     /// Requests with their answers, where a project keeps them.
@@ -113,11 +115,12 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::IdempotentAnswers,
         Self::KeptTurns,
         Self::AgentState,
         Self::Batches,
+        Self::Tasks,
         Self::DataExports,
         Self::RequestContents,
         Self::ResponseCache,
@@ -135,6 +138,7 @@ impl Place {
             Self::KeptTurns => "kept_turns",
             Self::AgentState => "agent_state",
             Self::Batches => "batches",
+            Self::Tasks => "tasks",
             Self::DataExports => "data_exports",
             Self::RequestContents => "request_contents",
             Self::ResponseCache => "response_cache",
@@ -154,12 +158,13 @@ impl Place {
                 "Answers under idempotency keys and of the response cache, sealed in the database."
             }
             Self::KeptTurns => {
-                "Turns with tool calls, finished tasks and answers of /v1/responses and /v2/responses, sealed in the database."
+                "Turns with tool calls and answers of /v1/responses and /v2/responses, sealed in the database."
             }
             Self::AgentState => "Sessions with their events, artifacts and bundles, sealed in the database.",
             Self::Batches => {
                 "Requests and results of batches that the gateway works through, sealed in the database."
             }
+            Self::Tasks => "Inputs and outputs of tasks, sealed in the database.",
             Self::DataExports => "Archives of data exports, sealed in the database.",
             Self::RequestContents => {
                 "Requests with their answers, as retention profiles keep them, sealed in the database."
@@ -182,6 +187,7 @@ impl Place {
                 | Self::KeptTurns
                 | Self::AgentState
                 | Self::Batches
+                | Self::Tasks
                 | Self::DataExports
                 | Self::RequestContents
         )

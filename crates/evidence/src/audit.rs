@@ -49,6 +49,12 @@ impl Auditor {
         proof::document::sign(document, &self.key)
     }
 
+    /// This installation's signature of some bytes, for protocols that state what is signed.
+    #[must_use]
+    pub fn sign_text(&self, text: &[u8]) -> [u8; 64] {
+        *self.key.sign(text).as_bytes()
+    }
+
     /// The signed end of a chain, as of now.
     #[must_use]
     pub fn head(&self, workspace: Option<WorkspaceId>, end: Link) -> Head {

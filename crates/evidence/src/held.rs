@@ -34,6 +34,9 @@ const HELD: &str = "SELECT * FROM (
      SELECT DISTINCT c.request, 'batches' AS place, '' AS kind, '' AS maker, b.until_unix_ms
      FROM batch_contents AS c JOIN batches AS b ON b.id = c.batch
      WHERE c.workspace = $1 AND c.request >= $2 AND c.request <= $3
+     UNION ALL
+     SELECT request, 'tasks' AS place, '' AS kind, '' AS maker, until_unix_ms
+     FROM run_tasks WHERE workspace = $1 AND request >= $2 AND request <= $3
      ) AS held
      WHERE until_unix_ms IS NULL OR until_unix_ms > $4 ORDER BY request DESC LIMIT $5";
 

@@ -10,7 +10,7 @@ use domain::{Dialect, Operation};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
 use line::Core;
-use run::{ConversationRequest, Taken};
+use run::{ConversationRequest, Taken, TaskCallRequest};
 
 use crate::body::{self, TimedBody};
 use crate::handle::{
@@ -25,11 +25,30 @@ const RESPONSES: &str = "/v2/responses";
 /// That of summaries of conversations.
 pub(crate) const COMPACT: &str = "/v1/responses/compact";
 
-fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
-    Dispatched::Detached(Box::pin(async move {
-        let answer = run::task(&handler.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
-        with_request_id(answer.await.map(Reply::from), arrival.trace)
-    }))
+async fn task(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    (rest, mut body): (String, TimedBody),
+    arrival: Arrival,
+) -> Response<Reply> {
+    let trace = arrival.trace;
+    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Run, &fault, trace),
+    };
+    let request = TaskCallRequest {
+        method: &head.method,
+        rest: &rest,
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        body,
+        trace,
+        received_unix_ms: arrival.unix_ms,
+    };
+    with_request_id(run::task(&handler.core, &caller, request).await.map(Reply::from), trace)
 }
 
 /// A model's answer under a quality of service, or a summary, which its client may repeat under an idempotency key.
@@ -96,7 +115,10 @@ pub(crate) fn beside(
             let body = TimedBody::new(body, times);
             Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
         }
-        _ => task(handler, caller, head, rest, arrival),
+        _ => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(task(handler, caller, head, (rest, body), arrival)))
+        }
     }
 }
 

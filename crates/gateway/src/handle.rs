@@ -193,7 +193,7 @@ fn serve_call(
         if matches!(operation, Operation::Run | Operation::Batch | Operation::File) {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return if operation == Operation::Run {
-                Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from)
+                Box::pin(run::run(&handler.core, inbound, caller, path)).await.map(Reply::from)
             } else {
                 Box::pin(line::serve_batch(&handler.core, inbound, caller)).await.map(Reply::from)
             };
@@ -356,7 +356,7 @@ pub(crate) async fn keyed(
     let requester = caller.clone();
     line::serve_idempotent(core, &requester, keyed, || async {
         match (inbound.dialect, inbound.operation) {
-            (_, Operation::Run) => run::run(core, inbound, caller).await,
+            (_, Operation::Run) => run::run(core, inbound, caller, &path).await,
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             (Dialect::Responses, _) if *path == *COMPACT => run::compact(core, inbound, caller).await,

@@ -132,6 +132,8 @@ pub fn table() -> Vec<Route> {
         run("/run"),
         run("/v1/apps/run"),
         run("/apps/run"),
+        row(Method::GET, "/v1/tasks", Dialect::Run, Action::Task, inference),
+        row(Method::GET, "/tasks", Dialect::Run, Action::Task, inference),
         row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
@@ -416,8 +418,15 @@ mod tests {
         let (method, dialect) = (route.method.as_str(), route.dialect);
         let below: &[&str] = match route.action {
             Action::Task => match method {
-                "GET" => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
-                "POST" => &["{task_id}/cancel"],
+                "GET" if !route.path.ends_with('}') => &[""],
+                "GET" => &[
+                    "{task_id}",
+                    "{task_id}/status",
+                    "{task_id}/logs",
+                    "{task_id}/timings",
+                    "{task_id}/stream",
+                ],
+                "POST" => &["list", "{task_id}/cancel", "{task_id}/retry", "{task_id}/rating"],
                 _ => &["{task_id}"],
             },
             Action::Conversation if route.path.ends_with('}') => match method {

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use conversation::request::Addressed;
 use decode::Inbound;
 use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, SideCall, TraceId};
+use http::Response;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use serde_json::json;
+use settle::ReplyBody;
 
 use crate::limits::BATCH_ITEM_TIME_MAX;
 use crate::stop::EarlyExit;
@@ -101,22 +103,43 @@ fn inbound(core: &Core, item: ItemCall) -> Inbound {
 
 async fn answer(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> ItemAnswer {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    // Boxed: it is as large as the future of a client's request.
-    let result = Box::pin(run_pipeline(core, inbound, caller)).await;
-    let may_retry = match &result {
-        Err(EarlyExit::RateLimited(bounded)) if waits(bounded.0.class) => {
-            return ItemAnswer::Postponed { wait_ms: bounded.0.retry_after_ms.unwrap_or(WAIT_MS) };
-        }
-        Err(exit) => is_worth_retrying(&exit.fault()),
-        Ok(_) => false,
+    let (response, may_retry) = match serve_postponable(core, inbound, caller).await {
+        Postponable::Postponed { wait_ms } => return ItemAnswer::Postponed { wait_ms },
+        Postponable::Answered { response, may_retry } => (response, may_retry),
     };
-    let response = concluded(core, dialect, trace, result);
     let (is_answered, status) = (response.status().is_success(), response.status().as_u16());
     match response.into_body().collect().await {
         Ok(body) if is_answered => ItemAnswer::Succeeded { body: body.to_bytes(), status },
         Ok(body) => ItemAnswer::Failed { error: body.to_bytes(), status, may_retry },
         Err(_) => failed(&broken(), dialect, trace, true),
     }
+}
+
+/// A request that nobody waits for: it may be made later.
+#[derive(Debug)]
+pub enum Postponable {
+    Answered {
+        response: Response<ReplyBody>,
+        /// Another try may go better than this one, which failed.
+        may_retry: bool,
+    },
+    /// It was not begun, and nothing is booked.
+    Postponed { wait_ms: u64 },
+}
+
+/// Serves a request, unless a limit has no room for it now.
+pub async fn serve_postponable(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Postponable {
+    let (trace, dialect) = (inbound.trace, inbound.dialect);
+    // Boxed: it is as large as the future of a client's request.
+    let result = Box::pin(run_pipeline(core, inbound, caller)).await;
+    let may_retry = match &result {
+        Err(EarlyExit::RateLimited(bounded)) if waits(bounded.0.class) => {
+            return Postponable::Postponed { wait_ms: bounded.0.retry_after_ms.unwrap_or(WAIT_MS) };
+        }
+        Err(exit) => is_worth_retrying(&exit.fault()),
+        Ok(_) => false,
+    };
+    Postponable::Answered { response: concluded(core, dialect, trace, result), may_retry }
 }
 
 /// Whether there is room later for what a limit refuses now. Money that is spent is not there again soon.

@@ -12,6 +12,7 @@ mod history;
 mod hooks;
 mod idempotency;
 mod limits;
+mod live_tasks;
 mod models;
 mod overload;
 mod own_batches;
@@ -37,7 +38,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, TraceId};
+use domain::{BatchStore, Dialect, Fault, TaskStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -50,7 +51,7 @@ use crate::capture::Capture;
 use crate::stop::EarlyExit;
 
 pub use background::{Background, Ending, Running};
-pub use batch_items::{ItemAnswer, ItemCall, serve_item};
+pub use batch_items::{ItemAnswer, ItemCall, Postponable, serve_item, serve_postponable};
 pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, ContextUse, Quote, TooLong};
@@ -61,6 +62,7 @@ pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
+pub use live_tasks::{LiveTask, LiveTasks, TaskCall, TaskProgress};
 pub use models::models;
 pub use overload::{Overload, overloaded};
 pub use own_batches::serve_batch;
@@ -95,6 +97,10 @@ pub struct Core {
     pub contents: Arc<dyn ContentStore>,
     /// Batches that the gateway works through itself; shared by all cores.
     pub batches: Arc<dyn BatchStore>,
+    /// Runs of apps, as tasks; shared by all cores.
+    pub tasks: Arc<dyn TaskStore>,
+    /// The tasks that this process works on now; shared by all cores.
+    pub live_tasks: Arc<LiveTasks>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

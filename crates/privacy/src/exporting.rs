@@ -15,6 +15,7 @@ use evidence::exports::{
 use jobs::{Handler, Outcome, Policy};
 use proof::Digest;
 use reconcilers::Deps;
+use runs::ExportedTask;
 use serde_json::{Map, Value, json};
 use sessions::{KeptContent, open_content};
 use store::{JobRow, Page, StoreError};
@@ -22,7 +23,7 @@ use transcripts::{ContentFilter, RequestContentRow, RequestContents};
 
 use crate::archive::Archive;
 use crate::collections::{
-    BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES,
+    BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES, TASKS,
 };
 use crate::columnar::parquet_of;
 use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX};
@@ -140,6 +141,7 @@ impl<'a> Export<'a> {
         }
         self.add_batches().await?;
         self.add_items().await?;
+        self.add_tasks().await?;
         self.add_profiles().await?;
         self.add_contents().await?;
         self.add_kept().await?;
@@ -246,6 +248,28 @@ impl<'a> Export<'a> {
             for item in items {
                 if self.row.project.is_none_or(|project| project == item.project) {
                     self.add_line(BATCH_ITEMS, &line_of_item(item)).await?;
+                }
+            }
+        }
+    }
+
+    async fn add_tasks(&mut self) -> Result<(), Stop> {
+        let stored = runs::stored(&self.handler.deps.store);
+        let mut after = None;
+        loop {
+            let vault = &self.handler.deps.vault;
+            let tasks = stored.exported(vault, self.row.workspace, after).await?;
+            let Some(last) = tasks.last() else { return Ok(()) };
+            after = Some(last.task.id);
+            for ExportedTask { task, contents } in tasks {
+                if self.row.project.is_none_or(|project| project == task.owner.project) {
+                    let mut line = runs::document(&task, &contents);
+                    if let Some(fields) = line.as_object_mut() {
+                        fields.insert("object".to_owned(), json!("task"));
+                        fields.insert("project_id".to_owned(), json!(task.owner.project.to_string()));
+                        fields.insert("request_id".to_owned(), json!(task.request().to_string()));
+                    }
+                    self.add_line(TASKS, &line).await?;
                 }
             }
         }

@@ -4,12 +4,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::ports::StoredAnswer;
-use domain::{KeptName, ResponseId, TaskId};
+use domain::{KeptName, ResponseId};
 use evidence::exports::{KeptAfter, KeptRow, NamedResponse};
 use serde_json::{Map, Value, json};
 use sessions::{OpenedTurn, open_answer, open_turn, whole_response};
 
-use crate::collections::{IDEMPOTENT_ANSWERS, PROVIDER_RESPONSES, RESPONSES, TASKS, TURNS};
+use crate::collections::{IDEMPOTENT_ANSWERS, PROVIDER_RESPONSES, RESPONSES, TURNS};
 use crate::exporting::{Export, Stop, value_of};
 
 impl Export<'_> {
@@ -61,7 +61,6 @@ impl Export<'_> {
         let id = *row.content.request.as_uuid();
         let (name, mut line) = match turn.name {
             None => (TURNS, line_of("turn", row, &turn.content)),
-            Some(KeptName::Task) => (TASKS, line_of("task", row, &turn.content)),
             Some(KeptName::OwnResponse) => (RESPONSES, line_of("response", row, &turn.content)),
             Some(KeptName::Response) => {
                 let deps = &self.handler.deps;
@@ -76,7 +75,6 @@ impl Export<'_> {
             Some(KeptName::ResponsePart(_) | KeptName::Mark(_) | KeptName::OwnMark(_)) => return Ok(()),
         };
         let id = match turn.name {
-            Some(KeptName::Task) => Some(TaskId::from_uuid(id).to_string()),
             Some(KeptName::OwnResponse) => Some(ResponseId::from_uuid(id).to_string()),
             _ => {
                 let content = line.get("content");

@@ -61,6 +61,13 @@ impl PublicKey {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u8; 64]);
 
+impl Signature {
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
 macro_rules! written_in_hex {
     ($name:ident, $expected:literal) => {
         impl fmt::Display for $name {

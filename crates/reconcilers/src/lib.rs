@@ -25,6 +25,8 @@ mod probes;
 pub mod purging;
 mod responses;
 pub mod subscriptions;
+mod task_runner;
+mod task_webhooks;
 mod videos;
 pub mod webhooks;
 
@@ -48,6 +50,8 @@ pub use outbound::Outbound;
 pub use own_batches::{BatchRunner, batch_jobs_of};
 pub use polling::{polling_job_of, response_polling_job_of};
 pub use principals::{Retained, retained, seat_of};
+pub use task_runner::{TaskRunner, TaskRunnerHandle};
+pub use task_webhooks::{TellOfTask, task_webhook_job_of};
 
 use crate::limits::PUBLISH_TIME_MAX;
 

@@ -27,3 +27,9 @@ pub(crate) const SHREDDING_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long one try of a purge waits for that, and how often it looks by itself.
 pub(crate) const SHREDDING_WAIT_MAX: Duration = Duration::from_secs(30);
 pub(crate) const SHREDDING_CHECK_EVERY: Duration = Duration::from_millis(500);
+/// Tasks that this process makes at once.
+pub(crate) const TASKS_AT_ONCE: usize = 256;
+/// Tasks that are taken in one go.
+pub(crate) const TASKS_CLAIMED_MAX: usize = 64;
+/// How long a worker that ends waits for its tasks.
+pub(crate) const TASK_GOODBYE_MAX: Duration = Duration::from_secs(10);

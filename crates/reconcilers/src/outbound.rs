@@ -4,7 +4,9 @@ use bytes::Bytes;
 use domain::ports::PortFuture;
 use domain::{Fault, ProbeResult};
 use execute::StoredPoll;
-use line::{ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
+use line::{
+    ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall, VerifyReport, VerifyTarget,
+};
 use tokio::sync::mpsc;
 
 use crate::webhooks::{PostError, Posted, Posting};
@@ -36,6 +38,8 @@ pub trait Outbound: Send + Sync {
     -> PortFuture<'_, Result<(), Box<Fault>>>;
     /// Makes one request of a batch that the gateway works through, or of a replay, as its key.
     fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
+    /// Makes a task that was taken from the queue, and stores how it ended.
+    fn run_task(&self, task: TaskCall) -> PortFuture<'_, ()>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

@@ -48,7 +48,7 @@ pub enum PostError {
 }
 
 impl PostError {
-    const fn message(self) -> &'static str {
+    pub(crate) const fn message(self) -> &'static str {
         match self {
             Self::Refused => "events may not be sent to this address",
             Self::NoAddress => "the name has no address",

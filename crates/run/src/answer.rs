@@ -8,15 +8,18 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::Core;
+use runs::{TaskRequest, TaskResult};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use settle::ReplyBody;
 
+use crate::problem;
 use crate::request::RunRequest;
-use crate::task::{Envelope, FinishedRun, Message, Task};
-use crate::{problem, stored_tasks};
+use crate::task::{Envelope, Message};
+use crate::tasks::{FinishedRun, keep_finished, usage_event};
 
-const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
-const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
+pub(crate) const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
+pub(crate) const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 
 /// The parts of the request that its answer needs.
 pub(crate) struct Frame {
@@ -76,20 +79,36 @@ pub(crate) async fn shape(
     let body = body.to_bytes();
     let (text, mut messages) = output_of(&body);
     let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
-    let ran = FinishedRun {
+    let is_private = word(&headers, &PROFILE) == Some(Profile::Byoc.as_str());
+    let RunRequest { app, input, options } = frame.request;
+    let result = TaskResult {
+        output: json!({"response": text}),
+        error: None,
+        problem: Value::Null,
+        usage_events: vec![usage_event(&resolved, is_private, usage)],
+        app_id: Some(resolved),
+        is_private,
+        messages: messages.iter().map(|message| json!(message)).collect(),
+    };
+    let request = TaskRequest {
+        input,
+        webhook: None,
+        metadata: options.metadata,
+        headers: Vec::new(),
+        run_at_unix_ms: None,
+        retry_of: None,
+    };
+    let run = FinishedRun {
         trace: frame.trace,
-        app: &frame.request.app,
-        resolved: &resolved,
-        input: &frame.request.input,
-        response: &text,
-        is_private: word(&headers, &PROFILE) == Some(Profile::Byoc.as_str()),
-        usage,
+        app: &app,
+        request,
+        result,
         received_unix_ms: frame.received_unix_ms,
         started_unix_ms,
         ended_unix_ms: core.deps.world.clock.unix_ms(),
     };
-    let task = Task::completed(&ran).to_json();
-    messages.extend(stored_tasks::keep(core, caller, frame.trace, &task).await);
+    let (task, not_kept) = keep_finished(core, caller, run).await;
+    messages.extend(not_kept);
     let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, bytes.into())
@@ -99,26 +118,28 @@ pub(crate) async fn shape(
 fn output_of(body: &Bytes) -> (String, Vec<Message>) {
     let first =
         serde_json::from_slice::<Completion>(body).ok().and_then(|wire| wire.choices.into_iter().next());
-    let cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
+    let is_cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
     let refusal = first.and_then(|choice| choice.message).and_then(|message| message.refusal);
     let text = chat::answer_text(body).filter(|text| !text.is_empty()).or(refusal).unwrap_or_default();
-    let message = Message {
+    (text, if is_cut { vec![truncated()] } else { Vec::new() })
+}
+
+/// The answer ended where the client's limit of tokens is.
+pub(crate) const fn truncated() -> Message {
+    Message {
         level: "warning",
         code: "output_truncated",
         message: "The answer reached max_tokens and was cut there.",
         meta: None,
-    };
-    (text, if cut { vec![message] } else { Vec::new() })
+    }
 }
 
-fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn check(message: &Value, finish: &str) -> (String, usize) {

@@ -11,6 +11,7 @@ mod document;
 mod history;
 mod input;
 mod items;
+mod kept_content;
 mod kept_responses;
 mod limits;
 mod native;
@@ -20,8 +21,8 @@ mod refusal;
 mod request;
 mod session_turn;
 mod state_fields;
-mod stored_tasks;
 mod task;
+mod tasks;
 mod truncation;
 
 use std::rc::Rc;
@@ -29,23 +30,30 @@ use std::rc::Rc;
 use admit::Caller;
 use decode::Inbound;
 use domain::{Dialect, Fault, Operation};
-use http::Response;
+use http::{Response, StatusCode};
 use line::Core;
 use settle::ReplyBody;
 
+use crate::input::ModelInput;
 use crate::refusal::Refusal;
+use crate::request::RunRequest;
+use crate::task::Envelope;
+use crate::tasks::Format;
 
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
 };
 pub use native::{respond, response};
-pub use stored_tasks::task;
+pub use tasks::{TaskCallRequest, task, work};
+
+/// Where a client usually waits for the answer; at the other addresses it gets a task that it follows.
+const WAITED_AT: [&str; 2] = ["/v1/run", "/run"];
 
 /// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body is already read.
-pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
+pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller, path: &str) -> Response<ReplyBody> {
     let trace = inbound.trace;
-    match trip(core, inbound, caller).await {
+    match trip(core, inbound, caller, WAITED_AT.contains(&path)).await {
         Ok(response) => response,
         Err(Refusal::Fault(fault)) => line::refuse(core, Dialect::Run, &fault, trace),
         Err(Refusal::Input(errors)) => problem::input(core, &errors, trace).await,
@@ -62,23 +70,51 @@ pub fn planned(inbound: Inbound) -> Result<Inbound, Box<Fault>> {
         Refusal::Fault(fault) => fault,
         Refusal::Input(errors) => Box::new(problem::fault(&errors)),
     })?;
-    let body = prompt::encode(&request.app, &input, None, inbound.trace);
+    let body = prompt::encode(&request.app, &input, None, inbound.trace, false);
     Ok(Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound })
 }
 
 /// Everything is validated before the document is fetched, and the document is fetched before the line is
 /// called: a client that leaves in the meantime has used nothing.
-async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Refusal> {
+async fn trip(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    is_waited_for: bool,
+) -> Result<Response<ReplyBody>, Refusal> {
     let request = request::read(&inbound.headers, &inbound.body)?;
     let input = input::read(&request.input)?;
+    let streams = Format::wanted(&inbound.headers);
+    if streams.is_some() || !request.options.waits(is_waited_for)? {
+        return Ok(queued(core, inbound, &caller, (request, input), streams).await?);
+    }
     let document = match &input.document {
         Some(requested) => Some(document::load(requested, &core.deps.egress).await?),
         None => None,
     };
-    let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);
+    let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace, false);
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.deps.world.clock.unix_ms();
     let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
     let response = line::serve(core, inbound, caller.clone()).await;
     Ok(answer::shape(core, &caller, frame, started_unix_ms, response).await)
+}
+
+/// A task that is made by a worker: its client gets it as it is now, or follows it with the same request.
+async fn queued(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: &Caller,
+    (request, input): (RunRequest, ModelInput),
+    streams: Option<Format>,
+) -> Result<Response<ReplyBody>, Box<Fault>> {
+    let envelope = Envelope::from_headers(&inbound.headers);
+    let (task, contents) = tasks::queue(core, &inbound, caller, request, &input).await?;
+    if let Some(format) = streams {
+        core.counters.answered(StatusCode::OK.as_u16());
+        return Ok(tasks::stream(core, caller, task.id, format));
+    }
+    core.counters.answered(StatusCode::OK.as_u16());
+    let body = envelope.wrap(&runs::document(&task, &contents), &[]);
+    Ok(settle::whole(StatusCode::OK, line::own_headers(inbound.trace, "application/json"), body.into()))
 }

@@ -37,3 +37,17 @@ pub(crate) const TRUNCATION_ROUNDS_MAX: usize = 6;
 /// Items of a page of a list, where its client does not say how many, and the most.
 pub(crate) const LIST_PAGE_ITEMS: usize = 20;
 pub(crate) const LIST_PAGE_ITEMS_MAX: usize = 100;
+/// The input and the output of a task that are stored.
+pub(crate) const TASK_CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often a task is tried whose error another try may not have, or whose gateway ends.
+pub(crate) const TASK_TRIES_MAX: u32 = 5;
+/// How often it is tried to store how a task ended.
+pub(crate) const TASK_STORE_TRIES_MAX: u32 = 6;
+/// Stars that a task may be rated with.
+pub(crate) const RATING_MAX: u8 = 5;
+/// The metadata of a run.
+pub(crate) const RUN_METADATA_BYTES_MAX: usize = 16 * 1024;
+/// The address that is told of a task's end.
+pub(crate) const WEBHOOK_BYTES_MAX: usize = 2 * 1024;
+/// How far ahead a task may be put off.
+pub(crate) const RUN_AHEAD_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);

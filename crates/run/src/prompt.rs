@@ -8,16 +8,27 @@ use crate::document::{Document, Text};
 use crate::input::ModelInput;
 
 /// The chat request that is sent down the line.
-pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Document>, trace: TraceId) -> Bytes {
+pub(crate) fn encode(
+    app: &str,
+    input: &ModelInput,
+    document: Option<&Document>,
+    trace: TraceId,
+    is_stream: bool,
+) -> Bytes {
     let user = match document {
         Some(Document::Text(document)) => with_document(&input.prompt, document, trace),
         None => input.prompt.clone(),
         Some(Document::Pdf { name, uri }) => {
             let part = json!({"type": "file", "file": {"filename": name, "file_data": uri}});
-            return encode_parts(app, input, &part);
+            return encode_parts(app, input, &part, is_stream);
         }
         Some(Document::Picture { uri }) => {
-            return encode_parts(app, input, &json!({"type": "image_url", "image_url": {"url": uri}}));
+            return encode_parts(
+                app,
+                input,
+                &json!({"type": "image_url", "image_url": {"url": uri}}),
+                is_stream,
+            );
         }
     };
     let mut messages = Vec::with_capacity(2);
@@ -25,15 +36,15 @@ pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Document>,
         messages.push(("system", system.as_str()));
     }
     messages.push(("user", user.as_str()));
-    chat::encode_request(app, &messages, input.max_tokens, false, &[])
+    chat::encode_request(app, &messages, input.max_tokens, is_stream, &[])
 }
 
 /// A document that the model reads natively, as a content part before the question.
-fn encode_parts(app: &str, input: &ModelInput, document: &Value) -> Bytes {
+fn encode_parts(app: &str, input: &ModelInput, document: &Value, is_stream: bool) -> Bytes {
     let system = input.system.iter().map(|system| json!({"role": "system", "content": system}));
     let user = json!({"role": "user", "content": [document, {"type": "text", "text": input.prompt}]});
     let messages: Vec<Value> = system.chain([user]).collect();
-    let mut request = json!({"model": app, "messages": messages, "stream": false});
+    let mut request = json!({"model": app, "messages": messages, "stream": is_stream});
     if let (Some(max_tokens), Some(fields)) = (input.max_tokens, request.as_object_mut()) {
         fields.insert("max_tokens".to_owned(), json!(max_tokens));
     }
@@ -71,7 +82,7 @@ mod tests {
     fn the_request_says_only_what_was_asked() {
         let mut input = ModelInput { prompt: "p".into(), document: None, system: None, max_tokens: None };
         let sent = |input: &ModelInput| -> serde_json::Value {
-            serde_json::from_slice(&encode("a/b", input, None, TraceId::new(1, [0; 10]))).unwrap()
+            serde_json::from_slice(&encode("a/b", input, None, TraceId::new(1, [0; 10]), false)).unwrap()
         };
         let expected = serde_json::json!({
             "model": "a/b", "messages": [{"role": "user", "content": "p"}], "stream": false,
@@ -88,7 +99,7 @@ mod tests {
         let input =
             ModelInput { prompt: "p".into(), document: None, system: Some("s".into()), max_tokens: Some(7) };
         let sent = |document: Document| -> Value {
-            let encoded = encode("a/b", &input, Some(&document), TraceId::new(1, [0; 10]));
+            let encoded = encode("a/b", &input, Some(&document), TraceId::new(1, [0; 10]), false);
             let sent: Value = serde_json::from_slice(&encoded).unwrap();
             assert_eq!((&sent["max_tokens"], &sent["messages"][0]["role"]), (&json!(7), &json!("system")));
             assert_eq!(sent["messages"][1]["content"][1], json!({"type": "text", "text": "p"}));

@@ -4,18 +4,55 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use domain::limits::MODEL_NAME_BYTES_MAX;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, TaskPriority};
 use http::HeaderMap;
 use json::{Cursor, Kind, Span};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::limits::SESSION_SECONDS_MAX;
+use crate::limits::{RUN_METADATA_BYTES_MAX, SESSION_SECONDS_MAX, WEBHOOK_BYTES_MAX};
+use crate::tasks::read_priority;
 
 /// A parsed run request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunRequest {
     pub app: String,
     pub input: Value,
+    pub options: RunOptions,
+}
+
+/// When and how it runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct RunOptions {
+    /// Whether the response comes when the task has ended; `None`: as its address usually does.
+    pub wait: Option<bool>,
+    /// What is told of the end of a task that nobody waits for.
+    pub webhook: Option<String>,
+    pub run_at_unix_ms: Option<u64>,
+    pub priority: TaskPriority,
+    pub metadata: Value,
+}
+
+impl RunOptions {
+    /// Whether the client waits for the answer, at an address where that is usual or not.
+    ///
+    /// # Errors
+    /// It wants to wait, and what nobody can wait for.
+    pub(crate) fn waits(&self, is_usual: bool) -> Result<bool, Box<Fault>> {
+        let later = [("run_at", self.run_at_unix_ms.is_some()), ("webhook", self.webhook.is_some())];
+        let later = later.into_iter().find(|(_, is_set)| *is_set);
+        match (self.wait, later) {
+            (Some(true), Some((name, _))) => {
+                let message =
+                    format!("\"wait\" is true, and \"{name}\" is for a task that nobody waits for.");
+                Err(refusal("invalid_value", message, format!("Leave \"wait\" or \"{name}\" out."), name))
+            }
+            (Some(waits), _) => Ok(waits),
+            (None, Some(_)) => Ok(false),
+            (None, None) => Ok(is_usual),
+        }
+    }
 }
 
 /// Fields that this release does not support, each with what applies instead. Empty values are accepted.
@@ -26,14 +63,11 @@ const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
     ("infra", "where a model runs is decided by the workspace's routes"),
     ("variant", "a model has no variants"),
     ("function", "a model has one function"),
-    ("webhook", "the answer comes with this response"),
     ("session", "every run has a session of its own, as with \"new\""),
-    ("run_at", "a run starts at once"),
 ];
 
-/// Options that every response satisfies in any case: it contains the finished task, which its stream and
-/// status repeat, and no session outlives it.
-const ANY: &[&str] = &["stream", "wait"];
+/// Options that every response satisfies in any case: a task can be followed whether that is wanted or not.
+const ANY: &[&str] = &["stream"];
 
 /// Fields of the input, which clients easily put one level too high.
 const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
@@ -45,6 +79,7 @@ const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> {
     decode::check_content_type(headers)?;
     let (mut app, mut app_id, mut input) = (None, None, Value::Null);
+    let mut options = RunOptions::default();
     for (name, span) in members(body, "")? {
         let bytes = span.of(body);
         if name == "input" {
@@ -55,6 +90,11 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<F
             "app" => app = app_name("app", value)?,
             "app_id" => app_id = app_name("app_id", value)?,
             "input" => input = value,
+            "wait" => options.wait = flag("wait", &value)?,
+            "webhook" => options.webhook = webhook(value)?,
+            "run_at" => options.run_at_unix_ms = moment("run_at", &value)?,
+            "priority" if !value.is_null() => options.priority = read_priority(&value)?,
+            "metadata" => options.metadata = metadata(value)?,
             _ => check_beside(&name, &value)?,
         }
     }
@@ -63,7 +103,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<F
             let message = "\"app\" and \"app_id\" name two apps.";
             Err(refusal("invalid_value", message, "Send one of them.", "app_id"))
         }
-        (Some(app), _) | (None, Some(app)) => Ok(RunRequest { app, input }),
+        (Some(app), _) | (None, Some(app)) => Ok(RunRequest { app, input, options }),
         (None, None) => {
             let fix = "Send the model's name in \"app\", such as one that /v1/models lists.";
             Err(refusal("missing_required_parameter", "\"app\" is missing.", fix, "app"))
@@ -141,7 +181,7 @@ fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
     let is_flag = matches!(value, Value::Bool(_) | Value::Null);
     let is_timeout =
         name == "session_timeout" && value.as_u64().is_some_and(|time| time <= SESSION_SECONDS_MAX);
-    if name == "metadata" || is_timeout || (is_flag && ANY.contains(&name)) {
+    if (name == "priority" && value.is_null()) || is_timeout || (is_flag && ANY.contains(&name)) {
         return Ok(());
     }
     if name == "session_timeout" || ANY.contains(&name) {
@@ -172,6 +212,59 @@ fn is_default(name: &str, value: &Value) -> bool {
         (_, Value::Array(list)) => list.is_empty(),
         (_, Value::Object(map)) => map.is_empty(),
     }
+}
+
+fn flag(name: &'static str, value: &Value) -> Result<Option<bool>, Box<Fault>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Bool(flag) => Ok(Some(*flag)),
+        _ => Err(wrong_type(name)),
+    }
+}
+
+/// An address that is told of the end. Whether it may be reached is decided when that is due.
+fn webhook(value: Value) -> Result<Option<String>, Box<Fault>> {
+    let wrong = || {
+        let message =
+            format!("\"webhook\" must be an http or https address of at most {WEBHOOK_BYTES_MAX} bytes.");
+        refusal("invalid_value", message, "Correct it, or leave it out.", "webhook")
+    };
+    let url = match value {
+        Value::Null => return Ok(None),
+        Value::String(url) if url.is_empty() => return Ok(None),
+        Value::String(url) => url,
+        _ => return Err(wrong()),
+    };
+    let parsed = url.parse::<http::Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if parsed.is_none() || url.len() > WEBHOOK_BYTES_MAX {
+        return Err(wrong());
+    }
+    Ok(Some(url))
+}
+
+fn moment(name: &'static str, value: &Value) -> Result<Option<u64>, Box<Fault>> {
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        value => value.as_str(),
+    };
+    let read = text.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let unix_ms = read.and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
+    unix_ms.map(Some).ok_or_else(|| {
+        let message = format!("\"{name}\" must be a time such as 2026-01-31T12:00:00Z.");
+        refusal("invalid_value", message, "Correct it, or leave it out.", name)
+    })
+}
+
+fn metadata(value: Value) -> Result<Value, Box<Fault>> {
+    let is_fit = value.is_null() || (value.is_object() && value.to_string().len() <= RUN_METADATA_BYTES_MAX);
+    if is_fit {
+        return Ok(value);
+    }
+    let message = format!("\"metadata\" must be an object of at most {RUN_METADATA_BYTES_MAX} bytes.");
+    Err(refusal("invalid_value", message, "Correct it, or leave it out.", "metadata"))
 }
 
 fn wrong_type(name: &str) -> Box<Fault> {
@@ -237,7 +330,7 @@ mod tests {
         assert_eq!((read.app.as_str(), &read.input["prompt"]), ("p/m", &Value::from("x")));
         assert_eq!(
             check(r#"{"app_id":"p/m"}"#).unwrap(),
-            RunRequest { app: "p/m".into(), input: Value::Null }
+            RunRequest { app: "p/m".into(), input: Value::Null, options: RunOptions::default() }
         );
         assert_eq!(check(r#"{"app":null,"app_id":"p/m"}"#).unwrap().app, "p/m");
     }
@@ -269,8 +362,6 @@ mod tests {
     #[test]
     fn what_would_change_the_meaning_is_named() {
         for (name, value) in [
-            ("webhook", r#""https://x.example""#),
-            ("run_at", r#""2030-01-01T00:00:00Z""#),
             ("session", r#""sess_1""#),
             ("infra", r#""private""#),
             ("workers", r#"["w"]"#),
@@ -281,6 +372,24 @@ mod tests {
             let refused = check(&format!(r#"{{"app":"m","{name}":{value}}}"#));
             assert_eq!(refused, Err(("unsupported_field", name.to_owned())), "{name}");
         }
+    }
+
+    #[test]
+    fn a_task_that_is_for_later_is_not_waited_for() {
+        let waits = |fields: &str, is_usual| {
+            let options = check(&format!(r#"{{"app":"a"{fields}}}"#)).unwrap().options;
+            options.waits(is_usual).map_err(|fault| fault.param.unwrap_or_default().into_owned())
+        };
+        assert_eq!((waits("", true), waits("", false)), (Ok(true), Ok(false)));
+        assert_eq!((waits(r#","wait":true"#, false), waits(r#","wait":false"#, true)), (Ok(true), Ok(false)));
+        let hook = r#","webhook":"https://x.example/y""#;
+        assert_eq!(waits(hook, true), Ok(false));
+        assert_eq!(waits(&format!(r#"{hook},"wait":true"#), true), Err("webhook".to_owned()));
+        let at = r#","run_at":"2030-01-01T00:00:00Z""#;
+        assert_eq!(waits(at, true), Ok(false));
+        assert_eq!(waits(&format!(r#"{at},"wait":true"#), true), Err("run_at".to_owned()));
+        let read = check(&format!(r#"{{"app":"a"{at},"priority":"high"}}"#)).unwrap().options;
+        assert_eq!((read.run_at_unix_ms, read.priority), (Some(1_893_456_000_000), TaskPriority::High));
     }
 
     #[test]
@@ -307,6 +416,12 @@ mod tests {
             (r#"{"app":"a"} x"#, "invalid_json", ""),
             (r#"{"app":"a","stream":"yes"}"#, "invalid_type", "stream"),
             (r#"{"app":"a","session_timeout":4000}"#, "invalid_type", "session_timeout"),
+            (r#"{"app":"a","wait":1}"#, "invalid_type", "wait"),
+            (r#"{"app":"a","webhook":"ftp://x"}"#, "invalid_value", "webhook"),
+            (r#"{"app":"a","webhook":7}"#, "invalid_value", "webhook"),
+            (r#"{"app":"a","run_at":"tomorrow"}"#, "invalid_value", "run_at"),
+            (r#"{"app":"a","priority":"urgent"}"#, "invalid_value", "priority"),
+            (r#"{"app":"a","metadata":[]}"#, "invalid_value", "metadata"),
         ] {
             assert_eq!(check(body), Err((code, param.to_owned())), "{body}");
         }

@@ -18,3 +18,8 @@ pub(crate) const SESSION_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const EVENTS_READ_ROWS: u32 = 50;
 /// A word of a dialect, such as a role or the name of a model, in the shape of a request; what is longer is a text.
 pub(crate) const WORD_BYTES_MAX: usize = 64;
+/// Writes of tasks that share a transaction, and those that may wait for one.
+pub(crate) const TASK_WRITES_AT_ONCE: usize = 128;
+pub(crate) const TASK_WRITES_WAITING_MAX: usize = 4_096;
+/// How long a task waits to be written.
+pub(crate) const TASK_KEEP_TIME_MAX: Duration = Duration::from_secs(10);

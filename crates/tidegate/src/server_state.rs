@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::BatchStore;
 use domain::ports::{
     AnswerStore, AuditSink, ContentStore, KeyHash, NoAudit, ObjectStore, ResponseStore, SessionStore,
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
+use domain::{BatchStore, TaskStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use gateway::Readiness;
@@ -25,7 +25,8 @@ use proof::{PublicKey, SigningKey};
 use reconcilers::purging::HeldPrompts;
 use reconcilers::{Deps, Outbound};
 use sessions::{
-    AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, SessionLookups, Turns,
+    AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, RunTasks, SessionLookups,
+    Turns,
 };
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
@@ -87,6 +88,10 @@ pub struct Sessions {
     objects: Arc<Objects>,
     lookups: Arc<SessionLookups>,
     batches: Arc<Batches>,
+    /// Runs of apps.
+    pub tasks: Arc<RunTasks>,
+    /// Those that this process works on.
+    pub live_tasks: Arc<line::LiveTasks>,
     contents: Arc<Contents>,
     state: Arc<AgentState>,
 }
@@ -236,6 +241,8 @@ impl ServerState {
             sessions: Arc::clone(&self.sessions.lookups) as Arc<dyn SessionStore>,
             contents: Arc::clone(&self.sessions.contents) as Arc<dyn ContentStore>,
             batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
+            tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
+            live_tasks: Arc::clone(&self.sessions.live_tasks),
         }))
     }
 
@@ -315,6 +322,7 @@ impl Sessions {
             Arc::clone(&self.turns) as _,
             Arc::clone(&self.state) as _,
             Arc::clone(&self.batches) as _,
+            Arc::clone(&self.tasks) as _,
             Arc::clone(&self.contents) as _,
             Arc::clone(&self.cached) as _,
         ]
@@ -341,6 +349,10 @@ impl Sessions {
         let batches = Batches::start(store, vault.clone(), world.clone(), reconcilers::batch_jobs_of);
         let closing = Arc::clone(&batches);
         tasks.add("batches", || async move { closing.stop().await });
+        let run_tasks =
+            RunTasks::start(store, vault.clone(), world.clone(), reconcilers::task_webhook_job_of);
+        let closing = Arc::clone(&run_tasks);
+        tasks.add("tasks", || async move { closing.stop().await });
         let contents = Contents::start(store, vault.clone(), world.clone());
         let closing = Arc::clone(&contents);
         tasks.add("contents", || async move { closing.stop().await });
@@ -358,6 +370,8 @@ impl Sessions {
             objects,
             lookups,
             batches,
+            tasks: run_tasks,
+            live_tasks: Arc::default(),
             contents,
             state,
             cached: Arc::default(),

@@ -134,6 +134,12 @@ pub const DEFINITIONS: &[Definition] = &[
          too long for their turn.",
     ),
     plain(
+        "tasks_at_once_of_workspace",
+        "TIDEGATE_TASKS_AT_ONCE_OF_WORKSPACE",
+        "64",
+        "Tasks of one workspace that run at once, over all gateways of a database; others wait in its queue.",
+    ),
+    plain(
         "node_heartbeat_ms",
         "TIDEGATE_NODE_HEARTBEAT_MS",
         "30000",
@@ -361,6 +367,12 @@ impl Layers {
         })
     }
 
+    fn tasks_at_once_of_workspace(&self) -> Result<u64, SettingsError> {
+        self.parsed("tasks_at_once_of_workspace", "a number from 1 to 10000", |text| {
+            text.parse().ok().filter(|count| (1..=10_000).contains(count))
+        })
+    }
+
     fn audit_storage(&self) -> Result<StorageSettings, SettingsError> {
         let region = self.parsed("audit.sink_region", "a region such as eu-west-1", |text| {
             let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -447,6 +459,7 @@ pub struct Settings {
     pub queue_delay_max: Duration,
     /// Zero for no bound but that of the queue.
     pub in_flight_max: u32,
+    pub tasks_at_once_of_workspace: u64,
     pub beat_every: Duration,
     pub emergency: bool,
     pub subscriptions: bool,
@@ -533,6 +546,7 @@ impl Settings {
             trusted_proxies: layers.parsed("trusted_proxies", BLOCKS, parse_blocks)?,
             queue_delay_max: layers.queue_delay_max()?,
             in_flight_max: layers.in_flight_max()?,
+            tasks_at_once_of_workspace: layers.tasks_at_once_of_workspace()?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             subscriptions: layers.parsed("subscriptions.enabled", "0 or 1", switch)?,

@@ -11,8 +11,8 @@ use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use line::{
-    CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport,
-    VerifyTarget,
+    CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall,
+    VerifyReport, VerifyTarget,
 };
 use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
@@ -33,6 +33,7 @@ enum Job {
     FetchObject(VerifyTarget, StoredPoll, PollSink),
     DeleteObject(VerifyTarget, StoredPoll, oneshot::Sender<Result<(), Box<Fault>>>),
     Item(Box<ItemCall>, oneshot::Sender<ItemAnswer>),
+    Task(Box<TaskCall>, oneshot::Sender<()>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
     Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
 }
@@ -89,6 +90,10 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     }
                     Job::Item(item, answer) => {
                         let _ = answer.send(line::serve_item(&core, *item).await);
+                    }
+                    Job::Task(task, answer) => {
+                        run::work(&core, *task).await;
+                        let _ = answer.send(());
                     }
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
@@ -211,6 +216,16 @@ impl Outbound for SystemCore {
                 return NOT_STARTED;
             }
             answered.await.unwrap_or(NOT_STARTED)
+        })
+    }
+
+    fn run_task(&self, task: TaskCall) -> PortFuture<'_, ()> {
+        Box::pin(async move {
+            let (answer, made) = oneshot::channel();
+            // If the core is gone, another process takes the task once its lease is over.
+            if self.jobs.send(Job::Task(Box::new(task), answer)).await.is_ok() {
+                let _ = made.await;
+            }
         })
     }
 

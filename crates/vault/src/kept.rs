@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
     ContentKind, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
-    TraceId, WorkspaceId,
+    TaskId, TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -40,6 +40,7 @@ impl ContentRef {
             ContentKind::Batch => Purpose::Batch,
             ContentKind::Export => Purpose::Export,
             ContentKind::Request => Purpose::Request,
+            ContentKind::Task => Purpose::Task,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -52,6 +53,7 @@ impl ContentRef {
             ContentKind::Batch => b"tidegate/batch/1",
             ContentKind::Export => b"tidegate/export/1",
             ContentKind::Request => b"tidegate/request/1",
+            ContentKind::Task => b"tidegate/task/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -89,6 +91,7 @@ impl Opener {
                 ContentKind::Batch => "batch.open_refused",
                 ContentKind::Export => "data_export.open_refused",
                 ContentKind::Request => "content.open_refused",
+                ContentKind::Task => "task.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
@@ -185,6 +188,19 @@ impl RequestHasher {
     pub fn of_batch_item(&self, batch: StoredObjectId, position: u64, part: &str) -> [u8; 32] {
         let kind = batch.kind.as_str().as_bytes();
         self.of(&[b"batch item", kind, &batch.digest, &position.to_be_bytes(), part.as_bytes()])
+    }
+
+    /// The hash of a part of a task.
+    #[must_use]
+    pub fn of_task_part(&self, task: TaskId, part: &str) -> [u8; 32] {
+        self.of(&[b"task part", task.as_bytes(), part.as_bytes()])
+    }
+
+    /// The trace under which a further try of a task is billed.
+    #[must_use]
+    pub fn of_task_try(&self, unix_ms: u64, task: TaskId, tries: u32) -> TraceId {
+        let hash = self.of(&[b"task try", task.as_bytes(), &tries.to_be_bytes()]);
+        TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same

@@ -142,6 +142,7 @@ mod stored_batches;
 mod strategies;
 mod streams;
 mod subscriptions;
+mod tasks;
 mod three_modes;
 mod tiers;
 mod together;

@@ -92,6 +92,9 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("rolled_days", Holds::Machinery),
     ("route_versions", Holds::Configuration),
     ("routes", Holds::Configuration),
+    ("run_contents", Holds::Content(Place::Tasks)),
+    // It names an app.
+    ("run_tasks", Holds::Content(Place::Tasks)),
     // Names of what was judged, numbers and ids of requests.
     ("scores", Holds::Books),
     ("seal_floors", Holds::Machinery),

@@ -227,6 +227,8 @@ async fn cores(
                 overload: Rc::default(),
                 in_background: Default::default(),
                 batches: std::sync::Arc::new(domain::NoBatches),
+                tasks: std::sync::Arc::new(domain::NoTasks),
+                live_tasks: std::sync::Arc::default(),
                 background: Arc::default(),
             }))
         })

@@ -234,6 +234,8 @@ impl Bench {
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
+            tasks: std::sync::Arc::new(domain::NoTasks),
+            live_tasks: std::sync::Arc::default(),
             background: Arc::default(),
             allowances: Rc::default(),
         });

@@ -201,6 +201,7 @@ fn storage(facts: &RequestFacts<'_>, held: &Held) -> Party {
         Place::ProviderObjects | Place::ProviderResponses => at_provider(facts, held),
         Place::IdempotentAnswers => here("idempotent_answers", true, "the lifetime of idempotency keys"),
         Place::KeptTurns => here("kept_turns", true, "the lifetime of turns, tasks and answers"),
+        Place::Tasks => here("tasks", true, "the lifetime of a task"),
         Place::Batches => here("batches", true, "the lifetime of a batch's results"),
         Place::RequestContents => here("request_contents", true, "the project's retention profile"),
         Place::AgentState => here(SESSION, true, SESSION_TTL),

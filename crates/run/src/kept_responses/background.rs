@@ -18,10 +18,10 @@ use super::making::{self, Made};
 use super::taken::{Taken, answered, left};
 use crate::answer_stream::document_of;
 use crate::background::{self, Slot, until_cancelled};
+use crate::kept_content::{find_kept, keep_as};
 use crate::limits::BACKGROUND_GRACE;
 use crate::request::refusal;
 use crate::state_fields::StateFields;
-use crate::stored_tasks::{find_kept, keep_as};
 
 /// A record stored while an answer is pending, or once it ended without content. Each has its own name, since stored content
 /// never changes.

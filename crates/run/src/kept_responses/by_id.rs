@@ -15,7 +15,7 @@ use super::kept::{self, Content};
 use super::pages::page;
 use super::taken::{Taken, answered, left};
 use crate::items;
-use crate::stored_tasks::not_deleted;
+use crate::kept_content::not_deleted;
 
 /// Takes a request about an answer that is kept here, or made here in the background.
 pub(super) async fn take(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Taken, Box<Fault>> {

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 
 use super::ids::{id_of, request_of};
 use crate::items;
+use crate::kept_content::{find_all_kept, find_kept_bytes, keep_as};
 use crate::limits::{KEPT_RESPONSES_CONTINUED_MAX, KEPT_RESPONSES_READ_BYTES};
-use crate::stored_tasks::{find_all_kept, find_kept_bytes, keep_as};
 
 /// Bytes of the content in the first part, beside the head.
 const FIRST_PART_BYTES: usize = KEPT_TURN_BYTES_MAX - 64 * 1024;

@@ -11,7 +11,7 @@ use settle::ReplyBody;
 
 use super::background;
 use super::stored::{Part, find_named};
-use crate::stored_tasks::not_deleted;
+use crate::kept_content::not_deleted;
 
 const GONE: &str =
     "Use the id of an answer of this project that was made within a day, stored, and not deleted.";

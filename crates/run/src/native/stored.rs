@@ -6,7 +6,7 @@ use domain::{KeptName, ResponseId, TraceId};
 use line::Core;
 use serde_json::Value;
 
-use crate::stored_tasks::{find_kept, keep_as};
+use crate::kept_content::{find_kept, keep_as};
 
 /// What is stored of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

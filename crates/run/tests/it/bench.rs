@@ -144,6 +144,8 @@ impl Bench {
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
+            tasks: std::sync::Arc::new(domain::NoTasks),
+            live_tasks: std::sync::Arc::default(),
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());
@@ -346,7 +348,7 @@ async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Re
         received_us,
         received_unix_ms,
     };
-    run::run(core, inbound, caller).await
+    run::run(core, inbound, caller, "/v1/run").await
 }
 
 /// Serves on the loopback and returns the address.

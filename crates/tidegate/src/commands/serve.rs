@@ -17,7 +17,7 @@ use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use jobs::Handlers;
 use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
-use reconcilers::{AuditCopies, BatchRunner, Deps, Heads, Nodes};
+use reconcilers::{AuditCopies, BatchRunner, Deps, Heads, Nodes, TaskRunner, TellOfTask};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
@@ -220,7 +220,12 @@ async fn start_control(
         Arc::new(PurgeHandler(purger)),
         Arc::new(DataExportHandler::new(Arc::clone(&control), deps.clone())),
         Arc::new(BatchRunner::new(deps.clone())),
+        Arc::new(TellOfTask(deps.clone())),
     ];
+    let arrivals = state.sessions.tasks.arrivals();
+    let live = Arc::clone(&state.sessions.live_tasks);
+    let runner = TaskRunner::new(deps.clone(), arrivals, live, settings.tasks_at_once_of_workspace).start();
+    tasks.add("run tasks", || runner.stop());
     let worker = start_worker(settings, &deps, audit, ours).await?;
     tasks.add("jobs", || worker.stop());
     Ok(control)

@@ -1,0 +1,353 @@
+//! Tasks: runs of apps that are stored, so that they can be read, followed, cancelled and made again. A task that nobody waits
+//! for is worked through by whichever process takes it from the queue.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{KeyId, TaskId, TraceId};
+use crate::ports::PortFuture;
+use crate::stored_object::ObjectOwner;
+
+/// Where a task is. Its numbers are those that clients read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TaskStatus {
+    Received = 1,
+    Queued = 2,
+    /// A worker has taken it.
+    Dispatched = 3,
+    /// Its inputs are loaded.
+    Preparing = 4,
+    Running = 7,
+    Cancelling = 8,
+    Completed = 10,
+    Failed = 11,
+    Cancelled = 12,
+}
+
+impl TaskStatus {
+    pub const ALL: [Self; 9] = [
+        Self::Received,
+        Self::Queued,
+        Self::Dispatched,
+        Self::Preparing,
+        Self::Running,
+        Self::Cancelling,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    #[must_use]
+    pub fn by_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Queued => "queued",
+            Self::Dispatched => "dispatched",
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// Nothing changes any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Which tasks of one workspace are taken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub enum TaskPriority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+impl TaskPriority {
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.as_str() == name)
+    }
+
+    /// The rank in the queue: the lowest is taken first.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+
+    #[must_use]
+    pub fn by_rank(rank: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.rank() == rank)
+    }
+}
+
+/// When a task came to a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEvent {
+    pub unix_ms: u64,
+    /// A `TaskStatus`, by its number.
+    pub status: u8,
+}
+
+impl TaskEvent {
+    #[must_use]
+    pub const fn new(unix_ms: u64, status: TaskStatus) -> Self {
+        Self { unix_ms, status: status.code() }
+    }
+}
+
+/// A line of a task's log. It has no content of requests: codes, numbers and names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLogLine {
+    pub unix_ms: u64,
+    pub text: String,
+}
+
+/// A stored task, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTask {
+    pub id: TaskId,
+    pub owner: ObjectOwner,
+    /// The key that made it, and pays for it.
+    pub key: KeyId,
+    pub app: String,
+    pub status: TaskStatus,
+    pub priority: TaskPriority,
+    /// How often a worker took it.
+    pub tries: u32,
+    pub created_unix_ms: u64,
+    pub updated_unix_ms: u64,
+    /// When it may start.
+    pub due_unix_ms: u64,
+    pub ended_unix_ms: Option<u64>,
+    /// When it is deleted.
+    pub until_unix_ms: u64,
+    pub cancelled_unix_ms: Option<u64>,
+    pub events: Vec<TaskEvent>,
+    pub logs: Vec<TaskLogLine>,
+    /// From 1 to 5, by whoever reads it.
+    pub rating: Option<u8>,
+    /// Its request names an address that is told of its end.
+    pub notifies: bool,
+}
+
+impl RunTask {
+    /// The exchange of its first try: a task and its request share one id.
+    #[must_use]
+    pub fn request(&self) -> TraceId {
+        TraceId::from_uuid(*self.id.as_uuid())
+    }
+}
+
+/// What a task was made of and what came out, in the forms that `run` writes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskContents {
+    /// `None` where it was purged, or is not stored.
+    pub request: Option<Bytes>,
+    /// Of a task that has ended.
+    pub result: Option<Bytes>,
+    /// What a running task has so far.
+    pub partial: Option<Bytes>,
+}
+
+/// A task to store: one that waits for a worker, or one that has ended already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    pub task: RunTask,
+    pub contents: TaskContents,
+    /// A new task is refused where its project has as many that have not ended; `None`: it is stored in any case.
+    pub open_max: Option<u64>,
+}
+
+/// What became of an attempt to store a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskNotKept {
+    /// The project has this many tasks that have not ended.
+    TooManyWaiting(u64),
+    /// It can't be known whether it is stored.
+    StoreUnavailable,
+}
+
+/// What was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundTask {
+    Known(Box<(RunTask, TaskContents)>),
+    Unknown,
+    StoreUnavailable,
+}
+
+/// A page of a project's tasks, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskListQuery {
+    pub owner: ObjectOwner,
+    /// The last task of the page before.
+    pub after: Option<TaskId>,
+    /// Any, where it is empty.
+    pub statuses: Vec<TaskStatus>,
+    pub app: Option<String>,
+    pub limit: u32,
+}
+
+/// A worker's hold on a task. It is void once another worker has taken the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLease {
+    pub id: TaskId,
+    pub owner: ObjectOwner,
+    pub worker: String,
+    /// Which try it is.
+    pub tries: u32,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskEnd {
+    pub status: TaskStatus,
+    pub events: Vec<TaskEvent>,
+    pub logs: Vec<TaskLogLine>,
+    pub result: Bytes,
+    pub ended_unix_ms: u64,
+    /// An address is told of it.
+    pub notifies: bool,
+}
+
+/// A task that goes back to the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskAgain {
+    pub due_unix_ms: u64,
+    pub events: Vec<TaskEvent>,
+    pub logs: Vec<TaskLogLine>,
+    /// Its try does not count: it was not begun.
+    pub is_postponed: bool,
+    pub unix_ms: u64,
+}
+
+/// Where a task is in its workspace's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueuePlace {
+    /// Tasks of its workspace that are taken before.
+    pub ahead: u64,
+    /// Tasks of its workspace that run.
+    pub running: u64,
+    /// How long those that ended lately ran, on average.
+    pub mean_ms: Option<u64>,
+}
+
+/// Stores tasks.
+pub trait TaskStore: Send + Sync {
+    fn keep(&self, task: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>>;
+    fn find(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, FoundTask>;
+    /// `None` if the store does not answer.
+    fn list(&self, query: TaskListQuery) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>>;
+    /// A task that waits ends so; one that runs is told to.
+    fn cancel(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, FoundTask>;
+    /// Deletes a task that has ended; `false` if the store does not answer.
+    fn forget(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, bool>;
+    fn rate(&self, owner: ObjectOwner, id: TaskId, rating: Option<u8>) -> PortFuture<'static, bool>;
+    fn place(&self, task: RunTask) -> PortFuture<'static, Option<QueuePlace>>;
+    /// Stores what a running task has so far; nothing waits for it.
+    fn progress(&self, lease: TaskLease, event: Option<TaskEvent>, partial: Option<Bytes>);
+    /// `false` where another worker decides, `None` if the store does not answer.
+    fn finish(&self, lease: TaskLease, end: TaskEnd) -> PortFuture<'static, Option<bool>>;
+    fn requeue(&self, lease: TaskLease, again: TaskAgain) -> PortFuture<'static, Option<bool>>;
+}
+
+/// For processes that keep none.
+#[derive(Debug, Default)]
+pub struct NoTasks;
+
+impl TaskStore for NoTasks {
+    fn keep(&self, _task: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>> {
+        Box::pin(async { Err(TaskNotKept::StoreUnavailable) })
+    }
+
+    fn find(&self, _owner: ObjectOwner, _id: TaskId) -> PortFuture<'static, FoundTask> {
+        Box::pin(async { FoundTask::Unknown })
+    }
+
+    fn list(&self, _query: TaskListQuery) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
+    fn cancel(&self, _owner: ObjectOwner, _id: TaskId) -> PortFuture<'static, FoundTask> {
+        Box::pin(async { FoundTask::Unknown })
+    }
+
+    fn forget(&self, _owner: ObjectOwner, _id: TaskId) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn rate(&self, _owner: ObjectOwner, _id: TaskId, _rating: Option<u8>) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn place(&self, _task: RunTask) -> PortFuture<'static, Option<QueuePlace>> {
+        Box::pin(async { None })
+    }
+
+    fn progress(&self, _lease: TaskLease, _event: Option<TaskEvent>, _partial: Option<Bytes>) {}
+
+    fn finish(&self, _lease: TaskLease, _end: TaskEnd) -> PortFuture<'static, Option<bool>> {
+        Box::pin(async { None })
+    }
+
+    fn requeue(&self, _lease: TaskLease, _again: TaskAgain) -> PortFuture<'static, Option<bool>> {
+        Box::pin(async { None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_found_by_its_number_and_its_name() {
+        for status in TaskStatus::ALL {
+            assert_eq!(TaskStatus::by_code(status.code()), Some(status));
+            assert_eq!(TaskStatus::by_name(status.as_str()), Some(status));
+            // Clients stop at these numbers and no others.
+            assert_eq!(status.has_ended(), matches!(status.code(), 10..=12), "{status:?}");
+        }
+        assert_eq!(TaskStatus::by_code(13), None);
+        for priority in TaskPriority::ALL {
+            assert_eq!(TaskPriority::by_rank(priority.rank()), Some(priority));
+            assert_eq!(TaskPriority::by_name(priority.as_str()), Some(priority));
+        }
+        assert!(TaskPriority::High.rank() < TaskPriority::Low.rank());
+    }
+}

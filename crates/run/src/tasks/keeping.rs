@@ -1,0 +1,119 @@
+//! Stores a run that its client waited for, as the task that it is.
+
+use admit::Caller;
+use domain::limits::TASK_KEPT;
+use domain::{
+    KeyId, NewTask, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept, TaskPriority, TaskStatus, TraceId,
+    Usage,
+};
+use line::Core;
+use runs::{TaskRequest, TaskResult, stored_text};
+use serde_json::{Value, json};
+
+use crate::limits::TASK_CONTENT_BYTES_MAX;
+use crate::task::Message;
+
+/// A finished run.
+#[derive(Debug)]
+pub(crate) struct FinishedRun<'a> {
+    pub trace: TraceId,
+    pub app: &'a str,
+    pub request: TaskRequest,
+    pub result: TaskResult,
+    pub received_unix_ms: u64,
+    pub started_unix_ms: u64,
+    pub ended_unix_ms: u64,
+}
+
+/// What a task used, as it is booked.
+pub(crate) fn usage_event(model: &str, is_private: bool, usage: Usage) -> Value {
+    json!({
+        "tier": if is_private { "private" } else { "cloud" },
+        "type": "text",
+        "model": model,
+        "quantity": usage.prompt_total().saturating_add(usage.completion_total()),
+        "unit": "tokens",
+        // Whether the quantity is an estimate, where the upstream reported none.
+        "estimated": usage.is_estimated(),
+    })
+}
+
+pub(crate) fn kept_ms() -> u64 {
+    u64::try_from(TASK_KEPT.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The task of a finished run, with a message for the client where it could not be stored.
+pub(crate) async fn keep_finished(
+    core: &Core,
+    caller: &Caller,
+    run: FinishedRun<'_>,
+) -> (Value, Option<Message>) {
+    // Only keys reach these addresses.
+    let key = caller.key().map_or_else(|| KeyId::from_uuid(*run.trace.as_uuid()), |key| key.id);
+    let (task, contents) = finished(caller, key, run);
+    let document = runs::document(&task, &contents);
+    let not_kept = keep(core, caller, task, contents).await.err().map(|message| Message {
+        level: "warning",
+        code: "task_not_kept",
+        message,
+        meta: None,
+    });
+    (document, not_kept)
+}
+
+fn finished(caller: &Caller, key: KeyId, run: FinishedRun<'_>) -> (RunTask, TaskContents) {
+    let event = TaskEvent::new;
+    let task = RunTask {
+        // The trace's UUID under the prefix of tasks, so that a request and its task share one id.
+        id: TaskId::from_uuid(*run.trace.as_uuid()),
+        owner: caller.owner(),
+        key,
+        app: run.app.to_owned(),
+        status: TaskStatus::Completed,
+        priority: TaskPriority::default(),
+        tries: 1,
+        created_unix_ms: run.received_unix_ms,
+        updated_unix_ms: run.ended_unix_ms,
+        due_unix_ms: run.started_unix_ms,
+        ended_unix_ms: Some(run.ended_unix_ms),
+        until_unix_ms: run.ended_unix_ms.saturating_add(kept_ms()),
+        cancelled_unix_ms: None,
+        events: vec![
+            event(run.received_unix_ms, TaskStatus::Received),
+            event(run.started_unix_ms, TaskStatus::Running),
+            event(run.ended_unix_ms, TaskStatus::Completed),
+        ],
+        logs: Vec::new(),
+        rating: None,
+        notifies: false,
+    };
+    let contents = TaskContents {
+        request: Some(stored_text(&run.request)),
+        result: Some(stored_text(&run.result)),
+        partial: None,
+    };
+    (task, contents)
+}
+
+async fn keep(
+    core: &Core,
+    caller: &Caller,
+    task: RunTask,
+    mut contents: TaskContents,
+) -> Result<(), &'static str> {
+    if caller.retains_nothing() {
+        return Err("The project's policy lets nothing be kept.");
+    }
+    let length = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
+    if length(&contents.result) > TASK_CONTENT_BYTES_MAX {
+        return Err("It is too long to be kept.");
+    }
+    // The client has its input.
+    contents.request = contents.request.filter(|request| request.len() <= TASK_CONTENT_BYTES_MAX);
+    match core.tasks.keep(NewTask { task, contents, open_max: None }).await {
+        Ok(()) => Ok(()),
+        Err(TaskNotKept::TooManyWaiting(_) | TaskNotKept::StoreUnavailable) => {
+            Err("The store can't be reached.")
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Puts a run into the queue, to be made by a worker.
+
+use admit::Caller;
+use decode::Inbound;
+use domain::limits::TASKS_OPEN_MAX;
+use domain::{
+    Dialect, Fault, FaultClass, NewTask, Operation, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept,
+    TaskPriority, TaskStatus,
+};
+use http::HeaderMap;
+use line::Core;
+use runs::{TaskRequest, stored_text};
+use serde_json::Value;
+
+use super::keeping::kept_ms;
+use crate::input::ModelInput;
+use crate::limits::{RUN_AHEAD_MAX, TASK_CONTENT_BYTES_MAX};
+use crate::prompt;
+use crate::request::{RunOptions, RunRequest, refusal};
+
+/// What the headers of the gateway's own begin with: a task's exchanges have those of the request that made it.
+const OWN_HEADERS: &str = "agent-";
+const OF_THIS_REQUEST: [&str; 3] = ["agent-idempotency-key", "agent-trace-mode", "agent-cache"];
+
+/// Stores a new task, which waits for a worker from now on.
+///
+/// # Errors
+/// Nothing can serve it, nothing may be kept, too much waits already, or the store does not answer.
+pub(crate) async fn queue(
+    core: &Core,
+    inbound: &Inbound,
+    caller: &Caller,
+    request: RunRequest,
+    input: &ModelInput,
+) -> Result<(RunTask, TaskContents), Box<Fault>> {
+    if let Some(fault) = nothing_kept(caller) {
+        return Err(fault);
+    }
+    refuse_unservable(core, inbound, caller, &request.app, input).await?;
+    let RunRequest { app, input, options } = request;
+    let RunOptions { webhook, run_at_unix_ms, metadata, priority, .. } = options;
+    check_run_at(run_at_unix_ms, inbound.received_unix_ms)?;
+    let stored = TaskRequest {
+        input,
+        webhook,
+        metadata,
+        headers: kept_headers(&inbound.headers),
+        run_at_unix_ms,
+        retry_of: None,
+    };
+    let id = TaskId::from_uuid(*inbound.trace.as_uuid());
+    keep(core, caller, (id, inbound.received_unix_ms), app, priority, stored).await
+}
+
+/// Makes a task again that has ended, as a new one.
+///
+/// # Errors
+/// Those of `queue`.
+pub(crate) async fn queue_again(
+    core: &Core,
+    caller: &Caller,
+    (id, received_unix_ms): (TaskId, u64),
+    task: &RunTask,
+    mut request: TaskRequest,
+) -> Result<(RunTask, TaskContents), Box<Fault>> {
+    if let Some(fault) = nothing_kept(caller) {
+        return Err(fault);
+    }
+    request.retry_of = Some(task.id.to_string());
+    request.run_at_unix_ms = None;
+    keep(core, caller, (id, received_unix_ms), task.app.clone(), task.priority, request).await
+}
+
+async fn keep(
+    core: &Core,
+    caller: &Caller,
+    (id, received_unix_ms): (TaskId, u64),
+    app: String,
+    priority: TaskPriority,
+    request: TaskRequest,
+) -> Result<(RunTask, TaskContents), Box<Fault>> {
+    let key = caller.key().ok_or_else(|| Box::new(Fault::internal()))?.id;
+    let due_unix_ms = request.run_at_unix_ms.map_or(received_unix_ms, |at| at.max(received_unix_ms));
+    let event = |status| TaskEvent::new(received_unix_ms, status);
+    let task = RunTask {
+        id,
+        owner: caller.owner(),
+        key,
+        app,
+        status: TaskStatus::Queued,
+        priority,
+        tries: 0,
+        created_unix_ms: received_unix_ms,
+        updated_unix_ms: received_unix_ms,
+        due_unix_ms,
+        ended_unix_ms: None,
+        until_unix_ms: due_unix_ms.saturating_add(kept_ms()),
+        cancelled_unix_ms: None,
+        events: vec![event(TaskStatus::Received), event(TaskStatus::Queued)],
+        logs: Vec::new(),
+        rating: None,
+        notifies: request.webhook.is_some(),
+    };
+    let stored = stored_text(&request);
+    if stored.len() > TASK_CONTENT_BYTES_MAX {
+        return Err(too_large());
+    }
+    let contents = TaskContents { request: Some(stored), ..TaskContents::default() };
+    let new = NewTask { task: task.clone(), contents: contents.clone(), open_max: Some(TASKS_OPEN_MAX) };
+    match core.tasks.keep(new).await {
+        Ok(()) => Ok((task, contents)),
+        Err(TaskNotKept::TooManyWaiting(waiting)) => Err(too_many_waiting(waiting)),
+        Err(TaskNotKept::StoreUnavailable) => Err(store_away()),
+    }
+}
+
+/// Whoever sends a task that nothing can serve learns of it now, and not from a task that fails.
+async fn refuse_unservable(
+    core: &Core,
+    inbound: &Inbound,
+    caller: &Caller,
+    app: &str,
+    input: &ModelInput,
+) -> Result<(), Box<Fault>> {
+    let body = prompt::encode(app, input, None, inbound.trace, false);
+    let planned = Inbound { dialect: Dialect::Run, operation: Operation::Run, ..inbound.with_body(body) };
+    let environment = std::sync::Arc::clone(caller.environment());
+    let explained = line::explain(core, planned, caller.clone(), &environment).await;
+    let of_plan = explained.plan.and_then(|plan| plan.explanation.fault);
+    match explained.refusal.or(of_plan).filter(|fault| is_for_good(fault)) {
+        Some(fault) => Err(fault),
+        None => Ok(()),
+    }
+}
+
+/// Whether waiting does not help.
+const fn is_for_good(fault: &Fault) -> bool {
+    !matches!(
+        fault.class,
+        FaultClass::Limited
+            | FaultClass::Unavailable
+            | FaultClass::Overloaded
+            | FaultClass::RateLimit
+            | FaultClass::Timeout
+            | FaultClass::Upstream
+    )
+}
+
+fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let own = headers.iter().filter(|(name, _)| {
+        name.as_str().starts_with(OWN_HEADERS) && !OF_THIS_REQUEST.contains(&name.as_str())
+    });
+    own.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
+    let policies = caller.project().policy.as_ref()?;
+    let kept = "a task that its client does not wait for is kept until a worker makes it";
+    policies
+        .refuse_to_keep(kept, "Send \"wait\": true, so that the answer comes with the response.")
+        .map(Box::new)
+}
+
+fn check_run_at(run_at_unix_ms: Option<u64>, now_unix_ms: u64) -> Result<(), Box<Fault>> {
+    let ahead_max = u64::try_from(RUN_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
+    if run_at_unix_ms.is_none_or(|at| at <= now_unix_ms.saturating_add(ahead_max)) {
+        return Ok(());
+    }
+    let days = RUN_AHEAD_MAX.as_secs() / (24 * 3_600);
+    let message = format!("\"run_at\" is more than {days} days ahead.");
+    Err(refusal("invalid_value", message, "Send the task later.", "run_at"))
+}
+
+fn too_large() -> Box<Fault> {
+    let message = format!("The input has more than the {TASK_CONTENT_BYTES_MAX} bytes that a task may keep.");
+    let fix = "Send \"wait\": true, or name files by their address.";
+    Box::new(Fault::new(FaultClass::TooLarge, "task_too_large", message).fix(fix).param("input"))
+}
+
+fn too_many_waiting(waiting: u64) -> Box<Fault> {
+    let message =
+        format!("{waiting} tasks of this project have not ended, and at most {TASKS_OPEN_MAX} may wait.");
+    let fault = Fault::new(FaultClass::Limited, "tasks_waiting", message);
+    Box::new(fault.fix("Send the task again when others have ended.").retry_after_ms(10_000))
+}
+
+pub(crate) fn store_away() -> Box<Fault> {
+    let message = "The store of tasks can't be reached now.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
+}
+
+/// What a client may send of when and how its task runs.
+pub(crate) fn read_priority(value: &Value) -> Result<TaskPriority, Box<Fault>> {
+    let known = value.as_str().and_then(TaskPriority::by_name);
+    known.ok_or_else(|| {
+        let message = "\"priority\" must be \"low\", \"normal\" or \"high\".";
+        refusal("invalid_value", message, "Correct it, or leave it out.", "priority")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_now_is_told_with_its_bound() {
+        let waiting = too_many_waiting(100_000);
+        assert_eq!((waiting.code, waiting.class), ("tasks_waiting", FaultClass::Limited));
+        assert!(waiting.retry_after_ms.is_some() && waiting.message.contains("100000"), "{waiting}");
+        let large = too_large();
+        assert_eq!((large.code, large.param.as_deref()), ("task_too_large", Some("input")));
+    }
+
+    #[test]
+    fn a_task_is_put_off_for_a_month_at_most() {
+        let day = 24 * 3_600_000;
+        assert!(check_run_at(None, 0).is_ok() && check_run_at(Some(30 * day), 0).is_ok());
+        assert_eq!(check_run_at(Some(30 * day + 1), 0).unwrap_err().param.as_deref(), Some("run_at"));
+    }
+
+    #[test]
+    fn the_gateways_own_headers_go_with_a_task_but_for_those_of_one_request() {
+        let headers = [
+            ("agent-session-ref", "s"),
+            ("agent-idempotency-key", "k"),
+            ("authorization", "Bearer x"),
+            ("agent-cache", "bypass"),
+        ];
+        let headers: HeaderMap = headers
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .into_iter()
+            .collect();
+        assert_eq!(kept_headers(&headers), [("agent-session-ref".to_owned(), "s".to_owned())]);
+    }
+}

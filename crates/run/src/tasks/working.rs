@@ -1,0 +1,409 @@
+//! Makes a task that a worker took from the queue: one pass through the pipeline as its key, followed by whoever wants to, and
+//! stores how it ended.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use admit::Caller;
+use decode::Inbound;
+use domain::{
+    Dialect, Fault, FaultClass, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
+    TaskLogLine, TaskStatus,
+};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
+use line::{Core, LiveTask, Postponable, TaskCall};
+use runs::{TaskRequest, TaskResult, stored_text};
+use serde_json::{Value, json};
+use settle::ReplyBody;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+
+use super::chat_stream::ChatStream;
+use super::keeping::usage_event;
+use crate::answer::{MODEL, PROFILE, truncated, word};
+use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX};
+use crate::refusal::Refusal;
+use crate::{document, input, problem, prompt};
+
+/// How long a task waits after its first failure; after each further one, twice as long.
+const RETRY_MS: u64 = 1_000;
+/// How often what a running task has is stored, for readers at other processes.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of a task waits for a store that is away, at first.
+const STORE_PAUSE: Duration = Duration::from_millis(200);
+
+/// What became of a try.
+enum Tried {
+    Completed(Box<TaskResult>),
+    Failed(Box<TaskResult>),
+    Cancelled,
+    /// It goes back to the queue.
+    Again {
+        wait_ms: u64,
+        is_postponed: bool,
+        why: String,
+    },
+}
+
+/// Makes a task. It returns once it is stored how it ended, or once that can't be.
+pub async fn work(core: &Rc<Core>, call: TaskCall) {
+    let lease = TaskLease {
+        id: call.task.id,
+        owner: call.task.owner,
+        worker: call.worker.clone(),
+        tries: call.task.tries,
+    };
+    let live = core.live_tasks.begin(call.task.id, call.task.tries);
+    let mut task = call.task.clone();
+    let tried = if task.cancelled_unix_ms.is_some() {
+        Tried::Cancelled
+    } else {
+        tokio::select! {
+            biased;
+            () = live.cancelled() => Tried::Cancelled,
+            tried = make(core, &call, &live, (&lease, &mut task)) => tried,
+        }
+    };
+    conclude(core, &lease, task, tried).await;
+    // Only now: who follows it reads how it ended.
+    drop(live);
+}
+
+/// Stores how a try ended, for as long as the store may come back before the lease is over.
+async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Tried) {
+    let now = core.deps.world.clock.unix_ms();
+    let mut line = |text: String| task.logs.push(TaskLogLine { unix_ms: now, text });
+    let ended = match tried {
+        Tried::Completed(result) => Some((TaskStatus::Completed, result)),
+        Tried::Failed(result) => {
+            line(format!("failed: {}", code_of(&result.problem)));
+            Some((TaskStatus::Failed, result))
+        }
+        Tried::Cancelled => Some((
+            TaskStatus::Cancelled,
+            Box::new(TaskResult::failed("The task was cancelled.".to_owned(), Value::Null)),
+        )),
+        Tried::Again { wait_ms, is_postponed, why } => {
+            line(why);
+            task.events.push(TaskEvent::new(now, TaskStatus::Queued));
+            let again = TaskAgain {
+                due_unix_ms: now.saturating_add(wait_ms),
+                events: task.events.clone(),
+                logs: task.logs.clone(),
+                is_postponed,
+                unix_ms: now,
+            };
+            stored(lease, || core.tasks.requeue(lease.clone(), again.clone())).await;
+            None
+        }
+    };
+    let Some((status, result)) = ended else { return };
+    task.events.push(TaskEvent::new(now, status));
+    let end = TaskEnd {
+        status,
+        events: task.events,
+        logs: task.logs,
+        result: stored_text(&*result),
+        ended_unix_ms: now,
+        notifies: task.notifies,
+    };
+    stored(lease, || core.tasks.finish(lease.clone(), end.clone())).await;
+}
+
+async fn stored(lease: &TaskLease, write: impl Fn() -> domain::ports::PortFuture<'static, Option<bool>>) {
+    let mut pause = STORE_PAUSE;
+    for _ in 0..TASK_STORE_TRIES_MAX {
+        match write().await {
+            Some(true) => return,
+            Some(false) => {
+                return tracing::warn!(task = %lease.id, "a task was taken by another worker meanwhile");
+            }
+            None => sleep(pause).await,
+        }
+        pause *= 2;
+    }
+    tracing::warn!(task = %lease.id, "how a task ended could not be stored; it is made again once its lease is over");
+}
+
+/// The code of a problem document.
+fn code_of(problem: &Value) -> &str {
+    problem.get("code").and_then(Value::as_str).unwrap_or("unknown")
+}
+
+async fn make(
+    core: &Rc<Core>,
+    call: &TaskCall,
+    live: &LiveTask,
+    (lease, task): (&TaskLease, &mut RunTask),
+) -> Tried {
+    if task.tries > TASK_TRIES_MAX {
+        return failed_by(&interrupted(task.tries), call);
+    }
+    let request =
+        call.request.as_ref().and_then(|request| serde_json::from_slice::<TaskRequest>(request).ok());
+    let Some(request) = request else { return failed_by(&purged(), call) };
+    let snapshot = core.snapshot.current();
+    let caller = match admit::again(snapshot, task.owner, task.key, core.deps.world.clock.unix_ms()) {
+        Ok(caller) => caller,
+        Err(fault) => return failed_by(&fault, call),
+    };
+    let enter = |task: &mut RunTask, status| {
+        live.enter(status);
+        task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), status));
+    };
+    let (input, document) = match prepared(core, &request, || enter(task, TaskStatus::Preparing)).await {
+        Ok(prepared) => prepared,
+        Err(fault) => return failed_by(&fault, call),
+    };
+    enter(task, TaskStatus::Running);
+    let body = prompt::encode(&task.app, &input, document.as_ref(), call.trace, true);
+    let inbound = inbound(core, call, request.headers, body);
+    serve(core, call, (inbound, caller), (live, lease)).await
+}
+
+/// The input, and its document if it has one.
+async fn prepared(
+    core: &Core,
+    request: &TaskRequest,
+    begin: impl FnOnce(),
+) -> Result<(input::ModelInput, Option<document::Document>), Box<Fault>> {
+    let read = input::read(&request.input).map_err(fault_of)?;
+    let document = match &read.document {
+        Some(requested) => {
+            begin();
+            Some(document::load(requested, &core.deps.egress).await.map_err(fault_of)?)
+        }
+        None => None,
+    };
+    Ok((read, document))
+}
+
+fn fault_of(refusal: Refusal) -> Box<Fault> {
+    match refusal {
+        Refusal::Fault(fault) => fault,
+        Refusal::Input(errors) => Box::new(problem::fault(&errors)),
+    }
+}
+
+fn inbound(core: &Core, call: &TaskCall, headers: Vec<(String, String)>, body: bytes::Bytes) -> Inbound {
+    let mut sent = HeaderMap::new();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            sent.append(name, value);
+        }
+    }
+    sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let world = &core.deps.world;
+    Inbound {
+        trace: call.trace,
+        dialect: Dialect::Run,
+        operation: Operation::Run,
+        headers: sent,
+        addressed: None,
+        body,
+        form: None,
+        received_us: world.clock.monotonic_us(),
+        received_unix_ms: world.clock.unix_ms(),
+    }
+}
+
+async fn serve(
+    core: &Rc<Core>,
+    call: &TaskCall,
+    (inbound, caller): (Inbound, Caller),
+    (live, lease): (&LiveTask, &TaskLease),
+) -> Tried {
+    let (response, may_retry) = match line::serve_postponable(core, inbound, caller).await {
+        Postponable::Postponed { wait_ms } => {
+            let why = "it waits for room under a limit".to_owned();
+            return Tried::Again { wait_ms, is_postponed: true, why };
+        }
+        Postponable::Answered { response, may_retry } => (response, may_retry),
+    };
+    if response.status() != StatusCode::OK {
+        let problem = crate::answer_stream::document_of(problem::of_line(response).await).await;
+        return failed_or_again(call, problem, may_retry);
+    }
+    read_answer(core, call, response, (live, lease)).await
+}
+
+/// Reads the answer as it arrives, for those who follow it.
+async fn read_answer(
+    core: &Core,
+    call: &TaskCall,
+    response: Response<ReplyBody>,
+    (live, lease): (&LiveTask, &TaskLease),
+) -> Tried {
+    let (head, mut body) = response.into_parts();
+    let mut stream = ChatStream::default();
+    let mut ticks = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut length, mut stored_length) = (0, None);
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            _ = ticks.tick() => {
+                if stored_length != Some(length) {
+                    stored_length = Some(length);
+                    let event = TaskEvent::new(core.deps.world.clock.unix_ms(), TaskStatus::Running);
+                    let partial = json!({"response": live.text()}).to_string();
+                    core.tasks.progress(lease.clone(), Some(event), Some(partial.into()));
+                }
+                continue;
+            }
+        };
+        match frame {
+            None => break,
+            Some(Err(_)) => return failed_or_again(call, Value::Null, true),
+            Some(Ok(frame)) => {
+                if let Some(piece) = frame.data_ref() {
+                    let text = stream.take(piece);
+                    length += text.len();
+                    if length > TASK_CONTENT_BYTES_MAX {
+                        return failed_by(&too_long(), call);
+                    }
+                    if !text.is_empty() {
+                        live.push(&text);
+                    }
+                }
+            }
+        }
+    }
+    if let Some(problem) = stream.error.take() {
+        return failed_or_again(call, problem, true);
+    }
+    if !stream.is_whole {
+        return failed_or_again(call, Value::Null, true);
+    }
+    let is_private = word(&head.headers, &PROFILE) == Some(Profile::Byoc.as_str());
+    let model = word(&head.headers, &MODEL).unwrap_or(&call.task.app).to_owned();
+    let usage = body.usage().copied().unwrap_or_default();
+    Tried::Completed(Box::new(TaskResult {
+        output: json!({"response": live.text()}),
+        error: None,
+        problem: Value::Null,
+        usage_events: vec![usage_event(&model, is_private, usage)],
+        app_id: Some(model),
+        is_private,
+        messages: if stream.is_cut { vec![json!(truncated())] } else { Vec::new() },
+    }))
+}
+
+fn failed_or_again(call: &TaskCall, problem: Value, may_retry: bool) -> Tried {
+    let problem = if problem.is_null() { document_of(&broken_off(), call) } else { problem };
+    if may_retry && call.task.tries < TASK_TRIES_MAX {
+        let wait_ms = RETRY_MS << call.task.tries.saturating_sub(1);
+        let why =
+            format!("try {} failed: {}; the next one is in {wait_ms} ms", call.task.tries, code_of(&problem));
+        return Tried::Again { wait_ms, is_postponed: false, why };
+    }
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
+    let error = text("detail").or_else(|| text("message")).unwrap_or_else(|| "The task failed.".to_owned());
+    Tried::Failed(Box::new(TaskResult::failed(error, problem)))
+}
+
+fn failed_by(fault: &Fault, call: &TaskCall) -> Tried {
+    failed_or_again(call, document_of(fault, call), false)
+}
+
+fn document_of(fault: &Fault, call: &TaskCall) -> Value {
+    let rendered = dialects::render_error(fault, Dialect::Run, call.trace);
+    serde_json::from_slice(&rendered.body).unwrap_or_default()
+}
+
+fn interrupted(tries: u32) -> Fault {
+    let message =
+        format!("The task was begun {tries} times, and each time its gateway ended before it was done.");
+    Fault::new(FaultClass::Internal, "task_interrupted", message)
+        .fix("Make it again with POST /tasks/ID/retry.")
+}
+
+fn purged() -> Fault {
+    Fault::new(FaultClass::Conflict, "task_content_gone", "The input of the task was purged before it ran.")
+        .fix("Send it again.")
+}
+
+fn too_long() -> Fault {
+    let message = format!("The answer has more than the {TASK_CONTENT_BYTES_MAX} bytes that a task keeps.");
+    Fault::new(FaultClass::TooLarge, "task_too_large", message).fix("Ask for less, or call the model itself.")
+}
+
+fn broken_off() -> Fault {
+    Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", "The answer broke off.")
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{KeyId, ObjectOwner, ProjectId, TaskId, TaskPriority, TraceId, WorkspaceId};
+
+    use super::*;
+
+    fn call(tries: u32) -> TaskCall {
+        let task = RunTask {
+            id: TaskId::new(1, [1; 10]),
+            owner: ObjectOwner {
+                workspace: WorkspaceId::new(1, [2; 10]),
+                project: ProjectId::new(1, [3; 10]),
+            },
+            key: KeyId::new(1, [4; 10]),
+            app: "m".into(),
+            status: TaskStatus::Dispatched,
+            priority: TaskPriority::Normal,
+            tries,
+            created_unix_ms: 1,
+            updated_unix_ms: 1,
+            due_unix_ms: 1,
+            ended_unix_ms: None,
+            until_unix_ms: 2,
+            cancelled_unix_ms: None,
+            events: Vec::new(),
+            logs: Vec::new(),
+            rating: None,
+            notifies: false,
+        };
+        TaskCall { task, request: None, worker: "w".into(), trace: TraceId::new(1, [5; 10]) }
+    }
+
+    fn failed(tried: Tried) -> (String, String) {
+        let Tried::Failed(result) = tried else { panic!("it goes on") };
+        (code_of(&result.problem).to_owned(), result.error.unwrap_or_default())
+    }
+
+    #[test]
+    fn what_can_not_go_better_fails_with_its_reason() {
+        for (fault, code) in [
+            (interrupted(6), "task_interrupted"),
+            (purged(), "task_content_gone"),
+            (too_long(), "task_too_large"),
+        ] {
+            let (found, error) = failed(failed_by(&fault, &call(1)));
+            assert_eq!(found, code);
+            assert!(error.contains(&*fault.message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_try_waits_twice_as_long_as_the_one_before_and_the_last_one_fails() {
+        for (tries, wait) in [(1, 1_000), (2, 2_000), (4, 8_000)] {
+            let Tried::Again { wait_ms, is_postponed, why } =
+                failed_or_again(&call(tries), Value::Null, true)
+            else {
+                panic!("it fails")
+            };
+            assert_eq!((wait_ms, is_postponed), (wait, false));
+            assert_eq!(
+                why,
+                format!("try {tries} failed: upstream_answer_broken; the next one is in {wait} ms")
+            );
+        }
+        assert_eq!(
+            failed(failed_or_again(&call(TASK_TRIES_MAX), Value::Null, true)).0,
+            "upstream_answer_broken"
+        );
+        assert_eq!(
+            failed(failed_or_again(&call(1), json!({"code": "x", "detail": "y"}), false)),
+            ("x".into(), "y".into())
+        );
+    }
+}

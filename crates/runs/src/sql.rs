@@ -1,0 +1,499 @@
+//! SQL for tasks and their contents.
+
+use std::collections::HashMap;
+
+use database::connection::Connection;
+use database::error::StoreError;
+use database::fields::{ColumnId, Fields, before, signed, to_text, unsigned};
+use database::handle::Database;
+use database::holding;
+use database::purging;
+use database::seals::require_key;
+use database::statement::{Row, Statement, compose, sql};
+use database::writing::Writing;
+use domain::purge::PurgeScope;
+use domain::{
+    NewTask, ObjectOwner, ProjectId, QueuePlace, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskId, TaskLease,
+    TaskListQuery, TaskNotKept, TaskPriority, TaskStatus, WorkspaceId,
+};
+use store::{NewJob, Store, jobs};
+
+use crate::rows::{FoundRow, TaskContent, TaskPart, TaskWrite, Written};
+
+pub(crate) const TABLE: &str = "run_tasks";
+pub(crate) const CONTENTS: &str = "run_contents";
+/// Tasks that ended lately, by which the next ones are estimated.
+const LATELY: i64 = 20;
+
+const PLACE: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS ahead FROM run_tasks WHERE state = 'queued' AND workspace = $1
+     AND due_unix_ms <= $2 AND (priority < $3 OR (priority = $3 AND (due_unix_ms < $4 OR (due_unix_ms = $4 AND id < $5))))";
+const RUNNING: &str =
+    "SELECT CAST(COUNT(*) AS BIGINT) AS running FROM run_tasks WHERE state = 'running' AND workspace = $1";
+const MEAN: &str = "SELECT CAST(AVG(ended_unix_ms - started_unix_ms) AS BIGINT) AS mean FROM (
+     SELECT ended_unix_ms, started_unix_ms FROM run_tasks WHERE state = 'ended' AND workspace = $1
+     AND started_unix_ms IS NOT NULL ORDER BY ended_unix_ms DESC LIMIT $2) AS lately";
+const OPEN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM run_tasks
+     WHERE workspace = $1 AND project = $2 AND state <> 'ended'";
+
+/// The tasks in a database.
+#[derive(Clone)]
+pub struct StoredTasks(pub(crate) Database);
+
+/// The tasks of a store.
+#[must_use]
+pub fn stored(store: &Store) -> StoredTasks {
+    StoredTasks(store.database().clone())
+}
+
+const fn state_of(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Received | TaskStatus::Queued => "queued",
+        TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled => "ended",
+        _ => "running",
+    }
+}
+
+pub(crate) fn read(row: &Row) -> Result<RunTask, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let byte = |name| fields.small(name).map(|number| u8::try_from(number).unwrap_or(u8::MAX));
+    let status = TaskStatus::by_code(byte("status")?);
+    let priority = TaskPriority::by_rank(byte("priority")?);
+    let rating = fields.maybe_number("rating")?.and_then(|rating| u8::try_from(rating).ok());
+    Ok(RunTask {
+        id: fields.id("id")?,
+        owner: ObjectOwner { workspace: fields.id("workspace")?, project: fields.id("project")? },
+        key: fields.id("api_key")?,
+        app: fields.text("app")?,
+        status: status.ok_or_else(|| StoreError::corrupt(TABLE, "status is no status"))?,
+        priority: priority.ok_or_else(|| StoreError::corrupt(TABLE, "priority is no priority"))?,
+        tries: fields.small("tries")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        updated_unix_ms: fields.number("updated_unix_ms")?,
+        due_unix_ms: fields.number("due_unix_ms")?,
+        ended_unix_ms: fields.maybe_number("ended_unix_ms")?,
+        until_unix_ms: fields.number("until_unix_ms")?,
+        cancelled_unix_ms: fields.maybe_number("cancelled_unix_ms")?,
+        events: fields.json("events")?,
+        logs: fields.json("logs")?,
+        rating,
+        notifies: fields.flag("notifies")?,
+    })
+}
+
+pub(crate) fn content_of(row: &Row) -> Result<TaskContent, StoreError> {
+    let fields = Fields::new(CONTENTS, row);
+    let part = TaskPart::by_name(&fields.text("part")?);
+    Ok(TaskContent {
+        part: part.ok_or_else(|| StoreError::corrupt(CONTENTS, "part is no part"))?,
+        digest: fields.digest("digest")?,
+        project: fields.id("project")?,
+        request: fields.id("request")?,
+        sealed: fields.sealed()?,
+    })
+}
+
+/// The contents of some tasks, by task.
+pub(crate) async fn contents_of(
+    connection: &mut Connection,
+    tasks: &[TaskId],
+    only: Option<TaskPart>,
+) -> Result<HashMap<TaskId, Vec<TaskContent>>, StoreError> {
+    let mut found: HashMap<TaskId, Vec<TaskContent>> = HashMap::new();
+    if tasks.is_empty() {
+        return Ok(found);
+    }
+    let of_part = only.map(|part| format!(" AND part = '{}'", part.as_str())).unwrap_or_default();
+    let query = compose(format!("SELECT * FROM run_contents WHERE task IN ({}){of_part}", named(1, tasks)));
+    for row in &bind_all(query, tasks).rows(connection).await? {
+        let task = Fields::new(CONTENTS, row).id("task")?;
+        found.entry(task).or_default().push(content_of(row)?);
+    }
+    Ok(found)
+}
+
+/// Placeholders for tasks, from the first one on.
+pub(crate) fn named(first: usize, tasks: &[TaskId]) -> String {
+    let named: Vec<_> = (first..tasks.len() + first).map(|at| format!("${at}")).collect();
+    named.join(", ")
+}
+
+pub(crate) fn bind_all(query: Statement, tasks: &[TaskId]) -> Statement {
+    tasks.iter().fold(query, |query, id| query.bind(id.bytes()))
+}
+
+/// How many tasks of each project have not ended, as one transaction counts them.
+type OpenCounts = HashMap<(WorkspaceId, ProjectId), u64>;
+
+async fn count_open(
+    connection: &mut Connection,
+    owner: ObjectOwner,
+    counts: &mut OpenCounts,
+) -> Result<u64, StoreError> {
+    let key = (owner.workspace, owner.project);
+    if let Some(count) = counts.get(&key) {
+        return Ok(*count);
+    }
+    let query = sql(OPEN).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+    let count = Fields::new(TABLE, &query.one(connection).await?).number("found")?;
+    counts.insert(key, count);
+    Ok(count)
+}
+
+async fn keep(
+    writing: &mut Writing,
+    NewTask { task, open_max, .. }: NewTask,
+    contents: Vec<TaskContent>,
+    counts: &mut OpenCounts,
+) -> Result<Result<(), TaskNotKept>, StoreError> {
+    let owner = task.owner;
+    if let Some(open_max) = open_max {
+        let open = count_open(writing.connection(), owner, counts).await?;
+        if open >= open_max {
+            return Ok(Err(TaskNotKept::TooManyWaiting(open)));
+        }
+        counts.insert((owner.workspace, owner.project), open + 1);
+    }
+    let ended = task.ended_unix_ms;
+    sql(
+        "INSERT INTO run_tasks (id, workspace, project, request, api_key, app, state, status, priority, tries,
+         created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events, logs,
+         notifies)
+         VALUES ($1, $2, $3, $1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    )
+    .bind(task.id.bytes())
+    .bind(owner.workspace.bytes())
+    .bind(owner.project.bytes())
+    .bind(task.key.bytes())
+    .bind(task.app)
+    .bind(state_of(task.status))
+    .bind(i64::from(task.status.code()))
+    .bind(i64::from(task.priority.rank()))
+    .bind(i64::from(task.tries))
+    .bind(signed(task.created_unix_ms))
+    .bind(signed(task.updated_unix_ms))
+    .bind(signed(task.due_unix_ms))
+    .bind(ended.map(|_| signed(task.due_unix_ms)))
+    .bind(ended.map(signed))
+    .bind(signed(task.until_unix_ms))
+    .bind(to_text(TABLE, &task.events)?)
+    .bind(to_text(TABLE, &task.logs)?)
+    .bind(i64::from(task.notifies))
+    .run(writing.connection())
+    .await?;
+    for content in contents {
+        put(writing, (owner, task.id), content).await?;
+    }
+    Ok(Ok(()))
+}
+
+async fn put(
+    writing: &mut Writing,
+    (owner, task): (ObjectOwner, TaskId),
+    content: TaskContent,
+) -> Result<(), StoreError> {
+    // Content under a key that is gone could never be opened.
+    require_key(writing, owner.workspace, &content.sealed.key_id).await?;
+    sql(
+        "INSERT INTO run_contents (digest, workspace, project, request, task, part, sealed_version, sealed_key_id, sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (digest) DO UPDATE SET sealed_version = $7, sealed_key_id = $8, sealed = $9",
+    )
+    .bind(content.digest.to_vec())
+    .bind(owner.workspace.bytes())
+    .bind(owner.project.bytes())
+    .bind(content.request.bytes())
+    .bind(task.bytes())
+    .bind(content.part.as_str())
+    .bind(i64::from(content.sealed.version))
+    .bind(content.sealed.key_id)
+    .bind(content.sealed.bytes)
+    .run(writing.connection())
+    .await?;
+    Ok(())
+}
+
+/// The end of a statement about a task that a worker holds, whose first placeholders are the worker's hold.
+const HELD: &str = " WHERE id = $1 AND worker = $2 AND tries = $3 AND state = 'running'";
+
+fn of_lease(text: &str, lease: &TaskLease) -> Statement {
+    let query = compose(format!("{text}{HELD}"));
+    query.bind(lease.id.bytes()).bind(&lease.worker).bind(i64::from(lease.tries))
+}
+
+async fn progress(
+    writing: &mut Writing,
+    lease: &TaskLease,
+    event: Option<TaskEvent>,
+    partial: Option<TaskContent>,
+    unix_ms: u64,
+) -> Result<bool, StoreError> {
+    let status = event.map(|event| i64::from(event.status));
+    let query = of_lease(
+        "UPDATE run_tasks SET status = CASE WHEN status = 8 THEN 8 ELSE COALESCE($4, status) END, updated_unix_ms = $5",
+        lease,
+    );
+    let is_held = query.bind(status).bind(signed(unix_ms)).run(writing.connection()).await? > 0;
+    if let Some(partial) = partial.filter(|_| is_held) {
+        put(writing, (lease.owner, lease.id), partial).await?;
+    }
+    Ok(is_held)
+}
+
+async fn finish(
+    writing: &mut Writing,
+    lease: &TaskLease,
+    end: TaskEnd,
+    result: TaskContent,
+    job: Option<Box<NewJob>>,
+) -> Result<bool, StoreError> {
+    let query = of_lease(
+        "UPDATE run_tasks SET state = 'ended', status = $4, ended_unix_ms = $5, updated_unix_ms = $5, events = $6,
+         logs = $7, worker = NULL, lease_unix_ms = NULL",
+        lease,
+    );
+    let query = query.bind(i64::from(end.status.code())).bind(signed(end.ended_unix_ms));
+    let query = query.bind(to_text(TABLE, &end.events)?).bind(to_text(TABLE, &end.logs)?);
+    if query.run(writing.connection()).await? == 0 {
+        return Ok(false);
+    }
+    sql("DELETE FROM run_contents WHERE task = $1 AND part = 'partial'")
+        .bind(lease.id.bytes())
+        .run(writing.connection())
+        .await?;
+    put(writing, (lease.owner, lease.id), result).await?;
+    if let Some(job) = job {
+        jobs::enqueue(writing, *job).await?;
+    }
+    Ok(true)
+}
+
+async fn requeue(writing: &mut Writing, lease: &TaskLease, again: TaskAgain) -> Result<bool, StoreError> {
+    let query = of_lease(
+        "UPDATE run_tasks SET state = 'queued', status = 2, due_unix_ms = $4, updated_unix_ms = $5, events = $6,
+         logs = $7, tries = tries - $8, worker = NULL, lease_unix_ms = NULL",
+        lease,
+    );
+    let query = query.bind(signed(again.due_unix_ms)).bind(signed(again.unix_ms));
+    let query = query.bind(to_text(TABLE, &again.events)?).bind(to_text(TABLE, &again.logs)?);
+    Ok(query.bind(i64::from(again.is_postponed)).run(writing.connection()).await? > 0)
+}
+
+async fn write(writing: &mut Writing, writes: Vec<TaskWrite>) -> Result<Vec<Written>, StoreError> {
+    let (mut written, mut counts) = (Vec::with_capacity(writes.len()), OpenCounts::new());
+    for write in writes {
+        written.push(match write {
+            TaskWrite::Keep { new, contents } => {
+                Written::Kept(keep(writing, *new, contents, &mut counts).await?)
+            }
+            TaskWrite::Progress { lease, event, partial, unix_ms } => {
+                Written::Held(progress(writing, &lease, event, partial, unix_ms).await?)
+            }
+            TaskWrite::Finish { lease, end, result, job } => {
+                Written::Held(finish(writing, &lease, *end, result, job).await?)
+            }
+            TaskWrite::Requeue { lease, again } => Written::Held(requeue(writing, &lease, *again).await?),
+        });
+    }
+    Ok(written)
+}
+
+const FIND: &str =
+    "SELECT * FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3 AND until_unix_ms > $4";
+
+fn of_owner(query: Statement, owner: ObjectOwner, id: TaskId) -> Statement {
+    query.bind(id.bytes()).bind(owner.workspace.bytes()).bind(owner.project.bytes())
+}
+
+/// Ends a task that waits, and notes the wish for one that runs.
+async fn cancel(
+    writing: &mut Writing,
+    (owner, id): (ObjectOwner, TaskId),
+    now_unix_ms: u64,
+    tell: NewJob,
+) -> Result<(), StoreError> {
+    let found = of_owner(sql(FIND), owner, id).bind(signed(now_unix_ms)).row(writing.connection()).await?;
+    let Some(row) = found else { return Ok(()) };
+    let RunTask { mut events, notifies, .. } = read(&row)?;
+    events.push(TaskEvent::new(now_unix_ms, TaskStatus::Cancelled));
+    let query = sql("UPDATE run_tasks SET state = 'ended', status = 12, cancelled_unix_ms = $4, ended_unix_ms = $4,
+         updated_unix_ms = $4, events = $5 WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'queued'");
+    let query = of_owner(query, owner, id).bind(signed(now_unix_ms)).bind(to_text(TABLE, &events)?);
+    if query.run(writing.connection()).await? > 0 {
+        if notifies {
+            jobs::enqueue(writing, tell).await?;
+        }
+        return Ok(());
+    }
+    let query = sql("UPDATE run_tasks SET status = 8, cancelled_unix_ms = $4, updated_unix_ms = $4
+         WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'running' AND cancelled_unix_ms IS NULL");
+    of_owner(query, owner, id).bind(signed(now_unix_ms)).run(writing.connection()).await.map(drop)
+}
+
+fn list(query: &TaskListQuery, now_unix_ms: u64) -> Statement {
+    let codes: Vec<_> = query.statuses.iter().map(|status| status.code().to_string()).collect();
+    let of_status =
+        if codes.is_empty() { String::new() } else { format!(" AND status IN ({})", codes.join(", ")) };
+    let of_app = if query.app.is_some() { " AND app = $6" } else { "" };
+    let text = format!(
+        "SELECT * FROM run_tasks WHERE workspace = $1 AND project = $2 AND until_unix_ms > $3 AND id < $4
+         {of_status}{of_app} ORDER BY id DESC LIMIT $5"
+    );
+    let statement = compose(text).bind(query.owner.workspace.bytes()).bind(query.owner.project.bytes());
+    let statement =
+        statement.bind(signed(now_unix_ms)).bind(before(query.after)).bind(i64::from(query.limit));
+    match &query.app {
+        Some(app) => statement.bind(app),
+        None => statement,
+    }
+}
+
+impl StoredTasks {
+    /// Makes several writes in one transaction.
+    ///
+    /// # Errors
+    /// Of the database: then none of them is made.
+    pub async fn write(&self, writes: Vec<TaskWrite>) -> Result<Vec<Written>, StoreError> {
+        self.0.note(move |writing| Box::pin(write(writing, writes))).await
+    }
+
+    /// # Errors
+    /// Of the database.
+    pub async fn find(
+        &self,
+        owner: ObjectOwner,
+        id: TaskId,
+        now_unix_ms: u64,
+    ) -> Result<Option<FoundRow>, StoreError> {
+        let mut connection = self.0.read().await?;
+        let query = of_owner(sql(FIND), owner, id).bind(signed(now_unix_ms));
+        let Some(row) = query.row(&mut connection).await? else { return Ok(None) };
+        let contents = contents_of(&mut connection, &[id], None).await?.remove(&id).unwrap_or_default();
+        Ok(Some((read(&row)?, contents)))
+    }
+
+    /// # Errors
+    /// Of the database.
+    pub async fn list(&self, query: TaskListQuery, now_unix_ms: u64) -> Result<Vec<FoundRow>, StoreError> {
+        let mut connection = self.0.read().await?;
+        let rows = list(&query, now_unix_ms).rows(&mut connection).await?;
+        let tasks = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
+        let mut contents = contents_of(&mut connection, &ids, None).await?;
+        Ok(tasks
+            .into_iter()
+            .map(|task| {
+                let of_task = contents.remove(&task.id).unwrap_or_default();
+                (task, of_task)
+            })
+            .collect())
+    }
+
+    /// `tell` is the job that tells of the end, where somebody wants to know.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn cancel(
+        &self,
+        owner: ObjectOwner,
+        id: TaskId,
+        now_unix_ms: u64,
+        tell: NewJob,
+    ) -> Result<(), StoreError> {
+        self.0.note(move |writing| Box::pin(cancel(writing, (owner, id), now_unix_ms, tell))).await
+    }
+
+    /// Deletes a task that has ended and is not held.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn forget(&self, owner: ObjectOwner, id: TaskId) -> Result<bool, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let text = format!(
+                        "DELETE FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3
+                         AND state = 'ended' AND NOT {}",
+                        holding::held(TABLE)
+                    );
+                    Ok(of_owner(compose(text), owner, id).run(writing.connection()).await? > 0)
+                })
+            })
+            .await
+    }
+
+    /// # Errors
+    /// Of the database.
+    pub async fn rate(&self, owner: ObjectOwner, id: TaskId, rating: Option<u8>) -> Result<bool, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = sql(
+                        "UPDATE run_tasks SET rating = $4 WHERE id = $1 AND workspace = $2 AND project = $3",
+                    );
+                    let query = of_owner(query, owner, id).bind(rating.map(i64::from));
+                    Ok(query.run(writing.connection()).await? > 0)
+                })
+            })
+            .await
+    }
+
+    /// Where a waiting task is in its workspace's queue.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn place(&self, task: &RunTask, now_unix_ms: u64) -> Result<QueuePlace, StoreError> {
+        let mut connection = self.0.read().await?;
+        let workspace = task.owner.workspace.bytes();
+        let query = sql(PLACE).bind(workspace.clone()).bind(signed(now_unix_ms.max(task.due_unix_ms)));
+        let query =
+            query.bind(i64::from(task.priority.rank())).bind(signed(task.due_unix_ms)).bind(task.id.bytes());
+        let ahead = Fields::new(TABLE, &query.one(&mut connection).await?).number("ahead")?;
+        let query = sql(RUNNING).bind(workspace.clone());
+        let running = Fields::new(TABLE, &query.one(&mut connection).await?).number("running")?;
+        let row = sql(MEAN).bind(workspace).bind(LATELY).one(&mut connection).await?;
+        let mean: Option<i64> = Fields::new(TABLE, &row).get("mean")?;
+        Ok(QueuePlace { ahead, running, mean_ms: mean.map(unsigned) })
+    }
+
+    /// Deletes some tasks whose time is over.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn expire(&self, now_unix_ms: u64, rows_max: u32) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query = compose(format!(
+                        "DELETE FROM run_tasks WHERE id IN (SELECT id FROM run_tasks WHERE until_unix_ms <= $1
+                         AND NOT {} LIMIT $2)",
+                        holding::held(TABLE)
+                    ));
+                    query.bind(signed(now_unix_ms)).bind(i64::from(rows_max)).run(writing.connection()).await
+                })
+            })
+            .await
+    }
+
+    /// Returns how many things were removed: tasks with what they hold, and contents of others.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn purge(&self, scope: PurgeScope) -> Result<u64, StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let contents = purging::purge(writing, scope.clone(), CONTENTS).await?;
+                    Ok(contents + purging::purge(writing, scope, TABLE).await?)
+                })
+            })
+            .await
+    }
+
+    /// # Errors
+    /// Of the database.
+    pub async fn remaining(&self, scope: PurgeScope) -> Result<u64, StoreError> {
+        let mut connection = self.0.read().await?;
+        let contents = purging::remaining(&mut connection, scope.clone(), CONTENTS).await?;
+        Ok(contents + purging::remaining(&mut connection, scope, TABLE).await?)
+    }
+}

@@ -1,0 +1,288 @@
+//! Tasks: stored sealed, written many at a time, deleted when their time is over. Who works through them is told when new ones
+//! arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
+use domain::ports::{Place, PortFuture, PurgeError, PurgeScope, Purgeable};
+use domain::{
+    FoundTask, NewTask, ObjectOwner, QueuePlace, RunTask, TaskAgain, TaskContents, TaskEnd, TaskEvent,
+    TaskId, TaskLease, TaskListQuery, TaskNotKept, TaskStore,
+};
+use runs::{StoredTasks, TaskContent, TaskPart, TaskWrite, Written};
+use store::{NewJob, Store, StoreError};
+use tasks::{RuntimeTasks, Task};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
+use vault::Vault;
+use world::World;
+
+use crate::expiry::expire_all;
+use crate::limits::{TASK_KEEP_TIME_MAX, TASK_WRITES_AT_ONCE, TASK_WRITES_WAITING_MAX};
+
+/// A write, with the channel for what became of it.
+type Waiting = (TaskWrite, oneshot::Sender<Written>);
+
+/// The job that tells of the end of a task.
+pub type TellJob = fn(ObjectOwner, TaskId, u64) -> NewJob;
+
+/// Stores tasks.
+pub struct RunTasks {
+    inner: Arc<Inner>,
+    expiring: Task,
+    writing: Task,
+}
+
+struct Inner {
+    stored: StoredTasks,
+    vault: Vault,
+    world: World,
+    /// The runtime that uses the store: serving cores wait for its result and never do its work.
+    tasks: RuntimeTasks,
+    writes: mpsc::Sender<Waiting>,
+    arrivals: Arc<Notify>,
+    tell: TellJob,
+}
+
+impl RunTasks {
+    /// Starts writing tasks, and deleting those whose time is over. Must be called on the runtime that is to use the store.
+    #[must_use]
+    pub fn start(store: &Store, vault: Vault, world: World, tell: TellJob) -> Arc<Self> {
+        let (writes, waiting) = mpsc::channel(TASK_WRITES_WAITING_MAX);
+        let tasks = RuntimeTasks::on_this_runtime("tasks");
+        let stored = runs::stored(store);
+        let inner = Arc::new(Inner { stored, vault, world, tasks, writes, arrivals: Arc::default(), tell });
+        let expired = Arc::clone(&inner);
+        let expiring = Task::spawn("ends of tasks", async move {
+            expire_all(|rows_max| expired.stored.expire(expired.now_unix_ms(), rows_max)).await;
+        });
+        let writing = Task::spawn("writes of tasks", write_all(inner.stored.clone(), waiting));
+        Arc::new(Self { inner, expiring, writing })
+    }
+
+    /// Notified when a task arrives that waits for a worker.
+    #[must_use]
+    pub fn arrivals(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.arrivals)
+    }
+
+    /// Returns when the reads and writes in flight are done, or after `STORE_CLOSING_TIME_MAX`.
+    pub async fn stop(&self) {
+        self.expiring.stop();
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
+        self.writing.stop();
+    }
+
+    fn ask<T, F>(
+        &self,
+        time_max: Duration,
+        work: impl FnOnce(Arc<Inner>) -> F,
+    ) -> PortFuture<'static, Option<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let task = self.inner.tasks.run(work(Arc::clone(&self.inner)));
+        Box::pin(async move {
+            match timeout(time_max, task).await {
+                Ok(Ok(Ok(value))) => Some(value),
+                Ok(Ok(Err(error))) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a task could not be read or changed"
+                    );
+                    None
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Makes a write among others; `None` if the store does not answer, or the content can't be sealed.
+    fn write<F>(&self, write: impl FnOnce(Arc<Inner>) -> F) -> PortFuture<'static, Option<Written>>
+    where
+        F: Future<Output = Option<TaskWrite>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        let making = write(Arc::clone(&inner));
+        let task = self.inner.tasks.run(async move {
+            let (answer, answered) = oneshot::channel();
+            inner.writes.send((making.await?, answer)).await.ok()?;
+            answered.await.ok()
+        });
+        Box::pin(async move { timeout(TASK_KEEP_TIME_MAX, task).await.ok()?.ok()? })
+    }
+}
+
+/// Writes what waits, as much at a time as has come meanwhile.
+async fn write_all(stored: StoredTasks, mut waiting: mpsc::Receiver<Waiting>) {
+    while let Some(first) = waiting.recv().await {
+        let (mut writes, mut answers) = (vec![first.0], vec![first.1]);
+        while writes.len() < TASK_WRITES_AT_ONCE
+            && let Ok((write, answer)) = waiting.try_recv()
+        {
+            writes.push(write);
+            answers.push(answer);
+        }
+        let written = match stored.write(writes.clone()).await {
+            Ok(written) => written.into_iter().map(Some).collect(),
+            Err(error) => alone(&stored, writes, error).await,
+        };
+        for (answer, written) in answers.into_iter().zip(written) {
+            if let Some(written) = written {
+                // Nobody may wait for it any more.
+                let _ = answer.send(written);
+            }
+        }
+    }
+}
+
+/// Each write in a transaction of its own, so that the one that fails takes no other along.
+async fn alone(stored: &StoredTasks, writes: Vec<TaskWrite>, error: StoreError) -> Vec<Option<Written>> {
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        writes = writes.len(),
+        "tasks could not be written together"
+    );
+    let mut written = Vec::with_capacity(writes.len());
+    for write in writes {
+        let one = stored.write(vec![write]).await;
+        if let Err(error) = &one {
+            tracing::warn!(error = error as &dyn std::error::Error, "a task could not be written");
+        }
+        written.push(one.ok().and_then(|one| one.first().copied()));
+    }
+    written
+}
+
+impl Inner {
+    fn now_unix_ms(&self) -> u64 {
+        self.world.clock.unix_ms()
+    }
+
+    fn seal(&self, of: (ObjectOwner, TaskId), part: TaskPart, content: &[u8]) -> Option<TaskContent> {
+        let sealed = TaskContent::seal(&self.vault, of, part, content);
+        sealed.inspect_err(|error| tracing::error!(task = %of.1, %error, "a task could not be sealed")).ok()
+    }
+
+    fn seal_all(&self, of: (ObjectOwner, TaskId), contents: &TaskContents) -> Option<Vec<TaskContent>> {
+        let parts = [(TaskPart::Request, &contents.request), (TaskPart::Result, &contents.result)];
+        let there = parts.into_iter().filter_map(|(part, content)| Some((part, content.as_ref()?)));
+        there.map(|(part, content)| self.seal(of, part, content)).collect()
+    }
+
+    async fn find(&self, owner: ObjectOwner, id: TaskId) -> Result<FoundTask, StoreError> {
+        let found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+        Ok(runs::opened(found, &self.vault))
+    }
+}
+
+impl TaskStore for RunTasks {
+    fn keep(&self, new: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>> {
+        let (arrivals, waits) = (self.arrivals(), !new.task.status.has_ended());
+        let kept = self.write(|inner| async move {
+            let contents = inner.seal_all((new.task.owner, new.task.id), &new.contents)?;
+            Some(TaskWrite::Keep {
+                new: Box::new(NewTask { contents: TaskContents::default(), ..new }),
+                contents,
+            })
+        });
+        Box::pin(async move {
+            let kept = kept.await.map_or(Err(TaskNotKept::StoreUnavailable), Written::kept);
+            if waits && kept.is_ok() {
+                arrivals.notify_one();
+            }
+            kept
+        })
+    }
+
+    fn find(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, FoundTask> {
+        let found = self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move { inner.find(owner, id).await });
+        Box::pin(async move { found.await.unwrap_or(FoundTask::StoreUnavailable) })
+    }
+
+    fn list(&self, query: TaskListQuery) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>> {
+        self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            let workspace = query.owner.workspace;
+            let rows = inner.stored.list(query, inner.now_unix_ms()).await?;
+            let open = |(task, contents): (RunTask, Vec<TaskContent>)| {
+                (task, TaskContent::open_all(&contents, &inner.vault, workspace))
+            };
+            Ok(rows.into_iter().map(open).collect())
+        })
+    }
+
+    fn cancel(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, FoundTask> {
+        let found = self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            let now = inner.now_unix_ms();
+            inner.stored.cancel(owner, id, now, (inner.tell)(owner, id, now)).await?;
+            inner.find(owner, id).await
+        });
+        Box::pin(async move { found.await.unwrap_or(FoundTask::StoreUnavailable) })
+    }
+
+    fn forget(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, bool> {
+        let task = self
+            .ask(RESPONSE_FIND_TIME_MAX, move |inner| async move { inner.stored.forget(owner, id).await });
+        Box::pin(async move { task.await.is_some() })
+    }
+
+    fn rate(&self, owner: ObjectOwner, id: TaskId, rating: Option<u8>) -> PortFuture<'static, bool> {
+        let task = self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            inner.stored.rate(owner, id, rating).await
+        });
+        Box::pin(async move { task.await == Some(true) })
+    }
+
+    fn place(&self, task: RunTask) -> PortFuture<'static, Option<QueuePlace>> {
+        self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            inner.stored.place(&task, inner.now_unix_ms()).await
+        })
+    }
+
+    fn progress(&self, lease: TaskLease, event: Option<TaskEvent>, partial: Option<Bytes>) {
+        let written = self.write(|inner| async move {
+            let seal = |partial: Bytes| inner.seal((lease.owner, lease.id), TaskPart::Partial, &partial);
+            let partial = match partial {
+                Some(partial) => Some(seal(partial)?),
+                None => None,
+            };
+            let unix_ms = inner.now_unix_ms();
+            Some(TaskWrite::Progress { lease, event, partial, unix_ms })
+        });
+        // It goes on by itself.
+        drop(written);
+    }
+
+    fn finish(&self, lease: TaskLease, end: TaskEnd) -> PortFuture<'static, Option<bool>> {
+        let written = self.write(|inner| async move {
+            let result = inner.seal((lease.owner, lease.id), TaskPart::Result, &end.result)?;
+            let job = end.notifies.then(|| Box::new((inner.tell)(lease.owner, lease.id, end.ended_unix_ms)));
+            let end = Box::new(TaskEnd { result: Bytes::new(), ..end });
+            Some(TaskWrite::Finish { lease, end, result, job })
+        });
+        Box::pin(async move { written.await.map(Written::is_held) })
+    }
+
+    fn requeue(&self, lease: TaskLease, again: TaskAgain) -> PortFuture<'static, Option<bool>> {
+        let written =
+            self.write(|_inner| async move { Some(TaskWrite::Requeue { lease, again: Box::new(again) }) });
+        Box::pin(async move { written.await.map(Written::is_held) })
+    }
+}
+
+impl Purgeable for RunTasks {
+    fn place(&self) -> Place {
+        Place::Tasks
+    }
+
+    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(async move { Ok(self.inner.stored.purge(scope).await?) })
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(async move { Ok(self.inner.stored.remaining(scope).await?) })
+    }
+}

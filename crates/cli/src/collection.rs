@@ -18,6 +18,11 @@ impl<'a> Collection<'a> {
         Ok(Self { shared, api: Api::connect(shared)?, path })
     }
 
+    /// The path of all.
+    pub(crate) const fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// The path of one.
     pub(crate) fn at(&self, id: &str) -> String {
         format!("{}/{id}", self.path)

@@ -26,6 +26,7 @@ pub const PAGES: &[&str] = &[
     "/usage",
     "/upstreams",
     "/data-path",
+    "/runs",
     "/batches",
     "/caches",
     "/diagnostics",

@@ -25,6 +25,7 @@ mod probes;
 pub mod purging;
 mod responses;
 pub mod subscriptions;
+mod task_list;
 mod task_runner;
 mod task_webhooks;
 mod videos;

@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::limits::{RUN_METADATA_BYTES_MAX, SESSION_SECONDS_MAX, WEBHOOK_BYTES_MAX};
-use crate::tasks::read_priority;
 
 /// A parsed run request.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,6 +254,14 @@ fn moment(name: &'static str, value: &Value) -> Result<Option<u64>, Box<Fault>> 
     unix_ms.map(Some).ok_or_else(|| {
         let message = format!("\"{name}\" must be a time such as 2026-01-31T12:00:00Z.");
         refusal("invalid_value", message, "Correct it, or leave it out.", name)
+    })
+}
+
+fn read_priority(value: &Value) -> Result<TaskPriority, Box<Fault>> {
+    let known = value.as_str().and_then(TaskPriority::by_name);
+    known.ok_or_else(|| {
+        let message = "\"priority\" must be \"low\", \"normal\" or \"high\".";
+        refusal("invalid_value", message, "Correct it, or leave it out.", "priority")
     })
 }
 

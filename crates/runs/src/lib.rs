@@ -3,6 +3,7 @@
 mod claiming;
 mod document;
 mod exported;
+mod listing;
 mod rows;
 mod sql;
 

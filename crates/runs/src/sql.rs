@@ -305,7 +305,7 @@ fn of_owner(query: Statement, owner: ObjectOwner, id: TaskId) -> Statement {
 }
 
 /// Ends a task that waits, and notes the wish for one that runs.
-async fn cancel(
+pub(crate) async fn cancel(
     writing: &mut Writing,
     (owner, id): (ObjectOwner, TaskId),
     now_unix_ms: u64,

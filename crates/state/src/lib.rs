@@ -11,6 +11,7 @@ mod limits;
 mod scope;
 mod sessions;
 mod snapshots;
+mod tasks;
 mod usage;
 
 use api::router::Route;
@@ -21,6 +22,7 @@ pub fn routes() -> Vec<Route> {
     [
         artifacts::routes(),
         batches::routes(),
+        tasks::routes(),
         bundles::routes(),
         sessions::routes(),
         branches::routes(),

@@ -35,6 +35,7 @@ mod resource_rows;
 pub mod rotations;
 pub mod route_versions;
 pub mod routes;
+mod schema;
 pub mod sign_ins;
 mod sql;
 mod sqlite;

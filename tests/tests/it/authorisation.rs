@@ -154,6 +154,9 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let batch = json!({"requests": [ask]});
     let batch = gateway.with_key(&founded.api_key).post("/v1/messages/batches", &batch).await.unwrap();
     objects.push(id_of(&batch.json()));
+    let run = json!({"app": MINI, "input": {"prompt": "one"}, "wait": true});
+    let task = gateway.with_key(&founded.api_key).post("/v1/run", &run).await.unwrap();
+    objects.push(id_of(&task.json()["data"]));
     let mut people = Vec::new();
     for role in Role::ALL {
         let email = format!("{role}@{name}.example");

@@ -338,6 +338,13 @@ async fn batches_are_followed_and_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_followed_and_cancelled() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("tasks.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["tasks_are_followed", "one_that_waits_is_cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn content_is_kept_opened_and_compared() {
     let (gateway, _node) = with_echo().await;
     let held = walk("contents.mjs", &gateway, &[]).await;

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, problem, with};
+use crate::ask::{LLAMA, MINI, problem, with};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, config, id_of};
 use crate::kill::setting;
 use crate::wait::{a_moment, found, until};
@@ -81,9 +81,9 @@ fn in_a_day() -> String {
 async fn a_task_is_queued_made_and_read_under_each_profile() {
     let gateway = gateway().await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
-    gateway.account("mistral", "sk-pool-of-tasks").await;
+    gateway.account("together_ai", crate::gateway::POOL).await;
     let client = gateway.client();
-    for app in [MINI, LOCAL_MODEL, "mistral/mistral-small-latest"] {
+    for app in [MINI, LOCAL_MODEL, LLAMA] {
         let task = create(&client, &json!({"app": app, "input": {"prompt": "hello there"}})).await;
         assert_eq!((&task["status"], &task["output"]), (&json!(2), &Value::Null), "{task}");
         let done = ended(&client, task["id"].as_str().unwrap()).await;

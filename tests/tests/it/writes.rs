@@ -360,6 +360,16 @@ impl Preparing<'_> {
         id
     }
 
+    /// A task that has ended: cancelled, it stays as it is.
+    async fn ended_task(&self) -> String {
+        let body = self.body("/v2/provider-credentials");
+        self.made("/v2/provider-credentials", body).await;
+        let ask = json!({"app": MINI, "input": {"prompt": "one"}, "wait": true});
+        let made = self.gateway.client().post("/v1/run", &ask).await.unwrap();
+        assert_eq!(made.status, 200, "{}", made.text());
+        id_of(&made.json()["data"])
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
         let (gateway, method, admin) = (self.gateway, method.clone(), self.gateway.admin());
         let tried =
@@ -403,6 +413,7 @@ impl Preparing<'_> {
             "/v2/requests/{id}/replay" | "/v2/sessions/{id}/replay" => self.kept(pattern, tried).await,
             "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
+            "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/routes/dry-run" => {

@@ -43,6 +43,7 @@ pub mod session;
 pub mod subscription;
 pub mod tail;
 pub mod tariff;
+pub mod task;
 pub mod train;
 pub mod usage;
 pub mod webhook;

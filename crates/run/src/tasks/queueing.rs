@@ -10,7 +10,6 @@ use domain::{
 use http::HeaderMap;
 use line::Core;
 use runs::{TaskRequest, stored_text};
-use serde_json::Value;
 
 use super::keeping::kept_ms;
 use crate::input::ModelInput;
@@ -188,15 +187,6 @@ pub(crate) fn store_away() -> Box<Fault> {
     let message = "The store of tasks can't be reached now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
-}
-
-/// What a client may send of when and how its task runs.
-pub(crate) fn read_priority(value: &Value) -> Result<TaskPriority, Box<Fault>> {
-    let known = value.as_str().and_then(TaskPriority::by_name);
-    known.ok_or_else(|| {
-        let message = "\"priority\" must be \"low\", \"normal\" or \"high\".";
-        refusal("invalid_value", message, "Correct it, or leave it out.", "priority")
-    })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use cli::commands::{
     account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, content, context, credential, data_export, data_path, erase, export, health, hints, hold,
     jobs, key, login, member, nodes, open, plan, policy, project, purge, request, route, session,
-    subscription, tariff, train, usage, webhook, workspace,
+    subscription, tariff, task, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -90,6 +90,9 @@ enum Command {
     /// Manages bundles: artifacts in an order.
     #[command(subcommand)]
     Bundle(artifact::BundleCommand),
+    /// Shows and cancels tasks: runs of apps.
+    #[command(subcommand)]
+    Task(task::Command),
     /// Shows and cancels batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -239,6 +242,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Context(command) => context::run(&shared, command),
         Command::Audit(options) => audit::run(&shared, options),
         Command::Batch(command) => batch::run(&shared, command),
+        Command::Task(command) => task::run(&shared, command),
         Command::Purge(command) => purge::run(&shared, command),
         Command::DataExport(command) => data_export::run(&shared, command),
         Command::Erase(command) => erase::run(&shared, command),

@@ -1,0 +1,49 @@
+//! `tidegate task`: runs of apps, where each is, and its log.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::collection::Collection;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Lists the tasks of the workspace, newest first.
+    List {
+        /// Only those in this status, such as queued or failed
+        #[arg(long)]
+        status: Option<String>,
+    },
+    /// Shows a task: where it is, and its log.
+    Show { id: String },
+    /// Cancels a task.
+    Cancel { id: String },
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let tasks = Collection::connect(shared, "/v2/tasks")?;
+    match command {
+        Command::List { status } => {
+            let path = status.map_or_else(
+                || tasks.path().to_owned(),
+                |status| {
+                    format!("{}?status={}", tasks.path(), utf8_percent_encode(&status, NON_ALPHANUMERIC))
+                },
+            );
+            let columns = ["id", "app", "status", "priority", "tries", "created_at", "ended_at"];
+            output::list(
+                shared,
+                &tasks.api.get(&path)?,
+                &columns,
+                "No task. Each run of an app is one: POST /v1/run.",
+            );
+            Ok(())
+        }
+        Command::Show { id } => tasks.show(&id),
+        Command::Cancel { id } => {
+            let cancelled = tasks.api.post(&format!("{}/cancel", tasks.at(&id)), &serde_json::json!({}))?;
+            output::object(shared, &cancelled);
+            Ok(())
+        }
+    }
+}

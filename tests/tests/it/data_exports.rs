@@ -162,7 +162,6 @@ fn has_everything(owned: &Owned, archive: &BTreeMap<String, String>) {
 fn has_what_is_kept(kept: &Kept, archive: &BTreeMap<String, String>) {
     for (name, field, value) in [
         ("idempotent_answers.jsonl", "request_id", &kept.keyed),
-        ("tasks.jsonl", "id", &kept.task),
         ("responses.jsonl", "id", &kept.own),
         ("responses.jsonl", "id", &kept.compatible),
     ] {
@@ -171,6 +170,8 @@ fn has_what_is_kept(kept: &Kept, archive: &BTreeMap<String, String>) {
         assert!(line["content"].is_object() && line["content"].to_string().contains(CANARY), "{line}");
         assert_eq!(line["is_base64"], false);
     }
+    let task = rows(archive, "tasks.jsonl").into_iter().find(|row| row["id"] == kept.task.as_str()).unwrap();
+    assert!([&task["input"], &task["output"]].iter().all(|part| part.to_string().contains(CANARY)), "{task}");
     let named = rows(archive, "provider_responses.jsonl");
     assert!(named.iter().any(|row| row["id"] == kept.at_provider.as_str()), "{named:?}");
 }

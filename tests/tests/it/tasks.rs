@@ -209,7 +209,7 @@ async fn a_task_that_fails_is_tried_again_and_tells_why() {
     let last = lines(follow(&client, id).await).await.pop().unwrap();
     assert_eq!((&last["status"], &last["error"]), (&json!(11), &failed["error"]));
     // Made again once that is mended, as a task of its own.
-    gateway.emulator.script(OWN, [Behaviour::ok().always()]);
+    gateway.emulator.clear_scripts();
     let again = act(&client, id, "retry").await.json()["data"].clone();
     assert_eq!((&again["retry_of"], &again["status"]), (&json!(id), &json!(2)), "{again}");
     let done = ended(&client, again["id"].as_str().unwrap()).await;

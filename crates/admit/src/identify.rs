@@ -31,7 +31,7 @@ pub fn identify(
     needs: Needs,
     now_unix_ms: u64,
 ) -> Result<Caller, Box<Fault>> {
-    let presented = presented(headers)?;
+    let presented = api_key::without_client_prefix(presented(headers)?);
     let Some(key) = snapshot.find_key(presented) else {
         return Err(unknown(presented));
     };
@@ -146,6 +146,7 @@ fn bearer(authorization: &str) -> Option<&str> {
 }
 
 fn is_ours(text: &str) -> bool {
+    let text = api_key::without_client_prefix(text);
     text.starts_with(api_key::LIVE_PREFIX) || text.starts_with(api_key::TEST_PREFIX)
 }
 

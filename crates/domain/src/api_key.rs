@@ -13,6 +13,15 @@ const CHECK_CHARS: usize = 6;
 
 pub const LIVE_PREFIX: &str = "tg_live_";
 pub const TEST_PREFIX: &str = "tg_test_";
+/// What a client of another product writes before a key of ours, because it looks for this on its own: the key is the same.
+const CLIENT_PREFIXES: [&str; 2] = ["hyb_", "stim_cli_"];
+
+/// A key without what a client of another product wrote before it.
+#[must_use]
+pub fn without_client_prefix(text: &str) -> &str {
+    let rest = CLIENT_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix));
+    rest.filter(|rest| rest.starts_with(LIVE_PREFIX) || rest.starts_with(TEST_PREFIX)).unwrap_or(text)
+}
 
 /// Encodes a key from 32 random bytes. The bias of `byte % 62` towards the first letters costs less than 2 of
 /// the key's 190 bits.

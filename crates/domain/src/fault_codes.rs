@@ -326,6 +326,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("no_address", "The provider's address is not known. Set its `base_url`."),
     ("no_chat_template", "The model has no template for conversations. Send text to `/v1/completions`."),
     (
+        "no_counterpart",
+        "Nothing here does what this call of another product's client asks for. The message says what does.",
+    ),
+    (
         "no_next_master_key",
         "The gateway has no new master key, or several. Add one, or name one as `key_id`.",
     ),

@@ -15,7 +15,7 @@ use tokio::task::JoinError;
 
 use crate::body::TimedBody;
 
-/// Answers `/v2`. It identifies the caller before it reads the body, and always answers.
+/// Answers `/v2`, and what is translated to it. It identifies the caller before it reads the body, and always answers.
 pub trait ControlService: Send + Sync + 'static {
     fn call(
         self: Arc<Self>,
@@ -33,7 +33,12 @@ impl ControlService for api::server::Server {
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
         Box::pin(async move {
-            let (head, body) = self.handle(request, peer, trace).await.into_parts();
+            let answered = if stimulir::is_below(request.uri().path()) {
+                stimulir::handle(&self, request, peer, trace).await
+            } else {
+                self.handle(request, peer, trace).await
+            };
+            let (head, body) = answered.into_parts();
             let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
             Response::from_parts(head, bytes)
         })

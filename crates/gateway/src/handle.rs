@@ -35,7 +35,7 @@ use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
-use crate::{AskReadiness, Readiness, Times, upload_address};
+use crate::{AskReadiness, Readiness, Times, upload_address, vendor_paths};
 
 /// What one core answers requests with.
 pub(crate) struct CoreHandler {
@@ -174,10 +174,11 @@ fn serve_call(
         if trip.is_made() && comes_as_form(trip.operation, &headers) {
             return Box::pin(serve_form(handler, headers, body, trip, arrival)).await;
         }
-        let Trip { caller, path, dialect, operation, addressed } = trip;
+        let Trip { caller, path, dialect, operation, addressed, is_translated } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
         drop(body);
         let body = match read {
+            Ok(body) if is_translated => vendor_paths::translate(&mut headers, body),
             Ok(body) => body,
             Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };
@@ -251,7 +252,7 @@ async fn serve_signed(
     if let Action::Dialect(RouteAction::ListObjects(kind)) = route.action {
         return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
-    let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
+    let Trip { caller, path, dialect, operation, addressed, .. } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
         Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
@@ -304,7 +305,7 @@ async fn serve_form(
     trip: Trip,
     arrival: Arrival,
 ) -> Response<Reply> {
-    let Trip { caller, path, dialect, operation, addressed } = trip;
+    let Trip { caller, path, dialect, operation, addressed, .. } = trip;
     let key = match key_of(&headers, None) {
         Ok(key) => key.map(str::to_owned),
         Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
@@ -610,6 +611,9 @@ fn allow(
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
             let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
+            if stimulir::is_inference(head.uri.path()) {
+                vendor_paths::check_scope(&head.headers, &caller)?;
+            }
             *permit = handler.shedder.check(route.action, &caller, &head.headers, arrival.us)?;
             Ok(Some(caller))
         }
@@ -624,6 +628,8 @@ pub(crate) struct Trip {
     dialect: Dialect,
     operation: Operation,
     addressed: Option<Box<Addressed>>,
+    /// It came at a path of another product's client.
+    is_translated: bool,
 }
 
 impl Trip {
@@ -640,7 +646,8 @@ pub(crate) fn is_made(addressed: Option<&Addressed>) -> bool {
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) =
         operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
-    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
+    let is_translated = stimulir::is_inference(head.uri.path());
+    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed, is_translated })
 }
 
 /// What a request at a route of a dialect does, and what its address says.

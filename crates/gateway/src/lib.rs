@@ -27,6 +27,7 @@ mod shed;
 mod times;
 mod unpack;
 mod upload_address;
+mod vendor_paths;
 mod worker;
 mod write_stall;
 

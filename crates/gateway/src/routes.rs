@@ -162,7 +162,9 @@ pub fn table() -> Vec<Route> {
     table.extend(console(console::PAGES, Action::Page));
     table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-        table.push(row(method, "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        // The paths of another product's client, which are translated to those.
+        table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
     }
     table
 }
@@ -206,9 +208,12 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
-/// The path that is meant where two dialects have the same one.
+/// The path that is meant where two dialects have the same one, or where it has another name.
 #[must_use]
 pub fn meant_path(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    if let Some(path) = stimulir::meant_path(uri.path()) {
+        return Some(path);
+    }
     dialects::meant_path(uri.path(), uri.query().unwrap_or_default(), headers)
 }
 
@@ -281,6 +286,8 @@ pub fn is_planned(path: &str) -> bool {
 /// The dialect in which an unknown path is answered.
 #[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
+    let meant = stimulir::meant_path(path);
+    let path = meant.as_deref().unwrap_or(path);
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let roots = dialects::roots().chain(RUN_ROOTS.map(|root| (Dialect::Run, root)));

@@ -137,6 +137,7 @@ mod sessions;
 mod shredding;
 mod smuggling;
 mod state_figures;
+mod stimulir;
 mod stored;
 mod stored_batches;
 mod strategies;

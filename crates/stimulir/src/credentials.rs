@@ -1,0 +1,68 @@
+//! Provider credentials of a workspace's own: `workspace/byok`.
+
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::limits::EVENTS_MAX;
+use crate::table::Handled;
+
+const PATH: &str = "/v2/provider-credentials";
+
+fn show(row: &Value) -> Value {
+    let status = match row["status"].as_str() {
+        Some("active") if row["last_verified_at"].is_null() => "pending",
+        Some("active" | "expiring") => "valid",
+        Some(other) => other,
+        None => "error",
+    };
+    json!({
+        "id": row["id"], "provider": row["provider"], "label": row["display_name"], "status": status,
+        "last_verified_at": row["last_verified_at"], "last_error": row["last_error"],
+        "created_at": row["created_at"],
+    })
+}
+
+pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let listed = call.rows(PATH, &[], EVENTS_MAX, |_| true).await?;
+        let shown: Vec<_> = listed.rows.iter().map(show).collect();
+        Ok(Answer::json(&json!({"credentials": shown, "has_more": listed.has_more})))
+    })
+}
+
+/// Stores a credential and asks its provider whether it is good. One that the provider can't be asked about is stored, too.
+pub(crate) fn add<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let mut body = json!({
+            "provider": call.needed("provider")?, "display_name": call.needed("label")?,
+            "secret": call.body.get("secret"),
+        });
+        // Providers at an address of the customer's own need more than a secret.
+        for field in ["base_url", "region", "config"] {
+            if let Some(value) = call.body.get(field) {
+                body[field] = value.clone();
+            }
+        }
+        let renamed = |refusal: crate::answer::Refusal| refusal.renamed("display_name", "label");
+        let added = call.post(PATH, &body).await.map_err(renamed)?;
+        let id = added["id"].as_str().unwrap_or_default();
+        let verified = call.post(&format!("{PATH}/{id}/verify"), &json!({})).await;
+        Ok(Answer::created(&show(verified.as_ref().unwrap_or(&added))))
+    })
+}
+
+pub(crate) fn verify<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let path = format!("{PATH}/{}/verify", call.id("provider credential")?);
+        Ok(Answer::json(&show(&call.post(&path, &json!({})).await?)))
+    })
+}
+
+pub(crate) fn remove<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let id = call.id("provider credential")?;
+        call.delete(&format!("{PATH}/{id}")).await?;
+        Ok(Answer::json(&json!({"id": id, "deleted": true})))
+    })
+}

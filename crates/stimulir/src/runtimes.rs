@@ -1,0 +1,124 @@
+//! What the runtimes of a workspace's nodes have: models, adapters and training jobs.
+
+use api::failure::not_found;
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Answer, Refusal};
+use crate::call::Call;
+use crate::table::Handled;
+
+const ADAPTERS: &str = "/v2/adapters";
+const JOBS: &str = "/v2/train/jobs";
+
+pub(crate) fn models<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let listed = call.get("/v2/models", &[]).await?;
+        Ok(Answer::json(&json!({"object": "list", "data": listed["data"]})))
+    })
+}
+
+/// The client's form of an adapter, which may be on several nodes.
+fn show_adapters(rows: &[Value]) -> Vec<Value> {
+    let mut shown: Map<String, Value> = Map::new();
+    for row in rows {
+        let id = row["id"].as_str().unwrap_or_default();
+        let adapter = shown.entry(id.to_owned()).or_insert_with(|| {
+            json!({
+                "id": id, "spec": {"id": id, "version": row["generation"], "rank": row["rank"]},
+                "backends": {},
+            })
+        });
+        if let Some(backends) = adapter.get_mut("backends").and_then(Value::as_object_mut) {
+            let state = json!({"state": row["status"], "pinned": row["pinned"], "error": row["error"]});
+            backends.insert(row["node"].as_str().unwrap_or_default().to_owned(), state);
+        }
+    }
+    shown.into_iter().map(|(_, adapter)| adapter).collect()
+}
+
+async fn known(call: &Call<'_>) -> Result<(Vec<Value>, Value), Refusal> {
+    let listed = call.get(ADAPTERS, &[]).await?;
+    let rows = listed["data"].as_array().cloned().unwrap_or_default();
+    Ok((show_adapters(&rows), listed["away"].clone()))
+}
+
+pub(crate) fn adapters<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let (adapters, away) = known(call).await?;
+        Ok(Answer::json(&json!({"adapters": adapters, "away": away})))
+    })
+}
+
+pub(crate) fn adapter<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let id = call.id("adapter")?;
+        let found = known(call).await?.0.into_iter().find(|adapter| adapter["id"] == id);
+        Ok(Answer::json(&found.ok_or_else(|| not_found("adapter", id))?))
+    })
+}
+
+async fn act(call: &Call<'_>, verb: &str) -> Result<Answer, Refusal> {
+    let id = call.id("adapter")?;
+    let mut body = json!({});
+    for field in ["node", "wait", "pinned"] {
+        if let Some(value) = call.body.get(field) {
+            body[field] = value.clone();
+        }
+    }
+    let done = call.post(&format!("{ADAPTERS}/{id}/{verb}"), &body).await?;
+    Ok(Answer::json(&done))
+}
+
+pub(crate) fn load<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(act(call, "load"))
+}
+
+pub(crate) fn unload<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(act(call, "unload"))
+}
+
+fn show_job(row: &Value) -> Value {
+    json!({
+        "id": row["id"], "job_id": row["id"], "kind": "sft-peft-lora", "family": row["model"],
+        "status": row["status"], "adapter_manifest_id": row["result"], "adapter": row["adapter"],
+        "execution_mode": "byoc", "node": row["node"], "progress": {"latest": row["progress"]},
+        "created_at": row["created_at"], "started_at": row["started_at"], "finished_at": row["ended_at"],
+        "error": row["error"],
+    })
+}
+
+pub(crate) fn jobs<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let listed = call.get(JOBS, &[]).await?;
+        let jobs: Vec<_> = listed["data"].as_array().into_iter().flatten().map(show_job).collect();
+        Ok(Answer::json(&json!({"jobs": jobs, "away": listed["away"]})))
+    })
+}
+
+pub(crate) fn job<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let path = format!("{JOBS}/{}", call.id("training job")?);
+        Ok(Answer::json(&show_job(&call.get(&path, &[]).await?)))
+    })
+}
+
+pub(crate) fn cancel<'a>(call: &'a Call<'a>) -> Handled<'a> {
+    Box::pin(async move {
+        let path = format!("{JOBS}/{}/cancel", call.id("training job")?);
+        Ok(Answer::json(&show_job(&call.post(&path, &json!({})).await?)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_on_two_nodes_is_one_with_two_backends() {
+        let row = |node: &str, status: &str| json!({"id": "law", "node": node, "status": status, "rank": 8});
+        let shown = show_adapters(&[row("a", "loaded"), row("b", "registered")]);
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0]["backends"]["b"]["state"], "registered");
+        assert_eq!(shown[0]["spec"]["rank"], 8);
+    }
+}

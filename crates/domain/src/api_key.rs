@@ -106,6 +106,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_before_a_key_of_ours_is_a_prefix_of_others_taken_away() {
+        for (text, key) in [
+            ("hyb_tg_live_x", "tg_live_x"),
+            ("stim_cli_tg_test_x", "tg_test_x"),
+            ("tg_live_x", "tg_live_x"),
+            ("hyb_x", "hyb_x"),
+            ("hyb_hyb_tg_live_x", "hyb_hyb_tg_live_x"),
+            ("stim_cli_", "stim_cli_"),
+        ] {
+            assert_eq!(without_client_prefix(text), key);
+        }
+    }
+
+    #[test]
     fn the_checksum_is_the_usual_crc32() {
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
     }

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
-use crate::table::Handled;
 
 fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
@@ -17,13 +16,13 @@ pub(crate) fn me<'a>(call: &'a Call<'a>) -> Handled<'a> {
 
 /// The person, or the key and the person who created it, where the caller may read who that is.
 pub(crate) async fn show_me(call: &Call<'_>, me: &Value) -> Value {
-    let mut shown = json!({
+    let mut view = json!({
         "id": text(me, "/member/id"), "email": text(me, "/member/email"), "name": text(me, "/member/name"),
         "workspace_id": text(me, "/workspace_id"), "role": text(me, "/role"),
     });
-    let Some(key) = text(me, "/key/id") else { return shown };
+    let Some(key) = text(me, "/key/id") else { return view };
     let mut put = |name: &str, value: Value| {
-        if let Some(fields) = shown.as_object_mut() {
+        if let Some(fields) = view.as_object_mut() {
             fields.insert(name.to_owned(), value);
         }
     };
@@ -40,16 +39,16 @@ pub(crate) async fn show_me(call: &Call<'_>, me: &Value) -> Value {
         put("id", json!(creator));
         put("email", json!(text(&member, "/email")));
     }
-    shown
+    view
 }
 
 pub(crate) fn workspaces<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
-        let of_mine = call.me.get("workspaces").and_then(Value::as_array).cloned().unwrap_or_default();
-        let shown = of_mine.iter().map(
+        let own = call.me.get("workspaces").and_then(Value::as_array).cloned().unwrap_or_default();
+        let view = own.iter().map(
             |workspace| json!({"id": workspace["id"], "name": workspace["name"], "role": workspace["role"]}),
         );
-        Ok(Answer::json(&Value::Array(shown.collect())))
+        Ok(Answer::json(&Value::Array(view.collect())))
     })
 }
 
@@ -60,8 +59,8 @@ pub(crate) fn projects<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let first = listed.rows.first().and_then(|row| text(row, "/id")).map(str::to_owned);
         // What a request that names no project belongs to.
         let usual = own.or(first);
-        let shown = listed.rows.iter().map(|row| show_project(row, usual.as_deref()));
-        Ok(Answer::json(&Value::Array(shown.collect())))
+        let view = listed.rows.iter().map(|row| show_project(row, usual.as_deref()));
+        Ok(Answer::json(&Value::Array(view.collect())))
     })
 }
 

@@ -2,7 +2,9 @@
 //! do is decided there alone.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use api::failure::{invalid, missing, not_found};
 use api::request::read_query;
@@ -18,10 +20,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::answer::Refusal;
-use crate::inference::{PROJECT, WORKSPACE};
+use crate::answer::{Answer, Refusal};
 use crate::limits::PAGES_MAX;
-use crate::text_of;
+use crate::names::{PROJECT, WORKSPACE, text_of};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const WANTED_WORKSPACE: HeaderName = HeaderName::from_static("tidegate-workspace");
@@ -38,6 +39,9 @@ const PASSED: [HeaderName; 8] = [
     HeaderName::from_static("x-forwarded-proto"),
 ];
 
+/// What a handler returns.
+pub(crate) type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
+pub(crate) type Handler = for<'a> fn(&'a Call<'a>) -> Handled<'a>;
 pub(crate) type Query<'q> = &'q [(&'q str, &'q str)];
 
 /// A call, with what of it handlers read.

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
-use crate::table::Handled;
 
 const PATH: &str = "/v2/provider-credentials";
 
@@ -26,8 +25,8 @@ fn show(row: &Value) -> Value {
 pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         let listed = call.rows(PATH, &[], EVENTS_MAX, |_| true).await?;
-        let shown: Vec<_> = listed.rows.iter().map(show).collect();
-        Ok(Answer::json(&json!({"credentials": shown, "has_more": listed.has_more})))
+        let view: Vec<_> = listed.rows.iter().map(show).collect();
+        Ok(Answer::json(&json!({"credentials": view, "has_more": listed.has_more})))
     })
 }
 

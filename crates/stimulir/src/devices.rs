@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use crate::accounts::show_me;
 use crate::answer::Answer;
-use crate::call::{Call, as_theirs};
-use crate::table::Handled;
+use crate::call::{Call, Handled, as_theirs};
 
 /// What the client's tokens begin with.
 const PREFIX: &str = "stim_cli_";
@@ -53,11 +52,11 @@ pub(crate) fn tokens<'a>(call: &'a Call<'a>) -> Handled<'a> {
         else {
             return Ok(Answer::json(&json!({"tokens": []})));
         };
-        let shown = call.get(&format!("/v2/api-keys/{key}"), &[]).await.unwrap_or_default();
+        let view = call.get(&format!("/v2/api-keys/{key}"), &[]).await.unwrap_or_default();
         let prefix: String = token.chars().take(PREFIX_CHARS).collect();
         Ok(Answer::json(&json!({"tokens": [{
             "id": key, "prefix": prefix, "name": call.me.pointer("/key/name"),
-            "created_at": shown["created_at"], "expires_at": shown["expires_at"],
+            "created_at": view["created_at"], "expires_at": view["expires_at"],
         }]})))
     })
 }

@@ -6,9 +6,8 @@ use reconcilers::moment;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::Call;
+use crate::call::{Call, Handled};
 use crate::limits::{EVENTS_MAX, EXPORT_ROWS_MAX};
-use crate::table::Handled;
 use crate::usage::event;
 
 const DAY_MS: u64 = 86_400_000;

@@ -6,12 +6,8 @@ use http::HeaderMap;
 use json::{Cursor, JsonError};
 use serde_json::Value;
 
-use crate::{ROOT, text_of};
+use crate::names::{ROOT, text_of};
 
-/// The header that names the workspace.
-pub const WORKSPACE: &str = "x-business-profile-id";
-/// The header that names the project.
-pub const PROJECT: &str = "x-project-id";
 const TAGS: &str = "x-stimulir-tags";
 const INFERENCE: &str = "inference/";
 /// A stream of audio into a transcription, which has no counterpart.
@@ -29,6 +25,8 @@ pub fn is_inference(path: &str) -> bool {
 #[must_use]
 pub fn meant_path(path: &str) -> Option<String> {
     let rest = path.strip_prefix(ROOT)?.strip_prefix(INFERENCE)?;
+    // Some SDKs write the version themselves behind the address that they are given.
+    let rest = rest.strip_prefix("v1/").unwrap_or(rest);
     (rest != TRANSCRIPTION_STREAM).then(|| format!("/v1/{rest}"))
 }
 
@@ -76,6 +74,7 @@ mod tests {
     #[test]
     fn a_path_stands_for_one_of_v1() {
         assert_eq!(meant_path("/api/v1/inference/chat/completions").as_deref(), Some("/v1/chat/completions"));
+        assert_eq!(meant_path("/api/v1/inference/v1/messages").as_deref(), Some("/v1/messages"));
         assert_eq!(meant_path("/api/v1/inference/audio/transcriptions/stream"), None);
         for other in ["/api/v1/usage/summary", "/v1/models", "/api/v1/inference", "/api/v1/inferences/models"]
         {

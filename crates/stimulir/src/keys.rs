@@ -5,9 +5,8 @@ use reconcilers::moment;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::{Call, as_theirs};
+use crate::call::{Call, Handled, as_theirs};
 use crate::limits::{EVENTS_MAX, SESSION_KEY_SECONDS_MAX};
-use crate::table::Handled;
 
 const PATH: &str = "/v2/api-keys";
 /// What the client's own keys begin with, which it looks for.
@@ -38,8 +37,8 @@ pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let query: Vec<_> = project.into_iter().collect();
         let wanted = |row: &Value| with_revoked || row["status"] != "revoked";
         let listed = call.rows(PATH, &query, EVENTS_MAX, wanted).await?;
-        let shown: Vec<_> = listed.rows.iter().map(show).collect();
-        Ok(Answer::json(&json!({"api_keys": shown, "has_more": listed.has_more})))
+        let view: Vec<_> = listed.rows.iter().map(show).collect();
+        Ok(Answer::json(&json!({"api_keys": view, "has_more": listed.has_more})))
     })
 }
 
@@ -57,9 +56,9 @@ pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
             body["project_id"] = json!(project);
         }
         let made = call.post(PATH, &body).await.map_err(|refusal| refusal.renamed("environment", "env"))?;
-        let mut shown = show(&made);
-        shown["key"] = json!(as_theirs(PREFIX, made["key"].as_str().unwrap_or_default()));
-        Ok(Answer::created(&shown))
+        let mut view = show(&made);
+        view["key"] = json!(as_theirs(PREFIX, made["key"].as_str().unwrap_or_default()));
+        Ok(Answer::created(&view))
     })
 }
 

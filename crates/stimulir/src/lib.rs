@@ -10,6 +10,7 @@ mod export;
 mod inference;
 mod keys;
 mod limits;
+mod names;
 mod nodes;
 mod runtimes;
 mod table;
@@ -20,7 +21,7 @@ use std::net::IpAddr;
 use api::server::Server;
 use bytes::Bytes;
 use domain::{Fault, FaultClass, TraceId};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 
@@ -28,10 +29,8 @@ use crate::answer::{Answer, Refusal};
 use crate::call::Call;
 use crate::table::{Does, Found};
 
-pub use inference::{PROJECT, WORKSPACE, is_inference, meant_path, take_fields, take_tags};
-
-/// What every path of this API begins with.
-pub const ROOT: &str = "/api/v1/";
+pub use inference::{is_inference, meant_path, take_fields, take_tags};
+pub use names::{PROJECT, ROOT, WORKSPACE};
 
 /// Whether a path belongs to this API.
 #[must_use]
@@ -112,10 +111,4 @@ fn unknown(method: &Method, path: &str) -> Refusal {
     let fault =
         Fault::new(FaultClass::NotFound, "unknown_path", format!("There is nothing at {method} {path}."));
     Refusal::from(Box::new(fault.fix("docs/stimulir.md lists the calls of this API that work here.")))
-}
-
-/// The one value of a header, as text.
-fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers.get(name)?.to_str().ok()?.trim();
-    (!value.is_empty()).then(|| value.to_owned())
 }

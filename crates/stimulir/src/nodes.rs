@@ -4,9 +4,8 @@ use api::failure::{invalid, not_found};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::Call;
+use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
-use crate::table::Handled;
 
 const PATH: &str = "/v2/byoc/nodes";
 
@@ -50,14 +49,14 @@ pub(crate) fn register<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let renamed = |refusal: Refusal| {
             refusal.renamed("base_url", "capabilities.decision_runtime_url").renamed("name", "peer_id")
         };
-        let shown = match find(call, name).await? {
+        let view = match find(call, name).await? {
             Some(known) => {
                 let path = format!("{PATH}/{}", known["id"].as_str().unwrap_or_default());
                 call.ask(http::Method::PATCH, &path, &[], Some(&node)).await.map_err(renamed)?
             }
             None => call.post(PATH, &node).await.map_err(renamed)?,
         };
-        Ok(Answer::created(&show_device(&shown)))
+        Ok(Answer::created(&show_device(&view)))
     })
 }
 

@@ -4,8 +4,7 @@ use api::failure::not_found;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::Call;
-use crate::table::Handled;
+use crate::call::{Call, Handled};
 
 const ADAPTERS: &str = "/v2/adapters";
 const JOBS: &str = "/v2/train/jobs";
@@ -19,10 +18,10 @@ pub(crate) fn models<'a>(call: &'a Call<'a>) -> Handled<'a> {
 
 /// The client's form of an adapter, which may be on several nodes.
 fn show_adapters(rows: &[Value]) -> Vec<Value> {
-    let mut shown: Map<String, Value> = Map::new();
+    let mut view: Map<String, Value> = Map::new();
     for row in rows {
         let id = row["id"].as_str().unwrap_or_default();
-        let adapter = shown.entry(id.to_owned()).or_insert_with(|| {
+        let adapter = view.entry(id.to_owned()).or_insert_with(|| {
             json!({
                 "id": id, "spec": {"id": id, "version": row["generation"], "rank": row["rank"]},
                 "backends": {},
@@ -33,7 +32,7 @@ fn show_adapters(rows: &[Value]) -> Vec<Value> {
             backends.insert(row["node"].as_str().unwrap_or_default().to_owned(), state);
         }
     }
-    shown.into_iter().map(|(_, adapter)| adapter).collect()
+    view.into_iter().map(|(_, adapter)| adapter).collect()
 }
 
 async fn known(call: &Call<'_>) -> Result<(Vec<Value>, Value), Refusal> {
@@ -116,9 +115,9 @@ mod tests {
     #[test]
     fn an_adapter_on_two_nodes_is_one_with_two_backends() {
         let row = |node: &str, status: &str| json!({"id": "law", "node": node, "status": status, "rank": 8});
-        let shown = show_adapters(&[row("a", "loaded"), row("b", "registered")]);
-        assert_eq!(shown.len(), 1);
-        assert_eq!(shown[0]["backends"]["b"]["state"], "registered");
-        assert_eq!(shown[0]["spec"]["rank"], 8);
+        let view = show_adapters(&[row("a", "loaded"), row("b", "registered")]);
+        assert_eq!(view.len(), 1);
+        assert_eq!(view[0]["backends"]["b"]["state"], "registered");
+        assert_eq!(view[0]["spec"]["rank"], 8);
     }
 }

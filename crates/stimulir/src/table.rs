@@ -1,17 +1,9 @@
 //! The table of this API: each path with what does it, or with what to use instead.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use http::Method;
 
-use crate::answer::{Answer, Refusal};
-use crate::call::Call;
+use crate::call::Handler;
 use crate::{accounts, credentials, devices, export, keys, nodes, runtimes, usage};
-
-/// What a handler returns.
-pub(crate) type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
-pub(crate) type Handler = for<'a> fn(&'a Call<'a>) -> Handled<'a>;
 
 /// What a path does.
 #[derive(Clone, Copy)]
@@ -35,31 +27,69 @@ type Row = (Method, &'static str, Does);
 const REST: &str = "{rest}";
 
 const PROMPTS: &str = "Keep prompts beside your code, and send them in the request; artifacts (POST /v2/artifacts) store them with versions.";
-const ASSETS: &str = "Store the data with POST /v2/artifacts, and export answers with GET /v2/requests/datasets; docs/training.md says how to train on it.";
-const EVALS: &str =
-    "Score answers with POST /v2/requests/{id}/scores and compare models with replays: POST /v2/replays.";
+const ASSETS: &str = "Store the data with POST /v2/artifacts, and read what contents are kept with GET /v2/datasets; docs/training.md says how to train on it.";
+const EVALS: &str = "Score answers with POST /v2/scores, and have another model answer the same with POST /v2/requests/{id}/replay.";
 const TRAIN: &str =
     "Send the conversations themselves: POST /v2/train/jobs, or `tidegate train start` (docs/training.md).";
 const OBJECTS: &str = "Store files with POST /v1/files, and what agents make with POST /v2/artifacts.";
 const MACHINES: &str = "Rent the machine yourself, start `tidegate node` on it, and join it: `tidegate nodes invite` (docs/node.md).";
 const AGENTS: &str = "Run the loop in your application, or call an app with POST /v1/run.";
-const PRIVACY: &str = "Write a policy whose checks redact or block personal data in every request: PUT /v2/policies (docs/policies.md).";
+const PRIVACY: &str = "Write a policy whose checks redact or block personal data in every request: POST /v2/policies (docs/policies.md).";
 const VOICE: &str = "Open a realtime session at /v1/realtime?model=…, or transcribe a file with POST /v1/audio/transcriptions.";
 
-fn instead(table: &mut Vec<Row>, paths: &[&'static str], what: &'static str) {
-    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-        table.extend(paths.iter().map(|path| (method.clone(), *path, Does::Instead(what))));
-    }
-}
+/// What has no counterpart, whatever the method, with what to use.
+const INSTEAD: &[(&[&str], &str)] = &[
+    (&["workspace/prompts", "workspace/prompts/{rest}"], PROMPTS),
+    (&["workspace/data-assets", "workspace/data-assets/{rest}"], ASSETS),
+    (
+        &[
+            "lab/evals/{rest}",
+            "lab/rsi/{rest}",
+            "workspace/proposals",
+            "workspace/proposals/{rest}",
+            "hybrie/eval/{rest}",
+        ],
+        EVALS,
+    ),
+    (
+        &[
+            "lab/train",
+            "lab/train/{rest}",
+            "lab/projectors/{rest}",
+            "hybrie/train/{rest}",
+            "hybrie/compute/train/{rest}",
+            "hybrie/compute/d2l/{rest}",
+        ],
+        TRAIN,
+    ),
+    (&["tenant-objects", "tenant-objects/{rest}"], OBJECTS),
+    (&["hybrie/compute/{rest}"], MACHINES),
+    (
+        &[
+            "client-skills",
+            "client-skills/{rest}",
+            "dedicated-tasks",
+            "dedicated-tasks/{rest}",
+            "capabilities/{rest}",
+            "chat-sessions",
+            "chat-sessions/{rest}",
+            "agent-executor/{rest}",
+            "cli/runtime/{rest}",
+        ],
+        AGENTS,
+    ),
+    (&["privacy/{rest}", "hybrie/privacy/{rest}"], PRIVACY),
+    (&["inference/audio/transcriptions/stream", "rooms", "rooms/{rest}", "compute/{rest}"], VOICE),
+];
 
-/// Every route below the root. Of two that fit, the first counts.
+/// Every route below the root that does something.
 fn table() -> Vec<Row> {
     let get = |path, handler| (Method::GET, path, Does::Call(handler));
     let post = |path, handler| (Method::POST, path, Does::Call(handler));
     let patch = |path, handler| (Method::PATCH, path, Does::Call(handler));
     let delete = |path, handler| (Method::DELETE, path, Does::Call(handler));
     let open = |path, handler| (Method::POST, path, Does::Open(handler));
-    let mut table = vec![
+    vec![
         get("users/me", accounts::me as Handler),
         get("business-profiles", accounts::workspaces),
         get("projects", accounts::projects),
@@ -93,52 +123,13 @@ fn table() -> Vec<Row> {
         get("hybrie/compute/peers", nodes::list),
         post("hybrie/compute/peers", nodes::add),
         delete("hybrie/compute/peers/{id}", nodes::remove),
-    ];
-    for root in ["hybrie/train/jobs", "lab/train/jobs"] {
-        let one: &'static str =
-            if root.starts_with("lab") { "lab/train/jobs/{id}" } else { "hybrie/train/jobs/{id}" };
-        table.extend([get(root, runtimes::jobs), get(one, runtimes::job), delete(one, runtimes::cancel)]);
-    }
-    instead(&mut table, &["workspace/prompts", "workspace/prompts/{rest}"], PROMPTS);
-    instead(&mut table, &["workspace/data-assets", "workspace/data-assets/{rest}"], ASSETS);
-    let evals = [
-        "lab/evals/{rest}",
-        "lab/rsi/{rest}",
-        "workspace/proposals",
-        "workspace/proposals/{rest}",
-        "hybrie/eval/{rest}",
-    ];
-    instead(&mut table, &evals, EVALS);
-    let training = [
-        "lab/train",
-        "lab/train/{rest}",
-        "lab/projectors/{rest}",
-        "hybrie/train/{rest}",
-        "hybrie/compute/train/{rest}",
-        "hybrie/compute/d2l/{rest}",
-    ];
-    instead(&mut table, &training, TRAIN);
-    let objects = ["tenant-objects", "tenant-objects/{rest}"];
-    instead(&mut table, &objects, OBJECTS);
-    instead(&mut table, &["hybrie/compute/{rest}"], MACHINES);
-    let agents = [
-        "client-skills",
-        "client-skills/{rest}",
-        "dedicated-tasks",
-        "dedicated-tasks/{rest}",
-        "capabilities/{rest}",
-        "chat-sessions",
-        "chat-sessions/{rest}",
-        "agent-executor/{rest}",
-        "cli/runtime/{rest}",
-        "tunnels",
-        "tunnels/{rest}",
-    ];
-    instead(&mut table, &agents, AGENTS);
-    instead(&mut table, &["privacy/{rest}", "hybrie/privacy/{rest}"], PRIVACY);
-    let voice = ["inference/audio/transcriptions/stream", "rooms", "rooms/{rest}", "compute/{rest}"];
-    instead(&mut table, &voice, VOICE);
-    table
+        get("hybrie/train/jobs", runtimes::jobs),
+        get("hybrie/train/jobs/{id}", runtimes::job),
+        delete("hybrie/train/jobs/{id}", runtimes::cancel),
+        get("lab/train/jobs", runtimes::jobs),
+        get("lab/train/jobs/{id}", runtimes::job),
+        delete("lab/train/jobs/{id}", runtimes::cancel),
+    ]
 }
 
 /// Finds the route of a path below the root.
@@ -150,12 +141,12 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
         if known == *method {
             return Found::Route(does, parameters);
         }
-        if matches!(does, Does::Call(_) | Does::Open(_)) {
-            others.push(known);
-        }
+        others.push(known);
     }
     if others.is_empty() {
-        return Found::Nothing;
+        let fits = |paths: &[&str]| paths.iter().any(|pattern| parameters(pattern, path).is_some());
+        let found = INSTEAD.iter().find(|(paths, _)| fits(paths));
+        return found.map_or(Found::Nothing, |(_, instead)| Found::Route(Does::Instead(instead), Vec::new()));
     }
     Found::OtherMethods(others.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
 }
@@ -180,6 +171,7 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Refusal;
 
     fn found(method: &str, path: &str) -> String {
         match find(&method.parse().unwrap(), path) {

@@ -7,9 +7,8 @@ use api::failure::invalid;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::Call;
+use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
-use crate::table::Handled;
 
 const MICROS_PER_USD: f64 = 1_000_000.0;
 const CURRENCY: &str = "USD";
@@ -31,9 +30,9 @@ fn sums(row: &Value) -> Value {
 }
 
 fn labelled(row: &Value, label: Value) -> Value {
-    let mut shown = sums(row);
-    shown["label"] = label;
-    shown
+    let mut view = sums(row);
+    view["label"] = label;
+    view
 }
 
 fn scope<'c>(call: &'c Call<'_>) -> Vec<(&'static str, &'c str)> {
@@ -103,7 +102,7 @@ fn modality(operation: &str) -> &'static str {
 
 /// An exchange as the client's event.
 pub(crate) fn event(row: &Value) -> Value {
-    let mut shown = sums(row);
+    let mut view = sums(row);
     let route = match (row["fallback_used"].as_bool(), row["alias"].is_null()) {
         (Some(true), _) => "fallback",
         (_, false) => "alias",
@@ -118,11 +117,11 @@ pub(crate) fn event(row: &Value) -> Value {
         "status_code": row["status"], "error_code": row["error_code"], "route_decision": route,
         "adapter_id": null, "api_key_id": row["key_id"], "project_id": row["project_id"], "tag": row["tag"],
     });
-    if let (Some(fields), Value::Object(more)) = (shown.as_object_mut(), of_row) {
+    if let (Some(fields), Value::Object(more)) = (view.as_object_mut(), of_row) {
         fields.remove("requests");
         fields.extend(more);
     }
-    shown
+    view
 }
 
 pub(crate) fn events<'a>(call: &'a Call<'a>) -> Handled<'a> {
@@ -165,9 +164,9 @@ pub(crate) fn snapshot<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let month = call.get("/v2/billing/snapshot", &[]).await?;
         let mut mtd = sums(&month["mtd"]);
         let by_mode = month["mtd"]["by_mode"].as_array().into_iter().flatten().map(|row| {
-            let mut shown = sums(row);
-            shown["mode"] = row["mode"].clone();
-            shown
+            let mut view = sums(row);
+            view["mode"] = row["mode"].clone();
+            view
         });
         mtd["by_mode"] = by_mode.collect();
         mtd["by_provider"] = Value::Array(by(call, "month", "provider", &[]).await?);

@@ -16,10 +16,11 @@ KNOWN = json.loads(sys.argv[1])
 UUID = "00000000-0000-4000-8000-000000000000"
 FILE = "file.txt"
 pathlib.Path(FILE).write_text("{}\n")
+pathlib.Path("heard.wav").write_bytes(b"a recording")
 # What commands want beyond what their definitions say is required.
 MORE = {
     "compute agents deploy": [FILE, "--name", "x", "--version", "1", "--instance", "x", "--key", "x"],
-    "compute agents secret set": ["--project", UUID, "--name", "X_KEY", "--value-env", "HOME"],
+    "compute agents secret set": ["X_KEY", "--value-env", "HOME"],
     "compute down": ["i-1", "--yes"],
     "data bulk-stage": ["--ids", UUID, "--stage", "lab"],
     "data create": ["--name", "x"],
@@ -32,14 +33,16 @@ MORE = {
     "lab eval derive": [UUID, "--rationale", "x", "--prompt-file", FILE],
     "lab eval evaluator-create": ["--name", "x", "--required-phrase", "x"],
     "lab eval promote": [UUID, "--yes"],
-    "lab improve run": ["--preview-token", "x"],
+    "lab improve run": ["--preview-token", "x", "--cohort-fingerprint", "x"],
     "lab projectors create": ["--modality", "image", "--stages", "stage1"],
     "lab projectors delete": [UUID, "--yes"],
-    "lab rsi run": ["--preview-token", "x"],
+    "lab rsi run": ["--preview-token", "x", "--cohort-fingerprint", "x"],
     "prompts archive": ["greeting", "1"],
     "prompts create": ["--key", "greeting", "--content", "Hello"],
     "prompts label": ["greeting", "1", "prod"],
     "prompts update": ["greeting", "1", "--active"],
+    "skills discover": ["owner/name"],
+    "skills import": ["owner/name", "--path", "skills/x"],
     "storage get": ["--key", "x", "--output", "got.txt"],
     "tunnel start": ["--port", "9", "--label", "x"],
 }

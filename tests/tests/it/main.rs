@@ -138,6 +138,7 @@ mod shredding;
 mod smuggling;
 mod state_figures;
 mod stimulir;
+mod stimulir_client;
 mod stored;
 mod stored_batches;
 mod strategies;

@@ -1,0 +1,229 @@
+//! The whole of Stimulir's published client: every command of it, as a page lists them, and what it must not be able to do.
+
+use harness::client::Client as Raw;
+use serde_json::{Value, json};
+
+use crate::ask::MINI;
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, id_of};
+use crate::runtimes::Attic;
+use crate::stimulir::{Client, drive, of_every_kind, unboxed};
+
+#[tokio::test]
+async fn tenants_stay_apart() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let (theirs, project) = (tenant["admin_key"].as_str().unwrap(), &gateway.founded.project_id);
+    let own = gateway.make("/v2/api-keys", json!({"name": "of the first"})).await;
+    let first = &gateway.founded.workspace_id;
+    let raw = gateway.with_key(theirs);
+    // Whichever way another workspace is named, it is answered like one that does not exist.
+    for (name, value) in [("x-business-profile-id", first), ("x-project-id", project)] {
+        let strange = gateway.with_key(theirs).header(name, value);
+        for path in
+            ["users/me", "workspace/api-keys/", "usage/summary", "billing/hybrie/snapshot", "workspace/byok/"]
+        {
+            let answer = strange.get(&format!("/api/v1/{path}")).await.unwrap();
+            assert_eq!(
+                (answer.status, &answer.json()["error"]["code"]),
+                (404, &json!("not_found")),
+                "{name} {path}"
+            );
+        }
+        let asking = Client::with(&gateway, &gateway.founded.api_key);
+        let other = if name == "x-project-id" { "STIMULIR_PROJECT_ID" } else { "STIMULIR_WORKSPACE_ID" };
+        let wrong = asking.env(other, "prj_00000000000000000000000000000000");
+        if name == "x-project-id" {
+            wrong.refused(&["infer", "chat", "hello", "--model", MINI], 404).await;
+        }
+        let admin = Client::with(&gateway, &gateway.founded.admin_key);
+        let lost = admin.env(other, "prj_00000000000000000000000000000000");
+        lost.refused(&["workspace", "list"], 404).await;
+    }
+    let id = own["id"].as_str().unwrap();
+    assert_eq!(raw.delete(&format!("/api/v1/workspace/api-keys/{id}")).await.unwrap().status, 404);
+    assert_eq!(
+        raw.get("/api/v1/workspace/api-keys").await.unwrap().json()["api_keys"].to_string().contains(id),
+        false
+    );
+    // Nobody finds out without a key which paths there are.
+    let nobody = Raw::new(&gateway.origin);
+    for path in ["users/me", "workspace/prompts/", "nothing/here", "lab/evals/runs"] {
+        assert_eq!(nobody.get(&format!("/api/v1/{path}")).await.unwrap().status, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_in_the_form_that_the_client_reads() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let posts = [
+        ("workspace/api-keys/", json!({}), 400),
+        ("workspace/api-keys/", json!([]), 400),
+        ("workspace/api-keys/", json!({"name": 7}), 400),
+        ("workspace/api-keys/", json!({"name": "x", "env": "PROD UCTION"}), 400),
+        ("workspace/api-keys/", json!({"name": "x", "expires_in_days": 0}), 400),
+        ("workspace/byok/", json!({"provider": "openai", "label": ["x"], "secret": "x"}), 400),
+        ("workspace/byok/", json!({"provider": "openai", "label": "x"}), 400),
+        ("workspace/byok/", json!({"provider": "nobody's", "label": "x", "secret": "x"}), 400),
+        ("cli/device/code", json!({}), 400),
+        ("cli/device/token", json!({"device_code": "nonsense"}), 400),
+        ("cli/inference/session-key", json!({"runtime_session_id": "x", "ttl_seconds": -1}), 400),
+        ("devices/register", json!({"peer_id": "x", "business_profile_id": "ws_of_others"}), 404),
+        (
+            "devices/register",
+            json!({"peer_id": "x", "capabilities": {"decision_runtime_url": "file:///etc"}}),
+            400,
+        ),
+        ("hybrie/adapters/..%2f..%2fme/load", json!({}), 404),
+        ("users/me", json!({}), 405),
+        ("nothing/here", json!({}), 404),
+    ];
+    for (path, body, status) in posts {
+        let answer = admin.post(&format!("/api/v1/{path}"), &body).await.unwrap();
+        let error = &answer.json()["error"];
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
+        assert!(
+            error["message"].is_string() && answer.json()["detail"]["error"] == error["code"],
+            "{}",
+            answer.text()
+        );
+    }
+    let gets = [
+        "usage/summary?window=99y",
+        "usage/summary?group_by=mood",
+        "usage/events?limit=0",
+        "usage/events?mode=x",
+        "workspace/traces/export?format=xml",
+    ];
+    for path in gets {
+        assert_eq!(admin.get(&format!("/api/v1/{path}")).await.unwrap().status, 400, "{path}");
+    }
+    let name = "n".repeat(2 << 20);
+    let long = admin.post("/api/v1/workspace/api-keys/", &json!({"name": name})).await.unwrap();
+    assert_eq!((long.status, &long.json()["error"]["code"]), (413, &json!("body_too_large")));
+    let pending = json!({"device_code": admin.post("/api/v1/cli/device/code", &json!({"client_name": "a"})).await.unwrap().json()["device_code"]});
+    for code in ["authorization_pending", "slow_down"] {
+        let poll = admin.post("/api/v1/cli/device/token", &pending).await.unwrap();
+        assert_eq!((poll.status, &poll.json()["detail"]["error"]), (400, &json!(code)));
+    }
+}
+
+/// What a journey of its own says of a command that waits for a person, or changes what others need.
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("agent", "501: call an app with `POST /v1/run`, or run the loop in your application"),
+    ("attach", "501: call an app with `POST /v1/run`, or run the loop in your application"),
+    (
+        "byok add",
+        "works for providers that need a secret alone; add others, which have an address of yours, with `POST /v2/provider-credentials`",
+    ),
+    ("codex configure", "works: it writes files of its own machine"),
+    ("codex restore", "works: it writes files of its own machine"),
+    ("codex sync-models", "works: it writes files of its own machine, from what an installed Codex says"),
+    ("codex token", "works"),
+    ("compute pair", "works: the machine becomes a node, which the gateway itself looks after"),
+    ("launch codex-app", "works: it starts a program of its own machine"),
+    ("login", "works: a signed-in person approves it at `/device`"),
+    ("logout", "works"),
+    ("setup", "works"),
+    ("workspace use", "works: it writes files of its own machine"),
+    ("tunnel start", "works: it starts a program of its own machine"),
+];
+
+/// Commands whose result depends on what is not there in this journey, with why they count as they do.
+const NOTED: [(&str, &str); 6] = [
+    ("codex model", "works: it reads files of its own machine"),
+    (
+        "fusion",
+        "works with a model alias called `stimulir/fusion`, as any alias does: `POST /v2/model-aliases`; a panel of models has no counterpart",
+    ),
+    ("tunnel stop", "works: it stops a program of its own machine"),
+    (
+        "voice realtime-say",
+        "400 that says to name the model in the address: set `STIMULIR_REALTIME_URL` to `wss://…/api/v1/inference/realtime?model=…`; frames go to the provider as they are",
+    ),
+    (
+        "voice sts",
+        "400 that says to name the model in the address: set `STIMULIR_REALTIME_URL` to `wss://…/api/v1/inference/realtime?model=…`; frames go to the provider as they are",
+    ),
+    ("tunnel configure", "works: it writes files of its own machine"),
+];
+
+/// What the page's generated part begins with.
+const TABLE_HEAD: &str = "## Every command\n\n| command | here |\n|---|---|\n";
+
+/// The row of a command: it works, it says what to use, or one of the lists above knows why not here.
+fn row_of(came: &Value) -> Result<String, String> {
+    let (command, text) = (came["command"].as_str().unwrap(), unboxed(came["text"].as_str().unwrap()));
+    let noted = ELSEWHERE.iter().chain(&NOTED).find(|(known, _)| *known == command);
+    let outcome = match (noted, came["code"].as_i64()) {
+        (Some((_, note)), _) => (*note).to_owned(),
+        (None, Some(0)) => "works".to_owned(),
+        (None, Some(1)) if text.contains("501") => match text.split_once(" asks for. ") {
+            Some((_, instead)) => format!("501: {}", instead.trim_end_matches('.')),
+            // The client does not print what this family of calls is answered.
+            None if text.contains("Managed rooms request failed") => {
+                "501: open a realtime session at `/v1/realtime`".to_owned()
+            }
+            None => return Err(came.to_string()),
+        },
+        _ => return Err(came.to_string()),
+    };
+    Ok(format!("| `stimulir {command}` | {outcome} |"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_of_the_client_works_or_says_what_does() {
+    let (gateway, _) = of_every_kind().await;
+    let attic = Attic::new();
+    attic.write("law", 1);
+    let (_node, base_url) = attic.start().await;
+    gateway.make("/v2/byoc/nodes", json!({"name": "attic", "base_url": base_url})).await;
+    let spare = id_of(
+        &gateway
+            .make("/v2/byoc/nodes", json!({"name": "spare", "base_url": gateway.emulator.base_url()}))
+            .await,
+    );
+    let lines = std::fs::read_to_string(attic.lines("lines.jsonl", 40)).unwrap();
+    let order = json!({"data": lines, "model": "tidegate-demo", "adapter": "tides", "epochs": 200});
+    let job = id_of(&gateway.admin().post("/v2/train/jobs", &order).await.unwrap().json());
+    let key = id_of(&gateway.make("/v2/api-keys", json!({"name": "to be revoked"})).await);
+    let (credential, gone) =
+        (gateway.credential("nebius", OWN).await, gateway.credential("together_ai", OWN).await);
+    let (own, _) = gateway.key(json!({"name": "everything", "scopes": ["inference", "read", "admin"]})).await;
+    let client = Client::with(&gateway, &own)
+        .env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id)
+        .env("COLUMNS", "1000")
+        .env("STIMULIR_PROJECT_ID", &gateway.founded.project_id)
+        .env("STIMULIR_PROJECT_ID", &gateway.founded.project_id);
+    let mut known = json!({
+        "billing export-events": ["--output", "events.json"],
+        "byok remove": [gone, "--yes"], "byok verify": [credential],
+        "compute peers add": ["--name", "added", "--realtime", gateway.emulator.origin()],
+        "compute peers remove": [spare, "--yes"],
+        "infer chat": ["hello", "--model", MINI], "keys create": ["--name", "new"], "keys revoke": [key, "--yes"],
+        "lab adapters get": ["law"], "lab adapters load": ["law"], "lab adapters unload": ["law"],
+        "lab jobs cancel": [job, "--yes"], "lab jobs get": [job],
+        "lab train d2l": ["--family", "qwen3-4b"], "lab train rl": ["--family", "qwen3-4b"], "lab train sft": ["--family", "qwen3-4b"],
+        "project use": [gateway.founded.project_id], "voice stt": ["heard.wav", "--model", "openai/whisper-1"],
+        "voice tts": ["--output", "said.mp3", "--voice", "alloy"],
+    });
+    for (command, _) in ELSEWHERE {
+        known[command] = Value::Null;
+    }
+    let came = drive(&client, "stimulir_commands.py", &[&known.to_string()]).await;
+    let came: Vec<Value> = came.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(came.len() > 140, "{}", came.len());
+    let (rows, wrong): (Vec<_>, Vec<_>) = came.iter().map(row_of).partition(Result::is_ok);
+    assert_eq!(wrong, []);
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    let path = workspace().join("docs/stimulir.md");
+    let present = std::fs::read_to_string(&path).unwrap();
+    let (by_hand, _) = present.split_once(TABLE_HEAD).unwrap();
+    let page = format!("{by_hand}{TABLE_HEAD}{}\n", rows.join("\n"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), page, "run this test with UPDATE_DOCS=1");
+}

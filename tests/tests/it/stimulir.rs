@@ -288,7 +288,7 @@ async fn usage_and_bills_are_those_of_v2() {
 pub async fn drive(client: &Client, script: &str, arguments: &[&str]) -> String {
     let mut command = client.command("python");
     let child = command.arg(workspace().join("tests/sdk").join(script)).args(arguments).spawn().unwrap();
-    let output = tokio::time::timeout(WITHIN * 4, child.wait_with_output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(WITHIN * 10, child.wait_with_output()).await.unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     stdout

@@ -385,7 +385,7 @@ mod tests {
     fn a_task_that_is_for_later_is_not_waited_for() {
         let waits = |fields: &str, is_usual| {
             let options = check(&format!(r#"{{"app":"a"{fields}}}"#)).unwrap().options;
-            options.waits(is_usual).map_err(|fault| fault.param.unwrap_or_default().into_owned())
+            options.waits(is_usual).map_err(|fault| fault.param.unwrap_or_default().into_string())
         };
         assert_eq!((waits("", true), waits("", false)), (Ok(true), Ok(false)));
         assert_eq!((waits(r#","wait":true"#, false), waits(r#","wait":false"#, true)), (Ok(true), Ok(false)));

@@ -10,7 +10,7 @@ use crate::purging;
 use crate::statement::{Row, Statement, compose, sql};
 
 /// The tables with a project and a request in each row, which purges of requests delete from.
-const OF_REQUESTS: [&str; 8] = [
+const OF_REQUESTS: [&str; 9] = [
     "state_contents",
     "kept_answers",
     "kept_turns",
@@ -19,6 +19,7 @@ const OF_REQUESTS: [&str; 8] = [
     "batch_contents",
     "batches",
     "request_contents",
+    "files",
 ];
 
 /// What the holds in force name themselves: sessions, their bundles, and the artifacts of those.

@@ -98,6 +98,8 @@ pub enum Place {
     DataExports,
     /// Requests with their answers, where a project keeps them.
     RequestContents,
+    /// Files of projects, in object storage.
+    Files,
     /// The response cache in this process's memory.
     ResponseCache,
     /// Prompts that are held to keep a provider's cache alive.
@@ -113,13 +115,14 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::IdempotentAnswers,
         Self::KeptTurns,
         Self::AgentState,
         Self::Batches,
         Self::DataExports,
         Self::RequestContents,
+        Self::Files,
         Self::ResponseCache,
         Self::HeldPrompts,
         Self::ProviderObjects,
@@ -137,6 +140,7 @@ impl Place {
             Self::Batches => "batches",
             Self::DataExports => "data_exports",
             Self::RequestContents => "request_contents",
+            Self::Files => "files",
             Self::ResponseCache => "response_cache",
             Self::HeldPrompts => "held_prompts",
             Self::ProviderObjects => "provider_objects",
@@ -164,6 +168,9 @@ impl Place {
             Self::RequestContents => {
                 "Requests with their answers, as retention profiles keep them, sealed in the database."
             }
+            Self::Files => {
+                "Files of projects, sealed in object storage; their keys and names, sealed in the database."
+            }
             Self::ResponseCache => "Answers of the response cache in the memory of gateways.",
             Self::HeldPrompts => "Prompts held in the memory of gateways to keep a provider's cache alive.",
             Self::ProviderObjects => "Files, batches, videos and cached prompts at providers.",
@@ -184,6 +191,7 @@ impl Place {
                 | Self::Batches
                 | Self::DataExports
                 | Self::RequestContents
+                | Self::Files
         )
     }
 

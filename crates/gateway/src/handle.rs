@@ -26,6 +26,7 @@ use crate::beside::{COMPACT, beside, continued, is_beside, stateful};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
+use crate::files;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
@@ -395,7 +396,7 @@ fn dispatch(
     if let Some(refusal) = malformed(&head) {
         return Dispatched::Answered(refused_head(handler, refusal, arrival.trace));
     }
-    let meant = routes::meant_path(&head.uri, &head.headers);
+    let meant = routes::meant_path(&head.method, &head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
@@ -422,6 +423,10 @@ fn dispatch(
             open_to_all(handler, route.action, &head, arrival)
         }
         (Action::Metrics, _) => return counted(Rc::clone(handler), arrival),
+        (Action::Upload, _) => {
+            let rest = rest.to_owned();
+            return files::upload(handler, head, (rest, body), arrival);
+        }
         (Action::Dialect(RouteAction::ListModels | RouteAction::ShowModel), Some(caller)) => {
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }

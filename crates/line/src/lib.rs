@@ -8,6 +8,7 @@ mod batch_items;
 mod capture;
 mod counters;
 mod explain;
+mod file_content;
 mod history;
 mod hooks;
 mod idempotency;
@@ -16,6 +17,7 @@ mod models;
 mod overload;
 mod own_batches;
 mod own_files;
+mod own_uploads;
 mod pooled;
 mod reading;
 mod realtime;
@@ -37,7 +39,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, TraceId};
+use domain::{BatchStore, Dialect, Fault, FileStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -55,6 +57,7 @@ pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, ContextUse, Quote, TooLong};
 pub use explain::{BatchExecution, CallExplanation, PricedPlan, context_use, explain};
+pub use file_content::file_content;
 pub use guardrails::ParameterChange;
 pub use history::{AppendItems, Appending, append_answer, continue_in, continues, name_stored};
 pub use idempotency::{
@@ -95,6 +98,8 @@ pub struct Core {
     pub contents: Arc<dyn ContentStore>,
     /// Batches that the gateway works through itself; shared by all cores.
     pub batches: Arc<dyn BatchStore>,
+    /// Files of projects; shared by all cores.
+    pub files: Arc<dyn FileStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

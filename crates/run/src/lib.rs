@@ -8,6 +8,7 @@ mod compaction;
 mod context_care;
 mod conversation_order;
 mod document;
+mod files;
 mod history;
 mod input;
 mod items;
@@ -35,6 +36,7 @@ use settle::ReplyBody;
 
 use crate::refusal::Refusal;
 
+pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
@@ -72,7 +74,7 @@ async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Respo
     let request = request::read(&inbound.headers, &inbound.body)?;
     let input = input::read(&request.input)?;
     let document = match &input.document {
-        Some(requested) => Some(document::load(requested, &core.deps.egress).await?),
+        Some(requested) => Some(document::load(requested, core, caller.owner()).await?),
         None => None,
     };
     let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);

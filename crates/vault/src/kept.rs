@@ -4,8 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    ContentKind, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
-    TraceId, WorkspaceId,
+    ContentKind, FileId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId,
+    StoredObjectKind, TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -40,6 +40,7 @@ impl ContentRef {
             ContentKind::Batch => Purpose::Batch,
             ContentKind::Export => Purpose::Export,
             ContentKind::Request => Purpose::Request,
+            ContentKind::File => Purpose::File,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -52,6 +53,7 @@ impl ContentRef {
             ContentKind::Batch => b"tidegate/batch/1",
             ContentKind::Export => b"tidegate/export/1",
             ContentKind::Request => b"tidegate/request/1",
+            ContentKind::File => b"tidegate/file/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -89,6 +91,7 @@ impl Opener {
                 ContentKind::Batch => "batch.open_refused",
                 ContentKind::Export => "data_export.open_refused",
                 ContentKind::Request => "content.open_refused",
+                ContentKind::File => "file.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
@@ -185,6 +188,18 @@ impl RequestHasher {
     pub fn of_batch_item(&self, batch: StoredObjectId, position: u64, part: &str) -> [u8; 32] {
         let kind = batch.kind.as_str().as_bytes();
         self.of(&[b"batch item", kind, &batch.digest, &position.to_be_bytes(), part.as_bytes()])
+    }
+
+    /// The hash by which what is known of a file is found.
+    #[must_use]
+    pub fn of_file(&self, file: FileId) -> [u8; 32] {
+        self.of(&[b"file", file.as_bytes()])
+    }
+
+    /// The hash of the token with which a file's content may be sent: the token itself is stored nowhere.
+    #[must_use]
+    pub fn of_upload(&self, file: FileId, token: &str) -> [u8; 32] {
+        self.of(&[b"upload", file.as_bytes(), token.as_bytes()])
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same

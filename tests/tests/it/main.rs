@@ -146,6 +146,7 @@ mod three_modes;
 mod tiers;
 mod together;
 mod upgrade;
+mod uploads;
 mod vault;
 mod veo;
 mod vertex;

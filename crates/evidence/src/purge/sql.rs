@@ -194,7 +194,9 @@ impl Purges {
         let gone = self.0.note(move |writing| {
             Box::pin(async move {
                 let mut gone = 0;
-                for table in ["kept_answers", "kept_turns", "batch_contents", "batches", "request_contents"] {
+                let tables =
+                    ["kept_answers", "kept_turns", "batch_contents", "batches", "request_contents", "files"];
+                for table in tables {
                     gone += purging::purge(writing, scope.clone(), table).await?;
                 }
                 Ok(gone + exports::purge(writing, scope).await?)

@@ -234,6 +234,7 @@ impl Bench {
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
+            files: std::sync::Arc::new(domain::NoFiles),
             background: Arc::default(),
             allowances: Rc::default(),
         });

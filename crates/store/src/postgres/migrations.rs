@@ -51,6 +51,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (40, "export_formats", include_str!("../../migrations/postgres/0040_export_formats.sql")),
     (41, "opened_kinds", include_str!("../../migrations/postgres/0041_opened_kinds.sql")),
     (42, "session_sums", include_str!("../../migrations/postgres/0042_session_sums.sql")),
+    (44, "files", include_str!("../../migrations/postgres/0044_files.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

@@ -49,6 +49,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (40, "export_formats", include_str!("../../migrations/sqlite/0040_export_formats.sql")),
     (41, "opened_kinds", include_str!("../../migrations/sqlite/0041_opened_kinds.sql")),
     (42, "session_sums", include_str!("../../migrations/sqlite/0042_session_sums.sql")),
+    (44, "files", include_str!("../../migrations/sqlite/0044_files.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -148,6 +148,9 @@ impl Bucket {
             let directory = Some(path.clone());
             return Ok(Self { store: Arc::new(store), folder, directory, _thread: None });
         }
+        // Nobody but the operator names this address: it may be one of a private network.
+        let allow_private = egress.allow_private || settings.endpoint.is_some();
+        let egress = Arc::new(EgressSettings { allow_private, ..EgressSettings::clone(&egress) });
         let (outbound, thread) = Outbound::start(egress)
             .map_err(|error| BucketError(format!("The bucket's thread can't be started: {error}.")))?;
         let store = remote(settings, outbound)?;

@@ -381,7 +381,7 @@ async fn the_command_line_puts_and_gets_files() {
     let id = id_of(&put);
     assert!(cli.run(&["file", "list"]).ok().contains(&id));
     assert_eq!(cli.run(&["file", "show", &id, "--json"]).json()["id"], id.as_str());
-    cli.run(&["file", "get", &id, "--output", &copy]).ok();
+    cli.run(&["file", "get", &id, "--to", &copy]).ok();
     assert!(std::fs::read(&copy).unwrap() == bytes);
     let audit = gateway.get("/v2/audit?limit=50").await;
     let has = |action: &str| audit["data"].as_array().unwrap().iter().any(|row| row["action"] == action);

@@ -39,8 +39,8 @@ pub enum Command {
     Get {
         id: String,
         /// Where it is written.
-        #[arg(long, short)]
-        output: Option<PathBuf>,
+        #[arg(long)]
+        to: Option<PathBuf>,
     },
     /// Deletes a file with its content.
     Delete { id: String },
@@ -66,8 +66,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No files. `tidegate file put PATH` uploads one.",
         ),
         Command::Show { id } => files.show(&id),
-        Command::Get { id, output } => {
-            let mut written: Box<dyn std::io::Write> = match &output {
+        Command::Get { id, to } => {
+            let mut written: Box<dyn std::io::Write> = match &to {
                 Some(path) => Box::new(File::create(path).map_err(|error| unusable(path, &error))?),
                 None => Box::new(std::io::stdout().lock()),
             };

@@ -87,7 +87,7 @@ async fn answer(
     let (store, owner) = (&core.files, caller.owner());
     let origin = origin(&**store, &request.origin);
     let envelope = Envelope::from_headers(request.headers);
-    let shown = |value: &Value, messages: &[Message]| {
+    let written = |value: &Value, messages: &[Message]| {
         let body = envelope.wrap(value, messages);
         whole(StatusCode::OK, line::own_headers(request.trace, JSON), body.into())
     };
@@ -110,18 +110,18 @@ async fn answer(
                 made.push(answer::file(&open.file, &origin, Some(&open.token)));
             }
             let messages = if read.is_public { vec![NOT_PUBLIC] } else { Vec::new() };
-            Ok(shown(&Value::Array(made), &messages))
+            Ok(written(&Value::Array(made), &messages))
         }
         Act::List => {
             let page = request::read_page(request.headers, &request.body)?;
             let (limit, after) = (page.limit, page.after);
             let query = FileQuery { owner, purpose: None, after, oldest_first: false, limit: limit + 1 };
             let files = store.list(query).await?;
-            Ok(shown(&answer::page(files, limit, after, &origin), &[]))
+            Ok(written(&answer::page(files, limit, after, &origin), &[]))
         }
         Act::Show(id) => {
             let file = store.find(owner, id).await?.ok_or_else(|| unknown(id))?;
-            Ok(shown(&answer::file(&file, &origin, None), &[]))
+            Ok(written(&answer::file(&file, &origin, None), &[]))
         }
         Act::Content(id) => {
             let file = complete(&**store, owner, id).await?;
@@ -155,7 +155,7 @@ async fn complete(
     if file.is_complete { Ok(file) } else { Err(incomplete(&file)) }
 }
 
-/// The content of a file, read as fast as the client takes it. It is never shown in a page of this origin.
+/// The content of a file, read as fast as the client takes it. It is never written in a page of this origin.
 fn content(core: &Rc<Core>, file: &KeptFile, trace: TraceId) -> Response<ReplyBody> {
     let mut headers = line::own_headers(trace, "application/octet-stream");
     if let Ok(content_type) = HeaderValue::from_str(&file.content_type) {

@@ -76,9 +76,9 @@ async fn receive(core: &Rc<Core>, request: FileUpload<'_>) -> Result<Response<Re
         return Ok(so_far(&receiver.file, request.trace));
     }
     let origin = origin(&*core.files, &request.origin);
-    let shown =
+    let written =
         Envelope::from_headers(request.headers).wrap(&answer::file(&receiver.file, &origin, None), &[]);
-    Ok(whole(StatusCode::OK, line::own_headers(request.trace, JSON), shown.into()))
+    Ok(whole(StatusCode::OK, line::own_headers(request.trace, JSON), written.into()))
 }
 
 /// `ID/upload/TOKEN`

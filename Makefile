@@ -22,7 +22,7 @@ test: ## every gate and every test
 test-clients: ## real frameworks and command lines through the gateway (minutes; installs them, apart from `make test`)
 	@scripts/clients.sh
 
-test-buckets: ## files in servers of S3, Azure Blob and Google's storage (installs them, apart from `make test`)
+test-buckets: ## files in servers of S3 and Azure Blob (installs them, apart from `make test`)
 	@scripts/buckets.sh
 
 lint: ## the gates without the tests

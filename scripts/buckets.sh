@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Keeps files in servers of S3, Azure Blob and Google's storage on the loopback, and looks at what they hold. What it needs
+# Keeps files in servers of S3 and Azure Blob on the loopback, and looks at what they hold. What it needs
 # is installed when it is missing, apart from what `make test` installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -19,7 +19,7 @@ use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::{AuditRow, Listed};
+use store::{AuditRow, Listed, StoreError};
 
 use crate::scope;
 
@@ -42,7 +42,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .lists::<FileView>(),
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a file, without its content.")
-            .returns_value::<FileView>(),
+            .returns::<FileView>(),
         Route::new(Method::GET, "/v2/files/{id}/content", Access::READ_STATE, read)
             .says("Lists the pieces of a file's content, in their order and one a page. That somebody reads them is in the audit.")
             .lists::<PieceView>(),
@@ -119,6 +119,11 @@ fn show(file: &KeptFile) -> FileView {
     }
 }
 
+/// It changes with each piece, and never once the file is complete.
+const fn version(file: &KeptFile) -> u64 {
+    file.pieces + 1 + file.is_complete as u64
+}
+
 /// A text that a file is described by.
 fn checked(field: &'static str, text: String, bytes_max: usize) -> Result<String, Box<Fault>> {
     if text.is_empty() || text.len() > bytes_max || text.contains(char::is_control) {
@@ -146,6 +151,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let open = control.web.files.open(new).await?;
         let id = open.file.id;
+        audit(control, &request, "file.create", id).await?;
         let origin = control.web.site.base_url(&request.headers);
         let upload_url = format!("{}/files/{id}/upload/{}", origin.trim_end_matches('/'), open.token);
         let view = NewFileView { file: show(&open.file), upload_url };
@@ -194,7 +200,10 @@ async fn audit(
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&show(&load(control, &request).await?)) })
+    Box::pin(async move {
+        let file = load(control, &request).await?;
+        Ok(Reply::json(&show(&file))?.version(version(&file)))
+    })
 }
 
 fn read(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -221,6 +230,10 @@ fn read(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let file = load(control, &request).await?;
+        let current = version(&file);
+        if request.if_match()?.is_some_and(|expected| expected != current) {
+            return Err(of_store(StoreError::Precondition { what: WHAT, current }));
+        }
         audit(control, &request, "file.delete", file.id).await?;
         if control.web.files.forget(file.owner, file.id).await? {
             Ok(Reply::no_content())

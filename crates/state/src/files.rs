@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::limits::{CONTENT_TYPE_BYTES_MAX, FILE_NAME_BYTES_MAX};
 use domain::ports::AuditEntry;
-use domain::{Fault, FileId, KeptFile, NewFile, ObjectOwner, USER_FILE};
+use domain::{Fault, FileId, KeptFile, NewFile, ObjectOwner, OpenFile, USER_FILE};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -26,16 +26,13 @@ use crate::scope;
 const PATH: &str = "/v2/files";
 const ONE: &str = "/v2/files/{id}";
 const WHAT: &str = "file";
-/// Files are in object storage, which takes nothing back.
-const NO_REHEARSAL: &str = "What object storage took can't be rolled back.";
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::WRITE_STATE, create)
             .says("Makes a file whose content is to be sent to its upload_url, whole or in parts with Content-Range.")
             .takes::<FileInput>()
-            .makes_once::<NewFileView>()
-            .no_rehearsal(NO_REHEARSAL),
+            .makes_once::<NewFileView>(),
         Route::new(Method::GET, PATH, Access::READ_STATE, list)
             .says("Lists files, newest first, without those whose content has not arrived.")
             .query("project_id", "Only those of this project.")
@@ -49,7 +46,6 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::DELETE, ONE, Access::WRITE_STATE, delete)
             .says("Deletes a file with its content.")
             .returns_no_content()
-            .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "legal_hold"),
     ]
 }
@@ -133,6 +129,27 @@ fn checked(field: &'static str, text: String, bytes_max: usize) -> Result<String
     Ok(text)
 }
 
+/// The file that would be made.
+fn rehearsed(control: &Control, new: NewFile) -> OpenFile {
+    let now = control.deps.world.clock.unix_ms();
+    let file = KeptFile {
+        id: FileId::new(now, control.deps.world.id_bytes()),
+        owner: new.owner,
+        request: new.request,
+        name: new.name,
+        content_type: new.content_type,
+        path: None,
+        purpose: new.purpose,
+        declared: new.declared,
+        received: 0,
+        pieces: 0,
+        is_complete: false,
+        created_unix_ms: now,
+        until_unix_ms: now,
+    };
+    OpenFile { file, token: "none".to_owned() }
+}
+
 fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: FileInput = request.json()?;
@@ -149,7 +166,11 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             purpose: USER_FILE.to_owned(),
             declared: input.size,
         };
-        let open = control.web.files.open(new).await?;
+        // What object storage took can't be rolled back: a rehearsal leaves it alone.
+        let open = match request.is_rehearsal {
+            true => rehearsed(control, new),
+            false => control.web.files.open(new).await?,
+        };
         let id = open.file.id;
         audit(control, &request, "file.create", id).await?;
         let origin = control.web.site.base_url(&request.headers);
@@ -235,7 +256,7 @@ fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             return Err(of_store(StoreError::Precondition { what: WHAT, current }));
         }
         audit(control, &request, "file.delete", file.id).await?;
-        if control.web.files.forget(file.owner, file.id).await? {
+        if request.is_rehearsal || control.web.files.forget(file.owner, file.id).await? {
             Ok(Reply::no_content())
         } else {
             Err(not_found(WHAT, &file.id.to_string()))

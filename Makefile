@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-upgrade prove-flakes fuzz builtin-model test-clients
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -21,6 +21,9 @@ test: ## every gate and every test
 
 test-clients: ## real frameworks and command lines through the gateway (minutes; installs them, apart from `make test`)
 	@scripts/clients.sh
+
+test-buckets: ## files in servers of S3 and Azure Blob (installs them, apart from `make test`)
+	@scripts/buckets.sh
 
 lint: ## the gates without the tests
 	@scripts/test.sh gates

@@ -32,6 +32,7 @@ const PURPOSES: Record<string, string> = {
   idempotent_answers: 'the answer under its idempotency key',
   kept_turns: 'turns, tasks and answers to go on from',
   request_contents: 'the request with its answer, as the project keeps them',
+  files: 'a file that the request made',
   held_prompts: 'prompts that keep a cache alive',
   session: 'the agent’s session that it names',
 };

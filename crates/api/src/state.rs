@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::WorkspaceId;
 use domain::ports::{AnswerStore, KeyHash};
+use domain::{FileStore, WorkspaceId};
 use reconcilers::purging::Purger;
 use reconcilers::{Deps, Nodes};
 use tasks::Writes;
@@ -37,6 +37,8 @@ pub struct Web {
     pub cached: Arc<line::ResponseMemory>,
     /// How many days a request's record is kept; `None` for ever.
     pub records_days: Option<u64>,
+    /// The files of projects.
+    pub files: Arc<dyn FileStore>,
     /// What removes stored content.
     pub purger: Arc<Purger>,
 }

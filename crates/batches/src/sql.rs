@@ -42,12 +42,14 @@ const OLDEST: &str = list!("", " ORDER BY created_unix_ms, id LIMIT $5");
 const OLDER: &str = list!(
     " AND (created_unix_ms, id) < (SELECT created_unix_ms, id FROM batches
       WHERE id = $6 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $6 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM files
       WHERE id = $6 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms DESC, id DESC LIMIT $5"
 );
 const NEWER: &str = list!(
     " AND (created_unix_ms, id) > (SELECT created_unix_ms, id FROM batches
       WHERE id = $6 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $6 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM files
       WHERE id = $6 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms, id LIMIT $5"
 );

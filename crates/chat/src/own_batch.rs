@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use conversation::own_batch::{FileRequests, OwnBatches, OwnFiles, OwnItem, OwnResult};
 use domain::limits::BATCH_FILE_REQUESTS_MAX;
-use domain::{Fault, ItemOutcome, OwnBatch, ResultsFile, StoredObjectId};
+use domain::{Fault, ItemOutcome, KeptFile, OwnBatch, ResultsFile, StoredObjectId};
 use json::refusal::{missing, wrong_value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -181,13 +181,16 @@ fn status(batch: &OwnBatch, details: &BatchDetails) -> &'static str {
     }
 }
 
-fn file(id: StoredObjectId, (name, purpose): (&str, &str), bytes: u64, from_unix_ms: u64) -> String {
-    let written = json!({
+fn file(id: StoredObjectId, about: (&str, &str), bytes: u64, from_unix_ms: u64) -> String {
+    file_members(id, about, bytes, from_unix_ms).to_string()
+}
+
+fn file_members(id: StoredObjectId, (name, purpose): (&str, &str), bytes: u64, from_unix_ms: u64) -> Value {
+    json!({
         "id": id.to_string(), "object": "file", "bytes": bytes, "created_at": seconds(from_unix_ms),
         "filename": name, "purpose": purpose, "status": "processed",
         "status_details": null,
-    });
-    written.to_string()
+    })
 }
 
 impl OwnBatches for OwnFileBatches {
@@ -293,6 +296,15 @@ impl OwnFiles for OwnFileBatches {
     fn write_file(&self, kept: &OwnBatch) -> String {
         let FileDetails { name, bytes } = serde_json::from_str(&kept.details).unwrap_or_default();
         file(kept.id, (&name, PURPOSE), bytes, kept.created_unix_ms)
+    }
+
+    fn write_kept_file(&self, kept: &KeptFile) -> String {
+        let about = (kept.name.as_str(), kept.purpose.as_str());
+        let mut written = file_members(kept.object_id(), about, kept.received, kept.created_unix_ms);
+        if let Some(members) = written.as_object_mut() {
+            members.insert("expires_at".to_owned(), seconds(kept.until_unix_ms).into());
+        }
+        written.to_string()
     }
 
     fn write_results_file(&self, batch: &OwnBatch, results: ResultsFile, bytes: u64) -> String {

@@ -210,6 +210,34 @@ impl Api {
         })
     }
 
+    /// Sends a part of a file to the address that it has for its content, which is all that allows it.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, or refuses.
+    pub fn put_part(&self, url: &str, range: Option<&str>, bytes: Bytes) -> Result<PartAnswer, Failure> {
+        let wrong = || Failure::new(output::FAILED, "The gateway told an address that is none.");
+        let mut request = Request::new(Method::PUT, Uri::try_from(url).map_err(|_| wrong())?);
+        if let Some(range) = range {
+            let range = HeaderValue::from_str(range).map_err(|_| wrong())?;
+            request.headers.push((header::CONTENT_RANGE, range));
+        }
+        request.body = OutBody::from(bytes);
+        LocalSet::new().block_on(&self.runtime, async {
+            let whole = async {
+                let answer = client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
+                let status = answer.status.as_u16();
+                let received = answer.headers.text("range").map(str::to_owned);
+                let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                match status {
+                    200..300 | 308 => Ok(PartAnswer { is_complete: status < 300, received }),
+                    _ => Err(refused(status, &body)),
+                }
+            };
+            let late = || Failure::new(output::UNAVAILABLE, format!("{} does not answer.", self.base));
+            tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| late())?
+        })
+    }
+
     /// Sends a streaming chat request and calls `on_data` with each event as it arrives; returns the response
     /// headers.
     ///
@@ -272,6 +300,31 @@ impl Api {
                 self.base
             ),
         )
+    }
+}
+
+/// How far a file is after a part of it.
+pub struct PartAnswer {
+    is_complete: bool,
+    /// `bytes=0-LAST`
+    received: Option<String>,
+}
+
+impl PartAnswer {
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// How many bytes have arrived.
+    ///
+    /// # Errors
+    /// The gateway tells it in a way that is not known here.
+    pub fn received(&self) -> Result<u64, Failure> {
+        let Some(range) = &self.received else { return Ok(0) };
+        let last = range.strip_prefix("bytes=0-").and_then(|last| last.parse::<u64>().ok());
+        let unknown = || Failure::new(output::FAILED, format!("The gateway has received \"{range}\"?"));
+        last.map(|last| last + 1).ok_or_else(unknown)
     }
 }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for an answer; some routes wait for a node or a provider.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// A part of a file that is uploaded, the tries after one that failed, and the pause before the first of them.
+pub(crate) const UPLOAD_PART_BYTES: u64 = 8 * 1024 * 1024;
+pub(crate) const UPLOAD_TRIES_MAX: u32 = 5;
+pub(crate) const UPLOAD_WAIT: Duration = Duration::from_secs(1);
 /// Pages of records that one poll of `tail` takes in; what is beyond it comes with the next.
 pub(crate) const TAIL_PAGES_MAX: usize = 10;
 /// Rows that `tail` remembers, so that it prints none twice; up to twice as many at times.

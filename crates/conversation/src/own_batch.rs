@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use domain::{Fault, ItemOutcome, OwnBatch, ResultsFile, StoredObjectId, TraceId};
+use domain::{Fault, ItemOutcome, KeptFile, OwnBatch, ResultsFile, StoredObjectId, TraceId};
 use serde_json::value::RawValue;
 
 use crate::request::Addressed;
@@ -63,6 +63,9 @@ pub trait OwnFiles: Debug + Sync {
 
     /// A file of requests as clients read it.
     fn write_file(&self, file: &OwnBatch) -> String;
+
+    /// A file of another purpose.
+    fn write_kept_file(&self, file: &KeptFile) -> String;
 
     /// A file of results of a batch that has ended.
     fn write_results_file(&self, batch: &OwnBatch, results: ResultsFile, bytes: u64) -> String;

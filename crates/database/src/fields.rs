@@ -2,8 +2,8 @@
 
 use domain::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
-    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, HintsId, InvoiceId, JoinTokenId, KeyId,
-    LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
+    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, InvoiceId, JoinTokenId,
+    KeyId, LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
     ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId, SubscriptionId,
     TaskId, TraceId, WebhookId, WorkspaceId,
 };
@@ -66,6 +66,7 @@ column_ids!(
     CredentialId,
     DataExportId,
     DiagnosticsId,
+    FileId,
     EventId,
     HintsId,
     InvoiceId,

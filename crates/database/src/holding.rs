@@ -10,7 +10,7 @@ use crate::purging;
 use crate::statement::{Row, Statement, compose, sql};
 
 /// The tables with a project and a request in each row, which purges of requests delete from.
-const OF_REQUESTS: [&str; 10] = [
+const OF_REQUESTS: [&str; 11] = [
     "state_contents",
     "kept_answers",
     "kept_turns",
@@ -21,6 +21,7 @@ const OF_REQUESTS: [&str; 10] = [
     "request_contents",
     "run_contents",
     "run_tasks",
+    "files",
 ];
 
 /// What the holds in force name themselves: sessions, their bundles, and the artifacts of those.

@@ -195,10 +195,24 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "A field of the form follows the file. Send it before the file, or in the address.",
     ),
     (
+        "file_damaged",
+        "The content of the file does not open: it was changed where it is stored, or its key is gone. Upload it again.",
+    ),
+    (
+        "file_incomplete",
+        "The content of the file has not arrived whole. Send the rest of it to its upload_url.",
+    ),
+    (
         "file_kept_elsewhere",
         "The credential that stores the file can't serve this model. Upload it for this model.",
     ),
     ("file_not_found", "There is no file of this id. Upload it with `POST /v1/files`."),
+    (
+        "file_store_unavailable",
+        "The store of files does not answer or takes nothing. Try again; what has arrived is kept.",
+    ),
+    ("file_too_large", "The file is larger than was declared, or than files may be here."),
+    ("file_type_mismatch", "The file is not what its content_type says. Send its own type, or none."),
     (
         "files_kept_apart",
         "Different credentials store the files, or made the previous response. Upload them again.",
@@ -270,6 +284,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The idempotency key is empty, too long or not plain text, or two keys differ.",
     ),
     ("invalid_json", "The body is not valid JSON. Send one JSON object."),
+    ("invalid_range", "The `Content-Range` of a part is wrong, or does not fit its body or its file."),
     ("invalid_request_line", "The request line is malformed."),
     ("invalid_scope", "`scope` is not local, cloud or all. Send local, or leave it out."),
     ("invalid_session_id", "`x-hybrie-session-id` is empty, too long or not plain text."),
@@ -486,7 +501,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),
     ("too_many_branches", "The session has as many branches as it may have. Open another session."),
     ("too_many_devices", "Too many devices wait for approval. Clients get `too_many_attempts` instead."),
-    ("too_many_files", "The request names too many files, or the node stores no more of them."),
+    (
+        "too_many_files",
+        "The request names too many files, or the project or the node stores no more of them.",
+    ),
     ("too_many_hints", "The workspace has as many stored hints as it may have."),
     ("too_many_jobs", "The node keeps no more training jobs. Delete one that has ended."),
     ("too_many_models", "The batch names too many models. Send several batches."),
@@ -550,6 +568,15 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("unsupported_value", "The model, or its provider, does not take this value. The message says why."),
     ("untrusted_host", "People can't sign in under this host name. The operator sets `TIDEGATE_PUBLIC_URL`."),
+    ("upload_not_found", "This address takes no content: it was used, or its time is over. Make a new file."),
+    (
+        "upload_offset",
+        "The part does not begin where the last one ended. Ask how far it is, and go on from there.",
+    ),
+    (
+        "upload_part_too_small",
+        "The first part of a file is too short to show what it is. Send parts of a megabyte or more.",
+    ),
     (
         "upstream_address_refused",
         "The gateway's settings forbid the provider's address. Change the base URL.",

@@ -177,6 +177,7 @@ define_id!(/** A purge of stored content. */ PurgeJobId, "pjb");
 define_id!(/** The signed evidence of a purge. */ ReceiptId, "pur");
 define_id!(/** What keeps stored content from being deleted. */ LegalHoldId, "hld");
 define_id!(/** A copy of what a workspace owns. */ DataExportId, "exp");
+define_id!(/** A file that the gateway keeps. */ FileId, "fil");
 define_id!(/** A report on how well a workload is reused. */ DiagnosticsId, "dgn");
 define_id!(/** A comparison with what a provider exported. */ ReconciliationId, "rcn");
 define_id!(/** How good the answer of a request was found. */ ScoreId, "scr");

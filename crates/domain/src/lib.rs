@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod fault_codes;
+pub mod file;
 pub mod filter;
 pub mod forecast;
 pub mod hash;
@@ -75,15 +76,19 @@ pub use conditions::{
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
+pub use file::{
+    FileEnd, FilePiece, FileQuery, FileStore, KeptFile, NewFile, NoFiles, OpenFile, USER_FILE, file_of_object,
+};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CredentialId,
-    DataExportId, DiagnosticsId, EventId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId,
-    MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId,
-    ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId, WorkspaceId,
+    DataExportId, DiagnosticsId, EventId, FileId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId,
+    LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId,
+    RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId,
+    WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

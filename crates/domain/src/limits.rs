@@ -648,3 +648,15 @@ pub const PURGE_REQUESTS_MAX: usize = 1_000;
 pub const PURGE_REQUESTS_READ_MAX: usize = 1_000_000;
 /// How often a purge tries a place before it states that something is left.
 pub const PURGE_TRIES_MAX: u32 = 4;
+/// The content of a file is stored in pieces of this size; the last of each request may be shorter.
+pub const STORED_PIECE_BYTES: usize = 4 * 1024 * 1024;
+/// The first part of a file that is sent in several, as its beginning shows what the file is.
+pub const FIRST_PART_BYTES_MIN: usize = 4 * 1024;
+/// What is there of a part that broke off is stored from this size on.
+pub const BROKEN_PART_BYTES_MIN: usize = 256 * 1024;
+/// The length of a file's name, of its type, and of the path that its client gives it.
+pub const FILE_NAME_BYTES_MAX: usize = 512;
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+pub const FILE_PATH_BYTES_MAX: usize = 1_024;
+/// Files that one request makes.
+pub const FILES_MADE_AT_ONCE_MAX: usize = 100;

@@ -100,6 +100,8 @@ pub enum Place {
     DataExports,
     /// Requests with their answers, where a project keeps them.
     RequestContents,
+    /// Files of projects, in object storage.
+    Files,
     /// The response cache in this process's memory.
     ResponseCache,
     /// Prompts that are held to keep a provider's cache alive.
@@ -115,7 +117,7 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::IdempotentAnswers,
         Self::KeptTurns,
         Self::AgentState,
@@ -123,6 +125,7 @@ impl Place {
         Self::Tasks,
         Self::DataExports,
         Self::RequestContents,
+        Self::Files,
         Self::ResponseCache,
         Self::HeldPrompts,
         Self::ProviderObjects,
@@ -141,6 +144,7 @@ impl Place {
             Self::Tasks => "tasks",
             Self::DataExports => "data_exports",
             Self::RequestContents => "request_contents",
+            Self::Files => "files",
             Self::ResponseCache => "response_cache",
             Self::HeldPrompts => "held_prompts",
             Self::ProviderObjects => "provider_objects",
@@ -169,6 +173,9 @@ impl Place {
             Self::RequestContents => {
                 "Requests with their answers, as retention profiles keep them, sealed in the database."
             }
+            Self::Files => {
+                "Files of projects, sealed in object storage; their keys and names, sealed in the database."
+            }
             Self::ResponseCache => "Answers of the response cache in the memory of gateways.",
             Self::HeldPrompts => "Prompts held in the memory of gateways to keep a provider's cache alive.",
             Self::ProviderObjects => "Files, batches, videos and cached prompts at providers.",
@@ -190,6 +197,7 @@ impl Place {
                 | Self::Tasks
                 | Self::DataExports
                 | Self::RequestContents
+                | Self::Files
         )
     }
 

@@ -70,11 +70,13 @@ pub enum ContentKind {
     Request,
     /// The request of a task, or its result.
     Task,
+    /// The key of a file's content, and what is known of the file.
+    File,
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 7] =
-        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request, Self::Task];
+    pub const ALL: [Self; 8] =
+        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request, Self::Task, Self::File];
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ const HELD: &str = "SELECT * FROM (
      SELECT request, 'request_contents' AS place, '' AS kind, '' AS maker, until_unix_ms
      FROM request_contents WHERE workspace = $1 AND request >= $2 AND request <= $3
      UNION ALL
+     SELECT request, 'files' AS place, '' AS kind, '' AS maker, until_unix_ms
+     FROM files WHERE workspace = $1 AND request >= $2 AND request <= $3
+     UNION ALL
      SELECT DISTINCT c.request, 'batches' AS place, '' AS kind, '' AS maker, b.until_unix_ms
      FROM batch_contents AS c JOIN batches AS b ON b.id = c.batch
      WHERE c.workspace = $1 AND c.request >= $2 AND c.request <= $3

@@ -13,6 +13,7 @@ use line::Core;
 use run::{ConversationRequest, Taken, TaskCallRequest};
 
 use crate::body::{self, TimedBody};
+use crate::files;
 use crate::handle::{
     Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close, with_request_id,
 };
@@ -84,6 +85,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
     matches!(
         does,
         Action::Task
+            | Action::Files
             | Action::Respond
             | Action::Response
             | Action::Conversation
@@ -109,6 +111,10 @@ pub(crate) fn beside(
             };
             let body = TimedBody::new(body, times);
             Dispatched::Detached(Box::pin(respond(handler, at, caller, head.headers, body, arrival)))
+        }
+        Action::Files => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(files::files(handler, caller, head, (rest, body), arrival)))
         }
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {

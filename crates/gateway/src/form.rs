@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use decode::{FormArrival, FormIn, form_bytes_max, open_form, too_large};
 use domain::limits::BODY_BYTES_MAX;
-use domain::upload::Pieces;
+use domain::upload::{Pieces, Upload};
 use domain::{Fault, Operation};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -42,6 +42,12 @@ pub(crate) async fn open(
     }
     let coming = FormArrival { operation, content_type: &content_type, announced, is_held };
     open_form(Box::new(Client(body)), coming).await
+}
+
+/// A body that is read as it arrives, whatever its size.
+pub(crate) fn stream(body: TimedBody) -> Upload {
+    let announced = body.size_hint().exact();
+    Upload::new(Box::new(Client(body)), announced)
 }
 
 struct BufferedBody(Option<Bytes>);

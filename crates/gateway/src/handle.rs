@@ -26,6 +26,7 @@ use crate::beside::{COMPACT, beside, continued, is_beside, stateful};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
+use crate::files;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
@@ -396,22 +397,20 @@ fn dispatch(
     if let Some(refusal) = malformed(&head) {
         return Dispatched::Answered(refused_head(handler, refusal, arrival.trace));
     }
-    let meant = routes::meant_path(&head.uri, &head.headers);
+    let meant = routes::meant_path(&head.method, &head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
         elsewhere => return Dispatched::Answered(no_route(handler, &head, path, elsewhere, arrival)),
     };
-    if route.action == Action::Control {
-        let body = TimedBody::new(body, handler.times);
-        let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));
-        return Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }));
+    if matches!(route.action, Action::Control | Action::Upload) {
+        return without_caller(handler, (route.action, rest.to_owned()), head, body, arrival);
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
-        let body = TimedBody::new(body, handler.times);
         let signed_trip = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
-        let served = serve_signed(Rc::clone(handler), signed_trip, body, arrival);
+        let served =
+            serve_signed(Rc::clone(handler), signed_trip, TimedBody::new(body, handler.times), arrival);
         return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
     let caller = match allow(handler, route, &head, arrival, permit) {
@@ -427,16 +426,15 @@ fn dispatch(
             listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
         (does, Some(caller)) if is_beside(does) => {
-            let rest = rest.to_owned();
-            return beside(handler, (does, rest), head, body, caller, arrival);
+            return beside(handler, (does, rest.to_owned()), head, body, caller, arrival);
         }
         (Action::Dialect(RouteAction::Realtime), Some(caller)) => {
             let (handler, dialect) = (Rc::clone(handler), route.dialect);
             return Dispatched::Detached(Box::pin(realtime::open(handler, head, dialect, caller, arrival)));
         }
         (Action::Dialect(RouteAction::ListObjects(kind)), Some(caller)) => {
-            let objects = (route.dialect, kind);
-            let listing = list_stored(Rc::clone(handler), caller, objects, &head.uri, arrival.trace);
+            let listing =
+                list_stored(Rc::clone(handler), caller, (route.dialect, kind), &head.uri, arrival.trace);
             return Dispatched::Detached(Box::pin(listing));
         }
         (Action::Dialect(_), Some(caller)) => {
@@ -456,6 +454,23 @@ fn dispatch(
         _ => refuse(handler, route.dialect, &Fault::internal(), arrival.trace),
     };
     Dispatched::Answered(with_request_id(answered, arrival.trace))
+}
+
+/// What is known by something else than a key of the caller's: the control plane has its own ways, and the content of a file comes
+/// to an address that is a secret itself.
+fn without_caller(
+    handler: &Rc<CoreHandler>,
+    (does, rest): (Action, String),
+    head: Parts,
+    body: Incoming,
+    arrival: Arrival,
+) -> Dispatched {
+    if does == Action::Upload {
+        return files::upload(handler, head, (rest, body), arrival);
+    }
+    let body = TimedBody::new(body, handler.times);
+    let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));
+    Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }))
 }
 
 fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {

@@ -5,6 +5,7 @@ mod beside;
 mod body;
 mod client;
 mod control;
+mod files;
 mod form;
 mod frames;
 mod handle;

@@ -38,7 +38,7 @@ pub async fn explain(core: &Core, request: PlanRequest) -> Result<CallExplanatio
         }
     };
     let uri: Uri = address.parse().map_err(|_| nothing_at(&address))?;
-    let meant_path = routes::meant_path(&uri, &request.headers);
+    let meant_path = routes::meant_path(&Method::POST, &uri, &request.headers);
     let path = meant_path.as_deref().unwrap_or(uri.path());
     let (route, rest, method) =
         found(&table, request.method.as_ref(), path).ok_or_else(|| nothing_at(path))?;

@@ -2,8 +2,8 @@
 
 use admit::Needs;
 use conversation::routes::RouteAction;
-use domain::{Dialect, Modality, Operation};
-use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use domain::{Dialect, FileId, Modality, Operation};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -30,7 +30,7 @@ const BROWSER_KEY: &str = "openai-insecure-api-key.";
 /// Who may use a route. A row can't be written without stating it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone who reaches the port; only for routes that reveal nothing.
+    /// Anyone who reaches the port; only for routes that reveal nothing, and for one whose address is a secret itself.
     Open,
     /// A key that may do this.
     Key(Needs),
@@ -47,6 +47,10 @@ pub enum Action {
     Dialect(RouteAction),
     /// Something about a task that ran.
     Task,
+    /// Something about the files of a project.
+    Files,
+    /// The content of a file, which an address of its own takes.
+    Upload,
     /// A model's answer under a quality of service.
     Respond,
     /// Something about such an answer that was stored.
@@ -93,8 +97,9 @@ impl Route {
 }
 
 const REST: &str = "{rest}";
+const FILES: &str = "/files";
 /// The paths below which errors are written as those of tasks.
-const RUN_ROOTS: [&str; 3] = ["/v1/tasks", "/v1/run", "/v1/apps"];
+const RUN_ROOTS: [&str; 4] = ["/v1/tasks", "/v1/run", "/v1/apps", "/files"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] = &[
@@ -140,6 +145,11 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::POST, FILES, Dialect::Run, Action::Files, inference),
+        row(Method::GET, "/files/{rest}", Dialect::Run, Action::Files, inference),
+        row(Method::POST, "/files/{rest}", Dialect::Run, Action::Files, inference),
+        row(Method::DELETE, "/files/{rest}", Dialect::Run, Action::Files, inference),
+        row(Method::PUT, "/files/{rest}", Dialect::Run, Action::Upload, Access::Open),
         row(Method::POST, "/v1/conversations", Dialect::Responses, Action::Conversation, inference),
         row(Method::GET, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
         row(Method::POST, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
@@ -185,7 +195,12 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::Open => {
                 matches!(
                     route.action,
-                    Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset
+                    Action::Live
+                        | Action::Ready
+                        | Action::Welcome
+                        | Action::Page
+                        | Action::Asset
+                        | Action::Upload
                 )
             }
             Access::LoopbackOrKey(_) => route.action == Action::Metrics,
@@ -195,6 +210,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                     route.action,
                     Action::Dialect(_)
                         | Action::Task
+                        | Action::Files
                         | Action::Respond
                         | Action::Response
                         | Action::Conversation
@@ -210,11 +226,31 @@ pub fn check(table: &[Route]) -> Result<(), String> {
 
 /// The path that is meant where two dialects have the same one, or where it has another name.
 #[must_use]
-pub fn meant_path(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+pub fn meant_path(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     if let Some(path) = stimulir::meant_path(uri.path()) {
         return Some(path);
     }
+    if let Some(path) = file_path(method, uri.path(), headers) {
+        return Some(path);
+    }
     dialects::meant_path(uri.path(), uri.query().unwrap_or_default(), headers)
+}
+
+/// The path of our own files that a path below `/v1` means: OpenAI's API has `/v1/files` too, where its clients send forms, and
+/// its own ids.
+fn file_path(method: &Method, path: &str, headers: &HeaderMap) -> Option<String> {
+    let rest = path.strip_prefix("/v1/files")?;
+    let is_ours = match rest.strip_prefix('/') {
+        None => rest.is_empty() && *method == Method::POST && !is_form(headers),
+        Some("list") => *method == Method::POST,
+        Some(below) => below.split('/').next().is_some_and(|id| id.parse::<FileId>().is_ok()),
+    };
+    is_ours.then(|| format!("{FILES}{rest}"))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|content_type| content_type.to_str().ok());
+    content_type.is_none_or(|content_type| !content_type.trim_start().starts_with("application/json"))
 }
 
 /// Finds the route of a request. `HEAD` is answered as `GET` without its body.
@@ -470,6 +506,12 @@ mod tests {
             Action::Dialect(RouteAction::StoredObject(StoredKind::CachedContent)) => &["{cached_content_id}"],
             Action::Dialect(RouteAction::StoredObject(_)) => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],
+                _ => &["{file_id}"],
+            },
+            Action::Upload => &["{file_id}/upload/{token}"],
+            Action::Files => match method {
+                "GET" => &["{file_id}", "{file_id}/content"],
+                "POST" => &["list"],
                 _ => &["{file_id}"],
             },
             _ => &["{model}"],

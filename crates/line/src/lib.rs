@@ -8,6 +8,7 @@ mod batch_items;
 mod capture;
 mod counters;
 mod explain;
+mod file_content;
 mod history;
 mod hooks;
 mod idempotency;
@@ -17,6 +18,7 @@ mod models;
 mod overload;
 mod own_batches;
 mod own_files;
+mod own_uploads;
 mod pooled;
 mod reading;
 mod realtime;
@@ -38,7 +40,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, TaskStore, TraceId};
+use domain::{BatchStore, Dialect, Fault, FileStore, TaskStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -56,6 +58,7 @@ pub use counters::Counters;
 pub use decode::{hints_of, tag_hints};
 pub use execute::{AttemptPreview, ContextUse, Quote, TooLong};
 pub use explain::{BatchExecution, CallExplanation, PricedPlan, context_use, explain};
+pub use file_content::file_content;
 pub use guardrails::ParameterChange;
 pub use history::{AppendItems, Appending, append_answer, continue_in, continues, name_stored};
 pub use idempotency::{
@@ -101,6 +104,8 @@ pub struct Core {
     pub tasks: Arc<dyn TaskStore>,
     /// The tasks that this process works on now; shared by all cores.
     pub live_tasks: Arc<LiveTasks>,
+    /// Files of projects; shared by all cores.
+    pub files: Arc<dyn FileStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

@@ -24,8 +24,8 @@ use crate::own_files::OwnFile;
 use crate::pooled;
 use crate::stop::EarlyExit;
 use crate::{
-    Core, concluded, hooks, own_files, own_headers, planned, planned_to_settle, reading, refuse, resolved,
-    serve, stored_lookup,
+    Core, concluded, hooks, own_files, own_headers, own_uploads, planned, planned_to_settle, reading, refuse,
+    resolved, serve, stored_lookup,
 };
 
 /// What a plan says of a file that no provider stores for the project.
@@ -237,6 +237,9 @@ async fn create(
     };
     match planned {
         Ok(planned) => planned_to_settle(core, planned).await,
+        Err(failed) if own_uploads::is_left_to_us(&failed) && format.files().is_some() => {
+            keep_upload(core, format, failed).await
+        }
         Err(failed) => match left_to_us(core, format, &failed).await {
             Some(requests) => keep(core, format, (kept, requests), failed).await,
             None => Err(failed.into()),
@@ -334,6 +337,34 @@ async fn keep(
             return Err(failed.into());
         }
     };
+    Ok(kept_answer(failed, body))
+}
+
+/// Keeps a file of another purpose, and books the request that made it.
+async fn keep_upload(
+    core: &Rc<Core>,
+    format: &dyn OwnBatches,
+    mut failed: Box<PlanFailed>,
+) -> Result<Response<ReplyBody>, EarlyExit> {
+    let (call, caller) = (failed.admitted.call(), failed.admitted.caller());
+    let kept = match nothing_kept(caller) {
+        Some(fault) => Err(fault),
+        None => own_uploads::keep(core, call, caller.owner()).await,
+    };
+    match (kept, format.files()) {
+        (Ok(file), Some(files)) => {
+            let body = Bytes::from(files.write_kept_file(&file));
+            Ok(kept_answer(failed, body))
+        }
+        (Ok(_), None) => Err(failed.into()),
+        (Err(fault), _) => {
+            failed.fault = fault;
+            Err(failed.into())
+        }
+    }
+}
+
+fn kept_answer(failed: Box<PlanFailed>, body: Bytes) -> Response<ReplyBody> {
     let PlanFailed { admitted, resolved_model, record, manifest_revision, .. } = *failed;
     let (call, _caller, mut tab) = admitted.into_parts();
     tab.record_plan(resolved_model, record);
@@ -342,7 +373,7 @@ async fn keep(
         tab.screened(screening.found.borrow().clone(), screening.hook_calls.borrow().clone());
     }
     let execution = Some((EXECUTION, HeaderValue::from_static("gateway")));
-    Ok(settle(deliver_own(tab, body, call.dialect()).with_header(execution)))
+    settle(deliver_own(tab, body, call.dialect()).with_header(execution))
 }
 
 async fn kept(

@@ -7,10 +7,14 @@ use conversation::own_batch::{FileRequests, OwnFiles};
 use conversation::request::{Stored, StoredAct};
 use decode::{Call, requests_file, too_large, whole_form};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Fault, FaultClass, FoundBatch, ObjectOwner, OwnBatch, ResultsFile, StoredObjectId};
+use domain::{
+    Fault, FaultClass, FoundBatch, KeptFile, ObjectOwner, OwnBatch, ResultsFile, StoredObjectId,
+    file_of_object,
+};
 use futures_util::{Stream, StreamExt as _};
 
 use crate::Core;
+use crate::file_content::file_content;
 use crate::limits::FILE_PIECE_BYTES;
 use crate::own_batches::{Done, lines, store_away};
 
@@ -18,6 +22,8 @@ use crate::own_batches::{Done, lines, store_away};
 pub(crate) enum OwnFile {
     Requests(Box<OwnBatch>),
     Results(Box<OwnBatch>, ResultsFile),
+    /// Of another purpose.
+    Kept(Box<KeptFile>),
 }
 
 /// The file of this id, if the gateway has it.
@@ -30,6 +36,12 @@ pub(crate) async fn find(
         FoundBatch::Known(file) => return Ok(Some(OwnFile::Requests(file))),
         FoundBatch::Unknown => {}
         FoundBatch::StoreUnavailable => return Err(store_away()),
+    }
+    if let Some(kept) = file_of_object(id) {
+        let kept = core.files.find(owner, kept).await?;
+        if let Some(kept) = kept.filter(|kept| kept.is_complete) {
+            return Ok(Some(OwnFile::Kept(Box::new(kept))));
+        }
     }
     for results in ResultsFile::ALL {
         match core.batches.find(owner, results.batch(id)).await {
@@ -57,16 +69,19 @@ pub(crate) async fn act(
             let is_gone = match &file {
                 OwnFile::Requests(file) => core.batches.forget(file.owner, file.id).await,
                 OwnFile::Results(batch, results) => core.batches.forget_results(batch.id, *results).await,
+                OwnFile::Kept(file) => core.files.forget(file.owner, file.id).await?,
             };
             let id = file.id();
             is_gone.then(|| Done::Document(files.write_file_deleted(id))).ok_or_else(store_away)
         }
+        (StoredAct::Content, OwnFile::Kept(file)) => Ok(Done::Lines(file_content(core, &file).boxed_local())),
         (StoredAct::Content, file) => {
             let mut content = content(core, &file)?;
             // What was purged or deleted is not there, and an empty file is kept by nobody.
             let first = content.next().await.ok_or_else(|| no_file(file.id()))?;
             Ok(Done::Lines(futures_util::stream::once(async { first }).chain(content).boxed_local()))
         }
+        (_, OwnFile::Kept(file)) => Ok(Done::Document(files.write_kept_file(&file))),
         (_, OwnFile::Requests(file)) => Ok(Done::Document(files.write_file(&file))),
         (_, OwnFile::Results(batch, results)) => {
             let file = OwnFile::Results(batch.clone(), results);
@@ -88,6 +103,7 @@ impl OwnFile {
         match self {
             Self::Requests(file) => file.id,
             Self::Results(batch, results) => results.of(batch.id),
+            Self::Kept(file) => file.object_id(),
         }
     }
 }
@@ -98,6 +114,7 @@ fn content(
     file: &OwnFile,
 ) -> Result<impl Stream<Item = Option<Bytes>> + Unpin + use<>, Box<Fault>> {
     Ok(match file {
+        OwnFile::Kept(file) => file_content(core, file).boxed_local(),
         OwnFile::Requests(file) => pieces(core, file).boxed_local(),
         OwnFile::Results(batch, results) => {
             let dialect = batch.id.kind.dialect();

@@ -5,8 +5,8 @@ use admit::Caller;
 use conversation::objects::ObjectPage;
 use dialects::stored_objects;
 use domain::{
-    Dialect, Fault, FaultClass, ObjectListQuery, OwnBatch, StoredKind, StoredObjectId, StoredObjectKind,
-    TraceId,
+    Dialect, Fault, FaultClass, FileQuery, KeptFile, ObjectListQuery, OwnBatch, StoredKind, StoredObjectId,
+    StoredObjectKind, TraceId, file_of_object,
 };
 use http::{Response, StatusCode};
 use settle::{ReplyBody, whole};
@@ -58,15 +58,36 @@ async fn listed(core: &Core, page: ObjectListQuery) -> Option<Vec<(StoredObjectI
     let is_oldest_first = page.oldest_first;
     let stored = core.deps.objects.list(page.clone()).await?;
     let stored = stored.into_iter().map(|(id, object)| (object.created_unix_ms, id, object.list_entry));
-    let Some(write) = write else { return Some(stored.map(|(_, id, entry)| (id, entry)).collect()) };
-    let own = core.batches.list(page).await?;
-    let own = own.into_iter().map(|batch| (batch.created_unix_ms, batch.id, write(&batch)));
-    let mut rows: Vec<_> = stored.chain(own).collect();
+    let kept = kept_files(core, &page).await?;
+    let mut rows: Vec<_> = stored.chain(kept).collect();
+    if let Some(write) = write {
+        let own = core.batches.list(page).await?;
+        rows.extend(own.into_iter().map(|batch| (batch.created_unix_ms, batch.id, write(&batch))));
+    }
     rows.sort_by_key(|(created_unix_ms, id, _)| (*created_unix_ms, id.digest));
     if !is_oldest_first {
         rows.reverse();
     }
     Some(rows.into_iter().map(|(_, id, entry)| (id, entry)).collect())
+}
+
+/// The files of other purposes than batches that the gateway keeps, where the page is one of files.
+async fn kept_files(core: &Core, page: &ObjectListQuery) -> Option<Vec<(u64, StoredObjectId, String)>> {
+    let form = dialects::own_batches(page.kind.dialect());
+    let Some(files) = form.filter(|_| page.kind == StoredObjectKind::FILE).and_then(|form| form.files())
+    else {
+        return Some(Vec::new());
+    };
+    let query = FileQuery {
+        owner: page.owner,
+        purpose: page.label.clone(),
+        after: page.after.and_then(file_of_object),
+        oldest_first: page.oldest_first,
+        limit: page.limit,
+    };
+    let kept = core.files.list(query).await.ok()?;
+    let written = |file: KeptFile| (file.created_unix_ms, file.object_id(), files.write_kept_file(&file));
+    Some(kept.into_iter().map(written).collect())
 }
 
 /// Writes what the gateway has itself as lists show it.

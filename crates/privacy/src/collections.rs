@@ -50,6 +50,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     list("audit", "/v2/audit"),
     with("purge_jobs", "/v2/purge-jobs", &[list("purge_receipts", "/v2/purge-jobs/{}/receipt")]),
     list("legal_holds", "/v2/legal-holds"),
+    with("files", "/v2/files", &[list("file_contents", "/v2/files/{}/content")]),
     with("artifacts", "/v2/artifacts", &[list("artifact_contents", "/v2/artifacts/{}/content")]),
     list("bundles", "/v2/bundles"),
     with(

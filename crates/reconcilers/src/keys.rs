@@ -377,6 +377,7 @@ fn name_of(thing: &SealedThing) -> String {
             ContentKind::Export => format!("part of a data export of {}", row.request),
             ContentKind::Request => format!("content of {}", row.request),
             ContentKind::Task => format!("content of the task {}", row.request),
+            ContentKind::File => format!("file of {}", row.request),
         },
     }
 }

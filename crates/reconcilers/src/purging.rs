@@ -370,7 +370,10 @@ impl Purger {
         }
         let weakest = Guarantee::VerifiedNamespaceInvalidation;
         if place.is_in_database() {
-            let counted = "The rows were deleted, and counted again.";
+            let counted = match place {
+                Place::Files => format!("The rows were deleted, and counted again. {}", claim.evidence),
+                _ => "The rows were deleted, and counted again.".to_owned(),
+            };
             return if job.progress.is_scrubbed {
                 let how =
                     "Deleted bytes are overwritten (secure_delete), and the log was emptied into the file.";

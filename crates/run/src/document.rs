@@ -6,10 +6,12 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use domain::limits::DOCUMENT_BYTES_MAX;
-use domain::{Fault, FaultClass};
-use egress::{Client, DocumentLimits, fetch_document};
+use domain::{Fault, FaultClass, ObjectOwner};
+use egress::{DocumentLimits, fetch_document};
+use line::Core;
 use percent_encoding::percent_decode_str;
 
+use crate::files;
 use crate::input::{DocumentInput, InputError};
 use crate::limits::DOCUMENT_NAME_CHARS_MAX;
 use crate::refusal::Refusal;
@@ -103,13 +105,23 @@ struct Raw {
 ///
 /// # Errors
 /// The address is not allowed, the document can't be fetched, or its type is one that models don't read.
-pub(crate) async fn load(input: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
+pub(crate) async fn load(
+    input: &DocumentInput,
+    core: &Core,
+    owner: ObjectOwner,
+) -> Result<Document, Refusal> {
     let uri = input.uri.trim();
+    if let Some(id) = files::named(uri) {
+        let (file, bytes) = files::open(core, owner, id).await.map_err(|fault| at(*fault, input))?;
+        let (mime, charset) = type_and_charset(&file.content_type);
+        let raw = Raw { name: Some(file.name), mime, charset, bytes };
+        return read(raw, input).map_err(|problem| problem.at(input));
+    }
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     let raw = match scheme.as_str() {
         "data" => decode(uri).map_err(|problem| problem.at(input))?,
         "https" | "http" => {
-            let document = fetch_document(client, uri, DocumentLimits::default()).await?;
+            let document = fetch_document(&core.deps.egress, uri, DocumentLimits::default()).await?;
             Raw {
                 name: name_in_url(uri),
                 mime: document.mime,
@@ -118,7 +130,7 @@ pub(crate) async fn load(input: &DocumentInput, client: &Client) -> Result<Docum
             }
         }
         _ => {
-            let problem = "is no address of a document: an https URL or a data: URI is";
+            let problem = "is no address of a document: an https URL, a data: URI or an uploaded file is";
             return Err(Problem::Unfit(problem.to_owned()).at(input));
         }
     };
@@ -145,6 +157,19 @@ impl Problem {
             }
         }
     }
+}
+
+/// What an uploaded file can't be read for, at the input that names it.
+fn at(fault: Fault, input: &DocumentInput) -> Refusal {
+    Refusal::Fault(Box::new(fault.param(input.pointer.trim_start_matches('/').replace('/', "."))))
+}
+
+fn type_and_charset(content_type: &str) -> (String, Option<String>) {
+    let (mime, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let charset = parameters.split(';').filter_map(|one| one.trim().split_once('='));
+    let charset = charset.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).map(|(_, value)| value);
+    let charset = charset.map(|value| value.trim_matches('"').to_ascii_lowercase()).next();
+    (mime.trim().to_ascii_lowercase(), charset)
 }
 
 /// `data:[type][;name=value]*[;base64],bytes`

@@ -8,6 +8,7 @@ mod compaction;
 mod context_care;
 mod conversation_order;
 mod document;
+mod files;
 mod history;
 mod input;
 mod items;
@@ -40,6 +41,7 @@ use crate::request::RunRequest;
 use crate::task::Envelope;
 use crate::tasks::Format;
 
+pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
@@ -89,7 +91,7 @@ async fn trip(
         return Ok(queued(core, inbound, &caller, (request, input), streams).await?);
     }
     let document = match &input.document {
-        Some(requested) => Some(document::load(requested, &core.deps.egress).await?),
+        Some(requested) => Some(document::load(requested, core, caller.owner()).await?),
         None => None,
     };
     let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace, false);

@@ -1,5 +1,5 @@
 //! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
-//! events and snapshots; and for batches.
+//! events and snapshots; for batches, and for files.
 
 mod artifacts;
 mod batches;
@@ -7,6 +7,7 @@ mod branches;
 mod bundles;
 mod content;
 mod events;
+mod files;
 mod limits;
 mod scope;
 mod sessions;
@@ -27,6 +28,7 @@ pub fn routes() -> Vec<Route> {
         sessions::routes(),
         branches::routes(),
         events::routes(),
+        files::routes(),
         snapshots::routes(),
         usage::routes(),
     ]

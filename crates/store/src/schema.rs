@@ -51,6 +51,7 @@ macro_rules! migration_files {
             41 "opened_kinds" "0041_opened_kinds",
             42 "session_sums" "0042_session_sums",
             43 "run_tasks" "0043_run_tasks",
+            44 "files" "0044_files",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

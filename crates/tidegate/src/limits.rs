@@ -16,3 +16,5 @@ pub(crate) const RECONCILE_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 pub(crate) const SYSLOG_TIME_MAX: Duration = Duration::from_secs(10);
 /// Differences that `reconcile` prints: a screen.
 pub(crate) const DIFFERENCES_PRINTED_MAX: usize = 20;
+/// The most that the bounds of files may be set to: a petabyte.
+pub const FILE_STORE_BYTES_MAX: u64 = 1 << 50;

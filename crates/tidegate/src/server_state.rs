@@ -13,9 +13,10 @@ use domain::ports::{
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
-use domain::{BatchStore, TaskStore};
+use domain::{BatchStore, FileStore, TaskStore};
 use egress::EgressSettings;
 use evidence::Auditor;
+use files::Files;
 use gateway::Readiness;
 use ledger::{
     CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
@@ -57,6 +58,8 @@ pub struct ServerState {
     pub secrets: Secrets,
     pub upstreams: Upstreams,
     pub sessions: Sessions,
+    /// The files of projects.
+    pub files: Arc<Files>,
     pub books: Books,
     /// Held for the life of the process.
     _lock: File,
@@ -155,6 +158,7 @@ impl ServerState {
             ratios: Arc::default(),
             tokens: Arc::default(),
         };
+        let files = start_files(settings, (&store, &secrets.vault, &world), &upstreams.egress, tasks)?;
         let workers = settings.workers;
         Ok(Arc::new(Self {
             world,
@@ -165,6 +169,7 @@ impl ServerState {
             secrets,
             upstreams,
             sessions,
+            files,
             books,
             _lock: lock,
         }))
@@ -187,6 +192,13 @@ impl ServerState {
             world: self.world.clone(),
             replica: self.replica.to_string(),
         })
+    }
+
+    /// The places of this process that hold content.
+    pub fn places(&self) -> Vec<Arc<dyn Purgeable>> {
+        let mut places = self.sessions.places();
+        places.push(Arc::clone(&self.files) as _);
+        places
     }
 
     /// What this process remembers of content, and forgets when another one purges it.
@@ -243,6 +255,7 @@ impl ServerState {
             batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
             tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
             live_tasks: Arc::clone(&self.sessions.live_tasks),
+            files: Arc::clone(&self.files) as Arc<dyn FileStore>,
         }))
     }
 
@@ -314,8 +327,7 @@ async fn drain((drainer, draining): (Arc<Drainer>, Task), (leases, leasing): (Ar
 }
 
 impl Sessions {
-    /// The places of this process that hold content.
-    pub fn places(&self) -> Vec<Arc<dyn Purgeable>> {
+    fn places(&self) -> Vec<Arc<dyn Purgeable>> {
         let answers = Arc::clone(&self.answers) as Arc<dyn Purgeable>;
         vec![
             answers,
@@ -378,6 +390,20 @@ impl Sessions {
             background: Arc::default(),
         })
     }
+}
+
+/// Starts to keep files.
+fn start_files(
+    settings: &Settings,
+    (store, vault, world): (&Store, &Vault, &World),
+    egress: &Arc<EgressSettings>,
+    tasks: &mut TaskSet,
+) -> anyhow::Result<Arc<Files>> {
+    let kept = settings.files.clone();
+    let files = Files::start(store, vault.clone(), world.clone(), Arc::clone(egress), kept)?;
+    let closing = Arc::clone(&files);
+    tasks.add("files", || async move { closing.stop().await });
+    Ok(files)
 }
 
 /// Starts to follow the configuration.

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Secret, WorkspaceId};
+use files::{BucketKeys, BucketPlace, BucketSettings, FileLimits, FileSettings};
 
 use crate::audit_sink::SinkSetting;
 use crate::audit_storage::{AccessKeys, StorageSettings};
 use crate::heads::HeadDestination;
+use crate::limits::FILE_STORE_BYTES_MAX;
 
 /// One setting. The table below is the only list: flags, environment variables, help and `config explain`
 /// follow it.
@@ -232,6 +234,40 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_AUDIT_SINK_KEYS",
         "The access keys themselves, as the file has them; used instead of it.",
     ),
+    plain(
+        "files.store",
+        "TIDEGATE_FILES_STORE",
+        "",
+        "Where files of projects are kept: a directory, s3://BUCKET/FOLDER, az://CONTAINER/FOLDER or gs://BUCKET/FOLDER; files in \
+         the data directory where empty. Gateways that share a database share one. Files are sealed before they get there.",
+    ),
+    plain("files.region", "TIDEGATE_FILES_REGION", "us-east-1", "The region of an s3:// bucket of files."),
+    plain(
+        "files.endpoint",
+        "TIDEGATE_FILES_ENDPOINT",
+        "",
+        "The server of a bucket of files, such as https://minio.example; the cloud's own where empty.",
+    ),
+    plain(
+        "files.keys_file",
+        "TIDEGATE_FILES_KEYS_FILE",
+        "",
+        "A file with the keys of a bucket of files, as JSON: access_key_id and secret_access_key (S3), account and access_key \
+         (Azure), or a service account (Google). Without keys the identity of this machine is used. It is read at start.",
+    ),
+    secret(
+        "files.keys",
+        "TIDEGATE_FILES_KEYS",
+        "The keys themselves, as the file has them; used instead of it.",
+    ),
+    plain("files.bytes_max", "TIDEGATE_FILES_BYTES_MAX", "536870912", "Bytes that one file may have."),
+    plain(
+        "files.project_bytes_max",
+        "TIDEGATE_FILES_PROJECT_BYTES_MAX",
+        "10737418240",
+        "Bytes that all files of a project may have together.",
+    ),
+    plain("files.keep_days", "TIDEGATE_FILES_KEEP_DAYS", "30", "Days after which a file is deleted."),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
     plain(
         "master_key_file",
@@ -389,6 +425,35 @@ impl Layers {
         Ok(StorageSettings { region, endpoint, keys })
     }
 
+    fn files(&self) -> Result<FileSettings, SettingsError> {
+        let place = self.parsed("files.store", STORES, |text| match text {
+            "" => Some(BucketPlace::Directory(PathBuf::from(self.text("data_dir")).join("files"))),
+            text => BucketPlace::read(text),
+        })?;
+        let given = Some(self.text("files.keys")).filter(|keys| !keys.is_empty());
+        let keys = match (given, self.path("files.keys_file")) {
+            (Some(keys), _) => BucketKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
+            (None, Some(file)) => BucketKeys::File(file),
+            (None, None) => BucketKeys::Machine,
+        };
+        let bytes = |text: &str| text.parse().ok().filter(|bytes| (1..=FILE_STORE_BYTES_MAX).contains(bytes));
+        let limits = FileLimits {
+            bytes_max: self.parsed("files.bytes_max", BYTES, bytes)?,
+            project_bytes_max: self.parsed("files.project_bytes_max", BYTES, bytes)?,
+            keep_days: self.parsed("files.keep_days", "a number of days from 1 to 3650", |text| {
+                text.parse().ok().filter(|days| (1..=3_650).contains(days))
+            })?,
+        };
+        let bucket = BucketSettings {
+            place,
+            region: self.text("files.region").to_owned(),
+            endpoint: self.parsed("files.endpoint", "an address such as https://minio.example", address)?,
+            keys,
+        };
+        let public_url = Some(self.text("public_url").to_owned()).filter(|url| !url.is_empty());
+        Ok(FileSettings { bucket, limits, public_url })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -474,11 +539,14 @@ pub struct Settings {
     pub audit_sink: SinkSetting,
     /// Where the sink is a bucket.
     pub audit_storage: StorageSettings,
+    pub files: FileSettings,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
 }
 
+const STORES: &str = "a directory, s3://BUCKET/FOLDER, az://CONTAINER/FOLDER or gs://BUCKET/FOLDER";
+const BYTES: &str = "a number of bytes from 1 to 1125899906842624";
 const MINUTES: &str = "a number of minutes from 1 to 10080";
 const DAYS: &str = "a number of days, or 0";
 const SINKS: &str = "a directory, s3://BUCKET/FOLDER, an https address or syslog://HOST:PORT";
@@ -565,6 +633,7 @@ impl Settings {
             heads_again: layers.parsed("audit.heads_minutes", MINUTES, |t| span(t, 1..=10_080, 60))?,
             audit_sink: layers.parsed("audit.sink", SINKS, SinkSetting::read)?,
             audit_storage: layers.audit_storage()?,
+            files: layers.files()?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),

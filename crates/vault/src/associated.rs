@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Export,
     Request,
     Task,
+    File,
 }
 
 impl Purpose {
@@ -31,6 +32,7 @@ impl Purpose {
             Self::Export => "tidegate/export",
             Self::Request => "tidegate/request",
             Self::Task => "tidegate/task",
+            Self::File => "tidegate/file",
         }
     }
 }

@@ -4,8 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    ContentKind, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
-    TaskId, TraceId, WorkspaceId,
+    ContentKind, FileId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId,
+    StoredObjectKind, TaskId, TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -41,6 +41,7 @@ impl ContentRef {
             ContentKind::Export => Purpose::Export,
             ContentKind::Request => Purpose::Request,
             ContentKind::Task => Purpose::Task,
+            ContentKind::File => Purpose::File,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -54,6 +55,7 @@ impl ContentRef {
             ContentKind::Export => b"tidegate/export/1",
             ContentKind::Request => b"tidegate/request/1",
             ContentKind::Task => b"tidegate/task/1",
+            ContentKind::File => b"tidegate/file/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -92,6 +94,7 @@ impl Opener {
                 ContentKind::Export => "data_export.open_refused",
                 ContentKind::Request => "content.open_refused",
                 ContentKind::Task => "task.open_refused",
+                ContentKind::File => "file.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
@@ -201,6 +204,18 @@ impl RequestHasher {
     pub fn of_task_try(&self, unix_ms: u64, task: TaskId, tries: u32) -> TraceId {
         let hash = self.of(&[b"task try", task.as_bytes(), &tries.to_be_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The hash by which what is known of a file is found.
+    #[must_use]
+    pub fn of_file(&self, file: FileId) -> [u8; 32] {
+        self.of(&[b"file", file.as_bytes()])
+    }
+
+    /// The hash of the token with which a file's content may be sent: the token itself is stored nowhere.
+    #[must_use]
+    pub fn of_upload(&self, file: FileId, token: &str) -> [u8; 32] {
+        self.of(&[b"upload", file.as_bytes(), token.as_bytes()])
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same

@@ -9,6 +9,7 @@
 
 mod associated;
 mod error;
+mod file_key;
 mod fingerprint;
 mod hasher;
 mod kept;
@@ -30,6 +31,7 @@ use domain::{Secret, WorkspaceId, master_key};
 use world::{Random, World};
 
 pub use error::{OpenError, VaultError};
+pub use file_key::{FileKey, PieceRef};
 pub use fingerprint::Fingerprinter;
 pub use hasher::{KeyHasher, MintedKey, mint_access_secret, mint_api_key};
 pub use kept::{ContentRef, RequestHasher};

@@ -174,6 +174,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
 /// Adds what is kept for agents, and what keeps it or copies it.
 async fn add_kept(admin: &Client, objects: &mut Vec<String>) {
     let artifact = make(admin, "/v2/artifacts", json!({"type": "document", "content": "a"})).await;
+    objects.push(make(admin, "/v2/files", json!({"filename": "a.txt"})).await);
     objects.push(make(admin, "/v2/bundles", json!({"items": [artifact]})).await);
     objects.push(artifact);
     let session = make(admin, "/v2/sessions", json!({"name": "held"})).await;

@@ -149,6 +149,7 @@ mod three_modes;
 mod tiers;
 mod together;
 mod upgrade;
+mod uploads;
 mod vault;
 mod veo;
 mod vertex;

@@ -95,6 +95,7 @@ impl Preparing<'_> {
             // An event that never occurs here, so that no delivery starts by itself.
             "/v2/sessions" => json!({"name": name, "end_user": "one", "metadata": {"ticket": "7"}}),
             "/v2/artifacts" => json!({"type": "document", "name": name, "content": "the text"}),
+            "/v2/files" => json!({"filename": name, "size": 3}),
             "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),

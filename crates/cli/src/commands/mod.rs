@@ -22,6 +22,7 @@ pub mod data_path;
 mod dry_run;
 pub mod erase;
 pub mod export;
+pub mod file;
 pub mod health;
 pub mod hints;
 pub mod hold;

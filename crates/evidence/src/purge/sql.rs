@@ -202,6 +202,7 @@ impl Purges {
                     "request_contents",
                     "run_contents",
                     "run_tasks",
+                    "files",
                 ] {
                     gone += purging::purge(writing, scope.clone(), table).await?;
                 }

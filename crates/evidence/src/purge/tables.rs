@@ -55,6 +55,9 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("diagnostics", Holds::Books),
     // What happened to configuration and budgets: events name objects and hold no content of requests.
     ("events", Holds::Machinery),
+    // Sizes, and random names of objects.
+    ("file_pieces", Holds::Machinery),
+    ("files", Holds::Content(Place::Files)),
     ("head", Holds::Machinery),
     ("invoices", Holds::Books),
     // A payload has ids alone; the polling of a provider's object ends once that object is purged.

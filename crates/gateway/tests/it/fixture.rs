@@ -229,6 +229,7 @@ async fn cores(
                 batches: std::sync::Arc::new(domain::NoBatches),
                 tasks: std::sync::Arc::new(domain::NoTasks),
                 live_tasks: std::sync::Arc::default(),
+                files: std::sync::Arc::new(domain::NoFiles),
                 background: Arc::default(),
             }))
         })

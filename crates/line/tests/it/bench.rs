@@ -236,6 +236,7 @@ impl Bench {
             batches: std::sync::Arc::new(domain::NoBatches),
             tasks: std::sync::Arc::new(domain::NoTasks),
             live_tasks: std::sync::Arc::default(),
+            files: std::sync::Arc::new(domain::NoFiles),
             background: Arc::default(),
             allowances: Rc::default(),
         });

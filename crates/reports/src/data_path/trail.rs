@@ -203,6 +203,7 @@ fn storage(facts: &RequestFacts<'_>, held: &Held) -> Party {
         Place::KeptTurns => here("kept_turns", true, "the lifetime of turns, tasks and answers"),
         Place::Tasks => here("tasks", true, "the lifetime of a task"),
         Place::Batches => here("batches", true, "the lifetime of a batch's results"),
+        Place::Files => here("files", true, "the lifetime of a file"),
         Place::RequestContents => here("request_contents", true, "the project's retention profile"),
         Place::AgentState => here(SESSION, true, SESSION_TTL),
         Place::ResponseCache => here("response_cache", held.kind != IN_MEMORY, CACHE_TTL),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use admit::Caller;
 use decode::Inbound;
 use domain::{
-    Dialect, Fault, FaultClass, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
+    Dialect, Fault, FaultClass, ObjectOwner, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
     TaskLogLine, TaskStatus,
 };
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -152,7 +152,7 @@ async fn make(
         live.enter(status);
         task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), status));
     };
-    let (input, document) = match prepared(core, &request, || enter(task, TaskStatus::Preparing)).await {
+    let (input, document) = match prepared(core, task.owner, &request, || enter(task, TaskStatus::Preparing)).await {
         Ok(prepared) => prepared,
         Err(fault) => return failed_by(&fault, call),
     };
@@ -165,6 +165,7 @@ async fn make(
 /// The input, and its document if it has one.
 async fn prepared(
     core: &Core,
+    owner: ObjectOwner,
     request: &TaskRequest,
     begin: impl FnOnce(),
 ) -> Result<(input::ModelInput, Option<document::Document>), Box<Fault>> {
@@ -172,7 +173,7 @@ async fn prepared(
     let document = match &read.document {
         Some(requested) => {
             begin();
-            Some(document::load(requested, &core.deps.egress).await.map_err(fault_of)?)
+            Some(document::load(requested, core, owner).await.map_err(fault_of)?)
         }
         None => None,
     };

@@ -47,12 +47,14 @@ const OLDEST: &str = list!("", " ORDER BY created_unix_ms, id LIMIT $6");
 const OLDER: &str = list!(
     " AND (created_unix_ms, id) < (SELECT created_unix_ms, id FROM kept_objects
       WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM batches
+      WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM files
       WHERE id = $7 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms DESC, id DESC LIMIT $6"
 );
 const NEWER: &str = list!(
     " AND (created_unix_ms, id) > (SELECT created_unix_ms, id FROM kept_objects
       WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM batches
+      WHERE id = $7 AND workspace = $1 AND project = $2 UNION ALL SELECT created_unix_ms, id FROM files
       WHERE id = $7 AND workspace = $1 AND project = $2)",
     " ORDER BY created_unix_ms, id LIMIT $6"
 );

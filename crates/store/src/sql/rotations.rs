@@ -285,6 +285,7 @@ const fn table_of(kept: ContentKind) -> &'static str {
         ContentKind::Export => "data_export_parts",
         ContentKind::Request => "request_contents",
         ContentKind::Task => "run_contents",
+        ContentKind::File => "files",
     }
 }
 

@@ -125,7 +125,7 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP TABLE session_sums, session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
                  DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; DROP TABLE retention_profiles, request_contents, batch_costs; \
-                 DROP TABLE batch_contents, batch_items, batches; DROP TABLE run_contents, run_tasks; \
+                 DROP TABLE batch_contents, batch_items, batches; DROP TABLE run_contents, run_tasks; DROP TABLE file_pieces, files; \
                  DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
@@ -226,6 +226,7 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE credential_openings DROP COLUMN kind",
     "DROP TABLE retention_profiles; DROP TABLE request_contents",
     "DROP TABLE batch_costs",
+    "DROP TABLE file_pieces; DROP TABLE files",
     "DROP TABLE batch_contents; DROP TABLE batch_items; DROP TABLE batches",
     "DROP TABLE run_contents; DROP TABLE run_tasks",
     "DROP TABLE alias_releases; DROP TABLE aliases",

@@ -26,8 +26,8 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, erase, export, health, hints, hold,
-    jobs, key, login, member, nodes, open, plan, policy, project, purge, request, route, session,
+    commitments, content, context, credential, data_export, data_path, erase, export, file, health, hints,
+    hold, jobs, key, login, member, nodes, open, plan, policy, project, purge, request, route, session,
     subscription, tariff, task, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
@@ -96,6 +96,9 @@ enum Command {
     /// Shows and cancels batches.
     #[command(subcommand)]
     Batch(batch::Command),
+    /// Uploads, lists, reads and deletes files.
+    #[command(subcommand)]
+    File(file::Command),
     /// Manages aliases: model names of your own, with releases, canaries and a way back.
     #[command(subcommand)]
     Alias(alias::Command),
@@ -243,6 +246,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Audit(options) => audit::run(&shared, options),
         Command::Batch(command) => batch::run(&shared, command),
         Command::Task(command) => task::run(&shared, command),
+        Command::File(command) => file::run(&shared, command),
         Command::Purge(command) => purge::run(&shared, command),
         Command::DataExport(command) => data_export::run(&shared, command),
         Command::Erase(command) => erase::run(&shared, command),

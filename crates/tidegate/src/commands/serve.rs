@@ -191,7 +191,7 @@ async fn start_control(
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
     let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
-    let purger = Purger::new(deps.clone(), state.sessions.places(), held_purge());
+    let purger = Purger::new(deps.clone(), state.places(), held_purge());
     let web = Web {
         site: settings.site()?,
         egress: Arc::clone(&state.upstreams.egress),
@@ -199,6 +199,7 @@ async fn start_control(
         planner,
         cached: Arc::clone(&state.sessions.cached),
         records_days: settings.records_keep_days,
+        files: Arc::clone(&state.files) as _,
         purger: Arc::clone(&purger),
     };
     let started = control::start(deps.clone(), Arc::clone(&nodes), web).await;

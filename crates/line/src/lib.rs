@@ -61,9 +61,10 @@ pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
-pub use models::models;
+pub use models::{known_since_unix_s, models, named as named_model, served_of};
 pub use overload::{Overload, overloaded};
 pub use own_batches::serve_batch;
+pub use plan::{ModelFacts, ServedModel};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use response_cache::{

@@ -78,10 +78,21 @@ pub(crate) enum Document {
     Pdf {
         name: String,
         uri: String,
+        bytes: Bytes,
     },
     Picture {
         uri: String,
     },
+}
+
+impl Document {
+    /// Its bytes as they are sent.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.text.len(),
+            Self::Pdf { uri, .. } | Self::Picture { uri } => uri.len(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +102,23 @@ pub(crate) struct Text {
     pub text: String,
 }
 
-/// The bytes of a document with its declared name and type.
-struct Raw {
-    name: Option<String>,
-    mime: String,
-    charset: Option<String>,
-    bytes: Bytes,
+/// The bytes of a file with its name and type.
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    pub name: Option<String>,
+    pub mime: String,
+    pub charset: Option<String>,
+    pub bytes: Bytes,
+}
+
+impl Raw {
+    pub(crate) fn data_uri(&self) -> String {
+        format!("data:{};base64,{}", self.mime, BASE64.encode(&self.bytes))
+    }
+
+    pub(crate) fn is_picture(&self) -> bool {
+        PICTURES.contains(&self.mime.as_str())
+    }
 }
 
 /// Fetches or decodes the document.
@@ -104,12 +126,23 @@ struct Raw {
 /// # Errors
 /// The address is not allowed, the document can't be fetched, or its type is one that models don't read.
 pub(crate) async fn load(input: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
+    let raw = load_raw(input, client).await?;
+    read(raw).map_err(|problem| problem.at(input))
+}
+
+/// Fetches or decodes a file, whose type is then what its bytes show.
+///
+/// # Errors
+/// The address is not allowed, the file can't be fetched, or it is of another type than it says.
+pub(crate) async fn load_raw(input: &DocumentInput, client: &Client) -> Result<Raw, Refusal> {
     let uri = input.uri.trim();
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     let raw = match scheme.as_str() {
         "data" => decode(uri).map_err(|problem| problem.at(input))?,
         "https" | "http" => {
-            let document = fetch_document(client, uri, DocumentLimits::default()).await?;
+            let document = fetch_document(client, uri, DocumentLimits::default())
+                .await
+                .map_err(|fault| Refusal::Fault(Box::new(fault.param(param_of(&input.pointer)))))?;
             Raw {
                 name: name_in_url(uri),
                 mime: document.mime,
@@ -122,7 +155,12 @@ pub(crate) async fn load(input: &DocumentInput, client: &Client) -> Result<Docum
             return Err(Problem::Unfit(problem.to_owned()).at(input));
         }
     };
-    read(raw, input).map_err(|problem| problem.at(input))
+    named(raw, input).map_err(|problem| problem.at(input))
+}
+
+/// A place of an input as errors name fields: `/input/document/uri` is a part of `input.document`.
+fn param_of(pointer: &str) -> String {
+    pointer.trim_start_matches('/').trim_end_matches("/uri").replace('/', ".")
 }
 
 enum Problem {
@@ -134,13 +172,13 @@ impl Problem {
     fn at(self, input: &DocumentInput) -> Refusal {
         match self {
             Self::Unfit(message) => {
-                Refusal::Input(vec![InputError { pointer: input.pointer.to_owned(), message }])
+                Refusal::Input(vec![InputError { pointer: input.pointer.clone(), message }])
             }
             Self::TooLarge => {
                 let message = format!("The document is larger than {DOCUMENT_BYTES_MAX} bytes.");
                 let fault = Fault::new(FaultClass::TooLarge, "document_too_large", message)
                     .fix("Send a shorter document, or the part of it that matters.")
-                    .param("input.document");
+                    .param(param_of(&input.pointer));
                 Refusal::Fault(Box::new(fault))
             }
         }
@@ -178,21 +216,57 @@ fn decode(uri: &str) -> Result<Raw, Problem> {
     Ok(Raw { name, mime, charset, bytes: bytes.into() })
 }
 
-fn read(raw: Raw, input: &DocumentInput) -> Result<Document, Problem> {
+/// The file under the name and type that it has by all that is said of it and by its bytes.
+fn named(raw: Raw, input: &DocumentInput) -> Result<Raw, Problem> {
     let given = input.filename.clone().or_else(|| raw.name.clone());
     let name = given.map(|name| clean(&name)).filter(|name| !name.is_empty());
-    let mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
-    let uri = || format!("data:{mime};base64,{}", BASE64.encode(&raw.bytes));
-    if mime == PDF {
-        return Ok(Document::Pdf { name: name.unwrap_or_else(|| "document.pdf".to_owned()), uri: uri() });
+    let mut mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
+    let shown = shown_type(&raw.bytes);
+    if let Some(shown) = shown.filter(|_| GENERIC_TYPES.contains(&mime.as_str())) {
+        mime = shown.to_owned();
     }
-    if PICTURES.contains(&mime.as_str()) {
-        return Ok(Document::Picture { uri: uri() });
+    let is_shown_type = mime == PDF || PICTURES.contains(&mime.as_str());
+    if (is_shown_type && shown != Some(mime.as_str())) || (is_text(&mime) && shown.is_some()) {
+        let shown = shown.unwrap_or("something else");
+        let sanitized = sanitize(&mime);
+        return Err(Problem::Unfit(format!("is said to be {sanitized}, and its bytes are {shown}")));
     }
-    read_text(raw, name, &mime).map(Document::Text)
+    Ok(Raw { name, mime, ..raw })
 }
 
-fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem> {
+/// The type that a file begins as.
+pub(crate) fn shown_type(bytes: &[u8]) -> Option<&'static str> {
+    let is_riff = |kind: &[u8]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
+    let starts: [(&[u8], &str); 5] = [
+        (b"%PDF", PDF),
+        (b"\x89PNG", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"GIF8", "image/gif"),
+        // Also of Office documents. Nothing here unpacks one.
+        (b"PK\x03\x04", "application/zip"),
+    ];
+    let found = starts.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, mime)| *mime);
+    found.or_else(|| is_riff(b"WEBP").then_some("image/webp"))
+}
+
+fn read(raw: Raw) -> Result<Document, Problem> {
+    if raw.mime == PDF {
+        let uri = raw.data_uri();
+        return Ok(Document::Pdf {
+            name: raw.name.unwrap_or_else(|| "document.pdf".to_owned()),
+            uri,
+            bytes: raw.bytes,
+        });
+    }
+    if raw.is_picture() {
+        return Ok(Document::Picture { uri: raw.data_uri() });
+    }
+    read_text(raw).map(Document::Text)
+}
+
+fn read_text(raw: Raw) -> Result<Text, Problem> {
+    let Raw { name, mime, charset, bytes } = raw;
+    let mime = mime.as_str();
     if !is_text(mime) {
         let sanitized = sanitize(mime);
         return Err(Problem::Unfit(format!(
@@ -200,12 +274,12 @@ fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem
         )));
     }
     if let Some(charset) =
-        raw.charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
+        charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
     {
         let sanitized = sanitize(&charset);
         return Err(Problem::Unfit(format!("is a document in {sanitized}, and only UTF-8 is read")));
     }
-    let text = std::str::from_utf8(&raw.bytes)
+    let text = std::str::from_utf8(&bytes)
         .map_err(|_| Problem::Unfit("is a document that is not UTF-8".to_owned()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\0') {
@@ -255,11 +329,12 @@ mod tests {
     use super::*;
 
     fn check(uri: &str) -> Result<(String, String, String), String> {
-        let input = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
-        let read = decode(uri).and_then(|raw| read(raw, &input));
+        let input =
+            DocumentInput { uri: uri.to_owned(), pointer: "/p".to_owned(), ..DocumentInput::default() };
+        let read = decode(uri).and_then(|raw| named(raw, &input)).and_then(read);
         let summarize = |read| match read {
             Document::Text(text) => (text.name, text.mime, text.text),
-            Document::Pdf { name, uri } => (name, "pdf".to_owned(), uri),
+            Document::Pdf { name, uri, .. } => (name, "pdf".to_owned(), uri),
             Document::Picture { uri } => (String::new(), "picture".to_owned(), uri),
         };
         read.map(summarize).map_err(|problem| match problem {
@@ -308,6 +383,7 @@ mod tests {
                 "data:application/pdf;base64,JVBERg==",
             ),
             ("data:image/png,%89PNG", "", "picture", "data:image/png;base64,iVBORw=="),
+            ("data:application/octet-stream,%89PNG", "", "picture", "data:image/png;base64,iVBORw=="),
         ] {
             let expected = (name.to_owned(), kind.to_owned(), sent.to_owned());
             assert_eq!(check(uri), Ok(expected), "{uri}");
@@ -325,6 +401,14 @@ mod tests {
             ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),
             ("data:text/plain,%FF", "not UTF-8"),
             ("data:text/plain,a%00b", "NUL"),
+            ("data:image/png;base64,JVBERg==", "said to be image/png, and its bytes are application/pdf"),
+            ("data:application/pdf,<html>", "bytes are something else"),
+            ("data:text/plain,PK%03%04", "bytes are application/zip"),
+            ("data:application/octet-stream,PK%03%04", "application/zip, which is not supported"),
+            (
+                "data:application/vnd.openxmlformats-officedocument.wordprocessingml.document,PK%03%04",
+                "not supported; text/*",
+            ),
         ] {
             let refused = check(uri).unwrap_err();
             assert!(refused.contains(part), "{uri}: {refused}");

@@ -1,8 +1,9 @@
-//! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again. In
-//! this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
+//! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again; `/apps` lists
+//! them. In this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
 mod answer_stream;
+mod apps;
 mod background;
 mod compaction;
 mod context_care;
@@ -14,6 +15,7 @@ mod items;
 mod kept_responses;
 mod limits;
 mod native;
+mod pdf;
 mod problem;
 mod prompt;
 mod refusal;
@@ -28,13 +30,15 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, Operation};
+use domain::{Dialect, Fault};
 use http::Response;
 use line::Core;
 use settle::ReplyBody;
 
+use crate::apps::{App, Files};
 use crate::refusal::Refusal;
 
+pub use apps::{AppRequest, apps};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
@@ -52,33 +56,32 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<
     }
 }
 
-/// The call that a run would make, for one that is planned and not served: its document is not fetched.
+/// The call that a run would make, for one that is planned and not served: its files are not fetched.
 ///
 /// # Errors
 /// What is wrong with the run.
-pub fn planned(inbound: Inbound) -> Result<Inbound, Box<Fault>> {
+pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<Inbound, Box<Fault>> {
     let request = request::read(&inbound.headers, &inbound.body)?;
-    let input = input::read(&request.input).map_err(|refusal| match refusal {
+    let app = App::find(core, caller, &request.app);
+    let prepared = apps::prepare((&app, Files::LeftOut), &request.input, inbound.trace).await;
+    let planned = match prepared {
+        Ok(call) => call.into_inbound(inbound).await,
+        Err(refusal) => Err(refusal),
+    };
+    planned.map_err(|refusal| match refusal {
         Refusal::Fault(fault) => fault,
         Refusal::Input(errors) => Box::new(problem::fault(&errors)),
-    })?;
-    let body = prompt::encode(&request.app, &input, None, inbound.trace);
-    Ok(Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound })
+    })
 }
 
-/// Everything is validated before the document is fetched, and the document is fetched before the line is
-/// called: a client that leaves in the meantime has used nothing.
 async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Refusal> {
     let request = request::read(&inbound.headers, &inbound.body)?;
-    let input = input::read(&request.input)?;
-    let document = match &input.document {
-        Some(requested) => Some(document::load(requested, &core.deps.egress).await?),
-        None => None,
-    };
-    let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);
+    let app = App::find(core, &caller, &request.app);
+    let mut call = apps::prepare((&app, Files::of(core)), &request.input, inbound.trace).await?;
+    let (kind, messages) = (call.kind, std::mem::take(&mut call.messages));
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.deps.world.clock.unix_ms();
-    let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
+    let inbound = call.into_inbound(inbound).await?;
     let response = line::serve(core, inbound, caller.clone()).await;
-    Ok(answer::shape(core, &caller, frame, started_unix_ms, response).await)
+    Ok(answer::shape(core, &caller, frame, (kind, messages), started_unix_ms, response).await)
 }

@@ -72,7 +72,7 @@ pub(crate) async fn find_all_kept(core: &Core, caller: &Caller, names: Vec<Strin
 }
 
 fn not_kept(message: &'static str) -> Message {
-    Message { level: "warning", code: "task_not_kept", message, meta: None }
+    Message::warning("task_not_kept", message)
 }
 
 /// Serialises the task; without its input if that makes it short enough, since the client has the input.

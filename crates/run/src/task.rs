@@ -1,11 +1,15 @@
 //! The task object of a run's response: the same shape, whatever served it.
 
+use std::borrow::Cow;
+
 use domain::{TaskId, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
+
+use crate::apps::UsageKind;
 
 const VERSION: HeaderName = HeaderName::from_static("x-api-version");
 /// Status codes of a task.
@@ -31,7 +35,7 @@ pub(crate) struct Task<'a> {
     worker_id: Option<()>,
     session_id: Option<()>,
     input: &'a Value,
-    output: Output<'a>,
+    output: &'a Value,
     error: Option<()>,
     rating: Option<()>,
     events: [Event; 3],
@@ -47,11 +51,6 @@ pub(crate) struct Task<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Output<'a> {
-    response: &'a str,
-}
-
-#[derive(Debug, Serialize)]
 struct Event {
     event_time: String,
     status: u8,
@@ -62,7 +61,7 @@ struct UsageEvent<'a> {
     tier: &'static str,
     r#type: &'static str,
     model: &'a str,
-    quantity: u64,
+    quantity: &'a Value,
     unit: &'static str,
     /// Whether the quantity is an estimate, where the upstream reported none.
     estimated: bool,
@@ -76,11 +75,12 @@ pub(crate) struct FinishedRun<'a> {
     /// The model that `app` resolved to.
     pub resolved: &'a str,
     pub input: &'a Value,
-    pub response: &'a str,
+    pub output: &'a Value,
     /// Served on the customer's own nodes.
     pub is_private: bool,
     /// As booked.
     pub usage: Usage,
+    pub usage_kind: &'a UsageKind,
     pub received_unix_ms: u64,
     pub started_unix_ms: u64,
     pub ended_unix_ms: u64,
@@ -115,7 +115,7 @@ impl<'a> Task<'a> {
             worker_id: None,
             session_id: None,
             input: ran.input,
-            output: Output { response: ran.response },
+            output: ran.output,
             error: None,
             rating: None,
             events: [
@@ -126,10 +126,10 @@ impl<'a> Task<'a> {
             logs: [],
             usage_events: [UsageEvent {
                 tier,
-                r#type: "text",
+                r#type: ran.usage_kind.r#type,
                 model: ran.resolved,
-                quantity: ran.usage.prompt_total().saturating_add(ran.usage.completion_total()),
-                unit: "tokens",
+                quantity: &ran.usage_kind.quantity,
+                unit: ran.usage_kind.unit,
                 estimated: ran.usage.is_estimated(),
             }],
             flow_run_id: None,
@@ -171,8 +171,14 @@ struct SuccessBody<'a> {
 pub(crate) struct Message {
     pub level: &'static str,
     pub code: &'static str,
-    pub message: &'static str,
-    pub meta: Option<()>,
+    pub message: Cow<'static, str>,
+    pub meta: Option<Value>,
+}
+
+impl Message {
+    pub(crate) fn warning(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { level: "warning", code, message: message.into(), meta: None }
+    }
 }
 
 impl Envelope {
@@ -200,7 +206,7 @@ impl Envelope {
     }
 }
 
-fn moment(unix_ms: u64) -> String {
+pub(crate) fn moment(unix_ms: u64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
     time.ok().and_then(|time| time.format(format).ok()).unwrap_or_default()
@@ -214,13 +220,15 @@ mod tests {
     use super::*;
 
     fn wrapped(envelope: Envelope) -> Value {
-        let input = json!({"prompt": "p"});
+        let (input, output) = (json!({"prompt": "p"}), json!({"response": "said"}));
+        let usage_kind = UsageKind { r#type: "text", quantity: json!(12), unit: "tokens" };
         let task = Task::completed(&FinishedRun {
             trace: TraceId::new(1_700_000_000_123, [7; 10]),
             app: "m",
             resolved: "p/m",
             input: &input,
-            response: "said",
+            output: &output,
+            usage_kind: &usage_kind,
             is_private: true,
             usage: Usage { input: 8, output: 4, source: UsageSource::Estimate, ..Usage::default() },
             received_unix_ms: 1_700_000_000_123,

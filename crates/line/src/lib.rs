@@ -61,7 +61,7 @@ pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
-pub use models::{known_since_unix_s, models, named as named_model, served_of};
+pub use models::{SoldModel, known_since_unix_s, models, named as named_model, served_of, sold_model};
 pub use overload::{Overload, overloaded};
 pub use own_batches::serve_batch;
 pub use plan::{ModelFacts, ServedModel};

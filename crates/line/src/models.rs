@@ -3,7 +3,7 @@
 use admit::Caller;
 use conversation::models::ModelRow;
 use dialects::{model_object, models_list};
-use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
+use domain::{Dialect, Fault, FaultClass, Modality, Operation, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{PlanQuery, RequestNeeds, RequestSize, ServedModel, served_models};
@@ -54,6 +54,29 @@ pub fn served_of(core: &Core, caller: &Caller, modality: Modality) -> Vec<Served
 pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Box<Fault>> {
     let question = question(caller, name, Modality::Chat, Dialect::Run);
     plan::named_model(&question, caller.snapshot(), core.now_unix_ms())
+}
+
+/// A model of the catalogue, whether or not anything here serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoldModel {
+    pub modality: Modality,
+    /// What it does, where models of its modality do different things.
+    pub operation: Option<Operation>,
+    /// The providers that sell it to customers with credentials of their own.
+    pub sellers: Vec<String>,
+}
+
+/// The model of the catalogue that has this name, with its publisher or alone.
+#[must_use]
+pub fn sold_model(caller: &Caller, name: &str) -> Option<SoldModel> {
+    let catalogue = caller.snapshot().catalogue();
+    let model = catalogue.model(name).or_else(|| match catalogue.by_bare_name(name).as_slice() {
+        [model] => Some(*model),
+        _ => None,
+    })?;
+    let sells = |slug: &&String| catalogue.provider(slug).is_some_and(|facts| facts.byok && facts.available);
+    let sellers = model.offers.iter().map(|offer| &offer.provider).filter(sells).cloned().collect();
+    Some(SoldModel { modality: model.modality, operation: model.operation, sellers })
 }
 
 fn question<'a>(caller: &'a Caller, model: &'a str, modality: Modality, dialect: Dialect) -> PlanQuery<'a> {

@@ -106,11 +106,12 @@ fn has(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// Keeps an object as long as all of them together have few enough values: a small file can unpack to very many.
+/// Keeps an object as long as all of them together have few enough values: a small file can unpack to very many. The reader
+/// takes what is returned of some, and what is left in place of others.
 fn bounded(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
     let left = VALUES_LEFT.get().saturating_sub(values(object));
     VALUES_LEFT.set(left);
-    (left > 0).then(|| (id, std::mem::replace(object, Object::Null)))
+    (left > 0).then(|| (id, object.clone()))
 }
 
 /// The number of values in an object. The reader nests none deeper than it reads.

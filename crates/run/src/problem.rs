@@ -74,14 +74,7 @@ pub(crate) async fn of_line(
 
 /// What would serve a model of the catalogue: a credential for one of its providers.
 fn missing(caller: &Caller, app: &str) -> Vec<Value> {
-    let catalogue = caller.snapshot().catalogue();
-    let model = catalogue.model(app).or_else(|| match catalogue.by_bare_name(app).as_slice() {
-        [model] => Some(*model),
-        _ => None,
-    });
-    let providers = model.into_iter().flat_map(|model| &model.offers).map(|offer| offer.provider.as_str());
-    let byok =
-        providers.filter(|slug| catalogue.provider(slug).is_some_and(|facts| facts.byok && facts.available));
+    let sellers = line::sold_model(caller, app).map(|sold| sold.sellers).unwrap_or_default();
     let error = |provider: &str| {
         let message = format!(
             "Add a credential for {provider}: POST /v2/provider-credentials, or `tidegate credentials add {provider}`."
@@ -93,7 +86,7 @@ fn missing(caller: &Caller, app: &str) -> Vec<Value> {
             "action": {"type": "connect", "provider": provider},
         })
     };
-    byok.map(error).collect()
+    sellers.iter().map(|provider| error(provider)).collect()
 }
 
 /// A field of the line's request as the input names it.

@@ -185,7 +185,10 @@ async fn every_modality_runs_and_looks_the_same_whoever_serves_it() {
                 (&json!(operation), &json!("completed"), &json!(profile)),
                 "{booked}"
             );
-            seen.push((shape(&task), shape(&task["output"])));
+            let mut seen_task = shape(&task);
+            // Some providers tell what was used, and others don't.
+            seen_task["usage_events"][0]["estimated"] = Value::Null;
+            seen.push(seen_task);
         }
         assert_eq!(seen[0], seen[1], "{operation}");
         assert_eq!(seen[0], seen[2], "{operation}");
@@ -282,10 +285,39 @@ async fn wrong_inputs_of_each_modality_are_told_by_their_place() {
             (&json!("validation_error"), &json!(pointer))
         );
     }
-    assert_eq!(gateway.emulator.journal().len(), 0);
+    let media = ["embeddings", "images", "audio", "rerank", "videos"];
+    let journal = gateway.emulator.journal();
+    let is_made = |path: &str| media.iter().any(|word| path.contains(word));
+    assert!(!journal.iter().any(|entry| is_made(&entry.path)), "a wrong input was sent");
     // A provider's refusal names the field as the input has it.
     let answer = run(&gateway, VOICE, &json!({"text": "a", "voice": "alloy", "format": "midi"})).await;
     assert_eq!((answer.status, &answer.json()["param"]), (400, &json!("input.format")), "{}", answer.text());
+}
+
+/// No file of any kind of app is fetched from where it must not be, and none is read that is too long.
+#[tokio::test]
+async fn files_come_from_public_addresses_and_are_bounded() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    let private = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a.png", private.local_addr().unwrap());
+    let long = data_uri("text/plain", &vec![b'a'; 20 * 1024 * 1024 + 1]);
+    for (app, input, param) in [
+        (MINI, json!({"prompt": "a", "images": ["data:image/gif;base64,R0lGODlh", url]}), "input.images.1"),
+        (
+            MINI,
+            json!({"prompt": "a", "context": [{"role": "user", "files": [url]}]}),
+            "input.context.0.files.0",
+        ),
+        (PAINTER, json!({"prompt": "a", "image": {"uri": url}}), "input.image"),
+        (EARS, json!({"audio": url}), "input.audio"),
+        (MINI, json!({"prompt": "a", "document": long}), "input.document"),
+    ] {
+        let answer = run(&gateway, app, &input).await;
+        assert!(matches!(answer.status, 400 | 413), "{app}: {} {}", answer.status, answer.text());
+        assert_eq!(answer.json()["param"], param, "{}", answer.text());
+    }
+    let touched = tokio::time::timeout(std::time::Duration::from_millis(50), private.accept()).await;
+    assert!(touched.is_err(), "the address was connected to");
 }
 
 #[tokio::test]
@@ -306,7 +338,7 @@ async fn fields_of_the_vendors_language_models_are_taken() {
     assert_eq!(parts[0]["image_url"]["url"], data_uri("image/gif", b"GIF89a"));
     assert!(parts[1]["text"].as_str().unwrap().ends_with("And now?"), "{sent}");
     assert_eq!((&sent["temperature"], &sent["top_p"]), (&json!(0.2), &json!(0.9)));
-    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}]);
+    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]);
     gateway.emulator.script(OWN, [harness::Behaviour::default()]);
     let input = json!({"prompt": "hello", "tools": tools, "tool_choice": {"mode": "none"}});
     output(&gateway, MINI, &input).await;
@@ -449,7 +481,7 @@ async fn apps_are_listed_with_their_schemas_in_each_envelope() {
 #[tokio::test]
 async fn only_what_a_key_may_run_is_listed() {
     let gateway = gateway().await;
-    let policy = json!({"project_id": gateway.founded.project_id, "models": {"allow": ["openai/*"]}});
+    let policy = json!({"project_id": gateway.founded.project_id, "allowed_models": ["openai/*"]});
     let made = gateway.admin().post("/v2/policies", &policy).await.unwrap();
     assert_eq!(made.status, 201, "{}", made.text());
     let _policy = id_of(&made.json());

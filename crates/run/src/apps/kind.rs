@@ -65,7 +65,7 @@ impl Kind {
     }
 
     /// What models of a modality do; several where the modality does not tell.
-    pub(crate) const fn of_modality(modality: Modality) -> &'static [Self] {
+    const fn of_modality(modality: Modality) -> &'static [Self] {
         match modality {
             Modality::Chat => &[Self::Text],
             Modality::Embedding => &[Self::Embedding],
@@ -81,11 +81,9 @@ impl Kind {
 
     /// What a model may do, by what is known of it. Nobody knows what a model does that only its node names.
     pub(crate) const fn of_model(facts: &ModelFacts) -> &'static [Self] {
-        match (facts.operation, facts.modality) {
-            (Some(Operation::Speech), _) => &[Self::Speech],
-            (Some(Operation::Transcribe), _) => &[Self::Transcription],
-            (_, Some(modality)) => Self::of_modality(modality),
-            (_, None) => &[
+        match facts.modality {
+            Some(modality) => Self::of(modality, facts.operation),
+            None => &[
                 Self::Text,
                 Self::Embedding,
                 Self::Video,
@@ -94,6 +92,15 @@ impl Kind {
                 Self::Transcription,
                 Self::Rerank,
             ],
+        }
+    }
+
+    /// What models of a modality do; one of them, where it is known which.
+    pub(crate) const fn of(modality: Modality, operation: Option<Operation>) -> &'static [Self] {
+        match operation {
+            Some(Operation::Speech) => &[Self::Speech],
+            Some(Operation::Transcribe) => &[Self::Transcription],
+            _ => Self::of_modality(modality),
         }
     }
 

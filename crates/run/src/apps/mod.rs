@@ -44,7 +44,12 @@ impl App {
             Ok(model) => {
                 Self { name: name.to_owned(), kinds: Kind::of_model(&model.facts), facts: Some(model.facts) }
             }
-            Err(_) => Self { name: name.to_owned(), kinds: &[Kind::Text], facts: None },
+            // What it would do is still known of a model of the catalogue.
+            Err(_) => {
+                let sold = line::sold_model(caller, name);
+                let kinds = sold.map_or(&[Kind::Text][..], |sold| Kind::of(sold.modality, sold.operation));
+                Self { name: name.to_owned(), kinds, facts: None }
+            }
         }
     }
 

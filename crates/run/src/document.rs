@@ -221,21 +221,21 @@ fn named(raw: Raw, input: &DocumentInput) -> Result<Raw, Problem> {
     let given = input.filename.clone().or_else(|| raw.name.clone());
     let name = given.map(|name| clean(&name)).filter(|name| !name.is_empty());
     let mut mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
-    let shown = shown_type(&raw.bytes);
-    if let Some(shown) = shown.filter(|_| GENERIC_TYPES.contains(&mime.as_str())) {
-        mime = shown.to_owned();
+    let found = type_by_bytes(&raw.bytes);
+    if let Some(found) = found.filter(|_| GENERIC_TYPES.contains(&mime.as_str())) {
+        mime = found.to_owned();
     }
-    let is_shown_type = mime == PDF || PICTURES.contains(&mime.as_str());
-    if (is_shown_type && shown != Some(mime.as_str())) || (is_text(&mime) && shown.is_some()) {
-        let shown = shown.unwrap_or("something else");
+    let has_known_start = mime == PDF || PICTURES.contains(&mime.as_str());
+    if (has_known_start && found != Some(mime.as_str())) || (is_text(&mime) && found.is_some()) {
+        let found = found.unwrap_or("something else");
         let sanitized = sanitize(&mime);
-        return Err(Problem::Unfit(format!("is said to be {sanitized}, and its bytes are {shown}")));
+        return Err(Problem::Unfit(format!("is said to be {sanitized}, and its bytes are {found}")));
     }
     Ok(Raw { name, mime, ..raw })
 }
 
 /// The type that a file begins as.
-pub(crate) fn shown_type(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn type_by_bytes(bytes: &[u8]) -> Option<&'static str> {
     let is_riff = |kind: &[u8]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
     let starts: [(&[u8], &str); 5] = [
         (b"%PDF", PDF),

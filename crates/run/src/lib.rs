@@ -63,7 +63,7 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<
 pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<Inbound, Box<Fault>> {
     let request = request::read(&inbound.headers, &inbound.body)?;
     let app = App::find(core, caller, &request.app);
-    let prepared = apps::prepare((&app, Files::LeftOut), &request.input, inbound.trace).await;
+    let prepared = apps::prepare((&app, Files::LeftOut), &request.input, inbound.trace, false).await;
     let planned = match prepared {
         Ok(call) => call.into_inbound(inbound).await,
         Err(refusal) => Err(refusal),
@@ -77,7 +77,7 @@ pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<I
 async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Refusal> {
     let request = request::read(&inbound.headers, &inbound.body)?;
     let app = App::find(core, &caller, &request.app);
-    let mut call = apps::prepare((&app, Files::of(core)), &request.input, inbound.trace).await?;
+    let mut call = apps::prepare((&app, Files::of(core)), &request.input, inbound.trace, false).await?;
     let (kind, messages) = (call.kind, std::mem::take(&mut call.messages));
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.deps.world.clock.unix_ms();

@@ -106,9 +106,9 @@ impl Kind {
 
     /// The one of these that an input is of: the one that it has a field of, else the first.
     pub(crate) fn of_input(kinds: &[Self], input: &Value) -> Option<Self> {
-        let is_told =
+        let has_its_field =
             |kind: &&Self| TELLING_FIELDS.iter().any(|(field, of)| of == *kind && input.get(field).is_some());
-        kinds.iter().find(is_told).or(kinds.first()).copied()
+        kinds.iter().find(has_its_field).or(kinds.first()).copied()
     }
 }
 

@@ -112,9 +112,9 @@ fn text(answered: &Answered<'_>, answer: &Value) -> (Value, Vec<Message>) {
     let choice = answer.pointer("/choices/0");
     let message = choice.and_then(|choice| choice.get("message"));
     let of = |name: &str| message?.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let said = chat::answer_text(answered.body).filter(|text| !text.is_empty());
+    let answered_text = chat::answer_text(answered.body).filter(|text| !text.is_empty());
     let mut output = Map::new();
-    output.insert("response".to_owned(), json!(said.or_else(|| of("refusal")).unwrap_or_default()));
+    output.insert("response".to_owned(), json!(answered_text.or_else(|| of("refusal")).unwrap_or_default()));
     if let Some(reasoning) = of("reasoning_content").or_else(|| of("reasoning")) {
         output.insert("reasoning".to_owned(), json!(reasoning));
     }

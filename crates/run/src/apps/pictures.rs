@@ -2,7 +2,7 @@
 
 /// A picture's type.
 pub(super) fn type_of(bytes: &[u8]) -> &'static str {
-    crate::document::shown_type(bytes)
+    crate::document::type_by_bytes(bytes)
         .filter(|kind| kind.starts_with("image/"))
         .unwrap_or("application/octet-stream")
 }

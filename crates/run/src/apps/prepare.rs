@@ -60,7 +60,7 @@ fn check_length(bytes: usize, last: &DocumentInput) -> Result<(), Refusal> {
 }
 
 /// The request that an input makes of an app. All is checked before anything is fetched, and all is fetched before the line
-/// is called: a client that leaves in the meantime has used nothing.
+/// is called: a client that leaves in the meantime has used nothing. Only a text can come as a stream.
 ///
 /// # Errors
 /// The input does not fit, or a file of it can't be had.
@@ -68,11 +68,12 @@ pub(crate) async fn prepare(
     (app, files): (&App, Files<'_>),
     input: &Value,
     trace: TraceId,
+    stream: bool,
 ) -> Result<AppCall, Refusal> {
     let kind = app.kind_for(input)?;
     input::check(kind, input)?;
     match kind {
-        Kind::Text => text(app, files, input, trace).await,
+        Kind::Text => text((app, files), input, trace, stream).await,
         Kind::Embedding => Ok(media::embedding(&app.name, input)),
         Kind::Image => media::image(&app.name, files, input, trace).await,
         Kind::Speech => Ok(media::speech(&app.name, input)),
@@ -83,7 +84,12 @@ pub(crate) async fn prepare(
     }
 }
 
-async fn text(app: &App, files: Files<'_>, input: &Value, trace: TraceId) -> Result<AppCall, Refusal> {
+async fn text(
+    (app, files): (&App, Files<'_>),
+    input: &Value,
+    trace: TraceId,
+    stream: bool,
+) -> Result<AppCall, Refusal> {
     let read = TextInput::of(input);
     if read.turns.is_empty() {
         return Err(Refusal::Input(vec![InputError::new("/input/prompt", "\"prompt\" says nothing")]));
@@ -106,7 +112,7 @@ async fn text(app: &App, files: Files<'_>, input: &Value, trace: TraceId) -> Res
             });
         }
     }
-    let body = read.encode(&app.name, &documents, false, trace);
+    let body = read.encode(&app.name, &documents, stream, trace);
     Ok(AppCall { kind: Kind::Text, operation: Operation::Run, payload: Payload::Json(body), messages })
 }
 

@@ -152,7 +152,7 @@ fn text() -> Value {
 }
 
 fn text_fields() -> Map<String, Value> {
-    let asked = json!({
+    let question = json!({
         "prompt": needed_words("Prompt", "What the model is asked."),
         "text": {"type": "string", "title": "Prompt", "description": "Another name of `prompt`."},
         "document": file("Document", "A text, PDF or picture to read first.", false),
@@ -190,7 +190,7 @@ fn text_fields() -> Map<String, Value> {
         "response_format": {"type": ["object", "null"], "title": "Form of the answer",
             "description": "`{\"type\": \"json_schema\", \"json_schema\": {…}}`, for an answer of that schema."},
     });
-    [asked, settings].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
+    [question, settings].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
 }
 
 fn context() -> Value {

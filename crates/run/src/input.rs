@@ -227,6 +227,6 @@ mod tests {
         let many: serde_json::Map<String, Value> = (0..1000).map(|n| (format!("f{n}"), json!(1))).collect();
         assert_eq!(refused(Kind::Text, &Value::Object(many)).len(), INPUT_ERRORS_MAX);
         let error = refused(Kind::Speech, &json!({"text": "t", "voice": "v", "tone": "x"}));
-        assert!(error[0].message.contains("format, instructions, language"), "{error:?}");
+        assert!(error[0].message.contains("text, voice, instructions"), "{error:?}");
     }
 }

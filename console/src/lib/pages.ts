@@ -31,6 +31,7 @@ export const PAGES: PageEntry[] = [
   { path: '/models/:name', title: 'Model', icon: 'models', load: () => import('../pages/Model.svelte') },
   { path: '/capabilities', title: 'Capabilities', icon: 'table', group: 'Build', letter: 'x', load: () => import('../pages/Capabilities.svelte') },
   { path: '/playground', title: 'Playground', icon: 'play', group: 'Build', letter: 'p', load: () => import('../pages/Playground.svelte') },
+  { path: '/gallery', title: 'Apps', icon: 'table', group: 'Build', load: () => import('../pages/Apps.svelte') },
   { path: '/connect', title: 'Connect', icon: 'connect', group: 'Build', letter: 'c', load: () => import('../pages/Connect.svelte') },
   { path: '/projects', title: 'Projects', icon: 'projects', group: 'Build', letter: 'q', load: () => import('../pages/Projects.svelte') },
   { path: '/projects/:id', title: 'Project', icon: 'projects', load: () => import('../pages/Project.svelte') },

@@ -123,6 +123,8 @@ pub struct ModelRow {
     pub name: Spanned<String>,
     /// A new model without one is `chat`.
     pub modality: Option<Spanned<String>>,
+    /// What it does, where models of its modality do different things.
+    pub operation: Option<Spanned<String>>,
     pub context_tokens: Option<u64>,
     pub output_tokens_max: Option<u64>,
     #[serde(default)]

@@ -20,8 +20,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{
-    Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Modality, Rates, StoredKind, StoredObjectKind,
-    Vocabulary,
+    Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Modality, Operation, Rates, StoredKind,
+    StoredObjectKind, Vocabulary,
 };
 
 pub use capabilities::{
@@ -44,6 +44,8 @@ pub struct Model {
     /// The part after the publisher's first slash.
     pub name: String,
     pub modality: Modality,
+    /// What it does, where models of its modality do different things: speak or listen.
+    pub operation: Option<Operation>,
     pub context_tokens: Option<u64>,
     pub output_tokens_max: Option<u64>,
     pub offers: Vec<Offer>,

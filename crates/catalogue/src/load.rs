@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use domain::{Dialect, IdMap, Modality, Price, Rates, StoredKind, StoredObjectKind, UnitRates};
+use domain::{Dialect, IdMap, Modality, Operation, Price, Rates, StoredKind, StoredObjectKind, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
@@ -270,6 +270,13 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
             source.wrong(word.span(), &field, &message)
         })?,
     };
+    let operation = match &row.operation {
+        None => known.and_then(|model| model.operation),
+        Some(word) => Some(operation_of(modality, word.get_ref()).ok_or_else(|| {
+            let message = "operation is speech or transcribe, and of a model of the modality audio";
+            source.wrong(word.span(), &field, message)
+        })?),
+    };
     let mut offers = known.map(|model| model.offers.clone()).unwrap_or_default();
     if row.offer.is_empty() && known.is_none() {
         return Err(source.wrong(span, &field, "has no [[model.offer]]: say who sells it"));
@@ -290,11 +297,19 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
         publisher: publisher.to_owned(),
         name: name.to_owned(),
         modality,
+        operation,
         context_tokens: row.context_tokens.or_else(|| known.and_then(|model| model.context_tokens)),
         output_tokens_max: row.output_tokens_max.or_else(|| known.and_then(|model| model.output_tokens_max)),
         offers,
         full: full.into(),
     })
+}
+
+/// Only models for sound do different things by their modality alone.
+fn operation_of(modality: Modality, word: &str) -> Option<Operation> {
+    let known = [Operation::Speech, Operation::Transcribe];
+    let named = known.into_iter().find(|operation| operation.as_str() == word)?;
+    (named.modality() == modality).then_some(named)
 }
 
 fn offer_of(
@@ -544,6 +559,7 @@ upstream_model = "two"
             (model("name = \"a/b:c\"\n"), 2, "publisher/model"),
             (model("name = \"acme/x\"\n"), 2, "[[model.offer]]"),
             (model("name = \"acme/x\"\nmodality = \"smell\"\n"), 3, "modality is one of"),
+            (model("name = \"acme/x\"\noperation = \"speech\"\n"), 3, "operation is speech or transcribe"),
             (model("name = \"alpha/one\"\n[[model]]\nname = \"alpha/one\""), 4, "stands twice"),
             (offer("upstream_model = \"x\"\nsauce = \"y\""), 6, "unknown field"),
             (offer("upstream_model = \"\""), 4, "upstream_model is empty"),

@@ -20,3 +20,6 @@ pub(crate) const COVERED_LISTED_MAX: usize = 8;
 pub(crate) const PLOT_CELLS_MAX: usize = 60;
 /// Series of a plot, the largest first, so that it fits a terminal's height.
 pub(crate) const PLOT_LINES_MAX: usize = 20;
+/// A file that is sent in an app's input, and how long an app may run: videos take their time.
+pub(crate) const APP_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
+pub(crate) const APP_TIME_MAX: Duration = Duration::from_secs(600);

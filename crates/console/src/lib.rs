@@ -34,6 +34,7 @@ pub const PAGES: &[&str] = &[
     "/models/{rest}",
     "/capabilities",
     "/playground",
+    "/gallery",
     "/connect",
     "/keys",
     "/projects",
@@ -82,7 +83,7 @@ const UNBUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">
 
 /// Only what is listed: nothing from other origins, nothing inline, no framing. Strings become markup only
 /// through the Trusted Types policy with which Svelte clones its own templates.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src blob:; connect-src 'self'; font-src 'self'; \
     object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
     trusted-types svelte-trusted-html";
 

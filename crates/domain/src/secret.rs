@@ -75,8 +75,16 @@ pub enum ContentKind {
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 8] =
-        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request, Self::Task, Self::File];
+    pub const ALL: [Self; 8] = [
+        Self::Answer,
+        Self::Turn,
+        Self::State,
+        Self::Batch,
+        Self::Export,
+        Self::Request,
+        Self::Task,
+        Self::File,
+    ];
 }
 
 #[cfg(test)]

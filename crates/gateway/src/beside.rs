@@ -10,7 +10,7 @@ use domain::{Dialect, Operation};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
 use line::Core;
-use run::{ConversationRequest, Taken, TaskCallRequest};
+use run::{AppRequest, ConversationRequest, Taken, TaskCallRequest};
 
 use crate::body::{self, TimedBody};
 use crate::files;
@@ -86,6 +86,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
         does,
         Action::Task
             | Action::Files
+            | Action::App
             | Action::Respond
             | Action::Response
             | Action::Conversation
@@ -116,6 +117,10 @@ pub(crate) fn beside(
             let body = TimedBody::new(body, times);
             Dispatched::Detached(Box::pin(files::files(handler, caller, head, (rest, body), arrival)))
         }
+        Action::App => {
+            let body = TimedBody::new(body, times);
+            Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival)))
+        }
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {
             let body = TimedBody::new(body, times);
@@ -126,6 +131,27 @@ pub(crate) fn beside(
             Dispatched::Detached(Box::pin(task(handler, caller, head, (rest, body), arrival)))
         }
     }
+}
+
+async fn apps(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    (rest, mut body): (String, TimedBody),
+    arrival: Arrival,
+) -> Response<Reply> {
+    let trace = arrival.trace;
+    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Run, &fault, trace),
+    };
+    let query = head.uri.query().unwrap_or_default();
+    // A repeated `HEAD` or `GET` is the same request.
+    let method = if head.method == Method::POST { Method::POST } else { Method::GET };
+    let request = AppRequest { method: &method, rest: &rest, query, headers: &head.headers, body, trace };
+    with_request_id(run::apps(&handler.core, &caller, &request).map(Reply::from), trace)
 }
 
 async fn conversation(

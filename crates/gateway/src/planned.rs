@@ -123,7 +123,7 @@ async fn inbound(
     };
     let refused = |fault| (Some(operation), fault);
     if operation == Operation::Run {
-        return run::planned(inbound).map_err(refused);
+        return run::planned(core, &request.caller, inbound).await.map_err(refused);
     }
     if makes_new && comes_as_form(operation, &inbound.headers) {
         let form = form_of_json(operation, &inbound.body, inbound.trace).await.map_err(refused)?;

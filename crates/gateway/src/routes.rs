@@ -45,6 +45,8 @@ pub enum Access {
 pub enum Action {
     /// What paths of a dialect do.
     Dialect(RouteAction),
+    /// The apps that a key may run.
+    App,
     /// Something about a task that ran.
     Task,
     /// Something about the files of a project.
@@ -99,21 +101,11 @@ impl Route {
 const REST: &str = "{rest}";
 const FILES: &str = "/files";
 /// The paths below which errors are written as those of tasks.
-const RUN_ROOTS: [&str; 4] = ["/v1/tasks", "/v1/run", "/v1/apps", "/files"];
+const RUN_ROOTS: [&str; 5] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
-const LATER: &[&str] = &[
-    "/v1/uploads",
-    "/v1/apps",
-    "/v1/agents",
-    "/v1/flows",
-    "/v1/tools",
-    "/v1/sessions",
-    "/apps",
-    "/agents",
-    "/flows",
-    "/mcp",
-];
+const LATER: &[&str] =
+    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/flows", "/mcp"];
 
 fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
     Route { method, path, dialect, action: does, access }
@@ -139,6 +131,12 @@ pub fn table() -> Vec<Route> {
         run("/apps/run"),
         row(Method::GET, "/v1/tasks", Dialect::Run, Action::Task, inference),
         row(Method::GET, "/tasks", Dialect::Run, Action::Task, inference),
+        row(Method::GET, "/v1/apps", Dialect::Run, Action::App, inference),
+        row(Method::GET, "/v1/apps/{rest}", Dialect::Run, Action::App, inference),
+        row(Method::POST, "/v1/apps/{rest}", Dialect::Run, Action::App, inference),
+        row(Method::GET, "/apps", Dialect::Run, Action::App, inference),
+        row(Method::GET, "/apps/{rest}", Dialect::Run, Action::App, inference),
+        row(Method::POST, "/apps/{rest}", Dialect::Run, Action::App, inference),
         row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
         row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
@@ -209,6 +207,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                 matches!(
                     route.action,
                     Action::Dialect(_)
+                        | Action::App
                         | Action::Task
                         | Action::Files
                         | Action::Respond
@@ -409,6 +408,9 @@ mod tests {
             ("GET", "/v1/models/openai/gpt-4o", "Dialect(ShowModel) openai/gpt-4o"),
             ("DELETE", "/v1/models", "allow GET, HEAD"),
             ("POST", "/apps/run", "Dialect(Call(Run)) "),
+            ("GET", "/apps", "App "),
+            ("GET", "/v1/apps/openai/gpt-4o", "App openai/gpt-4o"),
+            ("POST", "/apps/list", "App list"),
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
             ("POST", "/v2/responses", "Respond "),
@@ -460,6 +462,8 @@ mod tests {
     fn addresses(route: &Route) -> Vec<String> {
         let (method, dialect) = (route.method.as_str(), route.dialect);
         let below: &[&str] = match route.action {
+            Action::App if method == "POST" => &["list"],
+            Action::App => &["{app_name}"],
             Action::Task => match method {
                 "GET" if !route.path.ends_with('}') => &[""],
                 "GET" => &[

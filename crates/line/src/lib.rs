@@ -66,9 +66,10 @@ pub use idempotency::{
     replay, serve_idempotent,
 };
 pub use live_tasks::{LiveTask, LiveTasks, TaskCall, TaskProgress};
-pub use models::models;
+pub use models::{SoldModel, known_since_unix_s, models, named as named_model, served_of, sold_model};
 pub use overload::{Overload, overloaded};
 pub use own_batches::serve_batch;
+pub use plan::{ModelFacts, ServedModel};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use response_cache::{

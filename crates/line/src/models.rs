@@ -3,7 +3,7 @@
 use admit::Caller;
 use conversation::models::ModelRow;
 use dialects::{model_object, models_list};
-use domain::{Dialect, Fault, FaultClass, Modality, PriceTerms, TraceId};
+use domain::{Dialect, Fault, FaultClass, Modality, Operation, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use plan::{PlanQuery, RequestNeeds, RequestSize, ServedModel, served_models};
@@ -23,24 +23,7 @@ pub fn models(
     dialect: Dialect,
     trace: TraceId,
 ) -> Response<ReplyBody> {
-    let question = PlanQuery {
-        model: "",
-        workspace: caller.workspace(),
-        project: caller.project(),
-        environment: caller.environment(),
-        key: caller.key().map(|key| key.id),
-        tag: None,
-        split_key: 0,
-        session_key: None,
-        modality: Modality::Chat,
-        dialect,
-        terms: PriceTerms::default(),
-        size: RequestSize::default(),
-        needs: RequestNeeds::default(),
-        traits: None,
-        prompt: None,
-        hints: None,
-    };
+    let question = question(caller, "", Modality::Chat, dialect);
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
     let row = |model| row(caller, model);
     let body = match id {
@@ -57,14 +40,75 @@ pub fn models(
     whole(StatusCode::OK, headers, body)
 }
 
+/// The models of a modality that the caller may use, sorted by name. Those that only their node or server knows may be of any.
+#[must_use]
+pub fn served_of(core: &Core, caller: &Caller, modality: Modality) -> Vec<ServedModel> {
+    let question = question(caller, "", modality, Dialect::Run);
+    served_models(&question, caller.snapshot(), core.now_unix_ms())
+}
+
+/// The model that a name means to the caller, whatever its modality.
+///
+/// # Errors
+/// It means nothing here, or nothing would serve it.
+pub fn named(core: &Core, caller: &Caller, name: &str) -> Result<ServedModel, Box<Fault>> {
+    let question = question(caller, name, Modality::Chat, Dialect::Run);
+    plan::named_model(&question, caller.snapshot(), core.now_unix_ms())
+}
+
+/// A model of the catalogue, whether or not anything here serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoldModel {
+    pub modality: Modality,
+    /// What it does, where models of its modality do different things.
+    pub operation: Option<Operation>,
+    /// The providers that sell it to customers with credentials of their own.
+    pub sellers: Vec<String>,
+}
+
+/// The model of the catalogue that has this name, with its publisher or alone.
+#[must_use]
+pub fn sold_model(caller: &Caller, name: &str) -> Option<SoldModel> {
+    let catalogue = caller.snapshot().catalogue();
+    let model = catalogue.model(name).or_else(|| match catalogue.by_bare_name(name).as_slice() {
+        [model] => Some(*model),
+        _ => None,
+    })?;
+    let sells = |slug: &&String| catalogue.provider(slug).is_some_and(|facts| facts.byok && facts.available);
+    let sellers = model.offers.iter().map(|offer| &offer.provider).filter(sells).cloned().collect();
+    Some(SoldModel { modality: model.modality, operation: model.operation, sellers })
+}
+
+fn question<'a>(caller: &'a Caller, model: &'a str, modality: Modality, dialect: Dialect) -> PlanQuery<'a> {
+    PlanQuery {
+        model,
+        workspace: caller.workspace(),
+        project: caller.project(),
+        environment: caller.environment(),
+        key: caller.key().map(|key| key.id),
+        tag: None,
+        split_key: 0,
+        session_key: None,
+        modality,
+        dialect,
+        terms: PriceTerms::default(),
+        size: RequestSize::default(),
+        needs: RequestNeeds::default(),
+        traits: None,
+        prompt: None,
+        hints: None,
+    }
+}
+
 fn row(caller: &Caller, model: ServedModel) -> ModelRow {
-    let created = created(caller, &model).unwrap_or_default();
+    let created = known_since_unix_s(caller, &model).unwrap_or_default();
     ModelRow { id: model.id, owned_by: model.owned_by, created }
 }
 
 /// `created`, which programs sort by: sellers don't agree on a model's release date, so this is the time when
 /// it became known here.
-fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
+#[must_use]
+pub fn known_since_unix_s(caller: &Caller, model: &ServedModel) -> Option<u64> {
     let workspace = caller.workspace();
     if let Some(alias) = workspace.aliases.iter().find(|alias| *alias.name == *model.id) {
         return Some(alias.created_unix_ms / 1000);

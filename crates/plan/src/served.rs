@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use board::AllOpen;
+use catalogue::{Capability, Model};
+use domain::{Fault, Modality, Operation};
 use snapshot::Snapshot;
 
-use crate::broker::decide;
+use crate::broker::{Decision, decide};
 use crate::question::{PlanInput, PlanQuery};
 use crate::resolve::ResolvedTarget;
 
@@ -20,6 +22,21 @@ pub struct ServedModel {
     /// Its publisher; `byoc` for a model that only a node names, `alias` for an alias, the slug for one
     /// of the workspace's own servers.
     pub owned_by: String,
+    pub facts: ModelFacts,
+}
+
+/// What is known of a model that a name means, as far as it decides what it can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// `None` of a name that only its provider or node knows.
+    pub modality: Option<Modality>,
+    /// What it does, where models of its modality do different things.
+    pub operation: Option<Operation>,
+    pub context_tokens: Option<u64>,
+    pub output_tokens_max: Option<u64>,
+    /// Whether what would serve it may be sent pictures, and documents such as PDFs.
+    pub takes_pictures: bool,
+    pub takes_documents: bool,
 }
 
 /// Every model that the caller would be served now, sorted by name. `question.model` is not
@@ -49,14 +66,43 @@ pub fn served_models(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms:
     names.into_keys().filter_map(|name| served(question, snapshot, now_unix_ms, name)).collect()
 }
 
+/// What a name means to the caller, whatever the modality of the model. `question.modality` is not read.
+///
+/// # Errors
+/// It means nothing here, or nothing would serve it.
+pub fn named_model(
+    question: &PlanQuery<'_>,
+    snapshot: &Snapshot,
+    now_unix_ms: u64,
+) -> Result<ServedModel, Box<Fault>> {
+    let as_chat = PlanQuery { modality: Modality::Chat, ..*question };
+    let input = input_of(&as_chat, snapshot, now_unix_ms);
+    let decision = decide(&input, &AllOpen);
+    let modality = decision.resolved.as_ref().and_then(|resolved| modality_of(resolved.target));
+    match modality.filter(|modality| *modality != Modality::Chat) {
+        None => model_of(&input, decision),
+        Some(modality) => {
+            let query = PlanQuery { modality, ..*question };
+            let input = input_of(&query, snapshot, now_unix_ms);
+            model_of(&input, decide(&input, &AllOpen))
+        }
+    }
+}
+
 fn served(
     question: &PlanQuery<'_>,
     snapshot: &Snapshot,
     now_unix_ms: u64,
     name: String,
 ) -> Option<ServedModel> {
-    let input = PlanInput {
-        query: PlanQuery { model: &name, ..*question },
+    let query = PlanQuery { model: &name, ..*question };
+    let input = input_of(&query, snapshot, now_unix_ms);
+    model_of(&input, decide(&input, &AllOpen)).ok()
+}
+
+fn input_of<'a>(query: &PlanQuery<'a>, snapshot: &'a Snapshot, now_unix_ms: u64) -> PlanInput<'a> {
+    PlanInput {
+        query: *query,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         required: None,
@@ -66,17 +112,52 @@ fn served(
         now_us: 0,
         now_unix_ms,
         began_unix_ms: now_unix_ms,
-    };
-    let decision = decide(&input, &AllOpen);
-    if decision.attempts.is_empty() {
-        return None;
     }
-    let resolved = decision.resolved?;
+}
+
+fn model_of(input: &PlanInput<'_>, decision: Decision<'_>) -> Result<ServedModel, Box<Fault>> {
+    let unserved = || Box::new(Fault::internal());
+    let Some(attempt) = decision.attempts.first() else {
+        return Err(decision.fault.unwrap_or_else(unserved));
+    };
+    let Some(resolved) = decision.resolved else { return Err(unserved()) };
     let owned_by = match resolved.target {
         _ if resolved.alias.is_some() => ALIAS_OWNER.to_owned(),
         ResolvedTarget::Model { model, .. } => model.publisher.clone(),
         ResolvedTarget::AtSeller { seller, .. } => seller.to_owned(),
         ResolvedTarget::OnNode { .. } => "byoc".to_owned(),
     };
-    Some(ServedModel { id: name, owned_by })
+    let model = known_model(input, resolved.target);
+    let manifest = input.catalogue.capabilities();
+    let may_have = |capability| !manifest.denies(attempt.provider(), attempt.known_model(), capability);
+    // Of a model that only a node names nothing is known, and few runtimes read documents themselves.
+    let reads_documents = !matches!(resolved.target, ResolvedTarget::OnNode { .. });
+    let facts = ModelFacts {
+        modality: model.map(|model| model.modality),
+        operation: model.and_then(|model| model.operation),
+        context_tokens: model.and_then(|model| model.context_tokens),
+        output_tokens_max: model.and_then(|model| model.output_tokens_max),
+        takes_pictures: may_have(Capability::Vision),
+        takes_documents: reads_documents && may_have(Capability::Documents),
+    };
+    Ok(ServedModel { id: input.query.model.to_owned(), owned_by, facts })
+}
+
+/// The model of the catalogue that a name means, or that a node names as the catalogue does.
+fn known_model<'a>(input: &PlanInput<'a>, target: ResolvedTarget<'a>) -> Option<&'a Model> {
+    match target {
+        ResolvedTarget::Model { model, .. } => Some(model),
+        ResolvedTarget::AtSeller { .. } => None,
+        ResolvedTarget::OnNode { model } => match input.catalogue.by_bare_name(model).as_slice() {
+            [model] => Some(*model),
+            _ => None,
+        },
+    }
+}
+
+const fn modality_of(target: ResolvedTarget<'_>) -> Option<Modality> {
+    match target {
+        ResolvedTarget::Model { model, .. } => Some(model.modality),
+        ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => None,
+    }
 }

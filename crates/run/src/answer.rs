@@ -1,18 +1,22 @@
-//! Turns the chat completion that served a run into a task; its headers are kept.
+//! Turns the answer that served a run into a task; its headers are kept.
+
+use std::rc::Rc;
 
 use admit::Caller;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use decode::Inbound;
-use domain::{Dialect, Fault, Profile, TraceId};
+use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use line::Core;
 use runs::{TaskRequest, TaskResult};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
+use crate::apps::{self, Answered, Kind, NoVideo};
+use crate::limits::{APP_ANSWER_BYTES_MAX, VIDEO_WAIT_MAX};
 use crate::problem;
 use crate::request::RunRequest;
 use crate::task::{Envelope, Message};
@@ -40,52 +44,50 @@ impl Frame {
     }
 }
 
-/// The parts of a completion that are read besides its text.
-#[derive(Deserialize)]
-struct Completion {
-    #[serde(default)]
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    finish_reason: Option<String>,
-    message: Option<ChatMessage>,
-}
-
-#[derive(Deserialize)]
-struct ChatMessage {
-    refusal: Option<String>,
-}
-
 /// Builds the client's response from the line's. The request entered the line at `started_unix_ms`.
 pub(crate) async fn shape(
-    core: &Core,
+    core: &Rc<Core>,
     caller: &Caller,
     frame: Frame,
+    (kind, mut messages): (Kind, Vec<Message>),
     started_unix_ms: u64,
     response: Response<ReplyBody>,
 ) -> Response<ReplyBody> {
     if response.status() != StatusCode::OK {
-        return problem::of_line(response).await;
+        return problem::of_line(core, caller, &frame.request.app, kind, response).await;
     }
-    let (head, body) = response.into_parts();
+    let (head, mut body) = response.into_parts();
     let mut headers = head.headers;
-    let usage = body.usage().copied().unwrap_or_default();
-    // It was complete before it was returned, since a run asks for no stream.
-    let Ok(body) = body.collect().await else {
-        return line::refuse(core, Dialect::Run, &Fault::internal(), frame.trace);
+    let bytes = match collect(&mut body).await {
+        Ok(bytes) => bytes,
+        Err(fault) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
     };
-    let body = body.to_bytes();
-    let (text, mut messages) = output_of(&body);
+    // Known at the end of the answer, which was read.
+    let usage = body.usage().copied().unwrap_or_default();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let answered = Answered { kind, body: &bytes, content_type, usage: &usage, input: &frame.request.input };
+    let output = match kind {
+        Kind::Video => match apps::finish_video(core, caller, &bytes, VIDEO_WAIT_MAX).await {
+            Ok(output) => output,
+            Err(NoVideo::Fault(fault)) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
+            Err(NoVideo::Answer(response)) => {
+                return problem::of_line(core, caller, &frame.request.app, kind, response).await;
+            }
+        },
+        _ => match apps::read(answered, &core.deps.egress).await {
+            Some(output) => output,
+            None => return line::refuse(core, Dialect::Run, &broken(), frame.trace),
+        },
+    };
+    messages.extend(output.messages);
     let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
     let is_private = word(&headers, &PROFILE) == Some(Profile::Byoc.as_str());
     let RunRequest { app, input, options } = frame.request;
     let result = TaskResult {
-        output: json!({"response": text}),
+        output: output.value,
         error: None,
         problem: Value::Null,
-        usage_events: vec![usage_event(&resolved, is_private, usage)],
+        usage_events: vec![usage_event(&resolved, is_private, &usage, &output.usage_kind)],
         app_id: Some(resolved),
         is_private,
         messages: messages.iter().map(|message| json!(message)).collect(),
@@ -114,46 +116,31 @@ pub(crate) async fn shape(
     settle::whole(StatusCode::OK, headers, bytes.into())
 }
 
-/// The full text, or the refusal in its place, and warnings for the client.
-fn output_of(body: &Bytes) -> (String, Vec<Message>) {
-    let first =
-        serde_json::from_slice::<Completion>(body).ok().and_then(|wire| wire.choices.into_iter().next());
-    let is_cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
-    let refusal = first.and_then(|choice| choice.message).and_then(|message| message.refusal);
-    let text = chat::answer_text(body).filter(|text| !text.is_empty()).or(refusal).unwrap_or_default();
-    (text, if is_cut { vec![truncated()] } else { Vec::new() })
+/// The whole of an answer. Sound comes while it is made; everything else is complete already.
+pub(crate) async fn collect(body: &mut ReplyBody) -> Result<Bytes, Box<Fault>> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| broken())?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if whole.is_empty() && piece.len() <= APP_ANSWER_BYTES_MAX && body.is_end_stream() {
+            return Ok(piece);
+        }
+        if whole.len() + piece.len() > APP_ANSWER_BYTES_MAX {
+            let message =
+                format!("The answer is longer than the {APP_ANSWER_BYTES_MAX} bytes that a task holds.");
+            let fault = Fault::new(FaultClass::Upstream, "answer_too_large", message).should_retry(false);
+            return Err(Box::new(fault.fix("Ask for less at once, or use the path of its dialect.")));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    if body.is_failed() { Err(broken()) } else { Ok(whole.freeze()) }
 }
 
-/// The answer ended where the client's limit of tokens is.
-pub(crate) const fn truncated() -> Message {
-    Message {
-        level: "warning",
-        code: "output_truncated",
-        message: "The answer reached max_tokens and was cut there.",
-        meta: None,
-    }
+pub(crate) fn broken() -> Box<Fault> {
+    let message = "The answer of the app's provider breaks off, or is none.";
+    Box::new(Fault::new(FaultClass::Upstream, "upstream_answer_broken", message).fix("Run the app again."))
 }
 
 pub(crate) fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(message: &Value, finish: &str) -> (String, usize) {
-        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish}]});
-        let (text, messages) = output_of(&body.to_string().into());
-        (text, messages.len())
-    }
-
-    #[test]
-    fn the_text_is_whole_and_its_cut_is_told() {
-        assert_eq!(check(&json!({"content": "a"}), "stop"), ("a".to_owned(), 0));
-        assert_eq!(check(&json!({"content": "a"}), "length"), ("a".to_owned(), 1));
-        assert_eq!(check(&json!({"content": null, "refusal": "No."}), "stop"), ("No.".to_owned(), 0));
-        assert_eq!(check(&json!({"content": [{"type": "text", "text": "b"}]}), "stop"), ("b".to_owned(), 0));
-        assert_eq!(check(&json!({"content": null}), "stop"), (String::new(), 0));
-    }
 }

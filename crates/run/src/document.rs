@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use domain::limits::DOCUMENT_BYTES_MAX;
 use domain::{Fault, FaultClass, ObjectOwner};
-use egress::{DocumentLimits, fetch_document};
+use egress::{Client, DocumentLimits, fetch_document};
 use line::Core;
 use percent_encoding::percent_decode_str;
 
@@ -80,10 +80,21 @@ pub(crate) enum Document {
     Pdf {
         name: String,
         uri: String,
+        bytes: Bytes,
     },
     Picture {
         uri: String,
     },
+}
+
+impl Document {
+    /// Its bytes as they are sent.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.text.len(),
+            Self::Pdf { uri, .. } | Self::Picture { uri } => uri.len(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,12 +104,23 @@ pub(crate) struct Text {
     pub text: String,
 }
 
-/// The bytes of a document with its declared name and type.
-struct Raw {
-    name: Option<String>,
-    mime: String,
-    charset: Option<String>,
-    bytes: Bytes,
+/// The bytes of a file with its name and type.
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    pub name: Option<String>,
+    pub mime: String,
+    pub charset: Option<String>,
+    pub bytes: Bytes,
+}
+
+impl Raw {
+    pub(crate) fn data_uri(&self) -> String {
+        format!("data:{};base64,{}", self.mime, BASE64.encode(&self.bytes))
+    }
+
+    pub(crate) fn is_picture(&self) -> bool {
+        PICTURES.contains(&self.mime.as_str())
+    }
 }
 
 /// Fetches or decodes the document.
@@ -110,18 +132,39 @@ pub(crate) async fn load(
     core: &Core,
     owner: ObjectOwner,
 ) -> Result<Document, Refusal> {
+    let raw = load_own(input, core, owner).await?;
+    read(raw).map_err(|problem| problem.at(input))
+}
+
+/// Reads an uploaded file, or fetches or decodes another one.
+///
+/// # Errors
+/// Those of `load_raw`, or there is no such file.
+pub(crate) async fn load_own(input: &DocumentInput, core: &Core, owner: ObjectOwner) -> Result<Raw, Refusal> {
+    let Some(id) = files::named(input.uri.trim()) else {
+        return load_raw(input, &core.deps.egress).await;
+    };
+    let opened = files::open(core, owner, id).await;
+    let (file, bytes) =
+        opened.map_err(|fault| Refusal::Fault(Box::new((*fault).param(param_of(&input.pointer)))))?;
+    let (mime, charset) = type_and_charset(&file.content_type);
+    let raw = Raw { name: Some(file.name), mime, charset, bytes };
+    named(raw, input).map_err(|problem| problem.at(input))
+}
+
+/// Fetches or decodes a file, whose type is then what its bytes show.
+///
+/// # Errors
+/// The address is not allowed, the file can't be fetched, or it is of another type than it says.
+pub(crate) async fn load_raw(input: &DocumentInput, client: &Client) -> Result<Raw, Refusal> {
     let uri = input.uri.trim();
-    if let Some(id) = files::named(uri) {
-        let (file, bytes) = files::open(core, owner, id).await.map_err(|fault| at(*fault, input))?;
-        let (mime, charset) = type_and_charset(&file.content_type);
-        let raw = Raw { name: Some(file.name), mime, charset, bytes };
-        return read(raw, input).map_err(|problem| problem.at(input));
-    }
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     let raw = match scheme.as_str() {
         "data" => decode(uri).map_err(|problem| problem.at(input))?,
         "https" | "http" => {
-            let document = fetch_document(&core.deps.egress, uri, DocumentLimits::default()).await?;
+            let document = fetch_document(client, uri, DocumentLimits::default())
+                .await
+                .map_err(|fault| Refusal::Fault(Box::new(fault.param(param_of(&input.pointer)))))?;
             Raw {
                 name: name_in_url(uri),
                 mime: document.mime,
@@ -134,7 +177,20 @@ pub(crate) async fn load(
             return Err(Problem::Unfit(problem.to_owned()).at(input));
         }
     };
-    read(raw, input).map_err(|problem| problem.at(input))
+    named(raw, input).map_err(|problem| problem.at(input))
+}
+
+fn type_and_charset(content_type: &str) -> (String, Option<String>) {
+    let (mime, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let charset = parameters.split(';').filter_map(|one| one.trim().split_once('='));
+    let charset = charset.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).map(|(_, value)| value);
+    let charset = charset.map(|value| value.trim_matches('"').to_ascii_lowercase()).next();
+    (mime.trim().to_ascii_lowercase(), charset)
+}
+
+/// A place of an input as errors name fields: `/input/document/uri` is a part of `input.document`.
+fn param_of(pointer: &str) -> String {
+    pointer.trim_start_matches('/').trim_end_matches("/uri").replace('/', ".")
 }
 
 enum Problem {
@@ -146,30 +202,17 @@ impl Problem {
     fn at(self, input: &DocumentInput) -> Refusal {
         match self {
             Self::Unfit(message) => {
-                Refusal::Input(vec![InputError { pointer: input.pointer.to_owned(), message }])
+                Refusal::Input(vec![InputError { pointer: input.pointer.clone(), message }])
             }
             Self::TooLarge => {
                 let message = format!("The document is larger than {DOCUMENT_BYTES_MAX} bytes.");
                 let fault = Fault::new(FaultClass::TooLarge, "document_too_large", message)
                     .fix("Send a shorter document, or the part of it that matters.")
-                    .param("input.document");
+                    .param(param_of(&input.pointer));
                 Refusal::Fault(Box::new(fault))
             }
         }
     }
-}
-
-/// What an uploaded file can't be read for, at the input that names it.
-fn at(fault: Fault, input: &DocumentInput) -> Refusal {
-    Refusal::Fault(Box::new(fault.param(input.pointer.trim_start_matches('/').replace('/', "."))))
-}
-
-fn type_and_charset(content_type: &str) -> (String, Option<String>) {
-    let (mime, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-    let charset = parameters.split(';').filter_map(|one| one.trim().split_once('='));
-    let charset = charset.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).map(|(_, value)| value);
-    let charset = charset.map(|value| value.trim_matches('"').to_ascii_lowercase()).next();
-    (mime.trim().to_ascii_lowercase(), charset)
 }
 
 /// `data:[type][;name=value]*[;base64],bytes`
@@ -203,21 +246,57 @@ fn decode(uri: &str) -> Result<Raw, Problem> {
     Ok(Raw { name, mime, charset, bytes: bytes.into() })
 }
 
-fn read(raw: Raw, input: &DocumentInput) -> Result<Document, Problem> {
+/// The file under the name and type that it has by all that is said of it and by its bytes.
+fn named(raw: Raw, input: &DocumentInput) -> Result<Raw, Problem> {
     let given = input.filename.clone().or_else(|| raw.name.clone());
     let name = given.map(|name| clean(&name)).filter(|name| !name.is_empty());
-    let mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
-    let uri = || format!("data:{mime};base64,{}", BASE64.encode(&raw.bytes));
-    if mime == PDF {
-        return Ok(Document::Pdf { name: name.unwrap_or_else(|| "document.pdf".to_owned()), uri: uri() });
+    let mut mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
+    let found = type_by_bytes(&raw.bytes);
+    if let Some(found) = found.filter(|_| GENERIC_TYPES.contains(&mime.as_str())) {
+        mime = found.to_owned();
     }
-    if PICTURES.contains(&mime.as_str()) {
-        return Ok(Document::Picture { uri: uri() });
+    let has_known_start = mime == PDF || PICTURES.contains(&mime.as_str());
+    if (has_known_start && found != Some(mime.as_str())) || (is_text(&mime) && found.is_some()) {
+        let found = found.unwrap_or("something else");
+        let sanitized = sanitize(&mime);
+        return Err(Problem::Unfit(format!("is said to be {sanitized}, and its bytes are {found}")));
     }
-    read_text(raw, name, &mime).map(Document::Text)
+    Ok(Raw { name, mime, ..raw })
 }
 
-fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem> {
+/// The type that a file begins as.
+pub(crate) fn type_by_bytes(bytes: &[u8]) -> Option<&'static str> {
+    let is_riff = |kind: &[u8]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(kind);
+    let starts: [(&[u8], &str); 5] = [
+        (b"%PDF", PDF),
+        (b"\x89PNG", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"GIF8", "image/gif"),
+        // Also of Office documents. Nothing here unpacks one.
+        (b"PK\x03\x04", "application/zip"),
+    ];
+    let found = starts.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, mime)| *mime);
+    found.or_else(|| is_riff(b"WEBP").then_some("image/webp"))
+}
+
+fn read(raw: Raw) -> Result<Document, Problem> {
+    if raw.mime == PDF {
+        let uri = raw.data_uri();
+        return Ok(Document::Pdf {
+            name: raw.name.unwrap_or_else(|| "document.pdf".to_owned()),
+            uri,
+            bytes: raw.bytes,
+        });
+    }
+    if raw.is_picture() {
+        return Ok(Document::Picture { uri: raw.data_uri() });
+    }
+    read_text(raw).map(Document::Text)
+}
+
+fn read_text(raw: Raw) -> Result<Text, Problem> {
+    let Raw { name, mime, charset, bytes } = raw;
+    let mime = mime.as_str();
     if !is_text(mime) {
         let sanitized = sanitize(mime);
         return Err(Problem::Unfit(format!(
@@ -225,12 +304,12 @@ fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem
         )));
     }
     if let Some(charset) =
-        raw.charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
+        charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
     {
         let sanitized = sanitize(&charset);
         return Err(Problem::Unfit(format!("is a document in {sanitized}, and only UTF-8 is read")));
     }
-    let text = std::str::from_utf8(&raw.bytes)
+    let text = std::str::from_utf8(&bytes)
         .map_err(|_| Problem::Unfit("is a document that is not UTF-8".to_owned()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\0') {
@@ -280,11 +359,12 @@ mod tests {
     use super::*;
 
     fn check(uri: &str) -> Result<(String, String, String), String> {
-        let input = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
-        let read = decode(uri).and_then(|raw| read(raw, &input));
+        let input =
+            DocumentInput { uri: uri.to_owned(), pointer: "/p".to_owned(), ..DocumentInput::default() };
+        let read = decode(uri).and_then(|raw| named(raw, &input)).and_then(read);
         let summarize = |read| match read {
             Document::Text(text) => (text.name, text.mime, text.text),
-            Document::Pdf { name, uri } => (name, "pdf".to_owned(), uri),
+            Document::Pdf { name, uri, .. } => (name, "pdf".to_owned(), uri),
             Document::Picture { uri } => (String::new(), "picture".to_owned(), uri),
         };
         read.map(summarize).map_err(|problem| match problem {
@@ -333,6 +413,7 @@ mod tests {
                 "data:application/pdf;base64,JVBERg==",
             ),
             ("data:image/png,%89PNG", "", "picture", "data:image/png;base64,iVBORw=="),
+            ("data:application/octet-stream,%89PNG", "", "picture", "data:image/png;base64,iVBORw=="),
         ] {
             let expected = (name.to_owned(), kind.to_owned(), sent.to_owned());
             assert_eq!(check(uri), Ok(expected), "{uri}");
@@ -350,6 +431,14 @@ mod tests {
             ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),
             ("data:text/plain,%FF", "not UTF-8"),
             ("data:text/plain,a%00b", "NUL"),
+            ("data:image/png;base64,JVBERg==", "said to be image/png, and its bytes are application/pdf"),
+            ("data:application/pdf,<html>", "bytes are something else"),
+            ("data:text/plain,PK%03%04", "bytes are application/zip"),
+            ("data:application/octet-stream,PK%03%04", "application/zip, which is not supported"),
+            (
+                "data:application/vnd.openxmlformats-officedocument.wordprocessingml.document,PK%03%04",
+                "not supported; text/*",
+            ),
         ] {
             let refused = check(uri).unwrap_err();
             assert!(refused.contains(part), "{uri}: {refused}");

@@ -1,12 +1,13 @@
-//! The input of a model app: its JSON Schema, and validation errors with JSON pointers.
+//! The input of an app: compared with its JSON Schema, its errors as JSON pointers, and the files that it names.
 
 use std::sync::LazyLock;
 
 use domain::Fault;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::apps::{Kind, schemas};
 use crate::limits::INPUT_ERRORS_MAX;
 use crate::refusal::Refusal;
 use crate::request::sanitize;
@@ -19,13 +20,10 @@ pub(crate) struct InputError {
     pub message: String,
 }
 
-/// What the model is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelInput {
-    pub prompt: String,
-    pub document: Option<DocumentInput>,
-    pub system: Option<String>,
-    pub max_tokens: Option<u64>,
+impl InputError {
+    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
 }
 
 /// Where a document is, and the client's own description of it.
@@ -33,167 +31,202 @@ pub(crate) struct ModelInput {
 pub(crate) struct DocumentInput {
     pub uri: String,
     /// JSON pointer to `uri` in the body.
-    pub pointer: &'static str,
+    pub pointer: String,
     pub filename: Option<String>,
     pub content_type: Option<String>,
 }
 
-/// Compiled once. `None` only if the schema itself were invalid, which a test would show.
-static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
+impl DocumentInput {
+    /// A file as inputs name it, which stands at this pointer; `None` where there is none.
+    pub(crate) fn read(value: &Value, pointer: &str) -> Option<Self> {
+        match value {
+            Value::String(uri) => {
+                Some(Self { uri: uri.clone(), pointer: pointer.to_owned(), ..Self::default() })
+            }
+            Value::Object(_) => {
+                let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+                Some(Self {
+                    uri: text("uri").unwrap_or_default(),
+                    pointer: format!("{pointer}/uri"),
+                    filename: text("filename"),
+                    content_type: text("content_type"),
+                })
+            }
+            _ => None,
+        }
+    }
 
-fn schema() -> Value {
-    let text = json!({"type": ["string", "null"]});
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "properties": {
-            "prompt": {"type": "string", "minLength": 1},
-            "document": {
-                "type": ["string", "object", "null"],
-                "minLength": 1,
-                "properties": {
-                    "uri": {"type": "string", "minLength": 1},
-                    "filename": text,
-                    "content_type": text,
-                    // File objects of client libraries carry these; they have no effect.
-                    "path": text,
-                    "size": {"type": ["integer", "null"]},
-                },
-                "required": ["uri"],
-                "additionalProperties": false,
-            },
-            "system": text,
-            "max_tokens": {"type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX},
-        },
-        "required": ["prompt"],
-        "additionalProperties": false,
-    })
+    /// The files of a field, which has one or a list of them.
+    pub(crate) fn all(input: &Value, field: &str, base: &str) -> Vec<Self> {
+        let pointer = format!("{base}/{field}");
+        match input.get(field) {
+            Some(Value::Array(list)) => {
+                let at = |(place, value)| Self::read(value, &format!("{pointer}/{place}"));
+                list.iter().enumerate().filter_map(at).collect()
+            }
+            Some(value) => Self::read(value, &pointer).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
 }
 
-/// Reads and validates an input.
+struct Checker {
+    kind: Kind,
+    schema: Value,
+    validator: Option<Validator>,
+}
+
+/// Compiled once. A validator is `None` only if the schema itself were invalid, which a test would show.
+static CHECKERS: LazyLock<Vec<Checker>> = LazyLock::new(|| {
+    let checker = |kind| {
+        let schema = schemas::input(kind);
+        Checker { kind, validator: jsonschema::validator_for(&schema).ok(), schema }
+    };
+    Kind::ALL.into_iter().map(checker).collect()
+});
+
+/// Compares an input with the schema of its kind.
 ///
 /// # Errors
-/// It does not match the schema.
-pub(crate) fn read(input: &Value) -> Result<ModelInput, Refusal> {
-    let Some(schema) = SCHEMA.as_ref() else { return Err(Refusal::Fault(Box::new(Fault::internal()))) };
-    let errors: Vec<InputError> =
-        schema.iter_errors(input).flat_map(|error| input_errors(&error)).take(INPUT_ERRORS_MAX).collect();
-    if !errors.is_empty() {
-        return Err(Refusal::Input(errors));
-    }
-    let text = |name: &str| input.get(name).and_then(Value::as_str).map(str::to_owned);
-    Ok(ModelInput {
-        prompt: text("prompt").unwrap_or_default(),
-        document: input.get("document").and_then(document),
-        system: text("system").filter(|system| !system.is_empty()),
-        max_tokens: input.get("max_tokens").and_then(count),
-    })
-}
-
-fn document(value: &Value) -> Option<DocumentInput> {
-    match value {
-        Value::String(uri) => {
-            Some(DocumentInput { uri: uri.clone(), pointer: "/input/document", ..DocumentInput::default() })
-        }
-        Value::Object(_) => {
-            let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-            Some(DocumentInput {
-                uri: text("uri").unwrap_or_default(),
-                pointer: "/input/document/uri",
-                filename: text("filename"),
-                content_type: text("content_type"),
-            })
-        }
-        _ => None,
-    }
+/// It does not match.
+pub(crate) fn check(kind: Kind, input: &Value) -> Result<(), Refusal> {
+    let checker = CHECKERS.iter().find(|checker| checker.kind == kind);
+    let Some((schema, validator)) = checker.and_then(|one| Some((&one.schema, one.validator.as_ref()?)))
+    else {
+        return Err(Refusal::Fault(Box::new(Fault::internal())));
+    };
+    let errors = validator.iter_errors(input).flat_map(|error| input_errors(schema, &error));
+    let errors: Vec<InputError> = errors.take(INPUT_ERRORS_MAX).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Input(errors)) }
 }
 
 /// JSON Schema counts `5.0` as an integer too.
-fn count(value: &Value) -> Option<u64> {
+pub(crate) fn count(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| format!("{:.0}", value.as_f64()?).parse().ok())
 }
 
 /// Errors don't repeat the client's values: they may be large, or must not be logged.
-fn input_errors(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
+fn input_errors(schema: &Value, error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
     let base = format!("/input{}", error.instance_path().as_str());
     match error.kind() {
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            vec![InputError { pointer: format!("{base}/{name}"), message: format!("\"{name}\" is required") }]
+            vec![InputError::new(format!("{base}/{name}"), format!("\"{name}\" is required"))]
+        }
+        // Only a field that has several names is required so.
+        ValidationErrorKind::AnyOf { .. } => {
+            let first = schema.pointer("/anyOf/0/required/0").and_then(Value::as_str).unwrap_or_default();
+            vec![InputError::new(format!("{base}/{first}"), format!("\"{first}\" is required"))]
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = known_fields(schema, error.schema_path().as_str());
             let unexpected = unexpected.iter().take(INPUT_ERRORS_MAX).map(|name| {
                 let name = sanitize(name);
                 let pointer = format!("{base}/{}", name.replace('~', "~0").replace('/', "~1"));
-                let message = match base.as_str() {
-                    "/input" => {
-                        format!("\"{name}\" is no field of the input: prompt, document, system, max_tokens")
-                    }
-                    _ => format!("\"{name}\" is no field of a document: uri, filename, content_type"),
-                };
-                InputError { pointer, message }
+                InputError::new(pointer, format!("\"{name}\" is no field here; these are: {known}"))
             });
             unexpected.collect()
         }
         ValidationErrorKind::MinLength { .. } => {
-            vec![InputError { pointer: base, message: "the value must not be empty".to_owned() }]
+            vec![InputError::new(base, "the value must not be empty")]
         }
-        _ => vec![InputError { pointer: base, message: error.masked_with("the value").to_string() }],
+        _ => vec![InputError::new(base, error.masked_with("the value").to_string())],
     }
+}
+
+/// The fields of the object whose schema an error is about.
+fn known_fields(schema: &Value, schema_path: &str) -> String {
+    let object = schema_path.strip_suffix("/additionalProperties").unwrap_or_default();
+    let fields = schema.pointer(&format!("{object}/properties")).and_then(Value::as_object);
+    let names: Vec<&str> = fields.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn check(input: &Value) -> Result<ModelInput, Vec<InputError>> {
-        read(input).map_err(|refusal| match refusal {
-            Refusal::Input(errors) => errors,
-            Refusal::Fault(fault) => panic!("{fault}"),
-        })
+    fn refused(kind: Kind, input: &Value) -> Vec<InputError> {
+        match check(kind, input) {
+            Err(Refusal::Input(errors)) => errors,
+            Err(Refusal::Fault(fault)) => panic!("{fault}"),
+            Ok(()) => panic!("accepted: {input}"),
+        }
     }
 
     #[test]
-    fn what_fits_is_read() {
-        let input =
-            check(&json!({"prompt": "p", "system": "s", "max_tokens": 5.0, "document": null})).unwrap();
-        assert_eq!((input.system.as_deref(), input.max_tokens, input.document), (Some("s"), Some(5), None));
-        let input =
-            check(&json!({"prompt": "p", "document": {"uri": "u", "filename": "f", "size": 3}})).unwrap();
-        let document = input.document.unwrap();
-        assert_eq!((document.uri.as_str(), document.filename.as_deref()), ("u", Some("f")));
-        assert_eq!(document.pointer, "/input/document/uri");
+    fn every_schema_is_one() {
+        for kind in Kind::ALL {
+            assert!(jsonschema::meta::is_valid(&schemas::input(kind)), "{kind:?}");
+            assert!(jsonschema::meta::is_valid(&schemas::output(kind)), "{kind:?}");
+            assert!(CHECKERS.iter().any(|one| one.kind == kind && one.validator.is_some()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_fits_is_accepted() {
+        for (kind, input) in [
+            (Kind::Text, json!({"prompt": "p", "system": "s", "max_tokens": 5.0, "document": null})),
+            (Kind::Text, json!({"prompt": "p", "document": {"uri": "u", "filename": "f", "size": 3}})),
+            (Kind::Text, json!({"text": "p", "system_prompt": "s", "images": ["u"], "temperature": 0.5})),
+            (Kind::Text, json!({"context": [{"role": "user", "text": "a"}]})),
+            (Kind::Embedding, json!({"texts": ["a", "b"], "dimensions": 8})),
+            (Kind::Rerank, json!({"query": "q", "documents": ["a", {"text": "b"}]})),
+            (Kind::Video, json!({"prompt": "p", "seconds": "8"})),
+        ] {
+            assert!(check(kind, &input).is_ok(), "{input}");
+        }
+        let files = DocumentInput::all(&json!({"images": ["a", {"uri": "b"}]}), "images", "/input");
+        let places: Vec<&str> = files.iter().map(|file| file.pointer.as_str()).collect();
+        assert_eq!(places, ["/input/images/0", "/input/images/1/uri"]);
     }
 
     #[test]
     fn what_does_not_fit_is_named_by_pointer() {
         let long = "x".repeat(100_000);
         let cases = [
-            (json!(null), vec!["/input"]),
-            (json!("text"), vec!["/input"]),
-            (json!({}), vec!["/input/prompt"]),
-            (json!({"prompt": ""}), vec!["/input/prompt"]),
-            (json!({"prompt": 5}), vec!["/input/prompt"]),
-            (json!({"prompt": ["a"], "max_tokens": 0}), vec!["/input/max_tokens", "/input/prompt"]),
-            (json!({"prompt": "p", "max_tokens": "5"}), vec!["/input/max_tokens"]),
-            (json!({"prompt": "p", "max_tokens": 1e30}), vec!["/input/max_tokens"]),
-            (json!({"prompt": "p", "max_tokens": 1.5}), vec!["/input/max_tokens"]),
-            (json!({"prompt": "p", "a/b~c": 1}), vec!["/input/a~1b~0c"]),
-            (json!({"prompt": "p", "document": ""}), vec!["/input/document"]),
-            (json!({"prompt": "p", "document": [long]}), vec!["/input/document"]),
-            (json!({"prompt": "p", "document": {}}), vec!["/input/document/uri"]),
-            (json!({"prompt": "p", "document": {"uri": 1}}), vec!["/input/document/uri"]),
-            (json!({"prompt": "p", "document": {"uri": "u", "x": 1}}), vec!["/input/document/x"]),
+            (Kind::Text, json!(null), vec!["/input"]),
+            (Kind::Text, json!("text"), vec!["/input"]),
+            (Kind::Text, json!({}), vec!["/input/prompt"]),
+            (Kind::Text, json!({"prompt": ""}), vec!["/input/prompt"]),
+            (Kind::Text, json!({"prompt": 5}), vec!["/input/prompt"]),
+            (
+                Kind::Text,
+                json!({"prompt": ["a"], "max_tokens": 0}),
+                vec!["/input/max_tokens", "/input/prompt"],
+            ),
+            (Kind::Text, json!({"prompt": "p", "max_tokens": "5"}), vec!["/input/max_tokens"]),
+            (Kind::Text, json!({"prompt": "p", "max_tokens": 1e30}), vec!["/input/max_tokens"]),
+            (Kind::Text, json!({"prompt": "p", "max_tokens": 1.5}), vec!["/input/max_tokens"]),
+            (Kind::Text, json!({"prompt": "p", "a/b~c": 1}), vec!["/input/a~1b~0c"]),
+            (Kind::Text, json!({"prompt": "p", "document": ""}), vec!["/input/document"]),
+            (Kind::Text, json!({"prompt": "p", "document": [long]}), vec!["/input/document"]),
+            (Kind::Text, json!({"prompt": "p", "document": {}}), vec!["/input/document/uri"]),
+            (Kind::Text, json!({"prompt": "p", "document": {"uri": 1}}), vec!["/input/document/uri"]),
+            (Kind::Text, json!({"prompt": "p", "document": {"uri": "u", "x": 1}}), vec!["/input/document/x"]),
+            (Kind::Text, json!({"prompt": "p", "images": ["u", 3]}), vec!["/input/images/1"]),
+            (Kind::Embedding, json!({}), vec!["/input/text"]),
+            (Kind::Embedding, json!({"text": ["a", ""]}), vec!["/input/text/1"]),
+            (Kind::Rerank, json!({"query": "q"}), vec!["/input/documents"]),
+            (Kind::Rerank, json!({"query": "q", "documents": [{}]}), vec!["/input/documents/0/text"]),
+            (Kind::Speech, json!({"text": "t"}), vec!["/input/voice"]),
+            (Kind::Transcription, json!({"audio": null}), vec!["/input/audio"]),
+            (Kind::Image, json!({"prompt": "p", "n": 0}), vec!["/input/n"]),
+            (Kind::Video, json!({"prompt": "p", "seconds": 0}), vec!["/input/seconds"]),
         ];
-        for (input, expected) in cases {
-            let found = check(&input).unwrap_err();
+        for (kind, input, expected) in cases {
+            let found = refused(kind, &input);
             let mut named: Vec<&str> = found.iter().map(|error| error.pointer.as_str()).collect();
             named.sort_unstable();
             assert_eq!(named, expected, "{found:?}");
-            let is_short = |error: &InputError| !error.message.is_empty() && error.message.len() < 200;
+            let is_short = |error: &InputError| !error.message.is_empty() && error.message.len() < 500;
             assert!(found.iter().all(is_short), "{found:?}");
         }
         let many: serde_json::Map<String, Value> = (0..1000).map(|n| (format!("f{n}"), json!(1))).collect();
-        assert_eq!(check(&Value::Object(many)).unwrap_err().len(), INPUT_ERRORS_MAX);
+        assert_eq!(refused(Kind::Text, &Value::Object(many)).len(), INPUT_ERRORS_MAX);
+        let error = refused(Kind::Speech, &json!({"text": "t", "voice": "v", "tone": "x"}));
+        assert!(error[0].message.contains("text, voice, instructions"), "{error:?}");
     }
 }

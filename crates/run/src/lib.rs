@@ -1,8 +1,9 @@
-//! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again. In
-//! this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
+//! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again; `/apps` lists
+//! them. In this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
 mod answer_stream;
+mod apps;
 mod background;
 mod compaction;
 mod context_care;
@@ -16,6 +17,7 @@ mod kept_content;
 mod kept_responses;
 mod limits;
 mod native;
+mod pdf;
 mod problem;
 mod prompt;
 mod refusal;
@@ -30,17 +32,18 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, Operation};
+use domain::{Dialect, Fault};
 use http::{Response, StatusCode};
 use line::Core;
 use settle::ReplyBody;
 
-use crate::input::ModelInput;
+use crate::apps::{App, Files};
 use crate::refusal::Refusal;
 use crate::request::RunRequest;
 use crate::task::Envelope;
-use crate::tasks::Format;
+use crate::tasks::{Format, Queued};
 
+pub use apps::{AppRequest, apps};
 pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{
@@ -62,22 +65,24 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller, path: &str) 
     }
 }
 
-/// The call that a run would make, for one that is planned and not served: its document is not fetched.
+/// The call that a run would make, for one that is planned and not served: its files are not fetched.
 ///
 /// # Errors
 /// What is wrong with the run.
-pub fn planned(inbound: Inbound) -> Result<Inbound, Box<Fault>> {
+pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<Inbound, Box<Fault>> {
     let request = request::read(&inbound.headers, &inbound.body)?;
-    let input = input::read(&request.input).map_err(|refusal| match refusal {
+    let app = App::find(core, caller, &request.app);
+    let prepared = apps::prepare((&app, Files::LeftOut), &request.input, inbound.trace, false).await;
+    let planned = match prepared {
+        Ok(call) => call.into_inbound(inbound).await,
+        Err(refusal) => Err(refusal),
+    };
+    planned.map_err(|refusal| match refusal {
         Refusal::Fault(fault) => fault,
         Refusal::Input(errors) => Box::new(problem::fault(&errors)),
-    })?;
-    let body = prompt::encode(&request.app, &input, None, inbound.trace, false);
-    Ok(Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound })
+    })
 }
 
-/// Everything is validated before the document is fetched, and the document is fetched before the line is
-/// called: a client that leaves in the meantime has used nothing.
 async fn trip(
     core: &Rc<Core>,
     inbound: Inbound,
@@ -85,21 +90,19 @@ async fn trip(
     is_waited_for: bool,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let request = request::read(&inbound.headers, &inbound.body)?;
-    let input = input::read(&request.input)?;
+    let app = App::find(core, &caller, &request.app);
     let streams = Format::wanted(&inbound.headers);
     if streams.is_some() || !request.options.waits(is_waited_for)? {
-        return Ok(queued(core, inbound, &caller, (request, input), streams).await?);
+        return queued(core, inbound, &caller, (request, app), streams).await;
     }
-    let document = match &input.document {
-        Some(requested) => Some(document::load(requested, core, caller.owner()).await?),
-        None => None,
-    };
-    let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace, false);
+    let files = Files::of(core, &caller);
+    let mut call = apps::prepare((&app, files), &request.input, inbound.trace, false).await?;
+    let (kind, messages) = (call.kind, std::mem::take(&mut call.messages));
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.deps.world.clock.unix_ms();
-    let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
+    let inbound = call.into_inbound(inbound).await?;
     let response = line::serve(core, inbound, caller.clone()).await;
-    Ok(answer::shape(core, &caller, frame, started_unix_ms, response).await)
+    Ok(answer::shape(core, &caller, frame, (kind, messages), started_unix_ms, response).await)
 }
 
 /// A task that is made by a worker: its client gets it as it is now, or follows it with the same request.
@@ -107,16 +110,19 @@ async fn queued(
     core: &Rc<Core>,
     inbound: Inbound,
     caller: &Caller,
-    (request, input): (RunRequest, ModelInput),
+    (request, app): (RunRequest, App),
     streams: Option<Format>,
-) -> Result<Response<ReplyBody>, Box<Fault>> {
+) -> Result<Response<ReplyBody>, Refusal> {
     let envelope = Envelope::from_headers(&inbound.headers);
-    let (task, contents) = tasks::queue(core, &inbound, caller, request, &input).await?;
+    let trace = inbound.trace;
+    let (task, contents) = match tasks::queue(core, inbound, caller, request, &app).await? {
+        Queued::Waits(waiting) => *waiting,
+        Queued::Refused(response) => return Ok(*response),
+    };
+    core.counters.answered(StatusCode::OK.as_u16());
     if let Some(format) = streams {
-        core.counters.answered(StatusCode::OK.as_u16());
         return Ok(tasks::stream(core, caller, task.id, format));
     }
-    core.counters.answered(StatusCode::OK.as_u16());
     let body = envelope.wrap(&runs::document(&task, &contents), &[]);
-    Ok(settle::whole(StatusCode::OK, line::own_headers(inbound.trace, "application/json"), body.into()))
+    Ok(settle::whole(StatusCode::OK, line::own_headers(trace, "application/json"), body.into()))
 }

@@ -51,3 +51,29 @@ pub(crate) const RUN_METADATA_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const WEBHOOK_BYTES_MAX: usize = 2 * 1024;
 /// How far ahead a task may be put off.
 pub(crate) const RUN_AHEAD_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Files that one field of an input names.
+pub(crate) const INPUT_FILES_MAX: usize = 16;
+/// Bytes of all files of an input.
+pub(crate) const INPUT_FILES_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Texts of an input.
+pub(crate) const INPUT_TEXTS_MAX: usize = 2_048;
+/// The longest answer of a model that an app's output is made of.
+pub(crate) const APP_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes at the beginning of a picture in which its size is looked for.
+pub(crate) const PICTURE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long a run waits for a video that is being made, and how often it looks: first, and then.
+pub(crate) const VIDEO_WAIT_MAX: Duration = Duration::from_secs(100);
+pub(crate) const VIDEO_LOOK_FIRST: Duration = Duration::from_millis(250);
+pub(crate) const VIDEO_LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+/// How long the text of a PDF may take to be extracted, and how many are read at once by all cores.
+pub(crate) const PDF_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const PDF_READ_AT_ONCE_MAX: usize = 2;
+/// Pages that are read, bytes that one packed stream of it is unpacked to, values in all its objects, fonts of a page, and bytes
+/// of its text.
+pub(crate) const PDF_PAGES_MAX: usize = 5_000;
+pub(crate) const PDF_STREAM_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const PDF_OBJECTS_MAX: usize = 1_000_000;
+pub(crate) const PDF_FONTS_OF_PAGE_MAX: usize = 64;
+pub(crate) const PDF_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a task waits for its video.
+pub(crate) const TASK_VIDEO_WAIT_MAX: Duration = Duration::from_secs(15 * 60);

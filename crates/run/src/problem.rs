@@ -1,6 +1,7 @@
 //! Problem documents of `/v1/run`: with the input's validation errors, or with an error of the line whose
 //! field names are mapped to this API.
 
+use admit::Caller;
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::{Response, StatusCode};
@@ -9,6 +10,7 @@ use line::Core;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
+use crate::apps::Kind;
 use crate::input::InputError;
 
 /// The fault of an invalid input.
@@ -37,26 +39,75 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
     response
 }
 
-/// An error of the line, with its field renamed to the one that the client sent.
-pub(crate) async fn of_line(response: Response<ReplyBody>) -> Response<ReplyBody> {
-    edit_problem(response, |problem| {
-        let field = problem.get("param").and_then(Value::as_str).and_then(field_of);
+/// What nothing in a workspace serves, which somebody can add.
+const NOT_SERVED: &str = "model_not_served";
+
+/// An error of the line, with its field renamed to the one that the client sent, and with what is missing where something is.
+pub(crate) async fn of_line(
+    core: &Core,
+    caller: &Caller,
+    app: &str,
+    kind: Kind,
+    response: Response<ReplyBody>,
+) -> Response<ReplyBody> {
+    let mut is_unmet = false;
+    let mut response = edit_problem(response, |problem| {
+        let field = problem.get("param").and_then(Value::as_str).and_then(|param| field_of(kind, param));
         if let Some(field) = field {
             problem.insert("param".to_owned(), json!(field));
         }
+        let is_missing = problem.get("code").and_then(Value::as_str) == Some(NOT_SERVED);
+        if let Some(missing) = is_missing.then(|| missing(caller, app)).filter(|missing| !missing.is_empty())
+        {
+            is_unmet = true;
+            problem.insert("status".to_owned(), json!(StatusCode::PRECONDITION_FAILED.as_u16()));
+            problem.insert("errors".to_owned(), json!(missing));
+        }
     })
-    .await
+    .await;
+    if is_unmet {
+        core.counters.answered(StatusCode::PRECONDITION_FAILED.as_u16());
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    }
+    response
 }
 
-fn field_of(param: &str) -> Option<&'static str> {
-    match param {
-        "model" => Some("app"),
-        "max_tokens" | "max_completion_tokens" => Some("input.max_tokens"),
+/// What would serve a model of the catalogue: a credential for one of its providers.
+fn missing(caller: &Caller, app: &str) -> Vec<Value> {
+    let sellers = line::sold_model(caller, app).map(|sold| sold.sellers).unwrap_or_default();
+    let error = |provider: &str| {
+        let message = format!(
+            "Add a credential for {provider}: POST /v2/provider-credentials, or `tidegate credentials add {provider}`."
+        );
+        json!({
+            "type": "integration",
+            "key": provider,
+            "message": message,
+            "action": {"type": "connect", "provider": provider},
+        })
+    };
+    sellers.iter().map(|provider| error(provider)).collect()
+}
+
+/// A field of the line's request as the input names it.
+fn field_of(kind: Kind, param: &str) -> Option<String> {
+    let (field, rest) = param.split_at(param.find(['.', '[']).unwrap_or(param.len()));
+    let own = match (kind, field) {
+        (_, "model") => return Some("app".to_owned()),
+        (_, "max_tokens" | "max_completion_tokens") => "max_tokens",
         // Only a document that the model reads natively is sent as a content part.
-        _ if param.starts_with("messages") && param.contains(".content[0]") => Some("input.document"),
-        _ if param.starts_with("messages") => Some("input.prompt"),
-        _ => None,
-    }
+        (Kind::Text, "messages") if param.contains(".content[0]") => {
+            return Some("input.document".to_owned());
+        }
+        (Kind::Text, "messages") => return Some("input.prompt".to_owned()),
+        (Kind::Embedding | Kind::Speech | Kind::Moderation, "input") => "text",
+        (Kind::Speech, "response_format") => "format",
+        (Kind::Transcription, "file") => "audio",
+        (Kind::Video, "input_reference") => "image",
+        (_, "input" | "app" | "app_id") => return None,
+        (_, field) => field,
+    };
+    Some(format!("input.{own}{rest}"))
 }
 
 /// Any other response is passed on unchanged.
@@ -74,4 +125,26 @@ pub(crate) async fn edit_problem(
         bytes = Value::Object(problem).to_string().into();
     }
     settle::whole(head.status, head.headers, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_the_line_are_named_as_the_input_has_them() {
+        for (kind, param, field) in [
+            (Kind::Text, "model", Some("app")),
+            (Kind::Text, "messages[0].content[0].file", Some("input.document")),
+            (Kind::Text, "messages[0].content", Some("input.prompt")),
+            (Kind::Text, "temperature", Some("input.temperature")),
+            (Kind::Embedding, "input[3]", Some("input.text[3]")),
+            (Kind::Speech, "response_format", Some("input.format")),
+            (Kind::Transcription, "file", Some("input.audio")),
+            (Kind::Rerank, "documents[1]", Some("input.documents[1]")),
+            (Kind::Rerank, "input.document", None),
+        ] {
+            assert_eq!(field_of(kind, param).as_deref(), field, "{param}");
+        }
+    }
 }

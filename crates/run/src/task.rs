@@ -1,5 +1,7 @@
 //! How a response of this API is wrapped.
 
+use std::borrow::Cow;
+
 use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
 use serde_json::Value;
@@ -34,8 +36,14 @@ struct SuccessBody<'a> {
 pub(crate) struct Message {
     pub level: &'static str,
     pub code: &'static str,
-    pub message: &'static str,
-    pub meta: Option<()>,
+    pub message: Cow<'static, str>,
+    pub meta: Option<Value>,
+}
+
+impl Message {
+    pub(crate) fn warning(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { level: "warning", code, message: message.into(), meta: None }
+    }
 }
 
 impl Envelope {

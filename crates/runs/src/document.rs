@@ -49,6 +49,14 @@ impl TaskRequest {
     pub fn read(contents: &TaskContents) -> Option<Self> {
         serde_json::from_slice(contents.request.as_ref()?).ok()
     }
+
+    /// Whether its input names files, which are loaded before it runs.
+    #[must_use]
+    pub fn names_files(&self) -> bool {
+        const FIELDS: [&str; 9] =
+            ["document", "documents", "files", "attachments", "image", "images", "mask", "audio", "video"];
+        FIELDS.iter().any(|name| self.input.get(*name).is_some_and(|value| !value.is_null()))
+    }
 }
 
 impl TaskResult {

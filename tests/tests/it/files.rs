@@ -140,7 +140,12 @@ async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
     // A file that no credential takes is kept by the gateway itself.
     let rest: [(&str, &[u8]); 2] = [("purpose", b"user_data"), ("file", LINES)];
     let kept = post(&gateway.client(), PATH, &rest).await;
-    assert_eq!((kept.status, kept.header("agent-batch-execution")), (200, Some("gateway")), "{}", kept.text());
+    assert_eq!(
+        (kept.status, kept.header("agent-batch-execution")),
+        (200, Some("gateway")),
+        "{}",
+        kept.text()
+    );
     gateway.credential("openai", OWN).await;
     let first = gateway.credential("openai", OWN_SECOND).await;
     gateway.route(json!({"scope": {"model": "openai/gpt-4o-mini"}, "credential_ids": [first]})).await;

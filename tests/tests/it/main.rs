@@ -13,6 +13,7 @@
 mod agreements;
 mod alias_parameters;
 mod aliases;
+mod apps;
 mod ask;
 mod audio;
 mod audit;

@@ -296,17 +296,19 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
 async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    for (kind, expected) in [
+    for (kind, body, expected) in [
         (
             "application/pdf",
+            "%PDF-1.4",
             json!({"type": "file", "file": {"filename": "report.txt", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="}}),
         ),
         (
-            "image/png",
-            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,JVBERi0xLjQ="}}),
+            "image/gif",
+            "GIF89a",
+            json!({"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}}),
         ),
     ] {
-        let document = serve_document(kind, "%PDF-1.4").await;
+        let document = serve_document(kind, body).await;
         completed(&run(&gateway, &ask(MINI, json!({"prompt": "Summarize", "document": document}))).await);
         let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
         let parts = &sent["messages"][0]["content"];

@@ -1,5 +1,5 @@
 //! `tidegate chat`, also `tidegate run`: one question to a model or a conversation, with streamed answers and
-//! their cost.
+//! their cost; with an input, an app of any kind.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::body::Body;
+use crate::commands::app;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -20,6 +21,12 @@ pub struct Options {
     system: Option<String>,
     #[arg(long)]
     max_tokens: Option<u64>,
+    /// Runs it as an app, of any kind: its input as JSON, or one FIELD=VALUE at a time; @FILE is a file.
+    #[arg(long, value_name = "INPUT", conflicts_with_all = ["prompt", "system", "max_tokens"])]
+    input: Vec<String>,
+    /// Where the files go that the app makes.
+    #[arg(long, value_name = "DIR", requires = "input")]
+    save: Option<std::path::PathBuf>,
 }
 
 /// What was said so far, and where to say more.
@@ -42,6 +49,9 @@ enum UserInput {
 const HELP: &str = "/exit ends, /clear forgets what was said, Ctrl-D ends too.";
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    if !options.input.is_empty() {
+        return app::run(shared, &options.model, &options.input, options.save.as_deref());
+    }
     let stdin = std::io::stdin();
     if options.prompt.is_empty() && stdin.is_terminal() && !shared.no_input {
         let mut talk = Conversation::begin(shared, options)?;

@@ -4,6 +4,7 @@ pub mod account;
 pub mod adapters;
 mod agreement;
 pub mod alias;
+mod app;
 pub mod apply;
 pub mod artifact;
 pub mod batch;

@@ -141,7 +141,7 @@ async fn answer(
 const NOT_PUBLIC: Message = Message {
     level: "warning",
     code: "file_not_public",
-    message: "Files are read with a key of their project alone: none is public.",
+    message: std::borrow::Cow::Borrowed("Files are read with a key of their project alone: none is public."),
     meta: None,
 };
 

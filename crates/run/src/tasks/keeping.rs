@@ -10,6 +10,7 @@ use line::Core;
 use runs::{TaskRequest, TaskResult, stored_text};
 use serde_json::{Value, json};
 
+use crate::apps::UsageKind;
 use crate::limits::TASK_CONTENT_BYTES_MAX;
 use crate::task::Message;
 
@@ -26,13 +27,13 @@ pub(crate) struct FinishedRun<'a> {
 }
 
 /// What a task used, as it is booked.
-pub(crate) fn usage_event(model: &str, is_private: bool, usage: Usage) -> Value {
+pub(crate) fn usage_event(model: &str, is_private: bool, usage: &Usage, kind: &UsageKind) -> Value {
     json!({
         "tier": if is_private { "private" } else { "cloud" },
-        "type": "text",
+        "type": kind.r#type,
         "model": model,
-        "quantity": usage.prompt_total().saturating_add(usage.completion_total()),
-        "unit": "tokens",
+        "quantity": kind.quantity,
+        "unit": kind.unit,
         // Whether the quantity is an estimate, where the upstream reported none.
         "estimated": usage.is_estimated(),
     })
@@ -55,7 +56,7 @@ pub(crate) async fn keep_finished(
     let not_kept = keep(core, caller, task, contents).await.err().map(|message| Message {
         level: "warning",
         code: "task_not_kept",
-        message,
+        message: message.into(),
         meta: None,
     });
     (document, not_kept)

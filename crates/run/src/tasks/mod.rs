@@ -15,4 +15,4 @@ pub use working::work;
 pub(crate) use acting::stream;
 pub(crate) use following::Format;
 pub(crate) use keeping::{FinishedRun, keep_finished, usage_event};
-pub(crate) use queueing::queue;
+pub(crate) use queueing::{Queued, queue};

@@ -4,51 +4,58 @@ use admit::Caller;
 use decode::Inbound;
 use domain::limits::TASKS_OPEN_MAX;
 use domain::{
-    Dialect, Fault, FaultClass, NewTask, Operation, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept,
-    TaskPriority, TaskStatus,
+    Dialect, Fault, FaultClass, NewTask, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept, TaskPriority,
+    TaskStatus,
 };
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use line::Core;
 use runs::{TaskRequest, stored_text};
+use settle::ReplyBody;
 
 use super::keeping::kept_ms;
-use crate::input::ModelInput;
+use crate::apps::{self, App, AppCall, Files};
 use crate::limits::{RUN_AHEAD_MAX, TASK_CONTENT_BYTES_MAX};
-use crate::prompt;
+use crate::problem;
+use crate::refusal::Refusal;
 use crate::request::{RunOptions, RunRequest, refusal};
 
 /// What the headers of the gateway's own begin with: a task's exchanges have those of the request that made it.
 const OWN_HEADERS: &str = "agent-";
 const OF_THIS_REQUEST: [&str; 3] = ["agent-idempotency-key", "agent-trace-mode", "agent-cache"];
 
+/// What became of a new task.
+pub(crate) enum Queued {
+    Waits(Box<(RunTask, TaskContents)>),
+    /// Nothing can serve it.
+    Refused(Box<Response<ReplyBody>>),
+}
+
 /// Stores a new task, which waits for a worker from now on.
 ///
 /// # Errors
-/// Nothing can serve it, nothing may be kept, too much waits already, or the store does not answer.
+/// Its input does not fit, nothing may be kept, too much waits already, or the store does not answer.
 pub(crate) async fn queue(
     core: &Core,
-    inbound: &Inbound,
+    inbound: Inbound,
     caller: &Caller,
     request: RunRequest,
-    input: &ModelInput,
-) -> Result<(RunTask, TaskContents), Box<Fault>> {
+    app: &App,
+) -> Result<Queued, Refusal> {
     if let Some(fault) = nothing_kept(caller) {
-        return Err(fault);
+        return Err(fault.into());
     }
-    refuse_unservable(core, inbound, caller, &request.app, input).await?;
-    let RunRequest { app, input, options } = request;
+    let RunRequest { app: name, input, options } = request;
     let RunOptions { webhook, run_at_unix_ms, metadata, priority, .. } = options;
     check_run_at(run_at_unix_ms, inbound.received_unix_ms)?;
-    let stored = TaskRequest {
-        input,
-        webhook,
-        metadata,
-        headers: kept_headers(&inbound.headers),
-        run_at_unix_ms,
-        retry_of: None,
-    };
-    let id = TaskId::from_uuid(*inbound.trace.as_uuid());
-    keep(core, caller, (id, inbound.received_unix_ms), app, priority, stored).await
+    let (id, received_unix_ms) = (TaskId::from_uuid(*inbound.trace.as_uuid()), inbound.received_unix_ms);
+    let headers = kept_headers(&inbound.headers);
+    let call = apps::prepare((app, Files::LeftOut), &input, inbound.trace, true).await?;
+    if let Some(refused) = refuse_unservable(core, inbound, caller, call, &name).await? {
+        return Ok(Queued::Refused(Box::new(refused)));
+    }
+    let stored = TaskRequest { input, webhook, metadata, headers, run_at_unix_ms, retry_of: None };
+    let kept = keep(core, caller, (id, received_unix_ms), name, priority, stored).await?;
+    Ok(Queued::Waits(Box::new(kept)))
 }
 
 /// Makes a task again that has ended, as a new one.
@@ -116,20 +123,21 @@ async fn keep(
 /// Whoever sends a task that nothing can serve learns of it now, and not from a task that fails.
 async fn refuse_unservable(
     core: &Core,
-    inbound: &Inbound,
+    inbound: Inbound,
     caller: &Caller,
+    call: AppCall,
     app: &str,
-    input: &ModelInput,
-) -> Result<(), Box<Fault>> {
-    let body = prompt::encode(app, input, None, inbound.trace, false);
-    let planned = Inbound { dialect: Dialect::Run, operation: Operation::Run, ..inbound.with_body(body) };
+) -> Result<Option<Response<ReplyBody>>, Refusal> {
+    let (kind, trace) = (call.kind, inbound.trace);
+    let planned = call.into_inbound(inbound).await?;
     let environment = std::sync::Arc::clone(caller.environment());
     let explained = line::explain(core, planned, caller.clone(), &environment).await;
     let of_plan = explained.plan.and_then(|plan| plan.explanation.fault);
-    match explained.refusal.or(of_plan).filter(|fault| is_for_good(fault)) {
-        Some(fault) => Err(fault),
-        None => Ok(()),
-    }
+    let Some(fault) = explained.refusal.or(of_plan).filter(|fault| is_for_good(fault)) else {
+        return Ok(None);
+    };
+    let refused = line::refuse(core, Dialect::Run, &fault, trace);
+    Ok(Some(problem::of_line(core, caller, app, kind, refused).await))
 }
 
 /// Whether waiting does not help.

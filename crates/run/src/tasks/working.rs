@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use admit::Caller;
+use bytes::Bytes;
 use decode::Inbound;
 use domain::{
-    Dialect, Fault, FaultClass, ObjectOwner, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
-    TaskLogLine, TaskStatus,
+    Dialect, Fault, FaultClass, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
+    TaskLogLine, TaskStatus, Usage,
 };
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use line::{Core, LiveTask, Postponable, TaskCall};
 use runs::{TaskRequest, TaskResult, stored_text};
@@ -21,10 +22,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::chat_stream::ChatStream;
 use super::keeping::usage_event;
-use crate::answer::{MODEL, PROFILE, truncated, word};
-use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX};
+use crate::answer::{MODEL, PROFILE, broken, collect, word};
+use crate::answer_stream::document_of as document_of_answer;
+use crate::apps::{self, Answered, App, Files, Kind, NoVideo};
+use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX, TASK_VIDEO_WAIT_MAX};
+use crate::problem;
 use crate::refusal::Refusal;
-use crate::{document, input, problem, prompt};
+use crate::task::Message;
 
 /// How long a task waits after its first failure; after each further one, twice as long.
 const RETRY_MS: u64 = 1_000;
@@ -152,32 +156,34 @@ async fn make(
         live.enter(status);
         task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), status));
     };
-    let (input, document) = match prepared(core, task.owner, &request, || enter(task, TaskStatus::Preparing)).await {
+    if request.names_files() {
+        enter(task, TaskStatus::Preparing);
+    }
+    let app = App::find(core, &caller, &task.app);
+    let files = Files::of(core, &caller);
+    let mut prepared = match apps::prepare((&app, files), &request.input, call.trace, true).await {
         Ok(prepared) => prepared,
-        Err(fault) => return failed_by(&fault, call),
+        Err(refusal) => return failed_by(&fault_of(refusal), call),
+    };
+    let wanted = Wanted {
+        kind: prepared.kind,
+        input: request.input,
+        messages: std::mem::take(&mut prepared.messages),
     };
     enter(task, TaskStatus::Running);
-    let body = prompt::encode(&task.app, &input, document.as_ref(), call.trace, true);
-    let inbound = inbound(core, call, request.headers, body);
-    serve(core, call, (inbound, caller), (live, lease)).await
+    let inbound = match prepared.into_inbound(inbound(core, call, request.headers)).await {
+        Ok(inbound) => inbound,
+        Err(refusal) => return failed_by(&fault_of(refusal), call),
+    };
+    serve(core, call, (inbound, caller), wanted, (live, lease)).await
 }
 
-/// The input, and its document if it has one.
-async fn prepared(
-    core: &Core,
-    owner: ObjectOwner,
-    request: &TaskRequest,
-    begin: impl FnOnce(),
-) -> Result<(input::ModelInput, Option<document::Document>), Box<Fault>> {
-    let read = input::read(&request.input).map_err(fault_of)?;
-    let document = match &read.document {
-        Some(requested) => {
-            begin();
-            Some(document::load(requested, core, owner).await.map_err(fault_of)?)
-        }
-        None => None,
-    };
-    Ok((read, document))
+/// What a task is to answer.
+struct Wanted {
+    kind: Kind,
+    input: Value,
+    /// What its client is told beside the output.
+    messages: Vec<Message>,
 }
 
 fn fault_of(refusal: Refusal) -> Box<Fault> {
@@ -187,7 +193,8 @@ fn fault_of(refusal: Refusal) -> Box<Fault> {
     }
 }
 
-fn inbound(core: &Core, call: &TaskCall, headers: Vec<(String, String)>, body: bytes::Bytes) -> Inbound {
+/// The request of a task, before its app makes something of it.
+fn inbound(core: &Core, call: &TaskCall, headers: Vec<(String, String)>) -> Inbound {
     let mut sent = HeaderMap::new();
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -202,7 +209,7 @@ fn inbound(core: &Core, call: &TaskCall, headers: Vec<(String, String)>, body: b
         operation: Operation::Run,
         headers: sent,
         addressed: None,
-        body,
+        body: Bytes::new(),
         form: None,
         received_us: world.clock.monotonic_us(),
         received_unix_ms: world.clock.unix_ms(),
@@ -213,9 +220,11 @@ async fn serve(
     core: &Rc<Core>,
     call: &TaskCall,
     (inbound, caller): (Inbound, Caller),
+    wanted: Wanted,
     (live, lease): (&LiveTask, &TaskLease),
 ) -> Tried {
-    let (response, may_retry) = match line::serve_postponable(core, inbound, caller).await {
+    let answered = line::serve_postponable(core, inbound, caller.clone()).await;
+    let (response, may_retry) = match answered {
         Postponable::Postponed { wait_ms } => {
             let why = "it waits for room under a limit".to_owned();
             return Tried::Again { wait_ms, is_postponed: true, why };
@@ -223,30 +232,92 @@ async fn serve(
         Postponable::Answered { response, may_retry } => (response, may_retry),
     };
     if response.status() != StatusCode::OK {
-        let problem = crate::answer_stream::document_of(problem::of_line(response).await).await;
-        return failed_or_again(call, problem, may_retry);
+        let refused = problem::of_line(core, &caller, &call.task.app, wanted.kind, response).await;
+        return failed_or_again(call, document_of_answer(refused).await, may_retry);
     }
-    read_answer(core, call, response, (live, lease)).await
+    let (head, mut body) = response.into_parts();
+    let whole = match wanted.kind {
+        Kind::Text => read_text(core, &mut body, (live, lease)).await,
+        _ => collect(&mut body)
+            .await
+            .map_err(|fault| Broken { problem: document_of(&fault, call), may_retry: true }),
+    };
+    let whole = match whole {
+        Ok(whole) => whole,
+        Err(Broken { problem, may_retry }) => return failed_or_again(call, problem, may_retry),
+    };
+    let usage = body.usage().copied().unwrap_or_default();
+    completed(core, (call, &caller), wanted, &head.headers, (whole, usage)).await
 }
 
-/// Reads the answer as it arrives, for those who follow it.
-async fn read_answer(
-    core: &Core,
-    call: &TaskCall,
-    response: Response<ReplyBody>,
-    (live, lease): (&LiveTask, &TaskLease),
+/// What comes out of a whole answer.
+async fn completed(
+    core: &Rc<Core>,
+    (call, caller): (&TaskCall, &Caller),
+    wanted: Wanted,
+    headers: &HeaderMap,
+    (whole, usage): (Bytes, Usage),
 ) -> Tried {
-    let (head, mut body) = response.into_parts();
+    let Wanted { kind, input, mut messages } = wanted;
+    let output = match kind {
+        Kind::Video => match apps::finish_video(core, caller, &whole, TASK_VIDEO_WAIT_MAX).await {
+            Ok(output) => output,
+            Err(NoVideo::Fault(fault)) => return failed_by(&fault, call),
+            Err(NoVideo::Answer(response)) => {
+                let refused = problem::of_line(core, caller, &call.task.app, kind, response).await;
+                return failed_or_again(call, document_of_answer(refused).await, false);
+            }
+        },
+        _ => {
+            let content_type =
+                headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let answered = Answered { kind, body: &whole, content_type, usage: &usage, input: &input };
+            match apps::read(answered, &core.deps.egress).await {
+                Some(output) => output,
+                None => return failed_or_again(call, document_of(&broken(), call), true),
+            }
+        }
+    };
+    messages.extend(output.messages);
+    let is_private = word(headers, &PROFILE) == Some(Profile::Byoc.as_str());
+    let model = word(headers, &MODEL).unwrap_or(&call.task.app).to_owned();
+    let result = TaskResult {
+        output: output.value,
+        error: None,
+        problem: Value::Null,
+        usage_events: vec![usage_event(&model, is_private, &usage, &output.usage_kind)],
+        app_id: Some(model),
+        is_private,
+        messages: messages.iter().map(|message| json!(message)).collect(),
+    };
+    if stored_text(&result).len() > TASK_CONTENT_BYTES_MAX {
+        return failed_by(&too_long(), call);
+    }
+    Tried::Completed(Box::new(result))
+}
+
+/// An answer that is not whole.
+struct Broken {
+    problem: Value,
+    may_retry: bool,
+}
+
+/// Reads a streamed text as it arrives, for those who follow it: the completion that it makes.
+async fn read_text(
+    core: &Core,
+    body: &mut ReplyBody,
+    (live, lease): (&LiveTask, &TaskLease),
+) -> Result<Bytes, Broken> {
     let mut stream = ChatStream::default();
     let mut ticks = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut length, mut stored_length) = (0, None);
+    let mut stored_length = None;
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             _ = ticks.tick() => {
-                if stored_length != Some(length) {
-                    stored_length = Some(length);
+                let length = stream.len();
+                if stored_length.replace(length) != Some(length) {
                     let event = TaskEvent::new(core.deps.world.clock.unix_ms(), TaskStatus::Running);
                     let partial = json!({"response": live.text()}).to_string();
                     core.tasks.progress(lease.clone(), Some(event), Some(partial.into()));
@@ -256,43 +327,34 @@ async fn read_answer(
         };
         match frame {
             None => break,
-            Some(Err(_)) => return failed_or_again(call, Value::Null, true),
+            Some(Err(_)) => return Err(Broken { problem: Value::Null, may_retry: true }),
             Some(Ok(frame)) => {
-                if let Some(piece) = frame.data_ref() {
-                    let text = stream.take(piece);
-                    length += text.len();
-                    if length > TASK_CONTENT_BYTES_MAX {
-                        return failed_by(&too_long(), call);
-                    }
-                    if !text.is_empty() {
-                        live.push(&text);
-                    }
+                let Some(piece) = frame.data_ref() else { continue };
+                let text = stream.take(piece);
+                if stream.len() > TASK_CONTENT_BYTES_MAX {
+                    return Err(Broken {
+                        problem: json!({"code": too_long().code, "detail": too_long().message}),
+                        may_retry: false,
+                    });
+                }
+                if !text.is_empty() {
+                    live.push(&text);
                 }
             }
         }
     }
     if let Some(problem) = stream.error.take() {
-        return failed_or_again(call, problem, true);
+        return Err(Broken { problem, may_retry: true });
     }
-    if !stream.is_whole {
-        return failed_or_again(call, Value::Null, true);
+    if stream.is_whole() {
+        Ok(stream.completion())
+    } else {
+        Err(Broken { problem: Value::Null, may_retry: true })
     }
-    let is_private = word(&head.headers, &PROFILE) == Some(Profile::Byoc.as_str());
-    let model = word(&head.headers, &MODEL).unwrap_or(&call.task.app).to_owned();
-    let usage = body.usage().copied().unwrap_or_default();
-    Tried::Completed(Box::new(TaskResult {
-        output: json!({"response": live.text()}),
-        error: None,
-        problem: Value::Null,
-        usage_events: vec![usage_event(&model, is_private, usage)],
-        app_id: Some(model),
-        is_private,
-        messages: if stream.is_cut { vec![json!(truncated())] } else { Vec::new() },
-    }))
 }
 
 fn failed_or_again(call: &TaskCall, problem: Value, may_retry: bool) -> Tried {
-    let problem = if problem.is_null() { document_of(&broken_off(), call) } else { problem };
+    let problem = if problem.is_null() { document_of(&broken(), call) } else { problem };
     if may_retry && call.task.tries < TASK_TRIES_MAX {
         let wait_ms = RETRY_MS << call.task.tries.saturating_sub(1);
         let why =
@@ -328,10 +390,6 @@ fn purged() -> Fault {
 fn too_long() -> Fault {
     let message = format!("The answer has more than the {TASK_CONTENT_BYTES_MAX} bytes that a task keeps.");
     Fault::new(FaultClass::TooLarge, "task_too_large", message).fix("Ask for less, or call the model itself.")
-}
-
-fn broken_off() -> Fault {
-    Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", "The answer broke off.")
 }
 
 #[cfg(test)]

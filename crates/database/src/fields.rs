@@ -3,9 +3,9 @@
 use domain::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
     CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, HintsId, InvoiceId, JoinTokenId, KeyId,
-    LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
+    LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
     ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId, SubscriptionId,
-    TraceId, WebhookId, WorkspaceId,
+    ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -73,6 +73,7 @@ column_ids!(
     JoinTokenId,
     KeyId,
     LegalHoldId,
+    McpServerId,
     MemberId,
     NodeId,
     PolicyId,
@@ -85,6 +86,7 @@ column_ids!(
     SessionId,
     SnapshotId,
     SubscriptionId,
+    ToolId,
     TraceId,
     WebhookId,
     WorkspaceId

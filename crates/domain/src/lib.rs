@@ -50,6 +50,7 @@ pub mod strategy;
 pub mod subscription;
 pub mod tier;
 pub mod timeline;
+pub mod tools;
 pub mod training;
 pub mod upload;
 pub mod usage;
@@ -81,8 +82,9 @@ pub use hosting::Hosting;
 pub use ids::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CredentialId,
     DataExportId, DiagnosticsId, EventId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId, LegalHoldId,
-    MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId,
-    ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId, WorkspaceId,
+    McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId,
+    RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId,
+    WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;
@@ -113,6 +115,9 @@ pub use strategy::Strategy;
 pub use subscription::{Subscription, UsageWindow, WindowUse};
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
+pub use tools::{
+    CallOutcome, DeclaredServer, DeclaredTool, DeclaredTools, NoTools, ToolCallRecord, ToolStore,
+};
 pub use upload::Upload;
 pub use usage::{FirstUnits, Later, Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

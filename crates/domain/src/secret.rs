@@ -68,11 +68,13 @@ pub enum ContentKind {
     Export,
     /// A request with its answer, where a project keeps them.
     Request,
+    /// The headers with which a tool of a project is called.
+    Tool,
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 6] =
-        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request];
+    pub const ALL: [Self; 7] =
+        [Self::Answer, Self::Turn, Self::State, Self::Batch, Self::Export, Self::Request, Self::Tool];
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, TraceId};
+use domain::{BatchStore, Dialect, Fault, ToolStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -95,6 +95,8 @@ pub struct Core {
     pub contents: Arc<dyn ContentStore>,
     /// Batches that the gateway works through itself; shared by all cores.
     pub batches: Arc<dyn BatchStore>,
+    /// The tools that projects declare; shared by all cores.
+    pub tools: Arc<dyn ToolStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

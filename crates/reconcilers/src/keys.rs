@@ -376,6 +376,7 @@ fn name_of(thing: &SealedThing) -> String {
             ContentKind::Batch => format!("item of a batch of {}", row.request),
             ContentKind::Export => format!("part of a data export of {}", row.request),
             ContentKind::Request => format!("content of {}", row.request),
+            ContentKind::Tool => format!("headers of a tool, written by {}", row.request),
         },
     }
 }

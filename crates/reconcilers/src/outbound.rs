@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use domain::ports::PortFuture;
+use domain::tools::McpListing;
 use domain::{Fault, ProbeResult};
 use execute::StoredPoll;
 use line::{ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
+use tools::ServerAddress;
 
 use crate::webhooks::{PostError, Posted, Posting};
 
@@ -36,6 +38,8 @@ pub trait Outbound: Send + Sync {
     -> PortFuture<'_, Result<(), Box<Fault>>>;
     /// Makes one request of a batch that the gateway works through, or of a replay, as its key.
     fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
+    /// Reads what an MCP server lists, or says why that is not possible.
+    fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

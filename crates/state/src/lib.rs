@@ -1,5 +1,5 @@
 //! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
-//! events and snapshots; and for batches.
+//! events and snapshots; for batches; and for the tools and MCP servers that a project declares.
 
 mod artifacts;
 mod batches;
@@ -8,9 +8,12 @@ mod bundles;
 mod content;
 mod events;
 mod limits;
+mod mcp_servers;
 mod scope;
 mod sessions;
 mod snapshots;
+mod tool_fields;
+mod tools;
 mod usage;
 
 use api::router::Route;
@@ -27,6 +30,8 @@ pub fn routes() -> Vec<Route> {
         events::routes(),
         snapshots::routes(),
         usage::routes(),
+        tools::routes(),
+        mcp_servers::routes(),
     ]
     .into_iter()
     .flatten()

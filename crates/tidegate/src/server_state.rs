@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::BatchStore;
 use domain::ports::{
     AnswerStore, AuditSink, ContentStore, KeyHash, NoAudit, ObjectStore, ResponseStore, SessionStore,
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
+use domain::{BatchStore, ToolStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use gateway::Readiness;
@@ -89,6 +89,7 @@ pub struct Sessions {
     batches: Arc<Batches>,
     contents: Arc<Contents>,
     state: Arc<AgentState>,
+    tools: Arc<tools::ToolBox>,
 }
 
 /// The journal, and what brings its records into the store.
@@ -236,6 +237,7 @@ impl ServerState {
             sessions: Arc::clone(&self.sessions.lookups) as Arc<dyn SessionStore>,
             contents: Arc::clone(&self.sessions.contents) as Arc<dyn ContentStore>,
             batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
+            tools: Arc::clone(&self.sessions.tools) as Arc<dyn ToolStore>,
         }))
     }
 
@@ -344,6 +346,9 @@ impl Sessions {
         let contents = Contents::start(store, vault.clone(), world.clone());
         let closing = Arc::clone(&contents);
         tasks.add("contents", || async move { closing.stop().await });
+        let tools = tools::ToolBox::start(store, vault.clone(), world.clone());
+        let closing = Arc::clone(&tools);
+        tasks.add("tools", || async move { closing.stop().await });
         let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
@@ -360,6 +365,7 @@ impl Sessions {
             batches,
             contents,
             state,
+            tools,
             cached: Arc::default(),
             background: Arc::default(),
         })

@@ -16,6 +16,7 @@ pub(crate) enum Purpose {
     Batch,
     Export,
     Request,
+    Tool,
 }
 
 impl Purpose {
@@ -29,6 +30,7 @@ impl Purpose {
             Self::Batch => "tidegate/batch",
             Self::Export => "tidegate/export",
             Self::Request => "tidegate/request",
+            Self::Tool => "tidegate/tool",
         }
     }
 }

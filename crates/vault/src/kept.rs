@@ -40,6 +40,7 @@ impl ContentRef {
             ContentKind::Batch => Purpose::Batch,
             ContentKind::Export => Purpose::Export,
             ContentKind::Request => Purpose::Request,
+            ContentKind::Tool => Purpose::Tool,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -52,6 +53,7 @@ impl ContentRef {
             ContentKind::Batch => b"tidegate/batch/1",
             ContentKind::Export => b"tidegate/export/1",
             ContentKind::Request => b"tidegate/request/1",
+            ContentKind::Tool => b"tidegate/tool/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -89,6 +91,7 @@ impl Opener {
                 ContentKind::Batch => "batch.open_refused",
                 ContentKind::Export => "data_export.open_refused",
                 ContentKind::Request => "content.open_refused",
+                ContentKind::Tool => "tool.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused

@@ -227,6 +227,7 @@ async fn cores(
                 overload: Rc::default(),
                 in_background: Default::default(),
                 batches: std::sync::Arc::new(domain::NoBatches),
+                tools: std::sync::Arc::new(domain::NoTools),
                 background: Arc::default(),
             }))
         })

@@ -144,6 +144,7 @@ impl Bench {
             overload: Rc::default(),
             in_background: Default::default(),
             batches: std::sync::Arc::new(domain::NoBatches),
+            tools: std::sync::Arc::new(domain::NoTools),
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());

@@ -51,6 +51,9 @@ const FILES: &[(i64, &str, &str)] = &[
     (40, "export_formats", include_str!("../../migrations/postgres/0040_export_formats.sql")),
     (41, "opened_kinds", include_str!("../../migrations/postgres/0041_opened_kinds.sql")),
     (42, "session_sums", include_str!("../../migrations/postgres/0042_session_sums.sql")),
+    (43, "placeholder_43", include_str!("../../migrations/postgres/0043_placeholder_43.sql")),
+    (44, "placeholder_44", include_str!("../../migrations/postgres/0044_placeholder_44.sql")),
+    (45, "tools", include_str!("../../migrations/postgres/0045_tools.sql")),
 ];
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {

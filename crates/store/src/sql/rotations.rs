@@ -284,6 +284,7 @@ const fn table_of(kept: ContentKind) -> &'static str {
         ContentKind::Batch => "batch_contents",
         ContentKind::Export => "data_export_parts",
         ContentKind::Request => "request_contents",
+        ContentKind::Tool => "tool_secrets",
     }
 }
 

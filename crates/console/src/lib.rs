@@ -51,6 +51,7 @@ pub const PAGES: &[&str] = &[
     "/aliases/{rest}",
     "/policies",
     "/hints",
+    "/tools",
     "/sessions",
     "/sessions/{rest}",
     "/budgets",

@@ -145,6 +145,7 @@ mod subscriptions;
 mod three_modes;
 mod tiers;
 mod together;
+mod tools;
 mod upgrade;
 mod vault;
 mod veo;

@@ -77,11 +77,14 @@ pub async fn take(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Taken {
     Taken::Answered(Box::new(answer))
 }
 
-/// Whether some provider could be sent the request as it is: one that speaks its format runs the servers that it names.
+/// Whether the provider that would serve the request is sent it as it is: it runs the servers that it names.
 async fn is_run_by_provider(core: &Core, inbound: &Inbound, caller: &Caller) -> bool {
     let as_it_is = inbound.with_body(inbound.body.clone());
     let explained = line::explain(core, as_it_is, caller.clone(), caller.environment()).await;
-    explained.plan.is_some_and(|plan| plan.explanation.fault.is_none())
+    let Some(plan) = explained.plan.filter(|plan| plan.explanation.fault.is_none()) else { return false };
+    let is_lost = |name: &String| name.starts_with("tools[") || name.starts_with("mcp");
+    let first = plan.attempts.first();
+    first.is_some_and(|attempt| attempt.refusal.is_none() && !attempt.dropped.iter().any(is_lost))
 }
 
 async fn begin(

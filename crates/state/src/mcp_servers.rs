@@ -391,8 +391,8 @@ fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = request.json()?;
         let row = load(control, &request).await?;
+        let Nothing {} = request.json()?;
         let deps = &control.deps;
         let listing = match row.headers(&deps.vault) {
             Some(headers) => {
@@ -410,10 +410,10 @@ fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn accept_tools(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
+        let mut row = load(control, &request).await?;
         let input: AcceptInput = request.json()?;
         let fix = "Name the tools, each with the digest that GET /v2/mcp-servers/ID shows.";
         let tools = input.tools.ok_or_else(|| missing("tools", fix))?;
-        let mut row = load(control, &request).await?;
         for (at, AcceptedTool { name, digest }) in tools.iter().enumerate() {
             if !accept(&mut row.state, name, digest) {
                 let excerpt: String = name.chars().take(64).collect();

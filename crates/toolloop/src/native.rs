@@ -37,7 +37,7 @@ pub(crate) enum Native {
     Chat,
     Messages,
     Responses,
-    Gemini,
+    Contents,
 }
 
 /// Appends to a list in an object, which is made where there is none.
@@ -83,7 +83,7 @@ impl Native {
             Grammar::Chat => Some(Self::Chat),
             Grammar::Anthropic => Some(Self::Messages),
             Grammar::Responses => Some(Self::Responses),
-            Grammar::Gemini => Some(Self::Gemini),
+            Grammar::Gemini => Some(Self::Contents),
             Grammar::Converse => None,
         }
     }
@@ -95,7 +95,7 @@ impl Native {
             _ => text(tool, "name").to_owned(),
         };
         let names: Vec<String> = match self {
-            Self::Gemini => elements(body, "/tools")
+            Self::Contents => elements(body, "/tools")
                 .flat_map(|tool| {
                     let written =
                         tool.get("functionDeclarations").or_else(|| tool.get("function_declarations"));
@@ -119,7 +119,7 @@ impl Native {
             Self::Responses => json!({
                 "type": "function", "name": name, "description": description, "parameters": parameters, "strict": false,
             }),
-            Self::Gemini => json!({"functionDeclarations": [{
+            Self::Contents => json!({"functionDeclarations": [{
                 "name": name, "description": description, "parametersJsonSchema": parameters,
             }]}),
         };
@@ -131,7 +131,7 @@ impl Native {
         match self {
             Self::Chat | Self::Responses => body.insert("tool_choice".to_owned(), json!("none")),
             Self::Messages => body.insert("tool_choice".to_owned(), json!({"type": "none"})),
-            Self::Gemini => {
+            Self::Contents => {
                 body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": {"mode": "NONE"}}))
             }
         };
@@ -140,7 +140,7 @@ impl Native {
     /// A choice of a tool that a request forces holds for its first step: else the model would call it for ever.
     pub(crate) fn free_choice(self, body: &mut Map<String, Value>) {
         match self {
-            Self::Gemini => {
+            Self::Contents => {
                 if body.get("toolConfig").is_some_and(|config| config.to_string().contains("\"ANY\"")) {
                     body.remove("toolConfig");
                 }
@@ -166,7 +166,7 @@ impl Native {
             Self::Chat => Self::chat_calls(answer.pointer("/choices/0/message").unwrap_or(&Value::Null)),
             Self::Messages => elements(answer, "/content").filter_map(Self::block_call).collect(),
             Self::Responses => elements(answer, "/output").filter_map(Self::item_call).collect(),
-            Self::Gemini => {
+            Self::Contents => {
                 let parts = elements(answer, "/candidates/0/content/parts");
                 parts.enumerate().filter_map(|(at, part)| Self::part_call(at, part)).collect()
             }
@@ -219,7 +219,7 @@ impl Native {
                 calls.reverse();
                 calls
             }
-            Self::Gemini => {
+            Self::Contents => {
                 let turn = last("/contents").filter(|turn| text(turn, "role") == "model");
                 let parts = turn.map(|turn| elements(turn, "/parts").enumerate());
                 parts
@@ -258,7 +258,7 @@ impl Native {
                     });
                 }
             }
-            Self::Gemini => {
+            Self::Contents => {
                 if let Some(parts) =
                     answer.pointer_mut("/candidates/0/content/parts").and_then(Value::as_array_mut)
                 {
@@ -305,7 +305,7 @@ impl Native {
                 }
                 push(body, "input", items);
             }
-            Self::Gemini => {
+            Self::Contents => {
                 let content = answer.pointer("/candidates/0/content").cloned();
                 push(body, "contents", content);
             }
@@ -337,7 +337,7 @@ impl Native {
                 let item = |result: &CallResult| json!({"type": "function_call_output", "call_id": result.id, "output": result.text});
                 push(body, "input", results.iter().map(item));
             }
-            Self::Gemini => {
+            Self::Contents => {
                 let parts = results.iter().map(|result| {
                     let member = if result.is_error { "error" } else { "result" };
                     let mut response = json!({"name": result.name, "response": {member: result.text}});
@@ -367,7 +367,7 @@ impl Native {
 
     const fn usage_name(self) -> &'static str {
         match self {
-            Self::Gemini => "usageMetadata",
+            Self::Contents => "usageMetadata",
             _ => "usage",
         }
     }
@@ -397,7 +397,7 @@ pub(crate) fn sum(earlier: &Value, later: &Value) -> Value {
 mod tests {
     use super::*;
 
-    const ALL: [Native; 4] = [Native::Chat, Native::Messages, Native::Responses, Native::Gemini];
+    const ALL: [Native; 4] = [Native::Chat, Native::Messages, Native::Responses, Native::Contents];
 
     /// An answer with two calls, in each format.
     fn answer(native: Native) -> Value {
@@ -416,7 +416,7 @@ mod tests {
                 {"type": "function_call", "call_id": "c_1", "name": "add", "arguments": "{\"a\":1}"},
                 {"type": "function_call", "call_id": "c_2", "name": "own", "arguments": "{}"},
             ], "usage": {"output_tokens": 3}}),
-            Native::Gemini => json!({"candidates": [{"content": {"role": "model", "parts": [
+            Native::Contents => json!({"candidates": [{"content": {"role": "model", "parts": [
                 {"functionCall": {"id": "c_1", "name": "add", "args": {"a": 1}}},
                 {"functionCall": {"id": "c_2", "name": "own"}},
             ]}}], "usageMetadata": {"totalTokenCount": 3}}),
@@ -427,7 +427,7 @@ mod tests {
         let body = match native {
             Native::Chat | Native::Messages => json!({"messages": [{"role": "user", "content": "1+1?"}]}),
             Native::Responses => json!({"input": "1+1?"}),
-            Native::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "1+1?"}]}]}),
+            Native::Contents => json!({"contents": [{"role": "user", "parts": [{"text": "1+1?"}]}]}),
         };
         body.as_object().cloned().unwrap()
     }

@@ -516,6 +516,10 @@ async fn tools_of_two_tenants_never_meet() {
     assert_eq!(refused.json()["error"]["code"], "tool_not_found", "{}", refused.text());
 }
 
+fn of_responses(mcp: &McpServer, approval: &str) -> Value {
+    json!([{"type": "mcp", "server_label": "dice", "server_url": mcp.url(), "authorization": "sesame", "require_approval": approval}])
+}
+
 #[tokio::test]
 async fn servers_that_a_request_names_are_run_where_no_provider_does() {
     let gateway = Gateway::start().await;
@@ -523,13 +527,12 @@ async fn servers_that_a_request_names_are_run_where_no_provider_does() {
     let mcp = McpServer::start([adder()]).unwrap();
     mcp.behave(McpBehaviour { token: Some("sesame".to_owned()), ..McpBehaviour::default() });
     let turn = json!({"role": "user", "content": "hello there"});
-    let of_responses = |approval: &str| json!([{"type": "mcp", "server_label": "dice", "server_url": mcp.url(), "authorization": "sesame", "require_approval": approval}]);
     let of_messages =
         json!([{"type": "url", "name": "dice", "url": mcp.url(), "authorization_token": "sesame"}]);
     for (path, body, items) in [
         (
             "/v1/responses",
-            json!({"model": LOCAL_MODEL, "input": "hello there", "tools": of_responses("never")}),
+            json!({"model": LOCAL_MODEL, "input": "hello there", "tools": of_responses(&mcp, "never")}),
             ["mcp_list_tools", "mcp_call", "message"].as_slice(),
         ),
         (
@@ -562,12 +565,20 @@ async fn servers_that_a_request_names_are_run_where_no_provider_does() {
             }
         }
     }
-    // A call waits for the client's approval, in the format's own items.
-    gateway.emulator.clear_scripts();
+    assert_eq!(mcp.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_of_a_server_that_a_request_names_waits_for_its_approval() {
+    let gateway = Gateway::start().await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let mcp = McpServer::start([adder()]).unwrap();
+    mcp.behave(McpBehaviour { token: Some("sesame".to_owned()), ..McpBehaviour::default() });
+    let turn = json!({"role": "user", "content": "hello there"});
     gateway
         .emulator
         .script(NODE, [Behaviour::ok().call("dice__add", "{}"), Behaviour::ok().tools(ToolMode::None)]);
-    let (asks, before) = (of_responses("always"), mcp.calls().len());
+    let (asks, before) = (of_responses(&mcp, "always"), mcp.calls().len());
     let body = json!({"model": LOCAL_MODEL, "input": [turn], "tools": asks});
     let asked = gateway.client().post("/v1/responses", &body).await.unwrap();
     let output = asked.json()["output"].as_array().unwrap().clone();

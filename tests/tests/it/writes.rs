@@ -133,6 +133,11 @@ impl Preparing<'_> {
             let session = self.made("/v2/sessions", self.body("/v2/sessions")).await;
             return json!({"session_ids": [session], "reason": "a case"});
         }
+        if collection == "/v2/tools/import" {
+            let operation = json!({"operationId": format!("imported-{}", self.number)});
+            let servers = json!([{"url": self.gateway.emulator.base_url()}]);
+            return json!({"document": {"openapi": "3.1.0", "servers": servers, "paths": {"/a": {"get": operation}}}});
+        }
         if collection == "/v2/scores" {
             return self.score().await;
         }
@@ -412,13 +417,6 @@ impl Preparing<'_> {
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
-            "/v2/tools/import" => {
-                let operation = json!({"operationId": format!("imported-{}", self.number)});
-                let servers = json!([{"url": self.gateway.emulator.base_url()}]);
-                let document =
-                    json!({"openapi": "3.1.0", "servers": servers, "paths": {"/a": {"get": operation}}});
-                tried(pattern.to_owned(), json!({"document": document}))
-            }
             "/v2/routes/dry-run" => {
                 tried(pattern.to_owned(), json!({"route": {"scope": {"tag": self.name()}}}))
             }

@@ -53,6 +53,7 @@ pub const PAGES: &[&str] = &[
     "/aliases/{rest}",
     "/policies",
     "/hints",
+    "/tools",
     "/sessions",
     "/sessions/{rest}",
     "/budgets",

@@ -3,9 +3,9 @@
 use domain::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
     CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, InvoiceId, JoinTokenId,
-    KeyId, LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
-    ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId, SubscriptionId,
-    TaskId, TraceId, WebhookId, WorkspaceId,
+    KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId,
+    ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId,
+    SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -74,6 +74,7 @@ column_ids!(
     JoinTokenId,
     KeyId,
     LegalHoldId,
+    McpServerId,
     MemberId,
     NodeId,
     PolicyId,
@@ -87,6 +88,7 @@ column_ids!(
     SnapshotId,
     SubscriptionId,
     TaskId,
+    ToolId,
     TraceId,
     WebhookId,
     WorkspaceId

@@ -38,6 +38,10 @@ fn query(prefix: &str) -> Option<Statement> {
         ),
         "hld" => sql("SELECT * FROM legal_holds WHERE id = $1"),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),
+        "tol" => sql("SELECT * FROM tools WHERE id = $1"),
+        "mcp" => sql(
+            "SELECT id, workspace, project, name, is_enabled, definition, secret, created_unix_ms FROM mcp_servers WHERE id = $1",
+        ),
         "pjb" => {
             sql("SELECT id, workspace, target, requested_by, created_unix_ms FROM purge_jobs WHERE id = $1")
         }

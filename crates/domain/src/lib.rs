@@ -52,6 +52,7 @@ pub mod subscription;
 pub mod task;
 pub mod tier;
 pub mod timeline;
+pub mod tools;
 pub mod training;
 pub mod upload;
 pub mod usage;
@@ -86,9 +87,9 @@ pub use hosting::Hosting;
 pub use ids::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CredentialId,
     DataExportId, DiagnosticsId, EventId, FileId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId,
-    LegalHoldId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId, ResponseId,
-    RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, TraceId, WebhookId,
-    WorkspaceId,
+    LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
+    ResponseId, RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId,
+    TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;
@@ -123,6 +124,9 @@ pub use task::{
 };
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
+pub use tools::{
+    CallOutcome, DeclaredServer, DeclaredTool, DeclaredTools, NoTools, ToolCallRecord, ToolStore,
+};
 pub use upload::Upload;
 pub use usage::{FirstUnits, Later, Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

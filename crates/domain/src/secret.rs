@@ -72,10 +72,12 @@ pub enum ContentKind {
     Task,
     /// The key of a file's content, and what is known of the file.
     File,
+    /// The headers with which a tool of a project is called.
+    Tool,
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Answer,
         Self::Turn,
         Self::State,
@@ -84,6 +86,7 @@ impl ContentKind {
         Self::Request,
         Self::Task,
         Self::File,
+        Self::Tool,
     ];
 }
 

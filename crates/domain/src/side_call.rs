@@ -17,11 +17,13 @@ pub enum SideCallPurpose {
     BatchItem,
     /// To compare a model with the one that answered a kept request: a person asked for it.
     Replay,
+    /// To have a model go on with the results of tools that the gateway executed.
+    ToolStep,
 }
 
 impl SideCallPurpose {
-    pub const WORDS: [&str; 5] =
-        ["semantic_cache", "context_cache", "cache_keep_alive", "batch_item", "replay"];
+    pub const WORDS: [&str; 6] =
+        ["semantic_cache", "context_cache", "cache_keep_alive", "batch_item", "replay", "tool_step"];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl SideCallPurpose {
             Self::CacheKeepAlive => "cache_keep_alive",
             Self::BatchItem => "batch_item",
             Self::Replay => "replay",
+            Self::ToolStep => "tool_step",
         }
     }
 }
@@ -50,9 +53,12 @@ impl SideCall {
         self.purpose == SideCallPurpose::BatchItem
     }
 
-    /// Whether somebody wants its answer, as one of a batch or of a replay.
+    /// Whether somebody wants its answer, as one of a batch, of a replay or of a step with tools.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        matches!(self.purpose, SideCallPurpose::BatchItem | SideCallPurpose::Replay)
+        matches!(
+            self.purpose,
+            SideCallPurpose::BatchItem | SideCallPurpose::Replay | SideCallPurpose::ToolStep
+        )
     }
 }

@@ -61,7 +61,10 @@ impl SideRequest {
         let is_set = match self.side_call.purpose {
             SideCallPurpose::CacheKeepAlive => caching.keeps_alive(self.profile),
             SideCallPurpose::ContextCache => caching.mode(self.profile) == CacheMode::Apply,
-            SideCallPurpose::SemanticCache | SideCallPurpose::BatchItem | SideCallPurpose::Replay => true,
+            SideCallPurpose::SemanticCache
+            | SideCallPurpose::BatchItem
+            | SideCallPurpose::Replay
+            | SideCallPurpose::ToolStep => true,
         };
         is_set && caller.lets_providers_store()
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use admit::Caller;
 use conversation::routes::RouteAction;
-use decode::Inbound;
+use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Operation};
 use http::request::Parts;
@@ -195,6 +195,24 @@ pub(crate) async fn stateful(core: &Rc<Core>, inbound: Inbound, caller: Caller) 
         }
         Taken::Left(inbound, caller) => line::serve(core, *inbound, *caller).await.map(Reply::from),
     }
+}
+
+/// A request whose model may call tools that the gateway executes. What its provider runs is served as any other.
+pub(crate) async fn with_tools(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<Reply> {
+    let (inbound, caller) = match toolloop::take(core, inbound, caller).await {
+        toolloop::Taken::Answered(response) => return response.map(Reply::from),
+        toolloop::Taken::Left(left) => *left,
+    };
+    if inbound.dialect == Dialect::Responses {
+        return stateful(core, inbound, caller).await;
+    }
+    if SessionHistory::is_named(&inbound.headers) {
+        return continued(core, inbound, caller).await;
+    }
+    if line::keeps_answers(&caller) {
+        return line::serve_cached(core, inbound, caller).await.map(Reply::from);
+    }
+    line::serve(core, inbound, caller).await.map(Reply::from)
 }
 
 /// A request that may continue a session. Where nothing continues one, the pipeline says so.

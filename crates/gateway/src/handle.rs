@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{COMPACT, beside, continued, is_beside, stateful};
+use crate::beside::{COMPACT, beside, continued, is_beside, stateful, with_tools};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
@@ -200,6 +200,10 @@ fn serve_call(
                 Box::pin(line::serve_batch(&handler.core, inbound, caller)).await.map(Reply::from)
             };
         }
+        if toolloop::may_want(dialect, operation, &headers, &body) {
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+            return Box::pin(with_tools(&handler.core, inbound, caller)).await;
+        }
         if dialect == Dialect::Responses {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(stateful(&handler.core, inbound, caller)).await;
@@ -359,6 +363,14 @@ pub(crate) async fn keyed(
     line::serve_idempotent(core, &requester, keyed, || async {
         match (inbound.dialect, inbound.operation) {
             (_, Operation::Run) => run::run(core, inbound, caller, &path).await,
+            (_, operation)
+                if inbound.headers.contains_key(toolloop::TOOLS) && operation == Operation::Chat =>
+            {
+                match toolloop::take(core, inbound, caller).await {
+                    toolloop::Taken::Answered(response) => *response,
+                    toolloop::Taken::Left(left) => line::serve(core, left.0, left.1).await,
+                }
+            }
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             (Dialect::Responses, _) if *path == *COMPACT => run::compact(core, inbound, caller).await,

@@ -13,6 +13,7 @@ pub mod fal;
 mod gemini;
 pub mod hub;
 mod known;
+pub mod mcp;
 mod mistral;
 mod openai;
 pub mod pace;

@@ -40,7 +40,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, FileStore, TaskStore, TraceId};
+use domain::{BatchStore, Dialect, Fault, FileStore, TaskStore, ToolStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -107,6 +107,8 @@ pub struct Core {
     pub live_tasks: Arc<LiveTasks>,
     /// Files of projects; shared by all cores.
     pub files: Arc<dyn FileStore>,
+    /// The tools that projects declare; shared by all cores.
+    pub tools: Arc<dyn ToolStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

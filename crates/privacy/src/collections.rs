@@ -35,6 +35,8 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     with("routes", "/v2/routes", &[list("route_versions", "/v2/routes/{}/versions")]),
     list("policies", "/v2/policies"),
     list("agent_hints", "/v2/agent-hints"),
+    list("tools", "/v2/tools"),
+    list("mcp_servers", "/v2/mcp-servers"),
     with(
         "model_aliases",
         "/v2/model-aliases",

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use domain::ports::PortFuture;
+use domain::tools::McpListing;
 use domain::{Fault, ProbeResult};
 use execute::StoredPoll;
 use line::{
     ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall, VerifyReport, VerifyTarget,
 };
 use tokio::sync::mpsc;
+use tools::ServerAddress;
 
 use crate::webhooks::{PostError, Posted, Posting};
 
@@ -40,6 +42,8 @@ pub trait Outbound: Send + Sync {
     fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
     /// Makes a task that was taken from the queue, and stores how it ended.
     fn run_task(&self, task: TaskCall) -> PortFuture<'_, ()>;
+    /// Reads what an MCP server lists, or says why that is not possible.
+    fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

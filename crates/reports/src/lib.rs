@@ -26,6 +26,7 @@ mod reuse;
 mod scores;
 mod semantic;
 mod tariff;
+mod tool_calls;
 mod upstreams;
 mod usage;
 mod usage_scores;

@@ -31,6 +31,7 @@ use crate::qos::{self, QosOutcomeView};
 use crate::reuse::{self, ReuseView};
 use crate::scores::{self, ScoreView};
 use crate::semantic::{self, SemanticSearchView, SideCallView};
+use crate::tool_calls::{self, ToolCallView};
 use crate::usage::{FILTER, FORMAT, Spent, columns, parse_class, parse_param};
 
 pub fn routes() -> Vec<Route> {
@@ -217,7 +218,8 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let data_path = data_path::of_request(control, &record, request.is_operator()).await?;
         let exchange = show_exchange(&record, request.is_operator());
         let scores = scores::of_request(control, &record).await?;
-        Reply::json(&Exchange { data_path: Some(data_path), scores: Some(scores), ..exchange })
+        let tool_calls = Some(tool_calls::of_request(control, &record).await?);
+        Reply::json(&Exchange { data_path: Some(data_path), scores: Some(scores), tool_calls, ..exchange })
     })
 }
 
@@ -301,6 +303,9 @@ struct Exchange {
     /// How good its answer was found; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     scores: Option<Vec<ScoreView>>,
+    /// The tools that the gateway called for it, in their order; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Vec<ToolCallView>>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -538,6 +543,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         reuse: reuse::show(record),
         data_path: None,
         scores: None,
+        tool_calls: None,
         metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
 }

@@ -1,5 +1,5 @@
 //! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
-//! events and snapshots; for batches, and for files.
+//! events and snapshots; for batches, tasks and files; and for the tools and MCP servers that a project declares.
 
 mod artifacts;
 mod batches;
@@ -9,10 +9,13 @@ mod content;
 mod events;
 mod files;
 mod limits;
+mod mcp_servers;
 mod scope;
 mod sessions;
 mod snapshots;
 mod tasks;
+mod tool_fields;
+mod tools;
 mod usage;
 
 use api::router::Route;
@@ -31,6 +34,8 @@ pub fn routes() -> Vec<Route> {
         files::routes(),
         snapshots::routes(),
         usage::routes(),
+        tools::routes(),
+        mcp_servers::routes(),
     ]
     .into_iter()
     .flatten()

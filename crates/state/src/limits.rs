@@ -21,3 +21,12 @@ pub(crate) const SNAPSHOT_EVENTS_MAX: u32 = 10_000;
 /// How long artifacts of each kind of retention are kept.
 pub(crate) const EPHEMERAL_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const STANDARD_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Headers that one tool or MCP server is sent of what is sealed, and the longest of them.
+pub(crate) const SECRET_HEADERS_MAX: usize = 16;
+pub(crate) const TOOL_SECRET_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const TOOL_DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const TOOL_SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// The name of an MCP server, which the names of its tools begin with.
+pub(crate) const SERVER_NAME_BYTES_MAX: usize = 32;
+/// Names of tools that an MCP server's settings have.
+pub(crate) const NAMED_TOOLS_MAX: usize = 256;

@@ -22,6 +22,8 @@ pub enum EventKind {
     InvoiceFinalised,
     KeyCreated,
     KeyRevoked,
+    /// An MCP server describes tools otherwise than they were accepted: they are held back.
+    McpToolsChanged,
     NodeReachable,
     NodeUnreachable,
     /// Sent on request, to the one webhook under test.
@@ -29,7 +31,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CredentialActive,
         Self::CredentialExpiring,
         Self::CredentialInvalid,
@@ -41,6 +43,7 @@ impl EventKind {
         Self::InvoiceFinalised,
         Self::KeyCreated,
         Self::KeyRevoked,
+        Self::McpToolsChanged,
         Self::NodeReachable,
         Self::NodeUnreachable,
         Self::WebhookTest,
@@ -60,6 +63,7 @@ impl EventKind {
             Self::InvoiceFinalised => "invoice.finalised",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
+            Self::McpToolsChanged => "mcp_server.tools_changed",
             Self::NodeReachable => "node.reachable",
             Self::NodeUnreachable => "node.unreachable",
             Self::WebhookTest => "webhook.test",

@@ -52,6 +52,7 @@ macro_rules! migration_files {
             42 "session_sums" "0042_session_sums",
             43 "run_tasks" "0043_run_tasks",
             44 "files" "0044_files",
+            45 "tools" "0045_tools",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

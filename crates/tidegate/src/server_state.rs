@@ -13,7 +13,7 @@ use domain::ports::{
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
-use domain::{BatchStore, FileStore, TaskStore};
+use domain::{BatchStore, FileStore, TaskStore, ToolStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use files::Files;
@@ -97,6 +97,7 @@ pub struct Sessions {
     pub live_tasks: Arc<line::LiveTasks>,
     contents: Arc<Contents>,
     state: Arc<AgentState>,
+    tools: Arc<tools::ToolBox>,
 }
 
 /// The journal, and what brings its records into the store.
@@ -256,6 +257,7 @@ impl ServerState {
             tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
             live_tasks: Arc::clone(&self.sessions.live_tasks),
             files: Arc::clone(&self.files) as Arc<dyn FileStore>,
+            tools: Arc::clone(&self.sessions.tools) as Arc<dyn ToolStore>,
         }))
     }
 
@@ -368,6 +370,9 @@ impl Sessions {
         let contents = Contents::start(store, vault.clone(), world.clone());
         let closing = Arc::clone(&contents);
         tasks.add("contents", || async move { closing.stop().await });
+        let tools = tools::ToolBox::start(store, vault.clone(), world.clone());
+        let closing = Arc::clone(&tools);
+        tasks.add("tools", || async move { closing.stop().await });
         let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
@@ -386,6 +391,7 @@ impl Sessions {
             live_tasks: Arc::default(),
             contents,
             state,
+            tools,
             cached: Arc::default(),
             background: Arc::default(),
         })

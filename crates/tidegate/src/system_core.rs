@@ -7,6 +7,7 @@ use api::planner::{PlanRequest, Planner};
 use bytes::Bytes;
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
+use domain::tools::McpListing;
 use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
@@ -19,6 +20,7 @@ use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tools::ServerAddress;
 use world::World;
 
 use crate::limits::{SYSTEM_JOBS_MAX, SYSTEM_PIECES_MAX};
@@ -34,6 +36,7 @@ enum Job {
     DeleteObject(VerifyTarget, StoredPoll, oneshot::Sender<Result<(), Box<Fault>>>),
     Item(Box<ItemCall>, oneshot::Sender<ItemAnswer>),
     Task(Box<TaskCall>, oneshot::Sender<()>),
+    ListTools(Box<ServerAddress>, oneshot::Sender<Result<McpListing, String>>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
     Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
 }
@@ -94,6 +97,10 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     Job::Task(task, answer) => {
                         run::work(&core, *task).await;
                         let _ = answer.send(());
+                    }
+                    Job::ListTools(server, answer) => {
+                        let listed = tools::list(&core.deps.egress, &server).await;
+                        let _ = answer.send(listed.map_err(|failure| failure.text));
                     }
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
@@ -226,6 +233,16 @@ impl Outbound for SystemCore {
             if self.jobs.send(Job::Task(Box::new(task), answer)).await.is_ok() {
                 let _ = made.await;
             }
+        })
+    }
+
+    fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>> {
+        Box::pin(async move {
+            let (answer, listed) = oneshot::channel();
+            if self.jobs.send(Job::ListTools(Box::new(server), answer)).await.is_err() {
+                return Err(not_called().message.into_owned());
+            }
+            listed.await.unwrap_or_else(|_| Err(not_called().message.into_owned()))
         })
     }
 

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Request,
     Task,
     File,
+    Tool,
 }
 
 impl Purpose {
@@ -33,6 +34,7 @@ impl Purpose {
             Self::Request => "tidegate/request",
             Self::Task => "tidegate/task",
             Self::File => "tidegate/file",
+            Self::Tool => "tidegate/tool",
         }
     }
 }

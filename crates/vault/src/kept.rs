@@ -42,6 +42,7 @@ impl ContentRef {
             ContentKind::Request => Purpose::Request,
             ContentKind::Task => Purpose::Task,
             ContentKind::File => Purpose::File,
+            ContentKind::Tool => Purpose::Tool,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -56,6 +57,7 @@ impl ContentRef {
             ContentKind::Request => b"tidegate/request/1",
             ContentKind::Task => b"tidegate/task/1",
             ContentKind::File => b"tidegate/file/1",
+            ContentKind::Tool => b"tidegate/tool/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -95,6 +97,7 @@ impl Opener {
                 ContentKind::Request => "content.open_refused",
                 ContentKind::Task => "task.open_refused",
                 ContentKind::File => "file.open_refused",
+                ContentKind::Tool => "tool.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused

@@ -149,6 +149,7 @@ mod tasks;
 mod three_modes;
 mod tiers;
 mod together;
+mod tools;
 mod upgrade;
 mod uploads;
 mod vault;

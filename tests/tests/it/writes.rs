@@ -96,6 +96,10 @@ impl Preparing<'_> {
             "/v2/sessions" => json!({"name": name, "end_user": "one", "metadata": {"ticket": "7"}}),
             "/v2/artifacts" => json!({"type": "document", "name": name, "content": "the text"}),
             "/v2/files" => json!({"filename": name, "size": 3}),
+            "/v2/tools" => json!({"name": format!("tool-{}", self.number), "kind": "function"}),
+            "/v2/mcp-servers" => {
+                json!({"name": format!("server-{}", self.number), "url": format!("{base_url}/mcp")})
+            }
             "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
@@ -129,6 +133,11 @@ impl Preparing<'_> {
         if collection == "/v2/legal-holds" {
             let session = self.made("/v2/sessions", self.body("/v2/sessions")).await;
             return json!({"session_ids": [session], "reason": "a case"});
+        }
+        if collection == "/v2/tools/import" {
+            let operation = json!({"operationId": format!("imported-{}", self.number)});
+            let servers = json!([{"url": self.gateway.emulator.base_url()}]);
+            return json!({"document": {"openapi": "3.1.0", "servers": servers, "paths": {"/a": {"get": operation}}}});
         }
         if collection == "/v2/scores" {
             return self.score().await;
@@ -172,7 +181,9 @@ impl Preparing<'_> {
             }
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
             ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
-            ("PATCH", "/v2/webhooks" | "/v2/model-aliases") => json!({"description": name}),
+            ("PATCH", "/v2/webhooks" | "/v2/model-aliases" | "/v2/tools" | "/v2/mcp-servers") => {
+                json!({"description": name})
+            }
             ("PATCH", _) => json!({"name": name}),
             ("PUT", "/v2/byoc/nodes") => {
                 json!({"name": name, "base_url": self.gateway.emulator.base_url(), "labels": ["a"]})
@@ -193,6 +204,7 @@ impl Preparing<'_> {
     async fn act_body(&self, method: &Method, collection: &str, id: &str, act: &str) -> Value {
         match act {
             "/rollback" if collection == "/v2/routes" => json!({"version": 1}),
+            "/accept" => json!({"tools": []}),
             "/dry-run" => json!({"targets": [{"model": "openai/gpt-4o"}]}),
             "/releases" | "/promote" | "/rollback" => self.of_release(id, act).await,
             "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
@@ -455,7 +467,9 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Routes that only read or test, and events of agents: they leave no audit entry.
-const ASKS: [&str; 8] = [
+const ASKS: [&str; 9] = [
+    // What a server lists is nothing that somebody wrote.
+    "/v2/mcp-servers/{id}/refresh",
     // An event says itself who appended it, and when, and so does a score.
     "/v2/scores",
     "/v2/scores/{id}",
@@ -467,7 +481,9 @@ const ASKS: [&str; 8] = [
     "/v2/model-aliases/{id}/dry-run",
 ];
 /// Routes that don't support a dry run, and say so.
-const UNTRIED: [&str; 15] = [
+const UNTRIED: [&str; 17] = [
+    "/v2/tools/import",
+    "/v2/mcp-servers/{id}/refresh",
     "/v2/requests/{id}/replay",
     "/v2/sessions/{id}/replay",
     "/v2/webhooks/{id}/test",

@@ -21,6 +21,7 @@ export type * from './requests';
 export type * from './routes';
 export type * from './sessions';
 export type * from './tasks';
+export type * from './tools';
 export type * from './training';
 export type * from './usage';
 export type * from './webhooks';

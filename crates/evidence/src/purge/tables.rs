@@ -73,6 +73,7 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("legal_hold_objects", Holds::Evidence),
     ("legal_holds", Holds::Evidence),
     ("limits", Holds::Configuration),
+    ("mcp_servers", Holds::Configuration),
     ("memberships", Holds::Identity),
     ("meta", Holds::Machinery),
     ("meter_records", Holds::Books),
@@ -114,6 +115,10 @@ pub const TABLES: &[(&str, Holds)] = &[
     ("stored_responses", Holds::Content(Place::ProviderResponses)),
     ("tariff_assignments", Holds::Configuration),
     ("tariffs", Holds::Configuration),
+    // Names of tools, times and sizes.
+    ("tool_calls", Holds::Books),
+    ("tool_secrets", Holds::Configuration),
+    ("tools", Holds::Configuration),
     ("usage_groups", Holds::Books),
     ("usage_minutes", Holds::Books),
     ("webhook_deliveries", Holds::Machinery),

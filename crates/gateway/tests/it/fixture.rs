@@ -230,6 +230,7 @@ async fn cores(
                 tasks: std::sync::Arc::new(domain::NoTasks),
                 live_tasks: std::sync::Arc::default(),
                 files: std::sync::Arc::new(domain::NoFiles),
+                tools: std::sync::Arc::new(domain::NoTools),
                 background: Arc::default(),
             }))
         })

@@ -237,6 +237,7 @@ impl Bench {
             tasks: std::sync::Arc::new(domain::NoTasks),
             live_tasks: std::sync::Arc::default(),
             files: std::sync::Arc::new(domain::NoFiles),
+            tools: std::sync::Arc::new(domain::NoTools),
             background: Arc::default(),
             allowances: Rc::default(),
         });

@@ -147,6 +147,7 @@ impl Bench {
             tasks: std::sync::Arc::new(domain::NoTasks),
             live_tasks: std::sync::Arc::default(),
             files: std::sync::Arc::new(domain::NoFiles),
+            tools: std::sync::Arc::new(domain::NoTools),
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());

@@ -286,6 +286,7 @@ const fn table_of(kept: ContentKind) -> &'static str {
         ContentKind::Request => "request_contents",
         ContentKind::Task => "run_contents",
         ContentKind::File => "files",
+        ContentKind::Tool => "tool_secrets",
     }
 }
 

@@ -27,8 +27,8 @@ use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, content, context, credential, data_export, data_path, erase, export, file, health, hints,
-    hold, jobs, key, login, member, nodes, open, plan, policy, project, purge, request, route, session,
-    subscription, tariff, task, train, usage, webhook, workspace,
+    hold, jobs, key, login, mcp_server, member, nodes, open, plan, policy, project, purge, request, route,
+    session, subscription, tariff, task, tool, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -84,6 +84,12 @@ enum Command {
     /// Manages sessions of agents: branches of events, forks and snapshots.
     #[command(subcommand)]
     Session(session::Command),
+    /// Manages tools: functions and HTTP calls that a project offers its models.
+    #[command(subcommand)]
+    Tool(tool::Command),
+    /// Manages MCP servers whose tools a project offers its models.
+    #[command(subcommand)]
+    McpServer(mcp_server::Command),
     /// Manages artifacts: content that never changes, which sessions refer to.
     #[command(subcommand)]
     Artifact(artifact::ArtifactCommand),
@@ -235,6 +241,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(&shared, command),
         Command::Hints(command) => hints::run(&shared, command),
         Command::Session(command) => session::run(&shared, command),
+        Command::Tool(command) => tool::run(&shared, command),
+        Command::McpServer(command) => mcp_server::run(&shared, command),
         Command::Artifact(command) => artifact::run_artifact(&shared, command),
         Command::Bundle(command) => artifact::run_bundle(&shared, command),
         Command::Alias(command) => alias::run(&shared, command),

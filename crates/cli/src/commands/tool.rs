@@ -1,0 +1,161 @@
+//! `tidegate tool`: functions and HTTP calls that a project declares for its models.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::api::ask_secret;
+use crate::body::Body;
+use crate::collection::Collection;
+use crate::output::{self, Failure};
+use crate::shared::Shared;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Declares a tool: an HTTP call with --to, else a function, which clients execute.
+    Add {
+        /// By which requests name it, and models call it.
+        name: String,
+        #[command(flatten)]
+        fields: Fields,
+        /// The project; by default the key's own.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Declares an HTTP tool for each operation of an OpenAPI document.
+    Import {
+        /// The document, as JSON.
+        file: PathBuf,
+        /// The operations, by their ids; by default all.
+        #[arg(long = "operation", value_delimiter = ',')]
+        operations: Vec<String>,
+        /// What the names of the tools begin with.
+        #[arg(long)]
+        prefix: Option<String>,
+        /// In place of the document's first server.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+        #[command(flatten)]
+        auth: Auth,
+        /// The project; by default the key's own.
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Lists tools.
+    List,
+    /// Shows a tool; what is sealed is never shown.
+    Show { id: String },
+    /// Changes fields of a tool; omitted ones stay.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Offers a tool again.
+    Enable { id: String },
+    /// Offers a tool no more.
+    Disable { id: String },
+    /// Deletes a tool.
+    Remove { id: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Fields {
+    /// What models read of it.
+    #[arg(long)]
+    description: Option<String>,
+    /// A file with the JSON Schema of its arguments.
+    #[arg(long, value_name = "FILE")]
+    parameters: Option<PathBuf>,
+    /// The address that is called, with `{argument}` in its path.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// GET, POST, PUT, PATCH or DELETE.
+    #[arg(long)]
+    method: Option<String>,
+    #[command(flatten)]
+    auth: Auth,
+    /// Each call waits for the client's approval.
+    #[arg(long)]
+    approval: Option<bool>,
+}
+
+/// What a server is shown of its caller. The secret is prompted for, or read from standard input.
+#[derive(Debug, clap::Args)]
+pub struct Auth {
+    /// It is called with a bearer token.
+    #[arg(long)]
+    bearer: bool,
+    /// It is called with a key in this header.
+    #[arg(long, value_name = "NAME", conflicts_with = "bearer")]
+    key_header: Option<String>,
+}
+
+impl Auth {
+    pub(super) fn read(self, shared: &Shared, of: &str) -> Result<Option<Value>, Failure> {
+        Ok(match (self.bearer, self.key_header) {
+            (true, _) => Some(json!({"type": "bearer", "token": ask_secret(shared, of)?})),
+            (false, Some(header)) => {
+                Some(json!({"type": "api_key", "header": header, "value": ask_secret(shared, of)?}))
+            }
+            (false, None) => None,
+        })
+    }
+}
+
+const PATH: &str = "/v2/tools";
+
+fn document(file: &Path) -> Result<Value, Failure> {
+    let wrong =
+        |why: String| Failure::new(output::USAGE, format!("{} can't be read: {why}.", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn body(shared: &Shared, of: &str, fields: Fields) -> Result<Body, Failure> {
+    let parameters = fields.parameters.as_deref().map(document).transpose()?;
+    Ok(Body::new()
+        .with_some("description", fields.description)
+        .with_some("parameters", parameters)
+        .with_some("url", fields.to)
+        .with_some("method", fields.method)
+        .with_some("auth", fields.auth.read(shared, of)?)
+        .with_some("require_approval", fields.approval))
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let tools = Collection::connect(shared, PATH)?;
+    match command {
+        Command::Add { name, fields, project } => {
+            let kind = if fields.to.is_some() { "http" } else { "function" };
+            let body = body(shared, &name, fields)?.with("name", name).with("kind", kind);
+            tools.create(&body.with_some("project_id", project).build())
+        }
+        Command::Import { file, operations, prefix, to, auth, project } => {
+            let body = Body::new()
+                .with("document", document(&file)?)
+                .with_list("operation_ids", &operations)
+                .with_some("prefix", prefix)
+                .with_some("base_url", to)
+                .with_some("auth", auth.read(shared, "the tools")?)
+                .with_some("project_id", project);
+            let made = tools.api.post(&format!("{PATH}/import"), &body.build())?;
+            output::list(shared, &made, &["id", "name", "method", "url"], "The document has no operations.");
+            Ok(())
+        }
+        Command::List => tools.list(
+            &["id", "name", "kind", "method", "url", "enabled"],
+            "No tools. `tidegate tool add NAME --to URL` declares one.",
+        ),
+        Command::Show { id } => tools.show(&id),
+        Command::Set { id, name, fields } => {
+            let body = body(shared, &id, fields)?.with_some("name", name);
+            tools.change(&id, &body.build())
+        }
+        Command::Enable { id } => tools.change(&id, &json!({"enabled": true})),
+        Command::Disable { id } => tools.change(&id, &json!({"enabled": false})),
+        Command::Remove { id } => tools.remove(&id),
+    }
+}

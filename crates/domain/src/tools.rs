@@ -1,0 +1,333 @@
+//! Tools that a project declares: functions, calls of HTTP servers and MCP servers; and the store from which a request reads them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{McpServerId, ToolId, TraceId};
+use crate::ports::PortFuture;
+use crate::secret::Secret;
+use crate::stored_object::ObjectOwner;
+
+/// Where an argument of an HTTP tool goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArgumentPlace {
+    Path,
+    Query,
+    Header,
+    /// A member of the JSON body.
+    Body,
+}
+
+impl ArgumentPlace {
+    pub const WORDS: [&str; 4] = ["path", "query", "header", "body"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+            Self::Body => "body",
+        }
+    }
+
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::Path, Self::Query, Self::Header, Self::Body].into_iter().find(|place| place.as_str() == name)
+    }
+}
+
+/// The call of an HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpAction {
+    pub method: String,
+    /// Each `{name}` in its path is replaced by an argument.
+    pub url: String,
+    /// Where each argument goes; others go into the query, or into the body of a method that has one.
+    pub places: BTreeMap<String, ArgumentPlace>,
+}
+
+/// What a tool is for the model, and what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDefinition {
+    pub description: String,
+    /// The JSON Schema of its arguments, as text.
+    pub parameters: String,
+    /// `None` for a function, which the client executes.
+    pub http: Option<HttpAction>,
+    /// The names of the headers that are sealed.
+    pub secret_headers: Vec<String>,
+    /// Each call waits for the client's approval.
+    pub needs_approval: bool,
+}
+
+/// Which tools of an MCP server wait for the client's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    Never,
+    Always,
+    /// All but these.
+    Except(Vec<String>),
+}
+
+impl Approval {
+    #[must_use]
+    pub fn is_needed(&self, tool: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Except(names) => !names.iter().any(|name| name == tool),
+        }
+    }
+}
+
+/// An MCP server as a project declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpDefinition {
+    pub description: String,
+    pub url: String,
+    /// The names of the tools that may be used; `None` for all.
+    pub allowed_tools: Option<Vec<String>>,
+    pub approval: Approval,
+    /// The names of the headers that are sealed.
+    pub secret_headers: Vec<String>,
+}
+
+impl McpDefinition {
+    #[must_use]
+    pub fn allows(&self, tool: &str) -> bool {
+        self.allowed_tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool))
+    }
+}
+
+/// A tool as its MCP server lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedTool {
+    pub name: String,
+    pub description: String,
+    /// The JSON Schema of its arguments, as text.
+    pub parameters: String,
+    /// Of all that the model reads of it, in hex.
+    pub digest: String,
+    /// What makes its description look like an instruction to the model.
+    pub suspicion: Option<String>,
+}
+
+/// Why a tool of an MCP server is not offered to models, if it isn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinState {
+    /// It is offered as it was accepted.
+    Accepted,
+    /// The server lists it, and did not when the server was first read.
+    New,
+    /// The server describes it otherwise than when it was accepted.
+    Changed,
+    /// Its description looks like an instruction to the model.
+    Suspicious,
+    /// The server lists it no more.
+    Gone,
+}
+
+impl PinState {
+    pub const WORDS: [&str; 5] = ["accepted", "new", "changed", "suspicious", "gone"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Suspicious => "suspicious",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A tool of an MCP server, as models may read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedTool {
+    /// As it was accepted or, if it never was, as the server lists it.
+    pub tool: ListedTool,
+    /// `tool` was accepted.
+    pub is_accepted: bool,
+    pub state: PinState,
+    /// As the server lists it now, where that differs.
+    pub listed: Option<ListedTool>,
+}
+
+/// What is known of an MCP server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct McpState {
+    pub tools: Vec<PinnedTool>,
+    /// When its tools were last listed, or tried to be.
+    pub checked_unix_ms: Option<u64>,
+    /// Why they could not be listed.
+    pub error: Option<String>,
+    /// What it calls itself.
+    pub server: Option<String>,
+    pub protocol: Option<String>,
+}
+
+/// What one reading of a server's tools brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpListing {
+    pub tools: Vec<ListedTool>,
+    pub server: String,
+    pub protocol: String,
+}
+
+/// Headers with which a tool is called, opened.
+pub type SecretHeaders = Vec<(String, Arc<Secret>)>;
+
+/// A tool of a project, ready to be called.
+#[derive(Debug, Clone)]
+pub struct DeclaredTool {
+    pub id: ToolId,
+    pub name: String,
+    pub definition: ToolDefinition,
+    pub headers: SecretHeaders,
+}
+
+/// An MCP server of a project, ready to be called.
+#[derive(Debug, Clone)]
+pub struct DeclaredServer {
+    pub id: McpServerId,
+    pub name: String,
+    pub definition: McpDefinition,
+    pub state: McpState,
+    pub headers: SecretHeaders,
+}
+
+/// What a project declares, without what it switched off.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredTools {
+    pub tools: Vec<DeclaredTool>,
+    pub servers: Vec<DeclaredServer>,
+}
+
+/// How a call of a tool ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallOutcome {
+    Answered,
+    /// The tool itself reports that it failed.
+    Failed,
+    Timeout,
+    /// Its server could not be reached, or did not answer as its protocol says.
+    Unreachable,
+    /// The address guard refuses its address, or it redirects.
+    Refused,
+    /// The arguments are not what the tool takes.
+    BadArguments,
+    /// The client did not approve it.
+    NotApproved,
+}
+
+impl CallOutcome {
+    pub const ALL: [Self; 7] = [
+        Self::Answered,
+        Self::Failed,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Refused,
+        Self::BadArguments,
+        Self::NotApproved,
+    ];
+    pub const WORDS: [&str; 7] =
+        ["answered", "failed", "timeout", "unreachable", "refused", "bad_arguments", "not_approved"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::BadArguments => "bad_arguments",
+            Self::NotApproved => "not_approved",
+        }
+    }
+}
+
+/// One call of a tool, without what it was given and answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCallRecord {
+    pub owner: ObjectOwner,
+    /// The client's request.
+    pub request: TraceId,
+    /// The model's step that called it, from 1.
+    pub step: u32,
+    /// Its place among the calls of the request, from 0.
+    pub place: u32,
+    pub name: String,
+    /// The id of the tool or of its MCP server; empty for a server that the request names.
+    pub declared: String,
+    pub started_unix_ms: u64,
+    pub duration_ms: u64,
+    pub outcome: CallOutcome,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub is_truncated: bool,
+}
+
+/// The tools of projects, as requests read them.
+pub trait ToolStore: Send + Sync {
+    /// `None` where the store can't be read.
+    fn declared(&self, owner: ObjectOwner) -> PortFuture<'static, Option<DeclaredTools>>;
+    /// Compares what a server lists with what is pinned; returns the state from now on. A failure is kept as such.
+    fn note_listing(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        listing: Result<McpListing, String>,
+    ) -> PortFuture<'static, Option<McpState>>;
+    /// Nothing waits for it.
+    fn record(&self, calls: Vec<ToolCallRecord>);
+}
+
+/// No tools: where nobody declares any.
+#[derive(Debug, Clone, Copy)]
+pub struct NoTools;
+
+impl ToolStore for NoTools {
+    fn declared(&self, _owner: ObjectOwner) -> PortFuture<'static, Option<DeclaredTools>> {
+        Box::pin(async { Some(DeclaredTools::default()) })
+    }
+
+    fn note_listing(
+        &self,
+        _owner: ObjectOwner,
+        _server: McpServerId,
+        _listing: Result<McpListing, String>,
+    ) -> PortFuture<'static, Option<McpState>> {
+        Box::pin(async { None })
+    }
+
+    fn record(&self, _calls: Vec<ToolCallRecord>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_variants() {
+        assert_eq!(CallOutcome::ALL.map(CallOutcome::as_str), CallOutcome::WORDS);
+        assert_eq!(
+            ArgumentPlace::WORDS.map(|word| ArgumentPlace::by_name(word).unwrap().as_str()),
+            ArgumentPlace::WORDS
+        );
+    }
+
+    #[test]
+    fn approval_is_for_all_but_the_named() {
+        let except = Approval::Except(vec!["read".to_owned()]);
+        assert!(!except.is_needed("read") && except.is_needed("write"));
+        assert!(Approval::Always.is_needed("read") && !Approval::Never.is_needed("read"));
+    }
+}

@@ -1,0 +1,427 @@
+//! `/v2/mcp-servers`: MCP servers whose tools a project offers its models, with what they list and what of that is accepted.
+
+use std::sync::Arc;
+
+use ::tools::{Declared, Kind as _, McpServerRow, ServerAddress, ServerKind, accept, note_listing};
+use api::access::Access;
+use api::failure::{invalid, missing};
+use api::moment::Moment;
+use api::openapi::description::Nothing;
+use api::reply::Reply;
+use api::request::ApiRequest;
+use api::router::{Handled, Route};
+use api::state::Control;
+use domain::tools::{Approval, McpDefinition, McpState, PinState, PinnedTool};
+use domain::{Fault, FaultClass, McpServerId, ObjectOwner};
+use http::Method;
+use reconcilers::of_store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::limits::{NAMED_TOOLS_MAX, SERVER_NAME_BYTES_MAX};
+use crate::scope;
+use crate::tool_fields::{
+    AuthInput, AuthView, Sealing, auth_view, check_moved, checked_description, checked_name, checked_url,
+};
+
+const PATH: &str = "/v2/mcp-servers";
+const ONE: &str = "/v2/mcp-servers/{id}";
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Declares an MCP server. Its tools are read when they are first needed, or with refresh.")
+            .takes::<ServerInput>()
+            .makes::<ServerView>()
+            .refuses(409, "name_taken")
+            .refuses(409, "too_many_tools"),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists MCP servers.")
+            .query("project_id", "Only those of this project.")
+            .lists::<ServerView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows an MCP server with its tools as they are pinned.")
+            .returns::<ServerView>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of an MCP server. What is sealed stays, unless `auth` is sent.")
+            .patches::<ServerUpdate>()
+            .returns::<ServerView>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
+            .says("Deletes an MCP server.")
+            .returns_no_content(),
+        Route::new(Method::POST, "/v2/mcp-servers/{id}/refresh", Access::MANAGE, refresh)
+            .says("Reads the server's tools now. What changed is held back until it is accepted.")
+            .takes_nothing()
+            .returns::<ServerView>()
+            .no_rehearsal("A server that isn't read says nothing."),
+        Route::new(Method::POST, "/v2/mcp-servers/{id}/accept", Access::MANAGE, accept_tools)
+            .says("Accepts tools as the server lists them now, each named with the digest of what was read.")
+            .takes::<AcceptInput>()
+            .returns::<ServerView>()
+            .refuses(409, "tool_digest_changed"),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServerInput {
+    /// By default the key's project.
+    project_id: Option<String>,
+    /// By which requests name it; the names of its tools begin with it.
+    #[schemars(required)]
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    /// Its endpoint of streamable HTTP.
+    #[schemars(required)]
+    url: Option<String>,
+    auth: Option<AuthInput>,
+    /// The tools that may be used; by default all that are accepted.
+    allowed_tools: Option<Vec<String>>,
+    /// Whether calls wait for the client's approval.
+    #[schemars(extend("enum" = ["never", "always", null]))]
+    require_approval: Option<String>,
+    /// Where calls wait: the tools whose calls don't.
+    approval_exempt: Option<Vec<String>>,
+    enabled: Option<bool>,
+}
+
+/// The fields that a change may name.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServerUpdate {
+    /// By which requests name it; the names of its tools begin with it.
+    name: Option<String>,
+    #[serde(default)]
+    description: String,
+    /// Its endpoint of streamable HTTP.
+    url: Option<String>,
+    auth: Option<AuthInput>,
+    /// The tools that may be used; by default all that are accepted.
+    allowed_tools: Option<Vec<String>>,
+    /// Whether calls wait for the client's approval.
+    #[schemars(extend("enum" = ["never", "always", null]))]
+    require_approval: Option<String>,
+    /// Where calls wait: the tools whose calls don't.
+    approval_exempt: Option<Vec<String>>,
+    enabled: Option<bool>,
+}
+
+impl From<ServerInput> for ServerUpdate {
+    fn from(input: ServerInput) -> Self {
+        let ServerInput {
+            project_id: _,
+            name,
+            description,
+            url,
+            auth,
+            allowed_tools,
+            require_approval,
+            approval_exempt,
+            enabled,
+        } = input;
+        Self { name, description, url, auth, allowed_tools, require_approval, approval_exempt, enabled }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AcceptInput {
+    #[schemars(required)]
+    tools: Option<Vec<AcceptedTool>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AcceptedTool {
+    name: String,
+    /// `listed_digest` of the tool, or its `digest`.
+    digest: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "McpServer")]
+struct ServerView {
+    id: String,
+    object: &'static str,
+    project_id: String,
+    name: String,
+    description: String,
+    url: String,
+    /// The sealed headers.
+    auth: Option<AuthView>,
+    allowed_tools: Option<Vec<String>>,
+    require_approval: &'static str,
+    approval_exempt: Vec<String>,
+    enabled: bool,
+    /// `unknown` until it was read, `ready`, or `unreachable`.
+    #[schemars(extend("enum" = ["unknown", "ready", "unreachable"]))]
+    health: &'static str,
+    /// Why its tools could not be read.
+    error: Option<String>,
+    checked_at: Option<Moment>,
+    /// What it calls itself.
+    server: Option<String>,
+    protocol_version: Option<String>,
+    tools: Vec<PinView>,
+    created_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "McpTool")]
+struct PinView {
+    name: String,
+    /// `accepted`: models are offered it. `new`, `changed` or `suspicious`: it waits to be accepted. `gone`: the server lists
+    /// it no more.
+    #[schemars(extend("enum" = PinState::WORDS))]
+    status: &'static str,
+    /// Models are offered it.
+    offered: bool,
+    description: String,
+    parameters: Value,
+    digest: String,
+    /// As the server lists it now, where that differs.
+    listed_description: Option<String>,
+    listed_parameters: Option<Value>,
+    listed_digest: Option<String>,
+    /// What makes it look like an instruction to the model.
+    suspicious: Option<String>,
+}
+
+fn schema(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn pin(pin: &PinnedTool, definition: &McpDefinition) -> PinView {
+    let listed = pin.listed.as_ref();
+    let suspicious =
+        listed.and_then(|listed| listed.suspicion.clone()).or_else(|| pin.tool.suspicion.clone());
+    PinView {
+        name: pin.tool.name.clone(),
+        status: pin.state.as_str(),
+        offered: pin.state == PinState::Accepted && definition.allows(&pin.tool.name),
+        description: pin.tool.description.clone(),
+        parameters: schema(&pin.tool.parameters),
+        digest: pin.tool.digest.clone(),
+        listed_description: listed.map(|listed| listed.description.clone()),
+        listed_parameters: listed.map(|listed| schema(&listed.parameters)),
+        listed_digest: listed.map(|listed| listed.digest.clone()),
+        suspicious,
+    }
+}
+
+fn show(row: &McpServerRow) -> ServerView {
+    let (definition, state) = (&row.definition, &row.state);
+    let (require_approval, approval_exempt) = match &definition.approval {
+        Approval::Never => ("never", Vec::new()),
+        Approval::Always => ("always", Vec::new()),
+        Approval::Except(names) => ("always", names.clone()),
+    };
+    ServerView {
+        id: row.id.to_string(),
+        object: "mcp_server",
+        project_id: row.owner.project.to_string(),
+        name: row.name.clone(),
+        description: definition.description.clone(),
+        url: definition.url.clone(),
+        auth: auth_view(&definition.secret_headers),
+        allowed_tools: definition.allowed_tools.clone(),
+        require_approval,
+        approval_exempt,
+        enabled: row.is_enabled,
+        health: match (state.checked_unix_ms, &state.error) {
+            (None, _) => "unknown",
+            (Some(_), Some(_)) => "unreachable",
+            (Some(_), None) => "ready",
+        },
+        error: state.error.clone(),
+        checked_at: state.checked_unix_ms.map(Moment),
+        server: state.server.clone(),
+        protocol_version: state.protocol.clone(),
+        tools: state.tools.iter().map(|tool| pin(tool, definition)).collect(),
+        created_at: Moment(row.created_unix_ms),
+    }
+}
+
+fn names(field: &str, names: Option<Vec<String>>) -> Result<Option<Vec<String>>, Box<Fault>> {
+    match &names {
+        Some(some) if some.len() > NAMED_TOOLS_MAX => {
+            let message = format!("\"{field}\" has more than {NAMED_TOOLS_MAX} names.");
+            Err(invalid(field, message, "Name fewer of them."))
+        }
+        _ => Ok(names),
+    }
+}
+
+fn approval(word: Option<&str>, exempt: Option<Vec<String>>) -> Result<Approval, Box<Fault>> {
+    let exempt = names("approval_exempt", exempt)?.unwrap_or_default();
+    match word {
+        None | Some("never") if exempt.is_empty() => Ok(Approval::Never),
+        Some("always") if exempt.is_empty() => Ok(Approval::Always),
+        Some("always") => Ok(Approval::Except(exempt)),
+        None | Some("never") => {
+            let message = "No call waits for approval, so none is exempt from it.";
+            Err(invalid("approval_exempt", message, "Leave it out, or set \"require_approval\" to always."))
+        }
+        Some(_) => Err(invalid("require_approval", "This is no such word.", "Send never or always.")),
+    }
+}
+
+/// The row with other fields. At another address is another server, of which nothing is known.
+fn with_fields(
+    control: &Control,
+    request: &ApiRequest,
+    row: McpServerRow,
+    fields: ServerUpdate,
+) -> Result<McpServerRow, Box<Fault>> {
+    let url = checked_url(control, fields.url.as_deref(), false)?;
+    check_moved(&row, (&row.definition.url, &url), fields.auth.as_ref())?;
+    let state = if url == row.definition.url { row.state.clone() } else { McpState::default() };
+    let sealing = Sealing { control, request, owner: row.owner, id: row.id.to_string() };
+    let present = (row.secret.clone(), row.definition.secret_headers.clone());
+    let (secret, secret_headers) = sealing.seal(fields.auth, present)?;
+    let definition = McpDefinition {
+        description: checked_description(fields.description)?,
+        url,
+        allowed_tools: names("allowed_tools", fields.allowed_tools)?,
+        approval: approval(fields.require_approval.as_deref(), fields.approval_exempt)?,
+        secret_headers,
+    };
+    let name = checked_name(fields.name.as_deref(), SERVER_NAME_BYTES_MAX)?;
+    Ok(McpServerRow { name, definition, state, secret, is_enabled: fields.enabled.unwrap_or(true), ..row })
+}
+
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let input: ServerInput = request.json()?;
+        let project = scope::of_new(control, &request, input.project_id.as_deref())?;
+        let world = &control.deps.world;
+        let now_unix_ms = world.clock.unix_ms();
+        let blank = McpServerRow {
+            id: McpServerId::new(now_unix_ms, world.id_bytes()),
+            owner: ObjectOwner { workspace: request.workspace(), project },
+            name: String::new(),
+            is_enabled: true,
+            definition: McpDefinition {
+                description: String::new(),
+                url: String::new(),
+                allowed_tools: None,
+                approval: Approval::Never,
+                secret_headers: Vec::new(),
+            },
+            state: McpState::default(),
+            secret: None,
+            created_unix_ms: now_unix_ms,
+            version: 1,
+        };
+        let row = with_fields(control, &request, blank, input.into())?;
+        let declared = Declared::of(&control.deps.store);
+        declared.create(row.clone(), request.act(world)).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
+    })
+}
+
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let project = scope::listed(&request)?;
+        let declared = Declared::of(&control.deps.store);
+        let listed = declared.list::<ServerKind>(request.workspace(), project, request.page()?).await;
+        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
+    })
+}
+
+async fn load(control: &Control, request: &ApiRequest) -> Result<McpServerRow, Box<Fault>> {
+    let id: McpServerId = request.id(ServerKind::WHAT)?;
+    let found = Declared::of(&control.deps.store).get::<ServerKind>(request.workspace(), id).await;
+    let row = found.map_err(|error| scope::not_there(error, ServerKind::WHAT, &id.to_string()))?;
+    scope::check(request, row.owner.project, ServerKind::WHAT, &id)?;
+    Ok(row)
+}
+
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+/// The fields that a patch may change, as they are.
+fn writable(row: &McpServerRow) -> Value {
+    let view = show(row);
+    let mut fields = json!({
+        "name": view.name, "description": view.description, "url": view.url,
+        "require_approval": view.require_approval, "enabled": view.enabled,
+    });
+    if let Some(fields) = fields.as_object_mut() {
+        if let Some(allowed) = view.allowed_tools {
+            fields.insert("allowed_tools".to_owned(), json!(allowed));
+        }
+        if !view.approval_exempt.is_empty() {
+            fields.insert("approval_exempt".to_owned(), json!(view.approval_exempt));
+        }
+    }
+    fields
+}
+
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        let update: ServerUpdate = request.apply_patch(writable(&row))?;
+        let row = with_fields(control, &request, row, update)?;
+        write(control, &request, row).await
+    })
+}
+
+async fn write(control: &Control, request: &ApiRequest, row: McpServerRow) -> Result<Reply, Box<Fault>> {
+    let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+    let changed = Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
+    Ok(Reply::json(&show(&changed))?.version(changed.version))
+}
+
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
+        let declared = Declared::of(&control.deps.store);
+        declared.delete::<ServerKind>(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
+        Ok(Reply::no_content())
+    })
+}
+
+fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &request).await?;
+        let Nothing {} = request.json()?;
+        let deps = &control.deps;
+        let listing = match row.headers(&deps.vault) {
+            Some(headers) => {
+                let (url, owner) = (row.definition.url.clone(), row.owner.workspace);
+                deps.outbound.list_tools(ServerAddress { url, headers, owner }).await
+            }
+            None => Err("Its sealed headers don't open any more: send them again.".to_owned()),
+        };
+        let noted = note_listing(&deps.store, &deps.world, (row.owner, row.id), listing).await;
+        let state = noted.map_err(of_store)?;
+        let row = McpServerRow { state: state.unwrap_or_default(), ..row };
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn accept_tools(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let mut row = load(control, &request).await?;
+        let input: AcceptInput = request.json()?;
+        let fix = "Name the tools, each with the digest that GET /v2/mcp-servers/ID shows.";
+        let tools = input.tools.ok_or_else(|| missing("tools", fix))?;
+        for (at, AcceptedTool { name, digest }) in tools.iter().enumerate() {
+            if !accept(&mut row.state, name, digest) {
+                let excerpt: String = name.chars().take(64).collect();
+                let message = format!("The server lists no tool \"{excerpt}\" with this digest.");
+                let fault = Fault::new(FaultClass::Conflict, "tool_digest_changed", message);
+                return Err(Box::new(fault.param(format!("tools[{at}].digest")).fix(fix)));
+            }
+        }
+        write(control, &request, row).await
+    })
+}

@@ -1,0 +1,258 @@
+//! The fields that tools and MCP servers share: names, schemas, and what is sealed of their headers.
+
+use std::collections::BTreeMap;
+
+use ::tools::{DeclaredRow, Kind, NAME_BYTES_MAX, SealedHeaders, seal_headers};
+use api::failure::{invalid, missing};
+use api::request::ApiRequest;
+use api::state::Control;
+use domain::{Fault, FaultClass, ObjectOwner};
+use egress::TargetKind;
+use http::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::limits::{
+    SECRET_HEADERS_MAX, TOOL_DESCRIPTION_BYTES_MAX, TOOL_SCHEMA_BYTES_MAX, TOOL_SECRET_BYTES_MAX,
+};
+
+/// Headers that belong to the connection or to the protocol.
+const TAKEN: [&str; 10] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "accept",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "last-event-id",
+    "user-agent",
+];
+
+/// What a server is shown of its caller. It is sealed on arrival and never shown.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(rename = "ToolAuth")]
+pub(crate) enum AuthInput {
+    /// Nothing; what was there is removed.
+    None,
+    /// A bearer token.
+    Bearer {
+        #[schemars(extend("writeOnly" = true))]
+        token: String,
+    },
+    /// An API key in a header.
+    ApiKey {
+        header: String,
+        #[schemars(extend("writeOnly" = true))]
+        value: String,
+    },
+    /// Several headers.
+    Headers {
+        #[schemars(extend("writeOnly" = true))]
+        headers: BTreeMap<String, String>,
+    },
+}
+
+impl AuthInput {
+    /// The same for another tool.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Bearer { token } => Self::Bearer { token: token.clone() },
+            Self::ApiKey { header, value } => Self::ApiKey { header: header.clone(), value: value.clone() },
+            Self::Headers { headers } => Self::Headers { headers: headers.clone() },
+        }
+    }
+}
+
+/// What is told of sealed headers.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ToolAuthView")]
+pub(crate) struct AuthView {
+    /// Their names.
+    headers: Vec<String>,
+}
+
+pub(crate) fn auth_view(headers: &[String]) -> Option<AuthView> {
+    (!headers.is_empty()).then(|| AuthView { headers: headers.to_vec() })
+}
+
+/// Where headers are sealed.
+pub(crate) struct Sealing<'a> {
+    pub control: &'a Control,
+    pub request: &'a ApiRequest,
+    pub owner: ObjectOwner,
+    pub id: String,
+}
+
+impl Sealing<'_> {
+    /// The headers of an input, sealed, with their names; the present ones where it states none.
+    pub(crate) fn seal(
+        &self,
+        input: Option<AuthInput>,
+        present: (Option<SealedHeaders>, Vec<String>),
+    ) -> Result<(Option<SealedHeaders>, Vec<String>), Box<Fault>> {
+        let Some(input) = input else { return Ok(present) };
+        let headers = checked(input)?;
+        if headers.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let names = headers.iter().map(|(name, _)| name.clone()).collect();
+        let vault = &self.control.deps.vault;
+        let sealed = seal_headers(vault, self.owner, &self.id, self.request.trace, &headers);
+        let sealed = sealed.map_err(|error| {
+            tracing::error!(workspace = %self.owner.workspace, %error, "the headers of a tool could not be sealed");
+            Box::new(Fault::internal())
+        })?;
+        Ok((Some(sealed), names))
+    }
+}
+
+fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
+    let (field, headers) = match input {
+        AuthInput::None => return Ok(Vec::new()),
+        AuthInput::Bearer { token } => {
+            ("auth.token", vec![("authorization".to_owned(), format!("Bearer {token}"))])
+        }
+        AuthInput::ApiKey { header, value } => ("auth.value", vec![(header, value)]),
+        AuthInput::Headers { headers } => ("auth.headers", headers.into_iter().collect()),
+    };
+    let fix = "Send names and values of HTTP headers in visible ASCII, without those of the connection.";
+    if headers.is_empty() || headers.len() > SECRET_HEADERS_MAX {
+        let message = format!("There must be 1 to {SECRET_HEADERS_MAX} headers.");
+        return Err(invalid(field, message, fix));
+    }
+    let mut lower = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        let is_name = HeaderName::try_from(name.as_str()).is_ok() && !TAKEN.contains(&name.as_str());
+        let is_value = !value.is_empty()
+            && value.len() <= TOOL_SECRET_BYTES_MAX
+            && HeaderValue::try_from(value.as_str()).is_ok()
+            && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if !is_name || !is_value || lower.iter().any(|(other, _)| *other == name) {
+            return Err(invalid(field, "A header can't be sent so.", fix));
+        }
+        lower.push((name, value));
+    }
+    Ok(lower)
+}
+
+/// Refuses a new address that would be shown the secret of the old one.
+pub(crate) fn check_moved<K: Kind>(
+    row: &DeclaredRow<K>,
+    (old, new): (&str, &str),
+    auth: Option<&AuthInput>,
+) -> Result<(), Box<Fault>> {
+    if old == new || row.secret.is_none() || auth.is_some() {
+        return Ok(());
+    }
+    let message = "A new url would be shown the secret of the old one.";
+    let fault = Fault::new(FaultClass::BadRequest, "base_url_needs_secret", message).param("url");
+    Err(Box::new(fault.fix("Send \"auth\" together with the url.")))
+}
+
+/// The name by which requests name it.
+pub(crate) fn checked_name(name: Option<&str>, bytes_max: usize) -> Result<String, Box<Fault>> {
+    let fix = format!("Send 1 to {bytes_max} letters, digits, \"_\" and \"-\".");
+    let name = name.ok_or_else(|| missing("name", fix.clone()))?;
+    let is_fine = !name.is_empty()
+        && name.len() <= bytes_max.min(NAME_BYTES_MAX)
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    // "all" stands for everything.
+    if is_fine && name != "all" {
+        Ok(name.to_owned())
+    } else {
+        Err(invalid("name", "The name can't be used.", fix))
+    }
+}
+
+pub(crate) fn checked_description(text: String) -> Result<String, Box<Fault>> {
+    if text.len() <= TOOL_DESCRIPTION_BYTES_MAX {
+        return Ok(text);
+    }
+    let message = format!("\"description\" is longer than {TOOL_DESCRIPTION_BYTES_MAX} bytes.");
+    Err(invalid("description", message, "Shorten it: the model reads it with every request."))
+}
+
+/// The schema of arguments, as text.
+pub(crate) fn checked_schema(schema: Option<&Value>) -> Result<String, Box<Fault>> {
+    let fix = r#"Send a JSON Schema such as {"type": "object", "properties": {"city": {"type": "string"}}}."#;
+    let Some(schema) = schema else { return Ok(r#"{"type":"object","properties":{}}"#.to_owned()) };
+    if schema.get("type") != Some(&Value::from("object")) {
+        return Err(invalid("parameters", "\"parameters\" is no schema of an object.", fix));
+    }
+    let text = schema.to_string();
+    if text.len() > TOOL_SCHEMA_BYTES_MAX {
+        return Err(invalid(
+            "parameters",
+            format!("The schema is longer than {TOOL_SCHEMA_BYTES_MAX} bytes."),
+            fix,
+        ));
+    }
+    Ok(text)
+}
+
+/// An address of the customer's, under the guard that all such addresses are under.
+pub(crate) fn checked_url(
+    control: &Control,
+    url: Option<&str>,
+    template: bool,
+) -> Result<String, Box<Fault>> {
+    let url = url.ok_or_else(|| missing("url", "Give the https address of the server."))?.trim();
+    let plain = if template { without_places(url)? } else { url.to_owned() };
+    egress::check_base_url(&plain, &control.web.egress, TargetKind::Provider)
+        .map_err(|fault| Box::new(fault.param("url")))?;
+    Ok(url.to_owned())
+}
+
+/// A template with a word in each place, all of which must be in the path.
+fn without_places(url: &str) -> Result<String, Box<Fault>> {
+    let fix = "Write it as https://host/path/{argument}.";
+    let wrong = || invalid("url", "The places of arguments are not closed, or outside of the path.", fix);
+    let path = url.split_once("://").and_then(|(_, rest)| rest.find('/')).ok_or_else(wrong);
+    let mut plain = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, next) = after.split_once('}').ok_or_else(wrong)?;
+        if name.is_empty() || plain.len() + before.len() < path.clone()? {
+            return Err(wrong());
+        }
+        plain.push_str(before);
+        plain.push('x');
+        rest = next;
+    }
+    plain.push_str(rest);
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_has_its_places_in_the_path() {
+        assert_eq!(without_places("https://a.example/b/{c}/d").unwrap(), "https://a.example/b/x/d");
+        for wrong in ["https://{host}/a", "https://a.example/{b", "https://a.example/{}", "{a}"] {
+            assert!(without_places(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_no_secrets() {
+        let of = |header: &str, value: &str| {
+            checked(AuthInput::ApiKey { header: header.to_owned(), value: value.to_owned() })
+        };
+        assert_eq!(of("X-Key", "s").unwrap(), [("x-key".to_owned(), "s".to_owned())]);
+        for (header, value) in
+            [("Host", "a"), ("x y", "a"), ("x", ""), ("x", "a\nb"), ("Mcp-Session-Id", "a")]
+        {
+            assert_eq!(of(header, value).unwrap_err().code, "invalid_value", "{header}");
+        }
+        let bearer = checked(AuthInput::Bearer { token: "t".to_owned() }).unwrap();
+        assert_eq!(bearer, [("authorization".to_owned(), "Bearer t".to_owned())]);
+    }
+}

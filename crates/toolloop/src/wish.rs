@@ -1,0 +1,138 @@
+//! What a request wants of the loop: which of the project's tools, and how far it may go.
+
+use std::time::Duration;
+
+use domain::{Fault, FaultClass};
+use http::header::{HeaderMap, HeaderName};
+
+use crate::limits::{STEPS, STEPS_MAX, TIME, TIME_MAX};
+
+/// Names tools and MCP servers, or all of them.
+pub const TOOLS: HeaderName = HeaderName::from_static("agent-tools");
+const STEPS_HEADER: HeaderName = HeaderName::from_static("agent-tool-steps");
+const SECONDS_HEADER: HeaderName = HeaderName::from_static("agent-tool-seconds");
+/// Names the calls that its sender approves.
+const APPROVE: HeaderName = HeaderName::from_static("agent-tool-approve");
+
+/// What some names stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Named {
+    All,
+    These(Vec<String>),
+}
+
+impl Named {
+    fn read(text: &str) -> Self {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if names == ["all"] { Self::All } else { Self::These(names) }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.iter().any(|other| other == name),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// `None` where the request names no tools of its project.
+    pub tools: Option<Named>,
+    pub steps: u32,
+    pub time: Duration,
+    /// Calls that the client approves, by their ids.
+    pub approved: Option<Named>,
+}
+
+impl Wish {
+    /// Takes its headers out of a request: nothing behind the loop knows them.
+    pub(crate) fn take(headers: &mut HeaderMap) -> Result<Self, Box<Fault>> {
+        let tools = text(headers, &TOOLS)?.map(|text| Named::read(&text));
+        if tools.as_ref().is_some_and(|tools| *tools == Named::These(Vec::new())) {
+            let message = "The header Agent-Tools names nothing.";
+            return Err(invalid(
+                "Agent-Tools",
+                message,
+                "Name tools and MCP servers of the project, or \"all\".",
+            ));
+        }
+        let steps = number(headers, &STEPS_HEADER, "Agent-Tool-Steps", STEPS, STEPS_MAX)?;
+        let (seconds, longest) = (whole_seconds(TIME), whole_seconds(TIME_MAX));
+        let seconds = number(headers, &SECONDS_HEADER, "Agent-Tool-Seconds", seconds, longest)?;
+        let approved = text(headers, &APPROVE)?.map(|text| Named::read(&text));
+        Ok(Self { tools, steps, time: Duration::from_secs(seconds.into()), approved })
+    }
+}
+
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn text(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<String>, Box<Fault>> {
+    let Some(value) = headers.remove(name) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => {
+            Err(invalid(name.as_str(), "The header is not plain text.", "Send visible ASCII characters."))
+        }
+    }
+}
+
+fn number(
+    headers: &mut HeaderMap,
+    header: &HeaderName,
+    name: &'static str,
+    default: u32,
+    max: u32,
+) -> Result<u32, Box<Fault>> {
+    let Some(text) = text(headers, header)? else { return Ok(default) };
+    let number = text.parse::<u32>().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| {
+        invalid(name, format!("{name} is no number from 1 to {max}."), "Send one, or leave it out.")
+    })
+}
+
+fn invalid(param: impl Into<String>, message: impl Into<String>, fix: &'static str) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message.into());
+    Box::new(fault.param(param.into()).fix(fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_wish_is_read_and_its_headers_are_gone() {
+        let mut sent = headers(&[("agent-tools", " a, b ,"), ("agent-tool-steps", "3"), ("x", "y")]);
+        let wish = Wish::take(&mut sent).unwrap();
+        assert_eq!(wish.tools, Some(Named::These(vec!["a".to_owned(), "b".to_owned()])));
+        assert_eq!((wish.steps, wish.time, wish.approved), (3, TIME, None));
+        assert_eq!(sent.len(), 1);
+        let all = Wish::take(&mut headers(&[("agent-tools", "all"), ("agent-tool-seconds", "9")])).unwrap();
+        assert_eq!((all.tools, all.time), (Some(Named::All), Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn what_is_no_wish_names_its_header() {
+        for (pair, param) in [
+            (("agent-tools", ","), "Agent-Tools"),
+            (("agent-tool-steps", "0"), "Agent-Tool-Steps"),
+            (("agent-tool-steps", "65"), "Agent-Tool-Steps"),
+            (("agent-tool-seconds", "x"), "Agent-Tool-Seconds"),
+        ] {
+            let fault = Wish::take(&mut headers(&[pair])).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(param)));
+        }
+    }
+}

@@ -38,6 +38,9 @@ fn query(prefix: &str) -> Option<Statement> {
         ),
         "hld" => sql("SELECT * FROM legal_holds WHERE id = $1"),
         "whk" => sql("SELECT * FROM webhooks WHERE id = $1"),
+        "fil" => {
+            sql("SELECT id, workspace, project, created_unix_ms FROM files WHERE id = $1 AND state <> 'gone'")
+        }
         "tol" => sql("SELECT * FROM tools WHERE id = $1"),
         "mcp" => sql(
             "SELECT id, workspace, project, name, is_enabled, definition, secret, created_unix_ms FROM mcp_servers WHERE id = $1",

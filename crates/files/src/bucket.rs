@@ -138,7 +138,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The settings can't be used.
-    pub(crate) fn open(settings: &BucketSettings, egress: Arc<EgressSettings>) -> Result<Self, BucketError> {
+    pub(crate) fn open(settings: &BucketSettings, egress: &Arc<EgressSettings>) -> Result<Self, BucketError> {
         let folder = Path::parse(settings.place.folder()).map_err(unusable)?;
         if let BucketPlace::Directory(path) = &settings.place {
             let made = std::fs::create_dir_all(path).and_then(|()| private(path));
@@ -150,7 +150,7 @@ impl Bucket {
         }
         // Nobody but the operator names this address: it may be one of a private network.
         let allow_private = egress.allow_private || settings.endpoint.is_some();
-        let egress = Arc::new(EgressSettings { allow_private, ..EgressSettings::clone(&egress) });
+        let egress = Arc::new(EgressSettings { allow_private, ..EgressSettings::clone(egress) });
         let (outbound, thread) = Outbound::start(egress)
             .map_err(|error| BucketError(format!("The bucket's thread can't be started: {error}.")))?;
         let store = remote(settings, outbound)?;
@@ -360,7 +360,7 @@ mod tests {
             endpoint: None,
             keys: BucketKeys::Machine,
         };
-        let bucket = Bucket::open(&settings, Arc::default()).unwrap();
+        let bucket = Bucket::open(&settings, &Arc::default()).unwrap();
         let file = FileId::new(1, [1; 10]);
         bucket.put(file, "0-a", Bytes::from_static(b"one")).await.unwrap();
         bucket.put(file, "1-b", Bytes::from_static(b"two")).await.unwrap();

@@ -3,10 +3,10 @@
 /// The type that says nothing.
 pub const ANY_TYPE: &str = "application/octet-stream";
 /// How much of a file is looked at.
-const LOOKED_AT_BYTES: usize = 8 * 1024;
+const HEAD_BYTES: usize = 8 * 1024;
 
 /// How files of a type begin: bytes at an offset, and those that must follow at another one.
-struct Beginning {
+struct Signature {
     at: usize,
     bytes: &'static [u8],
     then: Option<(usize, &'static [u8])>,
@@ -14,8 +14,8 @@ struct Beginning {
     types: &'static [&'static str],
 }
 
-const fn begins(bytes: &'static [u8], types: &'static [&'static str]) -> Beginning {
-    Beginning { at: 0, bytes, then: None, types }
+const fn begins(bytes: &'static [u8], types: &'static [&'static str]) -> Signature {
+    Signature { at: 0, bytes, then: None, types }
 }
 
 const fn inside(
@@ -23,12 +23,12 @@ const fn inside(
     at: usize,
     then: &'static [u8],
     types: &'static [&'static str],
-) -> Beginning {
-    Beginning { at: 0, bytes, then: Some((at, then)), types }
+) -> Signature {
+    Signature { at: 0, bytes, then: Some((at, then)), types }
 }
 
-const fn brand(then: &'static [u8], types: &'static [&'static str]) -> Beginning {
-    Beginning { at: 4, bytes: b"ftyp", then: Some((8, then)), types }
+const fn brand(then: &'static [u8], types: &'static [&'static str]) -> Signature {
+    Signature { at: 4, bytes: b"ftyp", then: Some((8, then)), types }
 }
 
 const JPEG: &[&str] = &["image/jpeg", "image/jpg", "image/pjpeg"];
@@ -52,7 +52,7 @@ const PROGRAM: &[&str] = &["application/x-executable", "application/x-elf", "app
 const WINDOWS_PROGRAM: &[&str] =
     &["application/vnd.microsoft.portable-executable", "application/x-msdownload", "application/x-dosexec"];
 
-const BEGINNINGS: &[Beginning] = &[
+const SIGNATURES: &[Signature] = &[
     begins(b"\x89PNG\r\n\x1a\n", &["image/png"]),
     begins(b"\xff\xd8\xff", JPEG),
     begins(b"GIF87a", &["image/gif"]),
@@ -66,7 +66,7 @@ const BEGINNINGS: &[Beginning] = &[
     brand(b"heic", HEIF),
     brand(b"heix", HEIF),
     brand(b"mif1", HEIF),
-    Beginning { at: 4, bytes: b"ftyp", then: None, types: MP4 },
+    Signature { at: 4, bytes: b"ftyp", then: None, types: MP4 },
     begins(b"\x1a\x45\xdf\xa3", MATROSKA),
     begins(b"%PDF-", &["application/pdf"]),
     begins(b"PK\x03\x04", ZIP),
@@ -101,8 +101,8 @@ pub(crate) struct Mislabelled {
 /// The type of a file: the declared one, or where that says nothing, the one that its beginning shows.
 pub(crate) fn settle(declared: &str, head: &[u8]) -> Result<String, Mislabelled> {
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let head = head.get(..LOOKED_AT_BYTES).unwrap_or(head);
-    let found = BEGINNINGS.iter().find(|beginning| beginning.is_of(head));
+    let head = head.get(..HEAD_BYTES).unwrap_or(head);
+    let found = SIGNATURES.iter().find(|signature| signature.is_of(head));
     if essence.is_empty() || essence == ANY_TYPE || essence == "binary/octet-stream" {
         return Ok(found.and_then(|found| found.types.first()).map_or(ANY_TYPE, |found| *found).to_owned());
     }
@@ -118,7 +118,7 @@ pub(crate) fn settle(declared: &str, head: &[u8]) -> Result<String, Mislabelled>
     }
 }
 
-impl Beginning {
+impl Signature {
     fn is_of(&self, head: &[u8]) -> bool {
         let has = |at: usize, bytes: &[u8]| head.get(at..at + bytes.len()) == Some(bytes);
         has(self.at, self.bytes) && self.then.is_none_or(|(at, bytes)| has(at, bytes))
@@ -131,7 +131,7 @@ impl Beginning {
 }
 
 fn is_known(essence: &str) -> bool {
-    BEGINNINGS.iter().any(|beginning| beginning.takes(essence))
+    SIGNATURES.iter().any(|signature| signature.takes(essence))
 }
 
 fn is_text(essence: &str) -> bool {

@@ -66,10 +66,14 @@ pub(crate) struct Progress {
     pub sealed: Option<Sealed>,
 }
 
+/// A project keeps as many bytes as it may.
+const TOO_MUCH: &str = "too_many_files";
+
 /// What became of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Added {
-    Added,
+    /// It is the next one.
+    Next,
     /// Another request was faster, or the file is not open any more.
     NotNext,
     /// The project keeps as much as it may.
@@ -173,9 +177,9 @@ async fn add(
     }
     if kept_bytes(writing.connection(), owner).await? > project_bytes_max {
         // An error undoes it.
-        return Err(StoreError::conflict("file", "the project keeps as much as it may", None));
+        return Err(StoreError::conflict(TOO_MUCH, "the project keeps as much as it may", None));
     }
-    Ok(Added::Added)
+    Ok(Added::Next)
 }
 
 /// Deletes the keys of files at once: their content opens no more. Returns how many there were.
@@ -279,7 +283,7 @@ impl StoredFiles {
     ) -> Result<Added, StoreError> {
         let added = self.0.note(move |writing| Box::pin(add(writing, owner, progress, project_bytes_max)));
         match added.await {
-            Err(StoreError::Conflict { what: "file", .. }) => Ok(Added::TooMuch),
+            Err(StoreError::Conflict { what: TOO_MUCH, .. }) => Ok(Added::TooMuch),
             added => added,
         }
     }

@@ -81,7 +81,7 @@ impl Files {
         store: &Store,
         vault: Vault,
         world: World,
-        egress: Arc<EgressSettings>,
+        egress: &Arc<EgressSettings>,
         settings: FileSettings,
     ) -> Result<Arc<Self>, BucketError> {
         let FileSettings { bucket, limits, public_url } = settings;
@@ -214,12 +214,12 @@ impl Inner {
         let end = end.map(|_| (kept.purpose.clone(), kept.until_unix_ms));
         let progress = Progress { id, received: kept.received, piece, end, sealed };
         let added = self.files.add(owner, progress, self.limits.project_bytes_max).await;
-        if !matches!(added, Ok(Added::Added)) && !matches!(added, Err(StoreError::Uncertain)) {
+        if !matches!(added, Ok(Added::Next)) && !matches!(added, Err(StoreError::Uncertain)) {
             // Nothing names it. If this fails too, a sweep finds it.
             let _ = self.bucket.delete(id, vec![name]).await;
         }
         match added? {
-            Added::Added => {}
+            Added::Next => {}
             Added::NotNext => return Err(Stopped::Fault(faults::not_next(&kept, offset))),
             Added::TooMuch => return Err(Stopped::Fault(faults::too_much(&self.limits))),
         }

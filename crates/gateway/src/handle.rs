@@ -22,11 +22,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use line::{Core, Keyed, RecordedBody};
 use run::Taken;
 
-use crate::beside::{COMPACT, beside, continued, is_beside, stateful, with_tools};
+use crate::beside::{self, COMPACT, beside, continued, is_beside, stateful, with_tools};
 use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
-use crate::files;
 use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
@@ -478,7 +477,7 @@ fn without_caller(
     arrival: Arrival,
 ) -> Dispatched {
     if does == Action::Upload {
-        return files::upload(handler, head, (rest, body), arrival);
+        return beside::upload(handler, head, (rest, body), arrival);
     }
     let body = TimedBody::new(body, handler.times);
     let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));

@@ -5,7 +5,6 @@ mod beside;
 mod body;
 mod client;
 mod control;
-mod files;
 mod form;
 mod frames;
 mod handle;

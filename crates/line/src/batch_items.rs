@@ -119,7 +119,7 @@ async fn answer(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> ItemAnswer
 #[derive(Debug)]
 pub enum Postponable {
     Answered {
-        response: Response<ReplyBody>,
+        response: Box<Response<ReplyBody>>,
         /// Another try may go better than this one, which failed.
         may_retry: bool,
     },
@@ -139,7 +139,7 @@ pub async fn serve_postponable(core: &Rc<Core>, inbound: Inbound, caller: Caller
         Err(exit) => is_worth_retrying(&exit.fault()),
         Ok(_) => false,
     };
-    Postponable::Answered { response: concluded(core, dialect, trace, result), may_retry }
+    Postponable::Answered { response: Box::new(concluded(core, dialect, trace, result)), may_retry }
 }
 
 /// Whether there is room later for what a limit refuses now. Money that is spent is not there again soon.

@@ -19,3 +19,5 @@ pub(crate) const HOOK_REASON_CHARS_MAX: usize = 300;
 pub(crate) const BATCH_ITEM_TIME_MAX: Duration = Duration::from_secs(540);
 /// A piece of a file of requests that is kept.
 pub(crate) const FILE_PIECE_BYTES: usize = 64 * 1024;
+/// The value of a part of a form that is no file.
+pub(crate) const VALUE_BYTES_MAX: usize = 256;

@@ -13,6 +13,7 @@ use framing::multipart::{Found, Part, Scanner};
 use plan::PlanFailed;
 
 use crate::Core;
+use crate::limits::VALUE_BYTES_MAX;
 
 /// What a plan says of a file where no credential of the project keeps files.
 const NOBODY: &str = "model_not_served";
@@ -21,8 +22,6 @@ const PURPOSE: &str = "purpose";
 const EXPIRES_AFTER: &str = "expires_after[seconds]";
 /// The purposes that OpenAI's API has for what is uploaded, but for batches, whose files have a place of their own.
 const PURPOSES: [&str; 5] = [USER_FILE, "vision", "assistants", "fine-tune", "evals"];
-/// The value of a part that is no file.
-const VALUE_BYTES_MAX: usize = 256;
 /// The times that a client may set: an hour, and a month of thirty days.
 const EXPIRES_S: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 

@@ -63,7 +63,7 @@ pub fn served_models(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms:
         .iter()
         .filter(|alias| alias.project.is_none_or(|project| project == question.project.id));
     names.extend(own.map(|alias| ((*alias.name).to_owned(), ())));
-    names.into_keys().filter_map(|name| served(question, snapshot, now_unix_ms, name)).collect()
+    names.into_keys().filter_map(|name| served(question, snapshot, now_unix_ms, &name)).collect()
 }
 
 /// What a name means to the caller, whatever the modality of the model. `question.modality` is not read.
@@ -93,9 +93,9 @@ fn served(
     question: &PlanQuery<'_>,
     snapshot: &Snapshot,
     now_unix_ms: u64,
-    name: String,
+    name: &str,
 ) -> Option<ServedModel> {
-    let query = PlanQuery { model: &name, ..*question };
+    let query = PlanQuery { model: name, ..*question };
     let input = input_of(&query, snapshot, now_unix_ms);
     model_of(&input, decide(&input, &AllOpen)).ok()
 }

@@ -71,7 +71,7 @@ pub(crate) async fn shape(
             Ok(output) => output,
             Err(NoVideo::Fault(fault)) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
             Err(NoVideo::Answer(response)) => {
-                return problem::of_line(core, caller, &frame.request.app, kind, response).await;
+                return problem::of_line(core, caller, &frame.request.app, kind, *response).await;
             }
         },
         _ => match apps::read(answered, &core.deps.egress).await {

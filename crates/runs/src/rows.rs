@@ -152,7 +152,8 @@ pub enum Written {
 pub type FoundRow = (RunTask, Vec<TaskContent>);
 
 impl Written {
-    #[must_use]
+    /// # Errors
+    /// Why a task was not kept.
     pub const fn kept(self) -> Result<(), TaskNotKept> {
         match self {
             Self::Kept(kept) => kept,

@@ -272,11 +272,11 @@ fn approval(word: Option<&str>, exempt: Option<Vec<String>>) -> Result<Approval,
 fn with_fields(
     control: &Control,
     request: &ApiRequest,
-    row: McpServerRow,
+    row: &McpServerRow,
     fields: ServerUpdate,
 ) -> Result<McpServerRow, Box<Fault>> {
     let url = checked_url(control, fields.url.as_deref(), false)?;
-    check_moved(&row, (&row.definition.url, &url), fields.auth.as_ref())?;
+    check_moved(row, (&row.definition.url, &url), fields.auth.as_ref())?;
     let state = if url == row.definition.url { row.state.clone() } else { McpState::default() };
     let sealing = Sealing { control, request, owner: row.owner, id: row.id.to_string() };
     let present = (row.secret.clone(), row.definition.secret_headers.clone());
@@ -289,7 +289,14 @@ fn with_fields(
         secret_headers,
     };
     let name = checked_name(fields.name.as_deref(), SERVER_NAME_BYTES_MAX)?;
-    Ok(McpServerRow { name, definition, state, secret, is_enabled: fields.enabled.unwrap_or(true), ..row })
+    Ok(McpServerRow {
+        name,
+        definition,
+        state,
+        secret,
+        is_enabled: fields.enabled.unwrap_or(true),
+        ..row.clone()
+    })
 }
 
 fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -315,7 +322,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             created_unix_ms: now_unix_ms,
             version: 1,
         };
-        let row = with_fields(control, &request, blank, input.into())?;
+        let row = with_fields(control, &request, &blank, input.into())?;
         let declared = Declared::of(&control.deps.store);
         declared.create(row.clone(), request.act(world)).await.map_err(of_store)?;
         Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
@@ -368,7 +375,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &request).await?;
         let update: ServerUpdate = request.apply_patch(writable(&row))?;
-        let row = with_fields(control, &request, row, update)?;
+        let row = with_fields(control, &request, &row, update)?;
         write(control, &request, row).await
     })
 }

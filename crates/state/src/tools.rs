@@ -292,7 +292,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
-fn not_imported(error: ImportError) -> Box<Fault> {
+fn not_imported(error: &ImportError) -> Box<Fault> {
     let message = format!("The document can't be imported at {}: {}", error.pointer, error.message);
     let fault = Fault::new(FaultClass::BadRequest, "openapi_not_imported", message);
     Box::new(
@@ -311,7 +311,8 @@ fn import_all(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let document =
             document.ok_or_else(|| missing("document", "Send the OpenAPI document as a JSON object."))?;
         let wanted = input.operation_ids.as_deref();
-        let imported = import(&document, input.base_url.as_deref(), wanted).map_err(not_imported)?;
+        let imported =
+            import(&document, input.base_url.as_deref(), wanted).map_err(|error| not_imported(&error))?;
         let mut rows: Vec<ToolRow> = Vec::with_capacity(imported.len());
         for tool in imported {
             let row = imported_row(control, owner, tool, &input.prefix)?;

@@ -54,7 +54,7 @@ pub(crate) struct Refusal {
     message: String,
     fix: Option<String>,
     param: Option<String>,
-    retry_after: Option<HeaderValue>,
+    retry_after: Option<Box<HeaderValue>>,
 }
 
 impl From<Box<Fault>> for Refusal {
@@ -87,7 +87,7 @@ impl Refusal {
             message: text("detail").unwrap_or_else(|| "The request failed.".to_owned()),
             fix: text("fix"),
             param: text("param"),
-            retry_after: response.headers().get(RETRY_AFTER).cloned(),
+            retry_after: response.headers().get(RETRY_AFTER).cloned().map(Box::new),
         }
     }
 
@@ -126,7 +126,7 @@ impl Refusal {
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         if let Some(after) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, after);
+            response.headers_mut().insert(RETRY_AFTER, *after);
         }
         response
     }

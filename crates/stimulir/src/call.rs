@@ -113,7 +113,11 @@ impl<'s> Call<'s> {
     {
         self.parameters = parameters;
         self.query = read_query(head.uri.query().unwrap_or_default())?;
-        let body = Limited::new(body, CONTROL_BODY_BYTES_MAX).collect().await.map_err(unread)?.to_bytes();
+        let body = Limited::new(body, CONTROL_BODY_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| unread(&*error))?
+            .to_bytes();
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
@@ -281,7 +285,7 @@ pub(crate) fn as_theirs(prefix: &str, key: &str) -> String {
     format!("{prefix}{key}")
 }
 
-fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> Refusal {
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
     let fault = if error.is::<http_body_util::LengthLimitError>() {
         let message = format!("The body is longer than {CONTROL_BODY_BYTES_MAX} bytes.");
         Fault::new(FaultClass::TooLarge, "body_too_large", message).fix("Send less.")

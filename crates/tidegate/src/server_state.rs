@@ -406,7 +406,7 @@ fn start_files(
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Files>> {
     let kept = settings.files.clone();
-    let files = Files::start(store, vault.clone(), world.clone(), Arc::clone(egress), kept)?;
+    let files = Files::start(store, vault.clone(), world.clone(), egress, kept)?;
     let closing = Arc::clone(&files);
     tasks.add("files", || async move { closing.stop().await });
     Ok(files)

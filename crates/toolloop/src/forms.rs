@@ -303,7 +303,7 @@ pub(crate) fn approval_item(reported: &ReportedCall<'_>) -> Value {
 }
 
 /// The item with the tools of a server, for formats that have one.
-pub(crate) fn list_item(native: Native, label: &str, tools: Vec<Value>, id: &str) -> Option<Value> {
+pub(crate) fn list_item(native: Native, label: &str, tools: &[Value], id: &str) -> Option<Value> {
     (native == Native::Responses).then(|| {
         json!({"id": format!("mcpl_{}", stem(id)), "type": "mcp_list_tools", "server_label": label, "tools": tools})
     })
@@ -321,13 +321,13 @@ pub(crate) fn insert(native: Native, answer: &mut Value, before: Vec<Value>, aft
 mod tests {
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn servers_of_responses_are_taken_out_with_what_came_before() {
-        let mut body = object(json!({
+        let mut body = object(&json!({
             "tools": [
                 {"type": "mcp", "server_label": "dice", "server_url": "https://a.example/mcp", "headers": {"X-Key": "s"},
                  "authorization": "t", "allowed_tools": {"tool_names": ["roll"]}, "require_approval": {"never": {"tool_names": ["roll"]}}},
@@ -357,13 +357,13 @@ mod tests {
         assert_eq!(kinds, ["function_call", "function_call_output", "function_call"]);
         assert_eq!(body["input"][2]["name"], "dice__cheat");
         let mut connector =
-            object(json!({"tools": [{"type": "mcp", "server_label": "a", "connector_id": "b"}]}));
+            object(&json!({"tools": [{"type": "mcp", "server_label": "a", "connector_id": "b"}]}));
         assert_eq!(take(Native::Responses, &mut connector).unwrap_err().code, "invalid_value");
     }
 
     #[test]
     fn servers_of_messages_are_taken_out_with_what_came_before() {
-        let mut body = object(json!({
+        let mut body = object(&json!({
             "mcp_servers": [{"type": "url", "name": "dice", "url": "https://a.example/mcp", "authorization_token": "t"}],
             "tools": [{"type": "mcp_toolset", "mcp_server_name": "dice", "default_config": {"enabled": false}, "configs": {"roll": {"enabled": true}, "cheat": {"enabled": false}}}],
             "messages": [{"role": "user", "content": "Roll."}, {"role": "assistant", "content": [

@@ -110,7 +110,7 @@ async fn begin(
         let label = server.label.clone();
         let listed = tools.add_named(core, &caller, server).await?;
         if !named.listed.contains(&label) {
-            reported.extend(forms::list_item(native, &label, listed, &format!("{}{label}", inbound.trace)));
+            reported.extend(forms::list_item(native, &label, &listed, &format!("{}{label}", inbound.trace)));
         }
     }
     tools.check_names(&native.own_names(&Value::Object(body.clone())))?;

@@ -158,7 +158,7 @@ mod tests {
         HttpAction { method: method.to_owned(), url: url.to_owned(), places }
     }
 
-    fn arguments(value: Value) -> Map<String, Value> {
+    fn arguments(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -166,7 +166,7 @@ mod tests {
     fn each_argument_goes_where_it_belongs() {
         let get = action("GET", "https://a.example/cities/{city}", &[("X-Lang", ArgumentPlace::Header)]);
         let sent =
-            composed(&get, &arguments(json!({"city": "São/Paulo", "days": 3, "X-Lang": "pt", "no": null})));
+            composed(&get, &arguments(&json!({"city": "São/Paulo", "days": 3, "X-Lang": "pt", "no": null})));
         assert_eq!(
             sent.unwrap(),
             Composed {
@@ -176,7 +176,7 @@ mod tests {
             }
         );
         let post = action("POST", "https://a.example/notes", &[("dry", ArgumentPlace::Query)]);
-        let sent = composed(&post, &arguments(json!({"text": "a", "tags": ["x"], "dry": true}))).unwrap();
+        let sent = composed(&post, &arguments(&json!({"text": "a", "tags": ["x"], "dry": true}))).unwrap();
         assert_eq!(sent.url, "https://a.example/notes?dry=true");
         assert_eq!(sent.body.as_deref(), Some(r#"{"tags":["x"],"text":"a"}"#));
     }
@@ -185,13 +185,13 @@ mod tests {
     fn no_argument_leads_to_another_path_or_replaces_a_secret() {
         let get = action("GET", "https://a.example/{a}/b", &[("authorization", ArgumentPlace::Header)]);
         for wrong in [json!({"a": ".."}), json!({"a": ""}), json!({})] {
-            assert_eq!(composed(&get, &arguments(wrong)).unwrap_err().outcome, CallOutcome::BadArguments);
+            assert_eq!(composed(&get, &arguments(&wrong)).unwrap_err().outcome, CallOutcome::BadArguments);
         }
         let secrets = vec![(
             "Authorization".to_owned(),
             std::sync::Arc::new(domain::Secret::from_text("Bearer s".to_owned())),
         )];
-        let sent = composed(&get, &arguments(json!({"a": "x", "authorization": "mine"}))).unwrap();
+        let sent = composed(&get, &arguments(&json!({"a": "x", "authorization": "mine"}))).unwrap();
         assert_eq!(request(&get, &secrets, sent).unwrap_err().outcome, CallOutcome::BadArguments);
     }
 }

@@ -130,7 +130,7 @@ async fn who_follows_a_task_gets_its_words_as_they_come_and_who_comes_late_gets_
     let numbers: Vec<_> = deltas.iter().map(|delta| delta["data"]["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=deltas.len() as u64).collect::<Vec<_>>());
     let late = lines(follow(&client, id).await).await;
-    assert_eq!(late, [last.clone()], "who comes late gets the whole state once");
+    assert_eq!(late, std::slice::from_ref(last), "who comes late gets the whole state once");
     // The same by one request, as server-sent events.
     let accept = [("accept", "text/event-stream"), ("content-type", "application/json")];
     let body = ask("five six").to_string();

@@ -62,6 +62,7 @@ pub(crate) fn output(kind: Kind) -> Value {
     json!({"$schema": DIALECT, "title": title, "type": "object", "properties": properties, "required": [required]})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "JSON reads best by value")]
 fn object(title: &str, properties: Value, required: &[&str]) -> Value {
     json!({
         "$schema": DIALECT,

@@ -28,7 +28,7 @@ pub(crate) enum NoVideo {
     /// It is not made yet, or can't be.
     Fault(Box<Fault>),
     /// What the pipeline answered instead.
-    Answer(Response<ReplyBody>),
+    Answer(Box<Response<ReplyBody>>),
 }
 
 /// Waits until the video of this answer is made, or until `wait_max` is over. Each look is a request of its own; the video is
@@ -80,7 +80,7 @@ async fn look(core: &Rc<Core>, caller: &Caller, id: &str) -> Result<Bytes, NoVid
     };
     let response = line::serve(core, inbound, caller.clone()).await;
     if response.status() != StatusCode::OK {
-        return Err(NoVideo::Answer(response));
+        return Err(NoVideo::Answer(Box::new(response)));
     }
     let body = response.into_body().collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(|_| NoVideo::Fault(Box::new(Fault::internal())))

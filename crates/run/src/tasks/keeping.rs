@@ -51,7 +51,7 @@ pub(crate) async fn keep_finished(
 ) -> (Value, Option<Message>) {
     // Only keys reach these addresses.
     let key = caller.key().map_or_else(|| KeyId::from_uuid(*run.trace.as_uuid()), |key| key.id);
-    let (task, contents) = finished(caller, key, run);
+    let (task, contents) = finished(caller, key, &run);
     let document = runs::document(&task, &contents);
     let not_kept = keep(core, caller, task, contents).await.err().map(|message| Message {
         level: "warning",
@@ -62,7 +62,7 @@ pub(crate) async fn keep_finished(
     (document, not_kept)
 }
 
-fn finished(caller: &Caller, key: KeyId, run: FinishedRun<'_>) -> (RunTask, TaskContents) {
+fn finished(caller: &Caller, key: KeyId, run: &FinishedRun<'_>) -> (RunTask, TaskContents) {
     let event = TaskEvent::new;
     let task = RunTask {
         // The trace's UUID under the prefix of tasks, so that a request and its task share one id.

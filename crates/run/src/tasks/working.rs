@@ -229,7 +229,7 @@ async fn serve(
             let why = "it waits for room under a limit".to_owned();
             return Tried::Again { wait_ms, is_postponed: true, why };
         }
-        Postponable::Answered { response, may_retry } => (response, may_retry),
+        Postponable::Answered { response, may_retry } => (*response, may_retry),
     };
     if response.status() != StatusCode::OK {
         let refused = problem::of_line(core, &caller, &call.task.app, wanted.kind, response).await;
@@ -264,7 +264,7 @@ async fn completed(
             Ok(output) => output,
             Err(NoVideo::Fault(fault)) => return failed_by(&fault, call),
             Err(NoVideo::Answer(response)) => {
-                let refused = problem::of_line(core, caller, &call.task.app, kind, response).await;
+                let refused = problem::of_line(core, caller, &call.task.app, kind, *response).await;
                 return failed_or_again(call, document_of_answer(refused).await, false);
             }
         },

@@ -81,30 +81,8 @@ enum Command {
     /// Manages stored hints: what clients wish of how requests are served, under an id that requests refer to.
     #[command(subcommand)]
     Hints(hints::Command),
-    /// Manages sessions of agents: branches of events, forks and snapshots.
-    #[command(subcommand)]
-    Session(session::Command),
-    /// Manages tools: functions and HTTP calls that a project offers its models.
-    #[command(subcommand)]
-    Tool(tool::Command),
-    /// Manages MCP servers whose tools a project offers its models.
-    #[command(subcommand)]
-    McpServer(mcp_server::Command),
-    /// Manages artifacts: content that never changes, which sessions refer to.
-    #[command(subcommand)]
-    Artifact(artifact::ArtifactCommand),
-    /// Manages bundles: artifacts in an order.
-    #[command(subcommand)]
-    Bundle(artifact::BundleCommand),
-    /// Shows and cancels tasks: runs of apps.
-    #[command(subcommand)]
-    Task(task::Command),
-    /// Shows and cancels batches.
-    #[command(subcommand)]
-    Batch(batch::Command),
-    /// Uploads, lists, reads and deletes files.
-    #[command(subcommand)]
-    File(file::Command),
+    #[command(flatten)]
+    Stored(Stored),
     /// Manages aliases: model names of your own, with releases, canaries and a way back.
     #[command(subcommand)]
     Alias(alias::Command),
@@ -219,6 +197,50 @@ enum Command {
     Completions(completions::Options),
 }
 
+/// What is about things that clients store.
+#[derive(Debug, Subcommand)]
+enum Stored {
+    /// Manages sessions of agents: branches of events, forks and snapshots.
+    #[command(subcommand)]
+    Session(session::Command),
+    /// Manages tools: functions and HTTP calls that a project offers its models.
+    #[command(subcommand)]
+    Tool(tool::Command),
+    /// Manages MCP servers whose tools a project offers its models.
+    #[command(subcommand)]
+    McpServer(mcp_server::Command),
+    /// Manages artifacts: content that never changes, which sessions refer to.
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
+    /// Manages bundles: artifacts in an order.
+    #[command(subcommand)]
+    Bundle(artifact::BundleCommand),
+    /// Shows and cancels tasks: runs of apps.
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Shows and cancels batches.
+    #[command(subcommand)]
+    Batch(batch::Command),
+    /// Uploads, lists, reads and deletes files.
+    #[command(subcommand)]
+    File(file::Command),
+}
+
+impl Stored {
+    fn run(self, shared: &Shared) -> Result<(), Failure> {
+        match self {
+            Self::Session(command) => session::run(shared, command),
+            Self::Tool(command) => tool::run(shared, command),
+            Self::McpServer(command) => mcp_server::run(shared, command),
+            Self::Artifact(command) => artifact::run_artifact(shared, command),
+            Self::Bundle(command) => artifact::run_bundle(shared, command),
+            Self::Task(command) => task::run(shared, command),
+            Self::Batch(command) => batch::run(shared, command),
+            Self::File(command) => file::run(shared, command),
+        }
+    }
+}
+
 /// Runs one command to its end.
 ///
 /// # Errors
@@ -240,11 +262,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Route(command) => route::run(&shared, command),
         Command::Policy(command) => policy::run(&shared, command),
         Command::Hints(command) => hints::run(&shared, command),
-        Command::Session(command) => session::run(&shared, command),
-        Command::Tool(command) => tool::run(&shared, command),
-        Command::McpServer(command) => mcp_server::run(&shared, command),
-        Command::Artifact(command) => artifact::run_artifact(&shared, command),
-        Command::Bundle(command) => artifact::run_bundle(&shared, command),
+        Command::Stored(command) => command.run(&shared),
         Command::Alias(command) => alias::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Cache(command) => cache::run(&shared, command),
@@ -252,9 +270,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(options) => export::run(&shared, &options),
         Command::Context(command) => context::run(&shared, command),
         Command::Audit(options) => audit::run(&shared, options),
-        Command::Batch(command) => batch::run(&shared, command),
-        Command::Task(command) => task::run(&shared, command),
-        Command::File(command) => file::run(&shared, command),
         Command::Purge(command) => purge::run(&shared, command),
         Command::DataExport(command) => data_export::run(&shared, command),
         Command::Erase(command) => erase::run(&shared, command),

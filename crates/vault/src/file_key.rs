@@ -106,7 +106,7 @@ mod tests {
         for other in [
             PieceRef { file: beside, ..piece },
             PieceRef { position: 2, ..piece },
-            PieceRef { name: "3-abd", ..piece },
+            PieceRef { name: "3-abe", ..piece },
         ] {
             assert!(again.open(other, &sealed).is_err(), "{other:?}");
         }

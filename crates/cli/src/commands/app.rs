@@ -232,10 +232,10 @@ mod tests {
         let mut output = json!({"images": [{"uri": uri}, {"uri": "https://h/a"}], "audio": {"uri": "data:audio/mpeg;base64,AA=="}});
         let files = taken_out(&mut output);
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(names, ["audio", "images-1"]);
+        assert_eq!(names, ["images-1", "audio"]);
         assert_eq!(output["images"], json!([{"uri": "4 bytes"}, {"uri": "https://h/a"}]));
         let folder = tempfile::tempdir().unwrap();
-        let saved = files[0].save(folder.path()).unwrap();
+        let saved = files[1].save(folder.path()).unwrap();
         assert_eq!(saved.file_name().unwrap(), "audio.mp3");
         assert_eq!(std::fs::read(saved).unwrap(), [0]);
     }

@@ -115,7 +115,8 @@ fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
     match body {
         Value::String(_) => found.push(at.to_owned()),
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| texts(value, &format!("{at}/{name}"), found))
+            let pointer = |name: &str| format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+            fields.iter().for_each(|(name, value)| texts(value, &pointer(name), found));
         }
         Value::Array(items) => {
             items

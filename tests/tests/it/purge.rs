@@ -142,7 +142,7 @@ pub fn run_python(script: &str, arguments: &[&str]) -> (bool, String) {
 /// Slices of all sealed content in a SQLite database, as they are in its file.
 pub fn sealed(data: &Path) -> Vec<Vec<u8>> {
     let query = "import sqlite3, sys\nbase = sqlite3.connect(sys.argv[1])\n\
-        for table in ('kept_answers', 'kept_turns', 'state_contents'):\n    \
+        for table in ('kept_answers', 'kept_turns', 'state_contents', 'run_contents'):\n    \
         for (sealed,) in base.execute(f'SELECT sealed FROM {table} WHERE sealed IS NOT NULL'): print(sealed[-40:-8].hex())\n";
     let script = data.parent().unwrap().join("sealed.py");
     std::fs::write(&script, query).unwrap();
@@ -202,11 +202,11 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
     let planted = plant(&gateway, &key).await;
     let of_project: Vec<_> =
         sealed(&gateway.data()).into_iter().filter(|one| !before.contains(one)).collect();
-    assert_eq!((before.len(), of_project.len()), (3, 3));
+    assert_eq!((before.len(), of_project.len()), (4, 4));
     let all = ["task", "response", "stored", "file"];
     assert_eq!(
         (readable(&gateway, &planted).await, found_in(&gateway.data(), &of_project)),
-        (all.to_vec(), 3)
+        (all.to_vec(), 4)
     );
     // A dry run counts, and changes nothing.
     let scope = json!({"project_id": project});
@@ -215,9 +215,10 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
         let of_place = dry["places"].as_array().unwrap().iter().filter(|one| one["place"] == place);
         of_place.map(|one| one["before"].as_u64().unwrap()).sum::<u64>()
     };
-    let places = ["idempotent_answers", "kept_turns", "provider_objects", "provider_responses", "providers"];
+    let places =
+        ["idempotent_answers", "kept_turns", "tasks", "provider_objects", "provider_responses", "providers"];
     // Two requests more than were planted: those that read the response and the file.
-    assert_eq!(places.map(counted), [1, 2, 1, 1, 7], "{dry}");
+    assert_eq!(places.map(counted), [1, 1, 3, 1, 1, 7], "{dry}");
     assert_eq!(gateway.get(JOBS).await["data"], json!([]));
     assert_eq!(readable(&gateway, &planted).await, all);
 
@@ -227,7 +228,7 @@ async fn what_was_planted_in_a_project_is_gone_from_every_place_and_another_proj
         (readable(&gateway, &planted).await, readable(&gateway, &others).await),
         (vec![], all.to_vec())
     );
-    assert_eq!((found_in(&gateway.data(), &of_project), found_in(&gateway.data(), &before)), (0, 3));
+    assert_eq!((found_in(&gateway.data(), &of_project), found_in(&gateway.data(), &before)), (0, 4));
     assert_eq!((is_replayed(&gateway, &others).await, is_replayed(&gateway, &planted).await), (true, false));
     let canary = Canary::new().plant("planted", SECRET);
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
@@ -514,7 +515,7 @@ async fn a_restored_backup_is_purged_again_before_it_serves() {
                 != 0
     );
     Cli::new().run(&["restore", &backup, "--data-dir", &path("as it was")]).ok();
-    assert_eq!(found_in(&gateway.directory().join("as it was"), &slices), 4, "the backup has it");
+    assert_eq!(found_in(&gateway.directory().join("as it was"), &slices), 5, "the backup has it");
     restore("restored", "receipts").ok();
     assert_eq!(found_in(&gateway.directory().join("restored"), &slices), 0);
 }

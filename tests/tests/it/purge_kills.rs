@@ -13,13 +13,15 @@ use crate::wait::until;
 
 /// The setting of builds for tests that names a file, which names the step at which a purge waits.
 const HELD: &str = "TIDEGATE_HELD_PURGE_STEP";
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 14] = [
     "idempotent_answers",
     "kept_turns",
     "agent_state",
     "batches",
+    "tasks",
     "data_exports",
     "request_contents",
+    "files",
     "response_cache",
     "held_prompts",
     "provider_objects",

@@ -238,7 +238,12 @@ async fn sealed_there(server: &Server, database: &str) -> Vec<String> {
     for table in server.run(database, columns).await.unwrap().lines() {
         let content = matches!(
             table,
-            "kept_answers" | "kept_turns" | "state_contents" | "batch_contents" | "request_contents"
+            "kept_answers"
+                | "kept_turns"
+                | "state_contents"
+                | "batch_contents"
+                | "request_contents"
+                | "run_contents"
         );
         if content {
             let query = format!(

@@ -256,10 +256,11 @@ async fn serve_signed(
     if let Action::Dialect(RouteAction::ListObjects(kind)) = route.action {
         return list_stored(handler, caller, (dialect, kind), &head.uri, arrival.trace).await;
     }
-    let Trip { caller, path, dialect, operation, addressed, .. } = match trip(&route, &rest, &head, caller) {
-        Ok(trip) => trip,
-        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
-    };
+    let Trip { caller, path, dialect, operation, addressed, .. } =
+        match trip(&route, &rest, &head, (caller, false)) {
+            Ok(trip) => trip,
+            Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+        };
     let key = match key_of(&head.headers, addressed.as_deref()) {
         Ok(key) => key.map(str::to_owned),
         Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
@@ -363,7 +364,7 @@ pub(crate) async fn keyed(
         match (inbound.dialect, inbound.operation) {
             (_, Operation::Run) => run::run(core, inbound, caller, &path).await,
             (_, operation)
-                if inbound.headers.contains_key(toolloop::TOOLS) && operation == Operation::Chat =>
+                if inbound.headers.contains_key(&toolloop::TOOLS) && operation == Operation::Chat =>
             {
                 match toolloop::take(core, inbound, caller).await {
                     toolloop::Taken::Answered(response) => *response,
@@ -410,6 +411,8 @@ fn dispatch(
     }
     let meant = routes::meant_path(&head.method, &head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
+    // A path of another product's client has another name here.
+    let is_translated = meant.is_some() && stimulir::is_inference(head.uri.path());
     let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
         elsewhere => return Dispatched::Answered(no_route(handler, &head, path, elsewhere, arrival)),
@@ -424,7 +427,7 @@ fn dispatch(
             serve_signed(Rc::clone(handler), signed_trip, TimedBody::new(body, handler.times), arrival);
         return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
-    let caller = match allow(handler, route, &head, arrival, permit) {
+    let caller = match allow(handler, route, (&head, is_translated), arrival, permit) {
         Ok(caller) => caller,
         Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
     };
@@ -449,7 +452,7 @@ fn dispatch(
             return Dispatched::Detached(Box::pin(listing));
         }
         (Action::Dialect(_), Some(caller)) => {
-            match trip(route, rest, &head, caller) {
+            match trip(route, rest, &head, (caller, is_translated)) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
                     return Dispatched::Trip {
@@ -622,7 +625,7 @@ fn unknown(handler: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Re
 fn allow(
     handler: &CoreHandler,
     route: &Route,
-    head: &Parts,
+    (head, is_translated): (&Parts, bool),
     arrival: Arrival,
     permit: &mut Option<Permit>,
 ) -> Result<Option<Caller>, Box<Fault>> {
@@ -637,7 +640,7 @@ fn allow(
             // The head is complete: no time has passed since it arrived.
             let snapshot = handler.core.snapshot.current();
             let caller = admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms)?;
-            if stimulir::is_inference(head.uri.path()) {
+            if is_translated {
                 vendor_paths::check_scope(&head.headers, &caller)?;
             }
             *permit = handler.shedder.check(route.action, &caller, &head.headers, arrival.us)?;
@@ -669,10 +672,14 @@ pub(crate) fn is_made(addressed: Option<&Addressed>) -> bool {
     addressed.is_none_or(|addressed| addressed.stored.is_none())
 }
 
-fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
+fn trip(
+    route: &Route,
+    rest: &str,
+    head: &Parts,
+    (caller, is_translated): (Caller, bool),
+) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) =
         operation_at(route, rest, &head.method, head.uri.query().unwrap_or_default())?;
-    let is_translated = stimulir::is_inference(head.uri.path());
     Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed, is_translated })
 }
 

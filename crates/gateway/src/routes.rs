@@ -226,13 +226,11 @@ pub fn check(table: &[Route]) -> Result<(), String> {
 /// The path that is meant where two dialects have the same one, or where it has another name.
 #[must_use]
 pub fn meant_path(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    if let Some(path) = stimulir::meant_path(uri.path()) {
+    let path = uri.path();
+    if let Some(path) = stimulir::meant_path(path).or_else(|| file_path(method, path, headers)) {
         return Some(path);
     }
-    if let Some(path) = file_path(method, uri.path(), headers) {
-        return Some(path);
-    }
-    dialects::meant_path(uri.path(), uri.query().unwrap_or_default(), headers)
+    dialects::meant_path(path, uri.query().unwrap_or_default(), headers)
 }
 
 /// The path of our own files that a path below `/v1` means: OpenAI's API has `/v1/files` too, where its clients send forms, and

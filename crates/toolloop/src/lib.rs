@@ -45,7 +45,7 @@ pub enum Taken {
 #[must_use]
 pub fn may_want(dialect: Dialect, operation: Operation, headers: &HeaderMap, body: &[u8]) -> bool {
     operation == Operation::Chat
-        && (headers.contains_key(TOOLS)
+        && (headers.contains_key(&TOOLS)
             || Native::of(dialect).is_some_and(|native| forms::may_name(native, body)))
 }
 
@@ -57,7 +57,7 @@ pub async fn take(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Taken {
     let Ok(mut body) = serde_json::from_slice::<Map<String, Value>>(&inbound.body) else {
         return left(inbound, caller);
     };
-    let is_named = inbound.headers.contains_key(TOOLS);
+    let is_named = inbound.headers.contains_key(&TOOLS);
     let named = match Native::of(dialect).map(|native| forms::take(native, &mut body)) {
         None => NamedServers::default(),
         Some(Ok(named)) => named,

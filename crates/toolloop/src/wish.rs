@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 use crate::limits::{STEPS, STEPS_MAX, TIME, TIME_MAX};
 
 /// Names tools and MCP servers, or all of them.
-pub const TOOLS: HeaderName = HeaderName::from_static("agent-tools");
+pub static TOOLS: HeaderName = HeaderName::from_static("agent-tools");
 const STEPS_HEADER: HeaderName = HeaderName::from_static("agent-tool-steps");
 const SECONDS_HEADER: HeaderName = HeaderName::from_static("agent-tool-seconds");
 /// Names the calls that its sender approves.

@@ -208,8 +208,12 @@ async fn a_task_that_fails_is_tried_again_and_tells_why() {
     assert!(failed["error"].as_str().unwrap().contains("openai"), "{failed}");
     let last = lines(follow(&client, id).await).await.pop().unwrap();
     assert_eq!((&last["status"], &last["error"]), (&json!(11), &failed["error"]));
-    // Made again once that is mended, as a task of its own.
+    // Made again once that is mended, which a verification finds, as a task of its own.
     gateway.emulator.clear_scripts();
+    let credential = gateway.get("/v2/provider-credentials").await["data"][0]["id"].clone();
+    let verify = format!("/v2/provider-credentials/{}/verify", credential.as_str().unwrap());
+    let verified = gateway.admin().post(&verify, &json!({})).await.unwrap();
+    assert_eq!(verified.status, 200, "{}", verified.text());
     let again = act(&client, id, "retry").await.json()["data"].clone();
     assert_eq!((&again["retry_of"], &again["status"]), (&json!(id), &json!(2)), "{again}");
     let done = ended(&client, again["id"].as_str().unwrap()).await;

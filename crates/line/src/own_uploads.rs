@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn content_is_found_however_it_arrives() {
-        let content = b"one\r\n--but no boundary\r\n\r\n--c";
+        let content = b"one\r\n--no boundary\r\n\r\n--c";
         let parts = [part(PURPOSE, b"vision"), part(FILE, content), part(EXPIRES_AFTER, b"3600")];
         for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
             let mut form: Vec<u8> = order.iter().flat_map(|at| parts[*at].clone()).collect();

@@ -39,10 +39,8 @@ impl Deps {
         act: Act,
     ) -> Result<RunTask, Box<Fault>> {
         let task = self.run_task(workspace, id).await?;
-        if !task.status.has_ended() {
-            let tell = task_webhook_job_of(task.owner, id, act.unix_ms);
-            runs::stored(&self.store).cancel_for(task, act, tell).await.map_err(of_store)?;
-        }
+        let tell = task_webhook_job_of(task.owner, id, act.unix_ms);
+        runs::stored(&self.store).cancel_for(task, act, tell).await.map_err(of_store)?;
         self.run_task(workspace, id).await
     }
 }

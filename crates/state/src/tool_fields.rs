@@ -213,12 +213,13 @@ pub(crate) fn checked_url(
 fn without_places(url: &str) -> Result<String, Box<Fault>> {
     let fix = "Write it as https://host/path/{argument}.";
     let wrong = || invalid("url", "The places of arguments are not closed, or outside of the path.", fix);
-    let path = url.split_once("://").and_then(|(_, rest)| rest.find('/')).ok_or_else(wrong);
+    let path = url.split_once("://").and_then(|(scheme, rest)| Some(scheme.len() + 3 + rest.find('/')?));
+    let path = path.ok_or_else(wrong)?;
     let mut plain = String::with_capacity(url.len());
     let mut rest = url;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, next) = after.split_once('}').ok_or_else(wrong)?;
-        if name.is_empty() || plain.len() + before.len() < path.clone()? {
+        if name.is_empty() || plain.len() + before.len() < path {
             return Err(wrong());
         }
         plain.push_str(before);

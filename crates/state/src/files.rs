@@ -255,11 +255,11 @@ fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         if request.if_match()?.is_some_and(|expected| expected != current) {
             return Err(of_store(StoreError::Precondition { what: WHAT, current }));
         }
-        audit(control, &request, "file.delete", file.id).await?;
-        if request.is_rehearsal || control.web.files.forget(file.owner, file.id).await? {
-            Ok(Reply::no_content())
-        } else {
-            Err(not_found(WHAT, &file.id.to_string()))
+        if !request.is_rehearsal && !control.web.files.forget(file.owner, file.id).await? {
+            return Err(not_found(WHAT, &file.id.to_string()));
         }
+        // Now, so that the entry says that it is gone.
+        audit(control, &request, "file.delete", file.id).await?;
+        Ok(Reply::no_content())
     })
 }

@@ -106,7 +106,7 @@ async fn killed_at_each(steps: &[String]) {
     held.hold(&steps[0]);
     let planted = plant(&held.gateway, &held.gateway.founded.api_key).await;
     let slices = sealed(&held.gateway.data());
-    assert_eq!(found_in(&held.gateway.data(), &slices), 3);
+    assert_eq!(found_in(&held.gateway.data(), &slices), 4);
     let id = start(&held.gateway, json!({"project_id": held.gateway.founded.project_id})).await;
     for (number, step) in steps.iter().enumerate() {
         let next = steps.get(number + 1).map_or("", String::as_str);

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use admit::Caller;
+use bytes::Bytes;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Operation};
+use domain::{Dialect, Operation, TraceId};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -27,19 +28,29 @@ const RESPONSES: &str = "/v2/responses";
 /// That of summaries of conversations.
 pub(crate) const COMPACT: &str = "/v1/responses/compact";
 
+/// The body of a request. Where it can't be read, the answer that says so closes the connection.
+async fn whole(
+    handler: &CoreHandler,
+    mut body: TimedBody,
+    headers: &mut HeaderMap,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Result<Bytes, Box<Response<Reply>>> {
+    let read = body::read(&mut body, headers, BODY_BYTES_MAX).await;
+    read.map_err(|fault| Box::new(refuse_and_close(handler, dialect, &fault, trace)))
+}
+
 async fn task(
     handler: Rc<CoreHandler>,
     caller: Caller,
     mut head: Parts,
-    (rest, mut body): (String, TimedBody),
+    (rest, body): (String, TimedBody),
     arrival: Arrival,
 ) -> Response<Reply> {
     let trace = arrival.trace;
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
+    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Run, &fault, trace),
+        Err(refused) => return *refused,
     };
     let request = TaskCallRequest {
         method: &head.method,
@@ -59,14 +70,12 @@ async fn respond(
     (dialect, path): (Dialect, &'static str),
     caller: Caller,
     mut headers: HeaderMap,
-    mut body: TimedBody,
+    body: TimedBody,
     arrival: Arrival,
 ) -> Response<Reply> {
-    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
+    let body = match whole(&handler, body, &mut headers, dialect, arrival.trace).await {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
+        Err(refused) => return *refused,
     };
     let key = match line::idempotency_key(&headers) {
         Ok(key) => key.map(str::to_owned),
@@ -104,33 +113,23 @@ pub(crate) fn beside(
     caller: Caller,
     arrival: Arrival,
 ) -> Dispatched {
-    let (times, handler) = (handler.times, Rc::clone(handler));
+    let body = TimedBody::new(body, handler.times);
+    let handler = Rc::clone(handler);
     match does {
         Action::Respond | Action::Dialect(_) => {
             let at = match does {
                 Action::Respond => (Dialect::Native, RESPONSES),
                 _ => (Dialect::Responses, COMPACT),
             };
-            let body = TimedBody::new(body, times);
             Dispatched::Detached(Box::pin(respond(handler, at, caller, head.headers, body, arrival)))
         }
-        Action::Files => {
-            let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival)))
-        }
-        Action::App => {
-            let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival)))
-        }
+        Action::Files => Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival))),
+        Action::App => Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival))),
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {
-            let body = TimedBody::new(body, times);
             Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
         }
-        _ => {
-            let body = TimedBody::new(body, times);
-            Dispatched::Detached(Box::pin(task(handler, caller, head, (rest, body), arrival)))
-        }
+        _ => Dispatched::Detached(Box::pin(task(handler, caller, head, (rest, body), arrival))),
     }
 }
 
@@ -138,15 +137,13 @@ async fn apps(
     handler: Rc<CoreHandler>,
     caller: Caller,
     mut head: Parts,
-    (rest, mut body): (String, TimedBody),
+    (rest, body): (String, TimedBody),
     arrival: Arrival,
 ) -> Response<Reply> {
     let trace = arrival.trace;
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
+    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Run, &fault, trace),
+        Err(refused) => return *refused,
     };
     let query = head.uri.query().unwrap_or_default();
     // A repeated `HEAD` or `GET` is the same request.
@@ -159,15 +156,13 @@ async fn conversation(
     handler: Rc<CoreHandler>,
     caller: Caller,
     mut head: Parts,
-    (rest, mut body): (String, TimedBody),
+    (rest, body): (String, TimedBody),
     arrival: Arrival,
 ) -> Response<Reply> {
     let trace = arrival.trace;
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
+    let body = match whole(&handler, body, &mut head.headers, Dialect::Responses, trace).await {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Responses, &fault, trace),
+        Err(refused) => return *refused,
     };
     let query = head.uri.query().unwrap_or_default();
     let request = ConversationRequest { method: &head.method, rest: &rest, query, body, trace };
@@ -235,15 +230,13 @@ pub(crate) async fn files(
     handler: Rc<CoreHandler>,
     caller: Caller,
     mut head: Parts,
-    (rest, mut body): (String, TimedBody),
+    (rest, body): (String, TimedBody),
     arrival: Arrival,
 ) -> Response<Reply> {
     let trace = arrival.trace;
-    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
+    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
         Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Run, &fault, trace),
+        Err(refused) => return *refused,
     };
     let origin = origin(&head);
     let request =

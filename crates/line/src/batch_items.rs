@@ -9,14 +9,13 @@ use conversation::request::Addressed;
 use decode::Inbound;
 use domain::{Dialect, Fault, FaultClass, KeyId, ObjectOwner, Operation, SideCall, TraceId};
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use settle::ReplyBody;
 
 use crate::limits::BATCH_ITEM_TIME_MAX;
 use crate::stop::EarlyExit;
-use crate::{Core, concluded, run_pipeline};
+use crate::{Core, concluded, kept_headers, run_pipeline};
 
 /// How long an item waits whose gateway is behind, or whose limits don't say when there is room.
 const WAIT_MS: u64 = 1_000;
@@ -79,13 +78,7 @@ pub async fn serve_item(core: &Rc<Core>, item: ItemCall) -> ItemAnswer {
 
 fn inbound(core: &Core, item: ItemCall) -> Inbound {
     let world = &core.deps.world;
-    let mut headers = HeaderMap::new();
-    for (name, value) in item.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
-        }
-    }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut headers = kept_headers::of_kept(item.headers);
     // Nobody waits for it; hints of its client's own say otherwise.
     decode::state_qos(&mut headers, &json!({"class": "batch"}));
     Inbound {

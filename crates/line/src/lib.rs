@@ -12,6 +12,7 @@ mod file_content;
 mod history;
 mod hooks;
 mod idempotency;
+mod kept_headers;
 mod limits;
 mod live_tasks;
 mod models;
@@ -65,6 +66,7 @@ pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
+pub use kept_headers::{of_kept as headers_of_kept, own_to_keep as own_headers_to_keep};
 pub use live_tasks::{LiveTask, LiveTasks, TaskCall, TaskProgress};
 pub use models::{SoldModel, known_since_unix_s, models, named as named_model, served_of, sold_model};
 pub use overload::{Overload, overloaded};

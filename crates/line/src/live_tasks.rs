@@ -25,7 +25,7 @@ pub struct TaskProgress {
     pub status: TaskStatus,
     /// Of an app that answers with text.
     pub text: String,
-    /// Grows when the text starts anew, because its task is tried again.
+    /// Grows when its task is tried again, whose text starts from nothing.
     pub round: u32,
     /// It is stored how it ended, and nothing more comes.
     pub has_ended: bool,

@@ -20,6 +20,7 @@ use plan::{PlanFailed, is_left_to_us};
 use relay::deliver_own;
 use settle::{ReplyBody, settle, streamed, whole};
 
+use crate::kept_headers::{header_text, own_to_keep};
 use crate::own_files::OwnFile;
 use crate::pooled;
 use crate::stop::EarlyExit;
@@ -32,9 +33,6 @@ use crate::{
 const UNKNOWN_FILE: &str = "file_not_found";
 /// Says who works through a batch.
 const EXECUTION: HeaderName = HeaderName::from_static("agent-batch-execution");
-/// What the headers of the gateway's own begin with: a batch's requests have those of the request that made it.
-const OWN_HEADERS: &str = "agent-";
-const OF_THIS_REQUEST: [&str; 3] = ["agent-idempotency-key", "agent-trace-mode", "agent-cache"];
 
 /// Serves a request about batches: what the gateway works through is answered here, and everything else by the pipeline.
 pub async fn serve_batch(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
@@ -306,14 +304,9 @@ pub(crate) async fn would_work_through(
 
 /// The headers that a batch's requests have as well: those of the format, and those of the gateway's own.
 fn kept_headers(dialect: Dialect, headers: &HeaderMap) -> Headers {
-    let own = headers.iter().filter(|(name, _)| {
-        name.as_str().starts_with(OWN_HEADERS) && !OF_THIS_REQUEST.contains(&name.as_str())
-    });
-    let own = own.map(|(name, value)| (name.clone(), value.clone()));
     let native = dialects::native_headers(dialect.grammar(), headers);
-    let text =
-        |(name, value): (HeaderName, HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
-    native.into_iter().chain(own).filter_map(text).collect()
+    let native = native.iter().filter_map(|(name, value)| header_text(name, value));
+    native.chain(own_to_keep(headers)).collect()
 }
 
 /// Keeps a batch, or a file of requests, and books the request that made it.

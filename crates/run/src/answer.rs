@@ -1,11 +1,12 @@
 //! Turns the answer that served a run into a task; its headers are kept.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
+use domain::{Dialect, Fault, FaultClass, Profile, TraceId, Usage};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Body as _;
@@ -23,7 +24,7 @@ use crate::task::{Envelope, Message};
 use crate::tasks::{FinishedRun, keep_finished, usage_event};
 
 pub(crate) const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
-pub(crate) const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
+const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
 
 /// The parts of the request that its answer needs.
 pub(crate) struct Frame {
@@ -49,7 +50,7 @@ pub(crate) async fn shape(
     core: &Rc<Core>,
     caller: &Caller,
     frame: Frame,
-    (kind, mut messages): (Kind, Vec<Message>),
+    (kind, messages): (Kind, Vec<Message>),
     started_unix_ms: u64,
     response: Response<ReplyBody>,
 ) -> Response<ReplyBody> {
@@ -64,33 +65,13 @@ pub(crate) async fn shape(
     };
     // Known at the end of the answer, which was read.
     let usage = body.usage().copied().unwrap_or_default();
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let answered = Answered { kind, body: &bytes, content_type, usage: &usage, input: &frame.request.input };
-    let output = match kind {
-        Kind::Video => match apps::finish_video(core, caller, &bytes, VIDEO_WAIT_MAX).await {
-            Ok(output) => output,
-            Err(NoVideo::Fault(fault)) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
-            Err(NoVideo::Answer(response)) => {
-                return problem::of_line(core, caller, &frame.request.app, kind, *response).await;
-            }
-        },
-        _ => match apps::read(answered, &core.deps.egress).await {
-            Some(output) => output,
-            None => return line::refuse(core, Dialect::Run, &broken(), frame.trace),
-        },
-    };
-    messages.extend(output.messages);
-    let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
-    let is_private = word(&headers, &PROFILE) == Some(Profile::Byoc.as_str());
     let RunRequest { app, input, options } = frame.request;
-    let result = TaskResult {
-        output: output.value,
-        error: None,
-        problem: Value::Null,
-        usage_events: vec![usage_event(&resolved, is_private, &usage, &output.usage_kind)],
-        app_id: Some(resolved),
-        is_private,
-        messages: messages.iter().map(|message| json!(message)).collect(),
+    let served = Served { app: &app, kind, input: &input, headers: &headers, body: &bytes, usage: &usage };
+    let (result, mut messages) = match result_of(core, caller, served, messages, VIDEO_WAIT_MAX).await {
+        Ok(result) => result,
+        Err(NoResult::Fault(fault)) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
+        Err(NoResult::Answer(refused)) => return *refused,
+        Err(NoResult::Broken) => return line::refuse(core, Dialect::Run, &broken(), frame.trace),
     };
     let request = TaskRequest {
         input,
@@ -114,6 +95,67 @@ pub(crate) async fn shape(
     let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, bytes.into())
+}
+
+/// A whole answer of the line, and what it answers.
+pub(crate) struct Served<'a> {
+    /// As its client wrote it.
+    pub app: &'a str,
+    pub kind: Kind,
+    pub input: &'a Value,
+    pub headers: &'a HeaderMap,
+    pub body: &'a Bytes,
+    /// As booked.
+    pub usage: &'a Usage,
+}
+
+/// Why an answer makes no result.
+pub(crate) enum NoResult {
+    Fault(Box<Fault>),
+    /// What the line answered instead.
+    Answer(Box<Response<ReplyBody>>),
+    /// It is none of its kind.
+    Broken,
+}
+
+/// The result of a task, with what its client is told beside it: `messages`, and those of the output. A video is waited for until
+/// `video_wait_max` is over.
+pub(crate) async fn result_of(
+    core: &Rc<Core>,
+    caller: &Caller,
+    served: Served<'_>,
+    mut messages: Vec<Message>,
+    video_wait_max: Duration,
+) -> Result<(TaskResult, Vec<Message>), NoResult> {
+    let Served { app, kind, input, headers, body, usage } = served;
+    let output = match kind {
+        Kind::Video => match apps::finish_video(core, caller, body, video_wait_max).await {
+            Ok(output) => output,
+            Err(NoVideo::Fault(fault)) => return Err(NoResult::Fault(fault)),
+            Err(NoVideo::Answer(response)) => {
+                let refused = problem::of_line(core, caller, app, kind, *response).await;
+                return Err(NoResult::Answer(Box::new(refused)));
+            }
+        },
+        _ => {
+            let content_type = word(headers, &CONTENT_TYPE).unwrap_or_default();
+            let answered = Answered { kind, body, content_type, usage, input };
+            apps::read(answered, &core.deps.egress).await.ok_or(NoResult::Broken)?
+        }
+    };
+    messages.extend(output.messages);
+    let model = word(headers, &MODEL).unwrap_or(app).to_owned();
+    let is_private = word(headers, &PROFILE) == Some(Profile::Byoc.as_str());
+    let result = TaskResult {
+        output: output.value,
+        error: None,
+        problem: Value::Null,
+        usage_events: vec![usage_event(&model, is_private, usage, &output.usage_kind)],
+        app_id: Some(model),
+        is_private,
+        messages: messages.iter().map(|message| json!(message)).collect(),
+    };
+    Ok((result, messages))
 }
 
 /// The whole of an answer. Sound comes while it is made; everything else is complete already.

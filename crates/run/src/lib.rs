@@ -1,5 +1,5 @@
 //! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again; `/apps` lists
-//! them. In this release, an app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
+//! them. An app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
 mod answer_stream;
@@ -77,10 +77,7 @@ pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<I
         Ok(call) => call.into_inbound(inbound).await,
         Err(refusal) => Err(refusal),
     };
-    planned.map_err(|refusal| match refusal {
-        Refusal::Fault(fault) => fault,
-        Refusal::Input(errors) => Box::new(problem::fault(&errors)),
-    })
+    planned.map_err(Refusal::into_fault)
 }
 
 async fn trip(

@@ -3,12 +3,23 @@
 use domain::Fault;
 
 use crate::input::InputError;
+use crate::problem;
 
 /// Why nothing was run. No tab is open yet, so nothing is booked.
 pub(crate) enum Refusal {
     Fault(Box<Fault>),
     /// The input does not match its schema.
     Input(Vec<InputError>),
+}
+
+impl Refusal {
+    /// The same where no document lists what is wrong with the input.
+    pub(crate) fn into_fault(self) -> Box<Fault> {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Input(errors) => Box::new(problem::fault(&errors)),
+        }
+    }
 }
 
 impl From<Box<Fault>> for Refusal {

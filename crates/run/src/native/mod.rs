@@ -20,10 +20,11 @@ use line::Core;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
-use self::outcome::{Outcome, PROFILE, describe, word};
+use self::outcome::{Outcome, describe};
 use self::request::Requested;
 use self::stored::Part;
 use self::stream::Streamed;
+use crate::answer::{PROFILE, word};
 use crate::answer_stream::{AnswerEditor, is_stream};
 use crate::compaction;
 use crate::problem;

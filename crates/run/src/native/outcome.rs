@@ -5,7 +5,8 @@ use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub(super) const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
+use crate::answer::{PROFILE, word};
+
 const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
 const TARGET_MET: HeaderName = HeaderName::from_static("agent-qos-target-met");
@@ -138,10 +139,6 @@ pub(super) fn describe(
 }
 
 /// The text of a header.
-pub(super) fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

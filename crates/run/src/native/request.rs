@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::outcome::word;
+use crate::answer::word;
 use crate::request::{members, push_member, refusal};
 use crate::session_turn::{Named, SessionTurn};
 

@@ -7,7 +7,7 @@ use domain::{
     Dialect, Fault, FaultClass, NewTask, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept, TaskPriority,
     TaskStatus,
 };
-use http::{HeaderMap, Response};
+use http::Response;
 use line::Core;
 use runs::{TaskRequest, stored_text};
 use settle::ReplyBody;
@@ -18,10 +18,6 @@ use crate::limits::{RUN_AHEAD_MAX, TASK_CONTENT_BYTES_MAX};
 use crate::problem;
 use crate::refusal::Refusal;
 use crate::request::{RunOptions, RunRequest, refusal};
-
-/// What the headers of the gateway's own begin with: a task's exchanges have those of the request that made it.
-const OWN_HEADERS: &str = "agent-";
-const OF_THIS_REQUEST: [&str; 3] = ["agent-idempotency-key", "agent-trace-mode", "agent-cache"];
 
 /// What became of a new task.
 pub(crate) enum Queued {
@@ -48,7 +44,7 @@ pub(crate) async fn queue(
     let RunOptions { webhook, run_at_unix_ms, metadata, priority, .. } = options;
     check_run_at(run_at_unix_ms, inbound.received_unix_ms)?;
     let (id, received_unix_ms) = (TaskId::from_uuid(*inbound.trace.as_uuid()), inbound.received_unix_ms);
-    let headers = kept_headers(&inbound.headers);
+    let headers = line::own_headers_to_keep(&inbound.headers).collect();
     let call = apps::prepare((app, Files::LeftOut), &input, inbound.trace, true).await?;
     if let Some(refused) = refuse_unservable(core, inbound, caller, call, &name).await? {
         return Ok(Queued::Refused(Box::new(refused)));
@@ -153,13 +149,6 @@ const fn is_for_good(fault: &Fault) -> bool {
     )
 }
 
-fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let own = headers.iter().filter(|(name, _)| {
-        name.as_str().starts_with(OWN_HEADERS) && !OF_THIS_REQUEST.contains(&name.as_str())
-    });
-    own.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
-}
-
 fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
     let policies = caller.project().policy.as_ref()?;
     let kept = "a task that its client does not wait for is kept until a worker makes it";
@@ -215,20 +204,5 @@ mod tests {
         let day = 24 * 3_600_000;
         assert!(check_run_at(None, 0).is_ok() && check_run_at(Some(30 * day), 0).is_ok());
         assert_eq!(check_run_at(Some(30 * day + 1), 0).unwrap_err().param.as_deref(), Some("run_at"));
-    }
-
-    #[test]
-    fn the_gateways_own_headers_go_with_a_task_but_for_those_of_one_request() {
-        let headers = [
-            ("agent-session-ref", "s"),
-            ("agent-idempotency-key", "k"),
-            ("authorization", "Bearer x"),
-            ("agent-cache", "bypass"),
-        ];
-        let headers: HeaderMap = headers
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .into_iter()
-            .collect();
-        assert_eq!(kept_headers(&headers), [("agent-session-ref".to_owned(), "s".to_owned())]);
     }
 }

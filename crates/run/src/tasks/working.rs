@@ -8,11 +8,11 @@ use admit::Caller;
 use bytes::Bytes;
 use decode::Inbound;
 use domain::{
-    Dialect, Fault, FaultClass, Operation, Profile, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease,
-    TaskLogLine, TaskStatus, Usage,
+    Dialect, Fault, FaultClass, Operation, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease, TaskLogLine,
+    TaskStatus, Usage,
 };
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 use http_body_util::BodyExt as _;
 use line::{Core, LiveTask, Postponable, TaskCall};
 use runs::{TaskRequest, TaskResult, stored_text};
@@ -21,13 +21,11 @@ use settle::ReplyBody;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::chat_stream::ChatStream;
-use super::keeping::usage_event;
-use crate::answer::{MODEL, PROFILE, broken, collect, word};
+use crate::answer::{NoResult, Served, broken, collect, result_of};
 use crate::answer_stream::document_of as document_of_answer;
-use crate::apps::{self, Answered, App, Files, Kind, NoVideo};
+use crate::apps::{self, App, Files, Kind};
 use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX, TASK_VIDEO_WAIT_MAX};
 use crate::problem;
-use crate::refusal::Refusal;
 use crate::task::Message;
 
 /// How long a task waits after its first failure; after each further one, twice as long.
@@ -163,7 +161,7 @@ async fn make(
     let files = Files::of(core, &caller);
     let mut prepared = match apps::prepare((&app, files), &request.input, call.trace, true).await {
         Ok(prepared) => prepared,
-        Err(refusal) => return failed_by(&fault_of(refusal), call),
+        Err(refusal) => return failed_by(&refusal.into_fault(), call),
     };
     let wanted = Wanted {
         kind: prepared.kind,
@@ -173,7 +171,7 @@ async fn make(
     enter(task, TaskStatus::Running);
     let inbound = match prepared.into_inbound(inbound(core, call, request.headers)).await {
         Ok(inbound) => inbound,
-        Err(refusal) => return failed_by(&fault_of(refusal), call),
+        Err(refusal) => return failed_by(&refusal.into_fault(), call),
     };
     serve(core, call, (inbound, caller), wanted, (live, lease)).await
 }
@@ -186,28 +184,14 @@ struct Wanted {
     messages: Vec<Message>,
 }
 
-fn fault_of(refusal: Refusal) -> Box<Fault> {
-    match refusal {
-        Refusal::Fault(fault) => fault,
-        Refusal::Input(errors) => Box::new(problem::fault(&errors)),
-    }
-}
-
 /// The request of a task, before its app makes something of it.
 fn inbound(core: &Core, call: &TaskCall, headers: Vec<(String, String)>) -> Inbound {
-    let mut sent = HeaderMap::new();
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            sent.append(name, value);
-        }
-    }
-    sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let world = &core.deps.world;
     Inbound {
         trace: call.trace,
         dialect: Dialect::Run,
         operation: Operation::Run,
-        headers: sent,
+        headers: line::headers_of_kept(headers),
         addressed: None,
         body: Bytes::new(),
         form: None,
@@ -258,37 +242,15 @@ async fn completed(
     headers: &HeaderMap,
     (whole, usage): (Bytes, Usage),
 ) -> Tried {
-    let Wanted { kind, input, mut messages } = wanted;
-    let output = match kind {
-        Kind::Video => match apps::finish_video(core, caller, &whole, TASK_VIDEO_WAIT_MAX).await {
-            Ok(output) => output,
-            Err(NoVideo::Fault(fault)) => return failed_by(&fault, call),
-            Err(NoVideo::Answer(response)) => {
-                let refused = problem::of_line(core, caller, &call.task.app, kind, *response).await;
-                return failed_or_again(call, document_of_answer(refused).await, false);
-            }
-        },
-        _ => {
-            let content_type =
-                headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let answered = Answered { kind, body: &whole, content_type, usage: &usage, input: &input };
-            match apps::read(answered, &core.deps.egress).await {
-                Some(output) => output,
-                None => return failed_or_again(call, document_of(&broken(), call), true),
-            }
+    let Wanted { kind, input, messages } = wanted;
+    let served = Served { app: &call.task.app, kind, input: &input, headers, body: &whole, usage: &usage };
+    let result = match result_of(core, caller, served, messages, TASK_VIDEO_WAIT_MAX).await {
+        Ok((result, _)) => result,
+        Err(NoResult::Fault(fault)) => return failed_by(&fault, call),
+        Err(NoResult::Answer(refused)) => {
+            return failed_or_again(call, document_of_answer(*refused).await, false);
         }
-    };
-    messages.extend(output.messages);
-    let is_private = word(headers, &PROFILE) == Some(Profile::Byoc.as_str());
-    let model = word(headers, &MODEL).unwrap_or(&call.task.app).to_owned();
-    let result = TaskResult {
-        output: output.value,
-        error: None,
-        problem: Value::Null,
-        usage_events: vec![usage_event(&model, is_private, &usage, &output.usage_kind)],
-        app_id: Some(model),
-        is_private,
-        messages: messages.iter().map(|message| json!(message)).collect(),
+        Err(NoResult::Broken) => return failed_or_again(call, document_of(&broken(), call), true),
     };
     if stored_text(&result).len() > TASK_CONTENT_BYTES_MAX {
         return failed_by(&too_long(), call);

@@ -84,15 +84,12 @@ pub(crate) fn answer(
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
     let arrival = handler.arrival(peer, &arrived);
-    let dialect = match &arrived {
-        Arrived::Request(request) => routes::dialect_of(request.uri().path()),
-        Arrived::Refused(_) => Dialect::Chat,
-    };
-    let mut permit = None;
+    let mut found = OfRequest { dialect: Dialect::Chat, permit: None };
     let dispatched = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
-        Arrived::Request(request) => dispatch(&handler, request, arrival, &mut permit),
+        Arrived::Request(request) => dispatch(&handler, request, arrival, &mut found),
         Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&handler, refusal, arrival.trace)),
     }));
+    let OfRequest { dialect, permit } = found;
     let apart = match dispatched {
         Ok(Dispatched::Trip { headers, body, trip }) => {
             let served = serve_call(Rc::clone(&handler), headers, body, trip, arrival);
@@ -146,6 +143,13 @@ pub(crate) fn refuse_and_close(
     let mut answer = refuse(handler, dialect, fault, trace);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
+}
+
+/// What is found out of a request on the way, and remains where the way ends in a panic.
+struct OfRequest {
+    /// In which such an end is told.
+    dialect: Dialect,
+    permit: Option<Permit>,
 }
 
 /// What a request head leads to.
@@ -403,7 +407,7 @@ fn dispatch(
     handler: &Rc<CoreHandler>,
     request: Request<Incoming>,
     arrival: Arrival,
-    permit: &mut Option<Permit>,
+    found: &mut OfRequest,
 ) -> Dispatched {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
@@ -417,6 +421,7 @@ fn dispatch(
         Found::Route(route, rest) => (route, rest),
         elsewhere => return Dispatched::Answered(no_route(handler, &head, path, elsewhere, arrival)),
     };
+    found.dialect = route.dialect;
     if matches!(route.action, Action::Control | Action::Upload) {
         return without_caller(handler, (route.action, rest.to_owned()), head, body, arrival);
     }
@@ -427,7 +432,7 @@ fn dispatch(
             serve_signed(Rc::clone(handler), signed_trip, TimedBody::new(body, handler.times), arrival);
         return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
-    let caller = match allow(handler, route, (&head, is_translated), arrival, permit) {
+    let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
         Ok(caller) => caller,
         Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
     };

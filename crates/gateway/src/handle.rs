@@ -365,16 +365,19 @@ pub(crate) async fn keyed(
     let keyed = Keyed { key: &key, path: &path, dialect, trace, body };
     let requester = caller.clone();
     line::serve_idempotent(core, &requester, keyed, || async {
-        match (inbound.dialect, inbound.operation) {
-            (_, Operation::Run) => run::run(core, inbound, caller, &path).await,
-            (_, operation)
-                if inbound.headers.contains_key(&toolloop::TOOLS) && operation == Operation::Chat =>
-            {
+        let (dialect, operation) = (inbound.dialect, inbound.operation);
+        let is_apart = dialect == Dialect::Native || *path == *COMPACT;
+        let (inbound, caller) =
+            if !is_apart && toolloop::may_want(dialect, operation, &inbound.headers, &inbound.body) {
                 match toolloop::take(core, inbound, caller).await {
-                    toolloop::Taken::Answered(response) => *response,
-                    toolloop::Taken::Left(left) => line::serve(core, left.0, left.1).await,
+                    toolloop::Taken::Answered(response) => return *response,
+                    toolloop::Taken::Left(left) => *left,
                 }
-            }
+            } else {
+                (inbound, caller)
+            };
+        match (dialect, operation) {
+            (_, Operation::Run) => run::run(core, inbound, caller, &path).await,
             (_, Operation::Batch | Operation::File) => line::serve_batch(core, inbound, caller).await,
             (Dialect::Native, _) => run::respond(core, inbound, caller).await,
             (Dialect::Responses, _) if *path == *COMPACT => run::compact(core, inbound, caller).await,

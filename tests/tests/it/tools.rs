@@ -600,3 +600,27 @@ async fn a_call_of_a_server_that_a_request_names_waits_for_its_approval() {
     let refused = gateway.client().post("/v1/responses", &wrong).await.unwrap();
     assert_eq!(refused.json()["error"]["code"], "mcp_server_unavailable", "{}", refused.text());
 }
+
+#[tokio::test]
+async fn a_request_under_a_key_runs_the_servers_that_it_names() {
+    let gateway = Gateway::start().await;
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let mcp = McpServer::start([adder()]).unwrap();
+    mcp.behave(McpBehaviour { token: Some("sesame".to_owned()), ..McpBehaviour::default() });
+    gateway.emulator.script(NODE, calls(1, "dice__add"));
+    let body = json!({"model": LOCAL_MODEL, "input": "hello there", "tools": of_responses(&mcp, "never")});
+    let client = gateway.client().header("idempotency-key", "once");
+    let first = client.post("/v1/responses", &body).await.unwrap();
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert!(first.text().contains("the sum is 42"), "{}", first.text());
+    let again = client.post("/v1/responses", &body).await.unwrap();
+    assert_eq!((again.status, again.text()), (200, first.text()));
+    assert_eq!(mcp.calls().len(), 1);
+    // What names no server is served as without the loop: the gateway keeps the response.
+    let plain = json!({"model": LOCAL_MODEL, "input": "hello there", "metadata": {"server_url": "none"}});
+    let client = gateway.client().header("idempotency-key", "other");
+    let kept = client.post("/v1/responses", &plain).await.unwrap();
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    let path = format!("/v1/responses/{}", id_of(&kept.json()));
+    assert_eq!(gateway.client().get(&path).await.unwrap().status, 200);
+}

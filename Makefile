@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-tasks prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -85,6 +85,9 @@ prove-reconciliation: ## a generated month of a million requests against the fil
 
 prove-state: ## an append to a session (2 ms), a purge of ten thousand events (2 s), an export (20 MB/s)
 	@scripts/prove.sh state
+
+prove-tasks: ## 100 kills during 1,000 tasks, a queue of 10,000 (1,000/s), a run beside a chat request (1.3 times)
+	@scripts/prove.sh tasks
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

@@ -38,13 +38,23 @@ impl Pace {
 }
 
 fn cpu_wait(pids: &[u32]) -> Duration {
+    counted(pids, 1)
+}
+
+/// The CPU time that the threads of a process have had.
+pub fn cpu_time(pid: u32) -> Duration {
+    counted(&[pid], 0)
+}
+
+/// A field of `schedstat`, of all threads of these.
+fn counted(pids: &[u32], field: usize) -> Duration {
     pids.iter()
         .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")))
         .flatten()
         .flatten()
         .filter_map(|task| {
             let counted = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            counted.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+            counted.split(' ').nth(field)?.parse().ok().map(Duration::from_nanos)
         })
         .sum()
 }

@@ -287,7 +287,8 @@ fn under_callgrind(folder: &Path) -> PathBuf {
     path
 }
 
-fn is_whole(answer: &[u8]) -> bool {
+/// Whether this is a whole answer with a length, or in chunks.
+pub fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));

@@ -145,6 +145,7 @@ mod stored_batches;
 mod strategies;
 mod streams;
 mod subscriptions;
+mod task_figures;
 mod tasks;
 mod three_modes;
 mod tiers;

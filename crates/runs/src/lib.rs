@@ -6,6 +6,7 @@ mod exported;
 mod listing;
 mod rows;
 mod sql;
+mod writing;
 
 pub use document::{TaskRequest, TaskResult, document, moment, short, stored_text};
 pub use exported::ExportedTask;

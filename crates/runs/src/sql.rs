@@ -8,17 +8,14 @@ use database::fields::{ColumnId, Fields, before, signed, to_text, unsigned};
 use database::handle::Database;
 use database::holding;
 use database::purging;
-use database::seals::require_key;
 use database::statement::{Row, Statement, compose, sql};
 use database::writing::Writing;
 use domain::purge::PurgeScope;
-use domain::{
-    NewTask, ObjectOwner, ProjectId, QueuePlace, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskId, TaskLease,
-    TaskListQuery, TaskNotKept, TaskPriority, TaskStatus, WorkspaceId,
-};
+use domain::{ObjectOwner, QueuePlace, RunTask, TaskEvent, TaskId, TaskListQuery, TaskPriority, TaskStatus};
 use store::{NewJob, Store, jobs};
 
 use crate::rows::{FoundRow, TaskContent, TaskPart, TaskWrite, Written};
+use crate::writing;
 
 pub(crate) const TABLE: &str = "run_tasks";
 pub(crate) const CONTENTS: &str = "run_contents";
@@ -32,8 +29,6 @@ const RUNNING: &str =
 const MEAN: &str = "SELECT CAST(AVG(ended_unix_ms - started_unix_ms) AS BIGINT) AS mean FROM (
      SELECT ended_unix_ms, started_unix_ms FROM run_tasks WHERE state = 'ended' AND workspace = $1
      AND started_unix_ms IS NOT NULL ORDER BY ended_unix_ms DESC LIMIT $2) AS lately";
-const OPEN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM run_tasks
-     WHERE workspace = $1 AND project = $2 AND state <> 'ended'";
 
 /// The tasks in a database.
 #[derive(Clone)]
@@ -45,7 +40,7 @@ pub fn stored(store: &Store) -> StoredTasks {
     StoredTasks(store.database().clone())
 }
 
-const fn state_of(status: TaskStatus) -> &'static str {
+pub(crate) const fn state_of(status: TaskStatus) -> &'static str {
     match status {
         TaskStatus::Received | TaskStatus::Queued => "queued",
         TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled => "ended",
@@ -121,182 +116,6 @@ pub(crate) fn bind_all(query: Statement, tasks: &[TaskId]) -> Statement {
     tasks.iter().fold(query, |query, id| query.bind(id.bytes()))
 }
 
-/// How many tasks of each project have not ended, as one transaction counts them.
-type OpenCounts = HashMap<(WorkspaceId, ProjectId), u64>;
-
-async fn count_open(
-    connection: &mut Connection,
-    owner: ObjectOwner,
-    counts: &mut OpenCounts,
-) -> Result<u64, StoreError> {
-    let key = (owner.workspace, owner.project);
-    if let Some(count) = counts.get(&key) {
-        return Ok(*count);
-    }
-    let query = sql(OPEN).bind(owner.workspace.bytes()).bind(owner.project.bytes());
-    let count = Fields::new(TABLE, &query.one(connection).await?).number("found")?;
-    counts.insert(key, count);
-    Ok(count)
-}
-
-async fn keep(
-    writing: &mut Writing,
-    NewTask { task, open_max, .. }: NewTask,
-    contents: Vec<TaskContent>,
-    counts: &mut OpenCounts,
-) -> Result<Result<(), TaskNotKept>, StoreError> {
-    let owner = task.owner;
-    if let Some(open_max) = open_max {
-        let open = count_open(writing.connection(), owner, counts).await?;
-        if open >= open_max {
-            return Ok(Err(TaskNotKept::TooManyWaiting(open)));
-        }
-        counts.insert((owner.workspace, owner.project), open + 1);
-    }
-    let ended = task.ended_unix_ms;
-    sql(
-        "INSERT INTO run_tasks (id, workspace, project, request, api_key, app, state, status, priority, tries,
-         created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events, logs,
-         notifies)
-         VALUES ($1, $2, $3, $1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-    )
-    .bind(task.id.bytes())
-    .bind(owner.workspace.bytes())
-    .bind(owner.project.bytes())
-    .bind(task.key.bytes())
-    .bind(task.app)
-    .bind(state_of(task.status))
-    .bind(i64::from(task.status.code()))
-    .bind(i64::from(task.priority.rank()))
-    .bind(i64::from(task.tries))
-    .bind(signed(task.created_unix_ms))
-    .bind(signed(task.updated_unix_ms))
-    .bind(signed(task.due_unix_ms))
-    .bind(ended.map(|_| signed(task.due_unix_ms)))
-    .bind(ended.map(signed))
-    .bind(signed(task.until_unix_ms))
-    .bind(to_text(TABLE, &task.events)?)
-    .bind(to_text(TABLE, &task.logs)?)
-    .bind(i64::from(task.notifies))
-    .run(writing.connection())
-    .await?;
-    for content in contents {
-        put(writing, (owner, task.id), content).await?;
-    }
-    Ok(Ok(()))
-}
-
-async fn put(
-    writing: &mut Writing,
-    (owner, task): (ObjectOwner, TaskId),
-    content: TaskContent,
-) -> Result<(), StoreError> {
-    // Content under a key that is gone could never be opened.
-    require_key(writing, owner.workspace, &content.sealed.key_id).await?;
-    sql(
-        "INSERT INTO run_contents (digest, workspace, project, request, task, part, sealed_version, sealed_key_id, sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (digest) DO UPDATE SET sealed_version = $7, sealed_key_id = $8, sealed = $9",
-    )
-    .bind(content.digest.to_vec())
-    .bind(owner.workspace.bytes())
-    .bind(owner.project.bytes())
-    .bind(content.request.bytes())
-    .bind(task.bytes())
-    .bind(content.part.as_str())
-    .bind(i64::from(content.sealed.version))
-    .bind(content.sealed.key_id)
-    .bind(content.sealed.bytes)
-    .run(writing.connection())
-    .await?;
-    Ok(())
-}
-
-/// The end of a statement about a task that a worker holds, whose first placeholders are the worker's hold.
-const HELD: &str = " WHERE id = $1 AND worker = $2 AND tries = $3 AND state = 'running'";
-
-fn of_lease(text: &str, lease: &TaskLease) -> Statement {
-    let query = compose(format!("{text}{HELD}"));
-    query.bind(lease.id.bytes()).bind(&lease.worker).bind(i64::from(lease.tries))
-}
-
-async fn progress(
-    writing: &mut Writing,
-    lease: &TaskLease,
-    event: Option<TaskEvent>,
-    partial: Option<TaskContent>,
-    unix_ms: u64,
-) -> Result<bool, StoreError> {
-    let status = event.map(|event| i64::from(event.status));
-    let query = of_lease(
-        "UPDATE run_tasks SET status = CASE WHEN status = 8 THEN 8 ELSE COALESCE($4, status) END, updated_unix_ms = $5",
-        lease,
-    );
-    let is_held = query.bind(status).bind(signed(unix_ms)).run(writing.connection()).await? > 0;
-    if let Some(partial) = partial.filter(|_| is_held) {
-        put(writing, (lease.owner, lease.id), partial).await?;
-    }
-    Ok(is_held)
-}
-
-async fn finish(
-    writing: &mut Writing,
-    lease: &TaskLease,
-    end: TaskEnd,
-    result: TaskContent,
-    job: Option<Box<NewJob>>,
-) -> Result<bool, StoreError> {
-    let query = of_lease(
-        "UPDATE run_tasks SET state = 'ended', status = $4, ended_unix_ms = $5, updated_unix_ms = $5, events = $6,
-         logs = $7, worker = NULL, lease_unix_ms = NULL",
-        lease,
-    );
-    let query = query.bind(i64::from(end.status.code())).bind(signed(end.ended_unix_ms));
-    let query = query.bind(to_text(TABLE, &end.events)?).bind(to_text(TABLE, &end.logs)?);
-    if query.run(writing.connection()).await? == 0 {
-        return Ok(false);
-    }
-    sql("DELETE FROM run_contents WHERE task = $1 AND part = 'partial'")
-        .bind(lease.id.bytes())
-        .run(writing.connection())
-        .await?;
-    put(writing, (lease.owner, lease.id), result).await?;
-    if let Some(job) = job {
-        jobs::enqueue(writing, *job).await?;
-    }
-    Ok(true)
-}
-
-async fn requeue(writing: &mut Writing, lease: &TaskLease, again: TaskAgain) -> Result<bool, StoreError> {
-    let query = of_lease(
-        "UPDATE run_tasks SET state = 'queued', status = 2, due_unix_ms = $4, updated_unix_ms = $5, events = $6,
-         logs = $7, tries = tries - $8, worker = NULL, lease_unix_ms = NULL",
-        lease,
-    );
-    let query = query.bind(signed(again.due_unix_ms)).bind(signed(again.unix_ms));
-    let query = query.bind(to_text(TABLE, &again.events)?).bind(to_text(TABLE, &again.logs)?);
-    Ok(query.bind(i64::from(again.is_postponed)).run(writing.connection()).await? > 0)
-}
-
-async fn write(writing: &mut Writing, writes: Vec<TaskWrite>) -> Result<Vec<Written>, StoreError> {
-    let (mut written, mut counts) = (Vec::with_capacity(writes.len()), OpenCounts::new());
-    for write in writes {
-        written.push(match write {
-            TaskWrite::Keep { new, contents } => {
-                Written::Kept(keep(writing, *new, contents, &mut counts).await?)
-            }
-            TaskWrite::Progress { lease, event, partial, unix_ms } => {
-                Written::Held(progress(writing, &lease, event, partial, unix_ms).await?)
-            }
-            TaskWrite::Finish { lease, end, result, job } => {
-                Written::Held(finish(writing, &lease, *end, result, job).await?)
-            }
-            TaskWrite::Requeue { lease, again } => Written::Held(requeue(writing, &lease, *again).await?),
-        });
-    }
-    Ok(written)
-}
-
 const FIND: &str =
     "SELECT * FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3 AND until_unix_ms > $4";
 
@@ -353,7 +172,7 @@ impl StoredTasks {
     /// # Errors
     /// Of the database: then none of them is made.
     pub async fn write(&self, writes: Vec<TaskWrite>) -> Result<Vec<Written>, StoreError> {
-        self.0.note(move |writing| Box::pin(write(writing, writes))).await
+        self.0.note(move |writing| Box::pin(writing::write(writing, writes))).await
     }
 
     /// # Errors

@@ -40,6 +40,12 @@ enum KeyedOutcome {
 }
 
 impl Server {
+    /// The names that it is reached by.
+    #[must_use]
+    pub fn site(&self) -> &crate::site::Site {
+        &self.control.web.site
+    }
+
     /// # Errors
     /// The table of routes is unsound.
     pub fn new(

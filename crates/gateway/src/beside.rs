@@ -20,6 +20,7 @@ use crate::handle::{
     Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close, with_request_id,
 };
 use crate::incoming::Incoming;
+use crate::mcp;
 use crate::reply::Reply;
 use crate::routes::Action;
 
@@ -97,6 +98,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
         Action::Task
             | Action::Files
             | Action::App
+            | Action::Mcp
             | Action::Respond
             | Action::Response
             | Action::Conversation
@@ -125,6 +127,7 @@ pub(crate) fn beside(
         }
         Action::Files => Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival))),
         Action::App => Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival))),
+        Action::Mcp => Dispatched::Detached(Box::pin(mcp::serve(handler, caller, head, body, arrival))),
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {
             Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
@@ -220,7 +223,7 @@ pub(crate) async fn continued(core: &Rc<Core>, inbound: Inbound, caller: Caller)
 }
 
 /// The address that a client came by. Where something in front ends TLS, the operator sets the public one.
-fn origin(head: &Parts) -> String {
+pub(crate) fn origin(head: &Parts) -> String {
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| head.headers.get(HOST).map(HeaderValue::to_str).and_then(Result::ok));
     format!("http://{}", host.unwrap_or_default())

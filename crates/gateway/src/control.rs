@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
 use http::{Request, Response};
@@ -23,6 +24,11 @@ pub trait ControlService: Send + Sync + 'static {
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+    /// The names that it is reached by.
+    fn site(&self) -> Option<&Site> {
+        None
+    }
 }
 
 impl ControlService for api::server::Server {
@@ -42,6 +48,10 @@ impl ControlService for api::server::Server {
             let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
             Response::from_parts(head, bytes)
         })
+    }
+
+    fn site(&self) -> Option<&Site> {
+        Some(Self::site(self))
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub(crate) struct CoreHandler {
     pub cores: Cores,
     pub proxies: Proxies,
     pub shedder: Rc<Shedder>,
+    /// The sessions of MCP clients; shared by all cores.
+    pub mcp: Arc<::mcp::Sessions>,
 }
 
 /// When a request arrived, and from where.

@@ -93,6 +93,7 @@ mod local_vectors;
 mod managed;
 mod mantle;
 mod matrix;
+mod mcp;
 mod media;
 mod message_batches;
 mod mistral;

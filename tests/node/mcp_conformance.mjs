@@ -1,4 +1,4 @@
-// Runs the protocol's public conformance suite, unmodified, against a gateway's /mcp.
+// Runs the protocol's public conformance suite, unmodified: against a gateway's /mcp, and against its client of MCP servers.
 //
 // usage: node mcp_conformance.mjs BASE_URL KEY ADMIN_KEY
 // The suite sends no key, so a proxy adds one and changes nothing else. What it wants of a server's tools is served by tools of the
@@ -63,24 +63,20 @@ const proxy = http.createServer((request, response) => {
 const url = (await listen(proxy)).replace("127.0.0.1", "localhost") + "/mcp";
 
 const directory = mkdtempSync(join(tmpdir(), "mcp-conformance-"));
-const suite = spawn(
-  process.execPath,
-  [
-    "--import",
-    join(here, "mcp_fs.mjs"),
-    join(here, "node_modules/@modelcontextprotocol/conformance/dist/index.js"),
-    "server",
-    "--url",
-    url,
-    "--expected-failures",
-    join(here, "mcp_conformance.yml"),
-  ],
-  { cwd: directory, stdio: "inherit" },
-);
-const code = await new Promise((resolve) => suite.on("exit", resolve));
+const suite = (...parameters) =>
+  new Promise((resolve) => {
+    const program = join(here, "node_modules/@modelcontextprotocol/conformance/dist/index.js");
+    const options = { cwd: directory, stdio: "inherit" };
+    spawn(process.execPath, ["--import", join(here, "mcp_fs.mjs"), program, ...parameters], options).on("exit", (code) => resolve(code ?? 1));
+  });
+const codes = [await suite("server", "--url", url, "--expected-failures", join(here, "mcp_conformance.yml"))];
+const driver = ["node", join(here, "mcp_conformance_client.mjs"), origin, apiKey, adminKey].join(" ");
+for (const scenario of ["initialize", "tools_call", "sse-retry"]) {
+  codes.push(await suite("client", "--command", driver, "--scenario", scenario));
+}
 rmSync(directory, { recursive: true, force: true });
 tools.close();
 proxy.close();
 proxy.closeAllConnections();
-if (code !== 0) process.exit(code ?? 1);
+if (codes.some((code) => code !== 0)) process.exit(1);
 console.log("ok conformance");

@@ -40,10 +40,10 @@ enum KeyedOutcome {
 }
 
 impl Server {
-    /// The names that it is reached by.
+    /// What its handlers work on.
     #[must_use]
-    pub fn site(&self) -> &crate::site::Site {
-        &self.control.web.site
+    pub const fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// # Errors

@@ -39,7 +39,9 @@ impl ControlService for api::server::Server {
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
         Box::pin(async move {
-            let answered = if stimulir::is_below(request.uri().path()) {
+            let answered = if oauth::is_below(request.uri().path()) {
+                oauth::handle(&self, request, trace).await
+            } else if stimulir::is_below(request.uri().path()) {
                 stimulir::handle(&self, request, peer, trace).await
             } else {
                 self.handle(request, peer, trace).await
@@ -51,7 +53,7 @@ impl ControlService for api::server::Server {
     }
 
     fn site(&self) -> Option<&Site> {
-        Some(Self::site(self))
+        Some(&self.control().web.site)
     }
 }
 

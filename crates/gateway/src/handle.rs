@@ -31,6 +31,7 @@ use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
 use crate::incoming::Incoming;
+use crate::mcp;
 use crate::metrics::Cores;
 use crate::realtime;
 use crate::reply::Reply;
@@ -437,7 +438,7 @@ fn dispatch(
     }
     let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
         Ok(caller) => caller,
-        Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
+        Err(fault) => return Dispatched::Answered(mcp::refuse(handler, route, &head, &fault, arrival.trace)),
     };
     let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {

@@ -6,18 +6,19 @@ use std::rc::Rc;
 use ::mcp::{CallerContext, ControlPlane, MESSAGE_BYTES_MAX};
 use admit::Caller;
 use bytes::Bytes;
-use domain::{Dialect, TraceId};
+use domain::{Dialect, Fault, FaultClass, TraceId};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::beside::origin;
 use crate::body::{self, TimedBody};
-use crate::handle::{Arrival, CoreHandler, refuse_and_close, with_request_id};
+use crate::handle::{self, Arrival, CoreHandler, refuse_and_close, with_request_id};
 use crate::incoming::Incoming;
 use crate::reply::Reply;
+use crate::routes::{Action, Route};
 
 /// What a key comes in, and the name that a console is checked by.
 const IDENTIFYING: [HeaderName; 4] =
@@ -52,6 +53,27 @@ impl ControlPlane for WithKey<'_> {
         }
         .boxed_local()
     }
+}
+
+/// Refuses a caller; a client of this path that has no key is sent to where it gets one.
+pub(crate) fn refuse(
+    handler: &CoreHandler,
+    route: &Route,
+    head: &Parts,
+    fault: &Fault,
+    trace: TraceId,
+) -> Response<Reply> {
+    let mut refused = handle::refuse(handler, route.dialect, fault, trace);
+    if route.action != Action::Mcp || fault.class != FaultClass::Unauthenticated {
+        return refused;
+    }
+    let site = handler.control.as_ref().and_then(|control| control.service.site());
+    let address = site.map(|site| oauth::resource_metadata_url(&site.base_url(&head.headers)));
+    let named = address.map(|address| format!("Bearer resource_metadata=\"{address}\""));
+    if let Some(value) = named.and_then(|named| HeaderValue::try_from(named).ok()) {
+        refused.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    refused
 }
 
 pub(crate) async fn serve(

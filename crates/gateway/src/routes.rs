@@ -173,10 +173,13 @@ pub fn table() -> Vec<Route> {
             .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
             .collect::<Vec<_>>()
     };
+    table.push(row(Method::GET, "/.well-known/{rest}", Dialect::Native, Action::Control, Access::Control));
     table.extend(console(console::PAGES, Action::Page));
     table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
         table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        // Programs that people sign in to are given keys here.
+        table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
         // The paths of another product's client, which are translated to those.
         table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
     }

@@ -25,7 +25,7 @@ struct Own {
     required: &'static [&'static str],
 }
 
-const APP: &str = "The name of an app, as app_list has it, such as openai/gpt-4o-mini.";
+const APP: &str = "The name of an app, as app_list has it.";
 
 static OWN: [Own; 13] = [
     Own {
@@ -177,7 +177,7 @@ static OWN: [Own; 13] = [
                 "model": {"type": "string", "description": "A model to plan for."},
                 "request": {"type": "object", "description": "A whole request, as its client would send it."},
                 "path": {"type": "string", "description": "Where the request would be sent to, such as /v1/messages."},
-                "dialect": {"type": "string", "enum": ["chat", "responses", "anthropic", "gemini", "converse", "run"]},
+                "dialect": {"type": "string", "description": "The format of the request, as POST /v2/plan takes it."},
             })
         },
         required: &[],

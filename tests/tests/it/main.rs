@@ -104,6 +104,7 @@ mod named_files;
 mod names;
 mod native_responses;
 mod neighbours;
+mod oauth;
 mod own_batches;
 mod own_file_batches;
 mod own_key;

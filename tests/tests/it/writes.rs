@@ -405,6 +405,12 @@ impl Preparing<'_> {
                 let body = json!({"user_code": device.json()["user_code"], "approve": true});
                 Try { client: person.client(), method, path: pattern.to_owned(), body }
             }
+            "/v2/oauth/consent" => {
+                let person = gateway.member(&admin, &email, "developer").await;
+                let mut body = crate::oauth::wanted(gateway).await;
+                body["approve"] = json!(true);
+                Try { client: person.client(), method, path: pattern.to_owned(), body }
+            }
             "/v2/tariff/assignments/{id}" => {
                 let tariff = self.body("/v2/tariff");
                 let json = [("content-type", "application/json")];

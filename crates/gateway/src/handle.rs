@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
@@ -50,7 +49,7 @@ pub(crate) struct CoreHandler {
     pub proxies: Proxies,
     pub shedder: Rc<Shedder>,
     /// The sessions of MCP clients; shared by all cores.
-    pub mcp: Arc<::mcp::Sessions>,
+    pub mcp: mcp::SharedSessions,
 }
 
 /// When a request arrived, and from where.
@@ -438,7 +437,11 @@ fn dispatch(
     }
     let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
         Ok(caller) => caller,
-        Err(fault) => return Dispatched::Answered(mcp::refuse(handler, route, &head, &fault, arrival.trace)),
+        Err(fault) => {
+            let refused = refuse(handler, route.dialect, &fault, arrival.trace);
+            let control = handler.control.as_ref();
+            return Dispatched::Answered(mcp::authorized(control, route, &head, &fault, refused));
+        }
     };
     let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {

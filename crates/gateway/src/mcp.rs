@@ -2,31 +2,44 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use ::mcp::{CallerContext, ControlPlane, MESSAGE_BYTES_MAX};
+use ::mcp::{CallerContext, ControlPlane, Sessions};
 use admit::Caller;
 use bytes::Bytes;
-use domain::{Dialect, Fault, FaultClass, TraceId};
+use domain::{Fault, FaultClass, TraceId};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use line::Core;
 
-use crate::beside::origin;
-use crate::body::{self, TimedBody};
-use crate::handle::{self, Arrival, CoreHandler, refuse_and_close, with_request_id};
+use crate::body::TimedBody;
+use crate::control::ControlHandle;
 use crate::incoming::Incoming;
 use crate::reply::Reply;
 use crate::routes::{Action, Route};
+use crate::times::Times;
+
+/// The sessions of all cores.
+pub(crate) type SharedSessions = Arc<Sessions>;
 
 /// What a key comes in, and the name that a console is checked by.
 const IDENTIFYING: [HeaderName; 4] =
     [AUTHORIZATION, HOST, HeaderName::from_static("x-api-key"), HeaderName::from_static("x-goog-api-key")];
 
+/// What answers the requests of a core.
+pub(crate) struct Server<'a> {
+    pub core: &'a Rc<Core>,
+    pub sessions: &'a Sessions,
+    pub control: Option<&'a ControlHandle>,
+    pub times: Times,
+}
+
 /// The control plane with the key of a request.
 struct WithKey<'a> {
-    handler: &'a CoreHandler,
+    server: &'a Server<'a>,
     headers: &'a HeaderMap,
     peer: IpAddr,
     trace: TraceId,
@@ -40,8 +53,8 @@ impl ControlPlane for WithKey<'_> {
         body: Bytes,
     ) -> LocalBoxFuture<'_, Option<(StatusCode, Bytes)>> {
         async move {
-            let control = self.handler.control.as_ref()?;
-            let body = TimedBody::new(Incoming::Whole(body), self.handler.times);
+            let control = self.server.control?;
+            let body = TimedBody::new(Incoming::Whole(body), self.server.times);
             let mut request = Request::builder().method(method).uri(path).body(body).ok()?;
             let headers = request.headers_mut();
             for name in &IDENTIFYING {
@@ -55,19 +68,25 @@ impl ControlPlane for WithKey<'_> {
     }
 }
 
-/// Refuses a caller; a client of this path that has no key is sent to where it gets one.
-pub(crate) fn refuse(
-    handler: &CoreHandler,
+/// The address that a client came by. Where something in front ends TLS, the operator sets the public one.
+pub(crate) fn origin(head: &Parts) -> String {
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| head.headers.get(HOST).map(HeaderValue::to_str).and_then(Result::ok));
+    format!("http://{}", host.unwrap_or_default())
+}
+
+/// The refusal of a caller, which sends a client of this path that has no key to where it gets one.
+pub(crate) fn authorized(
+    control: Option<&ControlHandle>,
     route: &Route,
     head: &Parts,
     fault: &Fault,
-    trace: TraceId,
+    mut refused: Response<Reply>,
 ) -> Response<Reply> {
-    let mut refused = handle::refuse(handler, route.dialect, fault, trace);
     if route.action != Action::Mcp || fault.class != FaultClass::Unauthenticated {
         return refused;
     }
-    let site = handler.control.as_ref().and_then(|control| control.service.site());
+    let site = control.and_then(|control| control.service.site());
     let address = site.map(|site| oauth::resource_metadata_url(&site.base_url(&head.headers)));
     let named = address.map(|address| format!("Bearer resource_metadata=\"{address}\""));
     if let Some(value) = named.and_then(|named| HeaderValue::try_from(named).ok()) {
@@ -76,32 +95,21 @@ pub(crate) fn refuse(
     refused
 }
 
+/// Answers a request whose body is read.
 pub(crate) async fn serve(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    mut body: TimedBody,
-    arrival: Arrival,
+    server: &Server<'_>,
+    caller: &Caller,
+    head: &Parts,
+    body: Bytes,
+    (peer, trace): (IpAddr, TraceId),
 ) -> Response<Reply> {
-    let trace = arrival.trace;
-    let site = handler.control.as_ref().and_then(|control| control.service.site());
+    let site = server.control.and_then(|control| control.service.site());
     if site.is_some_and(|site| !site.lets_page_in(&head.headers)) {
-        return with_request_id(::mcp::foreign_origin().map(Reply::from), trace);
+        return ::mcp::foreign_origin().map(Reply::from);
     }
-    let body = match body::read(&mut body, &mut head.headers, MESSAGE_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, trace),
-    };
-    let control = WithKey { handler: &handler, headers: &head.headers, peer: arrival.peer, trace };
-    let origin = origin(&head);
-    let context = CallerContext {
-        core: &handler.core,
-        caller: &caller,
-        control: &control,
-        headers: &head.headers,
-        origin: &origin,
-        trace,
-    };
-    let answer = ::mcp::serve(&handler.mcp, &context, &head.method, body).await;
-    with_request_id(answer.map(Reply::from), trace)
+    let control = WithKey { server, headers: &head.headers, peer, trace };
+    let origin = origin(head);
+    let (core, headers) = (server.core, &head.headers);
+    let context = CallerContext { core, caller, control: &control, headers, origin: &origin, trace };
+    ::mcp::serve(server.sessions, &context, &head.method, body).await.map(Reply::from)
 }

@@ -14,13 +14,14 @@ use http::Method;
 use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::{DeviceRow, StoreError};
+use store::StoreError;
 use url::Url;
 
 use crate::claims::{Claims as _, ClientClaims, CodeClaims, fingerprint};
 use crate::clients;
-use crate::limits::{CODE_TIME_MAX, STATE_BYTES_MAX, WAITING_MAX};
+use crate::limits::{CODE_TIME_MAX, STATE_BYTES_MAX};
 use crate::metadata::{SCOPE, resource};
+use crate::sql::{self, ConsentRow};
 
 const AGAIN: &str = "Begin the sign-in again in the program that you came from.";
 
@@ -174,19 +175,18 @@ async fn code(
     let (device, handle) = (tokens::mint(&*world.random), tokens::mint(&*world.random));
     let device = device.expose_text().unwrap_or_default().to_owned();
     let expires_unix_ms = now_unix_ms.saturating_add(milliseconds(CODE_TIME_MAX));
-    let row = DeviceRow {
+    let row = ConsentRow {
         digest: tokens::digest(hasher, Kind::Device, &device),
         user_code: tokens::digest(hasher, Kind::UserCode, handle.expose_text().unwrap_or_default()),
         client_name: wanted.client.name.clone(),
         address: request.peer.to_string(),
-        answer: None,
-        polled_unix_ms: None,
+        person,
+        workspace,
         created_unix_ms: now_unix_ms,
         expires_unix_ms,
     };
     let act = request.act(world);
-    let made = control.deps.store.devices().create_approved(row, WAITING_MAX, person, workspace, act);
-    made.await.map_err(busy)?;
+    sql::keep(&control.deps.store, row, act).await.map_err(busy)?;
     let claims = CodeClaims {
         client: fingerprint(&wanted.client_id),
         client_name: wanted.client.name.clone(),

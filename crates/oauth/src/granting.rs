@@ -10,7 +10,7 @@ use domain::{KeyId, Role, Secret, TraceId, WorkspaceId};
 use reconcilers::{milliseconds, of_store};
 use serde_json::{Value, json};
 use snapshot::Scopes;
-use store::{Act, ApiKeyRow, KeyRenewal, StoreError};
+use store::{Act, ApiKeyRow, StoreError};
 use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
@@ -18,6 +18,7 @@ use crate::answer::Refusal;
 use crate::claims::{Claims as _, CodeClaims, RefreshClaims, fingerprint, generation};
 use crate::limits::{ACCESS_TIME_MAX, GRANT_TIME_MAX};
 use crate::metadata::SCOPE;
+use crate::sql::{self, Renewal};
 
 /// The parameters of a form; one that is there twice counts as wrong.
 fn form(body: &[u8]) -> Result<BTreeMap<String, String>, Refusal> {
@@ -116,7 +117,7 @@ async fn refresh(
         found => found.map_err(of_store)?,
     };
     let (text, new) = minted(control, now_unix_ms, &row.environment);
-    let renewal = KeyRenewal {
+    let renewal = Renewal {
         workspace,
         key,
         from: row.digest,
@@ -127,7 +128,7 @@ async fn refresh(
     let is_first = generation(hasher, &row.digest) == claims.generation;
     let act = Act::new(world, key.to_string(), Some(trace));
     let renewed = match is_first {
-        true => Some(control.deps.store.devices().renew_key(renewal, act).await.map_err(of_store)?),
+        true => Some(sql::renew(&control.deps.store, renewal, act).await.map_err(of_store)?),
         false => None,
     };
     let Some(written) = renewed.filter(|written| written.row) else {

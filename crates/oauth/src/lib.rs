@@ -8,6 +8,7 @@ mod consent;
 mod granting;
 mod limits;
 mod metadata;
+mod sql;
 
 use api::router::Route;
 use api::server::Server;

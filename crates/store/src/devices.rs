@@ -34,24 +34,6 @@ pub enum DeviceAnswer {
     Approved { person: MemberId, workspace: WorkspaceId },
 }
 
-/// A new secret of a key that was issued to a device, in place of an earlier one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyRenewal {
-    pub workspace: WorkspaceId,
-    pub key: KeyId,
-    /// The digest of the secret that it replaces.
-    pub from: TokenDigest,
-    pub digest: TokenDigest,
-    pub last4: String,
-    pub expires_unix_ms: u64,
-}
-
-impl std::fmt::Debug for KeyRenewal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyRenewal").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
 pub trait Devices: Send + Sync {
     /// Deletes expired devices first; refused as `too_many_devices` if `waiting_max` are waiting already.
     fn create(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()>;
@@ -64,15 +46,6 @@ pub trait Devices: Send + Sync {
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, DeviceRow>;
-    /// A device that the person who brings it approves at once.
-    fn create_approved(
-        &self,
-        device: DeviceRow,
-        waiting_max: u32,
-        person: MemberId,
-        workspace: WorkspaceId,
-        act: Act,
-    ) -> StoreFuture<'_, ()>;
     /// Returns the device as it was before this poll, and records the time of the poll.
     fn poll(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
     /// Exchanges an approval for a key, as long as the approver still has this role in the workspace.
@@ -83,8 +56,6 @@ pub trait Devices: Send + Sync {
         key: ApiKeyRow,
         act: Act,
     ) -> StoreFuture<'_, Written<ApiKeyRow>>;
-    /// Replaces the secret of a key that was issued to a device; `false` if it was replaced or revoked meanwhile.
-    fn renew_key(&self, renewal: KeyRenewal, act: Act) -> StoreFuture<'_, Written<bool>>;
     /// Revokes a key that was issued to a device; `false` if it is another kind of key.
     fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>>;
 }

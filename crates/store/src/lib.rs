@@ -55,7 +55,7 @@ pub use audit_queue::AuditQueue;
 pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
 pub use capabilities::{Capabilities, CapabilityRevision, CapabilityStatement, StatementChange};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
-pub use devices::{DeviceAnswer, DeviceRow, Devices, KeyRenewal};
+pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use events::{EventKind, EventRow, Events};
 pub use founding::{Foundation, Founding};
 pub use handle::Store;

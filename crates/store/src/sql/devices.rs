@@ -11,7 +11,7 @@ use database::writing::Writing;
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
 use crate::api_keys::ApiKeyRow;
-use crate::devices::{DeviceAnswer, DeviceRow, Devices, KeyRenewal};
+use crate::devices::{DeviceAnswer, DeviceRow, Devices};
 use crate::people::MemberRow;
 use crate::sign_ins::TokenDigest;
 use crate::sql::api_keys;
@@ -111,42 +111,6 @@ async fn answer(
     let detail = format!("asked for from {}", device.address);
     writing.audit(&act, Some(workspace), action, &device.client_name, detail).await?;
     Ok(DeviceRow { answer: Some(answer), ..device })
-}
-
-async fn create_approved(
-    writing: &mut Writing,
-    device: DeviceRow,
-    waiting_max: u32,
-    (person, workspace): (MemberId, WorkspaceId),
-    act: Act,
-) -> Result<(), StoreError> {
-    let user_code = device.user_code;
-    ask(writing, device, waiting_max).await?;
-    let approved = DeviceAnswer::Approved { person, workspace };
-    answer(writing, user_code, approved, workspace, act).await.map(drop)
-}
-
-async fn renew(writing: &mut Writing, renewal: KeyRenewal, act: Act) -> Result<bool, StoreError> {
-    let KeyRenewal { workspace, key, from, digest, last4, expires_unix_ms } = renewal;
-    let version = signed(writing.version());
-    let renewed = sql("UPDATE api_keys SET digest = $4, last4 = $5, expires_unix_ms = $6, version = $7
-         WHERE workspace = $1 AND id = $2 AND digest = $3 AND revoked_unix_ms IS NULL
-           AND id IN (SELECT id FROM device_keys WHERE workspace = $1)")
-    .bind(workspace.bytes())
-    .bind(key.bytes())
-    .bind(from.to_vec())
-    .bind(digest.to_vec())
-    .bind(last4)
-    .bind(signed(expires_unix_ms))
-    .bind(version)
-    .run(writing.connection())
-    .await?;
-    if renewed == 0 {
-        return Ok(false);
-    }
-    writing.announce(Part::Key, Some(workspace), key);
-    writing.audit(&act, Some(workspace), "api_key.renew", key, "by its device".to_owned()).await?;
-    Ok(true)
 }
 
 async fn poll(
@@ -260,22 +224,6 @@ impl Devices for Database {
         })
     }
 
-    fn create_approved(
-        &self,
-        device: DeviceRow,
-        waiting_max: u32,
-        person: MemberId,
-        workspace: WorkspaceId,
-        act: Act,
-    ) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let work = self.write(move |writing| {
-                Box::pin(create_approved(writing, device, waiting_max, (person, workspace), act))
-            });
-            work.await.map(|written| written.row)
-        })
-    }
-
     fn poll(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(poll(writing, digest, unix_ms)));
@@ -291,10 +239,6 @@ impl Devices for Database {
         act: Act,
     ) -> StoreFuture<'_, Written<ApiKeyRow>> {
         Box::pin(self.write(move |writing| Box::pin(grant(writing, digest, role, key, act))))
-    }
-
-    fn renew_key(&self, renewal: KeyRenewal, act: Act) -> StoreFuture<'_, Written<bool>> {
-        Box::pin(self.write(move |writing| Box::pin(renew(writing, renewal, act))))
     }
 
     fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>> {

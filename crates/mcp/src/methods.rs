@@ -28,7 +28,7 @@ const INSTRUCTIONS: &str = "Tidegate runs AI models of many providers, which it 
 pub(crate) enum Answer {
     Whole(Result<Value, ErrorData>),
     /// It comes when this task has ended.
-    Task(CallStream, ReplyBody),
+    Task(CallStream, Box<ReplyBody>),
 }
 
 /// What is said of this server at the begin of a session.
@@ -57,7 +57,7 @@ pub(crate) async fn awaited(answer: Answer, revision: Revision) -> Result<Value,
     match answer {
         Answer::Whole(outcome) => outcome,
         Answer::Task(_, body) => {
-            let task = TaskEvents::new(body).end().await.ok_or_else(gone)?;
+            let task = TaskEvents::new(*body).end().await.ok_or_else(gone)?;
             Ok(results::of_task(task, revision))
         }
     }
@@ -183,7 +183,7 @@ async fn call(
             CallStream { number, request: id.clone(), token: token.clone(), task, is_cancelled: false }
         };
         return Ok(match queued(context, &arguments).await {
-            Ok((task, body)) => Answer::Task(stream(task), body),
+            Ok((task, body)) => Answer::Task(stream(task), Box::new(body)),
             Err(problem) => Answer::Whole(Ok(results::of_problem(&problem))),
         });
     }

@@ -10,7 +10,7 @@ use crate::revision::Revision;
 const COMPLETED: u64 = 10;
 
 /// A result of text, and of the document that it says, where the revision has such.
-fn result(content: Vec<Value>, document: Option<Value>, is_error: bool, revision: Revision) -> Value {
+fn result(content: &[Value], document: Option<Value>, is_error: bool, revision: Revision) -> Value {
     let mut result = json!({"content": content, "isError": is_error});
     let document = document.filter(|document| document.is_object() && revision.has_structured_results());
     if let (Some(document), Some(fields)) = (document, result.as_object_mut()) {
@@ -32,7 +32,7 @@ pub(crate) fn of_call(called: Called, revision: Revision) -> Value {
     match called {
         Ok(mut document) => {
             media::take_out(&mut document);
-            result(vec![block(document.to_string())], Some(document), false, revision)
+            result(&[block(document.to_string())], Some(document), false, revision)
         }
         Err(problem) => of_problem(&problem),
     }
@@ -54,7 +54,7 @@ pub(crate) fn of_task(mut task: Value, revision: Revision) -> Value {
         let why = task.get("error").and_then(Value::as_str).filter(|why| !why.is_empty());
         let why = why
             .map_or_else(|| format!("The task was {}.", status.as_str().unwrap_or("ended")), str::to_owned);
-        return result(vec![block(why)], Some(json!({"task_id": id, "status": status})), true, revision);
+        return result(&[block(why)], Some(json!({"task_id": id, "status": status})), true, revision);
     }
     let text = output.get("response").and_then(Value::as_str).map(str::to_owned);
     let mut content = vec![block(text.unwrap_or_else(|| output.to_string()))];
@@ -65,7 +65,7 @@ pub(crate) fn of_task(mut task: Value, revision: Revision) -> Value {
             "description": "The task, with its log and output.",
         }));
     }
-    result(content, Some(json!({"task_id": id, "status": status, "output": output})), false, revision)
+    result(&content, Some(json!({"task_id": id, "status": status, "output": output})), false, revision)
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ async fn answered(
     let id = request.id.clone();
     match methods::answer(context, session, request).await {
         Answer::Task(stream, body) if accepts(context.headers, EVENTS) => {
-            streamed(session, stream, body, None)
+            streamed(session, stream, *body, None)
         }
         other => written(StatusCode::OK, &answer(&id, methods::awaited(other, session.revision).await)),
     }

@@ -64,6 +64,7 @@ export const PAGES: PageEntry[] = [
   { path: '/legal-holds', title: 'Legal holds', icon: 'lock', group: 'Team', load: () => import('../pages/LegalHolds.svelte') },
   { path: '/data-exports', title: 'Data exports', icon: 'save', group: 'Team', load: () => import('../pages/DataExports.svelte') },
   { path: '/account', title: 'Your account', icon: 'person', load: () => import('../pages/Account.svelte') },
+  { path: '/authorize', title: 'Let a program in', icon: 'person', load: () => import('../pages/Authorize.svelte') },
   { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
 ];
 

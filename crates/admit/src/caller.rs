@@ -87,6 +87,12 @@ impl Caller {
         Self { side_call: Some(side_call), ..self }
     }
 
+    /// Whether its key may do what this requires.
+    #[must_use]
+    pub fn may(&self, needs: Needs) -> bool {
+        self.key.as_ref().is_some_and(|key| needs.is_met_by(key.scopes))
+    }
+
     #[must_use]
     pub const fn project(&self) -> &Arc<ProjectEntry> {
         &self.project

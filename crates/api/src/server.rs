@@ -40,6 +40,12 @@ enum KeyedOutcome {
 }
 
 impl Server {
+    /// What its handlers work on.
+    #[must_use]
+    pub const fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
     /// # Errors
     /// The table of routes is unsound.
     pub fn new(

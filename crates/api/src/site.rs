@@ -80,6 +80,18 @@ impl Site {
         }
     }
 
+    /// Whether a request is no page's, or one of a page of this gateway or this machine. It is for paths where a key is needed
+    /// anyway: a page elsewhere must not get there by having its own name resolve to this address.
+    #[must_use]
+    pub fn lets_page_in(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let authority = origin.to_str().ok().and_then(|origin| {
+            let (scheme, authority) = origin.split_once("://")?;
+            matches!(scheme, "http" | "https").then(|| Authority::try_from(authority).ok())?
+        });
+        authority.is_some_and(|authority| self.trusts(&authority))
+    }
+
     /// A proxy in front may change the `Host` header; the public address is configured in advance.
     fn is_own(&self, origin: &str, host: &Authority) -> bool {
         let Some((scheme, authority)) = origin.split_once("://") else { return false };
@@ -204,6 +216,24 @@ mod tests {
             assert_eq!(site.check(&headers(&all), true).is_ok(), fine, "{more:?}");
         }
         assert!(site.check(&headers(&[host]), false).is_ok(), "a program is no page");
+    }
+
+    #[test]
+    fn a_page_elsewhere_is_kept_out_whatever_its_name_resolves_to() {
+        let site = site("127.0.0.1:8787", Some("https://gate.example"));
+        for (origin, is_let_in) in [
+            ("http://localhost:6274", true),
+            ("http://127.0.0.1:8787", true),
+            ("https://gate.example", true),
+            ("http://evil.example:8787", false),
+            ("https://gate.example.evil.example", false),
+            ("null", false),
+            ("file://localhost", false),
+        ] {
+            let sent = headers(&[("host", "evil.example:8787"), ("origin", origin)]);
+            assert_eq!(site.lets_page_in(&sent), is_let_in, "{origin}");
+        }
+        assert!(site.lets_page_in(&headers(&[("host", "evil.example")])), "a program is no page");
     }
 
     #[test]

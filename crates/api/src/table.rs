@@ -12,13 +12,14 @@ const OPEN: [&str; 5] =
 /// What a joined node may call: its own reports.
 const OF_NODES: [&str; 2] = ["/v2/byoc/nodes/heartbeat", "/v2/byoc/nodes/records"];
 /// Non-GET routes that change nothing, or only what belongs to the caller.
-pub const HARMLESS: [&str; 6] = [
+pub const HARMLESS: [&str; 7] = [
     "/v2/plan",
     "/v2/routes/dry-run",
     "/v2/model-aliases/{id}/dry-run",
     "/v2/me",
     "/v2/sign-out",
     "/v2/device/approve",
+    "/v2/oauth/consent",
 ];
 
 /// Refuses a route table that declares a route twice, or opens a route that must be protected.

@@ -20,6 +20,12 @@ pub enum Kind {
     Join,
     /// Authenticates a joined node's reports.
     Node,
+    /// A registered OAuth client: its id is what it registered, under this hash.
+    Client,
+    /// What a person's browser brings back to such a client.
+    Code,
+    /// Renews a client's key.
+    Refresh,
     /// The subject of a sign-in rate limit: not a token, but hashed the same way.
     Trier,
 }
@@ -35,6 +41,9 @@ impl Kind {
             Self::Password => "password/1:",
             Self::Join => "join/1:",
             Self::Node => "node/1:",
+            Self::Client => "client/1:",
+            Self::Code => "code/1:",
+            Self::Refresh => "refresh/1:",
             Self::Trier => "trier/1:",
         }
     }

@@ -21,6 +21,7 @@ pub const PAGES: &[&str] = &[
     "/sign-in",
     "/account",
     "/device",
+    "/authorize",
     "/requests",
     "/requests/{rest}",
     "/usage",

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
+use ::mcp::MESSAGE_BYTES_MAX;
 use admit::Caller;
 use bytes::Bytes;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Operation, TraceId};
-use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use line::Core;
@@ -20,6 +20,7 @@ use crate::handle::{
     Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close, with_request_id,
 };
 use crate::incoming::Incoming;
+use crate::mcp::{self, Server, origin};
 use crate::reply::Reply;
 use crate::routes::Action;
 
@@ -97,6 +98,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
         Action::Task
             | Action::Files
             | Action::App
+            | Action::Mcp
             | Action::Respond
             | Action::Response
             | Action::Conversation
@@ -125,6 +127,7 @@ pub(crate) fn beside(
         }
         Action::Files => Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival))),
         Action::App => Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival))),
+        Action::Mcp => Dispatched::Detached(Box::pin(message(handler, caller, head, body, arrival))),
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {
             Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
@@ -219,13 +222,6 @@ pub(crate) async fn continued(core: &Rc<Core>, inbound: Inbound, caller: Caller)
     line::serve(core, inbound, caller).await.map(Reply::from)
 }
 
-/// The address that a client came by. Where something in front ends TLS, the operator sets the public one.
-fn origin(head: &Parts) -> String {
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| head.headers.get(HOST).map(HeaderValue::to_str).and_then(Result::ok));
-    format!("http://{}", host.unwrap_or_default())
-}
-
 pub(crate) async fn files(
     handler: Rc<CoreHandler>,
     caller: Caller,
@@ -265,4 +261,26 @@ pub(crate) fn upload(
         }
         answer
     }))
+}
+
+/// A message of an MCP client.
+async fn message(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    mut body: TimedBody,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let (trace, peer) = (arrival.trace, arrival.peer);
+    let body = match body::read(&mut body, &mut head.headers, MESSAGE_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, trace),
+    };
+    let server = Server {
+        core: &handler.core,
+        sessions: &handler.mcp,
+        control: handler.control.as_ref(),
+        times: handler.times,
+    };
+    with_request_id(mcp::serve(&server, &caller, &head, body, (peer, trace)).await, trace)
 }

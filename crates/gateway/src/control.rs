@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
 use http::{Request, Response};
@@ -23,6 +24,11 @@ pub trait ControlService: Send + Sync + 'static {
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+    /// The names that it is reached by.
+    fn site(&self) -> Option<&Site> {
+        None
+    }
 }
 
 impl ControlService for api::server::Server {
@@ -33,7 +39,9 @@ impl ControlService for api::server::Server {
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
         Box::pin(async move {
-            let answered = if stimulir::is_below(request.uri().path()) {
+            let answered = if oauth::is_below(request.uri().path()) {
+                oauth::handle(&self, request, trace).await
+            } else if stimulir::is_below(request.uri().path()) {
                 stimulir::handle(&self, request, peer, trace).await
             } else {
                 self.handle(request, peer, trace).await
@@ -42,6 +50,10 @@ impl ControlService for api::server::Server {
             let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
             Response::from_parts(head, bytes)
         })
+    }
+
+    fn site(&self) -> Option<&Site> {
+        Some(&self.control().web.site)
     }
 }
 

@@ -30,6 +30,7 @@ use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::in_flight::Permit;
 use crate::incoming::Incoming;
+use crate::mcp;
 use crate::metrics::Cores;
 use crate::realtime;
 use crate::reply::Reply;
@@ -47,6 +48,8 @@ pub(crate) struct CoreHandler {
     pub cores: Cores,
     pub proxies: Proxies,
     pub shedder: Rc<Shedder>,
+    /// The sessions of MCP clients; shared by all cores.
+    pub mcp: mcp::SharedSessions,
 }
 
 /// When a request arrived, and from where.
@@ -437,7 +440,11 @@ fn dispatch(
     }
     let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
         Ok(caller) => caller,
-        Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
+        Err(fault) => {
+            let refused = refuse(handler, route.dialect, &fault, arrival.trace);
+            let control = handler.control.as_ref();
+            return Dispatched::Answered(mcp::authorized(control, route, &head, &fault, refused));
+        }
     };
     let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {

@@ -14,6 +14,7 @@ mod in_flight;
 mod incoming;
 mod limits;
 mod linger;
+mod mcp;
 mod metrics;
 pub mod planned;
 mod protocols;
@@ -153,6 +154,7 @@ pub async fn start(
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(COUNTER_QUERIES_MAX)).unzip();
     let cores = Cores(questions);
+    let sessions = Arc::<::mcp::Sessions>::default();
     let mut running = Running { address, phase, threads: Vec::new() };
     let mut made = Vec::new();
     answerers.reverse();
@@ -161,6 +163,7 @@ pub async fn start(
         let (result_sender, outcome) = oneshot::channel();
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
+        let mcp = Arc::clone(&sessions);
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
         let (queue_delay_max, in_flight_max) = (settings.queue_delay_max, settings.in_flight_max);
@@ -174,7 +177,8 @@ pub async fn start(
                 let shedder = Shedder::new(Rc::clone(&core.overload), queue_delay_max, in_flight_max);
                 let shedder = Rc::new(shedder);
                 let table = routes::table();
-                let handler = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
+                let handler =
+                    CoreHandler { core, table, times, control, ready, cores, proxies, shedder, mcp };
                 serve_core(Rc::new(handler), listener, watched, questions, connection_limit).await;
             })
         })?);

@@ -53,6 +53,8 @@ pub enum Action {
     Files,
     /// The content of a file, which an address of its own takes.
     Upload,
+    /// A message of an MCP client.
+    Mcp,
     /// A model's answer under a quality of service.
     Respond,
     /// Something about such an answer that was stored.
@@ -100,12 +102,13 @@ impl Route {
 
 const REST: &str = "{rest}";
 const FILES: &str = "/files";
+const MCP: &str = "/mcp";
 /// The paths below which errors are written as those of tasks.
 const RUN_ROOTS: [&str; 5] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] =
-    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/flows", "/mcp"];
+    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/flows"];
 
 fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
     Route { method, path, dialect, action: does, access }
@@ -152,6 +155,9 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
         row(Method::POST, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
         row(Method::DELETE, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::POST, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::GET, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::DELETE, MCP, Dialect::Native, Action::Mcp, inference),
         row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
         row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
@@ -167,10 +173,13 @@ pub fn table() -> Vec<Route> {
             .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
             .collect::<Vec<_>>()
     };
+    table.push(row(Method::GET, "/.well-known/{rest}", Dialect::Native, Action::Control, Access::Control));
     table.extend(console(console::PAGES, Action::Page));
     table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
         table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        // Programs that people sign in to are given keys here.
+        table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
         // The paths of another product's client, which are translated to those.
         table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
     }
@@ -210,6 +219,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                         | Action::App
                         | Action::Task
                         | Action::Files
+                        | Action::Mcp
                         | Action::Respond
                         | Action::Response
                         | Action::Conversation
@@ -411,6 +421,9 @@ mod tests {
             ("POST", "/apps/list", "App list"),
             ("GET", "/tasks/tsk_1/status", "Task tsk_1/status"),
             ("DELETE", "/v1/tasks/tsk_1", "Task tsk_1"),
+            ("POST", "/mcp", "Mcp "),
+            ("PUT", "/mcp", "allow POST, GET, DELETE, HEAD"),
+            ("GET", "/mcp/x", "nothing"),
             ("POST", "/v2/responses", "Respond "),
             ("GET", "/v2/responses/rsp_1", "Response rsp_1"),
             ("POST", "/v2/responses/rsp_1/cancel", "Response rsp_1/cancel"),
@@ -510,6 +523,7 @@ mod tests {
                 "GET" => &["{file_id}", "{file_id}/content"],
                 _ => &["{file_id}"],
             },
+            Action::Mcp => &[""],
             Action::Upload => &["{file_id}/upload/{token}"],
             Action::Files => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],

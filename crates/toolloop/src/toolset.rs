@@ -124,7 +124,7 @@ impl Toolset {
             set.add_tool(tool)?;
         }
         for server in declared.servers.into_iter().filter(|server| named.has(&server.name)) {
-            let is_needed = matches!(named, Named::These(_));
+            let is_needed = !matches!(named, Named::All);
             set.add_server(core, owner, server, is_needed).await?;
         }
         Ok(set)

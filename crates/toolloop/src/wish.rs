@@ -19,6 +19,11 @@ const APPROVE: HeaderName = HeaderName::from_static("agent-tool-approve");
 pub(crate) enum Named {
     All,
     These(Vec<String>),
+    /// The one tool of this name, or the server that has it; where there are such, among others that are named.
+    Behind {
+        name: String,
+        among: Option<Box<Named>>,
+    },
 }
 
 impl Named {
@@ -32,6 +37,11 @@ impl Named {
         match self {
             Self::All => true,
             Self::These(names) => names.iter().any(|other| other == name),
+            Self::Behind { name: tool, among } => {
+                let is_behind =
+                    tool == name || tool.strip_prefix(name).is_some_and(|below| below.starts_with("__"));
+                is_behind && among.as_ref().is_none_or(|among| among.has(name))
+            }
         }
     }
 }
@@ -64,6 +74,13 @@ impl Wish {
         let approved = text(headers, &APPROVE)?.map(|text| Named::read(&text));
         Ok(Self { tools, steps, time: Duration::from_secs(seconds.into()), approved })
     }
+}
+
+/// The tools that a request's headers name, and those that its user has approved. What is no text names nothing.
+pub(crate) fn named_in(headers: &HeaderMap) -> (Option<Named>, Option<Named>) {
+    let read =
+        |name: &HeaderName| headers.get(name).map(|value| Named::read(value.to_str().unwrap_or_default()));
+    (read(&TOOLS), read(&APPROVE))
 }
 
 fn whole_seconds(time: Duration) -> u32 {
@@ -121,6 +138,18 @@ mod tests {
         assert_eq!(sent.len(), 1);
         let all = Wish::take(&mut headers(&[("agent-tools", "all"), ("agent-tool-seconds", "9")])).unwrap();
         assert_eq!((all.tools, all.time), (Some(Named::All), Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn a_tool_is_behind_its_own_name_or_its_servers() {
+        let behind = |among: Option<&str>| Named::Behind {
+            name: "docs__find".to_owned(),
+            among: among.map(|among| Box::new(Named::read(among))),
+        };
+        assert!(behind(None).has("docs") && behind(None).has("docs__find") && !behind(None).has("doc"));
+        assert!(behind(Some("docs")).has("docs") && !behind(Some("weather")).has("docs"));
+        let named = named_in(&headers(&[("agent-tool-approve", "docs__find")]));
+        assert_eq!(named, (None, Some(Named::These(vec!["docs__find".to_owned()]))));
     }
 
     #[test]

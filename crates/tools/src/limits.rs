@@ -21,6 +21,8 @@ pub(crate) const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// How often a stream of a server that breaks off is resumed.
 pub(crate) const RESUMPTIONS_MAX: u32 = 2;
+/// How long a server may put off that a stream is resumed.
+pub(crate) const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Operations of one imported document.
 pub const IMPORTED_MAX: usize = 256;
 /// How deep references in an imported document are followed.

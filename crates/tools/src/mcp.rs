@@ -18,11 +18,11 @@ use rmcp::model::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::{CallFailure, ToolAnswer, quoted};
 use crate::limits::{
-    ANSWER_BYTES_MAX, DESCRIPTION_BYTES_MAX, LIST_PAGES_MAX, LIST_TIME_MAX, RESUMPTIONS_MAX,
+    ANSWER_BYTES_MAX, DESCRIPTION_BYTES_MAX, LIST_PAGES_MAX, LIST_TIME_MAX, RESUMPTIONS_MAX, RETRY_TIME_MAX,
     SCHEMA_BYTES_MAX, SERVER_TOOLS_MAX,
 };
 use crate::pins;
@@ -267,16 +267,15 @@ impl McpSession {
 
     /// The answer to a request among the events of a stream. One that breaks off is resumed where its server lets that be.
     async fn message_in_stream(&self, mut answer: Answer, id: u64) -> Result<Incoming, CallFailure> {
-        let (mut left, mut last_event) = (ANSWER_BYTES_MAX, None);
+        let (mut left, mut place) = (ANSWER_BYTES_MAX, StreamPlace::default());
         for _ in 0..=RESUMPTIONS_MAX {
-            if let Some(message) = read_stream(&mut answer, id, &mut left, &mut last_event).await? {
+            if let Some(message) = read_stream(&mut answer, id, &mut left, &mut place).await? {
                 return Ok(message);
             }
-            let Some(last) =
-                last_event.as_ref().and_then(|last: &Vec<u8>| HeaderValue::from_bytes(last).ok())
-            else {
-                break;
-            };
+            let last = place.last_event.as_ref().and_then(|last| HeaderValue::from_bytes(last).ok());
+            let Some(last) = last else { break };
+            // A server that says when to come again is busy until then.
+            sleep(place.retry).await;
             let mut request = self.request(Method::GET, None);
             request.headers.push((LAST_EVENT, last));
             answer = self.send(&request).await?;
@@ -298,12 +297,19 @@ fn refused(status: StatusCode) -> CallFailure {
     CallFailure::unreachable(text)
 }
 
+/// Where a stream is, and how long its server wants to be left alone before it goes on.
+#[derive(Default)]
+struct StreamPlace {
+    last_event: Option<Vec<u8>>,
+    retry: Duration,
+}
+
 /// Reads events until the answer to a request is among them; `None` at the end of the stream.
 async fn read_stream(
     answer: &mut Answer,
     id: u64,
     left: &mut usize,
-    last_event: &mut Option<Vec<u8>>,
+    place: &mut StreamPlace,
 ) -> Result<Option<Incoming>, CallFailure> {
     let (mut splitter, mut partial) = (EventSplitter::new(), BytesMut::new());
     while let Some(frame) = answer.body.frame().await {
@@ -317,8 +323,13 @@ async fn read_stream(
             partial.extend_from_slice(event);
             let whole = partial.split();
             rest = after;
-            if let Some(id) = id_of(&whole) {
-                *last_event = Some(id);
+            if let Some(id) = field_of(&whole, b"id:").filter(|id| !id.is_empty()) {
+                place.last_event = Some(id);
+            }
+            let retry =
+                field_of(&whole, b"retry:").and_then(|text| String::from_utf8(text).ok()?.parse().ok());
+            if let Some(retry) = retry {
+                place.retry = Duration::from_millis(retry).min(RETRY_TIME_MAX);
             }
             let data = read_event(&whole).data;
             if let Some(message) = message_with(&data.json(&whole), id) {
@@ -330,11 +341,11 @@ async fn read_stream(
     Ok(None)
 }
 
-/// The value of an event's `id:`.
-fn id_of(event: &[u8]) -> Option<Vec<u8>> {
-    let line =
-        event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| line.strip_prefix(b"id:"))?;
-    Some(line.strip_prefix(b" ").unwrap_or(line).to_vec()).filter(|id| !id.is_empty())
+/// The value of a field of an event.
+fn field_of(event: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let line = lines.find_map(|line| line.strip_prefix(name))?;
+    Some(line.strip_prefix(b" ").unwrap_or(line).to_vec())
 }
 
 /// The answer to a request. Requests and notifications of the server are passed over: this client offers it nothing.
@@ -387,8 +398,10 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_an_event_is_read() {
-        assert_eq!(id_of(b"event: message\nid: 4_1\ndata: {}\n\n"), Some(b"4_1".to_vec()));
-        assert_eq!(id_of(b"data: {}\n\n"), None);
+    fn the_fields_of_an_event_are_read() {
+        let event = b"event: message\nid: 4_1\nretry:500\ndata: {}\n\n";
+        assert_eq!(field_of(event, b"id:"), Some(b"4_1".to_vec()));
+        assert_eq!(field_of(event, b"retry:"), Some(b"500".to_vec()));
+        assert_eq!(field_of(b"data: {}\n\n", b"id:"), None);
     }
 }

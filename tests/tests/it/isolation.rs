@@ -9,7 +9,7 @@ use crate::gateway::{Founded, Gateway, OWN};
 
 const METHODS: [Method; 4] = [Method::GET, Method::PATCH, Method::PUT, Method::DELETE];
 
-async fn second_workspace(gateway: &Gateway) -> Founded {
+pub async fn second_workspace(gateway: &Gateway) -> Founded {
     let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
     serde_json::from_value(made).unwrap()
 }

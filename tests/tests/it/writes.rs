@@ -383,6 +383,22 @@ impl Preparing<'_> {
         id_of(&made.json()["data"])
     }
 
+    /// What a person does for a program.
+    async fn by_person(&self, method: Method, pattern: &str, email: &str) -> Try {
+        let gateway = self.gateway;
+        let (role, body) = if pattern.starts_with("/v2/oauth") {
+            let mut body = crate::oauth::wanted(gateway).await;
+            body["approve"] = json!(true);
+            ("developer", body)
+        } else {
+            let device =
+                gateway.browser().post("/v2/device", &json!({"client_name": "laptop"})).await.unwrap();
+            ("viewer", json!({"user_code": device.json()["user_code"], "approve": true}))
+        };
+        let person = gateway.member(&gateway.admin(), email, role).await;
+        Try { client: person.client(), method, path: pattern.to_owned(), body }
+    }
+
     pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
         let (gateway, method, admin) = (self.gateway, method.clone(), self.gateway.admin());
         let tried =
@@ -398,13 +414,7 @@ impl Preparing<'_> {
                 let body = if method == Method::PATCH { json!({"name": self.name()}) } else { json!({}) };
                 Try { client: person.client(), method, path: pattern.to_owned(), body }
             }
-            "/v2/device/approve" => {
-                let person = gateway.member(&admin, &email, "viewer").await;
-                let device =
-                    gateway.browser().post("/v2/device", &json!({"client_name": "laptop"})).await.unwrap();
-                let body = json!({"user_code": device.json()["user_code"], "approve": true});
-                Try { client: person.client(), method, path: pattern.to_owned(), body }
-            }
+            "/v2/device/approve" | "/v2/oauth/consent" => self.by_person(method, pattern, &email).await,
             "/v2/tariff/assignments/{id}" => {
                 let tariff = self.body("/v2/tariff");
                 let json = [("content-type", "application/json")];

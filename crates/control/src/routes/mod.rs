@@ -61,6 +61,7 @@ pub fn all() -> Vec<Route> {
         reports::routes(),
         state::routes(),
         privacy::routes(),
+        oauth::routes(),
         rules::routes(),
         route_versions::routes(),
         dry_runs::routes(),

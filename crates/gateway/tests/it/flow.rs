@@ -51,7 +51,7 @@ fn every_path_has_its_answer() {
         ("POST", "/v1/nonsense", 404, "unknown_path"),
         ("GET", "/v1", 404, "unknown_path"),
         ("GET", "/favicon.ico", 404, ""),
-        ("POST", "/mcp", 404, ""),
+        ("POST", "/agents", 404, ""),
         ("POST", "/health/live", 405, ""),
         ("GET", "/health/live", 200, ""),
         ("GET", "/health/ready", 200, ""),
@@ -87,7 +87,7 @@ fn every_path_has_its_answer() {
 #[test]
 fn a_path_of_the_api_asks_for_a_key_first() {
     let fixture = Fixture::start(Plan::default());
-    for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/mcp"] {
+    for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/agents"] {
         let answer = fixture.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 401, "{path}");
     }

@@ -4,6 +4,7 @@
 mod forms;
 mod limits;
 mod native;
+mod project_tools;
 mod streamed;
 mod toolset;
 mod trip;
@@ -28,6 +29,7 @@ use crate::toolset::Toolset;
 use crate::trip::{Next, Trip};
 use crate::wish::Wish;
 
+pub use crate::project_tools::{CallReturn, CallToMake, ProjectTools, ToolOffer};
 pub use crate::wish::TOOLS;
 
 /// How many steps of the model an answer took.

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use harness::client::{Answer, Client};
 use harness::mcp::{McpAnswer, McpServer, McpTool};
+use harness::postgres::Server;
 use harness::{Behaviour, ToolMode};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::WITHIN;
 use crate::ask::{MINI, problem, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, id_of};
+use crate::gateway::{Gateway, OWN, config, id_of};
 use crate::sdk::drive;
 use crate::wait::found;
 
@@ -67,7 +69,7 @@ fn answer_of<'a>(chat: &'a Value, id: &str) -> &'a Value {
 }
 
 /// What an answer says, all its texts together.
-fn said(chat: &Value, id: &str) -> String {
+fn text_of(chat: &Value, id: &str) -> String {
     let parts = answer_of(chat, id)["content"].as_array().unwrap().clone();
     parts.iter().map(|part| part["text"].as_str().unwrap().to_owned()).collect()
 }
@@ -102,9 +104,8 @@ async fn a_definition_has_versions_and_is_sealed() {
     let made = define(&gateway, "helper", json!({"instructions": "Speak of the canary-instructions."})).await;
     let (id, path) = (id_of(&made), format!("/v2/agents/{}", id_of(&made)));
     assert_eq!((&made["version"], &made["definition"]["model"]), (&json!(1), &json!(MINI)), "{made}");
-    let taken =
-        gateway.admin().post("/v2/agents", &json!({"name": "helper", "definition": definition(json!({}))}));
-    problem(&taken.await.unwrap(), 409, "name_taken");
+    let same = json!({"name": "helper", "definition": definition(json!({}))});
+    problem(&gateway.admin().post("/v2/agents", &same).await.unwrap(), 409, "name_taken");
     let changed = gateway.patch(&path, json!({"definition": {"limits": {"steps": 3}}})).await;
     assert_eq!(
         (&changed["version"], &changed["definition"]["limits"]["steps"]),
@@ -112,10 +113,9 @@ async fn a_definition_has_versions_and_is_sealed() {
         "{changed}"
     );
     assert_eq!(changed["definition"]["instructions"], "Speak of the canary-instructions.");
-    let stale = gateway.admin().header("if-match", "\"v1\"");
-    let body = bytes::Bytes::from(json!({"name": "other"}).to_string());
-    let json_type = [("content-type", "application/json")];
-    let refused = stale.send(Method::PATCH, &path, &json_type, body).await.unwrap();
+    let headers = [("content-type", "application/merge-patch+json"), ("if-match", "\"v1\"")];
+    let body = json!({"name": "other"}).to_string();
+    let refused = gateway.admin().call(Method::PATCH, &path, &headers, body).await.unwrap();
     assert_eq!(refused.status, 412, "{}", refused.text());
     let versions = gateway.get(&format!("{path}/versions")).await;
     let numbers: Vec<_> =
@@ -163,7 +163,7 @@ async fn a_chat_has_its_history_and_answers_in_order() {
     assert_eq!(busy["chat_messages"].as_array().unwrap().len(), 6, "{busy}");
     let idle = until_status(&client, &chat, "idle").await;
     for (id, text) in [(&first, "one"), (&second, "two"), (&third, "three")] {
-        assert_eq!(said(&idle, id), format!("You said: {text}"), "{idle}");
+        assert_eq!(text_of(&idle, id), format!("You said: {text}"), "{idle}");
         assert_eq!(answer_of(&idle, id)["status"], "ready");
     }
     let requests = sent(&gateway);
@@ -206,7 +206,7 @@ async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
     done(&client, &format!("/chats/{chat}/stop"), json!({})).await;
     let idle = until_status(&client, &chat, "idle").await;
     assert_eq!(answer_of(&idle, &first)["status"], "cancelled", "{idle}");
-    assert_eq!(said(&idle, &third), "You said: three", "{idle}");
+    assert_eq!(text_of(&idle, &third), "You said: three", "{idle}");
     assert!(
         idle["chat_messages"].as_array().unwrap().iter().all(|message| message["id"] != second),
         "{idle}"
@@ -329,7 +329,7 @@ async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
     gateway.crash().await;
     let client = gateway.client();
     let idle = until_status(&client, &chat, "idle").await;
-    assert_eq!(said(&idle, &answer), "You said: hello there", "{idle}");
+    assert_eq!(text_of(&idle, &answer), "You said: hello there", "{idle}");
     // The first step was written before the kill: it is not made again, nor is its call.
     assert_eq!((sent(&gateway).len(), mcp.calls().len()), (3, 1));
     let booked = found("three exchanges are booked", async || {
@@ -455,7 +455,7 @@ async fn who_follows_a_chat_gets_its_words_and_its_end() {
     let (mut text, mut words) = (String::new(), String::new());
     let mut is_idle = false;
     while !is_idle {
-        text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
+        text.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
         while let Some((line, rest)) = text.split_once('\n') {
             let event: Value = serde_json::from_str(line).unwrap();
             if event["event"] == "delta" {
@@ -522,4 +522,65 @@ async fn the_vendors_clients_talk_with_agents() {
     let driven = drive("node".into(), workspace().join("tests/node/agents.mjs"), &gateway).await;
     assert_eq!(driven.held, 5);
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Two gateways of one database: whichever makes a turn, those of a chat come one after the other.
+#[tokio::test]
+async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("agents_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    let (mut other, origin) = gateway.replica().await;
+    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    define(&gateway, "helper", json!({})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(50)).always()]);
+    let here = gateway.client();
+    let (chat, first) = send(&here, asks("helper", "message 0")).await;
+    let mut ids = vec![first];
+    for number in 1..8 {
+        let client = if number % 2 == 0 { &here } else { &there };
+        let text = format!("message {number}");
+        ids.push(send(client, json!({"chat_id": chat, "input": {"text": text}})).await.1);
+    }
+    let idle = until_status(&there, &chat, "idle").await;
+    for (number, id) in ids.iter().enumerate() {
+        assert_eq!(text_of(&idle, id), format!("You said: message {number}"), "{idle}");
+    }
+    for (number, request) in sent(&gateway).iter().enumerate() {
+        // Each turn reads all those before it.
+        let turns = request.to_string().matches("You said:").count();
+        assert_eq!(turns, number, "{request}");
+    }
+    other.stop(WITHIN).await.unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_command_line_defines_an_agent_and_talks_with_it() {
+    let gateway = gateway().await;
+    let file = gateway.directory().join("helper.json");
+    std::fs::write(&file, definition(json!({})).to_string()).unwrap();
+    let file = file.display().to_string();
+    let made = gateway.cli().run(&["agent", "create", "helper", &file, "--json"]).json();
+    let id = id_of(&made);
+    std::fs::write(&file, json!({"description": "Helps."}).to_string()).unwrap();
+    let changed = gateway.cli().run(&["agent", "update", &id, &file, "--json"]).json();
+    assert_eq!(
+        (&changed["version"], &changed["definition"]["model"]),
+        (&json!(2), &json!(MINI)),
+        "{changed}"
+    );
+    assert!(gateway.cli().run(&["agent", "list"]).ok().contains("helper"));
+    assert_eq!(
+        gateway.cli().run(&["agent", "versions", &id, "--json"]).json()["data"].as_array().unwrap().len(),
+        2
+    );
+    let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);
+    let printed = client.run(&["agent", "run", "helper", "hello there"]).ok();
+    assert_eq!(printed.trim(), "You said: hello there");
+    gateway.cli().run(&["agent", "remove", &id]).ok();
 }

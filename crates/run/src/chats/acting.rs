@@ -24,7 +24,7 @@ use crate::problem;
 use crate::refusal::Refusal;
 use crate::request::{refusal, sanitize};
 use crate::session_turn::{SessionBranch, append_events, fault_of, writer_of};
-use crate::tasks::{Format, queue_turn, store_away};
+use crate::tasks::{Format, nothing_kept, queue_turn, store_away};
 
 const HOW: &str = "POST /agents/run sends a message; a chat is read at /chats/ID, /status, /messages and /stream, and stopped at \
     /stop; POST /tools/ID answers a call, and /invoke and /reject decide about one.";
@@ -152,6 +152,9 @@ impl At<'_> {
         let body = Value::Object(self.body()?);
         let input = body.get("input").cloned().unwrap_or_default();
         content::check(&input)?;
+        if let Some(fault) = nothing_kept(self.caller) {
+            return Err(fault.into());
+        }
         let agent = of_body(self.core, self.caller, &body).await?;
         let named = body.get("chat_id").and_then(Value::as_str).filter(|id| !id.is_empty());
         let (chat, agent) = match named {

@@ -11,7 +11,7 @@ mod turn;
 
 pub use acting::{AgentRequest, agent};
 
-pub(crate) use turn::{rouse, take_turn};
+pub(crate) use turn::{WAITS_FOR_PEOPLE, rouse, take_turn};
 
 /// Reads a chat from the events of its session.
 fn chat_of(events: &[domain::ports::HistoryEvent]) -> agents::Chat {

@@ -24,6 +24,9 @@ use crate::limits::AGENT_GRACE;
 use crate::session_turn::{SessionBranch, append_events, fault_of};
 use crate::tasks::{Tried, failed_by, failed_or_again};
 
+/// Why a task goes back to the queue whose turn waits for people, as its log says.
+pub(crate) const WAITS_FOR_PEOPLE: &str = "it waits for people";
+
 /// What the task of a turn keeps beside the message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TurnRequest {
@@ -256,7 +259,7 @@ impl Going<'_> {
         if wait_ms <= 2 * grace_ms {
             return Err(Stop::Fault(waited_too_long()));
         }
-        let why = "it waits for people".to_owned();
+        let why = WAITS_FOR_PEOPLE.to_owned();
         Err(Stop::Tried(Box::new(Tried::Again { wait_ms: wait_ms - grace_ms, is_postponed: true, why })))
     }
 

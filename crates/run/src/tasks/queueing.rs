@@ -168,7 +168,7 @@ const fn is_for_good(fault: &Fault) -> bool {
     )
 }
 
-fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
+pub(crate) fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
     let policies = caller.project().policy.as_ref()?;
     let kept = "a task that its client does not wait for is kept until a worker makes it";
     policies

@@ -88,6 +88,7 @@ async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Trie
             Box::new(TaskResult::failed("The task was cancelled.".to_owned(), Value::Null)),
         )),
         Tried::Again { wait_ms, is_postponed, why } => {
+            let waits_for_people = why == chats::WAITS_FOR_PEOPLE;
             line(why);
             task.events.push(TaskEvent::new(now, TaskStatus::Queued));
             let again = TaskAgain {
@@ -98,7 +99,9 @@ async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Trie
                 unix_ms: now,
             };
             stored(lease, || core.tasks.requeue(lease.clone(), again.clone())).await;
-            chats::rouse(core, &task).await;
+            if waits_for_people {
+                chats::rouse(core, &task).await;
+            }
             None
         }
     };

@@ -25,7 +25,7 @@ await inBrowser(origin, async (open) => {
   await page.getByRole("button", { name: "Talk" }).click();
   const key = page.getByLabel("API key");
   if ((await key.count()) > 0) await key.fill(apiKey);
-  await page.getByLabel("Message").fill("hello there");
+  await page.getByRole("textbox", { name: "Message" }).fill("hello there");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByRole("article", { name: "assistant" }).getByText("hello there").waitFor();
   await pictures(page, "agents");

@@ -360,8 +360,13 @@ async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
     let failed = answer_of(&idle, &answer);
     assert_eq!(failed["status"], "failed");
     assert!(failed["error"].as_str().unwrap().contains("does not fit its schema"), "{failed}");
-    let task = client.get(&format!("/tasks/{}", failed["task_id"].as_str().unwrap())).await.unwrap().json();
-    assert_eq!(task["data"]["problem"]["code"], "agent_output_invalid", "{task}");
+    let path = format!("/tasks/{}", failed["task_id"].as_str().unwrap());
+    let task = found("the task to end", async || {
+        let task = client.get(&path).await.unwrap().json()["data"].clone();
+        Some(task).filter(|task| task["status"] == 11)
+    })
+    .await;
+    assert_eq!(task["problem"]["code"], "agent_output_invalid", "{task}");
 }
 
 #[tokio::test]
@@ -403,7 +408,7 @@ async fn denying() -> (String, tokio::sync::mpsc::Receiver<String>) {
             let mut length = 0;
             loop {
                 length += stream.read(&mut bytes[length..]).await.unwrap();
-                if String::from_utf8_lossy(&bytes[..length]).ends_with("}}") {
+                if String::from_utf8_lossy(&bytes[..length]).ends_with("\"}") {
                     break;
                 }
             }
@@ -477,7 +482,7 @@ async fn nothing_of_a_chat_is_anothers() {
     let (chat, _) = send(&client, asks("helper", "one")).await;
     until_status(&client, &chat, "idle").await;
     let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
-    let (_, key) =
+    let (key, _) =
         gateway.key(json!({"name": "k", "project_id": other["id"], "scopes": ["inference"]})).await;
     let stranger = gateway.with_key(&key);
     problem(&stranger.get(&format!("/chats/{chat}")).await.unwrap(), 404, "chat_not_found");
@@ -575,10 +580,7 @@ async fn the_command_line_defines_an_agent_and_talks_with_it() {
         "{changed}"
     );
     assert!(gateway.cli().run(&["agent", "list"]).ok().contains("helper"));
-    assert_eq!(
-        gateway.cli().run(&["agent", "versions", &id, "--json"]).json()["data"].as_array().unwrap().len(),
-        2
-    );
+    assert_eq!(gateway.cli().run(&["agent", "versions", &id, "--json"]).ok().lines().count(), 2);
     let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);
     let printed = client.run(&["agent", "run", "helper", "hello there"]).ok();
     assert_eq!(printed.trim(), "You said: hello there");

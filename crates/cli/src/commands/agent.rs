@@ -123,6 +123,7 @@ impl<'a> Talk<'a> {
             "agent": self.agent, "chat_id": self.chat, "input": {"text": text}, "stream": true,
         });
         let (mut chat, mut error) = (self.chat.clone(), None);
+        let (mut printed, mut whole) = (String::new(), String::new());
         self.api.stream("/v1/agents/run", &body, |event| {
             let data = event.get("data").unwrap_or(event);
             match event.get("event").and_then(Value::as_str) {
@@ -130,7 +131,15 @@ impl<'a> Talk<'a> {
                     chat = Some(field(data, "id"));
                     error = data.pointer("/active_run/error").and_then(Value::as_str).map(str::to_owned);
                 }
-                Some("delta") if !self.shared.json => print_words(data),
+                Some("delta") => {
+                    let words = data.pointer("/delta/response").and_then(Value::as_str).unwrap_or_default();
+                    printed.push_str(words);
+                    if !self.shared.json {
+                        print_words(words);
+                    }
+                }
+                // The last message is the answer to this one.
+                Some("chat_messages") if field(data, "role") == "assistant" => whole = text_of(data),
                 _ => {}
             }
             if self.shared.json {
@@ -139,6 +148,8 @@ impl<'a> Talk<'a> {
         })?;
         self.chat = chat;
         if !self.shared.json {
+            // What came before its words could be followed.
+            print_words(whole.strip_prefix(printed.as_str()).unwrap_or_default());
             println!();
             eprintln!("  chat {}", output::printable(self.chat.as_deref().unwrap_or_default()));
         }
@@ -208,9 +219,7 @@ impl<'a> Talk<'a> {
             }
             let chat = self.settled()?;
             let last = chat.get("chat_messages").and_then(Value::as_array).and_then(|all| all.last());
-            let parts = last.and_then(|last| last.get("content")?.as_array()).into_iter().flatten();
-            let text: String = parts.map(|part| field(part, "text")).collect();
-            println!("{}", output::printable(&text));
+            println!("{}", output::printable(&last.map(text_of).unwrap_or_default()));
         }
     }
 
@@ -226,8 +235,13 @@ impl<'a> Talk<'a> {
     }
 }
 
-fn print_words(data: &Value) {
-    let text = data.pointer("/delta/response").and_then(Value::as_str).unwrap_or_default();
+/// The text of a message.
+fn text_of(message: &Value) -> String {
+    let parts = message.get("content").and_then(Value::as_array).into_iter().flatten();
+    parts.map(|part| field(part, "text")).collect()
+}
+
+fn print_words(text: &str) {
     print!("{}", output::printable(text));
     // A closed terminal is reported by the next print; it is not an error of the stream.
     let _ = std::io::stdout().flush();

@@ -191,7 +191,7 @@ impl Going<'_> {
         let is_last = turn.steps + 1 >= limits.steps.unwrap_or(agents::STEPS)
             || limits.tokens.is_some_and(|tokens| turn.tokens >= tokens)
             || self.time_left().is_zero();
-        if turn.steps >= limits.steps.unwrap_or(agents::STEPS) + 1 {
+        if turn.steps > limits.steps.unwrap_or(agents::STEPS) {
             return Err(Stop::Fault(used_up()));
         }
         let input = self.chat.input(self.call.task.id, ready.definition.memory.turns);

@@ -35,6 +35,7 @@ export const PAGES: PageEntry[] = [
   { path: '/connect', title: 'Connect', icon: 'connect', group: 'Build', letter: 'c', load: () => import('../pages/Connect.svelte') },
   { path: '/projects', title: 'Projects', icon: 'projects', group: 'Build', letter: 'q', load: () => import('../pages/Projects.svelte') },
   { path: '/projects/:id', title: 'Project', icon: 'projects', load: () => import('../pages/Project.svelte') },
+  { path: '/agents', title: 'Agents', icon: 'play', group: 'Build', load: () => import('../pages/Agents.svelte') },
   { path: '/tools', title: 'Tools', icon: 'connect', group: 'Build', load: () => import('../pages/Tools.svelte') },
   { path: '/keys', title: 'Keys', icon: 'keys', group: 'Build', letter: 'k', load: () => import('../pages/Keys.svelte') },
   { path: '/credentials', title: 'Credentials', icon: 'credentials', group: 'Serve', letter: 'e', load: () => import('../pages/Credentials.svelte') },

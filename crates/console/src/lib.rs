@@ -54,6 +54,7 @@ pub const PAGES: &[&str] = &[
     "/aliases/{rest}",
     "/policies",
     "/hints",
+    "/agents",
     "/tools",
     "/sessions",
     "/sessions/{rest}",

@@ -1,11 +1,11 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
-    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, InvoiceId, JoinTokenId,
-    KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId,
-    ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId,
-    SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
+    CacheMode, CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, InvoiceId,
+    JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId,
+    ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId,
+    SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,7 @@ column_ids!(
     SubscriptionId,
     TaskId,
     ToolId,
+    AgentId,
     TraceId,
     WebhookId,
     WorkspaceId

@@ -14,6 +14,19 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "An adapter of the timeline is not in memory. Load it with `POST /v1/adapters/warmup`.",
     ),
     ("adapter_outside", "The path leads out of the node's adapter folder. Name a directory inside it."),
+    (
+        "agent_not_found",
+        "The project has no such agent, or the agent no such version. `GET /v2/agents` lists them.",
+    ),
+    ("agent_output_invalid", "The answer of an agent does not fit its schema, also when asked again."),
+    (
+        "agent_steps_used_up",
+        "An agent used up its steps without an answer. Raise its limit, or ask for less at once.",
+    ),
+    (
+        "agent_waited_too_long",
+        "Nobody answered a call of an agent before its turn expired. Send the message again.",
+    ),
     ("already_exists", "An object with this id or name exists."),
     ("already_member", "A member of the workspace, or somebody who is invited, has this email."),
     (
@@ -105,6 +118,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "capability_revision_not_found",
         "No capability manifest of this revision was served here. Take one that `…/revisions` lists.",
     ),
+    ("chat_not_found", "There is no such chat. `POST /agents/run` without one begins a chat."),
     ("client_cancelled", "The client left, or cancelled the answer, before its end."),
     (
         "compaction_failed",
@@ -328,6 +342,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "member_has_keys",
         "API keys that the member made still work. Say with `keys` whether to keep or revoke them.",
     ),
+    ("message_not_queued", "The message does not wait for its turn any more. Stop the chat to end its turn."),
     ("method_not_allowed", "The path exists, but does not take this method."),
     ("missing_api_key", "The request carries no API key. Send `Authorization: Bearer tg_...`."),
     ("missing_field", "A required field is missing. The message names it."),
@@ -502,6 +517,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "Tokens may not be read from this file. The operator sets `TIDEGATE_TOKEN_FILES`.",
     ),
     ("token_unreadable", "The service that exchanges the secret for a token gives no readable answer."),
+    ("too_many_agents", "The project has as many agents as it may have, or the agent as many versions."),
     ("too_many_aliases", "The workspace has as many aliases as it may have."),
     ("too_many_at_once", "The node reads as many data sets as it can at once. Send it again in a moment."),
     ("too_many_attempts", "There were too many attempts. Wait, then try again."),
@@ -524,6 +540,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("too_many_tools", "The request, or the project, has as many tools as it may have."),
     ("too_many_webhooks", "The workspace has as many webhooks as it may have."),
     ("too_much_data", "The data is larger than one training job takes. Train in several jobs."),
+    (
+        "tool_call_not_waiting",
+        "The call waits for nothing that can be sent here. The chat lists those that wait.",
+    ),
     ("tool_call_without_result", "A tool call has no result in the next turn. Send one for each call."),
     (
         "tool_digest_changed",

@@ -2,6 +2,7 @@
 
 pub mod abilities;
 pub mod adapters;
+pub mod agent;
 pub mod agreement;
 pub mod alias;
 pub mod allowance;
@@ -59,6 +60,7 @@ pub mod usage;
 pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
+pub use agent::{AgentStore, FoundAgent, NoAgents, StoredAgent};
 pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, OverflowReason};
 pub use alias::{AliasPick, AliasReleaseSpec, AliasSplit, AliasTarget, Canary, CanaryGates, ReleaseChoice};
 pub use allowance::{
@@ -85,11 +87,11 @@ pub use hash::{IdHasher, IdMap};
 pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CredentialId,
-    DataExportId, DiagnosticsId, EventId, FileId, HintsId, IdText, InvoiceId, JoinTokenId, KeyId,
-    LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId, ReconciliationId,
-    ResponseId, RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId,
-    TraceId, WebhookId, WorkspaceId,
+    AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
+    CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, IdText, InvoiceId, JoinTokenId,
+    KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId,
+    ReconciliationId, ResponseId, RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId,
+    TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

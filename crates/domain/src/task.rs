@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KeyId, TaskId, TraceId};
+use crate::ids::{KeyId, SessionId, TaskId, TraceId};
 use crate::ports::PortFuture;
 use crate::stored_object::ObjectOwner;
 
@@ -165,6 +165,8 @@ pub struct RunTask {
     pub rating: Option<u8>,
     /// Its request names an address that is told of its end.
     pub notifies: bool,
+    /// The session of whose chat it is a turn: these are made one after the other.
+    pub chat: Option<SessionId>,
 }
 
 impl RunTask {
@@ -285,6 +287,14 @@ pub trait TaskStore: Send + Sync {
     /// `false` where another worker decides, `None` if the store does not answer.
     fn finish(&self, lease: TaskLease, end: TaskEnd) -> PortFuture<'static, Option<bool>>;
     fn requeue(&self, lease: TaskLease, again: TaskAgain) -> PortFuture<'static, Option<bool>>;
+    /// The turns of a chat that are still stored, oldest first; `None` if the store does not answer.
+    fn of_chat(
+        &self,
+        owner: ObjectOwner,
+        chat: SessionId,
+    ) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>>;
+    /// Has a turn that waits for people go on now; `false` if the store does not answer.
+    fn wake(&self, owner: ObjectOwner, chat: SessionId) -> PortFuture<'static, bool>;
 }
 
 /// For processes that keep none.
@@ -328,6 +338,18 @@ impl TaskStore for NoTasks {
 
     fn requeue(&self, _lease: TaskLease, _again: TaskAgain) -> PortFuture<'static, Option<bool>> {
         Box::pin(async { None })
+    }
+
+    fn of_chat(
+        &self,
+        _owner: ObjectOwner,
+        _chat: SessionId,
+    ) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
+    fn wake(&self, _owner: ObjectOwner, _chat: SessionId) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
     }
 }
 

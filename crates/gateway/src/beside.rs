@@ -12,7 +12,7 @@ use domain::{Dialect, Operation, TraceId};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use line::Core;
-use run::{AppRequest, ConversationRequest, FileRequest, FileUpload, Taken, TaskCallRequest};
+use run::{AgentRequest, AppRequest, ConversationRequest, FileRequest, FileUpload, Taken, TaskCallRequest};
 
 use crate::body::{self, TimedBody};
 use crate::form;
@@ -102,6 +102,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
             | Action::Respond
             | Action::Response
             | Action::Conversation
+            | Action::Agent
             | Action::Dialect(RouteAction::Compact)
     )
 }
@@ -128,6 +129,7 @@ pub(crate) fn beside(
         Action::Files => Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival))),
         Action::App => Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival))),
         Action::Mcp => Dispatched::Detached(Box::pin(message(handler, caller, head, body, arrival))),
+        Action::Agent => Dispatched::Detached(Box::pin(agents(handler, caller, head, body, arrival))),
         Action::Response => response(handler, caller, head.method, rest, arrival),
         Action::Conversation => {
             Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
@@ -153,6 +155,30 @@ async fn apps(
     let method = if head.method == Method::POST { Method::POST } else { Method::GET };
     let request = AppRequest { method: &method, rest: &rest, query, headers: &head.headers, body, trace };
     with_request_id(run::apps(&handler.core, &caller, &request).map(Reply::from), trace)
+}
+
+async fn agents(
+    handler: Rc<CoreHandler>,
+    caller: Caller,
+    mut head: Parts,
+    body: TimedBody,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let trace = arrival.trace;
+    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
+        Ok(body) => body,
+        Err(refused) => return *refused,
+    };
+    let request = AgentRequest {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        body,
+        trace,
+        received_unix_ms: arrival.unix_ms,
+    };
+    with_request_id(run::agent(&handler.core, &caller, request).await.map(Reply::from), trace)
 }
 
 async fn conversation(

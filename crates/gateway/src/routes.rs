@@ -61,6 +61,8 @@ pub enum Action {
     Response,
     /// Something about a conversation that the gateway keeps.
     Conversation,
+    /// A message to an agent, and what is done with its chats.
+    Agent,
     Control,
     Live,
     Ready,
@@ -104,11 +106,23 @@ const REST: &str = "{rest}";
 const FILES: &str = "/files";
 const MCP: &str = "/mcp";
 /// The paths below which errors are written as those of tasks.
-const RUN_ROOTS: [&str; 5] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files"];
+const RUN_ROOTS: [&str; 7] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files", "/agents", "/chats"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
-const LATER: &[&str] =
-    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/flows"];
+const LATER: &[&str] = &["/v1/uploads", "/v1/flows", "/v1/tools", "/v1/sessions", "/flows"];
+
+/// What is done with agents, their chats and the calls that wait in them.
+const AGENTS: [(Method, &str); 9] = [
+    (Method::POST, "/agents/{rest}"),
+    (Method::POST, "/v1/agents/{rest}"),
+    (Method::GET, "/chats/{rest}"),
+    (Method::POST, "/chats/{rest}"),
+    (Method::GET, "/v1/chats/{rest}"),
+    (Method::POST, "/v1/chats/{rest}"),
+    (Method::POST, "/tools/{rest}"),
+    (Method::POST, "/v1/tools/{rest}"),
+    (Method::POST, "/interrupts/{rest}"),
+];
 
 fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
     Route { method, path, dialect, action: does, access }
@@ -167,6 +181,7 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
         row(Method::GET, "/", Dialect::Native, Action::Welcome, Access::Open),
     ]);
+    table.extend(AGENTS.map(|(method, path)| row(method, path, Dialect::Run, Action::Agent, inference)));
     let console = |paths: &[&'static str], does| {
         paths
             .iter()
@@ -223,6 +238,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                         | Action::Respond
                         | Action::Response
                         | Action::Conversation
+                        | Action::Agent
                 )
             }
         };
@@ -424,6 +440,9 @@ mod tests {
             ("POST", "/mcp", "Mcp "),
             ("PUT", "/mcp", "allow POST, GET, DELETE, HEAD"),
             ("GET", "/mcp/x", "nothing"),
+            ("POST", "/agents/run", "Agent run"),
+            ("GET", "/chats/ses_1/stream", "Agent ses_1/stream"),
+            ("POST", "/v1/tools/inv_1_0/invoke", "Agent inv_1_0/invoke"),
             ("POST", "/v2/responses", "Respond "),
             ("GET", "/v2/responses/rsp_1", "Response rsp_1"),
             ("POST", "/v2/responses/rsp_1/cancel", "Response rsp_1/cancel"),
@@ -469,6 +488,20 @@ mod tests {
         assert!(check(&twice).is_err());
     }
 
+    fn agent_addresses(path: &str, method: &str) -> &'static [&'static str] {
+        match (path, method) {
+            ("/agents/{rest}", _) => &["run"],
+            ("/chats/{rest}", "GET") => {
+                &["{chat_id}", "{chat_id}/status", "{chat_id}/messages", "{chat_id}/stream"]
+            }
+            ("/chats/{rest}", _) => {
+                &["{chat_id}/stop", "{chat_id}/tools/{call_id}/always-allow", "messages/{message_id}/cancel"]
+            }
+            ("/tools/{rest}", _) => &["{call_id}", "{call_id}/invoke", "{call_id}/reject"],
+            _ => &["{interrupt_id}/resolve"],
+        }
+    }
+
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
         let (method, dialect) = (route.method.as_str(), route.dialect);
@@ -494,6 +527,7 @@ mod tests {
                 "POST" => &["{conversation_id}", "{conversation_id}/items"],
                 _ => &["{conversation_id}", "{conversation_id}/items/{item_id}"],
             },
+            Action::Agent => agent_addresses(route.path.trim_start_matches("/v1"), method),
             Action::Response => match method {
                 "POST" => &["{response_id}/cancel"],
                 _ => &["{response_id}"],

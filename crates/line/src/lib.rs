@@ -41,7 +41,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{BatchStore, Dialect, Fault, FileStore, TaskStore, ToolStore, TraceId};
+use domain::{AgentStore, BatchStore, Dialect, Fault, FileStore, TaskStore, ToolStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -111,6 +111,8 @@ pub struct Core {
     pub files: Arc<dyn FileStore>,
     /// The tools that projects declare; shared by all cores.
     pub tools: Arc<dyn ToolStore>,
+    /// The agents that projects define; shared by all cores.
+    pub agents: Arc<dyn AgentStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

@@ -35,6 +35,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     with("routes", "/v2/routes", &[list("route_versions", "/v2/routes/{}/versions")]),
     list("policies", "/v2/policies"),
     list("agent_hints", "/v2/agent-hints"),
+    with("agents", "/v2/agents", &[list("agent_versions", "/v2/agents/{}/versions")]),
     list("tools", "/v2/tools"),
     list("mcp_servers", "/v2/mcp-servers"),
     with(

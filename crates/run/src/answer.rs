@@ -80,6 +80,7 @@ pub(crate) async fn shape(
         headers: Vec::new(),
         run_at_unix_ms: None,
         retry_of: None,
+        turn: Value::Null,
     };
     let run = FinishedRun {
         trace: frame.trace,

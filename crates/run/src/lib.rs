@@ -5,6 +5,7 @@ mod answer;
 mod answer_stream;
 mod apps;
 mod background;
+mod chats;
 mod compaction;
 mod context_care;
 mod conversation_order;
@@ -44,6 +45,7 @@ use crate::task::Envelope;
 use crate::tasks::{Format, Queued};
 
 pub use apps::{AppRequest, apps};
+pub use chats::{AgentRequest, agent};
 pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{

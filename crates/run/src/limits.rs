@@ -77,3 +77,7 @@ pub(crate) const PDF_FONTS_OF_PAGE_MAX: usize = 64;
 pub(crate) const PDF_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a task waits for its video.
 pub(crate) const TASK_VIDEO_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long a step of an agent may take whose time is over, so that it can say what it has.
+pub(crate) const AGENT_GRACE: Duration = Duration::from_secs(60);
+/// Messages of a page of a chat.
+pub(crate) const CHAT_MESSAGES_MAX: usize = 200;

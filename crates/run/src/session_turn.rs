@@ -122,11 +122,20 @@ pub(crate) async fn append_items(
     (request, to): (TraceId, SessionBranch),
     items: Vec<String>,
 ) -> bool {
-    let events = events_of(items);
+    append_events(core, caller, (request, to), events_of(items)).await.is_ok()
+}
+
+/// Appends events, each a kind and content.
+pub(crate) async fn append_events(
+    core: &Core,
+    caller: &Caller,
+    (request, to): (TraceId, SessionBranch),
+    events: Vec<(String, String)>,
+) -> Result<(), SessionFailure> {
     if events.is_empty() {
-        return true;
+        return Ok(());
     }
-    core.sessions.append(writer_of(caller, request), (to.session, to.branch), events).await.is_ok()
+    core.sessions.append(writer_of(caller, request), (to.session, to.branch), events).await.map(drop)
 }
 
 /// What a client reads of a session that was not read or written.

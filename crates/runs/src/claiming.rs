@@ -13,23 +13,40 @@ use crate::sql::{StoredTasks, TABLE, bind_all, contents_of, named, read};
 /// Workspaces that one claim looks at.
 const WORKSPACES_AT_ONCE: usize = 64;
 
-const DUE: &str = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM run_tasks WHERE state = 'queued' AND due_unix_ms <= $1)
-     OR EXISTS (SELECT 1 FROM run_tasks WHERE state = 'running' AND lease_unix_ms <= $1) THEN 1 ELSE 0 END AS BIGINT)
-     AS due";
 const TAKE_BACK: &str =
     "UPDATE run_tasks SET state = 'queued', status = 2, worker = NULL, lease_unix_ms = NULL
      WHERE state = 'running' AND lease_unix_ms <= $1";
-const NEXT_WORKSPACE: &str = "SELECT workspace FROM run_tasks WHERE state = 'queued' AND workspace > $1
-     AND due_unix_ms <= $2 ORDER BY workspace LIMIT 1";
 const RUNNING: &str =
     "SELECT CAST(COUNT(*) AS BIGINT) AS running FROM run_tasks WHERE state = 'running' AND workspace = $1";
+
+/// A turn of a chat waits until those before it have ended.
+macro_rules! is_next_of_its_chat {
+    () => {
+        "(chat IS NULL OR NOT EXISTS (SELECT 1 FROM run_tasks AS earlier WHERE earlier.chat = run_tasks.chat
+         AND earlier.state <> 'ended' AND earlier.id < run_tasks.id))"
+    };
+}
+
+const DUE: &str = concat!(
+    "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM run_tasks WHERE state = 'queued' AND due_unix_ms <= $1 AND ",
+    is_next_of_its_chat!(),
+    ") OR EXISTS (SELECT 1 FROM run_tasks WHERE state = 'running' AND lease_unix_ms <= $1) THEN 1 ELSE 0 END AS BIGINT)
+     AS due"
+);
+const NEXT_WORKSPACE: &str = concat!(
+    "SELECT workspace FROM run_tasks WHERE state = 'queued' AND workspace > $1 AND due_unix_ms <= $2 AND ",
+    is_next_of_its_chat!(),
+    " ORDER BY workspace LIMIT 1"
+);
 
 /// The first tasks of a workspace with a priority. Replicas that claim at the same time skip each other's rows.
 macro_rules! first {
     ($end:literal) => {
         concat!(
             "SELECT * FROM run_tasks WHERE state = 'queued' AND workspace = $1 AND priority = $2
-             AND due_unix_ms <= $3 ORDER BY due_unix_ms, id LIMIT $4",
+             AND due_unix_ms <= $3 AND ",
+            is_next_of_its_chat!(),
+            " ORDER BY due_unix_ms, id LIMIT $4",
             $end
         )
     };

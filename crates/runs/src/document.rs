@@ -25,6 +25,9 @@ pub struct TaskRequest {
     /// The task that it makes again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<String>,
+    /// The turn of an agent that it makes, in place of a run of an app.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub turn: Value,
 }
 
 /// What came out of a task, as it is stored.
@@ -123,7 +126,7 @@ pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
         "logs": logs.map(|line| json!({"log_type": 1, "time": moment(line.unix_ms), "content": line.text})).collect::<Vec<_>>(),
         "usage_events": result.as_ref().map(|result| result.usage_events.clone()).unwrap_or_default(),
         "flow_run_id": null,
-        "chat_id": null,
+        "chat_id": task.chat.map(|chat| chat.to_string()),
         "webhook": of_request(|request| json!(request.webhook)),
         "run_at": of_request(|request| json!(request.run_at_unix_ms.map(moment))),
         "metadata": of_request(|request| request.metadata.clone()),
@@ -188,6 +191,7 @@ mod tests {
             logs: vec![TaskLogLine { unix_ms: 1_700_000_000_500, text: "one line".into() }],
             rating: None,
             notifies: false,
+            chat: None,
         }
     }
 
@@ -200,6 +204,7 @@ mod tests {
             headers: Vec::new(),
             run_at_unix_ms: None,
             retry_of: None,
+            turn: Value::Null,
         };
         let result = TaskResult {
             output: json!({"response": "said"}),

@@ -11,7 +11,9 @@ use database::purging;
 use database::statement::{Row, Statement, compose, sql};
 use database::writing::Writing;
 use domain::purge::PurgeScope;
-use domain::{ObjectOwner, QueuePlace, RunTask, TaskEvent, TaskId, TaskListQuery, TaskPriority, TaskStatus};
+use domain::{
+    ObjectOwner, QueuePlace, RunTask, SessionId, TaskEvent, TaskId, TaskListQuery, TaskPriority, TaskStatus,
+};
 use store::{NewJob, Store, jobs};
 
 use crate::rows::{FoundRow, TaskContent, TaskPart, TaskWrite, Written};
@@ -72,6 +74,7 @@ pub(crate) fn read(row: &Row) -> Result<RunTask, StoreError> {
         logs: fields.json("logs")?,
         rating,
         notifies: fields.flag("notifies")?,
+        chat: fields.maybe_id("chat")?,
     })
 }
 
@@ -235,6 +238,55 @@ impl StoredTasks {
                         holding::held(TABLE)
                     );
                     Ok(of_owner(compose(text), owner, id).run(writing.connection()).await? > 0)
+                })
+            })
+            .await
+    }
+
+    /// The turns of a chat that are stored, oldest first, with their contents.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn of_chat(
+        &self,
+        owner: ObjectOwner,
+        chat: SessionId,
+        now_unix_ms: u64,
+    ) -> Result<Vec<FoundRow>, StoreError> {
+        let mut connection = self.0.read().await?;
+        let query = sql("SELECT * FROM run_tasks WHERE chat = $1 AND workspace = $2 AND project = $3
+             AND (state <> 'ended' OR until_unix_ms > $4) ORDER BY id");
+        let query = query.bind(chat.bytes()).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+        let rows = query.bind(signed(now_unix_ms)).rows(&mut connection).await?;
+        let tasks = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = tasks.iter().filter(|task| !task.status.has_ended()).map(|task| task.id).collect();
+        let mut contents = contents_of(&mut connection, &ids, None).await?;
+        let with = |task: RunTask| {
+            let of_task = contents.remove(&task.id).unwrap_or_default();
+            (task, of_task)
+        };
+        Ok(tasks.into_iter().map(with).collect())
+    }
+
+    /// Has the turns of a chat that wait be due now.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn wake(
+        &self,
+        owner: ObjectOwner,
+        chat: SessionId,
+        now_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.0
+            .note(move |writing| {
+                Box::pin(async move {
+                    let query =
+                        sql("UPDATE run_tasks SET due_unix_ms = $4 WHERE chat = $1 AND workspace = $2
+                         AND project = $3 AND state = 'queued' AND due_unix_ms > $4");
+                    let query = query.bind(chat.bytes()).bind(owner.workspace.bytes());
+                    let query = query.bind(owner.project.bytes()).bind(signed(now_unix_ms));
+                    query.run(writing.connection()).await.map(drop)
                 })
             })
             .await

@@ -126,8 +126,8 @@ async fn insert_tasks(writing: &mut Writing, mut tasks: Vec<RunTask>) -> Result<
         let mut query = compose(format!(
             "INSERT INTO run_tasks (id, request, workspace, project, api_key, app, state, status, priority, tries,
              created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events,
-             logs, notifies) VALUES {}",
-            groups(some.len(), 19)
+             logs, notifies, chat) VALUES {}",
+            groups(some.len(), 20)
         ));
         for task in some {
             query = bind_task(query, task)?;
@@ -158,7 +158,8 @@ fn bind_task(query: Statement, task: RunTask) -> Result<Statement, StoreError> {
         .bind(signed(task.until_unix_ms))
         .bind(to_text(TABLE, &task.events)?)
         .bind(to_text(TABLE, &task.logs)?)
-        .bind(i64::from(task.notifies)))
+        .bind(i64::from(task.notifies))
+        .bind(task.chat.map(|chat| chat.bytes())))
 }
 
 /// Ends tasks, and stores what is gathered of these and of others; returns the places of those that their workers still held.

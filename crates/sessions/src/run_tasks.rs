@@ -8,8 +8,8 @@ use bytes::Bytes;
 use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::{Place, PortFuture, PurgeError, PurgeScope, Purgeable};
 use domain::{
-    FoundTask, NewTask, ObjectOwner, QueuePlace, RunTask, TaskAgain, TaskContents, TaskEnd, TaskEvent,
-    TaskId, TaskLease, TaskListQuery, TaskNotKept, TaskStore,
+    FoundTask, NewTask, ObjectOwner, QueuePlace, RunTask, SessionId, TaskAgain, TaskContents, TaskEnd,
+    TaskEvent, TaskId, TaskLease, TaskListQuery, TaskNotKept, TaskStore,
 };
 use runs::{StoredTasks, TaskContent, TaskPart, TaskWrite, Written};
 use store::{NewJob, Store, StoreError};
@@ -264,6 +264,32 @@ impl TaskStore for RunTasks {
             Some(TaskWrite::Finish { lease, end, result, job })
         });
         Box::pin(async move { written.await.map(Written::is_held) })
+    }
+
+    fn of_chat(
+        &self,
+        owner: ObjectOwner,
+        chat: SessionId,
+    ) -> PortFuture<'static, Option<Vec<(RunTask, TaskContents)>>> {
+        self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            let rows = inner.stored.of_chat(owner, chat, inner.now_unix_ms()).await?;
+            let open = |(task, contents): (RunTask, Vec<TaskContent>)| {
+                (task, TaskContent::open_all(&contents, &inner.vault, owner.workspace))
+            };
+            Ok(rows.into_iter().map(open).collect())
+        })
+    }
+
+    fn wake(&self, owner: ObjectOwner, chat: SessionId) -> PortFuture<'static, bool> {
+        let arrivals = self.arrivals();
+        let woken = self.ask(RESPONSE_FIND_TIME_MAX, move |inner| async move {
+            inner.stored.wake(owner, chat, inner.now_unix_ms()).await
+        });
+        Box::pin(async move {
+            let is_woken = woken.await.is_some();
+            arrivals.notify_one();
+            is_woken
+        })
     }
 
     fn requeue(&self, lease: TaskLease, again: TaskAgain) -> PortFuture<'static, Option<bool>> {

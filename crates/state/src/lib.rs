@@ -1,6 +1,8 @@
 //! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
-//! events and snapshots; for batches, tasks and files; and for the tools and MCP servers that a project declares.
+//! events and snapshots; for batches, tasks and files; and for the agents, tools and MCP servers
+//! that a project declares.
 
+mod agents;
 mod artifacts;
 mod batches;
 mod branches;
@@ -24,6 +26,7 @@ use api::router::Route;
 #[must_use]
 pub fn routes() -> Vec<Route> {
     [
+        agents::routes(),
         artifacts::routes(),
         batches::routes(),
         tasks::routes(),

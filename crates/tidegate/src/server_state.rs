@@ -13,7 +13,7 @@ use domain::ports::{
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
-use domain::{BatchStore, FileStore, TaskStore, ToolStore};
+use domain::{AgentStore, BatchStore, FileStore, TaskStore, ToolStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use files::Files;
@@ -98,6 +98,7 @@ pub struct Sessions {
     contents: Arc<Contents>,
     state: Arc<AgentState>,
     tools: Arc<tools::ToolBox>,
+    agents: Arc<agents::AgentBook>,
 }
 
 /// The journal, and what brings its records into the store.
@@ -258,6 +259,7 @@ impl ServerState {
             live_tasks: Arc::clone(&self.sessions.live_tasks),
             files: Arc::clone(&self.files) as Arc<dyn FileStore>,
             tools: Arc::clone(&self.sessions.tools) as Arc<dyn ToolStore>,
+            agents: Arc::clone(&self.sessions.agents) as Arc<dyn AgentStore>,
         }))
     }
 
@@ -373,6 +375,9 @@ impl Sessions {
         let tools = tools::ToolBox::start(store, vault.clone(), world.clone());
         let closing = Arc::clone(&tools);
         tasks.add("tools", || async move { closing.stop().await });
+        let agents = agents::AgentBook::start(store, vault.clone());
+        let closing = Arc::clone(&agents);
+        tasks.add("agents", || async move { closing.stop().await });
         let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
@@ -392,6 +397,7 @@ impl Sessions {
             contents,
             state,
             tools,
+            agents,
             cached: Arc::default(),
             background: Arc::default(),
         })

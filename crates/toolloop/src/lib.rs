@@ -8,6 +8,7 @@ mod project;
 mod streamed;
 mod toolset;
 mod trip;
+mod turn_tools;
 mod wish;
 
 use std::rc::Rc;
@@ -30,6 +31,7 @@ use crate::trip::{Next, Trip};
 use crate::wish::Wish;
 
 pub use crate::project::{ProjectTool, ProjectTools, ToolResult};
+pub use crate::turn_tools::{CallReturn, CallToMake, ToolOffer, TurnTools};
 pub use crate::wish::TOOLS;
 
 /// How many steps of the model an answer took.

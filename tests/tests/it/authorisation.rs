@@ -125,6 +125,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/policies", json!({"project_id": founded.project_id, "profiles": ["byok"]})).await,
         make(&admin, "/v2/agent-hints", json!({"tag": "nightly"})).await,
         make(&admin, "/v2/sessions", json!({"name": "support"})).await,
+        make(&admin, "/v2/agents", json!({"name": "an-agent", "definition": {"model": MINI}})).await,
         make(&admin, "/v2/tools", json!({"name": "a-tool", "kind": "function"})).await,
         make(&admin, "/v2/mcp-servers", json!({"name": "a-server", "url": format!("{base_url}/mcp")})).await,
         make(&admin, "/v2/purge-jobs", json!({"to": "2020-01-01"})).await,

@@ -345,6 +345,13 @@ async fn tasks_are_followed_and_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_defined_and_answers() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("agents.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["an_agent_is_defined", "it_answers_in_a_chat"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn content_is_kept_opened_and_compared() {
     let (gateway, _node) = with_echo().await;
     let held = walk("contents.mjs", &gateway, &[]).await;

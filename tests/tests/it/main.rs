@@ -10,6 +10,7 @@
     reason = "a helper that fails should fail its test, and JSON reads best by value and index"
 )]
 
+mod agents;
 mod agreements;
 mod alias_parameters;
 mod aliases;

@@ -96,6 +96,9 @@ impl Preparing<'_> {
             "/v2/sessions" => json!({"name": name, "end_user": "one", "metadata": {"ticket": "7"}}),
             "/v2/artifacts" => json!({"type": "document", "name": name, "content": "the text"}),
             "/v2/files" => json!({"filename": name, "size": 3}),
+            "/v2/agents" => {
+                json!({"name": format!("agent-{}", self.number), "definition": {"model": MINI}})
+            }
             "/v2/tools" => json!({"name": format!("tool-{}", self.number), "kind": "function"}),
             "/v2/mcp-servers" => {
                 json!({"name": format!("server-{}", self.number), "url": format!("{base_url}/mcp")})
@@ -181,6 +184,7 @@ impl Preparing<'_> {
             }
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
             ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
+            ("PATCH", "/v2/agents") => json!({"definition": {"description": name}}),
             ("PATCH", "/v2/webhooks" | "/v2/model-aliases" | "/v2/tools" | "/v2/mcp-servers") => {
                 json!({"description": name})
             }

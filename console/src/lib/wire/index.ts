@@ -1,5 +1,6 @@
 // What `/v2` answers, one file for each resource.
 
+export type * from './agents';
 export type * from './aliases';
 export type * from './batches';
 export type * from './billing';

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod adapters;
+pub mod agent;
 mod agreement;
 pub mod alias;
 mod app;

@@ -23,6 +23,9 @@ pub enum Holds {
 pub const TABLES: &[(&str, Holds)] = &[
     ("accounts", Holds::Configuration),
     ("agent_hints", Holds::Configuration),
+    // Names, and numbers of versions. What a version says is sealed in `tool_secrets`.
+    ("agent_versions", Holds::Configuration),
+    ("agents", Holds::Configuration),
     ("alias_releases", Holds::Configuration),
     ("aliases", Holds::Configuration),
     ("api_keys", Holds::Identity),

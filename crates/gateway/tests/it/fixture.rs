@@ -231,6 +231,7 @@ async fn cores(
                 live_tasks: std::sync::Arc::default(),
                 files: std::sync::Arc::new(domain::NoFiles),
                 tools: std::sync::Arc::new(domain::NoTools),
+                agents: std::sync::Arc::new(domain::NoAgents),
                 background: Arc::default(),
             }))
         })

@@ -50,14 +50,14 @@ impl Format {
         }
     }
 
-    fn write(self, message: &Value) -> Bytes {
+    pub(crate) fn write(self, message: &Value) -> Bytes {
         Bytes::from(match self {
             Self::Lines => format!("{message}\n"),
             Self::Events => format!("data: {message}\n\n"),
         })
     }
 
-    const fn heartbeat(self) -> &'static [u8] {
+    pub(crate) const fn heartbeat(self) -> &'static [u8] {
         match self {
             Self::Lines => b"{\"type\":\"heartbeat\"}\n",
             Self::Events => b": heartbeat\n\n",

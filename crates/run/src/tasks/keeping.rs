@@ -87,6 +87,7 @@ fn finished(caller: &Caller, key: KeyId, run: &FinishedRun<'_>) -> (RunTask, Tas
         logs: Vec::new(),
         rating: None,
         notifies: false,
+        chat: None,
     };
     let contents = TaskContents {
         request: Some(stored_text(&run.request)),

@@ -4,12 +4,13 @@ use admit::Caller;
 use decode::Inbound;
 use domain::limits::TASKS_OPEN_MAX;
 use domain::{
-    Dialect, Fault, FaultClass, NewTask, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept, TaskPriority,
-    TaskStatus,
+    Dialect, Fault, FaultClass, NewTask, RunTask, SessionId, TaskContents, TaskEvent, TaskId, TaskNotKept,
+    TaskPriority, TaskStatus,
 };
 use http::Response;
 use line::Core;
 use runs::{TaskRequest, stored_text};
+use serde_json::Value;
 use settle::ReplyBody;
 
 use super::keeping::kept_ms;
@@ -49,8 +50,9 @@ pub(crate) async fn queue(
     if let Some(refused) = refuse_unservable(core, inbound, caller, call, &name).await? {
         return Ok(Queued::Refused(Box::new(refused)));
     }
-    let stored = TaskRequest { input, webhook, metadata, headers, run_at_unix_ms, retry_of: None };
-    let kept = keep(core, caller, (id, received_unix_ms), name, priority, stored).await?;
+    let stored =
+        TaskRequest { input, webhook, metadata, headers, run_at_unix_ms, retry_of: None, turn: Value::Null };
+    let kept = keep(core, caller, (id, received_unix_ms), (name, priority, None), stored).await?;
     Ok(Queued::Waits(Box::new(kept)))
 }
 
@@ -70,15 +72,31 @@ pub(crate) async fn queue_again(
     }
     request.retry_of = Some(task.id.to_string());
     request.run_at_unix_ms = None;
-    keep(core, caller, (id, received_unix_ms), task.app.clone(), task.priority, request).await
+    keep(core, caller, (id, received_unix_ms), (task.app.clone(), task.priority, task.chat), request).await
+}
+
+/// Stores the next turn of a chat.
+///
+/// # Errors
+/// Nothing may be kept, too much waits already, or the store does not answer.
+pub(crate) async fn queue_turn(
+    core: &Core,
+    caller: &Caller,
+    new: (TaskId, u64),
+    (app, chat): (String, SessionId),
+    request: TaskRequest,
+) -> Result<(RunTask, TaskContents), Box<Fault>> {
+    if let Some(fault) = nothing_kept(caller) {
+        return Err(fault);
+    }
+    keep(core, caller, new, (app, TaskPriority::Normal, Some(chat)), request).await
 }
 
 async fn keep(
     core: &Core,
     caller: &Caller,
     (id, received_unix_ms): (TaskId, u64),
-    app: String,
-    priority: TaskPriority,
+    (app, priority, chat): (String, TaskPriority, Option<SessionId>),
     request: TaskRequest,
 ) -> Result<(RunTask, TaskContents), Box<Fault>> {
     let key = caller.key().ok_or_else(|| Box::new(Fault::internal()))?.id;
@@ -102,6 +120,7 @@ async fn keep(
         logs: Vec::new(),
         rating: None,
         notifies: request.webhook.is_some(),
+        chat,
     };
     let stored = stored_text(&request);
     if stored.len() > TASK_CONTENT_BYTES_MAX {
@@ -149,7 +168,7 @@ const fn is_for_good(fault: &Fault) -> bool {
     )
 }
 
-fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
+pub(crate) fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
     let policies = caller.project().policy.as_ref()?;
     let kept = "a task that its client does not wait for is kept until a worker makes it";
     policies

@@ -24,6 +24,7 @@ use super::chat_stream::ChatStream;
 use crate::answer::{NoResult, Served, broken, collect, result_of};
 use crate::answer_stream::document_of as document_of_answer;
 use crate::apps::{self, App, Files, Kind};
+use crate::chats;
 use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX, TASK_VIDEO_WAIT_MAX};
 use crate::problem;
 use crate::task::Message;
@@ -36,7 +37,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const STORE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What became of a try.
-enum Tried {
+pub(crate) enum Tried {
     Completed(Box<TaskResult>),
     Failed(Box<TaskResult>),
     Cancelled,
@@ -87,6 +88,7 @@ async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Trie
             Box::new(TaskResult::failed("The task was cancelled.".to_owned(), Value::Null)),
         )),
         Tried::Again { wait_ms, is_postponed, why } => {
+            let waits_for_people = why == chats::WAITS_FOR_PEOPLE;
             line(why);
             task.events.push(TaskEvent::new(now, TaskStatus::Queued));
             let again = TaskAgain {
@@ -97,6 +99,9 @@ async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Trie
                 unix_ms: now,
             };
             stored(lease, || core.tasks.requeue(lease.clone(), again.clone())).await;
+            if waits_for_people {
+                chats::rouse(core, &task).await;
+            }
             None
         }
     };
@@ -150,6 +155,11 @@ async fn make(
         Ok(caller) => caller,
         Err(fault) => return failed_by(&fault, call),
     };
+    if !request.turn.is_null() {
+        live.enter(TaskStatus::Running);
+        task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), TaskStatus::Running));
+        return Box::pin(chats::take_turn(core, call, (caller, live), request)).await;
+    }
     let enter = |task: &mut RunTask, status| {
         live.enter(status);
         task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), status));
@@ -315,7 +325,7 @@ async fn read_text(
     }
 }
 
-fn failed_or_again(call: &TaskCall, problem: Value, may_retry: bool) -> Tried {
+pub(crate) fn failed_or_again(call: &TaskCall, problem: Value, may_retry: bool) -> Tried {
     let problem = if problem.is_null() { document_of(&broken(), call) } else { problem };
     if may_retry && call.task.tries < TASK_TRIES_MAX {
         let wait_ms = RETRY_MS << call.task.tries.saturating_sub(1);
@@ -328,7 +338,7 @@ fn failed_or_again(call: &TaskCall, problem: Value, may_retry: bool) -> Tried {
     Tried::Failed(Box::new(TaskResult::failed(error, problem)))
 }
 
-fn failed_by(fault: &Fault, call: &TaskCall) -> Tried {
+pub(crate) fn failed_by(fault: &Fault, call: &TaskCall) -> Tried {
     failed_or_again(call, document_of(fault, call), false)
 }
 
@@ -382,6 +392,7 @@ mod tests {
             logs: Vec::new(),
             rating: None,
             notifies: false,
+            chat: None,
         };
         TaskCall { task, request: None, worker: "w".into(), trace: TraceId::new(1, [5; 10]) }
     }

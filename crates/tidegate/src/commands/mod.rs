@@ -25,7 +25,7 @@ mod vault;
 
 use clap::{Parser, Subcommand};
 use cli::commands::{
-    account, adapters, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
+    account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, content, context, credential, data_export, data_path, erase, export, file, health, hints,
     hold, jobs, key, login, mcp_server, member, nodes, open, plan, policy, project, purge, request, route,
     session, subscription, tariff, task, tool, train, usage, webhook, workspace,
@@ -203,6 +203,9 @@ enum Stored {
     /// Manages sessions of agents: branches of events, forks and snapshots.
     #[command(subcommand)]
     Session(session::Command),
+    /// Manages agents, and talks with them.
+    #[command(subcommand)]
+    Agent(agent::Command),
     /// Manages tools: functions and HTTP calls that a project offers its models.
     #[command(subcommand)]
     Tool(tool::Command),
@@ -230,6 +233,7 @@ impl Stored {
     fn run(self, shared: &Shared) -> Result<(), Failure> {
         match self {
             Self::Session(command) => session::run(shared, command),
+            Self::Agent(command) => agent::run(shared, command),
             Self::Tool(command) => tool::run(shared, command),
             Self::McpServer(command) => mcp_server::run(shared, command),
             Self::Artifact(command) => artifact::run_artifact(shared, command),

@@ -1,0 +1,588 @@
+//! Agents: defined in versions, talked with in chats, with tools, approvals, clients' own tools, other agents, hooks and schemas.
+
+use std::time::Duration;
+
+use harness::client::{Answer, Client};
+use harness::mcp::{McpAnswer, McpServer, McpTool};
+use harness::postgres::Server;
+use harness::{Behaviour, ToolMode};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::WITHIN;
+use crate::ask::{MINI, problem, with};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, config, id_of};
+use crate::sdk::drive;
+use crate::wait::found;
+
+const RUN: &str = "/agents/run";
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+fn definition(more: Value) -> Value {
+    with(json!({"model": MINI, "instructions": "Be short."}), more)
+}
+
+async fn define(gateway: &Gateway, name: &str, more: Value) -> Value {
+    gateway.make("/v2/agents", json!({"name": name, "definition": definition(more)})).await
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> Answer {
+    client.post(path, &body).await.unwrap()
+}
+
+async fn done(client: &Client, path: &str, body: Value) -> Value {
+    let answer = post(client, path, body).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()["data"].clone()
+}
+
+/// Sends a message; the chat and the id of the answer.
+async fn send(client: &Client, body: Value) -> (String, String) {
+    let sent = done(client, RUN, body).await;
+    let text = |name: &str| sent["assistant_message"][name].as_str().unwrap().to_owned();
+    (text("chat_id"), text("id"))
+}
+
+async fn read(client: &Client, chat: &str) -> Value {
+    let answer = client.get(&format!("/chats/{chat}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["data"].clone()
+}
+
+async fn until_status(client: &Client, chat: &str, status: &str) -> Value {
+    found(&format!("the chat {chat} is {status}"), async || {
+        Some(read(client, chat).await).filter(|chat| chat["status"] == status)
+    })
+    .await
+}
+
+fn answer_of<'a>(chat: &'a Value, id: &str) -> &'a Value {
+    chat["chat_messages"].as_array().unwrap().iter().find(|message| message["id"] == id).unwrap()
+}
+
+/// What an answer says, all its texts together.
+fn text_of(chat: &Value, id: &str) -> String {
+    let parts = answer_of(chat, id)["content"].as_array().unwrap().clone();
+    parts.iter().map(|part| part["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn asks(agent: &str, text: &str) -> Value {
+    json!({"agent": agent, "input": {"text": text}})
+}
+
+fn calling(tool: &str, arguments: &str) -> Behaviour {
+    Behaviour::ok().tools(ToolMode::Single).call(tool, arguments)
+}
+
+fn adder() -> McpServer {
+    McpServer::start([McpTool::new("add", "Adds two numbers.", McpAnswer::Text("the sum is 42".to_owned()))])
+        .unwrap()
+}
+
+async fn maths(gateway: &Gateway, mcp: &McpServer) {
+    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
+    let path = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
+    assert_eq!(gateway.admin().post(&path, &json!({})).await.unwrap().status, 200);
+}
+
+/// The requests that reached the provider, as it read them.
+fn sent(gateway: &Gateway) -> Vec<Value> {
+    gateway.calls(OWN).iter().map(|call| serde_json::from_slice(&call.body).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_definition_has_versions_and_is_sealed() {
+    let gateway = gateway().await;
+    let made = define(&gateway, "helper", json!({"instructions": "Speak of the canary-instructions."})).await;
+    let (id, path) = (id_of(&made), format!("/v2/agents/{}", id_of(&made)));
+    assert_eq!((&made["version"], &made["definition"]["model"]), (&json!(1), &json!(MINI)), "{made}");
+    let same = json!({"name": "helper", "definition": definition(json!({}))});
+    problem(&gateway.admin().post("/v2/agents", &same).await.unwrap(), 409, "name_taken");
+    let changed = gateway.patch(&path, json!({"definition": {"limits": {"steps": 3}}})).await;
+    assert_eq!(
+        (&changed["version"], &changed["definition"]["limits"]["steps"]),
+        (&json!(2), &json!(3)),
+        "{changed}"
+    );
+    assert_eq!(changed["definition"]["instructions"], "Speak of the canary-instructions.");
+    let headers = [("content-type", "application/merge-patch+json"), ("if-match", "\"v1\"")];
+    let body = json!({"name": "other"}).to_string();
+    let refused = gateway.admin().call(Method::PATCH, &path, &headers, body).await.unwrap();
+    assert_eq!(refused.status, 412, "{}", refused.text());
+    let versions = gateway.get(&format!("{path}/versions")).await;
+    let numbers: Vec<_> =
+        versions["data"].as_array().unwrap().iter().map(|one| one["version"].clone()).collect();
+    assert_eq!(numbers, [json!(2), json!(1)], "{versions}");
+    let wrong = json!({"name": "w", "definition": definition(json!({"tools": [{"type": "project", "name": "a b"}]}))});
+    let refused = problem(&gateway.admin().post("/v2/agents", &wrong).await.unwrap(), 400, "invalid_value");
+    assert_eq!(refused["param"], "/definition/tools/0/name", "{refused}");
+    assert_eq!(gateway.get("/v2/agents").await["data"][0]["id"], json!(id));
+    for entry in walk(&gateway.data()) {
+        let bytes = std::fs::read(&entry).unwrap();
+        let holds = bytes.windows(19).any(|window| window == b"canary-instructions");
+        assert!(!holds, "{} holds the instructions", entry.display());
+    }
+    gateway.remove(&path).await;
+    assert_eq!(gateway.admin().get(&path).await.unwrap().status, 404);
+    problem(&post(&gateway.client(), RUN, asks("helper", "hi")).await, 404, "agent_not_found");
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_chat_has_its_history_and_answers_in_order() {
+    let gateway = gateway().await;
+    define(&gateway, "helper", json!({})).await;
+    let client = gateway.client();
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(600))]);
+    let (chat, first) = send(&client, asks("helper", "one")).await;
+    // Two more while it is busy: they wait, and are answered one after the other.
+    let next = |text: &str| json!({"chat_id": chat, "input": {"text": text}});
+    let (_, second) = send(&client, next("two")).await;
+    let (_, third) = send(&client, next("three")).await;
+    let busy = read(&client, &chat).await;
+    assert_eq!(
+        (&busy["status"], &busy["active_run"]["state"]),
+        (&json!("busy"), &json!("working")),
+        "{busy}"
+    );
+    assert_eq!(busy["chat_messages"].as_array().unwrap().len(), 6, "{busy}");
+    let idle = until_status(&client, &chat, "idle").await;
+    for (id, text) in [(&first, "one"), (&second, "two"), (&third, "three")] {
+        assert_eq!(text_of(&idle, id), format!("You said: {text}"), "{idle}");
+        assert_eq!(answer_of(&idle, id)["status"], "ready");
+    }
+    let requests = sent(&gateway);
+    assert_eq!(requests.len(), 3);
+    let last = requests[2].to_string();
+    assert!(last.contains("Be short.") && last.contains("You said: two") && last.contains("three"), "{last}");
+    // The chat is a session, which says the same.
+    let session = gateway.get(&format!("/v2/sessions/{chat}")).await;
+    assert_eq!(session["metadata"]["agent"], "helper@1", "{session}");
+    let short = client.get(&format!("/chats/{chat}/status")).await.unwrap().json();
+    assert_eq!(short["data"]["state"], "completed", "{short}");
+    let page = client.get(&format!("/chats/{chat}/messages?limit=2")).await.unwrap().json();
+    assert_eq!(
+        (&page["data"]["has_next"], &page["data"]["items"][1]["id"]),
+        (&json!(true), &json!(third)),
+        "{page}"
+    );
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
+    let gateway = gateway().await;
+    define(&gateway, "helper", json!({})).await;
+    let client = gateway.client();
+    gateway
+        .emulator
+        .script(OWN, [Behaviour::ok().latency(Duration::from_secs(20)), Behaviour::ok(), Behaviour::ok()]);
+    let (chat, first) = send(&client, asks("helper", "one")).await;
+    let next = |text: &str| json!({"chat_id": chat, "input": {"text": text}});
+    let (_, second) = send(&client, next("two")).await;
+    let (_, third) = send(&client, next("three")).await;
+    found("the first turn runs", async || {
+        Some(read(&client, &chat).await).filter(|chat| chat["active_run"]["state"] == "working")
+    })
+    .await;
+    done(&client, &format!("/chats/messages/{}/cancel", second.replace("ans_", "msg_")), json!({})).await;
+    let path = format!("/chats/messages/{}/cancel", first.replace("ans_", "msg_"));
+    problem(&post(&client, &path, json!({})).await, 409, "message_not_queued");
+    done(&client, &format!("/chats/{chat}/stop"), json!({})).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    assert_eq!(answer_of(&idle, &first)["status"], "cancelled", "{idle}");
+    assert_eq!(text_of(&idle, &third), "You said: three", "{idle}");
+    assert!(
+        idle["chat_messages"].as_array().unwrap().iter().all(|message| message["id"] != second),
+        "{idle}"
+    );
+}
+
+#[tokio::test]
+async fn calls_are_made_approved_refused_and_allowed_for_good() {
+    let gateway = gateway().await;
+    let mcp = adder();
+    maths(&gateway, &mcp).await;
+    define(&gateway, "free", json!({"tools": [{"type": "project", "name": "maths"}]})).await;
+    define(
+        &gateway,
+        "careful",
+        json!({"tools": [{"type": "project", "name": "maths", "require_approval": true}]}),
+    )
+    .await;
+    let client = gateway.client();
+    let call = || calling("maths__add", r#"{"a":"1"}"#);
+    let plain = || Behaviour::ok().tools(ToolMode::None);
+    gateway.emulator.script(OWN, [call(), plain()]);
+    let (chat, answer) = send(&client, asks("free", "add")).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
+    assert_eq!(
+        (&invocation["status"], &invocation["result"], &invocation["type"]),
+        (&json!("completed"), &json!("the sum is 42"), &json!("mcp")),
+        "{idle}"
+    );
+    assert_eq!(mcp.calls().len(), 1);
+    // Approved once; then refused; then allowed for good, after which nothing waits.
+    gateway.emulator.clear_scripts();
+    gateway.emulator.script(OWN, [call(), plain(), call(), plain(), call(), plain(), call(), plain()]);
+    let (chat, answer) = send(&client, asks("careful", "add")).await;
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let interrupt = waits["pending_interrupts"][0].clone();
+    assert_eq!(
+        (&interrupt["reason"], &interrupt["meta"]["tool_name"]),
+        (&json!("tool_approval"), &json!("maths__add"))
+    );
+    assert_eq!(waits["active_run"]["state"], "input_required", "{waits}");
+    assert_eq!(answer_of(&waits, &answer)["tool_invocations"][0]["status"], "awaiting_approval");
+    let call_id = interrupt["resource_id"].as_str().unwrap().to_owned();
+    problem(
+        &post(&client, &format!("/tools/{call_id}"), json!({"result": "x"})).await,
+        409,
+        "tool_call_not_waiting",
+    );
+    done(&client, &format!("/tools/{call_id}/invoke"), json!({})).await;
+    until_status(&client, &chat, "idle").await;
+    assert_eq!(mcp.calls().len(), 2);
+    problem(
+        &post(&client, &format!("/tools/{call_id}/invoke"), json!({})).await,
+        409,
+        "tool_call_not_waiting",
+    );
+    let (_, refused) = send(&client, json!({"chat_id": chat, "input": {"text": "again"}})).await;
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    done(&client, &format!("/tools/{id}/reject"), json!({"reason": "not today"})).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    let invocation = &answer_of(&idle, &refused)["tool_invocations"][0];
+    assert_eq!(invocation["result"], "The user did not approve this call: not today", "{idle}");
+    assert_eq!(mcp.calls().len(), 2);
+    send(&client, json!({"chat_id": chat, "input": {"text": "once more"}})).await;
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    done(&client, &format!("/chats/{chat}/tools/{id}/always-allow"), json!({"tool_name": "maths__add"}))
+        .await;
+    until_status(&client, &chat, "idle").await;
+    send(&client, json!({"chat_id": chat, "input": {"text": "and more"}})).await;
+    until_status(&client, &chat, "idle").await;
+    assert_eq!(mcp.calls().len(), 4);
+    assert_eq!(mcp.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
+    let mut gateway = gateway().await;
+    let beep = json!({"type": "client", "name": "beep", "parameters": {"type": "object", "properties": {"times": {"type": "string"}}}});
+    define(&gateway, "beeper", json!({"tools": [beep]})).await;
+    let client = gateway.client();
+    gateway
+        .emulator
+        .script(OWN, [calling("beep", r#"{"times":"2"}"#), Behaviour::ok().tools(ToolMode::None)]);
+    let (chat, answer) = send(&client, asks("beeper", "beep")).await;
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let invocation = answer_of(&waits, &answer)["tool_invocations"][0].clone();
+    assert_eq!(
+        (&invocation["type"], &invocation["status"], &invocation["function"]["arguments"]),
+        (&json!("client"), &json!("awaiting_input"), &json!({"times": "2"})),
+        "{waits}"
+    );
+    // What waits for its client survives the process.
+    gateway.crash().await;
+    let client = gateway.client();
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap().to_owned();
+    done(&client, &format!("/tools/{id}"), json!({"result": "beeped twice"})).await;
+    until_status(&client, &chat, "idle").await;
+    let requests = sent(&gateway);
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(requests[1].to_string().contains("beeped twice"), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
+    let mut gateway = gateway().await;
+    let mcp = adder();
+    maths(&gateway, &mcp).await;
+    define(&gateway, "helper", json!({"tools": [{"type": "project", "name": "maths"}]})).await;
+    let client = gateway.client();
+    let slow = Behaviour::ok().tools(ToolMode::None).latency(Duration::from_secs(3));
+    gateway
+        .emulator
+        .script(OWN, [calling("maths__add", r#"{"a":"1"}"#), slow, Behaviour::ok().tools(ToolMode::None)]);
+    let (chat, answer) = send(&client, asks("helper", "hello there")).await;
+    found("the second step began", async || (sent(&gateway).len() == 2).then_some(())).await;
+    gateway.crash().await;
+    let client = gateway.client();
+    let idle = until_status(&client, &chat, "idle").await;
+    assert_eq!(text_of(&idle, &answer), "You said: hello there", "{idle}");
+    // The first step was written before the kill: it is not made again, nor is its call.
+    assert_eq!((sent(&gateway).len(), mcp.calls().len()), (3, 1));
+    let booked = found("three exchanges are booked", async || {
+        let rows = gateway.get("/v2/requests?limit=20").await;
+        Some(rows["data"].as_array().unwrap().clone()).filter(|rows| rows.len() >= 3)
+    })
+    .await;
+    assert_eq!(booked.len(), 3, "{booked:?}");
+}
+
+#[tokio::test]
+async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
+    let gateway = gateway().await;
+    let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
+    define(&gateway, "placer", json!({"output_schema": schema})).await;
+    let client = gateway.client();
+    let says = |text: &str| Behaviour::ok().text(text);
+    gateway.emulator.script(OWN, [says("Rome"), says(r#"{"city": "Rome"}"#)]);
+    let (chat, _) = send(&client, asks("placer", "where?")).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    assert_eq!(idle["output"], json!({"city": "Rome"}), "{idle}");
+    assert!(sent(&gateway)[1].to_string().contains("does not fit the schema"), "{:?}", sent(&gateway));
+    gateway.emulator.clear_scripts();
+    gateway.emulator.script(OWN, [says("Rome"), says(r#"{"city": 3}"#)]);
+    let (chat, answer) = send(&client, asks("placer", "where?")).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    assert_eq!((&idle["active_run"]["state"], &idle["output"]), (&json!("failed"), &Value::Null), "{idle}");
+    let failed = answer_of(&idle, &answer);
+    assert_eq!(failed["status"], "failed");
+    assert!(failed["error"].as_str().unwrap().contains("does not fit its schema"), "{failed}");
+    let path = format!("/tasks/{}", failed["task_id"].as_str().unwrap());
+    let task = found("the task to end", async || {
+        let task = client.get(&path).await.unwrap().json()["data"].clone();
+        Some(task).filter(|task| task["status"] == 11)
+    })
+    .await;
+    assert_eq!(task["problem"]["code"], "agent_output_invalid", "{task}");
+}
+
+#[tokio::test]
+async fn an_agent_calls_another_one() {
+    let gateway = gateway().await;
+    define(
+        &gateway,
+        "expert",
+        json!({"description": "Knows it all.", "instructions": "You are the expert."}),
+    )
+    .await;
+    define(&gateway, "boss", json!({"tools": [{"type": "agent", "name": "expert"}]})).await;
+    let client = gateway.client();
+    let delegates = calling("agent_expert", r#"{"task":"what is it?"}"#);
+    let plain = || Behaviour::ok().tools(ToolMode::None);
+    gateway.emulator.script(OWN, [delegates, plain(), plain()]);
+    let (chat, answer) = send(&client, asks("boss", "ask the expert")).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
+    assert_eq!(
+        (&invocation["type"], &invocation["result"]),
+        (&json!("agent"), &json!("You said: what is it?")),
+        "{idle}"
+    );
+    let requests = sent(&gateway);
+    assert_eq!(requests.len(), 3);
+    assert!(requests[0].to_string().contains("Knows it all."), "{}", requests[0]);
+    assert!(requests[1].to_string().contains("You are the expert."), "{}", requests[1]);
+}
+
+/// A hook that denies each call, and what it was told.
+async fn denying() -> (String, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, told) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = vec![0; 65_536];
+            let mut length = 0;
+            loop {
+                length += stream.read(&mut bytes[length..]).await.unwrap();
+                if String::from_utf8_lossy(&bytes[..length]).ends_with("\"}") {
+                    break;
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            let body = json!({"decision": "deny", "reason": "on Sundays"}).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            sender.send(text).await.unwrap();
+        }
+    });
+    (url, told)
+}
+
+#[tokio::test]
+async fn a_hook_denies_a_call_before_it_is_made() {
+    let gateway = gateway().await;
+    let mcp = adder();
+    maths(&gateway, &mcp).await;
+    let (url, mut told) = denying().await;
+    let hooks = json!([{"event": "tool_call", "url": url}]);
+    define(&gateway, "watched", json!({"tools": [{"type": "project", "name": "maths"}], "hooks": hooks}))
+        .await;
+    let client = gateway.client();
+    gateway
+        .emulator
+        .script(OWN, [calling("maths__add", r#"{"a":"1"}"#), Behaviour::ok().tools(ToolMode::None)]);
+    let (chat, answer) = send(&client, asks("watched", "add")).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    let invocation = &answer_of(&idle, &answer)["tool_invocations"][0];
+    assert_eq!(invocation["result"], "The call was denied: on Sundays", "{idle}");
+    assert_eq!(mcp.calls().len(), 0);
+    let told = told.recv().await.unwrap();
+    assert!(told.contains(r#""name":"maths__add""#) && told.contains(r#""arguments":{"a":"1"}"#), "{told}");
+}
+
+#[tokio::test]
+async fn who_follows_a_chat_gets_its_words_and_its_end() {
+    let gateway = gateway().await;
+    define(&gateway, "helper", json!({})).await;
+    let client = gateway.client();
+    gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).interval(Duration::from_millis(60))]);
+    let (chat, answer) = send(&client, asks("helper", "one two three four")).await;
+    let accept = [("accept", "application/x-ndjson")];
+    let path = format!("/chats/{chat}/stream");
+    let mut stream = client.open(Method::GET, &path, &accept, bytes::Bytes::new()).await.unwrap();
+    let (mut text, mut words) = (String::new(), String::new());
+    let mut is_idle = false;
+    while !is_idle {
+        text.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+        while let Some((line, rest)) = text.split_once('\n') {
+            let event: Value = serde_json::from_str(line).unwrap();
+            if event["event"] == "delta" {
+                assert_eq!(event["data"]["resource_id"], json!(answer));
+                words.push_str(event["data"]["delta"]["response"].as_str().unwrap());
+            }
+            is_idle |= event["event"] == "chats" && event["data"]["status"] == "idle";
+            text = rest.to_owned();
+        }
+    }
+    assert_eq!(words, "You said: one two three four");
+}
+
+#[tokio::test]
+async fn nothing_of_a_chat_is_anothers() {
+    let gateway = gateway().await;
+    define(&gateway, "helper", json!({})).await;
+    let client = gateway.client();
+    let (chat, _) = send(&client, asks("helper", "one")).await;
+    until_status(&client, &chat, "idle").await;
+    let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) =
+        gateway.key(json!({"name": "k", "project_id": other["id"], "scopes": ["inference"]})).await;
+    let stranger = gateway.with_key(&key);
+    problem(&stranger.get(&format!("/chats/{chat}")).await.unwrap(), 404, "chat_not_found");
+    problem(
+        &post(&stranger, RUN, json!({"chat_id": chat, "input": {"text": "x"}})).await,
+        404,
+        "chat_not_found",
+    );
+    problem(&post(&stranger, RUN, asks("helper", "x")).await, 404, "agent_not_found");
+    problem(&post(&client, "/tools/inv_x_0", json!({"result": "x"})).await, 409, "tool_call_not_waiting");
+    let empty = post(&client, RUN, json!({"agent": "helper", "input": {"text": ""}})).await;
+    assert_eq!(
+        (empty.status, &empty.json()["errors"][0]["pointer"]),
+        (422, &json!("/input/text")),
+        "{}",
+        empty.text()
+    );
+    let wrong = post(&client, RUN, json!({"agent_config": {"core_app": {"ref": "m"}, "tools": [{"name": "x", "type": "http"}]}, "input": {"text": "x"}})).await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["errors"][0]["pointer"]),
+        (422, &json!("/agent_config/tools/0/type")),
+        "{}",
+        wrong.text()
+    );
+}
+
+/// The vendor's own clients, unmodified.
+#[tokio::test]
+async fn the_vendors_clients_talk_with_agents() {
+    let gateway = gateway().await;
+    define(&gateway, "helper", json!({})).await;
+    let beep = || calling("beep", r#"{"times":"2"}"#);
+    let plain = || Behaviour::ok().tools(ToolMode::None);
+    let structured = || Behaviour::ok().text(r#"{"city": "Rome"}"#);
+    let scripts = || [plain(), plain(), beep(), plain(), structured()];
+    gateway.emulator.script(OWN, scripts());
+    let python = workspace().join(".venv/bin/python");
+    let driven = drive(python, workspace().join("tests/sdk/agents.py"), &gateway).await;
+    assert_eq!(driven.held, 5);
+    gateway.emulator.clear_scripts();
+    gateway.emulator.script(OWN, scripts());
+    let driven = drive("node".into(), workspace().join("tests/node/agents.mjs"), &gateway).await;
+    assert_eq!(driven.held, 5);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Two gateways of one database: whichever makes a turn, those of a chat come one after the other.
+#[tokio::test]
+async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("agents_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    let (mut other, origin) = gateway.replica().await;
+    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    define(&gateway, "helper", json!({})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(50)).always()]);
+    let here = gateway.client();
+    let (chat, first) = send(&here, asks("helper", "message 0")).await;
+    let mut ids = vec![first];
+    for number in 1..8 {
+        let client = if number % 2 == 0 { &here } else { &there };
+        let text = format!("message {number}");
+        ids.push(send(client, json!({"chat_id": chat, "input": {"text": text}})).await.1);
+    }
+    let idle = until_status(&there, &chat, "idle").await;
+    for (number, id) in ids.iter().enumerate() {
+        assert_eq!(text_of(&idle, id), format!("You said: message {number}"), "{idle}");
+    }
+    for (number, request) in sent(&gateway).iter().enumerate() {
+        // Each turn reads all those before it.
+        let turns = request.to_string().matches("You said:").count();
+        assert_eq!(turns, number, "{request}");
+    }
+    other.stop(WITHIN).await.unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_command_line_defines_an_agent_and_talks_with_it() {
+    let gateway = gateway().await;
+    let file = gateway.directory().join("helper.json");
+    std::fs::write(&file, definition(json!({})).to_string()).unwrap();
+    let file = file.display().to_string();
+    let made = gateway.cli().run(&["agent", "create", "helper", &file, "--json"]).json();
+    let id = id_of(&made);
+    std::fs::write(&file, json!({"description": "Helps."}).to_string()).unwrap();
+    let changed = gateway.cli().run(&["agent", "update", &id, &file, "--json"]).json();
+    assert_eq!(
+        (&changed["version"], &changed["definition"]["model"]),
+        (&json!(2), &json!(MINI)),
+        "{changed}"
+    );
+    assert!(gateway.cli().run(&["agent", "list"]).ok().contains("helper"));
+    assert_eq!(gateway.cli().run(&["agent", "versions", &id, "--json"]).ok().lines().count(), 2);
+    let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);
+    let printed = client.run(&["agent", "run", "helper", "hello there"]).ok();
+    assert_eq!(printed.trim(), "You said: hello there");
+    gateway.cli().run(&["agent", "remove", &id]).ok();
+}

@@ -53,6 +53,7 @@ macro_rules! migration_files {
             43 "run_tasks" "0043_run_tasks",
             44 "files" "0044_files",
             45 "tools" "0045_tools",
+            48 "flows" "0048_flows",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

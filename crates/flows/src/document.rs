@@ -71,14 +71,38 @@ pub enum OnError {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepKind {
-    Gate { condition: String },
-    Branch { cases: Map<String, Value> },
-    Selector { cases: Vec<Case>, #[serde(default)] default: Value },
-    Merge { #[serde(default)] mode: MergeMode },
-    Map { over: String, #[serde(default)] parallel: Option<u32>, step: LeafDocument },
-    Loop { limit: u32, #[serde(default)] until: Option<String>, step: LeafDocument },
+    Gate {
+        condition: String,
+    },
+    Branch {
+        cases: Map<String, Value>,
+    },
+    Selector {
+        cases: Vec<Case>,
+        #[serde(default)]
+        default: Value,
+    },
+    Merge {
+        #[serde(default)]
+        mode: MergeMode,
+    },
+    Map {
+        over: String,
+        #[serde(default)]
+        parallel: Option<u32>,
+        step: LeafDocument,
+    },
+    Loop {
+        limit: u32,
+        #[serde(default)]
+        until: Option<String>,
+        step: LeafDocument,
+    },
     Wait(WaitDocument),
-    Approval { #[serde(default)] message: Value },
+    Approval {
+        #[serde(default)]
+        message: Value,
+    },
     #[serde(untagged)]
     Leaf(LeafDocument),
 }
@@ -114,19 +138,45 @@ pub struct WaitDocument {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LeafDocument {
-    App { app: String, #[serde(default)] input: Value },
-    Model { model: String, #[serde(default)] input: Value },
-    Tool { tool: String, #[serde(default)] input: Value },
+    App {
+        app: String,
+        #[serde(default)]
+        input: Value,
+    },
+    Model {
+        model: String,
+        #[serde(default)]
+        input: Value,
+    },
+    Tool {
+        tool: String,
+        #[serde(default)]
+        input: Value,
+    },
     Http {
         url: String,
-        #[serde(default)] method: Option<String>,
-        #[serde(default)] headers: Value,
-        #[serde(default)] query: Value,
-        #[serde(default)] body: Value,
+        #[serde(default)]
+        method: Option<String>,
+        #[serde(default)]
+        headers: Value,
+        #[serde(default)]
+        query: Value,
+        #[serde(default)]
+        body: Value,
     },
-    Expression { expression: String },
-    Constant { value: Value },
-    Flow { flow: String, #[serde(default)] version: Option<u64>, #[serde(default)] input: Value },
+    Expression {
+        expression: String,
+    },
+    Constant {
+        value: Value,
+    },
+    Flow {
+        flow: String,
+        #[serde(default)]
+        version: Option<u64>,
+        #[serde(default)]
+        input: Value,
+    },
 }
 
 /// Why a text is no document.
@@ -164,9 +214,9 @@ mod tests {
 
     #[test]
     fn json_and_yaml_are_read_alike() {
-        let yaml = "name: greet\nsteps:\n  hello:\n    kind: expression\n    expression: \"'hi ' + input.name\"\n";
-        let expected =
-            json!({"name": "greet", "steps": {"hello": {"kind": "expression", "expression": "'hi ' + input.name"}}});
+        let yaml =
+            "name: greet\nsteps:\n  hello:\n    kind: expression\n    expression: \"'hi ' + input.name\"\n";
+        let expected = json!({"name": "greet", "steps": {"hello": {"kind": "expression", "expression": "'hi ' + input.name"}}});
         assert_eq!(read(yaml), Ok(expected.clone()));
         assert_eq!(read(&expected.to_string()), Ok(expected));
     }

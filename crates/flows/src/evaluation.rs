@@ -171,7 +171,11 @@ impl<'n> Evaluator<'n> {
         }
     }
 
-    fn object<'a>(&mut self, map: &'a MapExpr, locals: Option<&'a Local<'a>>) -> Result<Value, EvaluationError>
+    fn object<'a>(
+        &mut self,
+        map: &'a MapExpr,
+        locals: Option<&'a Local<'a>>,
+    ) -> Result<Value, EvaluationError>
     where
         'n: 'a,
     {
@@ -222,7 +226,8 @@ impl<'n> Evaluator<'n> {
             if goes_on == Some(false) {
                 break;
             }
-            accumulated = self.accumulated(comprehension, &comprehension.loop_step.expr, accumulated, &local)?;
+            accumulated =
+                self.accumulated(comprehension, &comprehension.loop_step.expr, accumulated, &local)?;
         }
         let accu = Local { name: &comprehension.accu_var, value: &accumulated, outer: locals };
         let result = self.value(&comprehension.result.expr, Some(&accu))?;
@@ -238,9 +243,8 @@ impl<'n> Evaluator<'n> {
         mut accumulated: Value,
         local: &Local<'_>,
     ) -> Result<Value, EvaluationError> {
-        let is_accumulator = |expression: &Expr| {
-            matches!(expression, Expr::Ident(name) if *name == comprehension.accu_var)
-        };
+        let is_accumulator =
+            |expression: &Expr| matches!(expression, Expr::Ident(name) if *name == comprehension.accu_var);
         if is_accumulator(step) {
             return Ok(accumulated);
         }
@@ -272,7 +276,11 @@ impl<'n> Evaluator<'n> {
         self.owned(value)
     }
 
-    fn flag<'a>(&mut self, expression: &'a Expr, locals: Option<&'a Local<'a>>) -> Result<bool, EvaluationError>
+    fn flag<'a>(
+        &mut self,
+        expression: &'a Expr,
+        locals: Option<&'a Local<'a>>,
+    ) -> Result<bool, EvaluationError>
     where
         'n: 'a,
     {

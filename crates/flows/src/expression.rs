@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::parser::PrattParser;
 
-use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_NESTED_MAX, EXPRESSION_NODES_MAX};
+use crate::limits::{
+    EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_NESTED_MAX, EXPRESSION_NODES_MAX,
+};
 
 /// The root by which a step can be named as well.
 pub(crate) const STEPS: &str = "steps";
@@ -57,7 +59,9 @@ pub(crate) fn step_of(expression: &Expr) -> Option<&str> {
 fn parts(expression: &Expr) -> Vec<&Expr> {
     match expression {
         Expr::Select(select) => vec![&select.operand.expr],
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).map(|part| &part.expr).collect(),
+        Expr::Call(call) => {
+            call.target.as_deref().into_iter().chain(&call.args).map(|part| &part.expr).collect()
+        }
         Expr::List(list) => list.elements.iter().map(|part| &part.expr).collect(),
         Expr::Map(map) => {
             let entries = map.entries.iter().filter_map(|entry| match &entry.expr {
@@ -84,14 +88,12 @@ fn check_depth(root: &Expr) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err(format!("An expression has at most {EXPRESSION_DEPTH_MAX} operators after each other. Split it over steps."))
+    Err(format!(
+        "An expression has at most {EXPRESSION_DEPTH_MAX} operators after each other. Split it over steps."
+    ))
 }
 
-fn collect(
-    expression: &Expr,
-    locals: &mut Vec<String>,
-    names: &mut BTreeSet<String>,
-) -> Result<(), String> {
+fn collect(expression: &Expr, locals: &mut Vec<String>, names: &mut BTreeSet<String>) -> Result<(), String> {
     if let Some(step) = step_of(expression) {
         names.insert(step.to_owned());
         return Ok(());

@@ -216,7 +216,10 @@ fn converted(evaluator: &mut Evaluator<'_>, name: &str, value: &Value) -> Made {
         ("bool", Value::String(text)) => text.parse().map(Value::Bool).map_err(|_| refused()),
         ("int", Value::Number(number)) => {
             let whole = whole(number).and_then(|number| i64::try_from(number).ok());
-            #[expect(clippy::cast_possible_truncation, reason = "a fraction is cut, and its range is checked")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a fraction is cut, and its range is checked"
+            )]
             let cut = || number.as_f64().filter(|number| number.abs() < 9e15).map(|number| number as i64);
             whole.or_else(cut).map(Value::from).ok_or_else(refused)
         }

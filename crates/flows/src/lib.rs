@@ -13,7 +13,8 @@ mod validation;
 
 pub use diff::{Difference, diff};
 pub use document::{
-    Case, Document, LeafDocument, OnError, Retry, StepDocument, StepKind, Unreadable, WaitDocument, read, schema,
+    Case, Document, LeafDocument, OnError, Retry, StepDocument, StepKind, Unreadable, WaitDocument, read,
+    schema,
 };
 pub use evaluation::{EvaluationError, Names, evaluate};
 pub use expression::Expression;

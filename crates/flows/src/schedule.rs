@@ -245,7 +245,8 @@ impl Schedule {
 
     /// What becomes of a step by what it needs; `None` where it can run.
     fn inherited(&self, step: &Step) -> Option<Outcome> {
-        let outcomes = || step.needs.iter().filter_map(|need| Some((self.step(*need)?, self.outcome(*need)?)));
+        let outcomes =
+            || step.needs.iter().filter_map(|need| Some((self.step(*need)?, self.outcome(*need)?)));
         let is_well = |(step, outcome): (&Step, Outcome)| match outcome {
             Outcome::Completed => true,
             Outcome::Failed => step.continues,

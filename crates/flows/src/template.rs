@@ -43,7 +43,8 @@ impl Template {
             }
             Value::Array(items) => {
                 let parts = items.iter().enumerate();
-                let parts = parts.map(|(place, item)| Self::parse_at(item, &format!("{pointer}/{place}"), depth));
+                let parts =
+                    parts.map(|(place, item)| Self::parse_at(item, &format!("{pointer}/{place}"), depth));
                 let parts = all(parts)?;
                 let is_literal = parts.iter().all(|part| matches!(part, Self::Literal(_)));
                 Ok(if is_literal { Self::Literal(value.clone()) } else { Self::List(parts) })

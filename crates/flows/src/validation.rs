@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::document::{Document, LeafDocument, MergeMode, OnError, Retry, StepDocument, StepKind, WaitDocument, schema};
+use crate::document::{
+    Document, LeafDocument, MergeMode, OnError, Retry, StepDocument, StepKind, WaitDocument, schema,
+};
 use crate::expression::Expression;
 use crate::limits::{ERRORS_MAX, PARALLEL_MAX};
 use crate::template::Template;
@@ -15,9 +17,8 @@ use crate::template::Template;
 const INPUT: &str = "input";
 const IN_ITERATION: [&str; 3] = ["item", "index", "previous"];
 const OUTPUT: &str = "output";
-const RESERVED: [&str; 12] = [
-    INPUT, "steps", "item", "index", "previous", OUTPUT, "run", "true", "false", "null", "in", "as",
-];
+const RESERVED: [&str; 12] =
+    [INPUT, "steps", "item", "index", "previous", OUTPUT, "run", "true", "false", "null", "in", "as"];
 const PARALLEL: u32 = 16;
 
 static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
@@ -130,7 +131,8 @@ impl Flow {
 /// # Errors
 /// Each place that does not fit.
 fn check_value(validator: &Validator, value: &Value) -> Result<(), Vec<FlowError>> {
-    let errors: Vec<_> = validator.iter_errors(value).take(ERRORS_MAX).map(|error| of_schema(&error)).collect();
+    let errors: Vec<_> =
+        validator.iter_errors(value).take(ERRORS_MAX).map(|error| of_schema(&error)).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -270,7 +272,8 @@ impl Compiler {
             match self.places.get(*name) {
                 Some(place) => needs.push(*place),
                 None if *name == INPUT || known.contains(name) => {}
-                None => self.wrong(pointer, format!("There is no step \"{name}\", and nothing else of this name.")),
+                None => self
+                    .wrong(pointer, format!("There is no step \"{name}\", and nothing else of this name.")),
             }
         }
         needs
@@ -371,9 +374,9 @@ impl Compiler {
                 Action::Loop { limit, until, leaf }
             }
             StepKind::Wait(wait) => Action::Wait(self.wait(wait, pointer, needs)?),
-            StepKind::Approval { message } => {
-                Action::Approval { message: self.filling(&message, &[], &format!("{pointer}/message"), needs) }
-            }
+            StepKind::Approval { message } => Action::Approval {
+                message: self.filling(&message, &[], &format!("{pointer}/message"), needs),
+            },
         })
     }
 
@@ -472,10 +475,7 @@ mod tests {
         let flow = compile(&document).unwrap();
         let found: Vec<_> =
             flow.steps.iter().map(|step| (step.name.as_str(), step.needs.clone(), step.depth)).collect();
-        assert_eq!(
-            found,
-            [("c", vec![1, 2], 2), ("a", vec![], 0), ("b", vec![1], 1), ("d", vec![0], 3)]
-        );
+        assert_eq!(found, [("c", vec![1, 2], 2), ("a", vec![], 0), ("b", vec![1], 1), ("d", vec![0], 3)]);
         assert!(flow.check_input(&json!({"n": 1})).is_ok());
         assert_eq!(flow.check_input(&json!({})).unwrap_err()[0].pointer, "");
     }
@@ -492,15 +492,35 @@ mod tests {
             (flow(json!({"a": {"kind": "constant", "value": 1, "extra": 2}})), "/steps/a", "extra"),
             (flow(json!({"a": {"kind": "app", "app": "m", "input": []}})), "/steps/a/input", "object"),
             (flow(json!({"a": {"kind": "constant", "value": 1, "needs": ["b"]}})), "/steps/a/needs", "\"b\""),
-            (flow(json!({"a": {"kind": "expression", "expression": "b.output"}})), "/steps/a/expression", "\"b\""),
-            (flow(json!({"a": {"kind": "expression", "expression": "1 +"}})), "/steps/a/expression", "no expression"),
+            (
+                flow(json!({"a": {"kind": "expression", "expression": "b.output"}})),
+                "/steps/a/expression",
+                "\"b\"",
+            ),
+            (
+                flow(json!({"a": {"kind": "expression", "expression": "1 +"}})),
+                "/steps/a/expression",
+                "no expression",
+            ),
             (flow(json!({"a": {"kind": "expression", "expression": "a.output"}})), "/steps/a", "itself"),
             (flow(json!({"input": ok})), "/steps/input", "another meaning"),
             (flow(json!({"a": {"kind": "wait"}})), "/steps/a", ""),
             (flow(json!({"a": {"kind": "loop", "limit": 0, "step": ok}})), "/steps/a/limit", ""),
-            (flow(json!({"a": {"kind": "map", "over": "[1]", "step": {"kind": "wait", "seconds": 1}}})), "/steps/a/step/kind", ""),
-            (flow(json!({"a": {"kind": "app", "app": "m", "input": {"x": ["{{y}}"]}}})), "/steps/a/input", "\"y\""),
-            (flow(json!({"a": {"kind": "constant", "value": 1, "output": {"type": 3}}})), "/steps/a/output", "JSON Schema"),
+            (
+                flow(json!({"a": {"kind": "map", "over": "[1]", "step": {"kind": "wait", "seconds": 1}}})),
+                "/steps/a/step/kind",
+                "",
+            ),
+            (
+                flow(json!({"a": {"kind": "app", "app": "m", "input": {"x": ["{{y}}"]}}})),
+                "/steps/a/input",
+                "\"y\"",
+            ),
+            (
+                flow(json!({"a": {"kind": "constant", "value": 1, "output": {"type": 3}}})),
+                "/steps/a/output",
+                "JSON Schema",
+            ),
             (
                 flow(json!({
                     "a": {"kind": "constant", "value": 1, "needs": ["b"]},
@@ -537,8 +557,9 @@ mod tests {
 
     #[test]
     fn what_a_step_makes_is_checked_by_its_schema() {
-        let document =
-            flow(json!({"a": {"kind": "constant", "value": 1, "output": {"properties": {"n": {"type": "integer"}}}}}));
+        let document = flow(
+            json!({"a": {"kind": "constant", "value": 1, "output": {"properties": {"n": {"type": "integer"}}}}}),
+        );
         let compiled = compile(&document).unwrap();
         let step = &compiled.steps[0];
         assert!(step.check_output(&json!({"n": 1})).is_ok());

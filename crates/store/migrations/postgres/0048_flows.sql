@@ -67,6 +67,7 @@ CREATE INDEX flow_runs_by_age ON flow_runs (workspace, project, id);
 CREATE INDEX flow_runs_by_end ON flow_runs (until_unix_ms);
 CREATE INDEX flow_runs_queued ON flow_runs (workspace, due_unix_ms, id) WHERE state IN ('queued', 'waiting');
 CREATE INDEX flow_runs_running ON flow_runs (worker, lease_unix_ms) WHERE state = 'running';
+CREATE INDEX flow_runs_by_parent ON flow_runs (parent) WHERE parent IS NOT NULL;
 CREATE INDEX flow_runs_open ON flow_runs (workspace, project) WHERE state <> 'ended';
 
 CREATE TABLE flow_steps (

@@ -54,6 +54,7 @@ pub const PAGES: &[&str] = &[
     "/policies",
     "/hints",
     "/tools",
+    "/flows",
     "/sessions",
     "/sessions/{rest}",
     "/budgets",

@@ -2,10 +2,10 @@
 
 use domain::{
     AccountId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId, CacheMode,
-    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId, InvoiceId, JoinTokenId,
-    KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId,
-    ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId, SnapshotId,
-    SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId,
+    InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
+    PurgeJobId, ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId,
+    SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;

@@ -128,13 +128,21 @@ impl StoredRuns {
         })
     }
 
-    /// The steps of a run after one of them, by path.
+    /// All steps of a run.
     #[must_use]
-    pub fn steps(&self, id: FlowRunId, after: String, limit: u32) -> StoreFuture<'_, Vec<StepRow>> {
+    pub fn all_steps(&self, id: FlowRunId) -> StoreFuture<'_, Vec<StepRow>> {
         Box::pin(async move {
-            let query = sql("SELECT * FROM flow_steps WHERE run = $1 AND path > $2 ORDER BY path LIMIT $3");
-            let query = query.bind(id.bytes()).bind(after).bind(i64::from(limit));
+            let query = sql("SELECT * FROM flow_steps WHERE run = $1 ORDER BY path").bind(id.bytes());
             query.rows(&mut self.0.read().await?).await?.iter().map(read_step).collect()
+        })
+    }
+
+    #[must_use]
+    pub fn step(&self, id: FlowRunId, path: String) -> StoreFuture<'_, Option<StepRow>> {
+        Box::pin(async move {
+            let query = sql("SELECT * FROM flow_steps WHERE run = $1 AND path = $2");
+            let row = query.bind(id.bytes()).bind(path).row(&mut self.0.read().await?).await?;
+            row.as_ref().map(read_step).transpose()
         })
     }
 

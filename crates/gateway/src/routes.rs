@@ -105,7 +105,7 @@ const RUN_ROOTS: [&str; 5] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/fil
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
 const LATER: &[&str] =
-    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/flows", "/mcp"];
+    &["/v1/uploads", "/v1/agents", "/v1/flows", "/v1/tools", "/v1/sessions", "/agents", "/mcp"];
 
 fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
     Route { method, path, dialect, action: does, access }
@@ -156,6 +156,9 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::DELETE, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::POST, "/flowruns", Dialect::Run, Action::Control, Access::Control),
+        row(Method::GET, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
+        row(Method::POST, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
         row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
         row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
         row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),

@@ -4,8 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    ContentKind, FileId, FlowRunId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId,
-    StoredObjectKind, TaskId, TraceId, WorkspaceId,
+    ContentKind, FileId, FlowRunId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret,
+    StoredObjectId, StoredObjectKind, TaskId, TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};

@@ -69,6 +69,7 @@ mod filters;
 mod findings;
 mod first_request;
 mod fleet;
+mod flows;
 mod forms;
 mod full_disk;
 mod gateway;

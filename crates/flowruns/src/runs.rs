@@ -84,6 +84,14 @@ async fn put_step(
     Ok(stored > 0)
 }
 
+fn refuse_too_many(open: u64) -> Result<(), StoreError> {
+    if open < RUNS_OPEN_MAX {
+        return Ok(());
+    }
+    let detail = format!("{RUNS_OPEN_MAX} runs of this project have not ended");
+    Err(StoreError::conflict("flow_runs_waiting", detail, None))
+}
+
 async fn create(writing: &mut Writing, new: NewRun) -> Result<bool, StoreError> {
     let NewRun { run, contents, steps } = new;
     let owner = run.owner;
@@ -91,10 +99,7 @@ async fn create(writing: &mut Writing, new: NewRun) -> Result<bool, StoreError> 
          WHERE workspace = $1 AND project = $2 AND state <> 'ended'");
     let open =
         query.bind(owner.workspace.bytes()).bind(owner.project.bytes()).one(writing.connection()).await?;
-    if Fields::new(TABLE, &open).number("found")? >= RUNS_OPEN_MAX {
-        let detail = format!("{RUNS_OPEN_MAX} runs of this project have not ended");
-        return Err(StoreError::conflict("flow_runs_waiting", detail, None));
-    }
+    refuse_too_many(Fields::new(TABLE, &open).number("found")?)?;
     let query = sql("INSERT INTO flow_runs (id, workspace, project, request, api_key, name, flow, number, parent,
          parent_step, depth, replay_of, state, status, budget_nanos, cost_nanos, created_unix_ms, updated_unix_ms,
          due_unix_ms, until_unix_ms, changes)
@@ -440,5 +445,17 @@ impl StoredRuns {
         act: Act,
     ) -> StoreFuture<'_, ()> {
         Box::pin(self.0.note(move |writing| Box::pin(send(writing, of, event, content, act))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_has_so_many_runs_at_once() {
+        assert!(refuse_too_many(RUNS_OPEN_MAX - 1).is_ok());
+        let refused = refuse_too_many(RUNS_OPEN_MAX).unwrap_err();
+        assert!(matches!(refused, StoreError::Conflict { what: "flow_runs_waiting", .. }), "{refused}");
     }
 }

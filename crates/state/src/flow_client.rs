@@ -17,9 +17,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::flow_run_begin::{StartInput, begin};
+use crate::flow_run_found::{found, runs_of};
 use crate::flow_run_stream::{changed, event};
 use crate::flow_run_view::detail;
-use crate::flow_runs::{cancel as cancelled, found, runs_of};
+use crate::flow_runs::cancel as cancelled;
 
 const PATH: &str = "/v2/flowruns";
 const ONE: &str = "/v2/flowruns/{id}";

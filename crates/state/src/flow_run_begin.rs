@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::flow_fields::{check_input, compiled, document_of};
-use crate::flow_runs::runs_of;
+use crate::flow_run_found::runs_of;
 use crate::scope;
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -12,8 +12,8 @@ use reconcilers::of_store;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::flow_run_found::{found, runs_of};
 use crate::flow_run_view::detail;
-use crate::flow_runs::{found, runs_of};
 use crate::limits::{FLOW_STREAM_PAUSE, FLOW_STREAM_TIME_MAX};
 
 /// Waits until a run has changed, or for as long as an answer may wait.

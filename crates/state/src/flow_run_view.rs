@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::flow_fields::{NodeView, nodes_of};
-use crate::flow_runs::runs_of;
+use crate::flow_run_found::runs_of;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FlowRun")]

@@ -8,8 +8,8 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{Fault, FaultClass, FlowRunId};
-use flowruns::{FlowContent, RunRow, RunStatus, StepStatus, StoredRuns, Wish, part};
+use domain::{Fault, FaultClass};
+use flowruns::{FlowContent, RunRow, RunStatus, StepStatus, Wish, part};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::flow_run_begin::{StartInput, begin, replayed};
+use crate::flow_run_found::{found, runs_of};
 use crate::flow_run_view::{RunDetail, RunView, StepDetail, detail, show, step_detail};
 use crate::flows::DifferenceView;
 use crate::limits::FLOW_EVENT_TRIES_MAX;
@@ -24,7 +25,6 @@ use crate::scope;
 
 const PATH: &str = "/v2/flow-runs";
 const ONE: &str = "/v2/flow-runs/{id}";
-pub(crate) const WHAT: &str = "run of a flow";
 
 pub(crate) fn routes() -> Vec<Route> {
     let acting = |pattern, handler, says| {
@@ -124,18 +124,6 @@ struct OutputDiff {
     run_id: String,
     replay_of: String,
     changes: Vec<DifferenceView>,
-}
-
-pub(crate) fn runs_of(control: &Control) -> StoredRuns {
-    StoredRuns::of(&control.deps.store)
-}
-
-/// The run of the path, where the caller may see it.
-pub(crate) async fn found(control: &Control, request: &ApiRequest) -> Result<RunRow, Box<Fault>> {
-    let id: FlowRunId = request.id(WHAT)?;
-    let run = runs_of(control).get(request.workspace(), id).await.map_err(of_store)?;
-    scope::check(request, run.owner.project, WHAT, &id)?;
-    Ok(run)
 }
 
 fn start(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -11,6 +11,7 @@ mod files;
 mod flow_client;
 mod flow_fields;
 mod flow_run_begin;
+mod flow_run_found;
 mod flow_run_stream;
 mod flow_run_view;
 mod flow_runs;

@@ -126,7 +126,6 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/agent-hints", json!({"tag": "nightly"})).await,
         make(&admin, "/v2/sessions", json!({"name": "support"})).await,
         make(&admin, "/v2/tools", json!({"name": "a-tool", "kind": "function"})).await,
-        make(&admin, "/v2/flows", json!({"document": one_step()})).await,
         make(&admin, "/v2/mcp-servers", json!({"name": "a-server", "url": format!("{base_url}/mcp")})).await,
         make(&admin, "/v2/purge-jobs", json!({"to": "2020-01-01"})).await,
         make(&admin, "/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI}]})).await,
@@ -142,9 +141,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
     add_kept(&admin, &mut objects).await;
-    let run =
-        gateway.with_key(&founded.api_key).post("/v2/flow-runs", &json!({"document": one_step()})).await;
-    objects.push(id_of(&run.unwrap().json()));
+    add_flow(&admin, &mut objects).await;
     let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     let trace = trace_of(&answer);
@@ -412,4 +409,10 @@ fn few_routes_are_open() {
 /// A flow that is over at once.
 fn one_step() -> Value {
     json!({"name": "a-flow", "steps": {"a": {"kind": "constant", "value": 1}}})
+}
+
+async fn add_flow(admin: &Client, objects: &mut Vec<String>) {
+    objects.push(make(admin, "/v2/flows", json!({"document": one_step()})).await);
+    let run = admin.post("/v2/flow-runs", &json!({"document": one_step()})).await.unwrap();
+    objects.push(id_of(&run.json()));
 }

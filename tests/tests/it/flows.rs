@@ -83,25 +83,14 @@ async fn output(client: &Client, id: &str, step: &str) -> Value {
     answer.json()
 }
 
-#[tokio::test]
-async fn a_flow_has_a_step_of_each_kind() {
-    let gateway = gateway().await;
-    let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text("{\"sum\": 42}".to_owned()))])
-        .unwrap();
-    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
-    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
-    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
-    let inner = flow(
-        json!({"double": {"kind": "expression", "expression": "input.n * 2"}}),
-        json!({"name": "inner", "output": "{{double.output}}"}),
-    );
-    gateway.make("/v2/flows", json!({"document": inner})).await;
+/// A flow with a step of each kind.
+fn of_each_kind(base_url: &str) -> Value {
     let steps = json!({
         "hello": {"kind": "model", "model": MINI, "input": {"prompt": "hello {{input.name}}"}},
         "names": {"kind": "constant", "value": ["a", "b", "c"]},
         "size": {"kind": "expression", "expression": "size(names.output) + input.n"},
         "sum": {"kind": "tool", "tool": "maths__add", "input": {"a": "{{size.output}}"}},
-        "page": {"kind": "http", "method": "POST", "url": format!("{}/v1/embeddings", gateway.emulator.base_url()),
+        "page": {"kind": "http", "method": "POST", "url": format!("{}/v1/embeddings", base_url),
             "headers": {"authorization": format!("Bearer {OWN}")},
             "body": {"model": "text-embedding-3-small", "input": "{{input.name}}"}},
         "which": {"kind": "branch", "cases": {"large": "size.output > 100", "small": "true"}},
@@ -119,7 +108,7 @@ async fn a_flow_has_a_step_of_each_kind() {
             "step": {"kind": "expression", "expression": "index == 0 ? 1 : previous * 3"}},
         "later": {"kind": "wait", "seconds": 0},
     });
-    let document = flow(
+    flow(
         steps,
         json!({
             "input": {"type": "object", "required": ["name", "n"]},
@@ -128,7 +117,23 @@ async fn a_flow_has_a_step_of_each_kind() {
                 "asked": "{{asked.output.map(one, one.response)}}", "doubled": "{{doubled.output}}",
                 "grown": "{{grown.output}}", "vector": "{{size(page.output.data)}}"},
         }),
+    )
+}
+
+#[tokio::test]
+async fn a_flow_has_a_step_of_each_kind() {
+    let gateway = gateway().await;
+    let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text("{\"sum\": 42}".to_owned()))])
+        .unwrap();
+    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
+    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
+    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
+    let inner = flow(
+        json!({"double": {"kind": "expression", "expression": "input.n * 2"}}),
+        json!({"name": "inner", "output": "{{double.output}}"}),
     );
+    gateway.make("/v2/flows", json!({"document": inner})).await;
+    let document = of_each_kind(&gateway.emulator.base_url());
     let client = gateway.client();
     let id = start(&client, &document, json!({"name": "Ann", "n": 4})).await;
     let run = ended(&client, &id).await;

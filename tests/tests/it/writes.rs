@@ -395,6 +395,7 @@ impl Preparing<'_> {
             .await;
         };
         let (id, body) = match pattern {
+            "/v2/flows/validate" => return tried(pattern.to_owned(), self.body("/v2/flows")),
             "/v2/flow-runs" => return tried(pattern.to_owned(), json!({"flow": declared})),
             "/v2/flowruns" => return tried(pattern.to_owned(), json!({"flow": declared})),
             "/v2/flow-runs/{id}/retry" | "/v2/flow-runs/{id}/replay" => {
@@ -467,10 +468,7 @@ impl Preparing<'_> {
             }
             "/v2/requests/{id}/replay" | "/v2/sessions/{id}/replay" => self.kept(pattern, tried).await,
             "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
-            "/v2/flows/validate" => tried(pattern.to_owned(), self.body("/v2/flows")),
-            of_runs if of_runs.starts_with("/v2/flow-runs") || of_runs.starts_with("/v2/flowruns") => {
-                self.of_flow_run(pattern, tried).await
-            }
+            of_runs if is_of_flow(of_runs) => self.of_flow_run(pattern, tried).await,
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
@@ -499,6 +497,11 @@ impl Preparing<'_> {
             },
         }
     }
+}
+
+fn is_of_flow(pattern: &str) -> bool {
+    pattern == "/v2/flows/validate"
+        || ["/v2/flow-runs", "/v2/flowruns"].iter().any(|root| pattern.starts_with(root))
 }
 
 /// It writes nothing, since a release never changes, and says so.

@@ -112,12 +112,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with("input", input)
                 .with_some("version", version)
                 .with_some("budget_nano_usd", budget);
-            let begun = runs.api.post(RUNS, &body.build())?;
+            let started = runs.api.post(RUNS, &body.build())?;
             if detach {
-                output::object(shared, &begun);
+                output::object(shared, &started);
                 return Ok(());
             }
-            follow(shared, &runs, begun.get("id").and_then(Value::as_str).unwrap_or_default())
+            follow(shared, &runs, started.get("id").and_then(Value::as_str).unwrap_or_default())
         }
         Command::List { runs: false } => flows.list(
             &["id", "name", "version", "updated_at"],

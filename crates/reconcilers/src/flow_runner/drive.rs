@@ -12,8 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::Shared;
 use super::leaf::Made;
+use super::shared::Shared;
 use super::signals::HeldSignal;
 use super::values::{Values, view};
 use super::waiting::Waiting;

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use store::Act;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::drive::Drive;
 use super::leaf::{self, Failure, LeafMade};
+use super::shared::Shared;
 use super::values::Beside;
 use crate::limits::{FLOW_RUN_KEPT, FLOW_STEP_TIME_MAX};
 use crate::milliseconds;
@@ -173,8 +173,8 @@ impl Drive {
     async fn undo(&mut self, path: &str, leaf: &Leaf, beside: &Beside) -> bool {
         let row = self.row_of(path, leaf.kind());
         let started_unix_ms = row.started_unix_ms.unwrap_or_else(|| self.shared.deps.world.clock.unix_ms());
-        let is_begun = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
-        let tries = if is_begun { row.tries.max(1) } else { row.tries + 1 };
+        let has_started = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
+        let tries = if has_started { row.tries.max(1) } else { row.tries + 1 };
         let failed = |message: String| Failure::new("flow_expression_failed", message);
         let made = if leaf.is_pure() {
             match leaf {

@@ -16,14 +16,14 @@ use runs::{TaskContent, TaskPart, TaskRequest, TaskResult, TaskWrite, stored_tex
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::drive::Drive;
+use super::shared::Shared;
+use super::sub_flow;
 use super::values::{Beside, Values};
-use super::{Shared, sub_flow};
 use crate::limits::FLOW_COST_TIME_MAX;
 use crate::{milliseconds, task_webhook_job_of};
 
 /// How often a task is looked at that another process makes.
-const POLL_MAX: Duration = Duration::from_millis(250);
+const POLL_SLOWEST: Duration = Duration::from_millis(250);
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const COST_POLL: Duration = Duration::from_millis(100);
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -173,33 +173,6 @@ fn encoded(text: &str) -> String {
         }
     }
     encoded
-}
-
-impl Drive {
-    pub(crate) fn call_of(
-        &self,
-        prepared: Prepared,
-        (path, tries, started_unix_ms): (String, u32, u64),
-        is_approved: bool,
-    ) -> Call {
-        let (shared, lease, run) = (Arc::clone(&self.shared), self.lease.clone(), self.run.clone());
-        let seed = self.seed((&path, tries, started_unix_ms));
-        Call { shared, lease, run, prepared, path, seed, tries, is_approved }
-    }
-
-    fn seed(&self, (path, tries, started_unix_ms): (&str, u32, u64)) -> (u64, [u8; 10]) {
-        (started_unix_ms, self.shared.deps.vault.requests.of_flow_step(self.lease.id, path, tries))
-    }
-
-    /// The id of the task or the run that a try begins.
-    pub(crate) fn begins(&self, prepared: &Prepared, of: (&str, u32, u64)) -> Option<String> {
-        let (unix_ms, bytes) = self.seed(of);
-        match prepared {
-            Prepared::App { .. } => Some(TaskId::new(unix_ms, bytes).to_string()),
-            Prepared::Flow { .. } => Some(FlowRunId::new(unix_ms, bytes).to_string()),
-            Prepared::Called(_) => None,
-        }
-    }
 }
 
 impl Call {
@@ -361,7 +334,7 @@ async fn ended(call: &Call, id: TaskId) -> Result<(RunTask, TaskContents), Failu
             }
             None => {
                 let _ = timeout(pause, shared.live.started()).await;
-                pause = (pause * 2).min(POLL_MAX);
+                pause = (pause * 2).min(POLL_SLOWEST);
             }
         }
         let now = shared.deps.world.clock.unix_ms();

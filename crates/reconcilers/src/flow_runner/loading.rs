@@ -8,8 +8,8 @@ use flows::{Flow, Outcome, Schedule};
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 
-use super::Shared;
 use super::drive::{Drive, iteration_of, of_iteration};
+use super::shared::Shared;
 use super::values::{Values, view};
 
 /// Which outcome a stored step had.

@@ -1,13 +1,15 @@
 //! Works through runs of flows: takes those that are due, fairly between workspaces, starts their steps as they become ready, and
 //! stores what each made. A run whose process dies is taken again and goes on after what is stored.
 
-mod beginning;
+mod calls;
 mod drive;
 mod ending;
 mod leaf;
 mod loading;
 mod progress;
+mod shared;
 mod signals;
+mod starting;
 mod sub_flow;
 mod values;
 mod waiting;
@@ -22,7 +24,6 @@ use flowruns::{RunClaim, RunLease, RunRow, StoredFlows, StoredRuns};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use line::LiveTasks;
-use runs::StoredTasks;
 use tasks::Task;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -31,6 +32,7 @@ use crate::limits::{FLOW_GOODBYE_MAX, FLOW_RUNS_AT_ONCE, FLOW_RUNS_CLAIMED_MAX, 
 use crate::{Deps, milliseconds};
 
 use drive::Drive;
+use shared::{Driven, Shared};
 
 pub use leaf::{FlowCall, FlowTarget};
 pub use signals::FlowSignals;
@@ -40,17 +42,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often the queue is looked at where nothing arrives in this process.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-
-/// What the runs of one worker share.
-pub(crate) struct Shared {
-    pub deps: Deps,
-    pub runs: StoredRuns,
-    pub flows: StoredFlows,
-    pub tasks: StoredTasks,
-    pub live: Arc<LiveTasks>,
-    /// Notified of new tasks.
-    pub task_arrivals: Arc<Notify>,
-}
 
 /// The worker of one process.
 pub struct FlowRunner {
@@ -79,12 +70,6 @@ struct AtWork {
     last: Option<WorkspaceId>,
     /// How many events each run had when it was last renewed.
     events: HashMap<FlowRunId, u64>,
-}
-
-/// What a run leaves when it is put down.
-pub(crate) struct Driven {
-    pub id: FlowRunId,
-    pub costs: FuturesUnordered<PortFuture<'static, ()>>,
 }
 
 impl FlowRunner {

@@ -7,9 +7,9 @@ use flowruns::{StepRow, StepStatus};
 use flows::{Action, Outcome, Step, VALUE_BYTES_MAX, Work};
 use serde_json::Value;
 
-use super::beginning::InPlace;
 use super::drive::Drive;
 use super::leaf::{Failure, Made, add_cost};
+use super::starting::InPlace;
 use super::values::{Beside, view};
 use super::waiting::Waiting;
 

@@ -190,8 +190,8 @@ impl Drive {
         let path = self.path_of_work(work);
         let row = self.row_of(&path, leaf.kind());
         // One that was on its way when its process died is made as the same try.
-        let is_begun = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
-        let tries = if is_begun { row.tries.max(1) } else { row.tries + 1 };
+        let has_started = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
+        let tries = if has_started { row.tries.max(1) } else { row.tries + 1 };
         let prepared = match leaf::prepare(&self.values, leaf, beside) {
             Ok(prepared) => prepared,
             Err(message) => {

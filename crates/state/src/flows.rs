@@ -43,7 +43,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/flows/schema", Access::READ_STATE, show_schema)
             .says("Shows the JSON Schema of a flow's document.")
             .returns_value::<SchemaView>(),
-        Route::new(Method::POST, "/v2/flows/validate", Access::READ_STATE, validate)
+        Route::new(Method::POST, "/v2/flows/validate", Access::WRITE_STATE, validate)
             .says("Checks a flow, and stores nothing.")
             .takes::<FlowInput>()
             .takes_content()

@@ -51,6 +51,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "FlowRunClientStart")]
 struct ClientInput {
     /// By its id or its name.
     #[schemars(required)]

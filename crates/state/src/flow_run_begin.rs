@@ -18,6 +18,7 @@ use crate::scope;
 
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowRunStart")]
 pub(crate) struct StartInput {
     /// By default the key's project.
     project_id: Option<String>,

@@ -49,8 +49,9 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a run with its steps, what each cost and how long it took.")
             .returns_value::<RunDetail>(),
-        Route::new(Method::GET, "/v2/flow-runs/{id}/steps/{step}", Access::READ_STATE, step)
-            .says("Shows a step of a run with what it made. Of an iteration the number follows in brackets.")
+        Route::new(Method::GET, "/v2/flow-runs/{id}/step", Access::READ_STATE, step)
+            .says("Shows a step of a run with what it made.")
+            .query("path", "The step's name; of an iteration its number follows in brackets.")
             .returns_value::<StepDetail>(),
         Route::new(Method::GET, "/v2/flow-runs/{id}/stream", Access::READ_STATE, crate::flow_run_stream::follow)
             .says("Follows a run as server-sent events: what it is like now, or once that changed. Ask again with Last-Event-ID.")
@@ -84,6 +85,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowRunRetry")]
 struct RetryInput {
     /// The step to begin with; what needs it runs again as well. By default all that did not complete.
     from: Option<String>,
@@ -91,6 +93,7 @@ struct RetryInput {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowRunEvent")]
 struct EventInput {
     /// The event that a step waits for.
     #[schemars(required)]
@@ -102,6 +105,7 @@ struct EventInput {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowRunApproval")]
 struct DecisionInput {
     #[schemars(required)]
     step: Option<String>,
@@ -112,6 +116,7 @@ struct DecisionInput {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowRunReplay")]
 struct ReplayInput {
     /// By default the newest.
     version: Option<u64>,
@@ -163,7 +168,8 @@ fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn step(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let run = found(control, &request).await?;
-        let path = request.parameters.get(1).cloned().unwrap_or_default();
+        let path = request.query.get("path").cloned();
+        let path = path.ok_or_else(|| missing("path", "Name the step."))?;
         let found = step_detail(control, &run, &path).await?;
         Reply::json(&found.ok_or_else(|| not_found("step", &path))?)
     })

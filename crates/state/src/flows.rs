@@ -78,6 +78,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FlowDocument")]
 struct FlowInput {
     /// By default the key's project.
     project_id: Option<String>,
@@ -131,7 +132,7 @@ struct ValidationView {
 
 /// One place in which two documents or outputs differ.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Difference")]
+#[schemars(rename = "FlowDifference")]
 pub(crate) struct DifferenceView {
     /// `add`, `remove` or `replace`.
     op: String,

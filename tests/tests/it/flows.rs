@@ -77,7 +77,7 @@ async fn act(client: &Client, id: &str, act: &str, body: Value) -> Answer {
 }
 
 async fn output(client: &Client, id: &str, step: &str) -> Value {
-    let path = format!("{RUNS}/{id}/steps/{}", step.replace('[', "%5B").replace(']', "%5D"));
+    let path = format!("{RUNS}/{id}/step?path={}", step.replace('[', "%5B").replace(']', "%5D"));
     let answer = client.get(&path).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
@@ -517,7 +517,7 @@ async fn two_workspaces_never_meet() {
     let (stranger, manager) = (gateway.with_key(&others.api_key), gateway.with_key(&others.admin_key));
     for path in [
         format!("{RUNS}/{id}"),
-        format!("{RUNS}/{id}/steps/a"),
+        format!("{RUNS}/{id}/step?path=a"),
         format!("/v2/flowruns/{id}"),
         format!("/v2/flows/{}", id_of(&declared)),
     ] {

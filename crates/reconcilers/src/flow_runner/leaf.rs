@@ -16,7 +16,7 @@ use runs::{TaskContent, TaskPart, TaskRequest, TaskResult, TaskWrite, stored_tex
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::shared::Shared;
+use super::shared::{Shared, on_its_own};
 use super::sub_flow;
 use super::values::{Beside, Values};
 use crate::limits::FLOW_COST_TIME_MAX;
@@ -367,12 +367,16 @@ pub(crate) fn add_cost(
     path: String,
     trace: TraceId,
 ) -> PortFuture<'static, ()> {
-    Box::pin(async move {
-        let Some(cost) = cost_of(&shared, lease.owner, trace).await else { return };
-        if let Err(error) = shared.runs.add_cost(lease.id, path, cost).await {
-            tracing::warn!(%error, "what a step cost could not be stored");
-        }
-    })
+    let adding = on_its_own(
+        "cost of a step",
+        Box::pin(async move {
+            let Some(cost) = cost_of(&shared, lease.owner, trace).await else { return };
+            if let Err(error) = shared.runs.add_cost(lease.id, path, cost).await {
+                tracing::warn!(%error, "what a step cost could not be stored");
+            }
+        }),
+    );
+    Box::pin(async move { adding.await.unwrap_or_default() })
 }
 
 /// Whoever pays for a run.

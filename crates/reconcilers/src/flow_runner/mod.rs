@@ -32,7 +32,7 @@ use crate::limits::{FLOW_GOODBYE_MAX, FLOW_RUNS_AT_ONCE, FLOW_RUNS_CLAIMED_MAX, 
 use crate::{Deps, milliseconds};
 
 use drive::Drive;
-use shared::{Driven, Shared};
+use shared::{Driven, Shared, on_its_own};
 
 pub use leaf::{FlowCall, FlowTarget};
 pub use signals::FlowSignals;
@@ -178,15 +178,19 @@ impl FlowRunner {
             request: run.request,
             worker: shared.deps.replica.clone(),
         };
-        Box::pin(async move {
-            let id = run.id;
-            let held = shared.deps.flows.hold(id);
-            let costs = match Drive::load(shared, run, lease).await {
-                Some(drive) => drive.run(&held).await,
-                None => FuturesUnordered::new(),
-            };
-            Driven { id, costs }
-        })
+        let id = run.id;
+        let driving = on_its_own(
+            "run of a flow",
+            Box::pin(async move {
+                let held = shared.deps.flows.hold(id);
+                let costs = match Drive::load(shared, run, lease).await {
+                    Some(drive) => drive.run(&held).await,
+                    None => FuturesUnordered::new(),
+                };
+                Driven { id, costs }
+            }),
+        );
+        Box::pin(async move { driving.await.unwrap_or(Driven { id, costs: FuturesUnordered::new() }) })
     }
 
     /// Renews the leases, and tells the runs of which somebody wants something that this process does not know.

@@ -8,7 +8,8 @@ use flowruns::{StoredFlows, StoredRuns};
 use futures_util::stream::FuturesUnordered;
 use line::LiveTasks;
 use runs::StoredTasks;
-use tokio::sync::Notify;
+use tasks::Task;
+use tokio::sync::{Notify, oneshot};
 
 use crate::Deps;
 
@@ -27,4 +28,22 @@ pub(crate) struct Shared {
 pub(crate) struct Driven {
     pub id: FlowRunId,
     pub costs: FuturesUnordered<PortFuture<'static, ()>>,
+}
+
+/// Runs a future as a task of its own, which ends when the result is not wanted any more. One that is only polled while its owner
+/// waits for it could hold a connection of the database that its owner waits for elsewhere. `None` where it panicked.
+pub(crate) fn on_its_own<T: Send + 'static>(
+    name: &'static str,
+    future: PortFuture<'static, T>,
+) -> PortFuture<'static, Option<T>> {
+    let (sender, made) = oneshot::channel();
+    let task = Task::spawn(name, async move {
+        // Who does not wait any more needs no answer.
+        let _ = sender.send(future.await);
+    });
+    Box::pin(async move {
+        let made = made.await.ok();
+        drop(task);
+        made
+    })
 }

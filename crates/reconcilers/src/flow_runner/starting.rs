@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::drive::Drive;
 use super::leaf::{self, Failure, Made};
+use super::shared::on_its_own;
 use super::values::Beside;
 use super::waiting::Waiting;
 use crate::limits::FLOW_STEP_TIME_MAX;
@@ -213,14 +214,21 @@ impl Drive {
         let limit = limit.map_or(FLOW_STEP_TIME_MAX, Duration::from_secs);
         let is_approved = matches!(leaf, Leaf::Tool { .. }) && self.is_approved(place);
         let call = self.call_of(prepared, (path, tries, started_unix_ms), is_approved);
-        self.making.push(Box::pin(async move {
-            let made = match timeout(limit, leaf::make(&call)).await {
-                Ok(made) => made,
-                Err(_) => {
-                    leaf::abandon(&call).await;
-                    Err(Failure::new("flow_step_timeout", "The step took longer than it may."))
+        let making = on_its_own(
+            "step of a flow",
+            Box::pin(async move {
+                match timeout(limit, leaf::make(&call)).await {
+                    Ok(made) => made,
+                    Err(_) => {
+                        leaf::abandon(&call).await;
+                        Err(Failure::new("flow_step_timeout", "The step took longer than it may."))
+                    }
                 }
-            };
+            }),
+        );
+        self.making.push(Box::pin(async move {
+            let ended = || Err(Failure::new("flow_run_stopped", "The step ended without a result."));
+            let made = making.await.unwrap_or_else(ended);
             Made::Ended { work, tries, made }
         }));
     }

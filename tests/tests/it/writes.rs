@@ -473,9 +473,7 @@ impl Preparing<'_> {
             "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
-            "/v2/routes/dry-run" => {
-                tried(pattern.to_owned(), json!({"route": {"scope": {"tag": self.name()}}}))
-            }
+            "/v2/routes/dry-run" => tried(pattern.to_owned(), json!({"route": {"scope": {"tag": "t"}}})),
             "/v2/sessions/{id}/branches/{branch_id}/events" => self.appended(tried).await,
             "/v2/provider-credentials/{id}/probe" => {
                 // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.

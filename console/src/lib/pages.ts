@@ -24,6 +24,7 @@ export const PAGES: PageEntry[] = [
   { path: '/sessions', title: 'Sessions', icon: 'requests', group: 'Observe', load: () => import('../pages/Sessions.svelte') },
   { path: '/sessions/:id', title: 'Session', icon: 'requests', load: () => import('../pages/Session.svelte') },
   { path: '/runs', title: 'Tasks', icon: 'table', group: 'Observe', load: () => import('../pages/Tasks.svelte') },
+  { path: '/flows', title: 'Flows', icon: 'table', group: 'Observe', load: () => import('../pages/Flows.svelte') },
   { path: '/batches', title: 'Batches', icon: 'table', group: 'Observe', load: () => import('../pages/Batches.svelte') },
   { path: '/webhooks', title: 'Webhooks', icon: 'bell', group: 'Observe', letter: 'w', load: () => import('../pages/Webhooks.svelte') },
   { path: '/webhooks/:id', title: 'Webhook', icon: 'bell', load: () => import('../pages/Webhook.svelte') },

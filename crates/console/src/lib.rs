@@ -56,6 +56,7 @@ pub const PAGES: &[&str] = &[
     "/hints",
     "/agents",
     "/tools",
+    "/flows",
     "/sessions",
     "/sessions/{rest}",
     "/budgets",

@@ -2,10 +2,10 @@
 
 use domain::{
     AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CacheMode, CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, InvoiceId,
-    JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId,
-    ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId, SessionId,
-    SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    CacheMode, CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId,
+    HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
+    PurgeJobId, ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId,
+    SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -67,6 +67,8 @@ column_ids!(
     DataExportId,
     DiagnosticsId,
     FileId,
+    FlowId,
+    FlowRunId,
     EventId,
     HintsId,
     InvoiceId,

@@ -10,7 +10,7 @@ use crate::purging;
 use crate::statement::{Row, Statement, compose, sql};
 
 /// The tables with a project and a request in each row, which purges of requests delete from.
-const OF_REQUESTS: [&str; 11] = [
+const OF_REQUESTS: [&str; 13] = [
     "state_contents",
     "kept_answers",
     "kept_turns",
@@ -21,6 +21,8 @@ const OF_REQUESTS: [&str; 11] = [
     "request_contents",
     "run_contents",
     "run_tasks",
+    "flow_contents",
+    "flow_runs",
     "files",
 ];
 

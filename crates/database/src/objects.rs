@@ -42,6 +42,7 @@ fn query(prefix: &str) -> Option<Statement> {
             sql("SELECT id, workspace, project, created_unix_ms FROM files WHERE id = $1 AND state <> 'gone'")
         }
         "agt" => sql("SELECT * FROM agents WHERE id = $1"),
+        "flw" => sql("SELECT * FROM flows WHERE id = $1"),
         "tol" => sql("SELECT * FROM tools WHERE id = $1"),
         "mcp" => sql(
             "SELECT id, workspace, project, name, is_enabled, definition, secret, created_unix_ms FROM mcp_servers WHERE id = $1",

@@ -234,6 +234,17 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ),
     ("files_not_kept", "The named provider, or each one that serves this model here, stores no files."),
     ("files_not_written", "The node can't write its files. Check the disk of its data directory."),
+    (
+        "flow_invalid",
+        "The flow's document does not hold: `errors` say where and why. `POST /v2/flows/validate` checks one.",
+    ),
+    (
+        "flow_run_ended",
+        "The run has ended, so nothing of it can be changed. Start another, or retry it from a step.",
+    ),
+    ("flow_run_not_ended", "The run has not ended. Wait until it has, or cancel it."),
+    ("flow_runs_waiting", "So many runs of the project have not ended. Start this one when others have."),
+    ("flow_step_not_waiting", "The step waits for no approval, or has one already."),
     ("folded_header", "A header is folded over several lines. Send it on one line."),
     ("fork_beyond_branch", "The branch has fewer events than the fork is to share. Fork it at its version."),
     ("forked_too_often", "The branch is too many forks away from the first. Open another session."),

@@ -167,6 +167,8 @@ define_id!(/** One line of a session's history. */ BranchId, "br");
 define_id!(/** One event of a session's history. */ SessionEventId, "evt");
 define_id!(/** A branch as it was at one version. */ SnapshotId, "snp");
 define_id!(/** One run of an app. */ TaskId, "tsk");
+define_id!(/** Steps that a project declares, with what each needs. */ FlowId, "flw");
+define_id!(/** One run of a flow. */ FlowRunId, "flr");
 define_id!(/** One answer of `/v2/responses`. */ ResponseId, "rsp");
 define_id!(/** One audit entry. */ AuditId, "aud");
 define_id!(/** A person who may sign in. */ MemberId, "mem");

@@ -88,10 +88,10 @@ pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, 
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
-    CredentialId, DataExportId, DiagnosticsId, EventId, FileId, HintsId, IdText, InvoiceId, JoinTokenId,
-    KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId, PurgeJobId, ReceiptId,
-    ReconciliationId, ResponseId, RouteId, ScoreId, SessionEventId, SessionId, SnapshotId, SubscriptionId,
-    TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId, IdText,
+    InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
+    PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId, ScoreId, SessionEventId, SessionId,
+    SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

@@ -96,6 +96,8 @@ pub enum Place {
     Batches,
     /// Tasks: runs of apps.
     Tasks,
+    /// Runs of flows, with what their steps made.
+    FlowRuns,
     /// Archives of data exports.
     DataExports,
     /// Requests with their answers, where a project keeps them.
@@ -117,12 +119,13 @@ pub enum Place {
 }
 
 impl Place {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::IdempotentAnswers,
         Self::KeptTurns,
         Self::AgentState,
         Self::Batches,
         Self::Tasks,
+        Self::FlowRuns,
         Self::DataExports,
         Self::RequestContents,
         Self::Files,
@@ -142,6 +145,7 @@ impl Place {
             Self::AgentState => "agent_state",
             Self::Batches => "batches",
             Self::Tasks => "tasks",
+            Self::FlowRuns => "flow_runs",
             Self::DataExports => "data_exports",
             Self::RequestContents => "request_contents",
             Self::Files => "files",
@@ -169,6 +173,7 @@ impl Place {
                 "Requests and results of batches that the gateway works through, sealed in the database."
             }
             Self::Tasks => "Inputs and outputs of tasks, sealed in the database.",
+            Self::FlowRuns => "Inputs and outputs of flows and of their steps, sealed in the database.",
             Self::DataExports => "Archives of data exports, sealed in the database.",
             Self::RequestContents => {
                 "Requests with their answers, as retention profiles keep them, sealed in the database."
@@ -195,6 +200,7 @@ impl Place {
                 | Self::AgentState
                 | Self::Batches
                 | Self::Tasks
+                | Self::FlowRuns
                 | Self::DataExports
                 | Self::RequestContents
                 | Self::Files

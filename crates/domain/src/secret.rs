@@ -74,10 +74,12 @@ pub enum ContentKind {
     File,
     /// The headers with which a tool of a project is called.
     Tool,
+    /// What a run of a flow was given, what its steps made, or its document.
+    Flow,
 }
 
 impl ContentKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Answer,
         Self::Turn,
         Self::State,
@@ -87,6 +89,7 @@ impl ContentKind {
         Self::Task,
         Self::File,
         Self::Tool,
+        Self::Flow,
     ];
 }
 

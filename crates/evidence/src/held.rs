@@ -40,6 +40,9 @@ const HELD: &str = "SELECT * FROM (
      UNION ALL
      SELECT request, 'tasks' AS place, '' AS kind, '' AS maker, until_unix_ms
      FROM run_tasks WHERE workspace = $1 AND request >= $2 AND request <= $3
+     UNION ALL
+     SELECT request, 'flow_runs' AS place, '' AS kind, '' AS maker, until_unix_ms
+     FROM flow_runs WHERE workspace = $1 AND request >= $2 AND request <= $3
      ) AS held
      WHERE until_unix_ms IS NULL OR until_unix_ms > $4 ORDER BY request DESC LIMIT $5";
 

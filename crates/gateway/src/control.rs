@@ -9,12 +9,16 @@ use std::sync::Arc;
 use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
-use http::{Request, Response};
+use http::header::ACCEPT;
+use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use tasks::RuntimeTasks;
 use tokio::task::JoinError;
 
 use crate::body::TimedBody;
+
+/// Where published clients have runs of flows.
+const FLOW_RUNS: &str = "/flowruns";
 
 /// Answers `/v2`, and what is translated to it. It identifies the caller before it reads the body, and always answers.
 pub trait ControlService: Send + Sync + 'static {
@@ -39,6 +43,7 @@ impl ControlService for api::server::Server {
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
         Box::pin(async move {
+            let request = as_named_here(request);
             let answered = if oauth::is_below(request.uri().path()) {
                 oauth::handle(&self, request, trace).await
             } else if stimulir::is_below(request.uri().path()) {
@@ -55,6 +60,22 @@ impl ControlService for api::server::Server {
     fn site(&self) -> Option<&Site> {
         Some(&self.control().web.site)
     }
+}
+
+/// Runs of flows have other addresses at published clients; and who follows one asks for events, which are no JSON.
+fn as_named_here(mut request: Request<TimedBody>) -> Request<TimedBody> {
+    let path = request.uri().path();
+    let rest = path.strip_prefix(FLOW_RUNS);
+    let is_stream = path.ends_with("/stream") && (rest.is_some() || path.starts_with("/v2/flow"));
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let named = rest.and_then(|rest| format!("/v2{FLOW_RUNS}{rest}{query}").parse::<Uri>().ok());
+    if is_stream {
+        request.headers_mut().remove(ACCEPT);
+    }
+    if let Some(uri) = named {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// The service and its tasks on its own runtime.

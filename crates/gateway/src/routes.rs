@@ -109,7 +109,7 @@ const MCP: &str = "/mcp";
 const RUN_ROOTS: [&str; 7] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files", "/agents", "/chats"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
-const LATER: &[&str] = &["/v1/uploads", "/v1/flows", "/v1/tools", "/v1/sessions", "/flows"];
+const LATER: &[&str] = &["/v1/uploads", "/v1/flows", "/v1/tools", "/v1/sessions"];
 
 /// What is done with agents, their chats and the calls that wait in them.
 const AGENTS: [(Method, &str); 9] = [
@@ -176,6 +176,9 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::DELETE, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::POST, "/flowruns", Dialect::Run, Action::Control, Access::Control),
+        row(Method::GET, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
+        row(Method::POST, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
         row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
         row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
         row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),

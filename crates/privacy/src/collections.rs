@@ -38,6 +38,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     with("agents", "/v2/agents", &[list("agent_versions", "/v2/agents/{}/versions")]),
     list("tools", "/v2/tools"),
     list("mcp_servers", "/v2/mcp-servers"),
+    with("flows", "/v2/flows", &[list("flow_versions", "/v2/flows/{}/versions")]),
     with(
         "model_aliases",
         "/v2/model-aliases",
@@ -75,6 +76,8 @@ pub(crate) const REQUEST_CONTENTS: &str = "request_contents";
 /// Answers that are kept for a while; clients read them at their own paths.
 pub(crate) const IDEMPOTENT_ANSWERS: &str = "idempotent_answers";
 pub(crate) const TASKS: &str = "tasks";
+/// Runs of flows, with what their steps made.
+pub(crate) const FLOW_RUNS: &str = "flow_runs";
 pub(crate) const RESPONSES: &str = "responses";
 pub(crate) const TURNS: &str = "turns";
 pub(crate) const PROVIDER_RESPONSES: &str = "provider_responses";
@@ -114,7 +117,7 @@ mod tests {
             "/v2/sessions/ses_1/branches/br_2/events"
         );
         let mut names = BTreeSet::from([BATCHES, BATCH_ITEMS, RETENTION_PROFILES, REQUEST_CONTENTS]);
-        names.extend([IDEMPOTENT_ANSWERS, TASKS, RESPONSES, TURNS, PROVIDER_RESPONSES]);
+        names.extend([IDEMPOTENT_ANSWERS, TASKS, FLOW_RUNS, RESPONSES, TURNS, PROVIDER_RESPONSES]);
         for one in COLLECTIONS {
             assert!(
                 names.insert(one.name) && one.below.iter().all(|below| names.insert(below.name)),

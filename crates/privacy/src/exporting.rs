@@ -23,10 +23,11 @@ use transcripts::{ContentFilter, RequestContentRow, RequestContents};
 
 use crate::archive::Archive;
 use crate::collections::{
-    BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES, TASKS,
+    BATCH_ITEMS, BATCHES, COLLECTIONS, Collection, FLOW_RUNS, LEFT_OUT, REQUEST_CONTENTS, RETENTION_PROFILES,
+    TASKS,
 };
 use crate::columnar::parquet_of;
-use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX};
+use crate::limits::{EXPORT_BYTES_MAX, EXPORT_FILE_BYTES_MAX, EXPORT_PART_BYTES_MAX, FLOW_RUNS_AT_ONCE_MAX};
 
 /// An export that was not made within a day is not what was asked for any more.
 const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, retry_for_ms: 24 * 3_600_000 };
@@ -142,6 +143,7 @@ impl<'a> Export<'a> {
         self.add_batches().await?;
         self.add_items().await?;
         self.add_tasks().await?;
+        self.add_flow_runs().await?;
         self.add_profiles().await?;
         self.add_contents().await?;
         self.add_kept().await?;
@@ -271,6 +273,34 @@ impl<'a> Export<'a> {
                     }
                     self.add_line(TASKS, &line).await?;
                 }
+            }
+        }
+    }
+
+    async fn add_flow_runs(&mut self) -> Result<(), Stop> {
+        let stored = flowruns::StoredRuns::of(&self.handler.deps.store);
+        let mut after = None;
+        loop {
+            let runs = stored.exported(self.row.workspace, after, FLOW_RUNS_AT_ONCE_MAX).await?;
+            let Some(last) = runs.last() else { return Ok(()) };
+            after = Some(last.id);
+            for run in runs {
+                if self.row.project.is_some_and(|project| project != run.owner.project) {
+                    continue;
+                }
+                let contents = stored.contents(run.id).await?;
+                let vault = &self.handler.deps.vault;
+                let opened = contents
+                    .iter()
+                    .filter_map(|content| Some((content.part.clone(), content.open(vault, run.owner)?)));
+                let line = json!({
+                    "object": "flow_run", "id": run.id.to_string(), "project_id": run.owner.project.to_string(),
+                    "request_id": run.request.to_string(), "name": run.name, "status": run.status.as_str(),
+                    "error_code": run.error_code, "cost_nano_usd": run.cost_nanos,
+                    "created_unix_ms": run.created_unix_ms, "ended_unix_ms": run.ended_unix_ms,
+                    "contents": opened.collect::<serde_json::Map<_, _>>(),
+                });
+                self.add_line(FLOW_RUNS, &line).await?;
             }
         }
     }

@@ -14,3 +14,5 @@ pub(crate) const EXPORT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 pub(crate) const HELD_SESSIONS_MAX: usize = 1_000;
 /// Characters of the reason of a legal hold.
 pub(crate) const REASON_CHARS_MAX: usize = 500;
+/// Runs of flows that an export reads at once.
+pub(crate) const FLOW_RUNS_AT_ONCE_MAX: u32 = 20;

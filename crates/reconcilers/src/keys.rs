@@ -378,6 +378,7 @@ fn name_of(thing: &SealedThing) -> String {
             ContentKind::Request => format!("content of {}", row.request),
             ContentKind::Task => format!("content of the task {}", row.request),
             ContentKind::File => format!("file of {}", row.request),
+            ContentKind::Flow => format!("content of the run of a flow of {}", row.request),
             ContentKind::Tool => format!("what is sealed of a tool or an agent, written by {}", row.request),
         },
     }

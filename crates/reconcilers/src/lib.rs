@@ -8,6 +8,7 @@ mod batch_list;
 mod batches;
 pub mod canaries;
 mod failure;
+mod flow_runner;
 mod heads;
 pub mod invoicing;
 pub mod judgement;
@@ -44,8 +45,10 @@ pub use audit_sink::{AuditDestination, SentEntry};
 pub use background::{AuditCopies, handlers, schedule};
 pub use batch_list::{BatchStatus, BatchSummary};
 pub use failure::{away, of_store};
+pub use flow_runner::{FlowCall, FlowRunner, FlowRunnerHandle, FlowSignals, FlowTarget};
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
+pub use limits::FLOW_RUN_KEPT;
 pub use nodes::{Nodes, not_polled_yet};
 pub use outbound::Outbound;
 pub use own_batches::{BatchRunner, batch_jobs_of};
@@ -66,6 +69,8 @@ pub struct Deps {
     pub auditor: Arc<Auditor>,
     pub board: Arc<board::Shared>,
     pub outbound: Arc<dyn Outbound>,
+    /// Tells the worker of flows what happens to runs.
+    pub flows: Arc<FlowSignals>,
     pub world: World,
     /// This process's name among the gateways of one database.
     pub replica: String,

@@ -33,3 +33,24 @@ pub(crate) const TASKS_AT_ONCE: usize = 256;
 pub(crate) const TASKS_CLAIMED_MAX: usize = 64;
 /// How long a worker that ends waits for its tasks.
 pub(crate) const TASK_GOODBYE_MAX: Duration = Duration::from_secs(10);
+/// Runs of flows that this process drives at once, and those that are taken in one go.
+pub(crate) const FLOW_RUNS_AT_ONCE: usize = 256;
+pub(crate) const FLOW_RUNS_CLAIMED_MAX: usize = 16;
+/// Runs whose time is over that are deleted in one go.
+pub(crate) const FLOW_RUNS_EXPIRED_MAX: u32 = 100;
+/// How long a worker that ends waits for what steps cost.
+pub(crate) const FLOW_GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// Steps in place that are evaluated before they are stored.
+pub(crate) const FLOW_STEPS_STORED_MAX: usize = 256;
+/// How long a run is kept after it ended.
+pub const FLOW_RUN_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long one try of a step takes at most, where its document says nothing.
+pub(crate) const FLOW_STEP_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// How deep flows run others.
+pub(crate) const FLOW_DEPTH_MAX: u32 = 8;
+/// How long the record of a request is waited for that says what a step cost.
+pub(crate) const FLOW_COST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often a write of a run is tried where the store does not answer.
+pub(crate) const FLOW_STORE_TRIES_MAX: u32 = 6;
+/// How long a run waits for others before it looks at them by itself.
+pub(crate) const FLOW_PARKED_MAX: Duration = Duration::from_secs(60);

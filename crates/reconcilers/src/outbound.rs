@@ -9,8 +9,9 @@ use line::{
     ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall, VerifyReport, VerifyTarget,
 };
 use tokio::sync::mpsc;
-use tools::ServerAddress;
+use tools::{CallFailure, ServerAddress, ToolAnswer};
 
+use crate::FlowCall;
 use crate::webhooks::{PostError, Posted, Posting};
 
 /// Outgoing requests of the control plane. They run on a serving core, as all egress does.
@@ -42,6 +43,8 @@ pub trait Outbound: Send + Sync {
     fn run_item(&self, item: ItemCall) -> PortFuture<'_, ItemAnswer>;
     /// Makes a task that was taken from the queue, and stores how it ended.
     fn run_task(&self, task: TaskCall) -> PortFuture<'_, ()>;
+    /// Makes the call of a step of a flow, under the address guard.
+    fn call_for_flow(&self, call: FlowCall) -> PortFuture<'_, Result<ToolAnswer, CallFailure>>;
     /// Reads what an MCP server lists, or says why that is not possible.
     fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and

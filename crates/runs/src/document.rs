@@ -125,7 +125,8 @@ pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
         "events": events.map(|event| json!({"event_time": moment(event.unix_ms), "status": event.status})).collect::<Vec<_>>(),
         "logs": logs.map(|line| json!({"log_type": 1, "time": moment(line.unix_ms), "content": line.text})).collect::<Vec<_>>(),
         "usage_events": result.as_ref().map(|result| result.usage_events.clone()).unwrap_or_default(),
-        "flow_run_id": null,
+        // The worker of flows puts it there.
+        "flow_run_id": of_request(|request| request.metadata.get("flow_run_id").cloned().unwrap_or_default()),
         "chat_id": task.chat.map(|chat| chat.to_string()),
         "webhook": of_request(|request| json!(request.webhook)),
         "run_at": of_request(|request| json!(request.run_at_unix_ms.map(moment))),

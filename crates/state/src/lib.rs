@@ -10,6 +10,14 @@ mod bundles;
 mod content;
 mod events;
 mod files;
+mod flow_client;
+mod flow_fields;
+mod flow_run_begin;
+mod flow_run_found;
+mod flow_run_stream;
+mod flow_run_view;
+mod flow_runs;
+mod flows;
 mod limits;
 mod mcp_servers;
 mod scope;
@@ -35,6 +43,9 @@ pub fn routes() -> Vec<Route> {
         branches::routes(),
         events::routes(),
         files::routes(),
+        flows::routes(),
+        flow_runs::routes(),
+        flow_client::routes(),
         snapshots::routes(),
         usage::routes(),
         tools::routes(),

@@ -30,3 +30,10 @@ pub(crate) const TOOL_SCHEMA_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const SERVER_NAME_BYTES_MAX: usize = 32;
 /// Names of tools that an MCP server's settings have.
 pub(crate) const NAMED_TOOLS_MAX: usize = 256;
+/// Versions of a flow that are listed.
+pub(crate) const FLOW_VERSIONS_LISTED_MAX: u32 = 200;
+/// How often an event is stored again that another came before.
+pub(crate) const FLOW_EVENT_TRIES_MAX: u32 = 5;
+/// How long an answer waits for a change of a run, and how often it looks.
+pub(crate) const FLOW_STREAM_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const FLOW_STREAM_PAUSE: Duration = Duration::from_millis(100);

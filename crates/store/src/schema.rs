@@ -53,7 +53,8 @@ macro_rules! migration_files {
             43 "run_tasks" "0043_run_tasks",
             44 "files" "0044_files",
             45 "tools" "0045_tools",
-            47 "agents" "0047_agents",
+            46 "agents" "0046_agents",
+            47 "flows" "0047_flows",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -191,6 +191,7 @@ impl ServerState {
             auditor: Arc::new(auditor?),
             board: Arc::clone(&self.upstreams.board),
             outbound,
+            flows: Arc::default(),
             world: self.world.clone(),
             replica: self.replica.to_string(),
         })
@@ -200,6 +201,7 @@ impl ServerState {
     pub fn places(&self) -> Vec<Arc<dyn Purgeable>> {
         let mut places = self.sessions.places();
         places.push(Arc::clone(&self.files) as _);
+        places.push(Arc::new(flowruns::StoredRuns::of(&self.store)) as _);
         places
     }
 

@@ -8,19 +8,19 @@ use bytes::Bytes;
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::tools::McpListing;
-use domain::{Fault, FaultClass, ProbeResult};
-use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
+use domain::{CallOutcome, Fault, FaultClass, ProbeResult, Secret};
+use egress::{Client, EgressErrorKind, EgressSettings, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use line::{
     CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall,
     VerifyReport, VerifyTarget,
 };
-use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
+use reconcilers::{FlowCall, FlowTarget, Outbound};
 use tasks::{Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tools::ServerAddress;
+use tools::{CALL_TIME_MAX, CallFailure, ServerAddress, ToolAnswer};
 use world::World;
 
 use crate::limits::{SYSTEM_JOBS_MAX, SYSTEM_PIECES_MAX};
@@ -36,6 +36,7 @@ enum Job {
     DeleteObject(VerifyTarget, StoredPoll, oneshot::Sender<Result<(), Box<Fault>>>),
     Item(Box<ItemCall>, oneshot::Sender<ItemAnswer>),
     Task(Box<TaskCall>, oneshot::Sender<()>),
+    FlowCall(Box<FlowCall>, oneshot::Sender<Result<ToolAnswer, CallFailure>>),
     ListTools(Box<ServerAddress>, oneshot::Sender<Result<McpListing, String>>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
     Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
@@ -68,8 +69,9 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let core = state.core(number)?;
+        let egress = Arc::clone(&state.upstreams.egress);
         while let Some(job) = jobs.recv().await {
-            let core = std::rc::Rc::clone(&core);
+            let (core, egress) = (std::rc::Rc::clone(&core), Arc::clone(&egress));
             tasks::spawn_on_core(async move {
                 // The caller may be gone; the result is dropped then.
                 match job {
@@ -98,6 +100,9 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                         run::work(&core, *task).await;
                         let _ = answer.send(());
                     }
+                    Job::FlowCall(call, answer) => {
+                        let _ = answer.send(call_for_flow(&core, &egress, *call).await);
+                    }
                     Job::ListTools(server, answer) => {
                         let listed = tools::list(&core.deps.egress, &server).await;
                         let _ = answer.send(listed.map_err(|failure| failure.text));
@@ -115,6 +120,32 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
         core.journal.close()?;
         Ok(())
     })
+}
+
+/// Calls a tool of a project, or a server that a step of a flow names.
+async fn call_for_flow(
+    core: &line::Core,
+    egress: &EgressSettings,
+    call: FlowCall,
+) -> Result<ToolAnswer, CallFailure> {
+    let FlowCall { owner, target, is_approved } = call;
+    match target {
+        FlowTarget::Tool { name, arguments } => {
+            toolloop::call_tool(core, owner, (&name, is_approved), arguments).await
+        }
+        FlowTarget::Http { action, headers, arguments } => {
+            let plain = action.url.split(['?', '#']).next().unwrap_or_default();
+            egress::check_base_url(plain, egress, TargetKind::Provider)
+                .map_err(|fault| CallFailure::new(CallOutcome::Refused, fault.message.clone()))?;
+            let headers = headers.into_iter().map(|(name, value)| (name, Arc::new(Secret::from_text(value))));
+            let (headers, client) = (headers.collect(), &core.deps.egress);
+            let calling = tools::call_http(client, owner.workspace, &action, &headers, &arguments);
+            match tokio::time::timeout(CALL_TIME_MAX, calling).await {
+                Ok(answer) => answer,
+                Err(_) => Err(CallFailure::new(CallOutcome::Timeout, "The server did not answer in time.")),
+            }
+        }
+    }
 }
 
 /// Sends an event or a part of the audit. The response body is dropped unread, so that a webhook can't reveal what is behind an
@@ -233,6 +264,17 @@ impl Outbound for SystemCore {
             if self.jobs.send(Job::Task(Box::new(task), answer)).await.is_ok() {
                 let _ = made.await;
             }
+        })
+    }
+
+    fn call_for_flow(&self, call: FlowCall) -> PortFuture<'_, Result<ToolAnswer, CallFailure>> {
+        Box::pin(async move {
+            let not_made = || CallFailure::new(CallOutcome::Unreachable, not_called().message.into_owned());
+            let (answer, called) = oneshot::channel();
+            if self.jobs.send(Job::FlowCall(Box::new(call), answer)).await.is_err() {
+                return Err(not_made());
+            }
+            called.await.unwrap_or_else(|_| Err(not_made()))
         })
     }
 

@@ -1,6 +1,7 @@
 //! The loop of models and tools: a request offers its model the tools of its project, the gateway executes the calls of them and
 //! sends the results, until the model answers or calls a tool of the client.
 
+mod called;
 mod forms;
 mod limits;
 mod native;
@@ -30,6 +31,7 @@ use crate::toolset::Toolset;
 use crate::trip::{Next, Trip};
 use crate::wish::Wish;
 
+pub use crate::called::call_tool;
 pub use crate::project::{ProjectTool, ProjectTools, ToolResult};
 pub use crate::turn_tools::{CallReturn, CallToMake, ToolOffer, TurnTools};
 pub use crate::wish::TOOLS;

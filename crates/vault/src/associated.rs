@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Task,
     File,
     Tool,
+    Flow,
 }
 
 impl Purpose {
@@ -35,6 +36,7 @@ impl Purpose {
             Self::Task => "tidegate/task",
             Self::File => "tidegate/file",
             Self::Tool => "tidegate/tool",
+            Self::Flow => "tidegate/flow",
         }
     }
 }

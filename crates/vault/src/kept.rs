@@ -4,8 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    ContentKind, FileId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId,
-    StoredObjectKind, TaskId, TraceId, WorkspaceId,
+    ContentKind, FileId, FlowRunId, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret,
+    StoredObjectId, StoredObjectKind, TaskId, TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -43,6 +43,7 @@ impl ContentRef {
             ContentKind::Task => Purpose::Task,
             ContentKind::File => Purpose::File,
             ContentKind::Tool => Purpose::Tool,
+            ContentKind::Flow => Purpose::Flow,
         };
         Binding { purpose, workspace: self.workspace, object, version: 1, key_id }
     }
@@ -58,6 +59,7 @@ impl ContentRef {
             ContentKind::Task => b"tidegate/task/1",
             ContentKind::File => b"tidegate/file/1",
             ContentKind::Tool => b"tidegate/tool/1",
+            ContentKind::Flow => b"tidegate/flow/1",
         };
         let info = [purpose, &self.digest, self.request.as_bytes()];
         let material = workspace_key.kept.expand(&info, &AES_256_GCM).map_err(|_| VaultError::Crypto)?;
@@ -98,6 +100,7 @@ impl Opener {
                 ContentKind::Task => "task.open_refused",
                 ContentKind::File => "file.open_refused",
                 ContentKind::Tool => "tool.open_refused",
+                ContentKind::Flow => "flow.open_refused",
             };
             self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
@@ -207,6 +210,19 @@ impl RequestHasher {
     pub fn of_task_try(&self, unix_ms: u64, task: TaskId, tries: u32) -> TraceId {
         let hash = self.of(&[b"task try", task.as_bytes(), &tries.to_be_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// The hash of a part of a run of a flow: what it was given, what a step made.
+    #[must_use]
+    pub fn of_flow_part(&self, run: FlowRunId, part: &str) -> [u8; 32] {
+        self.of(&[b"flow part", run.as_bytes(), part.as_bytes()])
+    }
+
+    /// What makes the ids of what a step of a run begins, the same whoever begins it: its task, or its run of another flow.
+    #[must_use]
+    pub fn of_flow_step(&self, run: FlowRunId, path: &str, tries: u32) -> [u8; 10] {
+        let hash = self.of(&[b"flow step", run.as_bytes(), path.as_bytes(), &tries.to_be_bytes()]);
+        hash.first_chunk().copied().unwrap_or_default()
     }
 
     /// The hash by which what is known of a file is found.

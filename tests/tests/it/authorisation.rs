@@ -142,6 +142,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
     add_kept(&admin, &mut objects).await;
+    add_flow(&admin, &mut objects).await;
     let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     let trace = trace_of(&answer);
@@ -404,4 +405,15 @@ fn few_routes_are_open() {
         "/v2/byoc/nodes/records",
     ];
     assert_eq!(open, expected);
+}
+
+/// A flow that is over at once.
+fn one_step() -> Value {
+    json!({"name": "a-flow", "steps": {"a": {"kind": "constant", "value": 1}}})
+}
+
+async fn add_flow(admin: &Client, objects: &mut Vec<String>) {
+    objects.push(make(admin, "/v2/flows", json!({"document": one_step()})).await);
+    let run = admin.post("/v2/flow-runs", &json!({"document": one_step()})).await.unwrap();
+    objects.push(id_of(&run.json()));
 }

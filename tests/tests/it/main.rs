@@ -70,6 +70,7 @@ mod filters;
 mod findings;
 mod first_request;
 mod fleet;
+mod flows;
 mod forms;
 mod full_disk;
 mod gateway;

@@ -13,12 +13,13 @@ use crate::wait::until;
 
 /// The setting of builds for tests that names a file, which names the step at which a purge waits.
 const HELD: &str = "TIDEGATE_HELD_PURGE_STEP";
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 15] = [
     "idempotent_answers",
     "kept_turns",
     "agent_state",
     "batches",
     "tasks",
+    "flow_runs",
     "data_exports",
     "request_contents",
     "files",

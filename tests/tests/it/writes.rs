@@ -103,6 +103,10 @@ impl Preparing<'_> {
             "/v2/mcp-servers" => {
                 json!({"name": format!("server-{}", self.number), "url": format!("{base_url}/mcp")})
             }
+            "/v2/flows" => {
+                let step = json!({"kind": "constant", "value": self.number});
+                json!({"document": {"name": format!("flow-{}", self.number), "steps": {"a": step}}})
+            }
             "/v2/diagnostics" => json!({"window": "24h"}),
             "/v2/agent-hints" => json!({"name": name, "qos": {"class": "batch"}}),
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
@@ -209,6 +213,7 @@ impl Preparing<'_> {
         match act {
             "/rollback" if collection == "/v2/routes" => json!({"version": 1}),
             "/accept" => json!({"tools": []}),
+            "/versions" => self.body(collection),
             "/dry-run" => json!({"targets": [{"model": "openai/gpt-4o"}]}),
             "/releases" | "/promote" | "/rollback" => self.of_release(id, act).await,
             "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
@@ -378,6 +383,44 @@ impl Preparing<'_> {
     }
 
     /// A task that has ended: cancelled, it stays as it is.
+    /// An act on a run of a flow: one that waits, or one that has ended.
+    async fn of_flow_run(&self, pattern: &str, tried: impl Fn(String, Value) -> Try) -> Try {
+        let declared = self.made("/v2/flows", self.body("/v2/flows")).await;
+        let waiting = json!({"name": "w", "steps": {"ask": {"kind": "approval"}, "paid": {"kind": "wait", "event": "paid"}}});
+        let begun = async |body: Value| {
+            let answer = self.gateway.client().post("/v2/flow-runs", &body).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            id_of(&answer.json())
+        };
+        let state = async |id: &str, name: &'static str| {
+            crate::wait::until("the run is so far", async || {
+                self.gateway.get(&format!("/v2/flow-runs/{id}")).await["state"] == name
+            })
+            .await;
+        };
+        let (id, body) = match pattern {
+            "/v2/flows/validate" => return tried(pattern.to_owned(), self.body("/v2/flows")),
+            "/v2/flow-runs" => return tried(pattern.to_owned(), json!({"flow": declared})),
+            "/v2/flowruns" => return tried(pattern.to_owned(), json!({"flow": declared})),
+            "/v2/flow-runs/{id}/retry" | "/v2/flow-runs/{id}/replay" => {
+                let id = begun(json!({"flow": declared})).await;
+                state(&id, "ended").await;
+                (id, json!({}))
+            }
+            _ => {
+                let id = begun(json!({"document": waiting})).await;
+                state(&id, "waiting").await;
+                let body = match pattern {
+                    "/v2/flow-runs/{id}/events" => json!({"name": "paid"}),
+                    "/v2/flow-runs/{id}/approvals" => json!({"step": "ask", "approved": true}),
+                    _ => json!({}),
+                };
+                (id, body)
+            }
+        };
+        tried(pattern.replace("{id}", &id), body)
+    }
+
     async fn ended_task(&self) -> String {
         let body = self.body("/v2/provider-credentials");
         self.made("/v2/provider-credentials", body).await;
@@ -439,13 +482,12 @@ impl Preparing<'_> {
             }
             "/v2/requests/{id}/replay" | "/v2/sessions/{id}/replay" => self.kept(pattern, tried).await,
             "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
+            of_runs if is_of_flow(of_runs) => self.of_flow_run(pattern, tried).await,
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
-            "/v2/routes/dry-run" => {
-                tried(pattern.to_owned(), json!({"route": {"scope": {"tag": self.name()}}}))
-            }
+            "/v2/routes/dry-run" => tried(pattern.to_owned(), json!({"route": {"scope": {"tag": "t"}}})),
             "/v2/sessions/{id}/branches/{branch_id}/events" => self.appended(tried).await,
             "/v2/provider-credentials/{id}/probe" => {
                 // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.
@@ -469,6 +511,11 @@ impl Preparing<'_> {
     }
 }
 
+fn is_of_flow(pattern: &str) -> bool {
+    pattern == "/v2/flows/validate"
+        || ["/v2/flow-runs", "/v2/flowruns"].iter().any(|root| pattern.starts_with(root))
+}
+
 /// It writes nothing, since a release never changes, and says so.
 const IMMUTABLE: &str = "/v2/model-aliases/{id}/releases/{release_id}";
 
@@ -481,7 +528,8 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Routes that only read or test, and events of agents: they leave no audit entry.
-const ASKS: [&str; 9] = [
+const ASKS: [&str; 10] = [
+    "/v2/flows/validate",
     // What a server lists is nothing that somebody wrote.
     "/v2/mcp-servers/{id}/refresh",
     // An event says itself who appended it, and when, and so does a score.
@@ -495,7 +543,18 @@ const ASKS: [&str; 9] = [
     "/v2/model-aliases/{id}/dry-run",
 ];
 /// Routes that don't support a dry run, and say so.
-const UNTRIED: [&str; 17] = [
+const UNTRIED: [&str; 28] = [
+    "/v2/flows/validate",
+    "/v2/flow-runs",
+    "/v2/flow-runs/{id}/cancel",
+    "/v2/flow-runs/{id}/pause",
+    "/v2/flow-runs/{id}/resume",
+    "/v2/flow-runs/{id}/retry",
+    "/v2/flow-runs/{id}/events",
+    "/v2/flow-runs/{id}/approvals",
+    "/v2/flow-runs/{id}/replay",
+    "/v2/flowruns",
+    "/v2/flowruns/{id}/cancel",
     "/v2/tools/import",
     "/v2/mcp-servers/{id}/refresh",
     "/v2/requests/{id}/replay",

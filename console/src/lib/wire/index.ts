@@ -9,6 +9,7 @@ export type * from './credentials';
 export type * from './data-path';
 export type * from './erasures';
 export type * from './exports';
+export type * from './flows';
 export type * from './health';
 export type * from './hints';
 export type * from './holds';

@@ -25,6 +25,7 @@ mod dry_run;
 pub mod erase;
 pub mod export;
 pub mod file;
+pub mod flow;
 pub mod health;
 pub mod hints;
 pub mod hold;

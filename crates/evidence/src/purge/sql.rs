@@ -202,6 +202,8 @@ impl Purges {
                     "request_contents",
                     "run_contents",
                     "run_tasks",
+                    "flow_contents",
+                    "flow_runs",
                     "files",
                 ] {
                     gone += purging::purge(writing, scope.clone(), table).await?;

@@ -61,6 +61,13 @@ pub const TABLES: &[(&str, Holds)] = &[
     // Sizes, and random names of objects.
     ("file_pieces", Holds::Machinery),
     ("files", Holds::Content(Place::Files)),
+    ("flow_contents", Holds::Content(Place::FlowRuns)),
+    // Names of steps, times and costs; they go with their run.
+    ("flow_events", Holds::Content(Place::FlowRuns)),
+    ("flow_runs", Holds::Content(Place::FlowRuns)),
+    ("flow_steps", Holds::Content(Place::FlowRuns)),
+    ("flow_versions", Holds::Configuration),
+    ("flows", Holds::Configuration),
     ("head", Holds::Machinery),
     ("invoices", Holds::Books),
     // A payload has ids alone; the polling of a provider's object ends once that object is purged.

@@ -202,6 +202,7 @@ fn storage(facts: &RequestFacts<'_>, held: &Held) -> Party {
         Place::IdempotentAnswers => here("idempotent_answers", true, "the lifetime of idempotency keys"),
         Place::KeptTurns => here("kept_turns", true, "the lifetime of turns, tasks and answers"),
         Place::Tasks => here("tasks", true, "the lifetime of a task"),
+        Place::FlowRuns => here("flow_runs", true, "the lifetime of a run of a flow"),
         Place::Batches => here("batches", true, "the lifetime of a batch's results"),
         Place::Files => here("files", true, "the lifetime of a file"),
         Place::RequestContents => here("request_contents", true, "the project's retention profile"),

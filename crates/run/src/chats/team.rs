@@ -9,7 +9,7 @@ use domain::Fault;
 use domain::tools::HttpAction;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
-use toolloop::{CallReturn, CallToMake, TurnTools, ToolOffer};
+use toolloop::{CallReturn, CallToMake, ToolOffer, TurnTools};
 
 use super::kept;
 use super::starting;

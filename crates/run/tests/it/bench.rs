@@ -148,6 +148,7 @@ impl Bench {
             live_tasks: std::sync::Arc::default(),
             files: std::sync::Arc::new(domain::NoFiles),
             tools: std::sync::Arc::new(domain::NoTools),
+            agents: std::sync::Arc::new(domain::NoAgents),
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());

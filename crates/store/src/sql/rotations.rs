@@ -287,6 +287,7 @@ const fn table_of(kept: ContentKind) -> &'static str {
         ContentKind::Task => "run_contents",
         ContentKind::File => "files",
         ContentKind::Tool => "tool_secrets",
+        ContentKind::Flow => "flow_contents",
     }
 }
 

@@ -26,9 +26,9 @@ mod vault;
 use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
-    commitments, content, context, credential, data_export, data_path, erase, export, file, health, hints,
-    hold, jobs, key, login, mcp_server, member, nodes, open, plan, policy, project, purge, request, route,
-    session, subscription, tariff, task, tool, train, usage, webhook, workspace,
+    commitments, content, context, credential, data_export, data_path, erase, export, file, flow, health,
+    hints, hold, jobs, key, login, mcp_server, member, nodes, open, plan, policy, project, purge, request,
+    route, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -221,6 +221,9 @@ enum Stored {
     /// Shows and cancels tasks: runs of apps.
     #[command(subcommand)]
     Task(task::Command),
+    /// Manages flows: steps that a project declares, and their runs.
+    #[command(subcommand)]
+    Flow(flow::Command),
     /// Shows and cancels batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -239,6 +242,7 @@ impl Stored {
             Self::Artifact(command) => artifact::run_artifact(shared, command),
             Self::Bundle(command) => artifact::run_bundle(shared, command),
             Self::Task(command) => task::run(shared, command),
+            Self::Flow(command) => flow::run(shared, command),
             Self::Batch(command) => batch::run(shared, command),
             Self::File(command) => file::run(shared, command),
         }

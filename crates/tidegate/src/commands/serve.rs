@@ -17,7 +17,7 @@ use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use jobs::Handlers;
 use reconcilers::purging::{HeldStep, PurgeHandler, Purger, follow_generations};
-use reconcilers::{AuditCopies, BatchRunner, Deps, Heads, Nodes, TaskRunner, TellOfTask};
+use reconcilers::{AuditCopies, BatchRunner, Deps, FlowRunner, Heads, Nodes, TaskRunner, TellOfTask};
 use store::datadir::DataDir;
 use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
@@ -227,6 +227,9 @@ async fn start_control(
     let live = Arc::clone(&state.sessions.live_tasks);
     let runner = TaskRunner::new(deps.clone(), arrivals, live, settings.tasks_at_once_of_workspace).start();
     tasks.add("run tasks", || runner.stop());
+    let of_tasks = (state.sessions.tasks.arrivals(), Arc::clone(&state.sessions.live_tasks));
+    let runner = FlowRunner::new(deps.clone(), of_tasks, settings.tasks_at_once_of_workspace).start();
+    tasks.add("run flows", || runner.stop());
     let worker = start_worker(settings, &deps, audit, ours).await?;
     tasks.add("jobs", || worker.stop());
     Ok(control)

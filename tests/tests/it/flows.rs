@@ -1,0 +1,593 @@
+//! Flows: declared, versioned, run step by step, resumed after a kill, paused, cancelled, retried, approved and repeated.
+
+use std::time::Instant;
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use harness::mcp::{McpAnswer, McpServer, McpTool};
+use harness::postgres::Server;
+use serde_json::{Map, Value, json};
+
+use crate::WITHIN;
+use crate::ask::MINI;
+use crate::gateway::{Founded, Gateway, OWN, config, id_of};
+use crate::kill::setting;
+use crate::wait::{a_moment, found, until};
+
+const RUNS: &str = "/v2/flow-runs";
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+fn flow(steps: Value, more: Value) -> Value {
+    let mut document = json!({"name": "f", "steps": steps});
+    for (name, value) in more.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    document
+}
+
+async fn start(client: &Client, document: &Value, input: Value) -> String {
+    let answer = client.post(RUNS, &json!({"document": document, "input": input})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn read(client: &Client, id: &str) -> Value {
+    let answer = client.get(&format!("{RUNS}/{id}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+async fn ended(client: &Client, id: &str) -> Value {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let run = read(client, id).await;
+        if run["state"] == "ended" {
+            return run;
+        }
+        assert!(Instant::now() < deadline, "{run}");
+        a_moment().await;
+    }
+}
+
+async fn until_step(client: &Client, id: &str, name: &str, status: &str) -> Value {
+    found(&format!("the step {name} is {status}"), async || {
+        let run = read(client, id).await;
+        (step(&run, name)["status"] == status).then_some(run)
+    })
+    .await
+}
+
+fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
+    let steps = run["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["id"] == name).unwrap_or(&Value::Null)
+}
+
+fn statuses(run: &Value) -> Map<String, Value> {
+    let steps = run["steps"].as_array().unwrap().iter();
+    steps.map(|step| (step["id"].as_str().unwrap().to_owned(), step["status"].clone())).collect()
+}
+
+async fn act(client: &Client, id: &str, act: &str, body: Value) -> Answer {
+    client.post(&format!("{RUNS}/{id}/{act}"), &body).await.unwrap()
+}
+
+async fn output(client: &Client, id: &str, step: &str) -> Value {
+    let path = format!("{RUNS}/{id}/step?path={}", step.replace('[', "%5B").replace(']', "%5D"));
+    let answer = client.get(&path).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+/// A flow with a step of each kind.
+fn of_each_kind(base_url: &str) -> Value {
+    let steps = json!({
+        "hello": {"kind": "model", "model": MINI, "input": {"prompt": "hello {{input.name}}"}},
+        "names": {"kind": "constant", "value": ["a", "b", "c"]},
+        "size": {"kind": "expression", "expression": "size(names.output) + input.n"},
+        "sum": {"kind": "tool", "tool": "maths__add", "input": {"a": "{{size.output}}"}},
+        "page": {"kind": "http", "method": "POST", "url": format!("{}/v1/embeddings", base_url),
+            "headers": {"authorization": format!("Bearer {OWN}")},
+            "body": {"model": "text-embedding-3-small", "input": "{{input.name}}"}},
+        "which": {"kind": "branch", "cases": {"large": "size.output > 100", "small": "true"}},
+        "large": {"kind": "constant", "value": "L", "when": "which.output == 'large'"},
+        "small": {"kind": "constant", "value": "S", "when": "which.output == 'small'"},
+        "either": {"kind": "merge", "needs": ["large", "small"], "mode": "first"},
+        "both": {"kind": "merge", "needs": ["large", "small"]},
+        "chosen": {"kind": "selector", "cases": [{"when": "input.n > 9", "value": "many"}], "default": "few"},
+        "gate": {"kind": "gate", "condition": "input.n > 9"},
+        "behind": {"kind": "constant", "value": 1, "needs": ["gate"]},
+        "asked": {"kind": "map", "over": "names.output", "parallel": 2,
+            "step": {"kind": "app", "app": MINI, "input": {"prompt": "say {{item}} {{index}}"}}},
+        "doubled": {"kind": "map", "over": "[1, 2, 3]", "step": {"kind": "flow", "flow": "inner", "input": {"n": "{{item}}"}}},
+        "grown": {"kind": "loop", "limit": 9, "until": "output > 20",
+            "step": {"kind": "expression", "expression": "index == 0 ? 1 : previous * 3"}},
+        "later": {"kind": "wait", "seconds": 0},
+    });
+    flow(
+        steps,
+        json!({
+            "input": {"type": "object", "required": ["name", "n"]},
+            "output": {"hello": "{{hello.output.response}}", "size": "{{size.output}}", "sum": "{{sum.output.sum}}",
+                "either": "{{either.output}}", "both": "{{both.output}}", "chosen": "{{chosen.output}}",
+                "asked": "{{asked.output.map(one, one.response)}}", "doubled": "{{doubled.output}}",
+                "grown": "{{grown.output}}", "vector": "{{size(page.output.data)}}"},
+        }),
+    )
+}
+
+#[tokio::test]
+async fn a_flow_has_a_step_of_each_kind() {
+    let gateway = gateway().await;
+    let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text("{\"sum\": 42}".to_owned()))])
+        .unwrap();
+    let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
+    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
+    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
+    let inner = flow(
+        json!({"double": {"kind": "expression", "expression": "input.n * 2"}}),
+        json!({"name": "inner", "output": "{{double.output}}"}),
+    );
+    gateway.make("/v2/flows", json!({"document": inner})).await;
+    let document = of_each_kind(&gateway.emulator.base_url());
+    let client = gateway.client();
+    let id = start(&client, &document, json!({"name": "Ann", "n": 4})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!((&run["status"], &run["error_code"]), (&json!("completed"), &Value::Null), "{run}");
+    assert_eq!(
+        run["output"],
+        json!({"hello": "You said: hello Ann", "size": 7, "sum": 42, "either": "S", "both": {"small": "S"}, "chosen": "few",
+            "asked": ["You said: say a 0", "You said: say b 1", "You said: say c 2"], "doubled": [2, 4, 6], "grown": 27,
+            "vector": 1}),
+        "{run}"
+    );
+    let statuses = statuses(&run);
+    for (name, status) in
+        [("large", "skipped"), ("gate", "completed"), ("behind", "blocked"), ("asked[2]", "completed")]
+    {
+        assert_eq!(statuses[name], status, "{name}");
+    }
+    // What a step is, what it cost and how long it took.
+    let hello = step(&run, "hello");
+    assert!(hello["began"].as_str().unwrap().starts_with("tsk_") && hello["duration_ms"].is_u64(), "{hello}");
+    let task = client.get(&format!("/tasks/{}", hello["began"].as_str().unwrap())).await.unwrap().json();
+    assert_eq!((&task["data"]["flow_run_id"], &task["data"]["status"]), (&json!(id), &json!(10)), "{task}");
+    until("the costs of the steps are known", async || {
+        let run = read(&client, &id).await;
+        step(&run, "hello")["cost_nano_usd"].as_i64() > Some(0) && run["cost_nano_usd"].as_i64() > Some(0)
+    })
+    .await;
+    assert_eq!(output(&client, &id, "asked[1]").await["output"]["response"], "You said: say b 1");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn flows_are_checked_versioned_compared_and_deleted() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let yaml =
+        "name: greet\nsteps:\n  hello:\n    kind: expression\n    expression: \"'hi ' + input.name\"\n";
+    let made = gateway.make("/v2/flows", json!({"document": yaml})).await;
+    let path = format!("/v2/flows/{}", id_of(&made));
+    assert_eq!((&made["version"], &made["graph"][0]["id"]), (&json!(1), &json!("hello")), "{made}");
+    let twice = admin.post("/v2/flows", &json!({"document": yaml})).await.unwrap();
+    assert_eq!((twice.status, twice.json()["code"].as_str()), (409, Some("name_taken")), "{}", twice.text());
+    let second = yaml.replace("'hi '", "'hello '");
+    let answer = admin.post(&format!("{path}/versions"), &json!({"document": second})).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["version"]), (201, &json!(2)), "{}", answer.text());
+    let versions = gateway.get(&format!("{path}/versions")).await;
+    assert_eq!(versions["data"][0]["version"], 2, "{versions}");
+    let diff = gateway.get(&format!("{path}/diff")).await;
+    assert_eq!(diff["changes"][0]["path"], "/steps/hello/expression", "{diff}");
+    assert_eq!(gateway.get(&format!("{path}/versions/1")).await["document"]["name"], "greet");
+    let wrong = json!({"document": {"name": "f", "steps": {
+        "a": {"kind": "expression", "expression": "b.output"}, "c": {"kind": "gate"},
+    }}});
+    let answer = admin.post("/v2/flows", &wrong).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (400, Some("flow_invalid")),
+        "{}",
+        answer.text()
+    );
+    let checked = admin.post("/v2/flows/validate", &wrong).await.unwrap().json();
+    assert_eq!(
+        (&checked["valid"], &checked["errors"][0]["pointer"]),
+        (&json!(false), &json!("/steps/c")),
+        "{checked}"
+    );
+    let schema = gateway.get("/v2/flows/schema").await;
+    let committed = crate::command::workspace().join("docs/flow.schema.json");
+    let committed: Value = serde_json::from_slice(&std::fs::read(committed).unwrap()).unwrap();
+    assert_eq!(schema["schema"], committed);
+    // A run of a version stays what it was.
+    let client = gateway.client();
+    let run =
+        client.post(RUNS, &json!({"flow": "greet", "version": 1, "input": {"name": "Ann"}})).await.unwrap();
+    let first = ended(&client, run.json()["id"].as_str().unwrap()).await;
+    assert_eq!(first["output"]["hello"], "hi Ann", "{first}");
+    let answer = act(&client, first["id"].as_str().unwrap(), "replay", json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let replay = ended(&client, answer.json()["id"].as_str().unwrap()).await;
+    assert_eq!((&replay["replay_of"], &replay["version"]), (&first["id"], &json!(2)));
+    let diff = client.get(&format!("{RUNS}/{}/diff", replay["id"].as_str().unwrap())).await.unwrap().json();
+    assert_eq!(
+        diff["changes"],
+        json!([{"op": "replace", "path": "/hello", "before": "hi Ann", "after": "hello Ann"}])
+    );
+    gateway.remove(&path).await;
+    assert_eq!(admin.get(&path).await.unwrap().status, 404);
+    assert_eq!(read(&client, first["id"].as_str().unwrap()).await["output"]["hello"], "hi Ann");
+}
+
+#[tokio::test]
+async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let document = flow(
+        json!({
+            "ask": {"kind": "approval", "message": "May {{input.name}}?"},
+            "paid": {"kind": "wait", "event": "paid"},
+            "done": {"kind": "expression", "expression": "string(ask.output.approved) + ' ' + string(paid.output.amount)"},
+        }),
+        json!({"output": "{{done.output}}"}),
+    );
+    let id = start(&client, &document, json!({"name": "Ann"})).await;
+    until_step(&client, &id, "ask", "waiting").await;
+    assert_eq!(output(&client, &id, "ask").await["output"], "May Ann?");
+    let wrong = act(&client, &id, "approvals", json!({"step": "paid", "approved": true})).await;
+    assert_eq!((wrong.status, wrong.json()["code"].as_str()), (409, Some("flow_step_not_waiting")));
+    let paused = act(&client, &id, "pause", json!({})).await;
+    assert_eq!(paused.status, 200, "{}", paused.text());
+    until("the run is paused", async || read(&client, &id).await["state"] == "paused").await;
+    for (name, body) in [
+        ("events", json!({"name": "paid", "payload": {"amount": 7}})),
+        ("approvals", json!({"step": "ask", "approved": true, "comment": "fine"})),
+    ] {
+        assert_eq!(act(&client, &id, name, body).await.status, 200);
+    }
+    let twice = act(&client, &id, "approvals", json!({"step": "ask", "approved": false})).await;
+    assert_eq!((twice.status, twice.json()["code"].as_str()), (409, Some("flow_step_not_waiting")));
+    assert_eq!(act(&client, &id, "resume", json!({})).await.status, 200);
+    let run = ended(&client, &id).await;
+    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!("true 7")), "{run}");
+    let late = act(&client, &id, "cancel", json!({})).await;
+    assert_eq!((late.status, late.json()["code"].as_str()), (409, Some("flow_run_ended")), "{}", late.text());
+    // An approval that is refused fails its step; a run that waits is cancelled at once.
+    let refused = start(&client, &document, json!({"name": "Bob"})).await;
+    until_step(&client, &refused, "ask", "waiting").await;
+    act(&client, &refused, "approvals", json!({"step": "ask", "approved": false})).await;
+    let run = ended(&client, &refused).await;
+    assert_eq!(
+        (&run["status"], &run["error_code"]),
+        (&json!("failed"), &json!("flow_not_approved")),
+        "{run}"
+    );
+    assert_eq!(statuses(&run)["paid"], "cancelled", "{run}");
+    let early = start(&client, &document, json!({"name": "Cy"})).await;
+    until_step(&client, &early, "ask", "waiting").await;
+    let retried = act(&client, &early, "retry", json!({})).await;
+    assert_eq!((retried.status, retried.json()["code"].as_str()), (409, Some("flow_run_not_ended")));
+    act(&client, &early, "cancel", json!({})).await;
+    assert_eq!(ended(&client, &early).await["status"], "cancelled");
+    // What a run was sent can be repeated by its idempotency key: it is one run.
+    let keyed = client.clone().header("idempotency-key", "flow-1");
+    let body = json!({"document": document, "input": {"name": "Di"}});
+    let ids: Vec<Value> =
+        vec![keyed.post(RUNS, &body).await.unwrap().json(), keyed.post(RUNS, &body).await.unwrap().json()];
+    assert_eq!(ids[0]["id"], ids[1]["id"]);
+}
+
+#[tokio::test]
+async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
+    let with = |mut step: Value, more: Value| {
+        for (name, value) in more.as_object().unwrap() {
+            step[name] = value.clone();
+        }
+        step
+    };
+    let document = flow(
+        json!({
+            "first": with(say("book one"), json!({"compensate": say("undo {{output.response}}")})),
+            "second": with(say("book two {{first.output.response}}"), json!({"compensate": say("undo two")})),
+            "third": {"kind": "expression", "expression": "1 / (input.n - input.n)", "needs": ["second"]},
+        }),
+        json!({}),
+    );
+    let id = start(&client, &document, json!({"n": 1})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!(
+        (&run["status"], &run["error_code"]),
+        (&json!("failed"), &json!("flow_expression_failed")),
+        "{run}"
+    );
+    let asked: Vec<String> =
+        gateway.calls(OWN).iter().map(|call| String::from_utf8_lossy(&call.body).into_owned()).collect();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(asked[2].contains("undo two") && asked[3].contains("undo You said: book one"), "{asked:?}");
+    assert_eq!(statuses(&run)["first!compensate"], "completed", "{run}");
+    let failed = output(&client, &id, "third").await;
+    assert!(failed["error"].as_str().unwrap().contains("divided by zero"), "{failed}");
+    // From its first step everything is made again; the others' results are not.
+    gateway.emulator.script(OWN, [Behaviour::ok().always()]);
+    let answer = act(&client, &id, "retry", json!({"from": "second"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let run = ended(&client, &id).await;
+    assert_eq!(
+        (&step(&run, "first")["tries"], &step(&run, "second")["tries"]),
+        (&json!(1), &json!(2)),
+        "{run}"
+    );
+    // A step that fails is tried again as its document says.
+    let away = json!({"kind": "http", "url": "https://nobody.invalid/", "retry": {"times": 2}, "on_error": "continue"});
+    let document = flow(
+        json!({"away": away, "after": {"kind": "expression", "expression": "away.status"}}),
+        json!({"output": "{{after.output}}"}),
+    );
+    let id = start(&client, &document, json!({})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!("failed")), "{run}");
+    assert_eq!(step(&run, "away")["tries"], 3, "{run}");
+}
+
+#[tokio::test]
+async fn no_step_starts_once_the_budget_is_reached() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
+    let mut second = say("two");
+    second["needs"] = json!(["one"]);
+    let document = flow(json!({"one": say("one"), "two": second}), json!({"budget_nano_usd": 1}));
+    let id = start(&client, &document, json!({})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!(
+        (&run["status"], &run["error_code"]),
+        (&json!("failed"), &json!("flow_budget_reached")),
+        "{run}"
+    );
+    assert_eq!((gateway.calls(OWN).len(), &statuses(&run)["two"]), (1, &json!("ready")), "{run}");
+    assert!(run["cost_nano_usd"].as_i64() >= Some(1), "{run}");
+}
+
+#[tokio::test]
+async fn expressions_end_and_inputs_are_checked() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let endless = "input.list.map(a, input.list.map(b, input.list.map(c, a + b + c)))";
+    let document = flow(
+        json!({"endless": {"kind": "expression", "expression": endless}}),
+        json!({"input": {"properties": {"list": {"type": "array"}}}}),
+    );
+    let list: Vec<u32> = (0..2_000).collect();
+    let id = start(&client, &document, json!({"list": list})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!(
+        (&run["status"], &run["error_code"]),
+        (&json!("failed"), &json!("flow_expression_failed")),
+        "{run}"
+    );
+    let refused = client.post(RUNS, &json!({"document": document, "input": {"list": 3}})).await.unwrap();
+    assert_eq!(
+        (refused.status, refused.json()["param"].as_str()),
+        (400, Some("input.list")),
+        "{}",
+        refused.text()
+    );
+}
+
+#[tokio::test]
+async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let steps: Map<String, Value> = (0..10_000)
+        .map(|place| {
+            let expression = match place {
+                0 => "0".to_owned(),
+                place => format!("s{}.output + 1", place - 1),
+            };
+            (format!("s{place}"), json!({"kind": "expression", "expression": expression}))
+        })
+        .collect();
+    let document = flow(Value::Object(steps), json!({"output": "{{s9999.output}}"}));
+    let started = Instant::now();
+    let id = start(&client, &document, json!({})).await;
+    let deadline = Instant::now() + 6 * WITHIN;
+    let run = loop {
+        let listed = client.get(&format!("{RUNS}?limit=1")).await.unwrap().json();
+        if listed["data"][0]["state"] == "ended" {
+            break read(&client, &id).await;
+        }
+        assert!(Instant::now() < deadline, "{listed}");
+        a_moment().await;
+    };
+    let took = started.elapsed();
+    assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &json!(9_999)));
+    assert_eq!(run["steps"].as_array().unwrap().len(), 10_000);
+    println!("10,000 steps in {took:?}: {:?} a step", took / 10_000);
+}
+
+/// The process is killed again and again while flows run: every step has one result, and no exchange is booked twice.
+#[tokio::test]
+async fn a_kill_loses_no_step_and_settles_none_twice() {
+    let (flows, kills) = (setting("TIDEGATE_FLOWS", 6), setting("TIDEGATE_KILLS", 3));
+    let mut gateway = gateway().await;
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(std::time::Duration::from_millis(30)).always()]);
+    let document = flow(
+        json!({
+            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first {{input.n}}"}},
+            "each": {"kind": "map", "over": "[1, 2, 3]", "parallel": 2, "needs": ["first"],
+                "step": {"kind": "app", "app": MINI, "input": {"prompt": "each {{input.n}} {{item}}"}}},
+            "last": {"kind": "app", "app": MINI, "input": {"prompt": "last {{size(each.output)}}"}},
+        }),
+        json!({"output": "{{last.output.response}}"}),
+    );
+    let mut ids = Vec::new();
+    for number in 0..flows {
+        ids.push(start(&gateway.client(), &document, json!({"n": number})).await);
+        if number % (flows / kills).max(1) == 1 {
+            gateway.process().kill9().unwrap();
+            gateway.start_again().await;
+        }
+    }
+    let client = gateway.client();
+    let mut tasks = std::collections::HashSet::new();
+    for id in &ids {
+        let run = ended(&client, id).await;
+        assert_eq!(
+            (&run["status"], &run["output"]),
+            (&json!("completed"), &json!("You said: last 3")),
+            "{run}"
+        );
+        for step in run["steps"].as_array().unwrap() {
+            assert_eq!((&step["status"], step["tries"].as_u64()), (&json!("completed"), Some(1)), "{run}");
+            if let Some(task) = step["began"].as_str() {
+                assert!(tasks.insert(task.to_owned()), "a task is one step's");
+            }
+        }
+    }
+    assert_eq!(tasks.len(), ids.len() * 5);
+    until("every task's first try is booked or was interrupted", async || {
+        let rows = gateway.requests(200).await;
+        rows.iter().filter(|row| row["outcome"] == "completed").count() >= tasks.len()
+    })
+    .await;
+    let rows = gateway.requests(200).await;
+    // A try of a task that was killed is booked under an id of its own; none is booked twice.
+    let traces: std::collections::HashSet<&str> =
+        rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(traces.len(), rows.len());
+}
+
+#[tokio::test]
+async fn two_gateways_on_postgres_share_runs_and_one_that_dies_leaves_nothing_behind() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("f_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    let (mut other, origin) = gateway.replica().await;
+    let there = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let document = flow(
+        json!({
+            "first": {"kind": "app", "app": MINI, "input": {"prompt": "first"}},
+            "paid": {"kind": "wait", "event": "paid", "needs": ["first"]},
+            "last": {"kind": "expression", "expression": "first.output.response + string(paid.output)"},
+        }),
+        json!({"output": "{{last.output}}"}),
+    );
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let client = if number % 2 == 0 { gateway.client() } else { there.clone() };
+        ids.push(start(&client, &document, json!({})).await);
+    }
+    for id in &ids {
+        until_step(&there, id, "paid", "waiting").await;
+    }
+    gateway.process().kill9().unwrap();
+    for id in &ids {
+        assert_eq!(act(&there, id, "events", json!({"name": "paid", "payload": 7})).await.status, 200);
+        let run = ended(&there, id).await;
+        assert_eq!(
+            (&run["status"], &run["output"]),
+            (&json!("completed"), &json!("You said: first7")),
+            "{run}"
+        );
+    }
+    other.stop(WITHIN).await.unwrap();
+    gateway.start_again().await;
+}
+
+#[tokio::test]
+async fn two_workspaces_never_meet() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
+    let others: Founded = serde_json::from_value(made).unwrap();
+    let document = flow(json!({"a": {"kind": "constant", "value": 1}}), json!({}));
+    let declared = gateway.make("/v2/flows", json!({"document": document})).await;
+    let client = gateway.client();
+    let id = start(&client, &document, json!({})).await;
+    ended(&client, &id).await;
+    let (stranger, manager) = (gateway.with_key(&others.api_key), gateway.with_key(&others.admin_key));
+    for path in [
+        format!("{RUNS}/{id}"),
+        format!("{RUNS}/{id}/step?path=a"),
+        format!("/v2/flowruns/{id}"),
+        format!("/v2/flows/{}", id_of(&declared)),
+    ] {
+        for who in [&stranger, &manager] {
+            assert_eq!(who.get(&path).await.unwrap().status, 404, "{path}");
+        }
+    }
+    for name in ["cancel", "pause", "resume", "retry", "replay"] {
+        assert_eq!(act(&stranger, &id, name, json!({})).await.status, 404, "{name}");
+    }
+    assert_eq!(stranger.get(RUNS).await.unwrap().json()["data"], json!([]));
+    let foreign = stranger.post(RUNS, &json!({"flow": id_of(&declared)})).await.unwrap();
+    assert_eq!(foreign.status, 404, "{}", foreign.text());
+    // A sub-flow is looked for in the run's own project.
+    let inner = flow(json!({"s": {"kind": "flow", "flow": "f"}}), json!({"name": "g"}));
+    let run = ended(&stranger, &start(&stranger, &inner, json!({})).await).await;
+    assert_eq!((&run["status"], &run["error_code"]), (&json!("failed"), &json!("flow_not_found")), "{run}");
+}
+
+#[tokio::test]
+async fn published_clients_run_flows_and_follow_them() {
+    let gateway = gateway().await;
+    let document = flow(
+        json!({"hello": {"kind": "app", "app": MINI, "input": {"prompt": "hello {{input.name}}"}}}),
+        json!({"output": {"said": "{{hello.output.response}}"}}),
+    );
+    gateway.make("/v2/flows", json!({"document": document})).await;
+    let client = gateway.client().header("x-api-version", "2");
+    let answer = client.post("/flowruns", &json!({"flow": "f", "input": {"name": "Ann"}})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let run = answer.json();
+    assert!((1..=3).contains(&run["status"].as_u64().unwrap()), "{run}");
+    let path = format!("/flowruns/{}", run["id"].as_str().unwrap());
+    let (mut after, mut last) = (String::new(), Value::Null);
+    until("the run has ended", async || {
+        let follower = gateway.client().header("accept", "text/event-stream");
+        let text = follower.get(&format!("{path}/stream{after}")).await.unwrap().text();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        after = format!("?after={}", field("id: ").unwrap());
+        if let Some(data) = field("data: ") {
+            last = serde_json::from_str(&data).unwrap();
+        }
+        last["status"] == 3
+    })
+    .await;
+    assert_eq!(last["output"], json!({"said": "You said: hello Ann"}), "{last}");
+    assert_eq!(last["node_run_states"]["hello"]["status"], "completed", "{last}");
+    assert!(last["tasks"]["hello"].as_str().unwrap().starts_with("tsk_"), "{last}");
+    let bare = gateway.client().get(&path).await.unwrap().json();
+    assert_eq!(bare["data"]["status"], 3, "{bare}");
+}
+
+#[tokio::test]
+async fn a_purge_leaves_nothing_of_a_run() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let document = flow(json!({"a": {"kind": "constant", "value": "secret words"}}), json!({}));
+    let id = start(&client, &document, json!({"more": "secret words"})).await;
+    ended(&client, &id).await;
+    let job = gateway.make("/v2/purge-jobs", json!({"project_id": gateway.founded.project_id})).await;
+    until("the run is purged", async || client.get(&format!("{RUNS}/{id}")).await.unwrap().status == 404)
+        .await;
+    let path = format!("/v2/purge-jobs/{}", id_of(&job));
+    let job = found("the purge has ended", async || {
+        let job = gateway.get(&path).await;
+        let places = job["places"].as_array()?.clone();
+        places.into_iter().find(|place| place["place"] == "flow_runs" && place["before"].as_u64() > Some(0))
+    })
+    .await;
+    assert_eq!(job["place"], "flow_runs", "{job}");
+}

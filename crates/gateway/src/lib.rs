@@ -27,6 +27,7 @@ mod shares;
 mod shed;
 mod times;
 mod unpack;
+mod unrouted;
 mod upload_address;
 mod vendor_paths;
 mod worker;

@@ -134,7 +134,6 @@ pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
     let of_dialect =
         |method, path, dialect, action| row(method, path, dialect, Action::Dialect(action), inference);
-    let run = |path| of_dialect(Method::POST, path, Dialect::Run, RouteAction::Call(Operation::Run));
     let mut table: Vec<Route> = dialects::routes()
         .map(|(dialect, own)| of_dialect(own.method.clone(), own.path, dialect, own.action))
         .collect();
@@ -142,6 +141,52 @@ pub fn table() -> Vec<Route> {
         // Several dialects list models here, and one calls them below it.
         of_dialect(Method::GET, "/v1/models", Dialect::Chat, RouteAction::ListModels),
         of_dialect(Method::GET, "/v1/models/{rest}", Dialect::Chat, RouteAction::ShowModel),
+        row(Method::POST, "/v1/conversations", Dialect::Responses, Action::Conversation, inference),
+        row(Method::GET, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::POST, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::DELETE, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
+        row(Method::POST, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::GET, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::DELETE, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
+        row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::DELETE, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
+        row(Method::POST, "/flowruns", Dialect::Run, Action::Control, Access::Control),
+        row(Method::GET, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
+        row(Method::POST, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
+        row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
+        row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
+        row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
+        row(Method::GET, "/", Dialect::Native, Action::Welcome, Access::Open),
+    ]);
+    table.extend(runs());
+    table.extend(AGENTS.map(|(method, path)| row(method, path, Dialect::Run, Action::Agent, inference)));
+    let console = |paths: &[&'static str], does| {
+        paths
+            .iter()
+            .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
+            .collect::<Vec<_>>()
+    };
+    table.push(row(Method::GET, "/.well-known/{rest}", Dialect::Native, Action::Control, Access::Control));
+    table.extend(console(console::PAGES, Action::Page));
+    table.extend(console(console::ASSETS, Action::Asset));
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+        table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
+        // Programs that people sign in to are given keys here.
+        table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
+        // The paths of another product's client, which are translated to those.
+        table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
+    }
+    table
+}
+
+/// Runs of apps, and what is done with their tasks and files.
+fn runs() -> Vec<Route> {
+    let inference = Access::Key(Needs::Inference);
+    let call = Action::Dialect(RouteAction::Call(Operation::Run));
+    let run = |path| row(Method::POST, path, Dialect::Run, call, inference);
+    vec![
         run("/v1/run"),
         run("/run"),
         run("/v1/apps/run"),
@@ -165,43 +210,7 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/files/{rest}", Dialect::Run, Action::Files, inference),
         row(Method::DELETE, "/files/{rest}", Dialect::Run, Action::Files, inference),
         row(Method::PUT, "/files/{rest}", Dialect::Run, Action::Upload, Access::Open),
-        row(Method::POST, "/v1/conversations", Dialect::Responses, Action::Conversation, inference),
-        row(Method::GET, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
-        row(Method::POST, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
-        row(Method::DELETE, "/v1/conversations/{rest}", Dialect::Responses, Action::Conversation, inference),
-        row(Method::POST, MCP, Dialect::Native, Action::Mcp, inference),
-        row(Method::GET, MCP, Dialect::Native, Action::Mcp, inference),
-        row(Method::DELETE, MCP, Dialect::Native, Action::Mcp, inference),
-        row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
-        row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
-        row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
-        row(Method::DELETE, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
-        row(Method::POST, "/flowruns", Dialect::Run, Action::Control, Access::Control),
-        row(Method::GET, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
-        row(Method::POST, "/flowruns/{rest}", Dialect::Run, Action::Control, Access::Control),
-        row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
-        row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
-        row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
-        row(Method::GET, "/", Dialect::Native, Action::Welcome, Access::Open),
-    ]);
-    table.extend(AGENTS.map(|(method, path)| row(method, path, Dialect::Run, Action::Agent, inference)));
-    let console = |paths: &[&'static str], does| {
-        paths
-            .iter()
-            .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
-            .collect::<Vec<_>>()
-    };
-    table.push(row(Method::GET, "/.well-known/{rest}", Dialect::Native, Action::Control, Access::Control));
-    table.extend(console(console::PAGES, Action::Page));
-    table.extend(console(console::ASSETS, Action::Asset));
-    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-        table.push(row(method.clone(), "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
-        // Programs that people sign in to are given keys here.
-        table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
-        // The paths of another product's client, which are translated to those.
-        table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
-    }
-    table
+    ]
 }
 
 /// Refuses a table that is ambiguous or that opens what must be closed.

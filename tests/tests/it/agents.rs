@@ -475,7 +475,7 @@ async fn who_follows_a_chat_gets_its_words_and_its_end() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_chat_is_anothers() {
+async fn nothing_of_a_chat_reaches_another_tenant() {
     let gateway = gateway().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();

@@ -144,6 +144,6 @@ mod tests {
     fn a_description_of_our_own_form_is_checked_at_its_places() {
         assert_eq!(own_form(&json!({"name": "n", "model": "m"})).unwrap().model, "m");
         assert_eq!(own_form(&json!({"name": "n"})).unwrap_err()[0].0, "/model");
-        assert_eq!(own_form(&json!({"modell": "m"})).unwrap_err()[0].0, "");
+        assert_eq!(own_form(&json!({"modle": "m"})).unwrap_err()[0].0, "");
     }
 }

@@ -485,7 +485,7 @@ mod tests {
         let ok = json!({"kind": "constant", "value": 1});
         for (document, pointer, part) in [
             (json!({"steps": {"a": ok}}), "", "name"),
-            (flow(json!({})), "/steps", "properties"),
+            (flow(json!({})), "/steps", "less than 1 property"),
             (flow(json!({"a b": ok})), "/steps", ""),
             (flow(json!({"a": {"kind": "other"}})), "/steps/a/kind", ""),
             (flow(json!({"a": {"kind": "constant"}})), "/steps/a", "value"),

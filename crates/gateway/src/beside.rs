@@ -16,12 +16,10 @@ use run::{AgentRequest, AppRequest, ConversationRequest, FileRequest, FileUpload
 
 use crate::body::{self, TimedBody};
 use crate::form;
-use crate::handle::{
-    Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close, with_request_id,
-};
+use crate::handle::{Arrival, CoreHandler, Dispatched, inbound, keyed, refuse, refuse_and_close};
 use crate::incoming::Incoming;
 use crate::mcp::{self, Server, origin};
-use crate::reply::Reply;
+use crate::reply::{Reply, with_request_id};
 use crate::routes::Action;
 
 /// The address of answers under a quality of service, as repeated requests are compared by it.

@@ -16,7 +16,7 @@ use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, StoredKind, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use line::{Core, Keyed, RecordedBody};
@@ -33,7 +33,7 @@ use crate::incoming::Incoming;
 use crate::mcp;
 use crate::metrics::Cores;
 use crate::realtime;
-use crate::reply::Reply;
+use crate::reply::{Reply, with_request_id};
 use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::unrouted::{no_route, unknown};
@@ -426,7 +426,10 @@ fn dispatch(
     let is_translated = meant.is_some() && stimulir::is_inference(head.uri.path());
     let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
-        elsewhere => return Dispatched::Answered(no_route(handler, &head, path, elsewhere, arrival)),
+        elsewhere => {
+            let from = (arrival.peer, arrival.trace);
+            return Dispatched::Answered(no_route(&handler.core, (&head, path), elsewhere, from));
+        }
     };
     found.dialect = route.dialect;
     if matches!(route.action, Action::Control | Action::Upload) {
@@ -441,11 +444,7 @@ fn dispatch(
     }
     let caller = match allow(handler, route, (&head, is_translated), arrival, &mut found.permit) {
         Ok(caller) => caller,
-        Err(fault) => {
-            let refused = refuse(handler, route.dialect, &fault, arrival.trace);
-            let control = handler.control.as_ref();
-            return Dispatched::Answered(mcp::authorized(control, route, &head, &fault, refused));
-        }
+        Err(fault) => return Dispatched::Answered(not_allowed(handler, route, &head, &fault, arrival.trace)),
     };
     let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {
@@ -486,6 +485,17 @@ fn dispatch(
     Dispatched::Answered(with_request_id(answered, arrival.trace))
 }
 
+fn not_allowed(
+    handler: &CoreHandler,
+    route: &Route,
+    head: &Parts,
+    fault: &Fault,
+    trace: TraceId,
+) -> Response<Reply> {
+    let refused = refuse(handler, route.dialect, fault, trace);
+    mcp::authorized(handler.control.as_ref(), route, head, fault, refused)
+}
+
 /// What is known by something else than a key of the caller's: the control plane has its own ways, and the content of a file comes
 /// to an address that is a secret itself.
 fn without_caller(
@@ -507,14 +517,6 @@ fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
     Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&handler).await, arrival.trace) }))
 }
 
-/// `OPTIONS *` is about no path in particular.
-pub(crate) fn whole_server() -> Response<Reply> {
-    let mut answer = Response::new(Reply::whole(Bytes::new()));
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(routes::METHODS));
-    answer
-}
-
 /// Routes that reveal nothing about anyone.
 fn open_to_all(handler: &CoreHandler, does: Action, head: &Parts, arrival: Arrival) -> Response<Reply> {
     match does {
@@ -530,21 +532,11 @@ fn open_to_all(handler: &CoreHandler, does: Action, head: &Parts, arrival: Arriv
         Action::Welcome => text(StatusCode::OK, routes::WELCOME),
         Action::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
             Some(file) => file.map(Reply::whole),
-            None => unknown(handler, head, arrival),
+            None => unknown(&handler.core, head, (arrival.peer, arrival.trace)),
         },
         // Only browsers are sent pages; for other clients there is nothing at their paths.
-        _ => unknown(handler, head, arrival),
+        _ => unknown(&handler.core, head, (arrival.peer, arrival.trace)),
     }
-}
-
-/// Adds the request id to an answer.
-pub(crate) fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
-    if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
-        for name in ["x-request-id", "agent-trace-id"] {
-            answer.headers_mut().entry(HeaderName::from_static(name)).or_insert_with(|| id.clone());
-        }
-    }
-    answer
 }
 
 /// HTTP/2 has two names for the host.

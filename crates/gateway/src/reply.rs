@@ -9,6 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use domain::TraceId;
+use http::header::HeaderName;
+use http::{HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use line::RecordedBody;
 use node::NodeBody;
@@ -199,3 +202,12 @@ impl fmt::Display for Cut {
 }
 
 impl std::error::Error for Cut {}
+/// Adds the request id to an answer.
+pub(crate) fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
+    if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
+        for name in ["x-request-id", "agent-trace-id"] {
+            answer.headers_mut().entry(HeaderName::from_static(name)).or_insert_with(|| id.clone());
+        }
+    }
+    answer
+}

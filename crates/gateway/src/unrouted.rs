@@ -1,33 +1,41 @@
 //! What is answered where no route leads.
 
+use std::net::IpAddr;
+
 use admit::Needs;
+use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
+use line::Core;
 
-use crate::handle::{Arrival, CoreHandler, refuse, whole_server, with_request_id};
-use crate::reply::Reply;
+use crate::reply::{Reply, with_request_id};
 use crate::routes::{self, Found};
 
 pub(crate) fn no_route(
-    handler: &CoreHandler,
-    head: &Parts,
-    path: &str,
+    core: &Core,
+    (head, path): (&Parts, &str),
     found: Found<'_, '_>,
-    arrival: Arrival,
+    (peer, trace): (IpAddr, TraceId),
 ) -> Response<Reply> {
     match found {
-        Found::OtherMethods(allowed, dialect) => {
-            other_method(handler, head, &allowed, dialect, arrival.trace)
-        }
-        _ if path == "*" => with_request_id(whole_server(), arrival.trace),
-        _ => unknown(handler, head, arrival),
+        Found::OtherMethods(allowed, dialect) => other_method(core, head, &allowed, dialect, trace),
+        _ if path == "*" => with_request_id(whole_server(), trace),
+        _ => unknown(core, head, (peer, trace)),
     }
 }
 
+/// `OPTIONS *` is about no path in particular.
+fn whole_server() -> Response<Reply> {
+    let mut answer = Response::new(Reply::whole(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(routes::METHODS));
+    answer
+}
+
 fn other_method(
-    handler: &CoreHandler,
+    core: &Core,
     head: &Parts,
     allowed: &str,
     dialect: Dialect,
@@ -36,7 +44,7 @@ fn other_method(
     let message = format!("{} does not take {}.", head.uri.path(), head.method);
     let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
         .fix(format!("It takes {allowed}."));
-    let mut answer = refuse(handler, dialect, &fault, trace);
+    let mut answer = refuse(core, dialect, &fault, trace);
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);
     }
@@ -44,7 +52,7 @@ fn other_method(
 }
 
 /// An unknown path of the API is a 404 to callers with a key; others are asked for one first.
-pub(crate) fn unknown(handler: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply> {
+pub(crate) fn unknown(core: &Core, head: &Parts, (peer, trace): (IpAddr, TraceId)) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
     let later = routes::is_planned(path);
@@ -56,11 +64,11 @@ pub(crate) fn unknown(handler: &CoreHandler, head: &Parts, arrival: Arrival) -> 
         return console::missing(&head.headers).map(Reply::whole);
     }
     if dialect != Dialect::Native || later {
-        let identified = line::identify(&handler.core, &head.headers, arrival.peer, Needs::Inference);
+        let identified = line::identify(core, &head.headers, peer, Needs::Inference);
         if let Err(fault) = identified.map(drop)
             && fault.class == FaultClass::Unauthenticated
         {
-            return refuse(handler, dialect, &fault, arrival.trace);
+            return refuse(core, dialect, &fault, trace);
         }
     }
     let clipped: String = path.chars().take(200).collect();
@@ -75,5 +83,9 @@ pub(crate) fn unknown(handler: &CoreHandler, head: &Parts, arrival: Arrival) -> 
         )
     };
     let fault = fault.fix(routes::SERVED);
-    refuse(handler, dialect, &fault, arrival.trace)
+    refuse(core, dialect, &fault, trace)
+}
+
+fn refuse(core: &Core, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+    line::refuse(core, dialect, fault, trace).map(Reply::from)
 }

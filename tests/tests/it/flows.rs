@@ -90,7 +90,7 @@ fn of_each_kind(base_url: &str) -> Value {
         "names": {"kind": "constant", "value": ["a", "b", "c"]},
         "size": {"kind": "expression", "expression": "size(names.output) + input.n"},
         "sum": {"kind": "tool", "tool": "maths__add", "input": {"a": "{{size.output}}"}},
-        "page": {"kind": "http", "method": "POST", "url": format!("{}/v1/embeddings", base_url),
+        "page": {"kind": "http", "method": "POST", "url": format!("{base_url}/embeddings"),
             "headers": {"authorization": format!("Bearer {OWN}")},
             "body": {"model": "text-embedding-3-small", "input": "{{input.name}}"}},
         "which": {"kind": "branch", "cases": {"large": "size.output > 100", "small": "true"}},

@@ -35,8 +35,8 @@ pub enum Command {
         #[arg(long, short, default_value = "{}")]
         input: String,
         /// The number of a version; by default the newest.
-        #[arg(long)]
-        version: Option<u64>,
+        #[arg(long, value_name = "NUMBER")]
+        flow_version: Option<u64>,
         /// No step starts once the steps cost this much, in nano-USD.
         #[arg(long)]
         budget: Option<i64>,
@@ -104,13 +104,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate { file } => validate(shared, &flows, &file),
         Command::Add { file, project } => add(shared, &flows, &file, project),
-        Command::Run { flow, input, version, budget, detach } => {
+        Command::Run { flow, input, flow_version, budget, detach } => {
             let input: Value = serde_json::from_str(&input)
                 .map_err(|error| Failure::new(output::USAGE, format!("The input is no JSON: {error}.")))?;
             let body = Body::new()
                 .with("flow", flow)
                 .with("input", input)
-                .with_some("version", version)
+                .with_some("version", flow_version)
                 .with_some("budget_nano_usd", budget);
             let started = runs.api.post(RUNS, &body.build())?;
             if detach {

@@ -154,7 +154,6 @@ impl Drive {
             return !self.is_lost;
         }
         let writes = std::mem::take(&mut self.writes);
-        self.run.cost_nanos += writes.iter().filter_map(|write| write.step.cost_nanos).sum::<i64>();
         let mut pause = STORE_PAUSE;
         for _ in 0..FLOW_STORE_TRIES_MAX {
             let now = self.shared.deps.world.clock.unix_ms();

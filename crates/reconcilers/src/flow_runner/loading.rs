@@ -127,6 +127,8 @@ impl Drive {
     }
 
     pub(crate) fn write(&mut self, step: StepRow, content: Option<FlowContent>, takes: Option<u64>) {
+        // At once: the next step may be one too many for the budget.
+        self.run.cost_nanos = self.run.cost_nanos.saturating_add(step.cost_nanos.unwrap_or_default());
         self.rows.insert(step.path.clone(), step.clone());
         self.writes.push(StepWrite { step, content, takes });
     }

@@ -95,7 +95,7 @@ impl Schedule {
     }
 
     /// What can start next.
-    pub fn next(&mut self) -> Option<Work> {
+    pub fn next_work(&mut self) -> Option<Work> {
         if self.is_failing { None } else { self.ready.pop_front() }
     }
 
@@ -217,11 +217,12 @@ impl Schedule {
 
     fn consider(&mut self, place: usize, decided: &mut Vec<(usize, Outcome)>) {
         let is_open = matches!(self.states.get(place), Some(State::Pending));
-        if is_open && self.open_needs.get(place) == Some(&0) {
-            if let Some(outcome) = self.decide(place) {
-                decided.push((place, outcome));
-                self.release(place, decided);
-            }
+        if is_open
+            && self.open_needs.get(place) == Some(&0)
+            && let Some(outcome) = self.decide(place)
+        {
+            decided.push((place, outcome));
+            self.release(place, decided);
         }
     }
 

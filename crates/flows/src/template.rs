@@ -171,11 +171,8 @@ fn end_of(text: &str) -> Option<usize> {
         match (quote, letter) {
             (Some(_), _) if is_escaped => is_escaped = false,
             (Some(_), '\\') => is_escaped = true,
-            (Some(open), letter) => {
-                if open == letter {
-                    quote = None;
-                }
-            }
+            (Some(open), letter) if open == letter => quote = None,
+            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(letter),
             (None, '{') => depth += 1,
             (None, '}') if depth > 0 => depth -= 1,
@@ -202,6 +199,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
     fn check(value: Value) -> Result<Value, String> {
         let names = Of(json!({"input": {"n": 7, "text": "hi", "list": [1, 2], "none": null}}));
         let template = Template::parse(&value, "/value").map_err(|errors| format!("{errors:?}"))?;

@@ -457,6 +457,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
     fn flow(steps: Value) -> Value {
         json!({"name": "f", "steps": steps})
     }

@@ -62,10 +62,11 @@ struct ClientInput {
 
 /// The answer, enveloped as `X-API-Version` asks for.
 #[derive(JsonSchema)]
-#[schemars(rename = "FlowRunEnvelope")]
+#[schemars(rename = "FlowRunEnvelope", extend("additionalProperties" = true))]
 #[expect(dead_code, reason = "it describes the answer in the API document")]
 struct Envelope {
-    data: Value,
+    data: Option<Value>,
+    messages: Option<Vec<Value>>,
 }
 
 /// A run as these clients read it.

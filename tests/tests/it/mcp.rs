@@ -71,8 +71,12 @@ impl Session {
     async fn call(&self, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         let answer = self.send(&message(7, "tools/call", params)).await;
-        let last =
-            answer.text().lines().filter_map(|line| line.strip_prefix("data: ")).last().map(str::to_owned);
+        let last = answer
+            .text()
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .next_back()
+            .map(str::to_owned);
         let answered: Value = serde_json::from_str(&last.unwrap_or_else(|| answer.text())).unwrap();
         answered["result"].clone()
     }

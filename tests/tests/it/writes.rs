@@ -665,8 +665,9 @@ fn is_whole(entry: &Value, done: &Answer, endpoint: &str) {
     assert_eq!(text("trace"), trace, "{endpoint}: {entry}");
     assert!(text("action").contains('.') && !text("object").is_empty(), "{endpoint}: {entry}");
     assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{endpoint}: {entry}");
-    // A request and a workspace key are not configuration objects.
-    let of_object = text("object").split_once('_').is_some_and(|(kind, _)| !["trc", "wk"].contains(&kind));
+    // A request, a run of a flow and a workspace key are not configuration objects.
+    let of_object =
+        text("object").split_once('_').is_some_and(|(kind, _)| !["trc", "flr", "wk"].contains(&kind));
     let gone = ["delete", "remove"].iter().any(|end| text("action").ends_with(end));
     let elsewhere = text("action") == "workspace.create";
     if of_object && !gone {

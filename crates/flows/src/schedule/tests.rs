@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::validation::compile;
 
+#[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
 fn flow(steps: Value, fails: bool) -> Arc<Flow> {
     Arc::new(compile(&json!({"name": "f", "fail_on_error": fails, "steps": steps})).unwrap())
 }
@@ -18,7 +19,7 @@ fn of_needs(needs: &[&str]) -> Value {
 fn check(steps: Value, outcomes: &[(usize, Outcome)]) -> Vec<Option<Outcome>> {
     let flow = flow(steps, true);
     let (mut schedule, _) = Schedule::resume(Arc::clone(&flow), &[]);
-    while let Some(Work::Step(step)) = schedule.next() {
+    while let Some(Work::Step(step)) = schedule.next_work() {
         let outcome = outcomes.iter().find(|(place, _)| *place == step);
         schedule.ended(step, outcome.map_or(Outcome::Completed, |(_, outcome)| *outcome));
     }
@@ -52,13 +53,13 @@ fn what_a_step_needs_decides_what_becomes_of_it() {
 fn a_failed_step_stops_the_run_unless_the_flow_says_otherwise() {
     let steps = json!({"a": of_needs(&[]), "b": of_needs(&[]), "c": of_needs(&["a"])});
     let (mut schedule, _) = Schedule::resume(flow(steps.clone(), true), &[]);
-    assert_eq!(schedule.next(), Some(Work::Step(0)));
+    assert_eq!(schedule.next_work(), Some(Work::Step(0)));
     schedule.ended(0, Outcome::Failed);
-    assert!(schedule.is_failing() && schedule.next().is_none() && !schedule.is_done());
+    assert!(schedule.is_failing() && schedule.next_work().is_none() && !schedule.is_done());
     let (mut schedule, _) = Schedule::resume(flow(steps, false), &[]);
-    assert_eq!(schedule.next(), Some(Work::Step(0)));
+    assert_eq!(schedule.next_work(), Some(Work::Step(0)));
     assert_eq!(schedule.ended(0, Outcome::Failed), [(2, Outcome::Blocked)]);
-    assert_eq!(schedule.next(), Some(Work::Step(1)));
+    assert_eq!(schedule.next_work(), Some(Work::Step(1)));
     schedule.ended(1, Outcome::Completed);
     assert!(schedule.is_done() && !schedule.is_failing());
 }
@@ -67,18 +68,18 @@ fn a_failed_step_stops_the_run_unless_the_flow_says_otherwise() {
 fn iterations_are_given_out_some_at_a_time_and_never_again() {
     let steps = json!({"m": {"kind": "map", "over": "[1]", "step": {"kind": "constant", "value": 1}}});
     let (mut schedule, _) = Schedule::resume(flow(steps, true), &[]);
-    assert_eq!(schedule.next(), Some(Work::Step(0)));
+    assert_eq!(schedule.next_work(), Some(Work::Step(0)));
     let ended = vec![1];
     schedule.open(0, 5, 2, &ended);
     assert_eq!(
-        (schedule.next(), schedule.next()),
+        (schedule.next_work(), schedule.next_work()),
         (Some(Work::Iteration(0, 0)), Some(Work::Iteration(0, 2)))
     );
-    assert_eq!(schedule.next(), None);
+    assert_eq!(schedule.next_work(), None);
     assert!(!schedule.iteration_ended(0, &ended));
-    assert_eq!(schedule.next(), Some(Work::Iteration(0, 3)));
+    assert_eq!(schedule.next_work(), Some(Work::Iteration(0, 3)));
     assert!(!schedule.iteration_ended(0, &ended) && !schedule.iteration_ended(0, &ended));
-    assert_eq!(schedule.next(), Some(Work::Iteration(0, 4)));
+    assert_eq!(schedule.next_work(), Some(Work::Iteration(0, 4)));
     assert!(schedule.iteration_ended(0, &ended) && schedule.has_no_iterations(0));
     schedule.close(0);
     assert!(schedule.ended(0, Outcome::Completed).is_empty() && schedule.is_done());
@@ -129,7 +130,7 @@ proptest! {
                 }
                 schedule = Schedule::resume(Arc::clone(&flow), &stored).0;
             }
-            while let Some(work) = schedule.next() {
+            while let Some(work) = schedule.next_work() {
                 let Work::Step(place) = work else { unreachable!() };
                 prop_assert!(!started[place], "a step starts once");
                 started[place] = true;

@@ -106,7 +106,7 @@ impl Drive {
             if self.writes.len() >= FLOW_STEPS_STORED_MAX {
                 return true;
             }
-            let Some(work) = self.schedule.next() else { break };
+            let Some(work) = self.schedule.next_work() else { break };
             self.start(work);
         }
         false

@@ -206,8 +206,8 @@ impl Drive {
             }
         };
         if let Ok(LeafMade { later: Some(trace), .. }) = &made {
-            let (shared, lease) = (Arc::clone(&self.shared), self.lease.clone());
-            self.costs.push(leaf::add_cost(shared, lease, path.to_owned(), *trace));
+            let shared = Arc::clone(&self.shared);
+            self.costs.push(leaf::add_cost(shared, &self.lease, path.to_owned(), *trace));
         }
         let cost = made.as_ref().ok().and_then(|made| made.cost_nanos);
         let made = made.map(|made| made.output);

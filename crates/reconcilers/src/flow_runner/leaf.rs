@@ -365,15 +365,16 @@ pub(crate) async fn cost_of(shared: &Shared, owner: ObjectOwner, trace: TraceId)
 /// Adds what a step cost once that is known.
 pub(crate) fn add_cost(
     shared: Arc<Shared>,
-    lease: RunLease,
+    lease: &RunLease,
     path: String,
     trace: TraceId,
 ) -> PortFuture<'static, ()> {
+    let (owner, id) = (lease.owner, lease.id);
     let adding = on_its_own(
         "cost of a step",
         Box::pin(async move {
-            let Some(cost) = cost_of(&shared, lease.owner, trace).await else { return };
-            if let Err(error) = shared.runs.add_cost(lease.id, path, cost).await {
+            let Some(cost) = cost_of(&shared, owner, trace).await else { return };
+            if let Err(error) = shared.runs.add_cost(id, path, cost).await {
                 tracing::warn!(%error, "what a step cost could not be stored");
             }
         }),

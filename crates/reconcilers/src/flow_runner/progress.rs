@@ -42,7 +42,7 @@ impl Drive {
                 }
                 None => {
                     if let Some(trace) = made.later {
-                        self.costs.push(add_cost(Arc::clone(&self.shared), self.lease.clone(), path, trace));
+                        self.costs.push(add_cost(Arc::clone(&self.shared), &self.lease, path, trace));
                     }
                     self.end(work, Ok(made.output), made.cost_nanos);
                 }

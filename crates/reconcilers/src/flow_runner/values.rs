@@ -37,7 +37,8 @@ impl Beside {
 
 /// How expressions see a step.
 pub(crate) fn view(output: Value, status: &str, error: Option<&str>) -> Value {
-    json!({"output": output, "status": status, "error": error})
+    let fields = [("output", output), ("status", json!(status)), ("error", json!(error))];
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// All that an expression can name.

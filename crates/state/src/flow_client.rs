@@ -46,7 +46,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/flowruns/{id}/stream", Access::READ_STATE, follow)
             .says("Follows a run as server-sent events; also at /flowruns, for inference.sh's clients.")
             .query("after", "The number of the last event, in place of Last-Event-ID.")
-            .returns_value::<Envelope>(),
+            .returns_events(),
     ]
 }
 

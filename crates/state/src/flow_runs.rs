@@ -56,7 +56,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v2/flow-runs/{id}/stream", Access::READ_STATE, crate::flow_run_stream::follow)
             .says("Follows a run as server-sent events: what it is like now, or once that changed. Ask again with Last-Event-ID.")
             .query("after", "The number of the last event, in place of Last-Event-ID.")
-            .returns_value::<RunDetail>(),
+            .returns_events(),
         acting("/v2/flow-runs/{id}/cancel", cancel, "Cancels a run with all that its steps began.")
             .takes_nothing()
             .refuses(409, "flow_run_ended"),

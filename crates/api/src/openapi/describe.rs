@@ -104,6 +104,13 @@ impl Route {
         self.push_response(StatusCode::OK, None, false)
     }
 
+    /// 200 with server-sent events.
+    #[must_use]
+    pub fn returns_events(mut self) -> Self {
+        self.description.gives_events = true;
+        self.push_response(StatusCode::OK, None, false)
+    }
+
     /// 204.
     #[must_use]
     pub fn returns_no_content(self) -> Self {

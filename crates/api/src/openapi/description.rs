@@ -46,6 +46,8 @@ pub struct Description {
     pub has_csv: bool,
     /// Whether it answers bytes of an archive.
     pub gives_archive: bool,
+    /// Whether it answers server-sent events.
+    pub gives_events: bool,
     /// Refusals besides those of every route of its kind: status and code.
     pub refusals: Vec<(u16, &'static str)>,
 }

@@ -276,6 +276,9 @@ fn response(route: &Route, given: SuccessResponse, schemas: &mut Schemas) -> Val
     if route.description.gives_archive {
         content.insert(ARCHIVE.into(), json!({"schema": {"type": "string", "format": "binary"}}));
     }
+    if route.description.gives_events {
+        content.insert("text/event-stream".into(), json!({"schema": {"type": "string"}}));
+    }
     if route.lists_files() {
         show("x-next-cursor", "next_cursor");
     }

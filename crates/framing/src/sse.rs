@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 
 /// Finds the ends of events in a stream that arrives in pieces. It holds three bits and no byte: the caller
@@ -16,6 +17,24 @@ pub struct EventSplitter {
     line_empty: bool,
     /// No byte of the current event was seen yet.
     event_empty: bool,
+}
+
+/// Whole events of a stream that arrives in pieces. It holds back what follows the last end.
+#[derive(Debug, Default)]
+pub struct WholeEvents {
+    splitter: EventSplitter,
+    partial: BytesMut,
+}
+
+impl WholeEvents {
+    /// The next event that a piece completes, which is taken off the piece; `None` when no other ends in it.
+    pub fn next_in(&mut self, piece: &mut &[u8]) -> Option<Bytes> {
+        let end = self.splitter.find_end(piece);
+        let (event, rest) = end.and_then(|end| piece.split_at_checked(end)).unwrap_or((*piece, &[]));
+        self.partial.extend_from_slice(event);
+        *piece = rest;
+        end.map(|_| self.partial.split().freeze())
+    }
 }
 
 /// The content of one event, as ranges of its bytes.
@@ -200,6 +219,21 @@ mod tests {
         assert_eq!(splitter.find_end(b"b\r"), None);
         assert!(!splitter.take_stray_line_feed(b"\n\n"), "inside of an event it is the line's");
         assert_eq!(splitter.find_end(b"\n\n"), Some(2));
+    }
+
+    #[test]
+    fn events_are_whole_however_the_stream_is_cut() {
+        let stream = b"data: one\n\n: two\r\n\r\ndata: three";
+        for length in 1..=stream.len() {
+            let (mut events, mut found) = (WholeEvents::default(), Vec::new());
+            for mut piece in stream.chunks(length) {
+                while let Some(event) = events.next_in(&mut piece) {
+                    found.push(event);
+                }
+            }
+            let read: Vec<_> = found.iter().map(|event| data(str::from_utf8(event).unwrap())).collect();
+            assert_eq!(read, ["one", "nothing"], "{length}");
+        }
     }
 
     fn data(event: &str) -> String {

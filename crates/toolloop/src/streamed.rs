@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use dialects::face;
 use domain::{Event, Fault, FaultClass, Finish, Grammar, Json, PartKind, Reason, Usage};
-use framing::sse::{EventSplitter, read_event};
+use framing::sse::{WholeEvents, read_event};
 use futures_util::{Stream, stream};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -27,8 +27,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 struct Reading {
     body: ReplyBody,
     reader: Box<dyn ReadAnswer>,
-    splitter: EventSplitter,
-    partial: BytesMut,
+    whole: WholeEvents,
     /// All events of the step.
     events: Vec<Event>,
     bytes: usize,
@@ -109,8 +108,7 @@ impl Reading {
         Self {
             body,
             reader: face(grammar).reader(),
-            splitter: EventSplitter::new(),
-            partial: BytesMut::new(),
+            whole: WholeEvents::default(),
             events: Vec::new(),
             bytes: 0,
             parts: Vec::new(),
@@ -121,26 +119,20 @@ impl Reading {
     }
 
     /// Takes a piece; the events that it completes. An event that is no part of an answer is given back as it is.
-    fn take(&mut self, piece: &[u8]) -> Result<Vec<Event>, Bytes> {
+    fn take(&mut self, mut piece: &[u8]) -> Result<Vec<Event>, Bytes> {
         self.bytes = self.bytes.saturating_add(piece.len());
         let mut events = Vec::new();
-        let mut rest = piece;
-        while let Some(end) = self.splitter.find_end(rest) {
-            let (event, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-            self.partial.extend_from_slice(event);
-            let whole = self.partial.split();
-            rest = after;
+        while let Some(whole) = self.whole.next_in(&mut piece) {
             let read = read_event(&whole);
             let data = read.data.json(&whole);
             if data.trim_ascii().is_empty() || self.is_done {
                 continue;
             }
             if self.reader.event(read.name, &data, &mut events).is_err() || self.bytes > STEP_BYTES_MAX {
-                return Err(whole.freeze());
+                return Err(whole);
             }
             self.is_done = events.last() == Some(&Event::Done);
         }
-        self.partial.extend_from_slice(rest);
         Ok(events)
     }
 }

@@ -4,11 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use domain::tools::{ListedTool, McpListing, SecretHeaders};
 use domain::{CallOutcome, WorkspaceId};
 use egress::{Answer, Client, Destination, OutBody, Request, TargetKind};
-use framing::sse::{EventSplitter, read_event};
+use framing::sse::{WholeEvents, read_event};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt as _;
@@ -311,18 +311,14 @@ async fn read_stream(
     left: &mut usize,
     place: &mut StreamPlace,
 ) -> Result<Option<Incoming>, CallFailure> {
-    let (mut splitter, mut partial) = (EventSplitter::new(), BytesMut::new());
+    let mut events = WholeEvents::default();
     while let Some(frame) = answer.body.frame().await {
         // What broke off may be resumed.
         let Ok(frame) = frame else { return Ok(None) };
         let Ok(piece) = frame.into_data() else { continue };
         *left = left.checked_sub(piece.len()).ok_or_else(|| broken("more than is read"))?;
         let mut rest = piece.as_ref();
-        while let Some(end) = splitter.find_end(rest) {
-            let (event, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-            partial.extend_from_slice(event);
-            let whole = partial.split();
-            rest = after;
+        while let Some(whole) = events.next_in(&mut rest) {
             if let Some(id) = field_of(&whole, b"id:").filter(|id| !id.is_empty()) {
                 place.last_event = Some(id);
             }
@@ -336,7 +332,6 @@ async fn read_stream(
                 return Ok(Some(message));
             }
         }
-        partial.extend_from_slice(rest);
     }
     Ok(None)
 }

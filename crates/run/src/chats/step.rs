@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use admit::Caller;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use decode::{Inbound, SESSION_REF};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Operation, SideCall, SideCallPurpose, TraceId};
-use framing::sse::{EventSplitter, read_event};
+use framing::sse::{WholeEvents, read_event};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -157,8 +157,7 @@ async fn problem_of(response: Response<ReplyBody>) -> Value {
 /// A streamed answer, as far as it has come.
 #[derive(Default)]
 struct AnswerStream {
-    splitter: EventSplitter,
-    partial: BytesMut,
+    events: WholeEvents,
     response: Option<Value>,
     error: Option<Value>,
 }
@@ -167,14 +166,9 @@ impl AnswerStream {
     /// Takes a piece; the text in it.
     fn take(&mut self, mut piece: &[u8]) -> String {
         let mut text = String::new();
-        while let Some(end) = self.splitter.find_end(piece) {
-            let (event, rest) = piece.split_at_checked(end).unwrap_or((piece, &[]));
-            self.partial.extend_from_slice(event);
-            let whole = self.partial.split();
-            self.read(&whole, &mut text);
-            piece = rest;
+        while let Some(event) = self.events.next_in(&mut piece) {
+            self.read(&event, &mut text);
         }
-        self.partial.extend_from_slice(piece);
         text
     }
 

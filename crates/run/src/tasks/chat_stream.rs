@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
-use framing::sse::{EventSplitter, read_event};
+use bytes::Bytes;
+use framing::sse::{WholeEvents, read_event};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -58,8 +58,7 @@ struct ToolCall {
 /// What has arrived.
 #[derive(Default)]
 pub(super) struct ChatStream {
-    splitter: EventSplitter,
-    partial: BytesMut,
+    events: WholeEvents,
     content: String,
     refusal: String,
     reasoning: String,
@@ -75,14 +74,9 @@ impl ChatStream {
     /// Takes a piece; the text in it.
     pub(super) fn take(&mut self, mut piece: &[u8]) -> String {
         let mut text = String::new();
-        while let Some(end) = self.splitter.find_end(piece) {
-            let (event, rest) = piece.split_at_checked(end).unwrap_or((piece, &[]));
-            self.partial.extend_from_slice(event);
-            let whole = self.partial.split();
-            self.read(&whole, &mut text);
-            piece = rest;
+        while let Some(event) = self.events.next_in(&mut piece) {
+            self.read(&event, &mut text);
         }
-        self.partial.extend_from_slice(piece);
         text
     }
 

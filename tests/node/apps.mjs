@@ -31,6 +31,11 @@ for (const [place, baseUrl] of [["v1", baseURL], ["root", baseURL.replace(/\/v1$
   assert.deepEqual(app.version.input_schema.required, ["text", "voice"]);
   console.log("ok", `get_${place}`);
   const task = data(await client.run({ app: app.id, input: { text: "high tide", voice: "alloy" } }));
-  assert.match(task.output.audio.uri, /^data:audio\/mpeg;base64,/);
+  const { uri } = task.output.audio;
+  assert.match(uri, /\/files\/fil_[0-9a-f]+\/content$/);
+  const sound = await fetch(uri, { headers: { authorization: `Bearer ${apiKey}` } });
+  // What the emulator makes is no sound, and the store says what a file is.
+  assert.deepEqual([sound.status, sound.headers.get("content-type")], [200, "application/octet-stream"]);
+  assert.ok((await sound.arrayBuffer()).byteLength > 0);
   console.log("ok", `run_${place}`);
 }

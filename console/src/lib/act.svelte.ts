@@ -7,6 +7,21 @@ export class Act {
   isBusy = $state(false);
   error = $state.raw<ApiError | undefined>(undefined);
 
+  /** The field that the server found wrong, without the place in it. */
+  get field(): string {
+    return /^\w+/.exec(this.error?.field ?? '')?.[0] ?? '';
+  }
+
+  /** What is wrong with one of these fields, and what mends it. */
+  wrongWith(...fields: string[]): string | undefined {
+    return this.error && fields.includes(this.field) ? [this.error.message, this.error.fix].filter(Boolean).join(' ') : undefined;
+  }
+
+  /** What is wrong with one entry of a field that is a list. What concerns all of them is shown at the first. */
+  wrongWithEntry(field: string, at: number): string | undefined {
+    return Number(/\[(\d+)\]/.exec(this.error?.field ?? '')?.[1] ?? 0) === at ? this.wrongWith(field) : undefined;
+  }
+
   /** Runs it, says what was done, and tells whether it was. */
   async run(act: () => Promise<unknown>, done?: string): Promise<boolean> {
     if (this.isBusy) return false;

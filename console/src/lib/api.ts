@@ -103,7 +103,8 @@ export async function send(method: string, path: string, options: Options = {}):
   return response;
 }
 
-async function refusal(response: Response): Promise<ApiError> {
+/** A response that is no success, as an error to show. */
+export async function refusal(response: Response): Promise<ApiError> {
   const id = response.headers.get('x-request-id') ?? undefined;
   const retryable = response.status >= 500 || response.status === 429;
   let said: Record<string, unknown> = {};

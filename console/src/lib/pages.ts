@@ -24,6 +24,7 @@ export const PAGES: PageEntry[] = [
   { path: '/sessions', title: 'Sessions', icon: 'requests', group: 'Observe', load: () => import('../pages/Sessions.svelte') },
   { path: '/sessions/:id', title: 'Session', icon: 'requests', load: () => import('../pages/Session.svelte') },
   { path: '/runs', title: 'Tasks', icon: 'table', group: 'Observe', load: () => import('../pages/Tasks.svelte') },
+  { path: '/runs/:id', title: 'Task', icon: 'table', load: () => import('../pages/Task.svelte') },
   { path: '/flows', title: 'Flows', icon: 'table', group: 'Observe', load: () => import('../pages/Flows.svelte') },
   { path: '/batches', title: 'Batches', icon: 'table', group: 'Observe', load: () => import('../pages/Batches.svelte') },
   { path: '/webhooks', title: 'Webhooks', icon: 'bell', group: 'Observe', letter: 'w', load: () => import('../pages/Webhooks.svelte') },
@@ -33,6 +34,7 @@ export const PAGES: PageEntry[] = [
   { path: '/capabilities', title: 'Capabilities', icon: 'table', group: 'Build', letter: 'x', load: () => import('../pages/Capabilities.svelte') },
   { path: '/playground', title: 'Playground', icon: 'play', group: 'Build', letter: 'p', load: () => import('../pages/Playground.svelte') },
   { path: '/gallery', title: 'Apps', icon: 'table', group: 'Build', load: () => import('../pages/Apps.svelte') },
+  { path: '/uploads', title: 'Files', icon: 'save', group: 'Build', load: () => import('../pages/Files.svelte') },
   { path: '/connect', title: 'Connect', icon: 'connect', group: 'Build', letter: 'c', load: () => import('../pages/Connect.svelte') },
   { path: '/projects', title: 'Projects', icon: 'projects', group: 'Build', letter: 'q', load: () => import('../pages/Projects.svelte') },
   { path: '/projects/:id', title: 'Project', icon: 'projects', load: () => import('../pages/Project.svelte') },
@@ -67,6 +69,7 @@ export const PAGES: PageEntry[] = [
   { path: '/data-exports', title: 'Data exports', icon: 'save', group: 'Team', load: () => import('../pages/DataExports.svelte') },
   { path: '/account', title: 'Your account', icon: 'person', load: () => import('../pages/Account.svelte') },
   { path: '/authorize', title: 'Let a program in', icon: 'person', load: () => import('../pages/Authorize.svelte') },
+  { path: '/mcp-servers/authorized', title: 'MCP server', icon: 'person', load: () => import('../pages/Authorized.svelte') },
   { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
 ];
 

@@ -7,18 +7,24 @@ import type { ApiKey } from './wire';
 
 class TrialKey {
   text = $state('');
+  /** The project that it was made for, where one was named. */
+  project = $state<string | undefined>(undefined);
   #id: string | undefined;
 
-  async make(): Promise<void> {
-    const made = await post<ApiKey>('/v2/api-keys', { name: 'playground', scopes: ['inference'], expires_in_days: 1 });
+  /** Of a project that is looked at, where that matters. There is one at a time. */
+  async make(project?: string): Promise<void> {
+    await this.revoke();
+    const made = await post<ApiKey>('/v2/api-keys', { name: 'playground', scopes: ['inference'], expires_in_days: 1, project_id: project });
     this.#id = made.id;
     this.text = made.key ?? '';
+    this.project = project;
   }
 
   async revoke(): Promise<void> {
     const id = this.#id;
     this.#id = undefined;
     this.text = '';
+    this.project = undefined;
     // It ends by itself where this fails, and whoever leaves is not held up by it.
     if (id) await send('DELETE', `/v2/api-keys/${id}`, { outlives: true }).catch(() => undefined);
   }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use decode::StoredFindings;
 use domain::record::StatedQos;
 use domain::semantic::SemanticSearch;
-use domain::{Fault, Operation, RateLimitStates};
+use domain::{Fault, Operation, Principal, RateLimitStates};
 use ledger::{Bounds, Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
@@ -146,6 +146,12 @@ impl Admitted {
     #[must_use]
     pub fn for_pool(self) -> Self {
         Self { call: self.call.for_pool(), ..self }
+    }
+
+    /// The same as one of a warm session, whose runs stay at a seat.
+    #[must_use]
+    pub fn at_seat(self, seat: Principal) -> Self {
+        Self { call: self.call.at_seat(seat), ..self }
     }
 
     /// The same as a hook of a policy refuses it: before it is planned.

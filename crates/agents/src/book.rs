@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use vault::Vault;
 
 use crate::limits::READ_TIME_MAX;
-use crate::sql::{Stored, unsealed};
+use crate::sql::{AgentRow, Stored, VersionRow, unsealed};
 
 /// Reads agents.
 pub struct AgentBook {
@@ -35,17 +35,23 @@ impl Inner {
         let Some((row, version)) = self.stored.named(owner, name, version).await? else {
             return Ok(FoundAgent::Unknown);
         };
-        let definition = unsealed(&self.vault, owner, &version);
-        let definition = definition
-            .ok_or_else(|| StoreError::corrupt("agent_versions", "the definition does not open"))?;
+        let agent = self.open(owner, row, &version);
+        let agent =
+            agent.ok_or_else(|| StoreError::corrupt("agent_versions", "the definition does not open"))?;
+        Ok(FoundAgent::Known(Box::new(agent)))
+    }
+
+    /// Those that open.
+    async fn all(&self, owner: ObjectOwner) -> Result<Vec<StoredAgent>, StoreError> {
+        let newest = self.stored.newest(owner).await?;
+        Ok(newest.into_iter().filter_map(|(row, version)| self.open(owner, row, &version)).collect())
+    }
+
+    fn open(&self, owner: ObjectOwner, row: AgentRow, version: &VersionRow) -> Option<StoredAgent> {
+        let definition = unsealed(&self.vault, owner, version)?;
         // Serialising this type can't fail.
         let definition = serde_json::to_vec(&definition).unwrap_or_default().into();
-        Ok(FoundAgent::Known(Box::new(StoredAgent {
-            id: row.id,
-            name: row.name,
-            version: version.number,
-            definition,
-        })))
+        Some(StoredAgent { id: row.id, name: row.name, version: version.number, definition })
     }
 }
 
@@ -81,6 +87,21 @@ impl AgentStore for AgentBook {
             match timeout(READ_TIME_MAX, reading).await {
                 Ok(Ok(Ok(found))) => found,
                 _ => FoundAgent::StoreUnavailable,
+            }
+        })
+    }
+
+    fn all(&self, owner: ObjectOwner) -> PortFuture<'static, Option<Vec<StoredAgent>>> {
+        let inner = Arc::clone(&self.inner);
+        let reading = self.tasks.run(async move {
+            inner.all(owner).await.inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "the agents could not be read");
+            })
+        });
+        Box::pin(async move {
+            match timeout(READ_TIME_MAX, reading).await {
+                Ok(Ok(Ok(all))) => Some(all),
+                _ => None,
             }
         })
     }

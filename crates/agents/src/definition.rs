@@ -156,7 +156,7 @@ impl AgentTool {
         }
         if let Some(schema) = parameters {
             if schema.get("type") != Some(&Value::from("object")) {
-                say("parameters", "it is no schema of an object".to_owned());
+                say("parameters", "it is not the schema of an object".to_owned());
             }
             check_schema(schema, &format!("{pointer}/parameters"), wrong);
         }

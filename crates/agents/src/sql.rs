@@ -1,5 +1,7 @@
 //! SQL for agents and their versions. What a version says is sealed among the secrets of tools, and resealed with them.
 
+use std::collections::HashMap;
+
 use database::act::Act;
 use database::connection::Connection;
 use database::error::{StoreError, StoreFuture};
@@ -97,6 +99,11 @@ fn read_version(row: &Row) -> Result<VersionRow, StoreError> {
 const VERSIONS: &str =
     "SELECT v.*, s.request, s.sealed_version, s.sealed_key_id, s.sealed FROM agent_versions AS v
      JOIN tool_secrets AS s ON s.digest = v.secret WHERE v.workspace = $1 AND v.agent = $2";
+
+const NEWEST: &str =
+    "SELECT v.*, s.request, s.sealed_version, s.sealed_key_id, s.sealed FROM agent_versions AS v
+     JOIN tool_secrets AS s ON s.digest = v.secret JOIN agents AS a ON a.id = v.agent AND a.version = v.number
+     WHERE a.workspace = $1 AND a.project = $2";
 
 async fn find(
     connection: &mut Connection,
@@ -277,6 +284,24 @@ impl Stored {
                 Err(StoreError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
+        })
+    }
+
+    /// The agents of a project by name, each with its newest version.
+    #[must_use]
+    pub fn newest(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<(AgentRow, VersionRow)>> {
+        Box::pin(async move {
+            let mut connection = self.0.read().await?;
+            let query = sql("SELECT * FROM agents WHERE workspace = $1 AND project = $2 ORDER BY name");
+            let query = query.bind(owner.workspace.bytes()).bind(owner.project.bytes());
+            let agents = query.rows(&mut connection).await?;
+            let query = sql(NEWEST).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+            let mut versions: HashMap<AgentId, VersionRow> = HashMap::new();
+            for row in &query.rows(&mut connection).await? {
+                versions.insert(Fields::new("agent_versions", row).id("agent")?, read_version(row)?);
+            }
+            let agents = agents.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            Ok(agents.into_iter().filter_map(|row| Some((row.clone(), versions.remove(&row.id)?))).collect())
         })
     }
 

@@ -43,6 +43,7 @@ const fn kind(class: FaultClass) -> &'static str {
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::ClientTimeout
         | FaultClass::Precondition
         | FaultClass::Cancelled => "invalid_request_error",

@@ -1,7 +1,7 @@
 //! The `filter=` parameter of `/v2`: resolves names to ids and relative times to timestamps.
 
-use domain::filter::{Field, Term, Test};
-use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
+use ::filter::{Field, Filter, FilterError, Term, Test};
+use domain::{CredentialId, Fault, FaultClass, KeyId, NodeId, ProjectId};
 use reconcilers::{moment, of_store};
 
 use crate::request::ApiRequest;

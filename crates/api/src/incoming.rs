@@ -46,7 +46,8 @@ where
     ) -> Result<ApiRequest<C>, Box<Fault>> {
         let Self { head, body, peer, trace } = self;
         version::check(&head.headers)?;
-        if !takes_an_answer(&head.headers, route.gives_files()) {
+        // Who follows something asks for events, in whichever form its client knows.
+        if !route.description.gives_events && !takes_an_answer(&head.headers, route.gives_files()) {
             return Err(not_acceptable());
         }
         let mut query = request::read_query(head.uri.query().unwrap_or(""))?;

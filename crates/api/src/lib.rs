@@ -20,6 +20,7 @@ pub mod names;
 pub mod openapi;
 mod passwords;
 pub mod planner;
+pub mod pounds;
 pub mod reply;
 pub mod request;
 pub mod router;

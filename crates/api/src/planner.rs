@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use admit::Caller;
+pub use admit::Caller;
 use bytes::Bytes;
 use domain::ports::PortFuture;
 use domain::{Dialect, Fault, Modality, TraceId};
 use http::{HeaderMap, Method};
-use line::CallExplanation;
+use line::{AppPlan, CallExplanation};
+use serde_json::Value;
 use snapshot::{KeyEntry, ProjectEntry, Snapshot, WorkspaceEntry};
 
 /// A request that is planned and not served, as its client would send it.
@@ -34,10 +35,22 @@ pub enum PlanAddress {
     Usual(Dialect, Modality, String),
 }
 
+/// A run of an app that is planned and not made.
+#[derive(Debug, Clone)]
+pub struct AppPlanRequest {
+    /// Whose run it is taken for.
+    pub caller: Caller,
+    pub app: String,
+    /// Its input, where that is to be compared with the app's schema.
+    pub input: Option<Value>,
+}
+
 /// Plans requests without serving them. Faults are of the address: a request that would be refused has a plan that
 /// says so.
 pub trait Planner: Send + Sync {
     fn plan(&self, request: PlanRequest) -> PortFuture<'_, Result<CallExplanation, Box<Fault>>>;
+    /// `None` where the name is a model's, or nobody's.
+    fn plan_app(&self, request: AppPlanRequest) -> PortFuture<'_, Result<Option<AppPlan>, Box<Fault>>>;
 }
 
 /// The caller that a request is taken to have: in a project of the workspace, with one of its keys or none. `None`

@@ -12,6 +12,7 @@ use tasks::Writes;
 use crate::attempts::AttemptLimiter;
 use crate::passwords::Passwords;
 use crate::planner::Planner;
+use crate::pounds::PoundRate;
 use crate::site::Site;
 
 /// The parts that handlers share.
@@ -37,6 +38,8 @@ pub struct Web {
     pub cached: Arc<line::ResponseMemory>,
     /// How many days a request's record is kept; `None` for ever.
     pub records_days: Option<u64>,
+    /// For clients that show pounds.
+    pub pounds: Option<PoundRate>,
     /// The files of projects.
     pub files: Arc<dyn FileStore>,
     /// What removes stored content.

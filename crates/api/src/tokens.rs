@@ -26,6 +26,8 @@ pub enum Kind {
     Code,
     /// Renews a client's key.
     Refresh,
+    /// What a browser brings back from the authorization server of an MCP server.
+    SignInState,
     /// The subject of a sign-in rate limit: not a token, but hashed the same way.
     Trier,
 }
@@ -44,6 +46,7 @@ impl Kind {
             Self::Client => "client/1:",
             Self::Code => "code/1:",
             Self::Refresh => "refresh/1:",
+            Self::SignInState => "sign-in-state/1:",
             Self::Trier => "trier/1:",
         }
     }

@@ -55,6 +55,16 @@ pub(crate) struct Rest {
     pub(crate) until_us: u64,
     /// How much of it the provider named; the rest is our own caution.
     pub(crate) named_until_us: u64,
+    /// When the provider named it.
+    pub(crate) named_us: u64,
+}
+
+impl Rest {
+    /// When the provider takes requests again, for a core that read the clock at this time. One that read it before another
+    /// core noted the limit would report a longer pause than the provider named.
+    fn named_end_us(&self, now_us: u64) -> u64 {
+        self.named_until_us.saturating_sub(self.named_us.saturating_sub(now_us))
+    }
 }
 
 impl Notices {
@@ -83,7 +93,9 @@ impl Notices {
         }
         match self.rest(principal, model) {
             Some(rest) if rest.until_us <= now_us => Availability::Open,
-            Some(rest) if rest.named_until_us > now_us => Availability::RetryAt { us: rest.named_until_us },
+            Some(rest) if rest.named_until_us > now_us => {
+                Availability::RetryAt { us: rest.named_end_us(now_us) }
+            }
             Some(rest) => Availability::Limited { us: rest.until_us },
             None => Availability::Open,
         }
@@ -398,11 +410,13 @@ impl Shared {
         if known_us.saturating_add(50_000) >= until_us {
             return;
         }
-        let named_before_us = known.map_or(0, |rest| rest.named_until_us);
+        let named_before = known.map_or((0, 0), |rest| (rest.named_until_us, rest.named_us));
+        let (named_until_us, named_us) = if is_named { (until_us, now_us) } else { named_before };
         let rest = Rest {
             model: model.into(),
             until_us: until_us.max(known.map_or(0, |rest| rest.until_us)),
-            named_until_us: if is_named { until_us } else { named_before_us },
+            named_until_us,
+            named_us,
         };
         self.change(|notices| {
             notices.tidy(now_us);

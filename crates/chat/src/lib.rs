@@ -8,6 +8,7 @@
 mod adapt;
 mod answer;
 mod assemble;
+mod chat_stream;
 mod chunk;
 mod continued;
 mod convert;
@@ -37,6 +38,7 @@ mod writer;
 pub use adapt::{adapt_body, adapt_written_body};
 pub use answer::{answer_text, read_answer};
 pub use assemble::normalise_completion;
+pub use chat_stream::ChatStream;
 pub use chunk::upstream_error;
 pub use continued::CompletionsWriter;
 pub use encode::encode_request;

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::task::LocalSet;
 
-use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIME_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIME_MAX, STREAM_SILENCE_MAX};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -272,6 +272,62 @@ impl Api {
         })
     }
 
+    /// Reads a stream of JSON, line by line, until it is over or the user interrupts it.
+    ///
+    /// # Errors
+    /// The gateway can't be reached, refuses, breaks off the stream, or says nothing for long.
+    pub fn lines(&self, path: &str, mut on_line: impl FnMut(&Value)) -> Result<StreamEnd, Failure> {
+        let mut request = self.request(Method::GET, path, None)?;
+        request.headers.push((header::ACCEPT, HeaderValue::from_static("application/x-ndjson")));
+        LocalSet::new().block_on(&self.runtime, async {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => Ok(StreamEnd::Interrupted),
+                read = self.read_lines(&request, &mut on_line) => read.map(|()| StreamEnd::Over),
+            }
+        })
+    }
+
+    async fn read_lines(&self, request: &Request, on_line: &mut impl FnMut(&Value)) -> Result<(), Failure> {
+        let silent = |_| {
+            let seconds = STREAM_SILENCE_MAX.as_secs();
+            Failure::new(output::UNAVAILABLE, format!("{} has said nothing for {seconds} s.", self.base))
+        };
+        let sending = async { client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e)) };
+        let answer = tokio::time::timeout(STREAM_SILENCE_MAX, sending).await.map_err(silent)??;
+        let egress::Answer { status, mut body, .. } = answer;
+        if !status.is_success() {
+            let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+            return Err(refused(status.as_u16(), &body));
+        }
+        let mut pending = Vec::new();
+        while let Some(frame) =
+            tokio::time::timeout(STREAM_SILENCE_MAX, body.frame()).await.map_err(silent)?
+        {
+            let frame = frame.map_err(|e| self.away(&e))?;
+            pending.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                if let Ok(message) = serde_json::from_slice(&line) {
+                    on_line(&message);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps; `false` where the user interrupts that.
+    #[must_use]
+    pub fn rest(&self, duration: Duration) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => false,
+                () = tokio::time::sleep(duration) => true,
+            }
+        })
+    }
+
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failure> {
         let wrong = |error: http::Error| {
             Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
@@ -301,6 +357,13 @@ impl Api {
             ),
         )
     }
+}
+
+/// Why a stream is not read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    Over,
+    Interrupted,
 }
 
 /// How far a file is after a part of it.

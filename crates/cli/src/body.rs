@@ -1,7 +1,11 @@
 //! A request body built from command line options; options that were left out are absent.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use crate::output::{self, Failure};
 
 /// A JSON object under construction.
 #[derive(Debug, Default)]
@@ -36,4 +40,15 @@ impl Body {
     pub fn build(self) -> Value {
         Value::Object(self.0)
     }
+}
+
+/// The JSON of a file.
+///
+/// # Errors
+/// It can't be read, or is not JSON.
+pub(crate) fn json_of_file(file: &Path) -> Result<Value, Failure> {
+    let wrong =
+        |why: String| Failure::new(output::USAGE, format!("{} can't be read: {why}.", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }

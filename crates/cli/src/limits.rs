@@ -6,6 +6,11 @@ use std::time::Duration;
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time for an answer; some routes wait for a node or a provider.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a stream that is followed says nothing; the gateway's heartbeats come three times as often.
+pub(crate) const STREAM_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The pause before a stream that broke off is followed again, at first and at most.
+pub(crate) const FOLLOW_WAIT: Duration = Duration::from_millis(300);
+pub(crate) const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A part of a file that is uploaded, the tries after one that failed, and the pause before the first of them.
 pub(crate) const UPLOAD_PART_BYTES: u64 = 8 * 1024 * 1024;
 pub(crate) const UPLOAD_TRIES_MAX: u32 = 5;

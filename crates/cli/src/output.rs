@@ -41,6 +41,9 @@ pub const BUDGET: u8 = 8;
 pub const UPSTREAM: u8 = 9;
 pub const UNAVAILABLE: u8 = 10;
 pub const FINDINGS: u8 = 11;
+pub const CANCELLED: u8 = 12;
+/// That of a program which Ctrl-C ends: 128 and the signal's number.
+pub const INTERRUPTED: u8 = 130;
 
 impl Failure {
     #[must_use]

@@ -75,6 +75,7 @@ const fn kind(class: FaultClass) -> &'static str {
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::ClientTimeout
         | FaultClass::Conflict
         | FaultClass::Precondition

@@ -27,6 +27,7 @@ pub fn common(fault: &Fault) -> u16 {
         FaultClass::NotFound | FaultClass::UpstreamNotFound => 404,
         FaultClass::MethodNotAllowed => 405,
         FaultClass::NotAcceptable => 406,
+        FaultClass::Gone => 410,
         FaultClass::ClientTimeout => 408,
         FaultClass::Conflict => 409,
         FaultClass::Precondition => 412,

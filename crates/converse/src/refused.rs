@@ -27,6 +27,7 @@ pub const fn error_type(fault: &Fault) -> &'static str {
         | FaultClass::ContentPolicy
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::Precondition
         | FaultClass::ClientTimeout => "ValidationException",
         FaultClass::Unauthenticated => fault_of_key(fault.code),

@@ -1,11 +1,11 @@
 //! Reads columns by name; every error names the table.
 
 use domain::{
-    AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
+    AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
     CacheMode, CachePolicy, CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId,
     HintsId, InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SessionEventId,
-    SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    PurgeJobId, ReceiptId, ReconciliationId, ResponseCacheMode, RouteId, ScoreId, Sealed, SecretId,
+    SessionEventId, SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -58,6 +58,7 @@ column_ids!(
     AccountId,
     AliasId,
     AliasReleaseId,
+    AppId,
     ArtifactId,
     AuditId,
     BranchId,
@@ -85,6 +86,7 @@ column_ids!(
     ReceiptId,
     RouteId,
     ScoreId,
+    SecretId,
     SessionEventId,
     SessionId,
     SnapshotId,

@@ -25,7 +25,7 @@ fn query(prefix: &str) -> Option<Statement> {
         "ali" => sql("SELECT * FROM aliases WHERE id = $1"),
         "ah" => sql("SELECT * FROM agent_hints WHERE id = $1"),
         "ses" => sql(
-            "SELECT id, workspace, project, name, end_user, metadata, bundles, status, default_branch, ttl_ms FROM sessions WHERE id = $1",
+            "SELECT id, workspace, project, name, end_user, metadata, bundles, status, default_branch, ttl_ms, warm_app, warm_ended_unix_ms FROM sessions WHERE id = $1",
         ),
         "art" => sql("SELECT * FROM artifacts WHERE id = $1"),
         "bnd" => sql("SELECT * FROM bundles WHERE id = $1"),
@@ -42,6 +42,8 @@ fn query(prefix: &str) -> Option<Statement> {
             sql("SELECT id, workspace, project, created_unix_ms FROM files WHERE id = $1 AND state <> 'gone'")
         }
         "agt" => sql("SELECT * FROM agents WHERE id = $1"),
+        "app" => sql("SELECT * FROM apps WHERE id = $1"),
+        "sct" => sql("SELECT * FROM named_secrets WHERE id = $1"),
         "flw" => sql("SELECT * FROM flows WHERE id = $1"),
         "tol" => sql("SELECT * FROM tools WHERE id = $1"),
         "mcp" => sql(

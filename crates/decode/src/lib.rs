@@ -16,8 +16,8 @@ use conversation::screening::Screening;
 use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{
-    Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Prompt, ReadHints, RequestTraits, SessionId,
-    StoredKind, StoredObjectKind, TraceId, TraceMode, Upload, Usage,
+    Dialect, Fault, FaultClass, FilesKeeper, Hints, Operation, Principal, Prompt, ReadHints, RequestTraits,
+    SessionId, StoredKind, StoredObjectKind, TraceId, TraceMode, Upload, Usage,
 };
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -93,6 +93,7 @@ struct CallData {
     forbids_storage: bool,
     unheeded: Vec<String>,
     session: Option<SessionId>,
+    seat: Option<Principal>,
     trace_wish: Option<TraceMode>,
     found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
@@ -185,6 +186,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         unheeded,
         session,
         trace_wish,
+        seat: None,
         found_response: None,
         files: None,
         header_map,
@@ -324,6 +326,12 @@ impl Call {
         self.0.session
     }
 
+    /// Where the runs of its session stay, as far as they may.
+    #[must_use]
+    pub fn seat(&self) -> Option<Principal> {
+        self.0.seat
+    }
+
     /// What is known of the stored response or object that the request names. `None` where it names none.
     #[must_use]
     pub fn found_response(&self) -> Option<&FoundResponse> {
@@ -372,6 +380,13 @@ impl Call {
     #[must_use]
     pub fn for_pool(mut self) -> Self {
         self.0.may_be_pooled = true;
+        self
+    }
+
+    /// The call of a warm session, whose runs stay at a seat.
+    #[must_use]
+    pub fn at_seat(mut self, seat: Principal) -> Self {
+        self.0.seat = Some(seat);
         self
     }
 

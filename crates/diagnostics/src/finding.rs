@@ -149,7 +149,7 @@ mod tests {
         ] {
             assert_eq!(term("model", value), expected);
         }
-        assert!(domain::filter::Filter::parse(&term("model", "a\"b\\c *")).is_ok());
+        assert!(filter::Filter::parse(&term("model", "a\"b\\c *")).is_ok());
     }
 
     #[test]

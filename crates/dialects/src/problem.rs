@@ -47,6 +47,7 @@ const fn title(class: FaultClass) -> &'static str {
         FaultClass::Forbidden => "This is not allowed",
         FaultClass::NotFound => "Not found",
         FaultClass::MethodNotAllowed => "The method is not allowed here",
+        FaultClass::Gone => "What the request names is over",
         FaultClass::NotAcceptable => "The answer has none of the wanted forms",
         FaultClass::MediaType => "The content type is not supported",
         FaultClass::ClientTimeout => "The request came too slowly",

@@ -29,6 +29,8 @@ pub trait AgentStore: Send + Sync {
     /// The agent of a project with a name: one of its versions, or the newest.
     fn find(&self, owner: ObjectOwner, name: String, version: Option<u64>)
     -> PortFuture<'static, FoundAgent>;
+    /// The newest version of each agent of a project, by name; `None` if the store does not answer.
+    fn all(&self, owner: ObjectOwner) -> PortFuture<'static, Option<Vec<StoredAgent>>>;
 }
 
 /// No agents: where nobody defines any.
@@ -43,5 +45,9 @@ impl AgentStore for NoAgents {
         _version: Option<u64>,
     ) -> PortFuture<'static, FoundAgent> {
         Box::pin(async { FoundAgent::Unknown })
+    }
+
+    fn all(&self, _owner: ObjectOwner) -> PortFuture<'static, Option<Vec<StoredAgent>>> {
+        Box::pin(async { Some(Vec::new()) })
     }
 }

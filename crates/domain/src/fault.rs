@@ -84,10 +84,12 @@ pub enum FaultClass {
     /// The response has no form that the client accepts: 406. Records store the class's number: append new
     /// ones at the end.
     NotAcceptable,
+    /// The object was there, and its time is over: 410.
+    Gone,
 }
 
 impl FaultClass {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::Unsupported,
         Self::TooLarge,
@@ -98,6 +100,7 @@ impl FaultClass {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::Gone,
         Self::MediaType,
         Self::ClientTimeout,
         Self::Conflict,
@@ -132,6 +135,7 @@ impl FaultClass {
             | Self::MethodNotAllowed
             | Self::MediaType
             | Self::NotAcceptable
+            | Self::Gone
             | Self::ClientTimeout
             | Self::Conflict
             | Self::Precondition
@@ -164,6 +168,7 @@ impl FaultClass {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MediaType => "media_type",
             Self::NotAcceptable => "not_acceptable",
+            Self::Gone => "gone",
             Self::ClientTimeout => "client_timeout",
             Self::Conflict => "conflict",
             Self::Precondition => "precondition",

@@ -34,7 +34,22 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The request carries two session cookies. Delete the site's cookies and sign in again.",
     ),
     ("answer_too_large", "The answer is too long to be sent whole. Ask for fewer tokens, or stream it."),
+    (
+        "app_failed",
+        "The app's server answered with an error, or the tool failed. The message has what it said.",
+    ),
+    (
+        "app_input_refused",
+        "The input of the app makes no request: a field that stands in the path is missing, or leads elsewhere.",
+    ),
     ("app_not_found", "There is no app of this name that the key may run. `GET /v1/apps` lists them."),
+    (
+        "app_output_invalid",
+        "What the app's server answered does not fit the output schema. Correct one of them.",
+    ),
+    ("app_refused", "The app's address is private, or its server redirects. Change the url of the app."),
+    ("app_timeout", "The app's server did not answer within a minute."),
+    ("app_unreachable", "The app's server can't be reached, broke off, or sent more than is read."),
     ("artifact_revoked", "The content of the artifact was deleted, or its time is over. Store it again."),
     (
         "authority_form",
@@ -235,6 +250,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("files_not_kept", "The named provider, or each one that serves this model here, stores no files."),
     ("files_not_written", "The node can't write its files. Check the disk of its data directory."),
     (
+        "flow_engine_unavailable",
+        "The engine that runs flows does not answer, so none starts. Start the run again later.",
+    ),
+    (
         "flow_invalid",
         "The flow's document does not hold: `errors` say where and why. `POST /v2/flows/validate` checks one.",
     ),
@@ -346,8 +365,21 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("master_key_retired", "The master key was replaced meanwhile. Send the request again."),
     ("master_key_used", "The master key is or was in force. Choose a new one."),
     (
+        "mcp_authorization_failed",
+        "The authorization server of an MCP server can't be used, or refuses. Its message says why; begin the sign-in again.",
+    ),
+    (
+        "mcp_authorization_needed",
+        "A person must sign in for the MCP server: `tidegate mcp-server authorize` begins it.",
+    ),
+    (
         "mcp_server_unavailable",
         "The MCP server can't be reached, or offers no tools. `POST /v2/mcp-servers/ID/refresh` says what is wrong.",
+    ),
+    ("mcp_server_without_oauth", "The MCP server is called without OAuth. Change its `auth` first."),
+    (
+        "mcp_sign_in_over",
+        "The sign-in for an MCP server has ended, took too long, or was begun by somebody else. Begin it again.",
     ),
     (
         "member_has_keys",
@@ -464,6 +496,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("release_immutable", "A release of an alias never changes. Install another, and promote it."),
     ("request_too_large", "The request is larger than the path or the provider takes. Send less."),
     ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
+    (
+        "requirements_not_met",
+        "The app needs a secret, a credential or a scope that is missing. `errors` says how each is added.",
+    ),
     ("response_finished", "The answer is complete, so it can't be cancelled. Read it, or delete it."),
     ("response_not_found", "The project has no such response, or its provider no longer has it."),
     (
@@ -488,7 +524,16 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("secret_version", "Another rotation of the secret came first. Read the object again."),
     ("server_is_overloaded", "The provider is overloaded. Send the request again later."),
     ("service_tier_unpriced", "The service tier has no known price. Use a credential of your own."),
+    (
+        "session_app_mismatch",
+        "A warm session runs the app that it began with. Begin another one with \"new\".",
+    ),
     ("session_archived", "The session is archived. Set its status to active, or open another."),
+    ("session_ended", "The warm session was ended. Begin another one with \"new\"."),
+    (
+        "session_expired",
+        "The warm session was idle for longer than its timeout. Begin another one with \"new\".",
+    ),
     ("session_not_found", "The project has no such session, or its time is over. Open one."),
     ("session_over", "The session has ended or is unknown. Sign in again."),
     ("shutting_down", "The gateway is shutting down. Send the request again in a second."),
@@ -515,7 +560,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "task_not_finished",
         "The task has not ended, so it can't be deleted or made again. Wait, or cancel it.",
     ),
-    ("task_not_found", "There is no such task. Tasks are stored for a day after they end."),
+    (
+        "task_not_found",
+        "There is no such task. Tasks are stored for a day after they end, or as long as their client said.",
+    ),
     (
         "task_too_large",
         "The input or the answer is longer than a task keeps. Call the model itself, or ask for less.",
@@ -641,6 +689,7 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
     ("validation_error", "The input does not fit the app's schema. `errors` names the fields."),
     ("version_mismatch", "The object was changed meanwhile. Read it again, and send its ETag in `If-Match`."),
     ("video_failed", "The provider could not make the video. Change what is to be seen, or try again."),
+    ("video_length_missing", "A managed account makes videos of a stated length. Send `seconds`."),
     ("video_needs_own_credential", "Videos are made on a credential of your own. Add one."),
     ("video_not_ended", "The video is still being made. Delete it once it has ended."),
     ("video_not_found", "There is no such video."),

@@ -10,6 +10,9 @@ use crate::stored_object::{ObjectOwner, StoredObjectId, StoredObjectKind};
 /// What the files of clients that state no purpose are for.
 pub const USER_FILE: &str = "user_data";
 
+/// What the files are for that tasks make.
+pub const TASK_FILE: &str = "task_output";
+
 /// A file, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptFile {
@@ -141,6 +144,12 @@ pub trait FileStore: Send + Sync {
         workspace: WorkspaceId,
         id: FileId,
     ) -> PortFuture<'static, Result<Option<KeptFile>, Box<Fault>>>;
+    /// What each project of a workspace keeps, or one of them.
+    fn stored(
+        &self,
+        workspace: WorkspaceId,
+        project: Option<ProjectId>,
+    ) -> PortFuture<'static, Result<Vec<StoredBytes>, Box<Fault>>>;
     /// A piece of a file's content, counted from zero; `None` behind the last one.
     fn piece(
         &self,
@@ -150,6 +159,16 @@ pub trait FileStore: Send + Sync {
     ) -> PortFuture<'static, Result<Option<Bytes>, Box<Fault>>>;
     /// Deletes a file with its content; `false` if there is none.
     fn forget(&self, owner: ObjectOwner, id: FileId) -> PortFuture<'static, Result<bool, Box<Fault>>>;
+}
+
+/// How much a project keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBytes {
+    pub project: ProjectId,
+    pub files: u64,
+    /// With what is on its way, and what was declared of it.
+    pub bytes: u64,
+    pub bytes_max: u64,
 }
 
 /// For processes that keep none.
@@ -221,6 +240,14 @@ impl FileStore for NoFiles {
         _id: FileId,
     ) -> PortFuture<'static, Result<Option<KeptFile>, Box<Fault>>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn stored(
+        &self,
+        _workspace: WorkspaceId,
+        _project: Option<ProjectId>,
+    ) -> PortFuture<'static, Result<Vec<StoredBytes>, Box<Fault>>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn piece(

@@ -184,6 +184,8 @@ define_id!(/** A report on how well a workload is reused. */ DiagnosticsId, "dgn
 define_id!(/** A comparison with what a provider exported. */ ReconciliationId, "rcn");
 define_id!(/** How good the answer of a request was found. */ ScoreId, "scr");
 define_id!(/** A function or an HTTP call that a project declares for models. */ ToolId, "tol");
+define_id!(/** An HTTP server that a project declares as an app. */ AppId, "app");
+define_id!(/** A secret that a project names, for its apps. */ SecretId, "sct");
 define_id!(/** A stored definition of an agent. */ AgentId, "agt");
 define_id!(/** An MCP server whose tools a project offers to models. */ McpServerId, "mcp");
 define_id!(/** A bound on money over a period, or a workspace's credit. */ BudgetId, "bdg");

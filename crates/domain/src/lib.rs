@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod alias;
 pub mod allowance;
 pub mod api_key;
+pub mod app;
 pub mod auth;
 pub mod batch;
 pub mod caching;
@@ -17,15 +18,15 @@ pub mod event;
 pub mod fault;
 pub mod fault_codes;
 pub mod file;
-pub mod filter;
+pub mod flow_app;
 pub mod forecast;
+pub mod grants;
 pub mod hash;
 pub mod hints;
 pub mod hosting;
 pub mod ids;
 pub mod inference_task;
 pub mod kept_names;
-pub mod likeness;
 pub mod limits;
 pub mod master_key;
 pub mod modality;
@@ -67,6 +68,10 @@ pub use allowance::{
     Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,
     Terms,
 };
+pub use app::{
+    AppDefinition, AppRequirement, AppSecret, DeclaredApp, FoundApp, MissingSecret, ReadyApp,
+    SecretDefinition,
+};
 pub use auth::AuthKind;
 pub use batch::{
     BatchCost, BatchCounts, BatchNotKept, BatchStore, EndedItem, FoundBatch, ItemOutcome, NewBatch,
@@ -80,18 +85,19 @@ pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, Refuser, UpstreamReport};
 pub use file::{
-    FileEnd, FilePiece, FileQuery, FileStore, KeptFile, NewFile, NoFiles, OpenFile, USER_FILE, file_of_object,
+    FileEnd, FilePiece, FileQuery, FileStore, KeptFile, NewFile, NoFiles, OpenFile, StoredBytes, TASK_FILE,
+    USER_FILE, file_of_object,
 };
-pub use filter::{Filter, FilterError};
+pub use flow_app::{FlowNotStarted, FlowProgress, FlowStart, FlowStore, FoundFlow, NoFlows, StoredFlow};
 pub use hash::{IdHasher, IdMap};
 pub use hints::{Hints, PassedOver, Priority, Qos, QosClass, ReadHints, ReadQos, Why};
 pub use hosting::Hosting;
 pub use ids::{
-    AccountId, AgentId, AliasId, AliasReleaseId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
+    AccountId, AgentId, AliasId, AliasReleaseId, AppId, ArtifactId, AuditId, BranchId, BudgetId, BundleId,
     CredentialId, DataExportId, DiagnosticsId, EventId, FileId, FlowId, FlowRunId, HintsId, IdText,
     InvoiceId, JoinTokenId, KeyId, LegalHoldId, McpServerId, MemberId, NodeId, PolicyId, ProjectId,
-    PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId, ScoreId, SessionEventId, SessionId,
-    SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
+    PurgeJobId, ReceiptId, ReconciliationId, ResponseId, RouteId, ScoreId, SecretId, SessionEventId,
+    SessionId, SnapshotId, SubscriptionId, TaskId, ToolId, TraceId, WebhookId, WorkspaceId,
 };
 pub use kept_names::KeptName;
 pub use modality::Modality;

@@ -412,10 +412,6 @@ pub const PAGE_ROWS_MAX: u32 = 1000;
 pub const AUDIT_PROOF_ROWS_MAX: u32 = 10_000;
 /// Rows on a `/v2` page when no number is given.
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
-/// Length of a filter's text.
-pub const FILTER_BYTES_MAX: usize = 2_000;
-/// Terms in one filter.
-pub const FILTER_TERMS_MAX: usize = 32;
 /// Keys or projects that one name in a filter may match.
 pub const FILTER_NAMED_MAX: u32 = 1_000;
 /// Commands that wait for a step of an engine to end, and requests that wait to be prepared for it. A request

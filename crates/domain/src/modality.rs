@@ -39,13 +39,6 @@ impl Modality {
         }
     }
 
-    /// The cost of what such a model makes is not known before it is made, so that no money could be held for it on an account of
-    /// the operator's.
-    #[must_use]
-    pub const fn needs_own_credential(self) -> bool {
-        matches!(self, Self::Video)
-    }
-
     /// The fault code for a request for this modality that names a model of another.
     #[must_use]
     pub const fn mismatch_code(self) -> &'static str {

@@ -456,8 +456,9 @@ fn line_nanos(units: u64, price: Price) -> Nanos {
     Nanos(i64::try_from(round_half_even(pico, 1_000)).unwrap_or(i64::MAX))
 }
 
-/// `value / divisor`, a tie going to the even neighbour. `divisor` is a positive constant of this module.
-fn round_half_even(value: i128, divisor: i128) -> i128 {
+/// `value / divisor`, a tie going to the even neighbour. `divisor` is a positive constant.
+#[must_use]
+pub fn round_half_even(value: i128, divisor: i128) -> i128 {
     let quotient = value.div_euclid(divisor);
     let twice = value.rem_euclid(divisor) * 2;
     let up = twice > divisor || (twice == divisor && quotient % 2 != 0);

@@ -173,6 +173,16 @@ impl Policies {
         Some(fault.should_retry(false).refused_by(Refuser::PolicyRule(policy.id, PolicyRule::Retention)))
     }
 
+    /// The most days that anything may be retained, where a policy says so.
+    #[must_use]
+    pub fn retention_days_max(&self) -> Option<u32> {
+        let days = |spec: &PolicySpec| match spec.retention {
+            Some(Retention::Days(days)) => Some(days),
+            Some(Retention::Zero) | None => None,
+        };
+        self.specs().filter_map(days).min()
+    }
+
     /// Whether a provider may store what it is sent: not where nothing may be retained, and not where a check masks or
     /// blocks, since what is stored is not checked again.
     #[must_use]

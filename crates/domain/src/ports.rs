@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::allowance::Drawn;
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
 use crate::profile::{Principal, SecretOwner};
 pub use crate::purge::{Place, PurgeError, PurgeScope, Purgeable, Purged};
@@ -23,6 +24,7 @@ use crate::stored_object::{
 pub use contents::{ContentStore, KeptBody, NoContents, RequestContent};
 pub use sessions::{
     FoundSession, HistoryEvent, NoSessions, SessionFailure, SessionHead, SessionStore, SessionWriter,
+    WarmEvent, WarmSession, WarmStatus,
 };
 
 /// A future that may run on any thread.
@@ -337,9 +339,15 @@ pub trait ObjectStore: Send + Sync {
         provider_id: &str,
     ) -> StoredObjectId;
     /// Remembers an object; returns whether every replica can find it now. An object that is known already is
-    /// unchanged, except for the form that lists show.
-    fn keep(&self, owner: ObjectOwner, id: StoredObjectId, object: StoredObject)
-    -> PortFuture<'static, bool>;
+    /// unchanged, except for the form that lists show. A new one takes over what this replica `holds` of budgets for it, until its
+    /// usage is booked.
+    fn keep(
+        &self,
+        owner: ObjectOwner,
+        id: StoredObjectId,
+        object: StoredObject,
+        holds: Vec<Drawn>,
+    ) -> PortFuture<'static, bool>;
     fn find(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject>;
     /// A page of a project's objects of one kind; `None` if the store does not answer.
     fn list(&self, page: ObjectListQuery)
@@ -372,6 +380,7 @@ impl ObjectStore for NoObjects {
         _owner: ObjectOwner,
         _id: StoredObjectId,
         _object: StoredObject,
+        _holds: Vec<Drawn>,
     ) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }

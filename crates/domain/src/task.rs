@@ -158,6 +158,8 @@ pub struct RunTask {
     pub ended_unix_ms: Option<u64>,
     /// When it is deleted.
     pub until_unix_ms: u64,
+    /// How long it is stored after its end, where its client said so.
+    pub ttl_ms: Option<u64>,
     pub cancelled_unix_ms: Option<u64>,
     pub events: Vec<TaskEvent>,
     pub logs: Vec<TaskLogLine>,
@@ -170,6 +172,37 @@ pub struct RunTask {
 }
 
 impl RunTask {
+    /// A task that waits for a worker from now on, of usual priority.
+    #[must_use]
+    pub fn queued(
+        (id, owner, key): (TaskId, ObjectOwner, KeyId),
+        app: String,
+        (now_unix_ms, until_unix_ms): (u64, u64),
+    ) -> Self {
+        let event = |status| TaskEvent::new(now_unix_ms, status);
+        Self {
+            id,
+            owner,
+            key,
+            app,
+            status: TaskStatus::Queued,
+            priority: TaskPriority::default(),
+            tries: 0,
+            created_unix_ms: now_unix_ms,
+            updated_unix_ms: now_unix_ms,
+            due_unix_ms: now_unix_ms,
+            ended_unix_ms: None,
+            until_unix_ms,
+            ttl_ms: None,
+            cancelled_unix_ms: None,
+            events: vec![event(TaskStatus::Received), event(TaskStatus::Queued)],
+            logs: Vec::new(),
+            rating: None,
+            notifies: false,
+            chat: None,
+        }
+    }
+
     /// The exchange of its first try: a task and its request share one id.
     #[must_use]
     pub fn request(&self) -> TraceId {
@@ -287,6 +320,8 @@ pub trait TaskStore: Send + Sync {
     /// `false` where another worker decides, `None` if the store does not answer.
     fn finish(&self, lease: TaskLease, end: TaskEnd) -> PortFuture<'static, Option<bool>>;
     fn requeue(&self, lease: TaskLease, again: TaskAgain) -> PortFuture<'static, Option<bool>>;
+    /// Replaces the result of a task that has ended; `false` if the store does not answer.
+    fn amend(&self, owner: ObjectOwner, id: TaskId, result: Bytes) -> PortFuture<'static, bool>;
     /// The turns of a chat that are still stored, oldest first; `None` if the store does not answer.
     fn of_chat(
         &self,
@@ -338,6 +373,10 @@ impl TaskStore for NoTasks {
 
     fn requeue(&self, _lease: TaskLease, _again: TaskAgain) -> PortFuture<'static, Option<bool>> {
         Box::pin(async { None })
+    }
+
+    fn amend(&self, _owner: ObjectOwner, _id: TaskId, _result: Bytes) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
     }
 
     fn of_chat(

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::{DeclaredApp, FoundApp};
+use crate::grants::{HeldGrant, McpOauth, Renewal};
 use crate::ids::{McpServerId, ToolId, TraceId};
 use crate::ports::PortFuture;
 use crate::secret::Secret;
@@ -56,8 +58,11 @@ pub struct ToolDefinition {
     pub description: String,
     /// The JSON Schema of its arguments, as text.
     pub parameters: String,
-    /// `None` for a function, which the client executes.
+    /// With neither of these it is a function, which the client executes.
     pub http: Option<HttpAction>,
+    /// The name of an app that it runs.
+    #[serde(default)]
+    pub app: Option<String>,
     /// The names of the headers that are sealed.
     pub secret_headers: Vec<String>,
     /// Each call waits for the client's approval.
@@ -95,6 +100,9 @@ pub struct McpDefinition {
     pub approval: Approval,
     /// The names of the headers that are sealed.
     pub secret_headers: Vec<String>,
+    /// Where its tokens come from an authorization server.
+    #[serde(default)]
+    pub oauth: Option<McpOauth>,
 }
 
 impl McpDefinition {
@@ -201,6 +209,8 @@ pub struct DeclaredServer {
     pub definition: McpDefinition,
     pub state: McpState,
     pub headers: SecretHeaders,
+    /// What the project was granted at its authorization server.
+    pub held: Option<HeldGrant>,
 }
 
 /// What a project declares, without what it switched off.
@@ -286,6 +296,28 @@ pub trait ToolStore: Send + Sync {
         server: McpServerId,
         listing: Result<McpListing, String>,
     ) -> PortFuture<'static, Option<McpState>>;
+    /// The app of a project with a name, with its secrets: as it is, or as one of its versions was.
+    fn app(&self, owner: ObjectOwner, name: String, version: Option<u64>) -> PortFuture<'static, FoundApp>;
+    /// The apps that a project declares; `None` where the store can't be read.
+    fn apps(&self, owner: ObjectOwner) -> PortFuture<'static, Option<Vec<DeclaredApp>>>;
+    /// What a project was granted at the authorization server of an MCP server, as it is now. `None` where there is nothing, or
+    /// the store can't be read.
+    fn held_grant(&self, owner: ObjectOwner, server: McpServerId) -> PortFuture<'static, Option<HeldGrant>>;
+    /// Claims the renewal of a grant for a while. `false` where another process has it, or had.
+    fn claim_renewal(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        version: u64,
+    ) -> PortFuture<'static, bool>;
+    /// Keeps what became of a renewal that was claimed at `version`; returns what is held from now on.
+    fn keep_renewal(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        version: u64,
+        renewal: Renewal,
+    ) -> PortFuture<'static, Option<HeldGrant>>;
     /// Nothing waits for it.
     fn record(&self, calls: Vec<ToolCallRecord>);
 }
@@ -305,6 +337,46 @@ impl ToolStore for NoTools {
         _server: McpServerId,
         _listing: Result<McpListing, String>,
     ) -> PortFuture<'static, Option<McpState>> {
+        Box::pin(async { None })
+    }
+
+    fn app(
+        &self,
+        _owner: ObjectOwner,
+        _name: String,
+        _version: Option<u64>,
+    ) -> PortFuture<'static, FoundApp> {
+        Box::pin(async { FoundApp::Unknown })
+    }
+
+    fn apps(&self, _owner: ObjectOwner) -> PortFuture<'static, Option<Vec<DeclaredApp>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
+    fn held_grant(
+        &self,
+        _owner: ObjectOwner,
+        _server: McpServerId,
+    ) -> PortFuture<'static, Option<HeldGrant>> {
+        Box::pin(async { None })
+    }
+
+    fn claim_renewal(
+        &self,
+        _owner: ObjectOwner,
+        _server: McpServerId,
+        _version: u64,
+    ) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn keep_renewal(
+        &self,
+        _owner: ObjectOwner,
+        _server: McpServerId,
+        _version: u64,
+        _renewal: Renewal,
+    ) -> PortFuture<'static, Option<HeldGrant>> {
         Box::pin(async { None })
     }
 

@@ -74,6 +74,16 @@ pub(crate) async fn open(
     }
 }
 
+/// Opens a connection that carries whatever its owner sends, within `CONNECT_TIME_MAX`.
+pub(crate) async fn open_tcp(
+    target: &Target,
+    reach: TargetKind,
+    settings: &EgressSettings,
+) -> Result<TcpStream, EgressError> {
+    let opening = async { connect_any(&resolve(target, settings, reach).await?, target).await };
+    tokio::time::timeout(CONNECT_TIME_MAX, opening).await.unwrap_or_else(|_| Err(too_slow(target)))
+}
+
 async fn open_tls(
     socket: TcpStream,
     target: &Target,

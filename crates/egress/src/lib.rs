@@ -13,6 +13,7 @@ mod limits;
 mod message;
 mod out_body;
 mod pool;
+mod program;
 mod resolve;
 mod settings;
 mod socket;
@@ -32,7 +33,9 @@ pub use guard::{check_base_url, check_webhook_url};
 pub use http1::fixtures;
 pub use message::{Headers, Request};
 pub use out_body::OutBody;
+pub use program::Running;
 pub use resolve::{Resolver, SystemResolver};
+pub use sandbox::Pipes;
 pub use settings::{Destination, EgressSettings, TargetKind};
 pub use socket::Socket;
 
@@ -77,6 +80,19 @@ impl Client {
         key: &str,
     ) -> impl Future<Output = Result<Upgrade, EgressError>> {
         pool::open_socket(&self.pool, request, destination, key)
+    }
+
+    /// Starts a program that the operator lets this workspace use, in a sandbox, with values for the variables that projects set.
+    ///
+    /// # Errors
+    /// There is no such program, too many run, or the system starts none.
+    pub fn start_program(
+        &self,
+        name: &str,
+        secrets: Vec<(String, String)>,
+        owner: domain::WorkspaceId,
+    ) -> Result<(Running, Pipes), EgressError> {
+        program::start(self.settings(), name, secrets, owner)
     }
 
     /// Parses an absolute URL for `send`; those that were parsed lately cost nothing.

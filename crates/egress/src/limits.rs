@@ -1,5 +1,7 @@
 //! What an upstream may send, and what its connections hold at most, beside the limits in `domain::limits`.
 
+use std::time::Duration;
+
 /// Length of a URL, which people may have configured; servers commonly accept no longer ones.
 pub(crate) const URL_BYTES_MAX: usize = 2048;
 /// Addresses that a name may resolve to; a longer list is refused, not cut, since all are checked.
@@ -17,3 +19,13 @@ pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Segments that one write gathers: a head, and a body that was edited in a few places.
 pub(crate) const SLICES_MAX: usize = 8;
+
+/// Programs in sandboxes that one process runs at once: each is several processes with memory of its own.
+pub(crate) const PROGRAMS_AT_ONCE_MAX: usize = 32;
+/// Those of one workspace, so that others have some.
+pub(crate) const PROGRAMS_OF_WORKSPACE_MAX: usize = 8;
+/// Connections of one sandbox to the hosts that it may reach.
+pub(crate) const PROXY_TUNNELS_MAX: usize = 32;
+/// The head of a request to the proxy of a sandbox, and how long it may take.
+pub(crate) const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const PROXY_HEAD_TIME_MAX: Duration = Duration::from_secs(10);

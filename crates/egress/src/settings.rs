@@ -20,6 +20,8 @@ pub struct EgressSettings {
     pub host_identity: Vec<domain::WorkspaceId>,
     /// `TIDEGATE_TOKEN_FILES`: files of the machine that hold a token of its own.
     pub token_files: Vec<String>,
+    /// `TIDEGATE_TOOLS_STDIO`: programs of the machine that workspaces may start, in sandboxes.
+    pub programs: sandbox::Programs,
     pub resolver: Arc<dyn Resolver>,
 }
 
@@ -33,6 +35,7 @@ impl Default for EgressSettings {
             metadata_url: None,
             host_identity: Vec::new(),
             token_files: Vec::new(),
+            programs: sandbox::Programs::default(),
             resolver: Arc::new(SystemResolver),
         }
     }
@@ -69,7 +72,8 @@ pub enum TargetKind {
     Webhook,
     /// An address that the operator configured.
     System,
-    /// A cloud's metadata service, reachable from its machines; no request and no database row names it.
+    /// A cloud's metadata service, reachable from its machines, or a server that the operator's settings name; no request and no
+    /// database row names it.
     Machine,
 }
 

@@ -135,6 +135,9 @@ async fn start(
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, started, sent);
     open.set_caches(context, keep_alive);
+    if exchange.makes_what_is_booked_later() {
+        open.set_handover(tab.hand_over());
+    }
     match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.set_token(token),
         Err(failure) => return Start::Failed(open, failure),

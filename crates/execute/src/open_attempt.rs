@@ -10,7 +10,7 @@ use conversation::prompt_text::UsageEstimator;
 use dialects::{AnswerForm, AnswerPath, VendorAnswer};
 use domain::{FaultClass, Grammar, PriceTerms, Rates, Secret, Tier, Usage, WindowUse};
 use http::header::{HeaderName, HeaderValue};
-use ledger::{AttemptEnd, StartedAttempt, Tab};
+use ledger::{AttemptEnd, ReservationHandover, StartedAttempt, Tab};
 use operations::{Booking, ContentType};
 use plan::{Attempt, Seat};
 
@@ -49,6 +49,8 @@ pub struct OpenAttempt {
     token: Option<Arc<Secret>>,
     /// On a subscription, what counts its use.
     counted: Option<Box<CountedUse>>,
+    /// What it reserved of budgets for an object that costs once it is made.
+    handover: Option<Rc<ReservationHandover>>,
     /// What it has to do with caches by name. Boxed: few attempts have anything.
     context: Option<Box<ContextCare>>,
     /// What it has to do with the prefix that it marked.
@@ -114,6 +116,7 @@ impl OpenAttempt {
             attempt: Rc::clone(attempt),
             token: None,
             counted,
+            handover: None,
             context: None,
             keep_alive: None,
         };
@@ -136,6 +139,14 @@ impl OpenAttempt {
     /// The token that signed it, if that was cached from an earlier request.
     pub(crate) fn set_token(&mut self, token: Option<Arc<Secret>>) {
         self.token = token;
+    }
+
+    pub(crate) fn set_handover(&mut self, handover: Option<Rc<ReservationHandover>>) {
+        self.handover = handover;
+    }
+
+    pub(crate) fn handover(&self) -> Option<&ReservationHandover> {
+        self.handover.as_deref()
     }
 
     pub(crate) fn set_caches(

@@ -673,7 +673,7 @@ pub(crate) async fn wait_for_rest(
     let is_stored_by_provider = exchange.is_stored_by_provider(is_native);
     // Boxed: every future is as large as what is awaited inline.
     let whole = if exchange.call.is_about_object() {
-        Box::pin(stored_objects::record_objects(exchange, attempt, is_native, whole)).await?
+        Box::pin(stored_objects::record_objects(exchange, attempt, open, whole)).await?
     } else if is_stored_by_provider || exchange.stored_id().is_some() {
         return Ok(Box::pin(stored::record_answer(exchange, attempt, is_stored_by_provider, whole)).await);
     } else {

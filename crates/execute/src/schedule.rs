@@ -73,6 +73,7 @@ pub const fn remedy(class: FaultClass) -> Remedy {
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::ClientTimeout
         | FaultClass::Precondition
         | FaultClass::ContentPolicy

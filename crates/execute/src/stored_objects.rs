@@ -14,10 +14,12 @@ use domain::{
     Fault, FaultClass, ObjectOwner, StoredKind, StoredObject, StoredObjectId, StoredObjectKind, Units, Usage,
     UsageSource,
 };
+use ledger::ReservationHandover;
 use plan::Attempt;
 
 use crate::exchange::Exchange;
 use crate::failure::AttemptFailure;
+use crate::open_attempt::OpenAttempt;
 use crate::poll_stored::{self, StoredPoll};
 use crate::verify::VerifyTarget;
 
@@ -26,6 +28,11 @@ const LOST: &str = "It was made, but could not be remembered: it can't be reache
 impl Exchange {
     pub(crate) fn owner(&self) -> ObjectOwner {
         self.caller.owner()
+    }
+
+    /// Whether it makes an object whose cost is known once that has ended.
+    pub(crate) fn makes_what_is_booked_later(&self) -> bool {
+        self.call.object().is_some_and(|object| object.is_booked_by_last_poll) && self.call.makes_something()
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.
@@ -74,9 +81,10 @@ impl Exchange {
 pub(crate) async fn record_objects(
     exchange: &Exchange,
     attempt: &Attempt,
-    is_native: bool,
+    open: &OpenAttempt,
     whole: BufferedAnswer,
 ) -> Result<BufferedAnswer, AttemptFailure> {
+    let is_native = open.is_native();
     let Some(kind) = StoredKind::of(exchange.call.operation()) else { return Ok(whole) };
     let kind = StoredObjectKind::of(exchange.dialect(), kind);
     let Some(objects) = stored_objects(kind) else { return Ok(whole) };
@@ -111,21 +119,17 @@ pub(crate) async fn record_objects(
     // Clients request its files as soon as the answer names them.
     for file in &made.files {
         let named = StoredObjectReport { id: file.clone(), ..StoredObjectReport::default() };
-        let kept = keep(
-            exchange,
-            attempt,
-            keeper.id(owner, StoredObjectKind::FILE, maker, file),
-            named,
-            String::new(),
-        );
+        let kept =
+            keep(exchange, attempt, keeper.id(owner, StoredObjectKind::FILE, maker, file), named, None);
         if !kept.await {
             return Err(lost());
         }
     }
     let usage = storage_used(exchange, &made);
     let made = as_requested(exchange, objects, id, made);
-    let list_entry = made.list_entry.clone();
-    if !keep(exchange, attempt, id, made, list_entry).await && act.is_none_or(|act| act == StoredAct::Make) {
+    if !keep(exchange, attempt, id, made, open.handover()).await
+        && act.is_none_or(|act| act == StoredAct::Make)
+    {
         return Err(lost());
     }
     let facts = AnswerFacts { usage: usage.or(whole.facts.usage), ..whole.facts };
@@ -183,8 +187,7 @@ async fn delete_polled_video(
         let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
         return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_retryable());
     }
-    let list_entry = made.list_entry.clone();
-    if !keep(exchange, attempt, id, made, list_entry).await {
+    if !keep(exchange, attempt, id, made, None).await {
         return Err(unseen());
     }
     exchange.deps.objects.forget(exchange.owner(), id).await;
@@ -219,8 +222,8 @@ pub(crate) async fn poll_before_delete(
     let Some((_, made)) = objects.and_then(|objects| objects.rewrite_ids(&body, &mut ours)) else {
         return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
     };
-    let (id, list_entry) = (keeper.id(owner, kind, maker, &made.id), made.list_entry.clone());
-    if keep(exchange, attempt, id, made, list_entry).await { Ok(()) } else { Err(unseen()) }
+    let id = keeper.id(owner, kind, maker, &made.id);
+    if keep(exchange, attempt, id, made, None).await { Ok(()) } else { Err(unseen()) }
 }
 
 async fn keep(
@@ -228,7 +231,7 @@ async fn keep(
     attempt: &Attempt,
     id: StoredObjectId,
     made: StoredObjectReport,
-    list_entry: String,
+    handover: Option<&ReservationHandover>,
 ) -> bool {
     // An object of several models is recorded under none.
     let bundle = exchange.call.request().batch();
@@ -241,7 +244,7 @@ async fn keep(
         model: word(exchange.model_of(attempt)),
         upstream_model: word(attempt.upstream_model()),
         label: made.purpose,
-        list_entry,
+        list_entry: made.list_entry,
         is_booked: false,
         // Finer than the provider reports it, for the order of lists.
         created_unix_ms: exchange.call.received_unix_ms(),
@@ -250,7 +253,12 @@ async fn keep(
             .expires_unix_ms
             .filter(|_| matches!(id.kind.kind(), StoredKind::File | StoredKind::CachedContent)),
     };
-    Arc::clone(&exchange.deps.objects).keep(exchange.owner(), id, object).await
+    let holds = handover.map(|handover| handover.parts.clone()).unwrap_or_default();
+    let is_kept = Arc::clone(&exchange.deps.objects).keep(exchange.owner(), id, object, holds).await;
+    if let Some(handover) = handover.filter(|_| is_kept) {
+        handover.take();
+    }
+    is_kept
 }
 
 fn unseen() -> AttemptFailure {

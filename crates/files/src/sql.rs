@@ -104,12 +104,15 @@ fn read(row: &Row) -> Result<FileRow, StoreError> {
     })
 }
 
+/// The bytes of files, with what was declared of those that are open.
+const KEPT: &str =
+    "COALESCE(SUM(CASE WHEN COALESCE(declared, 0) > received THEN declared ELSE received END), 0)";
+
 /// What a project keeps, with what it declared of files that are open.
 async fn kept_bytes(connection: &mut Connection, owner: ObjectOwner) -> Result<u64, StoreError> {
-    let query = sql(
-        "SELECT CAST(COALESCE(SUM(CASE WHEN COALESCE(declared, 0) > received THEN declared ELSE received END), 0)
-         AS BIGINT) AS found FROM files WHERE workspace = $1 AND project = $2 AND state <> 'gone'",
-    );
+    let query = compose(format!(
+        "SELECT CAST({KEPT} AS BIGINT) AS found FROM files WHERE workspace = $1 AND project = $2 AND state <> 'gone'"
+    ));
     let query = query.bind(owner.workspace.bytes()).bind(owner.project.bytes());
     Fields::new(TABLE, &query.one(connection).await?).number("found")
 }
@@ -330,6 +333,27 @@ impl StoredFiles {
         let query = match project {
             Some(project) => query.bind(project.bytes()),
             None => query,
+        };
+        query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
+    }
+
+    /// What each project keeps, as the bound of a project counts it.
+    pub(crate) async fn stored(
+        &self,
+        workspace: WorkspaceId,
+        project: Option<ProjectId>,
+    ) -> Result<Vec<(ProjectId, u64, u64)>, StoreError> {
+        let of_project = if project.is_some() { " AND project = $2" } else { "" };
+        let query = compose(format!(
+            "SELECT project, CAST(COALESCE(SUM(CASE WHEN state = 'complete' THEN 1 ELSE 0 END), 0) AS BIGINT) AS files,
+             CAST({KEPT} AS BIGINT) AS found
+             FROM files WHERE workspace = $1{of_project} AND state <> 'gone' GROUP BY project ORDER BY project"
+        ));
+        let query = query.bind(workspace.bytes());
+        let query = project.into_iter().fold(query, |query, project| query.bind(project.bytes()));
+        let read = |row: &Row| {
+            let fields = Fields::new(TABLE, row);
+            Ok((fields.id("project")?, fields.number("files")?, fields.number("found")?))
         };
         query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
     }

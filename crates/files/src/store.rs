@@ -12,7 +12,7 @@ use domain::ports::PortFuture;
 use domain::purge::{Claim, Guarantee, Place, PurgeError, PurgeScope, Purgeable};
 use domain::{
     Fault, FileId, FilePiece, FileQuery, FileStore, KeptFile, NewFile, ObjectOwner, OpenFile, ProjectId,
-    WorkspaceId,
+    StoredBytes, WorkspaceId,
 };
 use egress::EgressSettings;
 use store::{Store, StoreError};
@@ -377,6 +377,19 @@ impl FileStore for Files {
             let now = inner.now_unix_ms();
             let rows = inner.files.list_workspace(workspace, project, after, (limit, now)).await?;
             Ok(inner.opened(rows))
+        })
+    }
+
+    fn stored(
+        &self,
+        workspace: WorkspaceId,
+        project: Option<ProjectId>,
+    ) -> PortFuture<'static, Result<Vec<StoredBytes>, Box<Fault>>> {
+        self.work(PIECE_TIME_MAX, move |inner| async move {
+            let bytes_max = inner.limits.project_bytes_max;
+            let stored = inner.files.stored(workspace, project).await?;
+            let of = |(project, files, bytes)| StoredBytes { project, files, bytes, bytes_max };
+            Ok(stored.into_iter().map(of).collect())
         })
     }
 

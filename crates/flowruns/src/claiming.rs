@@ -12,13 +12,13 @@ use crate::rows::{HeldRun, RunClaim, RunRow, RunState, RunStatus, Wish};
 use crate::runs::StoredRuns;
 
 const DUE: &str = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM flow_runs WHERE state IN ('queued', 'waiting')
-     AND due_unix_ms <= $1) OR EXISTS (SELECT 1 FROM flow_runs WHERE state = 'running' AND lease_unix_ms <= $1)
-     THEN 1 ELSE 0 END AS BIGINT) AS due";
+     AND due_unix_ms <= $1 AND engine = $2) OR EXISTS (SELECT 1 FROM flow_runs WHERE state = 'running'
+     AND lease_unix_ms <= $1 AND engine = $2) THEN 1 ELSE 0 END AS BIGINT) AS due";
 const TAKE_BACK: &str = "UPDATE flow_runs SET state = 'queued', worker = NULL, lease_unix_ms = NULL
-     WHERE state = 'running' AND lease_unix_ms <= $1";
+     WHERE state = 'running' AND lease_unix_ms <= $1 AND engine = $2";
 const NEXT_WORKSPACE: &str =
     "SELECT workspace FROM flow_runs WHERE state IN ('queued', 'waiting') AND workspace > $1
-     AND due_unix_ms <= $2 ORDER BY workspace LIMIT 1";
+     AND due_unix_ms <= $2 AND engine = $3 ORDER BY workspace LIMIT 1";
 const RUNNING: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS running FROM flow_runs
      WHERE state = 'running' AND workspace = $1";
 
@@ -26,7 +26,7 @@ macro_rules! first {
     ($end:literal) => {
         concat!(
             "SELECT * FROM flow_runs WHERE state IN ('queued', 'waiting') AND workspace = $1 AND due_unix_ms <= $2
-             ORDER BY due_unix_ms, id LIMIT $3",
+             AND engine = $4 ORDER BY due_unix_ms, id LIMIT $3",
             $end
         )
     };
@@ -37,11 +37,12 @@ const FIRST_OF_MANY: &str = first!(" FOR UPDATE SKIP LOCKED");
 
 /// One run of each workspace in turn, as long as there is room.
 async fn claim(writing: &mut Writing, claim: RunClaim) -> Result<Vec<RunRow>, StoreError> {
-    sql(TAKE_BACK).bind(signed(claim.unix_ms)).run(writing.connection()).await?;
+    let engine = claim.engine.as_str();
+    sql(TAKE_BACK).bind(signed(claim.unix_ms)).bind(engine).run(writing.connection()).await?;
     let (mut taken, mut after, mut has_wrapped) = (Vec::new(), claim.after.bytes(), false);
     let mut first: Option<WorkspaceId> = None;
     while (taken.len() as u64) < u64::from(claim.limit) {
-        let query = sql(NEXT_WORKSPACE).bind(after.clone()).bind(signed(claim.unix_ms));
+        let query = sql(NEXT_WORKSPACE).bind(after.clone()).bind(signed(claim.unix_ms)).bind(engine);
         let Some(row) = query.row(writing.connection()).await? else {
             if std::mem::replace(&mut has_wrapped, true) {
                 break;
@@ -75,7 +76,8 @@ async fn take(
 ) -> Result<Vec<RunRow>, StoreError> {
     let is_of_many = matches!(writing.connection(), Connection::Postgres(_));
     let query = sql(if is_of_many { FIRST_OF_MANY } else { FIRST }).bind(workspace.bytes());
-    let rows = query.bind(signed(claim.unix_ms)).bind(signed(room)).rows(writing.connection()).await?;
+    let query = query.bind(signed(claim.unix_ms)).bind(signed(room)).bind(claim.engine.as_str());
+    let rows = query.rows(writing.connection()).await?;
     let mut runs = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     for run in &mut runs {
         let query = sql("UPDATE flow_runs SET state = 'running', status = 2, worker = $2, lease_unix_ms = $3,
@@ -117,7 +119,8 @@ impl StoredRuns {
     pub fn claim(&self, wanted: RunClaim) -> StoreFuture<'_, Vec<RunRow>> {
         Box::pin(async move {
             // Most polls find nothing, and a read does not wait for writers.
-            let row = sql(DUE).bind(signed(wanted.unix_ms)).one(&mut self.0.read().await?).await?;
+            let row = sql(DUE).bind(signed(wanted.unix_ms)).bind(wanted.engine.as_str());
+            let row = row.one(&mut self.0.read().await?).await?;
             if !Fields::new(TABLE, &row).flag("due")? {
                 return Ok(Vec::new());
             }

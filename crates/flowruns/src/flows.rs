@@ -197,6 +197,22 @@ impl StoredFlows {
         Box::pin(async move { by_name(&mut self.0.read().await?, owner, &name).await })
     }
 
+    /// The flows of a project by name, each with its id and its newest version.
+    #[must_use]
+    pub fn newest(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<(String, FlowId, FlowVersion)>> {
+        Box::pin(async move {
+            let query = sql("SELECT f.name, v.* FROM flows AS f
+                 JOIN flow_versions AS v ON v.flow = f.id AND v.number = f.latest
+                 WHERE f.workspace = $1 AND f.project = $2 ORDER BY f.name");
+            let query = query.bind(owner.workspace.bytes()).bind(owner.project.bytes());
+            let read = |row: &Row| {
+                let fields = Fields::new(VERSIONS, row);
+                Ok((fields.text("name")?, fields.id("flow")?, read_version(row)?))
+            };
+            query.rows(&mut self.0.read().await?).await?.iter().map(read).collect()
+        })
+    }
+
     #[must_use]
     pub fn list(
         &self,

@@ -1,6 +1,7 @@
 //! The SQL of flows: what projects declare, version by version; their runs, with how far each step is; and the sealed content of both.
 
 mod claiming;
+mod dispatching;
 mod flows;
 mod limits;
 mod purging;
@@ -11,7 +12,7 @@ mod runs;
 pub use flows::{FlowRow, FlowVersion, StoredFlows};
 pub use limits::{FLOWS_OF_PROJECT_MAX, RUNS_OPEN_MAX};
 pub use rows::{
-    EventRow, FlowContent, HeldRun, LoadedRun, NewRun, RunClaim, RunEnd, RunLease, RunRow, RunState,
-    RunStatus, StepRow, StepStatus, StepWrite, Wish, part,
+    EventRow, FlowContent, FlowEngine, HeldRun, LoadedRun, NewRun, RunClaim, RunEnd, RunLease, RunRow,
+    RunState, RunStatus, StepRow, StepStatus, StepWrite, Wish, part,
 };
 pub use runs::StoredRuns;

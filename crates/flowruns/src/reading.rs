@@ -7,7 +7,9 @@ use database::page::{Listed, Page};
 use database::statement::{Row, compose, sql};
 use domain::{FlowRunId, ObjectOwner, ProjectId, WorkspaceId};
 
-use crate::rows::{EventRow, FlowContent, LoadedRun, RunRow, RunState, RunStatus, StepRow, StepStatus, Wish};
+use crate::rows::{
+    EventRow, FlowContent, FlowEngine, LoadedRun, RunRow, RunState, RunStatus, StepRow, StepStatus, Wish,
+};
 use crate::runs::StoredRuns;
 
 pub(crate) const TABLE: &str = "flow_runs";
@@ -46,6 +48,7 @@ pub(crate) fn read(row: &Row) -> Result<RunRow, StoreError> {
         until_unix_ms: fields.number("until_unix_ms")?,
         wish: fields.maybe_text("wish")?.as_deref().and_then(Wish::by_name),
         error_code: fields.maybe_text("error_code")?,
+        engine: word(TABLE, &fields.text("engine")?, FlowEngine::by_name)?,
         changes: fields.number("changes")?,
     })
 }

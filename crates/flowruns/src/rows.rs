@@ -67,6 +67,11 @@ words!(
 );
 
 words!(
+    /// What drives a run: the workers of our own queue, or a Restate server that calls the gateway.
+    FlowEngine { Queue = "queue", Restate = "restate" }
+);
+
+words!(
     /// What somebody wants of a run that a worker has.
     Wish { Cancel = "cancel", Pause = "pause" }
 );
@@ -146,8 +151,46 @@ pub struct RunRow {
     pub until_unix_ms: u64,
     pub wish: Option<Wish>,
     pub error_code: Option<String>,
+    pub engine: FlowEngine,
     /// Counts what happens to it.
     pub changes: u64,
+}
+
+impl RunRow {
+    /// A run that waits for a worker of the queue: of no declared flow, and with no bound of its cost.
+    #[must_use]
+    pub fn queued(
+        (id, owner, request): (FlowRunId, ObjectOwner, TraceId),
+        key: KeyId,
+        name: String,
+        (now_unix_ms, until_unix_ms): (u64, u64),
+    ) -> Self {
+        Self {
+            id,
+            owner,
+            request,
+            key,
+            name,
+            flow: None,
+            parent: None,
+            depth: 0,
+            replay_of: None,
+            state: RunState::Queued,
+            status: RunStatus::Pending,
+            budget_nanos: None,
+            cost_nanos: 0,
+            created_unix_ms: now_unix_ms,
+            updated_unix_ms: now_unix_ms,
+            due_unix_ms: now_unix_ms,
+            started_unix_ms: None,
+            ended_unix_ms: None,
+            until_unix_ms,
+            wish: None,
+            error_code: None,
+            engine: FlowEngine::Queue,
+            changes: 0,
+        }
+    }
 }
 
 /// A step of a run, or one iteration of it, without what it made.
@@ -242,9 +285,24 @@ pub struct NewRun {
     pub steps: Vec<StepRow>,
 }
 
+impl NewRun {
+    /// A run of this document on this input.
+    ///
+    /// # Errors
+    /// The workspace's key can't be used.
+    pub fn sealed(vault: &Vault, run: RunRow, document: &Value, input: &Value) -> Result<Self, VaultError> {
+        let of = (run.owner, run.id, run.request);
+        let contents = [(part::DOCUMENT, document), (part::INPUT, input)]
+            .map(|(part, content)| FlowContent::seal(vault, of, part.to_owned(), content));
+        let contents = contents.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { run, contents, steps: Vec::new() })
+    }
+}
+
 /// A worker's request for runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunClaim {
+    pub engine: FlowEngine,
     pub worker: String,
     pub unix_ms: u64,
     pub lease_ms: u64,

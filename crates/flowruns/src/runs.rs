@@ -102,8 +102,8 @@ async fn create(writing: &mut Writing, new: NewRun) -> Result<bool, StoreError> 
     refuse_too_many(Fields::new(TABLE, &open).number("found")?)?;
     let query = sql("INSERT INTO flow_runs (id, workspace, project, request, api_key, name, flow, number, parent,
          parent_step, depth, replay_of, state, status, budget_nanos, cost_nanos, created_unix_ms, updated_unix_ms,
-         due_unix_ms, until_unix_ms, changes)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', 1, $13, 0, $14, $14, $15, $16, 0)
+         due_unix_ms, until_unix_ms, engine, changes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'queued', 1, $13, 0, $14, $14, $15, $16, $17, 0)
          ON CONFLICT (id) DO NOTHING");
     let (parent, parent_step) = run.parent.map_or((None, None), |(id, step)| (Some(id.bytes()), Some(step)));
     let made = query
@@ -123,6 +123,7 @@ async fn create(writing: &mut Writing, new: NewRun) -> Result<bool, StoreError> 
         .bind(signed(run.created_unix_ms))
         .bind(signed(run.due_unix_ms))
         .bind(signed(run.until_unix_ms))
+        .bind(run.engine.as_str())
         .run(writing.connection())
         .await?;
     if made == 0 {

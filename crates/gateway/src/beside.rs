@@ -8,9 +8,9 @@ use bytes::Bytes;
 use conversation::routes::RouteAction;
 use decode::{Inbound, SessionHistory};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Operation, TraceId};
+use domain::{Dialect, Operation};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response};
 use line::Core;
 use run::{AgentRequest, AppRequest, ConversationRequest, FileRequest, FileUpload, Taken, TaskCallRequest};
 
@@ -27,66 +27,15 @@ const RESPONSES: &str = "/v2/responses";
 /// That of summaries of conversations.
 pub(crate) const COMPACT: &str = "/v1/responses/compact";
 
-/// The body of a request. Where it can't be read, the answer that says so closes the connection.
-async fn whole(
-    handler: &CoreHandler,
-    mut body: TimedBody,
-    headers: &mut HeaderMap,
-    dialect: Dialect,
-    trace: TraceId,
-) -> Result<Bytes, Box<Response<Reply>>> {
-    let read = body::read(&mut body, headers, BODY_BYTES_MAX).await;
-    read.map_err(|fault| Box::new(refuse_and_close(handler, dialect, &fault, trace)))
-}
-
-async fn task(
+/// A request whose body has been read.
+struct WholeRequest {
     handler: Rc<CoreHandler>,
     caller: Caller,
-    mut head: Parts,
-    (rest, body): (String, TimedBody),
+    head: Parts,
+    /// What the path has below its route's.
+    rest: String,
+    body: Bytes,
     arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let request = TaskCallRequest {
-        method: &head.method,
-        rest: &rest,
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
-        body,
-        trace,
-        received_unix_ms: arrival.unix_ms,
-    };
-    with_request_id(run::task(&handler.core, &caller, request).await.map(Reply::from), trace)
-}
-
-/// A model's answer under a quality of service, or a summary, which its client may repeat under an idempotency key.
-async fn respond(
-    handler: Rc<CoreHandler>,
-    (dialect, path): (Dialect, &'static str),
-    caller: Caller,
-    mut headers: HeaderMap,
-    body: TimedBody,
-    arrival: Arrival,
-) -> Response<Reply> {
-    let body = match whole(&handler, body, &mut headers, dialect, arrival.trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let key = match line::idempotency_key(&headers) {
-        Ok(key) => key.map(str::to_owned),
-        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
-    };
-    let inbound = inbound(headers, None, body, dialect, Operation::Chat, arrival);
-    let answer = match key {
-        Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
-        None if path == COMPACT => run::compact(&handler.core, inbound, caller).await.map(Reply::from),
-        None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
-    };
-    with_request_id(answer, arrival.trace)
 }
 
 /// Whether a request is one of those that go beside the pipeline.
@@ -105,95 +54,142 @@ pub(crate) const fn is_beside(does: Action) -> bool {
     )
 }
 
+/// In which dialect such a request is refused whose body can't be read, and how long that may be.
+const fn reading(does: Action) -> (Dialect, usize) {
+    match does {
+        Action::Mcp => (Dialect::Native, MESSAGE_BYTES_MAX),
+        Action::Respond => (Dialect::Native, BODY_BYTES_MAX),
+        Action::Conversation | Action::Dialect(_) => (Dialect::Responses, BODY_BYTES_MAX),
+        _ => (Dialect::Run, BODY_BYTES_MAX),
+    }
+}
+
 /// What is about runs and native answers.
 pub(crate) fn beside(
     handler: &Rc<CoreHandler>,
     (does, rest): (Action, String),
-    head: Parts,
+    mut head: Parts,
     body: Incoming,
     caller: Caller,
     arrival: Arrival,
 ) -> Dispatched {
-    let body = TimedBody::new(body, handler.times);
     let handler = Rc::clone(handler);
-    match does {
-        Action::Respond | Action::Dialect(_) => {
-            let at = match does {
-                Action::Respond => (Dialect::Native, RESPONSES),
-                _ => (Dialect::Responses, COMPACT),
-            };
-            Dispatched::Detached(Box::pin(respond(handler, at, caller, head.headers, body, arrival)))
-        }
-        Action::Files => Dispatched::Detached(Box::pin(files(handler, caller, head, (rest, body), arrival))),
-        Action::App => Dispatched::Detached(Box::pin(apps(handler, caller, head, (rest, body), arrival))),
-        Action::Mcp => Dispatched::Detached(Box::pin(message(handler, caller, head, body, arrival))),
-        Action::Agent => Dispatched::Detached(Box::pin(agents(handler, caller, head, body, arrival))),
-        Action::Response => response(handler, caller, head.method, rest, arrival),
-        Action::Conversation => {
-            Dispatched::Detached(Box::pin(conversation(handler, caller, head, (rest, body), arrival)))
-        }
-        _ => Dispatched::Detached(Box::pin(task(handler, caller, head, (rest, body), arrival))),
+    if does == Action::Response {
+        return response(handler, caller, head.method, rest, arrival);
     }
+    let mut body = TimedBody::new(body, handler.times);
+    let (dialect, bytes_max) = reading(does);
+    Dispatched::Detached(Box::pin(async move {
+        let body = match body::read(&mut body, &mut head.headers, bytes_max).await {
+            Ok(body) => body,
+            Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
+        };
+        let whole = WholeRequest { handler, caller, head, rest, body, arrival };
+        let answer = match does {
+            Action::Respond => whole.respond(RESPONSES).await,
+            Action::Dialect(_) => whole.respond(COMPACT).await,
+            Action::Files => whole.files().await,
+            Action::App => whole.apps().await,
+            Action::Mcp => whole.message().await,
+            Action::Agent => whole.agents().await,
+            Action::Conversation => whole.conversation().await,
+            _ => whole.task().await,
+        };
+        with_request_id(answer, arrival.trace)
+    }))
 }
 
-async fn apps(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    (rest, body): (String, TimedBody),
-    arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let query = head.uri.query().unwrap_or_default();
-    // A repeated `HEAD` or `GET` is the same request.
-    let method = if head.method == Method::POST { Method::POST } else { Method::GET };
-    let request = AppRequest { method: &method, rest: &rest, query, headers: &head.headers, body, trace };
-    with_request_id(run::apps(&handler.core, &caller, &request).map(Reply::from), trace)
-}
+impl WholeRequest {
+    async fn task(self) -> Response<Reply> {
+        let request = TaskCallRequest {
+            method: &self.head.method,
+            rest: &self.rest,
+            query: self.head.uri.query().unwrap_or_default(),
+            headers: &self.head.headers,
+            body: self.body,
+            trace: self.arrival.trace,
+            received_unix_ms: self.arrival.unix_ms,
+        };
+        run::task(&self.handler.core, &self.caller, request).await.map(Reply::from)
+    }
 
-async fn agents(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    body: TimedBody,
-    arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let request = AgentRequest {
-        method: &head.method,
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
-        body,
-        trace,
-        received_unix_ms: arrival.unix_ms,
-    };
-    with_request_id(run::agent(&handler.core, &caller, request).await.map(Reply::from), trace)
-}
+    /// A model's answer under a quality of service, or a summary, which its client may repeat under an idempotency key.
+    async fn respond(self, path: &'static str) -> Response<Reply> {
+        let Self { handler, caller, head, body, arrival, .. } = self;
+        let dialect = if path == COMPACT { Dialect::Responses } else { Dialect::Native };
+        let key = match line::idempotency_key(&head.headers) {
+            Ok(key) => key.map(str::to_owned),
+            Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
+        };
+        let inbound = inbound(head.headers, None, body, dialect, Operation::Chat, arrival);
+        match key {
+            Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+            None if path == COMPACT => run::compact(&handler.core, inbound, caller).await.map(Reply::from),
+            None => run::respond(&handler.core, inbound, caller).await.map(Reply::from),
+        }
+    }
 
-async fn conversation(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    (rest, body): (String, TimedBody),
-    arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let body = match whole(&handler, body, &mut head.headers, Dialect::Responses, trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let query = head.uri.query().unwrap_or_default();
-    let request = ConversationRequest { method: &head.method, rest: &rest, query, body, trace };
-    run::conversation(&handler.core, &caller, request).await.map(Reply::from)
+    async fn apps(self) -> Response<Reply> {
+        // A repeated `HEAD` or `GET` is the same request.
+        let method = if self.head.method == Method::POST { Method::POST } else { Method::GET };
+        let request = AppRequest {
+            method: &method,
+            rest: &self.rest,
+            query: self.head.uri.query().unwrap_or_default(),
+            headers: &self.head.headers,
+            body: self.body,
+            trace: self.arrival.trace,
+        };
+        run::apps(&self.handler.core, &self.caller, &request).await.map(Reply::from)
+    }
+
+    async fn agents(self) -> Response<Reply> {
+        let request = AgentRequest {
+            method: &self.head.method,
+            path: self.head.uri.path(),
+            query: self.head.uri.query().unwrap_or_default(),
+            headers: &self.head.headers,
+            body: self.body,
+            trace: self.arrival.trace,
+            received_unix_ms: self.arrival.unix_ms,
+        };
+        run::agent(&self.handler.core, &self.caller, request).await.map(Reply::from)
+    }
+
+    async fn conversation(self) -> Response<Reply> {
+        let request = ConversationRequest {
+            method: &self.head.method,
+            rest: &self.rest,
+            query: self.head.uri.query().unwrap_or_default(),
+            body: self.body,
+            trace: self.arrival.trace,
+        };
+        run::conversation(&self.handler.core, &self.caller, request).await.map(Reply::from)
+    }
+
+    async fn files(self) -> Response<Reply> {
+        let request = FileRequest {
+            method: &self.head.method,
+            rest: &self.rest,
+            headers: &self.head.headers,
+            body: self.body,
+            origin: origin(&self.head),
+            trace: self.arrival.trace,
+        };
+        run::files(&self.handler.core, &self.caller, request).await.map(Reply::from)
+    }
+
+    /// A message of an MCP client.
+    async fn message(self) -> Response<Reply> {
+        let server = Server {
+            core: &self.handler.core,
+            sessions: &self.handler.mcp,
+            control: self.handler.control.as_ref(),
+            times: self.handler.times,
+        };
+        let from = (self.arrival.peer, self.arrival.trace);
+        mcp::serve(&server, &self.caller, &self.head, self.body, from).await
+    }
 }
 
 fn response(
@@ -246,25 +242,6 @@ pub(crate) async fn continued(core: &Rc<Core>, inbound: Inbound, caller: Caller)
     line::serve(core, inbound, caller).await.map(Reply::from)
 }
 
-pub(crate) async fn files(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    (rest, body): (String, TimedBody),
-    arrival: Arrival,
-) -> Response<Reply> {
-    let trace = arrival.trace;
-    let body = match whole(&handler, body, &mut head.headers, Dialect::Run, trace).await {
-        Ok(body) => body,
-        Err(refused) => return *refused,
-    };
-    let origin = origin(&head);
-    let request =
-        FileRequest { method: &head.method, rest: &rest, headers: &head.headers, body, origin, trace };
-    let answer = run::files(&handler.core, &caller, request).await;
-    with_request_id(answer.map(Reply::from), trace)
-}
-
 /// Content is read as fast as it can be stored, whatever its size.
 pub(crate) fn upload(
     handler: &Rc<CoreHandler>,
@@ -285,26 +262,4 @@ pub(crate) fn upload(
         }
         answer
     }))
-}
-
-/// A message of an MCP client.
-async fn message(
-    handler: Rc<CoreHandler>,
-    caller: Caller,
-    mut head: Parts,
-    mut body: TimedBody,
-    arrival: Arrival,
-) -> Response<Reply> {
-    let (trace, peer) = (arrival.trace, arrival.peer);
-    let body = match body::read(&mut body, &mut head.headers, MESSAGE_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(&handler, Dialect::Native, &fault, trace),
-    };
-    let server = Server {
-        core: &handler.core,
-        sessions: &handler.mcp,
-        control: handler.control.as_ref(),
-        times: handler.times,
-    };
-    with_request_id(mcp::serve(&server, &caller, &head, body, (peer, trace)).await, trace)
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use api::site::Site;
 use bytes::Bytes;
 use domain::TraceId;
-use http::header::ACCEPT;
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use tasks::RuntimeTasks;
@@ -43,13 +42,18 @@ impl ControlService for api::server::Server {
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
         Box::pin(async move {
-            let request = as_named_here(request);
-            let answered = if oauth::is_below(request.uri().path()) {
+            let is_managing = inferencesh::is_below(request.uri().path());
+            let is_run_of_flow = request.uri().path().starts_with(FLOW_RUNS);
+            let answered = if is_managing
+                && (!is_run_of_flow || inferencesh::takes(request.method(), request.uri().path()))
+            {
+                inferencesh::handle(&self, request, peer, trace).await
+            } else if oauth::is_below(request.uri().path()) {
                 oauth::handle(&self, request, trace).await
             } else if stimulir::is_below(request.uri().path()) {
                 stimulir::handle(&self, request, peer, trace).await
             } else {
-                self.handle(request, peer, trace).await
+                self.handle(as_named_here(request), peer, trace).await
             };
             let (head, body) = answered.into_parts();
             let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
@@ -62,17 +66,11 @@ impl ControlService for api::server::Server {
     }
 }
 
-/// Runs of flows have other addresses at published clients; and who follows one asks for events, which are no JSON.
+/// Runs of flows have other addresses at published clients.
 fn as_named_here(mut request: Request<TimedBody>) -> Request<TimedBody> {
-    let path = request.uri().path();
-    let rest = path.strip_prefix(FLOW_RUNS);
-    let is_stream = path.ends_with("/stream") && (rest.is_some() || path.starts_with("/v2/flow"));
+    let Some(rest) = request.uri().path().strip_prefix(FLOW_RUNS) else { return request };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let named = rest.and_then(|rest| format!("/v2{FLOW_RUNS}{rest}{query}").parse::<Uri>().ok());
-    if is_stream {
-        request.headers_mut().remove(ACCEPT);
-    }
-    if let Some(uri) = named {
+    if let Ok(uri) = format!("/v2{FLOW_RUNS}{rest}{query}").parse::<Uri>() {
         *request.uri_mut() = uri;
     }
     request

@@ -432,8 +432,9 @@ fn dispatch(
         }
     };
     found.dialect = route.dialect;
-    if matches!(route.action, Action::Control | Action::Upload) {
-        return without_caller(handler, (route.action, rest.to_owned()), head, body, arrival);
+    let does = if is_managing(route.action, &head) { Action::Control } else { route.action };
+    if matches!(does, Action::Control | Action::Upload) {
+        return without_caller(handler, (does, rest.to_owned()), head, body, arrival);
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
@@ -471,7 +472,7 @@ fn dispatch(
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
                     return Dispatched::Trip {
-                        headers: head.headers,
+                        headers: with_host(route.action, head),
                         body: TimedBody::new(body, handler.times),
                         trip,
                     };
@@ -483,6 +484,27 @@ fn dispatch(
         _ => refuse(handler, route.dialect, &Fault::internal(), arrival.trace),
     };
     Dispatched::Answered(with_request_id(answered, arrival.trace))
+}
+
+/// The headers of a request. What a run makes is named by the address that its client came by, which HTTP/2 has no header for.
+fn with_host(does: Action, head: Parts) -> HeaderMap {
+    let mut headers = head.headers;
+    if does == Action::Dialect(RouteAction::Call(Operation::Run))
+        && let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())
+    {
+        headers.entry(HOST).or_insert(host);
+    }
+    headers
+}
+
+/// Whether a published client manages something at a path below which it also runs something, or where people find a page.
+fn is_managing(does: Action, head: &Parts) -> bool {
+    let is_shared = match does {
+        Action::App | Action::Task | Action::Agent => true,
+        Action::Page => !console::wants_page(&head.headers),
+        _ => false,
+    };
+    is_shared && inferencesh::takes(&head.method, head.uri.path())
 }
 
 fn not_allowed(

@@ -109,7 +109,7 @@ const MCP: &str = "/mcp";
 const RUN_ROOTS: [&str; 7] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files", "/agents", "/chats"];
 
 /// Paths of the API that later releases fill, as opposed to typing errors.
-const LATER: &[&str] = &["/v1/uploads", "/v1/flows", "/v1/tools", "/v1/sessions"];
+const LATER: &[&str] = &["/v1/uploads", "/v1/tools"];
 
 /// What is done with agents, their chats and the calls that wait in them.
 const AGENTS: [(Method, &str); 9] = [
@@ -177,6 +177,12 @@ pub fn table() -> Vec<Route> {
         table.push(row(method.clone(), "/oauth/{rest}", Dialect::Native, Action::Control, Access::Control));
         // The paths of another product's client, which are translated to those.
         table.push(row(method, "/api/v1/{rest}", Dialect::Native, Action::Control, Access::Control));
+    }
+    // And those of a client whose runs are served as such. At some of them people find pages.
+    for (method, path) in inferencesh::routes() {
+        if !table.iter().any(|known| known.method == method && known.path == path) {
+            table.push(row(method, path, Dialect::Run, Action::Control, Access::Control));
+        }
     }
     table
 }
@@ -528,9 +534,10 @@ mod tests {
                     "{task_id}/logs",
                     "{task_id}/timings",
                     "{task_id}/stream",
+                    "{task_id}/files",
                 ],
                 "POST" => &["list", "{task_id}/cancel", "{task_id}/retry", "{task_id}/rating"],
-                _ => &["{task_id}"],
+                _ => &["{task_id}", "{task_id}/files"],
             },
             Action::Conversation if route.path.ends_with('}') => match method {
                 "GET" => {

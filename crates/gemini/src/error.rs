@@ -88,6 +88,7 @@ const fn word(class: FaultClass) -> &'static str {
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::ClientTimeout => "INVALID_ARGUMENT",
         FaultClass::Unauthenticated => "UNAUTHENTICATED",
         FaultClass::Forbidden | FaultClass::UpstreamPermission => "PERMISSION_DENIED",

@@ -6,13 +6,12 @@
     reason = "a member that a message lacks is null, and answers are made here"
 )]
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
+
+use crate::loopback::{HttpRequest, Loopback, Reply};
 
 const PROTOCOL: &str = "2025-11-25";
 const SESSION: &str = "session-of-the-loopback-server";
@@ -63,6 +62,8 @@ pub struct McpBehaviour {
     pub redirect: Option<String>,
     /// The bearer token that it wants.
     pub token: Option<String>,
+    /// What it says to whoever has none.
+    pub challenge: Option<String>,
 }
 
 #[derive(Default)]
@@ -77,22 +78,14 @@ struct State {
     owed: Option<String>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    address: SocketAddr,
-    is_over: AtomicBool,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running server; dropping it closes its address.
 pub struct McpServer {
-    shared: Arc<Shared>,
-    listener: Option<JoinHandle<()>>,
+    state: Arc<Mutex<State>>,
+    loopback: Loopback,
 }
 
 impl McpServer {
@@ -101,155 +94,58 @@ impl McpServer {
     /// # Errors
     /// Of the socket.
     pub fn start(tools: impl IntoIterator<Item = McpTool>) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
         let state = State { tools: tools.into_iter().collect(), ..State::default() };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            address: listener.local_addr()?,
-            is_over: AtomicBool::new(false),
-        });
-        let serving = Arc::clone(&shared);
-        let listener = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if serving.is_over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (Ok(stream), shared) = (stream, Arc::clone(&serving)) else { continue };
-                std::thread::spawn(move || {
-                    let _ = serve(&shared, stream);
-                });
-            }
-        });
-        Ok(Self { shared, listener: Some(listener) })
+        let state = Arc::new(Mutex::new(state));
+        let answering = Arc::clone(&state);
+        let loopback = Loopback::start(move |request| reply(&mut locked(&answering), request))?;
+        Ok(Self { state, loopback })
     }
 
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.shared.address)
+        format!("{}/mcp", self.loopback.origin())
     }
 
     pub fn set_tools(&self, tools: impl IntoIterator<Item = McpTool>) {
-        self.shared.state().tools = tools.into_iter().collect();
+        locked(&self.state).tools = tools.into_iter().collect();
     }
 
     pub fn behave(&self, behaviour: McpBehaviour) {
-        self.shared.state().behaviour = behaviour;
+        locked(&self.state).behaviour = behaviour;
     }
 
     /// The tools that were called, with their arguments.
     #[must_use]
     pub fn calls(&self) -> Vec<(String, Value)> {
-        self.shared.state().calls.clone()
+        locked(&self.state).calls.clone()
     }
 
     /// The methods of all requests, of HTTP where it was none of the protocol's.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
-        self.shared.state().requests.clone()
+        locked(&self.state).requests.clone()
     }
 
     /// What the protocol does not allow.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        self.shared.state().violations.clone()
+        locked(&self.state).violations.clone()
     }
-}
-
-impl Drop for McpServer {
-    fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.shared.address);
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
-    }
-}
-
-struct HttpRequest {
-    method: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl HttpRequest {
-    fn read(stream: &TcpStream) -> io::Result<Self> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let method = line.split(' ').next().unwrap_or_default().to_owned();
-        let mut headers = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_line(&mut line)? <= 2 {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':') {
-                headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-            }
-        }
-        let mut request = Self { method, headers, body: Vec::new() };
-        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        request.body = vec![0; length];
-        reader.read_exact(&mut request.body)?;
-        Ok(request)
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-}
-
-struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: String,
-}
-
-impl Reply {
-    fn of(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
-
-fn serve(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
-    let request = HttpRequest::read(&stream)?;
-    if request.method.is_empty() {
-        return Ok(());
-    }
-    let Some(reply) = reply(shared, &request) else {
-        // The other end gives up first.
-        let _ = stream.read(&mut [0; 1]);
-        return Ok(());
-    };
-    let mut head = format!("HTTP/1.1 {} Reply\r\nconnection: close\r\n", reply.status);
-    for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    // A stream ends with its connection.
-    if !reply.headers.iter().any(|(_, value)| value == "text/event-stream") {
-        head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
-    }
-    stream.write_all(format!("{head}\r\n{}", reply.body).as_bytes())
 }
 
 /// `None` where nothing is ever answered.
-fn reply(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
-    let mut state = shared.state();
+fn reply(state: &mut State, request: &HttpRequest) -> Option<Reply> {
     if let Some(to) = &state.behaviour.redirect {
         return Some(Reply::of(307, "").with("location", to.clone()));
     }
     if let Some(token) = &state.behaviour.token
         && request.header("authorization") != Some(&format!("Bearer {token}"))
     {
-        return Some(Reply::of(401, ""));
+        let challenge = state.behaviour.challenge.clone().unwrap_or_else(|| "Bearer".to_owned());
+        return Some(Reply::of(401, "").with("www-authenticate", challenge));
     }
     match request.method.as_str() {
-        "POST" => message(&mut state, request),
+        "POST" => message(state, request),
         "GET" => {
             state.requests.push("GET".to_owned());
             if request.header("last-event-id") != Some("e-1") {

@@ -58,7 +58,7 @@ pub struct CentralBudget {
     /// The last time that a replica found too little while others held some: for a while no slice is granted
     /// ahead of need.
     pub recalled_unix_ms: u64,
-    /// By replica number.
+    /// By replica number. Under negative numbers, what objects hold that are being made: they return nothing before they have ended.
     pub leases: BTreeMap<i64, Lease>,
 }
 
@@ -98,7 +98,7 @@ impl CentralBudget {
                 amount
             }
         };
-        let elsewhere = self.leases.iter().filter(|(number, _)| **number != replica);
+        let elsewhere = self.leases.iter().filter(|(number, _)| **number != replica && **number >= 0);
         let elsewhere = elsewhere.map(|(_, lease)| lease.held.max(0)).sum();
         let is_due = now_unix_ms.saturating_sub(self.recalled_unix_ms) >= RECALL_AGAIN_MS;
         if amount == 0 && ask.least > 0 && elsewhere > 0 && is_due {
@@ -208,6 +208,15 @@ mod tests {
 
     fn ask(sequence: u64, least: i64) -> LeaseRequest {
         LeaseRequest { sequence, least, wanted: least, divisible: false }
+    }
+
+    #[test]
+    fn what_an_object_holds_is_not_free_and_is_not_recalled() {
+        let mut purse = purse(1_000);
+        purse.leases.insert(i64::MIN, Lease { held: 800, until_unix_ms: 1_000_000, ..Lease::default() });
+        let grant = purse.grant(1, 1, &ask(1, 300), 10_000);
+        assert_eq!((grant.amount, grant.elsewhere, purse.recalled_unix_ms), (0, 0, 0));
+        assert_eq!(purse.grant(1, 1, &ask(1, 200), 10_000).amount, 200);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use lease_client::{LeaseAnswer, LeaseCall, LeaseCentre, LeaseClient, Renewal
 pub use price::{charge, estimate};
 pub use recover::{RecoveryError, RecoveryReport, recover};
 pub use refusal::over_budget;
-pub use reservation::{Bounds, Ceiling, Refused, Reservation, would_refuse};
+pub use reservation::{Bounds, Ceiling, Refused, Reservation, ReservationHandover, would_refuse};
 pub use settings::{Durability, JournalSettings};
 pub use shared::JournalShared;
 pub use sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};

@@ -1,13 +1,15 @@
 //! What one exchange reserves of rate limits and budgets: taken before it starts, released when it is over,
 //! exactly once.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{BUDGET_WAIT_MAX, COMMITMENT_WAIT_MAX};
 use domain::{
-    Budget, BudgetClaim, BudgetId, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, RateLimitStates,
-    Subject, WorkspaceId,
+    Budget, BudgetClaim, BudgetId, Charge, Counts, Drawn, Fault, Limits, Nanos, OnReached, Profile,
+    RateLimitStates, Subject, WorkspaceId,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -54,6 +56,22 @@ struct BudgetReservation {
     whole: bool,
 }
 
+/// What one exchange reserves of its budgets, for something that costs once the exchange is over: whoever makes it takes it
+/// over, and holds it until its cost is known.
+#[derive(Debug)]
+pub struct ReservationHandover {
+    /// One part for each budget, also of those that are not enforced.
+    pub parts: Vec<Drawn>,
+    is_taken: Cell<bool>,
+}
+
+impl ReservationHandover {
+    /// From now on somebody else holds the parts.
+    pub fn take(&self) {
+        self.is_taken.set(true);
+    }
+}
+
 /// The rate-limit and budget reservations of one exchange. Dropping it releases everything.
 #[derive(Debug)]
 pub struct Reservation {
@@ -61,6 +79,7 @@ pub struct Reservation {
     metered: Vec<RateReservation>,
     purchases: Vec<BudgetReservation>,
     commitments: Vec<BudgetReservation>,
+    handover: Option<Rc<ReservationHandover>>,
     expected_tokens: u64,
     now_us: u64,
 }
@@ -122,6 +141,7 @@ impl Reservation {
             metered,
             purchases: bounds.budgets.into_iter().map(closed).collect(),
             commitments: bounds.commitments.into_iter().map(closed).collect(),
+            handover: None,
             expected_tokens: bounds.tokens,
             now_us,
         });
@@ -298,6 +318,18 @@ impl Reservation {
         covered
     }
 
+    /// Offers what is reserved now to whoever holds it beyond the end of the exchange.
+    pub(crate) fn hand_over(&mut self) -> Rc<ReservationHandover> {
+        let parts = self.purchases.iter().map(|purchase| Drawn {
+            budget: purchase.budget.id,
+            period_unix_ms: purchase.pool.period_unix_ms,
+            amount: Nanos(purchase.reserved),
+        });
+        let handover = Rc::new(ReservationHandover { parts: parts.collect(), is_taken: Cell::new(false) });
+        self.handover = Some(Rc::clone(&handover));
+        handover
+    }
+
     /// The budget whose end cut the answer.
     pub(crate) fn cut(&self) -> Option<&Budget> {
         self.purchases.iter().find(|purchase| purchase.open).map(|purchase| &*purchase.budget)
@@ -315,8 +347,10 @@ impl Reservation {
             drawing.pool.settle(drawing.reserved, committed(drawing.budget.id).0, now_us);
             (drawing.open, drawing.reserved) = (false, 0);
         }
+        let handover = self.handover.take().filter(|handover| handover.is_taken.get());
+        let mut handed = handover.iter().flat_map(|handover| &handover.parts).map(|part| part.amount.0);
         for purchase in &mut self.purchases {
-            let spent = spent(purchase.budget.counts).0;
+            let spent = spent(purchase.budget.counts).0.saturating_add(handed.next().unwrap_or(0));
             if purchase.open {
                 purchase.pool.settle(purchase.reserved, spent, now_us);
             } else if purchase.budget.on_reached == OnReached::Pause && spent > 0 {

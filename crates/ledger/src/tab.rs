@@ -15,7 +15,7 @@ use domain::{
 
 use crate::entry::{Ending, OpenAttempt, SettledView, StreamCheckpoint, TabState};
 use crate::journal::{Appended, Journal, PendingWrite};
-use crate::reservation::{Ceiling, Draw, Reservation};
+use crate::reservation::{Ceiling, Draw, Reservation, ReservationHandover};
 
 /// Upper bound on the size of a terminal record without texts, plan and attempts.
 const RESERVE_BASE_BYTES: u64 = 384;
@@ -226,6 +226,12 @@ impl Tab {
     #[must_use]
     pub fn has_budgets(&self) -> bool {
         self.reservation.as_ref().is_some_and(|hold| hold.has_budgets())
+    }
+
+    /// Offers what is reserved of the budgets to whatever the exchange makes and costs only later; `None` if no budget applies.
+    #[must_use]
+    pub fn hand_over(&mut self) -> Option<Rc<ReservationHandover>> {
+        self.reservation.as_mut().filter(|hold| hold.has_budgets()).map(|hold| hold.hand_over())
     }
 
     /// The state of the client's rate limits; `None` if there are none.

@@ -3,6 +3,8 @@
 //! and probes.
 
 mod alias_parameters;
+mod app_plan;
+mod apps;
 mod background;
 mod batch_items;
 mod capture;
@@ -41,7 +43,7 @@ use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use domain::ports::{AnswerStore, ContentStore, SessionStore};
-use domain::{AgentStore, BatchStore, Dialect, Fault, FileStore, TaskStore, ToolStore, TraceId};
+use domain::{AgentStore, BatchStore, Dialect, Fault, FileStore, FlowStore, TaskStore, ToolStore, TraceId};
 use execute::{Answer, Deps, Journal, SideRequest, execute};
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -53,6 +55,8 @@ use settle::{ReplyBody, settle};
 use crate::capture::Capture;
 use crate::stop::EarlyExit;
 
+pub use app_plan::{AppPlan, CalleeKind, NeedKind, PlannedCall, PlannedSecret, SecretState, UnmetNeed};
+pub use apps::{AppRunner, NoApps, OnCore};
 pub use background::{Background, Ending, Running};
 pub use batch_items::{ItemAnswer, ItemCall, Postponable, serve_item, serve_postponable};
 pub use counters::Counters;
@@ -113,6 +117,10 @@ pub struct Core {
     pub tools: Arc<dyn ToolStore>,
     /// The agents that projects define; shared by all cores.
     pub agents: Arc<dyn AgentStore>,
+    /// What runs apps.
+    pub apps: &'static dyn AppRunner,
+    /// The flows of projects, as apps run them.
+    pub flows: Arc<dyn FlowStore>,
     /// How far behind this core is.
     pub overload: Rc<Overload>,
     /// How many answers it makes in the background.

@@ -25,8 +25,6 @@ pub struct TaskProgress {
     pub status: TaskStatus,
     /// Of an app that answers with text.
     pub text: String,
-    /// Grows when its task is tried again, whose text starts from nothing.
-    pub round: u32,
     /// It is stored how it ended, and nothing more comes.
     pub has_ended: bool,
 }
@@ -54,9 +52,8 @@ pub struct LiveTask {
 
 impl LiveTasks {
     #[must_use]
-    pub fn begin(self: &Arc<Self>, id: TaskId, round: u32) -> LiveTask {
-        let first =
-            TaskProgress { status: TaskStatus::Dispatched, text: String::new(), round, has_ended: false };
+    pub fn begin(self: &Arc<Self>, id: TaskId) -> LiveTask {
+        let first = TaskProgress { status: TaskStatus::Dispatched, text: String::new(), has_ended: false };
         let live = Arc::new(Live { progress: watch::Sender::new(first), cancelled: Notify::new() });
         self.running().insert(id, Arc::clone(&live));
         self.started.notify_waiters();
@@ -128,7 +125,7 @@ mod tests {
         let all = Arc::new(LiveTasks::default());
         let id = TaskId::new(1, [1; 10]);
         assert!(all.follow(id).is_none());
-        let task = all.begin(id, 1);
+        let task = all.begin(id);
         task.push("one ");
         let mut late = all.follow(id).unwrap();
         task.push("two");
@@ -147,11 +144,11 @@ mod tests {
     fn a_cancellation_reaches_its_task_alone() {
         let all = Arc::new(LiveTasks::default());
         let [one, other] = [1, 2].map(|number| TaskId::new(number, [1; 10]));
-        let (task, beside) = (all.begin(one, 1), all.begin(other, 1));
+        let (task, beside) = (all.begin(one), all.begin(other));
         assert!(all.cancel(one));
         assert!(task.cancelled().now_or_never().is_some() && beside.cancelled().now_or_never().is_none());
         // It was taken again before the first try ended.
-        let again = all.begin(one, 2);
+        let again = all.begin(one);
         drop(task);
         assert!(all.cancel(one) && again.cancelled().now_or_never().is_some());
     }

@@ -89,6 +89,7 @@ fn question<'a>(caller: &'a Caller, model: &'a str, modality: Modality, dialect:
         tag: None,
         split_key: 0,
         session_key: None,
+        session_seat: None,
         modality,
         dialect,
         terms: PriceTerms::default(),

@@ -54,7 +54,8 @@ pub(crate) async fn check_session(sessions: &dyn SessionStore, admitted: Admitte
     let Some(id) = call.session() else { return admitted };
     let owner = caller.owner();
     match sessions.find(owner, id).await {
-        FoundSession::Known | FoundSession::StoreUnavailable => admitted,
+        FoundSession::Known { seat: Some(seat), .. } => admitted.at_seat(seat),
+        FoundSession::Known { seat: None, .. } | FoundSession::StoreUnavailable => admitted,
         FoundSession::Unknown => {
             let message = format!("This project has no session {id}, or its time is over.");
             let fault =

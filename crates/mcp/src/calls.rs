@@ -82,7 +82,7 @@ pub struct CallerContext<'a> {
 }
 
 impl CallerContext<'_> {
-    /// Headers that count for a call as for a request of its own: hints, tags, the session of an agent.
+    /// Headers that apply to the request that a call makes: hints, tags, the session of an agent.
     fn own_headers(&self) -> HeaderMap {
         let kept = self.headers.iter().filter(|(name, _)| {
             let name = name.as_str();
@@ -110,14 +110,14 @@ impl CallerContext<'_> {
             body: Bytes::new(),
             trace: self.trace,
         };
-        read(run::apps(self.core, self.caller, &request)).await
+        read(run::apps(self.core, self.caller, &request).await).await
     }
 
     pub(crate) async fn tasks(&self, method: &Method, rest: &str, query: &[(&str, &str)]) -> Called {
         read(self.task_response(method, rest, &query_text(query), self.own_headers()).await).await
     }
 
-    /// What is told of a task until it has ended, in lines.
+    /// The updates of a task until it has ended, one on each line.
     ///
     /// # Errors
     /// There is no such task of the caller's project.

@@ -1,4 +1,4 @@
-//! A task as the answer to a call: what is told of it becomes progress, log messages and the result.
+//! A task as the answer to a call: its updates become progress notifications, log messages and the result.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sessions::{CallStream, Session};
 /// How soon a client may come again after a stream broke off.
 const RETRY_MS: u64 = 1_000;
 
-/// What is told of a task.
+/// An update of a task.
 #[derive(Debug, PartialEq)]
 pub(crate) enum TaskEvent {
     /// Its status, in a word.
@@ -30,7 +30,7 @@ pub(crate) enum TaskEvent {
     Alive,
 }
 
-/// Reads what is told of a task.
+/// Reads an update of a task.
 pub(crate) struct TaskEvents {
     body: ReplyBody,
     buffer: BytesMut,
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_of_a_task_is_read() {
+    fn updates_of_a_task_are_read() {
         let mut chars = 0;
         let mut read = |message: Value| read_line(message.to_string().as_bytes(), &mut chars);
         let state = |word: &str| Some(TaskEvent::State(word.to_owned()));

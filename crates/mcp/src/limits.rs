@@ -31,7 +31,7 @@ pub(crate) const PAGE_ITEMS: usize = 100;
 pub(crate) const PAGE_TASKS: usize = 50;
 /// Values that a completion offers: the protocol's own bound.
 pub(crate) const COMPLETIONS_MAX: usize = 100;
-/// A data URI that is longer is left out of JSON; the content itself is a part of its own.
+/// A longer data URI is left out of the JSON; its content is sent as a separate part.
 pub(crate) const INLINE_URI_BYTES_MAX: usize = 1024;
 /// The part of a client's text that an error repeats.
 pub(crate) const EXCERPT_CHARS_MAX: usize = 100;

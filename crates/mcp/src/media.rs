@@ -1,4 +1,4 @@
-//! Content in JSON: data URIs are taken out, since clients are given pictures and sound as parts of their own.
+//! Content in JSON: data URIs are taken out, since clients get pictures and sound as separate parts.
 
 use serde_json::{Value, json};
 

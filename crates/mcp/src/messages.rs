@@ -27,7 +27,7 @@ pub(crate) struct Request {
 
 impl Message {
     /// # Errors
-    /// It is no message of the protocol.
+    /// It is not a message of the protocol.
     pub(crate) fn read(value: Value) -> Result<Self, ErrorData> {
         let Value::Object(mut fields) = value else { return Err(invalid("A message is a JSON object.")) };
         if fields.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {

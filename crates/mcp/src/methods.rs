@@ -31,7 +31,7 @@ pub(crate) enum Answer {
     Task(CallStream, Box<ReplyBody>),
 }
 
-/// What is said of this server at the begin of a session.
+/// The instructions that a client gets when a session starts.
 pub(crate) fn initialized(revision: Revision) -> Value {
     json!({
         "protocolVersion": revision.as_str(),

@@ -108,11 +108,11 @@ async fn subject(context: &CallerContext<'_>, name: &str, value: &str) -> Called
         "write_input" => context.apps(value, &[]).await,
         "explain_task" => match value.parse::<domain::TaskId>() {
             Ok(id) => context.tasks(&Method::GET, &id.to_string(), &[]).await,
-            Err(_) => Err(Problem::argument("\"task_id\" is no id of a task.")),
+            Err(_) => Err(Problem::argument("\"task_id\" is not the id of a task.")),
         },
         "explain_request" => match value.parse::<TraceId>() {
             Ok(id) => tools::request(context, id).await,
-            Err(_) => Err(Problem::argument("\"request_id\" is no id of a request.")),
+            Err(_) => Err(Problem::argument("\"request_id\" is not the id of a request.")),
         },
         _ => {
             let mut arguments: Map<String, Value> =

@@ -246,7 +246,7 @@ pub(crate) async fn call(
         }
         "file_get" => match text(arguments, "file_id").and_then(|id| id.parse::<FileId>().ok()) {
             Some(id) => context.files(&Method::GET, &id.to_string(), &Value::Null).await,
-            None => Err(Problem::argument("\"file_id\" is no id of a file.")),
+            None => Err(Problem::argument("\"file_id\" is not the id of a file.")),
         },
         "file_create" => {
             let body = json!({"files": [Value::Object(arguments.clone())]});
@@ -256,7 +256,7 @@ pub(crate) async fn call(
         "plan" => plan(context, arguments).await,
         "request_get" => match text(arguments, "request_id").and_then(|id| id.parse::<TraceId>().ok()) {
             Some(id) => request(context, id).await,
-            None => Err(Problem::argument("\"request_id\" is no id of a request.")),
+            None => Err(Problem::argument("\"request_id\" is not the id of a request.")),
         },
         _ => return None,
     })
@@ -321,7 +321,7 @@ async fn on_task(
 ) -> Called {
     match text(arguments, "task_id").and_then(|id| id.parse::<TaskId>().ok()) {
         Some(id) => context.tasks(method, &format!("{id}{below}"), &[]).await,
-        None => Err(Problem::argument("\"task_id\" is no id of a task.")),
+        None => Err(Problem::argument("\"task_id\" is not the id of a task.")),
     }
 }
 

@@ -10,10 +10,12 @@ use conversation::request::{Request, StoredAct};
 use conversation::video;
 use dialects::media::Media;
 use dialects::{AnswerPath, AnswerStream, BufferedAnswer};
-use domain::{Fault, Operation};
+use domain::{Fault, Operation, Units, Usage};
 
 use crate::form::{Count, FormFields, PromptPart};
-use crate::spec::{Body, Facts, ObjectFacts, OperationSpec, RequestSource, Unsupported};
+use crate::spec::{
+    Body, CallSize, Facts, ModelLimits, ObjectFacts, OperationSpec, RequestSource, Unsupported,
+};
 use crate::transcription::KNOWN_PARTS;
 
 pub use request::{VideoRequest, VideoSize, request_document, unsupported_reference};
@@ -73,6 +75,12 @@ impl OperationSpec for Video {
                 Ok(request)
             }
         }
+    }
+
+    /// Its seconds, if the request states them.
+    fn ceiling(&self, call: &CallSize<'_>, _model: ModelLimits) -> Usage {
+        let video_ms = call.request.units.video_ms;
+        Usage { units: Units { video_ms, ..Units::default() }, ..Usage::default() }
     }
 
     fn buffered_answer(&self, path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {

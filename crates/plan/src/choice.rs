@@ -24,7 +24,7 @@ use crate::broker::{Decision, decide};
 use crate::fallbacks::{self, PlannedFallback, next_model, rejected_model};
 use crate::prompt_view::PromptView;
 use crate::question::{PlanInput, PlanQuery, RequestNeeds, RequestSize, RequiredSeat, SeatHas};
-use crate::uploads::{self, decide_upload};
+use crate::uploads::{self, VideoLength, decide_upload};
 use crate::{candidates, capabilities, faults, request_policy};
 
 /// A call with its caller, admitted or not, and the environment that it counts for.
@@ -67,8 +67,8 @@ pub(crate) enum SeatNeeds<'a> {
     None,
     /// One seat for all models of a batch.
     Batch(StoredObjectKind, Vec<Named<'a>>, Option<&'a BatchPlaces>),
-    /// A credential of the workspace's own.
-    OwnCredential,
+    /// A credential of the workspace's own, or an account whose price of a video of this length is known before it is made.
+    Video(VideoLength),
     /// A seat that stores files, of this provider if one is named, and else of one of those that do.
     Files(Option<&'a str>, &'a [String]),
     /// A credential of the workspace's own that stores files, for the requests of a batch, which name these models.
@@ -185,7 +185,7 @@ pub(crate) fn choose<'a>(
             let (decision, upstream_models) = decide_batch(input, (kind, models), storage, board);
             Choice { upstream_models, ..decision.into() }
         }
-        SeatNeeds::OwnCredential => uploads::of_own(decide(input, board)).into(),
+        SeatNeeds::Video(length) => uploads::of_video(decide(input, board), length).into(),
         SeatNeeds::Files(provider, names) => decide_upload(input, provider, names, board).into(),
         SeatNeeds::BatchFile(models, names) => {
             let decision = decide_upload(input, None, names, board);
@@ -200,7 +200,10 @@ pub(crate) fn choose<'a>(
 impl SeatNeeds<'_> {
     /// What requests of a modality ask, as far as that alone tells.
     pub(crate) const fn of_modality(modality: Modality) -> Self {
-        if modality.needs_own_credential() { Self::OwnCredential } else { Self::None }
+        match modality {
+            Modality::Video => Self::Video(VideoLength::Unknown),
+            _ => Self::None,
+        }
     }
 }
 
@@ -211,7 +214,10 @@ pub(crate) fn seat_needs<'a>(call: &'a Call, keepers: &'a [String]) -> SeatNeeds
     }
     match call.object() {
         Some(_) if call.operation() == Operation::CachedContent => SeatNeeds::CachedContents,
-        Some(_) if call.operation().modality().needs_own_credential() => SeatNeeds::OwnCredential,
+        Some(_) if call.operation() == Operation::Video => {
+            let is_stated = call.request().units.video_ms > 0;
+            SeatNeeds::Video(if is_stated { VideoLength::Stated } else { VideoLength::Unstated })
+        }
         Some(_) => {
             let form = call.request().form();
             let provider = form.and_then(|form| form.provider.as_deref());
@@ -322,6 +328,7 @@ pub(crate) fn input_of<'a>(query: CallQuery<'a>, moment: &Moment<'a>) -> PlanInp
         tag: call.tag(),
         split_key: split_key_of(call, caller),
         session_key: session_key_of(call, caller),
+        session_seat: call.seat(),
         modality: call.operation().modality(),
         dialect: call.dialect(),
         terms: call.request().terms,

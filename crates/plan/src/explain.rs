@@ -226,7 +226,7 @@ fn others(
     let able = found.byok.into_iter().chain(found.byoc).chain(found.managed);
     let serves = |attempt: &Attempt| match needs {
         SeatNeeds::None => true,
-        SeatNeeds::OwnCredential => matches!(attempt.seat(), Seat::Byok(_)),
+        SeatNeeds::Video(length) => uploads::makes_video(attempt, *length),
         SeatNeeds::Unshared => !matches!(attempt.seat(), Seat::Managed(_)),
         SeatNeeds::CachedContents => uploads::caches(input.catalogue, attempt),
         SeatNeeds::Batch(..) | SeatNeeds::Files(..) | SeatNeeds::BatchFile(..) => false,

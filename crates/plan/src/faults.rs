@@ -294,9 +294,18 @@ pub fn remix_cannot(
         .unwrap_or_else(|| keeper_away(input.query.modality.as_str(), its.first().copied()))
 }
 
-/// The cost of a video is not known before it is made, so that no money could be held for it.
+/// Without a length, the price of a video is not known before it is made.
+pub fn video_length() -> Box<Fault> {
+    let message =
+        "A managed account makes a video of a stated length, so that its price is known before it is made.";
+    let fault = Fault::new(FaultClass::Unsupported, "video_length_missing", message);
+    let fix = "Send \"seconds\", such as \"8\"; to make one like another, add a credential of a provider that makes videos.";
+    Box::new(fault.param("seconds").fix(fix))
+}
+
+/// The price of a video is not known before it is made, so that no money could be held for it.
 pub fn video_on_account() -> Box<Fault> {
-    let message = "A video is made on a credential of your own, and only a node or a managed account serves this model here.";
+    let message = "A video of this model is made on a credential of your own: only a node or a managed account serves it here, and it has no price per second.";
     let fault = Fault::new(FaultClass::Unsupported, "video_needs_own_credential", message);
     Box::new(fault.param("model").fix("Add a credential of a provider that makes videos."))
 }

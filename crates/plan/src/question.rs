@@ -25,6 +25,8 @@ pub struct PlanQuery<'a> {
     pub split_key: u64,
     /// Keeps the requests of an agent's session at one of the seats that a strategy spreads load over.
     pub session_key: Option<u64>,
+    /// Where the session's first run was served, and its further ones are as far as they may.
+    pub session_seat: Option<Principal>,
     pub modality: Modality,
     /// The dialect of the path that it came in on.
     pub dialect: Dialect,

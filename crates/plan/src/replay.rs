@@ -138,6 +138,7 @@ impl<'a> StoredRequest<'a> {
                 tag: record.tag.as_deref(),
                 split_key: drawn,
                 session_key: session.map(|session| session_key(workspace.id, session)),
+                session_seat: None,
                 modality,
                 dialect: record.dialect,
                 terms: PriceTerms { tier: record.usage.tier, ..PriceTerms::default() },

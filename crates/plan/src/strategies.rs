@@ -44,6 +44,9 @@ pub fn arrange(
             None => balance(input, board, attempts),
         },
     }
+    if let Some(seat) = input.query.session_seat {
+        attempts.sort_by_key(|attempt| attempt.principal() != seat);
+    }
 }
 
 /// The profile whose best open seat is the best of all, where the route compares profiles: it lists several, and lets
@@ -56,6 +59,14 @@ pub fn best_profile(
 ) -> Option<Profile> {
     if !spec.strategy.compares_profiles() || spec.profiles.len() < 2 {
         return None;
+    }
+    if let Some(seat) = input.query.session_seat {
+        let all = [&found.byok, &found.byoc, &found.managed];
+        let stays = all.into_iter().flatten().find(|attempt| attempt.principal() == seat);
+        let stays = stays.map(Attempt::profile).filter(|profile| spec.profiles.contains(profile));
+        if stays.is_some() {
+            return stays;
+        }
     }
     let has_own = !found.byok.is_empty() || !found.byoc.is_empty();
     let may_leave = spec.byok_fallback == ByokFallback::Managed || !has_own;
@@ -105,6 +116,13 @@ pub fn why(
     Some(match spec.strategy {
         Strategy::None => return None,
         _ if attempts.is_empty() => return None,
+        _ if input
+            .query
+            .session_seat
+            .is_some_and(|seat| attempts.iter().any(|one| one.principal() == seat)) =>
+        {
+            "the seat that the session began at comes first".to_owned()
+        }
         Strategy::LocalFirst => "nodes come first, then own credentials, then managed accounts".to_owned(),
         Strategy::ByokStrict => "own credentials alone serve, whatever fails".to_owned(),
         Strategy::CommittedFirst => {

@@ -3,7 +3,7 @@
 
 use board::AvailabilityView;
 use catalogue::Catalogue;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, PriceTerms};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
@@ -55,15 +55,40 @@ pub(crate) fn decide_upload<'a>(
     found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", input.catalogue)))
 }
 
-/// Leaves only the customer's own credentials: the cost of a video is not known before it is made, so that no
-/// money could be held for it, and it is polled with the identity that had it made.
-pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
+/// What a request says of the length of the video that it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VideoLength {
+    Stated,
+    /// It leaves that to the model, or to the video that it is to be like.
+    Unstated,
+    /// There is no request: only the modality is known.
+    Unknown,
+}
+
+/// Leaves the seats that may make a video. What an account of the operator's makes has to have a price before it is made, which
+/// the video holds of its workspace's budgets until it has ended.
+pub(crate) fn of_video(mut decision: Decision<'_>, length: VideoLength) -> Decision<'_> {
+    let is_priced = decision.attempts.iter().any(|attempt| makes_video(attempt, VideoLength::Stated));
     let had_some = !decision.attempts.is_empty();
-    decision.attempts.retain(|attempt| matches!(attempt.seat(), Seat::Byok(_)));
+    decision.attempts.retain(|attempt| makes_video(attempt, length));
     if had_some && decision.attempts.is_empty() {
-        decision.fault = Some(faults::video_on_account());
+        decision.fault = Some(if is_priced { faults::video_length() } else { faults::video_on_account() });
     }
     decision
+}
+
+pub(crate) fn makes_video(attempt: &Attempt, length: VideoLength) -> bool {
+    match attempt.seat() {
+        Seat::Byok(_) => true,
+        Seat::Byoc(_) => false,
+        Seat::Managed(_) => length != VideoLength::Unstated && has_price_of_a_second(attempt),
+    }
+}
+
+/// Whether videos cost so much per second, and nothing that their provider counts otherwise.
+fn has_price_of_a_second(attempt: &Attempt) -> bool {
+    let units = attempt.rates_on(PriceTerms::default(), 0).map(|rates| rates.units);
+    units.is_some_and(|units| units.video_ms.is_some() && units.billed.is_none())
 }
 
 /// Leaves the candidates that are not shared by several workspaces, or the
@@ -215,6 +240,7 @@ files = true
             tag: None,
             split_key: 0,
             session_key: None,
+            session_seat: None,
             modality: Modality::Chat,
             dialect: Dialect::Native,
             terms: PriceTerms::default(),

@@ -38,6 +38,8 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
     with("agents", "/v2/agents", &[list("agent_versions", "/v2/agents/{}/versions")]),
     list("tools", "/v2/tools"),
     list("mcp_servers", "/v2/mcp-servers"),
+    with("apps", "/v2/apps", &[list("app_versions", "/v2/apps/{}/versions")]),
+    list("secrets", "/v2/secrets"),
     with("flows", "/v2/flows", &[list("flow_versions", "/v2/flows/{}/versions")]),
     with(
         "model_aliases",

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, Drawn, Fault, FaultClass, MeterRecord, Nanos, ObjectOwner, Operation,
-    Outcome as Ended, Principal, Rates, SideCall, StoredObject, StoredObjectId, StoredObjectKind, Timeline,
-    TraceId, Usage,
+    AttemptRecord, BudgetClaim, Charge, Dialect, Drawn, Fault, FaultClass, MeterRecord, Nanos, ObjectOwner,
+    Operation, Outcome as Ended, Principal, Rates, SideCall, StoredObject, StoredObjectId, StoredObjectKind,
+    Timeline, TraceId, Usage,
 };
 use execute::StoredPoll;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
@@ -166,7 +166,8 @@ impl<'a> BillingContext<'a> {
         (amount > Nanos::ZERO).then_some(Drawn { budget: commitment.id, period_unix_ms, amount })
     }
 
-    pub fn record_of(&self, used: BilledUsage) -> MeterRecord {
+    /// The record of what was used, which also counts in these budgets.
+    pub fn record_of(&self, used: BilledUsage, claims: &[BudgetClaim]) -> MeterRecord {
         let status = (used.status > 0).then_some(used.status);
         let fault = used.fault_code.is_some().then_some(FaultClass::Upstream);
         let attempt = AttemptRecord {
@@ -223,7 +224,14 @@ impl<'a> BillingContext<'a> {
             extras: domain::record::Extras { side_call: used.made_for, ..domain::record::Extras::default() },
         };
         ledger::price::book(&mut record);
-        record.drawn = self.drawn_on_commitment(&record).into_iter().collect();
+        let profile = self.maker().profile();
+        let of_budgets = claims.iter().map(|claim| Drawn {
+            budget: claim.budget,
+            period_unix_ms: claim.period_unix_ms,
+            amount: claim.counts.of(profile, &record.charge),
+        });
+        let of_budgets = of_budgets.filter(|drawn| drawn.amount > Nanos::ZERO);
+        record.drawn = self.drawn_on_commitment(&record).into_iter().chain(of_budgets).collect();
         record
     }
 }

@@ -227,7 +227,7 @@ impl ObjectBilling<'_> {
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.price(&requested, usage.prompt_total());
         let (operation, grammar) = dialects::batch_operation(endpoint);
-        self.context.record_of(BilledUsage {
+        let used = BilledUsage {
             trace: self.context.deps.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
@@ -242,7 +242,8 @@ impl ObjectBilling<'_> {
             usage,
             rates,
             made_for: Some(SideCall { purpose: SideCallPurpose::BatchItem, parent: self.request }),
-        })
+        };
+        self.context.record_of(used, &[])
     }
 
     /// The model's public name, and the price of a batched request to it.

@@ -45,10 +45,13 @@ pub use audit_sink::{AuditDestination, SentEntry};
 pub use background::{AuditCopies, handlers, schedule};
 pub use batch_list::{BatchStatus, BatchSummary};
 pub use failure::{away, of_store};
-pub use flow_runner::{FlowCall, FlowRunner, FlowRunnerHandle, FlowSignals, FlowTarget};
+pub use flow_runner::{
+    DrivenRun, EngineDoor, FlowBook, FlowCall, FlowDriver, FlowRunner, FlowRunnerHandle, FlowSignals,
+    FlowTarget, LeftCosts, Next, Round,
+};
 pub use heads::{HeadStore, Heads};
 pub use keys::{Holder, candidates};
-pub use limits::FLOW_RUN_KEPT;
+pub use limits::{FLOW_RUN_KEPT, FLOW_RUNS_SENT_MAX, FLOW_SENT_TIME_MAX};
 pub use nodes::{Nodes, not_polled_yet};
 pub use outbound::Outbound;
 pub use own_batches::{BatchRunner, batch_jobs_of};

@@ -54,3 +54,15 @@ pub(crate) const FLOW_COST_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) const FLOW_STORE_TRIES_MAX: u32 = 6;
 /// How long a run waits for others before it looks at them by itself.
 pub(crate) const FLOW_PARKED_MAX: Duration = Duration::from_secs(60);
+/// How long a core waits for what is stored of a flow.
+pub(crate) const FLOW_BOOK_TIME_MAX: Duration = Duration::from_secs(5);
+/// How late the timer of an engine beside the queue may come before the run is sent to it again.
+pub(crate) const FLOW_TIMER_LATE_MAX: Duration = Duration::from_secs(2);
+/// How long one round of a run lasts that another engine drives: what it noted is not made again.
+pub(crate) const FLOW_ROUND_TIME_MAX: Duration = Duration::from_secs(20);
+/// Runs whose steps' costs are not known yet, beside those that are noted.
+pub(crate) const FLOW_COSTS_WAITING_MAX: usize = 256;
+/// How long a run that was sent to an engine may take to begin there before it is sent again.
+pub const FLOW_SENT_TIME_MAX: Duration = Duration::from_secs(60);
+/// Runs that are sent to an engine in one go.
+pub const FLOW_RUNS_SENT_MAX: u32 = 64;

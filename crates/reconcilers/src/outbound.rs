@@ -1,15 +1,16 @@
 //! Outgoing requests of the control plane.
 
 use bytes::Bytes;
+use domain::grants::McpGrant;
 use domain::ports::PortFuture;
 use domain::tools::McpListing;
-use domain::{Fault, ProbeResult};
+use domain::{DeclaredServer, Fault, ObjectOwner, ProbeResult};
 use execute::StoredPoll;
 use line::{
     ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall, VerifyReport, VerifyTarget,
 };
 use tokio::sync::mpsc;
-use tools::{CallFailure, ServerAddress, ToolAnswer};
+use tools::{CallFailure, CodeOrder, SignInOrder, SignInPlan, ToolAnswer};
 
 use crate::FlowCall;
 use crate::webhooks::{PostError, Posted, Posting};
@@ -46,7 +47,15 @@ pub trait Outbound: Send + Sync {
     /// Makes the call of a step of a flow, under the address guard.
     fn call_for_flow(&self, call: FlowCall) -> PortFuture<'_, Result<ToolAnswer, CallFailure>>;
     /// Reads what an MCP server lists, or says why that is not possible.
-    fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>>;
+    fn list_tools(
+        &self,
+        owner: ObjectOwner,
+        server: DeclaredServer,
+    ) -> PortFuture<'_, Result<McpListing, String>>;
+    /// Finds out where a person signs a project in for an MCP server, and registers the gateway there.
+    fn plan_sign_in(&self, order: SignInOrder) -> PortFuture<'_, Result<SignInPlan, CallFailure>>;
+    /// Redeems a person's consent at the authorization server of an MCP server.
+    fn redeem_code(&self, order: CodeOrder) -> PortFuture<'_, Result<McpGrant, CallFailure>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

@@ -54,7 +54,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
         return done_if_repeated(job, BOOKED);
     }
     let billed = billed_usage(&whose, response, usage, (trace, job.created_unix_ms));
-    whose.book(vec![whose.record_of(billed)]).await?;
+    whose.book(vec![whose.record_of(billed, &[])]).await?;
     Ok(Outcome::Done)
 }
 

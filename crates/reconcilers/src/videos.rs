@@ -22,7 +22,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
     let snapshot = deps.keeper.current();
     let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
-        return Err("the credential or the project of the film is no longer there".to_owned());
+        return Err("the credential or the project of the video is no longer there".to_owned());
     };
     let seen = see(&books, id, &object).await?;
     if seen.video.state == VideoState::InProgress && !seen.is_last {
@@ -32,10 +32,9 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) ->
     let unix_ms = ended_unix_s.saturating_mul(1_000);
     let trace = deps.vault.requests.of_item(unix_ms, id, "");
     if seen.video.state == VideoState::Completed {
-        books
-            .context
-            .book(vec![books.context.record_of(billed_usage(&books, &object, &seen.video, (trace, unix_ms)))])
-            .await?;
+        let claims = objects.holds(id).await.map_err(|error| error.to_string())?;
+        let used = billed_usage(&books, &object, &seen.video, (trace, unix_ms));
+        books.context.book(vec![books.context.record_of(used, &claims)]).await?;
     }
     objects.book(owner, id, trace).await.map_err(|error| error.to_string())?;
     if object.until_unix_ms.is_some() {

@@ -25,6 +25,8 @@ pub struct Posting {
     pub url: String,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
+    /// The operator's settings name the address, and nobody else can: it may be a private one.
+    pub is_of_settings: bool,
 }
 
 /// The parts of the response that are read.
@@ -266,7 +268,7 @@ impl Posting {
             let value = HeaderValue::try_from(text).map_err(|_| PostError::Refused)?;
             headers.push((HeaderName::from_static(name), value));
         }
-        Ok(Self { method: Method::POST, url, headers, body })
+        Ok(Self { method: Method::POST, url, headers, body, is_of_settings: false })
     }
 
     /// The header that names this program.

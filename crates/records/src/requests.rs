@@ -4,11 +4,11 @@ use crate::tally::{first_byte_us, latency_us, region, sums_of};
 use crate::usage::{UsageQuery, UsageRow, UsageSums, Window};
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
-use domain::filter::{Field, Filterable, Term, Test};
 use domain::{
     AliasPick, FaultClass, KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, QosClass, Refuser,
     SessionId, TraceId, WorkspaceId,
 };
+use filter::{Field, Filterable, Term, Test};
 
 /// Every field that is set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

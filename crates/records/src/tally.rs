@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use database::error::StoreError;
-use domain::filter::{Field, Filterable, Term};
 use domain::{
     AccountId, CacheTier, Charge, Counts, FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced,
     Principal, Profile, QosClass, StoredKind, Units, UsageSource, WorkspaceId,
 };
+use filter::{Field, Filterable, Term};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::RequestFilter;

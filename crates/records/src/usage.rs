@@ -1,7 +1,7 @@
 //! Usage sums over meter records, for `/v2/usage`, `/v2/analytics` and the billing snapshot.
 
-use domain::filter::Term;
 use domain::{KeyId, Mode, Nanos, ProjectId, QosClass, Units, WorkspaceId};
+use filter::Term;
 
 use crate::reuse::ReuseSums;
 

@@ -16,6 +16,7 @@ mod limits;
 mod models;
 mod plan;
 mod plan_answer;
+mod plan_app;
 mod price_books;
 mod qos;
 mod reconciliations;

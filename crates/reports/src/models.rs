@@ -55,6 +55,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 tag: None,
                 split_key: 0,
                 session_key: None,
+                session_seat: None,
                 modality,
                 dialect: Dialect::Chat,
                 terms: PriceTerms::default(),

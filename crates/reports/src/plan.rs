@@ -9,7 +9,7 @@ use api::failure::{invalid, missing, not_found};
 use api::limits::ENVIRONMENT_BYTES_MAX;
 use api::names::checked_environment;
 use api::openapi::bounds::ENVIRONMENT;
-use api::planner::{PlanAddress, PlanRequest, assumed_caller};
+use api::planner::{AppPlanRequest, Caller, PlanAddress, PlanRequest, assumed_caller};
 use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
@@ -18,7 +18,7 @@ use domain::{Dialect, Fault, Modality, PriceTerms};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ledger::over_budget;
-use line::CallExplanation;
+use line::{AppPlan, CallExplanation};
 use plan::{CommitmentBoard, PlanQuery, SplitBy, split_key};
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -34,6 +34,8 @@ use crate::plan_answer::Plan;
 
 /// Headers that no plan reads, and that hold secrets.
 const SECRET: [&str; 2] = ["x-api-key", "x-goog-api-key"];
+/// Where apps are run.
+const RUNS: [&str; 4] = ["/v1/run", "/run", "/v1/apps/run", "/apps/run"];
 const METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
 
 pub fn routes() -> Vec<Route> {
@@ -52,6 +54,10 @@ pub fn routes() -> Vec<Route> {
 struct Input {
     /// The model to plan for. A `request` names its own, except where its path does.
     model: Option<String>,
+    /// The app to plan for, by the name that `/v1/run` takes: `NAMESPACE/NAME`, `tools/NAME`, `agents/NAME`, `flows/NAME`, or a model.
+    app: Option<String>,
+    /// The input of the app, to be compared with its schema.
+    input: Option<Value>,
     /// The modality: `chat`, `embedding`, `image`, `audio`, `video`, `rerank`, `moderation` or `realtime`; by default the model's
     /// own.
     modality: Option<String>,
@@ -101,11 +107,18 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let modality = input.modality.as_deref().map(modality).transpose()?;
         let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
         let assumed = assumed(control, &request, &input)?;
+        if let Some(planned) = planned_app(control, &input, &assumed).await? {
+            let plan = explain_app(control, &request, &input, &assumed, &planned).await?;
+            return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
+        }
         if input.request.is_none() && input.path.is_none() {
             let now_unix_ms = control.deps.world.clock.unix_ms();
             let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
             let board = CommitmentBoard::new(&*control.deps.board, spent);
-            return explain_model(control, &request, &input, (modality, dialect), &assumed, &board);
+            let model = input.model.as_deref().or(input.app.as_deref());
+            let plan =
+                explain_model(control, &request, &input, model, (modality, dialect), &assumed, &board)?;
+            return Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)));
         }
         let address = match &input.path {
             Some(path) => PlanAddress::Path(checked_path(path)?),
@@ -120,14 +133,8 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             Some(body) => request.body.slice_ref(body.get().as_bytes()),
             None => request.body.slice(..0),
         };
-        let caller = assumed_caller(
-            Arc::clone(&assumed.snapshot),
-            &assumed.workspace,
-            Arc::clone(&assumed.project),
-            assumed.key.clone(),
-        );
         let planned = PlanRequest {
-            caller: caller.ok_or_else(|| Box::new(Fault::internal()))?,
+            caller: caller_of(&assumed)?,
             environment: assumed.environment.as_str().into(),
             method: input.method.as_deref().map(checked_method).transpose()?,
             address,
@@ -149,12 +156,13 @@ fn explain_model(
     control: &Control,
     request: &ApiRequest,
     input: &Input,
+    model: Option<&str>,
     (modality, dialect): (Option<Modality>, Dialect),
     assumed: &Assumed,
     board: &CommitmentBoard<'_>,
-) -> Result<Reply, Box<Fault>> {
+) -> Result<Plan, Box<Fault>> {
     let fix = "Name a model, as publisher/model or as its seller names it, or send the request itself in \"request\".";
-    let model = input.model.as_deref().ok_or_else(|| missing("model", fix))?;
+    let model = model.ok_or_else(|| missing("model", fix))?;
     let world = &control.deps.world;
     let random = world.random.next_u64();
     let question = PlanQuery {
@@ -166,6 +174,7 @@ fn explain_model(
         tag: input.tag.as_deref(),
         split_key: assigned_by(input, random),
         session_key: None,
+        session_seat: None,
         modality: modality.unwrap_or(Modality::Chat),
         dialect,
         terms: PriceTerms::default(),
@@ -184,8 +193,63 @@ fn explain_model(
         world.clock.monotonic_us(),
         world.clock.unix_ms(),
     );
-    let plan = Plan::of_model(model, &assumed.environment, plan, request.is_operator());
-    Reply::json(&plan.with_hooks(hooks::planned(&assumed.project)))
+    Ok(Plan::of_model(model, &assumed.environment, plan, request.is_operator()))
+}
+
+/// The app that is asked about, with its input: named beside the request, or in a request to run it.
+fn app_of(input: &Input) -> Option<(String, Option<Value>)> {
+    if let Some(app) = &input.app {
+        return Some((app.clone(), input.input.clone()));
+    }
+    let path = input.path.as_deref().map(|path| path.split('?').next().unwrap_or(path));
+    let is_run = match path {
+        Some(path) => RUNS.contains(&path),
+        None => input.dialect.as_deref() == Some(Dialect::Run.as_str()),
+    };
+    let request = input.request.as_ref().filter(|_| is_run)?;
+    let app = request.get("app")?.as_str()?.to_owned();
+    Some((app, request.get("input").cloned()))
+}
+
+/// The plan of an app that is no model; `None` where a model is asked about.
+async fn planned_app(
+    control: &Control,
+    input: &Input,
+    assumed: &Assumed,
+) -> Result<Option<AppPlan>, Box<Fault>> {
+    let Some((app, given)) = app_of(input) else { return Ok(None) };
+    let caller = caller_of(assumed)?;
+    control.web.planner.plan_app(AppPlanRequest { caller, app, input: given }).await
+}
+
+/// A run of an app that is no model. Of an agent, the rest of the plan is of its model.
+async fn explain_app(
+    control: &Control,
+    request: &ApiRequest,
+    input: &Input,
+    assumed: &Assumed,
+    planned: &AppPlan,
+) -> Result<Plan, Box<Fault>> {
+    let plan = match planned.model.as_deref() {
+        None => Plan::of_app(&planned.name, &assumed.environment),
+        model => {
+            let now_unix_ms = control.deps.world.clock.unix_ms();
+            let spent = used_up(control, &assumed.workspace, now_unix_ms).await?;
+            let board = CommitmentBoard::new(&*control.deps.board, spent);
+            explain_model(control, request, input, model, (None, Dialect::Chat), assumed, &board)?
+        }
+    };
+    Ok(plan.with_app(planned))
+}
+
+fn caller_of(assumed: &Assumed) -> Result<Caller, Box<Fault>> {
+    let caller = assumed_caller(
+        Arc::clone(&assumed.snapshot),
+        &assumed.workspace,
+        Arc::clone(&assumed.project),
+        assumed.key.clone(),
+    );
+    caller.ok_or_else(|| Box::new(Fault::internal()))
 }
 
 fn assumed(control: &Control, request: &ApiRequest, input: &Input) -> Result<Assumed, Box<Fault>> {

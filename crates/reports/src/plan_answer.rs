@@ -3,7 +3,7 @@
 use api::planner::status;
 use domain::record::Rejected;
 use domain::{AliasPick, Dialect, Fault, Profile, Rates, RouteScope};
-use line::{AttemptPreview, BatchExecution, CallExplanation, ParameterChange, Quote};
+use line::{AppPlan, AttemptPreview, BatchExecution, CallExplanation, ParameterChange, Quote};
 use plan::{ExplainedAttempt, ExplainedFallback, Explanation, OtherCandidate};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::hooks::PlannedHook;
 use crate::learned_limits;
 use crate::limits::PLANNED_OTHERS_MAX;
+use crate::plan_app::PlannedApp;
 
 const US_PER_MS: u64 = 1_000;
 
@@ -42,6 +43,8 @@ pub struct Plan {
     too_long: Option<String>,
     /// Who would work through a new batch, and at what part of the usual price; `null` for everything else.
     batch: Option<PlannedBatch>,
+    /// What a run of an app that is no model would do; of an agent, the rest of the plan is of its model. `null` of a model.
+    app: Option<PlannedApp>,
     /// The hooks of policies that the request and its answer would be shown to. A plan calls none.
     hooks: Vec<PlannedHook>,
     /// Candidates that the policy allows and that would cost less than the chosen one, the cheapest first; `null`
@@ -242,6 +245,33 @@ impl Plan {
         Self { modality, operation, alias_parameters, error, ..planned }
     }
 
+    /// Of an app that asks no model itself.
+    pub fn of_app(name: &str, environment: &str) -> Self {
+        let none =
+            || OtherCandidates { data: Vec::new(), note: Some("The app is called by its name alone.") };
+        Self {
+            resolution: "app".to_owned(),
+            cheaper: Some(none()),
+            faster: none(),
+            ..Self::refused(name.to_owned(), environment)
+        }
+    }
+
+    /// The same as the plan of an app, with what its run would be refused with.
+    pub fn with_app(self, plan: &AppPlan) -> Self {
+        let refused = plan.fault.as_deref().map(|fault| {
+            // As `/v1/run` answers them.
+            let status = match fault.code {
+                "validation_error" => 422,
+                "requirements_not_met" => 412,
+                _ => status(fault, Dialect::Run),
+            };
+            PlanError { status, ..PlanError::of(fault, Dialect::Run) }
+        });
+        let (app, error) = (Some(PlannedApp::from(plan)), refused.or(self.error));
+        Self { requested_model: plan.name.clone(), app, error, ..self }
+    }
+
     /// The same with the hooks that would be called.
     pub fn with_hooks(self, hooks: Vec<PlannedHook>) -> Self {
         Self { hooks, ..self }
@@ -286,6 +316,7 @@ impl Plan {
             model_fallbacks: model_fallbacks(plan.fallbacks, fallbacks, is_operator, dialect),
             too_long: None,
             batch: None,
+            app: None,
             hooks: Vec::new(),
             cheaper: Some(cheaper),
             faster,
@@ -318,6 +349,7 @@ impl Plan {
             model_fallbacks: Vec::new(),
             too_long: None,
             batch: None,
+            app: None,
             hooks: Vec::new(),
             cheaper: Some(none()),
             faster: none(),

@@ -184,6 +184,7 @@ const fn code(class: FaultClass) -> &'static str {
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
         | FaultClass::NotAcceptable
+        | FaultClass::Gone
         | FaultClass::Conflict
         | FaultClass::Precondition
         | FaultClass::Unauthenticated

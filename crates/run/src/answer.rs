@@ -6,7 +6,7 @@ use std::time::Duration;
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
 use decode::Inbound;
-use domain::{Dialect, Fault, FaultClass, Profile, TraceId, Usage};
+use domain::{Dialect, Fault, FaultClass, Profile, SessionId, TaskId, TraceId, Usage};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Body as _;
@@ -18,10 +18,12 @@ use settle::ReplyBody;
 
 use crate::apps::{self, Answered, Kind, NoVideo};
 use crate::limits::{APP_ANSWER_BYTES_MAX, VIDEO_WAIT_MAX};
+use crate::made_files::{self, MadeBy};
 use crate::problem;
-use crate::request::RunRequest;
 use crate::task::{Envelope, Message};
-use crate::tasks::{FinishedRun, keep_finished, usage_event};
+use crate::tasks::{FinishedRun, keep_finished, kept_ms, usage_event};
+use crate::warm;
+use runbody::RunRequest;
 
 pub(crate) const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
@@ -31,15 +33,18 @@ pub(crate) struct Frame {
     trace: TraceId,
     envelope: Envelope,
     request: RunRequest,
+    /// The warm session that it belongs to.
+    session: Option<SessionId>,
     received_unix_ms: u64,
 }
 
 impl Frame {
-    pub(crate) fn of(inbound: &Inbound, request: RunRequest) -> Self {
+    pub(crate) fn of(inbound: &Inbound, request: RunRequest, session: Option<SessionId>) -> Self {
         Self {
             trace: inbound.trace,
             envelope: Envelope::from_headers(&inbound.headers),
             request,
+            session,
             received_unix_ms: inbound.received_unix_ms,
         }
     }
@@ -63,28 +68,48 @@ pub(crate) async fn shape(
         Ok(bytes) => bytes,
         Err(fault) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
     };
+    warm::stay(core, caller.owner(), frame.session, &headers).await;
     // Known at the end of the answer, which was read.
     let usage = body.usage().copied().unwrap_or_default();
-    let RunRequest { app, input, options } = frame.request;
-    let served = Served { app: &app, kind, input: &input, headers: &headers, body: &bytes, usage: &usage };
-    let (result, mut messages) = match result_of(core, caller, served, messages, VIDEO_WAIT_MAX).await {
-        Ok(result) => result,
+    let RunRequest { app, input, .. } = &frame.request;
+    let served = Served { app, kind, input, headers: &headers, body: &bytes, usage: &usage };
+    let made = match result_of(core, caller, served, messages, VIDEO_WAIT_MAX).await {
+        Ok(made) => made,
         Err(NoResult::Fault(fault)) => return line::refuse(core, Dialect::Run, &fault, frame.trace),
         Err(NoResult::Answer(refused)) => return *refused,
         Err(NoResult::Broken) => return line::refuse(core, Dialect::Run, &broken(), frame.trace),
     };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    finished(core, caller, frame, started_unix_ms, made, headers).await
+}
+
+/// Stores a finished run as the task that it is, and answers with it.
+pub(crate) async fn finished(
+    core: &Core,
+    caller: &Caller,
+    frame: Frame,
+    started_unix_ms: u64,
+    (mut result, mut messages): (TaskResult, Vec<Message>),
+    headers: HeaderMap,
+) -> Response<ReplyBody> {
+    let RunRequest { app, input, options } = frame.request;
+    let ttl_ms = options.ttl_ms();
+    if let Some(origin) = &options.files_at {
+        let task = TaskId::from_uuid(*frame.trace.as_uuid());
+        let by = MadeBy { owner: caller.owner(), task, kept_ms: ttl_ms.unwrap_or_else(kept_ms) };
+        messages.extend(made_files::store(core, by, &mut result.output, origin).await);
+    }
     let request = TaskRequest {
         input,
-        webhook: None,
         metadata: options.metadata,
-        headers: Vec::new(),
-        run_at_unix_ms: None,
-        retry_of: None,
-        turn: Value::Null,
+        headers: warm::kept_headers(std::iter::empty(), frame.session),
+        files_at: options.files_at,
+        ..TaskRequest::default()
     };
     let run = FinishedRun {
         trace: frame.trace,
         app: &app,
+        ttl_ms,
         request,
         result,
         received_unix_ms: frame.received_unix_ms,
@@ -94,7 +119,6 @@ pub(crate) async fn shape(
     let (task, not_kept) = keep_finished(core, caller, run).await;
     messages.extend(not_kept);
     let bytes = frame.envelope.wrap(&task, &messages);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     settle::whole(StatusCode::OK, headers, bytes.into())
 }
 

@@ -15,9 +15,9 @@ use line::Core;
 
 use crate::conversation_order::is_rule;
 use crate::limits::SEALED_SUMMARY_BYTES_MAX;
-use crate::request::{members, push_member, refusal};
 use crate::session_turn::writer_of;
 use crate::state_fields::StateFields;
+use runbody::{members, push_member, refusal};
 
 /// How the message begins that stands for what was summarised.
 const SUMMARY: &str = "Summary of the earlier part of this conversation:\n\n";

@@ -15,7 +15,7 @@ use crate::files;
 use crate::input::{DocumentInput, InputError};
 use crate::limits::DOCUMENT_NAME_CHARS_MAX;
 use crate::refusal::Refusal;
-use crate::request::sanitize;
+use runbody::sanitize;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -58,3 +58,9 @@ pub(crate) fn not_deleted(what: &str) -> Box<Fault> {
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }
+
+pub(crate) fn store_away() -> Box<Fault> {
+    let message = "The store of tasks can't be reached now.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
+}

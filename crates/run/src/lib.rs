@@ -1,5 +1,5 @@
 //! Apps: `/v1/run` runs an app on an input and answers with the finished task, which `/tasks` shows again; `/apps` lists
-//! them. An app is a model. Beside it is `/v2/responses`, a model's answer under a quality of service.
+//! them. An app is a model, or an HTTP server, a tool, an agent or a flow of the project. Beside it is `/v2/responses`, a model's answer under a quality of service.
 
 mod answer;
 mod answer_stream;
@@ -11,40 +11,45 @@ mod context_care;
 mod conversation_order;
 mod document;
 mod files;
+mod flow_runs;
 mod history;
 mod input;
 mod items;
 mod kept_content;
 mod kept_responses;
 mod limits;
+mod made_files;
 mod native;
+mod own_runs;
 mod pdf;
 mod problem;
 mod prompt;
 mod refusal;
-mod request;
 mod session_turn;
 mod state_fields;
 mod task;
 mod tasks;
 mod truncation;
+mod warm;
 
 use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault};
+use domain::Fault;
+use http::header::{HOST, HeaderMap};
 use http::{Response, StatusCode};
-use line::Core;
+use line::{AppRunner, Core, OnCore};
+use serde_json::Value;
 use settle::ReplyBody;
 
-use crate::apps::{App, Files};
+use crate::apps::{App, Files, OwnApp};
 use crate::refusal::Refusal;
-use crate::request::RunRequest;
 use crate::task::Envelope;
 use crate::tasks::{Format, Queued};
+use runbody::{RunOptions, RunRequest};
 
-pub use apps::{AppRequest, apps};
+pub use apps::{AppRequest, apps, plan_app};
 pub use chats::{AgentRequest, agent};
 pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
@@ -62,8 +67,38 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller, path: &str) 
     let trace = inbound.trace;
     match trip(core, inbound, caller, WAITED_AT.contains(&path)).await {
         Ok(response) => response,
-        Err(Refusal::Fault(fault)) => line::refuse(core, Dialect::Run, &fault, trace),
-        Err(Refusal::Input(errors)) => problem::input(core, &errors, trace).await,
+        Err(refusal) => problem::of_refusal(core, refusal, trace).await,
+    }
+}
+
+/// Runs apps for tools that are apps.
+pub static APPS: &dyn AppRunner = &Apps;
+
+struct Apps;
+
+impl AppRunner for Apps {
+    fn run<'a>(
+        &'a self,
+        core: &'a Rc<Core>,
+        inbound: Inbound,
+        caller: Caller,
+    ) -> OnCore<'a, Response<ReplyBody>> {
+        Box::pin(run(core, inbound, caller, WAITED_AT[0]))
+    }
+
+    fn input_schema<'a>(
+        &'a self,
+        core: &'a Rc<Core>,
+        caller: &'a Caller,
+        app: &'a str,
+    ) -> OnCore<'a, Option<Value>> {
+        Box::pin(async move {
+            let found = App::find(core, caller, app);
+            match OwnApp::find(core, caller, &found).await.ok()? {
+                Some(own) => Some(own.listing().input_schema),
+                None => Some(found.input_schema()),
+            }
+        })
     }
 }
 
@@ -72,7 +107,7 @@ pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller, path: &str) 
 /// # Errors
 /// What is wrong with the run.
 pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<Inbound, Box<Fault>> {
-    let request = request::read(&inbound.headers, &inbound.body)?;
+    let request = runbody::read(&inbound.headers, &inbound.body)?;
     let app = App::find(core, caller, &request.app);
     let prepared = apps::prepare((&app, Files::LeftOut), &request.input, inbound.trace, false).await;
     let planned = match prepared {
@@ -84,24 +119,52 @@ pub async fn planned(core: &Core, caller: &Caller, inbound: Inbound) -> Result<I
 
 async fn trip(
     core: &Rc<Core>,
-    inbound: Inbound,
+    mut inbound: Inbound,
     caller: Caller,
     is_waited_for: bool,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let request = request::read(&inbound.headers, &inbound.body)?;
+    let mut request = runbody::read(&inbound.headers, &inbound.body)?;
+    request.options.ttl_seconds = tasks::ttl_seconds(&caller, request.options.ttl_seconds)?;
+    request.options.files_at = files_at(core, &caller, &inbound.headers, (&request.options, !is_waited_for))?;
     let app = App::find(core, &caller, &request.app);
     let streams = Format::wanted(&inbound.headers);
-    if streams.is_some() || !request.options.waits(is_waited_for)? {
+    let waits = streams.is_none() && request.options.waits(is_waited_for)?;
+    if let Some(own) = OwnApp::find(core, &caller, &app).await? {
+        return own_runs::run(core, inbound, &caller, (request, own), (waits, streams)).await;
+    }
+    if !waits {
         return queued(core, inbound, &caller, (request, app), streams).await;
     }
     let files = Files::of(core, &caller);
     let mut call = apps::prepare((&app, files), &request.input, inbound.trace, false).await?;
     let (kind, messages) = (call.kind, std::mem::take(&mut call.messages));
-    let frame = answer::Frame::of(&inbound, request);
+    let session = warm::begin(core, &caller, inbound.trace, &request).await?;
+    warm::name_in(&mut inbound.headers, session);
+    let frame = answer::Frame::of(&inbound, request, session);
     let started_unix_ms = core.deps.world.clock.unix_ms();
     let inbound = call.into_inbound(inbound).await?;
     let response = line::serve(core, inbound, caller.clone()).await;
     Ok(answer::shape(core, &caller, frame, (kind, messages), started_unix_ms, response).await)
+}
+
+/// What the addresses of a run's files begin with; `None` where they are a part of its output.
+///
+/// # Errors
+/// Its client wants them stored, and nothing may be kept.
+fn files_at(
+    core: &Core,
+    caller: &Caller,
+    headers: &HeaderMap,
+    (options, is_usual): (&RunOptions, bool),
+) -> Result<Option<String>, Box<Fault>> {
+    if !options.stores_files.unwrap_or(is_usual) {
+        return Ok(None);
+    }
+    if let Err(fault) = files::may_keep(caller) {
+        return if options.stores_files.is_some() { Err(fault) } else { Ok(None) };
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    Ok(core.files.public_url().map(str::to_owned).or_else(|| Some(format!("http://{}", host?))))
 }
 
 /// A task that is made by a worker: its client gets it as it is now, or follows it with the same request.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use runs::INPUT_FILES_MAX;
+
 /// Answers that a core makes in the background at once.
 pub(crate) const BACKGROUND_PER_CORE_MAX: u32 = 256;
 /// How often an answer in the background looks whether it is to be cancelled.
@@ -15,8 +17,8 @@ pub(crate) const CANCEL_LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) const DOCUMENT_NAME_CHARS_MAX: usize = 128;
 /// Errors of an input that are reported in one response.
 pub(crate) const INPUT_ERRORS_MAX: usize = 16;
-/// The longest session that may be requested, in seconds.
-pub(crate) const SESSION_SECONDS_MAX: u64 = 3_600;
+/// How long a warm session is idle before it ends, in seconds, unless its client says otherwise.
+pub(crate) const SESSION_SECONDS: u64 = 300;
 /// Answers that one may continue.
 pub(crate) const KEPT_RESPONSES_CONTINUED_MAX: usize = 500;
 /// Bytes of them that are read at once.
@@ -45,18 +47,15 @@ pub(crate) const TASK_TRIES_MAX: u32 = 5;
 pub(crate) const TASK_STORE_TRIES_MAX: u32 = 6;
 /// Stars that a task may be rated with.
 pub(crate) const RATING_MAX: u8 = 5;
-/// The metadata of a run.
-pub(crate) const RUN_METADATA_BYTES_MAX: usize = 16 * 1024;
-/// The address that is told of a task's end.
-pub(crate) const WEBHOOK_BYTES_MAX: usize = 2 * 1024;
 /// How far ahead a task may be put off.
 pub(crate) const RUN_AHEAD_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// Files that one field of an input names.
-pub(crate) const INPUT_FILES_MAX: usize = 16;
+/// How long a task may be stored after its end, in seconds, where its client says so.
+pub(crate) const TASK_TTL_SECONDS_MIN: u64 = 60;
+pub(crate) const TASK_TTL_SECONDS_MAX: u64 = 30 * 24 * 3_600;
+/// Files of one output that are stored.
+pub(crate) const MADE_FILES_MAX: usize = 64;
 /// Bytes of all files of an input.
 pub(crate) const INPUT_FILES_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// Texts of an input.
-pub(crate) const INPUT_TEXTS_MAX: usize = 2_048;
 /// The longest answer of a model that an app's output is made of.
 pub(crate) const APP_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes at the beginning of a picture in which its size is looked for.
@@ -81,3 +80,6 @@ pub(crate) const TASK_VIDEO_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 pub(crate) const AGENT_GRACE: Duration = Duration::from_secs(60);
 /// Messages of a page of a chat.
 pub(crate) const CHAT_MESSAGES_MAX: usize = 200;
+/// How long the task of a flow rests in the queue: a tenth of its age, within these bounds.
+pub(crate) const FLOW_REST_MS_MIN: u64 = 500;
+pub(crate) const FLOW_REST_MS_MAX: u64 = 30_000;

@@ -6,18 +6,22 @@ use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use line::Core;
+use line::{Core, NeedKind, UnmetNeed};
+use runs::Kind;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 
-use crate::apps::Kind;
 use crate::input::InputError;
+use crate::refusal::Refusal;
 
 /// The fault of an invalid input.
 pub(crate) fn fault(errors: &[InputError]) -> Fault {
     let first =
         errors.first().map(|error| format!(" {}: {}.", error.pointer, error.message)).unwrap_or_default();
-    let message = format!("The input does not fit the app's schema.{first}");
+    let is_input = errors.first().is_none_or(|error| error.pointer.starts_with("/input"));
+    let what =
+        if is_input { "The input does not fit the app's schema." } else { "The run can't be made so." };
+    let message = format!("{what}{first}");
     let mut fault = Fault::new(FaultClass::BadRequest, "validation_error", message)
         .fix("Correct the fields that \"errors\" points at.");
     if let Some(error) = errors.first() {
@@ -37,6 +41,36 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
     .await;
     *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     response
+}
+
+/// The fault of a run that something is missing for.
+pub(crate) fn requirements_not_met(missing: &[UnmetNeed]) -> Fault {
+    let messages: Vec<&str> = missing.iter().map(|one| &*one.message).collect();
+    let message = format!("The app can't run yet. {}", messages.join(" "));
+    let fault = Fault::new(FaultClass::Conflict, "requirements_not_met", message);
+    fault.fix("Add what \"errors\" names, and send the run again.").param("app")
+}
+
+/// The response to a run that something is missing for.
+pub(crate) async fn unmet(core: &Core, missing: &[UnmetNeed], trace: TraceId) -> Response<ReplyBody> {
+    let refused = line::refuse(core, Dialect::Run, &requirements_not_met(missing), trace);
+    let mut response = edit_problem(refused, |problem| {
+        problem.insert("title".to_owned(), json!("The app's requirements are not met"));
+        problem.insert("status".to_owned(), json!(StatusCode::PRECONDITION_FAILED.as_u16()));
+        problem.insert("errors".to_owned(), missing.iter().map(need).collect());
+    })
+    .await;
+    *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    response
+}
+
+/// The response to what was refused before anything ran.
+pub(crate) async fn of_refusal(core: &Core, refusal: Refusal, trace: TraceId) -> Response<ReplyBody> {
+    match refusal {
+        Refusal::Fault(fault) => line::refuse(core, Dialect::Run, &fault, trace),
+        Refusal::Input(errors) => input(core, &errors, trace).await,
+        Refusal::Unmet(missing) => unmet(core, &missing, trace).await,
+    }
 }
 
 /// What nothing in a workspace serves, which somebody can add.
@@ -61,7 +95,7 @@ pub(crate) async fn of_line(
         {
             is_unmet = true;
             problem.insert("status".to_owned(), json!(StatusCode::PRECONDITION_FAILED.as_u16()));
-            problem.insert("errors".to_owned(), json!(missing));
+            problem.insert("errors".to_owned(), missing.iter().map(need).collect());
         }
     })
     .await;
@@ -73,20 +107,28 @@ pub(crate) async fn of_line(
 }
 
 /// What would serve a model of the catalogue: a credential for one of its providers.
-fn missing(caller: &Caller, app: &str) -> Vec<Value> {
+fn missing(caller: &Caller, app: &str) -> Vec<UnmetNeed> {
     let sellers = line::sold_model(caller, app).map(|sold| sold.sellers).unwrap_or_default();
-    let error = |provider: &str| {
-        let message = format!(
-            "Add a credential for {provider}: POST /v2/provider-credentials, or `tidegate credentials add {provider}`."
-        );
-        json!({
-            "type": "integration",
-            "key": provider,
-            "message": message,
-            "action": {"type": "connect", "provider": provider},
-        })
+    sellers.iter().map(|provider| integration(provider)).collect()
+}
+
+/// A missing credential.
+pub(crate) fn integration(provider: &str) -> UnmetNeed {
+    let message = format!(
+        "Add a credential for {provider}: POST /v2/provider-credentials, or `tidegate credentials add {provider}`."
+    );
+    UnmetNeed { kind: NeedKind::Integration, key: provider.to_owned(), message }
+}
+
+/// What is missing, in the form that clients of this API read.
+fn need(unmet: &UnmetNeed) -> Value {
+    let UnmetNeed { kind, key, message } = unmet;
+    let action = match kind {
+        NeedKind::Integration => json!({"type": "connect", "provider": key}),
+        NeedKind::Secret => json!({"type": "add_secret"}),
+        NeedKind::Scope => json!({"type": "add_scopes", "scopes": [key]}),
     };
-    sellers.iter().map(|provider| error(provider)).collect()
+    json!({"type": kind.as_str(), "key": key, "message": message, "action": action})
 }
 
 /// A field of the line's request as the input names it.

@@ -1,6 +1,7 @@
 //! Why nothing was run.
 
 use domain::Fault;
+use line::UnmetNeed;
 
 use crate::input::InputError;
 use crate::problem;
@@ -10,6 +11,8 @@ pub(crate) enum Refusal {
     Fault(Box<Fault>),
     /// The input does not match its schema.
     Input(Vec<InputError>),
+    /// What the app needs is missing: each with how it is added.
+    Unmet(Vec<UnmetNeed>),
 }
 
 impl Refusal {
@@ -18,6 +21,7 @@ impl Refusal {
         match self {
             Self::Fault(fault) => fault,
             Self::Input(errors) => Box::new(problem::fault(&errors)),
+            Self::Unmet(missing) => Box::new(problem::requirements_not_met(&missing)),
         }
     }
 }

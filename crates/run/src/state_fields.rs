@@ -7,7 +7,7 @@ use json::Span;
 use serde_json::Value;
 
 use crate::items;
-use crate::request::{members, push_member};
+use runbody::{members, push_member};
 
 /// The fields that are of concern here, and where all of them are.
 #[derive(Debug)]

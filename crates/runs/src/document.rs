@@ -7,8 +7,12 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+/// Fields of inputs that name files.
+pub const FILE_FIELDS: [&str; 9] =
+    ["document", "documents", "files", "attachments", "image", "images", "mask", "audio", "video"];
+
 /// What a task was made of, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskRequest {
     pub input: Value,
     /// What is told of its end.
@@ -28,6 +32,9 @@ pub struct TaskRequest {
     /// The turn of an agent that it makes, in place of a run of an app.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub turn: Value,
+    /// Its output names stored files by addresses that begin so, where files are not a part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_at: Option<String>,
 }
 
 /// What came out of a task, as it is stored.
@@ -53,12 +60,17 @@ impl TaskRequest {
         serde_json::from_slice(contents.request.as_ref()?).ok()
     }
 
+    /// The session that it belongs to, which the gateway's own headers name.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        let (_, session) = self.headers.iter().find(|(name, _)| name == "agent-session-ref")?;
+        session.split('/').next()
+    }
+
     /// Whether its input names files, which are loaded before it runs.
     #[must_use]
     pub fn names_files(&self) -> bool {
-        const FIELDS: [&str; 9] =
-            ["document", "documents", "files", "attachments", "image", "images", "mask", "audio", "video"];
-        FIELDS.iter().any(|name| self.input.get(*name).is_some_and(|value| !value.is_null()))
+        FILE_FIELDS.iter().any(|name| self.input.get(*name).is_some_and(|value| !value.is_null()))
     }
 }
 
@@ -117,7 +129,7 @@ pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
         "workers": [],
         "engine_id": null,
         "worker_id": null,
-        "session_id": null,
+        "session_id": of_request(|request| json!(request.session())),
         "input": of_request(|request| request.input.clone()),
         "output": result.as_ref().map(|result| result.output.clone()).or_else(partial).unwrap_or_default(),
         "error": result.as_ref().and_then(|result| result.error.clone()),
@@ -133,6 +145,7 @@ pub fn document(task: &RunTask, contents: &TaskContents) -> Value {
         "metadata": of_request(|request| request.metadata.clone()),
         "priority": task.priority.as_str(),
         "retry_of": of_request(|request| json!(request.retry_of)),
+        "ttl_seconds": task.ttl_ms.map(|ttl_ms| ttl_ms / 1_000),
         "expires_at": moment(task.until_unix_ms),
         "user_id": null,
         "team_id": null,
@@ -187,6 +200,7 @@ mod tests {
             due_unix_ms: 1_700_000_000_123,
             ended_unix_ms: Some(1_700_000_001_000),
             until_unix_ms: 1_700_086_401_000,
+            ttl_ms: None,
             cancelled_unix_ms: None,
             events: vec![TaskEvent::new(1_700_000_000_123, TaskStatus::Received)],
             logs: vec![TaskLogLine { unix_ms: 1_700_000_000_500, text: "one line".into() }],
@@ -198,15 +212,7 @@ mod tests {
 
     #[test]
     fn a_task_says_what_ran_and_when() {
-        let request = TaskRequest {
-            input: json!({"prompt": "p"}),
-            webhook: None,
-            metadata: Value::Null,
-            headers: Vec::new(),
-            run_at_unix_ms: None,
-            retry_of: None,
-            turn: Value::Null,
-        };
+        let request = TaskRequest { input: json!({"prompt": "p"}), ..TaskRequest::default() };
         let result = TaskResult {
             output: json!({"response": "said"}),
             error: None,

@@ -138,13 +138,19 @@ pub enum TaskWrite {
         lease: TaskLease,
         again: Box<TaskAgain>,
     },
+    /// Replaces the result of a task that has ended.
+    Amend {
+        owner: ObjectOwner,
+        id: TaskId,
+        result: TaskContent,
+    },
 }
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Kept(Result<(), TaskNotKept>),
-    /// Whether its worker still held the task.
+    /// Whether its worker still held the task, or a task that has ended is there.
     Held(bool),
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn read(row: &Row) -> Result<RunTask, StoreError> {
         due_unix_ms: fields.number("due_unix_ms")?,
         ended_unix_ms: fields.maybe_number("ended_unix_ms")?,
         until_unix_ms: fields.number("until_unix_ms")?,
+        ttl_ms: fields.maybe_number("ttl_ms")?,
         cancelled_unix_ms: fields.maybe_number("cancelled_unix_ms")?,
         events: fields.json("events")?,
         logs: fields.json("logs")?,
@@ -138,7 +139,7 @@ pub(crate) async fn cancel(
     let RunTask { mut events, notifies, .. } = read(&row)?;
     events.push(TaskEvent::new(now_unix_ms, TaskStatus::Cancelled));
     let query = sql("UPDATE run_tasks SET state = 'ended', status = 12, cancelled_unix_ms = $4, ended_unix_ms = $4,
-         updated_unix_ms = $4, events = $5 WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'queued'");
+         updated_unix_ms = $4, until_unix_ms = COALESCE($4 + ttl_ms, until_unix_ms), events = $5 WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'queued'");
     let query = of_owner(query, owner, id).bind(signed(now_unix_ms)).bind(to_text(TABLE, &events)?);
     if query.run(writing.connection()).await? > 0 {
         if notifies {

@@ -13,7 +13,7 @@ use domain::{
     NewTask, ObjectOwner, ProjectId, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskId, TaskLease, TaskNotKept,
     WorkspaceId,
 };
-use store::jobs;
+use store::{NewJob, jobs};
 
 use crate::rows::{TaskContent, TaskPart, TaskWrite, Written};
 use crate::sql::{TABLE, bind_all, named, state_of};
@@ -22,30 +22,36 @@ use crate::sql::{TABLE, bind_all, named, state_of};
 const SIZES: [usize; 4] = [64, 16, 4, 1];
 const OPEN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM run_tasks
      WHERE workspace = $1 AND project = $2 AND state <> 'ended'";
-/// The end of a statement about a task that a worker holds, whose first placeholders are the worker's hold.
+const ENDED: &str =
+    "SELECT id FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'ended'";
+/// What restricts a statement to a task that a worker holds; its first parameters are the task, the worker and the try.
 const HELD: &str = " WHERE id = $1 AND worker = $2 AND tries = $3 AND state = 'running'";
 
 /// How many tasks of each project have not ended, as one transaction counts them.
 type OpenCounts = HashMap<(WorkspaceId, ProjectId), u64>;
 
-/// What is written once all tasks are decided on.
+/// What is written once all writes are looked at.
 #[derive(Default)]
 struct Gathered {
     tasks: Vec<RunTask>,
     contents: Vec<(ObjectOwner, TaskId, TaskContent)>,
-    /// By its place among the writes.
-    ends: Vec<(usize, TaskLease, TaskEnd)>,
-    /// The result of each, and the job that tells of it.
-    results: HashMap<usize, Outcome>,
+    ends: Vec<Ending>,
 }
 
-type Outcome = (TaskContent, Option<Box<store::NewJob>>);
+/// How a task ends, by its place among the writes.
+struct Ending {
+    place: usize,
+    lease: TaskLease,
+    end: TaskEnd,
+    result: TaskContent,
+    job: Option<Box<NewJob>>,
+}
 
 /// Makes the writes, and says of each what became of it.
 pub(crate) async fn write(writing: &mut Writing, writes: Vec<TaskWrite>) -> Result<Vec<Written>, StoreError> {
     let mut written = vec![Written::Held(false); writes.len()];
     let (mut gathered, mut counts) = (Gathered::default(), OpenCounts::new());
-    for (at, (write, written)) in writes.into_iter().zip(&mut written).enumerate() {
+    for (place, (write, written)) in writes.into_iter().zip(&mut written).enumerate() {
         match write {
             TaskWrite::Keep { new, contents } => {
                 *written = Written::Kept(admit(writing, &new, &mut counts).await?);
@@ -63,17 +69,22 @@ pub(crate) async fn write(writing: &mut Writing, writes: Vec<TaskWrite>) -> Resu
                 }
             }
             TaskWrite::Finish { lease, end, result, job } => {
-                gathered.ends.push((at, lease, *end));
-                gathered.results.insert(at, (result, job));
+                gathered.ends.push(Ending { place, lease, end: *end, result, job });
             }
             TaskWrite::Requeue { lease, again } => {
                 *written = Written::Held(requeue(writing, &lease, *again).await?);
             }
+            TaskWrite::Amend { owner, id, result } => {
+                let has_ended = has_ended(writing.connection(), owner, id).await?;
+                *written = Written::Held(has_ended);
+                gathered.contents.extend(has_ended.then_some((owner, id, result)));
+            }
         }
     }
-    insert_tasks(writing, std::mem::take(&mut gathered.tasks)).await?;
-    for at in finish(writing, &mut gathered).await? {
-        if let Some(written) = written.get_mut(at) {
+    let Gathered { tasks, contents, ends } = gathered;
+    insert_tasks(writing, tasks).await?;
+    for place in finish(writing, ends, contents).await? {
+        if let Some(written) = written.get_mut(place) {
             *written = Written::Held(true);
         }
     }
@@ -86,7 +97,7 @@ fn take<T>(rows: &mut Vec<T>) -> Vec<T> {
     rows.split_off(rows.len() - size)
 }
 
-/// Groups of placeholders, so many in each.
+/// Numbered parameters for so many rows of so many columns.
 fn groups(rows: usize, columns: usize) -> String {
     let group = |row: usize| {
         let places: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
@@ -120,14 +131,19 @@ async fn count_open(connection: &mut Connection, owner: ObjectOwner) -> Result<u
     Fields::new(TABLE, &query.one(connection).await?).number("found")
 }
 
+async fn has_ended(connection: &mut Connection, owner: ObjectOwner, id: TaskId) -> Result<bool, StoreError> {
+    let query = sql(ENDED).bind(id.bytes()).bind(owner.workspace.bytes()).bind(owner.project.bytes());
+    Ok(query.row(connection).await?.is_some())
+}
+
 async fn insert_tasks(writing: &mut Writing, mut tasks: Vec<RunTask>) -> Result<(), StoreError> {
     while !tasks.is_empty() {
         let some = take(&mut tasks);
         let mut query = compose(format!(
             "INSERT INTO run_tasks (id, request, workspace, project, api_key, app, state, status, priority, tries,
              created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events,
-             logs, notifies, chat) VALUES {}",
-            groups(some.len(), 20)
+             logs, notifies, chat, ttl_ms) VALUES {}",
+            groups(some.len(), 21)
         ));
         for task in some {
             query = bind_task(query, task)?;
@@ -159,56 +175,61 @@ fn bind_task(query: Statement, task: RunTask) -> Result<Statement, StoreError> {
         .bind(to_text(TABLE, &task.events)?)
         .bind(to_text(TABLE, &task.logs)?)
         .bind(i64::from(task.notifies))
-        .bind(task.chat.map(|chat| chat.bytes())))
+        .bind(task.chat.map(|chat| chat.bytes()))
+        .bind(task.ttl_ms.map(signed)))
 }
 
-/// Ends tasks, and stores what is gathered of these and of others; returns the places of those that their workers still held.
-async fn finish(writing: &mut Writing, gathered: &mut Gathered) -> Result<Vec<usize>, StoreError> {
-    let ends = std::mem::take(&mut gathered.ends);
-    // A worker that asks again whether its end was stored is told that another one has the task.
-    let places: Vec<(usize, ObjectOwner, TaskId)> =
-        ends.iter().map(|(at, lease, _)| (*at, lease.owner, lease.id)).collect();
-    let mut ended = end_all(writing, ends.into_iter().map(|(_, lease, end)| (lease, end)).collect()).await?;
+/// Ends tasks, and stores their results with the other contents; returns the places of those that their workers still held.
+async fn finish(
+    writing: &mut Writing,
+    ends: Vec<Ending>,
+    mut contents: Vec<(ObjectOwner, TaskId, TaskContent)>,
+) -> Result<Vec<usize>, StoreError> {
+    let mut ended = end_all(writing, ends.iter().collect()).await?;
     let (mut held, mut finished) = (Vec::new(), Vec::new());
-    for (at, owner, id) in places {
-        let Some((result, job)) = gathered.results.remove(&at).filter(|_| ended.remove(&id)) else {
+    for Ending { place, lease, result, job, .. } in ends {
+        // A worker that asks again whether its end was stored is told that another one has the task.
+        if !ended.remove(&(lease.id, lease.tries)) {
             continue;
-        };
-        gathered.contents.push((owner, id, result));
+        }
+        contents.push((lease.owner, lease.id, result));
         if let Some(job) = job {
             jobs::enqueue(writing, *job).await?;
         }
-        held.push(at);
-        finished.push(id);
+        held.push(place);
+        finished.push(lease.id);
     }
-    put(writing, std::mem::take(&mut gathered.contents)).await?;
+    put(writing, contents).await?;
     forget_partial(writing, finished).await?;
     Ok(held)
 }
 
-/// Ends tasks that their workers hold; returns which they were.
+/// Ends tasks that their workers hold; returns which they were, and in which try: a worker that lost a task may end it
+/// beside the one that has it.
 async fn end_all(
     writing: &mut Writing,
-    mut ends: Vec<(TaskLease, TaskEnd)>,
-) -> Result<HashSet<TaskId>, StoreError> {
+    mut ends: Vec<&Ending>,
+) -> Result<HashSet<(TaskId, u32)>, StoreError> {
     let mut ended = HashSet::new();
     while !ends.is_empty() {
         let some = take(&mut ends);
         let mut query = compose(format!(
             "UPDATE run_tasks SET state = 'ended', status = given.column4, ended_unix_ms = given.column5,
-             updated_unix_ms = given.column5, events = given.column6, logs = given.column7, worker = NULL,
+             updated_unix_ms = given.column5,
+             until_unix_ms = COALESCE(given.column5 + run_tasks.ttl_ms, run_tasks.until_unix_ms), events = given.column6, logs = given.column7, worker = NULL,
              lease_unix_ms = NULL FROM (VALUES {}) AS given
              WHERE run_tasks.id = given.column1 AND run_tasks.worker = given.column2 AND run_tasks.tries = given.column3
-             AND run_tasks.state = 'running' RETURNING run_tasks.id AS id",
+             AND run_tasks.state = 'running' RETURNING run_tasks.id AS id, run_tasks.tries AS tries",
             groups(some.len(), 7)
         ));
-        for (lease, end) in some {
-            query = query.bind(lease.id.bytes()).bind(lease.worker).bind(i64::from(lease.tries));
+        for Ending { lease, end, .. } in some {
+            query = query.bind(lease.id.bytes()).bind(&lease.worker).bind(i64::from(lease.tries));
             query = query.bind(i64::from(end.status.code())).bind(signed(end.ended_unix_ms));
             query = query.bind(to_text(TABLE, &end.events)?).bind(to_text(TABLE, &end.logs)?);
         }
         for row in &query.rows(writing.connection()).await? {
-            ended.insert(Fields::new(TABLE, row).id("id")?);
+            let fields = Fields::new(TABLE, row);
+            ended.insert((fields.id("id")?, fields.small("tries")?));
         }
     }
     Ok(ended)
@@ -313,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_numbered_through() {
+    fn parameters_are_numbered_through() {
         assert_eq!(groups(2, 3), "($1, $2, $3), ($4, $5, $6)");
     }
 }

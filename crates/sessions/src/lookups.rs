@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::limits::{RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::{
     FoundSession, HistoryEvent, PortFuture, SessionFailure, SessionHead, SessionStore, SessionWriter,
+    WarmEvent, WarmSession,
 };
-use domain::{BranchId, ObjectOwner, SessionEventId, SessionId};
+use domain::{BranchId, ObjectOwner, Principal, SessionEventId, SessionId};
 use store::{Store, StoreError};
 use tasks::{RuntimeTasks, Task};
 use tokio::task::JoinError;
@@ -35,8 +36,15 @@ struct Inner {
     transcripts: Transcripts,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
     tasks: RuntimeTasks,
-    /// Until when each is believed to be there, on the monotonic clock.
-    known: Mutex<HashMap<(ObjectOwner, SessionId), u64>>,
+    known: Mutex<HashMap<(ObjectOwner, SessionId), Remembered>>,
+}
+
+/// A session that was there.
+struct Remembered {
+    /// Until when it is believed to be, on the monotonic clock.
+    until_us: u64,
+    /// Where the runs of a warm one stay.
+    seat: Option<Principal>,
 }
 
 impl SessionLookups {
@@ -66,19 +74,21 @@ impl Inner {
         self.world.clock.monotonic_us()
     }
 
-    fn is_known(&self, owner: ObjectOwner, id: SessionId) -> bool {
+    fn known(&self, owner: ObjectOwner, id: SessionId) -> Option<FoundSession> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(owner, id)).is_some_and(|until_us| *until_us > self.now_us())
+        let Remembered { until_us, seat } = known.get(&(owner, id))?;
+        (*until_us > self.now_us()).then_some(FoundSession::Known { is_warm: seat.is_some(), seat: *seat })
     }
 
-    fn remember(&self, owner: ObjectOwner, id: SessionId) {
+    fn remember(&self, owner: ObjectOwner, id: SessionId, seat: Option<Principal>) {
         let now_us = self.now_us();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= SESSIONS_REMEMBERED_MAX {
-            known.retain(|_, until_us| *until_us > now_us);
+            known.retain(|_, remembered| remembered.until_us > now_us);
         }
         if known.len() < SESSIONS_REMEMBERED_MAX {
-            known.insert((owner, id), now_us.saturating_add(REMEMBERED_US));
+            let until_us = now_us.saturating_add(REMEMBERED_US);
+            known.insert((owner, id), Remembered { until_us, seat });
         }
     }
 
@@ -86,8 +96,13 @@ impl Inner {
         let now_unix_ms = self.world.clock.unix_ms();
         match self.store.sessions().get(owner.workspace, id, now_unix_ms).await {
             Ok(row) if row.project == owner.project => {
-                self.remember(owner, id);
-                FoundSession::Known
+                let seat = row.warm.as_ref().and_then(|warm| warm.seat);
+                // The seat of a warm one may be known any moment, at another gateway too.
+                let is_warm = row.warm.is_some();
+                if !is_warm || seat.is_some() {
+                    self.remember(owner, id, seat);
+                }
+                FoundSession::Known { is_warm, seat }
             }
             Ok(_) | Err(StoreError::NotFound { .. }) => FoundSession::Unknown,
             Err(error) => {
@@ -111,8 +126,8 @@ async fn within<T>(
 
 impl SessionStore for SessionLookups {
     fn find(&self, owner: ObjectOwner, id: SessionId) -> PortFuture<'static, FoundSession> {
-        if self.inner.is_known(owner, id) {
-            return Box::pin(async { FoundSession::Known });
+        if let Some(known) = self.inner.known(owner, id) {
+            return Box::pin(async move { known });
         }
         let inner = Arc::clone(&self.inner);
         let looking = self.inner.tasks.run(async move { inner.look_up(owner, id).await });
@@ -183,6 +198,26 @@ impl SessionStore for SessionLookups {
             inner.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(owner, id));
             deleted
         })))
+    }
+
+    fn open_warm(
+        &self,
+        by: SessionWriter,
+        app: String,
+        idle_ms: u64,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.open_warm(by, app, idle_ms).await })))
+    }
+
+    fn warm(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        event: WarmEvent,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>> {
+        let transcripts = self.inner.transcripts.clone();
+        Box::pin(within(self.inner.tasks.run(async move { transcripts.warm(owner, id, event).await })))
     }
 
     fn event(

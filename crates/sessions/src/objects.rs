@@ -7,11 +7,11 @@ use std::time::Duration;
 use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::{ObjectStore, PortFuture};
 use domain::{
-    FoundObject, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectId, StoredObjectKind,
-    TraceId,
+    Drawn, FoundObject, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectId,
+    StoredObjectKind, TraceId,
 };
 use store::jobs::NewJob;
-use store::{KeptObjectRow, Store, StoreError};
+use store::{BudgetHolds, KeptObjectRow, Store, StoreError};
 use tasks::{RuntimeTasks, Task};
 use tokio::time::{sleep, timeout};
 use vault::Vault;
@@ -84,10 +84,12 @@ impl Inner {
         self.world.clock.unix_ms()
     }
 
-    async fn keep(&self, row: KeptObjectRow) -> Result<(), StoreError> {
+    async fn keep(&self, row: KeptObjectRow, parts: Vec<Drawn>) -> Result<(), StoreError> {
         let job = (self.chore)(row.owner, row.id, self.now_unix_ms());
+        let holds = BudgetHolds { replica: self.store.replica(), parts };
         loop {
-            match self.store.kept_objects().keep(row.clone(), job.clone()).await {
+            let objects = self.store.kept_objects();
+            match objects.keep_with_holds(row.clone(), job.clone(), holds.clone()).await {
                 // Retried without a limit: the caller waits with a timeout.
                 Err(error) if error.is_transient() => sleep(WRITE_PAUSE).await,
                 done => return done,
@@ -118,6 +120,7 @@ impl ObjectStore for Objects {
         owner: ObjectOwner,
         id: StoredObjectId,
         mut object: StoredObject,
+        holds: Vec<Drawn>,
     ) -> PortFuture<'static, bool> {
         if !is_plain(&object.provider_id) {
             return Box::pin(async { false });
@@ -126,7 +129,7 @@ impl ObjectStore for Objects {
             object.list_entry.clear();
         }
         let row = KeptObjectRow { id, owner, object };
-        let kept = self.ask(|inner| async move { inner.keep(row).await });
+        let kept = self.ask(|inner| async move { inner.keep(row, holds).await });
         Box::pin(async move { kept.await.is_some() })
     }
 

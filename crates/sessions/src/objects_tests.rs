@@ -55,7 +55,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     ];
     assert!(others.iter().all(|other| *other != id));
     bench.store.commit_faults().script([CommitFault::AnswerLost]);
-    assert!(here.keep(own, id, object("file-abc")).await);
+    assert!(here.keep(own, id, object("file-abc"), Vec::new()).await);
     assert_eq!(there.find(own, id).await, FoundObject::Known(Box::new(object("file-abc"))));
     assert_eq!(there.find(other, id).await, FoundObject::Unknown);
     let page = |owner| ObjectListQuery {
@@ -72,7 +72,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     assert_ne!(here.find(own, id).await, FoundObject::Unknown, "it was not theirs to forget");
     there.forget(own, id).await;
     assert_eq!(here.find(own, id).await, FoundObject::Unknown);
-    assert!(!here.keep(own, id, object("../files")).await, "no address takes such a name");
+    assert!(!here.keep(own, id, object("../files"), Vec::new()).await, "no address takes such a name");
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn nobody_waits_long_for_a_store_that_is_away() {
     let id = keeper.id(owner(1)(), StoredObjectKind::FILE, maker(3), "file-abc");
     bench.store.close().await;
     tokio::time::pause();
-    assert!(!keeper.keep(owner(1)(), id, object("file-abc")).await);
+    assert!(!keeper.keep(owner(1)(), id, object("file-abc"), Vec::new()).await);
     assert_eq!(keeper.find(owner(1)(), id).await, FoundObject::StoreUnavailable);
     keeper.stop().await;
 }

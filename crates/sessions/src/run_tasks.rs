@@ -266,6 +266,14 @@ impl TaskStore for RunTasks {
         Box::pin(async move { written.await.map(Written::is_held) })
     }
 
+    fn amend(&self, owner: ObjectOwner, id: TaskId, result: Bytes) -> PortFuture<'static, bool> {
+        let written = self.write(move |inner| async move {
+            let result = inner.seal((owner, id), TaskPart::Result, &result)?;
+            Some(TaskWrite::Amend { owner, id, result })
+        });
+        Box::pin(async move { written.await.is_some_and(Written::is_held) })
+    }
+
     fn of_chat(
         &self,
         owner: ObjectOwner,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::limits::BODY_BYTES_MAX;
-use domain::ports::{HistoryEvent, SessionFailure, SessionHead, SessionWriter};
+use domain::ports::{HistoryEvent, SessionFailure, SessionHead, SessionWriter, WarmEvent, WarmSession};
 use domain::{BranchId, ContentKind, ObjectOwner, SessionEventId, SessionId, TraceId, WorkspaceId};
 use proof::Digest;
 use store::{Act, Store, StoreError};
@@ -173,6 +173,30 @@ impl Transcripts {
         let head = head_of(&new.session, new.branch.id);
         self.store.sessions().create(new, self.act(&by)).await.map_err(|error| failure(&error))?;
         Ok(head)
+    }
+
+    pub(crate) async fn open_warm(
+        &self,
+        by: SessionWriter,
+        app: String,
+        idle_ms: u64,
+    ) -> Result<WarmSession, SessionFailure> {
+        let ids = (self.world.clock.unix_ms(), self.world.id_bytes(), self.world.id_bytes());
+        let new = NewSession::of(by.owner.workspace, by.owner.project, ids).warm(app, idle_ms);
+        let warm = new.session.warm.clone().ok_or(SessionFailure::Unknown)?;
+        self.store.sessions().create(new, self.act(&by)).await.map_err(|error| failure(&error))?;
+        Ok(warm)
+    }
+
+    pub(crate) async fn warm(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        event: WarmEvent,
+    ) -> Result<WarmSession, SessionFailure> {
+        let now_unix_ms = self.world.clock.unix_ms();
+        let row = self.store.sessions().warm(owner, id, event, now_unix_ms, None).await;
+        row.map_err(|error| failure(&error))?.warm.ok_or(SessionFailure::Unknown)
     }
 
     pub(crate) async fn set_metadata(

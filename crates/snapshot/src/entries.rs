@@ -103,6 +103,15 @@ pub struct CredentialEntry {
 }
 
 impl CredentialEntry {
+    /// Whether requests of a project in this environment may use it.
+    #[must_use]
+    pub fn is_for(&self, project: ProjectId, environment: &str, now_unix_ms: u64) -> bool {
+        self.state == CredentialState::Active
+            && self.expires_unix_ms.is_none_or(|end| end > now_unix_ms)
+            && self.project.is_none_or(|only| only == project)
+            && self.environment.as_deref().is_none_or(|only| only == environment)
+    }
+
     /// What an attempt that uses it authenticates as.
     #[must_use]
     pub fn principal(&self) -> Principal {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::access::Access;
 use api::failure::{invalid, not_found};
 use api::moment::Moment;
-use api::reply::Reply;
+use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::limits::{CONTENT_TYPE_BYTES_MAX, FILE_NAME_BYTES_MAX};
 use domain::ports::AuditEntry;
-use domain::{Fault, FileId, KeptFile, NewFile, ObjectOwner, OpenFile, USER_FILE};
+use domain::{Fault, FileId, KeptFile, NewFile, ObjectOwner, OpenFile, StoredBytes, USER_FILE};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -37,6 +37,10 @@ pub(crate) fn routes() -> Vec<Route> {
             .says("Lists files, newest first, without those whose content has not arrived.")
             .query("project_id", "Only those of this project.")
             .lists::<FileView>(),
+        Route::new(Method::GET, "/v2/file-storage", Access::READ_STATE, storage)
+            .says("Lists how much each project keeps in files, and how much it may.")
+            .query("project_id", "Only that of this project.")
+            .returns_value::<Page<StorageView>>(),
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a file, without its content.")
             .returns::<FileView>(),
@@ -87,6 +91,18 @@ struct NewFileView {
     file: FileView,
     /// Takes the content by PUT, without a key: whoever has it may send the content, once, within an hour.
     upload_url: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FileStorage")]
+struct StorageView {
+    object: &'static str,
+    project_id: String,
+    files: u64,
+    /// With what was declared of files that are on their way.
+    bytes: u64,
+    /// `files.project_bytes_max`: what goes beyond is refused.
+    bytes_max: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -189,6 +205,21 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let found = control.web.files.list_workspace(request.workspace(), project, page.after, limit).await?;
         let listed = Listed::cut(found, wanted, |file| file.id);
         Reply::json(&request.page_of(listed, show))
+    })
+}
+
+fn storage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let project = scope::listed(&request)?;
+        let stored = control.web.files.stored(request.workspace(), project).await?;
+        let show = |one: &StoredBytes| StorageView {
+            object: "file_storage",
+            project_id: one.project.to_string(),
+            files: one.files,
+            bytes: one.bytes,
+            bytes_max: one.bytes_max,
+        };
+        Reply::json(&Page::whole(stored.iter().map(show).collect()))
     })
 }
 

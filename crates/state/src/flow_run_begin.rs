@@ -6,7 +6,7 @@ use api::failure::{invalid, missing, not_found};
 use api::request::ApiRequest;
 use api::state::Control;
 use domain::{Fault, FlowId, FlowRunId, KeyId, ObjectOwner};
-use flowruns::{FlowContent, NewRun, RunRow, RunState, RunStatus, StoredFlows, part};
+use flowruns::{NewRun, RunRow, StoredFlows, part};
 use reconcilers::{FLOW_RUN_KEPT, milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -150,39 +150,21 @@ async fn store(
     let input = if input.is_null() { json!({}) } else { input };
     check_input(&flow, &input)?;
     let key = payer(control, request, owner, key).await?;
+    let engine = control.deps.flows.engine().await?;
     let world = &control.deps.world;
     let now = world.clock.unix_ms();
     let budgets = origin.budget_nanos.into_iter().chain(flow.budget_nano_usd);
+    let of = (FlowRunId::new(now, world.id_bytes()), owner, request.trace);
+    let times = (now, now.saturating_add(milliseconds(FLOW_RUN_KEPT)));
     let run = RunRow {
-        id: FlowRunId::new(now, world.id_bytes()),
-        owner,
-        request: request.trace,
-        key,
-        name: flow.name,
         flow: origin.flow,
-        parent: None,
-        depth: 0,
         replay_of: origin.replay_of,
-        state: RunState::Queued,
-        status: RunStatus::Pending,
         budget_nanos: budgets.min(),
-        cost_nanos: 0,
-        created_unix_ms: now,
-        updated_unix_ms: now,
-        due_unix_ms: now,
-        started_unix_ms: None,
-        ended_unix_ms: None,
-        until_unix_ms: now.saturating_add(milliseconds(FLOW_RUN_KEPT)),
-        wish: None,
-        error_code: None,
-        changes: 0,
+        engine,
+        ..RunRow::queued(of, key, flow.name, times)
     };
-    let seal = |part: &str, content: &Value| {
-        FlowContent::seal(&control.deps.vault, (owner, run.id, run.request), part.to_owned(), content)
-            .map_err(|_| Box::new(Fault::internal()))
-    };
-    let contents = vec![seal(part::DOCUMENT, &origin.document)?, seal(part::INPUT, &input)?];
-    let new = NewRun { run: run.clone(), contents, steps: Vec::new() };
+    let new = NewRun::sealed(&control.deps.vault, run.clone(), &origin.document, &input);
+    let new = new.map_err(|_| Box::new(Fault::internal()))?;
     runs_of(control).create(new, Some(request.act(world))).await.map_err(of_store)?;
     control.deps.flows.arrived();
     Ok(run)

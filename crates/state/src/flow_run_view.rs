@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ::tools::Declared;
 use api::moment::Moment;
 use api::state::Control;
-use domain::Fault;
+use domain::{CallOutcome, Fault, TraceId};
 use flowruns::{FlowContent, RunRow, StepRow, StepStatus, part};
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -84,6 +85,24 @@ pub(crate) struct StepDetail {
     pub output: Value,
     /// Why it failed.
     error: Option<String>,
+    /// The call of the last try of a step that calls a tool, for 90 days.
+    tool_call: Option<FlowToolCall>,
+}
+
+/// A call of a tool, without what it was given and answered.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct FlowToolCall {
+    name: String,
+    /// The id of the tool, or of its MCP server.
+    declared_id: Option<String>,
+    #[schemars(extend("enum" = CallOutcome::WORDS))]
+    outcome: &'static str,
+    started_at: Moment,
+    duration_ms: u64,
+    arguments_bytes: u64,
+    result_bytes: u64,
+    /// The step was given a part of the result.
+    truncated: bool,
 }
 
 pub(crate) fn show(run: &RunRow) -> RunView {
@@ -186,5 +205,29 @@ pub(crate) async fn step_detail(
         content.and_then(|content| content.open(&control.deps.vault, run.owner)).unwrap_or_default();
     let output = content.get_mut("output").map(Value::take).unwrap_or_default();
     let error = content.get("error").and_then(Value::as_str).map(str::to_owned);
-    Ok(Some(StepDetail { step: show_step(&row, None), output, error }))
+    let tool_call = tool_call(control, run, &row).await?;
+    Ok(Some(StepDetail { step: show_step(&row, None), output, error, tool_call }))
+}
+
+/// The call that a step's last try made of a tool.
+async fn tool_call(
+    control: &Control,
+    run: &RunRow,
+    step: &StepRow,
+) -> Result<Option<FlowToolCall>, Box<Fault>> {
+    let Some(started_unix_ms) = step.started_unix_ms else { return Ok(None) };
+    let bytes = control.deps.vault.requests.of_flow_step(run.id, &step.path, step.tries);
+    let trace = TraceId::new(started_unix_ms, bytes);
+    let calls = Declared::of(&control.deps.store).calls(run.owner.workspace, trace).await;
+    let call = calls.map_err(of_store)?.into_iter().next();
+    Ok(call.map(|call| FlowToolCall {
+        name: call.name,
+        declared_id: Some(call.declared).filter(|id| !id.is_empty()),
+        outcome: call.outcome.as_str(),
+        started_at: Moment(call.started_unix_ms),
+        duration_ms: call.duration_ms,
+        arguments_bytes: call.bytes_in,
+        result_bytes: call.bytes_out,
+        truncated: call.is_truncated,
+    }))
 }

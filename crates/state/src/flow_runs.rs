@@ -39,7 +39,8 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes_content()
             .refuses(400, "flow_invalid")
             .refuses(400, "validation_error")
-            .refuses(409, "flow_runs_waiting"),
+            .refuses(409, "flow_runs_waiting")
+            .refuses(503, "flow_engine_unavailable"),
         Route::new(Method::GET, PATH, Access::READ_STATE, list)
             .says("Lists runs of flows, newest first.")
             .query("project_id", "Only those of this project.")
@@ -76,7 +77,8 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes::<DecisionInput>()
             .refuses(409, "flow_step_not_waiting"),
         acting("/v2/flow-runs/{id}/replay", replay, "Runs the input of a run again, under another version of its flow.")
-            .takes::<ReplayInput>(),
+            .takes::<ReplayInput>()
+            .refuses(503, "flow_engine_unavailable"),
         Route::new(Method::GET, "/v2/flow-runs/{id}/diff", Access::READ_STATE, differences)
             .says("Shows what differs between the output of a replay and that of the run that it repeats.")
             .returns_value::<OutputDiff>(),

@@ -1,13 +1,16 @@
 //! The routes of `/v2` for what agents keep over several requests: artifacts, bundles of them, and sessions with their branches,
-//! events and snapshots; for batches, tasks and files; and for the agents, tools and MCP servers
-//! that a project declares.
+//! events and snapshots; for batches, tasks and files; and for the agents, tools, MCP servers,
+//! apps and secrets that a project declares.
 
 mod agents;
+mod app_fields;
+mod apps;
 mod artifacts;
 mod batches;
 mod branches;
 mod bundles;
 mod content;
+mod declared;
 mod events;
 mod files;
 mod flow_client;
@@ -19,8 +22,11 @@ mod flow_run_view;
 mod flow_runs;
 mod flows;
 mod limits;
+mod mcp_authorization_view;
+mod mcp_authorizations;
 mod mcp_servers;
 mod scope;
+mod secrets;
 mod sessions;
 mod snapshots;
 mod tasks;
@@ -50,6 +56,9 @@ pub fn routes() -> Vec<Route> {
         usage::routes(),
         tools::routes(),
         mcp_servers::routes(),
+        apps::routes(),
+        secrets::routes(),
+        mcp_authorizations::routes(),
     ]
     .into_iter()
     .flatten()

@@ -26,10 +26,19 @@ pub(crate) const SECRET_HEADERS_MAX: usize = 16;
 pub(crate) const TOOL_SECRET_BYTES_MAX: usize = 8 * 1024;
 pub(crate) const TOOL_DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const TOOL_SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// A namespace, a name in it, and the name of a secret.
+pub(crate) const APP_NAME_PART_BYTES_MAX: usize = 64;
+/// What an app requires before it may run, and the text before a secret in its header.
+pub(crate) const APP_REQUIREMENTS_MAX: usize = 16;
+pub(crate) const SECRET_PREFIX_BYTES_MAX: usize = 64;
+/// Hosts that a secret may be sent to.
+pub(crate) const SECRET_HOSTS_MAX: usize = 16;
 /// The name of an MCP server, which the names of its tools begin with.
 pub(crate) const SERVER_NAME_BYTES_MAX: usize = 32;
 /// Names of tools that an MCP server's settings have.
 pub(crate) const NAMED_TOOLS_MAX: usize = 256;
+/// A parameter that an authorization server has a browser bring back.
+pub(crate) const OAUTH_ANSWER_BYTES_MAX: usize = 8 * 1024;
 /// Versions of a flow that are listed.
 pub(crate) const FLOW_VERSIONS_LISTED_MAX: u32 = 200;
 /// How often an event is stored again that another came before.

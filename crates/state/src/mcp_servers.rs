@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::tools::{Declared, Kind as _, McpServerRow, ServerAddress, ServerKind, accept, note_listing};
+use ::tools::{Declared, GrantRow, Grants, McpServerRow, STDIO_SCHEME, ServerKind, accept, note_listing};
 use api::access::Access;
 use api::failure::{invalid, missing};
 use api::moment::Moment;
@@ -20,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::limits::{NAMED_TOOLS_MAX, SERVER_NAME_BYTES_MAX};
-use crate::scope;
+use crate::mcp_authorization_view::AuthorizationView;
 use crate::tool_fields::{
-    AuthInput, AuthView, Sealing, auth_view, check_moved, checked_description, checked_name, checked_url,
+    AuthInput, AuthView, SealedAuth, Sealing, auth_view, check_moved, checked_description, checked_name,
+    checked_server_url,
 };
+use crate::{declared, scope};
 
 const PATH: &str = "/v2/mcp-servers";
 const ONE: &str = "/v2/mcp-servers/{id}";
@@ -73,7 +75,7 @@ struct ServerInput {
     name: Option<String>,
     #[serde(default)]
     description: String,
-    /// Its endpoint of streamable HTTP.
+    /// Its endpoint of streamable HTTP, or `stdio:NAME` for a program that the operator declared.
     #[schemars(required)]
     url: Option<String>,
     auth: Option<AuthInput>,
@@ -95,7 +97,7 @@ struct ServerUpdate {
     name: Option<String>,
     #[serde(default)]
     description: String,
-    /// Its endpoint of streamable HTTP.
+    /// Its endpoint of streamable HTTP, or `stdio:NAME` for a program that the operator declared.
     url: Option<String>,
     auth: Option<AuthInput>,
     /// The tools that may be used; by default all that are accepted.
@@ -142,7 +144,7 @@ struct AcceptedTool {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "McpServer")]
-struct ServerView {
+pub(crate) struct ServerView {
     id: String,
     object: &'static str,
     project_id: String,
@@ -151,12 +153,14 @@ struct ServerView {
     url: String,
     /// The sealed headers.
     auth: Option<AuthView>,
+    /// Where its tokens come from an authorization server.
+    authorization: Option<AuthorizationView>,
     allowed_tools: Option<Vec<String>>,
     require_approval: &'static str,
     approval_exempt: Vec<String>,
     enabled: bool,
-    /// `unknown` until it was read, `ready`, or `unreachable`.
-    #[schemars(extend("enum" = ["unknown", "ready", "unreachable"]))]
+    /// `unknown` until it was read, `ready`, `unreachable`, or `authorization_needed` until a person signs in for it.
+    #[schemars(extend("enum" = ["unknown", "ready", "unreachable", "authorization_needed"]))]
     health: &'static str,
     /// Why its tools could not be read.
     error: Option<String>,
@@ -211,8 +215,11 @@ fn pin(pin: &PinnedTool, definition: &McpDefinition) -> PinView {
     }
 }
 
-fn show(row: &McpServerRow) -> ServerView {
+fn show(row: &McpServerRow, grant: Option<&GrantRow>, now_unix_ms: u64) -> ServerView {
     let (definition, state) = (&row.definition, &row.state);
+    let authorization =
+        definition.oauth.as_ref().map(|oauth| AuthorizationView::of(oauth, grant, now_unix_ms));
+    let is_missing = authorization.as_ref().is_some_and(|view| !view.is_authorized());
     let (require_approval, approval_exempt) = match &definition.approval {
         Approval::Never => ("never", Vec::new()),
         Approval::Always => ("always", Vec::new()),
@@ -226,11 +233,13 @@ fn show(row: &McpServerRow) -> ServerView {
         description: definition.description.clone(),
         url: definition.url.clone(),
         auth: auth_view(&definition.secret_headers),
+        authorization,
         allowed_tools: definition.allowed_tools.clone(),
         require_approval,
         approval_exempt,
         enabled: row.is_enabled,
         health: match (state.checked_unix_ms, &state.error) {
+            _ if is_missing => "authorization_needed",
             (None, _) => "unknown",
             (Some(_), Some(_)) => "unreachable",
             (Some(_), None) => "ready",
@@ -275,18 +284,19 @@ fn with_fields(
     row: &McpServerRow,
     fields: ServerUpdate,
 ) -> Result<McpServerRow, Box<Fault>> {
-    let url = checked_url(control, fields.url.as_deref(), false)?;
+    let url = checked_server_url(control, row, fields.url.as_deref(), fields.auth.as_ref())?;
     check_moved(row, (&row.definition.url, &url), fields.auth.as_ref())?;
     let state = if url == row.definition.url { row.state.clone() } else { McpState::default() };
     let sealing = Sealing { control, request, owner: row.owner, id: row.id.to_string() };
-    let present = (row.secret.clone(), row.definition.secret_headers.clone());
-    let (secret, secret_headers) = sealing.seal(fields.auth, present)?;
+    let SealedAuth { secret, headers: secret_headers, oauth } = sealing.seal_server(fields.auth, row)?;
+    let oauth = oauth.filter(|_| !url.starts_with(STDIO_SCHEME));
     let definition = McpDefinition {
         description: checked_description(fields.description)?,
         url,
         allowed_tools: names("allowed_tools", fields.allowed_tools)?,
         approval: approval(fields.require_approval.as_deref(), fields.approval_exempt)?,
         secret_headers,
+        oauth,
     };
     let name = checked_name(fields.name.as_deref(), SERVER_NAME_BYTES_MAX)?;
     Ok(McpServerRow {
@@ -316,6 +326,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 allowed_tools: None,
                 approval: Approval::Never,
                 secret_headers: Vec::new(),
+                oauth: None,
             },
             state: McpState::default(),
             secret: None,
@@ -325,7 +336,8 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = with_fields(control, &request, &blank, input.into())?;
         let declared = Declared::of(&control.deps.store);
         declared.create(row.clone(), request.act(world)).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
+        let view = show(&row, None, now_unix_ms);
+        Ok(Reply::json(&view)?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
     })
 }
 
@@ -334,28 +346,42 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let project = scope::listed(&request)?;
         let declared = Declared::of(&control.deps.store);
         let listed = declared.list::<ServerKind>(request.workspace(), project, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
+        let listed = listed.map_err(of_store)?;
+        let mut grants = Vec::new();
+        if let (Some(first), Some(last)) = (listed.rows.first(), listed.rows.last()) {
+            let of_page =
+                Grants::of(&control.deps.store).between(request.workspace(), (first.id, last.id)).await;
+            grants = of_page.map_err(of_store)?;
+        }
+        let now_unix_ms = control.deps.world.clock.unix_ms();
+        let view = |row: &McpServerRow| {
+            let grant = grants.iter().find(|grant| grant.server == row.id);
+            show(row, grant, now_unix_ms)
+        };
+        Reply::json(&request.page_of(listed, view))
     })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<McpServerRow, Box<Fault>> {
-    let id: McpServerId = request.id(ServerKind::WHAT)?;
-    let found = Declared::of(&control.deps.store).get::<ServerKind>(request.workspace(), id).await;
-    let row = found.map_err(|error| scope::not_there(error, ServerKind::WHAT, &id.to_string()))?;
-    scope::check(request, row.owner.project, ServerKind::WHAT, &id)?;
-    Ok(row)
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        let row = declared::load::<ServerKind>(control, &request).await?;
+        view_of(control, &row).await
     })
+}
+
+/// A server with what it was granted.
+pub(crate) async fn view_of(control: &Control, row: &McpServerRow) -> Result<Reply, Box<Fault>> {
+    let grant = match row.definition.oauth {
+        Some(_) => Grants::of(&control.deps.store).find(row.id).await.map_err(of_store)?,
+        None => None,
+    };
+    let view = show(row, grant.as_ref(), control.deps.world.clock.unix_ms());
+    Ok(Reply::json(&view)?.version(row.version))
 }
 
 /// The fields that a patch may change, as they are.
 fn writable(row: &McpServerRow) -> Value {
-    let view = show(row);
+    let view = show(row, None, 0);
     let mut fields = json!({
         "name": view.name, "description": view.description, "url": view.url,
         "require_approval": view.require_approval, "enabled": view.enabled,
@@ -373,7 +399,7 @@ fn writable(row: &McpServerRow) -> Value {
 
 fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &request).await?;
+        let row = declared::load::<ServerKind>(control, &request).await?;
         let update: ServerUpdate = request.apply_patch(writable(&row))?;
         let row = with_fields(control, &request, &row, update)?;
         write(control, &request, row).await
@@ -383,41 +409,37 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 async fn write(control: &Control, request: &ApiRequest, row: McpServerRow) -> Result<Reply, Box<Fault>> {
     let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
     let changed = Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
-    Ok(Reply::json(&show(&changed))?.version(changed.version))
+    view_of(control, &changed).await
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let declared = Declared::of(&control.deps.store);
-        declared.delete::<ServerKind>(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+    Box::pin(async move { declared::delete::<ServerKind>(control, &request).await })
 }
 
 fn refresh(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &request).await?;
+        let row = declared::load::<ServerKind>(control, &request).await?;
         let Nothing {} = request.json()?;
-        let deps = &control.deps;
-        let listing = match row.headers(&deps.vault) {
-            Some(headers) => {
-                let (url, owner) = (row.definition.url.clone(), row.owner.workspace);
-                deps.outbound.list_tools(ServerAddress { url, headers, owner }).await
-            }
-            None => Err("Its sealed headers don't open any more: send them again.".to_owned()),
-        };
-        let noted = note_listing(&deps.store, &deps.world, (row.owner, row.id), listing).await;
-        let state = noted.map_err(of_store)?;
-        let row = McpServerRow { state: state.unwrap_or_default(), ..row };
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        let row = read_tools(control, row).await?;
+        view_of(control, &row).await
     })
+}
+
+/// Reads a server's tools now.
+pub(crate) async fn read_tools(control: &Control, row: McpServerRow) -> Result<McpServerRow, Box<Fault>> {
+    let deps = &control.deps;
+    let grant = Grants::of(&deps.store).find(row.id).await.map_err(of_store)?;
+    let listing = match row.clone().declared(&deps.vault, grant.as_ref()) {
+        Some(server) => deps.outbound.list_tools(row.owner, server).await,
+        None => Err("Its sealed headers don't open any more: send them again.".to_owned()),
+    };
+    let noted = note_listing(&deps.store, &deps.world, (row.owner, row.id), listing).await;
+    Ok(McpServerRow { state: noted.map_err(of_store)?.unwrap_or_default(), ..row })
 }
 
 fn accept_tools(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let mut row = load(control, &request).await?;
+        let mut row = declared::load::<ServerKind>(control, &request).await?;
         let input: AcceptInput = request.json()?;
         let fix = "Name the tools, each with the digest that GET /v2/mcp-servers/ID shows.";
         let tools = input.tools.ok_or_else(|| missing("tools", fix))?;

@@ -11,7 +11,8 @@ use api::reply::Reply;
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
-use domain::{BundleId, Fault, SessionId};
+use domain::ports::WarmEvent;
+use domain::{BundleId, Fault, ObjectOwner, SessionId};
 use http::Method;
 use reconcilers::of_store;
 use schemars::JsonSchema;
@@ -41,6 +42,8 @@ pub(crate) fn routes() -> Vec<Route> {
             .query("end_user", "Only those of this end user.")
             .query("status", "Only active or archived ones.")
             .one_of("status", &["active", "archived"])
+            .query("warm", "Only warm ones, or only others.")
+            .one_of("warm", &["true", "false"])
             .lists::<SessionView>(),
         Route::new(Method::GET, ONE, Access::READ_STATE, get)
             .says("Shows a session.")
@@ -52,6 +55,15 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Method::DELETE, ONE, Access::WRITE_STATE, delete)
             .says("Deletes a session with its branches, events and snapshots. Artifacts stay.")
             .returns_no_content(),
+        Route::new(Method::POST, "/v2/sessions/{id}/keep-alive", Access::WRITE_STATE, keep_alive)
+            .says("Has a warm session last for its idle time from now on, as a run in it does.")
+            .refuses(410, "session_expired")
+            .takes_nothing()
+            .returns_value::<SessionView>(),
+        Route::new(Method::POST, "/v2/sessions/{id}/end", Access::WRITE_STATE, end)
+            .says("Ends a warm session, which takes no more runs. It can be read for a day.")
+            .takes_nothing()
+            .returns_value::<SessionView>(),
     ]
 }
 
@@ -102,9 +114,37 @@ pub(crate) struct SessionView {
     created_at: Moment,
     used_at: Moment,
     expires_at: Option<Moment>,
+    /// Of a warm session, which runs begin and go on in.
+    warm: Option<WarmView>,
 }
 
-fn show(row: &SessionRow) -> SessionView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WarmSession")]
+struct WarmView {
+    /// The app that it runs.
+    app: String,
+    /// `active`, `ended`, or `expired`: it was idle for too long.
+    status: &'static str,
+    idle_timeout_seconds: u64,
+    /// When it ends unless a run comes.
+    expires_at: Moment,
+    ended_at: Option<Moment>,
+    /// How many runs it had.
+    calls: u64,
+    /// The credential, subscription or node that its runs stay at, once the first has ended.
+    seat: Option<String>,
+}
+
+fn show(row: &SessionRow, now_unix_ms: u64) -> SessionView {
+    let warm = row.warm.as_ref().map(|warm| WarmView {
+        app: warm.app.clone(),
+        status: warm.status(now_unix_ms).as_str(),
+        idle_timeout_seconds: warm.idle_ms / 1_000,
+        expires_at: Moment(warm.expires_unix_ms),
+        ended_at: warm.ended_unix_ms.map(Moment),
+        calls: warm.calls,
+        seat: warm.seat.map(|seat| seat.to_string()),
+    });
     SessionView {
         id: row.id.to_string(),
         object: "session",
@@ -119,6 +159,7 @@ fn show(row: &SessionRow) -> SessionView {
         created_at: Moment(row.created_unix_ms),
         used_at: Moment(row.used_unix_ms),
         expires_at: row.until_unix_ms.map(Moment),
+        warm,
     }
 }
 
@@ -191,7 +232,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let session = new.session.clone();
         control.deps.store.sessions().create(new, request.act(world)).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&session))?
+        Ok(Reply::json(&show(&session, now_unix_ms))?
             .version(session.version)
             .as_created(format!("{PATH}/{}", session.id)))
     })
@@ -203,11 +244,12 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             project: scope::listed(&request)?,
             end_user: request.query.get("end_user").cloned(),
             status: request.query.get("status").and_then(|status| SessionStatus::of(status)),
+            is_warm: request.query.get("warm").map(|wanted| wanted == "true"),
         };
         let now_unix_ms = control.deps.world.clock.unix_ms();
         let sessions = control.deps.store.sessions();
         let listed = sessions.list(request.workspace(), filter, now_unix_ms, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
+        Reply::json(&request.page_of(listed.map_err(of_store)?, |row| show(row, now_unix_ms)))
     })
 }
 
@@ -224,7 +266,7 @@ pub(crate) async fn load(control: &Control, request: &ApiRequest) -> Result<Sess
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(&row, control.deps.world.clock.unix_ms()))?.version(row.version))
     })
 }
 
@@ -268,8 +310,40 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let sessions = control.deps.store.sessions();
         let changed =
             sessions.change(request.workspace(), row.id, change, expected, act).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&changed))?.version(changed.version))
+        Ok(Reply::json(&show(&changed, control.deps.world.clock.unix_ms()))?.version(changed.version))
     })
+}
+
+fn keep_alive(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let (row, now_unix_ms) = warm(control, &request, WarmEvent::KeepAlive, false).await?;
+        let refusal = row.warm.as_ref().and_then(|warm| warm.status(now_unix_ms).refusal(row.id));
+        refusal.map_or_else(|| Reply::json(&show(&row, now_unix_ms)), |fault| Err(Box::new(fault)))
+    })
+}
+
+fn end(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let (row, now_unix_ms) = warm(control, &request, WarmEvent::End, true).await?;
+        Reply::json(&show(&row, now_unix_ms))
+    })
+}
+
+/// The warm session that the path names, after an event.
+async fn warm(
+    control: &Control,
+    request: &ApiRequest,
+    event: WarmEvent,
+    is_audited: bool,
+) -> Result<(SessionRow, u64), Box<Fault>> {
+    let row = load(control, request).await?;
+    let world = &control.deps.world;
+    let act = is_audited.then(|| request.act(world));
+    let owner = ObjectOwner { workspace: row.workspace, project: row.project };
+    let now_unix_ms = world.clock.unix_ms();
+    let noted = control.deps.store.sessions().warm(owner, row.id, event, now_unix_ms, act).await;
+    let row = noted.map_err(|error| scope::not_there(error, WHAT, &row.id.to_string()))?;
+    Ok((row, now_unix_ms))
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

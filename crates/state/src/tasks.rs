@@ -59,6 +59,8 @@ struct TaskView {
     due_at: Moment,
     cancelled_at: Option<Moment>,
     ended_at: Option<Moment>,
+    /// How long it is stored after its end, where its client said so.
+    ttl_seconds: Option<u64>,
     /// When it is deleted.
     expires_at: Moment,
 }
@@ -101,6 +103,7 @@ fn show(task: &RunTask) -> TaskView {
         due_at: Moment(task.due_unix_ms),
         cancelled_at: task.cancelled_unix_ms.map(Moment),
         ended_at: task.ended_unix_ms.map(Moment),
+        ttl_seconds: task.ttl_ms.map(|ttl_ms| ttl_ms / 1_000),
         expires_at: Moment(task.until_unix_ms),
     }
 }

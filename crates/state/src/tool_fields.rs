@@ -1,11 +1,14 @@
-//! The fields that tools and MCP servers share: names, schemas, and what is sealed of their headers.
+//! The fields that tools, MCP servers and apps share: names, schemas, and what is sealed of their headers.
 
 use std::collections::BTreeMap;
 
-use ::tools::{DeclaredRow, Kind, NAME_BYTES_MAX, SealedHeaders, seal_headers};
+use ::tools::{
+    CLIENT_SECRET, DeclaredRow, Kind, McpServerRow, NAME_BYTES_MAX, STDIO_SCHEME, SealedHeaders, seal_headers,
+};
 use api::failure::{invalid, missing};
 use api::request::ApiRequest;
 use api::state::Control;
+use domain::grants::McpOauth;
 use domain::{Fault, FaultClass, ObjectOwner};
 use egress::TargetKind;
 use http::header::{HeaderName, HeaderValue};
@@ -14,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits::{
-    SECRET_HEADERS_MAX, TOOL_DESCRIPTION_BYTES_MAX, TOOL_SCHEMA_BYTES_MAX, TOOL_SECRET_BYTES_MAX,
+    METADATA_VALUE_CHARS_MAX, SECRET_HEADERS_MAX, TOOL_DESCRIPTION_BYTES_MAX, TOOL_SCHEMA_BYTES_MAX,
+    TOOL_SECRET_BYTES_MAX,
 };
 
 /// Headers that belong to the connection or to the protocol.
@@ -54,6 +58,16 @@ pub(crate) enum AuthInput {
         #[schemars(extend("writeOnly" = true))]
         headers: BTreeMap<String, String>,
     },
+    /// Tokens of the server's authorization server, once a person has signed in there. For MCP servers alone.
+    Oauth {
+        /// By default those that the server names.
+        #[serde(default)]
+        scopes: Vec<String>,
+        /// Of a client that you registered; by default the gateway registers itself.
+        client_id: Option<String>,
+        #[schemars(extend("writeOnly" = true))]
+        client_secret: Option<String>,
+    },
 }
 
 impl AuthInput {
@@ -64,6 +78,11 @@ impl AuthInput {
             Self::Bearer { token } => Self::Bearer { token: token.clone() },
             Self::ApiKey { header, value } => Self::ApiKey { header: header.clone(), value: value.clone() },
             Self::Headers { headers } => Self::Headers { headers: headers.clone() },
+            Self::Oauth { scopes, client_id, client_secret } => Self::Oauth {
+                scopes: scopes.clone(),
+                client_id: client_id.clone(),
+                client_secret: client_secret.clone(),
+            },
         }
     }
 }
@@ -101,19 +120,89 @@ impl Sealing<'_> {
             return Ok((None, Vec::new()));
         }
         let names = headers.iter().map(|(name, _)| name.clone()).collect();
+        Ok((Some(self.sealed(&headers)?), names))
+    }
+
+    fn sealed(&self, headers: &[(String, String)]) -> Result<SealedHeaders, Box<Fault>> {
         let vault = &self.control.deps.vault;
-        let sealed = seal_headers(vault, self.owner, &self.id, self.request.trace, &headers);
-        let sealed = sealed.map_err(|error| {
+        let sealed = seal_headers(vault, self.owner, &self.id, self.request.trace, headers);
+        sealed.map_err(|error| {
             tracing::error!(workspace = %self.owner.workspace, %error, "the headers of a tool could not be sealed");
             Box::new(Fault::internal())
-        })?;
-        Ok((Some(sealed), names))
+        })
     }
+
+    /// What a server's input says, with what is sealed of it; the present state where it says nothing.
+    pub(crate) fn seal_server(
+        &self,
+        input: Option<AuthInput>,
+        present: &McpServerRow,
+    ) -> Result<SealedAuth, Box<Fault>> {
+        let definition = &present.definition;
+        let Some(AuthInput::Oauth { scopes, client_id, client_secret }) = input else {
+            let oauth = if input.is_some() { None } else { definition.oauth.clone() };
+            let of_present = (present.secret.clone(), definition.secret_headers.clone());
+            let (secret, headers) = self.seal(input, of_present)?;
+            return Ok(SealedAuth { secret, headers, oauth });
+        };
+        check_oauth(&scopes, client_id.as_deref(), client_secret.as_deref())?;
+        let has_client_secret = client_secret.is_some();
+        let secret =
+            client_secret.map(|text| self.sealed(&[(CLIENT_SECRET.to_owned(), text)])).transpose()?;
+        let oauth = Some(McpOauth { scopes, client_id, has_client_secret });
+        Ok(SealedAuth { secret, headers: Vec::new(), oauth })
+    }
+}
+
+/// What a server is shown, as it is kept.
+pub(crate) struct SealedAuth {
+    pub secret: Option<SealedHeaders>,
+    pub headers: Vec<String>,
+    pub oauth: Option<McpOauth>,
+}
+
+fn check_oauth(
+    scopes: &[String],
+    client_id: Option<&str>,
+    client_secret: Option<&str>,
+) -> Result<(), Box<Fault>> {
+    // The characters of RFC 6749, appendix A.
+    let is_scope = |scope: &String| {
+        !scope.is_empty()
+            && scope.len() <= METADATA_VALUE_CHARS_MAX
+            && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+    };
+    if scopes.len() > SECRET_HEADERS_MAX || !scopes.iter().all(is_scope) {
+        let fix = format!("Send at most {SECRET_HEADERS_MAX} scopes, without spaces.");
+        return Err(invalid("auth.scopes", "The scopes can't be requested so.", fix));
+    }
+    let is_text = |text: &str| {
+        !text.is_empty()
+            && text.len() <= TOOL_SECRET_BYTES_MAX
+            && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    };
+    for (field, text) in [("auth.client_id", client_id), ("auth.client_secret", client_secret)] {
+        if text.is_some_and(|text| !is_text(text)) {
+            return Err(invalid(
+                field,
+                "It can't be sent so.",
+                "Send it as the authorization server shows it.",
+            ));
+        }
+    }
+    if client_secret.is_some() && client_id.is_none() {
+        return Err(missing("auth.client_id", "Send the id of the client that the secret is for."));
+    }
+    Ok(())
 }
 
 fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
     let (field, headers) = match input {
         AuthInput::None => return Ok(Vec::new()),
+        AuthInput::Oauth { .. } => {
+            let fix = "Send a bearer token, an API key or headers.";
+            return Err(invalid("auth.type", "Only MCP servers have people sign in.", fix));
+        }
         AuthInput::Bearer { token } => {
             ("auth.token", vec![("authorization".to_owned(), format!("Bearer {token}"))])
         }
@@ -128,17 +217,25 @@ fn checked(input: AuthInput) -> Result<Vec<(String, String)>, Box<Fault>> {
     let mut lower = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let name = name.to_ascii_lowercase();
-        let is_name = HeaderName::try_from(name.as_str()).is_ok() && !TAKEN.contains(&name.as_str());
-        let is_value = !value.is_empty()
-            && value.len() <= TOOL_SECRET_BYTES_MAX
-            && HeaderValue::try_from(value.as_str()).is_ok()
-            && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        if !is_name || !is_value || lower.iter().any(|(other, _)| *other == name) {
+        if !is_header(&name) || !is_secret(&value) || lower.iter().any(|(other, _)| *other == name) {
             return Err(invalid(field, "A header can't be sent so.", fix));
         }
         lower.push((name, value));
     }
     Ok(lower)
+}
+
+/// Whether a secret may be sent in a header of this lower-case name.
+pub(crate) fn is_header(name: &str) -> bool {
+    HeaderName::try_from(name).is_ok() && !TAKEN.contains(&name)
+}
+
+/// Whether a header can carry this secret.
+pub(crate) fn is_secret(value: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= TOOL_SECRET_BYTES_MAX
+        && HeaderValue::try_from(value).is_ok()
+        && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// Refuses a new address that would be shown the secret of the old one.
@@ -179,19 +276,15 @@ pub(crate) fn checked_description(text: String) -> Result<String, Box<Fault>> {
 }
 
 /// The schema of arguments, as text.
-pub(crate) fn checked_schema(schema: Option<&Value>) -> Result<String, Box<Fault>> {
+pub(crate) fn checked_schema(field: &str, schema: Option<&Value>) -> Result<String, Box<Fault>> {
     let fix = r#"Send a JSON Schema such as {"type": "object", "properties": {"city": {"type": "string"}}}."#;
     let Some(schema) = schema else { return Ok(r#"{"type":"object","properties":{}}"#.to_owned()) };
     if schema.get("type") != Some(&Value::from("object")) {
-        return Err(invalid("parameters", "\"parameters\" is no schema of an object.", fix));
+        return Err(invalid(field, format!("\"{field}\" is not the schema of an object."), fix));
     }
     let text = schema.to_string();
     if text.len() > TOOL_SCHEMA_BYTES_MAX {
-        return Err(invalid(
-            "parameters",
-            format!("The schema is longer than {TOOL_SCHEMA_BYTES_MAX} bytes."),
-            fix,
-        ));
+        return Err(invalid(field, format!("The schema is longer than {TOOL_SCHEMA_BYTES_MAX} bytes."), fix));
     }
     Ok(text)
 }
@@ -207,6 +300,36 @@ pub(crate) fn checked_url(
     egress::check_base_url(&plain, &control.web.egress, TargetKind::Provider)
         .map_err(|fault| Box::new(fault.param("url")))?;
     Ok(url.to_owned())
+}
+
+/// The address of an MCP server: one of the customer's, or a program that the operator lets the workspace use.
+pub(crate) fn checked_server_url(
+    control: &Control,
+    row: &McpServerRow,
+    url: Option<&str>,
+    auth: Option<&AuthInput>,
+) -> Result<String, Box<Fault>> {
+    let Some(program) = url.and_then(|url| url.trim().strip_prefix(STDIO_SCHEME)) else {
+        return checked_url(control, url, false);
+    };
+    let programs = &control.web.egress.programs;
+    let workspace = row.owner.workspace.to_string();
+    // One that the operator has withdrawn can still be switched off, and shown.
+    let is_new = row.definition.url.strip_prefix(STDIO_SCHEME) != Some(program);
+    if is_new && programs.find(program, &workspace).is_none() {
+        let names = programs.names(&workspace);
+        let fix = if names.is_empty() {
+            "The operator declares programs in the file that the setting tools.stdio names.".to_owned()
+        } else {
+            format!("Those that it allows: {}.", names.join(", "))
+        };
+        return Err(invalid("url", "The operator allows this workspace no such program.", fix));
+    }
+    if matches!(auth, Some(AuthInput::Oauth { .. })) {
+        let fix = "Send {\"type\": \"headers\"} with the variables that the program reads.";
+        return Err(invalid("auth.type", "Nobody signs in for a program.", fix));
+    }
+    Ok(format!("{STDIO_SCHEME}{program}"))
 }
 
 /// A template with a word in each place, all of which must be in the path.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::tools::{Declared, ImportError, ImportedTool, Kind as _, NAME_BYTES_MAX, ToolKind, ToolRow, import};
+use ::tools::{Declared, ImportError, ImportedTool, NAME_BYTES_MAX, ToolKind, ToolRow, import};
 use api::access::Access;
 use api::failure::{invalid, missing};
 use api::moment::Moment;
@@ -11,6 +11,7 @@ use api::reply::{Page, Reply};
 use api::request::ApiRequest;
 use api::router::{Handled, Route};
 use api::state::Control;
+use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::tools::{ArgumentPlace, HttpAction, ToolDefinition};
 use domain::{Fault, FaultClass, ObjectOwner, ToolId};
 use http::Method;
@@ -19,11 +20,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::scope;
 use crate::tool_fields::{
     AuthInput, AuthView, Sealing, auth_view, check_moved, checked_description, checked_name, checked_schema,
     checked_url,
 };
+use crate::{declared, scope};
 
 const PATH: &str = "/v2/tools";
 const ONE: &str = "/v2/tools/{id}";
@@ -65,8 +66,8 @@ struct ToolInput {
     /// By which requests name it, and the model calls it.
     #[schemars(required)]
     name: Option<String>,
-    /// `function`: the client executes it. `http`: the gateway does.
-    #[schemars(extend("enum" = ["function", "http"]))]
+    /// `function`: the client executes it. `http`: the gateway does. `app`: the gateway runs an app.
+    #[schemars(extend("enum" = ["function", "http", "app"]))]
     kind: String,
     /// What the model reads of it.
     #[serde(default)]
@@ -82,6 +83,8 @@ struct ToolInput {
     /// Where arguments go: `path`, `query`, `header` or `body`. Others go into the body of a method that has one, or into the query.
     arguments: Option<BTreeMap<String, String>>,
     auth: Option<AuthInput>,
+    /// Of an app: a model, or an HTTP server of the project. Its parameters are by default what the app takes.
+    app: Option<String>,
     /// Each call waits for the client's approval.
     require_approval: Option<bool>,
     enabled: Option<bool>,
@@ -106,6 +109,8 @@ struct ToolUpdate {
     /// Where arguments go: `path`, `query`, `header` or `body`. Others go into the body of a method that has one, or into the query.
     arguments: Option<BTreeMap<String, String>>,
     auth: Option<AuthInput>,
+    /// Of an app: a model, or an HTTP server of the project. Its parameters are by default what the app takes.
+    app: Option<String>,
     /// Each call waits for the client's approval.
     require_approval: Option<bool>,
     enabled: Option<bool>,
@@ -123,10 +128,11 @@ impl From<ToolInput> for ToolUpdate {
             url,
             arguments,
             auth,
+            app,
             require_approval,
             enabled,
         } = input;
-        Self { name, description, parameters, method, url, arguments, auth, require_approval, enabled }
+        Self { name, description, parameters, method, url, arguments, auth, app, require_approval, enabled }
     }
 }
 
@@ -163,6 +169,7 @@ struct ToolView {
     arguments: Option<BTreeMap<String, &'static str>>,
     /// The sealed headers.
     auth: Option<AuthView>,
+    app: Option<String>,
     require_approval: bool,
     enabled: bool,
     /// What makes its description look like an instruction to the model.
@@ -180,13 +187,14 @@ fn show(row: &ToolRow) -> ToolView {
         object: "tool",
         project_id: row.owner.project.to_string(),
         name: row.name.clone(),
-        kind: if http.is_some() { "http" } else { "function" },
+        kind: ToolShape::of(definition).as_str(),
         description: definition.description.clone(),
         parameters: serde_json::from_str(&definition.parameters).unwrap_or_default(),
         method: http.map(|http| http.method.clone()),
         url: http.map(|http| http.url.clone()),
         arguments: places,
         auth: auth_view(&definition.secret_headers),
+        app: definition.app.clone(),
         require_approval: definition.needs_approval,
         enabled: row.is_enabled,
         suspicious: ::tools::suspicion(&definition.description),
@@ -194,18 +202,76 @@ fn show(row: &ToolRow) -> ToolView {
     }
 }
 
-fn action(control: &Control, fields: &ToolUpdate) -> Result<HttpAction, Box<Fault>> {
-    let method = fields.method.clone().unwrap_or_else(|| "GET".to_owned());
+/// What executes a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ToolShape {
+    Function,
+    Http,
+    App,
+}
+
+impl ToolShape {
+    fn by_name(name: &str) -> Option<Self> {
+        [Self::Function, Self::Http, Self::App].into_iter().find(|shape| shape.as_str() == name)
+    }
+
+    const fn of(definition: &ToolDefinition) -> Self {
+        match definition {
+            ToolDefinition { app: Some(_), .. } => Self::App,
+            ToolDefinition { http: Some(_), .. } => Self::Http,
+            _ => Self::Function,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Http => "http",
+            Self::App => "app",
+        }
+    }
+}
+
+/// The app of a tool. One that itself calls tools could call this one, and so on for ever.
+fn checked_app(shape: ToolShape, app: Option<String>) -> Result<Option<String>, Box<Fault>> {
+    let fix = "Name a model, or an HTTP server that the project declares as an app.";
+    match (shape, app) {
+        (ToolShape::App, None) => Err(missing("app", fix)),
+        (ToolShape::App, Some(app)) => {
+            let is_own = ["tools/", "agents/", "flows/"].iter().any(|kind| app.starts_with(kind));
+            let is_name =
+                !app.is_empty() && app.len() <= MODEL_NAME_BYTES_MAX && !app.contains(char::is_control);
+            if is_own {
+                let message = "A tool runs no tool, agent or flow.";
+                return Err(invalid("app", message, fix));
+            }
+            if is_name { Ok(Some(app)) } else { Err(invalid("app", "This is no name of an app.", fix)) }
+        }
+        (_, None) => Ok(None),
+        (_, Some(_)) => {
+            let fix = "Leave it out, or declare a tool of the kind app.";
+            Err(invalid("app", "Only a tool of the kind app has one.", fix))
+        }
+    }
+}
+
+/// The call that the fields of a tool or app describe.
+pub(crate) fn action(
+    control: &Control,
+    (method, url): (Option<&str>, Option<&str>),
+    arguments: Option<&BTreeMap<String, String>>,
+) -> Result<HttpAction, Box<Fault>> {
+    let method = method.unwrap_or("GET").to_owned();
     if !METHODS.contains(&method.as_str()) {
         return Err(invalid(
             "method",
-            "This is no method of a tool.",
+            "This is no method that can be called.",
             format!("Send one of {}.", METHODS.join(", ")),
         ));
     }
-    let url = checked_url(control, fields.url.as_deref(), true)?;
+    let url = checked_url(control, url, true)?;
     let mut places = BTreeMap::new();
-    for (name, word) in fields.arguments.iter().flatten() {
+    for (name, word) in arguments.into_iter().flatten() {
         let place = ArgumentPlace::by_name(word).ok_or_else(|| {
             let fix = format!("Send one of {}.", ArgumentPlace::WORDS.join(", "));
             invalid(format!("arguments.{name}"), "This is no place of an argument.", fix)
@@ -229,13 +295,16 @@ fn with_fields(
     request: &ApiRequest,
     row: ToolRow,
     fields: ToolUpdate,
-    is_http: bool,
+    shape: ToolShape,
 ) -> Result<ToolRow, Box<Fault>> {
-    let http = if is_http { Some(action(control, &fields)?) } else { None };
-    if http.is_none() && (fields.url.is_some() || fields.method.is_some() || fields.auth.is_some()) {
-        let message = "A function is executed by the client: it has no url, method or auth.";
+    let called = (fields.method.as_deref(), fields.url.as_deref());
+    let is_http = shape == ToolShape::Http;
+    let http = if is_http { Some(action(control, called, fields.arguments.as_ref())?) } else { None };
+    if !is_http && (fields.url.is_some() || fields.method.is_some() || fields.auth.is_some()) {
+        let message = "Only an HTTP call has a url, a method or auth.";
         return Err(invalid("kind", message, "Leave them out, or declare a tool of the kind http."));
     }
+    let app = checked_app(shape, fields.app)?;
     let old = row.definition.http.as_ref().map(|http| http.url.as_str()).unwrap_or_default();
     let new = http.as_ref().map(|http| http.url.as_str()).unwrap_or_default();
     check_moved(&row, (old, new), fields.auth.as_ref())?;
@@ -244,8 +313,9 @@ fn with_fields(
     let (secret, secret_headers) = sealing.seal(fields.auth, present)?;
     let definition = ToolDefinition {
         description: checked_description(fields.description)?,
-        parameters: checked_schema(fields.parameters.as_ref())?,
+        parameters: checked_schema("parameters", fields.parameters.as_ref())?,
         http,
+        app,
         secret_headers,
         needs_approval: fields.require_approval.unwrap_or(false),
     };
@@ -264,6 +334,7 @@ fn blank(control: &Control, owner: ObjectOwner, name: String) -> ToolRow {
             description: String::new(),
             parameters: String::new(),
             http: None,
+            app: None,
             secret_headers: Vec::new(),
             needs_approval: false,
         },
@@ -278,21 +349,18 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let input: ToolInput = request.json()?;
         let project = scope::of_new(control, &request, input.project_id.as_deref())?;
-        let is_http = match input.kind.as_str() {
-            "http" => true,
-            "function" => false,
-            _ => return Err(invalid("kind", "This is no kind of tool.", "Send function or http.")),
-        };
+        let shape = ToolShape::by_name(&input.kind)
+            .ok_or_else(|| invalid("kind", "This is no kind of tool.", "Send function, http or app."))?;
         let name = checked_name(input.name.as_deref(), NAME_BYTES_MAX)?;
         let owner = ObjectOwner { workspace: request.workspace(), project };
-        let row = with_fields(control, &request, blank(control, owner, name), input.into(), is_http)?;
+        let row = with_fields(control, &request, blank(control, owner, name), input.into(), shape)?;
         let act = request.act(&control.deps.world);
         Declared::of(&control.deps.store).create(row.clone(), act).await.map_err(of_store)?;
         Ok(Reply::json(&show(&row))?.version(row.version).as_created(format!("{PATH}/{}", row.id)))
     })
 }
 
-fn not_imported(error: &ImportError) -> Box<Fault> {
+pub(crate) fn not_imported(error: &ImportError) -> Box<Fault> {
     let message = format!("The document can't be imported at {}: {}", error.pointer, error.message);
     let fault = Fault::new(FaultClass::BadRequest, "openapi_not_imported", message);
     Box::new(
@@ -365,7 +433,7 @@ fn imported_row(
     let row = blank(control, owner, name);
     let definition = ToolDefinition {
         description: checked_description(tool.description)?,
-        parameters: checked_schema(Some(&tool.parameters))?,
+        parameters: checked_schema("parameters", Some(&tool.parameters))?,
         http: Some(tool.action),
         ..row.definition
     };
@@ -373,25 +441,12 @@ fn imported_row(
 }
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let project = scope::listed(&request)?;
-        let declared = Declared::of(&control.deps.store);
-        let listed = declared.list::<ToolKind>(request.workspace(), project, request.page()?).await;
-        Reply::json(&request.page_of(listed.map_err(of_store)?, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<ToolRow, Box<Fault>> {
-    let id: ToolId = request.id(ToolKind::WHAT)?;
-    let found = Declared::of(&control.deps.store).get::<ToolKind>(request.workspace(), id).await;
-    let row = found.map_err(|error| scope::not_there(error, ToolKind::WHAT, &id.to_string()))?;
-    scope::check(request, row.owner.project, ToolKind::WHAT, &id)?;
-    Ok(row)
+    Box::pin(async move { declared::list::<ToolKind, _>(control, &request, show).await })
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &request).await?;
+        let row = declared::load::<ToolKind>(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
@@ -408,16 +463,19 @@ fn writable(row: &ToolRow) -> Value {
         fields.insert("url".to_owned(), json!(http.url));
         fields.insert("arguments".to_owned(), json!(view.arguments));
     }
+    if let (Some(fields), Some(app)) = (fields.as_object_mut(), &row.definition.app) {
+        fields.insert("app".to_owned(), json!(app));
+    }
     fields
 }
 
 fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &request).await?;
+        let row = declared::load::<ToolKind>(control, &request).await?;
         let update: ToolUpdate = request.apply_patch(writable(&row))?;
-        let is_http = row.definition.http.is_some();
+        let shape = ToolShape::of(&row.definition);
         let name = checked_name(update.name.as_deref(), NAME_BYTES_MAX)?;
-        let row = with_fields(control, &request, ToolRow { name, ..row }, update, is_http)?;
+        let row = with_fields(control, &request, ToolRow { name, ..row }, update, shape)?;
         let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
         let changed =
             Declared::of(&control.deps.store).replace(row, expected, act).await.map_err(of_store)?;
@@ -426,11 +484,5 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 }
 
 fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let (expected, act) = (request.if_match()?, request.act(&control.deps.world));
-        let declared = Declared::of(&control.deps.store);
-        declared.delete::<ToolKind>(request.workspace(), row.id, expected, act).await.map_err(of_store)?;
-        Ok(Reply::no_content())
-    })
+    Box::pin(async move { declared::delete::<ToolKind>(control, &request).await })
 }

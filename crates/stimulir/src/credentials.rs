@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
-use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
+use compat::answer::Answer;
+use compat::call::{Call, Handled};
 
 const PATH: &str = "/v2/provider-credentials";
 
@@ -43,7 +43,7 @@ pub(crate) fn add<'a>(call: &'a Call<'a>) -> Handled<'a> {
                 body[field] = value.clone();
             }
         }
-        let renamed = |refusal: crate::answer::Refusal| refusal.renamed("display_name", "label");
+        let renamed = |refusal: compat::answer::Refusal| refusal.renamed("display_name", "label");
         let added = call.post(PATH, &body).await.map_err(renamed)?;
         let id = added["id"].as_str().unwrap_or_default();
         let verified = call.post(&format!("{PATH}/{id}/verify"), &json!({})).await;

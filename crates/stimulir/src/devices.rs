@@ -4,8 +4,8 @@ use reconcilers::moment;
 use serde_json::{Value, json};
 
 use crate::accounts::show_me;
-use crate::answer::Answer;
-use crate::call::{Call, Handled, as_theirs};
+use compat::answer::Answer;
+use compat::call::{Call, Handled};
 
 /// What the client's tokens begin with.
 const PREFIX: &str = "stim_cli_";
@@ -32,7 +32,7 @@ pub(crate) fn poll<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let me = call.me_of(key).await?;
         let person = show_me(call, &me).await;
         Ok(Answer::json(&json!({
-            "access_token": as_theirs(PREFIX, key), "token_type": "bearer", "token_id": granted["key_id"],
+            "access_token": format!("{PREFIX}{}", key), "token_type": "bearer", "token_id": granted["key_id"],
             "expires_in": seconds_left(call, &granted), "workspace_id": granted["workspace_id"],
             "project_id": me.pointer("/key/project_id"), "email": person["email"],
         })))

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use reconcilers::moment;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
-use crate::call::{Call, Handled};
 use crate::limits::{EVENTS_MAX, EXPORT_ROWS_MAX};
 use crate::usage::event;
+use compat::answer::{Answer, Refusal};
+use compat::call::{Call, Handled};
 
 const DAY_MS: u64 = 86_400_000;
 const USUAL_ROWS: usize = 10_000;
@@ -86,7 +86,7 @@ async fn traces(call: &Call<'_>, rows_max: usize) -> Result<(Vec<Value>, bool), 
     let filters = filters(call)?;
     let query: Vec<_> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let listed = call.rows("/v2/requests", &query, rows_max, wanted).await?;
-    Ok((listed.rows.iter().map(event).collect(), listed.has_more))
+    Ok((listed.rows.iter().map(|row| event(row, call.pounds())).collect(), listed.has_more))
 }
 
 pub(crate) fn list<'a>(call: &'a Call<'a>) -> Handled<'a> {

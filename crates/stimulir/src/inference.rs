@@ -6,7 +6,9 @@ use http::HeaderMap;
 use json::{Cursor, JsonError};
 use serde_json::Value;
 
-use crate::names::{ROOT, text_of};
+use compat::names::text_of;
+
+use crate::names::ROOT;
 
 const TAGS: &str = "x-stimulir-tags";
 const INFERENCE: &str = "inference/";

@@ -4,9 +4,9 @@ use api::failure::invalid;
 use reconcilers::moment;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
-use crate::call::{Call, Handled, as_theirs};
 use crate::limits::{EVENTS_MAX, SESSION_KEY_SECONDS_MAX};
+use compat::answer::{Answer, Refusal};
+use compat::call::{Call, Handled};
 
 const PATH: &str = "/v2/api-keys";
 /// What the client's own keys begin with, which it looks for.
@@ -14,7 +14,7 @@ const PREFIX: &str = "hyb_";
 /// The client's names of environments, and ours.
 const ENVIRONMENTS: [(&str, &str); 3] =
     [("prod", "production"), ("staging", "staging"), ("dev", "development")];
-const NO_PENCE: &str = "Amounts here are US dollars, and no rate is known: limit the key's spend with a budget, POST /v2/budgets.";
+const NO_PENCE: &str = "Amounts here are US dollars, and a limit must not change with a rate: limit the key's spend with a budget, POST /v2/budgets.";
 
 fn show(row: &Value) -> Value {
     let environment = row["environment"].as_str().unwrap_or_default();
@@ -57,7 +57,7 @@ pub(crate) fn make<'a>(call: &'a Call<'a>) -> Handled<'a> {
         }
         let made = call.post(PATH, &body).await.map_err(|refusal| refusal.renamed("environment", "env"))?;
         let mut view = show(&made);
-        view["key"] = json!(as_theirs(PREFIX, made["key"].as_str().unwrap_or_default()));
+        view["key"] = json!(format!("{PREFIX}{}", made["key"].as_str().unwrap_or_default()));
         Ok(Answer::created(&view))
     })
 }
@@ -125,7 +125,7 @@ pub(crate) fn make_session_key<'a>(call: &'a Call<'a>) -> Handled<'a> {
         }
         let answer = |key: &str, id: &Value, expires_at: Value| {
             Answer::json(&json!({
-                "api_key": as_theirs(PREFIX, key), "key_id": id, "expires_at": expires_at,
+                "api_key": format!("{PREFIX}{}", key), "key_id": id, "expires_at": expires_at,
                 "runtime_session_id": session,
             }))
         };

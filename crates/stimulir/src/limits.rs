@@ -4,7 +4,5 @@
 pub const EXPORT_ROWS_MAX: usize = 50_000;
 /// The most rows that a list of usage events holds.
 pub const EVENTS_MAX: usize = 500;
-/// The most pages of `/v2` that one call reads.
-pub const PAGES_MAX: usize = 64;
 /// The longest that a key lives that a command asks for itself.
 pub const SESSION_KEY_SECONDS_MAX: u64 = 86_400;

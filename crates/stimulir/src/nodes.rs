@@ -3,9 +3,9 @@
 use api::failure::{invalid, not_found};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
-use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
+use compat::answer::{Answer, Refusal};
+use compat::call::{Call, Handled};
 
 const PATH: &str = "/v2/byoc/nodes";
 

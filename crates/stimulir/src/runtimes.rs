@@ -3,8 +3,8 @@
 use api::failure::not_found;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, Refusal};
-use crate::call::{Call, Handled};
+use compat::answer::{Answer, Refusal};
+use compat::call::{Call, Handled};
 
 const ADAPTERS: &str = "/v2/adapters";
 const JOBS: &str = "/v2/train/jobs";

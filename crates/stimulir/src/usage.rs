@@ -1,16 +1,18 @@
 //! What was used and what it cost: sums, events, and the month so far by mode.
 //!
-//! Money here is US dollars and no rate to pounds is known, so none of the client's fields in pounds or pence is sent: the same
-//! amounts are in `cost_usd` and, exact, in `cost_micros`.
+//! Money here is US dollars: amounts are in `cost_usd` and, exact, in `cost_micros`. The client's fields in pounds and pence are
+//! there where the operator states a rate.
 
 use api::failure::invalid;
+use api::pounds::PoundRate;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
-use crate::call::{Call, Handled};
 use crate::limits::EVENTS_MAX;
+use compat::answer::{Answer, Refusal};
+use compat::call::{Call, Handled};
 
 const MICROS_PER_USD: f64 = 1_000_000.0;
+const MICROS_PER_POUND: f64 = 1_000_000.0;
 const CURRENCY: &str = "USD";
 
 /// An amount, with the currency that it is in.
@@ -20,17 +22,33 @@ fn money(row: &Value) -> (Value, Value) {
 }
 
 /// The columns that every sum of the client has.
-fn sums(row: &Value) -> Value {
+fn sums(row: &Value, rate: Option<&PoundRate>) -> Value {
     let (cost_micros, cost_usd) = money(row);
-    json!({
+    let mut view = json!({
         "requests": row["requests"], "input_tokens": row["input_tokens"],
         "output_tokens": row["output_tokens"], "cached_tokens": row["cached_tokens"],
         "cost_micros": cost_micros, "cost_usd": cost_usd, "currency": CURRENCY,
-    })
+    });
+    add_pounds(&mut view, rate, ("cost", cost_micros.as_i64().unwrap_or_default()));
+    view
 }
 
-fn labelled(row: &Value, label: Value) -> Value {
-    let mut view = sums(row);
+/// An amount in pounds and in pence, and exact in millionths of a pound.
+fn add_pounds(view: &mut Value, rate: Option<&PoundRate>, (name, micros): (&str, i64)) {
+    let Some(rate) = rate else { return };
+    let micro_pounds = rate.micros_of(micros);
+    view[format!("{name}_micro_gbp")] = json!(micro_pounds);
+    view[format!("{name}_gbp")] = json!(micro_pounds as f64 / MICROS_PER_POUND);
+    view[format!("{name}_pence")] = json!(rate.pence_of(micros));
+}
+
+/// The rate itself, beside what it was used for; null without one.
+fn rate_view(rate: Option<&PoundRate>) -> Value {
+    rate.map_or(Value::Null, |rate| json!({"gbp_per_usd": rate.text, "day": rate.day}))
+}
+
+fn labelled(row: &Value, label: Value, rate: Option<&PoundRate>) -> Value {
+    let mut view = sums(row, rate);
     view["label"] = label;
     view
 }
@@ -61,7 +79,7 @@ async fn by(
         "day" => json!(row["start"].as_str().map(|start| start.chars().take(10).collect::<String>())),
         dimension => row[dimension].clone(),
     };
-    Ok(rows.iter().map(|row| labelled(row, label(row))).collect())
+    Ok(rows.iter().map(|row| labelled(row, label(row), call.pounds())).collect())
 }
 
 pub(crate) fn summary<'a>(call: &'a Call<'a>) -> Handled<'a> {
@@ -71,10 +89,10 @@ pub(crate) fn summary<'a>(call: &'a Call<'a>) -> Handled<'a> {
         let points = by(call, window, group, &project).await?;
         let all = [&[("window", window)], &*project].concat();
         let all = call.get("/v2/usage", &all).await?;
-        let totals = sums(&all["data"][0]);
+        let totals = sums(&all["data"][0], call.pounds());
         Ok(Answer::json(&json!({
             "window": window, "group_by": group, "period_start": all["start"], "period_end": all["end"],
-            "points": points, "totals": totals, "currency": CURRENCY,
+            "points": points, "totals": totals, "currency": CURRENCY, "exchange_rate": rate_view(call.pounds()),
         })))
     })
 }
@@ -101,8 +119,8 @@ fn modality(operation: &str) -> &'static str {
 }
 
 /// An exchange as the client's event.
-pub(crate) fn event(row: &Value) -> Value {
-    let mut view = sums(row);
+pub(crate) fn event(row: &Value, rate: Option<&PoundRate>) -> Value {
+    let mut view = sums(row, rate);
     let route = match (row["fallback_used"].as_bool(), row["alias"].is_null()) {
         (Some(true), _) => "fallback",
         (_, false) => "alias",
@@ -154,31 +172,38 @@ pub(crate) fn events<'a>(call: &'a Call<'a>) -> Handled<'a> {
         };
         query.extend(filter.as_deref().map(|filter| ("filter", filter)));
         let page = call.get("/v2/requests", &query).await?;
-        let events: Vec<_> = page["data"].as_array().into_iter().flatten().map(event).collect();
-        Ok(Answer::json(&json!({"events": events, "next_cursor": page["next_cursor"], "currency": CURRENCY})))
+        let events: Vec<_> =
+            page["data"].as_array().into_iter().flatten().map(|row| event(row, call.pounds())).collect();
+        Ok(Answer::json(&json!({
+            "events": events, "next_cursor": page["next_cursor"], "currency": CURRENCY,
+            "exchange_rate": rate_view(call.pounds()),
+        })))
     })
 }
 
 pub(crate) fn snapshot<'a>(call: &'a Call<'a>) -> Handled<'a> {
     Box::pin(async move {
         let month = call.get("/v2/billing/snapshot", &[]).await?;
-        let mut mtd = sums(&month["mtd"]);
+        let rate = call.pounds();
+        let mut mtd = sums(&month["mtd"], rate);
         let by_mode = month["mtd"]["by_mode"].as_array().into_iter().flatten().map(|row| {
-            let mut view = sums(row);
+            let mut view = sums(row, rate);
             view["mode"] = row["mode"].clone();
             view
         });
         mtd["by_mode"] = by_mode.collect();
         mtd["by_provider"] = Value::Array(by(call, "month", "provider", &[]).await?);
         let owed_micros = month["owed_micros"].as_i64().unwrap_or_default();
-        Ok(Answer::json(&json!({
+        let mut view = json!({
             "period_start": month["period_start"], "period_end": month["period_end"], "mtd": mtd,
             "daily": by(call, "month", "day", &[]).await?,
             "owed_micros": owed_micros, "owed_usd": owed_micros as f64 / MICROS_PER_USD,
             "unmetered_event_count": month["unmetered_event_count"],
             "unpriced_event_count": month["unpriced_event_count"],
             // Nothing is sent to another meter: the ledger is the only one.
-            "autumn_events": [], "currency": CURRENCY,
-        })))
+            "autumn_events": [], "currency": CURRENCY, "exchange_rate": rate_view(rate),
+        });
+        add_pounds(&mut view, rate, ("owed", owed_micros));
+        Ok(Answer::json(&view))
     })
 }

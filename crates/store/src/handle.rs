@@ -14,7 +14,7 @@ use records::reconciliations::Reconciliations;
 use records::requests::Records;
 use records::sql::leases::Leases;
 use records::upkeep::Maintenance;
-use transcripts::{Artifacts, Bundles, Sessions, StatePurges};
+use transcripts::{Artifacts, Bundles, Sessions, StatePurges, StoredTurns};
 
 use crate::accounts::Accounts;
 use crate::agent_hints::AgentHintsRow;
@@ -31,7 +31,6 @@ use crate::jobs::Jobs;
 use crate::joins::{JoinToken, Joins};
 use crate::kept_answers::IdempotentAnswers;
 use crate::kept_objects::ProviderObjects;
-use crate::kept_turns::StoredTurns;
 use crate::nodes::Nodes;
 use crate::opened::{Opened, RecordDatabase};
 use crate::people::People;
@@ -285,6 +284,12 @@ impl Store {
     #[must_use]
     pub fn budgets(&self) -> &dyn Budgets {
         &self.database
+    }
+
+    /// This process's number among the replicas that share the database.
+    #[must_use]
+    pub const fn replica(&self) -> i64 {
+        self.replica
     }
 
     /// The centre from which this replica leases shares of limits and budgets.

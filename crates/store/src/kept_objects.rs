@@ -1,7 +1,8 @@
 //! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
 use database::error::StoreFuture;
-use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
+use domain::{BudgetClaim, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
+use records::sql::budget_holds::BudgetHolds;
 
 use crate::jobs::NewJob;
 
@@ -18,7 +19,18 @@ pub trait ProviderObjects: Send + Sync {
     ///
     /// # Errors
     /// If its project is gone.
-    fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()>;
+    fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()> {
+        self.keep_with_holds(row, job, BudgetHolds::default())
+    }
+    /// The same, for an object that takes over what was reserved for it of budgets. Nothing of that is spent until it is booked.
+    fn keep_with_holds(
+        &self,
+        row: KeptObjectRow,
+        job: Option<NewJob>,
+        holds: BudgetHolds,
+    ) -> StoreFuture<'_, ()>;
+    /// The budgets of which an object holds a part, or that are to count its cost.
+    fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>>;
     /// With a time of `0` it finds hidden objects, too.
     fn find(
         &self,
@@ -28,7 +40,8 @@ pub trait ProviderObjects: Send + Sync {
     ) -> StoreFuture<'_, Option<StoredObject>>;
     /// Objects that can be shown, in the order of their creation.
     fn list(&self, page: ObjectListQuery, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
-    /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again.
+    /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again. What it held of
+    /// budgets is released.
     fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool>;
     /// Gives that right back.
     fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()>;

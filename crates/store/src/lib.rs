@@ -22,7 +22,6 @@ pub mod jobs;
 pub mod joins;
 pub mod kept_answers;
 pub mod kept_objects;
-pub mod kept_turns;
 mod limits;
 pub mod nodes;
 mod opened;
@@ -64,11 +63,11 @@ pub use jobs::{JobRow, Jobs, NewJob};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 pub use kept_answers::{AnswerClaim, Claiming, IdempotentAnswers};
 pub use kept_objects::{KeptObjectRow, ProviderObjects};
-pub use kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
 pub use policies::{HookSecretRow, PolicyRow};
 pub use projects::{ProjectRow, Projects};
+pub use records::sql::budget_holds::BudgetHolds;
 pub use resource::{Json, Resource, ResourceRow};
 pub use rotations::Rotations;
 pub use route_versions::{RouteVersion, RouteVersions};
@@ -79,6 +78,7 @@ pub use sign_ins::{
 pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use subscriptions::{Renewal, SubscriptionRow, Subscriptions};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
+pub use transcripts::{KeptTurnRow, StoredTurns, TurnLookup};
 pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};
 

@@ -55,6 +55,11 @@ macro_rules! migration_files {
             45 "tools" "0045_tools",
             46 "agents" "0046_agents",
             47 "flows" "0047_flows",
+            48 "apps" "0048_apps",
+            49 "mcp grants" "0049_mcp_grants",
+            50 "flow engines" "0050_flow_engines",
+            51 "warm sessions" "0051_warm_sessions",
+            52 "app versions" "0052_app_versions",
         }
     };
     ($folder:literal, $($number:literal $name:literal $file:literal,)*) => {

@@ -106,7 +106,8 @@ impl IntoStorage {
         })?;
         let mut headers = request.headers;
         headers.push(Posting::sender());
-        Ok(Posting { method: request.method, url: request.url, headers, body: content })
+        let (method, url) = (request.method, request.url);
+        Ok(Posting { method, url, headers, body: content, is_of_settings: false })
     }
 
     async fn write(&self, entries: &[SentEntry]) -> anyhow::Result<Posting> {

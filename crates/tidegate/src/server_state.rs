@@ -13,7 +13,7 @@ use domain::ports::{
     TurnStore,
 };
 use domain::purge::{Purgeable, Remembers};
-use domain::{AgentStore, BatchStore, FileStore, TaskStore, ToolStore};
+use domain::{AgentStore, BatchStore, FileStore, FlowStore, TaskStore, ToolStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use files::Files;
@@ -99,6 +99,7 @@ pub struct Sessions {
     state: Arc<AgentState>,
     tools: Arc<tools::ToolBox>,
     agents: Arc<agents::AgentBook>,
+    flows: Arc<reconcilers::FlowBook>,
 }
 
 /// The journal, and what brings its records into the store.
@@ -258,10 +259,12 @@ impl ServerState {
             contents: Arc::clone(&self.sessions.contents) as Arc<dyn ContentStore>,
             batches: Arc::clone(&self.sessions.batches) as Arc<dyn BatchStore>,
             tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
+            apps: run::APPS,
             live_tasks: Arc::clone(&self.sessions.live_tasks),
             files: Arc::clone(&self.files) as Arc<dyn FileStore>,
             tools: Arc::clone(&self.sessions.tools) as Arc<dyn ToolStore>,
             agents: Arc::clone(&self.sessions.agents) as Arc<dyn AgentStore>,
+            flows: Arc::clone(&self.sessions.flows) as Arc<dyn FlowStore>,
         }))
     }
 
@@ -374,12 +377,7 @@ impl Sessions {
         let contents = Contents::start(store, vault.clone(), world.clone());
         let closing = Arc::clone(&contents);
         tasks.add("contents", || async move { closing.stop().await });
-        let tools = tools::ToolBox::start(store, vault.clone(), world.clone());
-        let closing = Arc::clone(&tools);
-        tasks.add("tools", || async move { closing.stop().await });
-        let agents = agents::AgentBook::start(store, vault.clone());
-        let closing = Arc::clone(&agents);
-        tasks.add("agents", || async move { closing.stop().await });
+        let (tools, agents, flows) = start_declared(store, vault, world, tasks);
         let state = Arc::new(AgentState(store.clone()));
         let turns = Turns::start(store.clone(), vault.clone(), world.clone());
         let closing = Arc::clone(&turns);
@@ -398,6 +396,7 @@ impl Sessions {
             live_tasks: Arc::default(),
             contents,
             state,
+            flows,
             tools,
             agents,
             cached: Arc::default(),
@@ -497,6 +496,25 @@ pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
     Ok(path)
 }
 
+/// What projects declare, as the cores read it.
+fn start_declared(
+    store: &Store,
+    vault: &Vault,
+    world: &World,
+    tasks: &mut TaskSet,
+) -> (Arc<tools::ToolBox>, Arc<agents::AgentBook>, Arc<reconcilers::FlowBook>) {
+    let tools = tools::ToolBox::start(store, vault.clone(), world.clone());
+    let closing = Arc::clone(&tools);
+    tasks.add("tools", || async move { closing.stop().await });
+    let agents = agents::AgentBook::start(store, vault.clone());
+    let closing = Arc::clone(&agents);
+    tasks.add("agents", || async move { closing.stop().await });
+    let flows = reconcilers::FlowBook::start(store, vault.clone(), world.clone());
+    let closing = Arc::clone(&flows);
+    tasks.add("flows as apps", || async move { closing.stop().await });
+    (tools, agents, flows)
+}
+
 /// Passes a change's keys, anti-rollback minimum versions and current versions to the vault before it is
 /// published.
 fn key_update_hook(opener: Arc<Opener>) -> BeforePublish {
@@ -577,6 +595,14 @@ fn outbound(settings: &Settings) -> anyhow::Result<EgressSettings> {
         metadata_url: settings.metadata_url.clone(),
         host_identity: settings.host_identity.clone(),
         token_files: settings.token_files.clone(),
+        programs: programs(settings)?,
         ..EgressSettings::default()
     })
+}
+
+fn programs(settings: &Settings) -> anyhow::Result<sandbox::Programs> {
+    let Some(path) = &settings.stdio_file else { return Ok(sandbox::Programs::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    sandbox::Programs::read(&text)
+        .map_err(|error| anyhow::anyhow!("{} can't be used: {error}", path.display()))
 }

@@ -1,20 +1,28 @@
 //! Settings: one definition for each, read from defaults, a file, the environment and flags, in rising order.
 
+mod blocks;
+mod flows;
+mod money;
+mod storage;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use api::pounds::PoundRate;
+use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
-use domain::{Secret, WorkspaceId};
-use files::{BucketKeys, BucketPlace, BucketSettings, FileLimits, FileSettings};
+use files::FileSettings;
 
 use crate::audit_sink::SinkSetting;
-use crate::audit_storage::{AccessKeys, StorageSettings};
+use crate::audit_storage::StorageSettings;
 use crate::heads::HeadDestination;
-use crate::limits::FILE_STORE_BYTES_MAX;
+
+use blocks::{parse_blocks, parse_networks};
+
+pub use flows::FlowEngineSettings;
 
 /// One setting. The table below is the only list: flags, environment variables, help and `config explain`
 /// follow it.
@@ -142,6 +150,50 @@ pub const DEFINITIONS: &[Definition] = &[
         "Tasks of one workspace that run at once, over all gateways of a database; others wait in its queue.",
     ),
     plain(
+        "flows.engine",
+        "TIDEGATE_FLOWS_ENGINE",
+        "queue",
+        "What drives new runs of flows: queue, on the database that there is, or restate. A run keeps the engine that it started with.",
+    ),
+    plain(
+        "flows.restate.ingress_url",
+        "TIDEGATE_FLOWS_RESTATE_INGRESS_URL",
+        "",
+        "Where the Restate server takes invocations, such as http://restate:8080. While it is set, runs of this engine go on.",
+    ),
+    plain(
+        "flows.restate.admin_url",
+        "TIDEGATE_FLOWS_RESTATE_ADMIN_URL",
+        "",
+        "The Restate server's admin API, such as http://restate:9070, where the gateway registers itself.",
+    ),
+    plain(
+        "flows.restate.listen",
+        "TIDEGATE_FLOWS_RESTATE_LISTEN",
+        "127.0.0.1:9080",
+        "Address and port that the Restate server's calls are taken at. Beyond this machine flows.restate.identity_key is required.",
+    ),
+    plain(
+        "flows.restate.advertise_url",
+        "TIDEGATE_FLOWS_RESTATE_ADVERTISE_URL",
+        "",
+        "How the Restate server reaches flows.restate.listen: of several gateways, the balancer before them. http:// and the \
+         address that is listened on where empty.",
+    ),
+    plain(
+        "flows.restate.identity_key",
+        "TIDEGATE_FLOWS_RESTATE_IDENTITY_KEY",
+        "",
+        "The public key, publickeyv1_…, of the key that the Restate server signs its calls with; others are refused then.",
+    ),
+    plain(
+        "tools.stdio",
+        "TIDEGATE_TOOLS_STDIO",
+        "",
+        "The file that declares the programs which projects may use as MCP servers on standard input and output, each in a \
+         sandbox (TOML, docs/tools.md); none where empty. It is read at start.",
+    ),
+    plain(
         "node_heartbeat_ms",
         "TIDEGATE_NODE_HEARTBEAT_MS",
         "30000",
@@ -193,6 +245,18 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_INVOICE_GRACE_HOURS",
         "24",
         "How long after its month an invoice waits for records on their way before it is finalised.",
+    ),
+    plain(
+        "stimulir.pounds_per_dollar",
+        "TIDEGATE_STIMULIR_POUNDS_PER_DOLLAR",
+        "",
+        "What a US dollar is worth in pounds, such as 0.7431, for Stimulir's client, which shows pounds. Without it that client is sent dollars alone.",
+    ),
+    plain(
+        "stimulir.pounds_day",
+        "TIDEGATE_STIMULIR_POUNDS_DAY",
+        "",
+        "The day that stimulir.pounds_per_dollar is of, such as 2026-11-26; answers name it beside the rate.",
     ),
     plain(
         "audit.heads",
@@ -409,51 +473,6 @@ impl Layers {
         })
     }
 
-    fn audit_storage(&self) -> Result<StorageSettings, SettingsError> {
-        let region = self.parsed("audit.sink_region", "a region such as eu-west-1", |text| {
-            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            Some(text.to_owned()).filter(|text| !text.is_empty() && text.bytes().all(is_plain))
-        })?;
-        let endpoint =
-            self.parsed("audit.sink_endpoint", "an address such as https://minio.example", address)?;
-        let given = Some(self.text("audit.sink_keys")).filter(|keys| !keys.is_empty());
-        let keys = match (given, self.path("audit.sink_keys_file")) {
-            (Some(keys), _) => AccessKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
-            (None, Some(file)) => AccessKeys::File(file),
-            (None, None) => AccessKeys::Missing,
-        };
-        Ok(StorageSettings { region, endpoint, keys })
-    }
-
-    fn files(&self) -> Result<FileSettings, SettingsError> {
-        let place = self.parsed("files.store", STORES, |text| match text {
-            "" => Some(BucketPlace::Directory(PathBuf::from(self.text("data_dir")).join("files"))),
-            text => BucketPlace::read(text),
-        })?;
-        let given = Some(self.text("files.keys")).filter(|keys| !keys.is_empty());
-        let keys = match (given, self.path("files.keys_file")) {
-            (Some(keys), _) => BucketKeys::Given(Arc::new(Secret::from_text(keys.to_owned()))),
-            (None, Some(file)) => BucketKeys::File(file),
-            (None, None) => BucketKeys::Machine,
-        };
-        let bytes = |text: &str| text.parse().ok().filter(|bytes| (1..=FILE_STORE_BYTES_MAX).contains(bytes));
-        let limits = FileLimits {
-            bytes_max: self.parsed("files.bytes_max", BYTES, bytes)?,
-            project_bytes_max: self.parsed("files.project_bytes_max", BYTES, bytes)?,
-            keep_days: self.parsed("files.keep_days", "a number of days from 1 to 3650", |text| {
-                text.parse().ok().filter(|days| (1..=3_650).contains(days))
-            })?,
-        };
-        let bucket = BucketSettings {
-            place,
-            region: self.text("files.region").to_owned(),
-            endpoint: self.parsed("files.endpoint", "an address such as https://minio.example", address)?,
-            keys,
-        };
-        let public_url = Some(self.text("public_url").to_owned()).filter(|url| !url.is_empty());
-        Ok(FileSettings { bucket, limits, public_url })
-    }
-
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -525,6 +544,7 @@ pub struct Settings {
     /// Zero for no bound but that of the queue.
     pub in_flight_max: u32,
     pub tasks_at_once_of_workspace: u64,
+    pub flows: FlowEngineSettings,
     pub beat_every: Duration,
     pub emergency: bool,
     pub subscriptions: bool,
@@ -533,6 +553,7 @@ pub struct Settings {
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
+    pub pounds: Option<PoundRate>,
     pub heads: Option<HeadDestination>,
     /// How often an unchanged audit head is written again.
     pub heads_again: Duration,
@@ -541,12 +562,11 @@ pub struct Settings {
     pub audit_storage: StorageSettings,
     pub files: FileSettings,
     pub price_file: Option<PathBuf>,
+    pub stdio_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
 }
 
-const STORES: &str = "a directory, s3://BUCKET/FOLDER, az://CONTAINER/FOLDER or gs://BUCKET/FOLDER";
-const BYTES: &str = "a number of bytes from 1 to 1125899906842624";
 const MINUTES: &str = "a number of minutes from 1 to 10080";
 const DAYS: &str = "a number of days, or 0";
 const SINKS: &str = "a directory, s3://BUCKET/FOLDER, an https address or syslog://HOST:PORT";
@@ -615,6 +635,7 @@ impl Settings {
             queue_delay_max: layers.queue_delay_max()?,
             in_flight_max: layers.in_flight_max()?,
             tasks_at_once_of_workspace: layers.tasks_at_once_of_workspace()?,
+            flows: layers.flows()?,
             beat_every: layers.beat_every()?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
             subscriptions: layers.parsed("subscriptions.enabled", "0 or 1", switch)?,
@@ -626,15 +647,15 @@ impl Settings {
                 address,
             )?,
             ca_file: layers.path("ca_file"),
-            invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {
-                span(t, 0..=672, 3_600)
-            })?,
+            invoice_grace: layers.invoice_grace()?,
+            pounds: layers.pounds()?,
             heads: HeadDestination::of(layers.text("audit.heads")),
             heads_again: layers.parsed("audit.heads_minutes", MINUTES, |t| span(t, 1..=10_080, 60))?,
             audit_sink: layers.parsed("audit.sink", SINKS, SinkSetting::read)?,
             audit_storage: layers.audit_storage()?,
             files: layers.files()?,
             price_file: layers.path("price_file"),
+            stdio_file: layers.path("tools.stdio"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),
         })
@@ -662,33 +683,6 @@ fn absolute_paths(text: &str) -> Option<Vec<String>> {
 /// The items of a comma-separated list.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
-}
-
-fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {
-    words(text).map(parse_network).collect()
-}
-
-fn parse_blocks(text: &str) -> Option<Vec<snapshot::IpNet>> {
-    let block = |(address, prefix_bits)| snapshot::IpNet { address, prefix_bits };
-    words(text).map(|word| read_block(word).map(block)).collect()
-}
-
-/// Parses `10.0.0.0/8` or a single address.
-#[must_use]
-pub fn parse_network(block: &str) -> Option<egress::IpNet> {
-    let (address, prefix_bits) = read_block(block)?;
-    egress::IpNet::new(address, prefix_bits)
-}
-
-fn read_block(block: &str) -> Option<(std::net::IpAddr, u8)> {
-    let (address, bits) = block.split_once('/').map_or((block, None), |(a, b)| (a, Some(b)));
-    let address: std::net::IpAddr = address.parse().ok()?;
-    let bits_max = if address.is_ipv4() { 32 } else { 128 };
-    let prefix_bits = match bits {
-        None => bits_max,
-        Some(bits) => bits.parse().ok().filter(|bits| *bits <= bits_max)?,
-    };
-    Some((address, prefix_bits))
 }
 
 /// The reference page of all settings, the content of `docs/settings.md`.

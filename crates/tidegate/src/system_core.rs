@@ -1,18 +1,20 @@
 //! The system core: a core for calls that no client requested, such as verifying credentials, calling nodes,
 //! probing servers, delivering events and planning requests.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use api::planner::{PlanRequest, Planner};
+use api::planner::{AppPlanRequest, PlanRequest, Planner};
 use bytes::Bytes;
+use domain::grants::McpGrant;
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::tools::McpListing;
-use domain::{CallOutcome, Fault, FaultClass, ProbeResult, Secret};
+use domain::{CallOutcome, DeclaredServer, Fault, FaultClass, ObjectOwner, ProbeResult, Secret};
 use egress::{Client, EgressErrorKind, EgressSettings, OutBody, Request, TargetKind};
 use execute::{PollSink, StoredPoll};
 use line::{
-    CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall,
+    AppPlan, CallExplanation, ItemAnswer, ItemCall, RuntimeReply, RuntimeRequest, SecretRenewal, TaskCall,
     VerifyReport, VerifyTarget,
 };
 use reconcilers::webhooks::{PostError, Posted, Posting};
@@ -20,7 +22,7 @@ use reconcilers::{FlowCall, FlowTarget, Outbound};
 use tasks::{Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tools::{CALL_TIME_MAX, CallFailure, ServerAddress, ToolAnswer};
+use tools::{CALL_TIME_MAX, CallFailure, CodeOrder, Reach, SignInOrder, SignInPlan, ToolAnswer};
 use world::World;
 
 use crate::limits::{SYSTEM_JOBS_MAX, SYSTEM_PIECES_MAX};
@@ -37,9 +39,12 @@ enum Job {
     Item(Box<ItemCall>, oneshot::Sender<ItemAnswer>),
     Task(Box<TaskCall>, oneshot::Sender<()>),
     FlowCall(Box<FlowCall>, oneshot::Sender<Result<ToolAnswer, CallFailure>>),
-    ListTools(Box<ServerAddress>, oneshot::Sender<Result<McpListing, String>>),
+    ListTools(ObjectOwner, Box<DeclaredServer>, oneshot::Sender<Result<McpListing, String>>),
+    PlanSignIn(Box<SignInOrder>, oneshot::Sender<Result<SignInPlan, CallFailure>>),
+    RedeemCode(Box<CodeOrder>, oneshot::Sender<Result<McpGrant, CallFailure>>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
     Plan(Box<PlanRequest>, oneshot::Sender<Result<CallExplanation, Box<Fault>>>),
+    PlanApp(Box<AppPlanRequest>, oneshot::Sender<Result<Option<AppPlan>, Box<Fault>>>),
 }
 
 /// The handle to the system core. The core ends when the last handle is dropped.
@@ -103,9 +108,16 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     Job::FlowCall(call, answer) => {
                         let _ = answer.send(call_for_flow(&core, &egress, *call).await);
                     }
-                    Job::ListTools(server, answer) => {
-                        let listed = tools::list(&core.deps.egress, &server).await;
+                    Job::ListTools(owner, server, answer) => {
+                        let reach = Reach::new(&core.deps.egress, &core.tools, &core.deps.world, owner);
+                        let listed = tools::list(&reach, &server).await;
                         let _ = answer.send(listed.map_err(|failure| failure.text));
+                    }
+                    Job::PlanSignIn(order, answer) => {
+                        let _ = answer.send(tools::plan_sign_in(&core.deps.egress, *order).await);
+                    }
+                    Job::RedeemCode(order, answer) => {
+                        let _ = answer.send(tools::redeem_code(&core.deps.egress, *order).await);
                     }
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
@@ -113,6 +125,10 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     }
                     Job::Plan(request, answer) => {
                         let _ = answer.send(gateway::planned::explain(&core, *request).await);
+                    }
+                    Job::PlanApp(request, answer) => {
+                        let AppPlanRequest { caller, app, input } = *request;
+                        let _ = answer.send(run::plan_app(&core, &caller, (&app, input.as_ref())).await);
                     }
                 }
             });
@@ -124,14 +140,14 @@ fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
 
 /// Calls a tool of a project, or a server that a step of a flow names.
 async fn call_for_flow(
-    core: &line::Core,
+    core: &Rc<line::Core>,
     egress: &EgressSettings,
     call: FlowCall,
 ) -> Result<ToolAnswer, CallFailure> {
-    let FlowCall { owner, target, is_approved } = call;
+    let FlowCall { owner, trace, target, is_approved } = call;
     match target {
         FlowTarget::Tool { name, arguments } => {
-            toolloop::call_tool(core, owner, (&name, is_approved), arguments).await
+            toolloop::call_tool(core, (owner, trace), (&name, is_approved), arguments).await
         }
         FlowTarget::Http { action, headers, arguments } => {
             let plain = action.url.split(['?', '#']).next().unwrap_or_default();
@@ -157,7 +173,8 @@ async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
         request.headers.push(header);
     }
     request.body = OutBody::from(posting.body);
-    match client.send(&request, TargetKind::Webhook).await {
+    let kind = if posting.is_of_settings { TargetKind::Machine } else { TargetKind::Webhook };
+    match client.send(&request, kind).await {
         Ok(answer) => Ok(Posted::new(answer.status.as_u16(), answer.headers.text("retry-after"))),
         Err(error) => Err(match error.kind {
             EgressErrorKind::Guard => PostError::Refused,
@@ -269,22 +286,45 @@ impl Outbound for SystemCore {
 
     fn call_for_flow(&self, call: FlowCall) -> PortFuture<'_, Result<ToolAnswer, CallFailure>> {
         Box::pin(async move {
-            let not_made = || CallFailure::new(CallOutcome::Unreachable, not_called().message.into_owned());
             let (answer, called) = oneshot::channel();
             if self.jobs.send(Job::FlowCall(Box::new(call), answer)).await.is_err() {
-                return Err(not_made());
+                return Err(call_not_made());
             }
-            called.await.unwrap_or_else(|_| Err(not_made()))
+            called.await.unwrap_or_else(|_| Err(call_not_made()))
         })
     }
 
-    fn list_tools(&self, server: ServerAddress) -> PortFuture<'_, Result<McpListing, String>> {
+    fn list_tools(
+        &self,
+        owner: ObjectOwner,
+        server: DeclaredServer,
+    ) -> PortFuture<'_, Result<McpListing, String>> {
         Box::pin(async move {
             let (answer, listed) = oneshot::channel();
-            if self.jobs.send(Job::ListTools(Box::new(server), answer)).await.is_err() {
+            if self.jobs.send(Job::ListTools(owner, Box::new(server), answer)).await.is_err() {
                 return Err(not_called().message.into_owned());
             }
             listed.await.unwrap_or_else(|_| Err(not_called().message.into_owned()))
+        })
+    }
+
+    fn plan_sign_in(&self, order: SignInOrder) -> PortFuture<'_, Result<SignInPlan, CallFailure>> {
+        Box::pin(async move {
+            let (answer, planned) = oneshot::channel();
+            if self.jobs.send(Job::PlanSignIn(Box::new(order), answer)).await.is_err() {
+                return Err(call_not_made());
+            }
+            planned.await.unwrap_or_else(|_| Err(call_not_made()))
+        })
+    }
+
+    fn redeem_code(&self, order: CodeOrder) -> PortFuture<'_, Result<McpGrant, CallFailure>> {
+        Box::pin(async move {
+            let (answer, redeemed) = oneshot::channel();
+            if self.jobs.send(Job::RedeemCode(Box::new(order), answer)).await.is_err() {
+                return Err(call_not_made());
+            }
+            redeemed.await.unwrap_or_else(|_| Err(call_not_made()))
         })
     }
 
@@ -310,6 +350,16 @@ impl Planner for SystemCore {
             planned.await.unwrap_or_else(|_| Err(not_called()))
         })
     }
+
+    fn plan_app(&self, request: AppPlanRequest) -> PortFuture<'_, Result<Option<AppPlan>, Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, planned) = oneshot::channel();
+            if self.jobs.send(Job::PlanApp(Box::new(request), answer)).await.is_err() {
+                return Err(not_called());
+            }
+            planned.await.unwrap_or_else(|_| Err(not_called()))
+        })
+    }
 }
 
 /// Of an item whose core is gone. What it may have begun is begun again by another process.
@@ -323,6 +373,10 @@ fn not_probed() -> ProbeResult {
         error: Some("The gateway could not make the calls.".to_owned()),
         ..ProbeResult::default()
     }
+}
+
+fn call_not_made() -> CallFailure {
+    CallFailure::new(CallOutcome::Unreachable, not_called().message.into_owned())
 }
 
 /// Reports nothing about the runtime: it was not called.

@@ -1,73 +1,97 @@
-//! Calls a tool of a project by its name, for a step of a flow.
+//! Calls a tool of a project by its name, for a step of a flow; and lists those that can be called.
+
+use std::rc::Rc;
 
 use domain::tools::PinState;
-use domain::{CallOutcome, ObjectOwner};
+use domain::{CallOutcome, ObjectOwner, TraceId};
 use line::Core;
 use serde_json::{Map, Value};
-use tokio::time::timeout;
-use tools::{CALL_TIME_MAX, CallFailure, McpSession, ServerAddress, ToolAnswer};
+use tools::{CallFailure, ToolAnswer};
 
-use crate::toolset::name_of;
+use crate::limits::{TIME, WHOLE_RESULT_BYTES_MAX};
+use crate::native::Call;
+use crate::toolset::{Executed, Occasion, Toolset, name_of, read_schema};
+use crate::wish::Named;
 
-/// Calls a tool by the name that models know it by. One that needs an approval is called where there was one.
+/// A tool that the gateway can call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeclaredCall {
+    /// By which models know it.
+    pub name: String,
+    pub description: String,
+    pub parameters: Value,
+}
+
+/// The tools of a project that the gateway can call, as they were last listed; `None` where the store can't be read.
+pub async fn declared(core: &Core, owner: ObjectOwner) -> Option<Vec<DeclaredCall>> {
+    let declared = core.tools.declared(owner).await?;
+    let own = declared.tools.into_iter().filter(|tool| tool.definition.http.is_some());
+    let own = own.map(|tool| DeclaredCall {
+        name: tool.name,
+        parameters: read_schema(&tool.definition.parameters),
+        description: tool.definition.description,
+    });
+    let of_servers = declared.servers.into_iter().flat_map(|server| {
+        let (name, definition) = (server.name, server.definition);
+        let pins = server.state.tools.into_iter().filter(|pin| pin.state == PinState::Accepted);
+        pins.filter(move |pin| definition.allows(&pin.tool.name)).map(move |pin| DeclaredCall {
+            name: name_of(&name, &pin.tool.name),
+            parameters: read_schema(&pin.tool.parameters),
+            description: pin.tool.description,
+        })
+    });
+    Some(own.chain(of_servers).collect())
+}
+
+/// Calls a tool by the name that models know it by, and records the call under `request`. One that needs an approval is called
+/// where there was one.
 ///
 /// # Errors
 /// There is no such tool, it is not approved, or its server does not answer.
 pub async fn call_tool(
-    core: &Core,
-    owner: ObjectOwner,
+    core: &Rc<Core>,
+    (owner, request): (ObjectOwner, TraceId),
     (name, is_approved): (&str, bool),
     arguments: Map<String, Value>,
 ) -> Result<ToolAnswer, CallFailure> {
-    match timeout(CALL_TIME_MAX, call(core, owner, (name, is_approved), arguments)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(CallFailure::new(CallOutcome::Timeout, "The tool did not answer in time.")),
-    }
-}
-
-async fn call(
-    core: &Core,
-    owner: ObjectOwner,
-    (name, is_approved): (&str, bool),
-    arguments: Map<String, Value>,
-) -> Result<ToolAnswer, CallFailure> {
-    let refused = |text: &str| CallFailure::new(CallOutcome::Refused, text);
-    let declared = core.tools.declared(owner).await;
-    let declared = declared.ok_or_else(|| {
-        CallFailure::new(CallOutcome::Unreachable, "The project's tools can't be read now.")
-    })?;
-    let client = &core.deps.egress;
-    let not_approved = || {
-        CallFailure::new(
-            CallOutcome::NotApproved,
-            "The tool needs an approval: put a step of this kind before it.",
-        )
-    };
-    if let Some(tool) = declared.tools.iter().find(|tool| tool.name == name) {
-        let action = tool.definition.http.as_ref();
-        let action =
-            action.ok_or_else(|| refused("The tool is executed by clients, and a flow has none."))?;
-        if tool.definition.needs_approval && !is_approved {
-            return Err(not_approved());
-        }
-        return tools::call_http(client, owner.workspace, action, &tool.headers, &arguments).await;
-    }
-    for server in &declared.servers {
-        let pins = server.state.tools.iter().filter(|pin| pin.state == PinState::Accepted);
-        let mut allowed = pins.filter(|pin| server.definition.allows(&pin.tool.name));
-        let Some(pin) = allowed.find(|pin| name_of(&server.name, &pin.tool.name) == name) else { continue };
-        if server.definition.approval.is_needed(&pin.tool.name) && !is_approved {
-            return Err(not_approved());
-        }
-        let address = ServerAddress {
-            url: server.definition.url.clone(),
-            headers: server.headers.clone(),
-            owner: owner.workspace,
+    let behind = Named::Behind { name: name.to_owned(), among: None };
+    let tools = Toolset::of_project(core, owner, &behind).await;
+    let tools =
+        tools.map_err(|fault| CallFailure::new(CallOutcome::Unreachable, fault.message.into_owned()))?;
+    if !tools.executes(name) {
+        let text = if tools.offered.contains_key(name) {
+            "The tool is executed by clients, or runs an app: a step of the kind \"app\" does that."
+        } else {
+            "The project has no tool of this name that is switched on."
         };
-        let session = McpSession::open(client, &address).await?;
-        let answer = session.call(&pin.tool.name, arguments).await;
-        session.close().await;
-        return answer;
+        return Err(CallFailure::new(CallOutcome::Refused, text));
     }
-    Err(refused("The project has no tool of this name that is switched on."))
+    let bytes = Value::Object(arguments.clone()).to_string().len() as u64;
+    let call = Call { id: String::new(), name: name.to_owned(), arguments: Some(arguments), bytes };
+    let result_bytes_max = WHOLE_RESULT_BYTES_MAX;
+    let occasion = Occasion { owner, request, step: 1, place: 0, time_left: TIME, result_bytes_max };
+    let calls = [call];
+    let executed = if tools.runs(name) || is_approved {
+        tools.execute(core, &calls, occasion).await
+    } else {
+        tools.refuse(core, &calls, occasion)
+    };
+    tasks::spawn_on_core(tools.close());
+    let mut answer = Err(CallFailure::new(CallOutcome::Refused, "The call was not made."));
+    let mut records = Vec::with_capacity(1);
+    for Executed { result, record } in executed {
+        answer = match record.outcome {
+            CallOutcome::Answered | CallOutcome::Failed => {
+                Ok(ToolAnswer { text: result.text, is_error: result.is_error })
+            }
+            CallOutcome::NotApproved => {
+                let text = "The tool needs an approval: put a step of this kind before it.";
+                Err(CallFailure::new(CallOutcome::NotApproved, text))
+            }
+            outcome => Err(CallFailure::new(outcome, result.text)),
+        };
+        records.push(record);
+    }
+    core.tools.record(records);
+    answer
 }

@@ -1,8 +1,10 @@
 //! The loop of models and tools: a request offers its model the tools of its project, the gateway executes the calls of them and
 //! sends the results, until the model answers or calls a tool of the client.
 
+mod app_tool;
 mod called;
 mod forms;
+mod kept_results;
 mod limits;
 mod native;
 mod project;
@@ -31,7 +33,7 @@ use crate::toolset::Toolset;
 use crate::trip::{Next, Trip};
 use crate::wish::Wish;
 
-pub use crate::called::call_tool;
+pub use crate::called::{DeclaredCall, call_tool, declared};
 pub use crate::project::{ProjectTool, ProjectTools, ToolResult};
 pub use crate::turn_tools::{CallReturn, CallToMake, ToolOffer, TurnTools};
 pub use crate::wish::TOOLS;
@@ -108,7 +110,7 @@ async fn begin(
     };
     check(&inbound, &body)?;
     let mut tools = match &wish.tools {
-        Some(named) => Toolset::of_project(core, &caller, named).await?,
+        Some(named) => Toolset::for_caller(core, &caller, named).await?,
         None => Toolset::default(),
     };
     let mut reported = Vec::new();
@@ -119,7 +121,9 @@ async fn begin(
             reported.extend(forms::list_item(native, &label, &listed, &format!("{}{label}", inbound.trace)));
         }
     }
-    tools.check_names(&native.own_names(&Value::Object(body.clone())))?;
+    let own_names = native.own_names(&Value::Object(body.clone()));
+    tools.check_names(&own_names)?;
+    tools.let_read_on(&own_names);
     let trip = Trip::new((Rc::clone(core), caller), inbound, (native, body), (tools, wish));
     let mut trip = Box::new(trip.with_named(reported, named.decided));
     trip.settle_pending().await;

@@ -1,10 +1,13 @@
 //! The tools of a project for a client that calls them itself, without a model between.
 
+use std::rc::Rc;
+
 use admit::Caller;
 use domain::{Fault, TraceId};
 use http::header::HeaderMap;
 use line::Core;
 use serde_json::{Map, Value};
+use tools::RESULT_BYTES_MAX;
 
 use crate::limits::TIME;
 use crate::native::Call;
@@ -39,9 +42,9 @@ impl ProjectTools {
     ///
     /// # Errors
     /// Those that it names don't exist, or the tools can't be read now.
-    pub async fn all(core: &Core, caller: &Caller, headers: &HeaderMap) -> Result<Self, Box<Fault>> {
+    pub async fn all(core: &Rc<Core>, caller: &Caller, headers: &HeaderMap) -> Result<Self, Box<Fault>> {
         let (named, approved) = named_in(headers);
-        let tools = Toolset::of_project(core, caller, &named.unwrap_or(Named::All)).await?;
+        let tools = Toolset::for_caller(core, caller, &named.unwrap_or(Named::All)).await?;
         Ok(Self { tools, approved })
     }
 
@@ -50,14 +53,14 @@ impl ProjectTools {
     /// # Errors
     /// Its server offers no tools now, or the tools can't be read.
     pub async fn behind(
-        core: &Core,
+        core: &Rc<Core>,
         caller: &Caller,
         headers: &HeaderMap,
         name: &str,
     ) -> Result<Self, Box<Fault>> {
         let (named, approved) = named_in(headers);
         let behind = Named::Behind { name: name.to_owned(), among: named.map(Box::new) };
-        let tools = Toolset::of_project(core, caller, &behind).await?;
+        let tools = Toolset::for_caller(core, caller, &behind).await?;
         Ok(Self { tools, approved })
     }
 
@@ -74,7 +77,7 @@ impl ProjectTools {
     /// Calls a tool, and records the call under the request; `None` where there is none of this name.
     pub async fn call(
         &self,
-        core: &Core,
+        core: &Rc<Core>,
         caller: &Caller,
         request: TraceId,
         name: &str,
@@ -85,7 +88,8 @@ impl ProjectTools {
         }
         let bytes = Value::Object(arguments.clone()).to_string().len() as u64;
         let call = Call { id: String::new(), name: name.to_owned(), arguments: Some(arguments), bytes };
-        let occasion = Occasion { owner: caller.owner(), request, step: 1, place: 0, time_left: TIME };
+        let (owner, result_bytes_max) = (caller.owner(), RESULT_BYTES_MAX);
+        let occasion = Occasion { owner, request, step: 1, place: 0, time_left: TIME, result_bytes_max };
         let is_approved = self.approved.as_ref().is_some_and(|approved| approved.has(name));
         let calls = [call];
         let executed = if self.tools.runs(name) || is_approved {

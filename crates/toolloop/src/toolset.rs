@@ -1,6 +1,7 @@
 //! The tools that a request offers its model beside its own, and the execution of calls to them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,21 +9,23 @@ use admit::Caller;
 use domain::tools::{PinState, ToolDefinition};
 use domain::{
     CallOutcome, DeclaredServer, DeclaredTool, Fault, FaultClass, ObjectOwner, Secret, ToolCallRecord,
-    TraceId,
+    ToolId, TraceId,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use line::Core;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tools::{
-    CALL_TIME_MAX, CallFailure, LIST_TIME_MAX, McpSession, NAME_BYTES_MAX, RESULT_BYTES_MAX, ServerAddress,
-    ToolAnswer,
+    CALL_TIME_MAX, CallFailure, LIST_TIME_MAX, McpSession, NAME_BYTES_MAX, Reach, ServerAddress, ToolAnswer,
+    needs_authorization,
 };
 
+use crate::app_tool;
 use crate::forms::NamedServer;
-use crate::limits::{CALLS_AT_ONCE_MAX, CALLS_OF_STEP_MAX, LIST_AGE_MAX, OFFERED_MAX};
+use crate::kept_results::{KeptResults, READ_RESULT};
+use crate::limits::{APP_TIME_MAX, CALLS_AT_ONCE_MAX, CALLS_OF_STEP_MAX, LIST_AGE_MAX, OFFERED_MAX};
 use crate::native::{Call, CallResult};
 use crate::wish::Named;
 
@@ -32,8 +35,15 @@ pub(crate) struct Seat {
     declared: String,
     /// Its name.
     pub label: String,
-    address: ServerAddress,
+    source: Source,
     session: OnceCell<McpSession>,
+}
+
+/// Where a session with a server begins.
+enum Source {
+    Declared(Box<DeclaredServer>),
+    /// The request names its address.
+    Named(ServerAddress),
 }
 
 /// What becomes of a call.
@@ -43,6 +53,8 @@ enum Target {
     Http(DeclaredTool),
     /// By the number of its server, and its name there.
     Mcp(usize, String),
+    /// By its id, and the name of the app that it runs.
+    App(ToolId, String),
 }
 
 /// A tool as it is offered.
@@ -58,6 +70,9 @@ pub(crate) struct Offered {
 pub(crate) struct Toolset {
     pub offered: BTreeMap<String, Offered>,
     pub seats: Vec<Seat>,
+    pub kept: KeptResults,
+    /// For whom apps are run.
+    caller: Option<Caller>,
 }
 
 /// A call that was executed.
@@ -76,14 +91,26 @@ pub(crate) struct Occasion {
     pub place: u32,
     /// What is left of the request's time.
     pub time_left: Duration,
+    /// The longest result that is given at once.
+    pub result_bytes_max: usize,
 }
 
 fn fault(class: FaultClass, code: &'static str, message: String, fix: &'static str) -> Box<Fault> {
     Box::new(Fault::new(class, code, message).fix(fix).param("Agent-Tools"))
 }
 
-fn read_schema(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| serde_json::json!({"type": "object"}))
+/// A schema of arguments. Providers refuse one of an object that names no properties, and servers list such.
+pub(crate) fn read_schema(text: &str) -> Value {
+    let mut schema: Value = serde_json::from_str(text).unwrap_or_default();
+    match &mut schema {
+        Value::Object(fields) if fields.get("type").is_none_or(|kind| kind == "object") => {
+            fields.entry("type").or_insert_with(|| "object".into());
+            fields.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+            schema
+        }
+        Value::Object(_) => schema,
+        _ => serde_json::json!({"type": "object", "properties": {}}),
+    }
 }
 
 /// The name by which the model knows a tool of a server: every format takes it.
@@ -93,13 +120,53 @@ pub(crate) fn name_of(server: &str, tool: &str) -> String {
     format!("{server}__{tool}").chars().map(plain).take(NAME_BYTES_MAX).collect()
 }
 
+fn not_authorized(server: &str) -> Box<Fault> {
+    let message = format!("The MCP server \"{server}\" needs a person's authorization.");
+    let fix = "POST /v2/mcp-servers/ID/authorize begins it, and so does `tidegate mcp-server authorize`.";
+    fault(FaultClass::Conflict, "mcp_authorization_needed", message, fix)
+}
+
+fn reach(core: &Core, owner: ObjectOwner) -> Reach {
+    Reach::new(&core.deps.egress, &core.tools, &core.deps.world, owner)
+}
+
+/// Calls a tool in the session with its server. One whose token ran out meanwhile has made no call yet: it is called once more,
+/// in another session.
+async fn call_server(
+    core: &Core,
+    owner: ObjectOwner,
+    seat: &Seat,
+    tool: &str,
+    arguments: Map<String, Value>,
+) -> Result<ToolAnswer, CallFailure> {
+    let reach = reach(core, owner);
+    let opening = async || match &seat.source {
+        Source::Declared(server) => tools::open(&reach, server, None).await,
+        Source::Named(address) => McpSession::open(&core.deps.egress, address).await,
+    };
+    let session = seat.session.get_or_try_init(opening).await?;
+    let answer = session.call(tool, arguments.clone()).await;
+    let is_unauthorized = answer.as_ref().is_err_and(|failure| failure.is_unauthorized);
+    let (Source::Declared(server), Some(token), true) = (&seat.source, session.token(), is_unauthorized)
+    else {
+        return answer;
+    };
+    let session = tools::open(&reach, server, Some(token)).await?;
+    let answer = session.call(tool, arguments).await;
+    session.close().await;
+    answer
+}
+
 impl Toolset {
     /// The tools of a project that a request names.
     ///
     /// # Errors
     /// There is no such tool or server, or it can't be read now.
-    pub(crate) async fn of_project(core: &Core, caller: &Caller, named: &Named) -> Result<Self, Box<Fault>> {
-        let owner = caller.owner();
+    pub(crate) async fn of_project(
+        core: &Core,
+        owner: ObjectOwner,
+        named: &Named,
+    ) -> Result<Self, Box<Fault>> {
         let Some(declared) = core.tools.declared(owner).await else {
             let fix = "Send the request again in a moment.";
             let message = "The project's tools can't be read now.".to_owned();
@@ -130,13 +197,39 @@ impl Toolset {
         Ok(set)
     }
 
+    /// The same for a caller, for whom those that are apps are run.
+    ///
+    /// # Errors
+    /// Those of `of_project`.
+    pub(crate) async fn for_caller(
+        core: &Rc<Core>,
+        caller: &Caller,
+        named: &Named,
+    ) -> Result<Self, Box<Fault>> {
+        let mut set = Self::of_project(core, caller.owner(), named).await?;
+        for offered in set.offered.values_mut() {
+            let Target::App(_, app) = &offered.target else { continue };
+            // What the project says of the arguments goes before what the app takes.
+            let is_stated = offered.parameters.get("properties").is_some_and(|stated| *stated != json!({}));
+            if let Some(schema) = core.apps.input_schema(core, caller, app).await.filter(|_| !is_stated) {
+                offered.parameters = schema;
+            }
+        }
+        set.caller = Some(caller.clone());
+        Ok(set)
+    }
+
     fn add_tool(&mut self, tool: DeclaredTool) -> Result<(), Box<Fault>> {
-        let ToolDefinition { description, parameters, needs_approval, http, .. } = &tool.definition;
+        let ToolDefinition { description, parameters, needs_approval, http, app, .. } = &tool.definition;
         let offered = Offered {
             description: description.clone(),
             parameters: read_schema(parameters),
             needs_approval: *needs_approval,
-            target: if http.is_some() { Target::Http(tool.clone()) } else { Target::Client },
+            target: match app {
+                Some(app) => Target::App(tool.id, app.clone()),
+                None if http.is_some() => Target::Http(tool.clone()),
+                None => Target::Client,
+            },
         };
         self.offer(tool.name, offered)
     }
@@ -149,17 +242,19 @@ impl Toolset {
         mut server: DeclaredServer,
         is_needed: bool,
     ) -> Result<(), Box<Fault>> {
-        let address = ServerAddress {
-            url: server.definition.url.clone(),
-            headers: server.headers.clone(),
-            owner: owner.workspace,
-        };
+        if needs_authorization(&server) {
+            return if is_needed { Err(not_authorized(&server.name)) } else { Ok(()) };
+        }
         let now_unix_ms = core.deps.world.clock.unix_ms();
         let age_max = u64::try_from(LIST_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
         let is_fresh =
             server.state.checked_unix_ms.is_some_and(|at| now_unix_ms.saturating_sub(at) < age_max);
         if !is_fresh {
-            let listing = tools::list(&core.deps.egress, &address).await.map_err(|failure| failure.text);
+            let listing = tools::list(&reach(core, owner), &server).await;
+            if listing.as_ref().is_err_and(|failure| failure.is_unauthorized) && is_needed {
+                return Err(not_authorized(&server.name));
+            }
+            let listing = listing.map_err(|failure| failure.text);
             if let Some(state) = core.tools.note_listing(owner, server.id, listing).await {
                 server.state = state;
             }
@@ -185,8 +280,9 @@ impl Toolset {
             };
             self.offer(name_of(&server.name, &pin.tool.name), offered)?;
         }
-        let declared = server.id.to_string();
-        self.seats.push(Seat { declared, label: server.name, address, session: OnceCell::new() });
+        let (declared, label) = (server.id.to_string(), server.name.clone());
+        let source = Source::Declared(Box::new(server));
+        self.seats.push(Seat { declared, label, source, session: OnceCell::new() });
         Ok(())
     }
 
@@ -235,7 +331,8 @@ impl Toolset {
             self.offer(name_of(&named.label, &tool.name), offered)?;
         }
         let session = OnceCell::new_with(Some(session));
-        self.seats.push(Seat { declared: String::new(), label: named.label, address, session });
+        let source = Source::Named(address);
+        self.seats.push(Seat { declared: String::new(), label: named.label, source, session });
         Ok(listed)
     }
 
@@ -273,18 +370,34 @@ impl Toolset {
         Err(fault(FaultClass::BadRequest, "tool_name_taken", message, fix))
     }
 
+    /// Lets the model read on in long results, unless a tool has the name of the one that does.
+    pub(crate) fn let_read_on(&self, own: &[String]) {
+        let is_taken = self.offered.contains_key(READ_RESULT) || own.iter().any(|name| name == READ_RESULT);
+        self.kept.is_read.set(!is_taken);
+    }
+
+    /// Whether this is the tool that reads on in long results, of which there are some.
+    fn reads_on(&self, name: &str) -> bool {
+        name == READ_RESULT && !self.kept.is_empty()
+    }
+
     /// Whether the gateway executes calls of this tool, once they are approved.
     pub(crate) fn executes(&self, name: &str) -> bool {
-        self.offered.get(name).is_some_and(|offered| !matches!(offered.target, Target::Client))
+        self.reads_on(name)
+            || self.offered.get(name).is_some_and(|offered| match offered.target {
+                Target::Client => false,
+                Target::App(..) => self.caller.is_some(),
+                Target::Http(_) | Target::Mcp(..) => true,
+            })
     }
 
     /// Whether the gateway executes calls of this tool at once.
     pub(crate) fn runs(&self, name: &str) -> bool {
-        self.executes(name) && self.offered.get(name).is_some_and(|offered| !offered.needs_approval)
+        self.executes(name) && self.offered.get(name).is_none_or(|offered| !offered.needs_approval)
     }
 
     /// Executes calls, some at the same time; their results are in the order of the calls.
-    pub(crate) async fn execute(&self, core: &Core, calls: &[Call], occasion: Occasion) -> Vec<Executed> {
+    pub(crate) async fn execute(&self, core: &Rc<Core>, calls: &[Call], occasion: Occasion) -> Vec<Executed> {
         let calls = calls.iter().enumerate();
         let executing = calls.map(|(at, call)| async move {
             let place = occasion.place.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
@@ -316,13 +429,19 @@ impl Toolset {
         calls.iter().enumerate().map(refused).collect()
     }
 
-    async fn call(&self, core: &Core, call: &Call, occasion: Occasion) -> Result<ToolAnswer, CallFailure> {
+    async fn call(
+        &self,
+        core: &Rc<Core>,
+        call: &Call,
+        occasion: Occasion,
+    ) -> Result<ToolAnswer, CallFailure> {
         let Some(arguments) = call.arguments.clone() else {
             let text = "The arguments are no JSON object. Call the tool again with one.";
             return Err(CallFailure::new(CallOutcome::BadArguments, text));
         };
-        let time = occasion.time_left.min(CALL_TIME_MAX);
-        match timeout(time, self.answer(core, call, arguments, occasion.owner)).await {
+        let is_app = matches!(self.offered.get(&call.name), Some(Offered { target: Target::App(..), .. }));
+        let time = occasion.time_left.min(if is_app { APP_TIME_MAX } else { CALL_TIME_MAX });
+        match timeout(time, self.answer(core, call, arguments, occasion)).await {
             Ok(answer) => answer,
             Err(_) => Err(CallFailure::new(CallOutcome::Timeout, "The tool did not answer in time.")),
         }
@@ -330,24 +449,29 @@ impl Toolset {
 
     async fn answer(
         &self,
-        core: &Core,
+        core: &Rc<Core>,
         call: &Call,
         arguments: Map<String, Value>,
-        owner: ObjectOwner,
+        Occasion { owner, request, .. }: Occasion,
     ) -> Result<ToolAnswer, CallFailure> {
         let client = &core.deps.egress;
         let unknown = || CallFailure::new(CallOutcome::Refused, "There is no such tool.");
+        if self.reads_on(&call.name) {
+            return self.kept.read(&arguments);
+        }
         match &self.offered.get(&call.name).ok_or_else(unknown)?.target {
             Target::Client => Err(unknown()),
+            Target::App(_, app) => {
+                let caller = self.caller.as_ref().ok_or_else(unknown)?;
+                app_tool::run(core, caller, (app, request), arguments).await
+            }
             Target::Http(tool) => {
                 let action = tool.definition.http.as_ref().ok_or_else(unknown)?;
                 tools::call_http(client, owner.workspace, action, &tool.headers, &arguments).await
             }
             Target::Mcp(seat, name) => {
                 let seat = self.seats.get(*seat).ok_or_else(unknown)?;
-                let session =
-                    seat.session.get_or_try_init(|| McpSession::open(client, &seat.address)).await?;
-                session.call(name, arguments).await
+                call_server(core, owner, seat, name, arguments).await
             }
         }
     }
@@ -369,8 +493,10 @@ impl Toolset {
             Err(failure) => (failure.outcome, failure.text),
         };
         let bytes_out = text.len() as u64;
-        let (text, is_truncated) = tools::bounded(text, RESULT_BYTES_MAX);
-        let Occasion { owner, request, step, place, .. } = occasion;
+        let Occasion { owner, request, step, place, result_bytes_max, .. } = occasion;
+        let shortened = self.kept.shortened(&text, result_bytes_max);
+        let is_truncated = shortened.is_some();
+        let text = shortened.unwrap_or(text);
         let record = ToolCallRecord {
             owner,
             request,
@@ -393,6 +519,7 @@ impl Toolset {
     fn declared(&self, name: &str) -> String {
         match self.offered.get(name).map(|offered| &offered.target) {
             Some(Target::Http(tool)) => tool.id.to_string(),
+            Some(Target::App(id, _)) => id.to_string(),
             Some(Target::Mcp(seat, _)) => {
                 self.seats.get(*seat).map(|seat| seat.declared.clone()).unwrap_or_default()
             }

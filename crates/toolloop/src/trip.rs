@@ -12,8 +12,10 @@ use http::{HeaderMap, Response};
 use line::Core;
 use serde_json::{Map, Value};
 use settle::ReplyBody;
+use tools::RESULT_BYTES_MAX;
 
 use crate::forms::{self, ReportedCall};
+use crate::kept_results::{self, READ_RESULT};
 use crate::native::{Call, CallResult, Declaration, Native};
 use crate::toolset::{Executed, Occasion, Toolset};
 use crate::wish::Wish;
@@ -32,6 +34,8 @@ pub(crate) struct Trip {
     calls: u32,
     /// The model was told to make no more calls.
     pub is_last: bool,
+    /// It was offered the tool that reads on in long results.
+    reads_on: bool,
     /// Items that tell the client of servers that its request names, and of their calls.
     pub reported: Vec<Value>,
     /// The tools of the request itself.
@@ -71,6 +75,7 @@ impl Trip {
             steps: 0,
             calls: 0,
             is_last: false,
+            reads_on: false,
             reported: Vec::new(),
             decided: Vec::new(),
             own_tools,
@@ -141,7 +146,8 @@ impl Trip {
         let place = self.calls;
         self.calls = self.calls.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
         let (owner, request) = (self.caller.owner(), self.inbound.trace);
-        Occasion { owner, request, step: self.steps, place, time_left: self.time_left() }
+        let (time_left, result_bytes_max) = (self.time_left(), RESULT_BYTES_MAX);
+        Occasion { owner, request, step: self.steps, place, time_left, result_bytes_max }
     }
 
     /// Has the model answer. The first step is the client's own request; the others are made on its behalf.
@@ -199,6 +205,11 @@ impl Trip {
         }
         self.native.append_results(&mut self.body, &results);
         self.core.tools.record(records);
+        if !self.tools.kept.is_empty() && !std::mem::replace(&mut self.reads_on, true) {
+            let parameters = kept_results::parameters();
+            let (name, description) = (READ_RESULT, kept_results::DESCRIPTION);
+            self.native.declare(&mut self.body, Declaration { name, description, parameters: &parameters });
+        }
     }
 
     /// A format that repeats the tools of a request in its answer repeats those of the client.

@@ -1,12 +1,15 @@
 //! The tools of a project for who makes the steps of the model itself: what is offered, and the calls.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use admit::Caller;
 use domain::{Fault, TraceId};
 use line::Core;
 use serde_json::{Map, Value};
+use tools::RESULT_BYTES_MAX;
 
+use crate::kept_results::{self, READ_RESULT};
 use crate::native::Call;
 use crate::toolset::{Occasion, Toolset};
 use crate::wish::Named;
@@ -47,11 +50,25 @@ impl TurnTools {
     ///
     /// # Errors
     /// There is no such tool or server, or it can't be read now.
-    pub async fn named(core: &Core, caller: &Caller, names: Vec<String>) -> Result<Self, Box<Fault>> {
+    pub async fn named(core: &Rc<Core>, caller: &Caller, names: Vec<String>) -> Result<Self, Box<Fault>> {
         if names.is_empty() {
             return Ok(Self(Toolset::default()));
         }
-        Toolset::of_project(core, caller, &Named::These(names)).await.map(Self)
+        let tools = Toolset::for_caller(core, caller, &Named::These(names)).await?;
+        tools.let_read_on(&[]);
+        Ok(Self(tools))
+    }
+
+    /// The tool that reads on in results which were too long to be given whole, once there are some.
+    #[must_use]
+    pub fn reading_on(&self) -> Option<ToolOffer> {
+        (!self.0.kept.is_empty()).then(|| ToolOffer {
+            name: READ_RESULT.to_owned(),
+            description: kept_results::DESCRIPTION.to_owned(),
+            parameters: kept_results::parameters(),
+            needs_approval: false,
+            is_clients: false,
+        })
     }
 
     #[must_use]
@@ -69,13 +86,14 @@ impl TurnTools {
     /// Makes calls that a step of a request led to, some at the same time; what they brought is in their order.
     pub async fn call(
         &self,
-        core: &Core,
+        core: &Rc<Core>,
         caller: &Caller,
         (request, step, place): (TraceId, u32, u32),
         calls: &[CallToMake],
         time_left: Duration,
     ) -> Vec<CallReturn> {
-        let occasion = Occasion { owner: caller.owner(), request, step, place, time_left };
+        let (owner, result_bytes_max) = (caller.owner(), RESULT_BYTES_MAX);
+        let occasion = Occasion { owner, request, step, place, time_left, result_bytes_max };
         let calls: Vec<Call> = calls.iter().map(native).collect();
         let mut returns = Vec::with_capacity(calls.len());
         let mut records = Vec::with_capacity(calls.len());

@@ -18,12 +18,18 @@ pub struct ToolAnswer {
 pub struct CallFailure {
     pub outcome: CallOutcome,
     pub text: String,
+    /// The server wants a token, or another one.
+    pub is_unauthorized: bool,
 }
 
 impl CallFailure {
     #[must_use]
     pub fn new(outcome: CallOutcome, text: impl Into<String>) -> Self {
-        Self { outcome, text: text.into() }
+        Self { outcome, text: text.into(), is_unauthorized: false }
+    }
+
+    pub(crate) fn unauthorized(self) -> Self {
+        Self { is_unauthorized: true, ..self }
     }
 
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {
@@ -50,19 +56,10 @@ pub(crate) fn quoted(text: &str) -> String {
     printable.take(ERROR_CHARS_MAX).collect::<String>().trim().to_owned()
 }
 
-/// At most so many bytes of a text, with a note where it was cut; and whether it was.
+/// The beginning of a text: at most so many bytes, and whole characters.
 #[must_use]
-pub fn bounded(text: String, bytes_max: usize) -> (String, bool) {
-    if text.len() <= bytes_max {
-        return (text, false);
-    }
-    let mut end = bytes_max;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let kept = text.get(..end).unwrap_or_default();
-    let total = text.len();
-    (format!("{kept}\n[The result has {total} bytes; the rest was left out after {end}.]"), true)
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -70,10 +67,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_result_is_cut_at_a_character_and_says_so() {
-        assert_eq!(bounded("short".to_owned(), 5), ("short".to_owned(), false));
-        let (text, is_cut) = bounded("aéé".to_owned(), 4);
-        assert!(is_cut && text.starts_with("aé\n[The result has 5 bytes"), "{text}");
+    fn a_text_is_cut_between_characters() {
+        assert_eq!((cut("short", 5), cut("aéé", 4), cut("é", 0)), ("short", "aé", ""));
     }
 
     #[test]

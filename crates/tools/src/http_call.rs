@@ -1,12 +1,13 @@
-//! Calls of HTTP tools: each argument goes where the tool's declaration says, and the answer is read as text.
+//! Calls of HTTP tools and apps: each argument goes where the declaration says. A tool's answer is read as text.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use domain::tools::{ArgumentPlace, HttpAction, SecretHeaders};
 use domain::{CallOutcome, WorkspaceId};
 use egress::{Client, Destination, OutBody, Request, TargetKind};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
@@ -82,6 +83,23 @@ fn composed(action: &HttpAction, arguments: &Map<String, Value>) -> Result<Compo
     Ok(Composed { url, headers, body })
 }
 
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct HttpAnswer {
+    pub status: StatusCode,
+    pub content_type: String,
+    pub body: Bytes,
+}
+
+impl HttpAnswer {
+    fn into_text(self) -> String {
+        match String::from_utf8(self.body.to_vec()) {
+            Ok(text) => text,
+            Err(_) => format!("[{} bytes that are no text were left out.]", self.body.len()),
+        }
+    }
+}
+
 /// Calls the server of a tool. The caller bounds the time.
 ///
 /// # Errors
@@ -93,6 +111,26 @@ pub async fn call_http(
     secrets: &SecretHeaders,
     arguments: &Map<String, Value>,
 ) -> Result<ToolAnswer, CallFailure> {
+    let answer = exchange(client, owner, action, secrets, arguments).await?;
+    let status = answer.status;
+    let text = answer.into_text();
+    if status.is_success() {
+        return Ok(ToolAnswer { text, is_error: false });
+    }
+    Ok(ToolAnswer { text: format!("HTTP status {}\n{text}", status.as_u16()), is_error: true })
+}
+
+/// Sends a call and reads the whole answer. The caller bounds the time.
+///
+/// # Errors
+/// The arguments don't make a request, or the server can't be reached.
+pub(crate) async fn exchange(
+    client: &Client,
+    owner: WorkspaceId,
+    action: &HttpAction,
+    secrets: &SecretHeaders,
+    arguments: &Map<String, Value>,
+) -> Result<HttpAnswer, CallFailure> {
     let request = request(action, secrets, composed(action, arguments)?)?;
     let destination = Destination { kind: TargetKind::Provider, owner: Some(owner) };
     let answer = client.send(&request, destination).await.map_err(|error| CallFailure::of(&error))?;
@@ -101,17 +139,11 @@ pub async fn call_http(
         let text = "The tool's server redirects, which is not followed.";
         return Err(CallFailure::new(CallOutcome::Refused, text));
     }
-    let bytes = answer.body.read_to_end(ANSWER_BYTES_MAX).await;
-    let bytes = bytes
+    let content_type = answer.headers.text("content-type").unwrap_or_default().to_owned();
+    let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await;
+    let body = body
         .map_err(|_| CallFailure::unreachable("The tool's server sent more than is read, or broke off."))?;
-    let text = match String::from_utf8(bytes.to_vec()) {
-        Ok(text) => text,
-        Err(_) => format!("[{} bytes that are no text were left out.]", bytes.len()),
-    };
-    if status.is_success() {
-        return Ok(ToolAnswer { text, is_error: false });
-    }
-    Ok(ToolAnswer { text: format!("HTTP status {}\n{text}", status.as_u16()), is_error: true })
+    Ok(HttpAnswer { status, content_type, body })
 }
 
 fn request(action: &HttpAction, secrets: &SecretHeaders, composed: Composed) -> Result<Request, CallFailure> {
@@ -125,7 +157,7 @@ fn request(action: &HttpAction, secrets: &SecretHeaders, composed: Composed) -> 
     ];
     if let Some(body) = composed.body {
         request.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-        request.body = OutBody::from(bytes::Bytes::from(body));
+        request.body = OutBody::from(Bytes::from(body));
     }
     for (name, value) in composed.headers {
         // No argument takes the place of what is sealed.

@@ -16,6 +16,8 @@ pub struct ImportedTool {
     pub name: String,
     pub description: String,
     pub parameters: Value,
+    /// The schema of what it answers; anything where the document does not say.
+    pub output: Value,
     pub action: HttpAction,
 }
 
@@ -132,7 +134,17 @@ impl Reading<'_> {
         let description = text("description").or_else(|| text("summary")).unwrap_or(&id).to_owned();
         let url = format!("{}{path}", base.trim_end_matches('/'));
         let action = HttpAction { method: method.to_ascii_uppercase(), url, places };
-        Ok(ImportedTool { name: name_of(&id), operation: id, description, parameters, action })
+        let output = self.output(operation).unwrap_or(Value::Bool(true));
+        Ok(ImportedTool { name: name_of(&id), operation: id, description, parameters, output, action })
+    }
+
+    /// The schema of the first answer that is a success; `None` where it can't be used, since tools do without.
+    fn output(&self, operation: &Map<String, Value>) -> Option<Value> {
+        let mut answers = operation.get("responses").and_then(Value::as_object).into_iter().flatten();
+        let (_, answer) = answers.find(|(status, _)| status.starts_with('2'))?;
+        let answer = self.resolved(answer, 0).ok()?;
+        let schema = answer.get("content")?.get("application/json")?.get("schema")?;
+        (schema.to_string().len() <= IMPORTED_SCHEMA_BYTES_MAX).then(|| schema.clone())
     }
 
     /// The members of a JSON body are arguments of their own.

@@ -1,4 +1,4 @@
-//! SQL for tools, MCP servers, their sealed headers, and the calls that were made.
+//! SQL for tools, MCP servers, apps and named secrets, what is sealed of them, and the calls that were made.
 
 use database::act::Act;
 use database::connection::Connection;
@@ -6,15 +6,17 @@ use database::error::{StoreError, StoreFuture};
 use database::fields::{ColumnId, Fields, after, signed, to_text};
 use database::handle::Database;
 use database::page::{Listed, Page};
-use database::seals::require_key;
 use database::statement::{Row, Statement, compose, sql};
 use database::writing::{Writing, expect_version};
 use domain::tools::McpState;
-use domain::{CallOutcome, McpServerId, ObjectOwner, ProjectId, ToolCallRecord, TraceId, WorkspaceId};
+use domain::{AppId, CallOutcome, McpServerId, ObjectOwner, ProjectId, ToolCallRecord, TraceId, WorkspaceId};
 use store::Store;
 
+use crate::app_versions::{self, AppVersion};
 use crate::limits::TOOLS_OF_PROJECT_MAX;
-use crate::rows::{DeclaredRow, Kind, SealedHeaders, ServerKind, ToolKind};
+use crate::rows::{DeclaredRow, Kind, ServerKind};
+use crate::sealed::SealedHeaders;
+use crate::sealed_sql::{insert_secret, remove_digest};
 
 const CALLS: &str = "tool_calls";
 
@@ -64,9 +66,9 @@ async fn find<K: Kind>(
     row.as_ref().map(read).transpose()?.ok_or(StoreError::NotFound { what: K::WHAT })
 }
 
-/// Refuses a name that another tool or server of the project has.
+/// Refuses a name that another row of the project has.
 async fn refuse_taken_name<K: Kind>(writing: &mut Writing, row: &DeclaredRow<K>) -> Result<(), StoreError> {
-    for (table, what) in [(ToolKind::TABLE, ToolKind::WHAT), (ServerKind::TABLE, ServerKind::WHAT)] {
+    for (table, what) in K::NAMES {
         let query = compose(format!(
             "SELECT id FROM {table} WHERE workspace = $1 AND project = $2 AND name = $3 AND id <> $4"
         ));
@@ -81,28 +83,13 @@ async fn refuse_taken_name<K: Kind>(writing: &mut Writing, row: &DeclaredRow<K>)
 
 async fn put_secret<K: Kind>(writing: &mut Writing, row: &DeclaredRow<K>) -> Result<(), StoreError> {
     let Some(secret) = &row.secret else { return Ok(()) };
-    require_key(writing, row.owner.workspace, &secret.sealed.key_id).await?;
     remove_secret(writing, Some(secret)).await?;
-    let query = sql("INSERT INTO tool_secrets
-         (digest, workspace, project, request, sealed_version, sealed_key_id, sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)");
-    query
-        .bind(secret.digest.to_vec())
-        .bind(row.owner.workspace.bytes())
-        .bind(row.owner.project.bytes())
-        .bind(secret.request.bytes())
-        .bind(i64::from(secret.sealed.version))
-        .bind(&secret.sealed.key_id)
-        .bind(&secret.sealed.bytes)
-        .run(writing.connection())
-        .await
-        .map(drop)
+    insert_secret(writing, row.owner, secret).await
 }
 
 async fn remove_secret(writing: &mut Writing, secret: Option<&SealedHeaders>) -> Result<(), StoreError> {
     let Some(secret) = secret else { return Ok(()) };
-    let query = sql("DELETE FROM tool_secrets WHERE digest = $1").bind(secret.digest.to_vec());
-    query.run(writing.connection()).await.map(drop)
+    remove_digest(writing, &secret.digest).await
 }
 
 async fn create<K: Kind>(writing: &mut Writing, row: DeclaredRow<K>, act: Act) -> Result<(), StoreError> {
@@ -158,11 +145,14 @@ async fn replace<K: Kind>(
 ) -> Result<DeclaredRow<K>, StoreError> {
     let old = find::<K>(writing.connection(), row.owner.workspace, row.id).await?;
     expect_version(K::WHAT, expected, old.version)?;
+    K::keep_replaced(writing, &old, act.unix_ms).await?;
     let row = DeclaredRow { version: old.version + 1, ..row };
     refuse_taken_name(writing, &row).await?;
     if row.secret.is_none() {
         remove_secret(writing, old.secret.as_ref()).await?;
     }
+    let change = (row.secret == old.secret).then_some((&old.definition, &row.definition));
+    K::forget_grant(writing, row.id, change).await?;
     put_secret(writing, &row).await?;
     let state = if K::HAS_STATE { ", state = $8" } else { "" };
     let query = compose(format!(
@@ -193,6 +183,7 @@ async fn delete<K: Kind>(
     let old = find::<K>(writing.connection(), workspace, id).await?;
     expect_version(K::WHAT, expected, old.version)?;
     remove_secret(writing, old.secret.as_ref()).await?;
+    K::forget_grant(writing, id, None).await?;
     let query = compose(format!("DELETE FROM {} WHERE workspace = $1 AND id = $2", K::TABLE));
     query.bind(workspace.bytes()).bind(id.bytes()).run(writing.connection()).await?;
     audit(writing, &old, "delete", &act).await
@@ -226,6 +217,17 @@ async fn enabled<K: Kind>(
     ));
     let query = query.bind(owner.workspace.bytes()).bind(owner.project.bytes());
     query.rows(connection).await?.iter().map(read).collect()
+}
+
+async fn named<K: Kind>(
+    connection: &mut Connection,
+    owner: ObjectOwner,
+    name: String,
+) -> Result<Option<DeclaredRow<K>>, StoreError> {
+    let query =
+        compose(format!("{} WHERE d.workspace = $1 AND d.project = $2 AND d.name = $3", select::<K>()));
+    let query = query.bind(owner.workspace.bytes()).bind(owner.project.bytes()).bind(name);
+    query.row(connection).await?.as_ref().map(read).transpose()
 }
 
 /// What is found out of a server is no change of what people wrote: it has no version, and no place in the audit.
@@ -335,10 +337,37 @@ impl Declared {
         Box::pin(self.0.note(move |writing| Box::pin(delete::<K>(writing, workspace, id, expected, act))))
     }
 
+    /// What an app was at one of its older versions.
+    #[must_use]
+    pub fn app_version(
+        &self,
+        workspace: WorkspaceId,
+        app: AppId,
+        number: u64,
+    ) -> StoreFuture<'_, Option<AppVersion>> {
+        Box::pin(async move { app_versions::find(&mut self.0.read().await?, (workspace, app, number)).await })
+    }
+
+    /// The older versions of an app, newest first.
+    #[must_use]
+    pub fn app_versions(&self, workspace: WorkspaceId, app: AppId) -> StoreFuture<'_, Vec<AppVersion>> {
+        Box::pin(async move { app_versions::list(&mut self.0.read().await?, (workspace, app)).await })
+    }
+
     /// Those of a project that are switched on.
     #[must_use]
     pub fn enabled<K: Kind>(&self, owner: ObjectOwner) -> StoreFuture<'_, Vec<DeclaredRow<K>>> {
         Box::pin(async move { enabled(&mut self.0.read().await?, owner).await })
+    }
+
+    /// The one of a project with this name.
+    #[must_use]
+    pub fn named<K: Kind>(
+        &self,
+        owner: ObjectOwner,
+        name: String,
+    ) -> StoreFuture<'_, Option<DeclaredRow<K>>> {
+        Box::pin(async move { named(&mut self.0.read().await?, owner, name).await })
     }
 
     #[must_use]

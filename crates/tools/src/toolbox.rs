@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::app::host_of;
+use domain::grants::{HeldGrant, Renewal};
 use domain::limits::STORE_CLOSING_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::tools::{McpListing, McpState, PinState};
 use domain::{
-    DeclaredServer, DeclaredTool, DeclaredTools, EventId, McpServerId, ObjectOwner, ToolCallRecord, ToolStore,
+    DeclaredApp, DeclaredTool, DeclaredTools, EventId, FoundApp, McpServerId, MissingSecret, ObjectOwner,
+    ReadyApp, Secret, ToolCallRecord, ToolStore, TraceId,
 };
 use store::{EventKind, EventRow, Store, StoreError};
 use tasks::{RuntimeTasks, Task};
@@ -15,9 +18,10 @@ use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
 
-use crate::limits::{CALLS_KEPT, NAME_BYTES_MAX, READ_TIME_MAX};
+use crate::authorization::{GrantRow, Grants};
+use crate::limits::{CALLS_KEPT, NAME_BYTES_MAX, READ_TIME_MAX, RENEWAL_CLAIM};
 use crate::pins::reconciled;
-use crate::rows::{ServerKind, ToolKind};
+use crate::rows::{AppKind, SecretKind, SecretRow, ServerKind, ToolKind};
 use crate::sql::Declared;
 
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -32,6 +36,7 @@ pub struct ToolBox {
 
 struct Inner {
     declared: Declared,
+    grants: Grants,
     store: Store,
     vault: Vault,
     world: World,
@@ -41,7 +46,8 @@ impl ToolBox {
     /// Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: &Store, vault: Vault, world: World) -> Arc<Self> {
-        let inner = Arc::new(Inner { declared: Declared::of(store), store: store.clone(), vault, world });
+        let (declared, grants) = (Declared::of(store), Grants::of(store));
+        let inner = Arc::new(Inner { declared, grants, store: store.clone(), vault, world });
         let forgets = Arc::clone(&inner);
         let forgetting = Task::spawn("ends of tool calls", async move {
             loop {
@@ -78,12 +84,85 @@ impl Inner {
             let headers = row.headers(&self.vault)?;
             Some(DeclaredTool { id: row.id, name: row.name, definition: row.definition, headers })
         });
+        let mut grants = Vec::new();
+        if servers.iter().any(|row| row.definition.oauth.is_some())
+            && let (Some(first), Some(last)) = (servers.first(), servers.last())
+        {
+            let range = (first.id, last.id);
+            grants = report(what, self.grants.between(owner.workspace, range).await)?;
+        }
         let servers = servers.into_iter().filter_map(|row| {
-            let headers = row.headers(&self.vault)?;
-            let (definition, state) = (row.definition, row.state);
-            Some(DeclaredServer { id: row.id, name: row.name, definition, state, headers })
+            let grant = grants.iter().find(|grant| grant.server == row.id);
+            row.declared(&self.vault, grant)
         });
         Some(DeclaredTools { tools: tools.collect(), servers: servers.collect() })
+    }
+
+    async fn app(
+        &self,
+        owner: ObjectOwner,
+        name: String,
+        version: Option<u64>,
+    ) -> Result<FoundApp, StoreError> {
+        let row = self.declared.named::<AppKind>(owner, name).await?.filter(|row| row.is_enabled);
+        let Some(row) = row else { return Ok(FoundApp::Unknown) };
+        let mut app = DeclaredApp::from(row);
+        if let Some(number) = version.filter(|number| *number != app.version) {
+            let Some(found) = self.declared.app_version(owner.workspace, app.id, number).await? else {
+                return Ok(FoundApp::Unknown);
+            };
+            (app.version, app.definition) = (number, found.definition);
+        }
+        let host = host_of(&app.definition.http.url);
+        let (mut headers, mut missing) = (Vec::new(), Vec::new());
+        for wanted in &app.definition.secrets {
+            let found = self.declared.named::<SecretKind>(owner, wanted.name.clone()).await?;
+            let may_be_sent =
+                |row: &SecretRow| row.definition.hosts.iter().any(|allowed| Some(allowed) == host.as_ref());
+            let is_of_other_host = found.as_ref().is_some_and(|row| !may_be_sent(row));
+            let opened = found.filter(may_be_sent).and_then(|row| row.headers(&self.vault)?.pop());
+            let value = opened.and_then(|(_, secret)| secret.expose_text().map(str::to_owned));
+            match value {
+                Some(value) => {
+                    let value = Secret::from_text(format!("{}{value}", wanted.prefix));
+                    headers.push((wanted.header.clone(), Arc::new(value)));
+                }
+                None => missing.push(MissingSecret { name: wanted.name.clone(), is_of_other_host }),
+            }
+        }
+        Ok(FoundApp::Known(Box::new(ReadyApp { app, headers, missing })))
+    }
+
+    async fn held(&self, owner: ObjectOwner, server: McpServerId) -> Option<HeldGrant> {
+        let row = report("a grant could not be read", self.grants.find(server).await)??;
+        (row.owner == owner).then(|| row.open(&self.vault))
+    }
+
+    async fn claim(&self, server: McpServerId, version: u64) -> bool {
+        let now_unix_ms = self.world.clock.unix_ms();
+        let claim_ms = u64::try_from(RENEWAL_CLAIM.as_millis()).unwrap_or(u64::MAX);
+        let until = (now_unix_ms, now_unix_ms.saturating_add(claim_ms));
+        let claimed = self.grants.claim(server, version, until).await;
+        report("the renewal of a grant could not be claimed", claimed).unwrap_or(false)
+    }
+
+    async fn keep(&self, owner: ObjectOwner, server: McpServerId, version: u64, renewal: Renewal) {
+        let what = "a renewed grant could not be kept";
+        let is_refused = match renewal {
+            Renewal::Renewed(grant) => {
+                let trace = TraceId::new(self.world.clock.unix_ms(), self.world.id_bytes());
+                match GrantRow::seal(&self.vault, (owner, server), trace, &grant) {
+                    Ok(row) => {
+                        report(what, self.grants.renew(row, version).await);
+                    }
+                    Err(error) => tracing::error!(workspace = %owner.workspace, %error, "{what}"),
+                }
+                return;
+            }
+            Renewal::Refused => true,
+            Renewal::NotMade => false,
+        };
+        report(what, self.grants.release(server, version, is_refused).await);
     }
 }
 
@@ -168,6 +247,59 @@ impl ToolStore for ToolBox {
             report("what an MCP server lists could not be kept", noted)?
         });
         Box::pin(async move { timeout(READ_TIME_MAX, noting).await.ok()?.ok()? })
+    }
+
+    fn app(&self, owner: ObjectOwner, name: String, version: Option<u64>) -> PortFuture<'static, FoundApp> {
+        let inner = Arc::clone(&self.inner);
+        let reading = self
+            .tasks
+            .run(async move { report("an app could not be read", inner.app(owner, name, version).await) });
+        Box::pin(async move {
+            let found = timeout(READ_TIME_MAX, reading).await.ok().and_then(Result::ok).flatten();
+            found.unwrap_or(FoundApp::StoreUnavailable)
+        })
+    }
+
+    fn apps(&self, owner: ObjectOwner) -> PortFuture<'static, Option<Vec<DeclaredApp>>> {
+        let inner = Arc::clone(&self.inner);
+        let reading = self.tasks.run(async move {
+            let rows = inner.declared.enabled::<AppKind>(owner).await;
+            let rows = report("the apps of a project could not be read", rows)?;
+            Some(rows.into_iter().map(DeclaredApp::from).collect())
+        });
+        Box::pin(async move { timeout(READ_TIME_MAX, reading).await.ok()?.ok()? })
+    }
+
+    fn held_grant(&self, owner: ObjectOwner, server: McpServerId) -> PortFuture<'static, Option<HeldGrant>> {
+        let inner = Arc::clone(&self.inner);
+        let reading = self.tasks.run(async move { inner.held(owner, server).await });
+        Box::pin(async move { timeout(READ_TIME_MAX, reading).await.ok()?.ok()? })
+    }
+
+    fn claim_renewal(
+        &self,
+        _owner: ObjectOwner,
+        server: McpServerId,
+        version: u64,
+    ) -> PortFuture<'static, bool> {
+        let inner = Arc::clone(&self.inner);
+        let claiming = self.tasks.run(async move { inner.claim(server, version).await });
+        Box::pin(async move { matches!(timeout(READ_TIME_MAX, claiming).await, Ok(Ok(true))) })
+    }
+
+    fn keep_renewal(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        version: u64,
+        renewal: Renewal,
+    ) -> PortFuture<'static, Option<HeldGrant>> {
+        let inner = Arc::clone(&self.inner);
+        let keeping = self.tasks.run(async move {
+            inner.keep(owner, server, version, renewal).await;
+            inner.held(owner, server).await
+        });
+        Box::pin(async move { timeout(READ_TIME_MAX, keeping).await.ok()?.ok()? })
     }
 
     fn record(&self, calls: Vec<ToolCallRecord>) {

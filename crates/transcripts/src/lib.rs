@@ -1,8 +1,9 @@
-//! The store of agents' state: artifacts, bundles of them, and sessions with their branches, events and snapshots; and of what
-//! projects keep of their requests. Content is sealed before it comes here; what describes it is not.
+//! The store of agents' state: artifacts, bundles of them, sessions with their branches, events and snapshots, and what providers
+//! must be sent again with a turn; and of what projects keep of their requests. Content is sealed before it comes here; what describes it is not.
 
 mod artifacts;
 mod contents;
+mod kept_turns;
 mod limits;
 pub mod profiles;
 mod purges;
@@ -11,6 +12,7 @@ mod sql;
 
 pub use artifacts::{ArtifactRow, Artifacts, BundleItem, BundleRow, Bundles, SealedContent};
 pub use contents::{ContentFilter, RequestContentRow, RequestContents};
+pub use kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
 pub use limits::{BRANCH_DEPTH_MAX, HISTORY_EVENTS_MAX, SESSION_BRANCHES_MAX};
 pub use purges::StatePurges;
 pub use sessions::{

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use database::act::Act;
 use database::error::StoreFuture;
 use database::page::{Listed, Page};
+use domain::ports::{WarmEvent, WarmSession};
 use domain::{
-    ArtifactId, BranchId, BundleId, ProjectId, SessionEventId, SessionId, SnapshotId, TraceId, WorkspaceId,
+    ArtifactId, BranchId, BundleId, ObjectOwner, ProjectId, SessionEventId, SessionId, SnapshotId, TraceId,
+    WorkspaceId,
 };
 
 use crate::artifacts::SealedContent;
+use crate::limits::WARM_KEPT_MS;
 
 /// The name of a session's first branch.
 const FIRST_BRANCH: &str = "main";
@@ -54,6 +57,7 @@ pub struct SessionRow {
     pub created_unix_ms: u64,
     pub used_unix_ms: u64,
     pub until_unix_ms: Option<u64>,
+    pub warm: Option<WarmSession>,
 }
 
 /// A session with its first branch.
@@ -87,6 +91,7 @@ impl NewSession {
             created_unix_ms: unix_ms,
             used_unix_ms: unix_ms,
             until_unix_ms: None,
+            warm: None,
         };
         let branch = BranchRow {
             id: branch,
@@ -98,6 +103,26 @@ impl NewSession {
             created_unix_ms: unix_ms,
         };
         Self { session, branch }
+    }
+
+    /// The same as a warm one, whose runs of an app stay where the first one runs.
+    #[must_use]
+    pub fn warm(self, app: String, idle_ms: u64) -> Self {
+        let created_unix_ms = self.session.created_unix_ms;
+        let expires_unix_ms = created_unix_ms.saturating_add(idle_ms);
+        let warm = WarmSession {
+            id: self.session.id,
+            app,
+            idle_ms,
+            created_unix_ms,
+            expires_unix_ms,
+            ended_unix_ms: None,
+            calls: 0,
+            called_unix_ms: created_unix_ms,
+            seat: None,
+        };
+        let until_unix_ms = Some(expires_unix_ms.saturating_add(WARM_KEPT_MS));
+        Self { session: SessionRow { warm: Some(warm), until_unix_ms, ..self.session }, ..self }
     }
 }
 
@@ -207,6 +232,8 @@ pub struct SessionFilter {
     pub project: Option<ProjectId>,
     pub end_user: Option<String>,
     pub status: Option<SessionStatus>,
+    /// Only warm ones, or only others.
+    pub is_warm: Option<bool>,
 }
 
 pub trait Sessions: Send + Sync {
@@ -237,6 +264,16 @@ pub trait Sessions: Send + Sync {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, ()>;
+
+    /// A warm session of a project after an event, which changes one that is active alone.
+    fn warm(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        event: WarmEvent,
+        now_unix_ms: u64,
+        act: Option<Act>,
+    ) -> StoreFuture<'_, SessionRow>;
 
     /// # Errors
     /// If the session has no such branch, or too many, or the fork is too deep or beyond that branch's end.

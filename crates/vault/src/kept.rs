@@ -218,7 +218,8 @@ impl RequestHasher {
         self.of(&[b"flow part", run.as_bytes(), part.as_bytes()])
     }
 
-    /// What makes the ids of what a step of a run begins, the same whoever begins it: its task, or its run of another flow.
+    /// What makes the ids of what a step of a run begins, the same whoever begins it: its task, its run of another flow, or the
+    /// record of its call of a tool.
     #[must_use]
     pub fn of_flow_step(&self, run: FlowRunId, path: &str, tries: u32) -> [u8; 10] {
         let hash = self.of(&[b"flow step", run.as_bytes(), path.as_bytes(), &tries.to_be_bytes()]);

@@ -1,7 +1,7 @@
 //! Fuzzes the filter language: text that people type into the console, a URL or a command line.
 
 use bolero::check;
-use domain::Filter;
+use filter::Filter;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

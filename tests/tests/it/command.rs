@@ -74,6 +74,26 @@ impl Cli {
         done(child.unwrap().wait_with_output().unwrap())
     }
 
+    /// Starts a command once it can be interrupted, and returns what waits for its end, and its process.
+    pub fn interruptible(&self, arguments: &[&str]) -> (impl FnOnce() -> Done + Send + 'static, u32) {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        // It says something once it listens for an interrupt.
+        stderr.read_line(&mut first).unwrap();
+        let end = move || {
+            let mut rest = String::new();
+            std::io::Read::read_to_string(&mut stderr, &mut rest).unwrap();
+            let mut ended = done(child.wait_with_output().unwrap());
+            ended.stderr = format!("{first}{rest}");
+            ended
+        };
+        (end, pid)
+    }
+
     /// Starts a command that runs until it is interrupted.
     pub fn follow(&self, arguments: &[&str]) -> Following {
         let mut command = self.command(arguments);

@@ -338,10 +338,58 @@ async fn batches_are_followed_and_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_own_app_is_declared_with_its_secret() {
+    let gateway = Gateway::start().await;
+    let held = walk("apps.mjs", &gateway, &[]).await;
+    let expected = [
+        "an_app_is_declared",
+        "a_secret_is_sealed",
+        "an_app_and_its_secret_are_changed",
+        "a_document_is_imported",
+        "both_are_deleted_after_a_question",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_come_and_go() {
+    let gateway = Gateway::start().await;
+    let held = walk("files.mjs", &gateway, &[]).await;
+    let expected = [
+        "files_are_uploaded_over_a_break",
+        "what_is_refused_is_told_beside_it",
+        "files_are_found",
+        "a_file_is_downloaded_as_it_was",
+        "files_are_deleted_after_a_question",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_followed_and_cancelled() {
     let (gateway, _node) = with_echo().await;
     let held = walk("tasks.mjs", &gateway, &[]).await;
-    assert_eq!(held, ["tasks_are_followed", "one_that_waits_is_cancelled"]);
+    let expected = [
+        "tasks_are_followed",
+        "one_that_waits_is_cancelled",
+        "a_result_is_followed_and_saved",
+        "a_log_is_found_in_and_copied",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_is_edited() {
+    let gateway = Gateway::start().await;
+    let held = walk("flows.mjs", &gateway, &[]).await;
+    assert_eq!(
+        held,
+        [
+            "each_problem_is_at_its_line",
+            "a_version_is_compared_and_saved",
+            "a_version_of_somebody_else_is_not_overwritten"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

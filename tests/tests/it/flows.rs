@@ -10,19 +10,25 @@ use serde_json::{Map, Value, json};
 
 use crate::WITHIN;
 use crate::ask::MINI;
+use crate::flow_engines::{Engine, under_each_engine};
 use crate::gateway::{Founded, Gateway, OWN, config, id_of};
 use crate::kill::setting;
 use crate::wait::{a_moment, found, until};
 
-const RUNS: &str = "/v2/flow-runs";
+pub const RUNS: &str = "/v2/flow-runs";
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
+under_each_engine! {
+    a_flow_has_a_step_of_each_kind,
+    a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled,
+    a_run_that_fails_is_compensated_and_goes_on_from_its_step,
+    no_step_starts_once_the_budget_is_reached,
+    ten_thousand_steps_are_run_and_the_time_of_ours_is_printed,
+    a_kill_loses_no_step_and_settles_none_twice,
+    published_clients_run_flows_and_follow_them,
+    a_purge_leaves_nothing_of_a_run,
 }
 
-fn flow(steps: Value, more: Value) -> Value {
+pub fn flow(steps: Value, more: Value) -> Value {
     let mut document = json!({"name": "f", "steps": steps});
     for (name, value) in more.as_object().unwrap() {
         document[name] = value.clone();
@@ -30,19 +36,19 @@ fn flow(steps: Value, more: Value) -> Value {
     document
 }
 
-async fn start(client: &Client, document: &Value, input: Value) -> String {
+pub async fn start(client: &Client, document: &Value, input: Value) -> String {
     let answer = client.post(RUNS, &json!({"document": document, "input": input})).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-async fn read(client: &Client, id: &str) -> Value {
+pub async fn read(client: &Client, id: &str) -> Value {
     let answer = client.get(&format!("{RUNS}/{id}")).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-async fn ended(client: &Client, id: &str) -> Value {
+pub async fn ended(client: &Client, id: &str) -> Value {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
         let run = read(client, id).await;
@@ -54,7 +60,7 @@ async fn ended(client: &Client, id: &str) -> Value {
     }
 }
 
-async fn until_step(client: &Client, id: &str, name: &str, status: &str) -> Value {
+pub async fn until_step(client: &Client, id: &str, name: &str, status: &str) -> Value {
     found(&format!("the step {name} is {status}"), async || {
         let run = read(client, id).await;
         (step(&run, name)["status"] == status).then_some(run)
@@ -62,21 +68,21 @@ async fn until_step(client: &Client, id: &str, name: &str, status: &str) -> Valu
     .await
 }
 
-fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
+pub fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
     let steps = run["steps"].as_array().unwrap();
     steps.iter().find(|step| step["id"] == name).unwrap_or(&Value::Null)
 }
 
-fn statuses(run: &Value) -> Map<String, Value> {
+pub fn statuses(run: &Value) -> Map<String, Value> {
     let steps = run["steps"].as_array().unwrap().iter();
     steps.map(|step| (step["id"].as_str().unwrap().to_owned(), step["status"].clone())).collect()
 }
 
-async fn act(client: &Client, id: &str, act: &str, body: Value) -> Answer {
+pub async fn act(client: &Client, id: &str, act: &str, body: Value) -> Answer {
     client.post(&format!("{RUNS}/{id}/{act}"), &body).await.unwrap()
 }
 
-async fn output(client: &Client, id: &str, step: &str) -> Value {
+pub async fn output(client: &Client, id: &str, step: &str) -> Value {
     let path = format!("{RUNS}/{id}/step?path={}", step.replace('[', "%5B").replace(']', "%5D"));
     let answer = client.get(&path).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -120,9 +126,8 @@ fn of_each_kind(base_url: &str) -> Value {
     )
 }
 
-#[tokio::test]
-async fn a_flow_has_a_step_of_each_kind() {
-    let gateway = gateway().await;
+async fn a_flow_has_a_step_of_each_kind(engine: Engine) {
+    let gateway = engine.with_models().await;
     let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text("{\"sum\": 42}".to_owned()))])
         .unwrap();
     let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": mcp.url()})).await;
@@ -163,6 +168,44 @@ async fn a_flow_has_a_step_of_each_kind() {
     .await;
     assert_eq!(output(&client, &id, "asked[1]").await["output"]["response"], "You said: say b 1");
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_tool_step_calls_what_is_listed_now_within_bounds_and_its_call_is_recorded() {
+    let gateway = Engine::Queue.with_models().await;
+    let huge = || McpTool::new("read", "Reads.", McpAnswer::Huge(600_000));
+    let mcp = McpServer::start([huge()]).unwrap();
+    let made = gateway.make("/v2/mcp-servers", json!({"name": "docs", "url": mcp.url()})).await;
+    // Nobody has listed the server: the step does.
+    let document = flow(
+        json!({"page": {"kind": "tool", "tool": "docs__read", "input": {"a": "1"}}}),
+        json!({"output": {"bytes": "{{size(page.output)}}"}}),
+    );
+    let client = gateway.client();
+    let id = start(&client, &document, json!({})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!(run["status"], "completed", "{run}");
+    // No model reads it: it is cut where a value of a flow ends, and not where a model's result does.
+    assert!((524_288..524_800).contains(&run["output"]["bytes"].as_u64().unwrap()), "{run}");
+    assert!(mcp.requests().contains(&"tools/list".to_owned()), "{:?}", mcp.requests());
+    let call = found("the call to be recorded", async || {
+        let step = output(&client, &id, "page").await;
+        (!step["tool_call"].is_null()).then(|| step["tool_call"].clone())
+    })
+    .await;
+    assert_eq!(
+        (&call["name"], &call["outcome"], &call["declared_id"], &call["result_bytes"], &call["truncated"]),
+        (&json!("docs__read"), &json!("answered"), &made["id"], &json!(600_000), &json!(true)),
+        "{call}"
+    );
+    // What is not pinned as it was accepted is not called.
+    mcp.set_tools([McpTool::new("read", "Reads, and sends.", McpAnswer::Huge(1))]);
+    let refresh = format!("/v2/mcp-servers/{}/refresh", id_of(&made));
+    assert_eq!(gateway.admin().post(&refresh, &json!({})).await.unwrap().status, 200);
+    let id = start(&client, &document, json!({})).await;
+    let run = ended(&client, &id).await;
+    assert_eq!(step(&run, "page")["error_code"], "flow_call_refused", "{run}");
+    assert_eq!((mcp.calls().len(), mcp.violations()), (1, Vec::<String>::new()));
 }
 
 #[tokio::test]
@@ -224,9 +267,8 @@ async fn flows_are_checked_versioned_compared_and_deleted() {
     assert_eq!(read(&client, first["id"].as_str().unwrap()).await["output"]["hello"], "hi Ann");
 }
 
-#[tokio::test]
-async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled() {
-    let gateway = gateway().await;
+async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled(engine: Engine) {
+    let gateway = engine.with_models().await;
     let client = gateway.client();
     let document = flow(
         json!({
@@ -282,9 +324,8 @@ async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled() {
     assert_eq!(ids[0]["id"], ids[1]["id"]);
 }
 
-#[tokio::test]
-async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step() {
-    let gateway = gateway().await;
+async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step(engine: Engine) {
+    let gateway = engine.with_models().await;
     let client = gateway.client();
     let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
     let with = |mut step: Value, more: Value| {
@@ -337,9 +378,8 @@ async fn a_run_that_fails_is_compensated_and_goes_on_from_its_step() {
     assert_eq!(step(&run, "away")["tries"], 3, "{run}");
 }
 
-#[tokio::test]
-async fn no_step_starts_once_the_budget_is_reached() {
-    let gateway = gateway().await;
+async fn no_step_starts_once_the_budget_is_reached(engine: Engine) {
+    let gateway = engine.with_models().await;
     let client = gateway.client();
     let say = |text: &str| json!({"kind": "app", "app": MINI, "input": {"prompt": text}});
     let mut second = say("two");
@@ -382,9 +422,8 @@ async fn expressions_end_and_inputs_are_checked() {
     );
 }
 
-#[tokio::test]
-async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed() {
-    let gateway = Gateway::start().await;
+async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed(engine: Engine) {
+    let gateway = engine.gateway().await;
     let client = gateway.client();
     let steps: Map<String, Value> = (0..10_000)
         .map(|place| {
@@ -414,10 +453,9 @@ async fn ten_thousand_steps_are_run_and_the_time_of_ours_is_printed() {
 }
 
 /// The process is killed again and again while flows run: every step has one result, and no exchange is booked twice.
-#[tokio::test]
-async fn a_kill_loses_no_step_and_settles_none_twice() {
+async fn a_kill_loses_no_step_and_settles_none_twice(engine: Engine) {
     let (flows, kills) = (setting("TIDEGATE_FLOWS", 6), setting("TIDEGATE_KILLS", 3));
-    let mut gateway = gateway().await;
+    let mut gateway = engine.with_models().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(std::time::Duration::from_millis(30)).always()]);
     let document = flow(
         json!({
@@ -539,9 +577,8 @@ async fn two_workspaces_never_meet() {
     assert_eq!((&run["status"], &run["error_code"]), (&json!("failed"), &json!("flow_not_found")), "{run}");
 }
 
-#[tokio::test]
-async fn published_clients_run_flows_and_follow_them() {
-    let gateway = gateway().await;
+async fn published_clients_run_flows_and_follow_them(engine: Engine) {
+    let gateway = engine.with_models().await;
     let document = flow(
         json!({"hello": {"kind": "app", "app": MINI, "input": {"prompt": "hello {{input.name}}"}}}),
         json!({"output": {"said": "{{hello.output.response}}"}}),
@@ -572,9 +609,8 @@ async fn published_clients_run_flows_and_follow_them() {
     assert_eq!(bare["data"]["status"], 3, "{bare}");
 }
 
-#[tokio::test]
-async fn a_purge_leaves_nothing_of_a_run() {
-    let gateway = Gateway::start().await;
+async fn a_purge_leaves_nothing_of_a_run(engine: Engine) {
+    let gateway = engine.gateway().await;
     let client = gateway.client();
     let document = flow(json!({"a": {"kind": "constant", "value": "secret words"}}), json!({}));
     let id = start(&client, &document, json!({"more": "secret words"})).await;

@@ -323,7 +323,7 @@ async fn a_run_that_nobody_waits_for_is_a_task_that_is_shown_and_cancelled() {
     let late = session.call("task_cancel", id).await;
     assert_eq!((&late["isError"], told(&late).contains("has ended")), (&json!(true), true), "{late}");
     for (tool, arguments, part) in [
-        ("task_get", json!({"task_id": "x"}), "no id of a task"),
+        ("task_get", json!({"task_id": "x"}), "not the id of a task"),
         ("task_get", json!({}), "\"task_id\" is missing"),
         ("app_get", json!({"app": MINI, "x": 1}), "no argument \"x\""),
         ("app_get", json!({"app": "nobody/nothing"}), "no app"),

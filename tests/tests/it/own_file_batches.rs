@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::refused;
+use crate::ask::{MINI, refused};
 use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
 use crate::own_batches::{HAIKU, answer_all, answer_some, booked};
@@ -93,6 +93,58 @@ async fn the_official_sdk_has_batches_of_files_of_any_model_through_the_gateway(
         "a provider works through the file of one model, and the gateway through all others"
     );
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// All that a client sees of a batch of three requests, of which the provider refuses one, but ids and times.
+async fn seen_of_a_batch(gateway: &Gateway) -> Value {
+    let client = gateway.client();
+    let wrong = line("wrong", MINI, "x").replace("\"max_tokens\":64", "\"max_tokens\":-1");
+    let content = [line("one", MINI, "one two"), wrong, line("three", MINI, "three")].concat();
+    let file = upload(&client, &content).await.json();
+    let made = client.post(PATH, &of(file["id"].as_str().unwrap())).await.unwrap();
+    assert_eq!(made.status, 200, "{}", made.text());
+    let batch = until(&client, &id_of(&made), |batch| batch["status"] == "completed").await;
+    let mut lines = results(&client, &batch, "output_file_id").await;
+    lines.extend(results(&client, &batch, "error_file_id").await);
+    lines.sort_by_key(|line| line["custom_id"].to_string());
+    let lines = lines.iter().map(|line| {
+        let body = &line["response"]["body"];
+        let choice = &body["choices"][0];
+        json!([
+            line["custom_id"],
+            line["error"],
+            line["response"]["status_code"],
+            body["object"],
+            choice["message"]["content"],
+            choice["finish_reason"],
+            body["usage"]["total_tokens"],
+            body["error"]["type"],
+        ])
+    });
+    let fields = ["object", "endpoint", "completion_window", "status", "request_counts", "errors"];
+    let batch: Vec<&Value> = fields.iter().map(|name| &batch[*name]).collect();
+    json!({
+        // Not `bytes`: a file at a provider names the models as that provider does, so that it is shorter.
+        "file": [file["object"], file["filename"], file["purpose"]],
+        "made": made.json()["object"],
+        "batch": batch,
+        "lines": lines.collect::<Vec<_>>(),
+    })
+}
+
+#[tokio::test]
+async fn a_batch_looks_the_same_whoever_serves_it() {
+    let (own, pooled, node) = tokio::join!(Gateway::start(), Gateway::start(), Gateway::start());
+    own.credential("openai", OWN).await;
+    pooled.account("openai", POOL).await;
+    node.node("cellar", &[MINI]).await;
+    let expected = seen_of_a_batch(&own).await;
+    assert_eq!(expected["batch"][4], json!({"total": 3, "completed": 2, "failed": 1}), "{expected}");
+    assert_eq!(expected["lines"][0][4], "You said: one two", "{expected}");
+    for (profile, gateway) in [("managed", pooled), ("byoc", node)] {
+        assert_eq!(seen_of_a_batch(&gateway).await, expected, "{profile}");
+        assert_eq!(gateway.emulator.violations(), []);
+    }
 }
 
 /// A file goes to the provider whose models it names as that does, and every other one is kept here.

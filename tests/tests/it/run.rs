@@ -1,9 +1,11 @@
 //! `/v1/run`: a copied code snippet works with only its base URL and key changed.
 
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use harness::Behaviour;
 use harness::client::Answer;
 use serde_json::{Value, json};
 
@@ -194,7 +196,7 @@ async fn wrong_inputs_are_told_by_their_place() {
     assert_eq!(answer.status, 404, "{}", answer.text());
     assert_eq!(gateway.emulator.journal().len(), 0);
     // A provider's failure is a failure of the run, in the wire format of runs.
-    gateway.emulator.script(OWN, [harness::Behaviour::status(401)]);
+    gateway.emulator.script(OWN, [Behaviour::status(401)]);
     let answer = run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
@@ -211,6 +213,9 @@ async fn the_vendors_clients_run_wait_stream_and_poll() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     let python = workspace().join(".venv/bin/python");
+    // The second call is followed, and some of its text is there before its follower is.
+    let slow = Behaviour::ok().stall_for(2, Duration::from_millis(400));
+    gateway.emulator.script(OWN, [Behaviour::ok(), slow]);
     let driven = drive(python, workspace().join("tests/sdk/tasks.py"), &gateway).await;
     assert_eq!(driven.held, 13);
     let driven = drive("node".into(), workspace().join("tests/node/tasks.mjs"), &gateway).await;

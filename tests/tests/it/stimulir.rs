@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::ChildStdout;
 
 use crate::WITHIN;
-use crate::ask::MINI;
+use crate::ask::{MINI, question};
 use crate::command::{Done, workspace};
 use crate::first_request::echo;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, config, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::person::Person;
 use crate::runtimes::Attic;
 
@@ -212,6 +212,31 @@ async fn provider_credentials_are_kept_and_verified() {
     assert!(!added.to_string().contains(OWN_SECOND), "{added}");
     let lacking = ["byok", "add", "--provider", "azure_openai", "--label", "theirs", "--secret", "x"];
     client.refused(&lacking, 400).await;
+}
+
+#[tokio::test]
+async fn amounts_are_in_pounds_where_a_rate_is_known() {
+    let environment =
+        [("TIDEGATE_STIMULIR_POUNDS_PER_DOLLAR", "0.5"), ("TIDEGATE_STIMULIR_POUNDS_DAY", "2026-11-26")];
+    let gateway = Gateway::with(config(), &environment).await;
+    gateway.account("openai", POOL).await;
+    gateway.chat_ok(&question(MINI)).await;
+    let client = Client::with(&gateway, &gateway.founded.admin_key);
+    let summary = crate::wait::found("the request to be booked", async || {
+        let summary = client.json(&["usage", "--window", "7d"]).await;
+        (summary["totals"]["requests"] == 1).then_some(summary)
+    });
+    let summary = summary.await;
+    let totals = &summary["totals"];
+    let micros = totals["cost_micros"].as_i64().unwrap();
+    assert!(micros > 0, "{summary}");
+    let half = micros / 2 + i64::from(micros % 4 == 3);
+    assert_eq!(totals["cost_micro_gbp"], half, "{summary}");
+    assert_eq!(totals["cost_gbp"], half as f64 / 1_000_000.0, "{summary}");
+    assert_eq!(summary["exchange_rate"], json!({"gbp_per_usd": "0.5", "day": "2026-11-26"}), "{summary}");
+    let snapshot = client.json(&["billing", "snapshot"]).await;
+    assert_eq!(snapshot["mtd"]["cost_micro_gbp"], half, "{snapshot}");
+    assert!(snapshot["mtd"]["by_mode"][0]["cost_pence"].is_i64(), "{snapshot}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::webhooks::Taker;
 
 const RUN: &str = "/apps/run";
 
-fn ask(prompt: &str) -> Value {
+pub fn ask(prompt: &str) -> Value {
     json!({"app": MINI, "input": {"prompt": prompt}})
 }
 
@@ -28,13 +28,13 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-async fn create(client: &Client, body: &Value) -> Value {
+pub async fn create(client: &Client, body: &Value) -> Value {
     let answer = client.post(RUN, body).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["data"].clone()
 }
 
-async fn read(client: &Client, id: &str) -> Value {
+pub async fn read(client: &Client, id: &str) -> Value {
     let answer = client.get(&format!("/tasks/{id}")).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["data"].clone()
@@ -47,14 +47,14 @@ async fn until_status(client: &Client, id: &str, status: u64) -> Value {
     .await
 }
 
-async fn ended(client: &Client, id: &str) -> Value {
+pub async fn ended(client: &Client, id: &str) -> Value {
     found(&format!("the task {id} has ended"), async || {
         Some(read(client, id).await).filter(|task| task["status"].as_u64() >= Some(10))
     })
     .await
 }
 
-async fn act(client: &Client, id: &str, act: &str) -> harness::client::Answer {
+pub async fn act(client: &Client, id: &str, act: &str) -> harness::client::Answer {
     client.post(&format!("/tasks/{id}/{act}"), &json!({})).await.unwrap()
 }
 
@@ -64,6 +64,12 @@ async fn lines(mut stream: Streaming) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The text of the deltas among the messages of a stream.
+fn text_of(messages: &[Value]) -> String {
+    let deltas = messages.iter().filter(|message| message["event"] == "delta");
+    deltas.map(|delta| delta["data"]["delta"]["response"].as_str().unwrap()).collect()
+}
+
 async fn follow(client: &Client, id: &str) -> Streaming {
     let accept = [("accept", "application/x-ndjson")];
     let path = format!("/tasks/{id}/stream");
@@ -71,7 +77,7 @@ async fn follow(client: &Client, id: &str) -> Streaming {
 }
 
 /// A time in a day, as clients write it.
-fn in_a_day() -> String {
+pub fn in_a_day() -> String {
     let output =
         std::process::Command::new("date").args(["-u", "-d", "+1 day", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
@@ -123,10 +129,9 @@ async fn who_follows_a_task_gets_its_words_as_they_come_and_who_comes_late_gets_
     assert_eq!((&first["id"], &last["id"], &last["status"]), (&task["id"], &task["id"], &json!(10)));
     let deltas: Vec<&Value> = messages.iter().filter(|message| message["event"] == "delta").collect();
     assert!(deltas.len() > 1, "{messages:?}");
-    let text: String =
-        deltas.iter().map(|delta| delta["data"]["delta"]["response"].as_str().unwrap()).collect();
-    let so_far = first["output"]["response"].as_str().unwrap_or_default();
-    assert_eq!(format!("{so_far}{text}"), last["output"]["response"].as_str().unwrap());
+    // The deltas have all of it, whenever their reader came.
+    assert_eq!(first["output"], Value::Null);
+    assert_eq!(text_of(&messages), last["output"]["response"].as_str().unwrap());
     let numbers: Vec<_> = deltas.iter().map(|delta| delta["data"]["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=deltas.len() as u64).collect::<Vec<_>>());
     let late = lines(follow(&client, id).await).await;
@@ -140,6 +145,46 @@ async fn who_follows_a_task_gets_its_words_as_they_come_and_who_comes_late_gets_
     end.unwrap();
     let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
     assert_eq!((&last["status"], &last["output"]["response"]), (&json!(10), &json!("You said: five six")));
+}
+
+/// Follows a task whose first try breaks off once its follower is there, and whose second one says this. The text of the deltas, the
+/// output of the last message, and whether the stream ended as it should: of this follower and of one that comes after it.
+async fn followed_over_a_failed_try(second: &str) -> [(String, Value, bool); 2] {
+    let gateway = gateway().await;
+    let broken = Behaviour::held().text("one two three four").chunks(4).cut(3);
+    gateway.emulator.script(OWN, [broken, Behaviour::ok().text(second)]);
+    let client = gateway.client();
+    let task = create(&client, &ask("x")).await;
+    until("the provider has it", async || gateway.calls(OWN).len() == 1).await;
+    let read = async || {
+        let mut stream = follow(&client, task["id"].as_str().unwrap()).await;
+        let mut read = stream.chunk().await.unwrap().unwrap().to_vec();
+        gateway.emulator.release();
+        let is_whole = loop {
+            match stream.chunk().await {
+                Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+                end => break end.is_ok(),
+            }
+        };
+        let text = String::from_utf8(read).unwrap();
+        let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (text_of(&messages), messages.last().unwrap()["output"]["response"].clone(), is_whole)
+    };
+    [read().await, read().await]
+}
+
+#[tokio::test]
+async fn a_stream_breaks_off_where_a_further_try_says_something_else() {
+    let [(text, _, is_whole), again] = followed_over_a_failed_try("five six").await;
+    assert!("one two three four".starts_with(&text) && !text.is_empty() && !is_whole, "{text}");
+    let (text, last, is_whole) = again;
+    assert!(text.is_empty() || text == "five six", "{text}");
+    assert_eq!((last, is_whole), (json!("five six"), true));
+    // A try that says the same goes on where the one before broke off.
+    let same = "one two three four";
+    let [first, (_, last, is_whole)] = followed_over_a_failed_try(same).await;
+    assert_eq!(first, (same.to_owned(), json!(same), true));
+    assert_eq!((last, is_whole), (json!(same), true));
 }
 
 #[tokio::test]

@@ -273,7 +273,7 @@ async fn servers_that_misbehave_do_no_harm() {
     let shown = server(&gateway, "bad", &mcp).await;
     assert_eq!(shown["tools"].as_array().unwrap().len(), 5, "all pages are read: {shown}");
     for (tool, outcome, result) in [
-        ("bad__huge", "answered", "the rest was left out after 65536"),
+        ("bad__huge", "answered", r#"Call read_tool_result with {"handle": "result_1", "offset": 65536}"#),
         ("bad__boundless", "unreachable", "more than is read"),
         ("bad__fails", "failed", "no such file"),
         ("bad__refuses", "failed", "not today"),
@@ -456,6 +456,109 @@ async fn http_tools_are_called_and_imported_from_a_document() {
     let none = json!({"document": document, "operation_ids": ["nothing"]});
     let none = gateway.admin().post("/v2/tools/import", &none).await.unwrap();
     assert_eq!((none.status, &none.json()["code"]), (400, &json!("openapi_not_imported")), "{}", none.text());
+}
+
+#[tokio::test]
+async fn an_app_is_a_tool() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let tool = gateway.make("/v2/tools", json!({"name": "ask", "kind": "app", "app": MINI})).await;
+    assert_eq!((&tool["kind"], &tool["app"]), (&json!("app"), &json!(MINI)), "{tool}");
+    let plain = || Behaviour::ok().tools(ToolMode::None);
+    let call = Behaviour::ok().call("ask", r#"{"prompt":"and you?"}"#);
+    gateway.emulator.script(OWN, [call, plain(), plain()]);
+    let answer = ask(&gateway, "ask", CHAT, &question(MINI)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let upstream = gateway.calls(OWN);
+    let offered: Value = serde_json::from_slice(&upstream[0].body).unwrap();
+    let parameters = &offered["tools"][0]["function"]["parameters"];
+    assert!(parameters["properties"]["prompt"].is_object(), "what the app takes: {offered}");
+    assert!(last_result(&gateway).contains("You said: and you?"), "{}", last_result(&gateway));
+    // The run is a task, booked for itself as made for the request.
+    let trace = trace_of(&answer);
+    let request = gateway.settled(&trace).await;
+    let call = &request["tool_calls"][0];
+    assert_eq!((&call["outcome"], &call["declared_id"]), (&json!("answered"), &tool["id"]), "{request}");
+    let tasks = gateway.client().get("/v1/tasks").await.unwrap().json()["data"]["items"].clone();
+    assert_eq!(tasks.as_array().map(Vec::len), Some(1), "{tasks}");
+    let made_for = json!({"purpose": "tool_step", "request_id": trace});
+    let others = wait::found("the run and the second step to be booked", async || {
+        let rows = gateway.get("/v2/requests?limit=10").await["data"].as_array().unwrap().clone();
+        let others: Vec<Value> = rows.into_iter().filter(|row| row["id"] != json!(trace)).collect();
+        (others.len() == 2).then_some(others)
+    })
+    .await;
+    for other in others {
+        let booked = gateway.settled(other["id"].as_str().unwrap()).await;
+        assert_eq!(booked["made_for"], made_for, "{booked}");
+    }
+    // What the app refuses is said to the model.
+    gateway.emulator.clear_scripts();
+    let call = Behaviour::ok().call("ask", r#"{"temperature":"hot"}"#);
+    gateway.emulator.script(OWN, [call, plain()]);
+    let answer = ask(&gateway, "ask", CHAT, &question(MINI)).await;
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(request["tool_calls"][0]["outcome"], "failed", "{request}");
+    assert!(last_result(&gateway).contains("/input/"), "{}", last_result(&gateway));
+    for (body, param) in [
+        (json!({"name": "a", "kind": "app"}), "app"),
+        (json!({"name": "a", "kind": "app", "app": "agents/a"}), "app"),
+        (json!({"name": "a", "kind": "app", "app": "tools/ask"}), "app"),
+        (json!({"name": "a", "kind": "function", "app": MINI}), "app"),
+        (json!({"name": "a", "kind": "app", "app": MINI, "url": "https://a.example"}), "kind"),
+    ] {
+        let refused = gateway.admin().post("/v2/tools", &body).await.unwrap();
+        assert_eq!((refused.status, &refused.json()["param"]), (400, &json!(param)), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_result_is_read_on_by_its_handle() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let long = format!("{}the end", "x".repeat(100_000));
+    let mcp = McpServer::start([McpTool::new("add", "Adds.", McpAnswer::Text(long))]).unwrap();
+    server(&gateway, "maths", &mcp).await;
+    let single = || Behaviour::ok().tools(ToolMode::Single);
+    let reading = single().call("read_tool_result", r#"{"handle":"result_1","offset":65536}"#);
+    let plain = Behaviour::ok().tools(ToolMode::None);
+    for stream in [false, true] {
+        gateway.emulator.clear_scripts();
+        let first = Behaviour::ok().call("maths__add", "{}");
+        gateway.emulator.script(OWN, [first, reading.clone(), plain.clone()]);
+        let before = gateway.calls(OWN).len();
+        let answer = ask(&gateway, "maths", CHAT, &with(question(MINI), json!({"stream": stream}))).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(!answer.text().contains("read_tool_result"), "{}", answer.text());
+        let upstream: Vec<Value> = gateway.calls(OWN)[before..]
+            .iter()
+            .map(|call| serde_json::from_slice(&call.body).unwrap())
+            .collect();
+        let names = |body: &Value| -> Vec<String> {
+            let tools = body["tools"].as_array().unwrap().iter();
+            tools.map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&upstream[0]), ["maths__add"]);
+        assert_eq!(names(&upstream[2]), ["maths__add", "read_tool_result"]);
+        let given = |body: &Value| {
+            body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned()
+        };
+        let shown = given(&upstream[1]);
+        assert!(
+            shown.len() < 66_000 && shown.contains(r#"{"handle": "result_1", "offset": 65536}"#),
+            "{}",
+            shown.len()
+        );
+        assert!(given(&upstream[2]).ends_with("the end"), "{}", given(&upstream[2]).len());
+    }
+    // A request that has a tool of that name itself is not offered another one.
+    gateway.emulator.clear_scripts();
+    let first = Behaviour::ok().call("maths__add", "{}");
+    gateway.emulator.script(OWN, [first, plain]);
+    let own = json!([{"type": "function", "function": {"name": "read_tool_result", "parameters": {"type": "object", "properties": {}}}}]);
+    let answer = ask(&gateway, "maths", CHAT, &with(question(MINI), json!({"tools": own}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(last_result(&gateway).contains("the rest was left out"), "{}", answer.text());
 }
 
 #[tokio::test]

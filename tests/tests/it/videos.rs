@@ -125,7 +125,7 @@ fn polls(gateway: &Gateway) -> usize {
 }
 
 #[tokio::test]
-async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() {
+async fn the_official_sdk_makes_videos_at_the_provider_and_through_the_gateway() {
     let python = workspace().join(".venv/bin/python");
     assert!(python.exists(), "run scripts/python-env.sh first");
     let script = workspace().join("tests/sdk/videos.py");
@@ -141,7 +141,7 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
 }
 
 #[tokio::test]
-async fn a_film_is_booked_once_though_its_client_never_looks() {
+async fn a_video_is_booked_once_though_its_client_never_looks() {
     let Fixture { gateway, .. } = &fixture().await;
     let answer = made(gateway, video_request("a high tide")).await;
     let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
@@ -174,7 +174,7 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
 
 /// The process dies between the video's creation and its completion, twice.
 #[tokio::test]
-async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
+async fn a_video_is_booked_once_by_a_gateway_that_was_killed() {
     let Fixture { gateway, .. } = &mut fixture().await;
     let video = id(&made(gateway, video_request("a high tide")).await);
     assert_eq!(polls(gateway), 0);
@@ -194,7 +194,7 @@ async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
 }
 
 #[tokio::test]
-async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
+async fn a_video_goes_on_while_it_comes_and_is_held_by_nobody() {
     let Fixture { gateway, .. } = &fixture().await;
     let id = id(&made(gateway, json!({"model": SORA, "prompt": "sea ", "seconds": "12"})).await);
     let content = format!("{VIDEOS}/{id}/content");
@@ -229,7 +229,7 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
     );
     // Deleted as soon as it is done, before any other poll could see it.
     let gone = id(&made(gateway, video_request("an ebb")).await);
-    until("the film can be deleted", async || remove(gateway, &gone).await.status == 200).await;
+    until("the video can be deleted", async || remove(gateway, &gone).await.status == 200).await;
     refused(&look(gateway, &gone).await, 404, "video_not_found");
     refused(&remove(gateway, &gone).await, 404, "video_not_found");
     refused(
@@ -248,7 +248,7 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
 }
 
 #[tokio::test]
-async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
+async fn a_video_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
     let Fixture { gateway, .. } = &fixture().await;
     let id = id(&made(gateway, video_request("an ebb")).await);
     gateway.emulator.reset();
@@ -302,7 +302,7 @@ async fn nobody_sees_what_another_project_made() {
 }
 
 #[tokio::test]
-async fn a_film_like_another_is_made_where_that_one_lies() {
+async fn a_video_like_another_is_made_where_that_one_lies() {
     let Fixture { gateway, .. } = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     let path = format!("{VIDEOS}/{first}/remix");
@@ -360,7 +360,7 @@ async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
 }
 
 #[tokio::test]
-async fn deployments_and_servers_of_ones_own_make_films() {
+async fn deployments_and_servers_of_ones_own_make_videos() {
     let Fixture { gateway, .. } = &bare().await;
     let config = json!({"deployments": {SORA: "my-sora-2"}});
     let azure = gateway.emulator.base_url_of(Flavour::Azure);
@@ -386,9 +386,111 @@ async fn deployments_and_servers_of_ones_own_make_films() {
     assert_eq!(money(row), (0, 240_000_000, false), "{row}");
 }
 
+/// What a budget has spent, and what is held of it.
+async fn standing(gateway: &Gateway, budget: &str) -> (u64, u64) {
+    let read = gateway.get(&format!("/v2/budgets/{budget}")).await;
+    let micros = |name: &str| read[name].as_u64().unwrap_or_else(|| panic!("{name}: {read}"));
+    (micros("spent_micros"), micros("reserved_micros"))
+}
+
+/// What a video of an account of the operator's will cost is held of its workspace's budgets until it has ended.
+#[tokio::test]
+async fn an_account_makes_videos_whose_price_is_held_until_they_end() {
+    let Fixture { gateway } = &mut bare().await;
+    gateway.account("openai", POOL).await;
+    let budget = json!({"workspace": true, "period": "month", "limit_micros": 1_000_000});
+    let budget = id_of(&gateway.make("/v2/budgets", budget).await);
+    let short = json!({"model": SORA, "prompt": "an ebb", "seconds": "4"});
+    let failed = id(&made(gateway, video_request("what nobody may see")).await);
+    let (spent, held) = standing(gateway, &budget).await;
+    assert_eq!((spent, (800_000..=810_000).contains(&held)), (0, true), "{held}");
+    let beside = gateway.client().post(VIDEOS, &short).await.unwrap();
+    refused(&beside, 429, "quota_exceeded");
+    assert_eq!(seen_to_the_end(gateway, &failed).await.json()["status"], "failed");
+    until("a failed video holds nothing", async || standing(gateway, &budget).await.1 < 800_000).await;
+
+    let video = id(&made(gateway, video_request("a high tide")).await);
+    gateway.crash().await;
+    let (spent, held) = standing(gateway, &budget).await;
+    assert!(spent + held >= 800_000, "{spent} and {held}");
+    let rows = booked_videos(gateway, 1).await;
+    assert_eq!((video_ms(&rows[0]), money(&rows[0]).0), (Some(8_000), 800_000_000), "{rows:?}");
+    assert_eq!(rows[0]["profile"], "managed_provider", "{}", rows[0]);
+    until("it holds nothing once it is booked", async || {
+        let (spent, held) = standing(gateway, &budget).await;
+        spent == 800_000 && held < 200_000
+    })
+    .await;
+    let content = gateway.client().get(&format!("{VIDEOS}/{video}/content")).await.unwrap();
+    assert_eq!((content.status, content.body.len()), (200, 8 * SECOND_BYTES));
+    refused(&gateway.client().post(VIDEOS, &short).await.unwrap(), 429, "quota_exceeded");
+    // What has no length has no price.
+    let endless = gateway.client().post(VIDEOS, &json!({"model": SORA, "prompt": "x"})).await.unwrap();
+    assert_eq!(refused(&endless, 400, "video_length_missing")["param"], "seconds");
+    let remix = format!("{VIDEOS}/{video}/remix");
+    let remix = gateway.client().post(&remix, &json!({"prompt": "x"})).await.unwrap();
+    refused(&remix, 400, "video_length_missing");
+    let made = gateway.calls(POOL).iter().filter(|call| call.method == "POST").count();
+    assert_eq!(made, 2);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Everything that a client sees of a video, from its request to its deletion; ids and times have no value.
+async fn seen_of_a_video(gateway: &Gateway) -> Vec<Value> {
+    let mut seen = Vec::new();
+    let answer = made(gateway, video_request("a high tide")).await;
+    let video = id(&answer);
+    let end = seen_to_the_end(gateway, &video).await;
+    let content = gateway.client().get(&format!("{VIDEOS}/{video}/content")).await.unwrap();
+    let thumbnail =
+        gateway.client().get(&format!("{VIDEOS}/{video}/content?variant=thumbnail")).await.unwrap();
+    for answer in [&content, &thumbnail] {
+        seen.push(json!([answer.status, answer.header("content-type"), answer.body.len()]));
+    }
+    let listed = all(&gateway.client()).await;
+    let removed = remove(gateway, &video).await;
+    let again = look(gateway, &video).await;
+    let wrong =
+        gateway.client().post(VIDEOS, &json!({"model": SORA, "prompt": "x", "seconds": "5"})).await.unwrap();
+    for answer in [&answer, &end, &removed, &again, &wrong] {
+        let body = answer.text().replace(&trace_of(answer), "TRACE");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        seen.push(json!([answer.status, answer.header("content-type"), body]));
+    }
+    seen.push(listed);
+    let text = json!(seen).to_string().replace(&video, "VIDEO");
+    let mut seen: Vec<Value> = serde_json::from_str(&text).unwrap();
+    seen.iter_mut().for_each(without_times);
+    seen
+}
+
+/// Sets what differs from one run to the next to nothing.
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match name.as_str() {
+            "created_at" | "completed_at" | "expires_at" | "request_id" => *value = Value::Null,
+            _ => without_times(value),
+        }),
+        Value::Array(values) => values.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn videos_look_the_same_whoever_serves_them() {
+    let own = fixture().await;
+    let pooled = bare().await;
+    pooled.gateway.account("openai", POOL).await;
+    let (own, pooled) = (seen_of_a_video(&own.gateway).await, seen_of_a_video(&pooled.gateway).await);
+    assert_eq!(own, pooled);
+    assert_eq!(own[0], json!([200, "video/mp4", 8 * SECOND_BYTES]));
+}
+
 #[tokio::test]
 async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
-    let Fixture { gateway, .. } = &bare().await;
+    // Without a price per second, nothing can be held for it.
+    let prices = PRICES.replace("per_video_second = 100_000", "per_billed_unit = 100_000");
+    let gateway = &Gateway::priced(config().model(Model::video("sora-2")), &prices).await;
     gateway.account("openai", POOL).await;
     let pooled = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
     assert_eq!(refused(&pooled, 400, "video_needs_own_credential")["param"], "model");
@@ -398,7 +500,7 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
     assert_eq!((gateway.calls(POOL).len(), gateway.calls(OWN).len()), (0, 1));
 
     gateway.credential("xai", OWN_SECOND).await;
-    let other = json!({"model": "xai:some-film", "prompt": "x"});
+    let other = json!({"model": "xai:some-video", "prompt": "x"});
     let error = refused(&gateway.client().post(VIDEOS, &other).await.unwrap(), 400, "unsupported_operation");
     assert!(error["message"].as_str().unwrap().contains("no way to make videos"), "{error}");
     for (wrong, param) in [
@@ -418,7 +520,7 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
 }
 
 #[tokio::test]
-async fn a_policy_keeps_films_from_being_made_and_remade() {
+async fn a_policy_keeps_videos_from_being_made_and_remade() {
     let Fixture { gateway, .. } = &fixture().await;
     let first = id(&made(gateway, video_request("a high tide")).await);
     seen_to_the_end(gateway, &first).await;
@@ -437,7 +539,7 @@ async fn a_policy_keeps_films_from_being_made_and_remade() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_makes_no_second_film() {
+async fn a_lost_answer_makes_no_second_video() {
     let Fixture { gateway, .. } = &fixture().await;
     gateway.credential("openai", OWN_SECOND).await;
     let cut = [Behaviour { status: Some(500), ..Behaviour::default() }];
@@ -448,7 +550,7 @@ async fn a_lost_answer_makes_no_second_film() {
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), 1);
     // The same idempotency key returns the same video.
     gateway.emulator.clear_scripts();
-    let keyed = [("content-type", "application/json"), ("idempotency-key", "one film")];
+    let keyed = [("content-type", "application/json"), ("idempotency-key", "one video")];
     let mut ids = Vec::new();
     for _ in 0..2 {
         let body = video_request("an ebb").to_string();

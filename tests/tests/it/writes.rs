@@ -103,6 +103,12 @@ impl Preparing<'_> {
             "/v2/mcp-servers" => {
                 json!({"name": format!("server-{}", self.number), "url": format!("{base_url}/mcp")})
             }
+            "/v2/apps" => {
+                json!({"name": format!("acme/app-{}", self.number), "url": format!("{base_url}/app")})
+            }
+            "/v2/secrets" => {
+                json!({"name": format!("KEY_{}", self.number), "value": "v4lue", "hosts": ["api.example.com"]})
+            }
             "/v2/flows" => {
                 let step = json!({"kind": "constant", "value": self.number});
                 json!({"document": {"name": format!("flow-{}", self.number), "steps": {"a": step}}})
@@ -145,6 +151,13 @@ impl Preparing<'_> {
             let operation = json!({"operationId": format!("imported-{}", self.number)});
             let servers = json!([{"url": self.gateway.emulator.base_url()}]);
             return json!({"document": {"openapi": "3.1.0", "servers": servers, "paths": {"/a": {"get": operation}}}});
+        }
+        if collection == "/v2/apps/import" {
+            let operation = json!({"operationId": format!("imported-{}", self.number)});
+            let servers = json!([{"url": self.gateway.emulator.base_url()}]);
+            let document =
+                json!({"openapi": "3.1.0", "servers": servers, "paths": {"/a": {"get": operation}}});
+            return json!({"namespace": "acme", "document": document});
         }
         if collection == "/v2/scores" {
             return self.score().await;
@@ -189,7 +202,11 @@ impl Preparing<'_> {
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
             ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
             ("PATCH", "/v2/agents") => json!({"definition": {"description": name}}),
-            ("PATCH", "/v2/webhooks" | "/v2/model-aliases" | "/v2/tools" | "/v2/mcp-servers") => {
+            (
+                "PATCH",
+                "/v2/webhooks" | "/v2/model-aliases" | "/v2/tools" | "/v2/mcp-servers" | "/v2/apps"
+                | "/v2/secrets",
+            ) => {
                 json!({"description": name})
             }
             ("PATCH", _) => json!({"name": name}),
@@ -422,12 +439,22 @@ impl Preparing<'_> {
     }
 
     async fn ended_task(&self) -> String {
+        id_of(&self.ran(json!({"app": MINI, "input": {"prompt": "one"}, "wait": true})).await)
+    }
+
+    async fn warm_session(&self) -> String {
+        let task = self.ran(json!({"app": MINI, "input": {"prompt": "one"}, "session": "new"})).await;
+        task["session_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn ran(&self, ask: Value) -> Value {
         let body = self.body("/v2/provider-credentials");
         self.made("/v2/provider-credentials", body).await;
-        let ask = json!({"app": MINI, "input": {"prompt": "one"}, "wait": true});
         let made = self.gateway.client().post("/v1/run", &ask).await.unwrap();
         assert_eq!(made.status, 200, "{}", made.text());
-        id_of(&made.json()["data"])
+        // What is written beside its record is written then, too.
+        self.gateway.settled(&trace_of(&made)).await;
+        made.json()["data"].clone()
     }
 
     /// What a person does for a program.
@@ -443,6 +470,19 @@ impl Preparing<'_> {
             ("viewer", json!({"user_code": device.json()["user_code"], "approve": true}))
         };
         let person = gateway.member(&gateway.admin(), email, role).await;
+        Try { client: person.client(), method, path: pattern.to_owned(), body }
+    }
+
+    /// A sign-in for an MCP server: its start, or its end in the browser of who began it.
+    async fn of_sign_in(&self, method: Method, pattern: &str, email: &str) -> Try {
+        let gateway = self.gateway;
+        if pattern.contains("{id}") {
+            let server = crate::mcp_authorization::wanting(gateway).await;
+            let path = pattern.replace("{id}", &server);
+            return Try { client: gateway.admin(), method, path, body: json!({}) };
+        }
+        let person = gateway.member(&gateway.admin(), email, "admin").await;
+        let body = crate::mcp_authorization::returned(gateway, &person).await;
         Try { client: person.client(), method, path: pattern.to_owned(), body }
     }
 
@@ -462,6 +502,9 @@ impl Preparing<'_> {
                 Try { client: person.client(), method, path: pattern.to_owned(), body }
             }
             "/v2/device/approve" | "/v2/oauth/consent" => self.by_person(method, pattern, &email).await,
+            "/v2/mcp-servers/{id}/authorize" | "/v2/mcp-servers/authorized" => {
+                self.of_sign_in(method, pattern, &email).await
+            }
             "/v2/tariff/assignments/{id}" => {
                 let tariff = self.body("/v2/tariff");
                 let json = [("content-type", "application/json")];
@@ -485,6 +528,9 @@ impl Preparing<'_> {
             of_runs if is_of_flow(of_runs) => self.of_flow_run(pattern, tried).await,
             "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
             "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
+            "/v2/sessions/{id}/keep-alive" | "/v2/sessions/{id}/end" => {
+                tried(pattern.replace("{id}", &self.warm_session().await), json!({}))
+            }
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/routes/dry-run" => tried(pattern.to_owned(), json!({"route": {"scope": {"tag": "t"}}})),
@@ -528,10 +574,14 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 }
 
 /// Routes that only read or test, and events of agents: they leave no audit entry.
-const ASKS: [&str; 10] = [
+const ASKS: [&str; 12] = [
+    // A run in it says itself that it is used.
+    "/v2/sessions/{id}/keep-alive",
     "/v2/flows/validate",
     // What a server lists is nothing that somebody wrote.
     "/v2/mcp-servers/{id}/refresh",
+    // Nothing is granted yet.
+    "/v2/mcp-servers/{id}/authorize",
     // An event says itself who appended it, and when, and so does a score.
     "/v2/scores",
     "/v2/scores/{id}",
@@ -543,7 +593,7 @@ const ASKS: [&str; 10] = [
     "/v2/model-aliases/{id}/dry-run",
 ];
 /// Routes that don't support a dry run, and say so.
-const UNTRIED: [&str; 28] = [
+const UNTRIED: [&str; 31] = [
     "/v2/flows/validate",
     "/v2/flow-runs",
     "/v2/flow-runs/{id}/cancel",
@@ -556,7 +606,10 @@ const UNTRIED: [&str; 28] = [
     "/v2/flowruns",
     "/v2/flowruns/{id}/cancel",
     "/v2/tools/import",
+    "/v2/apps/import",
     "/v2/mcp-servers/{id}/refresh",
+    "/v2/mcp-servers/{id}/authorize",
+    "/v2/mcp-servers/authorized",
     "/v2/requests/{id}/replay",
     "/v2/sessions/{id}/replay",
     "/v2/webhooks/{id}/test",

@@ -12,6 +12,8 @@ export interface Flow {
   project_id: string;
   name: string;
   version: number;
+  /** Of one flow, not of a list. */
+  document: unknown;
   graph: FlowNode[] | null;
   created_at: string;
   updated_at: string;
@@ -47,4 +49,10 @@ export interface FlowRunDetail extends FlowRun {
   input: unknown;
   output: unknown;
   steps: FlowRunStep[];
+}
+
+export interface FlowValidation {
+  valid: boolean;
+  errors: { pointer: string; message: string }[];
+  graph: FlowNode[];
 }

@@ -2,6 +2,7 @@
 
 export type * from './agents';
 export type * from './aliases';
+export type * from './apps';
 export type * from './batches';
 export type * from './billing';
 export type * from './contents';
@@ -9,6 +10,7 @@ export type * from './credentials';
 export type * from './data-path';
 export type * from './erasures';
 export type * from './exports';
+export type * from './files';
 export type * from './flows';
 export type * from './health';
 export type * from './hints';

@@ -8,9 +8,10 @@ export interface Tool {
   id: string;
   project_id: string;
   name: string;
-  kind: 'function' | 'http';
+  kind: 'function' | 'http' | 'app';
   description: string;
   method: string | null;
+  app: string | null;
   url: string | null;
   auth: SealedHeaders | null;
   require_approval: boolean;
@@ -30,6 +31,13 @@ export interface McpTool {
   suspicious: string | null;
 }
 
+export interface McpAuthorization {
+  state: 'needed' | 'authorized' | 'expired';
+  scopes: string[];
+  expires_at: string | null;
+  client_id: string | null;
+}
+
 export interface McpServer {
   id: string;
   project_id: string;
@@ -37,10 +45,11 @@ export interface McpServer {
   description: string;
   url: string;
   auth: SealedHeaders | null;
+  authorization: McpAuthorization | null;
   allowed_tools: string[] | null;
   require_approval: 'never' | 'always';
   enabled: boolean;
-  health: 'unknown' | 'ready' | 'unreachable';
+  health: 'unknown' | 'ready' | 'unreachable' | 'authorization_needed';
   error: string | null;
   checked_at: string | null;
   server: string | null;

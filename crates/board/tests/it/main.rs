@@ -125,6 +125,15 @@ fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
 }
 
 #[test]
+fn a_core_that_read_the_clock_before_a_limit_was_noted_reports_no_longer_pause() {
+    let shared = Shared::new();
+    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
+    one.claim(&seat(1), 0, true, 0).unwrap().report(Verdict::Cooldown { until_us: 905_000 }, 5_000);
+    assert_eq!(two.availability(&seat(1), 1_000), Availability::RetryAt { us: 901_000 });
+    assert_eq!(two.availability(&seat(1), 6_000), Availability::RetryAt { us: 905_000 });
+}
+
+#[test]
 fn how_fast_a_principal_was_with_a_model_is_known_to_all_cores() {
     let shared = Shared::new();
     let (one, other) = (Cell::new(Arc::clone(&shared), 2), Cell::new(Arc::clone(&shared), 2));

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::api::Api;
+use crate::commands::follow::{self, Followed};
 use crate::limits::{APP_FILE_BYTES_MAX, APP_TIME_MAX};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -37,22 +38,35 @@ const TYPES: &[(&str, &str)] = &[
     ("webm", "video/webm"),
 ];
 
+/// How the outcome of a run is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AppOutcome<'a> {
+    /// Where its files go.
+    pub save: Option<&'a Path>,
+    /// It is a task that is followed.
+    pub is_followed: bool,
+}
+
 /// Runs an app on what the options give it, and prints what comes out.
-pub(crate) fn run(shared: &Shared, app: &str, inputs: &[String], save: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn run(shared: &Shared, app: &str, inputs: &[String], how: AppOutcome<'_>) -> Result<(), Failure> {
     let input = input_of(inputs)?;
     let api = Api::connect(shared)?;
     let started = Instant::now();
+    if how.is_followed {
+        let queued = api.post("/v1/run", &json!({"app": app, "input": input, "wait": false}))?;
+        let task = queued.get("data").unwrap_or(&queued);
+        let id = task.get("id").and_then(Value::as_str).unwrap_or_default();
+        if !shared.json {
+            eprintln!("running {} as {id}", output::printable(app));
+        }
+        return follow(shared, &api, id, how.save);
+    }
     if !shared.json {
         eprintln!("running {}", output::printable(app));
     }
     let answer = api.post_within("/v1/run", &json!({"app": app, "input": input}), APP_TIME_MAX)?;
     let task = answer.get("data").unwrap_or(&answer);
-    let mut made = task.get("output").cloned().unwrap_or_default();
-    let files = taken_out(&mut made);
-    let names = match save {
-        Some(folder) => files.iter().map(|file| file.save(folder)).collect::<Result<Vec<_>, _>>()?,
-        None => Vec::new(),
-    };
+    let (made, files, names) = output_of(task, how.save)?;
     if shared.json {
         println!("{answer}");
         return Ok(());
@@ -66,6 +80,32 @@ pub(crate) fn run(shared: &Shared, app: &str, inputs: &[String], save: Option<&P
     }
     eprintln!("{}", receipt(task, started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Follows a task to its end, and prints what it made besides its words.
+pub(crate) fn follow(shared: &Shared, api: &Api, id: &str, save: Option<&Path>) -> Result<(), Failure> {
+    let started = Instant::now();
+    let Followed { task, is_printed } = follow::follow(shared, api, id)?;
+    let (made, files, names) = output_of(&task, save)?;
+    if shared.json {
+        return Ok(());
+    }
+    if !is_printed {
+        print_output(&made, &files, &names);
+    }
+    eprintln!("{}", receipt(&task, started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// The output of a task without its files, and these with the names that they were saved under.
+fn output_of(task: &Value, save: Option<&Path>) -> Result<(Value, Vec<MadeFile>, Vec<PathBuf>), Failure> {
+    let mut made = task.get("output").cloned().unwrap_or_default();
+    let files = taken_out(&mut made);
+    let names = match save {
+        Some(folder) => files.iter().map(|file| file.save(folder)).collect::<Result<Vec<_>, _>>()?,
+        None => Vec::new(),
+    };
+    Ok((made, files, names))
 }
 
 /// The text alone where that is all; else JSON, and a line for each file.

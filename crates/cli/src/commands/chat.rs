@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::body::Body;
-use crate::commands::app;
+use crate::commands::app::{self, AppOutcome};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -27,6 +27,9 @@ pub struct Options {
     /// Where the files go that the app makes.
     #[arg(long, value_name = "DIR", requires = "input")]
     save: Option<std::path::PathBuf>,
+    /// Follows it as a task, which goes on if this ends.
+    #[arg(long, requires = "input")]
+    follow: bool,
 }
 
 /// What was said so far, and where to say more.
@@ -50,7 +53,8 @@ const HELP: &str = "/exit ends, /clear forgets what was said, Ctrl-D ends too.";
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     if !options.input.is_empty() {
-        return app::run(shared, &options.model, &options.input, options.save.as_deref());
+        let outcome = AppOutcome { save: options.save.as_deref(), is_followed: options.follow };
+        return app::run(shared, &options.model, &options.input, outcome);
     }
     let stdin = std::io::stdin();
     if options.prompt.is_empty() && stdin.is_terminal() && !shared.no_input {

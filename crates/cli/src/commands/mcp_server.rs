@@ -1,8 +1,11 @@
 //! `tidegate mcp-server`: MCP servers whose tools a project offers its models.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::tool::Auth;
+use crate::api::ask_secret;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -14,7 +17,7 @@ pub enum Command {
     Add {
         /// By which requests name it; the names of its tools begin with it.
         name: String,
-        /// Its endpoint of streamable HTTP.
+        /// Its endpoint of streamable HTTP, or `stdio:NAME` for a program that the operator declared.
         #[arg(value_name = "URL")]
         to: String,
         #[command(flatten)]
@@ -39,6 +42,14 @@ pub enum Command {
     },
     /// Reads its tools now. What changed is held back until it is accepted.
     Refresh { id: String },
+    /// Prints the address where a person signs in for it, and waits until that is done.
+    Authorize {
+        /// Its id or its name.
+        server: String,
+        /// Prints the address, and does not wait.
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Accepts tools as the server lists them now; by default all that wait.
     Accept { id: String, tools: Vec<String> },
     /// Offers its tools again.
@@ -55,6 +66,18 @@ pub struct Fields {
     description: Option<String>,
     #[command(flatten)]
     auth: Auth,
+    /// A person signs in for it at its authorization server.
+    #[arg(long, conflicts_with_all = ["bearer", "key_header"])]
+    oauth: bool,
+    /// The scopes to ask for; by default those that the server names.
+    #[arg(long = "scope", requires = "oauth", value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// The client that you registered at its authorization server; its secret is read from standard input where there is one.
+    #[arg(long, requires = "oauth")]
+    client_id: Option<String>,
+    /// That client has a secret.
+    #[arg(long, requires = "client_id")]
+    client_secret: bool,
     /// The tools that may be used; by default all that are accepted.
     #[arg(long = "allow", value_delimiter = ',')]
     allowed: Vec<String>,
@@ -66,10 +89,26 @@ pub struct Fields {
 const PATH: &str = "/v2/mcp-servers";
 const TOOLS: [&str; 4] = ["name", "status", "suspicious", "description"];
 
+/// How long a person has.
+const SIGN_IN_TIME: Duration = Duration::from_secs(600);
+/// How often it is looked whether a person has signed in.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+fn oauth(shared: &Shared, of: &str, fields: &Fields) -> Result<Value, Failure> {
+    let secret = if fields.client_secret { Some(ask_secret(shared, of)?) } else { None };
+    Ok(Body::new()
+        .with("type", "oauth")
+        .with_list("scopes", &fields.scopes)
+        .with_some("client_id", fields.client_id.clone())
+        .with_some("client_secret", secret)
+        .build())
+}
+
 fn body(shared: &Shared, of: &str, fields: Fields) -> Result<Body, Failure> {
+    let auth = if fields.oauth { Some(oauth(shared, of, &fields)?) } else { fields.auth.read(shared, of)? };
     Ok(Body::new()
         .with_some("description", fields.description)
-        .with_some("auth", fields.auth.read(shared, of)?)
+        .with_some("auth", auth)
         .with_list("allowed_tools", &fields.allowed)
         .with_some("require_approval", fields.approval))
 }
@@ -105,6 +144,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             );
             Ok(())
         }
+        Command::Authorize { server, no_wait } => authorize(shared, &servers, &server, !no_wait),
         Command::Accept { id, tools } => {
             let read = servers.api.get(&servers.at(&id))?;
             let body = json!({"tools": accepted(&read, &tools)?});
@@ -115,6 +155,42 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Disable { id } => servers.change(&id, &json!({"enabled": false})),
         Command::Remove { id } => servers.remove(&id),
     }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn authorize(shared: &Shared, servers: &Collection<'_>, named: &str, waits: bool) -> Result<(), Failure> {
+    let all = servers.api.get_all(PATH)?;
+    let found = all.iter().find(|server| text(server, "/id") == named || text(server, "/name") == named);
+    let found = found.ok_or_else(|| {
+        Failure::new(
+            output::USAGE,
+            format!("There is no MCP server \"{named}\": `tidegate mcp-server list`."),
+        )
+    })?;
+    let at = servers.at(text(found, "/id"));
+    let sign_in = servers.api.post(&format!("{at}/authorize"), &json!({}))?;
+    if !waits {
+        output::object(shared, &sign_in);
+        return Ok(());
+    }
+    eprintln!("Open {} and sign in", text(&sign_in, "/authorization_url"));
+    let checked_before = text(found, "/checked_at").to_owned();
+    let deadline = Instant::now() + SIGN_IN_TIME;
+    while Instant::now() < deadline {
+        servers.api.pause(LOOK_EVERY);
+        let server = servers.api.get(&at)?;
+        // Its tools are read once the sign-in has ended.
+        if text(&server, "/authorization/state") == "authorized"
+            && text(&server, "/checked_at") != checked_before
+        {
+            output::object(shared, &server);
+            return Ok(());
+        }
+    }
+    Err(Failure::new(output::FAILED, "Nobody signed in in time: begin again."))
 }
 
 /// The named tools, or all that wait, with the digests of what was just read.

@@ -1,6 +1,6 @@
 //! `tidegate request`: one request's timeline, plan, attempts and cost, or the latest, filtered and live.
 
-use domain::Filter;
+use filter::Filter;
 use serde_json::Value;
 
 use super::tail::Tail;

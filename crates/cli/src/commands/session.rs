@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::collection::Collection;
@@ -40,6 +40,10 @@ pub enum Command {
     },
     /// Deletes a session with everything in it but artifacts.
     Remove { id: String },
+    /// Has a warm session last for its idle time from now on, as a run in it does.
+    KeepAlive { id: String },
+    /// Ends a warm session: it takes no more runs.
+    End { id: String },
     /// Sums what the requests that named a session used and cost.
     Usage { id: String },
     /// Sends its kept requests again, to another model, and compares each answer: the newest 20.
@@ -148,6 +152,7 @@ fn content_of(text: String) -> Result<Value, Failure> {
     Ok(item.unwrap_or(Value::String(text)))
 }
 
+const COLUMNS: [&str; 6] = ["id", "name", "end_user", "status", "used_at", "expires_at"];
 const EVENT_COLUMNS: [&str; 5] = ["version", "event_type", "content", "payload_ref", "created_at"];
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
@@ -158,10 +163,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = fields.body().with_list("base_bundle_ids", &bundles).with_some("project_id", project);
             return sessions.create(&body.build());
         }
-        Command::List => {
-            let columns = ["id", "name", "end_user", "status", "used_at", "expires_at"];
-            return sessions.list(&columns, "No sessions. `tidegate session open` opens one.");
-        }
+        Command::List => return sessions.list(&COLUMNS, "No sessions. `tidegate session open` opens one."),
         Command::Show { id } => return sessions.show(&id),
         Command::Set { id, fields, status, default_branch } => {
             let body =
@@ -169,6 +171,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             return sessions.change(&id, &body.build());
         }
         Command::Remove { id } => return sessions.remove(&id),
+        Command::KeepAlive { id } => {
+            show(sessions.api.post(&format!("{}/keep-alive", sessions.at(&id)), &json!({}))?);
+        }
+        Command::End { id } => show(sessions.api.post(&format!("{}/end", sessions.at(&id)), &json!({}))?),
         Command::Usage { id } => show(sessions.api.get(&format!("{}/usage", sessions.at(&id)))?),
         Command::Replay { id, model } => {
             super::content::replay_all(shared, &sessions.api, &sessions.at(&id), &model)?;

@@ -1,8 +1,11 @@
 //! `tidegate task`: runs of apps, where each is, and its log.
 
+use std::path::PathBuf;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::collection::Collection;
+use crate::commands::app;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -16,6 +19,13 @@ pub enum Command {
     },
     /// Shows a task: where it is, and its log.
     Show { id: String },
+    /// Follows a task to its end: where it is, its log and its words as they come. Ctrl-C leaves it running.
+    Follow {
+        id: String,
+        /// Where the files go that it makes
+        #[arg(long, value_name = "DIR")]
+        save: Option<PathBuf>,
+    },
     /// Cancels a task.
     Cancel { id: String },
 }
@@ -40,6 +50,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Show { id } => tasks.show(&id),
+        Command::Follow { id, save } => app::follow(shared, &tasks.api, &id, save.as_deref()),
         Command::Cancel { id } => {
             let cancelled = tasks.api.post(&format!("{}/cancel", tasks.at(&id)), &serde_json::json!({}))?;
             output::object(shared, &cancelled);

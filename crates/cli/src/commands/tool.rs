@@ -1,18 +1,18 @@
 //! `tidegate tool`: functions and HTTP calls that a project declares for its models.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::api::ask_secret;
-use crate::body::Body;
+use crate::body::{Body, json_of_file};
 use crate::collection::Collection;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Declares a tool: an HTTP call with --to, else a function, which clients execute.
+    /// Declares a tool: an HTTP call with --to, an app with --app, else a function, which clients execute.
     Add {
         /// By which requests name it, and models call it.
         name: String,
@@ -75,6 +75,9 @@ pub struct Fields {
     /// GET, POST, PUT, PATCH or DELETE.
     #[arg(long)]
     method: Option<String>,
+    /// The app that it runs: a model, or an HTTP server of the project.
+    #[arg(long, value_name = "APP", conflicts_with_all = ["to", "method"])]
+    app: Option<String>,
     #[command(flatten)]
     auth: Auth,
     /// Each call waits for the client's approval.
@@ -107,20 +110,14 @@ impl Auth {
 
 const PATH: &str = "/v2/tools";
 
-fn document(file: &Path) -> Result<Value, Failure> {
-    let wrong =
-        |why: String| Failure::new(output::USAGE, format!("{} can't be read: {why}.", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
-}
-
 fn body(shared: &Shared, of: &str, fields: Fields) -> Result<Body, Failure> {
-    let parameters = fields.parameters.as_deref().map(document).transpose()?;
+    let parameters = fields.parameters.as_deref().map(json_of_file).transpose()?;
     Ok(Body::new()
         .with_some("description", fields.description)
         .with_some("parameters", parameters)
         .with_some("url", fields.to)
         .with_some("method", fields.method)
+        .with_some("app", fields.app)
         .with_some("auth", fields.auth.read(shared, of)?)
         .with_some("require_approval", fields.approval))
 }
@@ -129,13 +126,17 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let tools = Collection::connect(shared, PATH)?;
     match command {
         Command::Add { name, fields, project } => {
-            let kind = if fields.to.is_some() { "http" } else { "function" };
+            let kind = match (&fields.app, &fields.to) {
+                (Some(_), _) => "app",
+                (None, Some(_)) => "http",
+                (None, None) => "function",
+            };
             let body = body(shared, &name, fields)?.with("name", name).with("kind", kind);
             tools.create(&body.with_some("project_id", project).build())
         }
         Command::Import { file, operations, prefix, to, auth, project } => {
             let body = Body::new()
-                .with("document", document(&file)?)
+                .with("document", json_of_file(&file)?)
                 .with_list("operation_ids", &operations)
                 .with_some("prefix", prefix)
                 .with_some("base_url", to)

@@ -328,6 +328,7 @@ pub(super) fn checked_target(
         tag: None,
         split_key: 0,
         session_key: None,
+        session_seat: None,
         modality: Modality::Chat,
         dialect: Dialect::Chat,
         terms: domain::PriceTerms::default(),

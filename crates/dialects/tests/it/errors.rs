@@ -69,6 +69,7 @@ fn every_class_has_its_status_and_type() {
         (Class::MethodNotAllowed, 405, "invalid_request_error"),
         (Class::MediaType, 415, "invalid_request_error"),
         (Class::NotAcceptable, 406, "invalid_request_error"),
+        (Class::Gone, 410, "invalid_request_error"),
         (Class::ClientTimeout, 408, "invalid_request_error"),
         (Class::Conflict, 409, "invalid_request_error"),
         (Class::Precondition, 412, "invalid_request_error"),

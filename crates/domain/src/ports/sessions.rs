@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::PortFuture;
+use crate::fault::{Fault, FaultClass};
 use crate::ids::{BranchId, SessionEventId, SessionId, TraceId};
+use crate::profile::Principal;
 use crate::stored_object::ObjectOwner;
 
 /// The result of looking up a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundSession {
-    Known,
+    Known {
+        is_warm: bool,
+        /// Where the runs of a warm one stay, once the first has ended.
+        seat: Option<Principal>,
+    },
     Unknown,
     /// Unknown, because the store does not answer.
     StoreUnavailable,
@@ -56,6 +62,74 @@ pub enum SessionFailure {
     /// A legal hold keeps it from being deleted.
     Held,
     StoreUnavailable,
+}
+
+/// A session whose runs of one app stay where the first one ran, until none has come for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmSession {
+    pub id: SessionId,
+    pub app: String,
+    /// How long it lasts without a run.
+    pub idle_ms: u64,
+    pub created_unix_ms: u64,
+    pub expires_unix_ms: u64,
+    pub ended_unix_ms: Option<u64>,
+    /// How many runs it had.
+    pub calls: u64,
+    pub called_unix_ms: u64,
+    /// Where its runs stay.
+    pub seat: Option<Principal>,
+}
+
+impl WarmSession {
+    #[must_use]
+    pub const fn status(&self, now_unix_ms: u64) -> WarmStatus {
+        if self.ended_unix_ms.is_some() {
+            return WarmStatus::Ended;
+        }
+        if self.expires_unix_ms > now_unix_ms { WarmStatus::Active } else { WarmStatus::Expired }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarmStatus {
+    Active,
+    Ended,
+    Expired,
+}
+
+impl WarmStatus {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Ended => "ended",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Why a session takes no more runs; `None` of one that does.
+    #[must_use]
+    pub fn refusal(self, id: SessionId) -> Option<Fault> {
+        let (code, what) = match self {
+            Self::Active => return None,
+            Self::Ended => ("session_ended", "was ended"),
+            Self::Expired => ("session_expired", "was idle for longer than its timeout"),
+        };
+        let fault = Fault::new(FaultClass::Gone, code, format!("The warm session {id} {what}."));
+        Some(fault.fix("Begin another one with \"session\": \"new\".").param("session").should_retry(false))
+    }
+}
+
+/// What happens to a warm session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarmEvent {
+    /// A run, from which its time counts anew.
+    Call,
+    KeepAlive,
+    /// Its runs stay here from now on, unless they have a place already.
+    Seat(Principal),
+    End,
 }
 
 /// A change of a session by whom: a key's id, or `system`.
@@ -105,6 +179,20 @@ pub trait SessionStore: Send + Sync {
     ) -> PortFuture<'static, Result<(), SessionFailure>>;
     /// Deletes it with everything in it.
     fn delete(&self, by: SessionWriter, id: SessionId) -> PortFuture<'static, Result<(), SessionFailure>>;
+    /// Opens a warm session for an app.
+    fn open_warm(
+        &self,
+        by: SessionWriter,
+        app: String,
+        idle_ms: u64,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>>;
+    /// A warm session after an event, which changes one that is active alone.
+    fn warm(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        event: WarmEvent,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>>;
     /// An event of any session of a project.
     fn event(
         &self,
@@ -178,6 +266,24 @@ impl SessionStore for NoSessions {
     }
 
     fn delete(&self, _by: SessionWriter, _id: SessionId) -> PortFuture<'static, Result<(), SessionFailure>> {
+        Box::pin(async { Err(SessionFailure::Unknown) })
+    }
+
+    fn open_warm(
+        &self,
+        _by: SessionWriter,
+        _app: String,
+        _idle_ms: u64,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>> {
+        Box::pin(async { Err(SessionFailure::StoreUnavailable) })
+    }
+
+    fn warm(
+        &self,
+        _owner: ObjectOwner,
+        _id: SessionId,
+        _event: WarmEvent,
+    ) -> PortFuture<'static, Result<WarmSession, SessionFailure>> {
         Box::pin(async { Err(SessionFailure::Unknown) })
     }
 

@@ -232,6 +232,8 @@ async fn cores(
                 files: std::sync::Arc::new(domain::NoFiles),
                 tools: std::sync::Arc::new(domain::NoTools),
                 agents: std::sync::Arc::new(domain::NoAgents),
+                flows: std::sync::Arc::new(domain::NoFlows),
+                apps: run::APPS,
                 background: Arc::default(),
             }))
         })

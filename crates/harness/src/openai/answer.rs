@@ -285,7 +285,12 @@ fn last_user_text(messages: &[Value]) -> String {
 fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usize) -> Vec<Call> {
     let forced =
         matches!(behaviour.tools, Some(ToolMode::Single | ToolMode::Parallel | ToolMode::Interleaved));
-    let wanted: Vec<&Value> = if forced {
+    let named = |name: &String| request.tools.iter().find(|tool| tool_name(tool) == name);
+    let forced_one =
+        behaviour.call.as_ref().and_then(named).filter(|_| behaviour.tools == Some(ToolMode::Single));
+    let wanted: Vec<&Value> = if let Some(tool) = forced_one {
+        vec![tool]
+    } else if forced {
         let count = if behaviour.tools == Some(ToolMode::Single) { 1 } else { 2 };
         request.tools.iter().cycle().take(count).collect()
     } else if behaviour.tools == Some(ToolMode::None) {

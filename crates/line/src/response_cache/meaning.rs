@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use domain::IdMap;
-use domain::likeness::{Literals, UnitVector};
 use domain::limits::SEMANTIC_CACHE_TEXTS_MAX;
+use likeness::{Literals, UnitVector};
 
 use super::memory::Name;
 

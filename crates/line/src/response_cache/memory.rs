@@ -420,9 +420,9 @@ mod tests {
     }
 
     fn meaning() -> Option<Arc<Meaning>> {
-        let vector = domain::likeness::UnitVector::of([1.0, 0.0].into()).unwrap();
+        let vector = likeness::UnitVector::of([1.0, 0.0].into()).unwrap();
         let space = "a/b".into();
-        Some(Arc::new(Meaning { space, vector, literals: domain::likeness::Literals::default() }))
+        Some(Arc::new(Meaning { space, vector, literals: likeness::Literals::default() }))
     }
 
     #[test]

@@ -8,7 +8,6 @@ use admit::{Caller, admit};
 use bytes::Bytes;
 use decode::{Call, Inbound};
 use dialects::{LastText, take_last_text};
-use domain::likeness::{Literals, UnitVector};
 use domain::limits::{
     SEMANTIC_CACHE_DIMENSIONS_MAX, SEMANTIC_CACHE_EMBEDDING_WAIT_MAX, SEMANTIC_CACHE_TEXT_BYTES_MAX,
     SEMANTIC_CACHE_VECTOR_BYTES_MAX,
@@ -19,6 +18,7 @@ use domain::{
 };
 use execute::execute;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use likeness::{Literals, UnitVector};
 use plan::Planned;
 use serde_json::Value;
 use tokio::time::timeout;

@@ -181,8 +181,7 @@ impl Bench {
 
     /// With a world of the test's own, for example one whose disk fails.
     pub async fn start_in(world: World, setup: Setup) -> Self {
-        let keys = OWN_KEYS.iter().chain(&POOL_KEYS).copied();
-        let mut config = Config::default().keys(keys);
+        let mut config = Config::default().keys(OWN_KEYS.iter().chain(&POOL_KEYS).copied());
         // No scripted answer may be too long for its model.
         config.models.iter_mut().for_each(|model| model.context_tokens_max = u64::MAX);
         let emulator = Emulator::start(config).await.unwrap();
@@ -233,12 +232,14 @@ impl Bench {
             contents: Arc::new(domain::ports::NoContents),
             overload: Rc::default(),
             in_background: Default::default(),
+            apps: &line::NoApps,
             batches: std::sync::Arc::new(domain::NoBatches),
             tasks: std::sync::Arc::new(domain::NoTasks),
             live_tasks: std::sync::Arc::default(),
             files: std::sync::Arc::new(domain::NoFiles),
             tools: std::sync::Arc::new(domain::NoTools),
             agents: std::sync::Arc::new(domain::NoAgents),
+            flows: std::sync::Arc::new(domain::NoFlows),
             background: Arc::default(),
             allowances: Rc::default(),
         });

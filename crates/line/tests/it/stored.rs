@@ -20,7 +20,13 @@ impl ObjectStore for Away {
         NoObjects.id(owner, kind, maker, id)
     }
 
-    fn keep(&self, _: ObjectOwner, _: StoredObjectId, _: StoredObject) -> PortFuture<'static, bool> {
+    fn keep(
+        &self,
+        _: ObjectOwner,
+        _: StoredObjectId,
+        _: StoredObject,
+        _: Vec<domain::Drawn>,
+    ) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }
 

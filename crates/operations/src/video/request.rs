@@ -90,7 +90,7 @@ impl<'a> VideoRequest<'a> {
     ) -> Result<Option<&'static VideoSize>, Box<Fault>> {
         let size = self.known_size().filter(|size| has(size));
         if size.is_none() && self.size.is_some() {
-            let what = "asks for sides that films of this model do not have";
+            let what = "asks for sides that videos of this model do not have";
             self.extra.unsupported("size", what, SIZE_FIX)?;
         }
         Ok(size)

@@ -62,6 +62,7 @@ pub struct Fixture {
     pub random: u64,
     /// The session that the request belongs to.
     pub session_key: Option<u64>,
+    pub session_seat: Option<Principal>,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
     pub environment: &'static str,
@@ -236,6 +237,7 @@ impl Fixture {
             spent: Vec::new(),
             random: 0,
             session_key: None,
+            session_seat: None,
             tag: None,
             key: Some(key_id(1)),
             environment: "production",
@@ -362,6 +364,7 @@ impl Fixture {
             tag: self.tag,
             split_key: 0,
             session_key: self.session_key,
+            session_seat: self.session_seat,
             modality: self.modality,
             dialect: self.dialect,
             terms: self.terms,

@@ -145,8 +145,12 @@ fn not_exploring(fixture: &Fixture) -> u64 {
 
 /// Which seat comes first, in how many of 20 000 requests.
 fn firsts(fixture: &Fixture) -> BTreeMap<String, u32> {
+    firsts_of(fixture, 20_000)
+}
+
+fn firsts_of(fixture: &Fixture, draws: u64) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
-    for random in 0..20_000_u64 {
+    for random in 0..draws {
         let answer =
             Fixture { random: random.wrapping_mul(0x9E37_79B9_7F4A_7C15), ..fixture.clone() }.ask(MODEL);
         let first = short(&answer).split(' ').next().unwrap().to_owned();
@@ -204,6 +208,31 @@ fn orders_by_session(fixture: &Fixture) -> Vec<String> {
             order
         })
         .collect()
+}
+
+/// Where a warm session began, it goes on, whatever the strategy says; elsewhere only where that seat may not be called.
+#[test]
+fn a_warm_session_goes_on_where_it_began() {
+    let seats = Fixture::new().credential(1, "openai").credential(2, "openai").credential(3, "openai");
+    let seats = seats.load(own(1), fast(9)).load(own(2), fast(90)).load(own(3), fast(900));
+    for kind in [Strategy::Fastest, Strategy::Cheapest, Strategy::Balanced, Strategy::CommittedFirst] {
+        let route = seats.clone().route(1, strategy(kind));
+        for number in 1..=3 {
+            let warm = Fixture { session_key: Some(7), session_seat: Some(own(number)), ..route.clone() };
+            assert_eq!(
+                firsts_of(&warm, 1_000).into_keys().collect::<Vec<_>>(),
+                [format!("c{number}")],
+                "{kind:?}"
+            );
+            assert!(order_of(&warm).contains("began at"), "{kind:?}");
+            let away = warm.standing(own(number), Availability::RetryAt { us: NOW_US + 5 });
+            assert!(!firsts_of(&away, 1_000).contains_key(&format!("c{number}")), "{kind:?}");
+        }
+    }
+    // One that is gone changes nothing.
+    let fastest = seats.route(1, strategy(Strategy::Fastest));
+    let gone = Fixture { session_key: Some(7), session_seat: Some(own(9)), ..fastest };
+    assert_eq!(firsts_of(&gone, 1_000).into_keys().collect::<Vec<_>>(), ["c1"]);
 }
 
 /// A provider's prompt cache, and a node's, are met by the session's next request.

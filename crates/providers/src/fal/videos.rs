@@ -102,7 +102,8 @@ struct QueueAnswer {
 /// The next step: from the status to the result, and from there to the file. Deleting an unfinished video
 /// cancels it first.
 pub(super) fn lead(leading: &IntermediateAnswer<'_>, video: &Stored) -> Result<FollowUp, &'static str> {
-    let queued = QueuedVideo::read(video.upstream_id()).ok_or("it is no film of a queue")?;
+    let queued =
+        QueuedVideo::read(video.upstream_id()).ok_or("the video has no identifier of a queued one")?;
     let queue = queue_of(leading.base_url, leading.hosting).ok_or("its queue is not known any more")?;
     let to = |method: Method, path: &str| {
         let url = url_at_queue(&queue, path).ok_or("its queue names no place of its own to look at")?;

@@ -47,6 +47,12 @@ pub(crate) struct Drive {
     pub failure: Option<String>,
     /// Another worker has it.
     pub is_lost: bool,
+    /// Somebody else may have done something since it was read.
+    pub is_stale: bool,
+    /// How many steps had ended when it was stored last.
+    pub stored: u64,
+    /// When what it waits for happens by itself; noted as it is put aside.
+    pub wakes_unix_ms: Option<u64>,
 }
 
 /// The path of an iteration.
@@ -63,32 +69,35 @@ pub(crate) fn iteration_of(path: &str) -> Option<(&str, u32)> {
 impl Drive {
     /// Drives the run until it ends, waits, or belongs to somebody else.
     pub async fn run(mut self, held: &HeldSignal) -> FuturesUnordered<PortFuture<'static, ()>> {
-        let mut is_stale = true;
-        loop {
-            if std::mem::take(&mut is_stale) {
-                self.refresh().await;
-            }
-            if self.wish == Some(Wish::Cancel) {
-                self.cancel().await;
-                break;
-            }
-            let has_more = self.start_ready();
-            self.check_waiting();
-            self.take_events().await;
-            if !self.flush().await {
-                break;
-            }
-            if has_more || (self.schedule.has_ready() && self.may_start()) {
-                // Others have a turn.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            if self.making.is_empty() && self.put_down().await {
-                break;
-            }
-            is_stale = self.next_event(held).await;
-        }
+        while self.turn(held).await {}
         self.costs
+    }
+
+    /// Starts what is ready, stores what has changed, and waits until something happens; `false` where the run was put down.
+    pub async fn turn(&mut self, held: &HeldSignal) -> bool {
+        if std::mem::take(&mut self.is_stale) {
+            self.refresh().await;
+        }
+        if self.wish == Some(Wish::Cancel) {
+            self.cancel().await;
+            return false;
+        }
+        let has_more = self.start_ready();
+        self.check_waiting();
+        self.take_events().await;
+        if !self.flush().await {
+            return false;
+        }
+        if has_more || (self.schedule.has_ready() && self.may_start()) {
+            // Others have a turn.
+            tokio::task::yield_now().await;
+            return true;
+        }
+        if self.making.is_empty() && self.put_down().await {
+            return false;
+        }
+        self.is_stale = self.next_event(held).await;
+        true
     }
 
     /// Whether steps may start now.
@@ -160,6 +169,7 @@ impl Drive {
             match self.shared.runs.save(self.lease.clone(), writes.clone(), now).await {
                 Ok(is_held) => {
                     self.is_lost |= !is_held;
+                    self.stored = self.place;
                     return !self.is_lost;
                 }
                 Err(error) => {

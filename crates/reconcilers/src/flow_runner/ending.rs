@@ -8,7 +8,6 @@ use flowruns::{FlowContent, RunEnd, RunState, RunStatus, StepRow, StepStatus, Wi
 use flows::{Leaf, Outcome};
 use serde_json::{Map, Value};
 use store::Act;
-use tokio::time::timeout;
 
 use super::drive::Drive;
 use super::leaf::{self, Failure, LeafMade};
@@ -171,10 +170,6 @@ impl Drive {
 
     /// Makes one compensation; `false` where the run is not this worker's any more. One that fails does not stop the others.
     async fn undo(&mut self, path: &str, leaf: &Leaf, beside: &Beside) -> bool {
-        let row = self.row_of(path, leaf.kind());
-        let started_unix_ms = row.started_unix_ms.unwrap_or_else(|| self.shared.deps.world.clock.unix_ms());
-        let has_started = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
-        let tries = if has_started { row.tries.max(1) } else { row.tries + 1 };
         let failed = |message: String| Failure::new("flow_expression_failed", message);
         let made = if leaf.is_pure() {
             match leaf {
@@ -187,20 +182,13 @@ impl Drive {
         } else {
             match leaf::prepare(&self.values, leaf, beside) {
                 Ok(prepared) => {
-                    let began = self.begins(&prepared, (path, tries, started_unix_ms));
-                    let row = StepRow {
-                        status: StepStatus::Running,
-                        tries,
-                        started_unix_ms: Some(started_unix_ms),
-                        began,
-                        ..row
-                    };
-                    self.write(row, None, None);
+                    let (tries, started_unix_ms) = self.start_try(&prepared, path, leaf.kind());
                     if !self.flush().await {
                         return false;
                     }
                     let call = self.call_of(prepared, (path.to_owned(), tries, started_unix_ms), true);
-                    made_within(&call).await
+                    leaf::make_within(&call, FLOW_STEP_TIME_MAX, "The compensation took longer than it may.")
+                        .await
                 }
                 Err(message) => Err(failed(message)),
             }
@@ -221,15 +209,5 @@ async fn cancel_child(shared: &Shared, workspace: WorkspaceId, child: FlowRunId)
     match shared.runs.wish((workspace, child), Wish::Cancel, act).await {
         Ok(_) => shared.deps.flows.touch(child),
         Err(error) => tracing::info!(%error, run = %child, "the run of a sub-flow was not cancelled"),
-    }
-}
-
-async fn made_within(call: &leaf::Call) -> Result<LeafMade, Failure> {
-    match timeout(FLOW_STEP_TIME_MAX, leaf::make(call)).await {
-        Ok(made) => made,
-        Err(_) => {
-            leaf::abandon(call).await;
-            Err(Failure::new("flow_step_timeout", "The compensation took longer than it may."))
-        }
     }
 }

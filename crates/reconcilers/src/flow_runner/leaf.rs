@@ -7,11 +7,12 @@ use domain::limits::{TASK_KEPT, TASKS_OPEN_MAX};
 use domain::ports::PortFuture;
 use domain::tools::{ArgumentPlace, HttpAction};
 use domain::{
-    FlowRunId, FoundTask, KeyId, NewTask, ObjectOwner, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept,
-    TaskPriority, TaskStatus, TraceId,
+    FlowRunId, FoundTask, NewTask, ObjectOwner, RunTask, TaskContents, TaskId, TaskNotKept, TaskStatus,
+    TraceId,
 };
 use flowruns::{RunLease, RunRow};
 use flows::{Leaf, Work};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runs::{TaskContent, TaskPart, TaskRequest, TaskResult, TaskWrite, stored_text};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -27,6 +28,8 @@ const POLL_SLOWEST: Duration = Duration::from_millis(250);
 const POLL_FIRST: Duration = Duration::from_millis(20);
 const COST_POLL: Duration = Duration::from_millis(100);
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
+/// What is encoded in a query.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a step failed: a code, and a sentence that is stored sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub enum FlowTarget {
 #[derive(Debug, Clone)]
 pub struct FlowCall {
     pub owner: ObjectOwner,
+    /// What the call of a tool is recorded under.
+    pub trace: TraceId,
     pub target: FlowTarget,
     /// The step comes after an approval.
     pub is_approved: bool,
@@ -154,25 +159,12 @@ fn address(url: &str, query: &Map<String, Value>) -> String {
     let mut url = url.replace('{', "%7B").replace('}', "%7D");
     for (name, value) in query {
         let sign = if url.contains('?') { '&' } else { '?' };
-        let pair: String = [name.as_str(), &text(value)].map(encoded).join("=");
         url.push(sign);
-        url.push_str(&pair);
+        url.extend(utf8_percent_encode(name, RESERVED));
+        url.push('=');
+        url.extend(utf8_percent_encode(&text(value), RESERVED));
     }
     url
-}
-
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string can't fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 impl Call {
@@ -185,7 +177,7 @@ impl Call {
 ///
 /// # Errors
 /// Why it failed.
-pub(crate) async fn make(call: &Call) -> Result<LeafMade, Failure> {
+async fn make(call: &Call) -> Result<LeafMade, Failure> {
     match &call.prepared {
         Prepared::App { app, input } => run_app(call, app, input).await,
         Prepared::Called(target) => call_target(call, target).await,
@@ -197,8 +189,22 @@ pub(crate) async fn make(call: &Call) -> Result<LeafMade, Failure> {
     }
 }
 
+/// Makes a try of a step within so much time.
+///
+/// # Errors
+/// Why it failed; `late` where it takes longer.
+pub(crate) async fn make_within(call: &Call, limit: Duration, late: &str) -> Result<LeafMade, Failure> {
+    match timeout(limit, make(call)).await {
+        Ok(made) => made,
+        Err(_) => {
+            abandon(call).await;
+            Err(Failure::new("flow_step_timeout", late))
+        }
+    }
+}
+
 /// Ends what a try began that takes too long.
-pub(crate) async fn abandon(call: &Call) {
+async fn abandon(call: &Call) {
     if matches!(call.prepared, Prepared::App { .. }) {
         cancel_task(&call.shared, call.lease.owner, call.task()).await;
     }
@@ -222,7 +228,8 @@ async fn call_target(call: &Call, target: &FlowTarget) -> Result<LeafMade, Failu
             headers.push(("Idempotency-Key".to_owned(), key));
         }
     }
-    let flow_call = FlowCall { owner: call.lease.owner, target, is_approved: call.is_approved };
+    let (owner, trace) = (call.lease.owner, TraceId::new(call.seed.0, call.seed.1));
+    let flow_call = FlowCall { owner, trace, target, is_approved: call.is_approved };
     let answer = call.shared.deps.outbound.call_for_flow(flow_call).await;
     let answer = answer.map_err(|failure| {
         let code = format!("flow_call_{}", failure.outcome.as_str());
@@ -233,30 +240,6 @@ async fn call_target(call: &Call, target: &FlowTarget) -> Result<LeafMade, Failu
     }
     let parsed = serde_json::from_str::<Value>(&answer.text);
     Ok(LeafMade::of(parsed.unwrap_or(Value::String(answer.text))))
-}
-
-fn new_task(call: &Call, id: TaskId, app: &str) -> RunTask {
-    let now = call.shared.deps.world.clock.unix_ms();
-    RunTask {
-        id,
-        owner: call.lease.owner,
-        key: call.run.key,
-        app: app.to_owned(),
-        status: TaskStatus::Queued,
-        priority: TaskPriority::default(),
-        tries: 0,
-        created_unix_ms: now,
-        updated_unix_ms: now,
-        due_unix_ms: now,
-        ended_unix_ms: None,
-        until_unix_ms: now.saturating_add(milliseconds(TASK_KEPT)),
-        cancelled_unix_ms: None,
-        events: vec![TaskEvent::new(now, TaskStatus::Received), TaskEvent::new(now, TaskStatus::Queued)],
-        logs: Vec::new(),
-        rating: None,
-        notifies: false,
-        chat: None,
-    }
 }
 
 fn store_away(error: &store::StoreError) -> Failure {
@@ -296,20 +279,14 @@ async fn run_app(call: &Call, app: &str, input: &Value) -> Result<LeafMade, Fail
 async fn queue(call: &Call, id: TaskId, app: &str, input: &Value) -> Result<(), Failure> {
     let (shared, owner) = (&call.shared, call.lease.owner);
     let metadata = json!({"flow_run_id": call.lease.id.to_string(), "flow_step": call.path});
-    let request = TaskRequest {
-        input: input.clone(),
-        webhook: None,
-        metadata,
-        headers: Vec::new(),
-        run_at_unix_ms: None,
-        retry_of: None,
-        turn: Value::Null,
-    };
+    let request = TaskRequest { input: input.clone(), metadata, ..TaskRequest::default() };
     let sealed =
         TaskContent::seal(&shared.deps.vault, (owner, id), TaskPart::Request, &stored_text(&request));
     let sealed = sealed.map_err(|error| Failure::new("store_unavailable", error.to_string()))?;
     loop {
-        let task = new_task(call, id, app);
+        let now = shared.deps.world.clock.unix_ms();
+        let times = (now, now.saturating_add(milliseconds(TASK_KEPT)));
+        let task = RunTask::queued((id, owner, call.run.key), app.to_owned(), times);
         let new = NewTask { task, contents: TaskContents::default(), open_max: Some(TASKS_OPEN_MAX) };
         let write = TaskWrite::Keep { new: Box::new(new), contents: vec![sealed.clone()] };
         let written = shared.tasks.write(vec![write]).await.map_err(|error| store_away(&error))?;
@@ -380,11 +357,6 @@ pub(crate) fn add_cost(
         }),
     );
     Box::pin(async move { adding.await.unwrap_or_default() })
-}
-
-/// Whoever pays for a run.
-pub(crate) const fn payer(run: &RunRow) -> KeyId {
-    run.key
 }
 
 #[cfg(test)]

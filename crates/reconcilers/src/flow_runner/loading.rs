@@ -76,6 +76,9 @@ impl Drive {
             events: Vec::new(),
             failure: None,
             is_lost: false,
+            is_stale: true,
+            stored: 0,
+            wakes_unix_ms: None,
         }
     }
 
@@ -103,6 +106,7 @@ impl Drive {
             }
             self.rows.insert(step.path.clone(), step);
         }
+        self.stored = self.place;
         let (schedule, decided) = Schedule::resume(Arc::clone(&self.flow), &ended);
         self.schedule = schedule;
         self.note_decided(decided);

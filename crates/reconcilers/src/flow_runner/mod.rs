@@ -1,8 +1,10 @@
 //! Works through runs of flows: takes those that are due, fairly between workspaces, starts their steps as they become ready, and
 //! stores what each made. A run whose process dies is taken again and goes on after what is stored.
 
+mod book;
 mod calls;
 mod drive;
+mod driver;
 mod ending;
 mod leaf;
 mod loading;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use domain::ports::PortFuture;
 use domain::{FlowRunId, WorkspaceId};
-use flowruns::{RunClaim, RunLease, RunRow, StoredFlows, StoredRuns};
+use flowruns::{FlowEngine, RunClaim, RunLease, RunRow, StoredFlows, StoredRuns};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use line::LiveTasks;
@@ -34,8 +36,10 @@ use crate::{Deps, milliseconds};
 use drive::Drive;
 use shared::{Driven, Shared, on_its_own};
 
+pub use book::FlowBook;
+pub use driver::{DrivenRun, FlowDriver, LeftCosts, Next, Round};
 pub use leaf::{FlowCall, FlowTarget};
-pub use signals::FlowSignals;
+pub use signals::{EngineDoor, FlowSignals};
 
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -114,7 +118,7 @@ impl FlowRunner {
                 _ = stopped.changed() => {}
                 Some(driven) = at_work.driving.next(), if !at_work.driving.is_empty() => at_work.put_down(driven),
                 Some(()) = at_work.costs.next(), if !at_work.costs.is_empty() => {}
-                () = signals.arrival() => {}
+                () = signals.arrival(FlowEngine::Queue) => {}
                 () = sleep(POLL_EVERY), if !has_more => {}
                 () = std::future::ready(()), if has_more => {}
             }
@@ -148,6 +152,7 @@ impl FlowRunner {
             return false;
         }
         let claim = RunClaim {
+            engine: FlowEngine::Queue,
             worker: self.shared.deps.replica.clone(),
             unix_ms: self.shared.deps.world.clock.unix_ms(),
             lease_ms: milliseconds(LEASE),

@@ -3,13 +3,27 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::FlowRunId;
+use domain::ports::PortFuture;
+use domain::{Fault, FaultClass, FlowRunId};
+use flowruns::FlowEngine;
 use tokio::sync::Notify;
 
-/// What is driven here, with how it is told.
-#[derive(Debug, Default)]
+/// An engine beside the queue, as far as those who start runs know it.
+pub trait EngineDoor: Send + Sync {
+    /// The engine of new runs.
+    fn engine(&self) -> FlowEngine;
+    /// Whether it answers.
+    fn is_open(&self) -> PortFuture<'_, bool>;
+}
+
+/// The runs that this process drives, and how each is woken.
+#[derive(Default)]
 pub struct FlowSignals {
+    /// Where new runs go, in place of the queue.
+    door: Option<Arc<dyn EngineDoor>>,
     arrivals: Notify,
+    /// Of an engine beside the queue.
+    arrivals_elsewhere: Notify,
     held: Mutex<HashMap<FlowRunId, Arc<Notify>>>,
 }
 
@@ -21,9 +35,34 @@ pub(crate) struct HeldSignal {
 }
 
 impl FlowSignals {
+    /// New runs go to this engine.
+    #[must_use]
+    pub fn to(door: Arc<dyn EngineDoor>) -> Self {
+        Self { door: Some(door), ..Self::default() }
+    }
+
+    /// The engine of a run that starts now.
+    ///
+    /// # Errors
+    /// 503: it does not answer, so the run would wait for it.
+    pub async fn engine(&self) -> Result<FlowEngine, Box<Fault>> {
+        let Some(door) = &self.door else { return Ok(FlowEngine::Queue) };
+        if door.is_open().await {
+            return Ok(door.engine());
+        }
+        let message = "The engine that runs flows does not answer.";
+        let fault = Fault::new(FaultClass::Unavailable, "flow_engine_unavailable", message);
+        Err(Box::new(
+            fault
+                .fix("Start the run again later; runs that have started go on by themselves.")
+                .retry_after_ms(1_000),
+        ))
+    }
+
     /// A run arrived that waits for a worker.
     pub fn arrived(&self) {
         self.arrivals.notify_one();
+        self.arrivals_elsewhere.notify_one();
     }
 
     /// Something happened to a run: whoever drives it looks at it again.
@@ -35,8 +74,11 @@ impl FlowSignals {
         }
     }
 
-    pub(crate) async fn arrival(&self) {
-        self.arrivals.notified().await;
+    pub async fn arrival(&self, engine: FlowEngine) {
+        match engine {
+            FlowEngine::Queue => self.arrivals.notified().await,
+            FlowEngine::Restate => self.arrivals_elsewhere.notified().await,
+        }
     }
 
     pub(crate) fn hold(self: &Arc<Self>, id: FlowRunId) -> HeldSignal {
@@ -72,14 +114,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_told_and_the_worker_where_nobody_drives_it() {
+    fn a_run_is_woken_or_the_worker_where_nobody_drives_it() {
         let signals = Arc::new(FlowSignals::default());
         let id = FlowRunId::new(1, [1; 10]);
         let held = signals.hold(id);
         signals.touch(id);
-        assert!(held.touched().now_or_never().is_some() && signals.arrival().now_or_never().is_none());
+        assert!(
+            held.touched().now_or_never().is_some()
+                && signals.arrival(FlowEngine::Queue).now_or_never().is_none()
+        );
         drop(held);
         signals.touch(id);
-        assert!(signals.arrival().now_or_never().is_some());
+        assert!(signals.arrival(FlowEngine::Queue).now_or_never().is_some());
     }
 }

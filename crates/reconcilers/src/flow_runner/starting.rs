@@ -6,7 +6,7 @@ use std::time::Duration;
 use flowruns::{StepRow, StepStatus};
 use flows::{Action, Expression, Leaf, MAP_ITEMS_MAX, Outcome, Template, Work};
 use serde_json::{Map, Value};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::drive::Drive;
 use super::leaf::{self, Failure, Made};
@@ -189,26 +189,13 @@ impl Drive {
             return;
         }
         let path = self.path_of_work(work);
-        let row = self.row_of(&path, leaf.kind());
-        // One that was on its way when its process died is made as the same try.
-        let has_started = matches!(row.status, StepStatus::Running | StepStatus::Waiting);
-        let tries = if has_started { row.tries.max(1) } else { row.tries + 1 };
         let prepared = match leaf::prepare(&self.values, leaf, beside) {
             Ok(prepared) => prepared,
             Err(message) => {
                 return self.end(work, Err(Failure::new("flow_expression_failed", message)), None);
             }
         };
-        let started_unix_ms = row.started_unix_ms.unwrap_or_else(|| self.shared.deps.world.clock.unix_ms());
-        let began = self.begins(&prepared, (&path, tries, started_unix_ms));
-        let row = StepRow {
-            status: StepStatus::Running,
-            tries,
-            started_unix_ms: Some(started_unix_ms),
-            began,
-            ..row
-        };
-        self.write(row, None, None);
+        let (tries, started_unix_ms) = self.start_try(&prepared, &path, leaf.kind());
         let (Work::Step(place) | Work::Iteration(place, _)) = work;
         let limit = self.flow.steps.get(place).and_then(|step| step.timeout_seconds);
         let limit = limit.map_or(FLOW_STEP_TIME_MAX, Duration::from_secs);
@@ -216,15 +203,9 @@ impl Drive {
         let call = self.call_of(prepared, (path, tries, started_unix_ms), is_approved);
         let making = on_its_own(
             "step of a flow",
-            Box::pin(async move {
-                match timeout(limit, leaf::make(&call)).await {
-                    Ok(made) => made,
-                    Err(_) => {
-                        leaf::abandon(&call).await;
-                        Err(Failure::new("flow_step_timeout", "The step took longer than it may."))
-                    }
-                }
-            }),
+            Box::pin(
+                async move { leaf::make_within(&call, limit, "The step took longer than it may.").await },
+            ),
         );
         self.making.push(Box::pin(async move {
             let ended = || Err(Failure::new("flow_run_stopped", "The step ended without a result."));

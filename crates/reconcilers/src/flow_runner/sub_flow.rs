@@ -1,10 +1,10 @@
 //! Runs of other flows that a step begins.
 
 use domain::FlowRunId;
-use flowruns::{FlowContent, NewRun, RunRow, RunState, RunStatus, part};
+use flowruns::{NewRun, RunRow};
 use serde_json::Value;
 
-use super::leaf::{Call, Failure, payer};
+use super::leaf::{Call, Failure};
 use crate::limits::{FLOW_DEPTH_MAX, FLOW_RUN_KEPT};
 use crate::milliseconds;
 
@@ -37,40 +37,19 @@ pub(crate) async fn begin(
     })?;
     let now = shared.deps.world.clock.unix_ms();
     let left = parent.budget_nanos.map(|budget| budget.saturating_sub(parent.cost_nanos));
+    let of = (id, owner, parent.request);
+    let times = (now, now.saturating_add(milliseconds(FLOW_RUN_KEPT)));
     let run = RunRow {
-        id,
-        owner,
-        request: parent.request,
-        key: payer(parent),
-        name: compiled.name,
         flow: Some((flow.id, number)),
         parent: Some((parent.id, call.path.clone())),
         depth: parent.depth + 1,
-        replay_of: None,
-        state: RunState::Queued,
-        status: RunStatus::Pending,
-        budget_nanos: match (compiled.budget_nano_usd, left) {
-            (Some(own), Some(left)) => Some(own.min(left)),
-            (own, left) => own.or(left),
-        },
-        cost_nanos: 0,
-        created_unix_ms: now,
-        updated_unix_ms: now,
-        due_unix_ms: now,
-        started_unix_ms: None,
-        ended_unix_ms: None,
-        until_unix_ms: now.saturating_add(milliseconds(FLOW_RUN_KEPT)),
-        wish: None,
-        error_code: None,
-        changes: 0,
+        engine: parent.engine,
+        budget_nanos: compiled.budget_nano_usd.into_iter().chain(left).min(),
+        ..RunRow::queued(of, parent.key, compiled.name, times)
     };
-    let of = (owner, id, parent.request);
-    let seal = |part: &str, content: &Value| {
-        FlowContent::seal(&shared.deps.vault, of, part.to_owned(), content)
-            .map_err(|error| Failure::new("store_unavailable", error.to_string()))
-    };
-    let contents = vec![seal(part::DOCUMENT, &document)?, seal(part::INPUT, input)?];
-    shared.runs.create(NewRun { run, contents, steps: Vec::new() }, None).await.map_err(away)?;
+    let new = NewRun::sealed(&shared.deps.vault, run, &document, input);
+    let new = new.map_err(|error| Failure::new("store_unavailable", error.to_string()))?;
+    shared.runs.create(new, None).await.map_err(away)?;
     shared.deps.flows.arrived();
     Ok(())
 }

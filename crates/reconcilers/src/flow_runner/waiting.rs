@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use domain::FlowRunId;
-use flowruns::{RunState, RunStatus, StepRow, StepStatus, part};
+use flowruns::{FlowEngine, RunState, RunStatus, StepRow, StepStatus, part};
 use flows::{Wait, Work};
 use serde_json::Value;
 
 use super::drive::Drive;
 use super::leaf::Failure;
 use super::values::Beside;
-use crate::limits::FLOW_PARKED_MAX;
+use crate::limits::{FLOW_PARKED_MAX, FLOW_TIMER_LATE_MAX};
 use crate::milliseconds;
 
 /// How long a run that is held waits before it looks by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What it waits with where nothing has a time.
-const CHILD_EVERY: Duration = Duration::from_secs(1);
+/// As long, where nobody tells it of what happens elsewhere.
+const LOOK_SOON: Duration = Duration::from_secs(1);
 
 /// What a step waits for, and until when.
 pub(crate) struct Waiting {
@@ -213,8 +213,10 @@ impl Drive {
     pub(crate) fn until_next_moment(&self) -> Duration {
         let now = self.now();
         let first = self.waiting.values().filter_map(Waiting::moment).min();
-        let longest = match self.waiting.values().any(|waiting| waiting.child().is_some()) {
-            true => CHILD_EVERY,
+        let has_child = self.waiting.values().any(|waiting| waiting.child().is_some());
+        // The queue's worker learns what others want of its runs as it renews their leases.
+        let longest = match has_child || self.run.engine != FlowEngine::Queue {
+            true => LOOK_SOON,
             false => LOOK_EVERY,
         };
         first.map_or(longest, |moment| Duration::from_millis(moment.saturating_sub(now)).min(longest))
@@ -230,7 +232,13 @@ impl Drive {
             (RunState::Waiting, false) => now.saturating_add(milliseconds(FLOW_PARKED_MAX)),
             _ => now.saturating_add(365 * 24 * 3_600_000),
         };
-        let due = first.unwrap_or(latest).min(latest);
+        self.wakes_unix_ms = first.filter(|_| state == RunState::Waiting);
+        // The timer of another engine comes first, and the queue's look is for one that was lost.
+        let late = match self.run.engine {
+            FlowEngine::Queue => 0,
+            FlowEngine::Restate => milliseconds(FLOW_TIMER_LATE_MAX),
+        };
+        let due = first.unwrap_or(latest).min(latest).saturating_add(late);
         let known = (self.events.len() as u64, children);
         match self.shared.runs.park(self.lease.clone(), (state, due), known, now).await {
             Ok(is_parked) => is_parked,

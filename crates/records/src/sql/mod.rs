@@ -2,6 +2,7 @@
 //! sessions, and reports on reuse.
 
 pub(crate) mod batch_costs;
+pub mod budget_holds;
 pub(crate) mod diagnostics;
 pub(crate) mod hours;
 pub mod leases;

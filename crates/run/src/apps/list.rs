@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
-use super::App;
-use super::kind::Kind;
+use super::own::{self, OwnApp, OwnListing};
+use super::{App, kinds_of};
 use crate::limits::{LIST_PAGE_ITEMS, LIST_PAGE_ITEMS_MAX};
-use crate::request::refusal;
+use runbody::refusal;
 use runs::moment;
 
 use crate::task::Envelope;
@@ -40,9 +40,8 @@ pub struct AppRequest<'a> {
 }
 
 /// Lists the apps that the caller may run, or shows one.
-#[must_use]
-pub fn apps(core: &Core, caller: &Caller, request: &AppRequest<'_>) -> Response<ReplyBody> {
-    match answer(core, caller, request) {
+pub async fn apps(core: &Core, caller: &Caller, request: &AppRequest<'_>) -> Response<ReplyBody> {
+    match answer(core, caller, request).await {
         Ok(value) => {
             let body = Envelope::from_headers(request.headers).wrap(&value, &[]);
             core.counters.answered(200);
@@ -53,15 +52,19 @@ pub fn apps(core: &Core, caller: &Caller, request: &AppRequest<'_>) -> Response<
     }
 }
 
-fn answer(core: &Core, caller: &Caller, request: &AppRequest<'_>) -> Result<Value, Box<Fault>> {
+async fn answer(core: &Core, caller: &Caller, request: &AppRequest<'_>) -> Result<Value, Box<Fault>> {
     match (request.method, request.rest) {
-        (&Method::POST, LIST) => page(core, caller, &ListWish::of_body(&request.body)?),
+        (&Method::POST, LIST) => page(core, caller, &ListWish::of_body(&request.body)?).await,
         (&Method::POST, _) => Err(nothing_here(request.rest)),
-        (_, "") => page(core, caller, &ListWish::of_query(request.query)?),
+        (_, "") => page(core, caller, &ListWish::of_query(request.query)?).await,
         (_, name) => {
             // Clients write the slash of `publisher/model` as %2F.
             let name = percent_decode_str(name).decode_utf8_lossy();
-            let model = line::named_model(core, caller, &name).map_err(|_| unknown(&name))?;
+            let Ok(model) = line::named_model(core, caller, &name) else {
+                let app = App::find(core, caller, &name);
+                let own = OwnApp::find(core, caller, &app).await?;
+                return own.map(|own| describe_own(&own.listing())).ok_or_else(|| unknown(&name));
+            };
             describe(caller, &model).ok_or_else(|| unknown(&name))
         }
     }
@@ -159,13 +162,48 @@ impl ListWish {
         Ok(())
     }
 
-    fn takes(&self, model: &ServedModel) -> bool {
-        let kinds = Kind::of_model(&model.facts);
-        let is_of_category = |word: &String| kinds.iter().any(|kind| kind.category() == word);
-        let has_term = |term: &String| model.id.to_lowercase().contains(&term.to_lowercase());
-        !kinds.is_empty()
+    fn takes(&self, listed: &Listed) -> bool {
+        let is_of_category = |word: &String| listed.has_category(word);
+        let has_term = |term: &String| listed.name().to_lowercase().contains(&term.to_lowercase());
+        listed.does_something()
             && self.category.as_ref().is_none_or(is_of_category)
             && self.term.as_ref().is_none_or(has_term)
+    }
+}
+
+/// An app of a list.
+enum Listed {
+    Model(ServedModel),
+    Own(OwnListing),
+}
+
+impl Listed {
+    fn name(&self) -> &str {
+        match self {
+            Self::Model(model) => &model.id,
+            Self::Own(own) => &own.name,
+        }
+    }
+
+    fn has_category(&self, word: &str) -> bool {
+        match self {
+            Self::Model(model) => kinds_of(&model.facts).iter().any(|kind| kind.category() == word),
+            Self::Own(own) => own.category == word,
+        }
+    }
+
+    fn does_something(&self) -> bool {
+        match self {
+            Self::Model(model) => !kinds_of(&model.facts).is_empty(),
+            Self::Own(_) => true,
+        }
+    }
+
+    fn describe(&self, caller: &Caller) -> Option<Value> {
+        match self {
+            Self::Model(model) => describe(caller, model),
+            Self::Own(own) => Some(describe_own(own)),
+        }
     }
 }
 
@@ -183,22 +221,26 @@ fn read_cursor(cursor: &str) -> Result<String, Box<Fault>> {
 }
 
 /// All of them by name. Those of which nobody knows what they do are served for every modality.
-fn served(core: &Core, caller: &Caller) -> BTreeMap<String, ServedModel> {
+async fn served(core: &Core, caller: &Caller) -> Result<BTreeMap<String, Listed>, Box<Fault>> {
     let modalities = Modality::ALL.into_iter().filter(|modality| *modality != Modality::Realtime);
     let models = modalities.flat_map(|modality| line::served_of(core, caller, modality));
-    models.map(|model| (model.id.clone(), model)).collect()
+    let own = own::listed(core, caller).await?.into_iter().map(Listed::Own);
+    // A model is found before an app of the same name.
+    let all = own.chain(models.map(Listed::Model));
+    Ok(all.map(|listed| (listed.name().to_owned(), listed)).collect())
 }
 
-fn page(core: &Core, caller: &Caller, wish: &ListWish) -> Result<Value, Box<Fault>> {
-    let all: Vec<ServedModel> =
-        served(core, caller).into_values().filter(|model| wish.takes(model)).collect();
+async fn page(core: &Core, caller: &Caller, wish: &ListWish) -> Result<Value, Box<Fault>> {
+    let all: Vec<Listed> =
+        served(core, caller).await?.into_values().filter(|listed| wish.takes(listed)).collect();
     let total = all.len();
     let limit = wish.limit.unwrap_or(LIST_PAGE_ITEMS);
-    let mut rest =
-        all.into_iter().skip_while(|model| wish.after.as_ref().is_some_and(|after| model.id <= *after));
-    let models: Vec<ServedModel> = rest.by_ref().take(limit).collect();
-    let next = models.last().filter(|_| rest.next().is_some()).map(|last| URL_SAFE_NO_PAD.encode(&last.id));
-    let items: Vec<Value> = models.iter().filter_map(|model| describe(caller, model)).collect();
+    let mut rest = all
+        .into_iter()
+        .skip_while(|listed| wish.after.as_ref().is_some_and(|after| listed.name() <= after.as_str()));
+    let apps: Vec<Listed> = rest.by_ref().take(limit).collect();
+    let next = apps.last().filter(|_| rest.next().is_some()).map(|last| URL_SAFE_NO_PAD.encode(last.name()));
+    let items: Vec<Value> = apps.iter().filter_map(|app| app.describe(caller)).collect();
     Ok(json!({
         "items": items,
         "has_next": next.is_some(),
@@ -210,54 +252,69 @@ fn page(core: &Core, caller: &Caller, wish: &ListWish) -> Result<Value, Box<Faul
     }))
 }
 
-/// An app as lists show it. Fields that this release has no use for are present but empty, since clients read them.
+/// A model as lists show it.
 fn describe(caller: &Caller, model: &ServedModel) -> Option<Value> {
-    let app = App { name: model.id.clone(), kinds: Kind::of_model(&model.facts), facts: Some(model.facts) };
+    let app = App { name: model.id.clone(), kinds: kinds_of(&model.facts), facts: Some(model.facts) };
     let kind = *app.kinds.first()?;
-    let (namespace, name) = model.id.split_once('/').unwrap_or(("", &model.id));
-    let known_since =
-        moment(line::known_since_unix_s(caller, model).unwrap_or_default().saturating_mul(1_000));
-    let description = description(&app, &model.facts);
-    let (input_schema, output_schema) = (app.input_schema(), app.output_schema());
-    Some(json!({
-        "id": model.id,
-        "short_id": model.id,
+    let listing = OwnListing {
+        name: model.id.clone(),
+        description: description(&app, &model.facts),
+        category: kind.category(),
+        input_schema: app.input_schema(),
+        output_schema: app.output_schema(),
+        created_unix_ms: line::known_since_unix_s(caller, model).unwrap_or_default().saturating_mul(1_000),
+        ..OwnListing::default()
+    };
+    let mut described = describe_own(&listing);
+    described.as_object_mut()?.insert("owned_by".to_owned(), json!(model.owned_by));
+    Some(described)
+}
+
+/// An app as lists show it. Fields that this release has no use for are present but empty, since clients read them.
+fn describe_own(app: &OwnListing) -> Value {
+    let (namespace, name) = app.name.split_once('/').unwrap_or(("", &app.name));
+    let known_since = moment(app.created_unix_ms);
+    let version = if app.version > 0 { app.version.to_string() } else { String::new() };
+    let needed = |key: &String| json!({"key": key, "description": "", "optional": false});
+    json!({
+        "id": app.name,
+        "short_id": app.name,
         "created_at": known_since,
         "updated_at": known_since,
         "namespace": namespace,
         "name": name,
-        "title": model.id,
-        "description": description,
-        "agent_description": description,
-        "category": kind.category(),
-        "owned_by": model.owned_by,
+        "title": app.name,
+        "description": app.description,
+        "agent_description": app.description,
+        "category": app.category,
+        "owned_by": "",
         "images": {},
         "tags": [],
         "status": "active",
         "visibility": "private",
-        "version_id": "",
+        "version_id": version,
         "version": {
-            "id": "",
-            "short_id": "",
+            "id": version,
+            "short_id": version,
             "created_at": known_since,
             "updated_at": known_since,
             "metadata": {},
             "repository": "",
             "setup_schema": null,
-            "input_schema": input_schema,
-            "output_schema": output_schema,
+            "input_schema": app.input_schema,
+            "output_schema": app.output_schema,
             "functions": {},
             "default_function": "run",
             "variants": {},
             "env": {},
             "kernel": "",
-            "required_secrets": [],
-            "required_integrations": [],
+            "required_secrets": app.secrets.iter().map(needed).collect::<Vec<_>>(),
+            "required_integrations": app.integrations.iter().map(needed).collect::<Vec<_>>(),
             "resources": {},
         },
-        "input_schema": input_schema,
-        "output_schema": output_schema,
-    }))
+        "input_schema": app.input_schema,
+        "output_schema": app.output_schema,
+    })
 }
 
 fn description(app: &App, facts: &ModelFacts) -> String {
@@ -289,7 +346,7 @@ pub(super) fn refine(schema: &mut Value, facts: &ModelFacts) {
     }
 }
 
-fn unknown(name: &str) -> Box<Fault> {
+pub(super) fn unknown(name: &str) -> Box<Fault> {
     let name: String = name.chars().filter(|letter| !letter.is_control()).take(128).collect();
     let message = format!("There is no app \"{name}\" that this key may run.");
     let fault = Fault::new(FaultClass::NotFound, "app_not_found", message);

@@ -1,10 +1,10 @@
 //! The requests of apps that are no conversation, in OpenAI's format, which the pipeline translates.
 
 use domain::{Operation, TraceId};
+use framing::form_writer::FormWriter;
 use serde_json::{Map, Value, json};
 
-use super::forms::FormWriter;
-use super::kind::Kind;
+use super::Kind;
 use super::prepare::{Files, json_call};
 use super::{AppCall, Payload};
 use crate::document::Raw;
@@ -86,7 +86,7 @@ pub(super) async fn image(
     }
     let mask = named("mask");
     let (pictures, masks) = (pictures(files, &inputs).await?, self::pictures(files, &mask).await?);
-    let mut form = FormWriter::new(trace);
+    let mut form = FormWriter::new(&trace.to_string());
     form.text("model", app);
     for (name, value) in &body {
         form.text(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -129,7 +129,7 @@ pub(super) async fn transcription(
         }
     }
     let file = found.into_iter().next().unwrap_or_default();
-    let mut form = FormWriter::new(trace);
+    let mut form = FormWriter::new(&trace.to_string());
     form.text("model", app);
     for name in ["language", "prompt", "temperature"] {
         if let Some(value) = input.get(name).filter(|value| !value.is_null()) {

@@ -1,13 +1,13 @@
 //! Apps: what a name means to a caller, what its input makes of a request, and what comes out.
 
 mod forms;
-mod kind;
 mod list;
 mod media;
 mod output;
+mod own;
 mod pictures;
+mod planned;
 mod prepare;
-pub(crate) mod schemas;
 mod video;
 
 use admit::Caller;
@@ -15,14 +15,17 @@ use bytes::Bytes;
 use decode::Inbound;
 use domain::{Dialect, Fault, FaultClass, Operation};
 use line::{Core, ModelFacts};
+pub(crate) use runs::Kind;
+use runs::schemas;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
 use crate::task::Message;
 
-pub(crate) use kind::Kind;
 pub use list::{AppRequest, apps};
 pub(crate) use output::{Answered, UsageKind, read};
+pub(crate) use own::OwnApp;
+pub use planned::plan_app;
 pub(crate) use prepare::{Files, prepare};
 pub(crate) use video::{NoVideo, finish as finish_video};
 
@@ -37,12 +40,17 @@ pub(crate) struct App {
     pub facts: Option<ModelFacts>,
 }
 
+/// What a model may do, by what is known of it.
+const fn kinds_of(facts: &ModelFacts) -> &'static [Kind] {
+    Kind::of_model(facts.modality, facts.operation)
+}
+
 impl App {
     /// Finds an app as the pipeline resolves the name of its model.
     pub(crate) fn find(core: &Core, caller: &Caller, name: &str) -> Self {
         match line::named_model(core, caller, name) {
             Ok(model) => {
-                Self { name: name.to_owned(), kinds: Kind::of_model(&model.facts), facts: Some(model.facts) }
+                Self { name: name.to_owned(), kinds: kinds_of(&model.facts), facts: Some(model.facts) }
             }
             // What it would do is still known of a model of the catalogue.
             Err(_) => {

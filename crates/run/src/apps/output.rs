@@ -7,7 +7,7 @@ use domain::Usage;
 use egress::Client;
 use serde_json::{Map, Value, json};
 
-use super::kind::Kind;
+use super::Kind;
 use super::pictures;
 use crate::document;
 use crate::input::DocumentInput;

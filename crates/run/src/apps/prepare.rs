@@ -6,7 +6,7 @@ use domain::{Fault, FaultClass, ObjectOwner, Operation, TraceId};
 use line::Core;
 use serde_json::{Value, json};
 
-use super::kind::Kind;
+use super::Kind;
 use super::{App, AppCall, Payload, media};
 use crate::document::{self, Document, Text};
 use crate::input::{self, DocumentInput, InputError};

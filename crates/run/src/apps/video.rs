@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use settle::ReplyBody;
 use tokio::time::{Instant, sleep};
 
-use super::kind::Kind;
+use super::Kind;
 use super::output::{Output, UsageKind};
 use crate::limits::{VIDEO_LOOK_EVERY_MAX, VIDEO_LOOK_FIRST};
 

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use admit::Caller;
 use agents::{Aside, Call, Part, Turn, event, result_item};
 use bytes::Bytes;
-use domain::{Dialect, Fault, FaultClass, FoundTask, SessionId, TaskId, TraceId};
+use decode::Inbound;
+use domain::{Fault, FaultClass, FoundTask, SessionId, TaskId, TraceId};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use line::Core;
@@ -19,12 +20,14 @@ use super::following::{Read, follow, read};
 use super::starting::{self, Agent, of_body};
 use super::turn::TurnRequest;
 use crate::input::InputError;
+use crate::kept_content::store_away;
 use crate::limits::{CHAT_MESSAGES_MAX, TASK_CONTENT_BYTES_MAX};
 use crate::problem;
 use crate::refusal::Refusal;
-use crate::request::{refusal, sanitize};
 use crate::session_turn::{SessionBranch, append_events, fault_of, writer_of};
-use crate::tasks::{Format, nothing_kept, queue_turn, store_away};
+use crate::tasks::{Format, NextTurn, Queued, check_run_at, nothing_kept, queue_turn};
+use crate::warm;
+use runbody::{RunRequest, WantedSession, refusal, sanitize};
 
 const HOW: &str = "POST /agents/run sends a message; a chat is read at /chats/ID, /status, /messages and /stream, and stopped at \
     /stop; POST /tools/ID answers a call, and /invoke and /reject decide about one.";
@@ -52,8 +55,7 @@ pub async fn agent(core: &Rc<Core>, caller: &Caller, request: AgentRequest<'_>) 
             core.counters.answered(response.status().as_u16());
             response
         }
-        Err(Refusal::Fault(fault)) => line::refuse(core, Dialect::Run, &fault, trace),
-        Err(Refusal::Input(errors)) => problem::input(core, &errors, trace).await,
+        Err(refusal) => problem::of_refusal(core, refusal, trace).await,
     }
 }
 
@@ -109,6 +111,46 @@ struct Waiting {
     is_clients: bool,
 }
 
+async fn opened(core: &Core, caller: &Caller, agent: &Agent, trace: TraceId) -> Result<SessionId, Refusal> {
+    let metadata = BTreeMap::from([("agent".to_owned(), agent.reference())]);
+    let opened = core.sessions.open(writer_of(caller, trace), NAME, metadata).await;
+    Ok(opened.map_err(|failure| fault_of(failure, "chat_id"))?.session)
+}
+
+/// Queues the first turn of a new chat, for a run of an agent as an app.
+///
+/// # Errors
+/// The message is none, or it can't be stored.
+pub(crate) async fn queue_app(
+    core: &Core,
+    caller: &Caller,
+    inbound: &Inbound,
+    (agent, request): (Agent, RunRequest),
+) -> Result<Queued, Refusal> {
+    content::check(&request.input)?;
+    if let Some(fault) = nothing_kept(caller) {
+        return Err(fault.into());
+    }
+    let RunRequest { app, input, options } = request;
+    if options.session != WantedSession::None {
+        return Err(warm::of_agents().into());
+    }
+    check_run_at(options.run_at_unix_ms, inbound.received_unix_ms)?;
+    let chat = opened(core, caller, &agent, inbound.trace).await?;
+    let turn = NextTurn { app, chat, ttl_ms: options.ttl_ms() };
+    let task = TaskRequest {
+        input,
+        webhook: options.webhook,
+        metadata: options.metadata,
+        headers: line::own_headers_to_keep(&inbound.headers).collect(),
+        run_at_unix_ms: options.run_at_unix_ms,
+        turn: serde_json::to_value(TurnRequest { agent }).unwrap_or_default(),
+        ..TaskRequest::default()
+    };
+    let new = (TaskId::from_uuid(*inbound.trace.as_uuid()), inbound.received_unix_ms);
+    Ok(Queued::Waits(Box::new(queue_turn(core, caller, new, turn, task).await?)))
+}
+
 /// The answer's body in a form that each of the published clients reads: one looks at `success`, the other at `data`.
 fn enveloped(headers: &HeaderMap, data: &Value) -> Vec<u8> {
     let version = headers.get("x-api-version").and_then(|version| version.to_str().ok()).map(str::trim);
@@ -161,21 +203,19 @@ impl At<'_> {
             Some(id) => self.continued(chat_id(id)?, agent).await?,
             None => {
                 let agent = agent.ok_or_else(no_agent)?;
-                (self.opened(&agent).await?, agent)
+                (opened(self.core, self.caller, &agent, self.request.trace).await?, agent)
             }
         };
         let turn = serde_json::to_value(TurnRequest { agent: agent.clone() }).unwrap_or_default();
         let task = TaskRequest {
             input,
-            webhook: None,
             metadata: body.get("context").cloned().unwrap_or_default(),
             headers: line::own_headers_to_keep(self.request.headers).collect(),
-            run_at_unix_ms: None,
-            retry_of: None,
             turn,
+            ..TaskRequest::default()
         };
         let id = TaskId::from_uuid(*self.request.trace.as_uuid());
-        let of = (format!("agent:{}", agent.reference()), chat);
+        let of = NextTurn { app: format!("agent:{}", agent.reference()), chat, ttl_ms: None };
         queue_turn(self.core, self.caller, (id, self.request.received_unix_ms), of, task).await?;
         let is_streamed = body.get("stream") == Some(&Value::Bool(true));
         if let Some(format) = Format::wanted(self.request.headers).or(is_streamed.then_some(Format::Events)) {
@@ -204,13 +244,6 @@ impl At<'_> {
         let (agent, _) =
             starting::named(self.core, self.caller, name.split('@').next().unwrap_or_default()).await?;
         Ok((chat, agent))
-    }
-
-    async fn opened(&self, agent: &Agent) -> Result<SessionId, Refusal> {
-        let metadata = BTreeMap::from([("agent".to_owned(), agent.reference())]);
-        let by = writer_of(self.caller, self.request.trace);
-        let opened = self.core.sessions.open(by, NAME, metadata).await;
-        Ok(opened.map_err(|failure| fault_of(failure, "chat_id"))?.session)
     }
 
     async fn show(&self, id: &str, wanted: Wanted) -> Result<Response<ReplyBody>, Refusal> {

@@ -1,7 +1,7 @@
 //! The message of a client as an item of a conversation, with its files loaded.
 
 use admit::Caller;
-use agents::text_of_input as text;
+use agents::{Definition, text_of_input as text};
 use line::Core;
 use serde_json::{Value, json};
 
@@ -29,6 +29,30 @@ pub(super) fn check(input: &Value) -> Result<(), Refusal> {
         return refuse("/input/text", "there is no text and no file");
     }
     Ok(())
+}
+
+/// The JSON Schema of a message, for agents as apps.
+pub(crate) fn input_schema() -> Value {
+    let file = json!({"type": ["string", "object"]});
+    let files = json!({"type": "array", "items": file});
+    json!({
+        "type": "object",
+        "properties": {
+            "text": {"type": ["string", "null"], "description": "What the agent is asked."},
+            "images": files, "files": files, "attachments": files,
+        },
+        "additionalProperties": false,
+    })
+}
+
+/// The JSON Schema of an answer, for agents as apps.
+pub(crate) fn output_schema(definition: &Definition) -> Value {
+    let output = definition.output_schema.clone().unwrap_or_else(|| json!({}));
+    json!({
+        "type": "object",
+        "properties": {"response": {"type": "string"}, "output": output, "chat_id": {"type": "string"}},
+        "required": ["response", "chat_id"],
+    })
 }
 
 fn files(input: &Value) -> Vec<DocumentInput> {
@@ -78,7 +102,7 @@ mod tests {
         match check(input) {
             Ok(()) => None,
             Err(Refusal::Input(errors)) => Some(errors[0].pointer.clone()),
-            Err(Refusal::Fault(fault)) => panic!("{fault}"),
+            Err(refusal) => panic!("{}", refusal.into_fault()),
         }
     }
 

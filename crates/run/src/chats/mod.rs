@@ -11,6 +11,9 @@ mod turn;
 
 pub use acting::{AgentRequest, agent};
 
+pub(crate) use acting::queue_app;
+pub(crate) use content::{input_schema, output_schema};
+pub(crate) use starting::{Agent, named};
 pub(crate) use turn::{WAITS_FOR_PEOPLE, rouse, take_turn};
 
 /// Reads a chat from the events of its session.

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::input::InputError;
+use crate::kept_content::store_away;
 use crate::refusal::Refusal;
-use crate::request::sanitize;
-use crate::tasks::store_away;
+use runbody::sanitize;
 
 /// The agent of a turn, as its task keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Agent {
+pub(crate) struct Agent {
     pub name: String,
     /// `None` for one that its request describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// `NAME@VERSION`, or the name alone.
-    pub(super) fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         self.version.map_or_else(|| self.name.clone(), |version| format!("{}@{version}", self.name))
     }
 }
@@ -34,7 +34,7 @@ impl Agent {
 ///
 /// # Errors
 /// There is none, or it can't be read now.
-pub(super) async fn named(
+pub(crate) async fn named(
     core: &Core,
     caller: &Caller,
     reference: &str,

@@ -104,9 +104,11 @@ impl Ready {
 
     fn declared(&self) -> Vec<Value> {
         let function = |name: &str, description: &str, parameters: &Value| json!({"type": "function", "name": name, "description": description, "parameters": parameters, "strict": false});
+        let reading_on = self.tools.reading_on();
         let mut declared: Vec<Value> = self
             .offers
             .values()
+            .chain(&reading_on)
             .map(|offer| function(&offer.name, &offer.description, &offer.parameters))
             .collect();
         for (name, (_, other)) in &self.others {

@@ -7,7 +7,7 @@ use super::PageOptions;
 use runs::moment;
 
 /// The address of a file's content, by which runs may name the file as well.
-pub(super) fn uri(origin: &str, id: FileId) -> String {
+pub(crate) fn address(origin: &str, id: FileId) -> String {
     format!("{origin}/files/{id}/content")
 }
 
@@ -28,7 +28,7 @@ pub(super) fn file(file: &KeptFile, origin: &str, token: Option<&str>) -> Value 
         "path": file.path.as_deref().unwrap_or_default(),
         "remote_path": "",
         "upload_url": upload_url,
-        "uri": uri(origin, file.id),
+        "uri": address(origin, file.id),
         "content_type": file.content_type,
         "size": file.size(),
         "filename": file.name,

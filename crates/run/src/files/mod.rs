@@ -22,7 +22,9 @@ use settle::{ReplyBody, streamed, whole};
 
 use crate::task::{Envelope, Message};
 
-pub(crate) use named::{named, open};
+pub(crate) use answer::address;
+pub(crate) use named::open;
+pub(crate) use runs::named_file as named;
 pub use upload::{FileUpload, upload};
 
 const HOW: &str = "POST /files makes files, POST /files/list lists them, GET /files/ID shows one and GET /files/ID/content reads \
@@ -174,11 +176,11 @@ fn content(core: &Rc<Core>, file: &KeptFile, trace: TraceId) -> Response<ReplyBo
 }
 
 /// The address that clients are told: the one that the operator set, or the one that this client came by.
-fn origin(store: &dyn FileStore, came_by: &str) -> String {
+pub(crate) fn origin(store: &dyn FileStore, came_by: &str) -> String {
     store.public_url().unwrap_or(came_by).to_owned()
 }
 
-fn may_keep(caller: &Caller) -> Result<(), Box<Fault>> {
+pub(crate) fn may_keep(caller: &Caller) -> Result<(), Box<Fault>> {
     let Some(policies) = caller.project().policy.as_ref() else { return Ok(()) };
     let kept = "the gateway keeps the files that are uploaded";
     match policies.refuse_to_keep(kept, "Send documents in the run itself, as data: URIs.") {

@@ -20,8 +20,8 @@ use crate::answer_stream::document_of;
 use crate::background::{self, Slot, until_cancelled};
 use crate::kept_content::{find_kept, keep_as};
 use crate::limits::BACKGROUND_GRACE;
-use crate::request::refusal;
 use crate::state_fields::StateFields;
+use runbody::refusal;
 
 /// A record stored while an answer is pending, or once it ended without content. Each has its own name, since stored content
 /// never changes.

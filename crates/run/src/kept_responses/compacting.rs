@@ -17,8 +17,8 @@ use crate::answer_stream::document_of;
 use crate::compaction::{is_foreign, sealed_item, summary_request, text_of, unreadable};
 use crate::conversation_order::is_kept_as_written;
 use crate::items;
-use crate::request::refusal;
 use crate::state_fields::StateFields;
+use runbody::refusal;
 
 /// Answers `POST /v1/responses/compact`. The body is already read.
 pub async fn compact(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {

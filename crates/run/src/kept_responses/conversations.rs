@@ -19,8 +19,8 @@ use crate::limits::{
     CONVERSATION_ITEM_BYTES_MAX, CONVERSATION_ITEMS_ADDED_MAX, METADATA_NAME_CHARS_MAX, METADATA_PAIRS_MAX,
     METADATA_VALUE_CHARS_MAX,
 };
-use crate::request::{members, refusal};
 use crate::session_turn::{Named, events_of, fault_of, role_of, writer_of};
+use runbody::{members, refusal};
 
 /// What sessions are called that clients opened as conversations.
 const NAME: &str = "conversation";

@@ -23,10 +23,10 @@ use self::making::Made;
 use self::taken::left;
 use crate::compaction;
 use crate::history;
-use crate::request::refusal;
 use crate::session_turn;
 use crate::state_fields::StateFields;
 use crate::truncation;
+use runbody::refusal;
 
 pub use compacting::compact;
 pub use conversations::{ConversationRequest, conversation};

@@ -6,7 +6,7 @@ use domain::Fault;
 use serde_json::{Value, json};
 
 use crate::limits::{LIST_PAGE_ITEMS, LIST_PAGE_ITEMS_MAX};
-use crate::request::refusal;
+use runbody::refusal;
 
 /// A page of a list, newest first unless asked otherwise.
 pub(super) fn page(mut all: Vec<Value>, query: &str) -> Result<Value, Box<Fault>> {

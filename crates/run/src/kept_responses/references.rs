@@ -16,8 +16,8 @@ use super::ids::{ItemPlace, id_of, place_of};
 use super::kept::{self, Content};
 use crate::items;
 use crate::limits::ITEM_REFERENCES_MAX;
-use crate::request::{refusal, sanitize};
 use crate::session_turn::{Named, fault_of, item_of};
+use runbody::{refusal, sanitize};
 
 const PARAM: &str = "input";
 

@@ -105,6 +105,6 @@ fn nothing_done() -> Box<Fault> {
 }
 
 fn unknown(id: &str) -> Box<Fault> {
-    let message = format!("There is no answer \"{}\" here.", crate::request::sanitize(id));
+    let message = format!("There is no answer \"{}\" here.", runbody::sanitize(id));
     Box::new(Fault::new(FaultClass::NotFound, "response_not_found", message).fix(GONE))
 }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::answer::word;
-use crate::request::{members, push_member, refusal};
 use crate::session_turn::{Named, SessionTurn};
+use runbody::{members, push_member, refusal};
 
 const DROPPED: HeaderName = HeaderName::from_static("agent-dropped-params");
 

@@ -5,25 +5,28 @@ use std::rc::Rc;
 use admit::Caller;
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, FoundTask, RunTask, TaskContents, TaskId, TaskStatus, TraceId};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use line::Core;
 use runs::{TaskRequest, moment};
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
+use super::files::{self, Role};
 use super::following::{Format, follow, seen};
 use super::listing;
-use super::queueing::{queue_again, store_away};
+use super::queueing::queue_again;
+use crate::answer::word;
+use crate::flow_runs;
 use crate::kept_content::not_deleted;
+use crate::kept_content::store_away;
 use crate::limits::RATING_MAX;
-use crate::request::{refusal, sanitize};
 use crate::task::Envelope;
+use runbody::{refusal, sanitize};
 
-const HOW: &str = "A task is read at /tasks/ID, its state at /status, its log at /logs and its changes at /stream; POST /cancel, \
-    /retry and /rating act on it, and DELETE /tasks/ID forgets it.";
-const GONE: &str =
-    "Use the id of a task of this project that is not deleted; tasks are kept for a day after they end.";
+const HOW: &str = "A task is read at /tasks/ID, its state at /status, its log at /logs, its files at /files and its changes at /stream; \
+    POST /cancel, /retry and /rating act on it, and DELETE /tasks/ID forgets it.";
+const GONE: &str = "Use the id of a task of this project that is not deleted; `expires_at` of a task says how long it is kept.";
 
 /// A request about tasks.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ enum TaskOperation {
     Retry,
     Rate,
     Delete,
+    Files,
+    DeleteFiles,
 }
 
 impl TaskOperation {
@@ -64,6 +69,8 @@ impl TaskOperation {
             ("POST", Some("retry")) => Some(Self::Retry),
             ("POST", Some("rating")) => Some(Self::Rate),
             ("DELETE", None) => Some(Self::Delete),
+            ("GET" | "HEAD", Some("files")) => Some(Self::Files),
+            ("DELETE", Some("files")) => Some(Self::DeleteFiles),
             _ => None,
         }
     }
@@ -117,8 +124,8 @@ async fn answer(
     match act {
         TaskOperation::Read => ok(&placed(core, &task, seen(core, &task, &contents)).await),
         TaskOperation::State => ok(&runs::short(&placed(core, &task, seen(core, &task, &contents)).await)),
-        TaskOperation::Logs => ok(&logs(&seen(core, &task, &contents))),
-        TaskOperation::Timings => ok(&timings(&task, core.deps.world.clock.unix_ms())),
+        TaskOperation::Logs => ok(&runs::logs(&seen(core, &task, &contents))),
+        TaskOperation::Timings => ok(&runs::timings(&task, core.deps.world.clock.unix_ms())),
         TaskOperation::Follow => Ok(stream(core, caller, id, Format::of(request.headers))),
         TaskOperation::Cancel => {
             if task.status.has_ended() {
@@ -126,6 +133,7 @@ async fn answer(
             }
             core.live_tasks.cancel(id);
             let (task, contents) = found(core.tasks.cancel(owner, id).await, id)?;
+            flow_runs::cancel(core, owner, (id, &task.app)).await;
             ok(&seen(core, &task, &contents))
         }
         TaskOperation::Retry => {
@@ -145,17 +153,42 @@ async fn answer(
             ok(&runs::document(&RunTask { rating, ..task }, &contents))
         }
         TaskOperation::Delete => {
-            caller.check_deletion()?;
-            if !task.status.has_ended() {
-                return Err(not_finished(id, "deleted"));
-            }
-            if core.tasks.forget(owner, id).await {
-                Ok(settle::whole(StatusCode::NO_CONTENT, HeaderMap::new(), Bytes::new()))
-            } else {
-                Err(not_deleted("task"))
-            }
+            delete(core, caller, (&task, &contents), request.query).await?;
+            Ok(settle::whole(StatusCode::NO_CONTENT, HeaderMap::new(), Bytes::new()))
+        }
+        TaskOperation::Files => {
+            let role = Role::of_query(request.query)?;
+            let found = files::of_task(core, (&task, &contents), role).await?;
+            let host = word(request.headers, &HOST).unwrap_or_default();
+            ok(&files::listed(core, &found, &format!("http://{host}")))
+        }
+        TaskOperation::DeleteFiles => {
+            let role = Role::of_query(request.query)?;
+            check_deletable(caller, &task)?;
+            let found = files::of_task(core, (&task, &contents), role).await?;
+            ok(&files::delete(core, (&task, &contents), found).await?)
         }
     }
+}
+
+fn check_deletable(caller: &Caller, task: &RunTask) -> Result<(), Box<Fault>> {
+    caller.check_deletion()?;
+    if task.status.has_ended() { Ok(()) } else { Err(not_finished(task.id, "deleted")) }
+}
+
+/// Deletes a task, with the files of its output, and those of its input where its client wants that.
+async fn delete(
+    core: &Core,
+    caller: &Caller,
+    (task, contents): (&RunTask, &TaskContents),
+    query: &str,
+) -> Result<(), Box<Fault>> {
+    check_deletable(caller, task)?;
+    let role = if files::are_wanted(query) { None } else { Some(Role::Output) };
+    for (_, file) in files::of_task(core, (task, contents), role).await? {
+        core.files.forget(task.owner, file.id).await?;
+    }
+    if core.tasks.forget(task.owner, task.id).await { Ok(()) } else { Err(not_deleted("task")) }
 }
 
 fn found(found: FoundTask, id: TaskId) -> Result<(RunTask, TaskContents), Box<Fault>> {
@@ -184,47 +217,6 @@ async fn placed(core: &Core, task: &RunTask, mut document: Value) -> Value {
         fields.insert("estimated_start_at".to_owned(), json!(begins.map(moment)));
     }
     document
-}
-
-fn logs(document: &Value) -> Value {
-    let of = |name: &str| document.get(name).cloned().unwrap_or_default();
-    json!({"task_id": of("id"), "status": of("status"), "events": of("events"), "logs": of("logs")})
-}
-
-/// How long a task was in each status.
-fn timings(task: &RunTask, now_unix_ms: u64) -> Value {
-    let end = task.ended_unix_ms.unwrap_or(now_unix_ms);
-    let total = end.saturating_sub(task.created_unix_ms);
-    let name = |code: u8| TaskStatus::by_code(code).map_or("unknown", TaskStatus::as_str);
-    let nexts = task.events.iter().skip(1).map(Some).chain([None]);
-    let events = task.events.iter().zip(nexts).map(|(event, next)| {
-        let lasted = next.map(|next| next.unix_ms.saturating_sub(event.unix_ms));
-        json!({
-            "status": name(event.status), "timestamp": moment(event.unix_ms), "duration": lasted.map(seconds),
-            "duration_ms": lasted, "next_status": next.map(|next| name(next.status)),
-        })
-    });
-    let begin = task.events.iter().find(|event| event.status == TaskStatus::Running.code());
-    let queue_end = begin.map_or(end, |event| event.unix_ms);
-    let group = |label: &str, from: u64, to: Option<u64>| {
-        let lasted = to.unwrap_or(now_unix_ms).saturating_sub(from);
-        json!({
-            "label": label, "start_at": moment(from), "end_at": to.map(moment), "duration": seconds(lasted),
-            "duration_ms": lasted,
-        })
-    };
-    let waited = group("queue", task.created_unix_ms, begin.map(|_| queue_end).or(task.ended_unix_ms));
-    let ran = begin.map(|event| group("run", event.unix_ms, task.ended_unix_ms));
-    let groups: Vec<_> = [waited].into_iter().chain(ran).collect();
-    json!({
-        "task_id": task.id.to_string(), "status": task.status.code(), "total_duration": seconds(total),
-        "total_duration_ms": total, "groups": groups,
-        "events": events.collect::<Vec<_>>(),
-    })
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{}.{:03}s", ms / 1_000, ms % 1_000)
 }
 
 fn read_rating(body: &[u8]) -> Result<Option<u8>, Box<Fault>> {
@@ -287,6 +279,9 @@ mod tests {
             ("POST", Some("retry"), Some(TaskOperation::Retry)),
             ("POST", Some("rating"), Some(TaskOperation::Rate)),
             ("DELETE", None, Some(TaskOperation::Delete)),
+            ("GET", Some("files"), Some(TaskOperation::Files)),
+            ("DELETE", Some("files"), Some(TaskOperation::DeleteFiles)),
+            ("POST", Some("files"), None),
             ("POST", None, None),
             ("GET", Some("cancel"), None),
             ("DELETE", Some("logs"), None),
@@ -314,6 +309,5 @@ mod tests {
                 None => assert_eq!(read.unwrap_err().code, "invalid_value", "{body}"),
             }
         }
-        assert_eq!(seconds(61_005), "61.005s");
     }
 }

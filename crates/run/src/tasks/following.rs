@@ -1,5 +1,8 @@
-//! Follows a task: the whole of it first, then what changes, then the whole again once it has ended. Who comes late or comes
-//! again gets the whole state, so that nothing is missed and no position has to be remembered.
+//! Follows a task: the whole of it first, then the text so far and what changes, then the whole again once it has ended. Who comes
+//! late or comes again gets the whole state, so that nothing is missed and no position has to be remembered.
+//!
+//! The text of a running task is in the deltas alone, from its first word on: inference.sh's Python client puts the deltas that it
+//! got over the output of the task that ended, and knows no way to take text back.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -81,18 +84,46 @@ pub(crate) fn seen(core: &Core, task: &RunTask, contents: &TaskContents) -> Valu
     document
 }
 
+/// The task once it has ended; `None` where it has not within this time, or is gone.
+pub(crate) async fn ended(
+    core: &Core,
+    owner: ObjectOwner,
+    id: TaskId,
+    wait_max: Duration,
+) -> Option<(RunTask, TaskContents)> {
+    let until = Instant::now() + wait_max;
+    while Instant::now() < until {
+        match core.tasks.find(owner, id).await {
+            FoundTask::Known(known) if known.0.status.has_ended() => return Some(*known),
+            FoundTask::Unknown => return None,
+            FoundTask::Known(_) | FoundTask::StoreUnavailable => {}
+        }
+        match core.live_tasks.follow(id) {
+            // Its last change is that it has ended, and that is stored by then.
+            Some(mut live) => {
+                let _ = tokio::time::timeout(POLL_EVERY, live.changed()).await;
+            }
+            None => tokio::select! {
+                () = core.live_tasks.started() => {}
+                () = sleep(POLL_EVERY) => {}
+            },
+        }
+    }
+    None
+}
+
 /// Where a follower is.
 struct Follower {
     core: Rc<Core>,
     owner: ObjectOwner,
     id: TaskId,
     format: Format,
-    waiting: VecDeque<Bytes>,
+    /// `None` breaks the stream off.
+    waiting: VecDeque<Option<Bytes>>,
     live: Option<watch::Receiver<TaskProgress>>,
     /// What its client knows.
     status: Option<TaskStatus>,
-    text_bytes: usize,
-    round: u32,
+    text: String,
     sequence: u64,
     has_ended: bool,
     heartbeat_at: Instant,
@@ -113,20 +144,19 @@ pub(crate) fn follow(
         waiting: VecDeque::new(),
         live: None,
         status: None,
-        text_bytes: 0,
-        round: 0,
+        text: String::new(),
         sequence: 0,
         has_ended: false,
         heartbeat_at: Instant::now() + HEARTBEAT_EVERY,
     };
     stream::unfold(follower, |mut follower| async move {
         let piece = follower.next().await?;
-        Some((Some(piece), follower))
+        Some((piece, follower))
     })
 }
 
 impl Follower {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Option<Bytes>> {
         loop {
             if let Some(piece) = self.waiting.pop_front() {
                 self.heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
@@ -141,7 +171,7 @@ impl Follower {
             }
             if !self.wait().await {
                 self.heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
-                return Some(Bytes::from_static(self.format.heartbeat()));
+                return Some(Some(Bytes::from_static(self.format.heartbeat())));
             }
         }
     }
@@ -159,7 +189,7 @@ impl Follower {
                 () = due => return false,
             }
             self.tell_progress();
-            if self.live.is_none() {
+            if self.live.is_none() && !self.has_ended {
                 self.look().await;
             }
             return true;
@@ -195,16 +225,20 @@ impl Follower {
         };
         let is_first = self.status.is_none();
         if task.status.has_ended() {
+            let document = runs::document(&task, &contents);
+            let text = document.pointer("/output/response").and_then(Value::as_str);
+            if text.is_some_and(|text| !text.starts_with(&self.text)) {
+                return self.break_off();
+            }
             self.has_ended = true;
-            self.say(&runs::document(&task, &contents));
+            self.say(&document);
             return;
         }
         if is_first {
             self.live = self.core.live_tasks.follow(self.id);
-            let document = seen(&self.core, &task, &contents);
-            if let Some(live) = &mut self.live {
-                let progress = live.borrow_and_update();
-                (self.text_bytes, self.round) = (progress.text.len(), progress.round);
+            let mut document = seen(&self.core, &task, &contents);
+            if let Some(output) = document.get_mut("output") {
+                *output = Value::Null;
             }
             self.say(&document);
             self.status = document
@@ -212,7 +246,9 @@ impl Follower {
                 .and_then(Value::as_u64)
                 .and_then(|code| TaskStatus::by_code(u8::try_from(code).unwrap_or_default()))
                 .or(Some(task.status));
-            return;
+            if self.live.is_some() {
+                return self.tell_progress();
+            }
         }
         if self.status != Some(task.status) {
             self.status = Some(task.status);
@@ -238,11 +274,6 @@ impl Follower {
         if progress.has_ended {
             self.live = None;
         }
-        if progress.round != self.round {
-            // It is tried again: what came before is void.
-            (self.round, self.text_bytes) = (progress.round, 0);
-            self.say(&json!({"data": {"output": {"response": ""}}, "fields": ["output"]}));
-        }
         if self.status != Some(progress.status) {
             self.status = Some(progress.status);
             let (code, text) = (progress.status.code(), progress.status.as_str());
@@ -253,16 +284,29 @@ impl Follower {
     }
 
     fn tell_text(&mut self, text: &str) {
-        let Some(new) = text.get(self.text_bytes..).filter(|new| !new.is_empty()) else { return };
-        self.text_bytes = text.len();
+        // A further try that says the same again, or a store that is behind.
+        if self.text.starts_with(text) {
+            return;
+        }
+        let Some(new) = text.strip_prefix(self.text.as_str()) else {
+            return self.break_off();
+        };
         self.sequence += 1;
         let data =
             json!({"resource_id": self.id.to_string(), "seq": self.sequence, "delta": {"response": new}});
         self.say(&json!({"event": "delta", "data": data}));
+        self.text.push_str(new);
+    }
+
+    /// The text that its client has is of a try that failed, and another one says something else: who follows the task again starts
+    /// from nothing.
+    fn break_off(&mut self) {
+        self.waiting.push_back(None);
+        self.has_ended = true;
     }
 
     fn say(&mut self, message: &Value) {
-        self.waiting.push_back(self.format.write(message));
+        self.waiting.push_back(Some(self.format.write(message)));
     }
 }
 

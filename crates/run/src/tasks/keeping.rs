@@ -11,7 +11,9 @@ use runs::{TaskRequest, TaskResult, stored_text};
 use serde_json::{Value, json};
 
 use crate::apps::UsageKind;
-use crate::limits::TASK_CONTENT_BYTES_MAX;
+use crate::input::InputError;
+use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_TTL_SECONDS_MAX, TASK_TTL_SECONDS_MIN};
+use crate::refusal::Refusal;
 use crate::task::Message;
 
 /// A finished run.
@@ -19,6 +21,8 @@ use crate::task::Message;
 pub(crate) struct FinishedRun<'a> {
     pub trace: TraceId,
     pub app: &'a str,
+    /// How long it is stored, where its client said so.
+    pub ttl_ms: Option<u64>,
     pub request: TaskRequest,
     pub result: TaskResult,
     pub received_unix_ms: u64,
@@ -41,6 +45,23 @@ pub(crate) fn usage_event(model: &str, is_private: bool, usage: &Usage, kind: &U
 
 pub(crate) fn kept_ms() -> u64 {
     u64::try_from(TASK_KEPT.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long a task is stored after its end, as its client wants it and no longer than its project may keep anything.
+///
+/// # Errors
+/// No task is stored that long, or that short.
+pub(crate) fn ttl_seconds(caller: &Caller, wanted: Option<u64>) -> Result<Option<u64>, Refusal> {
+    let Some(seconds) = wanted else { return Ok(None) };
+    if !(TASK_TTL_SECONDS_MIN..=TASK_TTL_SECONDS_MAX).contains(&seconds) {
+        let message = format!("must be from {TASK_TTL_SECONDS_MIN} to {TASK_TTL_SECONDS_MAX} seconds");
+        return Err(Refusal::Input(vec![InputError::new("/ttl_seconds", message)]));
+    }
+    let project = caller.project();
+    let of_policy = project.policy.as_ref().and_then(|policies| policies.retention_days_max());
+    let days = [of_policy, project.retention.map(|kept| kept.days)].into_iter().flatten().min();
+    let longest = days.map_or(u64::MAX, |days| u64::from(days).saturating_mul(24 * 3_600));
+    Ok(Some(seconds.min(longest)))
 }
 
 /// The task of a finished run, with a message for the client where it could not be stored.
@@ -77,7 +98,8 @@ fn finished(caller: &Caller, key: KeyId, run: &FinishedRun<'_>) -> (RunTask, Tas
         updated_unix_ms: run.ended_unix_ms,
         due_unix_ms: run.started_unix_ms,
         ended_unix_ms: Some(run.ended_unix_ms),
-        until_unix_ms: run.ended_unix_ms.saturating_add(kept_ms()),
+        until_unix_ms: run.ended_unix_ms.saturating_add(run.ttl_ms.unwrap_or_else(kept_ms)),
+        ttl_ms: run.ttl_ms,
         cancelled_unix_ms: None,
         events: vec![
             event(run.received_unix_ms, TaskStatus::Received),

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::acting::TaskCallRequest;
 use super::following::seen;
-use super::queueing::store_away;
+use crate::kept_content::store_away;
 use crate::limits::{LIST_PAGE_ITEMS, LIST_PAGE_ITEMS_MAX};
-use crate::request::refusal;
+use runbody::refusal;
 
 /// The list that a request asks for; `None` if it asks for something else.
 ///
@@ -97,10 +97,8 @@ fn of_body(body: &[u8]) -> Result<Value, Box<Fault>> {
     for filter in filters {
         let field = filter.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !matches!(field.as_str(), "status" | "app") {
-            let message = format!(
-                "\"filters\" name \"{}\", by which tasks are not listed.",
-                crate::request::sanitize(&field)
-            );
+            let message =
+                format!("\"filters\" name \"{}\", by which tasks are not listed.", runbody::sanitize(&field));
             return Err(refusal("invalid_value", message, "Filter by \"status\" or \"app\".", "filters"));
         }
         if let Some(fields) = wanted.as_object_mut() {

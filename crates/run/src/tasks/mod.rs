@@ -2,7 +2,7 @@
 //! deleted.
 
 mod acting;
-mod chat_stream;
+mod files;
 mod following;
 mod keeping;
 mod listing;
@@ -11,9 +11,9 @@ mod working;
 
 pub use acting::{TaskCallRequest, task};
 pub use working::work;
-pub(crate) use working::{Tried, failed_by, failed_or_again};
+pub(crate) use working::{Tried, document_of, failed_by, failed_or_again};
 
 pub(crate) use acting::stream;
-pub(crate) use following::Format;
-pub(crate) use keeping::{FinishedRun, keep_finished, usage_event};
-pub(crate) use queueing::{Queued, nothing_kept, queue, queue_turn, store_away};
+pub(crate) use following::{Format, ended};
+pub(crate) use keeping::{FinishedRun, keep_finished, kept_ms, ttl_seconds, usage_event};
+pub(crate) use queueing::{NextTurn, Queued, check_run_at, nothing_kept, queue, queue_checked, queue_turn};

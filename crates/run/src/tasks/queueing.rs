@@ -1,30 +1,46 @@
 //! Puts a run into the queue, to be made by a worker.
 
 use admit::Caller;
+use bytes::Bytes;
 use decode::Inbound;
 use domain::limits::TASKS_OPEN_MAX;
 use domain::{
-    Dialect, Fault, FaultClass, NewTask, RunTask, SessionId, TaskContents, TaskEvent, TaskId, TaskNotKept,
-    TaskPriority, TaskStatus,
+    Dialect, Fault, FaultClass, NewTask, RunTask, SessionId, TaskContents, TaskId, TaskNotKept, TaskPriority,
 };
 use http::Response;
 use line::Core;
 use runs::{TaskRequest, stored_text};
-use serde_json::Value;
 use settle::ReplyBody;
 
 use super::keeping::kept_ms;
 use crate::apps::{self, App, AppCall, Files};
+use crate::kept_content::store_away;
 use crate::limits::{RUN_AHEAD_MAX, TASK_CONTENT_BYTES_MAX};
 use crate::problem;
 use crate::refusal::Refusal;
-use crate::request::{RunOptions, RunRequest, refusal};
+use crate::warm;
+use runbody::{RunOptions, RunRequest, refusal};
 
 /// What became of a new task.
 pub(crate) enum Queued {
     Waits(Box<(RunTask, TaskContents)>),
     /// Nothing can serve it.
     Refused(Box<Response<ReplyBody>>),
+}
+
+/// The turn of a chat that a task is to make.
+pub(crate) struct NextTurn {
+    pub app: String,
+    pub chat: SessionId,
+    pub ttl_ms: Option<u64>,
+}
+
+/// What is stored of a task beside its content.
+struct Place {
+    app: String,
+    priority: TaskPriority,
+    chat: Option<SessionId>,
+    ttl_ms: Option<u64>,
 }
 
 /// Stores a new task, which waits for a worker from now on.
@@ -41,19 +57,39 @@ pub(crate) async fn queue(
     if let Some(fault) = nothing_kept(caller) {
         return Err(fault.into());
     }
-    let RunRequest { app: name, input, options } = request;
-    let RunOptions { webhook, run_at_unix_ms, metadata, priority, .. } = options;
-    check_run_at(run_at_unix_ms, inbound.received_unix_ms)?;
-    let (id, received_unix_ms) = (TaskId::from_uuid(*inbound.trace.as_uuid()), inbound.received_unix_ms);
-    let headers = line::own_headers_to_keep(&inbound.headers).collect();
-    let call = apps::prepare((app, Files::LeftOut), &input, inbound.trace, true).await?;
-    if let Some(refused) = refuse_unservable(core, inbound, caller, call, &name).await? {
+    check_run_at(request.options.run_at_unix_ms, inbound.received_unix_ms)?;
+    let call = apps::prepare((app, Files::LeftOut), &request.input, inbound.trace, true).await?;
+    let planned = inbound.with_body(Bytes::new());
+    if let Some(refused) = refuse_unservable(core, planned, caller, call, &request.app).await? {
         return Ok(Queued::Refused(Box::new(refused)));
     }
+    queue_checked(core, &inbound, caller, request).await
+}
+
+/// Stores a new task whose input was checked.
+///
+/// # Errors
+/// Nothing may be kept, too much waits already, or the store does not answer.
+pub(crate) async fn queue_checked(
+    core: &Core,
+    inbound: &Inbound,
+    caller: &Caller,
+    request: RunRequest,
+) -> Result<Queued, Refusal> {
+    if let Some(fault) = nothing_kept(caller) {
+        return Err(fault.into());
+    }
+    check_run_at(request.options.run_at_unix_ms, inbound.received_unix_ms)?;
+    let session = warm::begin(core, caller, inbound.trace, &request).await?;
+    let RunRequest { app, input, options } = request;
+    let ttl_ms = options.ttl_ms();
+    let RunOptions { webhook, run_at_unix_ms, metadata, priority, files_at, .. } = options;
+    let new = (TaskId::from_uuid(*inbound.trace.as_uuid()), inbound.received_unix_ms);
+    let headers = warm::kept_headers(line::own_headers_to_keep(&inbound.headers), session);
     let stored =
-        TaskRequest { input, webhook, metadata, headers, run_at_unix_ms, retry_of: None, turn: Value::Null };
-    let kept = keep(core, caller, (id, received_unix_ms), (name, priority, None), stored).await?;
-    Ok(Queued::Waits(Box::new(kept)))
+        TaskRequest { input, webhook, metadata, headers, run_at_unix_ms, files_at, ..TaskRequest::default() };
+    let place = Place { app, priority, chat: None, ttl_ms };
+    Ok(Queued::Waits(Box::new(keep(core, caller, new, place, stored).await?)))
 }
 
 /// Makes a task again that has ended, as a new one.
@@ -72,7 +108,8 @@ pub(crate) async fn queue_again(
     }
     request.retry_of = Some(task.id.to_string());
     request.run_at_unix_ms = None;
-    keep(core, caller, (id, received_unix_ms), (task.app.clone(), task.priority, task.chat), request).await
+    let RunTask { app, priority, chat, ttl_ms, .. } = task.clone();
+    keep(core, caller, (id, received_unix_ms), Place { app, priority, chat, ttl_ms }, request).await
 }
 
 /// Stores the next turn of a chat.
@@ -83,44 +120,34 @@ pub(crate) async fn queue_turn(
     core: &Core,
     caller: &Caller,
     new: (TaskId, u64),
-    (app, chat): (String, SessionId),
+    turn: NextTurn,
     request: TaskRequest,
 ) -> Result<(RunTask, TaskContents), Box<Fault>> {
     if let Some(fault) = nothing_kept(caller) {
         return Err(fault);
     }
-    keep(core, caller, new, (app, TaskPriority::Normal, Some(chat)), request).await
+    let NextTurn { app, chat, ttl_ms } = turn;
+    let place = Place { app, priority: TaskPriority::Normal, chat: Some(chat), ttl_ms };
+    keep(core, caller, new, place, request).await
 }
 
 async fn keep(
     core: &Core,
     caller: &Caller,
     (id, received_unix_ms): (TaskId, u64),
-    (app, priority, chat): (String, TaskPriority, Option<SessionId>),
+    Place { app, priority, chat, ttl_ms }: Place,
     request: TaskRequest,
 ) -> Result<(RunTask, TaskContents), Box<Fault>> {
     let key = caller.key().ok_or_else(|| Box::new(Fault::internal()))?.id;
     let due_unix_ms = request.run_at_unix_ms.map_or(received_unix_ms, |at| at.max(received_unix_ms));
-    let event = |status| TaskEvent::new(received_unix_ms, status);
+    let times = (received_unix_ms, due_unix_ms.saturating_add(kept_ms()));
     let task = RunTask {
-        id,
-        owner: caller.owner(),
-        key,
-        app,
-        status: TaskStatus::Queued,
         priority,
-        tries: 0,
-        created_unix_ms: received_unix_ms,
-        updated_unix_ms: received_unix_ms,
         due_unix_ms,
-        ended_unix_ms: None,
-        until_unix_ms: due_unix_ms.saturating_add(kept_ms()),
-        cancelled_unix_ms: None,
-        events: vec![event(TaskStatus::Received), event(TaskStatus::Queued)],
-        logs: Vec::new(),
-        rating: None,
         notifies: request.webhook.is_some(),
         chat,
+        ttl_ms,
+        ..RunTask::queued((id, caller.owner(), key), app, times)
     };
     let stored = stored_text(&request);
     if stored.len() > TASK_CONTENT_BYTES_MAX {
@@ -176,7 +203,7 @@ pub(crate) fn nothing_kept(caller: &Caller) -> Option<Box<Fault>> {
         .map(Box::new)
 }
 
-fn check_run_at(run_at_unix_ms: Option<u64>, now_unix_ms: u64) -> Result<(), Box<Fault>> {
+pub(crate) fn check_run_at(run_at_unix_ms: Option<u64>, now_unix_ms: u64) -> Result<(), Box<Fault>> {
     let ahead_max = u64::try_from(RUN_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
     if run_at_unix_ms.is_none_or(|at| at <= now_unix_ms.saturating_add(ahead_max)) {
         return Ok(());
@@ -197,12 +224,6 @@ fn too_many_waiting(waiting: u64) -> Box<Fault> {
         format!("{waiting} tasks of this project have not ended, and at most {TASKS_OPEN_MAX} may wait.");
     let fault = Fault::new(FaultClass::Limited, "tasks_waiting", message);
     Box::new(fault.fix("Send the task again when others have ended.").retry_after_ms(10_000))
-}
-
-pub(crate) fn store_away() -> Box<Fault> {
-    let message = "The store of tasks can't be reached now.";
-    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
-    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }
 
 #[cfg(test)]

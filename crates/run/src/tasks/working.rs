@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use admit::Caller;
 use bytes::Bytes;
+use chat::ChatStream;
 use decode::Inbound;
 use domain::{
     Dialect, Fault, FaultClass, Operation, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskLease, TaskLogLine,
@@ -20,14 +21,18 @@ use serde_json::{Value, json};
 use settle::ReplyBody;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use super::chat_stream::ChatStream;
+use super::keeping::kept_ms;
 use crate::answer::{NoResult, Served, broken, collect, result_of};
 use crate::answer_stream::document_of as document_of_answer;
-use crate::apps::{self, App, Files, Kind};
+use crate::apps::{self, App, Files, Kind, OwnApp};
 use crate::chats;
+use crate::flow_runs;
 use crate::limits::{TASK_CONTENT_BYTES_MAX, TASK_STORE_TRIES_MAX, TASK_TRIES_MAX, TASK_VIDEO_WAIT_MAX};
+use crate::made_files::{self, MadeBy};
+use crate::own_runs;
 use crate::problem;
 use crate::task::Message;
+use crate::warm;
 
 /// How long a task waits after its first failure; after each further one, twice as long.
 const RETRY_MS: u64 = 1_000;
@@ -57,7 +62,7 @@ pub async fn work(core: &Rc<Core>, call: TaskCall) {
         worker: call.worker.clone(),
         tries: call.task.tries,
     };
-    let live = core.live_tasks.begin(call.task.id, call.task.tries);
+    let live = core.live_tasks.begin(call.task.id);
     let mut task = call.task.clone();
     let tried = if task.cancelled_unix_ms.is_some() {
         Tried::Cancelled
@@ -76,6 +81,9 @@ pub async fn work(core: &Rc<Core>, call: TaskCall) {
 /// Stores how a try ended, for as long as the store may come back before the lease is over.
 async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Tried) {
     let now = core.deps.world.clock.unix_ms();
+    if let Tried::Cancelled = &tried {
+        flow_runs::cancel(core, task.owner, (task.id, &task.app)).await;
+    }
     let mut line = |text: String| task.logs.push(TaskLogLine { unix_ms: now, text });
     let ended = match tried {
         Tried::Completed(result) => Some((TaskStatus::Completed, result)),
@@ -89,7 +97,10 @@ async fn conclude(core: &Core, lease: &TaskLease, mut task: RunTask, tried: Trie
         )),
         Tried::Again { wait_ms, is_postponed, why } => {
             let waits_for_people = why == chats::WAITS_FOR_PEOPLE;
-            line(why);
+            // It goes back and forth as long as its flow runs.
+            if why != flow_runs::WAITS_FOR_FLOW {
+                line(why);
+            }
             task.events.push(TaskEvent::new(now, TaskStatus::Queued));
             let again = TaskAgain {
                 due_unix_ms: now.saturating_add(wait_ms),
@@ -155,6 +166,40 @@ async fn make(
         Ok(caller) => caller,
         Err(fault) => return failed_by(&fault, call),
     };
+    let files_at = request.files_at.clone();
+    let tried = make_as(core, call, (caller, live), (lease, task), request).await;
+    match tried {
+        Tried::Completed(result) => kept_apart(core, call, result, files_at).await,
+        tried => tried,
+    }
+}
+
+/// A result whose files are stored, where its client wants that.
+async fn kept_apart(
+    core: &Core,
+    call: &TaskCall,
+    mut result: Box<TaskResult>,
+    files_at: Option<String>,
+) -> Tried {
+    if let Some(origin) = files_at {
+        let task = &call.task;
+        let by = MadeBy { owner: task.owner, task: task.id, kept_ms: task.ttl_ms.unwrap_or_else(kept_ms) };
+        let messages = made_files::store(core, by, &mut result.output, &origin).await;
+        result.messages.extend(messages.iter().map(|message| json!(message)));
+    }
+    if stored_text(&*result).len() > TASK_CONTENT_BYTES_MAX {
+        return failed_by(&too_long(), call);
+    }
+    Tried::Completed(result)
+}
+
+async fn make_as(
+    core: &Rc<Core>,
+    call: &TaskCall,
+    (caller, live): (Caller, &LiveTask),
+    (lease, task): (&TaskLease, &mut RunTask),
+    request: TaskRequest,
+) -> Tried {
     if !request.turn.is_null() {
         live.enter(TaskStatus::Running);
         task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), TaskStatus::Running));
@@ -164,10 +209,19 @@ async fn make(
         live.enter(status);
         task.events.push(TaskEvent::new(core.deps.world.clock.unix_ms(), status));
     };
+    let app = App::find(core, &caller, &task.app);
+    match OwnApp::find(core, &caller, &app).await {
+        Ok(Some(own)) => {
+            let headers = line::headers_of_kept(request.headers);
+            let own = (own, &request.input, &headers);
+            return own_runs::make_task(core, call, &caller, own, |status| enter(task, status)).await;
+        }
+        Ok(None) => {}
+        Err(fault) => return failed_by(&fault, call),
+    }
     if request.names_files() {
         enter(task, TaskStatus::Preparing);
     }
-    let app = App::find(core, &caller, &task.app);
     let files = Files::of(core, &caller);
     let mut prepared = match apps::prepare((&app, files), &request.input, call.trace, true).await {
         Ok(prepared) => prepared,
@@ -217,6 +271,7 @@ async fn serve(
     wanted: Wanted,
     (live, lease): (&LiveTask, &TaskLease),
 ) -> Tried {
+    let session = warm::named_by(&inbound.headers);
     let answered = line::serve_postponable(core, inbound, caller.clone()).await;
     let (response, may_retry) = match answered {
         Postponable::Postponed { wait_ms } => {
@@ -230,6 +285,7 @@ async fn serve(
         return failed_or_again(call, document_of_answer(refused).await, may_retry);
     }
     let (head, mut body) = response.into_parts();
+    warm::stay(core, caller.owner(), session, &head.headers).await;
     let whole = match wanted.kind {
         Kind::Text => read_text(core, &mut body, (live, lease)).await,
         _ => collect(&mut body)
@@ -262,9 +318,6 @@ async fn completed(
         }
         Err(NoResult::Broken) => return failed_or_again(call, document_of(&broken(), call), true),
     };
-    if stored_text(&result).len() > TASK_CONTENT_BYTES_MAX {
-        return failed_by(&too_long(), call);
-    }
     Tried::Completed(Box::new(result))
 }
 
@@ -288,7 +341,7 @@ async fn read_text(
         let frame = tokio::select! {
             frame = body.frame() => frame,
             _ = ticks.tick() => {
-                let length = stream.len();
+                let length = stream.bytes_read();
                 if stored_length.replace(length) != Some(length) {
                     let event = TaskEvent::new(core.deps.world.clock.unix_ms(), TaskStatus::Running);
                     let partial = json!({"response": live.text()}).to_string();
@@ -303,7 +356,7 @@ async fn read_text(
             Some(Ok(frame)) => {
                 let Some(piece) = frame.data_ref() else { continue };
                 let text = stream.take(piece);
-                if stream.len() > TASK_CONTENT_BYTES_MAX {
+                if stream.bytes_read() > TASK_CONTENT_BYTES_MAX {
                     return Err(Broken {
                         problem: json!({"code": too_long().code, "detail": too_long().message}),
                         may_retry: false,
@@ -342,7 +395,7 @@ pub(crate) fn failed_by(fault: &Fault, call: &TaskCall) -> Tried {
     failed_or_again(call, document_of(fault, call), false)
 }
 
-fn document_of(fault: &Fault, call: &TaskCall) -> Value {
+pub(crate) fn document_of(fault: &Fault, call: &TaskCall) -> Value {
     let rendered = dialects::render_error(fault, Dialect::Run, call.trace);
     serde_json::from_slice(&rendered.body).unwrap_or_default()
 }
@@ -387,6 +440,7 @@ mod tests {
             due_unix_ms: 1,
             ended_unix_ms: None,
             until_unix_ms: 2,
+            ttl_ms: None,
             cancelled_unix_ms: None,
             events: Vec::new(),
             logs: Vec::new(),

@@ -149,6 +149,8 @@ impl Bench {
             files: std::sync::Arc::new(domain::NoFiles),
             tools: std::sync::Arc::new(domain::NoTools),
             agents: std::sync::Arc::new(domain::NoAgents),
+            flows: std::sync::Arc::new(domain::NoFlows),
+            apps: run::APPS,
             background: Arc::default(),
         });
         let books = Arc::new(Books::default());

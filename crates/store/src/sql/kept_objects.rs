@@ -6,7 +6,10 @@ use database::handle::Database;
 use database::holding;
 use database::statement::{Row, compose, sql};
 use database::writing::Writing;
-use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
+use domain::{
+    BudgetClaim, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+};
+use records::sql::budget_holds::{self, BudgetHolds};
 
 use crate::jobs::NewJob;
 use crate::kept_objects::{KeptObjectRow, ProviderObjects};
@@ -23,6 +26,12 @@ const SHOW: &str =
 const FIND: &str =
     "SELECT * FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3 AND kind = $4
      AND (until_unix_ms IS NULL OR until_unix_ms > $5)";
+
+/// The number under which an object holds parts of budgets. Those of replicas are not negative.
+fn holder(id: StoredObjectId) -> i64 {
+    let start = id.digest.first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(start) | i64::MIN
+}
 
 /// An unbilled video is only hidden, so that billing still finds it.
 const FORGET: &str = "DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3
@@ -59,8 +68,14 @@ const NEWER: &str = list!(
     " ORDER BY created_unix_ms, id LIMIT $6"
 );
 
-async fn keep(writing: &mut Writing, row: KeptObjectRow, job: Option<NewJob>) -> Result<(), StoreError> {
+async fn keep(
+    writing: &mut Writing,
+    row: KeptObjectRow,
+    job: Option<NewJob>,
+    holds: BudgetHolds,
+) -> Result<(), StoreError> {
     let KeptObjectRow { id, owner, object } = row;
+    let since_unix_ms = object.created_unix_ms;
     let until = object.until_unix_ms.map(signed);
     let made = sql(KEEP)
         .bind(id.digest.to_vec())
@@ -87,6 +102,7 @@ async fn keep(writing: &mut Writing, row: KeptObjectRow, job: Option<NewJob>) ->
         }
         return Ok(());
     }
+    budget_holds::add(writing.connection(), holder(id), holds, since_unix_ms).await?;
     if let Some(job) = job {
         jobs::enqueue(writing, job).await?;
     }
@@ -118,8 +134,17 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
 }
 
 impl ProviderObjects for Database {
-    fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(keep(writing, row, job))))
+    fn keep_with_holds(
+        &self,
+        row: KeptObjectRow,
+        job: Option<NewJob>,
+        holds: BudgetHolds,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(keep(writing, row, job, holds))))
+    }
+
+    fn holds(&self, id: StoredObjectId) -> StoreFuture<'_, Vec<BudgetClaim>> {
+        Box::pin(async move { budget_holds::of(&mut self.read().await?, holder(id)).await })
     }
 
     fn find(
@@ -162,7 +187,11 @@ impl ProviderObjects for Database {
                      WHERE id = $1 AND workspace = $2 AND project = $3 AND (booked_by IS NULL OR booked_by = $4)");
                 let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
                 let query = query.bind(owner.project.bytes()).bind(by.bytes());
-                Ok(query.run(writing.connection()).await? > 0)
+                let is_claimed = query.run(writing.connection()).await? > 0;
+                if is_claimed {
+                    budget_holds::release(writing.connection(), holder(id)).await?;
+                }
+                Ok(is_claimed)
             })
         }))
     }

@@ -17,7 +17,6 @@ pub(crate) mod jobs;
 mod joins;
 mod kept_answers;
 mod kept_objects;
-mod kept_turns;
 mod names;
 mod nodes;
 mod people;

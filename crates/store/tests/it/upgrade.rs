@@ -122,8 +122,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  DROP COLUMN compliance; \
                  DROP TABLE node_join_tokens, node_credentials, node_records; \
                  ALTER TABLE people DROP COLUMN address; ALTER TABLE credential_openings DROP COLUMN kind; \
-                 DROP TABLE flow_contents, flow_events, flow_steps, flow_runs, flow_versions, flows; \
-                 DROP TABLE agent_versions, agents; DROP TABLE tool_calls, tool_secrets, tools, mcp_servers; DROP TABLE session_sums, session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
+                 DROP TABLE app_versions, apps, named_secrets; DROP TABLE flow_contents, flow_events, flow_steps, flow_runs, flow_versions, flows; \
+                 DROP TABLE agent_versions, agents; DROP TABLE tool_calls, tool_secrets, tools, mcp_grants, mcp_sign_ins, mcp_servers; DROP TABLE session_sums, session_snapshots, session_events, session_branches, sessions, bundles, artifacts, state_contents; \
                  DROP TABLE policies; DROP TABLE agent_hints; DROP TABLE aliases, alias_releases; DROP TABLE kept_objects; DROP TABLE stored_responses; \
                  DROP TABLE reconciliations; DROP TABLE audit_sent; DROP TABLE scores; DROP TABLE retention_profiles, request_contents, batch_costs; \
                  DROP TABLE batch_contents, batch_items, batches; DROP TABLE run_contents, run_tasks; DROP TABLE file_pieces, files; \
@@ -217,9 +217,10 @@ const UNDONE: &[&str] = &[
     "ALTER TABLE projects DROP COLUMN caching_managed",
     "ALTER TABLE projects DROP COLUMN caching_byok",
     "DROP TABLE node_join_tokens; DROP TABLE node_credentials; DROP TABLE node_records",
+    "DROP TABLE app_versions; DROP TABLE apps; DROP TABLE named_secrets",
     "DROP TABLE agent_versions; DROP TABLE agents",
     "DROP TABLE flow_contents; DROP TABLE flow_events; DROP TABLE flow_steps; DROP TABLE flow_runs; DROP TABLE flow_versions; DROP TABLE flows",
-    "DROP TABLE tool_calls; DROP TABLE tool_secrets; DROP TABLE tools; DROP TABLE mcp_servers",
+    "DROP TABLE tool_calls; DROP TABLE tool_secrets; DROP TABLE tools; DROP TABLE mcp_grants; DROP TABLE mcp_sign_ins; DROP TABLE mcp_servers",
     "DROP TABLE session_sums; DROP TABLE session_snapshots; DROP TABLE session_events; DROP TABLE session_branches; DROP TABLE sessions",
     "DROP TABLE bundles; DROP TABLE artifacts; DROP TABLE state_contents",
     "DROP TABLE policies",

@@ -27,8 +27,8 @@ use clap::{Parser, Subcommand};
 use cli::commands::{
     account, adapters, agent, alias, apply, artifact, batch, billing, budget, cache, call, capability, chat,
     commitments, content, context, credential, data_export, data_path, erase, export, file, flow, health,
-    hints, hold, jobs, key, login, mcp_server, member, nodes, open, plan, policy, project, purge, request,
-    route, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
+    hints, hold, jobs, key, login, mcp_server, member, nodes, open, own_app, plan, policy, project, purge,
+    request, route, secret, session, subscription, tariff, task, tool, train, usage, webhook, workspace,
 };
 use cli::output::{Failure, Form};
 use cli::shared::Shared;
@@ -212,6 +212,12 @@ enum Stored {
     /// Manages MCP servers whose tools a project offers its models.
     #[command(subcommand)]
     McpServer(mcp_server::Command),
+    /// Manages apps: HTTP servers that a project runs by one call.
+    #[command(subcommand)]
+    App(own_app::Command),
+    /// Manages secrets by name, which the apps of a project are sent.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Manages artifacts: content that never changes, which sessions refer to.
     #[command(subcommand)]
     Artifact(artifact::ArtifactCommand),
@@ -239,6 +245,8 @@ impl Stored {
             Self::Agent(command) => agent::run(shared, command),
             Self::Tool(command) => tool::run(shared, command),
             Self::McpServer(command) => mcp_server::run(shared, command),
+            Self::App(command) => own_app::run(shared, command),
+            Self::Secret(command) => secret::run(shared, command),
             Self::Artifact(command) => artifact::run_artifact(shared, command),
             Self::Bundle(command) => artifact::run_bundle(shared, command),
             Self::Task(command) => task::run(shared, command),

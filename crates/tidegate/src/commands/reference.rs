@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
 use cli::declared::kinds::{Change, Form, KINDS, SecretNeed};
-use domain::filter::{Field, Measure};
+use filter::{Field, Measure};
 
 use super::Arguments;
 
@@ -319,6 +319,19 @@ const ROUTES: &[(&str, &str)] = &[
     ("DELETE /v2/mcp-servers/{id}", "mcp-server remove"),
     ("POST /v2/mcp-servers/{id}/refresh", "mcp-server refresh"),
     ("POST /v2/mcp-servers/{id}/accept", "mcp-server accept"),
+    ("POST /v2/apps", "app add"),
+    ("POST /v2/apps/import", "app import"),
+    ("GET /v2/apps", "app list"),
+    ("GET /v2/apps/{id}", "app show"),
+    ("GET /v2/apps/{id}/versions", "app versions"),
+    ("PATCH /v2/apps/{id}", "app set"),
+    ("DELETE /v2/apps/{id}", "app remove"),
+    ("POST /v2/secrets", "secret set"),
+    ("GET /v2/secrets", "secret list"),
+    ("GET /v2/secrets/{id}", "secret show"),
+    ("PATCH /v2/secrets/{id}", "secret set"),
+    ("DELETE /v2/secrets/{id}", "secret remove"),
+    ("POST /v2/mcp-servers/{id}/authorize", "mcp-server authorize"),
     ("POST /v2/artifacts", "artifact add"),
     ("GET /v2/artifacts", "artifact list"),
     ("GET /v2/artifacts/{id}", "artifact show"),
@@ -334,6 +347,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("PATCH /v2/sessions/{id}", "session set"),
     ("DELETE /v2/sessions/{id}", "session remove"),
     ("GET /v2/sessions/{id}/usage", "session usage"),
+    ("POST /v2/sessions/{id}/keep-alive", "session keep-alive"),
+    ("POST /v2/sessions/{id}/end", "session end"),
     ("POST /v2/sessions/{id}/branches", "session fork"),
     ("GET /v2/sessions/{id}/branches", "session branches"),
     ("GET /v2/sessions/{id}/branches/{branch_id}", "session branches"),
@@ -466,6 +481,7 @@ const ROUTES: &[(&str, &str)] = &[
 
 /// Routes that no person calls, each with its caller. `tidegate api` reaches them like every other.
 const OF_PROGRAMS: &[(&str, &str)] = &[
+    ("GET /v2/file-storage", "the console shows how much storage each project uses"),
     ("GET /v2/flows/schema", "an editor checks documents of flows by it"),
     ("GET /v2/flows/{id}/versions", "the console compares versions, and programs list them"),
     ("GET /v2/flows/{id}/versions/{number}", "the console shows what an older version said"),
@@ -479,6 +495,10 @@ const OF_PROGRAMS: &[(&str, &str)] = &[
     ("GET /v2/flowruns/{id}", "published clients read runs by it, in their form"),
     ("POST /v2/flowruns/{id}/cancel", "published clients cancel runs by it"),
     ("GET /v2/flowruns/{id}/stream", "published clients follow runs by it"),
+    (
+        "POST /v2/mcp-servers/authorized",
+        "the console hands over what a browser brings back from an authorization server",
+    ),
     ("POST /v2/oauth/consent", "a person lets a program in at the console, which asks by it"),
     ("GET /v2/openapi.json", "what generates a client reads it; docs/openapi.json is the same for people"),
     (

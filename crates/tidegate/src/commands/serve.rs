@@ -189,7 +189,8 @@ async fn start_control(
 ) -> anyhow::Result<Arc<Server>> {
     let audit = audit_copies(settings, state, &system)?;
     let planner = Arc::<SystemCore>::clone(&system) as Arc<dyn Planner>;
-    let deps = state.deps(system)?;
+    let mut deps = state.deps(system)?;
+    choose_flow_engine(settings, &mut deps);
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
     let purger = Purger::new(deps.clone(), state.places(), held_purge());
     let web = Web {
@@ -199,6 +200,7 @@ async fn start_control(
         planner,
         cached: Arc::clone(&state.sessions.cached),
         records_days: settings.records_keep_days,
+        pounds: settings.pounds.clone(),
         files: Arc::clone(&state.files) as _,
         purger: Arc::clone(&purger),
     };
@@ -230,9 +232,47 @@ async fn start_control(
     let of_tasks = (state.sessions.tasks.arrivals(), Arc::clone(&state.sessions.live_tasks));
     let runner = FlowRunner::new(deps.clone(), of_tasks, settings.tasks_at_once_of_workspace).start();
     tasks.add("run flows", || runner.stop());
+    start_restate(settings, state, &deps, tasks).await?;
     let worker = start_worker(settings, &deps, audit, ours).await?;
     tasks.add("jobs", || worker.stop());
     Ok(control)
+}
+
+/// Has new runs of flows go to the engine that the settings name.
+#[cfg_attr(
+    not(feature = "restate"),
+    expect(clippy::missing_const_for_fn, reason = "with the feature it can't be")
+)]
+fn choose_flow_engine(settings: &Settings, deps: &mut Deps) {
+    #[cfg(feature = "restate")]
+    if let Some(server) = settings.flows.restate.as_ref().filter(|_| settings.flows.is_restate) {
+        deps.flows = Arc::new(reconcilers::FlowSignals::to(restate::door(server, deps)));
+    }
+    #[cfg(not(feature = "restate"))]
+    let _ = (settings.flows.is_restate, deps);
+}
+
+/// Runs of flows on Restate, where the settings say where it is: also those that began before new runs got another engine.
+#[cfg(feature = "restate")]
+async fn start_restate(
+    settings: &Settings,
+    state: &ServerState,
+    deps: &Deps,
+    tasks: &mut TaskSet,
+) -> anyhow::Result<()> {
+    if let Some(server) = &settings.flows.restate {
+        let of_tasks = (state.sessions.tasks.arrivals(), Arc::clone(&state.sessions.live_tasks));
+        let at_once = settings.tasks_at_once_of_workspace;
+        let engine = restate::RestateEngine::start(server, deps.clone(), of_tasks, at_once).await?;
+        tasks.add("run flows on Restate", || engine.stop());
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "restate"))]
+#[expect(clippy::unused_async, reason = "with the feature it waits")]
+async fn start_restate(_: &Settings, _: &ServerState, _: &Deps, _: &mut TaskSet) -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// Starts the job worker. A directory is used by one process at a time, so the worker has the name of its

@@ -4,5 +4,7 @@ mod artifacts;
 mod branches;
 mod contents;
 mod events;
+mod kept_turns;
 mod purging;
 mod sessions;
+mod warm;

@@ -9,14 +9,15 @@ use database::holding;
 use database::page::{Listed, Page};
 use database::statement::{Row, Statement, Value, compose, sql};
 use database::writing::{Writing, expect_version};
-use domain::{BranchId, ProjectId, SessionEventId, SessionId, SnapshotId, WorkspaceId};
+use domain::ports::WarmEvent;
+use domain::{BranchId, ObjectOwner, ProjectId, SessionEventId, SessionId, SnapshotId, WorkspaceId};
 
 use crate::artifacts::SealedContent;
 use crate::sessions::{
     Appended, BranchRow, Expected, NewEvent, NewSession, SessionChange, SessionEventRow, SessionFilter,
     SessionRow, SessionSnapshotRow, SessionStatus, Sessions,
 };
-use crate::sql::{artifacts, branches, events};
+use crate::sql::{artifacts, branches, events, warm};
 
 const SESSIONS: &str = "sessions";
 const SNAPSHOTS: &str = "session_snapshots";
@@ -40,6 +41,7 @@ pub(super) fn read(row: &Row) -> Result<SessionRow, StoreError> {
         created_unix_ms: fields.number("created_unix_ms")?,
         used_unix_ms: fields.number("used_unix_ms")?,
         until_unix_ms: fields.maybe_number("until_unix_ms")?,
+        warm: warm::read(&fields)?,
     })
 }
 
@@ -54,8 +56,9 @@ async fn create(writing: &mut Writing, new: NewSession, act: Act) -> Result<(), 
     }
     let query = sql("INSERT INTO sessions
          (id, workspace, project, name, end_user, metadata, bundles, status, default_branch, version, ttl_ms,
-          created_unix_ms, used_unix_ms, until_unix_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
+          created_unix_ms, used_unix_ms, until_unix_ms, warm_app, warm_idle_ms, warm_until_unix_ms, warm_calls)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)");
+    let warm = session.warm;
     query
         .bind(session.id.bytes())
         .bind(session.workspace.bytes())
@@ -71,6 +74,10 @@ async fn create(writing: &mut Writing, new: NewSession, act: Act) -> Result<(), 
         .bind(signed(session.created_unix_ms))
         .bind(signed(session.used_unix_ms))
         .bind(session.until_unix_ms.map(signed))
+        .bind(warm.as_ref().map(|warm| warm.app.clone()))
+        .bind(warm.as_ref().map(|warm| signed(warm.idle_ms)))
+        .bind(warm.as_ref().map(|warm| signed(warm.expires_unix_ms)))
+        .bind(warm.as_ref().map(|warm| signed(warm.calls)))
         .run(writing.connection())
         .await?;
     branches::insert(writing, &branch).await?;
@@ -112,6 +119,11 @@ async fn list(
             further.push(value);
             text.push_str(&format!(" AND {column} = ${}", 4 + further.len()));
         }
+    }
+    match filter.is_warm {
+        Some(true) => text.push_str(" AND warm_app IS NOT NULL"),
+        Some(false) => text.push_str(" AND warm_app IS NULL"),
+        None => {}
     }
     text.push_str(" ORDER BY id LIMIT $4");
     let query = compose(text)
@@ -156,6 +168,24 @@ async fn change(
     let version = old.version + 1;
     let SessionChange { name, end_user, metadata, status, default_branch, ttl_ms } = change;
     Ok(SessionRow { name, end_user, metadata, status, default_branch, ttl_ms, until_unix_ms, version, ..old })
+}
+
+/// Notes an event of a warm session, and reads the session as it is then.
+async fn warm(
+    writing: &mut Writing,
+    (owner, id): (ObjectOwner, SessionId),
+    (event, now_unix_ms): (WarmEvent, u64),
+    act: Option<Act>,
+) -> Result<SessionRow, StoreError> {
+    let is_changed = warm::note(writing, (owner, id), event, now_unix_ms).await?;
+    let row = find(writing.connection(), owner.workspace, id, now_unix_ms).await?;
+    if row.project != owner.project || row.warm.is_none() {
+        return Err(StoreError::NotFound { what: "session" });
+    }
+    if let Some(act) = act.filter(|_| is_changed) {
+        writing.audit(&act, Some(owner.workspace), "session.update", id, String::new()).await?;
+    }
+    Ok(row)
 }
 
 /// Deletes a session with the contents of its events.
@@ -287,6 +317,17 @@ impl Sessions for Database {
         act: Act,
     ) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+
+    fn warm(
+        &self,
+        owner: ObjectOwner,
+        id: SessionId,
+        event: WarmEvent,
+        now_unix_ms: u64,
+        act: Option<Act>,
+    ) -> StoreFuture<'_, SessionRow> {
+        Box::pin(self.note(move |writing| Box::pin(warm(writing, (owner, id), (event, now_unix_ms), act))))
     }
 
     fn fork(&self, workspace: WorkspaceId, branch: BranchRow, act: Act) -> StoreFuture<'_, BranchRow> {

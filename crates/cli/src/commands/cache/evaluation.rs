@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::likeness::{Literals, UnitVector};
+use likeness::{Literals, UnitVector};
 use serde_json::Value;
 
 /// One pair a line: its kind and both sentences. `same` may share an answer; all other kinds may not, and differ in what

@@ -7,7 +7,7 @@ use ledger::lease::{LeaseGrant, LeaseRequest};
 use ledger::local_budget::LeaseOp;
 use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
-use store::{BudgetRow, BudgetStanding, CredentialRow, EventKind, LimitsOf, Page, StoreError};
+use store::{BudgetHolds, BudgetRow, BudgetStanding, CredentialRow, EventKind, LimitsOf, Page, StoreError};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -265,6 +265,40 @@ pub async fn rates_are_set_read_and_taken_away(fresh: &Fresh) {
     }
     let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
     assert_eq!(entry.terms, None);
+}
+
+pub async fn what_an_object_holds_is_reserved_until_it_is_booked(fresh: &Fresh) {
+    let (budgets, objects) = (fresh.store.budgets(), fresh.store.kept_objects());
+    let row = budget(fresh.founding.workspace.id, 7, 1_000);
+    let made = budgets.create((row, Nanos::ZERO), act()).await.unwrap().row;
+    let ask = |sequence, least| {
+        let request = LeaseRequest { sequence, least, wanted: least, divisible: false };
+        call(made.id, LeaseOp::Ask(request))
+    };
+    let now = async || budgets.standing(made.id, *TODAY).await.unwrap();
+    fresh.store.lease_centre().renew().await.unwrap();
+    assert_eq!(carry(fresh, ask(1, 800)).await.unwrap().amount, 800);
+    let mut video = super::kept_objects::video(fresh, 1, "{}");
+    // Its part ends a month after that.
+    video.object.created_unix_ms = *TODAY;
+    let part = Drawn { budget: made.id, period_unix_ms: *TODAY, amount: Nanos(700) };
+    // Written twice where nobody saw whether it was written.
+    for _ in 0..2 {
+        let holds = BudgetHolds { replica: fresh.store.replica(), parts: vec![part] };
+        objects.keep_with_holds(video.clone(), None, holds).await.unwrap();
+        assert_eq!(now().await, standing(0, 800), "100 of the replica's and 700 of the video's");
+    }
+    fresh.store.lease_centre().release().await.unwrap();
+    assert_eq!(now().await, standing(0, 700), "whoever made it may go");
+    let claim = BudgetClaim { budget: made.id, period_unix_ms: *TODAY, counts: Counts::All };
+    assert_eq!(objects.holds(video.id).await.unwrap(), [claim]);
+    assert_eq!(objects.holds(super::kept_objects::video(fresh, 2, "").id).await.unwrap(), []);
+    fresh.store.lease_centre().renew().await.unwrap();
+    assert_eq!(carry(fresh, ask(1, 400)).await.unwrap().amount, 0);
+    assert!(objects.book(video.owner, video.id, TraceId::new(NOW, bytes(10))).await.unwrap());
+    assert_eq!(now().await, standing(0, 0));
+    assert_eq!(objects.holds(video.id).await.unwrap(), []);
+    assert_eq!(carry(fresh, ask(2, 400)).await.unwrap().amount, 400);
 }
 
 pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fresh: &Fresh) {

@@ -133,14 +133,16 @@ pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
     assert!(!objects.book(owner, row(fresh, 2).id, by(11)).await.unwrap(), "nobody knows it");
 }
 
+pub fn video(fresh: &Fresh, number: u8, list_entry: &str) -> KeptObjectRow {
+    let KeptObjectRow { id, owner, object } = row(fresh, number);
+    let object = StoredObject { list_entry: list_entry.into(), until_unix_ms: None, ..object };
+    KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::VIDEO, ..id }, owner, object }
+}
+
 pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     let objects = fresh.store.kept_objects();
     let owner = owner(fresh);
-    let video = |number: u8, list_entry: &str| {
-        let KeptObjectRow { id, object, .. } = row(fresh, number);
-        let object = StoredObject { list_entry: list_entry.into(), until_unix_ms: None, ..object };
-        KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::VIDEO, ..id }, owner, object }
-    };
+    let video = |number, list_entry| video(fresh, number, list_entry);
     let known = async |number: u8, at: u64| objects.find(owner, video(number, "").id, at).await.unwrap();
     for number in [1, 2] {
         objects.keep(video(number, "{}"), None).await.unwrap();

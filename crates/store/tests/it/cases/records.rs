@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Filter, MeterRecord, Outcome, TraceId};
+use domain::{MeterRecord, Outcome, TraceId};
+use filter::Filter;
 use ledger::{DrainBatch, JournalPosition};
 use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
 

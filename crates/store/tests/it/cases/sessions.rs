@@ -66,6 +66,7 @@ async fn open(fresh: &Fresh, number: u64, ttl_ms: Option<u64>) -> SessionRow {
         created_unix_ms: NOW,
         used_unix_ms: NOW,
         until_unix_ms: ttl_ms.map(|ttl_ms| NOW + ttl_ms),
+        warm: None,
     };
     fresh.store.sessions().create(NewSession { session: row.clone(), branch: first }, act()).await.unwrap();
     row
@@ -351,6 +352,7 @@ pub async fn sessions_are_listed_and_their_snapshots_read_back(fresh: &Fresh) {
                 project: Some(session.project),
                 status: Some(SessionStatus::Archived),
                 end_user: None,
+                is_warm: Some(false),
             },
             1,
         ),

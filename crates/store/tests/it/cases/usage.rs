@@ -97,7 +97,7 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
         ("key:x", 0),
     ] {
         let filter =
-            UsageFilter { terms: domain::Filter::parse(text).unwrap().terms, ..UsageFilter::default() };
+            UsageFilter { terms: filter::Filter::parse(text).unwrap().terms, ..UsageFilter::default() };
         let rows = usage(UsageQuery { filter, ..query(fresh, &[]) }).await;
         assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), expected, "{text}");
     }

@@ -1,0 +1,348 @@
+//! MCP servers on standard input and output: programs that the operator declares, each in a sandbox.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use harness::process::{Launch, built, tidegate};
+use harness::{Behaviour, ToolMode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::ask::{CHAT, MINI, question, trace_of};
+use crate::command::{Cli, workspace};
+use crate::gateway::{Founded, Gateway, LOCAL_MODEL, OWN, config, id_of};
+use crate::{WITHIN, wait};
+
+/// A directory that every user can reach, as those of installed programs are.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(built("stdio_probe", "STDIO_PROBE_BIN").unwrap(), directory.path().join("probe")).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A declaration of the probe.
+    fn probe(&self, more: &str) -> String {
+        let place = self.path().display();
+        format!("[probe]\ncommand = [\"{place}/probe\"]\nread = [\"{place}/probe\"]\n{more}\n")
+    }
+
+    /// A gateway whose operator declares these programs.
+    async fn gateway(&self, programs: &str) -> Gateway {
+        let file = self.path().join("programs.toml");
+        fs::write(&file, programs).unwrap();
+        Gateway::with(config(), &[("TIDEGATE_TOOLS_STDIO", &file.display().to_string())]).await
+    }
+}
+
+/// Declares a program as a server, and reads its tools.
+async fn declared(gateway: &Gateway, name: &str, more: Value) -> Value {
+    let mut body = json!({"name": name, "url": format!("stdio:{name}")});
+    for (field, value) in more.as_object().unwrap() {
+        body[field] = value.clone();
+    }
+    let made = gateway.make("/v2/mcp-servers", body).await;
+    refreshed(gateway, &id_of(&made)).await
+}
+
+async fn refreshed(gateway: &Gateway, id: &str) -> Value {
+    let answer = gateway.admin().post(&format!("/v2/mcp-servers/{id}/refresh"), &json!({})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+fn call_of(tool: &str, input: Value) -> Value {
+    json!({"app": format!("tools/probe__{tool}"), "input": input})
+}
+
+/// What a tool of the probe says.
+async fn said(gateway: &Gateway, tool: &str, input: Value) -> String {
+    let answer = gateway.client().post("/v1/run", &call_of(tool, input)).await.unwrap();
+    assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
+    let task = answer.json();
+    let text = task["data"]["output"]["result"].as_str();
+    text.unwrap_or_else(|| panic!("{tool}: {task}")).to_owned()
+}
+
+/// Processes of this machine that have this text in their command line.
+fn processes_with(text: &str) -> BTreeSet<u32> {
+    let running = fs::read_dir("/proc").unwrap().flatten();
+    let ids = running.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn a_program_is_a_server_of_a_project() {
+    let place = Place::new();
+    let gateway = place.gateway(&place.probe("secrets = [\"SHOP_TOKEN\"]\nenv = { MODE = \"test\" }")).await;
+    gateway.credential("openai", OWN).await;
+    let auth =
+        json!({"type": "headers", "headers": {"shop-token": "s3cr3t-of-the-shop", "other": "unlisted"}});
+    let shown = declared(&gateway, "probe", json!({"auth": auth})).await;
+    assert_eq!((&shown["health"], &shown["server"]), (&json!("ready"), &json!("probe 1")), "{shown}");
+    assert_eq!(shown["tools"].as_array().unwrap().len(), 12, "{shown}");
+    assert!(!shown.to_string().contains("s3cr3t"), "{shown}");
+    gateway
+        .emulator
+        .script(OWN, [Behaviour::ok().call("probe__env", "{}"), Behaviour::ok().tools(ToolMode::None)]);
+    let answer = gateway.client().header("agent-tools", "probe").post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(request["tool_calls"][0]["outcome"], "answered", "{request}");
+    let upstream = gateway.calls(OWN);
+    let second: Value = serde_json::from_slice(&upstream[1].body).unwrap();
+    let given =
+        second["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
+    let variables: BTreeSet<&str> = given.lines().collect();
+    let wanted = [
+        "HOME=/tmp",
+        "LANG=C.UTF-8",
+        "MODE=test",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "SHOP_TOKEN=s3cr3t-of-the-shop",
+    ];
+    assert_eq!(variables, BTreeSet::from(wanted));
+}
+
+#[tokio::test]
+async fn a_sandbox_shuts_a_program_in() {
+    let place = Place::new();
+    let gateway = place.gateway(&place.probe("processes = 16\nmemory_mib = 256")).await;
+    declared(&gateway, "probe", json!({})).await;
+    assert_eq!(
+        said(&gateway, "list", json!({"path": "/"})).await,
+        "bin dev etc lib lib64 proc run sbin tmp usr"
+    );
+    let data = gateway.data().join("master.key");
+    for path in ["/etc/shadow", "/root/.bashrc", data.to_str().unwrap(), "/run/proxy.sock"] {
+        let text = said(&gateway, "read", json!({"path": path})).await;
+        assert!(text.starts_with("error: No such file"), "{path}: {text}");
+    }
+    let own = place.path().join("probe");
+    for path in ["/usr/x", "/x", "/etc/hosts", "/proc/sys/kernel/hostname", own.to_str().unwrap()] {
+        let text = said(&gateway, "write", json!({"path": path})).await;
+        assert!(text.starts_with("error:"), "{path}: {text}");
+    }
+    assert_eq!(said(&gateway, "write", json!({"path": "/tmp/x"})).await, "written");
+    let processes = said(&gateway, "list", json!({"path": "/proc"})).await;
+    let ids = processes.split(' ').filter(|name| name.parse::<u32>().is_ok()).count();
+    assert!(ids <= 3, "{processes}");
+    // Neither the gateway nor anything else of this machine's network is there.
+    for to in [gateway.address().to_string(), "127.0.0.1:22".to_owned(), "192.0.2.1:443".to_owned()] {
+        let text = said(&gateway, "connect", json!({"to": to})).await;
+        assert!(text.starts_with("error: Network is unreachable"), "{to}: {text}");
+    }
+    let text = said(&gateway, "through", json!({"to": "example.com:443"})).await;
+    assert!(text.contains("not found"), "there is no proxy: {text}");
+    let text = said(&gateway, "spawn", json!({"count": 100})).await;
+    let started: u32 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!((1..16).contains(&started), "{text}");
+    assert_eq!(said(&gateway, "allocate", json!({"mib": 64})).await, "allocated 67108864");
+    let text = said(&gateway, "allocate", json!({"mib": 512})).await;
+    assert!(text.starts_with("error:"), "{text}");
+    let answers = said(&gateway, "client", json!({})).await;
+    assert!(answers.contains(r#""result":{}"#) && answers.contains("-32601"), "{answers}");
+}
+
+#[tokio::test]
+async fn a_program_reaches_the_hosts_that_are_listed_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.write_all(b"hello from outside");
+        }
+    });
+    let place = Place::new();
+    let hosts = format!("hosts = [\"{there}\", \"localhost:1\"]");
+    let gateway = place.gateway(&place.probe(&hosts)).await;
+    declared(&gateway, "probe", json!({})).await;
+    let through = async |to: &str| said(&gateway, "through", json!({"to": to})).await;
+    let text = through(&there.to_string()).await;
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello from outside"), "{text}");
+    let text = through(&gateway.address().to_string()).await;
+    assert!(text.starts_with("HTTP/1.1 403") && text.contains("The operator lists no 127.0.0.1:"), "{text}");
+    let text = through("localhost:1").await;
+    assert!(text.starts_with("HTTP/1.1 502"), "{text}");
+    let text = said(&gateway, "connect", json!({"to": there.to_string()})).await;
+    assert!(text.starts_with("error: Connection refused"), "its own network has nobody there: {text}");
+}
+
+#[tokio::test]
+async fn a_program_that_misbehaves_does_no_harm() {
+    let place = Place::new();
+    let programs = place.probe("secrets = [\"TOKEN\"]")
+        + "[missing]\ncommand = [\"/opt/no-such-program\"]\n"
+        + "[closed]\ncommand = [\"/bin/true\"]\nread = [\"/no/such/directory\"]\n[silent]\ncommand = [\"/bin/true\"]\n";
+    let mut gateway = place.gateway(&programs).await;
+    gateway.credential("openai", OWN).await;
+    let auth = json!({"type": "headers", "headers": {"token": "s3cr3t-of-the-shop"}});
+    declared(&gateway, "probe", json!({"auth": auth})).await;
+    for (name, error) in [
+        ("missing", "sandbox: the program can't be started: No such file"),
+        ("closed", "a path of \"read\" can't be passed on: No such file"),
+        ("silent", "The MCP server's program ended."),
+    ] {
+        let shown = declared(&gateway, name, json!({})).await;
+        assert_eq!(shown["health"], "unreachable", "{shown}");
+        assert!(shown["error"].as_str().unwrap().contains(error), "{shown}");
+    }
+    let ask = async |tool: &str, arguments: Value| {
+        gateway.emulator.clear_scripts();
+        let call = Behaviour::ok().call(format!("probe__{tool}"), arguments.to_string());
+        gateway.emulator.script(OWN, [call, Behaviour::ok().tools(ToolMode::None)]);
+        let client = gateway.client().header("agent-tools", "probe").header("agent-tool-seconds", "3");
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let request = gateway.settled(&trace_of(&answer)).await;
+        let upstream = gateway.calls(OWN);
+        let last: Value = serde_json::from_slice(&upstream.last().unwrap().body).unwrap();
+        let given = last["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+        (request["tool_calls"][0]["outcome"].as_str().unwrap().to_owned(), given)
+    };
+    let (outcome, given) = ask("exit", json!({"words": "bad token s3cr3t-of-the-shop"})).await;
+    assert_eq!(outcome, "unreachable", "{given}");
+    assert!(given.contains("program ended: bad token ***"), "{given}");
+    let (outcome, given) = ask("long", json!({"bytes": 6 * 1_024 * 1_024})).await;
+    assert_eq!(outcome, "unreachable", "{given}");
+    assert!(given.contains("more than is read"), "{given}");
+    let (outcome, given) = ask("hang", json!({})).await;
+    assert_eq!(outcome, "timeout", "{given}");
+    // What still runs when the gateway is killed is killed with it.
+    let probe = place.path().join("probe").display().to_string();
+    wait::until("programs whose sessions are over to end", async || processes_with(&probe).is_empty()).await;
+    let client = gateway.client();
+    let hanging = tokio::spawn(async move { client.post("/v1/run", &call_of("hang", json!({}))).await });
+    wait::until("a program to run", async || !processes_with(&probe).is_empty()).await;
+    gateway.process().kill9().unwrap();
+    wait::until("the program to be killed", async || processes_with(&probe).is_empty()).await;
+    assert!(hanging.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn only_what_the_operator_allows_is_started() {
+    let place = Place::new();
+    let programs = place.probe("") + "[private]\ncommand = [\"/bin/cat\"]\nworkspaces = [\"ws_0\"]\n";
+    let gateway = place.gateway(&programs).await;
+    let refused = async |body: Value| {
+        let answer = gateway.admin().post("/v2/mcp-servers", &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        (answer.json()["param"].as_str().unwrap().to_owned(), answer.text())
+    };
+    for name in ["stdio:private", "stdio:", "stdio:../probe", "stdio:/bin/cat", "STDIO:probe"] {
+        let (param, text) = refused(json!({"name": "x", "url": name})).await;
+        assert_eq!(param, "url", "{name}: {text}");
+        assert!(!text.contains("private."), "{name}: {text}");
+    }
+    let oauth = json!({"name": "x", "url": "stdio:probe", "auth": {"type": "oauth"}});
+    assert_eq!(refused(oauth).await.0, "auth.type");
+    // A request that names servers itself, for a provider that runs none, names addresses of the network alone.
+    gateway.node("cellar", &[LOCAL_MODEL]).await;
+    let tools = json!([{"type": "mcp", "server_label": "x", "server_url": "stdio:probe", "require_approval": "never"}]);
+    let body = json!({"model": LOCAL_MODEL, "input": "hello there", "tools": tools});
+    let answer = gateway.client().post("/v1/responses", &body).await.unwrap();
+    assert!((400..600).contains(&answer.status), "{}", answer.text());
+    // Without the setting there is none, and a file that can't be used keeps a gateway from starting.
+    let other = Gateway::start().await;
+    let answer =
+        other.admin().post("/v2/mcp-servers", &json!({"name": "x", "url": "stdio:probe"})).await.unwrap();
+    assert!(answer.status == 400 && answer.text().contains("tools.stdio"), "{}", answer.text());
+    let file = place.path().join("wrong.toml");
+    fs::write(&file, "[probe]\ncommand = [\"probe\"]").unwrap();
+    let serve = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let second = other.directory().join("second").display().to_string();
+    Cli::of(tidegate().unwrap()).run(&["init", "--data-dir", &second, "--json"]).json();
+    let serve = serve.arg(second);
+    let mut process = serve.env("TIDEGATE_TOOLS_STDIO", file.display().to_string()).start().unwrap();
+    let ended = process.wait_line("  API      ", WITHIN).await.unwrap_err().to_string();
+    assert!(ended.contains("wrong.toml can't be used: [probe]: command must begin"), "{ended}");
+}
+
+#[tokio::test]
+async fn programs_of_two_tenants_never_meet() {
+    let place = Place::new();
+    let gateway = place.gateway(&place.probe("secrets = [\"TOKEN\"]")).await;
+    let auth = |secret: &str| json!({"type": "headers", "headers": {"token": secret}});
+    declared(&gateway, "probe", json!({"auth": auth("first-secret")})).await;
+    let founded = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let other: Founded = serde_json::from_value(founded).unwrap();
+    let body = json!({"name": "probe", "url": "stdio:probe", "auth": auth("second-secret")});
+    let made = gateway.with_key(&other.admin_key).post("/v2/mcp-servers", &body).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+    let path = format!("/v2/mcp-servers/{}/refresh", id_of(&made.json()));
+    let read = gateway.with_key(&other.admin_key).post(&path, &json!({})).await.unwrap();
+    assert_eq!(read.json()["health"], "ready", "{}", read.text());
+    assert_eq!(said(&gateway, "write", json!({"path": "/tmp/left"})).await, "written");
+    let run = async |tool: &str, input: Value| {
+        gateway.with_key(&other.api_key).post("/v1/run", &call_of(tool, input)).await.unwrap().text()
+    };
+    let seen = run("env", json!({})).await;
+    assert!(seen.contains("second-secret") && !seen.contains("first-secret"), "{seen}");
+    let seen = run("read", json!({"path": "/tmp/left"})).await;
+    assert!(seen.contains("error: No such file"), "{seen}");
+}
+
+/// A package of the tests with all that it needs, where every user can read it.
+fn install(package: &str, from: &Path, to: &Path, done: &mut BTreeSet<String>) {
+    if !done.insert(package.to_owned()) {
+        return;
+    }
+    let (source, target) = (from.join(package), to.join(package));
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    let copied = std::process::Command::new("cp").arg("-rL").args([&source, &target]).status().unwrap();
+    assert!(copied.success(), "{package}");
+    let text = fs::read_to_string(source.join("package.json")).unwrap();
+    let described: Value = serde_json::from_str(&text).unwrap();
+    for needed in described["dependencies"].as_object().into_iter().flat_map(|needed| needed.keys()) {
+        install(needed, from, to, done);
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_the_protocols_own_sdk_runs_in_a_sandbox() {
+    let place = Place::new();
+    let modules = place.path().join("node_modules");
+    install(
+        "@modelcontextprotocol/sdk",
+        &workspace().join("tests/node/node_modules"),
+        &modules,
+        &mut BTreeSet::new(),
+    );
+    let script = place.path().join("server.cjs");
+    fs::copy(workspace().join("tests/sdk/stdio_server.cjs"), &script).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|path| path.join("node"));
+    let node: PathBuf = found.filter_map(|path| fs::canonicalize(path).ok()).next().unwrap();
+    fs::copy(node, place.path().join("node")).unwrap();
+    let directory = place.path().display();
+    let gateway = place
+        .gateway(&format!(
+            "[sums]\ncommand = [\"{directory}/node\", \"{directory}/server.cjs\"]\nread = [\"{directory}\"]\n\
+             env = {{ NODE_PATH = \"{directory}/node_modules\" }}"
+        ))
+        .await;
+    let shown = declared(&gateway, "sums", json!({})).await;
+    assert_eq!((&shown["health"], &shown["server"]), (&json!("ready"), &json!("sums 1.0")), "{shown}");
+    let body = json!({"app": "tools/sums__add", "input": {"a": 40, "b": 2}});
+    let answer = gateway.client().post("/v1/run", &body).await.unwrap();
+    assert!(answer.text().contains("the sum is 42"), "{}", answer.text());
+    let body = json!({"app": "tools/sums__add", "input": {"a": "x", "b": 2}});
+    let answer = gateway.client().post("/v1/run", &body).await.unwrap();
+    assert!((400..500).contains(&answer.status), "{}", answer.text());
+}

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-tasks prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets
+.PHONY: help setup run check test lint fmt release bench bench-engine check-metal verify-model verify-peft prove-kill prove-batches prove-sim prove-policy prove-outage prove-rotation prove-scale prove-fleet prove-regions prove-overload prove-reconciliation prove-state prove-tasks prove-runs prove-upgrade prove-flakes fuzz builtin-model test-clients test-buckets test-a2a
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -24,6 +24,9 @@ test-clients: ## real frameworks and command lines through the gateway (minutes;
 
 test-buckets: ## files in servers of S3 and Azure Blob (installs them, apart from `make test`)
 	@scripts/buckets.sh
+
+test-a2a: ## the A2A protocol's own kit of tests, from a checkout of it (KIT=DIR; installs what it needs, apart from `make test`)
+	@scripts/a2a-tck.sh "$(KIT)"
 
 lint: ## the gates without the tests
 	@scripts/test.sh gates
@@ -86,8 +89,11 @@ prove-reconciliation: ## a generated month of a million requests against the fil
 prove-state: ## an append to a session (2 ms), a purge of ten thousand events (2 s), an export (20 MB/s)
 	@scripts/prove.sh state
 
-prove-tasks: ## 100 kills during 1,000 tasks, a queue of 10,000 (1,000/s), a run beside a chat request (1.3 times)
+prove-tasks: ## 100 kills during 1,000 tasks, and a queue of 10,000 (1,000/s)
 	@scripts/prove.sh tasks
+
+prove-runs: ## what a run that is waited for costs beside a chat request (1.3 times wanted)
+	@scripts/prove.sh runs
 
 prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
 	@scripts/prove.sh upgrade

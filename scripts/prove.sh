@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
+# prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|runs|upgrade|flakes: bigger editions of tests that `make test` runs small. What they
 # printed is kept in docs/proofs/, with the seed, the commit, the machine and the time it took, if it passed: a run that failed
 # replaces no proof, and one of changed sources would prove nothing of a commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, state, tasks, upgrade or flakes}
+which=${1:?kill, batches, sim, policy, fuzz, outage, rotation, scale, fleet, regions, overload, reconciliation, state, tasks, runs, upgrade or flakes}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -150,7 +150,14 @@ case $which in
         fast_build
         prove "$TIDEGATE_KILLS kills during $TIDEGATE_TASKS tasks, and a queue of $TIDEGATE_QUEUED" \
             run_tests --workspace -j 1 --no-capture \
-            -E 'package(journeys) & (test(/^task_figures::/) | test(a_kill_loses_no_task) | test(two_gateways_share_a_queue))'
+            -E 'package(journeys) & (test(a_long_queue_is_drained) | test(a_kill_loses_no_task) | test(two_gateways_share_a_queue))'
+        ;;
+    runs)
+        export TIDEGATE_QUEUED=${TIDEGATE_QUEUED:-10000}
+        build_all
+        fast_build
+        prove "what a run costs beside a chat request, $TIDEGATE_QUEUED of each" \
+            run_tests --workspace -j 1 --no-capture -E 'package(journeys) & test(a_run_that_is_waited_for)'
         ;;
     upgrade)
         # The version before is the last of this line of history that has the migration before as its newest.
@@ -190,7 +197,7 @@ case $which in
             cargo nextest run --locked --workspace --profile ci --no-tests fail --stress-count "$runs" -E "$only"
         ;;
     *)
-        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|upgrade|flakes" >&2
+        echo "prove.sh kill|batches|sim|policy|fuzz|outage|rotation|scale|fleet|regions|overload|reconciliation|state|tasks|runs|upgrade|flakes" >&2
         exit 2
         ;;
 esac

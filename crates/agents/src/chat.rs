@@ -65,6 +65,8 @@ pub struct Turn {
     pub steps: u32,
     pub tokens: u64,
     pub waiting: Vec<WaitingCall>,
+    /// All calls of the turn that its client makes, also those that wait no more.
+    pub client_calls: BTreeSet<String>,
     pub decided: Vec<(String, bool, String)>,
     pub ended: Option<Ended>,
 }
@@ -109,6 +111,7 @@ impl Turn {
             steps: 0,
             tokens: 0,
             waiting: Vec::new(),
+            client_calls: BTreeSet::new(),
             decided: Vec::new(),
             ended: None,
         }
@@ -163,7 +166,11 @@ impl Turn {
                 self.steps += 1;
                 self.tokens = self.tokens.saturating_add(tokens);
             }
-            Aside::Waiting { calls } => self.waiting = calls,
+            Aside::Waiting { calls } => {
+                let of_client = calls.iter().filter(|call| call.is_clients);
+                self.client_calls.extend(of_client.map(|call| call.id.clone()));
+                self.waiting = calls;
+            }
             Aside::Decided { call, is_allowed, reason } => self.decided.push((call, is_allowed, reason)),
             Aside::Ended { status, error, output, unix_ms, .. } => {
                 self.ended = Some(Ended { status, error, output, unix_ms });

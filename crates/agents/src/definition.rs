@@ -168,8 +168,11 @@ fn check_schema(schema: &Value, pointer: &str, wrong: &mut Vec<Wrong>) {
     if schema.to_string().len() > SCHEMA_BYTES_MAX {
         return say(format!("the schema is longer than {SCHEMA_BYTES_MAX} bytes"));
     }
-    if !schema.is_object() || jsonschema::validator_for(schema).is_err() {
-        say("it is no JSON Schema".to_owned());
+    if !schema.is_object() {
+        return say("it is no JSON Schema".to_owned());
+    }
+    if let Err(error) = schemas::Schema::compile(schema) {
+        say(format!("it is no JSON Schema: {error}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::Api;
+use crate::api::{Api, at};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -25,7 +25,7 @@ impl<'a> Collection<'a> {
 
     /// The path of one.
     pub(crate) fn at(&self, id: &str) -> String {
-        format!("{}/{id}", self.path)
+        at(self.path, id)
     }
 
     /// Creates one and shows it.

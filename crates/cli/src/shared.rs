@@ -1,6 +1,7 @@
 //! The options of every command: where the gateway is, with which key, and how rows are printed.
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use crate::contexts::Contexts;
 use crate::output::{Failure, Form};
@@ -20,8 +21,8 @@ pub struct Shared {
     /// The gateway to use, of those that `tidegate login` knows.
     #[arg(long, global = true, env = "TIDEGATE_CONTEXT")]
     pub context: Option<String>,
-    /// Never prompts: a missing input is an error.
-    #[arg(long, global = true, env = "TIDEGATE_NO_INPUT")]
+    /// Never prompts: a missing input is an error. The variable is 1 or 0.
+    #[arg(long, global = true, env = "TIDEGATE_NO_INPUT", value_parser = FalseyValueParser::new())]
     pub no_input: bool,
 }
 

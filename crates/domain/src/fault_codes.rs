@@ -671,6 +671,10 @@ pub const FAULT_CODES: &[(&str, &str)] = &[
         "The first part of a file is too short to show what it is. Send parts of a megabyte or more.",
     ),
     (
+        "upload_superseded",
+        "Another request sends the content of the file. Use one at a time, and ask how far the file is.",
+    ),
+    (
         "upstream_address_refused",
         "The gateway's settings forbid the provider's address. Change the base URL.",
     ),

@@ -31,6 +31,8 @@ pub struct KeptFile {
     pub received: u64,
     /// In how many pieces they are.
     pub pieces: u64,
+    /// The name of the last of them, of a file that takes content.
+    pub last_piece: Option<String>,
     pub is_complete: bool,
     pub created_unix_ms: u64,
     /// When it is deleted.
@@ -92,6 +94,8 @@ pub struct FileQuery {
 pub struct FilePiece {
     /// Where in the file it begins.
     pub offset: u64,
+    /// The piece that it follows, by `last_piece` of the file as its sender knows it: a piece of another upload is not followed.
+    pub after: Option<String>,
     pub bytes: Bytes,
     /// The file ends with it.
     pub end: Option<FileEnd>,

@@ -179,6 +179,9 @@ pub struct McpState {
     /// What it calls itself.
     pub server: Option<String>,
     pub protocol: Option<String>,
+    /// The scopes that its last refused call lacked, until a person authorizes it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_scopes: Vec<String>,
 }
 
 /// What one reading of a server's tools brought.
@@ -296,6 +299,13 @@ pub trait ToolStore: Send + Sync {
         server: McpServerId,
         listing: Result<McpListing, String>,
     ) -> PortFuture<'static, Option<McpState>>;
+    /// Keeps which scopes a call of a server lacked.
+    fn note_wanted_scopes(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        scopes: Vec<String>,
+    ) -> PortFuture<'static, ()>;
     /// The app of a project with a name, with its secrets: as it is, or as one of its versions was.
     fn app(&self, owner: ObjectOwner, name: String, version: Option<u64>) -> PortFuture<'static, FoundApp>;
     /// The apps that a project declares; `None` where the store can't be read.
@@ -338,6 +348,15 @@ impl ToolStore for NoTools {
         _listing: Result<McpListing, String>,
     ) -> PortFuture<'static, Option<McpState>> {
         Box::pin(async { None })
+    }
+
+    fn note_wanted_scopes(
+        &self,
+        _owner: ObjectOwner,
+        _server: McpServerId,
+        _scopes: Vec<String>,
+    ) -> PortFuture<'static, ()> {
+        Box::pin(async {})
     }
 
     fn app(

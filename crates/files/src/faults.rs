@@ -29,6 +29,14 @@ pub(crate) fn not_next(file: &KeptFile, offset: u64) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Conflict, "upload_offset", message).fix(RESUME).should_retry(false))
 }
 
+pub(crate) fn superseded(id: FileId) -> Box<Fault> {
+    let message =
+        format!("Another request sends the content of {id}, so this one is refused: theirs are not mixed.");
+    let fix = "Send a file by one request at a time. Ask how far it is by a PUT without a body and with \
+        `Content-Range: bytes */SIZE`, or send all of it again.";
+    Box::new(Fault::new(FaultClass::Conflict, "upload_superseded", message).fix(fix).should_retry(false))
+}
+
 pub(crate) fn too_large(limits: &FileLimits, declared: Option<u64>) -> Box<Fault> {
     let most = declared.map_or(limits.bytes_max, |declared| declared.min(limits.bytes_max));
     let message = format!("The file is larger than {most} bytes.");
@@ -109,6 +117,7 @@ mod tests {
                 FaultClass::MediaType,
                 "file_type_mismatch",
             ),
+            (superseded(id), FaultClass::Conflict, "upload_superseded"),
             (short_part(), FaultClass::BadRequest, "upload_part_too_small"),
             (held(id), FaultClass::Conflict, "legal_hold"),
             (unknown(id), FaultClass::NotFound, "file_not_found"),

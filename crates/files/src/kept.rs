@@ -62,7 +62,8 @@ pub(crate) fn open(vault: &Vault, row: FileRow) -> Result<OpenedFile, OpenError>
     let bytes = Secret::new(STANDARD.decode(&form.key).map_err(|_| OpenError::Refused)?);
     drop(Secret::from_text(form.key));
     let key = FileKey::from_secret(&bytes).map_err(|_| OpenError::Refused)?;
-    let FileRow { id, owner, request, purpose, declared, received, pieces, is_complete, .. } = row;
+    let FileRow { id, owner, request, purpose, declared, received, pieces, last_piece, is_complete, .. } =
+        row;
     let kept = KeptFile {
         id,
         owner,
@@ -74,6 +75,7 @@ pub(crate) fn open(vault: &Vault, row: FileRow) -> Result<OpenedFile, OpenError>
         declared,
         received,
         pieces,
+        last_piece,
         is_complete,
         created_unix_ms: row.created_unix_ms,
         until_unix_ms: row.until_unix_ms,

@@ -31,6 +31,8 @@ pub(crate) struct FileRow {
     pub declared: Option<u64>,
     pub received: u64,
     pub pieces: u64,
+    /// The name of the last of them, where one file is read to add to it.
+    pub last_piece: Option<String>,
     pub is_complete: bool,
     pub created_unix_ms: u64,
     pub until_unix_ms: u64,
@@ -59,6 +61,8 @@ pub(crate) struct Progress {
     pub id: FileId,
     /// What must have arrived before.
     pub received: u64,
+    /// The name of the piece before.
+    pub after: Option<String>,
     pub piece: PieceRow,
     /// Its purpose and its time, where it ends.
     pub end: Option<(String, u64)>,
@@ -68,6 +72,13 @@ pub(crate) struct Progress {
 
 /// A project keeps as many bytes as it may.
 const TOO_MUCH: &str = "too_many_files";
+/// The piece before is one of another upload.
+const NOT_NEXT: &str = "upload_superseded";
+
+/// A file, with the name of its last piece.
+const WITH_LAST_PIECE: &str =
+    "SELECT files.*, (SELECT name FROM file_pieces WHERE file = files.id AND position = files.pieces - 1)
+     AS last_piece FROM files";
 
 /// What became of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +108,17 @@ fn read(row: &Row) -> Result<FileRow, StoreError> {
         declared: fields.maybe_number("declared")?,
         received: fields.number("received")?,
         pieces: fields.number("pieces")?,
+        last_piece: None,
         is_complete: state == "complete",
         created_unix_ms: fields.number("created_unix_ms")?,
         until_unix_ms: fields.number("until_unix_ms")?,
         sealed: fields.sealed()?,
     })
+}
+
+fn read_with_last_piece(row: &Row) -> Result<FileRow, StoreError> {
+    let last_piece = Fields::new(TABLE, row).maybe_text("last_piece")?;
+    Ok(FileRow { last_piece, ..read(row)? })
 }
 
 /// The bytes of files, with what was declared of those that are open.
@@ -152,7 +169,7 @@ async fn add(
     progress: Progress,
     project_bytes_max: u64,
 ) -> Result<Added, StoreError> {
-    let Progress { id, received, piece, end, sealed } = progress;
+    let Progress { id, received, after, piece, end, sealed } = progress;
     if let Some(sealed) = &sealed {
         require_key(writing, owner.workspace, &sealed.key_id).await?;
     }
@@ -163,6 +180,11 @@ async fn add(
     let query = query.bind(id.bytes()).bind(signed(received)).bind(signed(piece.position));
     if query.bind(signed(piece.bytes)).bind(state).run(writing.connection()).await? == 0 {
         return Ok(Added::NotNext);
+    }
+    // The row is locked now, so no upload that starts over comes in between.
+    if piece_before(writing.connection(), id, piece.position).await? != after {
+        // An error undoes it.
+        return Err(StoreError::conflict(NOT_NEXT, "another upload of the file was begun", None));
     }
     let query = sql("INSERT INTO file_pieces (file, position, name, bytes) VALUES ($1, $2, $3, $4)");
     let query = query.bind(id.bytes()).bind(signed(piece.position)).bind(piece.name);
@@ -183,6 +205,18 @@ async fn add(
         return Err(StoreError::conflict(TOO_MUCH, "the project keeps as much as it may", None));
     }
     Ok(Added::Next)
+}
+
+/// The name of the piece before a position.
+async fn piece_before(
+    connection: &mut Connection,
+    id: FileId,
+    position: u64,
+) -> Result<Option<String>, StoreError> {
+    let Some(before) = position.checked_sub(1) else { return Ok(None) };
+    let query = sql("SELECT name FROM file_pieces WHERE file = $1 AND position = $2");
+    let row = query.bind(id.bytes()).bind(signed(before)).row(connection).await?;
+    row.map(|row| Fields::new(PIECES, &row).text("name")).transpose()
 }
 
 /// Deletes the keys of files at once: their content opens no more. Returns how many there were.
@@ -243,11 +277,13 @@ impl StoredFiles {
         id: FileId,
         now_unix_ms: u64,
     ) -> Result<Option<FileRow>, StoreError> {
-        let query = sql("SELECT * FROM files WHERE id = $1 AND workspace = $2 AND project = $3
-             AND state <> 'gone' AND until_unix_ms > $4");
+        let query = compose(format!(
+            "{WITH_LAST_PIECE} WHERE id = $1 AND workspace = $2 AND project = $3
+             AND state <> 'gone' AND until_unix_ms > $4"
+        ));
         let query = query.bind(id.bytes()).bind(owner.workspace.bytes()).bind(owner.project.bytes());
         let row = query.bind(signed(now_unix_ms)).row(&mut self.0.read().await?).await?;
-        row.as_ref().map(read).transpose()
+        row.as_ref().map(read_with_last_piece).transpose()
     }
 
     /// A file of a workspace, or of one of its projects.
@@ -271,11 +307,13 @@ impl StoredFiles {
         upload: [u8; 32],
         now_unix_ms: u64,
     ) -> Result<Option<FileRow>, StoreError> {
-        let query = sql("SELECT * FROM files WHERE id = $1 AND upload = $2 AND state = 'open'
-             AND upload_until_unix_ms > $3 AND until_unix_ms > $3");
+        let query = compose(format!(
+            "{WITH_LAST_PIECE} WHERE id = $1 AND upload = $2 AND state = 'open'
+             AND upload_until_unix_ms > $3 AND until_unix_ms > $3"
+        ));
         let query = query.bind(id.bytes()).bind(upload.to_vec()).bind(signed(now_unix_ms));
         let row = query.row(&mut self.0.read().await?).await?;
-        row.as_ref().map(read).transpose()
+        row.as_ref().map(read_with_last_piece).transpose()
     }
 
     pub(crate) async fn add(
@@ -287,6 +325,7 @@ impl StoredFiles {
         let added = self.0.note(move |writing| Box::pin(add(writing, owner, progress, project_bytes_max)));
         match added.await {
             Err(StoreError::Conflict { what: TOO_MUCH, .. }) => Ok(Added::TooMuch),
+            Err(StoreError::Conflict { what: NOT_NEXT, .. }) => Ok(Added::NotNext),
             added => added,
         }
     }

@@ -173,6 +173,7 @@ impl Inner {
             declared,
             received: 0,
             pieces: 0,
+            last_piece: None,
             is_complete: false,
             created_unix_ms: now,
             until_unix_ms: now.saturating_add(kept_ms),
@@ -192,7 +193,10 @@ impl Inner {
         let row = self.row(owner, id).await?;
         let request = row.request;
         let OpenedFile { mut kept, key } = self.open_row(row)?;
-        let FilePiece { offset, bytes, end } = piece;
+        let FilePiece { offset, after, bytes, end } = piece;
+        if !kept.is_complete && after != kept.last_piece {
+            return Err(Stopped::Fault(faults::superseded(id)));
+        }
         let is_last = end.is_some();
         self.check_piece(&kept, offset, bytes.len() as u64, is_last)?;
         let sealed = if kept.received == 0 { self.settle_type(&mut kept, &key, &bytes).await? } else { None };
@@ -212,20 +216,21 @@ impl Inner {
             kept.until_unix_ms = sooner.map_or(kept.until_unix_ms, |sooner| sooner.min(kept.until_unix_ms));
         }
         let end = end.map(|_| (kept.purpose.clone(), kept.until_unix_ms));
-        let progress = Progress { id, received: kept.received, piece, end, sealed };
+        let progress = Progress { id, received: kept.received, after, piece, end, sealed };
         let added = self.files.add(owner, progress, self.limits.project_bytes_max).await;
         if !matches!(added, Ok(Added::Next)) && !matches!(added, Err(StoreError::Uncertain)) {
             // Nothing names it. If this fails too, a sweep finds it.
-            let _ = self.bucket.delete(id, vec![name]).await;
+            let _ = self.bucket.delete(id, vec![name.clone()]).await;
         }
         match added? {
             Added::Next => {}
-            Added::NotNext => return Err(Stopped::Fault(faults::not_next(&kept, offset))),
+            Added::NotNext => return Err(Stopped::Fault(faults::superseded(id))),
             Added::TooMuch => return Err(Stopped::Fault(faults::too_much(&self.limits))),
         }
         kept.request = request;
         kept.received += bytes.len() as u64;
         kept.pieces += 1;
+        kept.last_piece = Some(name);
         kept.is_complete = is_last;
         Ok(kept)
     }
@@ -339,11 +344,15 @@ impl FileStore for Files {
 
     fn restart(&self, owner: ObjectOwner, id: FileId) -> PortFuture<'static, Result<KeptFile, Box<Fault>>> {
         self.work(PIECE_TIME_MAX, move |inner| async move {
-            inner.row(owner, id).await?;
+            let row = inner.row(owner, id).await?;
+            if row.is_complete {
+                return Err(Stopped::Fault(faults::no_upload()));
+            }
             let names = inner.files.restart(id).await?;
             // Nothing names them any more: what is not deleted here, a sweep finds.
             let _ = inner.bucket.delete(id, names).await;
-            let row = inner.row(owner, id).await?;
+            // It is not read again: what arrived since is of another upload, which this one does not go on with.
+            let row = FileRow { received: 0, pieces: 0, last_piece: None, ..row };
             Ok(inner.open_row(row)?.kept)
         })
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
+use schemas::Schema;
 use serde_json::Value;
 
 use crate::document::{
@@ -34,7 +35,7 @@ pub struct FlowError {
 #[derive(Debug)]
 pub struct Flow {
     pub name: String,
-    pub input: Option<Validator>,
+    pub input: Option<Schema>,
     pub budget_nano_usd: Option<i64>,
     pub fail_on_error: bool,
     pub parallel: u32,
@@ -56,7 +57,7 @@ pub struct Step {
     pub timeout_seconds: Option<u64>,
     /// What needs it goes on where it fails.
     pub continues: bool,
-    pub output: Option<Validator>,
+    pub output: Option<Schema>,
     pub action: Action,
     pub compensate: Option<Leaf>,
 }
@@ -122,7 +123,7 @@ impl Flow {
     /// # Errors
     /// Each place that does not fit.
     pub fn check_input(&self, input: &Value) -> Result<(), Vec<FlowError>> {
-        self.input.as_ref().map_or(Ok(()), |validator| check_value(validator, input))
+        self.input.as_ref().map_or(Ok(()), |schema| check_value(schema, input))
     }
 }
 
@@ -130,9 +131,13 @@ impl Flow {
 ///
 /// # Errors
 /// Each place that does not fit.
-fn check_value(validator: &Validator, value: &Value) -> Result<(), Vec<FlowError>> {
-    let errors: Vec<_> =
-        validator.iter_errors(value).take(ERRORS_MAX).map(|error| of_schema(&error)).collect();
+fn check_value(schema: &Schema, value: &Value) -> Result<(), Vec<FlowError>> {
+    let errors: Vec<_> = match schema.errors(value, ERRORS_MAX) {
+        Ok(errors) => errors.iter().map(of_schema).collect(),
+        Err(error) => {
+            vec![FlowError { pointer: String::new(), message: format!("It was not checked: {error}.") }]
+        }
+    };
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -147,8 +152,8 @@ impl Step {
     /// # Errors
     /// The first place that does not.
     pub fn check_output(&self, output: &Value) -> Result<(), FlowError> {
-        let Some(validator) = &self.output else { return Ok(()) };
-        check_value(validator, output).map_err(|errors| {
+        let Some(schema) = &self.output else { return Ok(()) };
+        check_value(schema, output).map_err(|errors| {
             let unknown = FlowError { pointer: String::new(), message: "It does not fit.".to_owned() };
             errors.into_iter().next().unwrap_or(unknown)
         })
@@ -161,7 +166,12 @@ impl Step {
 /// Each place with what is wrong there, up to a hundred.
 pub fn compile(document: &Value) -> Result<Flow, Vec<FlowError>> {
     if let Some(validator) = SCHEMA.as_ref() {
-        check_value(validator, document)?;
+        // Its work is bounded by the document's size.
+        let errors: Vec<_> =
+            validator.iter_errors(document).take(ERRORS_MAX).map(|error| of_schema(&error)).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
     }
     let read: Document = serde_json::from_value(document.clone())
         .map_err(|error| vec![FlowError { pointer: String::new(), message: error.to_string() }])?;
@@ -260,9 +270,9 @@ impl Compiler {
         })
     }
 
-    fn schema(&mut self, schema: &Value, pointer: &str) -> Option<Validator> {
-        let made = jsonschema::validator_for(schema);
-        made.map_err(|error| self.wrong(pointer, format!("This is no JSON Schema: {}", error.masked()))).ok()
+    fn schema(&mut self, schema: &Value, pointer: &str) -> Option<Schema> {
+        let made = Schema::compile(schema);
+        made.map_err(|error| self.wrong(pointer, format!("This is no JSON Schema: {error}"))).ok()
     }
 
     /// The steps that some names stand for.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ::mcp::MESSAGE_BYTES_MAX;
+use ::a2a::A2aRequest;
 use admit::Caller;
 use bytes::Bytes;
 use conversation::routes::RouteAction;
@@ -46,6 +46,7 @@ pub(crate) const fn is_beside(does: Action) -> bool {
             | Action::Files
             | Action::App
             | Action::Mcp
+            | Action::A2a
             | Action::Respond
             | Action::Response
             | Action::Conversation
@@ -57,7 +58,8 @@ pub(crate) const fn is_beside(does: Action) -> bool {
 /// In which dialect such a request is refused whose body can't be read, and how long that may be.
 const fn reading(does: Action) -> (Dialect, usize) {
     match does {
-        Action::Mcp => (Dialect::Native, MESSAGE_BYTES_MAX),
+        Action::Mcp => (Dialect::Native, ::mcp::MESSAGE_BYTES_MAX),
+        Action::A2a => (Dialect::Native, ::a2a::MESSAGE_BYTES_MAX),
         Action::Respond => (Dialect::Native, BODY_BYTES_MAX),
         Action::Conversation | Action::Dialect(_) => (Dialect::Responses, BODY_BYTES_MAX),
         _ => (Dialect::Run, BODY_BYTES_MAX),
@@ -91,6 +93,7 @@ pub(crate) fn beside(
             Action::Files => whole.files().await,
             Action::App => whole.apps().await,
             Action::Mcp => whole.message().await,
+            Action::A2a => whole.a2a().await,
             Action::Agent => whole.agents().await,
             Action::Conversation => whole.conversation().await,
             _ => whole.task().await,
@@ -177,6 +180,23 @@ impl WholeRequest {
             trace: self.arrival.trace,
         };
         run::files(&self.handler.core, &self.caller, request).await.map(Reply::from)
+    }
+
+    /// A request of an A2A client.
+    async fn a2a(self) -> Response<Reply> {
+        let site = self.handler.control.as_ref().and_then(|control| control.service.site());
+        let origin = site.map_or_else(|| origin(&self.head), |site| site.base_url(&self.head.headers));
+        let request = A2aRequest {
+            method: &self.head.method,
+            rest: &self.rest,
+            query: self.head.uri.query().unwrap_or_default(),
+            headers: &self.head.headers,
+            body: self.body,
+            origin: &origin,
+            trace: self.arrival.trace,
+            received_unix_ms: self.arrival.unix_ms,
+        };
+        ::a2a::serve(&self.handler.core, &self.caller, &request).await.map(Reply::from)
     }
 
     /// A message of an MCP client.

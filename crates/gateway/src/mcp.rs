@@ -75,7 +75,7 @@ pub(crate) fn origin(head: &Parts) -> String {
     format!("http://{}", host.unwrap_or_default())
 }
 
-/// The refusal of a caller, which sends a client of this path that has no key to where it gets one.
+/// The refusal of a caller, which says to a client of these protocols that has no key how it identifies itself.
 pub(crate) fn authorized(
     control: Option<&ControlHandle>,
     route: &Route,
@@ -83,8 +83,17 @@ pub(crate) fn authorized(
     fault: &Fault,
     mut refused: Response<Reply>,
 ) -> Response<Reply> {
-    if route.action != Action::Mcp || fault.class != FaultClass::Unauthenticated {
+    if fault.class != FaultClass::Unauthenticated {
         return refused;
+    }
+    match route.action {
+        Action::Mcp => {}
+        // A client of A2A learns which of the schemes of a card is missing.
+        Action::A2a => {
+            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refused;
+        }
+        _ => return refused,
     }
     let site = control.and_then(|control| control.service.site());
     let address = site.map(|site| oauth::resource_metadata_url(&site.base_url(&head.headers)));

@@ -55,6 +55,8 @@ pub enum Action {
     Upload,
     /// A message of an MCP client.
     Mcp,
+    /// A request of an A2A client to an agent, and the agent's card.
+    A2a,
     /// A model's answer under a quality of service.
     Respond,
     /// Something about such an answer that was stored.
@@ -105,6 +107,7 @@ impl Route {
 const REST: &str = "{rest}";
 const FILES: &str = "/files";
 const MCP: &str = "/mcp";
+const A2A: &str = "/a2a/{rest}";
 /// The paths below which errors are written as those of tasks.
 const RUN_ROOTS: [&str; 7] = ["/v1/tasks", "/v1/run", "/v1/apps", "/apps", "/files", "/agents", "/chats"];
 
@@ -148,6 +151,8 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, MCP, Dialect::Native, Action::Mcp, inference),
         row(Method::GET, MCP, Dialect::Native, Action::Mcp, inference),
         row(Method::DELETE, MCP, Dialect::Native, Action::Mcp, inference),
+        row(Method::GET, A2A, Dialect::Native, Action::A2a, inference),
+        row(Method::POST, A2A, Dialect::Native, Action::A2a, inference),
         row(Method::POST, "/v2/responses", Dialect::Native, Action::Respond, inference),
         row(Method::GET, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
         row(Method::POST, "/v2/responses/{rest}", Dialect::Native, Action::Response, inference),
@@ -253,6 +258,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
                         | Action::Task
                         | Action::Files
                         | Action::Mcp
+                        | Action::A2a
                         | Action::Respond
                         | Action::Response
                         | Action::Conversation
@@ -458,6 +464,9 @@ mod tests {
             ("POST", "/mcp", "Mcp "),
             ("PUT", "/mcp", "allow POST, GET, DELETE, HEAD"),
             ("GET", "/mcp/x", "nothing"),
+            ("POST", "/a2a/helper", "A2a helper"),
+            ("GET", "/a2a/helper/.well-known/agent-card.json", "A2a helper/.well-known/agent-card.json"),
+            ("PUT", "/a2a/helper", "allow GET, POST, HEAD"),
             ("POST", "/agents/run", "Agent run"),
             ("GET", "/chats/ses_1/stream", "Agent ses_1/stream"),
             ("POST", "/v1/tools/inv_1_0/invoke", "Agent inv_1_0/invoke"),
@@ -577,6 +586,8 @@ mod tests {
                 _ => &["{file_id}"],
             },
             Action::Mcp => &[""],
+            Action::A2a if method == "GET" => &["{agent_name}/.well-known/agent-card.json"],
+            Action::A2a => &["{agent_name}"],
             Action::Upload => &["{file_id}/upload/{token}"],
             Action::Files => match method {
                 "GET" => &["{file_id}", "{file_id}/content"],

@@ -64,6 +64,8 @@ pub struct McpBehaviour {
     pub token: Option<String>,
     /// What it says to whoever has none.
     pub challenge: Option<String>,
+    /// Calls are refused with this challenge: their token lacks scopes.
+    pub insufficient: Option<String>,
 }
 
 #[derive(Default)]
@@ -72,6 +74,8 @@ struct State {
     behaviour: McpBehaviour,
     calls: Vec<(String, Value)>,
     requests: Vec<String>,
+    /// How often its pings were answered.
+    pongs: u64,
     violations: Vec<String>,
     is_initialized: bool,
     /// The answer that a broken stream owes.
@@ -126,6 +130,12 @@ impl McpServer {
         locked(&self.state).requests.clone()
     }
 
+    /// How often its pings were answered.
+    #[must_use]
+    pub fn pongs(&self) -> u64 {
+        locked(&self.state).pongs
+    }
+
     /// What the protocol does not allow.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
@@ -176,7 +186,13 @@ fn message(state: &mut State, request: &HttpRequest) -> Option<Reply> {
     if body["jsonrpc"] != "2.0" {
         wrong("a message is not of JSON-RPC 2.0");
     }
-    let method = body["method"].as_str().unwrap_or_default().to_owned();
+    let Some(method) = body["method"].as_str().map(str::to_owned) else {
+        if body["id"] != 1 || body["result"] != json!({}) {
+            wrong("a ping is answered with something else");
+        }
+        state.pongs = state.pongs.saturating_add(1);
+        return Some(Reply::of(202, ""));
+    };
     if method != "initialize" {
         if request.header("mcp-session-id") != Some(SESSION) {
             wrong("a message is outside of the session");
@@ -189,6 +205,9 @@ fn message(state: &mut State, request: &HttpRequest) -> Option<Reply> {
         state.violations.push("tools are named before the session is initialized".to_owned());
     }
     state.requests.push(method.clone());
+    if let (Some(challenge), "tools/call") = (&state.behaviour.insufficient, method.as_str()) {
+        return Some(Reply::of(403, "").with("www-authenticate", challenge.clone()));
+    }
     let result = match method.as_str() {
         "initialize" => initialize(state, &body["params"]),
         "notifications/initialized" => {

@@ -33,8 +33,16 @@ pub struct OauthBehaviour {
     pub no_registration: bool,
     /// How many seconds its tokens last.
     pub expires_in: Option<u64>,
+    /// The scopes that are requested and given, in place of those of its challenge.
+    pub scopes: Option<String>,
     /// The resource that its documents are about.
     pub resource: String,
+}
+
+impl OauthBehaviour {
+    fn scopes(&self) -> String {
+        self.scopes.clone().unwrap_or_else(|| "read write".to_owned())
+    }
 }
 
 #[derive(Default)]
@@ -174,11 +182,12 @@ fn authorize(state: &mut State, query: &str) -> Reply {
     if state.clients.get(&client) != Some(&redirect) {
         state.violations.push("a client sends a browser with an address that it did not register".to_owned());
     }
+    let scopes = state.behaviour.scopes();
     for (name, expected) in [
         ("response_type", "code"),
         ("code_challenge_method", "S256"),
         ("resource", state.behaviour.resource.as_str()),
-        ("scope", "read write"),
+        ("scope", scopes.as_str()),
     ] {
         if of(name) != expected {
             state.violations.push(format!("{name} is {}", of(name)));
@@ -229,7 +238,7 @@ fn token(state: &mut State, request: &HttpRequest) -> Reply {
     let (access, refresh) = (format!("access-{}", state.made), format!("refresh-{}", state.made));
     (state.access, state.refresh) = (Some(access.clone()), Some(refresh.clone()));
     let mut body = json!({
-        "access_token": access, "token_type": "Bearer", "refresh_token": refresh, "scope": "read write",
+        "access_token": access, "token_type": "Bearer", "refresh_token": refresh, "scope": state.behaviour.scopes(),
     });
     if let (Some(fields), Some(seconds)) = (body.as_object_mut(), state.behaviour.expires_in) {
         fields.insert("expires_in".to_owned(), json!(seconds));

@@ -231,7 +231,7 @@ impl Receiver<'_> {
     async fn store(&mut self, end: Option<FileEnd>) -> Result<(), Box<Fault>> {
         let file = self.file.as_ref().ok_or_else(malformed)?;
         let bytes = std::mem::take(&mut self.content).freeze();
-        let piece = FilePiece { offset: file.received, bytes, end };
+        let piece = FilePiece { offset: file.received, after: file.last_piece.clone(), bytes, end };
         self.file = Some(self.core.files.append(self.owner, file.id, piece).await?);
         Ok(())
     }

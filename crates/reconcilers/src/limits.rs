@@ -42,6 +42,8 @@ pub(crate) const FLOW_RUNS_EXPIRED_MAX: u32 = 100;
 pub(crate) const FLOW_GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// Steps in place that are evaluated before they are stored.
 pub(crate) const FLOW_STEPS_STORED_MAX: usize = 256;
+/// How long a run evaluates expressions before others have a turn.
+pub(crate) const FLOW_TURN_MAX: Duration = Duration::from_millis(10);
 /// How long a run is kept after it ended.
 pub const FLOW_RUN_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long one try of a step takes at most, where its document says nothing.

@@ -21,7 +21,6 @@ mod limits;
 mod made_files;
 mod native;
 mod own_runs;
-mod pdf;
 mod problem;
 mod prompt;
 mod refusal;
@@ -50,7 +49,7 @@ use crate::tasks::{Format, Queued};
 use runbody::{RunOptions, RunRequest};
 
 pub use apps::{AppRequest, apps, plan_app};
-pub use chats::{AgentRequest, agent};
+pub use chats::{AGENT_APP, AgentRequest, NamedAgent, TurnRecord, agent, agent_of, agent_turn, named_agent};
 pub use files::{FileRequest, FileUpload, files, upload};
 pub use history::{continues_session, planned_continued, serve_continued};
 pub use kept_responses::{

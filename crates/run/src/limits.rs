@@ -64,16 +64,6 @@ pub(crate) const PICTURE_HEAD_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const VIDEO_WAIT_MAX: Duration = Duration::from_secs(100);
 pub(crate) const VIDEO_LOOK_FIRST: Duration = Duration::from_millis(250);
 pub(crate) const VIDEO_LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
-/// How long the text of a PDF may take to be extracted, and how many are read at once by all cores.
-pub(crate) const PDF_TIME_MAX: Duration = Duration::from_secs(10);
-pub(crate) const PDF_READ_AT_ONCE_MAX: usize = 2;
-/// Pages that are read, bytes that one packed stream of it is unpacked to, values in all its objects, fonts of a page, and bytes
-/// of its text.
-pub(crate) const PDF_PAGES_MAX: usize = 5_000;
-pub(crate) const PDF_STREAM_BYTES_MAX: usize = 2 * 1024 * 1024;
-pub(crate) const PDF_OBJECTS_MAX: usize = 1_000_000;
-pub(crate) const PDF_FONTS_OF_PAGE_MAX: usize = 64;
-pub(crate) const PDF_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a task waits for its video.
 pub(crate) const TASK_VIDEO_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a step of an agent may take whose time is over, so that it can say what it has.

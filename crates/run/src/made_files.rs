@@ -103,7 +103,7 @@ async fn keep(
         let expires_after_s = Some(by.kept_ms.div_ceil(1_000));
         let end = left.is_empty().then_some(FileEnd { purpose: None, expires_after_s });
         let is_last = end.is_some();
-        let piece = FilePiece { offset: file.received, bytes: piece, end };
+        let piece = FilePiece { offset: file.received, after: file.last_piece, bytes: piece, end };
         file = core.files.append(by.owner, file.id, piece).await?;
         if is_last {
             return Ok(file);

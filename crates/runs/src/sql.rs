@@ -17,7 +17,7 @@ use domain::{
 use store::{NewJob, Store, jobs};
 
 use crate::rows::{FoundRow, TaskContent, TaskPart, TaskWrite, Written};
-use crate::writing;
+use crate::writing::{self, kept_ms};
 
 pub(crate) const TABLE: &str = "run_tasks";
 pub(crate) const CONTENTS: &str = "run_contents";
@@ -120,8 +120,8 @@ pub(crate) fn bind_all(query: Statement, tasks: &[TaskId]) -> Statement {
     tasks.iter().fold(query, |query, id| query.bind(id.bytes()))
 }
 
-const FIND: &str =
-    "SELECT * FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3 AND until_unix_ms > $4";
+const FIND: &str = "SELECT * FROM run_tasks WHERE id = $1 AND workspace = $2 AND project = $3
+     AND (until_unix_ms > $4 OR state = 'running')";
 
 fn of_owner(query: Statement, owner: ObjectOwner, id: TaskId) -> Statement {
     query.bind(id.bytes()).bind(owner.workspace.bytes()).bind(owner.project.bytes())
@@ -138,8 +138,12 @@ pub(crate) async fn cancel(
     let Some(row) = found else { return Ok(()) };
     let RunTask { mut events, notifies, .. } = read(&row)?;
     events.push(TaskEvent::new(now_unix_ms, TaskStatus::Cancelled));
-    let query = sql("UPDATE run_tasks SET state = 'ended', status = 12, cancelled_unix_ms = $4, ended_unix_ms = $4,
-         updated_unix_ms = $4, until_unix_ms = COALESCE($4 + ttl_ms, until_unix_ms), events = $5 WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'queued'");
+    let query = compose(format!(
+        "UPDATE run_tasks SET state = 'ended', status = 12, cancelled_unix_ms = $4, ended_unix_ms = $4,
+         updated_unix_ms = $4, until_unix_ms = $4 + COALESCE(ttl_ms, {}), events = $5
+         WHERE id = $1 AND workspace = $2 AND project = $3 AND state = 'queued'",
+        kept_ms()
+    ));
     let query = of_owner(query, owner, id).bind(signed(now_unix_ms)).bind(to_text(TABLE, &events)?);
     if query.run(writing.connection()).await? > 0 {
         if notifies {
@@ -158,8 +162,8 @@ fn list(query: &TaskListQuery, now_unix_ms: u64) -> Statement {
         if codes.is_empty() { String::new() } else { format!(" AND status IN ({})", codes.join(", ")) };
     let of_app = if query.app.is_some() { " AND app = $6" } else { "" };
     let text = format!(
-        "SELECT * FROM run_tasks WHERE workspace = $1 AND project = $2 AND until_unix_ms > $3 AND id < $4
-         {of_status}{of_app} ORDER BY id DESC LIMIT $5"
+        "SELECT * FROM run_tasks WHERE workspace = $1 AND project = $2
+         AND (until_unix_ms > $3 OR state = 'running') AND id < $4 {of_status}{of_app} ORDER BY id DESC LIMIT $5"
     );
     let statement = compose(text).bind(query.owner.workspace.bytes()).bind(query.owner.project.bytes());
     let statement =
@@ -337,7 +341,7 @@ impl StoredTasks {
                 Box::pin(async move {
                     let query = compose(format!(
                         "DELETE FROM run_tasks WHERE id IN (SELECT id FROM run_tasks WHERE until_unix_ms <= $1
-                         AND NOT {} LIMIT $2)",
+                         AND state <> 'running' AND NOT {} LIMIT $2)",
                         holding::held(TABLE)
                     ));
                     query.bind(signed(now_unix_ms)).bind(i64::from(rows_max)).run(writing.connection()).await

@@ -9,6 +9,7 @@ use database::fields::{ColumnId, Fields, signed, to_text};
 use database::seals::require_key;
 use database::statement::{Statement, compose, sql};
 use database::writing::Writing;
+use domain::limits::TASK_KEPT;
 use domain::{
     NewTask, ObjectOwner, ProjectId, RunTask, TaskAgain, TaskEnd, TaskEvent, TaskId, TaskLease, TaskNotKept,
     WorkspaceId,
@@ -204,6 +205,11 @@ async fn finish(
     Ok(held)
 }
 
+/// How long a task is kept after its end, where its client said nothing.
+pub(crate) fn kept_ms() -> i64 {
+    i64::try_from(TASK_KEPT.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Ends tasks that their workers hold; returns which they were, and in which try: a worker that lost a task may end it
 /// beside the one that has it.
 async fn end_all(
@@ -216,10 +222,11 @@ async fn end_all(
         let mut query = compose(format!(
             "UPDATE run_tasks SET state = 'ended', status = given.column4, ended_unix_ms = given.column5,
              updated_unix_ms = given.column5,
-             until_unix_ms = COALESCE(given.column5 + run_tasks.ttl_ms, run_tasks.until_unix_ms), events = given.column6, logs = given.column7, worker = NULL,
-             lease_unix_ms = NULL FROM (VALUES {}) AS given
+             until_unix_ms = given.column5 + COALESCE(run_tasks.ttl_ms, {}), events = given.column6,
+             logs = given.column7, worker = NULL, lease_unix_ms = NULL FROM (VALUES {}) AS given
              WHERE run_tasks.id = given.column1 AND run_tasks.worker = given.column2 AND run_tasks.tries = given.column3
              AND run_tasks.state = 'running' RETURNING run_tasks.id AS id, run_tasks.tries AS tries",
+            kept_ms(),
             groups(some.len(), 7)
         ));
         for Ending { lease, end, .. } in some {

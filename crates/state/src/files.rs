@@ -159,6 +159,7 @@ fn rehearsed(control: &Control, new: NewFile) -> OpenFile {
         declared: new.declared,
         received: 0,
         pieces: 0,
+        last_piece: None,
         is_complete: false,
         created_unix_ms: now,
         until_unix_ms: now,

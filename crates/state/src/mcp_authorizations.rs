@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::tools::{
     CallFailure, CodeOrder, Declared, GrantRow, Grants, Kind as _, McpServerRow, SIGN_IN_TIME_MAX,
-    ServerKind, SignInOrder, SignInRow, SignInSecret,
+    ServerKind, SignInOrder, SignInRow, SignInSecret, note_wanted_scopes,
 };
 use api::access::{Access, People};
 use api::failure::{invalid, missing};
@@ -98,6 +98,13 @@ fn unsealed(row: &McpServerRow, error: &impl std::fmt::Display) -> Box<Fault> {
     Box::new(Fault::internal())
 }
 
+/// What calls lacked, with what was given before, so that nothing is lost; nothing where no call lacked any.
+fn wanted_scopes(row: &McpServerRow, held: Option<&GrantRow>) -> Vec<String> {
+    let wanted = &row.state.wanted_scopes;
+    let given = held.filter(|_| !wanted.is_empty()).map(|held| held.scopes.as_slice()).unwrap_or_default();
+    given.iter().chain(wanted).cloned().collect()
+}
+
 fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = declared::load::<ServerKind>(control, &request).await?;
@@ -110,12 +117,14 @@ fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let deps = &control.deps;
         let grants = Grants::of(&deps.store);
         let held = grants.find(row.id).await.map_err(of_store)?;
+        let wanted_scopes = wanted_scopes(&row, held.as_ref());
         let known = held.and_then(|held| held.open(&deps.vault).grant);
         let order = SignInOrder {
             url: row.definition.url.clone(),
             owner: row.owner.workspace,
             client_secret: row.client_secret(&deps.vault).filter(|_| oauth.has_client_secret),
             oauth,
+            wanted_scopes,
             redirect: format!("{}{RETURN_PATH}", control.web.site.base_url(&request.headers)),
             known: known.map(|grant| (grant.client, grant.issuer, grant.redirect)),
         };
@@ -170,6 +179,8 @@ fn end(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let sealed = sealed.map_err(|error| unsealed(&server, &error))?;
         let act = request.act(&deps.world);
         Grants::of(&deps.store).give(sealed, act).await.map_err(of_store)?;
+        // What is lacking still, the next call says again.
+        note_wanted_scopes(&deps.store, (server.owner, server.id), Vec::new()).await.map_err(of_store)?;
         let server = read_tools(control, server).await?;
         view_of(control, &server).await
     })

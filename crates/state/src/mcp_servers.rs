@@ -218,7 +218,7 @@ fn pin(pin: &PinnedTool, definition: &McpDefinition) -> PinView {
 fn show(row: &McpServerRow, grant: Option<&GrantRow>, now_unix_ms: u64) -> ServerView {
     let (definition, state) = (&row.definition, &row.state);
     let authorization =
-        definition.oauth.as_ref().map(|oauth| AuthorizationView::of(oauth, grant, now_unix_ms));
+        definition.oauth.as_ref().map(|oauth| AuthorizationView::of((oauth, state), grant, now_unix_ms));
     let is_missing = authorization.as_ref().is_some_and(|view| !view.is_authorized());
     let (require_approval, approval_exempt) = match &definition.approval {
         Approval::Never => ("never", Vec::new()),

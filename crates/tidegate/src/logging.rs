@@ -19,7 +19,8 @@ pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
         Err(_) => filter,
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let builder = builder.with_ansi(paint::is_wanted_on_error());
+    // A line that can't be written, on a full disk or to a closed pipe, is lost: to say so there would panic.
+    let builder = builder.with_ansi(paint::is_wanted_on_error()).log_internal_errors(false);
     let started = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
     started.map_err(|error| Failure::new(output::FAILED, format!("the log could not be started: {error}")))
 }

@@ -56,7 +56,7 @@ pub(crate) fn may_name(native: Native, body: &[u8]) -> bool {
     match native {
         Native::Responses => has(b"\"server_url\""),
         Native::Messages => has(b"\"mcp_servers\""),
-        Native::Chat | Native::Contents => false,
+        _ => false,
     }
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn take(native: Native, body: &mut Map<String, Value>) -> Result<Name
     match native {
         Native::Responses => take_of_responses(body),
         Native::Messages => take_of_messages(body),
-        Native::Chat | Native::Contents => Ok(NamedServers::default()),
+        _ => Ok(NamedServers::default()),
     }
 }
 

@@ -225,10 +225,11 @@ fn written(
     Bytes::from(answer.to_string())
 }
 
-/// Whether a response is a stream of events.
+/// Whether a response is a stream of events, of either framing.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    let is = |form: &str| kind.is_some_and(|kind| kind.starts_with(form));
+    is("text/event-stream") || is("application/vnd.amazon.eventstream")
 }
 
 /// A step after the first that was refused, for a client that has read a part of the answer.

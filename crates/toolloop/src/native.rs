@@ -38,6 +38,7 @@ pub(crate) enum Native {
     Messages,
     Responses,
     Contents,
+    Converse,
 }
 
 /// Appends to a list in an object, which is made where there is none.
@@ -76,16 +77,13 @@ impl Native {
     /// `None` for a format in which the gateway executes no tools.
     pub(crate) fn of(dialect: Dialect) -> Option<Self> {
         let grammar = dialect.grammar();
-        if grammar.dialect() != dialect {
-            return None;
-        }
-        match grammar {
-            Grammar::Chat => Some(Self::Chat),
-            Grammar::Anthropic => Some(Self::Messages),
-            Grammar::Responses => Some(Self::Responses),
-            Grammar::Gemini => Some(Self::Contents),
-            Grammar::Converse => None,
-        }
+        (grammar.dialect() == dialect).then_some(match grammar {
+            Grammar::Chat => Self::Chat,
+            Grammar::Anthropic => Self::Messages,
+            Grammar::Responses => Self::Responses,
+            Grammar::Gemini => Self::Contents,
+            Grammar::Converse => Self::Converse,
+        })
     }
 
     /// The names of the tools that a request brings itself.
@@ -103,7 +101,10 @@ impl Native {
                 })
                 .map(|declared| text(declared, "name").to_owned())
                 .collect(),
-            _ => elements(body, "/tools").map(name).collect(),
+            Self::Converse => elements(body, "/toolConfig/tools")
+                .filter_map(|tool| Some(text(tool.get("toolSpec")?, "name").to_owned()))
+                .collect(),
+            Self::Chat | Self::Messages | Self::Responses => elements(body, "/tools").map(name).collect(),
         };
         names.into_iter().filter(|name| !name.is_empty()).collect()
     }
@@ -122,8 +123,17 @@ impl Native {
             Self::Contents => json!({"functionDeclarations": [{
                 "name": name, "description": description, "parametersJsonSchema": parameters,
             }]}),
+            Self::Converse => json!({"toolSpec": {
+                "name": name, "description": description, "inputSchema": {"json": parameters},
+            }}),
         };
-        push(body, "tools", [declared]);
+        if self != Self::Converse {
+            return push(body, "tools", [declared]);
+        }
+        let config = body.entry("toolConfig").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(config) = config.as_object_mut() {
+            push(config, "tools", [declared]);
+        }
     }
 
     /// Has the model answer without further calls.
@@ -134,6 +144,8 @@ impl Native {
             Self::Contents => {
                 body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": {"mode": "NONE"}}))
             }
+            // It has no word for that, and a conversation with calls must declare tools: further calls are left out.
+            Self::Converse => remove_in(body, "toolConfig", "toolChoice"),
         };
     }
 
@@ -145,7 +157,13 @@ impl Native {
                     body.remove("toolConfig");
                 }
             }
-            _ => {
+            Self::Converse => {
+                let choice = body.get("toolConfig").and_then(|config| config.get("toolChoice"));
+                if choice.is_some_and(|choice| choice.get("auto").is_none()) {
+                    remove_in(body, "toolConfig", "toolChoice");
+                }
+            }
+            Self::Chat | Self::Messages | Self::Responses => {
                 let is_forced = body.get("tool_choice").is_some_and(|choice| match choice {
                     Value::String(word) => word == "required",
                     Value::Object(choice) => {
@@ -170,7 +188,15 @@ impl Native {
                 let parts = elements(answer, "/candidates/0/content/parts");
                 parts.enumerate().filter_map(|(at, part)| Self::part_call(at, part)).collect()
             }
+            Self::Converse => {
+                elements(answer, "/output/message/content").filter_map(Self::converse_call).collect()
+            }
         }
+    }
+
+    fn converse_call(block: &Value) -> Option<Call> {
+        let call = block.get("toolUse")?;
+        Some(call_with(text(call, "toolUseId"), text(call, "name"), call.get("input")))
     }
 
     fn chat_calls(message: &Value) -> Vec<Call> {
@@ -206,10 +232,10 @@ impl Native {
             |pointer: &str| body.pointer(pointer).and_then(Value::as_array).and_then(|list| list.last());
         match self {
             Self::Chat => last("/messages").map(Self::chat_calls).unwrap_or_default(),
-            Self::Messages => {
+            Self::Messages | Self::Converse => {
                 let turn = last("/messages").filter(|turn| text(turn, "role") == "assistant");
-                turn.map(|turn| elements(turn, "/content").filter_map(Self::block_call).collect())
-                    .unwrap_or_default()
+                let call = if self == Self::Converse { Self::converse_call } else { Self::block_call };
+                turn.map(|turn| elements(turn, "/content").filter_map(call).collect()).unwrap_or_default()
             }
             Self::Responses => {
                 let items =
@@ -270,6 +296,14 @@ impl Native {
                     });
                 }
             }
+            Self::Converse => {
+                let content = answer.pointer_mut("/output/message/content").and_then(Value::as_array_mut);
+                let Some(blocks) = content else { return };
+                blocks.retain(|block| Self::converse_call(block).is_none_or(|call| !is_its(&call.id)));
+                if !blocks.iter().any(|block| block.get("toolUse").is_some()) {
+                    Self::ends_with(answer, "/stopReason", "end_turn");
+                }
+            }
         }
     }
 
@@ -309,6 +343,7 @@ impl Native {
                 let content = answer.pointer("/candidates/0/content").cloned();
                 push(body, "contents", content);
             }
+            Self::Converse => push(body, "messages", answer.pointer("/output/message").cloned()),
         }
     }
 
@@ -351,6 +386,10 @@ impl Native {
                 let parts: Vec<Value> = parts.collect();
                 push(body, "contents", [json!({"role": "user", "parts": parts})]);
             }
+            Self::Converse => {
+                let blocks: Vec<Value> = results.iter().map(converse_result).collect();
+                push(body, "messages", [json!({"role": "user", "content": blocks})]);
+            }
         }
     }
 
@@ -371,6 +410,23 @@ impl Native {
             _ => "usage",
         }
     }
+}
+
+fn converse_result(result: &CallResult) -> Value {
+    // Blank text is refused.
+    let text = if result.text.trim().is_empty() { "The tool returned nothing." } else { &result.text };
+    let mut block = json!({"toolUseId": result.id, "content": [{"text": text}]});
+    if result.is_error
+        && let Some(block) = block.as_object_mut()
+    {
+        block.insert("status".to_owned(), json!("error"));
+    }
+    json!({"toolResult": block})
+}
+
+/// Takes a member out of an object in an object.
+fn remove_in(body: &mut Map<String, Value>, object: &str, name: &str) -> Option<Value> {
+    body.get_mut(object)?.as_object_mut()?.shift_remove(name)
 }
 
 /// The sum of two reports: counts are added, and other values are those of the later one.
@@ -397,7 +453,8 @@ pub(crate) fn sum(earlier: &Value, later: &Value) -> Value {
 mod tests {
     use super::*;
 
-    const ALL: [Native; 4] = [Native::Chat, Native::Messages, Native::Responses, Native::Contents];
+    const ALL: [Native; 5] =
+        [Native::Chat, Native::Messages, Native::Responses, Native::Contents, Native::Converse];
 
     /// An answer with two calls, in each format.
     fn answer(native: Native) -> Value {
@@ -420,6 +477,13 @@ mod tests {
                 {"functionCall": {"id": "c_1", "name": "add", "args": {"a": 1}}},
                 {"functionCall": {"id": "c_2", "name": "own"}},
             ]}}], "usageMetadata": {"totalTokenCount": 3}}),
+            Native::Converse => {
+                json!({"stopReason": "tool_use", "output": {"message": {"role": "assistant", "content": [
+                {"text": "Hm."},
+                {"toolUse": {"toolUseId": "c_1", "name": "add", "input": {"a": 1}}},
+                {"toolUse": {"toolUseId": "c_2", "name": "own", "input": {}}},
+            ]}}, "usage": {"outputTokens": 3}})
+            }
         }
     }
 
@@ -428,6 +492,7 @@ mod tests {
             Native::Chat | Native::Messages => json!({"messages": [{"role": "user", "content": "1+1?"}]}),
             Native::Responses => json!({"input": "1+1?"}),
             Native::Contents => json!({"contents": [{"role": "user", "parts": [{"text": "1+1?"}]}]}),
+            Native::Converse => json!({"messages": [{"role": "user", "content": [{"text": "1+1?"}]}]}),
         };
         body.as_object().cloned().unwrap()
     }
@@ -493,6 +558,32 @@ mod tests {
             native.forbid_calls(&mut body);
         }
         assert_eq!(body["toolConfig"]["functionCallingConfig"]["mode"], "NONE");
+    }
+
+    #[test]
+    fn a_choice_in_converse_is_freed_where_it_is_forced() {
+        for (choice, is_kept) in [
+            (json!({"any": {}}), false),
+            (json!({"tool": {"name": "a"}}), false),
+            (json!({"auto": {}}), true),
+        ] {
+            let mut body = request(Native::Converse);
+            body.insert("toolConfig".to_owned(), json!({"tools": [], "toolChoice": choice}));
+            Native::Converse.free_choice(&mut body);
+            assert_eq!(body["toolConfig"].get("toolChoice").is_some(), is_kept, "{choice}");
+            Native::Converse.forbid_calls(&mut body);
+            assert_eq!(body["toolConfig"], json!({"tools": []}));
+        }
+    }
+
+    #[test]
+    fn a_result_without_a_word_says_so_in_converse() {
+        let result =
+            CallResult { id: "c".to_owned(), name: "n".to_owned(), text: " ".to_owned(), is_error: true };
+        let expected = json!({"toolResult": {
+            "toolUseId": "c", "content": [{"text": "The tool returned nothing."}], "status": "error",
+        }});
+        assert_eq!(converse_result(&result), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::answer::{AnswerOptions, ReadAnswer, ReadFrames, WriteAnswer};
 use dialects::face;
 use domain::{Event, Fault, FaultClass, Finish, Grammar, Json, PartKind, Reason, Usage};
 use framing::sse::{WholeEvents, read_event};
@@ -28,6 +28,8 @@ struct Reading {
     body: ReplyBody,
     reader: Box<dyn ReadAnswer>,
     whole: WholeEvents,
+    /// Reads the frames of a format that has no events as text.
+    frames: Option<Box<dyn ReadFrames>>,
     /// All events of the step.
     events: Vec<Event>,
     bytes: usize,
@@ -109,6 +111,7 @@ impl Reading {
             body,
             reader: face(grammar).reader(),
             whole: WholeEvents::default(),
+            frames: face(grammar).frames(),
             events: Vec::new(),
             bytes: 0,
             parts: Vec::new(),
@@ -122,6 +125,16 @@ impl Reading {
     fn take(&mut self, mut piece: &[u8]) -> Result<Vec<Event>, Bytes> {
         self.bytes = self.bytes.saturating_add(piece.len());
         let mut events = Vec::new();
+        if let Some(frames) = &mut self.frames {
+            frames.push(piece);
+            // What is no frame is the end: the answer is not complete then.
+            while let Ok(Some(frame)) = frames.next_frame(&mut *self.reader, &mut events) {
+                if frame.result.is_err() || self.bytes > STEP_BYTES_MAX {
+                    return Err(frame.bytes);
+                }
+            }
+            return Ok(events);
+        }
         while let Some(whole) = self.whole.next_in(&mut piece) {
             let read = read_event(&whole);
             let data = read.data.json(&whole);

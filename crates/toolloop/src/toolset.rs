@@ -146,6 +146,9 @@ async fn call_server(
     };
     let session = seat.session.get_or_try_init(opening).await?;
     let answer = session.call(tool, arguments.clone()).await;
+    if let (Source::Declared(server), Err(failure)) = (&seat.source, &answer) {
+        reach.note_refusal(server, failure).await;
+    }
     let is_unauthorized = answer.as_ref().is_err_and(|failure| failure.is_unauthorized);
     let (Source::Declared(server), Some(token), true) = (&seat.source, session.token(), is_unauthorized)
     else {

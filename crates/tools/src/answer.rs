@@ -20,16 +20,22 @@ pub struct CallFailure {
     pub text: String,
     /// The server wants a token, or another one.
     pub is_unauthorized: bool,
+    /// The scopes that the token lacks, where the server names them.
+    pub wanted_scopes: Vec<String>,
 }
 
 impl CallFailure {
     #[must_use]
     pub fn new(outcome: CallOutcome, text: impl Into<String>) -> Self {
-        Self { outcome, text: text.into(), is_unauthorized: false }
+        Self { outcome, text: text.into(), is_unauthorized: false, wanted_scopes: Vec::new() }
     }
 
     pub(crate) fn unauthorized(self) -> Self {
         Self { is_unauthorized: true, ..self }
+    }
+
+    pub(crate) fn wanting(self, wanted_scopes: Vec<String>) -> Self {
+        Self { wanted_scopes, ..self }
     }
 
     pub(crate) fn unreachable(text: impl Into<String>) -> Self {

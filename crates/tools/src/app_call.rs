@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use domain::{CallOutcome, ReadyApp, Secret, WorkspaceId};
 use egress::Client;
 use jsonschema::error::ValidationErrorKind;
+use schemas::Schema;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
@@ -36,11 +37,15 @@ pub struct AppFailure {
 /// Places of a value that do not fit a schema: each a JSON pointer with the reason. Values are not repeated.
 #[must_use]
 pub fn misfits(schema: &Value, value: &Value) -> Vec<(String, String)> {
-    let validator = match jsonschema::validator_for(schema) {
-        Ok(validator) => validator,
+    let schema = match Schema::compile(schema) {
+        Ok(schema) => schema,
         Err(_) => return vec![(String::new(), "the schema itself can't be used".to_owned())],
     };
-    let found = validator.iter_errors(value).take(SCHEMA_ERRORS_MAX).map(|error| {
+    let errors = match schema.errors(value, SCHEMA_ERRORS_MAX) {
+        Ok(errors) => errors,
+        Err(error) => return vec![(String::new(), error.to_string())],
+    };
+    let found = errors.iter().map(|error| {
         let place = error.instance_path().as_str().to_owned();
         match error.kind() {
             ValidationErrorKind::Required { property } => {
@@ -64,7 +69,7 @@ pub fn misfits(schema: &Value, value: &Value) -> Vec<(String, String)> {
 /// Whether this is a JSON Schema that values can be compared with.
 #[must_use]
 pub fn is_schema(schema: &Value) -> bool {
-    jsonschema::validator_for(schema).is_ok()
+    Schema::compile(schema).is_ok()
 }
 
 /// Runs an app. The server learns of a repeated call by `key`, which is the same for each try of a task.

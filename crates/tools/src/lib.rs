@@ -36,4 +36,4 @@ pub use rows::{
 };
 pub use sealed::{CLIENT_SECRET, SealedHeaders, seal_headers};
 pub use sql::Declared;
-pub use toolbox::{ToolBox, note_listing};
+pub use toolbox::{ToolBox, note_listing, note_wanted_scopes};

@@ -43,6 +43,8 @@ pub(crate) const SESSION_CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 pub(crate) const LAST_WORDS_BYTES_MAX: usize = 2 * 1024;
 /// How often a stream of a server that breaks off is resumed.
 pub(crate) const RESUMPTIONS_MAX: u32 = 2;
+/// How many requests of a server are answered while it makes one result.
+pub(crate) const SERVER_REQUESTS_MAX: u32 = 64;
 /// How long a server may put off that a stream is resumed.
 pub(crate) const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Operations of one imported document.

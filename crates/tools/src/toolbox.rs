@@ -204,6 +204,23 @@ pub async fn note_listing(
     Ok(Some(state))
 }
 
+/// Keeps which scopes a call of a server lacked; none once a person authorized it again.
+///
+/// # Errors
+/// Of the database.
+pub async fn note_wanted_scopes(
+    store: &Store,
+    (owner, id): (ObjectOwner, McpServerId),
+    scopes: Vec<String>,
+) -> Result<(), StoreError> {
+    let declared = Declared::of(store);
+    let row = declared.get::<ServerKind>(owner.workspace, id).await?;
+    if row.owner != owner || row.state.wanted_scopes == scopes {
+        return Ok(());
+    }
+    declared.note_state(owner, id, McpState { wanted_scopes: scopes, ..row.state }).await
+}
+
 /// What a workspace is told of tools that are held back. Their names come from the server: no more of it is told.
 fn event(
     owner: ObjectOwner,
@@ -247,6 +264,20 @@ impl ToolStore for ToolBox {
             report("what an MCP server lists could not be kept", noted)?
         });
         Box::pin(async move { timeout(READ_TIME_MAX, noting).await.ok()?.ok()? })
+    }
+
+    fn note_wanted_scopes(
+        &self,
+        owner: ObjectOwner,
+        server: McpServerId,
+        scopes: Vec<String>,
+    ) -> PortFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        let noting = self.tasks.run(async move {
+            let noted = note_wanted_scopes(&inner.store, (owner, server), scopes).await;
+            report("which scopes a call of an MCP server lacked could not be kept", noted);
+        });
+        Box::pin(async move { drop(timeout(READ_TIME_MAX, noting).await) })
     }
 
     fn app(&self, owner: ObjectOwner, name: String, version: Option<u64>) -> PortFuture<'static, FoundApp> {

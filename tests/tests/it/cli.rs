@@ -261,6 +261,34 @@ async fn exit_codes_tell_what_failed() {
 }
 
 #[tokio::test]
+async fn commands_about_tasks_files_and_apps_say_what_is_wrong() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let cli = gateway.cli();
+    let usage = cli.run(&["run"]).failed(2);
+    assert!(usage.contains("tidegate run [OPTIONS] <APP> --input"), "{usage}");
+    let unknown = cli.run(&["run", "acme/nosuch", "--input", "{\"number\": \"1\"}"]).failed(3);
+    assert!(unknown.contains("acme/nosuch"), "{unknown}");
+    for value in ["1", "0", ""] {
+        cli.clone().env("TIDEGATE_NO_INPUT", value).run(&["task", "list"]).ok();
+    }
+    let wrong = cli.run(&["task", "follow", "tsk_x"]).failed(3);
+    assert!(wrong.contains("\"tsk_x\" is no id of a task"), "{wrong}");
+    for id in ["../../v2/api-keys", ".."] {
+        cli.run(&["task", "show", id]).failed(3);
+    }
+    cli.run(&["run", MINI, "--input", "prompt=hello"]).ok();
+    let tasks = cli.run(&["task", "list", "--json"]).lines();
+    let id = tasks[0]["id"].as_str().unwrap();
+    let ended = cli.run(&["task", "cancel", id]).failed(6);
+    assert!(ended.contains("has ended (completed)"), "{ended}");
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().join("nothing"), folder.path().to_owned()] {
+        cli.run(&["file", "put", &path.display().to_string()]).failed(2);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_that_is_refused_is_a_failure() {
     let gateway = Gateway::start().await;
     let cli = gateway.cli();

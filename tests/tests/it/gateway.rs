@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, found};
 
 /// The workspace's own provider keys.
 pub const OWN: &str = "sk-own-7c1f0d4e8a9b2635417f60d2e5c8b9a3";
@@ -328,6 +328,16 @@ impl Gateway {
             assert!(Instant::now() < deadline, "{trace} is not in the books: {}", answer.text());
             a_moment().await;
         }
+    }
+
+    /// The same, with the calls of tools that the gateway made for it: they are written apart.
+    pub async fn settled_with_calls(&self, trace: &str) -> Value {
+        found("the calls of tools", async || {
+            let request = self.settled(trace).await;
+            let calls = request["tool_calls"].as_array().map_or(0, Vec::len);
+            (calls > 0).then_some(request)
+        })
+        .await
     }
 
     /// The error code of a refused request, read from its record: some wire formats have no field for one.

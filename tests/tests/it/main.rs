@@ -10,6 +10,7 @@
     reason = "a helper that fails should fail its test, and JSON reads best by value and index"
 )]
 
+mod a2a;
 mod agents;
 mod agreements;
 mod alias_parameters;
@@ -57,6 +58,7 @@ mod diagnostics;
 mod dry_runs;
 mod edges;
 mod embeddings;
+mod endless_schemas;
 mod environments;
 mod estimates;
 mod exports;

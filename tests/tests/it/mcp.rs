@@ -152,9 +152,11 @@ async fn the_protocols_own_python_client_uses_apps_and_tasks() {
 #[tokio::test]
 async fn the_public_conformance_suite_passes_but_for_its_fixtures() {
     let gateway = gateway().await;
+    let person = gateway.owner().await;
     let mut command = tokio::process::Command::new("node");
     command.arg(workspace().join("tests/node/mcp_conformance.mjs"));
-    command.args([&gateway.origin, &gateway.founded.api_key, &gateway.founded.admin_key]);
+    let founded = &gateway.founded;
+    command.args([&gateway.origin, &founded.api_key, &founded.admin_key, &person.cookie, &person.csrf]);
     let output =
         tokio::time::timeout(WITHIN * 10, command.kill_on_drop(true).output()).await.unwrap().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -146,7 +146,8 @@ async fn a_person_signs_in_and_models_call_the_servers_tools() {
         (&signed_in["health"], &signed_in["authorization"]),
         (
             &json!("ready"),
-            &json!({"state": "authorized", "scopes": ["read", "write"], "expires_at": null, "client_id": null})
+            &json!({"state": "authorized", "scopes": ["read", "write"], "wanted_scopes": [], "expires_at": null,
+                "client_id": null})
         ),
         "{signed_in}"
     );
@@ -208,6 +209,33 @@ async fn a_token_that_is_refused_is_renewed_and_one_that_is_revoked_is_said_to_b
     scene.behave(|_| ());
     assert_eq!(scene.sign_in().await["health"], "ready");
     assert_eq!(scene.issuer.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_that_lacks_scopes_says_which_and_the_next_sign_in_requests_them() {
+    let scene = Scene::start().await;
+    scene.sign_in().await;
+    let insufficient = Some(r#"Bearer error="insufficient_scope", scope="write admin""#.to_owned());
+    let (token, challenge) = (scene.issuer.access(), Some(scene.issuer.challenge()));
+    scene.mcp.behave(McpBehaviour { token, challenge, insufficient, ..McpBehaviour::default() });
+    let answer = scene.ask(&scene.gateway.client()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let shown = scene.shown().await;
+    assert_eq!(
+        (&shown["health"], &shown["authorization"]["state"], &shown["authorization"]["wanted_scopes"]),
+        (&json!("ready"), &json!("authorized"), &json!(["write", "admin"])),
+        "{shown}"
+    );
+    // What was given stays among what is requested.
+    scene.behave(|behaviour| behaviour.scopes = Some("read write admin".to_owned()));
+    let again = scene.sign_in().await;
+    assert_eq!(
+        (&again["authorization"]["scopes"], &again["authorization"]["wanted_scopes"]),
+        (&json!(["read", "write", "admin"]), &json!([])),
+        "{again}"
+    );
+    assert_eq!(scene.ask(&scene.gateway.client()).await.status, 200);
+    assert_eq!((scene.mcp.calls().len(), scene.issuer.violations()), (1, vec![]));
 }
 
 #[tokio::test]
@@ -336,7 +364,7 @@ async fn a_gateway_is_the_authorization_server_of_another() {
     let answer =
         scene.gateway.client().header("agent-tools", "there").post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let request = scene.gateway.settled(&crate::ask::trace_of(&answer)).await;
+    let request = scene.gateway.settled_with_calls(&crate::ask::trace_of(&answer)).await;
     assert_eq!(request["tool_calls"][0]["outcome"], "answered", "{request}");
     // The key that was given there is revoked: the next call asks for a person.
     let keys = host.get("/v2/api-keys").await.json();

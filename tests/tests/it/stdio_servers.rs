@@ -102,7 +102,7 @@ async fn a_program_is_a_server_of_a_project() {
         .script(OWN, [Behaviour::ok().call("probe__env", "{}"), Behaviour::ok().tools(ToolMode::None)]);
     let answer = gateway.client().header("agent-tools", "probe").post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let request = gateway.settled(&trace_of(&answer)).await;
+    let request = gateway.settled_with_calls(&trace_of(&answer)).await;
     assert_eq!(request["tool_calls"][0]["outcome"], "answered", "{request}");
     let upstream = gateway.calls(OWN);
     let second: Value = serde_json::from_slice(&upstream[1].body).unwrap();
@@ -210,7 +210,7 @@ async fn a_program_that_misbehaves_does_no_harm() {
         let client = gateway.client().header("agent-tools", "probe").header("agent-tool-seconds", "3");
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let request = gateway.settled(&trace_of(&answer)).await;
+        let request = gateway.settled_with_calls(&trace_of(&answer)).await;
         let upstream = gateway.calls(OWN);
         let last: Value = serde_json::from_slice(&upstream.last().unwrap().body).unwrap();
         let given = last["messages"].as_array().unwrap().last().unwrap()["content"].to_string();

@@ -196,6 +196,10 @@ async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins(
     let running = running["id"].as_str().unwrap();
     until("the provider has it", async || gateway.calls(OWN).len() == 1).await;
     until_status(&client, running, 7).await;
+    // Rating it says where it is, as reading it does.
+    let rated = client.post(&format!("/tasks/{running}/rating"), &json!({"rating": 3})).await.unwrap();
+    let rated = rated.json()["data"].clone();
+    assert_eq!((&rated["status"], &rated["rating"]), (&json!(7), &json!(3)), "{rated}");
     let later = json!({"run_at": "2099-01-01T00:00:00Z"});
     let refused = client.post(RUN, &with(ask("x"), later)).await.unwrap();
     problem(&refused, 400, "invalid_value");
@@ -292,6 +296,16 @@ async fn tasks_are_listed_rated_timed_and_deleted_in_their_project() {
     assert_eq!(seen, ids);
     let failed = client.get("/v1/tasks?status=failed&limit=3").await.unwrap().json();
     assert_eq!(failed["data"]["items"], json!([]));
+    for filters in [
+        json!([{"field": "status", "operator": "neq", "value": 10}]),
+        json!([{"field": "app", "operator": "eq", "value": {"a": 1}}]),
+    ] {
+        let answer = client.post("/tasks/list", &json!({"filters": filters, "limit": 100})).await.unwrap();
+        problem(&answer, 400, "invalid_value");
+    }
+    let either = json!({"filters": [{"field": "status", "operator": "in", "value": [10, 11]}]});
+    let either = client.post("/tasks/list", &either).await.unwrap().json()["data"].clone();
+    assert_eq!(either["items"].as_array().unwrap().len(), 5);
     let path = format!("/tasks/{}", ids[0]);
     let rated = client.post(&format!("{path}/rating"), &json!({"rating": 4})).await.unwrap();
     assert_eq!((rated.status, &rated.json()["data"]["rating"]), (200, &json!(4)), "{}", rated.text());
@@ -334,6 +348,11 @@ async fn a_task_that_nothing_can_serve_is_refused_before_it_waits() {
     let unknown =
         client.post(RUN, &json!({"app": "nobody/nothing", "input": {"prompt": "x"}})).await.unwrap();
     assert_eq!(unknown.status, 404, "{}", unknown.text());
+    // What a text model takes says nothing of a name that nothing has.
+    for (path, input) in [(RUN, json!({"number": "1"})), ("/v1/run", json!({}))] {
+        let answer = client.post(path, &json!({"app": "nobody/nothing", "input": input})).await.unwrap();
+        problem(&answer, 404, "model_not_found");
+    }
     let wrong = client.post(RUN, &json!({"app": MINI, "input": {}})).await.unwrap();
     assert_eq!((wrong.status, &wrong.json()["errors"][0]["pointer"]), (422, &json!("/input/prompt")));
     assert_eq!(client.get("/tasks").await.unwrap().json()["data"]["items"], json!([]));

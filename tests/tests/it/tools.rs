@@ -70,7 +70,7 @@ async fn the_gateway_runs_the_loop_and_books_each_step() {
     assert_eq!(messages.last().unwrap()["content"], "the sum is 42", "{second}");
     // The usage of the answer is that of both steps, and each is booked for itself.
     let trace = trace_of(&answer);
-    let request = gateway.settled(&trace).await;
+    let request = gateway.settled_with_calls(&trace).await;
     assert_eq!(request["tool_calls"].as_array().map(Vec::len), Some(1), "{request}");
     let call = &request["tool_calls"][0];
     assert_eq!(
@@ -99,6 +99,8 @@ async fn every_format_has_the_loop_whole_and_streamed() {
     let turn = json!({"role": "user", "content": "hello there"});
     let parts = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
     let gemini = "/v1beta/models/openai%2Fgpt-4o-mini";
+    let converse = json!({"messages": [{"role": "user", "content": [{"text": "hello there"}]}]});
+    let bedrock = "/model/openai%2Fgpt-4o-mini";
     for (path, stream, body) in [
         (CHAT.to_owned(), false, question(MINI)),
         (CHAT.to_owned(), true, with(question(MINI), json!({"stream": true}))),
@@ -112,6 +114,8 @@ async fn every_format_has_the_loop_whole_and_streamed() {
         ("/v1/responses".to_owned(), true, json!({"model": MINI, "input": "hello there", "stream": true})),
         (format!("{gemini}:generateContent"), false, parts.clone()),
         (format!("{gemini}:streamGenerateContent?alt=sse"), true, parts),
+        (format!("{bedrock}/converse"), false, converse.clone()),
+        (format!("{bedrock}/converse-stream"), true, converse),
     ] {
         gateway.emulator.clear_scripts();
         gateway.emulator.script(OWN, calls(1, "maths__add"));
@@ -121,7 +125,8 @@ async fn every_format_has_the_loop_whole_and_streamed() {
         let text = answer.text();
         assert_eq!(mcp.calls().len(), before + 1, "{path}: {text}");
         assert!(!text.contains("maths__add"), "{path}: {text}");
-        let said: String = if stream { sse::events(&answer.body).join("\n") } else { text.clone() };
+        let is_text = stream && !path.ends_with("converse-stream");
+        let said: String = if is_text { sse::events(&answer.body).join("\n") } else { text.clone() };
         assert!(said.contains("You") && said.contains("there"), "{path}: {text}");
     }
     assert_eq!(mcp.violations(), Vec::<String>::new());
@@ -285,7 +290,7 @@ async fn servers_that_misbehave_do_no_harm() {
         let client = gateway.client().header("agent-tools", "bad").header("agent-tool-seconds", "2");
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
-        let request = gateway.settled(&trace_of(&answer)).await;
+        let request = gateway.settled_with_calls(&trace_of(&answer)).await;
         assert_eq!(request["tool_calls"][0]["outcome"], outcome, "{tool}: {request}");
         let sent = gateway.calls(OWN).last().unwrap().body.clone();
         let sent: Value = serde_json::from_slice(&sent).unwrap();
@@ -332,12 +337,13 @@ async fn streams_of_servers_are_read_and_resumed() {
         gateway.emulator.clear_scripts();
         gateway.emulator.script(OWN, calls(1, &format!("{name}__add")));
         let answer = ask(&gateway, name, CHAT, &question(MINI)).await;
-        let request = gateway.settled(&trace_of(&answer)).await;
+        let request = gateway.settled_with_calls(&trace_of(&answer)).await;
         assert_eq!(request["tool_calls"][0]["outcome"], "answered", "{request}");
     }
     assert_eq!(mcp.violations(), Vec::<String>::new());
     assert_eq!(mcp.requests().iter().filter(|method| *method == "GET").count(), 1);
     assert!(mcp.requests().contains(&"DELETE".to_owned()), "sessions are ended");
+    assert!(mcp.pongs() > 0, "a server that asks meanwhile is answered");
 }
 
 #[tokio::test]
@@ -367,7 +373,7 @@ async fn a_server_of_the_protocols_own_sdk_is_called() {
             let call = Behaviour::ok().call(format!("{form}__{tool}"), arguments);
             gateway.emulator.script(OWN, [call, Behaviour::ok().tools(ToolMode::None)]);
             let answer = ask(&gateway, form, CHAT, &question(MINI)).await;
-            let request = gateway.settled(&trace_of(&answer)).await;
+            let request = gateway.settled_with_calls(&trace_of(&answer)).await;
             assert_eq!(request["tool_calls"][0]["outcome"], outcome, "{form} {tool}: {request}");
             assert!(last_result(&gateway).contains(told), "{form} {tool}: {}", last_result(&gateway));
         }
@@ -476,7 +482,7 @@ async fn an_app_is_a_tool() {
     assert!(last_result(&gateway).contains("You said: and you?"), "{}", last_result(&gateway));
     // The run is a task, booked for itself as made for the request.
     let trace = trace_of(&answer);
-    let request = gateway.settled(&trace).await;
+    let request = gateway.settled_with_calls(&trace).await;
     let call = &request["tool_calls"][0];
     assert_eq!((&call["outcome"], &call["declared_id"]), (&json!("answered"), &tool["id"]), "{request}");
     let tasks = gateway.client().get("/v1/tasks").await.unwrap().json()["data"]["items"].clone();
@@ -497,7 +503,7 @@ async fn an_app_is_a_tool() {
     let call = Behaviour::ok().call("ask", r#"{"temperature":"hot"}"#);
     gateway.emulator.script(OWN, [call, plain()]);
     let answer = ask(&gateway, "ask", CHAT, &question(MINI)).await;
-    let request = gateway.settled(&trace_of(&answer)).await;
+    let request = gateway.settled_with_calls(&trace_of(&answer)).await;
     assert_eq!(request["tool_calls"][0]["outcome"], "failed", "{request}");
     assert!(last_result(&gateway).contains("/input/"), "{}", last_result(&gateway));
     for (body, param) in [

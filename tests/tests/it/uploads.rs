@@ -223,6 +223,57 @@ async fn parts_go_on_where_the_last_one_ended_also_past_a_kill() {
     assert!(read.body == text, "{} of {size} bytes", read.body.len());
 }
 
+/// Waits until as much of a file has arrived.
+async fn received(gateway: &Gateway, file: &Value, range: Option<&str>) {
+    until("as much has arrived", async || {
+        put(gateway, file, Some("bytes */*"), b"").await.header("range") == range
+    })
+    .await;
+}
+
+/// The first has sent as many bytes as the second when it goes on.
+#[tokio::test]
+async fn two_uploads_of_one_file_are_never_mixed() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let gateway = gateway().await;
+    let size = 2 * PIECE;
+    let file = made(&gateway.client(), json!({"filename": "a.bin", "size": size})).await;
+    let url = file["upload_url"].as_str().unwrap().to_owned();
+    let path = url[url.find("/files/").unwrap()..].to_owned();
+    let head =
+        format!("PUT {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
+    // What waits to be stored until more follows is a whole piece.
+    let piece = format!("bytes=0-{}", PIECE - 1);
+    let mut sockets = Vec::new();
+    for letter in [b'A', b'B'] {
+        let mut socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        received(&gateway, &file, None).await;
+        socket.write_all(&vec![letter; PIECE + 10]).await.unwrap();
+        received(&gateway, &file, Some(&piece)).await;
+        sockets.push(socket);
+    }
+    let mut answers = Vec::new();
+    for (socket, letter) in sockets.iter_mut().zip([b'A', b'B']) {
+        socket.write_all(&vec![letter; PIECE - 10]).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        answers.push(String::from_utf8_lossy(&answer).into_owned());
+    }
+    assert!(
+        answers[0].starts_with("HTTP/1.1 409") && answers[0].contains("upload_superseded"),
+        "{}",
+        answers[0]
+    );
+    assert!(answers[1].starts_with("HTTP/1.1 200"), "{}", answers[1]);
+    let read = content(&gateway.client(), &file).await;
+    assert!(
+        read.body.len() == size && read.body.iter().all(|byte| *byte == b'B'),
+        "{} bytes",
+        read.body.len()
+    );
+}
+
 #[tokio::test]
 async fn no_more_is_taken_than_was_declared_or_may_be() {
     let mut gateway = gateway().await;

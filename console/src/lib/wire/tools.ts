@@ -34,6 +34,7 @@ export interface McpTool {
 export interface McpAuthorization {
   state: 'needed' | 'authorized' | 'expired';
   scopes: string[];
+  wanted_scopes: string[];
   expires_at: string | null;
   client_id: string | null;
 }

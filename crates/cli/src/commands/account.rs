@@ -6,7 +6,7 @@ use super::agreement::Agreement;
 use super::credential::secret_for;
 use super::hosting::Hosting;
 use super::servers;
-use crate::api;
+use crate::api::{self, at};
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -135,17 +135,17 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             accounts.change(&id, &body)?;
         }
         Command::Verify { id } => {
-            output::object(shared, &servers::verify(api, &format!("{PATH}/{id}"))?);
+            output::object(shared, &servers::verify(api, &at(PATH, &id))?);
         }
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
-            let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
+            let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
             output::object(shared, &verifying.verify(api, PATH, rotated)?);
         }
         Command::Disable { id } => accounts.change(&id, &json!({"status": "disabled"}))?,
         Command::Enable { id } => accounts.change(&id, &json!({"status": "active"}))?,
         Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
+            api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is deleted, and its secret with it."));
         }
     }

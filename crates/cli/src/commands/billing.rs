@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::budget::micros;
-use crate::api::Api;
+use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -57,7 +57,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         }
         Some(Command::Invoices) => invoices(shared),
         Some(Command::Invoice { id, csv: true }) => {
-            print!("{}", Api::connect(shared)?.text(&format!("{INVOICES}/{id}.csv"))?);
+            print!("{}", Api::connect(shared)?.text(&format!("{}.csv", at(INVOICES, id)))?);
             Ok(())
         }
         Some(Command::Invoice { id, csv: false }) => invoice(shared, id),
@@ -113,7 +113,7 @@ fn invoices(shared: &Shared) -> Result<(), Failure> {
 }
 
 fn invoice(shared: &Shared, id: &str) -> Result<(), Failure> {
-    let invoice = Api::connect(shared)?.get(&format!("{INVOICES}/{id}"))?;
+    let invoice = Api::connect(shared)?.get(&at(INVOICES, id))?;
     if shared.json {
         println!("{invoice}");
         return Ok(());

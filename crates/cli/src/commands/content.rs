@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, escape};
+use crate::api::{Api, at, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
 use crate::paint::{Style, paint};
@@ -79,9 +79,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("sample_percent", sample);
             output::object(shared, &api.post(PROFILE, &body.build())?);
         }
-        Command::Show { id } => output::object(shared, &api.get(&format!("/v2/requests/{id}/content"))?),
+        Command::Show { id } => {
+            output::object(shared, &api.get(&format!("{}/content", at("/v2/requests", &id)))?)
+        }
         Command::Replay { id, model } => {
-            let replay = api.post(&format!("/v2/requests/{id}/replay"), &json!({"model": model}))?;
+            let replay =
+                api.post(&format!("{}/replay", at("/v2/requests", &id)), &json!({"model": model}))?;
             show(shared, &replay);
         }
         Command::Dataset { project, model, since, until, score, score_min } => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::agreement::Agreement;
 use super::hosting::Hosting;
 use super::servers;
-use crate::api::{self, Api};
+use crate::api::{self, Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -112,7 +112,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             ],
             "No credentials. `tidegate credential add openai` seals one.",
         ),
-        Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => servers::show(shared, &api.get(&at(PATH, &id))?),
         Command::Set { id, name, region, project, environment, hosting, agreement, stating } => {
             let body = Body::new()
                 .with_some("display_name", name)
@@ -122,21 +122,21 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("scope", scope_of(project, environment))
                 .with_some("stated_facts", stating.patch()?);
             let body = agreement.write(body)?.build();
-            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            servers::brief(shared, &api.patch(&at(PATH, &id), &body)?);
         }
         Command::Verify { id } => {
-            servers::brief(shared, &servers::verify(&api, &format!("{PATH}/{id}"))?);
+            servers::brief(shared, &servers::verify(&api, &at(PATH, &id))?);
         }
-        Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
+        Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Rotate { id, verifying } => {
             let secret = api::ask_secret(shared, &id)?;
-            let rotated = api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?;
+            let rotated = api.post(&format!("{}/rotate", at(PATH, &id)), &json!({"secret": secret}))?;
             servers::brief(shared, &verifying.verify(&api, PATH, rotated)?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
         Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
+            api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is deleted, and its secret with it."));
         }
         Command::Kinds => output::list(
@@ -178,7 +178,7 @@ fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Valu
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    servers::brief(shared, &api.patch(&at(PATH, id), &json!({"status": status}))?);
     Ok(())
 }
 

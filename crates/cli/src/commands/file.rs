@@ -94,10 +94,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(1, format!("{} can't be used: {error}.", path.display()))
+    Failure::new(output::USAGE, format!("{} can't be used: {error}.", path.display()))
 }
 
 /// A file on its way.
+#[derive(Debug)]
 struct Upload {
     path: PathBuf,
     file: File,
@@ -109,7 +110,7 @@ impl Upload {
         let file = File::open(path).map_err(|error| unusable(path, &error))?;
         let about = file.metadata().map_err(|error| unusable(path, &error))?;
         if !about.is_file() {
-            return Err(Failure::new(1, format!("{} is no file.", path.display())));
+            return Err(Failure::new(output::USAGE, format!("{} is no file.", path.display())));
         }
         Ok(Self { path: path.to_owned(), file, size: about.len() })
     }
@@ -168,4 +169,17 @@ impl Upload {
 
 fn is_watched() -> bool {
     std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_a_wrong_argument() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().join("nothing"), folder.path().to_owned()] {
+            assert_eq!(Upload::open(&path).unwrap_err().code, output::USAGE, "{}", path.display());
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, StreamEnd};
+use crate::api::{Api, StreamEnd, at};
 use crate::limits::{FOLLOW_WAIT, FOLLOW_WAIT_MAX};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -26,7 +26,7 @@ pub(crate) struct Followed {
 /// # Errors
 /// The task failed or was cancelled, it can't be followed, or the user interrupts: then it goes on.
 pub(crate) fn follow(shared: &Shared, api: &Api, id: &str) -> Result<Followed, Failure> {
-    let path = format!("/tasks/{id}");
+    let path = at("/tasks", id);
     let mut view = View { is_json: shared.json, ..View::default() };
     let mut wait = FOLLOW_WAIT;
     loop {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::at;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -152,7 +153,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             keys.change(&id, &body)?;
         }
         Command::Limits { id, rates } => {
-            let path = format!("{PATH}/{id}");
+            let path = at(PATH, &id);
             let key = match rates.patch() {
                 Some(patch) => api.patch(&path, &patch)?,
                 None => api.get(&path)?,
@@ -160,7 +161,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &key);
         }
         Command::Revoke { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
+            api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is revoked."));
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::member::find;
-use crate::api::{Api, field};
+use crate::api::{Api, at, field};
 use crate::contexts::{Context, Contexts, DEFAULT};
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -102,7 +102,7 @@ fn link_by_key(shared: &Shared, email: Option<&str>) -> Result<(), Failure> {
         Some(email) => find(&api, email)?,
         None => first_owner(&api)?,
     };
-    let made = api.post(&format!("/v2/members/{member}/link"), &json!({}))?;
+    let made = api.post(&format!("{}/link", at("/v2/members", &member)), &json!({}))?;
     show_link(shared, &made);
     Ok(())
 }

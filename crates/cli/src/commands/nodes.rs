@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::servers;
-use crate::api::{self, Api};
+use crate::api::{self, Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
 use crate::shared::Shared;
@@ -120,7 +120,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
             "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
         ),
-        Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => servers::show(shared, &api.get(&at(PATH, &id))?),
         Command::Set { id, name, models, labels, stating } => {
             let body = Body::new()
                 .with_some("name", name)
@@ -128,29 +128,29 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("labels", &labels)
                 .with_some("stated_facts", stating.patch()?)
                 .build();
-            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            servers::brief(shared, &api.patch(&at(PATH, &id), &body)?);
         }
-        Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
+        Command::Probe { id, model } => servers::probe(shared, &api, &at(PATH, &id), model)?,
         Command::Runtime { node } => {
             let id = id_of(&api, &node)?;
-            runtime(shared, &api.get(&format!("{PATH}/{id}/runtime"))?);
+            runtime(shared, &api.get(&format!("{}/runtime", at(PATH, &id)))?);
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
+            servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"secret": secret}))?);
         }
         Command::Drain { id } => {
-            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
+            servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"status": "draining"}))?);
         }
         Command::Resume { id } => {
-            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
+            servers::brief(shared, &api.patch(&at(PATH, &id), &json!({"status": "ready"}))?);
         }
         Command::Revoke { id } => {
-            servers::brief(shared, &api.post(&format!("{PATH}/{id}/revoke"), &json!({}))?);
+            servers::brief(shared, &api.post(&format!("{}/revoke", at(PATH, &id)), &json!({}))?);
         }
         Command::Usage { id } => usage(shared, &api, &id)?,
         Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
+            api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is removed."));
         }
     }
@@ -183,14 +183,14 @@ fn uninvite(shared: &Shared, api: &Api, name: &str) -> Result<(), Failure> {
         return Err(Failure::new(output::NOT_FOUND, text));
     }
     for id in ids {
-        api.delete(&format!("{TOKENS}/{id}"))?;
+        api.delete(&at(TOKENS, &id))?;
         shared.report(&format!("{id} is withdrawn."));
     }
     Ok(())
 }
 
 fn usage(shared: &Shared, api: &Api, id: &str) -> Result<(), Failure> {
-    let rows = api.get_all(&format!("{PATH}/{id}/usage"))?;
+    let rows = api.get_all(&format!("{}/usage", at(PATH, id)))?;
     let columns = [
         "started_at",
         "event_id",

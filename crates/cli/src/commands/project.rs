@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::workspace::Caching;
-use crate::api::{Api, field};
+use crate::api::{Api, at, field};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -86,7 +86,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 /// The path of a project that is named by id or name.
 fn one(api: &Api, named: &str) -> Result<String, Failure> {
     if named.starts_with("prj_") {
-        return Ok(format!("{PATH}/{named}"));
+        return Ok(at(PATH, named));
     }
     let projects = api.get_all(PATH)?;
     let found = projects.iter().find(|row: &&Value| field(row, "name") == named);

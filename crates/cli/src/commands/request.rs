@@ -4,7 +4,7 @@ use filter::Filter;
 use serde_json::Value;
 
 use super::tail::Tail;
-use crate::api::{Api, escape};
+use crate::api::{Api, at, escape};
 use crate::output::{self, Failure, Form};
 use crate::paint::{Style, paint};
 use crate::shared::Shared;
@@ -43,7 +43,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let query = options.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
     let api = Api::connect(shared)?;
     if let Some(id) = &options.id {
-        let request = api.get(&format!("/v2/requests/{id}"))?;
+        let request = api.get(&at("/v2/requests", id))?;
         match shared.form() {
             Form::Table => explain(&request),
             _ => output::object(shared, &request),

@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use serde_json::{Value, json};
 
+use crate::api::at;
 use crate::body::Body;
 use crate::collection::Collection;
 use crate::output::{self, Failure};
@@ -155,6 +156,11 @@ fn content_of(text: String) -> Result<Value, Failure> {
 const COLUMNS: [&str; 6] = ["id", "name", "end_user", "status", "used_at", "expires_at"];
 const EVENT_COLUMNS: [&str; 5] = ["version", "event_type", "content", "payload_ref", "created_at"];
 
+/// The path of the events of a branch.
+fn events_of(sessions: &Collection<'_>, id: &str, branch: &str) -> String {
+    format!("{}/events", at(&format!("{}/branches", sessions.at(id)), branch))
+}
+
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let sessions = Collection::connect(shared, "/v2/sessions")?;
     let show = |answer: Value| output::object(shared, &answer);
@@ -200,14 +206,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 event.with("content", content_of(content)?)
             };
             let body = Body::new().with("event", event.build()).with_some("expected_version", expect);
-            let events = format!("{}/branches/{branch}/events", sessions.at(&id));
-            show(sessions.api.post(&events, &body.build())?);
+            show(sessions.api.post(&events_of(&sessions, &id, &branch), &body.build())?);
         }
         Command::Events { id, branch, content } => {
             let branch = branch_of(&sessions, &id, branch)?;
             let include = if content { "?include=content" } else { "" };
-            let page =
-                sessions.api.get(&format!("{}/branches/{branch}/events{include}", sessions.at(&id)))?;
+            let page = sessions.api.get(&format!("{}{include}", events_of(&sessions, &id, &branch)))?;
             output::list(shared, &page, &EVENT_COLUMNS, "No events yet. `tidegate session append` adds one.");
         }
         Command::Snapshot { id, branch, at } => {
@@ -215,7 +219,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             show(sessions.api.post(&format!("{}/snapshots", sessions.at(&id)), &body)?);
         }
         Command::Snapshots { id, snapshot: Some(snapshot) } => {
-            show(sessions.api.get(&format!("{}/snapshots/{snapshot}", sessions.at(&id)))?);
+            show(sessions.api.get(&at(&format!("{}/snapshots", sessions.at(&id)), &snapshot))?);
         }
         Command::Snapshots { id, snapshot: None } => {
             let page = sessions.api.get(&format!("{}/snapshots", sessions.at(&id)))?;

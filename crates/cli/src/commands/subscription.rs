@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -112,20 +112,20 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             ],
             "No subscriptions. `tidegate subscription add codex` seals one, if the operator allows it.",
         ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => output::object(shared, &api.get(&at(PATH, &id))?),
         Command::Set { id, name, stated, no_windows } => {
             let body = stated.write(Body::new().with_some("display_name", name))?;
             let body = body.with_some("windows", no_windows.then(|| json!([]))).build();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            output::object(shared, &api.patch(&at(PATH, &id), &body)?);
         }
         Command::Rotate { id } => {
             let (field, value) = token(&api::ask_secret(shared, &id)?);
-            output::object(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({field: value}))?);
+            output::object(shared, &api.post(&format!("{}/rotate", at(PATH, &id)), &json!({field: value}))?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
         Command::Remove { id } => {
-            api.delete(&format!("{PATH}/{id}"))?;
+            api.delete(&at(PATH, &id))?;
             shared.report(&format!("{id} is deleted, and its token with it."));
         }
     }
@@ -133,7 +133,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    output::object(shared, &api.patch(&at(PATH, id), &json!({"status": status}))?);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, at};
 use crate::body::Body;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
@@ -34,7 +34,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Set { file } => output::object(shared, &api.put(PATH, &read(&file)?)?),
         Command::Assign { workspace, tariff, from } => {
             let body = Body::new().with("tariff", tariff).with_some("effective_from", from).build();
-            output::object(shared, &api.put(&format!("{PATH}/assignments/{workspace}"), &body)?);
+            output::object(shared, &api.put(&at(&format!("{PATH}/assignments"), &workspace), &body)?);
         }
     }
     Ok(())

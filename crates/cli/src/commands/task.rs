@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use crate::collection::Collection;
 use crate::commands::app;
@@ -26,7 +27,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
     },
-    /// Cancels a task.
+    /// Cancels a task. One that has ended is a conflict.
     Cancel { id: String },
 }
 
@@ -52,9 +53,38 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => tasks.show(&id),
         Command::Follow { id, save } => app::follow(shared, &tasks.api, &id, save.as_deref()),
         Command::Cancel { id } => {
+            check_open(&id, &tasks.api.get(&tasks.at(&id))?)?;
             let cancelled = tasks.api.post(&format!("{}/cancel", tasks.at(&id)), &serde_json::json!({}))?;
             output::object(shared, &cancelled);
             Ok(())
         }
+    }
+}
+
+/// A task that has ended is not cancelled any more.
+fn check_open(id: &str, task: &Value) -> Result<(), Failure> {
+    if task.get("ended_at").is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    let status = output::cell(task, "status");
+    let message = format!(
+        "The task {id} has ended ({status}): there is nothing to cancel. `tidegate task show {id}` shows it."
+    );
+    Err(Failure::new(output::CONFLICT, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_has_ended_is_not_cancelled() {
+        assert!(check_open("tsk_1", &json!({"status": "running", "ended_at": null})).is_ok());
+        let ended = json!({"status": "completed", "ended_at": "2026-11-27T00:00:00Z"});
+        let failure = check_open("tsk_1", &ended).unwrap_err();
+        assert_eq!(failure.code, output::CONFLICT);
+        assert!(failure.message.contains("has ended (completed)"), "{}", failure.message);
     }
 }

@@ -10,14 +10,14 @@ use flows::{Flow, Outcome, Schedule, Work};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::leaf::Made;
 use super::shared::Shared;
 use super::signals::HeldSignal;
 use super::values::{Values, view};
 use super::waiting::Waiting;
-use crate::limits::{FLOW_STEPS_STORED_MAX, FLOW_STORE_TRIES_MAX};
+use crate::limits::{FLOW_STEPS_STORED_MAX, FLOW_STORE_TRIES_MAX, FLOW_TURN_MAX};
 
 const STORE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -109,10 +109,12 @@ impl Drive {
         self.making.len() < self.flow.parallel as usize
     }
 
-    /// Starts what is ready; whether more is than could be stored at once.
+    /// Starts what is ready; whether more is than could be stored at once. Expressions are evaluated here, beside everything else
+    /// that the control plane does, so it ends after a short time too.
     fn start_ready(&mut self) -> bool {
+        let start = Instant::now();
         while self.may_start() {
-            if self.writes.len() >= FLOW_STEPS_STORED_MAX {
+            if self.writes.len() >= FLOW_STEPS_STORED_MAX || start.elapsed() > FLOW_TURN_MAX {
                 return true;
             }
             let Some(work) = self.schedule.next_work() else { break };

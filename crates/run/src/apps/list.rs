@@ -254,7 +254,12 @@ async fn page(core: &Core, caller: &Caller, wish: &ListWish) -> Result<Value, Bo
 
 /// A model as lists show it.
 fn describe(caller: &Caller, model: &ServedModel) -> Option<Value> {
-    let app = App { name: model.id.clone(), kinds: kinds_of(&model.facts), facts: Some(model.facts) };
+    let app = App {
+        name: model.id.clone(),
+        kinds: kinds_of(&model.facts),
+        facts: Some(model.facts),
+        unknown: None,
+    };
     let kind = *app.kinds.first()?;
     let listing = OwnListing {
         name: model.id.clone(),

@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub kinds: &'static [Kind],
     /// `None` of a name that nothing serves now, which the line refuses by its reason.
     pub facts: Option<ModelFacts>,
+    /// Why a name means nothing here, so that nobody knows what its input is.
+    pub unknown: Option<Box<Fault>>,
 }
 
 /// What a model may do, by what is known of it.
@@ -50,13 +52,16 @@ impl App {
     pub(crate) fn find(core: &Core, caller: &Caller, name: &str) -> Self {
         match line::named_model(core, caller, name) {
             Ok(model) => {
-                Self { name: name.to_owned(), kinds: kinds_of(&model.facts), facts: Some(model.facts) }
+                let (kinds, facts) = (kinds_of(&model.facts), Some(model.facts));
+                Self { name: name.to_owned(), kinds, facts, unknown: None }
             }
             // What it would do is still known of a model of the catalogue.
-            Err(_) => {
+            Err(fault) => {
                 let sold = line::sold_model(caller, name);
-                let kinds = sold.map_or(&[Kind::Text][..], |sold| Kind::of(sold.modality, sold.operation));
-                Self { name: name.to_owned(), kinds, facts: None }
+                let kinds =
+                    sold.as_ref().map_or(&[Kind::Text][..], |sold| Kind::of(sold.modality, sold.operation));
+                let is_unknown = sold.is_none() && fault.class == FaultClass::NotFound;
+                Self { name: name.to_owned(), kinds, facts: None, unknown: is_unknown.then_some(fault) }
             }
         }
     }

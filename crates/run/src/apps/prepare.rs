@@ -11,7 +11,6 @@ use super::{App, AppCall, Payload, media};
 use crate::document::{self, Document, Text};
 use crate::input::{self, DocumentInput, InputError};
 use crate::limits::INPUT_FILES_BYTES_MAX;
-use crate::pdf::{self, PdfText};
 use crate::prompt::TextInput;
 use crate::refusal::Refusal;
 use crate::task::Message;
@@ -71,7 +70,11 @@ pub(crate) async fn prepare(
     stream: bool,
 ) -> Result<AppCall, Refusal> {
     let kind = app.kind_for(input)?;
-    input::check(kind, input)?;
+    input::check(kind, input).map_err(|misfit| match &app.unknown {
+        // What its input lacks as one of a text model says nothing of a name that is wrong.
+        Some(unknown) => Refusal::Fault(Box::new((**unknown).clone().param("app"))),
+        None => misfit,
+    })?;
     match kind {
         Kind::Text => text((app, files), input, trace, stream).await,
         Kind::Embedding => Ok(media::embedding(&app.name, input)),
@@ -128,7 +131,7 @@ async fn extracted(
     input: &DocumentInput,
 ) -> Result<(Text, Message), Refusal> {
     let unread = |why: &str| Refusal::Input(vec![InputError::new(input.pointer.clone(), why)]);
-    let PdfText { text, pages, is_partial } = pdf::text_of(bytes).await.map_err(unread)?;
+    let pdf::PdfText { text, pages, is_partial } = pdf::text_of(bytes).await.map_err(unread)?;
     let what = if is_partial { "a part of the text" } else { "the text" };
     let message = format!(
         "{} takes no PDF, so it was given {what} of the {pages} pages of {name}, without pictures and layout.",

@@ -8,8 +8,10 @@ mod starting;
 mod step;
 mod team;
 mod turn;
+mod turns;
 
 pub use acting::{AgentRequest, agent};
+pub use turns::{AGENT_APP, NamedAgent, TurnRecord, agent_of, agent_turn, named_agent};
 
 pub(crate) use acting::queue_app;
 pub(crate) use content::{input_schema, output_schema};

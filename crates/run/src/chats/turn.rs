@@ -12,6 +12,7 @@ use domain::ports::SessionFailure;
 use domain::{Fault, RunTask, SessionId};
 use line::{Core, LiveTask, TaskCall};
 use runs::{TaskRequest, TaskResult};
+use schemas::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -324,10 +325,11 @@ fn checked(definition: &Definition, text: &str) -> Result<Value, String> {
     // Models like to put it into a block of code.
     let plain = text.trim().trim_start_matches("```json").trim_matches('`').trim();
     let value: Value = serde_json::from_str(plain).map_err(|_| "it is no JSON.".to_owned())?;
-    let Ok(validator) = jsonschema::validator_for(schema) else { return Ok(value) };
-    let wrong: Vec<String> = validator
-        .iter_errors(&value)
-        .take(crate::limits::INPUT_ERRORS_MAX)
+    let schema = Schema::compile(schema).map_err(|_| "the schema itself can't be used.".to_owned())?;
+    let errors = schema.errors(&value, crate::limits::INPUT_ERRORS_MAX);
+    let wrong: Vec<String> = errors
+        .map_err(|error| format!("{error}."))?
+        .iter()
         .map(|error| format!("at \"{}\": {}", error.instance_path(), error.masked_with("the value")))
         .collect();
     if wrong.is_empty() { Ok(value) } else { Err(format!("{}.", wrong.join("; "))) }

@@ -194,7 +194,7 @@ impl Receiver {
     async fn store(&mut self, is_last: bool) -> Result<(), Box<Fault>> {
         let bytes = std::mem::take(&mut self.waiting).freeze();
         let end = is_last.then(FileEnd::default);
-        let piece = FilePiece { offset: self.file.received, bytes, end };
+        let piece = FilePiece { offset: self.file.received, after: self.file.last_piece.clone(), bytes, end };
         self.file = self.core.files.append(self.file.owner, self.file.id, piece).await?;
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use admit::Caller;
 use bytes::Bytes;
-use domain::{Dialect, Fault, FaultClass, FoundTask, RunTask, TaskContents, TaskId, TaskStatus, TraceId};
+use domain::{
+    Dialect, Fault, FaultClass, FoundTask, ObjectOwner, RunTask, TaskContents, TaskId, TaskStatus, TraceId,
+};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use line::Core;
@@ -147,10 +149,7 @@ async fn answer(
         }
         TaskOperation::Rate => {
             let rating = read_rating(&request.body)?;
-            if !core.tasks.rate(owner, id, rating).await {
-                return Err(store_away());
-            }
-            ok(&runs::document(&RunTask { rating, ..task }, &contents))
+            ok(&rate(core, (owner, id), rating).await?)
         }
         TaskOperation::Delete => {
             delete(core, caller, (&task, &contents), request.query).await?;
@@ -169,6 +168,19 @@ async fn answer(
             ok(&files::delete(core, (&task, &contents), found).await?)
         }
     }
+}
+
+/// Rates a task, and reads it again: it may have gone on meanwhile.
+async fn rate(
+    core: &Core,
+    (owner, id): (ObjectOwner, TaskId),
+    rating: Option<u8>,
+) -> Result<Value, Box<Fault>> {
+    if !core.tasks.rate(owner, id, rating).await {
+        return Err(store_away());
+    }
+    let (task, contents) = found(core.tasks.find(owner, id).await, id)?;
+    Ok(placed(core, &task, seen(core, &task, &contents)).await)
 }
 
 fn check_deletable(caller: &Caller, task: &RunTask) -> Result<(), Box<Fault>> {
@@ -258,8 +270,12 @@ fn unknown(id: TaskId) -> Box<Fault> {
 }
 
 fn nothing_here(id: &str, below: Option<&str>) -> Box<Fault> {
-    let sanitized = sanitize(below.unwrap_or(id));
-    let message = format!("\"{sanitized}\" is no task, and nothing that is done with one here.");
+    let message = match below {
+        Some(below) if id.parse::<TaskId>().is_ok() => {
+            format!("\"{}\" is nothing that is done with a task by this method.", sanitize(below))
+        }
+        _ => format!("\"{}\" is no id of a task.", sanitize(id)),
+    };
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
 }
 
@@ -287,6 +303,18 @@ mod tests {
             ("DELETE", Some("logs"), None),
         ] {
             assert_eq!(TaskOperation::of(&method.parse().unwrap(), below), act, "{method} {below:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_names_what_is_wrong_of_it() {
+        let id = TaskId::from_uuid(*TraceId::new(1, [1; 10]).as_uuid()).to_string();
+        for (id, below, named) in [
+            ("tsk_x", None, "\"tsk_x\" is no id of a task."),
+            ("tsk_x", Some("stream"), "\"tsk_x\" is no id of a task."),
+            (&*id, Some("streams"), "\"streams\" is nothing that is done with a task by this method."),
+        ] {
+            assert_eq!(nothing_here(id, below).message, named);
         }
     }
 

@@ -25,8 +25,7 @@ pub(super) fn query_of(
         (&Method::GET | &Method::HEAD, "") => of_query(request.query),
         _ => return Ok(None),
     };
-    let text = |name: &str| wanted.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let after = match text("cursor") {
+    let after = match text_of(&wanted, "cursor")? {
         Some(cursor) => Some(cursor.parse::<TaskId>().map_err(|_| {
             refusal(
                 "invalid_cursor",
@@ -49,9 +48,21 @@ pub(super) fn query_of(
         owner: caller.owner(),
         after,
         statuses,
-        app: text("app").map(str::to_owned),
+        app: text_of(&wanted, "app")?.map(str::to_owned),
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     }))
+}
+
+/// A field that is a text, unless it is left out, null or empty.
+fn text_of<'a>(wanted: &'a Value, name: &'static str) -> Result<Option<&'a str>, Box<Fault>> {
+    match wanted.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => {
+            let message = format!("\"{name}\" must be a text.");
+            Err(refusal("invalid_value", message, "Correct it, or leave it out.", name))
+        }
+    }
 }
 
 fn limit_of(limit: &Value) -> Result<u64, Box<Fault>> {
@@ -93,19 +104,53 @@ fn of_body(body: &[u8]) -> Result<Value, Box<Fault>> {
         return Err(refusal("invalid_type", "The body must be a JSON object.", "Send one JSON object.", ""));
     }
     let mut wanted = sent;
-    let filters = wanted.get("filters").and_then(Value::as_array).cloned().unwrap_or_default();
-    for filter in filters {
-        let field = filter.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if !matches!(field.as_str(), "status" | "app") {
-            let message =
-                format!("\"filters\" name \"{}\", by which tasks are not listed.", runbody::sanitize(&field));
-            return Err(refusal("invalid_value", message, "Filter by \"status\" or \"app\".", "filters"));
-        }
+    let filters = match wanted.get_mut("filters").map(Value::take) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(filters)) => filters,
+        Some(_) => return Err(wrong_filter("\"filters\" must be a list.".to_owned())),
+    };
+    for filter in &filters {
+        let (field, value) = read_filter(filter)?;
         if let Some(fields) = wanted.as_object_mut() {
-            fields.insert(field, filter.get("value").cloned().unwrap_or_default());
+            let before = fields.insert(field.to_owned(), value);
+            if before.is_some_and(|before| !before.is_null()) {
+                return Err(wrong_filter(format!("\"{field}\" is filtered by twice.")));
+            }
         }
     }
     Ok(wanted)
+}
+
+fn wrong_filter(message: String) -> Box<Fault> {
+    let fix = "Send {\"field\": \"status\" or \"app\", \"operator\": \"eq\", \"value\": …}, each field once; \"in\" takes a list of statuses.";
+    refusal("invalid_value", message, fix, "filters")
+}
+
+/// The field and the value of a filter.
+fn read_filter(filter: &Value) -> Result<(&str, Value), Box<Fault>> {
+    let field = filter.get("field").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(field, "status" | "app") {
+        let field = runbody::sanitize(field);
+        return Err(wrong_filter(format!("\"filters\" name \"{field}\", by which tasks are not listed.")));
+    }
+    let value = filter.get("value").cloned().unwrap_or_default();
+    match filter.get("operator") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(operator)) if operator == "eq" => {}
+        Some(Value::String(operator)) if operator == "in" && field == "status" && value.is_array() => {}
+        Some(operator) => {
+            let operator = runbody::sanitize(operator.as_str().unwrap_or("what is no text"));
+            let message =
+                format!("\"filters\" compare \"{field}\" by \"{operator}\", which lists of tasks do not.");
+            return Err(wrong_filter(message));
+        }
+    }
+    let fits = match field {
+        "app" => value.is_string(),
+        _ => !value.is_null(),
+    };
+    let why = if field == "app" { "must be a text" } else { "is missing" };
+    if fits { Ok((field, value)) } else { Err(wrong_filter(format!("The value for \"{field}\" {why}."))) }
 }
 
 fn of_query(query: &str) -> Value {
@@ -158,6 +203,24 @@ mod tests {
             of_body(br#"{"filters": [{"field": "x"}]}"#).unwrap_err().param.as_deref(),
             Some("filters")
         );
+        for wrong in [
+            json!({"filters": [{"field": "status", "operator": "neq", "value": 10}]}),
+            json!({"filters": [{"field": "status", "operator": 1, "value": 10}]}),
+            json!({"filters": [{"field": "status", "operator": "in", "value": 10}]}),
+            json!({"filters": [{"field": "app", "operator": "in", "value": ["m1"]}]}),
+            json!({"filters": [{"field": "app", "operator": "eq", "value": {"a": 1}}]}),
+            json!({"filters": [{"field": "status", "operator": "eq"}]}),
+            json!({"filters": [{"field": "status", "value": 10}, {"field": "status", "value": 11}]}),
+            json!({"filters": {"field": "status", "value": 10}}),
+        ] {
+            let fault = of_body(wrong.to_string().as_bytes()).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("filters")), "{wrong}");
+        }
+        let many =
+            br#"{"status": null, "filters": [{"field": "status", "operator": "in", "value": [10, 11]}]}"#;
+        assert_eq!(of_body(many).unwrap()["status"], json!([10, 11]));
+        assert_eq!(text_of(&json!({"app": 1}), "app").unwrap_err().param.as_deref(), Some("app"));
+        assert_eq!(text_of(&json!({"app": ""}), "app").unwrap(), None);
         assert_eq!(of_query("status=failed&app=a%2Fb"), json!({"status": "failed", "app": "a/b"}));
         assert_eq!((limit_of(&json!(5_000)).unwrap(), limit_of(&json!("7")).unwrap()), (100, 7));
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cli::api::Api;
+use cli::api::{Api, at};
 use cli::output::{self, Failure, Form, cell, dollars, printable};
 use cli::shared::Shared;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => {
             let api = Api::connect(shared)?;
             let id = id.map_or_else(|| newest(&api), Ok)?;
-            print(shared, &api.get(&format!("{PATH}/{id}"))?);
+            print(shared, &api.get(&at(PATH, &id))?);
         }
         Command::List => {
             let rows = Api::connect(shared)?.get_all(PATH)?;

@@ -187,7 +187,10 @@ enum Command {
     /// Checks an installation for problems, and says how to fix them.
     Doctor(doctor::Options),
     /// Sends a prompt to a model, or starts a conversation in a terminal.
-    #[command(visible_alias = "run")]
+    #[command(
+        visible_alias = "run",
+        override_usage = "tidegate chat [OPTIONS] <MODEL> [PROMPT]...\n       tidegate run [OPTIONS] <APP> --input <INPUT>..."
+    )]
     Chat(chat::Options),
     /// Opens a page of the console.
     Open(open::Options),

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use catalogue::Catalogue;
-use cli::api::Api;
+use cli::api::{Api, at};
 use cli::output::{self, Failure, Form};
 use cli::shared::Shared;
 use reconciliation::{Condensed, Line, write_plain};
@@ -107,7 +107,7 @@ fn list(shared: &Shared) -> Result<(), Failure> {
 }
 
 fn show(shared: &Shared, id: &str) -> Result<(), Failure> {
-    let report = Api::connect(shared)?.get(&format!("/v2/reconciliations/{id}"))?;
+    let report = Api::connect(shared)?.get(&at("/v2/reconciliations", id))?;
     print(shared, &report);
     Ok(())
 }

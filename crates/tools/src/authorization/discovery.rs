@@ -18,7 +18,19 @@ pub(crate) struct Resource {
     pub issuer: String,
     /// The scopes that the server names.
     pub scopes: Vec<String>,
+    /// Nothing but the server's origin says who its authorization server is.
+    is_its_own: bool,
 }
+
+impl ServerMetadata {
+    /// Whether refresh tokens are given for the scope `offline_access`.
+    pub fn has_offline_access(&self) -> bool {
+        self.scopes_supported.iter().any(|scope| scope == OFFLINE_ACCESS)
+    }
+}
+
+/// The scope by which many servers give refresh tokens (OpenID Connect Core, section 11).
+pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The parts of a server's metadata that are used.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,6 +43,8 @@ pub(crate) struct ServerMetadata {
     code_challenge_methods_supported: Vec<String>,
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
 }
@@ -49,6 +63,13 @@ struct ResourceMetadata {
 struct Challenge {
     resource_metadata: Option<String>,
     scopes: Vec<String>,
+    error: Option<String>,
+}
+
+/// The scopes that a token lacks by the challenge of a server which refuses it (RFC 6750, section 3.1).
+pub(crate) fn wanted_scopes(challenge: &str) -> Vec<String> {
+    let challenge = read_challenge(challenge);
+    if challenge.error.as_deref() == Some("insufficient_scope") { challenge.scopes } else { Vec::new() }
 }
 
 /// Finds the authorization server that an MCP server trusts.
@@ -67,20 +88,21 @@ pub(crate) async fn resource_of(asker: &Asker, server: &Url) -> Result<Resource,
         let issuer = found.authorization_servers.into_iter().next();
         let issuer = issuer.ok_or_else(|| broken("the server's metadata names none"))?;
         let scopes = if challenge.scopes.is_empty() { found.scopes_supported } else { challenge.scopes };
-        return Ok(Resource { name: found.resource, issuer, scopes });
+        return Ok(Resource { name: found.resource, issuer, scopes, is_its_own: false });
     }
     // Servers of the revision 2025-03-26 have no such document: they are their own authorization servers.
     let mut name = server.clone();
     name.set_fragment(None);
     let issuer = server.origin().ascii_serialization();
-    Ok(Resource { name: name.into(), issuer, scopes: challenge.scopes })
+    Ok(Resource { name: name.into(), issuer, scopes: challenge.scopes, is_its_own: true })
 }
 
 /// Reads what an authorization server offers. Without PKCE it is not used: a code could be redeemed by whoever sees it.
 ///
 /// # Errors
 /// It can't be reached, is another one than was named, or lacks what is needed.
-pub(crate) async fn metadata_of(asker: &Asker, issuer: &str) -> Result<ServerMetadata, CallFailure> {
+pub(crate) async fn metadata_of(asker: &Asker, resource: &Resource) -> Result<ServerMetadata, CallFailure> {
+    let issuer = resource.issuer.as_str();
     asker.check(issuer)?;
     let url = Url::parse(issuer).map_err(|_| broken("its issuer is no URL"))?;
     let mut places = vec![one_well_known(&url, "oauth-authorization-server")];
@@ -90,7 +112,7 @@ pub(crate) async fn metadata_of(asker: &Asker, issuer: &str) -> Result<ServerMet
     }
     for place in places {
         let Some(found) = asker.document::<ServerMetadata>(&place).await? else { continue };
-        if found.issuer.trim_end_matches('/') != issuer.trim_end_matches('/') {
+        if !is_named(&found.issuer, resource) {
             return Err(broken("its metadata has another issuer"));
         }
         if !found.code_challenge_methods_supported.iter().any(|method| method == "S256") {
@@ -101,6 +123,15 @@ pub(crate) async fn metadata_of(asker: &Asker, issuer: &str) -> Result<ServerMet
         return Ok(found);
     }
     Err(broken("its metadata is not found"))
+}
+
+/// Whether an issuer is the one of a resource. The revision 2025-03-26 has the document at the origin whatever path the issuer has:
+/// where the origin is all that is known, every issuer of it is the same party.
+fn is_named(issuer: &str, resource: &Resource) -> bool {
+    let of_origin =
+        |text: &str| Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == resource.issuer);
+    issuer.trim_end_matches('/') == resource.issuer.trim_end_matches('/')
+        || (resource.is_its_own && of_origin(issuer))
 }
 
 /// Asks without a token for what it takes.
@@ -135,6 +166,7 @@ fn read_challenge(header: &str) -> Challenge {
         if value.len() <= AUTHORIZATION_FIELD_BYTES_MAX {
             match name.as_str() {
                 "resource_metadata" => challenge.resource_metadata = Some(value.trim().to_owned()),
+                "error" => challenge.error = Some(value.trim().to_owned()),
                 "scope" => challenge.scopes = value.split_ascii_whitespace().map(str::to_owned).collect(),
                 _ => {}
             }
@@ -185,6 +217,33 @@ mod tests {
         assert_eq!(read_challenge("bearer scope=read, error=x").scopes, ["read"]);
         for other in ["Basic realm=\"a\"", "Bearer", "", "Bearer =", "Bearer scope=\""] {
             assert_eq!(read_challenge(other), Challenge::default(), "{other}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_wanted_where_the_token_lacks_them() {
+        let lacks = r#"Bearer error="insufficient_scope", scope="read write""#;
+        assert_eq!(wanted_scopes(lacks), ["read", "write"]);
+        for other in [r#"Bearer error="invalid_token", scope="read""#, r#"Bearer scope="read""#, ""] {
+            assert_eq!(wanted_scopes(other), Vec::<String>::new(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_origin_alone_vouches_for_its_issuers() {
+        let resource = |issuer: &str, is_its_own| {
+            let (name, issuer) = ("https://a.example/mcp".to_owned(), issuer.to_owned());
+            Resource { name, issuer, scopes: Vec::new(), is_its_own }
+        };
+        for (issuer, named, is_its_own, is_it) in [
+            ("https://a.example/", "https://a.example", false, true),
+            ("https://a.example/oauth", "https://a.example", true, true),
+            ("https://a.example/oauth", "https://a.example", false, false),
+            ("https://b.example/oauth", "https://a.example", true, false),
+            ("http://a.example/oauth", "https://a.example", true, false),
+            ("nonsense", "https://a.example", true, false),
+        ] {
+            assert_eq!(is_named(issuer, &resource(named, is_its_own)), is_it, "{issuer} {is_its_own}");
         }
     }
 

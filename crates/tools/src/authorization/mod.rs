@@ -13,4 +13,5 @@ pub use renewing::{Reach, authorization_needed, needs_authorization};
 pub use sign_in::{CodeOrder, Party, SignInOrder, SignInPlan, plan_sign_in, redeem_code};
 pub use sql::Grants;
 
+pub(crate) use discovery::wanted_scopes;
 pub(crate) use sql::forget;

@@ -43,6 +43,13 @@ impl Reach {
         Self { client: client.clone(), tools: Arc::clone(tools), world: world.clone(), owner }
     }
 
+    /// Keeps the scopes that a server refused a request for, where a sign-in can bring them.
+    pub async fn note_refusal(&self, server: &DeclaredServer, failure: &CallFailure) {
+        if server.definition.oauth.is_some() && !failure.wanted_scopes.is_empty() {
+            self.tools.note_wanted_scopes(self.owner, server.id, failure.wanted_scopes.clone()).await;
+        }
+    }
+
     /// The token for a server; another than `refused`, which the server took no more.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::discovery::{ServerMetadata, metadata_of, resource_of};
+use super::discovery::{OFFLINE_ACCESS, ServerMetadata, metadata_of, resource_of};
 use super::wire::{Asker, Denial, broken};
 use crate::answer::CallFailure;
 use crate::limits::{AUTHORIZATION_FIELD_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -26,6 +26,8 @@ pub struct SignInOrder {
     pub oauth: McpOauth,
     /// Of the client that the project registered itself.
     pub client_secret: Option<Arc<Secret>>,
+    /// The scopes that calls lacked, with those that were given before.
+    pub wanted_scopes: Vec<String>,
     /// Where the browser comes back to.
     pub redirect: String,
     /// The client of an earlier sign-in, with its issuer and the address that it is registered with.
@@ -86,8 +88,8 @@ pub async fn plan_sign_in(client: &Client, order: SignInOrder) -> Result<SignInP
     let asker = Asker { client: client.clone(), owner: order.owner };
     let server = Url::parse(&order.url).map_err(|_| broken("the server's address is no URL"))?;
     let resource = resource_of(&asker, &server).await?;
-    let metadata = metadata_of(&asker, &resource.issuer).await?;
-    let scopes = if order.oauth.scopes.is_empty() { resource.scopes } else { order.oauth.scopes.clone() };
+    let metadata = metadata_of(&asker, &resource).await?;
+    let scopes = requested(&order, resource.scopes, metadata.has_offline_access());
     let oauth_client = client_of(&asker, &order, &metadata, &scopes).await?;
     let party = Party {
         issuer: metadata.issuer,
@@ -99,6 +101,26 @@ pub async fn plan_sign_in(client: &Client, order: SignInOrder) -> Result<SignInP
         scopes,
     };
     Ok(SignInPlan { authorization_endpoint: metadata.authorization_endpoint, party })
+}
+
+/// What is requested: the scopes of the project alone, where it states some. What a server names, first or for a call that it
+/// refused, never widens those.
+fn requested(order: &SignInOrder, named: Vec<String>, has_offline_access: bool) -> Vec<String> {
+    if !order.oauth.scopes.is_empty() {
+        return order.oauth.scopes.clone();
+    }
+    let mut scopes = named;
+    for wanted in &order.wanted_scopes {
+        if !scopes.contains(wanted) {
+            scopes.push(wanted.clone());
+        }
+    }
+    // By itself the scope would take the place of those that the server gives by default.
+    let lacks_it = !scopes.is_empty() && scopes.iter().all(|scope| scope != OFFLINE_ACCESS);
+    if has_offline_access && lacks_it {
+        scopes.push(OFFLINE_ACCESS.to_owned());
+    }
+    scopes
 }
 
 impl SignInPlan {
@@ -334,6 +356,27 @@ mod tests {
         ] {
             assert!(query.contains(&(name.to_owned(), value.to_owned())), "{name}: {address}");
         }
+    }
+
+    #[test]
+    fn a_project_that_states_its_scopes_gives_no_others() {
+        let order = |scopes: &[&str], wanted: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            SignInOrder {
+                url: "https://mcp.example/mcp".to_owned(),
+                owner: WorkspaceId::new(0, [0; 10]),
+                oauth: McpOauth { scopes: owned(scopes), client_id: None, has_client_secret: false },
+                client_secret: None,
+                wanted_scopes: owned(wanted),
+                redirect: "https://gate.example/back".to_owned(),
+                known: None,
+            }
+        };
+        let named = || vec!["read".to_owned()];
+        assert_eq!(requested(&order(&["a"], &["write"]), named(), true), ["a"]);
+        assert_eq!(requested(&order(&[], &["read", "write"]), named(), false), ["read", "write"]);
+        assert_eq!(requested(&order(&[], &[]), named(), true), ["read", "offline_access"]);
+        assert_eq!(requested(&order(&[], &[]), Vec::new(), true), Vec::<String>::new());
     }
 
     #[test]

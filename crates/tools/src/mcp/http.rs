@@ -14,9 +14,12 @@ use http_body_util::BodyExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::ServerAddress;
-use super::message::{Incoming, broken, message_with};
-use crate::answer::CallFailure;
-use crate::limits::{ANSWER_BYTES_MAX, RESUMPTIONS_MAX, RETRY_TIME_MAX, SESSION_CLOSING_TIME_MAX};
+use super::message::{Incoming, broken, message_with, reply_to};
+use crate::answer::{CallFailure, quoted};
+use crate::authorization::wanted_scopes;
+use crate::limits::{
+    ANSWER_BYTES_MAX, RESUMPTIONS_MAX, RETRY_TIME_MAX, SERVER_REQUESTS_MAX, SESSION_CLOSING_TIME_MAX,
+};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -100,14 +103,14 @@ impl HttpTransport {
 
     pub(super) async fn notify(&self, body: String) -> Result<(), CallFailure> {
         let answer = self.send(&self.request(Method::POST, Some(body.into()))).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(refused(answer.status)) }
+        if answer.status.is_success() { Ok(()) } else { Err(refused(&answer)) }
     }
 
     /// Sends a request and reads the answer to it.
     pub(super) async fn ask(&self, id: u64, method: &str, body: String) -> Result<Incoming, CallFailure> {
         let answer = self.send(&self.request(Method::POST, Some(body.into()))).await?;
         if !answer.status.is_success() {
-            return Err(refused(answer.status));
+            return Err(refused(&answer));
         }
         if method == "initialize" {
             let given = answer.headers.get(SESSION.as_str());
@@ -129,7 +132,7 @@ impl HttpTransport {
     async fn message_in_stream(&self, mut answer: Answer, id: u64) -> Result<Incoming, CallFailure> {
         let (mut left, mut place) = (ANSWER_BYTES_MAX, StreamPlace::default());
         for _ in 0..=RESUMPTIONS_MAX {
-            if let Some(message) = read_stream(&mut answer, id, &mut left, &mut place).await? {
+            if let Some(message) = self.read_stream(&mut answer, id, &mut left, &mut place).await? {
                 return Ok(message);
             }
             let last = place.last_event.as_ref().and_then(|last| HeaderValue::from_bytes(last).ok());
@@ -145,9 +148,51 @@ impl HttpTransport {
         }
         Err(broken("a stream that ends without the result"))
     }
+
+    /// Reads events until the answer to a request is among them; `None` at the end of the stream. What the server asks meanwhile is
+    /// answered, since it may wait for that.
+    async fn read_stream(
+        &self,
+        answer: &mut Answer,
+        id: u64,
+        left: &mut usize,
+        place: &mut StreamPlace,
+    ) -> Result<Option<Incoming>, CallFailure> {
+        let mut events = WholeEvents::default();
+        while let Some(frame) = answer.body.frame().await {
+            // What broke off may be resumed.
+            let Ok(frame) = frame else { return Ok(None) };
+            let Ok(piece) = frame.into_data() else { continue };
+            *left = left.checked_sub(piece.len()).ok_or_else(|| broken("more than is read"))?;
+            let mut rest = piece.as_ref();
+            while let Some(whole) = events.next_in(&mut rest) {
+                place.note(&whole);
+                let data = read_event(&whole).data.json(&whole);
+                if let Some(message) = message_with(&data, id) {
+                    return Ok(Some(message));
+                }
+                if let Some(reply) = reply_to(&data) {
+                    let requests =
+                        place.requests.checked_add(1).filter(|count| *count <= SERVER_REQUESTS_MAX);
+                    place.requests = requests.ok_or_else(|| broken("more requests than are answered"))?;
+                    // A server that does not take the reply says so in its result.
+                    let _ = self.notify(reply).await;
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
-fn refused(status: StatusCode) -> CallFailure {
+fn refused(answer: &Answer) -> CallFailure {
+    let status = answer.status;
+    let challenge = answer.headers.text("www-authenticate").unwrap_or_default();
+    let wanted = if status == StatusCode::FORBIDDEN { wanted_scopes(challenge) } else { Vec::new() };
+    if !wanted.is_empty() {
+        let scopes = quoted(&wanted.join(" "));
+        let text = format!("The MCP server refuses the token (403): it lacks scopes ({scopes}).");
+        return CallFailure::new(CallOutcome::Refused, text).wanting(wanted);
+    }
     let text = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             format!("The MCP server refuses the credentials ({}).", status.as_u16())
@@ -163,38 +208,20 @@ fn refused(status: StatusCode) -> CallFailure {
 struct StreamPlace {
     last_event: Option<Vec<u8>>,
     retry: Duration,
+    /// How many requests the server sent.
+    requests: u32,
 }
 
-/// Reads events until the answer to a request is among them; `None` at the end of the stream.
-async fn read_stream(
-    answer: &mut Answer,
-    id: u64,
-    left: &mut usize,
-    place: &mut StreamPlace,
-) -> Result<Option<Incoming>, CallFailure> {
-    let mut events = WholeEvents::default();
-    while let Some(frame) = answer.body.frame().await {
-        // What broke off may be resumed.
-        let Ok(frame) = frame else { return Ok(None) };
-        let Ok(piece) = frame.into_data() else { continue };
-        *left = left.checked_sub(piece.len()).ok_or_else(|| broken("more than is read"))?;
-        let mut rest = piece.as_ref();
-        while let Some(whole) = events.next_in(&mut rest) {
-            if let Some(id) = field_of(&whole, b"id:").filter(|id| !id.is_empty()) {
-                place.last_event = Some(id);
-            }
-            let retry =
-                field_of(&whole, b"retry:").and_then(|text| String::from_utf8(text).ok()?.parse().ok());
-            if let Some(retry) = retry {
-                place.retry = Duration::from_millis(retry).min(RETRY_TIME_MAX);
-            }
-            let data = read_event(&whole).data;
-            if let Some(message) = message_with(&data.json(&whole), id) {
-                return Ok(Some(message));
-            }
+impl StreamPlace {
+    fn note(&mut self, event: &[u8]) {
+        if let Some(id) = field_of(event, b"id:").filter(|id| !id.is_empty()) {
+            self.last_event = Some(id);
+        }
+        let retry = field_of(event, b"retry:").and_then(|text| String::from_utf8(text).ok()?.parse().ok());
+        if let Some(retry) = retry {
+            self.retry = Duration::from_millis(retry).min(RETRY_TIME_MAX);
         }
     }
-    Ok(None)
 }
 
 /// The value of a field of an event.

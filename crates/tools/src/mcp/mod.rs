@@ -107,6 +107,9 @@ pub async fn list(reach: &Reach, server: &DeclaredServer) -> Result<McpListing, 
     let reading = async {
         let session = open(reach, server, None).await?;
         let tools = session.list_tools().await;
+        if let Err(failure) = &tools {
+            reach.note_refusal(server, failure).await;
+        }
         let (server, protocol) = (session.server.clone(), session.protocol.clone());
         session.close().await;
         Ok(McpListing { tools: tools?, server, protocol })

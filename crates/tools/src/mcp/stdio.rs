@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use bytes::BytesMut;
 use domain::{CallOutcome, Secret};
 use egress::{Client, Pipes, Running};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tasks::Task;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::ServerAddress;
-use super::message::{Incoming, broken};
+use super::message::{Incoming, broken, reply};
 use crate::answer::{CallFailure, quoted};
 use crate::limits::{ANSWER_BYTES_MAX, LAST_WORDS_BYTES_MAX, SESSION_CLOSING_TIME_MAX};
 
@@ -152,15 +152,6 @@ impl StdioTransport {
     }
 }
 
-/// This client offers servers nothing, and says that it is there.
-fn reply(id: &Value, method: &str) -> String {
-    match method {
-        "ping" => json!({"jsonrpc": "2.0", "id": id, "result": {}}),
-        _ => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32_601, "message": "Method not found"}}),
-    }
-    .to_string()
-}
-
 /// The environment variable that a sealed header stands for.
 fn variable_of(header: &str) -> String {
     header.to_ascii_uppercase().replace('-', "_")
@@ -225,12 +216,5 @@ mod tests {
     #[test]
     fn a_header_stands_for_a_variable() {
         assert_eq!(variable_of("github-token"), "GITHUB_TOKEN");
-    }
-
-    #[test]
-    fn a_server_learns_that_it_is_offered_nothing() {
-        let pong: Value = serde_json::from_str(&reply(&json!(7), "ping")).unwrap();
-        assert_eq!(pong, json!({"jsonrpc": "2.0", "id": 7, "result": {}}));
-        assert!(reply(&json!("a"), "roots/list").contains("-32601"));
     }
 }

@@ -1,5 +1,7 @@
 //! The text of a PDF, for models that read none: extracted page by page beside the core, bounded in time, memory and length.
 
+mod limits;
+
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -9,13 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::limits::{
-    PDF_FONTS_OF_PAGE_MAX, PDF_OBJECTS_MAX, PDF_PAGES_MAX, PDF_READ_AT_ONCE_MAX, PDF_STREAM_BYTES_MAX,
-    PDF_TEXT_BYTES_MAX, PDF_TIME_MAX,
+    FONTS_OF_PAGE_MAX, OBJECTS_MAX, PAGES_MAX, READ_AT_ONCE_MAX, STREAM_BYTES_MAX, TEXT_BYTES_MAX, TIME_MAX,
 };
 
 /// What a PDF says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PdfText {
+pub struct PdfText {
     pub text: String,
     pub pages: usize,
     /// Not all of it was read: it is longer than what is taken, or a page could not be read.
@@ -23,7 +24,7 @@ pub(crate) struct PdfText {
 }
 
 /// Why nothing of a PDF was read, as the rest of a sentence about it.
-pub(crate) type Unread = &'static str;
+pub type Unread = &'static str;
 
 const ENCRYPTED: Unread = "is a PDF that is encrypted; send it without its password";
 const BROKEN: Unread = "is a PDF that can't be read: it is damaged, or larger than what is unpacked of one";
@@ -33,7 +34,7 @@ const NO_TEXT: Unread =
     "is a PDF without text, such as a scan, and this model takes none; name one that takes PDFs";
 
 /// All cores share them: each may take a thread and some memory.
-static READS: Semaphore = Semaphore::const_new(PDF_READ_AT_ONCE_MAX);
+static READS: Semaphore = Semaphore::const_new(READ_AT_ONCE_MAX);
 
 thread_local! {
     /// Values that the document being loaded on this thread may still have.
@@ -44,7 +45,7 @@ thread_local! {
 ///
 /// # Errors
 /// It is encrypted, damaged, too large or too slow to read, or has no text.
-pub(crate) async fn text_of(pdf: Bytes) -> Result<PdfText, Unread> {
+pub async fn text_of(pdf: Bytes) -> Result<PdfText, Unread> {
     let reading = async {
         let permit = READS.acquire().await.map_err(|_| SLOW)?;
         // A thread can't be ended from outside: the work is bounded by what it unpacks, and it keeps its permit to its end.
@@ -55,39 +56,39 @@ pub(crate) async fn text_of(pdf: Bytes) -> Result<PdfText, Unread> {
         // Whoever builds a document that makes the reader panic is told so, and nobody else is hit.
         read.await.unwrap_or(Err(BROKEN))
     };
-    timeout(PDF_TIME_MAX, reading).await.unwrap_or(Err(SLOW))
+    timeout(TIME_MAX, reading).await.unwrap_or(Err(SLOW))
 }
 
 fn read(pdf: &[u8]) -> Result<PdfText, Unread> {
-    let until = Instant::now() + PDF_TIME_MAX;
+    let until = Instant::now() + TIME_MAX;
     // Its trailer is never packed.
     if has(pdf, b"/Encrypt") {
         return Err(ENCRYPTED);
     }
-    VALUES_LEFT.set(PDF_OBJECTS_MAX);
+    VALUES_LEFT.set(OBJECTS_MAX);
     let options = LoadOptions {
         filter: Some(bounded),
-        max_decompressed_size: Some(PDF_STREAM_BYTES_MAX),
+        max_decompressed_size: Some(STREAM_BYTES_MAX),
         ..LoadOptions::default()
     };
     let document = Document::load_mem_with_options(pdf, options).map_err(|_| BROKEN)?;
     let pages: Vec<(u32, ObjectId)> = document.get_pages().into_iter().collect();
     let mut text = String::new();
-    let mut is_partial = pages.len() > PDF_PAGES_MAX || VALUES_LEFT.get() == 0;
-    for (number, page) in pages.iter().take(PDF_PAGES_MAX) {
+    let mut is_partial = pages.len() > PAGES_MAX || VALUES_LEFT.get() == 0;
+    for (number, page) in pages.iter().take(PAGES_MAX) {
         if Instant::now() > until {
             return Err(SLOW);
         }
         let fonts = document.get_page_fonts(*page).map_or(0, |fonts| fonts.len());
-        let extracted = (fonts <= PDF_FONTS_OF_PAGE_MAX)
-            .then(|| document.extract_text_with_limit(&[*number], PDF_STREAM_BYTES_MAX).ok())
+        let extracted = (fonts <= FONTS_OF_PAGE_MAX)
+            .then(|| document.extract_text_with_limit(&[*number], STREAM_BYTES_MAX).ok())
             .flatten();
         match extracted {
             Some(extracted) => text.push_str(&extracted),
             None => is_partial = true,
         }
-        if text.len() > PDF_TEXT_BYTES_MAX {
-            let end = text.floor_char_boundary(PDF_TEXT_BYTES_MAX);
+        if text.len() > TEXT_BYTES_MAX {
+            let end = text.floor_char_boundary(TEXT_BYTES_MAX);
             text.truncate(end);
             is_partial = true;
             break;
@@ -125,14 +126,14 @@ fn values(object: &Object) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use lopdf::content::{Content, Operation};
     use lopdf::{Stream, dictionary};
 
     use super::*;
 
     /// A PDF with these pages.
-    pub(crate) fn pdf(pages: &[&str]) -> Vec<u8> {
+    pub fn pdf(pages: &[&str]) -> Vec<u8> {
         let mut document = Document::with_version("1.5");
         let tree = document.new_object_id();
         let font = document.add_object(dictionary! {
@@ -202,11 +203,11 @@ pub(crate) mod tests {
         let pages = document.get_pages();
         let bomb = document.get_page_contents(pages[&1])[0];
         let stream = document.get_object_mut(bomb).unwrap().as_stream_mut().unwrap();
-        stream.set_plain_content(b" ".repeat(PDF_STREAM_BYTES_MAX + 1));
+        stream.set_plain_content(b" ".repeat(STREAM_BYTES_MAX + 1));
         stream.compress().unwrap();
         let mut bytes = Vec::new();
         document.save_to(&mut bytes).unwrap();
-        assert!(bytes.len() < PDF_STREAM_BYTES_MAX / 100, "{}", bytes.len());
+        assert!(bytes.len() < STREAM_BYTES_MAX / 100, "{}", bytes.len());
         let read = read(&bytes).unwrap();
         assert!(read.is_partial && read.text.contains('b'), "{read:?}");
         let many: Object = vec![Object::Null; 10].into();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use admit::Caller;
 use domain::{TaskId, TraceId};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 use http::{Method, Response};
 use http_body_util::BodyExt as _;
 use line::Core;
@@ -13,10 +13,6 @@ use serde_json::Value;
 use settle::ReplyBody;
 
 use crate::errors::RpcError;
-
-/// The envelope of an answer: the object alone.
-const VERSION: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-api-version"), HeaderValue::from_static("2"));
 
 /// An agent and who calls it.
 pub(crate) struct Calls<'a> {
@@ -32,29 +28,12 @@ pub(crate) struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    /// Headers that apply to what a call makes: hints, tags, the session of an agent.
-    fn own_headers(&self) -> HeaderMap {
-        let kept = self.headers.iter().filter(|(name, _)| {
-            let name = name.as_str();
-            name.starts_with("agent-") && !name.starts_with("agent-tool")
-        });
-        let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(VERSION.0, VERSION.1);
-        headers
-    }
-
-    fn mint(&self) -> TraceId {
-        let world = &self.core.deps.world;
-        TraceId::new(world.clock.unix_ms(), world.id_bytes())
-    }
-
     /// A call about agents and their chats.
     ///
     /// # Errors
     /// What refused it.
     pub(crate) async fn agents(&self, path: &str, body: &Value, trace: TraceId) -> Result<Value, RpcError> {
-        let headers = self.own_headers();
+        let headers = run::call_headers(self.headers);
         let request = AgentRequest {
             method: &Method::POST,
             path,
@@ -73,7 +52,7 @@ impl Calls<'_> {
     /// # Errors
     /// What refused it.
     pub(crate) async fn decide(&self, path: &str, body: &Value) -> Result<Value, RpcError> {
-        self.agents(path, body, self.mint()).await
+        self.agents(path, body, self.core.new_trace()).await
     }
 
     /// Cancels a task.
@@ -81,7 +60,7 @@ impl Calls<'_> {
     /// # Errors
     /// What refused it.
     pub(crate) async fn cancel(&self, task: TaskId) -> Result<Value, RpcError> {
-        let headers = self.own_headers();
+        let headers = run::call_headers(self.headers);
         let rest = format!("{task}/cancel");
         let request = TaskCallRequest {
             method: &Method::POST,
@@ -89,7 +68,7 @@ impl Calls<'_> {
             query: "",
             headers: &headers,
             body: bytes::Bytes::new(),
-            trace: self.mint(),
+            trace: self.core.new_trace(),
             received_unix_ms: self.received_unix_ms,
         };
         read(run::task(self.core, self.caller, request).await).await

@@ -130,6 +130,12 @@ pub struct Core {
 }
 
 impl Core {
+    /// The id of a request that is made on behalf of another one.
+    #[must_use]
+    pub fn new_trace(&self) -> TraceId {
+        TraceId::new(self.now_unix_ms(), self.deps.world.id_bytes())
+    }
+
     fn now_us(&self) -> u64 {
         self.deps.world.clock.monotonic_us()
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use decode::Inbound;
 use domain::{Dialect, Operation, TraceId};
 use futures_util::future::LocalBoxFuture;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use line::Core;
@@ -16,9 +16,6 @@ use run::{AppRequest, FileRequest, TaskCallRequest};
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
-/// The envelope of an answer: the object alone.
-const VERSION: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-api-version"), HeaderValue::from_static("2"));
 /// Where tasks are made whose client does not wait, and where it does.
 const QUEUED_AT: &str = "/apps/run";
 const WAITED_AT: &str = "/v1/run";
@@ -82,25 +79,8 @@ pub struct CallerContext<'a> {
 }
 
 impl CallerContext<'_> {
-    /// Headers that apply to the request that a call makes: hints, tags, the session of an agent.
-    fn own_headers(&self) -> HeaderMap {
-        let kept = self.headers.iter().filter(|(name, _)| {
-            let name = name.as_str();
-            name.starts_with("agent-") && !name.starts_with("agent-tool")
-        });
-        let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(VERSION.0, VERSION.1);
-        headers
-    }
-
-    fn mint(&self) -> TraceId {
-        let world = &self.core.deps.world;
-        TraceId::new(world.clock.unix_ms(), world.id_bytes())
-    }
-
     pub(crate) async fn apps(&self, rest: &str, query: &[(&str, &str)]) -> Called {
-        let (query, headers) = (query_text(query), self.own_headers());
+        let (query, headers) = (query_text(query), run::call_headers(self.headers));
         let rest = utf8_percent_encode(rest, NON_ALPHANUMERIC).to_string();
         let request = AppRequest {
             method: &Method::GET,
@@ -114,7 +94,8 @@ impl CallerContext<'_> {
     }
 
     pub(crate) async fn tasks(&self, method: &Method, rest: &str, query: &[(&str, &str)]) -> Called {
-        read(self.task_response(method, rest, &query_text(query), self.own_headers()).await).await
+        read(self.task_response(method, rest, &query_text(query), run::call_headers(self.headers)).await)
+            .await
     }
 
     /// The updates of a task until it has ended, one on each line.
@@ -122,7 +103,7 @@ impl CallerContext<'_> {
     /// # Errors
     /// There is no such task of the caller's project.
     pub(crate) async fn follow(&self, task: domain::TaskId) -> Result<ReplyBody, Problem> {
-        let mut headers = self.own_headers();
+        let mut headers = run::call_headers(self.headers);
         headers.insert(ACCEPT, HeaderValue::from_static("application/x-ndjson"));
         let response = self.task_response(&Method::GET, &format!("{task}/stream"), "", headers).await;
         if response.status() == StatusCode::OK {
@@ -147,21 +128,21 @@ impl CallerContext<'_> {
             query,
             headers: &headers,
             body: Bytes::new(),
-            trace: self.mint(),
+            trace: self.core.new_trace(),
             received_unix_ms: self.core.deps.world.clock.unix_ms(),
         };
         run::task(self.core, self.caller, request).await
     }
 
     pub(crate) async fn files(&self, method: &Method, rest: &str, body: &Value) -> Called {
-        let headers = self.own_headers();
+        let headers = run::call_headers(self.headers);
         let request = FileRequest {
             method,
             rest,
             headers: &headers,
             body: body.to_string().into(),
             origin: self.origin.to_owned(),
-            trace: self.mint(),
+            trace: self.core.new_trace(),
         };
         read(run::files(self.core, self.caller, request).await).await
     }
@@ -170,10 +151,10 @@ impl CallerContext<'_> {
     pub(crate) async fn run(&self, body: &Value, waits: bool) -> Called {
         let clock = &self.core.deps.world.clock;
         let inbound = Inbound {
-            trace: self.mint(),
+            trace: self.core.new_trace(),
             dialect: Dialect::Run,
             operation: Operation::Run,
-            headers: self.own_headers(),
+            headers: run::call_headers(self.headers),
             addressed: None,
             body: body.to_string().into(),
             form: None,

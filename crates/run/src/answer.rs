@@ -12,7 +12,7 @@ use http::{Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use line::Core;
-use runs::{TaskRequest, TaskResult};
+use runs::{TaskRequest, TaskResult, kept_ms};
 use serde_json::{Value, json};
 use settle::ReplyBody;
 
@@ -21,7 +21,7 @@ use crate::limits::{APP_ANSWER_BYTES_MAX, VIDEO_WAIT_MAX};
 use crate::made_files::{self, MadeBy};
 use crate::problem;
 use crate::task::{Envelope, Message};
-use crate::tasks::{FinishedRun, keep_finished, kept_ms, usage_event};
+use crate::tasks::{FinishedRun, keep_finished, usage_event};
 use crate::warm;
 use runbody::RunRequest;
 

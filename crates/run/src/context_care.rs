@@ -6,7 +6,7 @@ use std::rc::Rc;
 use admit::Caller;
 use bytes::Bytes;
 use decode::Inbound;
-use domain::{Operation, TraceId};
+use domain::Operation;
 use http::StatusCode;
 use line::Core;
 use serde_json::{Map, Value};
@@ -64,8 +64,7 @@ async fn with_summary(
     if !older.iter().any(|item| !is_summary_item(item)) {
         return None;
     }
-    let world = &core.deps.world;
-    let trace = TraceId::new(world.clock.unix_ms(), world.id_bytes());
+    let trace = core.new_trace();
     let body = summary_request(&inbound.body, &older)?;
     let own = Inbound { trace, operation: Operation::Chat, ..inbound.with_body(body.into()) };
     let response = line::serve(core, own, caller.clone()).await;

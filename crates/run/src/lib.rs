@@ -56,6 +56,7 @@ pub use kept_responses::{
     ConversationRequest, Taken, compact, conversation, planned_response, take_response,
 };
 pub use native::{respond, response};
+pub use task::call_headers;
 pub use tasks::{TaskCallRequest, task, work};
 
 /// Where a client usually waits for the answer; at the other addresses it gets a task that it follows.

@@ -2,11 +2,25 @@
 
 use std::borrow::Cow;
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
 const VERSION: HeaderName = HeaderName::from_static("x-api-version");
+
+/// The headers of a call that is made on behalf of a request in another protocol: those that apply to what it makes (hints, tags,
+/// the session of an agent), and the envelope that is the object alone.
+#[must_use]
+pub fn call_headers(of: &HeaderMap) -> HeaderMap {
+    let kept = of.iter().filter(|(name, _)| {
+        let name = name.as_str();
+        name.starts_with("agent-") && !name.starts_with("agent-tool")
+    });
+    let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(VERSION, HeaderValue::from_static("2"));
+    headers
+}
 
 /// The response envelope, which clients choose with `X-API-Version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

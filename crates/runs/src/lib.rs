@@ -24,3 +24,4 @@ pub use made_files::{files_in, mark_deleted, name_of_made, named_file, pointers_
 pub use rows::{ClaimedTask, HeldTask, TaskClaim, TaskContent, TaskPart, TaskWrite, Written, opened};
 pub use sql::{StoredTasks, stored};
 pub use timings::{logs, timings};
+pub use writing::kept_ms;

@@ -206,8 +206,9 @@ async fn finish(
 }
 
 /// How long a task is kept after its end, where its client said nothing.
-pub(crate) fn kept_ms() -> i64 {
-    i64::try_from(TASK_KEPT.as_millis()).unwrap_or(i64::MAX)
+#[must_use]
+pub fn kept_ms() -> u64 {
+    u64::try_from(TASK_KEPT.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ends tasks that their workers hold; returns which they were, and in which try: a worker that lost a task may end it

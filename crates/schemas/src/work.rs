@@ -120,14 +120,14 @@ impl<'a> Work<'a> {
                     for member in members.values() {
                         let here = self.at(schema, member, depth)?;
                         whole = whole.saturating_add(here).saturating_add(KEYWORDS_OF_PATTERN);
-                        self.check(whole)?;
+                        check(whole)?;
                     }
                 }
             }
             ("additionalProperties" | "unevaluatedProperties", Value::Object(members)) => {
                 for member in members.values() {
                     whole = whole.saturating_add(self.at(part, member, depth)?);
-                    self.check(whole)?;
+                    check(whole)?;
                 }
             }
             (
@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
                 for schema in schemas {
                     for item in items {
                         whole = whole.saturating_add(self.at(schema, item, depth)?);
-                        self.check(whole)?;
+                        check(whole)?;
                     }
                 }
             }
@@ -146,10 +146,10 @@ impl<'a> Work<'a> {
         }
         Ok(whole)
     }
+}
 
-    const fn check(&self, whole: u64) -> Result<(), TooMuchWork> {
-        if whole > KEYWORDS_MAX { Err(TooMuchWork) } else { Ok(()) }
-    }
+const fn check(whole: u64) -> Result<(), TooMuchWork> {
+    if whole > KEYWORDS_MAX { Err(TooMuchWork) } else { Ok(()) }
 }
 
 fn holds_schemas(name: &str) -> bool {

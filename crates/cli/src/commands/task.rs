@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use crate::api::escape;
 use crate::collection::Collection;
 use crate::commands::app;
 use crate::output::{self, Failure};
@@ -37,9 +37,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::List { status } => {
             let path = status.map_or_else(
                 || tasks.path().to_owned(),
-                |status| {
-                    format!("{}?status={}", tasks.path(), utf8_percent_encode(&status, NON_ALPHANUMERIC))
-                },
+                |status| format!("{}?status={}", tasks.path(), escape(&status)),
             );
             let columns = ["id", "app", "status", "priority", "tries", "created_at", "ended_at"];
             output::list(

@@ -124,7 +124,7 @@ impl WarmStatus {
 /// What happens to a warm session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WarmEvent {
-    /// A run, from which its time counts anew.
+    /// A run, from which its time counts again.
     Call,
     KeepAlive,
     /// Its runs stay here from now on, unless they have a place already.

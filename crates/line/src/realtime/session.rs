@@ -311,8 +311,7 @@ impl Session {
 
     /// For events that belong to no response.
     fn trace(&self) -> TraceId {
-        let world = &self.request.core.deps.world;
-        TraceId::new(world.clock.unix_ms(), world.id_bytes())
+        self.request.core.new_trace()
     }
 }
 

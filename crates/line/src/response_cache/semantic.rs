@@ -90,8 +90,7 @@ pub(super) struct Searched {
 
 /// Searches, once the request is planned: what may not be served is not embedded.
 pub(super) async fn search(core: &Rc<Core>, planned: &Planned, sought: Sought<'_>) -> Searched {
-    let world = &core.deps.world;
-    let trace = TraceId::new(world.clock.unix_ms(), world.id_bytes());
+    let trace = core.new_trace();
     let parent = planned.admitted().call().trace();
     let ended = |outcome, similarity_bps| Searched {
         search: SemanticSearch { outcome, similarity_bps, embedding: trace },

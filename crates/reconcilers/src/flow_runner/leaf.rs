@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{TASK_KEPT, TASKS_OPEN_MAX};
+use domain::limits::TASKS_OPEN_MAX;
 use domain::ports::PortFuture;
 use domain::tools::{ArgumentPlace, HttpAction};
 use domain::{
@@ -21,7 +21,7 @@ use super::shared::{Shared, on_its_own};
 use super::sub_flow;
 use super::values::{Beside, Values};
 use crate::limits::FLOW_COST_TIME_MAX;
-use crate::{milliseconds, task_webhook_job_of};
+use crate::task_webhook_job_of;
 
 /// How often a task is looked at that another process makes.
 const POLL_SLOWEST: Duration = Duration::from_millis(250);
@@ -285,7 +285,7 @@ async fn queue(call: &Call, id: TaskId, app: &str, input: &Value) -> Result<(), 
     let sealed = sealed.map_err(|error| Failure::new("store_unavailable", error.to_string()))?;
     loop {
         let now = shared.deps.world.clock.unix_ms();
-        let times = (now, now.saturating_add(milliseconds(TASK_KEPT)));
+        let times = (now, now.saturating_add(runs::kept_ms()));
         let task = RunTask::queued((id, owner, call.run.key), app.to_owned(), times);
         let new = NewTask { task, contents: TaskContents::default(), open_max: Some(TASKS_OPEN_MAX) };
         let write = TaskWrite::Keep { new: Box::new(new), contents: vec![sealed.clone()] };

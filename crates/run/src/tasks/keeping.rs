@@ -1,13 +1,12 @@
 //! Stores a run that its client waited for, as the task that it is.
 
 use admit::Caller;
-use domain::limits::TASK_KEPT;
 use domain::{
     KeyId, NewTask, RunTask, TaskContents, TaskEvent, TaskId, TaskNotKept, TaskPriority, TaskStatus, TraceId,
     Usage,
 };
 use line::Core;
-use runs::{TaskRequest, TaskResult, stored_text};
+use runs::{TaskRequest, TaskResult, kept_ms, stored_text};
 use serde_json::{Value, json};
 
 use crate::apps::UsageKind;
@@ -41,10 +40,6 @@ pub(crate) fn usage_event(model: &str, is_private: bool, usage: &Usage, kind: &U
         // Whether the quantity is an estimate, where the upstream reported none.
         "estimated": usage.is_estimated(),
     })
-}
-
-pub(crate) fn kept_ms() -> u64 {
-    u64::try_from(TASK_KEPT.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How long a task is stored after its end, as its client wants it and no longer than its project may keep anything.

@@ -15,5 +15,5 @@ pub(crate) use working::{Tried, document_of, failed_by, failed_or_again};
 
 pub(crate) use acting::stream;
 pub(crate) use following::{Format, ended};
-pub(crate) use keeping::{FinishedRun, keep_finished, kept_ms, ttl_seconds, usage_event};
+pub(crate) use keeping::{FinishedRun, keep_finished, ttl_seconds, usage_event};
 pub(crate) use queueing::{NextTurn, Queued, check_run_at, nothing_kept, queue, queue_checked, queue_turn};

@@ -9,10 +9,9 @@ use domain::{
 };
 use http::Response;
 use line::Core;
-use runs::{TaskRequest, stored_text};
+use runs::{TaskRequest, kept_ms, stored_text};
 use settle::ReplyBody;
 
-use super::keeping::kept_ms;
 use crate::apps::{self, App, AppCall, Files};
 use crate::kept_content::store_away;
 use crate::limits::{RUN_AHEAD_MAX, TASK_CONTENT_BYTES_MAX};

@@ -16,12 +16,11 @@ use http::StatusCode;
 use http::header::HeaderMap;
 use http_body_util::BodyExt as _;
 use line::{Core, LiveTask, Postponable, TaskCall};
-use runs::{TaskRequest, TaskResult, stored_text};
+use runs::{TaskRequest, TaskResult, kept_ms, stored_text};
 use serde_json::{Value, json};
 use settle::ReplyBody;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use super::keeping::kept_ms;
 use crate::answer::{NoResult, Served, broken, collect, result_of};
 use crate::answer_stream::document_of as document_of_answer;
 use crate::apps::{self, App, Files, Kind, OwnApp};

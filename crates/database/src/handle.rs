@@ -53,6 +53,12 @@ impl Database {
         }
     }
 
+    /// Whether other processes may use it as well.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.pools, Pools::Postgres(_))
+    }
+
     /// For single read statements.
     pub async fn read(&self) -> Result<Connection, StoreError> {
         match &self.pools {

@@ -29,7 +29,8 @@ impl TaskPart {
         }
     }
 
-    pub(crate) fn by_name(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.as_str() == name)
     }
 }

@@ -175,6 +175,12 @@ fn list(query: &TaskListQuery, now_unix_ms: u64) -> Statement {
 }
 
 impl StoredTasks {
+    /// Whether other processes store tasks beside this one.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
     /// Makes several writes in one transaction.
     ///
     /// # Errors

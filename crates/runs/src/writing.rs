@@ -137,13 +137,14 @@ async fn has_ended(connection: &mut Connection, owner: ObjectOwner, id: TaskId) 
     Ok(query.row(connection).await?.is_some())
 }
 
+/// One that is there already was sent again, since its sender could not know that it is stored.
 async fn insert_tasks(writing: &mut Writing, mut tasks: Vec<RunTask>) -> Result<(), StoreError> {
     while !tasks.is_empty() {
         let some = take(&mut tasks);
         let mut query = compose(format!(
             "INSERT INTO run_tasks (id, request, workspace, project, api_key, app, state, status, priority, tries,
              created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events,
-             logs, notifies, chat, ttl_ms) VALUES {}",
+             logs, notifies, chat, ttl_ms) VALUES {} ON CONFLICT (id) DO NOTHING",
             groups(some.len(), 21)
         ));
         for task in some {

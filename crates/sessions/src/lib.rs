@@ -18,7 +18,9 @@ mod responses;
 mod retrying;
 mod run_tasks;
 mod shape;
+mod spooled;
 mod state;
+mod task_spool;
 mod transcripts;
 mod turns;
 
@@ -29,7 +31,7 @@ pub use lookups::SessionLookups;
 pub use objects::{Chore, Objects};
 pub use opened::{OpenedTurn, open_answer, open_turn, whole_response};
 pub use responses::{ResponseChore, Responses};
-pub use run_tasks::RunTasks;
+pub use run_tasks::{RunTasks, SpoolSettings};
 pub use state::AgentState;
 pub use transcripts::{open_state, seal_state};
 pub use turns::Turns;

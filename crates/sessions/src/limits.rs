@@ -23,3 +23,12 @@ pub(crate) const TASK_WRITES_AT_ONCE: usize = 128;
 pub(crate) const TASK_WRITES_WAITING_MAX: usize = 4_096;
 /// How long a task waits to be written.
 pub(crate) const TASK_KEEP_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long finished tasks gather on their way to the database, unless somebody waits to read.
+pub(crate) const SPOOL_EVERY: Duration = Duration::from_millis(50);
+/// Finished tasks of one file and one transaction.
+pub(crate) const SPOOLED_AT_ONCE: usize = 512;
+/// Finished tasks that may wait for the database, and their bytes; the next ones wait for it before their clients are answered.
+pub(crate) const SPOOLED_TASKS_MAX: usize = 4_096;
+pub(crate) const SPOOLED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How old the id of a task may be that another gateway may still have to store.
+pub(crate) const SPOOLED_ELSEWHERE_MAX: Duration = Duration::from_secs(3_600);

@@ -1,6 +1,8 @@
 //! Tasks: stored sealed, written many at a time, deleted when their time is over. Who works through them is told when new ones
-//! arrive.
+//! arrive. A task that has ended when it arrives goes through a spool.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,10 @@ use vault::Vault;
 use world::World;
 
 use crate::expiry::expire_all;
-use crate::limits::{TASK_KEEP_TIME_MAX, TASK_WRITES_AT_ONCE, TASK_WRITES_WAITING_MAX};
+use crate::limits::{
+    SPOOL_EVERY, SPOOLED_ELSEWHERE_MAX, TASK_KEEP_TIME_MAX, TASK_WRITES_AT_ONCE, TASK_WRITES_WAITING_MAX,
+};
+use crate::task_spool::TaskSpool;
 
 /// A write, with the channel for what became of it.
 type Waiting = (TaskWrite, oneshot::Sender<Written>);
@@ -28,11 +33,20 @@ type Waiting = (TaskWrite, oneshot::Sender<Written>);
 /// The job that tells of the end of a task.
 pub type TellJob = fn(ObjectOwner, TaskId, u64) -> NewJob;
 
+/// Where tasks that have ended are written first.
+#[derive(Debug)]
+pub struct SpoolSettings {
+    pub dir: PathBuf,
+    /// Off where an answer has to wait for the database: then only what an earlier process left is read.
+    pub is_on: bool,
+}
+
 /// Stores tasks.
 pub struct RunTasks {
     inner: Arc<Inner>,
     expiring: Task,
     writing: Task,
+    spooling: Task,
 }
 
 struct Inner {
@@ -44,22 +58,38 @@ struct Inner {
     writes: mpsc::Sender<Waiting>,
     arrivals: Arc<Notify>,
     tell: TellJob,
+    spool: Arc<TaskSpool>,
+    is_spool_on: bool,
 }
 
 impl RunTasks {
     /// Starts writing tasks, and deleting those whose time is over. Must be called on the runtime that is to use the store.
-    #[must_use]
-    pub fn start(store: &Store, vault: Vault, world: World, tell: TellJob) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// The spool's directory can't be read.
+    pub fn start(
+        store: &Store,
+        vault: Vault,
+        world: World,
+        tell: TellJob,
+        spool: SpoolSettings,
+    ) -> io::Result<Arc<Self>> {
+        let SpoolSettings { dir, is_on: is_spool_on } = spool;
+        let spool = TaskSpool::open(Arc::clone(&world.disk), dir)?;
         let (writes, waiting) = mpsc::channel(TASK_WRITES_WAITING_MAX);
         let tasks = RuntimeTasks::on_this_runtime("tasks");
         let stored = runs::stored(store);
-        let inner = Arc::new(Inner { stored, vault, world, tasks, writes, arrivals: Arc::default(), tell });
+        let arrivals = Arc::default();
+        let inner =
+            Arc::new(Inner { stored, vault, world, tasks, writes, arrivals, tell, spool, is_spool_on });
         let expired = Arc::clone(&inner);
         let expiring = Task::spawn("ends of tasks", async move {
             expire_all(|rows_max| expired.stored.expire(expired.now_unix_ms(), rows_max)).await;
         });
         let writing = Task::spawn("writes of tasks", write_all(inner.stored.clone(), waiting));
-        Arc::new(Self { inner, expiring, writing })
+        let spooling = Arc::clone(&inner.spool).store_all(inner.stored.clone());
+        let spooling = Task::spawn("spooled tasks", spooling);
+        Ok(Arc::new(Self { inner, expiring, writing, spooling }))
     }
 
     /// Notified when a task arrives that waits for a worker.
@@ -73,6 +103,9 @@ impl RunTasks {
         self.expiring.stop();
         self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
         self.writing.stop();
+        // What is left is in the spool's files, for the next start.
+        let _stored = timeout(STORE_CLOSING_TIME_MAX, self.inner.spool.settled()).await;
+        self.spooling.stop();
     }
 
     fn ask<T, F>(
@@ -84,7 +117,11 @@ impl RunTasks {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let task = self.inner.tasks.run(work(Arc::clone(&self.inner)));
+        let (inner, work) = (Arc::clone(&self.inner), work(Arc::clone(&self.inner)));
+        let task = self.inner.tasks.run(async move {
+            inner.spool.settled().await;
+            work.await
+        });
         Box::pin(async move {
             match timeout(time_max, task).await {
                 Ok(Ok(Ok(value))) => Some(value),
@@ -174,13 +211,34 @@ impl Inner {
     }
 
     async fn find(&self, owner: ObjectOwner, id: TaskId) -> Result<FoundTask, StoreError> {
-        let found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+        let mut found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+        let age = Duration::from_millis(self.now_unix_ms().saturating_sub(id.unix_ms()));
+        if found.is_none() && self.stored.is_shared() && age < SPOOLED_ELSEWHERE_MAX {
+            // Another gateway may have answered with it, and not have stored it yet.
+            tokio::time::sleep(SPOOL_EVERY * 3).await;
+            found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+        }
         Ok(runs::opened(found, &self.vault))
+    }
+
+    /// Makes a task that has ended survive the process; `false` where it has to wait for the database.
+    fn spool(&self, new: &NewTask) -> bool {
+        let is_for_it = self.is_spool_on && new.task.status.has_ended() && !new.task.notifies;
+        if !is_for_it {
+            return false;
+        }
+        let Some(contents) = self.seal_all((new.task.owner, new.task.id), &new.contents) else {
+            return false;
+        };
+        self.spool.add(&new.task, contents)
     }
 }
 
 impl TaskStore for RunTasks {
     fn keep(&self, new: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>> {
+        if self.inner.spool(&new) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         let (arrivals, waits) = (self.arrivals(), !new.task.status.has_ended());
         let kept = self.write(|inner| async move {
             let contents = inner.seal_all((new.task.owner, new.task.id), &new.contents)?;
@@ -268,6 +326,7 @@ impl TaskStore for RunTasks {
 
     fn amend(&self, owner: ObjectOwner, id: TaskId, result: Bytes) -> PortFuture<'static, bool> {
         let written = self.write(move |inner| async move {
+            inner.spool.settled().await;
             let result = inner.seal((owner, id), TaskPart::Result, &result)?;
             Some(TaskWrite::Amend { owner, id, result })
         });
@@ -313,10 +372,20 @@ impl Purgeable for RunTasks {
     }
 
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
-        Box::pin(async move { Ok(self.inner.stored.purge(scope).await?) })
+        Box::pin(async move {
+            self.inner.spool.settled().await;
+            Ok(self.inner.stored.purge(scope).await?)
+        })
     }
 
     fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
-        Box::pin(async move { Ok(self.inner.stored.remaining(scope).await?) })
+        Box::pin(async move {
+            self.inner.spool.settled().await;
+            Ok(self.inner.stored.remaining(scope).await?)
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "task_spool_tests.rs"]
+mod task_spool_tests;

@@ -14,6 +14,8 @@ pub const DATABASE_FILE: &str = "tidegate.db";
 pub const MASTER_KEY_FILE: &str = "master.key";
 /// The journal's directory in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
+/// The directory of tasks that have ended and are not in the database yet.
+pub const TASKS_DIR: &str = "tasks";
 /// Holds the replica id of a process whose database is elsewhere.
 const REPLICA_FILE: &str = "replica";
 const MARKER_FILE: &str = "INCOMPLETE";

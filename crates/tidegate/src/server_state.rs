@@ -27,7 +27,7 @@ use reconcilers::purging::HeldPrompts;
 use reconcilers::{Deps, Outbound};
 use sessions::{
     AgentState, Answers, AnswersSettings, Batches, Contents, Objects, Responses, RunTasks, SessionLookups,
-    Turns,
+    SpoolSettings, Turns,
 };
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
@@ -151,7 +151,10 @@ impl ServerState {
         let closing = Arc::clone(&keeper);
         tasks.add("configuration", || async move { closing.stop() });
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
-        let sessions = Sessions::start(&store, &secrets.vault, &world, kept, tasks).await?;
+        let dir = settings.data_dir.join(store::datadir::TASKS_DIR);
+        // Who wants records synced wants to find an answered task after a power failure, too.
+        let spool = SpoolSettings { dir, is_on: !settings.durability_synced };
+        let sessions = Sessions::start(&store, &secrets.vault, &world, (kept, spool), tasks).await?;
         let books = Books::start(recovered, settings, &store, &world, tasks)?;
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
         tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
@@ -353,7 +356,7 @@ impl Sessions {
         store: &Store,
         vault: &Vault,
         world: &World,
-        kept: AnswersSettings,
+        (kept, spool): (AnswersSettings, SpoolSettings),
         tasks: &mut TaskSet,
     ) -> anyhow::Result<Self> {
         let poll = Box::new(reconcilers::polling_job_of);
@@ -370,8 +373,8 @@ impl Sessions {
         let batches = Batches::start(store, vault.clone(), world.clone(), reconcilers::batch_jobs_of);
         let closing = Arc::clone(&batches);
         tasks.add("batches", || async move { closing.stop().await });
-        let run_tasks =
-            RunTasks::start(store, vault.clone(), world.clone(), reconcilers::task_webhook_job_of);
+        let tell = reconcilers::task_webhook_job_of;
+        let run_tasks = RunTasks::start(store, vault.clone(), world.clone(), tell, spool)?;
         let closing = Arc::clone(&run_tasks);
         tasks.add("tasks", || async move { closing.stop().await });
         let contents = Contents::start(store, vault.clone(), world.clone());

@@ -295,6 +295,26 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
     assert_eq!(gateway.client().get(&path).await.unwrap().status, 404);
 }
 
+/// What was answered a moment before a kill is there after the next start, once.
+#[tokio::test]
+async fn a_kill_right_after_the_answer_loses_no_task() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let mut answered = Vec::new();
+    for _ in 0..5 {
+        for _ in 0..3 {
+            answered.push(completed(&run(&gateway, &ask(MINI, json!({"prompt": "hello there"}))).await));
+        }
+        gateway.crash().await;
+    }
+    for task in &answered {
+        let path = format!("/tasks/{}", task["id"].as_str().unwrap());
+        assert_eq!(&gateway.client().get(&path).await.unwrap().json()["data"], task);
+    }
+    let listed = gateway.client().get("/tasks?limit=100").await.unwrap().json();
+    assert_eq!(listed["data"]["items"].as_array().map(Vec::len), Some(answered.len()), "{listed}");
+}
+
 /// A fetched PDF or image is passed to a model that supports it; a model that doesn't is refused with an
 /// error about the document.
 #[tokio::test]

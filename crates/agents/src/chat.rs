@@ -10,14 +10,53 @@ use serde_json::{Map, Value, json};
 /// What events of a chat are that are no part of the conversation.
 pub(crate) const ASIDE: &str = "note";
 
+/// Tokens, and money in nano-USD: what steps used, or what they may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    pub tokens: u64,
+    pub nanos: u64,
+}
+
+impl Spent {
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        let (tokens, nanos) =
+            (self.tokens.saturating_add(other.tokens), self.nanos.saturating_add(other.nanos));
+        Self { tokens, nanos }
+    }
+
+    /// What came since it was as another says.
+    #[must_use]
+    pub const fn since(self, other: Self) -> Self {
+        let (tokens, nanos) =
+            (self.tokens.saturating_sub(other.tokens), self.nanos.saturating_sub(other.nanos));
+        Self { tokens, nanos }
+    }
+
+    /// The lower of two limits.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self { tokens: self.tokens.min(other.tokens), nanos: self.nanos.min(other.nanos) }
+    }
+
+    /// Whether one of the two limits is reached.
+    #[must_use]
+    pub const fn reaches(self, limit: Self) -> bool {
+        self.tokens >= limit.tokens || self.nanos >= limit.nanos
+    }
+}
+
 /// Something that a chat's session keeps beside the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "agent_chat", rename_all = "snake_case")]
 pub enum Aside {
     /// A turn begins: what follows belongs to it.
     Turn { task: TaskId, agent: String, unix_ms: u64 },
-    /// A step of the model ended, which used so many tokens.
-    Step { tokens: u64 },
+    /// A step of the model ended, which used so much. Turns that older versions wrote have no costs.
+    Step(Spent),
+    /// The agents that its model called used so much.
+    Called(Spent),
     /// The turn waits for people.
     Waiting { calls: Vec<WaitingCall> },
     /// Somebody decided about a call.
@@ -63,7 +102,8 @@ pub struct Turn {
     /// What was texts_so_far and called, as items of a request.
     pub items: Vec<Value>,
     pub steps: u32,
-    pub tokens: u64,
+    /// With what the agents used that its model called.
+    pub spent: Spent,
     pub waiting: Vec<WaitingCall>,
     /// All calls of the turn that its client makes, also those that wait no more.
     pub client_calls: BTreeSet<String>,
@@ -109,7 +149,7 @@ impl Turn {
             started_unix_ms,
             items: Vec::new(),
             steps: 0,
-            tokens: 0,
+            spent: Spent::default(),
             waiting: Vec::new(),
             client_calls: BTreeSet::new(),
             decided: Vec::new(),
@@ -162,10 +202,11 @@ impl Turn {
     /// Takes in what an event says.
     fn take(&mut self, aside: Aside) {
         match aside {
-            Aside::Step { tokens } => {
+            Aside::Step(spent) => {
                 self.steps += 1;
-                self.tokens = self.tokens.saturating_add(tokens);
+                self.spent = self.spent.plus(spent);
             }
+            Aside::Called(spent) => self.spent = self.spent.plus(spent),
             Aside::Waiting { calls } => {
                 let of_client = calls.iter().filter(|call| call.is_clients);
                 self.client_calls.extend(of_client.map(|call| call.id.clone()));
@@ -319,17 +360,41 @@ mod tests {
             call("c1"),
             ("tool_result", result_item("c1", "one")),
             (ASIDE, json!({"agent_chat": "step", "tokens": 7})),
+            (ASIDE, json!({"agent_chat": "called", "nanos": 10})),
+            (ASIDE, serde_json::to_value(Aside::Called(Spent { tokens: 4, nanos: 20 })).unwrap()),
+            (ASIDE, serde_json::to_value(Aside::Step(Spent { tokens: 2, nanos: 5 })).unwrap()),
             call("c2"),
             (ASIDE, serde_json::to_value(waiting).unwrap()),
             (ASIDE, json!({"agent_chat": "allowed", "tool": "g"})),
             (ASIDE, json!({"somebody": "else's note"})),
         ]);
-        assert_eq!((chat.before.len(), chat.turns.len(), chat.events), (1, 1, 10));
+        assert_eq!((chat.before.len(), chat.turns.len(), chat.events), (1, 1, 13));
         let turn = chat.turn(task(1)).unwrap();
-        assert_eq!((turn.steps, turn.tokens, turn.result("c1")), (1, 7, Some("one")));
+        assert_eq!((turn.steps, turn.result("c1")), (2, Some("one")));
+        // What an older version wrote has no costs.
+        assert_eq!(turn.spent, Spent { tokens: 13, nanos: 35 });
         assert_eq!(turn.waits_for().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["c2"]);
         assert_eq!(turn.texts("user"), ["hi"]);
         assert!(chat.allowed.contains("g"));
+    }
+
+    #[test]
+    fn a_limit_is_reached_by_tokens_or_by_money() {
+        let of = |tokens, nanos| Spent { tokens, nanos };
+        for (spent, limit, is_reached) in [
+            (of(0, 0), of(1, 1), false),
+            (of(5, 0), of(5, u64::MAX), true),
+            (of(0, 7), of(u64::MAX, 7), true),
+            (of(4, 6), of(5, 7), false),
+        ] {
+            assert_eq!(spent.reaches(limit), is_reached, "{spent:?} of {limit:?}");
+        }
+        assert_eq!(of(3, 9).within(of(u64::MAX, 4)), of(3, 4));
+        assert_eq!(of(3, 9).plus(of(u64::MAX, 1)), of(u64::MAX, 10));
+        assert_eq!(of(3, 9).since(of(1, 10)), of(2, 0));
+        for written in [Aside::Step(of(1, 2)), Aside::Called(of(1, 2))] {
+            assert_eq!(serde_json::from_str::<Aside>(&event(&written).1).unwrap(), written);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chat::Spent;
 use crate::limits::{
     DESCRIPTION_BYTES_MAX, HOOKS_MAX, INSTRUCTIONS_BYTES_MAX, MODEL_BYTES_MAX, NAME_BYTES_MAX,
     SCHEMA_BYTES_MAX, STEPS_MAX, TIME_MAX, TOOLS_MAX, TURNS_MAX, URL_BYTES_MAX,
@@ -77,9 +78,14 @@ pub struct AgentLimits {
     /// How long it may take; 600 by default and at most 3,600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u32>,
-    /// The tokens that its steps may use together. The step that goes beyond is the last one.
+    /// The tokens that its steps and those of the agents that it calls may use together. The step after the one that reaches it is
+    /// the last one, without tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// What its steps and those of the agents that it calls may cost together, in nano-USD. The step after the one that goes beyond
+    /// is the last one, without tools. A step on a node or without a known price costs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_usd: Option<u64>,
 }
 
 /// What of a chat its model reads again.
@@ -114,6 +120,15 @@ pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= NAME_BYTES_MAX
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+impl AgentLimits {
+    /// What its steps may use together.
+    #[must_use]
+    pub fn spent_max(&self) -> Spent {
+        let or_any = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        Spent { tokens: or_any(self.tokens), nanos: or_any(self.nano_usd) }
+    }
 }
 
 impl AgentTool {
@@ -204,8 +219,12 @@ impl Definition {
                 say(pointer, format!("it is no number from 1 to {max}"));
             }
         }
-        if self.limits.tokens == Some(0) {
-            say("/limits/tokens", "it must be more than 0".to_owned());
+        for (pointer, limit) in
+            [("/limits/tokens", self.limits.tokens), ("/limits/nano_usd", self.limits.nano_usd)]
+        {
+            if limit == Some(0) {
+                say(pointer, "it must be more than 0".to_owned());
+            }
         }
         if self.memory.turns.is_some_and(|turns| turns > TURNS_MAX) {
             say("/memory/turns", format!("it is more than {TURNS_MAX}"));
@@ -259,7 +278,7 @@ mod tests {
                 {"type": "agent", "name": "researcher@3", "require_approval": false},
                 {"type": "client", "name": "beep", "description": "Beeps.", "parameters": {"type": "object"}},
             ],
-            "limits": {"steps": 4, "seconds": 60, "tokens": 9}, "memory": {"turns": 2},
+            "limits": {"steps": 4, "seconds": 60, "tokens": 9, "nano_usd": 5_000}, "memory": {"turns": 2},
             "output_schema": {"type": "object"}, "hooks": [{"event": "tool_call", "url": "https://a.example"}],
         });
         assert_eq!(pointers(written.clone()), Vec::<String>::new());
@@ -273,7 +292,7 @@ mod tests {
     fn what_is_wrong_has_its_place() {
         assert_eq!(pointers(json!({})), ["/model"]);
         let wrong = json!({
-            "model": "m", "limits": {"steps": 65, "seconds": 0, "tokens": 0}, "memory": {"turns": 1_001},
+            "model": "m", "limits": {"steps": 65, "seconds": 0, "tokens": 0, "nano_usd": 0}, "memory": {"turns": 1_001},
             "hooks": [{"event": "later", "url": "u"}],
             "tools": [
                 {"type": "project", "name": "a b"}, {"type": "agent", "name": "x@y"},
@@ -287,6 +306,7 @@ mod tests {
                 "/limits/steps",
                 "/limits/seconds",
                 "/limits/tokens",
+                "/limits/nano_usd",
                 "/memory/turns",
                 "/hooks/0/event",
                 "/tools/0/name",
@@ -297,6 +317,10 @@ mod tests {
             ]
         );
         assert!(serde_json::from_value::<Definition>(json!({"colour": "red"})).is_err());
+        for text in ["-1", "\"abc\"", "1.5", "1000000000000000000000000000000"] {
+            let definition = format!(r#"{{"model": "m", "limits": {{"nano_usd": {text}}}}}"#);
+            assert!(serde_json::from_str::<Definition>(&definition).is_err(), "{text}");
+        }
         assert!(
             serde_json::from_value::<Definition>(json!({"tools": [{"type": "x", "name": "a"}]})).is_err()
         );

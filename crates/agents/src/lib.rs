@@ -10,7 +10,9 @@ mod sql;
 mod view;
 
 pub use book::AgentBook;
-pub use chat::{Aside, Call, Chat, EndStatus, Ended, Turn, WaitingCall, arguments, event, result_item};
+pub use chat::{
+    Aside, Call, Chat, EndStatus, Ended, Spent, Turn, WaitingCall, arguments, event, result_item,
+};
 pub use definition::{AgentHook, AgentLimits, AgentMemory, AgentTool, Definition, Wrong, is_name};
 pub use hosted_form::from_config;
 pub use limits::{HOOK_TIMEOUT, OUTPUT_TRIES_MAX, STEPS, SUB_AGENT_DEPTH_MAX, TIME};

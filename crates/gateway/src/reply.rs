@@ -37,6 +37,10 @@ pub struct Reply {
     permit: Option<Permit>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all replies are the large one, and a box is one more allocation of each"
+)]
 enum Kind {
     Line(ReplyBody),
     /// Boxed: few responses are under an idempotency key, and each connection is as large as the others.

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::{Fault, FaultClass, TraceId};
+use domain::{Fault, FaultClass, Nanos, TraceId};
 use tasks::Task;
 use tokio::sync::Notify;
 use world::World;
@@ -60,9 +60,16 @@ pub struct Journal {
 pub struct PendingWrite {
     journal: Rc<Journal>,
     flushes_before: u64,
+    cost: Nanos,
 }
 
 impl PendingWrite {
+    /// What the exchange costs its workspace, as a budget of all costs counts it.
+    #[must_use]
+    pub const fn cost(&self) -> Nanos {
+        self.cost
+    }
+
     /// Ready once the turn that appended it has ended: then it survives the process. Does not wait while the
     /// disk refuses writes, since the journal retries. An answer whose last byte waits for this is not
     /// recovered as interrupted after a kill.
@@ -319,12 +326,12 @@ impl Journal {
         self: &Rc<Self>,
         trace: TraceId,
         record: &SettledView<'_, Arc<str>>,
-        reserved: u64,
+        (reserved, cost): (u64, Nanos),
     ) -> PendingWrite {
         let mut inner = self.inner.borrow_mut();
         inner.reserved = inner.reserved.saturating_sub(reserved);
         inner.open_tabs = inner.open_tabs.saturating_sub(1);
-        let booked = PendingWrite { journal: Rc::clone(self), flushes_before: inner.flushes };
+        let booked = PendingWrite { journal: Rc::clone(self), flushes_before: inner.flushes, cost };
         let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, trace, record) else { return booked };
         let placed = inner.backlog.is_empty() && self.place(&mut inner, &mut frame).is_some();
         if placed {

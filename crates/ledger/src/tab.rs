@@ -571,8 +571,9 @@ impl Tab {
                 (|counts| self.state.cost_by(counts), |id| self.state.committed_cost(id));
             hold.settle(tokens, by_counts, by_commitment, self.journal.monotonic_us());
         }
+        let cost = self.state.cost_by(Counts::All);
         let record = SettledView::of(&self.state, ending, charge);
-        self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)
+        self.journal.append_settled(self.state.trace, &record, (self.reserved_bytes, cost))
     }
 
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {

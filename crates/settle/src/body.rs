@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use domain::Usage;
+use domain::{Nanos, Usage};
 use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use ledger::PendingWrite;
@@ -72,13 +72,20 @@ impl std::fmt::Debug for Watch {
 #[derive(Debug)]
 pub struct ReplyBody {
     kind: Kind,
-    usage: Option<Usage>,
+    settled: Option<Settled>,
     /// The record that the last byte waits for.
     pending_record: Option<PendingWrite>,
     /// It ends cleanly, but with an error event.
     is_failed: bool,
     /// Boxed: few bodies have any of it.
     beside: Option<Box<Beside>>,
+}
+
+/// What is booked of an answer.
+#[derive(Debug)]
+struct Settled {
+    usage: Usage,
+    cost: Nanos,
 }
 
 /// What is done with a body on its way.
@@ -113,7 +120,7 @@ impl std::fmt::Debug for Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(bytes), usage: None, pending_record: None, is_failed: false, beside: None }
+        Self { kind: Kind::Whole(bytes), settled: None, pending_record: None, is_failed: false, beside: None }
     }
 
     pub(crate) fn from_relay(response: ClientResponse) -> Self {
@@ -182,7 +189,19 @@ impl ReplyBody {
     /// The usage as booked; known once the answer is settled.
     #[must_use]
     pub const fn usage(&self) -> Option<&Usage> {
-        self.usage.as_ref()
+        match &self.settled {
+            Some(settled) => Some(&settled.usage),
+            None => None,
+        }
+    }
+
+    /// What the answer costs its workspace, as budgets count it; known once it is settled.
+    #[must_use]
+    pub const fn cost(&self) -> Option<Nanos> {
+        match &self.settled {
+            Some(settled) => Some(settled.cost),
+            None => None,
+        }
     }
 
     /// Whether the answer ends with an error event after a successful status; then it must not be stored for
@@ -210,7 +229,7 @@ impl ReplyBody {
 
     pub(crate) fn settle(&mut self, response: &mut ClientResponse) {
         if let Some((usage, booked)) = crate::close(response) {
-            self.usage = Some(usage);
+            self.settled = Some(Settled { usage, cost: booked.cost() });
             self.pending_record = Some(booked);
         }
     }

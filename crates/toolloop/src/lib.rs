@@ -176,7 +176,8 @@ async fn run(mut trip: Box<Trip>) -> Response<ReplyBody> {
             return response;
         }
         let (parts, body) = response.into_parts();
-        // It was complete before it was returned.
+        // It was complete, and settled, before it was returned.
+        trip.count(&body);
         let bytes = body.collect().await.map(|read| read.to_bytes()).unwrap_or_default();
         let mut answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let head = head.get_or_insert(parts.headers);

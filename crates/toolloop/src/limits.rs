@@ -8,6 +8,8 @@ pub(crate) const STEPS_MAX: u32 = 64;
 /// How long calls and steps together go on where a request states no time, and at most.
 pub(crate) const TIME: Duration = Duration::from_secs(300);
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(1_800);
+/// The highest limit of money, in nano-USD: what the ledger can hold.
+pub(crate) const NANO_USD_MAX: u64 = i64::MAX.unsigned_abs();
 /// Calls of one step that run at the same time.
 pub(crate) const CALLS_AT_ONCE_MAX: usize = 8;
 /// Calls of one step; the model is told of those beyond that they were not made.

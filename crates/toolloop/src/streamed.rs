@@ -260,7 +260,8 @@ impl Streamed {
         }
         let Phase::Reading(reading) = std::mem::replace(&mut self.phase, Phase::Over) else { return None };
         let mut trip = self.trip.take()?;
-        let Reading { events, usage, finish, .. } = *reading;
+        let Reading { body, events, usage, finish, .. } = *reading;
+        trip.count(&body);
         let whole = face(self.grammar).writer(self.options.clone()).write_buffered(events);
         let answer: Value = serde_json::from_slice(&whole).unwrap_or_default();
         let calls = trip.native.calls(&answer);

@@ -7,7 +7,7 @@ use admit::Caller;
 use bytes::Bytes;
 use decode::Inbound;
 use domain::limits::BODY_BYTES_MAX;
-use domain::{SideCall, SideCallPurpose, TraceId};
+use domain::{Nanos, SideCall, SideCallPurpose, TraceId};
 use http::{HeaderMap, Response};
 use line::Core;
 use serde_json::{Map, Value};
@@ -32,6 +32,8 @@ pub(crate) struct Trip {
     /// Steps that were begun.
     pub steps: u32,
     calls: u32,
+    /// What the steps that are over cost.
+    cost: Nanos,
     /// The model was told to make no more calls.
     pub is_last: bool,
     /// It was offered the tool that reads on in long results.
@@ -74,6 +76,7 @@ impl Trip {
             wish,
             steps: 0,
             calls: 0,
+            cost: Nanos::ZERO,
             is_last: false,
             reads_on: false,
             reported: Vec::new(),
@@ -95,6 +98,16 @@ impl Trip {
     fn time_left(&self) -> Duration {
         let passed_us = self.core.deps.world.clock.monotonic_us().saturating_sub(self.inbound.received_us);
         self.wish.time.saturating_sub(Duration::from_micros(passed_us))
+    }
+
+    /// Counts what a step cost whose answer is whole.
+    pub(crate) fn count(&mut self, step: &ReplyBody) {
+        self.cost = self.cost.plus(step.cost().unwrap_or_default());
+    }
+
+    fn is_spent(&self) -> bool {
+        let cost = u64::try_from(self.cost.0).unwrap_or_default();
+        self.wish.nano_usd.is_some_and(|limit| cost >= limit)
     }
 
     /// Executes the calls of earlier answers that its client approves; the others were refused.
@@ -191,7 +204,7 @@ impl Trip {
         self.report(calls, &executed);
         self.append(executed);
         self.native.free_choice(&mut self.body);
-        if self.steps.saturating_add(1) >= self.wish.steps || self.time_left().is_zero() {
+        if self.steps.saturating_add(1) >= self.wish.steps || self.time_left().is_zero() || self.is_spent() {
             self.is_last = true;
             self.native.forbid_calls(&mut self.body);
         }

@@ -1,16 +1,19 @@
 //! What a request wants of the loop: which of the project's tools, and how far it may go.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use domain::{Fault, FaultClass};
 use http::header::{HeaderMap, HeaderName};
 
-use crate::limits::{STEPS, STEPS_MAX, TIME, TIME_MAX};
+use crate::limits::{NANO_USD_MAX, STEPS, STEPS_MAX, TIME, TIME_MAX};
 
 /// Names tools and MCP servers, or all of them.
 pub static TOOLS: HeaderName = HeaderName::from_static("agent-tools");
 const STEPS_HEADER: HeaderName = HeaderName::from_static("agent-tool-steps");
 const SECONDS_HEADER: HeaderName = HeaderName::from_static("agent-tool-seconds");
+const NANO_USD_HEADER: HeaderName = HeaderName::from_static("agent-tool-nano-usd");
 /// Names the calls that its sender approves.
 const APPROVE: HeaderName = HeaderName::from_static("agent-tool-approve");
 
@@ -52,6 +55,8 @@ pub(crate) struct Wish {
     pub tools: Option<Named>,
     pub steps: u32,
     pub time: Duration,
+    /// What the steps may cost together.
+    pub nano_usd: Option<u64>,
     /// Calls that the client approves, by their ids.
     pub approved: Option<Named>,
 }
@@ -68,11 +73,11 @@ impl Wish {
                 "Name tools and MCP servers of the project, or \"all\".",
             ));
         }
-        let steps = number(headers, &STEPS_HEADER, "Agent-Tool-Steps", STEPS, STEPS_MAX)?;
-        let (seconds, longest) = (whole_seconds(TIME), whole_seconds(TIME_MAX));
-        let seconds = number(headers, &SECONDS_HEADER, "Agent-Tool-Seconds", seconds, longest)?;
+        let steps = number(headers, &STEPS_HEADER, "Agent-Tool-Steps", STEPS_MAX)?.unwrap_or(STEPS);
+        let seconds = number(headers, &SECONDS_HEADER, "Agent-Tool-Seconds", TIME_MAX.as_secs())?;
+        let nano_usd = number(headers, &NANO_USD_HEADER, "Agent-Tool-Nano-Usd", NANO_USD_MAX)?;
         let approved = text(headers, &APPROVE)?.map(|text| Named::read(&text));
-        Ok(Self { tools, steps, time: Duration::from_secs(seconds.into()), approved })
+        Ok(Self { tools, steps, time: seconds.map_or(TIME, Duration::from_secs), nano_usd, approved })
     }
 }
 
@@ -81,10 +86,6 @@ pub(crate) fn named_in(headers: &HeaderMap) -> (Option<Named>, Option<Named>) {
     let read =
         |name: &HeaderName| headers.get(name).map(|value| Named::read(value.to_str().unwrap_or_default()));
     (read(&TOOLS), read(&APPROVE))
-}
-
-fn whole_seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn text(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<String>, Box<Fault>> {
@@ -97,18 +98,19 @@ fn text(headers: &mut HeaderMap, name: &HeaderName) -> Result<Option<String>, Bo
     }
 }
 
-fn number(
+fn number<Number: Copy + FromStr + PartialOrd + From<u8> + Display>(
     headers: &mut HeaderMap,
     header: &HeaderName,
     name: &'static str,
-    default: u32,
-    max: u32,
-) -> Result<u32, Box<Fault>> {
-    let Some(text) = text(headers, header)? else { return Ok(default) };
-    let number = text.parse::<u32>().ok().filter(|number| (1..=max).contains(number));
-    number.ok_or_else(|| {
-        invalid(name, format!("{name} is no number from 1 to {max}."), "Send one, or leave it out.")
-    })
+    max: Number,
+) -> Result<Option<Number>, Box<Fault>> {
+    let Some(text) = text(headers, header)? else { return Ok(None) };
+    let number = text.parse::<Number>().ok().filter(|number| (Number::from(1)..=max).contains(number));
+    if number.is_none() {
+        let message = format!("{name} is no number from 1 to {max}.");
+        return Err(invalid(name, message, "Send one, or leave it out."));
+    }
+    Ok(number)
 }
 
 fn invalid(param: impl Into<String>, message: impl Into<String>, fix: &'static str) -> Box<Fault> {
@@ -134,10 +136,16 @@ mod tests {
         let mut sent = headers(&[("agent-tools", " a, b ,"), ("agent-tool-steps", "3"), ("x", "y")]);
         let wish = Wish::take(&mut sent).unwrap();
         assert_eq!(wish.tools, Some(Named::These(vec!["a".to_owned(), "b".to_owned()])));
-        assert_eq!((wish.steps, wish.time, wish.approved), (3, TIME, None));
+        assert_eq!((wish.steps, wish.time, wish.nano_usd, wish.approved), (3, TIME, None, None));
         assert_eq!(sent.len(), 1);
-        let all = Wish::take(&mut headers(&[("agent-tools", "all"), ("agent-tool-seconds", "9")])).unwrap();
-        assert_eq!((all.tools, all.time), (Some(Named::All), Duration::from_secs(9)));
+        let mut sent =
+            headers(&[("agent-tools", "all"), ("agent-tool-seconds", "9"), ("agent-tool-nano-usd", "70000")]);
+        let all = Wish::take(&mut sent).unwrap();
+        assert_eq!(
+            (all.tools, all.time, all.nano_usd),
+            (Some(Named::All), Duration::from_secs(9), Some(70_000))
+        );
+        assert!(sent.is_empty());
     }
 
     #[test]
@@ -159,6 +167,11 @@ mod tests {
             (("agent-tool-steps", "0"), "Agent-Tool-Steps"),
             (("agent-tool-steps", "65"), "Agent-Tool-Steps"),
             (("agent-tool-seconds", "x"), "Agent-Tool-Seconds"),
+            (("agent-tool-nano-usd", "-1"), "Agent-Tool-Nano-Usd"),
+            (("agent-tool-nano-usd", "abc"), "Agent-Tool-Nano-Usd"),
+            (("agent-tool-nano-usd", "0"), "Agent-Tool-Nano-Usd"),
+            (("agent-tool-nano-usd", "1.5"), "Agent-Tool-Nano-Usd"),
+            (("agent-tool-nano-usd", "1000000000000000000000000000000"), "Agent-Tool-Nano-Usd"),
         ] {
             let fault = Wish::take(&mut headers(&[pair])).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(param)));

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::WITHIN;
 use crate::ask::{MINI, problem, with};
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, config, id_of};
+use crate::gateway::{Gateway, OWN, POOL, config, id_of};
 use crate::sdk::drive;
 use crate::wait::found;
 
@@ -318,20 +318,26 @@ async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
     let mut gateway = gateway().await;
     let mcp = adder();
     maths(&gateway, &mcp).await;
-    define(&gateway, "helper", json!({"tools": [{"type": "project", "name": "maths"}]})).await;
+    let tools = json!([{"type": "project", "name": "maths"}]);
+    define(&gateway, "helper", json!({"tools": tools, "limits": {"nano_usd": 1}})).await;
     let client = gateway.client();
     let slow = Behaviour::ok().tools(ToolMode::None).latency(Duration::from_secs(3));
     gateway
         .emulator
         .script(OWN, [calling("maths__add", r#"{"a":"1"}"#), slow, Behaviour::ok().tools(ToolMode::None)]);
     let (chat, answer) = send(&client, asks("helper", "hello there")).await;
-    found("the second step began", async || (sent(&gateway).len() == 2).then_some(())).await;
+    // The emulator lists a call before it has read all of it.
+    let began = || gateway.calls(OWN).iter().filter(|call| !call.body.is_empty()).count() == 2;
+    found("the second step began", async || began().then_some(())).await;
     gateway.crash().await;
     let client = gateway.client();
     let idle = until_status(&client, &chat, "idle").await;
     assert_eq!(text_of(&idle, &answer), "You said: hello there", "{idle}");
     // The first step was written before the kill: it is not made again, nor is its call.
     assert_eq!((sent(&gateway).len(), mcp.calls().len()), (3, 1));
+    // Nor is what it cost forgotten: the turn's limit of money is reached.
+    let choices: Vec<_> = sent(&gateway).iter().map(|request| request["tool_choice"].clone()).collect();
+    assert_eq!(choices, [Value::Null, json!("none"), json!("none")]);
     let booked = found("three exchanges are booked", async || {
         let rows = gateway.get("/v2/requests?limit=20").await;
         Some(rows["data"].as_array().unwrap().clone()).filter(|rows| rows.len() >= 3)
@@ -395,6 +401,156 @@ async fn an_agent_calls_another_one() {
     assert_eq!(requests.len(), 3);
     assert!(requests[0].to_string().contains("Knows it all."), "{}", requests[0]);
     assert!(requests[1].to_string().contains("You are the expert."), "{}", requests[1]);
+}
+
+/// An agent calls tools or another agent three times at most. The choice of tools of each of its steps, and of the other's; the costs of all, in
+/// their order.
+async fn limited(gateway: &Gateway, agent: Value, script: &[Behaviour]) -> (Vec<String>, Vec<u64>) {
+    gateway.emulator.clear_scripts();
+    gateway.emulator.script(POOL, script.to_vec());
+    let before = gateway.calls(POOL).len();
+    let client = gateway.client();
+    let (chat, answer) =
+        send(&client, json!({"agent_config": definition(agent), "input": {"text": "hi"}})).await;
+    let idle = until_status(&client, &chat, "idle").await;
+    assert_eq!(answer_of(&idle, &answer)["status"], "ready", "{idle}");
+    let calls = gateway.calls(POOL);
+    let bodies = calls[before..].iter().map(|call| serde_json::from_slice::<Value>(&call.body).unwrap());
+    let choices: Vec<_> =
+        bodies.map(|body| body["tool_choice"].as_str().unwrap_or("any").to_owned()).collect();
+    gateway.listed(calls.len()).await;
+    let mut costs = Vec::new();
+    for row in &gateway.requests(50).await[before..] {
+        let request = gateway.settled(row["id"].as_str().unwrap()).await;
+        costs.push(request["cost_nanos"].as_u64().unwrap());
+    }
+    (choices, costs)
+}
+
+#[tokio::test]
+async fn a_limit_of_money_makes_the_next_step_the_last_one() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let mcp = adder();
+    maths(&gateway, &mcp).await;
+    let plain = Behaviour::ok().tools(ToolMode::None);
+    let adds = || calling("maths__add", r#"{"a":"1"}"#);
+    let tool = json!([{"type": "project", "name": "maths"}]);
+    let of = |limit: u64| json!({"tools": tool, "limits": {"nano_usd": limit}});
+    let script = [adds(), adds(), adds(), plain.clone()];
+    let (choices, costs) = limited(&gateway, of(u64::MAX), &script).await;
+    assert_eq!((choices, costs.len()), (vec!["any".to_owned(); 4], 4));
+    assert!(costs[0] > 0 && mcp.calls().len() == 3, "{costs:?}");
+    assert_eq!(limited(&gateway, of(costs[0]), &script).await.0, ["any", "none"]);
+    assert_eq!(limited(&gateway, of(costs[0] + 1), &script).await.0, ["any", "any", "none"]);
+    // What an agent costs that is called counts for its caller, whose limit ends its work too.
+    define(&gateway, "expert", json!({"tools": tool})).await;
+    define(&gateway, "poor", json!({"tools": tool, "limits": {"nano_usd": 1}})).await;
+    let asking = |name: &str| calling(&format!("agent_{name}"), r#"{"task":"what is it?"}"#);
+    let boss = |name: &str, limit: u64| json!({"tools": [{"type": "agent", "name": name}], "limits": {"nano_usd": limit}});
+    let script = [asking("expert"), adds(), plain.clone(), asking("expert"), plain.clone(), plain.clone()];
+    let (choices, costs) = limited(&gateway, boss("expert", u64::MAX), &script).await;
+    assert_eq!((choices, costs.len()), (vec!["any".to_owned(); 6], 6));
+    let expert: u64 = costs[..3].iter().sum();
+    assert_eq!(limited(&gateway, boss("expert", expert), &script).await.0, ["any", "any", "any", "none"]);
+    let inside = limited(&gateway, boss("expert", costs[0] + 1), &script).await.0;
+    assert_eq!(inside, ["any", "any", "none", "none"]);
+    let script = [asking("poor"), adds(), plain.clone(), plain];
+    let poor = limited(&gateway, boss("poor", u64::MAX), &script).await.0;
+    assert_eq!(poor, ["any", "any", "none", "any"]);
+}
+
+/// A step that uses ten tokens.
+fn counted(behaviour: Behaviour) -> Behaviour {
+    behaviour.counted(8, 0, 2)
+}
+
+#[tokio::test]
+async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let mcp = adder();
+    maths(&gateway, &mcp).await;
+    let agents = |name: &str| json!([{"type": "agent", "name": name}]);
+    let tool = json!([{"type": "project", "name": "maths"}]);
+    for (name, limits) in [
+        ("rich", json!({"tokens": 1_000, "nano_usd": u64::MAX})),
+        ("poor", json!({"tokens": 11})),
+        ("short", json!({"steps": 1})),
+        ("slow", json!({})),
+    ] {
+        define(&gateway, name, json!({"tools": tool, "limits": limits})).await;
+    }
+    define(&gateway, "middle", json!({"tools": agents("rich"), "limits": {"tokens": 20}})).await;
+    define(&gateway, "hurried", json!({"tools": agents("slow"), "limits": {"seconds": 3}})).await;
+    let plain = || counted(Behaviour::ok().tools(ToolMode::None));
+    let adds = || counted(calling("maths__add", r#"{"a":"1"}"#));
+    let asking = |name: &str| counted(calling(&format!("agent_{name}"), r#"{"task":"what is it?"}"#));
+    let both = || asking("slow").tools(ToolMode::Parallel);
+    let rich = [asking("rich"), adds(), plain(), asking("rich"), plain(), plain()];
+    let poor = [asking("poor"), adds(), adds(), plain(), plain()];
+    let middle = [asking("middle"), asking("rich"), plain(), plain(), plain()];
+    let hurried =
+        [asking("hurried"), both(), adds().latency(Duration::from_secs(20)), plain(), plain(), plain()];
+    for (name, tokens, script, choices) in [
+        // What it uses counts for its caller, whether the caller's limit is reached after it, before its second task or within it.
+        ("rich", 1_000, rich.as_slice(), "any any any any any any"),
+        ("rich", 30, &rich, "any any any none"),
+        ("rich", 31, &rich, "any any any any none none"),
+        ("rich", 11, &rich, "any any none none"),
+        // Its own limit counts from where it begins.
+        ("poor", 1_000, &poor, "any any any none any"),
+        // An agent's tokens count for whoever called it, and for whoever called that one.
+        ("middle", 1_000, &middle, "any any any none any"),
+        ("middle", 30, &middle, "any any any none none"),
+        ("short", 1_000, &[asking("short"), plain(), plain()], "any none any"),
+        // The time of an agent holds for all that it calls together: the second has none left.
+        ("hurried", 1_000, &hurried, "any any any none none any"),
+    ] {
+        let boss = json!({"tools": agents(name), "limits": {"tokens": tokens}});
+        assert_eq!(limited(&gateway, boss, script).await.0.join(" "), choices, "{name} within {tokens}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
+    let mut gateway = gateway().await;
+    define(&gateway, "expert", json!({})).await;
+    let tools = json!([{"type": "agent", "name": "expert"}, {"type": "client", "name": "beep"}]);
+    // The step of the agent that is called is one of the three.
+    define(&gateway, "boss", json!({"tools": tools, "limits": {"tokens": 30}})).await;
+    let client = gateway.client();
+    let plain = || counted(Behaviour::ok().tools(ToolMode::None));
+    let script =
+        [calling("agent_expert", r#"{"task":"what is it?"}"#), plain(), calling("beep", "{}"), plain()];
+    gateway.emulator.script(OWN, script.map(counted));
+    let (chat, _) = send(&client, asks("boss", "ask the expert")).await;
+    let waits = until_status(&client, &chat, "awaiting_input").await;
+    gateway.crash().await;
+    let client = gateway.client();
+    let id = waits["pending_interrupts"][0]["resource_id"].as_str().unwrap();
+    done(&client, &format!("/tools/{id}"), json!({"result": "beeped"})).await;
+    until_status(&client, &chat, "idle").await;
+    let choices: Vec<_> = sent(&gateway).iter().map(|request| request["tool_choice"].clone()).collect();
+    assert_eq!(choices, [Value::Null, Value::Null, Value::Null, json!("none")]);
+}
+
+#[tokio::test]
+async fn a_limit_of_money_that_is_none_is_refused() {
+    let gateway = gateway().await;
+    for limit in ["-1", "\"abc\"", "0", "1000000000000000000000000000000"] {
+        let definition = format!(r#"{{"model": "{MINI}", "limits": {{"nano_usd": {limit}}}}}"#);
+        let body: Value =
+            serde_json::from_str(&format!(r#"{{"name": "a", "definition": {definition}}}"#)).unwrap();
+        let answer = gateway.admin().post("/v2/agents", &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{limit}: {}", answer.text());
+        assert!(answer.text().contains("nano_usd"), "{limit}: {}", answer.text());
+        let config: Value = serde_json::from_str(&definition).unwrap();
+        let sent = json!({"agent_config": config, "input": {"text": "hi"}});
+        let answer = post(&gateway.client(), RUN, sent).await;
+        assert!(matches!(answer.status, 400 | 422), "{limit}: {}", answer.text());
+        assert!(answer.text().contains("agent_config"), "{limit}: {}", answer.text());
+    }
 }
 
 /// A hook that denies each call, and what it was told.

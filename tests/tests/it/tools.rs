@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::ask::{CHAT, MINI, question, said, trace_of, with};
 use crate::command::workspace;
-use crate::gateway::{Founded, Gateway, LOCAL_MODEL, NODE, OWN, id_of};
+use crate::gateway::{Founded, Gateway, LOCAL_MODEL, NODE, OWN, POOL, id_of};
 use crate::wait;
 use crate::webhooks::Taker;
 
@@ -193,6 +193,65 @@ async fn endless_calls_end_with_the_budget_of_steps() {
     }
     let last: Value = serde_json::from_slice(&gateway.calls(OWN)[2].body).unwrap();
     assert_eq!(last["tool_choice"], "none", "the last step may call nothing");
+}
+
+#[tokio::test]
+async fn a_limit_of_money_makes_the_next_step_the_last_one() {
+    for (secret, model) in [(POOL, MINI), (OWN, MINI), (NODE, LOCAL_MODEL)] {
+        let gateway = Gateway::start().await;
+        match secret {
+            POOL => gateway.account("openai", POOL).await,
+            OWN => gateway.credential("openai", OWN).await,
+            _ => gateway.node("cellar", &[LOCAL_MODEL]).await,
+        };
+        let mcp = McpServer::start([adder()]).unwrap();
+        server(&gateway, "maths", &mcp).await;
+        // What the limit makes of a model that calls three times and then answers: the answer, and the choice of each step.
+        let limited = async |stream: bool, limit: &str| {
+            gateway.emulator.clear_scripts();
+            gateway.emulator.script(secret, calls(3, "maths__add"));
+            let before = gateway.calls(secret).len();
+            let client = gateway.client().header("agent-tools", "maths").header("agent-tool-nano-usd", limit);
+            let answer = client.post(CHAT, &with(question(model), json!({"stream": stream}))).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert!(!answer.text().contains("maths__add"), "{}", answer.text());
+            let steps = gateway.calls(secret).split_off(before).into_iter();
+            let bodies = steps.map(|step| serde_json::from_slice::<Value>(&step.body).unwrap());
+            let choices = bodies.map(|body| body["tool_choice"].as_str().unwrap_or("any").to_owned());
+            (answer, choices.collect::<Vec<_>>())
+        };
+        for stream in [false, true] {
+            let (answer, choices) = limited(stream, "9223372036854775807").await;
+            assert_eq!(choices, ["any"; 4], "{secret} {stream}");
+            let first = gateway.settled(&trace_of(&answer)).await;
+            let nanos = |name: &str| first[name].as_u64().unwrap_or_default();
+            let cost = nanos("cost_nanos") + if secret == OWN { nanos("provider_cost_nanos") } else { 0 };
+            if secret == NODE {
+                // What has no price costs nothing.
+                assert_eq!((cost, limited(stream, "1").await.1), (0, vec!["any".to_owned(); 4]));
+                continue;
+            }
+            assert_eq!(limited(stream, &cost.to_string()).await.1, ["any", "none"], "{secret} {stream}");
+            let above = (cost + 1).to_string();
+            assert_eq!(limited(stream, &above).await.1, ["any", "any", "none"], "{secret} {stream}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_money_that_is_none_is_refused() {
+    let gateway = Gateway::start().await;
+    let turn = json!({"role": "user", "content": "hello there"});
+    for limit in ["-1", "abc", "0", "1000000000000000000000000000000"] {
+        for path in [CHAT, "/v1/messages", "/v1/responses"] {
+            let client = gateway.client().header("agent-tools", "all").header("agent-tool-nano-usd", limit);
+            let body = json!({"model": MINI, "max_tokens": 9, "messages": [turn], "input": "hello there"});
+            let answer = client.post(path, &body).await.unwrap();
+            assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+            let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.contains("Agent-Tool-Nano-Usd is no number from 1 to"), "{path}: {message}");
+        }
+    }
 }
 
 #[tokio::test]

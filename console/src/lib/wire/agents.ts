@@ -5,7 +5,7 @@ export interface AgentDefinition {
   model: string;
   instructions: string;
   tools: { type: string; name: string; require_approval?: boolean }[];
-  limits: { steps?: number; seconds?: number; tokens?: number };
+  limits: { steps?: number; seconds?: number; tokens?: number; nano_usd?: number };
 }
 
 export interface Agent {

@@ -71,6 +71,26 @@ fn each_profile_is_charged_by_its_own_rule() {
     }
 }
 
+/// Whoever reads an answer to its end learns what budgets count: the customer's price, or what a provider bills to the workspace's credential.
+#[test]
+fn a_closed_tab_says_what_it_cost() {
+    let used = usage(1_000, 100);
+    let of = |profile| charge(profile, Some(rates()), 1_000, &used);
+    let cases = [
+        (managed(), of(Profile::ManagedProvider).cost),
+        (byok(), of(Profile::Byok).provider_cost),
+        (node(), Nanos::ZERO),
+    ];
+    for (principal, cost) in cases {
+        let books = started(2);
+        let mut tab = open(&books, 1);
+        assert!(attempt(&books, &mut tab, principal));
+        assert_eq!(tab.close(completed(used)).cost(), cost, "{principal:?}");
+    }
+    let books = started(2);
+    assert_eq!(open(&books, 1).close(completed(Usage::default())).cost(), Nanos::ZERO, "nothing was tried");
+}
+
 #[test]
 fn the_workspace_owes_under_managed_for_what_it_was_given() {
     let cases = [

@@ -19,7 +19,7 @@ use super::content;
 use super::following::{Read, follow, read};
 use super::starting::{self, Agent, of_body};
 use super::turn::TurnRequest;
-use crate::input::InputError;
+use crate::input::{InputError, check_depth};
 use crate::kept_content::store_away;
 use crate::limits::{CHAT_MESSAGES_MAX, TASK_CONTENT_BYTES_MAX};
 use crate::problem;
@@ -31,6 +31,9 @@ use runbody::{RunRequest, WantedSession, refusal, sanitize};
 
 const HOW: &str = "POST /agents/run sends a message; a chat is read at /chats/ID, /status, /messages and /stream, and stopped at \
     /stop; POST /tools/ID answers a call, and /invoke and /reject decide about one.";
+/// What is stored of a message as it comes: each by its pointer and its name.
+const STORED: [(&str, &str); 3] =
+    [("/input", "input"), ("/context", "context"), ("/agent_config", "agent_config")];
 /// What sessions are called that chats with agents are.
 const NAME: &str = "agent chat";
 
@@ -194,6 +197,7 @@ impl At<'_> {
         let body = Value::Object(self.body()?);
         let input = body.get("input").cloned().unwrap_or_default();
         content::check(&input)?;
+        check_depth(&STORED.map(|(pointer, name)| (pointer, body.get(name).unwrap_or(&Value::Null))))?;
         if let Some(fault) = nothing_kept(self.caller) {
             return Err(fault.into());
         }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use admit::Caller;
+use agents::Spent;
 use bytes::Bytes;
 use decode::{Inbound, SESSION_REF};
 use domain::limits::BODY_BYTES_MAX;
@@ -28,15 +29,11 @@ pub(super) struct Asker<'a> {
     /// The first step's; the others are made on its behalf.
     pub trace: TraceId,
     pub requests: u32,
+    /// What the turn has used, with the agents that its model called; and what whoever asks now may bring it to.
+    pub spent: Spent,
+    pub spent_max: Spent,
     /// Who follows the text; nobody that of an agent which another one calls.
     pub live: Option<&'a LiveTask>,
-}
-
-/// What a step brought.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
-    pub items: Vec<Value>,
-    pub tokens: u64,
 }
 
 /// Why a step has no answer.
@@ -98,7 +95,7 @@ impl Asker<'_> {
     }
 
     /// Has the model answer.
-    pub(super) async fn ask(&mut self, body: &Value, time_left: Duration) -> Result<Answer, NoAnswer> {
+    pub(super) async fn ask(&mut self, body: &Value, time_left: Duration) -> Result<Vec<Value>, NoAnswer> {
         let body = Bytes::from(body.to_string());
         if body.len() > BODY_BYTES_MAX {
             let detail = "The chat is longer than a request may be. Begin another one, or let the agent remember fewer turns.";
@@ -111,7 +108,22 @@ impl Asker<'_> {
         }
     }
 
-    async fn serve(&self, inbound: Inbound, caller: Caller) -> Result<Answer, NoAnswer> {
+    /// Whether the tokens or the money are used up.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.spent.reaches(self.spent_max)
+    }
+
+    /// When something has to end that may take so long.
+    pub(super) fn until_us(&self, time: Duration) -> u64 {
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.core.deps.world.clock.monotonic_us().saturating_add(time_us)
+    }
+
+    pub(super) fn time_left(&self, until_us: u64) -> Duration {
+        Duration::from_micros(until_us.saturating_sub(self.core.deps.world.clock.monotonic_us()))
+    }
+
+    async fn serve(&mut self, inbound: Inbound, caller: Caller) -> Result<Vec<Value>, NoAnswer> {
         let (response, may_retry) = match line::serve_postponable(self.core, inbound, caller).await {
             Postponable::Postponed { wait_ms } => return Err(NoAnswer::Postponed { wait_ms }),
             Postponable::Answered { response, may_retry } => (*response, may_retry),
@@ -119,10 +131,17 @@ impl Asker<'_> {
         if response.status() != StatusCode::OK {
             return Err(NoAnswer::Failed { problem: problem_of(response).await, may_retry });
         }
-        self.read(response.into_body()).await
+        let mut body = response.into_body();
+        let answer = self.read(&mut body).await;
+        // Of an answer that broke off too, where that is known.
+        let nanos = u64::try_from(body.cost().unwrap_or_default().0).unwrap_or_default();
+        let usage = body.usage().copied().unwrap_or_default();
+        let tokens = usage.prompt_total().saturating_add(usage.completion_total());
+        self.spent = self.spent.plus(Spent { tokens, nanos });
+        answer
     }
 
-    async fn read(&self, mut body: ReplyBody) -> Result<Answer, NoAnswer> {
+    async fn read(&self, body: &mut ReplyBody) -> Result<Vec<Value>, NoAnswer> {
         let mut stream = AnswerStream::default();
         let mut length = 0;
         while let Some(frame) = body.frame().await {
@@ -188,7 +207,8 @@ impl AnswerStream {
         }
     }
 
-    fn ended(self) -> Result<Answer, NoAnswer> {
+    /// The items of the answer.
+    fn ended(self) -> Result<Vec<Value>, NoAnswer> {
         if let Some(error) = self.error {
             let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
             let code = text("code").unwrap_or_else(|| "upstream_error".to_owned());
@@ -196,9 +216,7 @@ impl AnswerStream {
             return Err(NoAnswer::failed(&code, &detail, true));
         }
         let Some(response) = self.response else { return Err(NoAnswer::broken()) };
-        let items = response.get("output").and_then(Value::as_array).cloned().unwrap_or_default();
-        let tokens = response.pointer("/usage/total_tokens").and_then(Value::as_u64).unwrap_or_default();
-        Ok(Answer { items, tokens })
+        Ok(response.get("output").and_then(Value::as_array).cloned().unwrap_or_default())
     }
 }
 
@@ -206,7 +224,7 @@ impl AnswerStream {
 mod tests {
     use super::*;
 
-    fn read(stream: &str, piece: usize) -> (String, Result<Answer, NoAnswer>) {
+    fn read(stream: &str, piece: usize) -> (String, Result<Vec<Value>, NoAnswer>) {
         let mut read = AnswerStream::default();
         let text = stream.as_bytes().chunks(piece).map(|piece| read.take(piece)).collect();
         (text, read.ended())
@@ -220,7 +238,7 @@ mod tests {
         for piece in [1, 9, 1_000] {
             let (text, answer) = read(stream, piece);
             assert_eq!(text, "one two");
-            assert_eq!(answer.unwrap(), Answer { items: vec![json!({"type": "message"})], tokens: 9 });
+            assert_eq!(answer.unwrap(), [json!({"type": "message"})]);
         }
     }
 

@@ -160,12 +160,15 @@ impl Ready {
         (step, place): (u32, u32),
         time_left: Duration,
     ) -> Vec<CallReturn> {
+        // Agents work one after the other, and all within the time.
+        let until_us = asker.until_us(time_left);
         let mut returns: Vec<Option<CallReturn>> = Vec::with_capacity(calls.len());
         let mut made: Vec<(usize, CallToMake)> = Vec::new();
         for (at, call) in calls.iter().enumerate() {
             if let Some(reason) = self.denied(asker, call).await {
                 returns.push(Some(CallReturn { id: call.id.clone(), text: reason, is_error: true }));
             } else if let Some((_, other)) = self.others.get(&call.name) {
+                let time_left = asker.time_left(until_us);
                 let text = self.ask_other(asker, other.clone(), call, time_left).await;
                 let (text, is_error) = text.map_or_else(|error| (error, true), |text| (text, false));
                 returns.push(Some(CallReturn { id: call.id.clone(), text, is_error }));
@@ -176,7 +179,7 @@ impl Ready {
             }
         }
         let to_make: Vec<CallToMake> = made.iter().map(|(_, call)| call.clone()).collect();
-        let of = (asker.trace, step, place);
+        let (of, time_left) = ((asker.trace, step, place), asker.time_left(until_us));
         let results = self.tools.call(asker.core, &asker.caller, of, &to_make, time_left).await;
         for ((at, _), result) in made.into_iter().zip(results) {
             if let Some(place) = returns.get_mut(at) {
@@ -221,9 +224,11 @@ impl Ready {
             let task = arguments(&call.arguments);
             let task = task.as_ref().and_then(|arguments| arguments.get("task")?.as_str());
             let task = task.ok_or("The arguments have no \"task\".")?;
-            let live = asker.live.take();
+            let (live, spent_max) = (asker.live.take(), asker.spent_max);
+            // What it uses counts for its caller, whose limits it can't exceed by its own.
+            asker.spent_max = asker.spent.plus(other.limits.spent_max()).within(spent_max);
             let done = work(asker, other, task, (self.depth + 1, time_left)).await;
-            asker.live = live;
+            (asker.live, asker.spent_max) = (live, spent_max);
             done
         })
     }
@@ -255,16 +260,16 @@ async fn work(
     (depth, time_left): (u32, Duration),
 ) -> Result<String, String> {
     let steps_max = definition.limits.steps.unwrap_or(agents::STEPS);
-    let clock = asker.core.deps.world.clock.clone();
     let own = definition.limits.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let until_us = clock.monotonic_us().saturating_add(micros(own.unwrap_or(agents::TIME).min(time_left)));
+    let until_us = asker.until_us(own.unwrap_or(agents::TIME).min(time_left));
     let ready = Ready::new(asker, definition, depth).await.map_err(|fault| fault.message.to_string())?;
     let mut input = vec![json!({"role": "user", "content": task})];
     let (mut place, mut step) = (0, 0);
     let texts_so_far = loop {
         step += 1;
-        let left = Duration::from_micros(until_us.saturating_sub(clock.monotonic_us()));
-        let body = ready.body(&input, step >= steps_max || left.is_zero());
+        let left = asker.time_left(until_us);
+        let is_last = step >= steps_max || left.is_zero() || asker.is_spent();
+        let body = ready.body(&input, is_last);
         let answer = match asker.ask(&body, left.max(Duration::from_secs(1))).await {
             Ok(answer) => answer,
             Err(NoAnswer::Postponed { .. }) => break Err("There is no room under a limit now.".to_owned()),
@@ -274,9 +279,9 @@ async fn work(
             }
         };
         let mut turn = Turn::new(domain::TaskId::from_uuid(*asker.trace.as_uuid()), String::new(), 0);
-        turn.items = kept(&answer.items).iter().filter_map(|item| serde_json::from_str(item).ok()).collect();
+        turn.items = kept(&answer).iter().filter_map(|item| serde_json::from_str(item).ok()).collect();
         let calls = turn.pending();
-        if calls.is_empty() || step >= steps_max {
+        if calls.is_empty() || is_last {
             break Ok(turn.texts("assistant").concat());
         }
         input.append(&mut turn.items);
@@ -286,10 +291,6 @@ async fn work(
     };
     ready.close().await;
     texts_so_far
-}
-
-pub(super) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

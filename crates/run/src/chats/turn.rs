@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use admit::Caller;
 use agents::{
-    Aside, Call, Chat, Definition, EndStatus, OUTPUT_TRIES_MAX, Turn, WaitingCall, event, result_item,
+    Aside, Call, Chat, Definition, EndStatus, OUTPUT_TRIES_MAX, Spent, Turn, WaitingCall, event, result_item,
 };
 use domain::ports::SessionFailure;
 use domain::{Fault, RunTask, SessionId};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::content;
 use super::starting::{self, Agent};
 use super::step::{Asker, NoAnswer, headers};
-use super::team::{Becomes, Ready, micros};
+use super::team::{Becomes, Ready};
 use super::{chat_of, kept};
 use crate::limits::AGENT_GRACE;
 use crate::session_turn::{SessionBranch, append_events, fault_of};
@@ -73,6 +73,8 @@ pub(crate) async fn take_turn(
         headers: headers(request.headers.clone(), &chat),
         trace: call.trace,
         requests: 0,
+        spent: Spent::default(),
+        spent_max: Spent::default(),
         live: Some(live),
     };
     let mut going = match open(asker, call, session).await {
@@ -99,8 +101,7 @@ impl Going<'_> {
     }
 
     fn time_left(&self) -> Duration {
-        let now_us = self.asker.core.deps.world.clock.monotonic_us();
-        Duration::from_micros(self.until_us.saturating_sub(now_us))
+        self.asker.time_left(self.until_us)
     }
 
     fn turn(&self) -> Turn {
@@ -150,8 +151,9 @@ impl Going<'_> {
             self.write(vec![start], vec![item.to_string()]).await?;
         }
         let seconds = definition.limits.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        let now_us = core.deps.world.clock.monotonic_us();
-        self.until_us = now_us.saturating_add(micros(seconds.unwrap_or(agents::TIME)));
+        self.until_us = self.asker.until_us(seconds.unwrap_or(agents::TIME));
+        self.asker.spent = self.turn().spent;
+        self.asker.spent_max = definition.limits.spent_max();
         let ready = Ready::new(&self.asker, definition, 0).await?;
         let done = self.go_on(&ready).await;
         ready.close().await;
@@ -190,15 +192,15 @@ impl Going<'_> {
         let turn = self.turn();
         let limits = ready.definition.limits;
         let is_last = turn.steps + 1 >= limits.steps.unwrap_or(agents::STEPS)
-            || limits.tokens.is_some_and(|tokens| turn.tokens >= tokens)
+            || self.asker.is_spent()
             || self.time_left().is_zero();
         if turn.steps > limits.steps.unwrap_or(agents::STEPS) {
             return Err(Stop::Fault(used_up()));
         }
         let input = self.chat.input(self.call.task.id, ready.definition.memory.turns);
         let body = ready.body(&input, is_last);
-        let answer = match self.asker.ask(&body, self.time_left().max(AGENT_GRACE)).await {
-            Ok(answer) => answer,
+        let mut answered = match self.asker.ask(&body, self.time_left().max(AGENT_GRACE)).await {
+            Ok(answered) => answered,
             Err(NoAnswer::Postponed { wait_ms }) => {
                 let why = "it waits for room under a limit".to_owned();
                 return Err(Stop::Tried(Box::new(Tried::Again { wait_ms, is_postponed: true, why })));
@@ -207,7 +209,6 @@ impl Going<'_> {
                 return Err(Stop::Tried(Box::new(failed_or_again(self.call, problem, may_retry))));
             }
         };
-        let mut answered = answer.items;
         if is_last {
             answered.retain(|item| item.get("type").and_then(Value::as_str) != Some("function_call"));
         }
@@ -216,7 +217,7 @@ impl Going<'_> {
             // An answer without a word is one.
             items.push(json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ""}]}).to_string());
         }
-        self.write(vec![Aside::Step { tokens: answer.tokens }], items).await
+        self.write(vec![Aside::Step(self.asker.spent.since(turn.spent))], items).await
     }
 
     /// Makes the calls that may be made; stops where others wait for people.
@@ -243,11 +244,15 @@ impl Going<'_> {
             results.extend(returns.iter().map(|result| result_item(&result.id, &result.text)));
         }
         let is_known = turn.waiting == waiting;
-        let asides = if waiting.is_empty() || is_known {
-            Vec::new()
-        } else {
-            vec![Aside::Waiting { calls: waiting.clone() }]
-        };
+        let mut asides = Vec::new();
+        if !waiting.is_empty() && !is_known {
+            asides.push(Aside::Waiting { calls: waiting.clone() });
+        }
+        // What agents used that were called.
+        let spent = self.asker.spent.since(turn.spent);
+        if spent != Spent::default() {
+            asides.push(Aside::Called(spent));
+        }
         if !results.is_empty() || !asides.is_empty() {
             self.write(asides, results.iter().map(Value::to_string).collect()).await?;
         }

@@ -11,6 +11,7 @@ mod collection;
 pub mod commands;
 mod contexts;
 pub mod declared;
+mod named_file;
 pub mod output;
 pub mod paint;
 mod parts;

@@ -1,5 +1,6 @@
 //! The SQL of flows: what projects declare, version by version; their runs, with how far each step is; and the sealed content of both.
 
+mod cancelling;
 mod claiming;
 mod dispatching;
 mod flows;

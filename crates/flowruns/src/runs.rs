@@ -12,6 +12,7 @@ use database::writing::Writing;
 use domain::{FlowRunId, ObjectOwner, WorkspaceId};
 use store::Store;
 
+use crate::cancelling::{cancel_below, require_going};
 use crate::limits::{EVENTS_OF_RUN_MAX, RUNS_OPEN_MAX};
 use crate::reading::{EVENTS, TABLE, find};
 use crate::rows::{FlowContent, NewRun, RunEnd, RunLease, RunRow, RunState, StepRow, StepWrite, Wish};
@@ -100,6 +101,9 @@ async fn create(writing: &mut Writing, new: NewRun) -> Result<bool, StoreError> 
     let open =
         query.bind(owner.workspace.bytes()).bind(owner.project.bytes()).one(writing.connection()).await?;
     refuse_too_many(Fields::new(TABLE, &open).number("found")?)?;
+    if let Some((parent, _)) = &run.parent {
+        require_going(writing, *parent).await?;
+    }
     let query = sql("INSERT INTO flow_runs (id, workspace, project, request, api_key, name, flow, number, parent,
          parent_step, depth, replay_of, state, status, budget_nanos, cost_nanos, created_unix_ms, updated_unix_ms,
          due_unix_ms, until_unix_ms, engine, changes)
@@ -248,6 +252,9 @@ async fn wish(
         .bind(wish.as_str()),
     };
     query.run(writing.connection()).await?;
+    if wish == Wish::Cancel {
+        cancel_below(writing, id, act.unix_ms).await?;
+    }
     writing.audit(&act, Some(workspace), format!("flow_run.{}", wish.as_str()), id, String::new()).await?;
     find(writing.connection(), workspace, id).await
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use schemas::Schema;
+use schemas::{STORED_DEPTH_MAX, Schema, is_too_deep};
 use serde_json::Value;
 
 use crate::document::{
@@ -165,6 +165,10 @@ impl Step {
 /// # Errors
 /// Each place with what is wrong there, up to a hundred.
 pub fn compile(document: &Value) -> Result<Flow, Vec<FlowError>> {
+    if is_too_deep(document) {
+        let message = format!("It is nested more than {STORED_DEPTH_MAX} levels deep.");
+        return Err(vec![FlowError { pointer: String::new(), message }]);
+    }
     if let Some(validator) = SCHEMA.as_ref() {
         // Its work is bounded by the document's size.
         let errors: Vec<_> =

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use ::schemas::{STORED_DEPTH_MAX, is_too_deep};
 use domain::Fault;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
@@ -25,6 +26,18 @@ impl InputError {
     pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into() }
     }
+}
+
+/// Checks what is stored as it comes: what is nested deeper could not be read again.
+///
+/// # Errors
+/// One of the parts, which are named by their pointers, is nested too deep.
+pub(crate) fn check_depth(parts: &[(&str, &Value)]) -> Result<(), Refusal> {
+    let is_deep = |(_, value): &&(&str, &Value)| is_too_deep(value);
+    let message = || format!("it is nested more than {STORED_DEPTH_MAX} levels deep");
+    let errors = parts.iter().filter(is_deep).map(|(pointer, _)| InputError::new(*pointer, message()));
+    let errors: Vec<InputError> = errors.collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Input(errors)) }
 }
 
 struct Checker {

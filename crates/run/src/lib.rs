@@ -124,6 +124,7 @@ async fn trip(
     is_waited_for: bool,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let mut request = runbody::read(&inbound.headers, &inbound.body)?;
+    input::check_depth(&[("/input", &request.input), ("/metadata", &request.options.metadata)])?;
     request.options.ttl_seconds = tasks::ttl_seconds(&caller, request.options.ttl_seconds)?;
     request.options.files_at = files_at(core, &caller, &inbound.headers, (&request.options, !is_waited_for))?;
     let app = App::find(core, &caller, &request.app);

@@ -8,6 +8,7 @@ use domain::{CallOutcome, Fault, FaultClass, ReadyApp, TaskId, TaskStatus, ToolC
 use http::{HeaderMap, Response, StatusCode};
 use line::{Core, TaskCall};
 use runs::TaskResult;
+use schemas::STORED_DEPTH_MAX;
 use serde_json::{Map, Value, json};
 use settle::ReplyBody;
 use toolloop::ProjectTools;
@@ -106,7 +107,14 @@ async fn make(
     (trace, key): (TraceId, &str),
 ) -> Result<TaskResult, NotMade> {
     let (output, kind) = match own {
-        OwnApp::Http(ready) => (call_server(core, caller, ready, input, (trace, key)).await?, "app"),
+        OwnApp::Http(ready) => {
+            let output = call_server(core, caller, ready, input, (trace, key)).await?;
+            if schemas::is_too_deep(&output) {
+                let message = format!("The app's output is nested more than {STORED_DEPTH_MAX} levels deep.");
+                return Err(failed("app_output_invalid", FaultClass::Upstream, message).into());
+            }
+            (output, "app")
+        }
         OwnApp::Tool(_) => {
             let tool = name.strip_prefix("tools/").unwrap_or(name);
             let tools = ProjectTools::behind(core, caller, headers, tool).await?;
@@ -118,7 +126,9 @@ async fn make(
                 let message = format!("The tool failed: {}", sanitize(&result.text));
                 return Err(failed("app_failed", FaultClass::Upstream, message).into());
             }
-            let value = serde_json::from_str(&result.text).unwrap_or(Value::String(result.text));
+            // What is nested too deep to be stored as a value is stored as the text that came.
+            let value = serde_json::from_str(&result.text).ok().filter(|value| !schemas::is_too_deep(value));
+            let value = value.unwrap_or(Value::String(result.text));
             (json!({"result": value}), "tool")
         }
         OwnApp::Agent(..) | OwnApp::Flow(..) => return Err(Box::new(Fault::internal()).into()),

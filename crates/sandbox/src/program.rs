@@ -140,6 +140,11 @@ impl Programs {
             .collect()
     }
 
+    /// All of them with their names, whoever may use them.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Arc<Program>)> {
+        self.0.iter().map(|(name, program)| (name.as_str(), program))
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

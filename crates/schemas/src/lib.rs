@@ -1,12 +1,16 @@
 //! JSON Schemas that strangers write, compared with values within a bound. A schema of a few kilobytes can name the same part so
 //! often that comparing a value takes longer than anybody lives, so the work is counted before it is done.
 
+mod depth;
 mod limits;
 mod references;
 mod work;
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
+
+pub use depth::is_too_deep;
+pub use limits::STORED_DEPTH_MAX;
 
 use crate::limits::{BACKTRACKS_MAX, PATTERN_BYTES_MAX};
 use crate::references::References;

@@ -12,3 +12,5 @@ pub(crate) const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const KEYWORDS_OF_PATTERN: u64 = 200;
 /// Bytes of a text that count as one keyword, where they are read.
 pub(crate) const BYTES_OF_KEYWORD: u64 = 64;
+/// Brackets within each other of a value that is stored. A reader takes 127, and what is stored is within some more of them.
+pub const STORED_DEPTH_MAX: usize = 100;

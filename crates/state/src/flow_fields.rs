@@ -60,8 +60,19 @@ pub(crate) fn compiled(document: &Value) -> Result<Flow, Box<Fault>> {
     })
 }
 
+/// Checks what is stored as it comes: what is nested deeper could not be read again.
+pub(crate) fn check_depth(field: &'static str, value: &Value) -> Result<(), Box<Fault>> {
+    if !flows::is_too_deep(value) {
+        return Ok(());
+    }
+    let message = format!("The {field} is nested more than {} levels deep.", flows::STORED_DEPTH_MAX);
+    let fault = Fault::new(FaultClass::BadRequest, "validation_error", message).param(field);
+    Err(Box::new(fault.fix("Nest it less deep, or send the deep part as a text.")))
+}
+
 /// Checks what a run is given.
 pub(crate) fn check_input(flow: &Flow, input: &Value) -> Result<(), Box<Fault>> {
+    check_depth("input", input)?;
     flow.check_input(input).map_err(|errors| {
         let first = errors.first();
         let pointer = first.map(|error| error.pointer.replace('/', ".")).unwrap_or_default();

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::flow_fields::check_depth;
 use crate::flow_run_begin::{StartInput, begin, replayed};
 use crate::flow_run_found::{found, runs_of};
 use crate::flow_run_view::{RunDetail, RunView, StepDetail, detail, show, step_detail};
@@ -72,6 +73,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .refuses(409, "flow_run_not_ended"),
         acting("/v2/flow-runs/{id}/events", send_event, "Sends an event to a run, which a step takes that waits for it.")
             .takes::<EventInput>()
+            .refuses(400, "validation_error")
             .refuses(409, "flow_run_ended"),
         acting("/v2/flow-runs/{id}/approvals", decide, "Approves a step of a run that waits for it, or refuses it.")
             .takes::<DecisionInput>()
@@ -312,6 +314,7 @@ fn send_event(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                 "Use up to 64 letters, digits, dots, dashes and underscores.",
             ));
         }
+        check_depth("payload", &input.payload)?;
         send(control, &request, &run, (name, input.payload)).await
     })
 }

@@ -397,6 +397,89 @@ async fn no_step_starts_once_the_budget_is_reached(engine: Engine) {
 }
 
 #[tokio::test]
+async fn what_a_run_keeps_is_nested_so_deep_that_it_can_be_read_again() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let nested = |levels: usize| json!({"a": (1..levels).fold(json!("deep"), |inner, _| json!([inner]))});
+    let document = flow(
+        json!({
+            "sent": {"kind": "wait", "event": "go"},
+            "kept": {"kind": "expression", "expression": "sent.output"},
+            "wrapped": {"kind": "expression", "expression": "[input]", "on_error": "continue"},
+        }),
+        json!({"fail_on_error": false}),
+    );
+    let send = async |id: &str, levels: usize| {
+        act(&client, id, "events", json!({"name": "go", "payload": nested(levels)})).await
+    };
+    let id = start(&client, &document, nested(100)).await;
+    let refused = send(&id, 101).await;
+    assert_eq!((refused.status, &refused.json()["param"]), (400, &json!("payload")), "{}", refused.text());
+    assert_eq!(send(&id, 100).await.status, 200);
+    let run = ended(&client, &id).await;
+    assert_eq!(
+        (&run["input"], &step(&run, "wrapped")["error_code"]),
+        (&nested(100), &json!("flow_value_too_large"))
+    );
+    assert_eq!(output(&client, &id, "kept").await["output"], nested(100));
+    for body in [
+        json!({"document": document, "input": nested(101)}),
+        json!({"document": flow(json!({"s": {"kind": "constant", "value": nested(101)}}), json!({}))}),
+    ] {
+        let refused = client.post(RUNS, &body).await.unwrap();
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("levels deep"), "{}", refused.text());
+    }
+}
+
+#[tokio::test]
+async fn a_flow_that_calls_itself_is_cancelled_with_all_of_its_calls_at_once() {
+    cancelled_with_all_of_its_calls(&Gateway::start().await).await;
+}
+
+#[tokio::test]
+async fn a_flow_that_calls_itself_is_cancelled_on_postgres_too() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("c_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    cancelled_with_all_of_its_calls(&Gateway::with(config(), &environment).await).await;
+}
+
+async fn cancelled_with_all_of_its_calls(gateway: &Gateway) {
+    let client = gateway.client();
+    let call = json!({"kind": "flow", "flow": "again"});
+    let document = flow(
+        json!({
+            "rest": {"kind": "wait", "seconds": 3_600},
+            "calls": {"kind": "map", "over": "[1, 2, 3]", "step": call, "on_error": "continue"},
+        }),
+        json!({"name": "again"}),
+    );
+    gateway.make("/v2/flows", json!({"document": document})).await;
+    let started = client.post(RUNS, &json!({"flow": "again"})).await.unwrap();
+    let id = id_of(&started.json());
+    let all = async || {
+        let listed = client.get(&format!("{RUNS}?limit=200")).await.unwrap().json();
+        listed["data"].as_array().unwrap().clone()
+    };
+    until("it has called itself often", async || all().await.len() >= 60).await;
+    assert_eq!(act(&client, &id, "cancel", json!({})).await.status, 200);
+    let open = async || all().await.into_iter().filter(|run| run["state"] != "ended").count();
+    until("all of its runs have ended", async || open().await == 0).await;
+    let ended = all().await;
+    assert!(ended.iter().all(|run| run["status"] == "cancelled"), "{ended:?}");
+    // None of them calls another.
+    a_moment().await;
+    assert_eq!(all().await.len(), ended.len());
+    for run in ended {
+        let run = read(&client, run["id"].as_str().unwrap()).await;
+        assert!(statuses(&run).values().all(|status| status != "running" && status != "waiting"), "{run}");
+    }
+}
+
+#[tokio::test]
 async fn expressions_end_and_inputs_are_checked() {
     let gateway = Gateway::start().await;
     let client = gateway.client();

@@ -346,3 +346,33 @@ async fn a_server_of_the_protocols_own_sdk_runs_in_a_sandbox() {
     let answer = gateway.client().post("/v1/run", &body).await.unwrap();
     assert!((400..500).contains(&answer.status), "{}", answer.text());
 }
+
+#[test]
+fn doctor_starts_a_sandbox_and_looks_for_each_program() {
+    let place = Place::new();
+    let file = place.path().join("programs.toml");
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().display().to_string();
+    let rows = |programs: &str| -> Vec<Value> {
+        fs::write(&file, programs).unwrap();
+        let cli = Cli::new().env("TIDEGATE_TOOLS_STDIO", &file.display().to_string());
+        let done = cli.run(&["doctor", "--data-dir", &data, "--json"]);
+        let rows = done.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        rows.filter(|row| row["check"] == "sandbox" || row["check"] == "program").collect()
+    };
+    let levels = |rows: &[Value]| -> Vec<String> {
+        rows.iter().map(|row| row["level"].as_str().unwrap().to_owned()).collect()
+    };
+    let fine = rows(&place.probe("hosts = [\"api.example.com\"]"));
+    assert_eq!(levels(&fine), ["fine", "fine"], "{fine:?}");
+    // Its file is there, and its sandbox does not have it.
+    let hidden = format!("[probe]\ncommand = [\"{}/probe\"]\n", place.path().display());
+    let hidden = rows(&hidden);
+    assert_eq!(levels(&hidden), ["fine", "error"], "{hidden:?}");
+    assert!(hidden[1]["fix"].as_str().unwrap().contains("\"read\" of [probe]"), "{hidden:?}");
+    let gone = rows("[gone]\ncommand = [\"/opt/gone/x\"]\nread = [\"/opt/gone\"]\n");
+    assert_eq!(levels(&gone), ["fine", "error"], "{gone:?}");
+    assert!(gone[1]["found"].as_str().unwrap().contains("\"read\" can't be passed on"), "{gone:?}");
+    let wrong = rows("[probe]\ncommand = []\n");
+    assert_eq!(levels(&wrong), ["error"], "{wrong:?}");
+}

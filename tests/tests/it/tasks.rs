@@ -497,3 +497,32 @@ async fn two_gateways_share_a_queue_and_one_that_dies_leaves_nothing_behind() {
     other.stop(WITHIN).await.unwrap();
     gateway.start_again().await;
 }
+
+/// A value with so many brackets within each other, the outermost an object's.
+fn nested(levels: usize) -> Value {
+    json!({"a": (1..levels).fold(json!("deep"), |inner, _| json!([inner]))})
+}
+
+#[tokio::test]
+async fn what_is_nested_too_deep_to_be_read_again_is_refused_at_the_door() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let body = |levels: usize| with(ask("hello there"), json!({"metadata": nested(levels)}));
+    let made = create(&client, &body(100)).await;
+    let done = ended(&client, made["id"].as_str().unwrap()).await;
+    assert_eq!((&done["status"], &done["metadata"]), (&json!(10), &nested(100)), "{done}");
+    for wait in [false, true] {
+        let answer = client.post(RUN, &with(body(101), json!({"wait": wait}))).await.unwrap();
+        let pointer = &answer.json()["errors"][0]["pointer"];
+        assert_eq!((answer.status, pointer), (422, &json!("/metadata")), "{}", answer.text());
+    }
+    let input = with(ask("hello there"), json!({"input": {"prompt": "x", "more": nested(100)}}));
+    let answer = client.post(RUN, &input).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/input")));
+    let agent = json!({
+        "agent_config": {"name": "a", "model": MINI, "instructions": "x"},
+        "input": {"text": "hello there"}, "context": nested(101),
+    });
+    let answer = client.post("/agents/run", &agent).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/context")));
+}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::api::{Api, field};
 use crate::body::Body;
 use crate::collection::Collection;
+use crate::named_file::instead_of_file;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -124,7 +125,7 @@ impl<'a> Talk<'a> {
         });
         let (mut chat, mut error) = (self.chat.clone(), None);
         let (mut printed, mut whole) = (String::new(), String::new());
-        self.api.stream("/v1/agents/run", &body, |event| {
+        let streamed = self.api.stream("/v1/agents/run", &body, |event| {
             let data = event.get("data").unwrap_or(event);
             match event.get("event").and_then(Value::as_str) {
                 Some("chats") => {
@@ -145,6 +146,10 @@ impl<'a> Talk<'a> {
             if self.shared.json {
                 println!("{event}");
             }
+        });
+        streamed.map_err(|failure| {
+            let stores = format!("`tidegate agent create NAME {}` stores it", self.agent);
+            instead_of_file(failure, &self.agent, &stores)
         })?;
         self.chat = chat;
         if !self.shared.json {

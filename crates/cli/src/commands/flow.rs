@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::collection::Collection;
+use crate::named_file::instead_of_file;
 use crate::output::{self, Failure};
 use crate::shared::Shared;
 
@@ -107,12 +108,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Run { flow, input, flow_version, budget, detach } => {
             let input: Value = serde_json::from_str(&input)
                 .map_err(|error| Failure::new(output::USAGE, format!("The input is no JSON: {error}.")))?;
+            let named = flow.clone();
             let body = Body::new()
                 .with("flow", flow)
                 .with("input", input)
                 .with_some("version", flow_version)
                 .with_some("budget_nano_usd", budget);
-            let started = runs.api.post(RUNS, &body.build())?;
+            let started = runs.api.post(RUNS, &body.build()).map_err(|failure| {
+                instead_of_file(failure, &named, &format!("`tidegate flow add {named}` stores it"))
+            })?;
             if detach {
                 output::object(shared, &started);
                 return Ok(());

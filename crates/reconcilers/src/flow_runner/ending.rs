@@ -110,11 +110,15 @@ impl Drive {
     pub(crate) async fn cancel(&mut self) {
         self.making.clear();
         self.cancel_waiting().await;
-        let running: Vec<StepRow> =
-            self.rows.values().filter(|row| row.status == StepStatus::Running).cloned().collect();
-        for row in running {
+        // Of a run that was put aside, what waits is known by its rows alone.
+        let is_open = |row: &&StepRow| matches!(row.status, StepStatus::Running | StepStatus::Waiting);
+        let open: Vec<StepRow> = self.rows.values().filter(is_open).cloned().collect();
+        for row in open {
             if let Some(task) = row.began.as_deref().and_then(|id| id.parse::<TaskId>().ok()) {
                 leaf::cancel_task(&self.shared, self.lease.owner, task).await;
+            }
+            if let Some(child) = row.began.as_deref().and_then(|id| id.parse::<FlowRunId>().ok()) {
+                cancel_child(&self.shared, self.lease.owner.workspace, child).await;
             }
             self.mark_cancelled(row);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowruns::{StepRow, StepStatus};
-use flows::{Action, Outcome, Step, VALUE_BYTES_MAX, Work};
+use flows::{Action, Outcome, STORED_DEPTH_MAX, Step, VALUE_BYTES_MAX, Work, is_too_deep};
 use serde_json::Value;
 
 use super::drive::Drive;
@@ -210,8 +210,12 @@ impl Drive {
     }
 }
 
-/// What a step made, if it is not too large to be kept.
+/// What a step made, if it is not too large to be kept, nor nested too deep to be read again.
 fn fitting(output: Value) -> InPlace {
+    if is_too_deep(&output) {
+        let message = format!("The step made what is nested more than {STORED_DEPTH_MAX} levels deep.");
+        return Err(Failure::new("flow_value_too_large", message));
+    }
     let size = serde_json::to_vec(&output).map_or(0, |text| text.len());
     if size <= VALUE_BYTES_MAX {
         return Ok(output);

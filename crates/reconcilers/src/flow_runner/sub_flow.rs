@@ -49,7 +49,11 @@ pub(crate) async fn begin(
     };
     let new = NewRun::sealed(&shared.deps.vault, run, &document, input);
     let new = new.map_err(|error| Failure::new("store_unavailable", error.to_string()))?;
-    shared.runs.create(new, None).await.map_err(away)?;
+    match shared.runs.create(new, None).await {
+        // Its run is being cancelled: whoever drives that drops this with it, and the step does not fail before.
+        Err(store::StoreError::Conflict { what: "flow_run_ended", .. }) => std::future::pending().await,
+        created => created.map_err(away)?,
+    };
     shared.deps.flows.arrived();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use flows::{Expression, Names, Template};
+use flows::{Expression, Names, STORED_DEPTH_MAX, Template, is_too_deep};
 use serde_json::{Map, Value, json};
 
 /// The values of a run.
@@ -71,7 +71,11 @@ impl Values {
     /// # Errors
     /// It has no value.
     pub fn fill(&self, template: &Template, beside: &Beside) -> Result<Value, String> {
-        template.fill(&Scope { values: self, beside }).map_err(|error| error.to_string())
+        let value = template.fill(&Scope { values: self, beside }).map_err(|error| error.to_string())?;
+        if is_too_deep(&value) {
+            return Err(format!("The value is nested more than {STORED_DEPTH_MAX} levels deep."));
+        }
+        Ok(value)
     }
 
     /// # Errors

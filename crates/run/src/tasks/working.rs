@@ -189,6 +189,9 @@ async fn kept_apart(
     if stored_text(&*result).len() > TASK_CONTENT_BYTES_MAX {
         return failed_by(&too_long(), call);
     }
+    if parts_of(&result.output).any(schemas::is_too_deep) {
+        return failed_by(&too_deep(), call);
+    }
     Tried::Completed(result)
 }
 
@@ -409,6 +412,18 @@ fn interrupted(tries: u32) -> Fault {
 fn purged() -> Fault {
     Fault::new(FaultClass::Conflict, "task_content_gone", "The input of the task was purged before it ran.")
         .fix("Send it again.")
+}
+
+/// The fields of an output, each of which may be as deep as what is stored.
+fn parts_of(output: &Value) -> impl Iterator<Item = &Value> {
+    let fields = output.as_object();
+    let whole = fields.is_none().then_some(output);
+    fields.into_iter().flat_map(serde_json::Map::values).chain(whole)
+}
+
+fn too_deep() -> Fault {
+    let message = format!("The answer is nested more than {} levels deep.", schemas::STORED_DEPTH_MAX);
+    Fault::new(FaultClass::TooLarge, "task_too_large", message).fix("Have the deep part written as a text.")
 }
 
 fn too_long() -> Fault {

@@ -2,6 +2,7 @@
 //! fix.
 
 mod database;
+mod sandboxes;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -103,6 +104,9 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
     if let Some(address) = &settings.database {
         let now = world::World::system().clock.unix_ms();
         database::check_database(address, now, settings.records_keep_days, checks);
+    }
+    if let Some(file) = &settings.stdio_file {
+        sandboxes::check_sandboxes(file, checks);
     }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     checks.push(if files >= 8_192 {

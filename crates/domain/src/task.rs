@@ -305,6 +305,8 @@ pub struct QueuePlace {
 
 /// Stores tasks.
 pub trait TaskStore: Send + Sync {
+    /// Returns once the tasks that ended in this process are in the store, unless that takes no writes.
+    fn settled(&self) -> PortFuture<'static, ()>;
     fn keep(&self, task: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>>;
     fn find(&self, owner: ObjectOwner, id: TaskId) -> PortFuture<'static, FoundTask>;
     /// `None` if the store does not answer.
@@ -337,6 +339,10 @@ pub trait TaskStore: Send + Sync {
 pub struct NoTasks;
 
 impl TaskStore for NoTasks {
+    fn settled(&self) -> PortFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn keep(&self, _task: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>> {
         Box::pin(async { Err(TaskNotKept::StoreUnavailable) })
     }

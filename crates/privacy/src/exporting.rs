@@ -256,6 +256,7 @@ impl<'a> Export<'a> {
     }
 
     async fn add_tasks(&mut self) -> Result<(), Stop> {
+        self.handler.deps.tasks.settled().await;
         let stored = runs::stored(&self.handler.deps.store);
         let mut after = None;
         loop {

@@ -72,6 +72,8 @@ pub struct Deps {
     pub auditor: Arc<Auditor>,
     pub board: Arc<board::Shared>,
     pub outbound: Arc<dyn Outbound>,
+    /// Whoever reads tasks from the store waits for those that are on their way there.
+    pub tasks: Arc<dyn domain::TaskStore>,
     /// Tells the worker of flows what happens to runs.
     pub flows: Arc<FlowSignals>,
     pub world: World,

@@ -17,6 +17,7 @@ impl Deps {
         of: (Option<ProjectId>, Option<TaskStatus>),
         page: Page<TaskId>,
     ) -> Result<Listed<RunTask, TaskId>, Box<Fault>> {
+        self.tasks.settled().await;
         let now = self.world.clock.unix_ms();
         runs::stored(&self.store).of_workspace(workspace, of, page, now).await.map_err(of_store)
     }
@@ -24,6 +25,7 @@ impl Deps {
     /// # Errors
     /// Not found, or of the store.
     pub async fn run_task(&self, workspace: WorkspaceId, id: TaskId) -> Result<RunTask, Box<Fault>> {
+        self.tasks.settled().await;
         let now = self.world.clock.unix_ms();
         runs::stored(&self.store).in_workspace(workspace, id, now).await.map_err(of_store)
     }

@@ -32,6 +32,9 @@ const MEAN: &str = "SELECT CAST(AVG(ended_unix_ms - started_unix_ms) AS BIGINT) 
      SELECT ended_unix_ms, started_unix_ms FROM run_tasks WHERE state = 'ended' AND workspace = $1
      AND started_unix_ms IS NOT NULL ORDER BY ended_unix_ms DESC LIMIT $2) AS lately";
 
+const PURGED: &str =
+    "SELECT CAST(MAX(created_unix_ms) AS BIGINT) AS purged FROM purge_jobs WHERE workspace = $1";
+
 /// The tasks in a database.
 #[derive(Clone)]
 pub struct StoredTasks(pub(crate) Database);
@@ -179,6 +182,32 @@ impl StoredTasks {
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.0.is_shared()
+    }
+
+    /// Leaves out tasks of workspaces in which a purge was requested after they began: they were on their way for so long that it
+    /// may have passed by.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn drop_purged(&self, writes: &mut Vec<TaskWrite>) -> Result<(), StoreError> {
+        let mut purged_at = HashMap::new();
+        let mut connection = self.0.read().await?;
+        for write in &*writes {
+            let TaskWrite::Keep { new, .. } = write else { continue };
+            let workspace = new.task.owner.workspace;
+            if !purged_at.contains_key(&workspace) {
+                let row = sql(PURGED).bind(workspace.bytes()).one(&mut connection).await?;
+                purged_at.insert(workspace, Fields::new(TABLE, &row).maybe_number("purged")?);
+            }
+        }
+        writes.retain(|write| match write {
+            TaskWrite::Keep { new, .. } => {
+                let purged = purged_at.get(&new.task.owner.workspace).copied().flatten();
+                purged.is_none_or(|purged| purged < new.task.created_unix_ms)
+            }
+            _ => true,
+        });
+        Ok(())
     }
 
     /// Makes several writes in one transaction.

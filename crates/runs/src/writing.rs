@@ -19,8 +19,10 @@ use store::{NewJob, jobs};
 use crate::rows::{TaskContent, TaskPart, TaskWrite, Written};
 use crate::sql::{TABLE, bind_all, named, state_of};
 
-/// Rows of one statement. A few sizes, so that the database knows the statements already.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// Rows of one statement. A few sizes, so that the database knows the statements already. SQLite's driver looks each parameter's name up
+/// among all of a statement, so that long statements cost more there than they save.
+const SIZES: &[usize] = &[64, 16, 4, 1];
+const SIZES_ON_SQLITE: &[usize] = &[16, 4, 1];
 const OPEN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM run_tasks
      WHERE workspace = $1 AND project = $2 AND state <> 'ended'";
 const ENDED: &str =
@@ -93,8 +95,12 @@ pub(crate) async fn write(writing: &mut Writing, writes: Vec<TaskWrite>) -> Resu
 }
 
 /// The next rows that one statement takes.
-fn take<T>(rows: &mut Vec<T>) -> Vec<T> {
-    let size = SIZES.into_iter().find(|size| *size <= rows.len()).unwrap_or_default();
+fn take<T>(connection: &Connection, rows: &mut Vec<T>) -> Vec<T> {
+    split(connection.either(SIZES, SIZES_ON_SQLITE), rows)
+}
+
+fn split<T>(sizes: &[usize], rows: &mut Vec<T>) -> Vec<T> {
+    let size = sizes.iter().copied().find(|size| *size <= rows.len()).unwrap_or_default();
     rows.split_off(rows.len() - size)
 }
 
@@ -140,7 +146,7 @@ async fn has_ended(connection: &mut Connection, owner: ObjectOwner, id: TaskId) 
 /// One that is there already was sent again, since its sender could not know that it is stored.
 async fn insert_tasks(writing: &mut Writing, mut tasks: Vec<RunTask>) -> Result<(), StoreError> {
     while !tasks.is_empty() {
-        let some = take(&mut tasks);
+        let some = take(writing.connection(), &mut tasks);
         let mut query = compose(format!(
             "INSERT INTO run_tasks (id, request, workspace, project, api_key, app, state, status, priority, tries,
              created_unix_ms, updated_unix_ms, due_unix_ms, started_unix_ms, ended_unix_ms, until_unix_ms, events,
@@ -220,7 +226,7 @@ async fn end_all(
 ) -> Result<HashSet<(TaskId, u32)>, StoreError> {
     let mut ended = HashSet::new();
     while !ends.is_empty() {
-        let some = take(&mut ends);
+        let some = take(writing.connection(), &mut ends);
         let mut query = compose(format!(
             "UPDATE run_tasks SET state = 'ended', status = given.column4, ended_unix_ms = given.column5,
              updated_unix_ms = given.column5,
@@ -263,7 +269,7 @@ async fn put(
         }
     }
     while !left.is_empty() {
-        let some = take(&mut left);
+        let some = take(writing.connection(), &mut left);
         let query = compose(format!(
             "INSERT INTO run_contents
              (digest, workspace, project, request, task, part, sealed_version, sealed_key_id, sealed) VALUES {}
@@ -285,7 +291,7 @@ async fn put(
 /// What a task had so far is of no use once it has ended.
 async fn forget_partial(writing: &mut Writing, mut tasks: Vec<TaskId>) -> Result<(), StoreError> {
     while !tasks.is_empty() {
-        let some = take(&mut tasks);
+        let some = take(writing.connection(), &mut tasks);
         let part = TaskPart::Partial.as_str();
         let text = format!("DELETE FROM run_contents WHERE part = $1 AND task IN ({})", named(2, &some));
         bind_all(compose(text).bind(part), &some).run(writing.connection()).await?;
@@ -333,13 +339,13 @@ mod tests {
         let mut sizes = Vec::new();
         let mut all = Vec::new();
         while !rows.is_empty() {
-            let some = take(&mut rows);
+            let some = split(SIZES, &mut rows);
             sizes.push(some.len());
             all.extend(some);
         }
         all.sort_unstable();
         assert_eq!((sizes, all), (vec![64, 16, 4, 1, 1, 1], (0..87).collect::<Vec<_>>()));
-        assert!(take(&mut Vec::<u8>::new()).is_empty());
+        assert!(split(SIZES, &mut Vec::<u8>::new()).is_empty());
     }
 
     #[test]

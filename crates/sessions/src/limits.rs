@@ -30,5 +30,11 @@ pub(crate) const SPOOLED_AT_ONCE: usize = 512;
 /// Finished tasks that may wait for the database, and their bytes; the next ones wait for it before their clients are answered.
 pub(crate) const SPOOLED_TASKS_MAX: usize = 4_096;
 pub(crate) const SPOOLED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A longer file was not written by this program.
+pub(crate) const SPOOL_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long a reader waits for what ended before; while the store takes no writes, nobody waits.
+pub(crate) const SPOOL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// When a task is looked for again that another gateway may still have to store.
+pub(crate) const FIND_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(600)];
 /// How old the id of a task may be that another gateway may still have to store.
 pub(crate) const SPOOLED_ELSEWHERE_MAX: Duration = Duration::from_secs(3_600);

@@ -23,7 +23,7 @@ use world::World;
 
 use crate::expiry::expire_all;
 use crate::limits::{
-    SPOOL_EVERY, SPOOLED_ELSEWHERE_MAX, TASK_KEEP_TIME_MAX, TASK_WRITES_AT_ONCE, TASK_WRITES_WAITING_MAX,
+    FIND_AGAIN_AFTER, SPOOLED_ELSEWHERE_MAX, TASK_KEEP_TIME_MAX, TASK_WRITES_AT_ONCE, TASK_WRITES_WAITING_MAX,
 };
 use crate::task_spool::TaskSpool;
 
@@ -213,12 +213,29 @@ impl Inner {
     async fn find(&self, owner: ObjectOwner, id: TaskId) -> Result<FoundTask, StoreError> {
         let mut found = self.stored.find(owner, id, self.now_unix_ms()).await?;
         let age = Duration::from_millis(self.now_unix_ms().saturating_sub(id.unix_ms()));
-        if found.is_none() && self.stored.is_shared() && age < SPOOLED_ELSEWHERE_MAX {
-            // Another gateway may have answered with it, and not have stored it yet.
-            tokio::time::sleep(SPOOL_EVERY * 3).await;
-            found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+        if self.stored.is_shared() && age < SPOOLED_ELSEWHERE_MAX {
+            for pause in FIND_AGAIN_AFTER {
+                if found.is_some() {
+                    break;
+                }
+                // Another gateway may have answered with it, and not have stored it yet.
+                tokio::time::sleep(pause).await;
+                found = self.stored.find(owner, id, self.now_unix_ms()).await?;
+            }
+        }
+        if found.is_none() && !self.spool.settled().await {
+            return Ok(FoundTask::StoreUnavailable);
         }
         Ok(runs::opened(found, &self.vault))
+    }
+
+    /// # Errors
+    /// Some task waits for the store.
+    async fn all_stored(&self) -> Result<(), PurgeError> {
+        if self.spool.settled().await {
+            return Ok(());
+        }
+        Err(PurgeError("tasks that ended wait to be stored, and the store takes no writes".to_owned()))
     }
 
     /// Makes a task that has ended survive the process; `false` where it has to wait for the database.
@@ -235,6 +252,13 @@ impl Inner {
 }
 
 impl TaskStore for RunTasks {
+    fn settled(&self) -> PortFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            inner.spool.settled().await;
+        })
+    }
+
     fn keep(&self, new: NewTask) -> PortFuture<'static, Result<(), TaskNotKept>> {
         if self.inner.spool(&new) {
             return Box::pin(std::future::ready(Ok(())));
@@ -373,14 +397,14 @@ impl Purgeable for RunTasks {
 
     fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
         Box::pin(async move {
-            self.inner.spool.settled().await;
+            self.inner.all_stored().await?;
             Ok(self.inner.stored.purge(scope).await?)
         })
     }
 
     fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
         Box::pin(async move {
-            self.inner.spool.settled().await;
+            self.inner.all_stored().await?;
             Ok(self.inner.stored.remaining(scope).await?)
         })
     }

@@ -75,26 +75,28 @@ pub(crate) fn encode(task: &RunTask, contents: &[TaskContent]) -> Option<Vec<u8>
     Some(frame)
 }
 
-/// The tasks of a file, up to the first frame that is torn; `None` if this version can't read it.
-pub(crate) fn decode(file: &[u8]) -> Option<Vec<TaskWrite>> {
+/// The tasks of a file, up to the first frame that is torn, and how many bytes follow them; `None` if another version wrote it.
+pub(crate) fn decode(file: &[u8]) -> Option<(Vec<TaskWrite>, usize)> {
     // A process may have died before the first write was whole.
     if file.len() < MAGIC.len() {
-        return Some(Vec::new());
+        return Some((Vec::new(), file.len()));
     }
     let mut rest = file.strip_prefix(&MAGIC)?;
     let mut writes = Vec::new();
     while let Some((body, after)) = next_frame(rest) {
-        writes.push(write_of(postcard::from_bytes(body).ok()?)?);
+        let Some(write) = postcard::from_bytes(body).ok().and_then(write_of) else { break };
+        writes.push(write);
         rest = after;
     }
-    Some(writes)
+    Some((writes, rest.len()))
 }
 
 fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
     let (checksum, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
     let (body, after) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    (u32::from_le_bytes(*checksum) == crc32fast::hash(body)).then_some((body, after))
+    // Zeros, which a power failure leaves, have the checksum of nothing.
+    (!body.is_empty() && u32::from_le_bytes(*checksum) == crc32fast::hash(body)).then_some((body, after))
 }
 
 fn write_of(spooled: Spooled<'_>) -> Option<TaskWrite> {
@@ -195,10 +197,15 @@ pub(crate) mod tests {
     fn what_is_written_reads_back_up_to_the_first_torn_byte() {
         let (file, ends) = file_of(3);
         let all: Vec<_> = (1..=3).map(finished).map(written).collect();
-        assert_eq!(decode(&file).unwrap(), all);
+        assert_eq!(decode(&file).unwrap(), (all.clone(), 0));
+        let zeros = [file.as_slice(), &[0; 64]].concat();
+        assert_eq!(decode(&zeros).unwrap(), (all.clone(), 64));
+        let garbage = [1, 0, 0, 0].into_iter().chain(crc32fast::hash(b"x").to_le_bytes()).chain(*b"x");
+        let of_nobody = file.iter().copied().chain(garbage).collect::<Vec<_>>();
+        assert_eq!(decode(&of_nobody).unwrap(), (all.clone(), 9));
         for length in 0..file.len() {
             let whole = ends.iter().filter(|end| **end <= length).count();
-            assert_eq!(decode(&file[..length]).unwrap(), all[..whole], "{length}");
+            assert_eq!(decode(&file[..length]).unwrap().0, all[..whole], "{length}");
         }
         assert_eq!(decode(b"tgtasks\x02of another version"), None);
     }
@@ -210,7 +217,7 @@ pub(crate) mod tests {
             let at = at.min(file.len() - 1);
             file[at] ^= byte;
             let all: Vec<_> = (1..=3).map(finished).map(written).collect();
-            let left = decode(&file).unwrap();
+            let (left, _) = decode(&file).unwrap();
             prop_assert!(left.len() < 3 && all.starts_with(&left));
         }
 

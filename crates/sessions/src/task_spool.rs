@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +12,18 @@ use domain::{NewTask, RunTask, TaskContents};
 use runs::{StoredTasks, TaskContent, TaskWrite};
 use store::StoreError;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 use world::{Disk, DiskFile};
 
-use crate::limits::{SPOOL_EVERY, SPOOLED_AT_ONCE, SPOOLED_BYTES_MAX, SPOOLED_TASKS_MAX, WRITE_PAUSE_MAX};
+use crate::limits::{
+    SPOOL_EVERY, SPOOL_FILE_BYTES_MAX, SPOOL_WAIT_MAX, SPOOLED_AT_ONCE, SPOOLED_BYTES_MAX, SPOOLED_TASKS_MAX,
+    WRITE_PAUSE_MAX,
+};
 use crate::spooled;
 
 const EXTENSION: &str = "tasks";
+/// Of a file's name. The first is 0, so that numbers never wrap.
+const NUMBER_DIGITS: usize = 20;
 /// The pause before a store that can't be reached is tried again; it doubles up to `WRITE_PAUSE_MAX`.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,13 +40,17 @@ pub(crate) struct TaskSpool {
     hurry: Notify,
     /// The number of the last batch that is stored.
     stored: watch::Sender<u64>,
+    /// The store takes no writes for now.
+    is_stuck: AtomicBool,
 }
 
 struct State {
     /// The last one grows.
     batches: VecDeque<Batch>,
-    /// Of the last batch that was begun.
+    /// The highest of all files; those that can't be read keep theirs.
     number: u64,
+    /// The number of the last batch.
+    newest: u64,
 }
 
 /// The tasks of one file, and of one transaction.
@@ -51,6 +61,8 @@ struct Batch {
     file: Option<Box<dyn DiskFile>>,
     end: u64,
     writes: Vec<TaskWrite>,
+    /// Of an earlier process: other gateways may have purged meanwhile.
+    is_recovered: bool,
 }
 
 impl Batch {
@@ -74,19 +86,34 @@ impl TaskSpool {
         for path in disk.list(&dir)? {
             let Some(of_file) = number_of(&path) else { continue };
             number = number.max(of_file);
-            let writes = read(disk.as_ref(), &path)?;
-            batches.extend(writes.map(|writes| Batch { number: of_file, path, file: None, end: 0, writes }));
+            let writes = read(disk.as_ref(), &path).unwrap_or_else(|error| {
+                tracing::error!(path = %path.display(), %error, "a file of tasks can't be read, and is left as it is");
+                None
+            });
+            batches.extend(writes.map(|writes| Batch {
+                number: of_file,
+                path,
+                file: None,
+                end: 0,
+                writes,
+                is_recovered: true,
+            }));
         }
         let count = batches.iter().map(|batch: &Batch| batch.writes.len()).sum();
         let spool = Self {
             disk,
             dir,
-            state: Mutex::new(State { batches, number }),
+            state: Mutex::new(State {
+                newest: batches.back().map_or(0, |batch| batch.number),
+                batches,
+                number,
+            }),
             waiting: AtomicUsize::new(count),
             bytes_waiting: AtomicUsize::new(0),
             arrived: Notify::new(),
             hurry: Notify::new(),
             stored: watch::Sender::new(0),
+            is_stuck: AtomicBool::new(false),
         };
         spool.arrived.notify_one();
         spool.hurry.notify_one();
@@ -127,7 +154,7 @@ impl TaskSpool {
         if !state.batches.back().is_some_and(Batch::is_open) {
             let number = state.number + 1;
             let batch = self.begin(number)?;
-            state.number = number;
+            (state.number, state.newest) = (number, number);
             state.batches.push_back(batch);
         }
         let Some(batch) = state.batches.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
@@ -141,30 +168,32 @@ impl TaskSpool {
     }
 
     fn begin(&self, number: u64) -> io::Result<Batch> {
-        let path = self.dir.join(format!("{number:020}.{EXTENSION}"));
+        let path = self.dir.join(format!("{number:0NUMBER_DIGITS$}.{EXTENSION}"));
         let file = Some(self.disk.open(&path)?);
-        let mut batch = Batch { number, path, file, end: 0, writes: Vec::new() };
+        let mut batch = Batch { number, path, file, end: 0, writes: Vec::new(), is_recovered: false };
         batch.append(&spooled::MAGIC)?;
         Ok(batch)
     }
 
-    /// Returns once all tasks that were added before are stored.
-    pub(crate) async fn settled(&self) {
+    /// Returns once all tasks that were added before are stored, or the store is found to take no writes; whether they are stored.
+    pub(crate) async fn settled(&self) -> bool {
         if self.waiting.load(Ordering::Acquire) == 0 {
-            return;
+            return true;
         }
-        let upto = self.state().number;
+        if self.is_stuck.load(Ordering::Acquire) {
+            return false;
+        }
+        let upto = self.state().newest;
         let mut stored = self.stored.subscribe();
         self.hurry.notify_one();
-        // The sender is here as well, so that this ends with the wanted number.
-        let _reached = stored.wait_for(|number| *number >= upto).await;
+        matches!(timeout(SPOOL_WAIT_MAX, stored.wait_for(|number| *number >= upto)).await, Ok(Ok(_)))
     }
 
     /// Stores what is added, many at a time.
     pub(crate) async fn store_all(self: Arc<Self>, stored: StoredTasks) {
         loop {
             self.arrived.notified().await;
-            let _hurried = tokio::time::timeout(SPOOL_EVERY, self.hurry.notified()).await;
+            let _hurried = timeout(SPOOL_EVERY, self.hurry.notified()).await;
             let batches = std::mem::take(&mut self.state().batches);
             for batch in batches {
                 self.store(&stored, batch).await;
@@ -173,13 +202,28 @@ impl TaskSpool {
     }
 
     async fn store(&self, stored: &StoredTasks, batch: Batch) {
-        let Batch { number, path, file, end, writes } = batch;
+        let Batch { number, path, file, end, mut writes, mut is_recovered } = batch;
         let count = writes.len();
         drop(file);
-        if write(stored, &writes).await.is_err() {
-            // What no try can store takes no other along.
+        let mut pause = RETRY_PAUSE;
+        let done = loop {
+            match write(stored, &mut writes, is_recovered).await {
+                Err(error) if error.is_transient() => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, tasks = count, "tasks could not be stored; it is tried again");
+                }
+                done => break done,
+            }
+            self.is_stuck.store(true, Ordering::Release);
+            is_recovered = true;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(WRITE_PAUSE_MAX);
+        };
+        self.is_stuck.store(false, Ordering::Release);
+        if done.is_err() {
+            // What can't be stored takes no other along.
             for one in writes {
-                if let Err(error) = write(stored, &[one]).await {
+                if let Err(error) = write(stored, &mut vec![one], is_recovered).await {
                     tracing::error!(error = &error as &dyn std::error::Error, "a task could not be stored");
                 }
             }
@@ -198,39 +242,39 @@ impl TaskSpool {
     }
 }
 
-/// Writes them in one transaction, as often as it takes to reach the store.
-async fn write(stored: &StoredTasks, writes: &[TaskWrite]) -> Result<(), StoreError> {
-    let mut pause = RETRY_PAUSE;
-    loop {
-        match stored.write(writes.to_vec()).await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    tasks = writes.len(),
-                    "tasks could not be stored; it is tried again"
-                );
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(WRITE_PAUSE_MAX);
-            }
-            done => return done.map(drop),
-        }
+/// Writes them in one transaction, less those that a purge would have taken, had they been there.
+async fn write(stored: &StoredTasks, writes: &mut Vec<TaskWrite>, is_late: bool) -> Result<(), StoreError> {
+    if is_late {
+        stored.drop_purged(writes).await?;
     }
+    stored.write(writes.clone()).await.map(drop)
 }
 
 fn number_of(path: &Path) -> Option<u64> {
-    let is_ours = path.extension().is_some_and(|extension| extension == EXTENSION);
-    path.file_stem().filter(|_| is_ours)?.to_str()?.parse().ok()
+    let name = path.file_name()?.to_str()?.strip_suffix(&format!(".{EXTENSION}"))?;
+    let is_ours = name.len() == NUMBER_DIGITS
+        && name.starts_with('0')
+        && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| is_ours)
 }
 
 /// The tasks of a file; `None` if this version can't read it: then it stays.
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<TaskWrite>>> {
     let file = disk.open(path)?;
-    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or_default()];
+    let size = file.len()?;
+    if size > SPOOL_FILE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
     let length = file.read_at(&mut bytes, 0)?;
     bytes.truncate(length);
-    let writes = spooled::decode(&bytes);
-    if writes.is_none() {
-        tracing::error!(path = %path.display(), "a file of tasks was written by another version, and is left as it is");
+    let path = path.display();
+    let Some((writes, torn)) = spooled::decode(&bytes) else {
+        tracing::error!(%path, "a file of tasks was written by another version, and is left as it is");
+        return Ok(None);
+    };
+    if torn > 0 {
+        tracing::warn!(%path, tasks = writes.len(), torn, "the end of a file of tasks is torn: its last task was not answered");
     }
-    Ok(writes)
+    Ok(Some(writes))
 }

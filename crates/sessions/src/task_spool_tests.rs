@@ -168,6 +168,64 @@ async fn what_was_purged_does_not_come_back() {
     assert_eq!(second.find(owner(), id(1)).await, FoundTask::Unknown);
 }
 
+/// A gateway that comes back must not bring what was purged elsewhere meanwhile, of that workspace.
+#[tokio::test]
+async fn what_was_purged_while_its_gateway_was_away_is_not_stored() {
+    let bench = bench().await;
+    leave(&bench, 1..=2);
+    let text = format!(
+        "INSERT INTO purge_jobs (id, workspace, target, state, requested_by, progress, created_unix_ms)
+         VALUES (x'01', x'{}', '{{}}', 'completed', 'k', '{{}}', {NOW})",
+        workspace(1).as_uuid().simple()
+    );
+    let purged = bench.store.database().note(move |writing| {
+        Box::pin(async move { database::statement::compose(text).run(writing.connection()).await })
+    });
+    assert_eq!(purged.await.unwrap(), 1);
+    let tasks = tasks(&bench);
+    assert_eq!(listed(&tasks).await, []);
+    assert_eq!(files(&bench), 0);
+}
+
+/// While the store takes no writes, what is in it can still be read, and nobody learns that a task is not there which only waits.
+#[tokio::test]
+async fn a_store_that_takes_no_writes_is_still_read() {
+    let bench = bench().await;
+    let tasks = tasks(&bench);
+    tasks.keep(finished(1)).await.unwrap();
+    assert_eq!(listed(&tasks).await, [id(1)]);
+    bench.store.commit_faults().script([CommitFault::Refused; 200]);
+    tasks.keep(finished(2)).await.unwrap();
+    assert_eq!(listed(&tasks).await, [id(1)]);
+    assert!(matches!(tasks.find(owner(), id(1)).await, FoundTask::Known(_)));
+    assert_eq!(tasks.find(owner(), id(2)).await, FoundTask::StoreUnavailable);
+    let before = first_request_at(NOW + 1);
+    let scope = PurgeScope { workspace: workspace(1), what: Purged::Everything, before };
+    assert!(tasks.purge(scope).await.is_err());
+    bench.store.commit_faults().script([]);
+    let stored = async { while tasks.find(owner(), id(2)).await == FoundTask::StoreUnavailable {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), stored).await.unwrap();
+    assert!(matches!(tasks.find(owner(), id(2)).await, FoundTask::Known(_)));
+}
+
+#[tokio::test]
+async fn what_is_not_ours_stays_and_keeps_nobody_from_starting() {
+    let bench = bench().await;
+    leave(&bench, 1..=1);
+    let names = ["18446744073709551615.tasks", "+7.tasks", "notes.txt", "00000000000000000009.tasks"];
+    for name in &names[..3] {
+        std::fs::write(dir(&bench).join(name), b"not ours").unwrap();
+    }
+    std::fs::create_dir(dir(&bench).join(names[3])).unwrap();
+    std::fs::write(dir(&bench).join("00000000000000000008.tasks"), b"tgtasks\x02of the next version")
+        .unwrap();
+    let tasks = tasks(&bench);
+    assert_eq!(listed(&tasks).await, [id(1)]);
+    tasks.keep(finished(2)).await.unwrap();
+    assert_eq!(listed(&tasks).await, [2, 1].map(id));
+    assert_eq!(files(&bench), names.len() + 1);
+}
+
 #[tokio::test]
 async fn a_full_disk_lets_the_task_wait_for_the_database() {
     let mut bench = bench().await;

@@ -195,6 +195,7 @@ impl ServerState {
             auditor: Arc::new(auditor?),
             board: Arc::clone(&self.upstreams.board),
             outbound,
+            tasks: Arc::clone(&self.sessions.tasks) as Arc<dyn TaskStore>,
             flows: Arc::default(),
             world: self.world.clone(),
             replica: self.replica.to_string(),
@@ -374,7 +375,9 @@ impl Sessions {
         let closing = Arc::clone(&batches);
         tasks.add("batches", || async move { closing.stop().await });
         let tell = reconcilers::task_webhook_job_of;
-        let run_tasks = RunTasks::start(store, vault.clone(), world.clone(), tell, spool)?;
+        let dir = spool.dir.clone();
+        let run_tasks = RunTasks::start(store, vault.clone(), world.clone(), tell, spool)
+            .with_context(|| format!("can't use the directory of finished tasks, {}", dir.display()))?;
         let closing = Arc::clone(&run_tasks);
         tasks.add("tasks", || async move { closing.stop().await });
         let contents = Contents::start(store, vault.clone(), world.clone());

@@ -1,6 +1,7 @@
 //! SQL for tasks and their contents.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use database::connection::Connection;
 use database::error::StoreError;
@@ -195,9 +196,9 @@ impl StoredTasks {
         for write in &*writes {
             let TaskWrite::Keep { new, .. } = write else { continue };
             let workspace = new.task.owner.workspace;
-            if !purged_at.contains_key(&workspace) {
+            if let Entry::Vacant(place) = purged_at.entry(workspace) {
                 let row = sql(PURGED).bind(workspace.bytes()).one(&mut connection).await?;
-                purged_at.insert(workspace, Fields::new(TABLE, &row).maybe_number("purged")?);
+                place.insert(Fields::new(TABLE, &row).maybe_number("purged")?);
             }
         }
         writes.retain(|write| match write {

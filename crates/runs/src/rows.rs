@@ -147,6 +147,15 @@ pub enum TaskWrite {
     },
 }
 
+impl TaskWrite {
+    /// Keeps a task that has ended, with its sealed contents.
+    #[must_use]
+    pub fn keep_ended(task: RunTask, contents: Vec<TaskContent>) -> Self {
+        let new = NewTask { task, contents: TaskContents::default(), open_max: None };
+        Self::Keep { new: Box::new(new), contents }
+    }
+}
+
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {

@@ -9,7 +9,7 @@ mod work;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-pub use depth::is_too_deep;
+pub use depth::{is_too_deep, value_or_text};
 pub use limits::STORED_DEPTH_MAX;
 
 use crate::limits::{BACKTRACKS_MAX, PATTERN_BYTES_MAX};

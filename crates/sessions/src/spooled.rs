@@ -1,8 +1,8 @@
 //! How a finished task is written to a spool file: frames of a length, a checksum and the task. Every byte may be torn.
 
 use domain::{
-    KeyId, NewTask, ObjectOwner, ProjectId, RunTask, Sealed, SessionId, TaskContents, TaskEvent, TaskId,
-    TaskLogLine, TaskPriority, TaskStatus, TraceId, WorkspaceId,
+    KeyId, ObjectOwner, ProjectId, RunTask, Sealed, SessionId, TaskEvent, TaskId, TaskLogLine, TaskPriority,
+    TaskStatus, TraceId, WorkspaceId,
 };
 use runs::{TaskContent, TaskPart, TaskWrite};
 use serde::{Deserialize, Serialize};
@@ -132,41 +132,36 @@ fn write_of(spooled: Spooled<'_>) -> Option<TaskWrite> {
         Some(TaskContent { part: TaskPart::by_name(part)?, digest, project, request, sealed })
     };
     let contents = spooled.contents.into_iter().map(content).collect::<Option<_>>()?;
-    let new = NewTask { task, contents: TaskContents::default(), open_max: None };
-    Some(TaskWrite::Keep { new: Box::new(new), contents })
+    Some(TaskWrite::keep_ended(task, contents))
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    pub(crate) fn finished(number: u64) -> (RunTask, Vec<TaskContent>) {
+    fn finished(number: u64) -> (RunTask, Vec<TaskContent>) {
         let owner =
             ObjectOwner { workspace: WorkspaceId::new(1, [1; 10]), project: ProjectId::new(1, [2; 10]) };
         let id = TaskId::new(number, [3; 10]);
         let event = TaskEvent::new(number, TaskStatus::Completed);
         let task = RunTask {
-            id,
-            owner,
-            key: KeyId::new(1, [4; 10]),
-            app: "publisher/model".to_owned(),
             status: TaskStatus::Completed,
             priority: TaskPriority::High,
             tries: 1,
-            created_unix_ms: number,
             updated_unix_ms: number + 1,
             due_unix_ms: number + 2,
             ended_unix_ms: Some(number + 3),
-            until_unix_ms: number + 4,
             ttl_ms: Some(60_000),
-            cancelled_unix_ms: None,
             events: vec![event, event],
             logs: vec![TaskLogLine { unix_ms: number, text: "tried".to_owned() }],
-            rating: None,
-            notifies: false,
             chat: Some(SessionId::new(number, [5; 10])),
+            ..RunTask::queued(
+                (id, owner, KeyId::new(1, [4; 10])),
+                "publisher/model".to_owned(),
+                (number, number + 4),
+            )
         };
         let content = |part| TaskContent {
             part,
@@ -179,8 +174,7 @@ pub(crate) mod tests {
     }
 
     fn written((task, contents): (RunTask, Vec<TaskContent>)) -> TaskWrite {
-        let new = NewTask { task, contents: TaskContents::default(), open_max: None };
-        TaskWrite::Keep { new: Box::new(new), contents }
+        TaskWrite::keep_ended(task, contents)
     }
 
     fn file_of(count: u64) -> (Vec<u8>, Vec<usize>) {

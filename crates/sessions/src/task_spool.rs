@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{NewTask, RunTask, TaskContents};
+use domain::RunTask;
 use runs::{StoredTasks, TaskContent, TaskWrite};
 use store::StoreError;
 use tokio::sync::{Notify, watch};
@@ -17,8 +17,8 @@ use world::{Disk, DiskFile};
 
 use crate::limits::{
     SPOOL_EVERY, SPOOL_FILE_BYTES_MAX, SPOOL_WAIT_MAX, SPOOLED_AT_ONCE, SPOOLED_BYTES_MAX, SPOOLED_TASKS_MAX,
-    WRITE_PAUSE_MAX,
 };
+use crate::retrying::retrying;
 use crate::spooled;
 
 const EXTENSION: &str = "tasks";
@@ -57,12 +57,10 @@ struct State {
 struct Batch {
     number: u64,
     path: PathBuf,
-    /// `None` once nothing is added: it was read back, or its end could not be written.
+    /// `None` of an earlier process: nothing is added, and other gateways may have purged meanwhile.
     file: Option<Box<dyn DiskFile>>,
     end: u64,
     writes: Vec<TaskWrite>,
-    /// Of an earlier process: other gateways may have purged meanwhile.
-    is_recovered: bool,
 }
 
 impl Batch {
@@ -90,14 +88,7 @@ impl TaskSpool {
                 tracing::error!(path = %path.display(), %error, "a file of tasks can't be read, and is left as it is");
                 None
             });
-            batches.extend(writes.map(|writes| Batch {
-                number: of_file,
-                path,
-                file: None,
-                end: 0,
-                writes,
-                is_recovered: true,
-            }));
+            batches.extend(writes.map(|writes| Batch { number: of_file, path, file: None, end: 0, writes }));
         }
         let count = batches.iter().map(|batch: &Batch| batch.writes.len()).sum();
         let spool = Self {
@@ -148,8 +139,7 @@ impl TaskSpool {
 
     /// A lock that the ends of all waited-for runs share, for as long as it takes to pass their bytes to the kernel.
     fn append(&self, frame: &[u8], task: &RunTask, contents: Vec<TaskContent>) -> io::Result<()> {
-        let new = NewTask { task: task.clone(), contents: TaskContents::default(), open_max: None };
-        let write = TaskWrite::Keep { new: Box::new(new), contents };
+        let write = TaskWrite::keep_ended(task.clone(), contents);
         let mut state = self.state();
         if !state.batches.back().is_some_and(Batch::is_open) {
             let number = state.number + 1;
@@ -170,7 +160,7 @@ impl TaskSpool {
     fn begin(&self, number: u64) -> io::Result<Batch> {
         let path = self.dir.join(format!("{number:0NUMBER_DIGITS$}.{EXTENSION}"));
         let file = Some(self.disk.open(&path)?);
-        let mut batch = Batch { number, path, file, end: 0, writes: Vec::new(), is_recovered: false };
+        let mut batch = Batch { number, path, file, end: 0, writes: Vec::new() };
         batch.append(&spooled::MAGIC)?;
         Ok(batch)
     }
@@ -202,32 +192,17 @@ impl TaskSpool {
     }
 
     async fn store(&self, stored: &StoredTasks, batch: Batch) {
-        let Batch { number, path, file, end, mut writes, mut is_recovered } = batch;
+        let Batch { number, path, file, end, writes } = batch;
         let count = writes.len();
-        drop(file);
-        let mut pause = RETRY_PAUSE;
-        let done = loop {
-            match write(stored, &mut writes, is_recovered).await {
-                Err(error) if error.is_transient() => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, tasks = count, "tasks could not be stored; it is tried again");
-                }
-                done => break done,
-            }
-            self.is_stuck.store(true, Ordering::Release);
-            is_recovered = true;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(WRITE_PAUSE_MAX);
-        };
-        self.is_stuck.store(false, Ordering::Release);
-        if done.is_err() {
+        if self.write_until_taken(stored, &writes, file.is_none()).await.is_err() {
             // What can't be stored takes no other along.
             for one in writes {
-                if let Err(error) = write(stored, &mut vec![one], is_recovered).await {
+                if let Err(error) = self.write_until_taken(stored, &[one], true).await {
                     tracing::error!(error = &error as &dyn std::error::Error, "a task could not be stored");
                 }
             }
         }
+        drop(file);
         // Before anybody learns that they are stored: a task that is deleted then must not come back from the file.
         if let Err(error) = self.disk.remove(&path) {
             tracing::warn!(
@@ -240,14 +215,44 @@ impl TaskSpool {
         self.bytes_waiting.fetch_sub(bytes, Ordering::Relaxed);
         self.stored.send_replace(number);
     }
-}
 
-/// Writes them in one transaction, less those that a purge would have taken, had they been there.
-async fn write(stored: &StoredTasks, writes: &mut Vec<TaskWrite>, is_late: bool) -> Result<(), StoreError> {
-    if is_late {
-        stored.drop_purged(writes).await?;
+    /// Writes them in one transaction, as often as it takes to reach the store.
+    async fn write_until_taken(
+        &self,
+        stored: &StoredTasks,
+        writes: &[TaskWrite],
+        is_late: bool,
+    ) -> Result<(), StoreError> {
+        let mut is_late = is_late;
+        let written = retrying((u32::MAX, RETRY_PAUSE), || {
+            let tried = self.write(stored, writes.to_vec(), is_late);
+            is_late = true;
+            tried
+        });
+        written.await
     }
-    stored.write(writes.clone()).await.map(drop)
+
+    /// Writes them once, those that are late less what a purge would have taken, had they been there.
+    async fn write(
+        &self,
+        stored: &StoredTasks,
+        mut writes: Vec<TaskWrite>,
+        is_late: bool,
+    ) -> Result<(), StoreError> {
+        let count = writes.len();
+        let dropped = if is_late { stored.drop_purged(&mut writes).await } else { Ok(()) };
+        let written = match dropped {
+            Ok(()) => stored.write(writes).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let away = written.as_ref().err().filter(|error| error.is_transient());
+        if let Some(error) = away {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, tasks = count, "tasks could not be stored; it is tried again");
+        }
+        self.is_stuck.store(away.is_some(), Ordering::Release);
+        written
+    }
 }
 
 fn number_of(path: &Path) -> Option<u64> {

@@ -26,26 +26,12 @@ fn id(number: u8) -> TaskId {
 }
 
 fn finished(number: u8) -> NewTask {
+    let key = KeyId::new(NOW, [1; 10]);
     let task = RunTask {
-        id: id(number),
-        owner: owner(),
-        key: KeyId::new(NOW, [1; 10]),
-        app: "publisher/model".to_owned(),
         status: TaskStatus::Completed,
-        priority: domain::TaskPriority::default(),
         tries: 1,
-        created_unix_ms: NOW,
-        updated_unix_ms: NOW,
-        due_unix_ms: NOW,
         ended_unix_ms: Some(NOW),
-        until_unix_ms: NOW + 60_000,
-        ttl_ms: None,
-        cancelled_unix_ms: None,
-        events: Vec::new(),
-        logs: Vec::new(),
-        rating: None,
-        notifies: false,
-        chat: None,
+        ..RunTask::queued((id(number), owner(), key), "publisher/model".to_owned(), (NOW, NOW + 60_000))
     };
     NewTask { task, contents: contents(number), open_max: None }
 }
@@ -68,6 +54,11 @@ fn no_job(owner: ObjectOwner, _: TaskId, unix_ms: u64) -> NewJob {
         every_ms: None,
         unix_ms,
     }
+}
+
+fn everything() -> PurgeScope {
+    let before = first_request_at(NOW + 1);
+    PurgeScope { workspace: workspace(1), what: Purged::Everything, before }
 }
 
 fn dir(bench: &Bench) -> PathBuf {
@@ -159,10 +150,8 @@ async fn what_was_purged_does_not_come_back() {
     let bench = bench().await;
     let first = tasks(&bench);
     first.keep(finished(1)).await.unwrap();
-    let before = first_request_at(NOW + 1);
-    let scope = PurgeScope { workspace: workspace(1), what: Purged::Everything, before };
-    assert!(first.purge(scope.clone()).await.unwrap() > 0);
-    assert_eq!(first.remaining(scope).await.unwrap(), 0);
+    assert!(first.purge(everything()).await.unwrap() > 0);
+    assert_eq!(first.remaining(everything()).await.unwrap(), 0);
     first.stop().await;
     let second = tasks(&bench);
     assert_eq!(second.find(owner(), id(1)).await, FoundTask::Unknown);
@@ -199,9 +188,7 @@ async fn a_store_that_takes_no_writes_is_still_read() {
     assert_eq!(listed(&tasks).await, [id(1)]);
     assert!(matches!(tasks.find(owner(), id(1)).await, FoundTask::Known(_)));
     assert_eq!(tasks.find(owner(), id(2)).await, FoundTask::StoreUnavailable);
-    let before = first_request_at(NOW + 1);
-    let scope = PurgeScope { workspace: workspace(1), what: Purged::Everything, before };
-    assert!(tasks.purge(scope).await.is_err());
+    assert!(tasks.purge(everything()).await.is_err());
     bench.store.commit_faults().script([]);
     let stored = async { while tasks.find(owner(), id(2)).await == FoundTask::StoreUnavailable {} };
     tokio::time::timeout(std::time::Duration::from_secs(60), stored).await.unwrap();

@@ -238,9 +238,7 @@ async fn call_target(call: &Call, target: &FlowTarget) -> Result<LeafMade, Failu
     if answer.is_error {
         return Err(Failure::new("flow_call_failed", answer.text));
     }
-    // What is nested too deep to be stored as a value is stored as the text that came.
-    let parsed = serde_json::from_str::<Value>(&answer.text).ok().filter(|value| !flows::is_too_deep(value));
-    Ok(LeafMade::of(parsed.unwrap_or(Value::String(answer.text))))
+    Ok(LeafMade::of(flows::value_or_text(answer.text)))
 }
 
 fn store_away(error: &store::StoreError) -> Failure {

@@ -433,35 +433,16 @@ fn too_long() -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use domain::{KeyId, ObjectOwner, ProjectId, TaskId, TaskPriority, TraceId, WorkspaceId};
+    use domain::{KeyId, ObjectOwner, ProjectId, TaskId, TraceId, WorkspaceId};
 
     use super::*;
 
     fn call(tries: u32) -> TaskCall {
-        let task = RunTask {
-            id: TaskId::new(1, [1; 10]),
-            owner: ObjectOwner {
-                workspace: WorkspaceId::new(1, [2; 10]),
-                project: ProjectId::new(1, [3; 10]),
-            },
-            key: KeyId::new(1, [4; 10]),
-            app: "m".into(),
-            status: TaskStatus::Dispatched,
-            priority: TaskPriority::Normal,
-            tries,
-            created_unix_ms: 1,
-            updated_unix_ms: 1,
-            due_unix_ms: 1,
-            ended_unix_ms: None,
-            until_unix_ms: 2,
-            ttl_ms: None,
-            cancelled_unix_ms: None,
-            events: Vec::new(),
-            logs: Vec::new(),
-            rating: None,
-            notifies: false,
-            chat: None,
-        };
+        let owner =
+            ObjectOwner { workspace: WorkspaceId::new(1, [2; 10]), project: ProjectId::new(1, [3; 10]) };
+        let of = (TaskId::new(1, [1; 10]), owner, KeyId::new(1, [4; 10]));
+        let task =
+            RunTask { status: TaskStatus::Dispatched, tries, ..RunTask::queued(of, "m".into(), (1, 2)) };
         TaskCall { task, request: None, worker: "w".into(), trace: TraceId::new(1, [5; 10]) }
     }
 
